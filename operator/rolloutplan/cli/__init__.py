@@ -1,0 +1,1 @@
+"""`rolloutplan`: the operator's entry point and the tools around it."""

@@ -1,0 +1,1 @@
+"""Kubernetes, as far as the operator needs it: a thin client, and what its objects say."""

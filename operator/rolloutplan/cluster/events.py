@@ -1,0 +1,114 @@
+"""The trail in the API server: one Event a decision, under a name that the decision alone determines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC
+from http import HTTPStatus
+from typing import Any, Final
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, Raw
+from rolloutplan.engine.look import PlanView
+from rolloutplan.plan.status import Decision, Evidence, Kind
+
+CONTROLLER: Final = "rolloutplan.dev/operator"
+_PREFIX: Final = "rolloutplan.dev/"
+_LONGEST_NAME: Final = 253
+_LONGEST_NOTE: Final = 1024
+_LONGEST_WORD: Final = 128
+_WARNING_KINDS: Final = frozenset({Kind.HOLD, Kind.KILL, Kind.ROLLBACK})
+_WARNING_REASONS: Final = frozenset({"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind"})
+
+
+def name(plan: str, uid: str, seq: int) -> str:
+    """The Event's name, `<plan>.<uid8>.<seq>`; a long plan name is cut so that it stays a DNS subdomain."""
+    suffix = f".{uid[:8]}.{seq}"
+    return plan[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
+
+
+def event(
+    plan: PlanView,
+    decision: Decision,
+    *,
+    instance: str,
+    route: str | None = None,
+    plan_hash: str = "",
+    revert: str = "",
+) -> Raw:
+    """The Event for a decision. `instance` is the operator's own name (its pod), `route` an HTTPRoute it moved."""
+    return {
+        "apiVersion": paths.EVENTS.api_version,
+        "kind": "Event",
+        "metadata": {
+            "name": name(plan.name, plan.uid, decision.seq),
+            "namespace": plan.namespace,
+            "annotations": _annotations(decision, plan_hash, revert),
+        },
+        "type": "Warning" if _warns(decision) else "Normal",
+        "reason": decision.reason[:_LONGEST_WORD],
+        "action": str(decision.kind),
+        "note": _cut(decision.note),
+        "eventTime": decision.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance[:_LONGEST_WORD] or "rolloutplan",
+        "regarding": {
+            "apiVersion": paths.PLANS.api_version,
+            "kind": "RolloutPlan",
+            "namespace": plan.namespace,
+            "name": plan.name,
+            "uid": plan.uid,
+        },
+        **({"related": _route(plan.namespace, route)} if route else {}),
+    }
+
+
+async def post(api: Api, raw: Mapping[str, Any]) -> None:
+    """Post an Event. One that exists already is the same one: success. Raises ApiError for anything else."""
+    try:
+        await api.create(paths.event(raw["metadata"]["namespace"]), raw)
+    except ApiError as error:
+        if error.status != HTTPStatus.CONFLICT:
+            raise
+
+
+def _warns(decision: Decision) -> bool:
+    return decision.kind in _WARNING_KINDS or decision.reason in _WARNING_REASONS
+
+
+def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:
+    first = decision.evidence[0] if decision.evidence else Evidence(predicate="")
+    facts = {
+        "run": str(decision.run),
+        "plan-hash": plan_hash,
+        "stage": decision.stage,
+        "weight-from": decision.weight_from,
+        "weight-to": decision.weight_to,
+        "predicate": first.predicate,
+        "query": first.query,
+        "value": first.value,
+        "bound": first.bound,
+        "samples": first.samples,
+        "verdict": first.verdict,
+        "why": first.why or decision.why,
+        "by": decision.by,
+        "revert": revert,
+    }
+    if len(decision.evidence) > 1:
+        facts["evidence"] = json.dumps(
+            [e.model_dump(mode="json", by_alias=True, exclude_defaults=True) for e in decision.evidence],
+            separators=(",", ":"),
+        )
+    return {_PREFIX + key: value for key, value in facts.items() if value}
+
+
+def _route(namespace: str, route: str) -> dict[str, str]:
+    return {"apiVersion": paths.ROUTES.api_version, "kind": "HTTPRoute", "namespace": namespace, "name": route}
+
+
+def _cut(note: str) -> str:
+    """At most 1,024 bytes, which is how the API server counts, and never half a character."""
+    if len(note.encode()) <= _LONGEST_NOTE:
+        return note
+    return note.encode()[: _LONGEST_NOTE - 3].decode(errors="ignore") + "…"

@@ -1,0 +1,66 @@
+"""Where things stand in the API server: the paths of its objects and lists."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+PLAN_GROUP: Final = "rolloutplan.dev"
+PLAN_VERSION: Final = "v1alpha1"
+
+
+class Kind(NamedTuple):
+    """A kind of object; `group` is empty for the core group."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+PLANS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutplans")
+SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "metricsources")
+CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", namespaced=False)
+ROUTES: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes")
+DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
+EVENTS: Final = Kind("events.k8s.io", "v1", "events")
+PODS: Final = Kind("", "v1", "pods")
+SERVICES: Final = Kind("", "v1", "services")
+
+
+def path(kind: Kind, namespace: str = "", name: str = "", sub: str = "") -> str:
+    """The path of an object, of a subresource (`sub`), or of a list where `name` is empty."""
+    root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+    where = f"/namespaces/{namespace}" if namespace and kind.namespaced else ""
+    return "/".join(part for part in (root + where, kind.plural, name, sub) if part)
+
+
+def plan(namespace: str, name: str, sub: str = "") -> str:
+    return path(PLANS, namespace, name, sub)
+
+
+def route(namespace: str, name: str) -> str:
+    return path(ROUTES, namespace, name)
+
+
+def event(namespace: str, name: str = "") -> str:
+    return path(EVENTS, namespace, name)
+
+
+def pods(namespace: str) -> str:
+    return path(PODS, namespace)
+
+
+def service(namespace: str, name: str = "") -> str:
+    return path(SERVICES, namespace, name)
+
+
+def deployment(namespace: str, name: str) -> str:
+    return path(DEPLOYMENTS, namespace, name)
+
+
+def namespace(name: str) -> str:
+    return f"/api/v1/namespaces/{name}"

@@ -1,0 +1,115 @@
+"""RolloutPlans as they stand in the API server: reading them, writing their status, marking them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, Raw
+from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
+from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
+from rolloutplan.plan.status import Status
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def view(raw: Mapping[str, Any]) -> PlanView:
+    """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why."""
+    meta = raw["metadata"]
+    spec, problem = _spec(raw.get("spec"))
+    return PlanView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        created=_instant(meta.get("creationTimestamp")) or _EPOCH,
+        spec=spec,
+        problem=problem,
+        deleting=_instant(meta.get("deletionTimestamp")),
+        finalizer=FINALIZER in (meta.get("finalizers") or ()),
+        breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
+    )
+
+
+def _spec(raw: object) -> tuple[PlanSpec | None, str]:
+    if not isinstance(raw, Mapping):
+        return None, "spec: required, and not there: write it"
+    try:
+        return read_plan_spec(raw), ""
+    except SpecError as error:
+        return None, str(error)
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+async def write_status(
+    api: Api, namespace: str, name: str, *, before: object, after: Status, resource_version: str
+) -> Raw | None:
+    """Write what differs between the raw status `before` and `after`; returns the plan as it is then.
+
+    None where nothing differs: no request is made. Raises ApiError; 409 says that the plan is no longer at
+    `resource_version`: read again and decide again.
+    """
+    difference = merge_patch(before if isinstance(before, Mapping) else {}, after.to_raw())
+    if not difference:
+        return None
+    body = {"metadata": {"resourceVersion": resource_version}, "status": difference}
+    return await api.patch(paths.plan(namespace, name, "status"), body)
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Merge Patch (RFC 7396) from one object to another: maps by key, lists whole, null for what is gone."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after and before[key] is not None}
+    for key, value in after.items():
+        former = before.get(key)
+        if isinstance(value, Mapping) and isinstance(former, Mapping):
+            if inner := merge_patch(former, value):
+                patch[key] = inner
+        elif key not in before or former != value:
+            patch[key] = value
+    return patch
+
+
+async def mark(
+    api: Api, raw: Mapping[str, Any], *, finalizer: bool | None = None, breadcrumb: str | None = None
+) -> Raw:
+    """Set our marks on a plan; returns the plan as it is then, `raw` itself where nothing had to be done.
+
+    `finalizer`: True puts ours on, False takes it off, None leaves it. `breadcrumb`: the revert command to show, ""
+    takes it away, None leaves it. Raises ApiError; 422 says that the plan is no longer as in `raw`.
+    """
+    meta = raw["metadata"]
+    patch = mark_patch(meta, finalizer=finalizer, breadcrumb=breadcrumb)
+    if not patch:
+        return dict(raw)
+    return await api.patch(paths.plan(meta["namespace"], meta["name"]), patch, kind="json")
+
+
+def mark_patch(meta: Mapping[str, Any], *, finalizer: bool | None, breadcrumb: str | None) -> list[dict[str, Any]]:
+    """The JSON Patch for `mark`; empty where all is as wanted. Others' finalizers and annotations stay."""
+    patch: list[dict[str, Any]] = []
+    finalizers = list(meta.get("finalizers") or ())
+    if finalizer is True and FINALIZER not in finalizers:
+        last = {"path": "/metadata/finalizers/-", "value": FINALIZER}
+        only = {"path": "/metadata/finalizers", "value": [FINALIZER]}
+        patch.append({"op": "add", **(last if finalizers else only)})
+    elif finalizer is False and FINALIZER in finalizers:
+        patch.append({"op": "remove", "path": f"/metadata/finalizers/{finalizers.index(FINALIZER)}"})
+    annotations = meta.get("annotations")
+    here = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
+    if breadcrumb and (annotations or {}).get(REVERT) != breadcrumb:
+        if annotations is None:
+            patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+        patch.append({"op": "add", "path": here, "value": breadcrumb})
+    elif breadcrumb == "" and REVERT in (annotations or {}):
+        patch.append({"op": "remove", "path": here})
+    if patch:
+        patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]})
+    return patch

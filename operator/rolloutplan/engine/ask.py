@@ -1,0 +1,192 @@
+"""What to ask a metric source, when, over which window, and what the answers mean.
+
+A window never reaches back before the moment at which the stage's weight was verified. A fail predicate starts with a
+short window that grows, so that a bad start is seen early; a pass predicate is asked once the soak is over, and only
+over its whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Literal
+
+from rolloutplan.engine.look import Ledger, Look, PlanView, Question, SourceView, Track
+from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.threshold import judge
+from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.status import Phase, Status
+
+FIRST_SCRAPES = 4
+"""A fail predicate's first window holds this many samples, unless its whole window holds fewer."""
+
+Role = Literal["pass", "fail", "guard"]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A predicate that is in force now, the instant from which it may be asked, and its window then."""
+
+    role: Role
+    predicate: Predicate
+    first_at: datetime
+    first_window: timedelta
+
+    @property
+    def name(self) -> str:
+        return self.predicate.name
+
+    @property
+    def against(self) -> bool:
+        """Whether it being true speaks against the new side."""
+        return self.role != "pass"
+
+
+def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
+    """The stage that the run stands in, by its name."""
+    if status.stage is None:
+        return None
+    return next((stage for stage in spec.ladder() if stage.name == status.stage.name), None)
+
+
+def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
+    """The predicates that are judged at this weight, those against the new side first."""
+    stage, at = current_stage(spec, status), status.stage
+    if stage is None or at is None or at.verified_at is None or source is None:
+        return ()
+    phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
+    if phase not in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING):
+        return ()
+    verified = at.verified_at + source.delay
+
+    def growing(role: Role, predicate: Predicate) -> InForce:
+        first = min(predicate.window, FIRST_SCRAPES * source.scrape)
+        return InForce(role, predicate, verified + first, first)
+
+    rows = [growing("guard", predicate) for predicate in spec.guards]
+    if phase is not Phase.BAKING:
+        rows += [growing("fail", predicate) for predicate in stage.fail]
+    if phase is Phase.JUDGING:
+        soaked = at.soak_until or verified
+        rows += [InForce("pass", p, max(soaked, verified + p.window), p.window) for p in stage.pass_]
+    return tuple(rows)
+
+
+def needs(
+    plan: PlanView, status: Status, source: SourceView | None, ledger: Ledger, now: datetime
+) -> tuple[Question, ...]:
+    """The questions that are due now. A predicate is asked at most once an interval, all its parts at one instant."""
+    spec = plan.spec
+    if spec is None or source is None or status.stage is None or status.stage.verified_at is None:
+        return ()
+    verified = status.stage.verified_at
+    due = [row for row in in_force(spec, status, source) if ask_at(row, spec, ledger) <= now]
+    return tuple(
+        question for row in due for question in _questions(spec, plan, status, row, source, now, now - verified)
+    )
+
+
+def ask_at(row: InForce, spec: PlanSpec, ledger: Ledger) -> datetime:
+    """When a predicate is to be asked next."""
+    track = ledger.get(row.name)
+    if track is None or track.asked_at is None or track.asked_at < row.first_at:
+        return row.first_at
+    return track.asked_at + spec.interval
+
+
+def _questions(
+    spec: PlanSpec,
+    plan: PlanView,
+    status: Status,
+    row: InForce,
+    source: SourceView,
+    now: datetime,
+    elapsed: timedelta,
+) -> Iterator[Question]:
+    predicate, at = row.predicate, now - source.delay
+    window = min(predicate.window, row.first_window + (now - row.first_at))
+    stage = status.stage.name if status.stage else ""
+
+    def asked(query: str, side: str) -> str:
+        words = words_for(
+            spec, namespace=plan.namespace, plan=plan.name, stage=stage, side=side, window=window, elapsed=elapsed
+        )
+        return render(query, words)
+
+    yield Question(row.name, "new", asked(predicate.query, "new"), at)
+    if predicate.comparison.kind != "value":
+        yield Question(row.name, "old", asked(predicate.query, "old"), at)
+    if predicate.min_samples is not None:
+        yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
+
+
+def note_asked(status: Status, ledger: Ledger, names: frozenset[str], now: datetime) -> Ledger:
+    """The ledger with these predicates marked as asked now; what was known of them at another weight is forgotten."""
+    verified = status.stage.verified_at if status.stage else None
+
+    def asked(name: str) -> Track:
+        track = ledger.get(name, Track())
+        stale = verified is None or track.asked_at is None or track.asked_at < verified
+        return replace(Track() if stale else track, asked_at=now)
+
+    return MappingProxyType({**ledger, **{name: asked(name) for name in names}})
+
+
+def weigh(
+    spec: PlanSpec, status: Status, ledger: Ledger, name: str, answers: Mapping[str, Answer], asked_at: datetime
+) -> Ledger:
+    """Fold the answers for one predicate into the ledger.
+
+    `answers` is keyed by the question's part. An answer to what was asked before this weight was verified says nothing
+    about this weight and changes nothing.
+    """
+    predicate = find(spec, status, name)
+    verified = status.stage.verified_at if status.stage else None
+    if predicate is None or verified is None or asked_at < verified:
+        return ledger
+    track = ledger.get(name, Track())
+    minimum = predicate.min_samples.at_least if predicate.min_samples else 0
+    raw = judge(predicate.comparison, answers["new"], answers.get("old"), answers.get("samples"), minimum)
+    since = (track.since or asked_at) if raw.holds else None
+    heard = all(answer.gap is not Why.SOURCE_DOWN for answer in answers.values())
+    new = Track(
+        asked_at=track.asked_at or asked_at,
+        answered_at=asked_at if heard else track.answered_at,
+        verdict=_held_long_enough(predicate, raw, since, asked_at),
+        since=since,
+    )
+    return MappingProxyType({**ledger, name: new})
+
+
+def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None, at: datetime) -> Verdict:
+    if predicate.for_ is None or not raw.holds or since is None or at - since >= predicate.for_:
+        return raw
+    words = f"holds for {(at - since).total_seconds():.0f} s of {predicate.for_.total_seconds():.0f} s"
+    return replace(raw, outcome=Outcome.UNDECIDED, why=Why.NOT_YET, detail=words)
+
+
+def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
+    """The predicate of this name among the guards and those of the present stage."""
+    stage = current_stage(spec, status)
+    own = (*stage.fail, *stage.pass_) if stage else ()
+    return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
+
+
+def track_of(look: Look, row: InForce) -> Track:
+    """What is known of a predicate at this weight; nothing, if it was last asked before it might be."""
+    track = look.ledger.get(row.name)
+    if track is None or track.asked_at is None or track.asked_at < row.first_at:
+        return Track()
+    return track
+
+
+def verdict_of(look: Look, row: InForce) -> Verdict:
+    """The verdict as it stands; before the first answer it is Undecided for the plainest reason."""
+    verdict = track_of(look, row).verdict
+    if verdict is not None:
+        return verdict
+    why = Why.WINDOW_NOT_FILLED if look.now < row.first_at else Why.NOT_YET
+    return Verdict(Outcome.UNDECIDED, why=why)

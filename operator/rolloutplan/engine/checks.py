@@ -1,0 +1,112 @@
+"""What must be there before a run may start: everything that only the cluster can answer.
+
+None of this stands in the way of a rollback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rolloutplan.engine.look import Look, Rival
+from rolloutplan.engine.routes import Unusable, claim
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.weights import share
+from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Phase
+
+PROBE_EVERY = timedelta(seconds=10)
+"""How often what no watch tells is asked again, while a run cannot start for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a run cannot start. `cause` is the row of the table that says so; `asking` means that asking again may help."""
+
+    reason: str
+    message: str
+    cause: Cause = Cause.REFUSED
+    asking: bool = False
+
+
+def obstacle(look: Look) -> Obstacle | None:
+    """The first thing that keeps a plan from starting; None where nothing does."""
+    spec = look.plan.spec
+    if spec is None:
+        return Obstacle("InvalidSpec", look.plan.problem)
+    return _lost(look) or _workloads(look, spec) or _routes(look, spec) or _rival(look, spec) or _asked(look, spec)
+
+
+def _lost(look: Look) -> Obstacle | None:
+    if not look.status.damaged and not (look.plan.finalizer and look.status.phase is Phase.PENDING):
+        return None
+    if not look.plan.finalizer:
+        return None
+    return Obstacle(
+        "StatusLost",
+        "a run was on, but its status is gone or damaged, so the weights before it are not known here: put them back "
+        f"with the command in the annotation rolloutplan.dev/revert ({look.plan.breadcrumb or 'missing'}), then remove "
+        "the finalizer rolloutplan.dev/restore",
+    )
+
+
+def _workloads(look: Look, spec: PlanSpec) -> Obstacle | None:
+    for side, ref, found in (("old", spec.old, look.old), ("new", spec.new, look.new)):
+        if found is None:
+            name = f"{look.plan.namespace}/{ref.deployment}"
+            words = f"Deployment {name} does not exist: create it, or correct spec.{side}.deployment"
+            return Obstacle("DeploymentNotFound", words)
+    return None
+
+
+def _routes(look: Look, spec: PlanSpec) -> Obstacle | None:
+    try:
+        routes = claim(look)
+    except Unusable as problem:
+        return Obstacle(problem.reason, problem.message)
+    holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.ladder()[0]
+    if holds > first.permille:
+        return Obstacle(
+            "NewSideAlreadyServing",
+            f"{spec.new.service_name} already holds {format_weight(holds)} of the traffic, more than the first stage "
+            f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
+        )
+    return None
+
+
+def _rival(look: Look, spec: PlanSpec) -> Obstacle | None:
+    ours = frozenset(route.name for route in spec.traffic.routes)
+    for rival in look.rivals:
+        if rival.routes & ours and _goes_first(rival, look):
+            route = ", ".join(sorted(rival.routes & ours))
+            words = f"HTTPRoute {route} is held by plan {rival.key}: wait until it ends, or delete it"
+            return Obstacle("Conflict", words, Cause.BLOCKED)
+    return None
+
+
+def _goes_first(rival: Rival, look: Look) -> bool:
+    elder = (rival.created, rival.uid) < (look.plan.created, look.plan.uid)
+    if look.status.phase is Phase.EXPANDING:
+        return rival.running and elder
+    return rival.running or (rival.waiting and elder)
+
+
+def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
+    """What the probe found. Without a probe of this very plan there is nothing to say, and the run must wait for it."""
+    if look.source is None:
+        return Obstacle("MetricSourceNotFound", look.source_problem)
+    probe = look.probe
+    if probe is None or probe.plan_hash != spec.plan_hash():
+        return None
+    for side, ref in (("old", spec.old), ("new", spec.new)):
+        if ref.service_name not in probe.services:
+            name = f"{look.plan.namespace}/{ref.service_name}"
+            words = f"Service {name} does not exist: create it, or set spec.{side}.service"
+            return Obstacle("ServiceNotFound", words, asking=True)
+    for predicate, words in probe.rejected.items():
+        return Obstacle("QueryRejected", f"predicate {predicate}: the metric source refuses the query: {words}")
+    if probe.down:
+        words = f"the metric source does not answer, and a run does not start blind: {probe.down}"
+        return Obstacle("Blind", words, Cause.BLOCKED, asking=True)
+    return None

@@ -1,0 +1,166 @@
+"""A look: one frozen picture of everything a decision may depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Literal
+
+from rolloutplan.judge.verdict import Verdict
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import RuleWeights, Status
+
+FINALIZER = "rolloutplan.dev/restore"
+REVERT = "rolloutplan.dev/revert"
+SEQ = "rolloutplan.dev/seq"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """The plan as a person wrote it. `spec` is None where it cannot be read; `problem` then says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: datetime
+    spec: PlanSpec | None
+    problem: str = ""
+    deleting: datetime | None = None
+    finalizer: bool = False
+    """Whether our finalizer stands on it."""
+    breadcrumb: str = ""
+    """The revert command that stands in its annotations."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """A route: the weights of all its rules, and what its gateway says of them."""
+
+    name: str
+    generation: int
+    rules: tuple[RuleWeights, ...]
+    accepted: bool | None
+    """True or False as every parent says at this generation; None while one has not said."""
+    accepted_why: str = ""
+    seq: str = ""
+    """The fence that stands in its annotations."""
+    moved_by: str = ""
+    """Who changed it last, with operation and time, from managedFields."""
+    deleting: bool = False
+    annotated: bool = True
+    """Whether it has annotations at all (a JSON Patch must make the map first)."""
+    breadcrumb: str = ""
+    """The revert command that stands in its annotations."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadView:
+    """A Deployment. `wanted`, `ready` and `restarts` count pods and container restarts."""
+
+    name: str
+    wanted: int
+    ready: int
+    revision: str
+    """Hash of its pod template."""
+    settled: bool
+    """Whether its controller has seen the newest spec and all wanted pods are of it."""
+    restarts: int | None = None
+    """None while its pods have not been looked at."""
+    worst: str = ""
+    """The worst reason that a pod of it gives, as `ImagePullBackOff: ...`."""
+    short_since: datetime | None = None
+    """Since when fewer pods than `minReady` are ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A metric source that this plan may use."""
+
+    scrape: timedelta
+    delay: timedelta
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found by asking around before the first weight: things that no watch tells."""
+
+    at: datetime
+    plan_hash: str
+    services: frozenset[str]
+    """Those of the plan's two Services that exist."""
+    rejected: Mapping[str, str]
+    """Predicates whose query the source refuses, with its words."""
+    down: str = ""
+    """Why the source did not answer; empty where it did."""
+    restarts: int = 0
+    worst: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another plan that names one of the same routes."""
+
+    key: str
+    routes: frozenset[str]
+    running: bool
+    waiting: bool
+    """Whether it is about to start: valid, and nothing stalls it."""
+    created: datetime
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What is known of one predicate at this weight.
+
+    Every instant is the one that was asked about, not the one at which the answer came.
+    """
+
+    asked_at: datetime | None = None
+    """The last time it was asked; the next time is an interval later."""
+    answered_at: datetime | None = None
+    """The last time that the source answered at all, with whatever it had."""
+    verdict: Verdict | None = None
+    since: datetime | None = None
+    """Since when the comparison has held without a break."""
+
+
+Ledger = Mapping[str, Track]
+EMPTY_LEDGER: Ledger = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing to ask a metric source: for predicate `name`, about one side, pinned at an instant."""
+
+    name: str
+    part: Literal["new", "old", "samples"]
+    query: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that `decide` looks at. What does not exist is None or missing from its mapping."""
+
+    plan: PlanView
+    status: Status
+    now: datetime
+    routes: Mapping[str, RouteView] = field(default_factory=dict)
+    old: WorkloadView | None = None
+    new: WorkloadView | None = None
+    source: SourceView | None = None
+    source_problem: str = ""
+    probe: Probe | None = None
+    ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
+    rivals: tuple[Rival, ...] = ()
+    revert: str = ""
+    """The command that would put the routes back to the weights they have now."""

@@ -1,0 +1,169 @@
+"""The trail: what was believed, what was seen, what was decided and why, in words for people and fields for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rolloutplan.engine.ask import InForce, current_stage, in_force, verdict_of
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.table import TABLE, Cause
+from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.verdict import Outcome, Verdict
+from rolloutplan.plan.quantities import Comparison, format_duration
+from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
+
+QUERY_KEPT = 400
+"""Characters of a query that a decision keeps; the whole of it stands in `status.predicates`."""
+
+
+def decided(
+    look: Look,
+    status: Status,
+    cause: Cause,
+    note: str,
+    *,
+    why: str = "",
+    evidence: Iterable[InForce] = (),
+    shares: tuple[str, str] = ("", ""),
+) -> Status:
+    """The status with one more decision on its trail."""
+    row = TABLE[cause]
+    if row.kind is None:
+        return status
+    seen = tuple(_evidence(look, item) for item in evidence)[:EVIDENCE_KEPT]
+    decision = Decision(
+        seq=status.seq + 1,
+        at=look.now,
+        kind=row.kind,
+        reason=row.tells,
+        note=note[:1024],
+        run=status.run,
+        stage=status.stage.name if status.stage else "",
+        weight_from=shares[0],
+        weight_to=shares[1],
+        believed=_believed(look.plan.spec, status),
+        observed="; ".join(sentence(item) for item in seen)[:1024],
+        why=why or row.because,
+        evidence=seen,
+    )
+    trail = (*status.decisions, decision)[-DECISIONS_KEPT:]
+    return status.model_copy(update={"seq": decision.seq, "decisions": trail})
+
+
+def _believed(spec: PlanSpec | None, status: Status) -> str:
+    """What the stage would show, if it were good; at the ends of a run the plan's own hypothesis."""
+    stage = current_stage(spec, status) if spec else None
+    if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
+        return spec.hypothesis if spec else ""
+    good = [f"{p.name} {bound_of(p)}" for p in stage.pass_]
+    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail)]
+    return ", ".join(good + bad)[:1024]
+
+
+def bound_of(predicate: Predicate) -> str:
+    """The bound as a person reads it: `<= +5% vs old for 30s`."""
+    words = predicate.comparison.text
+    if predicate.comparison.kind != "value":
+        words += " vs old"
+    return f"{words} for {format_duration(predicate.for_)}" if predicate.for_ else words
+
+
+def value_text(comparison: Comparison, verdict: Verdict) -> str:
+    """The value in the form in which its bound is written."""
+    if verdict.value is None:
+        return verdict.detail if verdict.holds is not None else ""
+    value = verdict.value
+    if comparison.kind == "relative":
+        return f"{value:+.4g}" if abs(value) > 100 else f"{100 * value:+.4g}%"
+    if comparison.kind == "ratio":
+        return f"{value:.4g}x"
+    if comparison.kind == "value" and comparison.text.endswith("%"):
+        return f"{100 * value:.4g}%"
+    return f"{value:+.4g}" if comparison.kind == "absolute" else f"{value:.6g}"
+
+
+def doubt(verdict: Verdict) -> str:
+    """Why a predicate is Undecided, with the source's words."""
+    if verdict.outcome is not Outcome.UNDECIDED:
+        return verdict.detail
+    return ": ".join(part for part in (verdict.why or "", verdict.detail) if part)
+
+
+def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) -> PredicateStatus:
+    """How a predicate stands, for `status.predicates`; the query is the one that was sealed."""
+    verdict = verdict_of(look, item)
+    track = look.ledger.get(item.name)
+    return PredicateStatus(
+        name=item.name,
+        role=item.role,
+        query=sealed.query if sealed else item.predicate.query,
+        bound=bound_of(item.predicate),
+        verdict=verdict.outcome.value,
+        value=value_text(item.predicate.comparison, verdict),
+        samples="" if verdict.samples is None else f"{verdict.samples:.6g}",
+        at=track.asked_at if track else None,
+        why=doubt(verdict),
+    )
+
+
+def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
+    """The predicates of a stage as they are fixed before its weight moves, rendered over their whole window."""
+
+    def sealed(role: str, predicate: Predicate) -> PredicateStatus:
+        words = words_for(
+            spec, namespace=look.plan.namespace, plan=look.plan.name, stage=stage.name, window=predicate.window
+        )
+        return PredicateStatus.model_validate(
+            {
+                "name": predicate.name,
+                "role": role,
+                "query": render(predicate.query, words),
+                "bound": bound_of(predicate),
+                "why": "NotYet",
+            }
+        )
+
+    rows = [("guard", p) for p in spec.guards] + [("fail", p) for p in stage.fail] + [("pass", p) for p in stage.pass_]
+    return tuple(sealed(role, predicate) for role, predicate in rows)
+
+
+def measured(look: Look, status: Status) -> tuple[PredicateStatus, ...]:
+    """The predicates of the stage as they stand now, in the order in which they were sealed."""
+    spec = look.plan.spec
+    now = {item.name: item for item in in_force(spec, status, look.source)} if spec else {}
+    return tuple(
+        predicate_status(look, now[sealed.name], sealed) if sealed.name in now else sealed
+        for sealed in status.predicates
+    )
+
+
+def sentence(evidence: Evidence) -> str:
+    """One predicate in words: `new-errors: 21.3% > 1% is Proved`."""
+    if evidence.verdict == Outcome.UNDECIDED:
+        return f"{evidence.predicate} is Undecided ({evidence.why})"
+    count = f" over {evidence.samples} samples" if evidence.samples else ""
+    if evidence.verdict == Outcome.PROVED:
+        return f"{evidence.predicate}: {evidence.value} {evidence.bound}{count}"
+    return f"{evidence.predicate}: {evidence.value} is not {evidence.bound}{count}"
+
+
+def _evidence(look: Look, item: InForce) -> Evidence:
+    sealed = next((p for p in look.status.predicates if p.name == item.name), None)
+    state = predicate_status(look, item, sealed)
+    return Evidence(
+        predicate=item.name,
+        role=item.role,
+        query=state.query[:QUERY_KEPT],
+        value=state.value,
+        bound=state.bound,
+        samples=state.samples,
+        verdict=state.verdict,
+        why=state.why,
+    )
+
+
+def span(start: datetime | None, end: datetime) -> str:
+    """A stretch of time in words, to the second."""
+    return f"{(end - start).total_seconds():.0f}s" if start else "0s"

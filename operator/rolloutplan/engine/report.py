@@ -1,0 +1,98 @@
+"""What a status says of itself: conditions that kstatus reads exactly, and the words of the printer columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from rolloutplan.engine.look import Look
+from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
+
+NEEDS_A_PERSON = frozenset({"Conflict", "Failed", "Invalid"})
+"""Reasons of Held that no waiting will mend."""
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    type: str
+    status: Truth
+    reason: str
+    message: str
+
+
+def stalled(status: Status) -> bool:
+    """Whether it needs a person or a new commit."""
+    if status.phase is Phase.HELD:
+        return status.held is not None and status.held.reason in NEEDS_A_PERSON
+    if status.phase is Phase.PENDING:
+        return status.reason == "Conflict"
+    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK)
+
+
+def reported(look: Look, status: Status) -> Status:
+    """The status with everything that is derived from the rest of it."""
+    claims = _claims(status)
+    conditions = tuple(_condition(look, status, claim) for claim in claims)
+    return status.model_copy(
+        update={
+            "observed_generation": look.plan.generation,
+            "verdict": _verdict(status.predicates) if status.phase in RUNNING else "",
+            "conditions": conditions,
+        }
+    )
+
+
+def _claims(status: Status) -> list[_Claim]:
+    reason, message = status.reason or status.phase.value, status.message
+    stuck, done = stalled(status), status.phase is Phase.SUCCEEDED
+    claims = [_Claim("Ready", "True" if done else "False", reason, message)]
+    if stuck:
+        claims.append(_Claim("Stalled", "True", reason, message))
+    elif not done:
+        claims.append(_Claim("Reconciling", "True", reason, message))
+    if status.phase in (Phase.JUDGING, Phase.BAKING, Phase.SUCCEEDED, Phase.ROLLED_BACK) and status.weights.written:
+        words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
+        if reason == "RestoredNotAccepted":
+            claims.append(_Claim("WeightsVerified", "False", reason, message))
+        else:
+            claims.append(_Claim("WeightsVerified", "True", "Accepted", words))
+    elif status.intent is not None:
+        claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
+    if reason == "Blind":
+        claims.append(_Claim("Blind", "True", "SourceDown", message))
+    return claims
+
+
+def _condition(look: Look, status: Status, claim: _Claim) -> Condition:
+    before = look.status.condition(claim.type)
+    since = before.last_transition_time if before and before.status == claim.status else look.now
+    return Condition(
+        type=claim.type,
+        status=claim.status,
+        reason=claim.reason,
+        message=claim.message,
+        observed_generation=look.plan.generation,
+        last_transition_time=since,
+    )
+
+
+def _verdict(predicates: tuple[PredicateStatus, ...]) -> str:
+    """The stage's predicates taken together, from the new side's point of view."""
+    if any(p.role != "pass" and p.verdict == "Proved" for p in predicates):
+        return "Refuted"
+    passes = [p.verdict for p in predicates if p.role == "pass"]
+    if passes:
+        return "Proved" if all(v == "Proved" for v in passes) else "Refuted" if "Refuted" in passes else "Undecided"
+    return "Proved" if predicates and all(p.verdict == "Refuted" for p in predicates) else "Undecided"
+
+
+def unmeasured(predicates: tuple[PredicateStatus, ...]) -> list[tuple[str, str, str]]:
+    """The predicates without their figures: what counts as a change worth writing between decisions."""
+    return [(p.name, p.verdict, p.why.partition(":")[0] if p.verdict == "Undecided" else "") for p in predicates]
+
+
+def last_measured(predicates: tuple[PredicateStatus, ...]) -> datetime | None:
+    return max((p.at for p in predicates if p.at is not None), default=None)

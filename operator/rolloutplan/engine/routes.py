@@ -1,0 +1,135 @@
+"""Routes as a run sees them: which rules it moves, whether they hold what they should, and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rolloutplan.engine.look import Look, RouteView
+from rolloutplan.engine.step import PatchRoute
+from rolloutplan.engine.weights import holds_both, restore, same, shift
+from rolloutplan.plan.spec import RouteRef
+from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
+
+
+class Unusable(Exception):
+    """A route cannot be moved; holds the reason (one word) and the message with the fix."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+def claim(look: Look) -> tuple[RouteWeights, ...]:
+    """The rules that the plan asks to move, with the weights they have now. Raises Unusable."""
+    spec = look.plan.spec
+    assert spec is not None
+    old, new = spec.old.service_name, spec.new.service_name
+    return tuple(_claim(look, ref, old, new) for ref in spec.traffic.routes)
+
+
+def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
+    view = look.routes.get(ref.name)
+    where = f"HTTPRoute {look.plan.namespace}/{ref.name}"
+    if view is None or view.deleting:
+        raise Unusable("RouteNotFound", f"{where} does not exist: create it, or correct spec.traffic.routes")
+    asked = [_named(view, name, where) for name in ref.rules] or list(view.rules)
+    rules = [rule for rule in asked if holds_both(rule, old, new)]
+    if not rules or (ref.rules and len(rules) < len(asked)):
+        held = sorted({backend.service for rule in asked for backend in rule.backends})
+        raise Unusable(
+            "RouteWithoutBothServices",
+            f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
+            f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
+        )
+    for rule in rules:
+        if not any(b.weight for b in rule.backends if b.service in (old, new)):
+            words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
+            raise Unusable("NoTrafficToShift", words)
+    return RouteWeights(name=view.name, rules=tuple(rules))
+
+
+def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
+    for rule in view.rules:
+        if rule.index == name or (rule.name and rule.name == name):
+            return rule
+    raise Unusable("RuleNotFound", f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules")
+
+
+def locate(view: RouteView, rule: RuleWeights, old: str, new: str) -> RuleWeights | None:
+    """Find a rule again after others may have changed the route: by its name, its place, or as the only one left."""
+    fit = [candidate for candidate in view.rules if holds_both(candidate, old, new)]
+    named = [candidate for candidate in fit if rule.name and candidate.name == rule.name]
+    placed = [candidate for candidate in fit if candidate.index == rule.index]
+    for found in (named, placed, fit if len(fit) == 1 else []):
+        if found:
+            return found[0]
+    return None
+
+
+def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
+    """What differs between the routes as they are and as they should be, in words; empty where nothing does."""
+    for route in routes:
+        view = look.routes.get(route.name)
+        if view is None or view.deleting:
+            return f"HTTPRoute {route.name} is gone"
+        for rule in route.rules:
+            found = locate(view, rule, weights.old, weights.new)
+            if found is None:
+                return f"HTTPRoute {route.name} no longer holds both {weights.old} and {weights.new} in one rule"
+            if not same(found, rule, weights.old, weights.new):
+                stands, ours = _words(found, weights), _words(rule, weights)
+                by = f", last changed by {view.moved_by}" if view.moved_by else ""
+                return f"HTTPRoute {route.name} rule {found.index} has weights {stands}, not {ours}{by}"
+    return ""
+
+
+def _words(rule: RuleWeights, weights: Weights) -> str:
+    return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
+
+
+def refusal(look: Look, routes: Iterable[RouteWeights]) -> str | None:
+    """Why a gateway does not take a route at its generation; empty while one has not said; None when all have."""
+    waiting: str | None = None
+    for route in routes:
+        view = look.routes.get(route.name)
+        if view is not None and view.accepted is False:
+            return f"HTTPRoute {route.name}: {view.accepted_why or 'not accepted'}"
+        if view is not None and view.accepted is None:
+            waiting = ""
+    return waiting
+
+
+def shifted(routes: Iterable[RouteWeights], weights: Weights, permille: int) -> tuple[RouteWeights, ...]:
+    """The routes with this share on the new side."""
+    return tuple(
+        route.model_copy(
+            update={"rules": tuple(shift(rule, weights.old, weights.new, permille) for rule in route.rules)}
+        )
+        for route in routes
+    )
+
+
+def current(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
+    """The same rules with all the weights that they have now. Rules that are gone are left out."""
+    found = []
+    for route in routes:
+        view = look.routes.get(route.name)
+        rules = [locate(view, rule, weights.old, weights.new) for rule in route.rules] if view else []
+        found.append(route.model_copy(update={"rules": tuple(rule for rule in rules if rule is not None)}))
+    return tuple(found)
+
+
+def writes(
+    look: Look, routes: Iterable[RouteWeights], weights: Weights, fence: str, revert: str
+) -> tuple[PatchRoute, ...]:
+    """What to write so that the routes hold these weights; routes that are gone or right already are left out."""
+    patches = []
+    for route in routes:
+        view = look.routes.get(route.name)
+        if view is None or view.deleting or not unlike(look, (route,), weights):
+            continue
+        found = ((locate(view, rule, weights.old, weights.new), rule) for rule in route.rules)
+        rules = tuple(restore(now, rule, weights.old, weights.new) for now, rule in found if now is not None)
+        if rules:
+            patches.append(PatchRoute(RouteWeights(name=route.name, rules=rules), fence, revert))
+    return tuple(patches)

@@ -1,0 +1,47 @@
+"""What follows from a look: the status to be, what to do in the world, and when to look again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rolloutplan.plan.status import RouteWeights, Status
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRoute:
+    """Write these weights, if the route still holds what the look showed. Absolute, so twice is once."""
+
+    target: RouteWeights
+    fence: str
+    revert: str
+    """The breadcrumb to leave on the route; empty removes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPlan:
+    """Put or take our finalizer and the breadcrumb on the plan itself."""
+
+    finalizer: bool
+    breadcrumb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Ask around for what no watch tells: Services, pods, whether the source takes the queries."""
+
+
+Action = PatchRoute | MarkPlan | Inspect
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`status` is written first, then the actions are done in order, then the new decisions are told as Events.
+
+    With `urgent`, a status that cannot be written holds up no action: weights go back first, whatever else fails.
+    """
+
+    status: Status
+    actions: tuple[Action, ...] = ()
+    wake_at: datetime | None = None
+    urgent: bool = False

@@ -1,0 +1,118 @@
+"""All legal transitions of a run, in one table, with the reason for each.
+
+Theory of operation. A run starts when everything it needs is there (START) and waits for the new side to stand (READY).
+Then, stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
+(VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
+weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
+on and has no cause to go back waits (HELD, RESUMED). What is wrong before any weight has moved is said and heals by
+itself (REFUSED, BLOCKED, HEALED).
+
+The ladder in `ladder.py` picks the row; nothing else changes a phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from rolloutplan.plan.status import RUNNING, Kind, Phase
+
+
+class Cause(StrEnum):
+    START = auto()
+    READY = auto()
+    NEVER_READY = auto()
+    CHANGED_EARLY = auto()
+    SEAL = auto()
+    VERIFIED = auto()
+    PROVED = auto()
+    PROVED_LAST = auto()
+    EXTENDED = auto()
+    HELD = auto()
+    RESUMED = auto()
+    FAILED = auto()
+    RESTORED = auto()
+    BAKED = auto()
+    AGAIN = auto()
+    REFUSED = auto()
+    BLOCKED = auto()
+    HEALED = auto()
+    LOST = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """From which phases, to which (None: back to where it was held), as what decision, told under which Event reason.
+
+    A row without a decision changes nothing that a person could have wondered about.
+    """
+
+    sources: frozenset[Phase]
+    to: Phase | None
+    kind: Kind | None
+    tells: str
+    because: str
+
+
+def _row(sources: set[Phase], to: Phase | None, kind: Kind | None, tells: str, because: str) -> Row:
+    return Row(frozenset(sources), to, kind, tells, because)
+
+
+P = Phase
+MOVED = frozenset({P.SHIFTING, P.JUDGING, P.HELD, P.BAKING})
+"""Phases in which a weight may stand above the snapshot and nothing is yet on its way back."""
+
+TABLE: Mapping[Cause, Row] = {
+    Cause.START: _row(
+        {P.PENDING}, P.EXPANDING, Kind.START, "Started", "all that it names exists, and no other plan holds its routes"
+    ),
+    Cause.READY: _row(
+        {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, "NewSideReady", "traffic goes only to a side that stands"
+    ),
+    Cause.NEVER_READY: _row(
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "Stalled", "every wait ends; no weight was moved, so none is put back"
+    ),
+    Cause.CHANGED_EARLY: _row(
+        {P.EXPANDING}, P.PENDING, None, "", "what it waits for has changed, and no weight has moved yet"
+    ),
+    Cause.SEAL: _row(
+        {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, "StageStarted", "what will judge a step is fixed before it is taken"
+    ),
+    Cause.VERIFIED: _row(
+        {P.SHIFTING}, P.JUDGING, Kind.ADVANCE, "WeightShifted", "the clock of a stage starts when its weight is real"
+    ),
+    Cause.PROVED: _row(
+        {P.JUDGING}, P.SHIFTING, Kind.ADVANCE, "StageProved", "the soak is over and nothing is left to show here"
+    ),
+    Cause.PROVED_LAST: _row(
+        {P.JUDGING}, P.BAKING, Kind.ADVANCE, "StageProved", "all traffic is there; the guards stay while it bakes"
+    ),
+    Cause.EXTENDED: _row(
+        {P.JUDGING}, P.JUDGING, Kind.PERSIST, "DeadlineExtended", "the plan says that doubt buys time"
+    ),
+    Cause.HELD: _row(
+        {P.SHIFTING, P.JUDGING, P.HELD, P.BAKING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"
+    ),
+    Cause.RESUMED: _row({P.HELD}, None, Kind.RESUME, "Resumed", "what it waited for is over; time held does not count"),
+    Cause.FAILED: _row(
+        {*MOVED, P.PENDING, P.INVALID}, P.REVERTING, Kind.ROLLBACK, "RollbackStarted", "mitigate first: the snapshot goes back at once"
+    ),
+    Cause.RESTORED: _row(
+        {P.REVERTING}, P.ROLLED_BACK, Kind.ROLLBACK, "RolledBack", "the routes hold the snapshot, to the number"
+    ),
+    Cause.BAKED: _row({P.BAKING}, P.SUCCEEDED, Kind.FINISH, "Succeeded", "it stood at full traffic for its whole bake"),
+    Cause.AGAIN: _row(
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, "", "another plan or another workload is another hypothesis"
+    ),
+    Cause.REFUSED: _row(
+        {P.PENDING, P.EXPANDING, P.INVALID}, P.INVALID, Kind.HOLD, "Stalled", "it names what is not there or not right"
+    ),
+    Cause.BLOCKED: _row(
+        {P.PENDING, P.EXPANDING, P.INVALID}, P.PENDING, Kind.HOLD, "Stalled", "it must wait its turn, and says for whom"
+    ),
+    Cause.HEALED: _row({P.INVALID}, P.PENDING, None, "", "what was wrong is mended"),
+    Cause.LOST: _row(
+        {*RUNNING}, P.INVALID, Kind.HOLD, "Stalled", "a status that contradicts itself is no ground to act on"
+    ),
+}

@@ -1,0 +1,1 @@
+"""Verdicts: what an answer says about a bound. Pure."""

@@ -1,0 +1,55 @@
+"""Who may speak to the API server first: weights before records, records before Events."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from itertools import count
+
+
+class Lane(IntEnum):
+    WEIGHTS = 0
+    RECORD = 1
+    FORWARD = 2
+    TELL = 3
+
+
+class Lanes:
+    """A semaphore of `width` places; a place that becomes free goes to the lowest lane, in it to the longest waiting."""
+
+    def __init__(self, width: int) -> None:
+        self._free = width
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    @asynccontextmanager
+    async def take(self, lane: Lane) -> AsyncIterator[None]:
+        await self._acquire(lane)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, lane: Lane) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (lane, next(self._order), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -1,0 +1,36 @@
+"""What the loop remembers of a plan between looks. Losing all of it loses nothing but time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Probe
+
+_SHORTEST, _LONGEST = 0.05, 10.0
+_LONGEST_URGENT = 1.0
+
+
+@dataclass(slots=True)
+class Memory:
+    uid: str
+    ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
+    probe: Probe | None = None
+    short_since: datetime | None = None
+    restarts: int | None = None
+    worst: str = ""
+    asking: set[str] = field(default_factory=set)
+    """Predicates whose answers are awaited."""
+    told: int | None = None
+    """The newest decision that has its Event."""
+    telling: bool = False
+    looking_at_pods: bool = False
+    failures: int = 0
+    """Failed attempts in a row."""
+
+    def backoff(self, *, urgent: bool) -> float:
+        """Seconds until the next attempt: the first at once, then longer, for a rollback never long."""
+        self.failures += 1
+        if self.failures == 1 and urgent:
+            return 0.0
+        return min(_LONGEST_URGENT if urgent else _LONGEST, _SHORTEST * 2.0 ** min(self.failures, 12))

@@ -1,0 +1,426 @@
+"""Carry out what the engine decides, for one plan at a time, in the order that is safe.
+
+For a step forward: the status that says what is intended, then the weights, then the Events. For a step back the order is
+the same, but nothing waits: a status that cannot be written is owed and written later, the weights go back now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from itertools import groupby
+from typing import Any
+
+import structlog
+
+from rolloutplan.cluster import events, paths, plans, workloads
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.ask import find, needs, note_asked, weigh
+from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.look import Look, Question, RouteView, WorkloadView
+from rolloutplan.engine.routes import Unusable, claim
+from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.table import MOVED
+from rolloutplan.judge.verdict import Answer, Outcome
+from rolloutplan.loop.lanes import Lane, Lanes
+from rolloutplan.loop.memory import Memory
+from rolloutplan.loop.probe import inspect
+from rolloutplan.loop.schedule import Schedule, now
+from rolloutplan.loop.store import DEPLOYMENTS, PLANS, ROUTES, Plan, Store, source_view
+from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.status import Phase, Status
+from rolloutplan.traffic import httproute
+
+WIDTH = 16
+"""Requests to the API server at the same time."""
+PASSES = 12
+"""Steps of one plan in a row, before the others have their turn."""
+URGENT_RECORD = 1.0
+"""Seconds that the record of a rollback may hold up its weights."""
+
+log = structlog.stdlib.get_logger("rolloutplan")
+
+
+class _StaleError(Exception):
+    """The plan is no longer the one that was looked at: look again, decide again."""
+
+
+class Reconciler:
+    """Brings each plan a step further whenever its time has come."""
+
+    def __init__(self, api: Api, store: Store, sources: Sources, *, instance: str, ready: Callable[[], bool]) -> None:
+        self.api, self.store, self.sources, self.instance = api, store, sources, instance
+        self._ready = ready
+        self.schedule = Schedule(self._due)
+        self.lanes = Lanes(WIDTH)
+        self._memories: dict[str, Memory] = {}
+        self._busy: set[str] = set()
+        self._again: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Let go of what is under way: every step is safe to abandon and to take up again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- when ----------------------------------------------------------------------------------------------------
+
+    def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
+        """Take in what a watch or an answer brought; the plans that it touches are looked at at once."""
+        touched = self.store.offer(kind, event, raw)
+        if kind == DEPLOYMENTS:
+            self._look_at_pods(raw["metadata"]["name"], touched)
+        for key in touched:
+            self.schedule.soon(key)
+
+    def listed(self, kind: str, namespace: str | None, names: frozenset[tuple[str, str]]) -> None:
+        """A list is complete: what is held and not in it is gone."""
+        for ident in self.store.known(kind):
+            if ident[1:] not in names and namespace in (None, ident[1]):
+                for key in self.store.drop(ident):
+                    self.schedule.soon(key)
+        self.everything()
+
+    def everything(self) -> None:
+        """Look at every plan: the watches have just become complete, or complete again."""
+        for key in self.store.plans:
+            self.schedule.soon(key)
+
+    def _due(self, key: str) -> None:
+        if not self._ready():
+            return
+        if key in self._busy:
+            self._again.add(key)
+            return
+        self._busy.add(key)
+        self._spawn(self._turn(key))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _turn(self, key: str) -> None:
+        """One plan's turn. Whatever goes wrong in it stays with this plan."""
+        with structlog.contextvars.bound_contextvars(plan=key):
+            try:
+                await self._reconcile(key)
+            except ApiError as error:
+                self._retry(key, error)
+            except Exception:
+                log.exception("a plan could not be looked at; the others go on")
+                self.schedule.at(key, now() + timedelta(seconds=10))
+            finally:
+                self._busy.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.schedule.soon(key)
+
+    def _retry(self, key: str, error: ApiError) -> None:
+        plan, memory = self.store.plans.get(key), self._memories.get(key)
+        if plan is None or memory is None:
+            return
+        urgent = plan.status.phase is Phase.REVERTING
+        delay = max(memory.backoff(urgent=urgent), 0.0 if urgent else error.retry_after or 0.0)
+        log.warning("the API server refused; trying again", error=str(error), in_seconds=round(delay, 2))
+        self.schedule.at(key, now() + timedelta(seconds=delay))
+
+    # ---- look, decide, act -----------------------------------------------------------------------------------------
+
+    async def _reconcile(self, key: str) -> None:
+        for _ in range(PASSES):
+            plan = self.store.plans.get(key)
+            if plan is None:
+                self._memories.pop(key, None)
+                self.schedule.forget(key)
+                return
+            memory = self._memory(plan)
+            _bind(plan.status)
+            try:
+                if plan.owed:
+                    await self._record(plan, plan.status)
+                    continue
+                look = self.look(plan, memory, now())
+                step = decide(look)
+                moved = await self._carry_out(plan, memory, look, step)
+            except _StaleError:
+                continue
+            if not moved:
+                memory.failures = 0
+                self._ask(plan, memory, look)
+                self.schedule.at(key, step.wake_at)
+                return
+        self.schedule.soon(key)
+
+    def _memory(self, plan: Plan) -> Memory:
+        memory = self._memories.get(plan.view.key)
+        if memory is None or memory.uid != plan.view.uid:
+            memory = self._memories[plan.view.key] = Memory(uid=plan.view.uid)
+        return memory
+
+    def look(self, plan: Plan, memory: Memory, at: datetime) -> Look:
+        """One picture of all that a decision about this plan may depend on."""
+        view, store, spec = plan.view, self.store, plan.view.spec
+        namespace = view.namespace
+        names = {route.name for route in plan.status.weights.snapshot}
+        names |= {ref.name for ref in spec.traffic.routes} if spec else set()
+        found = store.source(view)
+        look = Look(
+            plan=view,
+            status=plan.status,
+            now=at,
+            routes={name: route for name in names if (route := store.routes.get((namespace, name)))},
+            old=self._workload(namespace, spec.old.deployment) if spec else None,
+            new=self._new_side(plan, memory, at),
+            source=source_view(found.spec) if found.spec else None,
+            source_problem=found.problem,
+            probe=memory.probe,
+            ledger=memory.ledger,
+            rivals=store.rivals(plan),
+        )
+        return replace(look, revert=_revert(look)) if plan.status.phase is Phase.EXPANDING else look
+
+    def _workload(self, namespace: str, name: str) -> WorkloadView | None:
+        found = self.store.workloads.get((namespace, name))
+        return found.view if found else None
+
+    def _new_side(self, plan: Plan, memory: Memory, at: datetime) -> WorkloadView | None:
+        spec = plan.view.spec
+        new = self._workload(plan.view.namespace, spec.new.deployment) if spec else None
+        if spec is None or new is None:
+            return None
+        short = new.ready * 1000 < spec.availability.min_ready * new.wanted
+        memory.short_since = (memory.short_since or at) if short else None
+        return replace(new, restarts=memory.restarts, worst=memory.worst, short_since=memory.short_since)
+
+    async def _carry_out(self, plan: Plan, memory: Memory, look: Look, step: Step) -> bool:
+        """Write, act, tell. Returns whether the world may have changed, so that it has to be looked at again."""
+        changed = False
+        if step.status is not look.status:
+            write = self._record_if_possible if step.urgent else self._record
+            changed = await write(plan, step.status)
+            _bind(step.status)
+            _say(look.status, step.status)
+        for action in step.actions:
+            await self._act(plan, memory, action)
+        self._tell(plan, memory)
+        return changed or bool(step.actions)
+
+    async def _record(self, plan: Plan, status: Status) -> bool:
+        """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
+        view = plan.view
+        async with self.lanes.take(Lane.RECORD):
+            try:
+                raw = await plans.write_status(
+                    self.api,
+                    view.namespace,
+                    view.name,
+                    before=plan.raw_status,
+                    after=status,
+                    resource_version=plan.meta["resourceVersion"],
+                )
+            except ApiError as error:
+                if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                    raise
+                await self._read_again(PLANS, view.namespace, view.name)
+                raise _StaleError from error
+        plan.status, plan.owed = status, False
+        if raw is not None:
+            self.offer(PLANS, "MODIFIED", raw)
+        return raw is not None
+
+    async def _record_if_possible(self, plan: Plan, status: Status) -> bool:
+        """Write the status of a rollback. If that fails or takes long, it is owed, and the weights go back without it."""
+        plan.status, plan.owed = status, True
+        try:
+            await asyncio.wait_for(self._record(plan, status), URGENT_RECORD)
+        except (ApiError, _StaleError, TimeoutError) as error:
+            log.warning("a rollback goes on before its record is written", error=str(error) or type(error).__name__)
+        return True
+
+    async def _act(self, plan: Plan, memory: Memory, action: Action) -> None:
+        match action:
+            case PatchRoute():
+                await self._patch_route(plan, action)
+            case MarkPlan():
+                await self._mark(plan, action)
+            case Inspect():
+                source = self.store.source(plan.view)
+                asks = self.sources.get(source.key, source.spec).ask if source.spec else None
+                workload = self.store.workloads.get((plan.view.namespace, _new_name(plan)))
+                memory.probe = await inspect(
+                    self.api, plan.view, memory.probe, asks, workload.selector if workload else "", now()
+                )
+
+    async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
+        namespace, name = plan.view.namespace, action.target.name
+        view = self.store.routes.get((namespace, name))
+        lane = Lane.WEIGHTS if plan.status.phase is Phase.REVERTING else Lane.FORWARD
+        if view is None:
+            return
+        try:
+            patch = httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
+            async with self.lanes.take(lane):
+                raw = await self.api.patch(paths.route(namespace, name), patch, kind="json")
+        except (LookupError, ApiError) as error:
+            await self._read_again(ROUTES, namespace, name)
+            if isinstance(error, ApiError) and error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            log.info("the route is not as it was seen; looking again", route=name, error=str(error))
+            await asyncio.sleep(0.01)
+            return
+        log.info("weights written", route=name, weights=_numbers(view, action), reverting=lane is Lane.WEIGHTS)
+        self.offer(ROUTES, "MODIFIED", raw)
+
+    async def _mark(self, plan: Plan, action: MarkPlan) -> None:
+        view = plan.view
+        raw = {"metadata": plan.meta}
+        try:
+            async with self.lanes.take(Lane.RECORD):
+                raw = await plans.mark(self.api, raw, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
+        except ApiError as error:
+            await self._read_again(PLANS, view.namespace, view.name)
+            if error.status not in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND):
+                raise
+            return
+        if "spec" in raw:
+            self.offer(PLANS, "MODIFIED", raw)
+
+    async def _read_again(self, kind: str, namespace: str, name: str) -> None:
+        path = paths.plan(namespace, name) if kind == PLANS else paths.route(namespace, name)
+        try:
+            self.offer(kind, "MODIFIED", await self.api.get(path))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            for key in self.store.drop((kind, namespace, name)):
+                self.schedule.soon(key)
+
+    # ---- asking ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, plan: Plan, memory: Memory, look: Look) -> None:
+        """Put the questions that are due, each predicate on its own: the first decisive one acts."""
+        source = self.store.source(plan.view)
+        if source.spec is None:
+            return
+        due = [q for q in needs(look.plan, look.status, look.source, look.ledger, look.now) if q.name not in memory.asking]
+        names = frozenset(question.name for question in due)
+        if not names:
+            return
+        memory.ledger = note_asked(look.status, memory.ledger, names, look.now)
+        memory.asking |= names
+        ask = self.sources.get(source.key, source.spec).ask
+        for name, questions in groupby(due, key=lambda question: question.name):
+            self._spawn(self._answer(plan.view.key, memory, name, tuple(questions), ask, look.now))
+
+    async def _answer(
+        self, key: str, memory: Memory, name: str, questions: tuple[Question, ...], ask: Any, asked_at: datetime
+    ) -> None:
+        try:
+            answers = await asyncio.gather(*(ask(question.query, question.at) for question in questions))
+        finally:
+            memory.asking.discard(name)
+        plan = self.store.plans.get(key)
+        if plan is None or plan.view.spec is None or plan.view.uid != memory.uid:
+            return
+        parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
+        spec, status = plan.view.spec, plan.status
+        memory.ledger = weigh(spec, status, memory.ledger, name, parts, asked_at)
+        self._say_verdict(key, memory, name)
+        if find(spec, status, name) is not None:
+            self.schedule.soon(key)
+
+    def _say_verdict(self, key: str, memory: Memory, name: str) -> None:
+        track = memory.ledger.get(name)
+        if track is not None and track.verdict is not None and track.verdict.outcome is Outcome.PROVED:
+            log.debug("proved", plan=key, predicate=name, value=track.verdict.value)
+
+    # ---- pods and Events ---------------------------------------------------------------------------------------------
+
+    def _look_at_pods(self, deployment: str, keys: Iterable[str]) -> None:
+        """The new side has changed in mid-run: see why. What is known decides meanwhile."""
+        for key in keys:
+            plan = self.store.plans[key]
+            memory = self._memory(plan)
+            if plan.status.phase in MOVED and _new_name(plan) == deployment and not memory.looking_at_pods:
+                memory.looking_at_pods = True
+                self._spawn(self._see_pods(plan, memory))
+
+    async def _see_pods(self, plan: Plan, memory: Memory) -> None:
+        workload = self.store.workloads.get((plan.view.namespace, _new_name(plan)))
+        try:
+            if workload is not None:
+                async with self.lanes.take(Lane.TELL):
+                    found = await self.api.list(paths.pods(plan.view.namespace), labelSelector=workload.selector)
+                memory.restarts, memory.worst = workloads.pods(found)
+        except ApiError as error:
+            log.warning("the pods of the new side could not be listed", plan=plan.view.key, error=str(error))
+        finally:
+            memory.looking_at_pods = False
+        self.schedule.soon(plan.view.key)
+
+    def _tell(self, plan: Plan, memory: Memory) -> None:
+        """Post the Events of decisions that have none yet. After a start the last few are posted again: once is enough."""
+        newest = plan.status.seq
+        if memory.told is None:
+            memory.told = newest - 3 if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK) else newest
+        if newest > memory.told and not memory.telling and not plan.owed:
+            memory.telling = True
+            self._spawn(self._post(plan.view.key, memory))
+
+    async def _post(self, key: str, memory: Memory) -> None:
+        try:
+            while (plan := self.store.plans.get(key)) is not None and memory.told is not None:
+                told = memory.told
+                decision = next((d for d in plan.status.decisions if d.seq > told), None)
+                if decision is None:
+                    break
+                route = next((route.name for route in plan.status.weights.snapshot), None)
+                raw = events.event(
+                    plan.view,
+                    decision,
+                    instance=self.instance,
+                    route=route,
+                    plan_hash=plan.status.plan_hash,
+                    revert=plan.status.revert,
+                )
+                async with self.lanes.take(Lane.TELL):
+                    await events.post(self.api, raw)
+                memory.told = decision.seq
+        except ApiError as error:
+            log.warning("an Event could not be posted", plan=key, error=str(error))
+            self.schedule.at(key, now() + timedelta(seconds=5))
+        finally:
+            memory.telling = False
+
+
+def _new_name(plan: Plan) -> str:
+    return plan.view.spec.new.deployment if plan.view.spec else ""
+
+
+def _revert(look: Look) -> str:
+    """The command that would put the routes back to the weights they have now."""
+    try:
+        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
+    except Unusable:
+        return ""
+
+
+def _numbers(view: RouteView, action: PatchRoute) -> dict[str, int]:
+    return {backend.service: backend.weight for rule in action.target.rules for backend in rule.backends}
+
+
+def _bind(status: Status) -> None:
+    """Put the run and its stage on every line that is logged from here on in this plan's turn."""
+    structlog.contextvars.bind_contextvars(run=status.run, stage=status.stage.name if status.stage else "")
+
+
+def _say(before: Status, after: Status) -> None:
+    for decision in after.decisions:
+        if decision.seq > before.seq:
+            level = log.warning if decision.reason in ("RollbackStarted", "Held", "Stalled") else log.info
+            level(decision.note, decision=decision.reason, seq=decision.seq)

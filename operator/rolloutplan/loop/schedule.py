@@ -1,0 +1,67 @@
+"""A heap of deadlines: which plan is to be looked at when. The only clock in the house that anybody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+LONGEST_SLEEP = 2.0
+"""Seconds. Bounds how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
+
+
+def now() -> datetime:
+    """The wall clock, to the millisecond, as instants stand in a status."""
+    at = datetime.now(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+class Schedule:
+    """Calls `due` for each key at its earliest deadline. For one event loop; `due` must not block."""
+
+    def __init__(self, due: Callable[[str], None], clock: Callable[[], datetime] = now) -> None:
+        self._due, self._clock = due, clock
+        self._heap: list[tuple[datetime, str]] = []
+        self._earliest: dict[str, datetime] = {}
+        self._changed = asyncio.Event()
+        self.turned_at = clock()
+
+    def at(self, key: str, when: datetime | None) -> None:
+        """Look at `key` at `when`, unless it is to be looked at earlier anyway. None asks for nothing."""
+        known = self._earliest.get(key)
+        if when is None or (known is not None and known <= when):
+            return
+        self._earliest[key] = when
+        heapq.heappush(self._heap, (when, key))
+        if self._heap[0] == (when, key):
+            self._changed.set()
+
+    def soon(self, key: str) -> None:
+        self.at(key, self._clock())
+
+    def forget(self, key: str) -> None:
+        self._earliest.pop(key, None)
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            self.turned_at = self._clock()
+            self._changed.clear()
+            wait = self._pop_due()
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def _pop_due(self) -> float:
+        """Hand out what is due; returns the seconds until the next deadline."""
+        at = self._clock()
+        while self._heap and self._heap[0][0] <= at:
+            when, key = heapq.heappop(self._heap)
+            if self._earliest.get(key) == when:
+                del self._earliest[key]
+                self._due(key)
+        if not self._heap:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(0.0005, (self._heap[0][0] - at).total_seconds()))

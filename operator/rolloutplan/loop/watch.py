@@ -1,0 +1,365 @@
+"""Watching: kopf follows the cluster in a thread of its own, and hands every object to the engine's loop.
+
+kopf is used for its streams alone. It exits on much that a cluster does on an ordinary day (a CRD that goes away, an
+odd error in a stream, credentials that ran out), so a supervisor starts it again while the engine goes on.
+
+Lists are taken from kopf's own requests, whole, as they arrive: kopf tells neither where a list ends nor what vanished
+while a stream was down, and it spends a task and 2 KB on every object that it is given. So it is given none of them: it
+only follows the streams from the lists' versions on.
+
+The rights it needs: list and watch on each kind, and the discovery that every account has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from http import HTTPStatus
+from itertools import chain, repeat
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import kopf
+import structlog
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from rolloutplan.cluster.client import USER_AGENT, Raw, authorization, read_config
+from rolloutplan.cluster.paths import Kind, path
+
+Offer = Callable[[str, str | None, Raw], None]
+"""Takes a kind's plural, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
+Names = frozenset[tuple[str, str]]
+"""Namespace ("" where there is none) and name of each object."""
+Listed = Callable[[str, str | None, Names], None]
+"""Takes a kind's plural, the namespace that was listed (None: everywhere) and all that is there."""
+
+CREDENTIALS_FOR: Final = timedelta(minutes=10)
+"""After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
+RECHECK: Final = 15.0
+"""Seconds between looks for a kind that was not served or not allowed."""
+_RESTARTS: Final = (0.2, 1.0, 2.0, 5.0)
+_SOUND_AFTER: Final = 60.0
+
+log = structlog.get_logger(__name__)
+logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # else a warning that signals are not its own
+
+
+class Place(NamedTuple):
+    """What one list and one stream cover."""
+
+    kind: Kind
+    namespace: str | None
+
+    def __str__(self) -> str:
+        return f"{self.kind.plural} in {self.namespace}" if self.namespace else self.kind.plural
+
+    @property
+    def path(self) -> str:
+        return path(self.kind, self.namespace or "")
+
+
+class Standing(Enum):
+    """How the API server answers for a place."""
+
+    SERVED = "served"
+    ABSENT = "not served: its CRD is not installed"
+    FORBIDDEN = "forbidden: list and watch are not granted"
+
+
+class Watch:
+    """Watches `kinds`, everywhere or in `namespaces`. `offer` and `listed` are called in the loop that called `start`.
+
+    `listed` is called when a list is complete, after `offer` was called for each of its objects: what is not in it is
+    gone. It is called once for each namespace in `namespaces` (once with None, where there are none, and for kinds
+    without a namespace), and again whenever a stream had to begin anew. A kind that is not installed is listed as
+    empty. A cluster-wide kind that is forbidden to an operator of some namespaces is taken as not installed.
+    """
+
+    def __init__(self, kinds: Sequence[Kind], *, offer: Offer, listed: Listed, namespaces: Sequence[str] = ()) -> None:
+        self._offer = offer
+        self._listed = listed
+        self._namespaces = tuple(dict.fromkeys(namespaces))
+        self._places = [
+            Place(kind, namespace)
+            for kind in kinds
+            for namespace in (self._namespaces if kind.namespaced and self._namespaces else (None,))
+        ]
+        self._by_path = {place.path: place for place in self._places}
+        self._standing: dict[Place, Standing] = {}
+        self._chunks: dict[Place, list[tuple[str, str]]] = {}
+        self._floor: dict[Place, int] = {}
+        self._synced: set[Place] = set()
+        self._logged_in = 0.0
+        self._engine: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Start watching. To be called once, from the engine's loop."""
+        self._engine = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop watching; returns within 2 s, whatever kopf does."""
+        if self._loop is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        await asyncio.to_thread(self._thread.join, 2.0)
+
+    def synced(self, kind: Kind | None = None) -> bool:
+        """Whether the engine has been offered everything there is (of one kind) at least once."""
+        return all(place in self._synced for place in self._places if kind in (None, place.kind))
+
+    def missing(self) -> list[str]:
+        """What has not been seen yet, with the reason where one is known."""
+        return [
+            f"{place} ({standing.value})" if (standing := self._standing.get(place)) else str(place)
+            for place in self._places
+            if place not in self._synced
+        ]
+
+    # ---- the thread: one loop, one supervisor ----------------------------------------------------
+
+    def _run(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._supervise())
+
+    async def _supervise(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        delays = _restarts()
+        while True:
+            began = self._loop.time()
+            try:
+                await self._watch()
+            except Exception as error:  # noqa: BLE001 - whatever it was, watching goes on
+                log.warning("watching was interrupted", error=f"{type(error).__name__}: {error}")
+            if self._loop.time() - began > _SOUND_AFTER:
+                delays = _restarts()
+            await asyncio.sleep(next(delays))
+
+    async def _watch(self) -> None:
+        """Watch until kopf exits, or until a kind that was missing can be watched too."""
+        await self._look_around()
+        heal = asyncio.create_task(self._changed(), name="recheck")
+        tasks = {heal}
+        if any(standing is Standing.SERVED for standing in self._standing.values()):
+            where: Mapping[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+            follow = kopf.operator(registry=self._registry(), settings=_settings(), **where)
+            tasks.add(asyncio.create_task(follow, name="kopf"))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _look_around(self) -> None:
+        """Ask for one object of each place: tells whether it is there and whether we may, before kopf stumbles."""
+        config = await read_config()
+        async with await _session(config) as session:
+            standing = {place: await self._ask(session, config.host, place) for place in self._places}
+        for place, now in standing.items():
+            if now is not Standing.SERVED:
+                log.warning("cannot be watched", place=str(place), why=now.value)
+            if now is Standing.ABSENT or (now is Standing.FORBIDDEN and self._optional(place)):
+                self._complete(place, frozenset())
+        self._standing = standing
+
+    async def _ask(self, session: aiohttp.ClientSession, host: str, place: Place) -> Standing:
+        async with session.get(host + place.path, params={"limit": "1"}) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return Standing.ABSENT
+            if response.status == HTTPStatus.FORBIDDEN:
+                return Standing.FORBIDDEN
+            response.raise_for_status()
+            return Standing.SERVED
+
+    async def _changed(self) -> None:
+        """Return when a place that is missing has changed its standing; never, where none is missing."""
+        missing = {
+            place: standing
+            for place, standing in self._standing.items()
+            if standing is not Standing.SERVED and not (standing is Standing.FORBIDDEN and self._optional(place))
+        }
+        while missing:
+            await asyncio.sleep(RECHECK)
+            config = await read_config()
+            async with await _session(config) as session:
+                for place, before in missing.items():
+                    if await self._ask(session, config.host, place) is not before:
+                        return
+        await asyncio.Event().wait()
+
+    def _optional(self, place: Place) -> bool:
+        return bool(self._namespaces) and not place.kind.namespaced
+
+    # ---- kopf ------------------------------------------------------------------------------------
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        for kind in {place.kind for place, standing in self._standing.items() if standing is Standing.SERVED}:
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(self._seer(kind))
+        return registry
+
+    async def _login(self, **_: object) -> kopf.AiohttpSession:
+        """Give kopf a session with fresh credentials; not more than once a second, or a refused token would spin."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, self._logged_in + 1 - now))
+        self._logged_in = asyncio.get_running_loop().time()
+        config = await read_config()
+        session = await _session(config, self._response_class())
+        return kopf.AiohttpSession(
+            server=config.host, aiohttp_session=session, expiration=datetime.now(UTC) + CREDENTIALS_FOR
+        )
+
+    def _response_class(self) -> type[aiohttp.ClientResponse]:
+        hear = self._hear
+
+        class Response(aiohttp.ClientResponse):
+            async def json(self, **how: Any) -> Any:
+                said = await super().json(**how)
+                return hear(self, said) if self.ok else said
+
+        return Response
+
+    def _hear(self, response: aiohttp.ClientResponse, said: Any) -> Any:
+        """Take a list out of kopf's hands; everything else is left as it is."""
+        place = self._by_path.get(response.url.path)
+        if place is None or "items" not in said:
+            return said
+        meta, items = said.get("metadata") or {}, said["items"] or []
+        common = {"apiVersion": said.get("apiVersion"), "kind": str(said.get("kind", "")).removesuffix("List")}
+        if "continue" not in response.url.query:
+            self._chunks[place] = []
+        self._chunks[place] += [_name(item) for item in items]
+        self._in_engine(self._take, place, [{**common, **item} for item in items])
+        if not meta.get("continue"):
+            self._floor[place] = _version(meta)
+            self._complete(place, frozenset(self._chunks.pop(place)))
+        return {**said, "items": []}
+
+    def _seer(self, kind: Kind) -> Callable[..., Any]:
+        async def seen(event: kopf.RawEvent, **_: object) -> None:
+            # Nothing may be returned: kopf would write it into the object's status.
+            raw: Raw = dict(event["object"])
+            namespace = raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
+            if _version(raw["metadata"]) > self._floor.get(Place(kind, namespace), 0):  # else the list had it newer
+                self._in_engine(self._offer, kind.plural, event["type"], raw)
+
+        return seen
+
+    # ---- across to the engine's loop ---------------------------------------------------------------
+
+    def _in_engine(self, call: Callable[..., None], *args: object) -> None:
+        assert self._engine is not None
+        with contextlib.suppress(RuntimeError):  # the engine's loop is closed: nobody listens any more
+            self._engine.call_soon_threadsafe(call, *args)
+
+    def _take(self, place: Place, items: Sequence[Raw]) -> None:
+        for raw in items:
+            self._offer(place.kind.plural, None, raw)
+
+    def _complete(self, place: Place, names: Names) -> None:
+        self._in_engine(self._finish, place, names)
+
+    def _finish(self, place: Place, names: Names) -> None:
+        self._listed(place.kind.plural, place.namespace, names)
+        self._synced.add(place)
+
+
+class _Backoffs:
+    """kopf's waits between attempts of a request (seconds): short at first, never over 5, and no end to them."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((0.1, 0.2, 0.5, 1.0, 2.0), repeat(5.0))
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps nothing: our handlers have no progress, and kopf shall write nothing into any object."""
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None: ...
+
+    def purge(self, **_: object) -> None: ...
+
+    def touch(self, **_: object) -> None: ...
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps nothing, and spares the deep copy of every object that kopf would compare with it."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None: ...
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True  # else it lists and watches every CRD and namespace, in full
+    settings.persistence.progress_storage = _NoProgress()
+    settings.persistence.diffbase_storage = _NoDiffs()
+    # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
+    settings.persistence.finalizer = "rolloutplan.dev/never-set"
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 540
+    settings.watching.connect_timeout = 5
+    settings.networking.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _Backoffs()
+    settings.queueing.idle_timeout = 1
+    settings.queueing.exit_timeout = 0.2
+    settings.execution.default_backoff = 2
+    settings.process.ultimate_exiting_timeout = None  # else it kills the whole process 10 minutes after an exit
+    return settings
+
+
+async def _session(
+    config: Configuration, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+) -> aiohttp.ClientSession:
+    """A session with the credentials of `config`."""
+    headers = {"User-Agent": USER_AGENT}
+    if token := await authorization(config):
+        headers["Authorization"] = token
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(config).ssl_context),
+        headers=headers,
+        proxy=config.proxy,
+        response_class=response_class,
+        timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
+        trust_env=False,
+    )
+
+
+def _restarts() -> Iterator[float]:
+    return chain(_RESTARTS, repeat(_RESTARTS[-1]))
+
+
+def _name(raw: Mapping[str, Any]) -> tuple[str, str]:
+    return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
+
+
+def _version(meta: Mapping[str, Any]) -> int:
+    """A resourceVersion as a number, which it is by the API's contract."""
+    return int(meta["resourceVersion"])

@@ -1,0 +1,43 @@
+"""All metric sources in use: one `Source` for each object, replaced when its spec changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from rolloutplan.metrics.source import Source
+from rolloutplan.plan.kinds import MetricSourceSpec
+
+
+class Key(NamedTuple):
+    """Which object a source comes from; `namespace` is empty for the cluster kind."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Sources:
+    """The sources in use. Not thread-safe: for the engine's loop alone."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, tuple[MetricSourceSpec, Source]] = {}
+
+    def get(self, key: Key, spec: MetricSourceSpec) -> Source:
+        """The source for this spec. Where the spec has changed the former one is closed, without waiting for it."""
+        known = self._open.get(key)
+        if known is not None:
+            if known[0] == spec:
+                return known[1]
+            known[1].close()
+        source = Source(spec)
+        self._open[key] = (spec, source)
+        return source
+
+    def keep(self, used: Collection[Key]) -> None:
+        """Close every source that is not among `used`."""
+        for key in self._open.keys() - set(used):
+            self._open.pop(key)[1].close()
+
+    def close(self) -> None:
+        self.keep(())

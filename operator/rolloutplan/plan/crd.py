@@ -1,0 +1,154 @@
+"""The CRDs, made from the models: one source for what is read here and what the API server accepts.
+
+A field that no model has is refused by the API server (`kubectl apply` asks for strict decoding): the schema is
+structural and preserves nothing unknown. A status has types alone, so that one broken by hand can be healed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import yaml
+from pydantic import BaseModel
+
+from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.plan.rules import RULES
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Status
+
+Schema: TypeAlias = dict[str, Any]
+
+GROUP: Final = "rolloutplan.dev"
+VERSION: Final = "v1alpha1"
+
+_KEPT: Final = (
+    "description", "type", "format", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
+    "minItems", "maxItems", "maxProperties", "required", "x-kubernetes-int-or-string", "x-kubernetes-validations",
+)  # fmt: skip
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+_LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
+
+_COLUMNS: Final = (
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Stage", "type": "string", "jsonPath": ".status.stage.display"},
+    {"name": "Weight", "type": "string", "jsonPath": ".status.weights.desired"},
+    {"name": "Verdict", "type": "string", "jsonPath": ".status.verdict"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Deadline", "type": "string", "jsonPath": ".status.stage.deadlineAt", "priority": 1},
+    {"name": "Run", "type": "integer", "jsonPath": ".status.run", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+_SOURCE_COLUMNS: Final = (
+    {"name": "URL", "type": "string", "jsonPath": ".spec.prometheus.url"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+
+class _InFull(yaml.SafeDumper):
+    """Writes a part that stands in two places twice: anchors are hard to read in a diff."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def crds() -> dict[str, Schema]:
+    """Give the three CustomResourceDefinitions by the names of their files."""
+    made = (
+        _crd("RolloutPlan", "rp", "Namespaced", spec=PlanSpec, columns=_COLUMNS, status=Status),
+        _crd("MetricSource", "ms", "Namespaced", spec=MetricSourceSpec, columns=_SOURCE_COLUMNS),
+        _crd("ClusterMetricSource", "cms", "Cluster", spec=ClusterMetricSourceSpec, columns=_SOURCE_COLUMNS),
+    )
+    return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
+
+
+def render(crd: Schema) -> str:
+    """Write a CRD as YAML, always the same text for the same CRD."""
+    return yaml.dump(crd, Dumper=_InFull, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _crd(
+    kind: str,
+    short: str,
+    scope: str,
+    *,
+    spec: type[BaseModel],
+    columns: Sequence[Schema],
+    status: type[BaseModel] | None = None,
+) -> Schema:
+    plural = f"{kind.lower()}s"
+    properties: Schema = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": _schema_of(spec, _KEPT),
+    }
+    version: Schema = {"name": VERSION, "served": True, "storage": True}
+    if status:
+        properties["status"] = _schema_of(status, _LENIENT) | {"default": {"observedGeneration": -1}}
+        version["subresources"] = {"status": {}}
+        version["selectableFields"] = [{"jsonPath": ".status.phase"}]
+    version["additionalPrinterColumns"] = [dict(column) for column in columns]
+    version["schema"] = {
+        "openAPIV3Schema": {
+            "description": _summary(spec),
+            "type": "object",
+            "required": ["spec"],
+            "properties": properties,
+        }
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
+            },
+            "scope": scope,
+            "versions": [version],
+        },
+    }
+
+
+def _summary(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").partition("\n")[0]
+
+
+# ---- from pydantic's JSON schema to a structural one ----
+
+
+def _schema_of(model: type[BaseModel], kept: Sequence[str]) -> Schema:
+    schema = model.model_json_schema(mode="serialization")
+    return _structural({"$ref": model.__name__}, {**schema.pop("$defs", {}), model.__name__: schema}, kept)
+
+
+def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str]) -> Schema:
+    """Put a referenced model in its place, with its rules; an optional field is one that may be left out."""
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        node = {**models[name], "x-kubernetes-validations": list(RULES.get(name, ())), **node}
+        del node["$ref"]
+        return _structural(node, models, kept)
+    if "anyOf" in node:
+        (choice,) = (choice for choice in node["anyOf"] if choice != {"type": "null"})
+        return _structural({**choice, **{key: value for key, value in node.items() if key != "anyOf"}}, models, kept)
+    if "const" in node:
+        node = {**node, "enum": [node["const"]]}
+    flat = {key: _plain(node[key]) for key in kept if _plain(node.get(key)) not in _EMPTY}
+    if "properties" in node:
+        flat["properties"] = {name: _structural(below, models, kept) for name, below in node["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            flat[key] = _structural(node[key], models, kept)
+    return flat
+
+
+def _plain(value: object) -> object:
+    """Leave nulls out of a default: a field that is not set is not written."""
+    if isinstance(value, dict):
+        return {key: below for key, below in value.items() if below is not None}
+    return value

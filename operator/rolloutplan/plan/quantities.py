@@ -1,0 +1,193 @@
+"""The small languages of a plan: durations, weights and comparisons.
+
+Each has one `Spelling` and a reader to an exact value: whole milliseconds, whole permille, one operator
+with one number.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Final, Literal, TypeAlias, cast
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from rolloutplan.plan.spelling import Spelling
+
+# ---- durations: as Go writes them, to the millisecond --------------------------------------------
+
+_DURATION: Final = Spelling(
+    pattern=r"^(([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s))|([0-9]{1,5}ms)){1,4}$",
+    longest=40,
+    fix='is not a duration: write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"',
+)
+_MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_LONGEST: Final = timedelta(hours=99_999)
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
+    parts = re.findall(r"([0-9.]+)(ms|h|m|s)", _DURATION.read(text))
+    duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
+    if duration > _LONGEST:
+        raise ValueError(f'"{text}" is too long: write at most 99999h')
+    return duration
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration of whole milliseconds in its one short form: `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
+    rest = duration // timedelta(milliseconds=1)
+    if 0 < rest < _MILLISECONDS["s"]:
+        return f"{rest}ms"
+    hours, rest = divmod(rest, _MILLISECONDS["h"])
+    minutes, rest = divmod(rest, _MILLISECONDS["m"])
+    parts = ((str(hours), "h"), (str(minutes), "m"), (_decimal(rest, _MILLISECONDS["s"]), "s"))
+    return "".join(number + unit for number, unit in parts if number != "0") or "0s"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_DURATION.schema()),
+]
+
+
+def at_least(floor: str) -> AfterValidator:
+    """Refuse a duration below the floor."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration < parse_duration(floor):
+            raise ValueError(f"{format_duration(duration)} is below the floor of {floor}: write {floor} or more")
+        return duration
+
+    return AfterValidator(check)
+
+
+# ---- weights: shares of traffic or replicas, in whole permille -----------------------------------
+
+_WEIGHT: Final = Spelling(
+    pattern=r"^(100(\.0)?|[1-9]?[0-9](\.[0-9])?)%$",
+    longest=6,
+    fix='is not a share: write 0% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
+)
+_STEP: Final = replace(_WEIGHT, never=((r"^0(\.0)?%$", "moves no traffic: begin above 0%"),))
+
+
+def parse_weight(text: object) -> int:
+    """Read `5%` as 50 and `0.5%` as 5: permille. Raises ValueError with the fix."""
+    return int(Decimal(_WEIGHT.read(text).removesuffix("%")) * 10)
+
+
+def format_weight(permille: int) -> str:
+    """Write 50 as `5%` and 5 as `0.5%`."""
+    return f"{_decimal(permille, 10)}%"
+
+
+def _decimal(count: int, parts: int) -> str:
+    """Write count / parts, where parts is a power of ten, without a needless fraction."""
+    whole, fraction = divmod(count, parts)
+    digits = str(fraction).zfill(len(str(parts)) - 1).rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+Permille = Annotated[
+    int,
+    BeforeValidator(parse_weight),
+    PlainSerializer(format_weight, return_type=str),
+    WithJsonSchema(_WEIGHT.schema()),
+]
+"""A share from 0 to 1000 permille."""
+
+Weight = Annotated[
+    int,
+    BeforeValidator(lambda value: parse_weight(_STEP.read(value))),
+    PlainSerializer(format_weight, return_type=str),
+    WithJsonSchema(_STEP.schema()),
+]
+"""A share of the ladder, from 1 to 1000 permille."""
+
+
+# ---- comparisons: what a predicate says about its value ------------------------------------------
+
+Operator: TypeAlias = Literal["<", "<=", ">", ">=", "==", "!="]
+Kind: TypeAlias = Literal["value", "relative", "absolute", "ratio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One operator and one number.
+
+    `kind` says what stands left of the operator, new and old being the values of the two sides: the `value` itself, the
+    `relative` change new / old - 1, the `absolute` change new - old, or the `ratio` new / old. `number` is plain: 1% is
+    0.01, +5% is 0.05, 1.5x is 1.5. `text` is how it is written, with one space.
+    """
+
+    op: Operator
+    number: float
+    kind: Kind
+    text: str
+
+
+_OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
+_NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
+
+_IS: Final = Spelling(
+    pattern=rf"^{_OPERATOR}[+-]?{_NUMBER}(e[+-]?[0-9]{{1,2}})?%?$",
+    longest=48,
+    fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
+)
+_NOISE: Final = "asks whether new and old are equal, and noise alone decides that: leave room, such as"
+_VS_OLD: Final = Spelling(
+    pattern=rf"^{_OPERATOR}([+-]{_NUMBER}%?|{_NUMBER}x)$",
+    longest=48,
+    fix=(
+        "is not a comparison with the old side: write an operator and a relative change with its sign "
+        '("<= +5%"), an absolute change with its sign ("<= +0.2") or a ratio ("> 1.5x")'
+    ),
+    never=(
+        (r"[^0-9.]0*1(\.0*)?x$", f'{_NOISE} "> 1.5x" or "< 1.1x"'),
+        (r"[+-]0+(\.0*)?%$", f'{_NOISE} "> +50%" or "<= +10%"'),
+    ),
+)
+
+
+def parse_is(text: object) -> Comparison:
+    """Read a comparison of a value with a number: `> 0.9`, `< 1%`. Raises ValueError with the fix."""
+    op, written = _split(_IS.read(text))
+    return Comparison(op, _number(written), "value", f"{op} {written}")
+
+
+def parse_vs_old(text: object) -> Comparison:
+    """Read a comparison of new with old: `<= +5%`, `<= +0.2`, `> 1.5x`. Raises ValueError with the fix."""
+    op, written = _split(_VS_OLD.read(text))
+    kind: Kind = "ratio" if written.endswith("x") else "relative" if written.endswith("%") else "absolute"
+    return Comparison(op, _number(written), kind, f"{op} {written}")
+
+
+def _split(text: str) -> tuple[Operator, str]:
+    written = text.lstrip("<>=!")
+    return cast("Operator", text.removesuffix(written)), written.strip()
+
+
+def _number(written: str) -> float:
+    """Read the number behind the operator; Decimal, so that 1% is the float nearest to 0.01."""
+    return float(Decimal(written.rstrip("%x")) / (100 if written.endswith("%") else 1))
+
+
+def _text(comparison: Comparison) -> str:
+    return comparison.text
+
+
+Is = Annotated[
+    Comparison,
+    BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_is(value)),
+    PlainSerializer(_text, return_type=str),
+    WithJsonSchema(_IS.schema()),
+]
+VsOld = Annotated[
+    Comparison,
+    BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_vs_old(value)),
+    PlainSerializer(_text, return_type=str),
+    WithJsonSchema(_VS_OLD.schema()),
+]

@@ -1,0 +1,106 @@
+"""Reading what people write: strict models, and refusals that name the field and the fix.
+
+Errors: every reader raises `SpecError`, one line a refusal, at most three of them.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+_LINES: Final = 3
+
+
+class Written(BaseModel):
+    """The base of everything that people write: camelCase outside, snake_case inside, frozen, no unknown fields."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
+
+
+class SpecError(ValueError):
+    """What was written cannot be used; the message says where and what to write instead."""
+
+
+class Refusals(ValueError):  # noqa: N818 - several, and carried by pydantic's own error
+    """What is wrong between the fields of one model: pairs of a path below that model and the sentence for it."""
+
+    def __init__(self, *refusals: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{where}: {why}" for where, why in refusals))
+        self.refusals = refusals
+
+
+Model = TypeVar("Model", bound=Written)
+
+
+def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
+    """Read an object's `spec`. Raises SpecError."""
+    try:
+        return model.model_validate(raw, by_alias=True, by_name=False)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        lines = [line for detail in details if not _follows(detail, details) for line in _lines(model, detail)]
+        more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+        raise SpecError("\n".join(lines[:_LINES] + more)) from None
+
+
+def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """Say whether this refusal only follows from another below it: a list is "too short" without its bad items."""
+    loc = detail["loc"]
+    return any(len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in details)
+
+
+def _lines(model: type[Written], detail: ErrorDetails) -> Iterator[str]:
+    where = _path(("spec", *detail["loc"]))
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, Refusals):
+        yield from (f"{where}.{below}: {why}" if below else f"{where}: {why}" for below, why in cause.refusals)
+    elif detail["type"] == "extra_forbidden":
+        yield f"{where}: unknown field{_nearest(model, detail['loc'])}"
+    else:
+        yield f"{where}: {cause or _sentence(detail)}"
+
+
+def _path(loc: Sequence[str | int]) -> str:
+    """Write a location as kubectl does: `spec.stages[0].pass[1].is`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """Say the fix for the refusals that pydantic itself makes."""
+    ctx = detail.get("ctx", {})
+    said = repr(detail["input"])
+    sentences = {
+        "missing": "required, and not there: write it",
+        "literal_error": f"{said} is not one of the choices: write {ctx.get('expected')}",
+        "string_too_short": f"too short: write at least {ctx.get('min_length')}",
+        "string_too_long": f"too long: write at most {ctx.get('max_length')}",
+        "too_short": f"too few: write at least {ctx.get('min_length')}",
+        "too_long": f"too many: write at most {ctx.get('max_length')}",
+        "string_type": f"{said} is not a text: put it in quotes",
+        "model_type": f"{said} is not a mapping: write its fields below it",
+        "dict_type": f"{said} is not a mapping: write its fields below it",
+        "tuple_type": f"{said} is not a list: write it as a list",
+    }
+    return sentences.get(detail["type"]) or detail["msg"].replace("Input should", "should")
+
+
+def _nearest(model: type[Written], loc: Sequence[str | int]) -> str:
+    """Guess which field was meant, from all field names below this model."""
+    near = difflib.get_close_matches(str(loc[-1]), set(_field_names(model)), n=1)
+    return f"; did you mean {near[0]}?" if near else ": remove it"
+
+
+def _field_names(model: type[Written]) -> Iterator[str]:
+    schema = model.model_json_schema(by_alias=True)
+    for part in (schema, *schema.get("$defs", {}).values()):
+        yield from part.get("properties", {})

@@ -1,0 +1,166 @@
+"""The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
+
+They say what the validators of spec.py and kinds.py say; tests/refusals.py holds the two together. CEL here is written
+for Kubernetes 1.33 and later, and for its cost limits:
+
+- sizes must be known from the schema, so nothing is joined, flattened or made optional on the way;
+- comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rolloutplan.plan.spec import MADE_NAME, MAX_STAGES, VARIABLE, WORDS
+from rolloutplan.plan.spelling import HEADER, cel
+
+
+def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
+    """One x-kubernetes-validations entry; `expression` gives the words where they hold the values."""
+    words = {"message": says} if says else {"messageExpression": expression}
+    return {"rule": rule, **words, **({"fieldPath": at} if at else {})}
+
+
+def _is_time(field: str) -> str:
+    """Guard a duration(): a text that is no duration has its own refusal, and needs no failing rule beside it."""
+    return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
+
+
+def _floor(field: str, floor: str) -> dict[str, Any]:
+    return _rule(
+        f"!{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
+        expression=f"self.{field} + ' is below the floor of {floor}: write {floor} or more'",
+        at=f".{field}",
+    )
+
+
+def _names(field: str) -> str:
+    """The names in a list that may be left out. `orValue` would say the same, but its size counts as unknown."""
+    return f"(has({field}) ? {field}.map(p, p.name) : [])"
+
+
+def _percent(text: str) -> str:
+    return f"double({text}.replace('%', ''))"
+
+
+_SERVICE: Final = "(has(self.{0}.service) ? self.{0}.service : self.{0}.deployment)"
+_OLD_SERVICE: Final = _SERVICE.format("old")
+_NEW_SERVICE: Final = _SERVICE.format("new")
+
+_WEIGHTY: Final = (
+    "(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? s.weight.matches('^[0-9.]+%$')"
+    " : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, w.matches('^[0-9.]+%$'))))"
+)
+_FIRST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[0])"
+_LAST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[{0}.weights.size() - 1])"
+_BEFORE: Final = _LAST.format("self.stages[i - 1]")
+_END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
+_MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
+
+_PREDICATES: Final = f"((i == 0 ? {_names('self.guards')} : []) + {_names('s.pass')} + {_names('s.fail')})"
+
+_PLAN: Final = (
+    _rule(
+        "self.old.deployment != self.new.deployment",
+        expression="'\"' + self.new.deployment + '\" is the old side too: name the Deployment of the new version'",
+        at=".new.deployment",
+    ),
+    _rule(
+        f"self.old.deployment == self.new.deployment || {_OLD_SERVICE} != {_NEW_SERVICE}",
+        expression=f"'\"' + {_NEW_SERVICE} + '\" is the old side\\'s Service too: give each side its own'",
+        at=".new.service",
+    ),
+    _floor("interval", "1s"),
+    _rule(
+        f"!{_WEIGHTY} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
+        says="weights must increase from stage to stage: write each larger than the one before",
+        at=".stages",
+    ),
+    _rule(
+        f"!{_WEIGHTY} || {_percent(_END)} == 100.0",
+        expression=f"'the last weight is ' + {_END} + ': end the ladder with 100%'",
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.map(s, has(s.weights) ? s.weights.size() : 1).sum() <= {MAX_STAGES}",
+        says=f"too many weights in all stages together: write at most {MAX_STAGES}",
+        at=".stages",
+    ),
+    _rule(
+        "(has(self.guards) && self.guards.size() > 0) || self.stages.all(s,"
+        " (has(s.pass) && s.pass.size() > 0) || (has(s.fail) && s.fail.size() > 0))",
+        says="nothing judges one of the stages: give it pass or fail predicates, or give the plan guards",
+        at=".stages",
+    ),
+    _rule(
+        "self.stages.all(s, !has(s.name) || self.stages.exists_one(other, has(other.name) && other.name == s.name))",
+        says="two stages have the same name: choose another name for the second",
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.transformMapEntry(i, s, {_PREDICATES}.transformMapEntry(j, name, {{name: j}})).size() >= 0",
+        says="two predicates have the same name: choose another name for the second",
+    ),
+    _rule(
+        f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",
+        says="a name of a variable is not one: write letters and digits, a small letter first",
+        at=".variables",
+    ),
+    _rule(
+        f"!has(self.variables) || self.variables.all(name, !(name in {list(WORDS)}))",
+        says=f"a variable is named like a word that the operator fills in ({', '.join(WORDS)}): choose another name",
+        at=".variables",
+    ),
+)
+
+_STAGE: Final = (
+    _rule("has(self.weight) != has(self.weights)", says="needs exactly one of weight and weights: write one of them"),
+    _rule(
+        f"!has(self.weights) || !self.weights.all(w, w.matches('^[0-9.]+%$'))"
+        f" || self.weights.all(i, w, i == 0 || {_percent('self.weights[i - 1]')} < {_percent('w')})",
+        expression="'weights must increase, and these do not: ' + self.weights.join(' ')",
+        at=".weights",
+    ),
+    _rule(
+        f"!has(self.deadline) || !{_is_time('deadline')} || !{_is_time('soak')}"
+        " || duration(self.deadline) >= duration(self.soak)",
+        expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write as much or more'",
+        at=".deadline",
+    ),
+    _rule(
+        f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)}) || self.name.endsWith({_MADE})",
+        expression="'\"' + self.name + '\" names another weight than ' + self.weight + ': change one'",
+        at=".name",
+    ),
+)
+
+_SOURCE: Final = (
+    _floor("timeout", "100ms"),
+    _floor("scrapeInterval", "100ms"),
+    _rule(
+        f"!has(self.headers) || self.headers.all(name, name.matches({cel(HEADER.pattern)}))",
+        says=f"one of the names {HEADER.fix}",
+        at=".headers",
+    ),
+)
+
+RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
+    "PlanSpec": _PLAN,
+    "Traffic": (
+        _rule(
+            "self.routes.all(r, self.routes.exists_one(other, other.name == r.name))",
+            says="two routes have the same name: name each once",
+            at=".routes",
+        ),
+    ),
+    "StageSpec": _STAGE,
+    "Predicate": (
+        _rule("has(self.is) != has(self.vsOld)", says="needs exactly one comparison: write either is or vsOld"),
+        _floor("window", "1s"),
+    ),
+    "OnBlind": (
+        _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
+    ),
+    "MetricSourceSpec": _SOURCE,
+    "ClusterMetricSourceSpec": _SOURCE,
+}
+"""The rules of each model, by its name."""

@@ -1,0 +1,92 @@
+"""How a text must look, said once: to people here, and to the API server in the same words."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+QUOTE: Final = '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """What a text must match, and the words that follow a text that does not.
+
+    `never` are looks that match the pattern and mean nothing, each with its own words. Patterns are RE2, as in Go, with
+    nothing that Python reads differently.
+    """
+
+    pattern: str
+    longest: int
+    fix: str
+    never: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, text: str) -> bool:
+        return len(text) <= self.longest and "\n" not in text and re.search(self.pattern, text) is not None
+
+    def read(self, text: object) -> str:
+        """Give the text back if it is spelled well, else raise ValueError."""
+        if isinstance(text, str) and len(text) > self.longest:
+            raise ValueError(f"too long: write at most {self.longest} characters")
+        if not isinstance(text, str) or not self.matches(text):
+            raise ValueError(f'"{text}" {self.fix}')
+        for look, why in self.never:
+            if re.search(look, text):
+                raise ValueError(f'"{text}" {why}')
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """Say the same in OpenAPI: `pattern` for editors and offline linters, CEL for the words."""
+        rules = [(f"self.matches({cel(self.pattern)})", self.fix)]
+        rules += [(f"!self.matches({cel(look)})", why) for look, why in self.never]
+        return {
+            "type": "string",
+            "maxLength": self.longest,
+            "pattern": self.pattern,
+            "x-kubernetes-validations": [
+                {"rule": rule, "messageExpression": f"{cel(QUOTE)} + self + {cel(QUOTE + ' ' + why)}"}
+                for rule, why in rules
+            ],
+        }
+
+
+def cel(text: str) -> str:
+    """Quote a text as a CEL literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+DNS_LABEL: Final = Spelling(
+    pattern=f"^{_LABEL}$",
+    longest=63,
+    fix="is not a name: write small letters, digits and '-', with a letter or digit at both ends",
+)
+STAGE_NAME: Final = replace(DNS_LABEL, longest=50)  # short enough that a weight behind it still makes a DNS label
+DNS_NAME: Final = Spelling(
+    pattern=rf"^{_LABEL}(\.{_LABEL})*$",
+    longest=253,
+    fix="is not an object's name: write small letters, digits, '-' and '.', with a letter or digit at both ends",
+)
+URL: Final = Spelling(
+    pattern=r"^https?://[^/?#@ ]+(/[^?#@ ]*)?$",
+    longest=2048,
+    fix='is not an address: write it without user, query or spaces, such as "http://prometheus.monitoring:9090"',
+)
+HEADER: Final = Spelling(
+    pattern="^[A-Za-z0-9][-A-Za-z0-9]*$",
+    longest=128,
+    fix="is not the name of a header: write letters, digits and '-', such as X-Scope-OrgID",
+)
+NAMESPACE: Final = Spelling(
+    pattern=rf"^([*]|{_LABEL})$",
+    longest=63,
+    fix='is not a namespace: write its name, or "*" for every one',
+)
+
+DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]
+StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
+DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
+Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
+Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]

@@ -1,0 +1,231 @@
+"""What the operator answers: the status of a RolloutPlan, as it stands in the API server.
+
+Reading is lenient, field by field: a status edited by hand or written by another version never raises. What could not
+be read falls back to its default and is named in `damaged`, so that the engine can say so instead of guessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.alias_generators import to_camel
+
+DECISIONS_KEPT = 30
+EVIDENCE_KEPT = 16
+
+
+class Phase(StrEnum):
+    PENDING = "Pending"
+    EXPANDING = "Expanding"
+    SHIFTING = "Shifting"
+    JUDGING = "Judging"
+    HELD = "Held"
+    BAKING = "Baking"
+    SUCCEEDED = "Succeeded"
+    REVERTING = "Reverting"
+    ROLLED_BACK = "RolledBack"
+    INVALID = "Invalid"
+
+
+RUNNING = frozenset({Phase.EXPANDING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.REVERTING})
+"""Phases in which a run is on: it claims its routes, and nobody else may move them."""
+
+
+class Kind(StrEnum):
+    """What sort of decision was taken."""
+
+    START = "Start"
+    ADVANCE = "Advance"
+    EXPAND = "Expand"
+    HOLD = "Hold"
+    RESUME = "Resume"
+    PERSIST = "Persist"
+    KILL = "Kill"
+    ROLLBACK = "Rollback"
+    FINISH = "Finish"
+
+
+def _write_instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def _read_instant(raw: object) -> object:
+    if isinstance(raw, datetime) and raw.tzinfo is None:
+        raise ValueError("an instant needs a time zone")
+    return raw
+
+
+Instant = Annotated[
+    datetime, BeforeValidator(_read_instant), PlainSerializer(_write_instant, return_type=str, when_used="json")
+]
+
+
+class Part(BaseModel):
+    """Base of everything in a status: frozen, camelCase outside, unknown fields left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Backend(Part):
+    service: str
+    weight: int
+
+
+class RuleWeights(Part):
+    """The weights of one rule of a route, every backend of it in the order of the route."""
+
+    index: int
+    name: str = ""
+    backends: tuple[Backend, ...] = ()
+
+
+class RouteWeights(Part):
+    """The weights of the rules of one route that a run moves."""
+
+    kind: Literal["HTTPRoute"] = "HTTPRoute"
+    name: str
+    rules: tuple[RuleWeights, ...] = ()
+
+
+class Weights(Part):
+    """Where the traffic stands. `desired` is the new side's share as a person reads it ("25%")."""
+
+    desired: str = ""
+    old: str = Field("", description="The Service of the old side, as the run began.")
+    new: str = Field("", description="The Service of the new side, as the run began.")
+    written: tuple[RouteWeights, ...] = Field((), description="The weights last written and read back, per route.")
+    snapshot: tuple[RouteWeights, ...] = Field((), description="The weights before the run; a rollback restores these.")
+
+
+class Intent(Part):
+    """A change of weights that was decided and is not yet known to be done."""
+
+    action: Literal["Shift", "Restore"]
+    at: Instant
+    to: str = Field("", description="The new side's share when it is done.")
+    routes: tuple[RouteWeights, ...] = ()
+
+
+class StageStatus(Part):
+    name: str
+    index: int
+    display: str = Field("", description="As a person reads it: 2/5 ramp.")
+    weight: str = ""
+    seal: str = Field("", description="Hash of the predicates as they were fixed before the weight moved.")
+    entered_at: Instant | None = None
+    verified_at: Instant | None = None
+    soak_until: Instant | None = None
+    deadline_at: Instant | None = None
+
+
+class PredicateStatus(Part):
+    name: str
+    role: Literal["pass", "fail", "guard"]
+    query: str = ""
+    bound: str = ""
+    verdict: str = "Undecided"
+    value: str = ""
+    samples: str = ""
+    at: Instant | None = None
+    why: str = ""
+
+
+class Evidence(Part):
+    """One predicate as it stood when a decision was taken."""
+
+    predicate: str
+    role: str = ""
+    query: str = ""
+    value: str = ""
+    bound: str = ""
+    samples: str = ""
+    verdict: str = ""
+    why: str = ""
+
+
+class Decision(Part):
+    """One entry of the trail. Its Event has the same words under a name made of the plan and `seq`."""
+
+    seq: int
+    at: Instant
+    kind: Kind
+    reason: str
+    note: str = ""
+    run: int = 0
+    stage: str = ""
+    weight_from: str = ""
+    weight_to: str = ""
+    believed: str = ""
+    observed: str = ""
+    why: str = ""
+    by: str = "rolloutplan"
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Held(Part):
+    """Why the run waits, since when, and where it goes on."""
+
+    reason: str
+    since: Instant
+    back_to: Phase
+
+
+class Condition(Part):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: Instant
+
+
+class Status(Part):
+    phase: Phase = Phase.PENDING
+    observed_generation: int = -1
+    reason: str = Field("", description="One word for where it stands or why it stopped.")
+    message: str = Field("", description="The same as a sentence, with the fix where there is one.")
+    plan_hash: str = ""
+    revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
+    run: int = 0
+    seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
+    entered_at: Instant | None = Field(None, description="When the present phase began.")
+    stage: StageStatus | None = None
+    weights: Weights = Weights()
+    verdict: str = Field("", description="The predicates of the stage taken together.")
+    predicates: tuple[PredicateStatus, ...] = ()
+    restarts: int = Field(0, description="Container restarts of the new side when the run began.")
+    failed: str = Field("", description="What was proved against this run; it never goes forward again.")
+    held: Held | None = None
+    intent: Intent | None = None
+    decisions: tuple[Decision, ...] = ()
+    revert: str = Field("", description="The command that puts the weights back, without the operator.")
+    conditions: tuple[Condition, ...] = ()
+    damaged: tuple[str, ...] = Field((), exclude=True)
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def to_raw(self) -> dict[str, Any]:
+        """The JSON object that stands in the API server; empty fields are left out."""
+        raw: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {key: value for key, value in raw.items() if value not in ("", [], {}) or key == "message"}
+
+
+def read_status(raw: object) -> Status:
+    """Read a status as found in the API server. Never raises; see `Status.damaged`."""
+    if not isinstance(raw, Mapping):
+        return Status() if raw is None else Status(damaged=("status",))
+    fields = {name: raw[alias] for name, alias in _ALIASES.items() if alias in raw}
+    try:
+        return Status(**fields)
+    except ValidationError as error:
+        broken = {str(problem["loc"][0]) for problem in error.errors()}
+    broken = {next((name for name, alias in _ALIASES.items() if alias == loc), loc) for loc in broken}
+    return Status(**{k: v for k, v in fields.items() if k not in broken}, damaged=tuple(sorted(broken)))
+
+
+_ALIASES = {name: to_camel(name) for name in Status.model_fields if name != "damaged"}

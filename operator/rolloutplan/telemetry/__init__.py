@@ -1,0 +1,1 @@
+"""How the operator tells of itself: logs, and whether it is alive and ready."""

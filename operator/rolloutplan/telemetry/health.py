@@ -1,0 +1,57 @@
+"""Probes: /livez says whether the loop still turns, /readyz whether everything has been seen once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+STUCK_AFTER: Final = 10.0
+"""Seconds without a turn of the loop after which it is no longer alive."""
+
+
+class Health:
+    """A small HTTP server for the kubelet.
+
+    `idle` gives the seconds since the loop last turned, `missing` names what has not been seen yet.
+    """
+
+    def __init__(self, *, idle: Callable[[], float], missing: Callable[[], Sequence[str]]) -> None:
+        self._idle = idle
+        self._missing = missing
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int, host: str | None = None) -> int:
+        """Serve on `port` (0: any free one) of `host` (every address by default); returns the port.
+
+        Raises OSError where it is taken.
+        """
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        idle = self._idle()
+        if idle > STUCK_AFTER:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not turned for {idle:.0f} s")
+        return _answer(HTTPStatus.OK, "alive")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        missing = self._missing()
+        if missing:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not seen yet: " + ", ".join(missing))
+        return _answer(HTTPStatus.OK, "ready")
+
+
+def _answer(status: HTTPStatus, words: str) -> web.Response:
+    return web.Response(status=status, text=words + "\n")

@@ -1,0 +1,66 @@
+"""Logs: every line goes through structlog, those of kopf, aiohttp and urllib3 too; JSON unless a person reads along."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+_CHATTY: Final = ("aiohttp", "asyncio", "kopf", "urllib3")
+"""Libraries that speak of their own work at INFO; theirs is shown from WARNING on, or all of it at debug."""
+
+
+def set_up(level: str = "info", *, stream: TextIO | None = None) -> None:
+    """Send all logging to `stream` (standard error by default): as JSON lines, or coloured where it is a terminal.
+
+    Context bound with `structlog.contextvars` (plan, run, stage) is on every line. Raises ValueError for a level that
+    is not one of LEVELS.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r}: write one of {', '.join(LEVELS)}")
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    stream = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        _timestamp,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(stream.isatty())],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(threshold)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def _renderers(terminal: bool) -> list[Processor]:
+    if terminal:
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+
+
+def _timestamp(_: object, __: str, line: EventDict) -> EventDict:
+    """UTC to the millisecond, which is what tells one write from the next."""
+    now = datetime.now(UTC)
+    line["timestamp"] = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
+    return line

@@ -1,0 +1,1 @@
+"""Weights on routes: one small file a kind of route. Pure: what to write, not the writing."""

@@ -1,0 +1,7 @@
+"""A test bed of real parts on one machine: see bed.py."""
+
+from tests.bed.bed import Bed
+from tests.bed.processes import until
+from tests.bed.tools import UnusableError
+
+__all__ = ["Bed", "UnusableError", "until"]

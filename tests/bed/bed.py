@@ -1,0 +1,224 @@
+"""The whole bed: a control plane, a data plane, Prometheus and a node stand-in, in a network namespace."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from tests.bed import gateway, netns, objects, tools
+from tests.bed import prometheus as monitoring
+from tests.bed.api import Api, ApiError, Manifest
+from tests.bed.behaviour import CONTROL_PORT
+from tests.bed.controlplane import ControlPlane
+from tests.bed.load import Load
+from tests.bed.processes import Process, answers, environment, python, until
+from tests.bed.tools import Progress, Tools
+
+NODE = f"http://127.0.0.1:{CONTROL_PORT}"
+
+
+class Bed:
+    """A running bed. Use it as a context manager: nothing of it is left afterwards.
+
+    Its parts are `etcd`, `apiserver`, `controller_manager`, `node`, `traefik` and `prometheus`; each can be killed,
+    stopped and started. `api` is a client with all rights.
+    """
+
+    gateway_url = gateway.URL
+    prometheus_url = monitoring.URL
+
+    @classmethod
+    def up(cls, workdir: Path | None = None, scrape: str = "1s", progress: Progress = lambda line: None) -> "Bed":
+        """Bring a bed up, in a network namespace that this process enters; wait until all of it can be used.
+
+        `workdir` gets its logs and data (if absent: a temporary folder, removed in the end); `scrape` is how often
+        Prometheus asks each pod.
+        """
+        programs = tools.ensure(progress)
+        netns.enter()
+        if workdir:
+            workdir.mkdir(parents=True, exist_ok=True)
+        bed = cls(workdir.resolve() if workdir else _temporary_folder(), programs, scrape)
+        bed._remove_workdir = workdir is None
+        try:
+            bed._start(progress)
+        except BaseException:
+            bed.down()
+            raise
+        return bed
+
+    def __init__(self, workdir: Path, programs: Tools, scrape: str) -> None:
+        self.workdir = workdir
+        self.programs = programs
+        self._control_plane = ControlPlane(workdir, programs)
+        self.etcd = self._control_plane.etcd
+        self.apiserver = self._control_plane.apiserver
+        self.controller_manager = self._control_plane.controller_manager
+        self.node = _node(workdir, self.kubeconfig("node"))
+        self.traefik = gateway.traefik(programs.traefik, workdir, self._control_plane)
+        self.prometheus = monitoring.prometheus(programs.prometheus, workdir, self._control_plane, scrape)
+        self.api: Api = self._control_plane.api("admin")
+        self._loads: list[Load] = []
+        self._remove_workdir = False
+
+    @property
+    def _parts(self) -> list[Process]:
+        return [self.etcd, self.apiserver, self.controller_manager, self.node, self.traefik, self.prometheus]
+
+    def _start(self, progress: Progress) -> None:
+        self.etcd.spawn()
+        self.apiserver.spawn()
+        self.node.spawn()
+        # The longest way to a bed leads over the Gateway API, so nothing before it waits for more than it must.
+        self.apiserver.wait_until(lambda: gateway.takes_crds(self.api))
+        gateway.create_crds(self.api, self.programs.crds)
+        progress("the Gateway API is served")
+        self.apply(objects.namespace("bed"), gateway.CLASS, gateway.GATEWAY)
+        self.traefik.spawn()
+        self.controller_manager.spawn()
+        self.prometheus.spawn()
+        for part in self._parts:
+            part.wait_ready()
+        until(lambda: gateway.programmed(self.api), 20, "the gateway")
+        progress("the bed is up")
+
+    def down(self) -> None:
+        """Kill all parts and loads."""
+        for load in self._loads:
+            load.kill()
+        for part in self._parts:
+            part.kill()
+        if self._remove_workdir:
+            shutil.rmtree(self.workdir, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def kubeconfig(self, user: str = "admin", as_user: str = "", as_groups: Sequence[str] = ()) -> Path:
+        """A kubeconfig file of a user (controlplane.USERS), who may impersonate another one."""
+        return self._control_plane.kubeconfig(user, as_user, as_groups)
+
+    def client(self, user: str) -> Api:
+        """A client like `api`, in the name of another user."""
+        return self._control_plane.api(user)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints, as admin; raises RuntimeError with its complaint when it fails."""
+        return _output(self.run_kubectl(*arguments, stdin=stdin))
+
+    def run_kubectl(self, *arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+        """Run kubectl as admin, whatever comes of it."""
+        return self._run(self.programs.kubectl, arguments, stdin)
+
+    def helm(self, *arguments: str) -> str:
+        """What helm prints, as admin; raises RuntimeError with its complaint when it fails."""
+        return _output(self._run(self.programs.helm, arguments, None))
+
+    def _run(self, program: Path, arguments: Sequence[str], stdin: str | None) -> "subprocess.CompletedProcess[str]":
+        env = environment(self.workdir) | {"KUBECONFIG": str(self.kubeconfig())}
+        return subprocess.run(
+            [program, *arguments], input=stdin, capture_output=True, text=True, env=env, timeout=120, check=False
+        )
+
+    def get(self, path: str) -> Any:
+        """An object or a list, by its path on the API server."""
+        return self.api.get(path)
+
+    def apply(self, *manifests: Manifest, manager: str = "bed", force: bool = True) -> None:
+        """Server-side apply of each, in their order."""
+        for manifest in manifests:
+            self.api.apply(manifest, manager, force)
+
+    def delete(self, *manifests: Manifest) -> None:
+        """Delete each, if it is there; does not wait until they are gone."""
+        for manifest in manifests:
+            try:
+                self.api("DELETE", self.api.path(manifest))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+    def wait_ready(self, namespace: str, deployment: str, timeout: float = 20.0) -> None:
+        """Wait until all pods that a Deployment wants are ready, and of its newest template."""
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
+
+        def ready() -> bool:
+            stored = self.get(path)
+            wanted, status = stored["spec"]["replicas"], stored.get("status", {})
+            seen = status.get("observedGeneration") == stored["metadata"]["generation"]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
+            return seen and counts == [wanted] * 3
+
+        until(ready, timeout, f"readiness of {namespace}/{deployment}")
+
+    def behave(self, deployment: str, namespace: str = "default", pods: int | None = None, **changes: Any) -> list[str]:
+        """Change how the pods of a Deployment behave, without touching the Deployment; returns the pods' names.
+
+        `changes` are fields of behaviour.Behaviour, such as errors=0.2, ready=False, crashloop=True; ready=True heals.
+        They last for the Deployment's later pods too; with `pods`, only that many of its present ones are changed.
+        A node that was started again has forgotten them.
+        """
+        order = {"namespace": namespace, "name": deployment, "pods": pods, "changes": changes}
+        answer = requests.post(f"{NODE}/behave", json=order, timeout=30, proxies={"http": ""})
+        answer.raise_for_status()
+        names: list[str] = answer.json()
+        return names
+
+    def load(self, host: str, rate: float = 200.0, seconds: float = 60.0, timeout: float = 5.0) -> Load:
+        """Start sending `rate` requests a second for `host` to the gateway, for at most `seconds`.
+
+        An answer that takes longer than `timeout` seconds is lost.
+        """
+        load = Load(gateway.URL, self.workdir, host=host, rate=rate, seconds=seconds, timeout=timeout)
+        self._loads.append(load)
+        return load
+
+    def query(self, promql: str) -> float | None:
+        """The value of an instant query that has at most one; None if it has none."""
+        return monitoring.query(promql)
+
+    def audit(self, user: str | None = None) -> Iterator[dict[str, Any]]:
+        """The audit events of all requests that were answered, oldest first; of one of controlplane.USERS, if given.
+
+        A watch is among them once it has ended.
+        """
+        name = self._control_plane.user_name(user) if user else None
+        with self._control_plane.audit_log.open() as log:
+            for line in log:
+                if not line.endswith("\n"):
+                    return  # it is being written
+                event = json.loads(line)
+                if event["stage"] == "ResponseComplete" and name in (None, event["user"]["username"]):
+                    yield event
+
+
+def _node(workdir: Path, kubeconfig: Path) -> Process:
+    return Process("node", python("tests.bed.node", str(kubeconfig)), workdir, lambda: answers(f"{NODE}/ready"))
+
+
+def _output(result: "subprocess.CompletedProcess[str]") -> str:
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(map(str, result.args))}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def _temporary_folder() -> Path:
+    """A folder that tells whose it is; those of processes that were killed are removed."""
+    prefix = "rolloutplan-bed-"
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        owner = folder.name.removeprefix(prefix).split("-")[0]
+        if not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))

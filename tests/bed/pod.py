@@ -1,0 +1,84 @@
+"""A pod as the world sees it: an address that answers HTTP on port 8080, and its metrics."""
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter
+
+from aiohttp import web
+
+from tests.bed.behaviour import Behaviour, among
+from tests.bed.netns import POD_PORT
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of the duration histogram, in seconds."""
+
+
+class Metrics:
+    """What a pod counts: answers by code, and how long they took."""
+
+    def __init__(self) -> None:
+        self._codes = Counter({200: 0, 500: 0})
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def count(self, code: int, duration: float) -> None:
+        self._codes[code] += 1
+        self._buckets[bisect_left(BUCKETS, duration)] += 1
+        self._seconds += duration
+
+    def text(self) -> str:
+        """In Prometheus' exposition format."""
+        lines = ["# TYPE http_requests_total counter"]
+        lines += [f'http_requests_total{{code="{code}"}} {n}' for code, n in self._codes.items()]
+        name = "http_request_duration_seconds"
+        lines.append(f"# TYPE {name} histogram")
+        total = 0
+        for bound, n in zip((*BUCKETS, "+Inf"), self._buckets, strict=True):
+            total += n
+            lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
+        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {total}", ""]
+        return "\n".join(lines)
+
+
+class Endpoint:
+    """A listening socket on one pod's address, so that a pod that is gone refuses connections."""
+
+    def __init__(self, ip: str, pod: str, behaviour: Behaviour) -> None:
+        self.ip = ip
+        self.behaviour = behaviour
+        self._pod = pod
+        self._metrics = Metrics()
+        self._requests = 0
+        self._http: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        if self._listener is None:
+            self._http = web.Server(self._answer, access_log=None)
+            self._listener = await asyncio.get_running_loop().create_server(self._http, self.ip, POD_PORT)
+
+    def close(self) -> None:
+        """Refuse connections from now on, and cut those that are open. The next `open` counts from zero again."""
+        if self._listener is None or self._http is None:
+            return
+        self._listener.close()
+        for connection in self._http.connections:
+            connection.force_close()
+        self._listener = self._http = None
+        self._metrics = Metrics()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.path == "/metrics":
+            return web.Response(text=self._metrics.text(), content_type="text/plain")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        behaviour = self.behaviour
+        self._requests += 1
+        delay = behaviour.slow_latency if among(self._requests, behaviour.slow) else behaviour.latency
+        if delay:
+            await asyncio.sleep(delay)
+        code = 500 if among(self._requests, behaviour.errors) else 200
+        self._metrics.count(code, loop.time() - began)
+        return web.Response(
+            status=code, text=f"{behaviour.version} {self._pod}\n", headers={"X-Version": behaviour.version}
+        )

@@ -1,0 +1,149 @@
+"""The bed's parts as child processes that can be killed, stopped and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+
+T = TypeVar("T")
+
+_http = requests.Session()
+_http.trust_env = False
+
+# The kernel kills a child when the *thread* that made it ends, so all children are made by one thread that lasts.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", every: float = 0.05) -> T:
+    """Ask `condition` every `every` seconds until it answers something true, and return that answer.
+
+    Raises TimeoutError after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        if answer := condition():
+            return answer
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come within {timeout:g} s")
+        time.sleep(every)
+
+
+def answers(url: str, ca: Path | None = None) -> bool:
+    """Whether a GET of `url` is answered with 200 within a second."""
+    try:
+        return _http.get(url, timeout=1, verify=str(ca) if ca else True).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def environment(workdir: Path) -> dict[str, str]:
+    """What a program of the bed gets for its environment: none of the user's own settings, such as proxies."""
+    return {"PATH": os.environ["PATH"], "HOME": str(workdir)}
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this project, by the same interpreter and with the same packages."""
+    return ["env", f"PYTHONPATH={os.pathsep.join(sys.path)}", sys.executable, "-m", module, *arguments]
+
+
+class Process:
+    """One part of the bed. It is killed with its parent, and writes what it says to `<workdir>/<name>.log`."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        workdir: Path,
+        ready: Callable[[], bool] = lambda: True,
+        pipes: bool = False,
+    ) -> None:
+        """`ready` tells whether the part can be used; `pipes` opens its standard input and output as text."""
+        self.name = name
+        self.log = workdir / f"{name}.log"
+        self._command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        self._workdir = workdir
+        self._ready = ready
+        self._pipes = pipes
+        self._child: subprocess.Popen[str] | None = None
+
+    @property
+    def child(self) -> "subprocess.Popen[str]":
+        """The running child, with its pipes."""
+        if self._child is None:
+            raise RuntimeError(f"{self.name} has not been started")
+        return self._child
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def spawn(self) -> None:
+        """Start it without waiting until it can be used."""
+        if self.running():
+            raise RuntimeError(f"{self.name} is running already")
+        self._child = _spawner.submit(self._popen).result()
+
+    def _popen(self) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE if self._pipes else subprocess.DEVNULL
+        with self.log.open("a") as log:
+            return subprocess.Popen(
+                self._command,
+                stdin=pipe,
+                stdout=pipe if self._pipes else log,
+                stderr=log,
+                env=environment(self._workdir),
+                cwd=self._workdir,
+                text=True,
+                # The kernel wakes a stopped process whose group is orphaned: each has a session of its own.
+                start_new_session=True,
+            )
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until it can be used; fail, with the end of its log, if it ends or takes over `timeout` s."""
+        self.wait_until(self._ready, timeout)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+        """Wait, as `wait_ready` does, for something else that it is to do."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if not self.running():
+                raise RuntimeError(f"{self.name} ended with status {self.child.returncode}:\n{self._tail()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} was not ready within {timeout:g} s:\n{self._tail()}")
+            time.sleep(0.03)
+
+    def _tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Start it, first or again, and wait until it can be used."""
+        self.spawn()
+        self.wait_ready(timeout)
+
+    def kill(self) -> None:
+        """Kill it as `kill -9` does, and wait until it is gone."""
+        if self._child is None:
+            return
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe:
+                pipe.close()
+
+    def stop(self) -> None:
+        """Freeze it (SIGSTOP): it keeps its connections and answers nothing."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let it go on after `stop`."""
+        self.child.send_signal(signal.SIGCONT)

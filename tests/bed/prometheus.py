@@ -1,0 +1,76 @@
+"""Prometheus, which finds the pods by itself."""
+
+import json
+from pathlib import Path
+
+import requests
+
+from tests.bed import netns
+from tests.bed.controlplane import ControlPlane
+from tests.bed.processes import Process, answers
+
+PORT = 9090
+URL = f"http://{netns.ADDRESS}:{PORT}"
+
+
+def prometheus(program: Path, workdir: Path, control_plane: ControlPlane, scrape: str) -> Process:
+    """Prometheus, scraping all pods that have a container port POD_PORT every `scrape` (as "1s").
+
+    Every series has the labels `namespace`, `pod`, `deployment` (the pod's label `app`) and `instance`.
+    """
+    kubeconfig = control_plane.kubeconfig("prometheus")
+    config = workdir / "prometheus.json"
+    config.write_text(json.dumps(_config(kubeconfig, scrape)))
+    command = [
+        str(program),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={workdir}/prometheus",
+        "--storage.tsdb.no-lockfile",
+        f"--web.listen-address={netns.ADDRESS}:{PORT}",
+        "--log.level=warn",
+    ]
+    return Process("prometheus", command, workdir, lambda: answers(f"{URL}/-/ready"))
+
+
+def _config(kubeconfig: Path, scrape: str) -> dict[str, object]:
+    pods = {
+        "job_name": "pods",
+        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
+        "relabel_configs": [
+            _keep("container_port_number", str(netns.POD_PORT)),
+            _keep("phase", "Running"),
+            _label("namespace", "namespace"),
+            _label("name", "pod"),
+            _label("label_app", "deployment"),
+        ],
+    }
+    return {"global": {"scrape_interval": scrape, "scrape_timeout": scrape}, "scrape_configs": [pods]}
+
+
+def _keep(source: str, value: str) -> dict[str, object]:
+    return {"source_labels": [_meta(source)], "action": "keep", "regex": value}
+
+
+def _label(source: str, target: str) -> dict[str, object]:
+    return {"source_labels": [_meta(source)], "target_label": target}
+
+
+def _meta(source: str) -> str:
+    prefix = "__meta_kubernetes_" if source == "namespace" else "__meta_kubernetes_pod_"
+    return prefix + source
+
+
+def query(promql: str) -> float | None:
+    """The value of an instant query that has at most one; None if it has none."""
+    session = requests.Session()
+    session.trust_env = False
+    answer = session.get(f"{URL}/api/v1/query", params={"query": promql}, timeout=10)
+    body = answer.json()
+    if body["status"] != "success":
+        raise ValueError(f"{promql}: {body['error']}")
+    result = body["data"]["result"]
+    if body["data"]["resultType"] == "scalar":
+        return float(result[1])
+    if len(result) > 1:
+        raise ValueError(f"{promql}: {len(result)} series, one is wanted")
+    return float(result[0]["value"][1]) if result else None

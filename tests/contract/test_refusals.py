@@ -1,0 +1,135 @@
+"""A real API server refuses at apply what the models refuse, naming field and fix, and takes what is good."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.bed.api import MERGE_PATCH, ApiError
+from tests.bed.bed import Bed
+from tests.refusals import CLUSTER_SOURCE, PLAN, PLANS, SOURCE, SOURCES, UNKNOWN, Refusal, changed, predicate
+
+ROOT = Path(__file__).parents[2]
+PATHS = {
+    "RolloutPlan": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/rolloutplans",
+    "MetricSource": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/metricsources",
+    "ClusterMetricSource": "/apis/rolloutplan.dev/v1alpha1/clustermetricsources",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _crds(bed: Bed) -> None:
+    bed.kubectl("apply", "-f", str(ROOT / "deploy" / "crds"))
+    bed.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "deploy" / "crds"))
+
+
+def manifest(kind: str, spec: dict[str, Any], name: str = "refused") -> dict[str, Any]:
+    return {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def try_out(bed: Bed, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """What the API server would store, asked as kubectl asks. Raises ApiError."""
+    stored: dict[str, Any] = bed.api("POST", f"{PATHS[kind]}?dryRun=All&fieldValidation=Strict", manifest(kind, spec))
+    return stored
+
+
+def check(bed: Bed, kind: str, refusal: Refusal) -> None:
+    with pytest.raises(ApiError) as refused:
+        try_out(bed, kind, refusal.spec())
+    assert refused.value.status in {400, 422}
+    assert all(word in refused.value.message for word in refusal.words), refused.value.message
+
+
+@pytest.mark.parametrize("refusal", [*PLANS, *UNKNOWN], ids=lambda refusal: refusal.name)
+def test_plans_that_are_refused(bed: Bed, refusal: Refusal) -> None:
+    check(bed, "RolloutPlan", refusal)
+
+
+@pytest.mark.parametrize("refusal", SOURCES, ids=lambda refusal: refusal.name)
+def test_sources_that_are_refused(bed: Bed, refusal: Refusal) -> None:
+    check(bed, "ClusterMetricSource" if refusal.good is CLUSTER_SOURCE else "MetricSource", refusal)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"guards[0].vsOld": "about 5"}, 'spec.guards[0].vsOld: Invalid value: "about 5"'),
+        ({"stage": []}, 'strict decoding error: unknown field "spec.stage"'),
+    ],
+)
+def test_kubectl_apply_says_it_too(bed: Bed, changes: dict[str, Any], words: str) -> None:
+    stdin = json.dumps(manifest("RolloutPlan", changed(PLAN, changes)))
+    result = bed.run_kubectl("apply", "--dry-run=server", "-f", "-", stdin=stdin)
+    assert result.returncode != 0
+    assert words in result.stderr
+
+
+def test_a_good_plan_is_stored_with_its_defaults(bed: Bed) -> None:
+    stored = try_out(bed, "RolloutPlan", PLAN)
+    assert stored["status"] == {"observedGeneration": -1}
+    spec = stored["spec"]
+    assert (spec["interval"], spec["bake"], spec["onFail"], spec["onBlind"]) == (
+        "10s",
+        "0s",
+        "Rollback",
+        {"action": "Hold"},
+    )
+    assert (spec["stages"][0]["soak"], spec["guards"][0]["window"]) == ("5m", "1m")
+    assert spec["availability"] == {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3}
+
+
+def test_the_examples_are_good(bed: Bed) -> None:
+    for example in yaml.safe_load_all((ROOT / "examples" / "first-plan.yaml").read_text()):
+        try_out(bed, example["kind"], example["spec"])
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("MetricSource", SOURCE), ("ClusterMetricSource", CLUSTER_SOURCE)])
+def test_good_sources_are_stored_with_their_defaults(bed: Bed, kind: str, spec: dict[str, Any]) -> None:
+    assert try_out(bed, kind, spec)["spec"]["scrapeInterval"] == "15s"
+
+
+def test_the_largest_plan_is_within_the_cost_limits(bed: Bed) -> None:
+    """As many stages, predicates, routes and variables as may be, and every name as long as may be."""
+
+    def full(*role: object) -> list[dict[str, Any]]:
+        names = ["-".join(map(str, (*role, i))) for i in range(16)]
+        return [predicate(f"{name}-{'x' * 63}"[:63], window="11111.111h", **{"for": "1h1m1s1ms"}) for name in names]
+
+    stages = [
+        {"name": f"s{i}-{'y' * 50}"[:50], "weight": f"{i + 1}.5%", "pass": full("p", i), "fail": full("f", i)}
+        for i in range(49)
+    ]
+    largest = {
+        "hypothesis": "x" * 1024,
+        "guards": full("g"),
+        "stages": [*stages, {"weight": "100%"}],
+        "traffic": {
+            "routes": [{"kind": "HTTPRoute", "name": f"r{i}", "rules": ["a" * 253, *range(15)]} for i in range(16)]
+        },
+        "variables": {f"v{i}{'z' * 60}": "x" * 1024 for i in range(32)},
+    }
+    assert len(try_out(bed, "RolloutPlan", changed(PLAN, largest))["spec"]["stages"]) == 50
+    with pytest.raises(ApiError, match="choose another name"):
+        try_out(bed, "RolloutPlan", changed(PLAN, {**largest, "stages[49].pass": [stages[0]["pass"][0]]}))
+
+
+def test_a_status_edited_by_hand_can_be_written_over(bed: Bed) -> None:
+    path = f"{PATHS['RolloutPlan']}/by-hand"
+    bed.api("POST", PATHS["RolloutPlan"], manifest("RolloutPlan", PLAN, "by-hand"))
+    try:
+        broken = {"phase": "Confused", "stage": {"name": "X y"}, "decisions": [{"kind": "Whim"}], "conditions": [{}]}
+        bed.api("PATCH", f"{path}/status", {"status": broken}, MERGE_PATCH)
+        healed: dict[str, Any] = {"phase": "Pending", "stage": None, "decisions": [], "conditions": []}
+        status = bed.api("PATCH", f"{path}/status", {"status": healed}, MERGE_PATCH)["status"]
+        assert (status["phase"], status["decisions"]) == ("Pending", [])
+        found = bed.api.get(f"{PATHS['RolloutPlan']}?fieldSelector=status.phase%3DPending")["items"]
+        assert [plan["metadata"]["name"] for plan in found] == ["by-hand"]
+    finally:
+        bed.api("DELETE", path)
+
+
+def test_kubectl_explains_every_field(bed: Bed) -> None:
+    explained = bed.kubectl("explain", "rp.spec.stages.pass.vsOld")
+    assert '"<= +5%" relative' in explained

@@ -1,0 +1,208 @@
+"""A shop on the bed: two or three versions of `checkout` behind one route, and an operator that is one process.
+
+What tests, the benchmark and the demo start from.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.bed import Bed, objects
+from tests.bed.api import ApiError
+from tests.bed.processes import Process, answers, until
+
+ROOT = Path(__file__).parents[1]
+HEALTH_PORT = 8811
+PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutplans/{}"
+ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes/{}"
+EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
+
+ERRORS = (
+    'sum(rate(http_requests_total{namespace="$namespace",deployment="$deployment",code="500"}[$window])) / '
+    'sum(rate(http_requests_total{namespace="$namespace",deployment="$deployment"}[$window]))'
+)
+SLOW = (
+    "histogram_quantile(0.9, sum by (le) (rate(http_request_duration_seconds_bucket{"
+    'namespace="$namespace",deployment="$deployment"}[$window])))'
+)
+TOO_MANY_ERRORS = {"name": "new-errors", "query": ERRORS, "is": "> 5%", "window": "10s"}
+
+
+def install(bed: Bed) -> None:
+    """The CRDs, and a metric source for everybody."""
+    for path in sorted((ROOT / "deploy/crds").glob("*.yaml")):
+        bed.apply(yaml.safe_load(path.read_text()))
+    until(lambda: _served(bed), 20, "the CRDs")
+    bed.apply(metric_source(bed.prometheus_url))
+
+
+def _served(bed: Bed) -> bool:
+    try:
+        bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutplans")
+        bed.get("/apis/rolloutplan.dev/v1alpha1/clustermetricsources")
+    except ApiError:
+        return False
+    return True
+
+
+def metric_source(url: str, name: str = "default", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "rolloutplan.dev/v1alpha1",
+        "kind": "ClusterMetricSource",
+        "metadata": {"name": name},
+        "spec": {"prometheus": {"url": url}, "scrapeInterval": "1s", "timeout": "2s", **spec},
+    }
+
+
+class Operator:
+    """`rolloutplan operator` as a process: started, killed, started again."""
+
+    def __init__(self, bed: Bed, user: str = "admin", options: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={HEALTH_PORT}", *options]
+        self.process = Process(
+            "operator",
+            command,
+            bed.workdir,
+            lambda: answers(f"http://127.0.0.1:{HEALTH_PORT}/readyz"),
+            env={"KUBECONFIG": str(bed.kubeconfig(user)), "PYTHONPATH": str(ROOT / "operator")},
+        )
+
+    def __enter__(self) -> "Operator":
+        self.process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """Its log, line by line; a line that is not JSON fails the test that reads it."""
+        with self.process.log.open() as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("the operator is gone")
+
+
+@dataclass
+class Shop:
+    """One namespace with its versions of `checkout`, a route and a plan."""
+
+    bed: Bed
+    namespace: str
+    weights: Mapping[str, int] = field(default_factory=lambda: {"checkout-v1": 100, "checkout-v2": 0})
+    replicas: int = 2
+    annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def open(self, ready: bool = True) -> "Shop":
+        """Create everything but the plan, and wait until it stands."""
+        self.bed.apply(objects.namespace(self.namespace))
+        for name in self.weights:
+            version = name.rpartition("-")[2]
+            extra = self.annotations.get(name, {})
+            self.bed.apply(
+                objects.deployment(name, self.namespace, version, self.replicas, extra),
+                objects.service(name, self.namespace),
+            )
+        self.bed.apply(objects.httproute("checkout", self.weights, self.namespace, self.host))
+        if ready:
+            for name in self.weights:
+                self.bed.wait_ready(self.namespace, name)
+        return self
+
+    @property
+    def host(self) -> str:
+        return f"{self.namespace}.example.com"
+
+    def close(self) -> None:
+        self.bed.delete(objects.namespace(self.namespace))
+
+    # ---- the plan ------------------------------------------------------------------------------------------------
+
+    def plan(self, name: str = "checkout", **spec: Any) -> dict[str, Any]:
+        """A plan from v1 to v2, quick enough for a test; `spec` overrides its fields."""
+        full: dict[str, Any] = {
+            "old": {"deployment": "checkout-v1"},
+            "new": {"deployment": "checkout-v2"},
+            "traffic": {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "drain": "0s"},
+            "interval": "1s",
+            "guards": [TOO_MANY_ERRORS],
+            "stages": [{"weights": ["25%", "100%"], "soak": "6s", "deadline": "60s"}],
+            **spec,
+        }
+        return {
+            "apiVersion": "rolloutplan.dev/v1alpha1",
+            "kind": "RolloutPlan",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": full,
+        }
+
+    def start(self, name: str = "checkout", **spec: Any) -> None:
+        self.bed.apply(self.plan(name, **spec))
+
+    def stored(self, name: str = "checkout") -> dict[str, Any]:
+        found: dict[str, Any] = self.bed.get(PLANS.format(self.namespace, name))
+        return found
+
+    def status(self, name: str = "checkout") -> dict[str, Any]:
+        found: dict[str, Any] = self.stored(name).get("status", {})
+        return found
+
+    def phase(self, name: str = "checkout") -> str:
+        return str(self.status(name).get("phase", ""))
+
+    def until(self, *phases: str, name: str = "checkout", timeout: float = 30.0) -> dict[str, Any]:
+        """Wait for one of these phases (or `phase/stage`); returns the status then."""
+        seen: dict[str, Any] = {}
+
+        def there() -> bool:
+            seen.update(now=self.status(name))
+            stage = seen["now"].get("stage", {}).get("name", "")
+            phase = seen["now"].get("phase", "")
+            return phase in phases or f"{phase}/{stage}" in phases
+
+        try:
+            until(there, timeout, f"phase {' or '.join(phases)}", every=0.03)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; status is {json.dumps(seen.get('now'), indent=1)}") from None
+        result: dict[str, Any] = seen["now"]
+        return result
+
+    # ---- the world around it ---------------------------------------------------------------------------------------
+
+    def route(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.bed.get(ROUTES.format(self.namespace, "checkout"))
+        return found
+
+    def traffic(self) -> dict[str, int]:
+        """The weights in the route's first rule."""
+        return {ref["name"]: ref["weight"] for ref in self.route()["spec"]["rules"][0]["backendRefs"]}
+
+    def events(self, name: str = "checkout") -> list[dict[str, Any]]:
+        """The Events about a plan, in the order of their decisions."""
+        items = self.bed.get(EVENTS.format(self.namespace))["items"]
+        ours = [e for e in items if e.get("regarding", {}).get("name") == name]
+        return sorted(ours, key=lambda e: int(e["metadata"]["name"].rpartition(".")[2]))
+
+    def reasons(self, name: str = "checkout") -> list[str]:
+        return [event["reason"] for event in self.events(name)]
+
+
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Seconds that a block took, as the only element of the list that it gives."""
+    took: list[float] = []
+    began = time.monotonic()
+    yield took
+    took.append(time.monotonic() - began)

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 PLAN: Final[dict[str, Any]] = {
@@ -32,10 +32,10 @@ class Refusal:
     name: str
     changes: Mapping[str, Any]
     words: tuple[str, ...]
-    good: Mapping[str, Any] = ()  # type: ignore[assignment]
+    good: dict[str, Any] = field(default_factory=lambda: PLAN)
 
     def spec(self) -> dict[str, Any]:
-        return changed(dict(self.good or PLAN), self.changes)
+        return changed(self.good, self.changes)
 
 
 def changed(spec: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

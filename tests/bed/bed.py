@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.bed.api import Api, ApiError, Manifest
 from tests.bed.behaviour import CONTROL_PORT
 from tests.bed.controlplane import ControlPlane
 from tests.bed.load import Load
-from tests.bed.processes import Process, answers, environment, python, until
+from tests.bed.processes import Process, answers, environment, python_path, until
 from tests.bed.tools import Progress, Tools
 
 NODE = f"http://127.0.0.1:{CONTROL_PORT}"
@@ -205,7 +206,8 @@ class Bed:
 
 
 def _node(workdir: Path, kubeconfig: Path) -> Process:
-    return Process("node", python("tests.bed.node", str(kubeconfig)), workdir, lambda: answers(f"{NODE}/ready"))
+    command = [sys.executable, "-m", "tests.bed.node", str(kubeconfig)]
+    return Process("node", command, workdir, lambda: answers(f"{NODE}/ready"), env=python_path())
 
 
 def _output(result: "subprocess.CompletedProcess[str]") -> str:

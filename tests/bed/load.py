@@ -1,12 +1,13 @@
 """Requests at a constant rate, from a process of their own, every answer counted by who gave it."""
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.bed.processes import Process, python
+from tests.bed.processes import Process, python_path
 
 Key = tuple[str, int | str]
 """The version of the pod that answered ("-": none did), and the status code or the kind of failure."""
@@ -18,7 +19,8 @@ class Load:
     def __init__(self, url: str, workdir: Path, *, host: str, rate: float, seconds: float, timeout: float) -> None:
         """`rate` requests a second to `url` with the header `Host: <host>`, which end by themselves after `seconds`."""
         options = [f"--url={url}", f"--host={host}", f"--rate={rate}", f"--seconds={seconds}", f"--timeout={timeout}"]
-        self._process = Process(f"load-{host}", python("tests.bed.generator", *options), workdir, pipes=True)
+        command = [sys.executable, "-m", "tests.bed.generator", *options]
+        self._process = Process(f"load-{host}", command, workdir, env=python_path(), pipes=True)
         self._process.spawn()
         self._asking = threading.Lock()
         self._last: dict[str, Any] | None = None

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -48,9 +48,9 @@ def environment(workdir: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(workdir)}
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this project, by the same interpreter and with the same packages."""
-    return ["env", f"PYTHONPATH={os.pathsep.join(sys.path)}", sys.executable, "-m", module, *arguments]
+def python_path() -> dict[str, str]:
+    """The part of the environment by which a Python program finds what this one can import."""
+    return {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 class Process:
@@ -62,14 +62,20 @@ class Process:
         command: Sequence[str],
         workdir: Path,
         ready: Callable[[], bool] = lambda: True,
+        *,
+        env: Mapping[str, str] | None = None,
         pipes: bool = False,
     ) -> None:
-        """`ready` tells whether the part can be used; `pipes` opens its standard input and output as text."""
+        """`ready` tells whether the part can be used; `pipes` opens its standard input and output as text.
+
+        `env` is added to what `environment` gives.
+        """
         self.name = name
         self.log = workdir / f"{name}.log"
         self._command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
         self._workdir = workdir
         self._ready = ready
+        self._env = environment(workdir) | dict(env or {})
         self._pipes = pipes
         self._child: subprocess.Popen[str] | None = None
 
@@ -101,7 +107,7 @@ class Process:
                 stdin=pipe,
                 stdout=pipe if self._pipes else log,
                 stderr=log,
-                env=environment(self._workdir),
+                env=self._env,
                 cwd=self._workdir,
                 text=True,
                 # The kernel wakes a stopped process whose group is orphaned: each has a session of its own.

@@ -80,6 +80,11 @@ def test_a_good_plan_is_stored_with_its_defaults(bed: Bed) -> None:
     assert spec["availability"] == {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3}
 
 
+def test_a_name_too_long_for_events(bed: Bed) -> None:
+    with pytest.raises(ApiError, match=r"metadata\.name is too long .* at most 63"):
+        bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
+
+
 def test_the_examples_are_good(bed: Bed) -> None:
     for example in yaml.safe_load_all((ROOT / "examples" / "first-plan.yaml").read_text()):
         try_out(bed, example["kind"], example["spec"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from rolloutplan.engine.look import Look, Rival
-from rolloutplan.engine.routes import Unusable, claim
+from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
@@ -22,7 +22,7 @@ PROBE_EVERY = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a run cannot start. `cause` is the row of the table that says so; `asking` means that asking again may help."""
+    """Why a run cannot start. `cause` is the row of the table that says so; with `asking`, asking again may help."""
 
     reason: str
     message: str
@@ -35,19 +35,19 @@ def obstacle(look: Look) -> Obstacle | None:
     spec = look.plan.spec
     if spec is None:
         return Obstacle("InvalidSpec", look.plan.problem)
-    return _lost(look) or _workloads(look, spec) or _routes(look, spec) or _rival(look, spec) or _asked(look, spec)
+    if look.plan.finalizer:
+        return status_lost(look)
+    return _workloads(look, spec) or _routes(look, spec) or _rival(look, spec) or _asked(look, spec)
 
 
-def _lost(look: Look) -> Obstacle | None:
-    if not look.status.damaged and not (look.plan.finalizer and look.status.phase is Phase.PENDING):
-        return None
-    if not look.plan.finalizer:
-        return None
+def status_lost(look: Look) -> Obstacle:
+    """A run was on, and what its status should say of it is gone or contradicts itself."""
+    fields = f" ({', '.join(look.status.damaged)})" if look.status.damaged else ""
+    command = look.plan.breadcrumb or look.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
     return Obstacle(
         "StatusLost",
-        "a run was on, but its status is gone or damaged, so the weights before it are not known here: put them back "
-        f"with the command in the annotation rolloutplan.dev/revert ({look.plan.breadcrumb or 'missing'}), then remove "
-        "the finalizer rolloutplan.dev/restore",
+        f"the status of a run was edited or lost{fields}, so nothing is moved any more: put the weights back with "
+        f"`{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
     )
 
 
@@ -63,7 +63,7 @@ def _workloads(look: Look, spec: PlanSpec) -> Obstacle | None:
 def _routes(look: Look, spec: PlanSpec) -> Obstacle | None:
     try:
         routes = claim(look)
-    except Unusable as problem:
+    except UnusableError as problem:
         return Obstacle(problem.reason, problem.message)
     holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.ladder()[0]
     if holds > first.permille:
@@ -105,7 +105,8 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return Obstacle("ServiceNotFound", words, asking=True)
     for predicate, words in probe.rejected.items():
-        return Obstacle("QueryRejected", f"predicate {predicate}: the metric source refuses the query: {words}")
+        why = f"predicate {predicate}: the metric source refuses the query: {words}"
+        return Obstacle("QueryRejected", why, asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"
         return Obstacle("Blind", words, Cause.BLOCKED, asking=True)

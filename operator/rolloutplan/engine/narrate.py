@@ -1,4 +1,4 @@
-"""The trail: what was believed, what was seen, what was decided and why, in words for people and fields for machines."""
+"""The trail: what was believed, seen and decided, and why; in words for people and in fields for machines."""
 
 from __future__ import annotations
 

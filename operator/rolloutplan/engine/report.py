@@ -35,7 +35,7 @@ def stalled(status: Status) -> bool:
 def reported(look: Look, status: Status) -> Status:
     """The status with everything that is derived from the rest of it."""
     claims = _claims(status)
-    conditions = tuple(_condition(look, status, claim) for claim in claims)
+    conditions = tuple(_condition(look, claim) for claim in claims)
     return status.model_copy(
         update={
             "observed_generation": look.plan.generation,
@@ -66,7 +66,7 @@ def _claims(status: Status) -> list[_Claim]:
     return claims
 
 
-def _condition(look: Look, status: Status, claim: _Claim) -> Condition:
+def _condition(look: Look, claim: _Claim) -> Condition:
     before = look.status.condition(claim.type)
     since = before.last_transition_time if before and before.status == claim.status else look.now
     return Condition(

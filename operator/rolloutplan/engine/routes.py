@@ -11,7 +11,7 @@ from rolloutplan.plan.spec import RouteRef
 from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """A route cannot be moved; holds the reason (one word) and the message with the fix."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -20,7 +20,7 @@ class Unusable(Exception):
 
 
 def claim(look: Look) -> tuple[RouteWeights, ...]:
-    """The rules that the plan asks to move, with the weights they have now. Raises Unusable."""
+    """The rules that the plan asks to move, with the weights they have now. Raises UnusableError."""
     spec = look.plan.spec
     assert spec is not None
     old, new = spec.old.service_name, spec.new.service_name
@@ -31,12 +31,12 @@ def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
     view = look.routes.get(ref.name)
     where = f"HTTPRoute {look.plan.namespace}/{ref.name}"
     if view is None or view.deleting:
-        raise Unusable("RouteNotFound", f"{where} does not exist: create it, or correct spec.traffic.routes")
+        raise UnusableError("RouteNotFound", f"{where} does not exist: create it, or correct spec.traffic.routes")
     asked = [_named(view, name, where) for name in ref.rules] or list(view.rules)
     rules = [rule for rule in asked if holds_both(rule, old, new)]
     if not rules or (ref.rules and len(rules) < len(asked)):
         held = sorted({backend.service for rule in asked for backend in rule.backends})
-        raise Unusable(
+        raise UnusableError(
             "RouteWithoutBothServices",
             f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
@@ -44,7 +44,7 @@ def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
     for rule in rules:
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
-            raise Unusable("NoTrafficToShift", words)
+            raise UnusableError("NoTrafficToShift", words)
     return RouteWeights(name=view.name, rules=tuple(rules))
 
 
@@ -52,7 +52,7 @@ def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
     for rule in view.rules:
         if rule.index == name or (rule.name and rule.name == name):
             return rule
-    raise Unusable("RuleNotFound", f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules")
+    raise UnusableError("RuleNotFound", f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules")
 
 
 def locate(view: RouteView, rule: RuleWeights, old: str, new: str) -> RuleWeights | None:
@@ -64,6 +64,12 @@ def locate(view: RouteView, rule: RuleWeights, old: str, new: str) -> RuleWeight
         if found:
             return found[0]
     return None
+
+
+def there(look: Look, route: str) -> bool:
+    """Whether a route exists and is not on its way out."""
+    view = look.routes.get(route)
+    return view is not None and not view.deleting
 
 
 def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:

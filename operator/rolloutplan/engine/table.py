@@ -96,7 +96,11 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.RESUMED: _row({P.HELD}, None, Kind.RESUME, "Resumed", "what it waited for is over; time held does not count"),
     Cause.FAILED: _row(
-        {*MOVED, P.PENDING, P.INVALID}, P.REVERTING, Kind.ROLLBACK, "RollbackStarted", "mitigate first: the snapshot goes back at once"
+        {*MOVED, P.PENDING, P.INVALID},
+        P.REVERTING,
+        Kind.ROLLBACK,
+        "RollbackStarted",
+        "mitigate first: the snapshot goes back at once",
     ),
     Cause.RESTORED: _row(
         {P.REVERTING}, P.ROLLED_BACK, Kind.ROLLBACK, "RolledBack", "the routes hold the snapshot, to the number"

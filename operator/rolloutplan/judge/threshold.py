@@ -41,7 +41,7 @@ def judge(
 
 
 def _against(comparison: Comparison, new: float, old: float, samples: float | None) -> Verdict:
-    """Compare without dividing, so that an old side of 0 still has an answer: 20 % of errors is more than 1.5x of none."""
+    """Compare without dividing, so that an old side of 0 has an answer too: 20 % is more than 1.5x of nothing."""
     words = f"new {new:.6g}, old {old:.6g}"
     change = new - old
     if comparison.kind == "absolute":

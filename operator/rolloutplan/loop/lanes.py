@@ -18,7 +18,7 @@ class Lane(IntEnum):
 
 
 class Lanes:
-    """A semaphore of `width` places; a place that becomes free goes to the lowest lane, in it to the longest waiting."""
+    """A semaphore of `width` places; a free place goes to the lowest lane, in it to who has waited longest."""
 
     def __init__(self, width: int) -> None:
         self._free = width

@@ -1,4 +1,4 @@
-"""Asking around before the first weight: Services, pods, and whether the metric source takes every query of the plan."""
+"""Asking around before the first weight: Services, pods, and whether the metric source takes every query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ask = Callable[[str, datetime], Awaitable[Answer]]
 async def inspect(
     api: Api, plan: PlanView, before: Probe | None, ask: Ask | None, selector: str, now: datetime
 ) -> Probe:
-    """What is found now. The queries are tried once a plan hash, and again while the source is down."""
+    """What is found now. The queries are tried until the source has taken all of them, once for each plan hash."""
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
@@ -29,10 +29,9 @@ async def inspect(
     if selector:
         restarts, worst = workloads.pods(await api.list(paths.pods(plan.namespace), labelSelector=selector))
     plan_hash = spec.plan_hash()
-    if before is not None and before.plan_hash == plan_hash and not before.down:
-        rejected, down = before.rejected, ""
-    else:
-        rejected, down = await _try(plan, spec, ask, now)
+    if before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected:
+        ask = None
+    rejected, down = await _try(plan, spec, ask, now)
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
     return Probe(now, plan_hash, services, rejected, down, restarts, worst)
 
@@ -63,9 +62,7 @@ def _queries(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[str, str]]:
     """Every query of the plan, rendered, under the predicate's name and the part."""
     for stage in spec.ladder():
         for predicate in (*spec.guards, *stage.fail, *stage.pass_):
-            words = words_for(
-                spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window
-            )
+            words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window)
             yield f"{predicate.name}:value", render(predicate.query, words)
             if predicate.min_samples is not None:
                 yield f"{predicate.name}:samples", render(predicate.min_samples.query, words)

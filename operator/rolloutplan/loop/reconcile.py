@@ -1,7 +1,7 @@
 """Carry out what the engine decides, for one plan at a time, in the order that is safe.
 
-For a step forward: the status that says what is intended, then the weights, then the Events. For a step back the order is
-the same, but nothing waits: a status that cannot be written is owed and written later, the weights go back now.
+For a step forward: the status that says what is intended, then the weights, then the Events. For a step back the order
+is the same, but nothing waits: a status that cannot be written is owed and written later, the weights go back now.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rolloutplan.cluster import events, paths, plans, workloads
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.ask import find, needs, note_asked, weigh
 from rolloutplan.engine.ladder import decide
-from rolloutplan.engine.look import Look, Question, RouteView, WorkloadView
-from rolloutplan.engine.routes import Unusable, claim
+from rolloutplan.engine.look import Look, Question, WorkloadView
+from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.judge.verdict import Answer, Outcome
@@ -234,7 +234,7 @@ class Reconciler:
         return raw is not None
 
     async def _record_if_possible(self, plan: Plan, status: Status) -> bool:
-        """Write the status of a rollback. If that fails or takes long, it is owed, and the weights go back without it."""
+        """Write the status of a rollback; where that fails or takes long it is owed, and the weights go back first."""
         plan.status, plan.owed = status, True
         try:
             await asyncio.wait_for(self._record(plan, status), URGENT_RECORD)
@@ -273,7 +273,7 @@ class Reconciler:
             log.info("the route is not as it was seen; looking again", route=name, error=str(error))
             await asyncio.sleep(0.01)
             return
-        log.info("weights written", route=name, weights=_numbers(view, action), reverting=lane is Lane.WEIGHTS)
+        log.info("weights written", route=name, weights=_numbers(action), reverting=lane is Lane.WEIGHTS)
         self.offer(ROUTES, "MODIFIED", raw)
 
     async def _mark(self, plan: Plan, action: MarkPlan) -> None:
@@ -307,15 +307,16 @@ class Reconciler:
         source = self.store.source(plan.view)
         if source.spec is None:
             return
-        due = [q for q in needs(look.plan, look.status, look.source, look.ledger, look.now) if q.name not in memory.asking]
+        questions = needs(look.plan, look.status, look.source, look.ledger, look.now)
+        due = [question for question in questions if question.name not in memory.asking]
         names = frozenset(question.name for question in due)
         if not names:
             return
         memory.ledger = note_asked(look.status, memory.ledger, names, look.now)
         memory.asking |= names
         ask = self.sources.get(source.key, source.spec).ask
-        for name, questions in groupby(due, key=lambda question: question.name):
-            self._spawn(self._answer(plan.view.key, memory, name, tuple(questions), ask, look.now))
+        for name, parts in groupby(due, key=lambda question: question.name):
+            self._spawn(self._answer(plan.view.key, memory, name, tuple(parts), ask, look.now))
 
     async def _answer(
         self, key: str, memory: Memory, name: str, questions: tuple[Question, ...], ask: Any, asked_at: datetime
@@ -364,7 +365,7 @@ class Reconciler:
         self.schedule.soon(plan.view.key)
 
     def _tell(self, plan: Plan, memory: Memory) -> None:
-        """Post the Events of decisions that have none yet. After a start the last few are posted again: once is enough."""
+        """Post the Events of decisions that have none yet; after a start the last few are posted again."""
         newest = plan.status.seq
         if memory.told is None:
             memory.told = newest - 3 if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK) else newest
@@ -406,11 +407,11 @@ def _revert(look: Look) -> str:
     """The command that would put the routes back to the weights they have now."""
     try:
         return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
-    except Unusable:
+    except UnusableError:
         return ""
 
 
-def _numbers(view: RouteView, action: PatchRoute) -> dict[str, int]:
+def _numbers(action: PatchRoute) -> dict[str, int]:
     return {backend.service: backend.weight for rule in action.target.rules for backend in rule.backends}
 
 

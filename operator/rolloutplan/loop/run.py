@@ -29,9 +29,13 @@ async def run(namespaces: Sequence[str], health_port: int) -> None:
     """Run until SIGTERM or SIGINT. Raises ApiError where there is no way to reach an API server."""
     api, sources = await Api.connect(), Sources()
     instance = f"rolloutplan-{socket.gethostname()}"
-    reconciler = Reconciler(api, Store(), sources, instance=instance, ready=lambda: watch.synced())
+    reconciler = Reconciler(api, Store(), sources, instance=instance, ready=lambda: watch.synced())  # noqa: PLW0108 - made below
     watch = Watch(WATCHED, offer=reconciler.offer, listed=reconciler.listed, namespaces=namespaces)
-    health = Health(idle=lambda: (now() - reconciler.schedule.turned_at).total_seconds(), missing=watch.missing)
+
+    def idle() -> float:
+        return (now() - reconciler.schedule.turned_at).total_seconds()
+
+    health = Health(idle=idle, missing=watch.missing)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

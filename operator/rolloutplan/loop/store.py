@@ -154,8 +154,8 @@ class Store:
         shared = self.sources.get((CLUSTER_SOURCES, "", name))
         if found := own or shared:
             return found if found is own or _may_use(found, plan.namespace) else _refused(found, plan.namespace)
-        words = f"no MetricSource {plan.namespace}/{name} and no ClusterMetricSource {name} exist: create one, or correct"
-        return SourceObject(Key("", "", name), None, f"{words} spec.metrics.source")
+        words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
+        return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
 
 
 def source_view(spec: MetricSourceSpec) -> SourceView:

@@ -78,15 +78,20 @@ class _Client(PrometheusConnect):  # type: ignore[misc]  # it is not typed
 
     def ask(self, query: str, at: datetime, deadline: float) -> Answer:
         """Ask and read the answer until the monotonic instant `deadline`. Blocks; never raises."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return _gap(Why.SOURCE_DOWN, f"not asked: others took the {self._seconds:g} s")
-        try:
-            return self._ask(query, at, left, deadline)
-        except requests.Timeout:
-            return _gap(Why.SOURCE_DOWN, f"no answer within {self._seconds:g} s")
-        except Exception as error:  # noqa: BLE001 - whatever breaks here is the source's silence, never ours
-            return _gap(Why.SOURCE_DOWN, _root(error))
+        detail = f"not asked: others took the {self._seconds:g} s"
+        for _ in range(2):  # twice, because a kept connection may have been closed by the server just now
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                return self._ask(query, at, left, deadline)
+            except requests.Timeout:
+                return _gap(Why.SOURCE_DOWN, f"no answer within {self._seconds:g} s")
+            except requests.ConnectionError as error:
+                detail = _root(error)
+            except Exception as error:  # noqa: BLE001 - whatever breaks here is the source's silence, never ours
+                return _gap(Why.SOURCE_DOWN, _root(error))
+        return _gap(Why.SOURCE_DOWN, detail)
 
     def _ask(self, query: str, at: datetime, left: float, deadline: float) -> Answer:
         form = {
@@ -194,4 +199,5 @@ def _root(error: BaseException) -> str:
 
 
 def _gap(why: Why, detail: str) -> Answer:
-    return Answer(gap=why, detail=detail[:LONGEST_DETAIL])
+    printable = "".join(c if c.isprintable() else " " for c in detail)
+    return Answer(gap=why, detail=" ".join(printable.split())[:LONGEST_DETAIL])

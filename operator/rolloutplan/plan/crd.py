@@ -92,6 +92,7 @@ def _crd(
             "description": _summary(spec),
             "type": "object",
             "required": ["spec"],
+            **({"x-kubernetes-validations": list(RULES[kind])} if kind in RULES else {}),
             "properties": properties,
         }
     }

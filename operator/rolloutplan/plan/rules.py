@@ -3,8 +3,11 @@
 They say what the validators of spec.py and kinds.py say; tests/refusals.py holds the two together. CEL here is written
 for Kubernetes 1.33 and later, and for its cost limits:
 
-- sizes must be known from the schema, so nothing is joined, flattened or made optional on the way;
+- sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
 - comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.
+
+A rule that needs a well-spelled text looks for one first: a text that is not has its own refusal, and a rule that fails
+beside it would only be noise.
 """
 
 from collections.abc import Mapping
@@ -21,7 +24,6 @@ def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> d
 
 
 def _is_time(field: str) -> str:
-    """Guard a duration(): a text that is no duration has its own refusal, and needs no failing rule beside it."""
     return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
 
 
@@ -46,7 +48,7 @@ _SERVICE: Final = "(has(self.{0}.service) ? self.{0}.service : self.{0}.deployme
 _OLD_SERVICE: Final = _SERVICE.format("old")
 _NEW_SERVICE: Final = _SERVICE.format("new")
 
-_WEIGHTY: Final = (
+_READABLE: Final = (
     "(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? s.weight.matches('^[0-9.]+%$')"
     " : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, w.matches('^[0-9.]+%$'))))"
 )
@@ -71,12 +73,12 @@ _PLAN: Final = (
     ),
     _floor("interval", "1s"),
     _rule(
-        f"!{_WEIGHTY} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
+        f"!{_READABLE} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
         says="weights must increase from stage to stage: write each larger than the one before",
         at=".stages",
     ),
     _rule(
-        f"!{_WEIGHTY} || {_percent(_END)} == 100.0",
+        f"!{_READABLE} || {_percent(_END)} == 100.0",
         expression=f"'the last weight is ' + {_END} + ': end the ladder with 100%'",
         at=".stages",
     ),
@@ -144,6 +146,12 @@ _SOURCE: Final = (
 )
 
 RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
+    "RolloutPlan": (
+        _rule(
+            "self.metadata.name.size() <= 63",
+            says="metadata.name is too long for the names of Events and for labels: write at most 63 characters",
+        ),
+    ),
     "PlanSpec": _PLAN,
     "Traffic": (
         _rule(
@@ -163,4 +171,4 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "MetricSourceSpec": _SOURCE,
     "ClusterMetricSourceSpec": _SOURCE,
 }
-"""The rules of each model, by its name."""
+"""The rules of each model, by its name, and those of whole objects by their kind."""

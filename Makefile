@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check bench bed format generate lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is caught and put back (KEEP=1 leaves it running)
+	@$(RUN)python -m tests.demo
+
+test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts
+	$(RUN)python -m pytest
+
+test-fast: $(VENV)/ready ## unit and property tests, under a minute
+	$(RUN)python -m pytest tests/unit tests/property
+
+check: $(VENV)/ready ## lint, format, types, floors of the house, generated files
+	$(RUN)ruff check
+	$(RUN)ruff format --check
+	$(RUN)mypy
+	cd operator && ../$(RUN)lint-imports --config ../pyproject.toml
+	$(RUN)python -m pytest -q tests/unit/test_plan_crd.py
+
+bench: $(VENV)/ready bed ## the figures, as tables
+	@$(RUN)python -m tests.bench
+
+bed: $(VENV)/ready
+	@$(RUN)python -m tests.bed.binaries
+
+format: $(VENV)/ready ## bring the code into its form
+	$(RUN)ruff check --fix
+	$(RUN)ruff format
+
+generate: $(VENV)/ready ## write the CRDs anew from the models
+	$(RUN)rolloutplan crds deploy/crds
+
+lock: $(VENV)/ready ## choose the versions of all dependencies anew
+	$(RUN)uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --upgrade -o requirements.lock
+	$(RUN)uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --upgrade -o requirements-dev.lock
+
+clean: ## remove what was set up here (the bed's binaries stay in their cache)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(VENV)/ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: install it, or name it as in: make PYTHON=python3.12 test"; exit 2; }
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN)python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(RUN)python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,89 @@
+"""Rungs 2 to 5: the ways back. They look at nothing that can be missing, slow or broken."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rolloutplan.engine.ask import in_force, verdict_of
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import back, fresh, on_fail
+from rolloutplan.engine.narrate import bound_of, span, value_text
+from rolloutplan.engine.routes import there
+from rolloutplan.engine.step import MarkPlan, Step
+from rolloutplan.engine.table import MOVED, TABLE, Cause
+from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.status import Phase
+
+LET_GO_AFTER = timedelta(minutes=1)
+"""How long a deletion may wait for the weights to be put back."""
+
+
+def deletion(look: Look) -> Step | None:
+    if look.plan.deleting is None:
+        return None
+    if not look.plan.finalizer:
+        return Step(look.status)
+    status, weights = look.status, look.status.weights
+    release = Step(status, (MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
+    keep = look.plan.spec is not None and look.plan.spec.deletion_policy == "Keep"
+    ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+    over = look.now >= look.plan.deleting + LET_GO_AFTER
+    gone = not any(there(look, route.name) for route in weights.snapshot)
+    if keep or ended or over or gone:
+        return release
+    if status.phase is Phase.REVERTING:
+        return None
+    if status.phase not in TABLE[Cause.FAILED].sources:
+        return release
+    return back(look, "Deleted", "the plan was deleted in mid-run")
+
+
+def superseded(look: Look) -> Step | None:
+    status, spec = look.status, look.plan.spec
+    if spec is None or status.phase not in MOVED | {Phase.EXPANDING}:
+        return None
+    if spec.plan_hash() != status.plan_hash:
+        what = "the plan was changed in mid-run"
+    elif look.new is not None and look.new.revision != status.revision:
+        what = f"the pod template of {look.new.name} was changed in mid-run"
+    else:
+        return None
+    if status.phase is Phase.EXPANDING:
+        return Step(fresh(look, Cause.CHANGED_EARLY, what))
+    return back(look, "Superseded", what)
+
+
+def unavailable(look: Look) -> Step | None:
+    spec, status, new = look.plan.spec, look.status, look.new
+    if spec is None or status.phase not in MOVED:
+        return None
+    if new is None:
+        return on_fail(look, "NewSideGone", f"Deployment {spec.new.deployment} is gone")
+    worst = f": {new.worst}" if new.worst else ""
+    if new.ready == 0:
+        return on_fail(look, "NewSideDown", f"none of {new.wanted} pods of {new.name} is ready{worst}")
+    if (
+        new.short_since
+        and new.ready * 1000 < spec.availability.min_ready * new.wanted
+        and look.now >= new.short_since + spec.availability.grace
+    ):
+        words = f"only {new.ready} of {new.wanted} pods of {new.name} are ready for {span(new.short_since, look.now)}"
+        return on_fail(look, "NewSideShort", words + worst)
+    if new.restarts is not None and new.restarts - status.restarts > spec.availability.max_restarts:
+        count = new.restarts - status.restarts
+        words = f"the containers of {new.name} restarted {count} times, {spec.availability.max_restarts} are allowed"
+        return on_fail(look, "NewSideRestarting", words + worst)
+    return None
+
+
+def proved_against(look: Look) -> Step | None:
+    spec, status = look.plan.spec, look.status
+    if spec is None or status.phase not in MOVED:
+        return None
+    for item in in_force(spec, status, look.source):
+        verdict = verdict_of(look, item)
+        if item.against and verdict.outcome is Outcome.PROVED:
+            value = value_text(item.predicate.comparison, verdict)
+            words = f"{item.role} {item.name} is proved: {value} {bound_of(item.predicate)}"
+            return on_fail(look, "FailProved" if item.role == "fail" else "GuardProved", words, [item])
+    return None

@@ -1,0 +1,136 @@
+"""Rungs 9 and 10: every wait ends, and forward only when nothing above speaks."""
+
+from __future__ import annotations
+
+from rolloutplan.engine.ask import current_stage, in_force, track_of, verdict_of
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import back, fence, hold, move, on_fail
+from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
+from rolloutplan.engine.routes import current, shifted, writes
+from rolloutplan.engine.step import MarkPlan, Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.words import seal
+from rolloutplan.judge.verdict import Outcome, Why
+from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.spec import PlanSpec, Stage
+from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
+
+
+def all_shown(look: Look) -> bool:
+    """Whether nothing is left to show at this weight: every pass is Proved, and what could speak against it was heard.
+
+    A fail predicate that could not be asked says nothing for the new side. Where there are no pass predicates, at least
+    one measurement must have spoken for it: nothing measured is never a pass.
+    """
+    spec = look.plan.spec
+    items = in_force(spec, look.status, look.source) if spec else ()
+    for item in items:
+        verdict = verdict_of(look, item)
+        if not item.against and verdict.outcome is not Outcome.PROVED:
+            return False
+        unheard = track_of(look, item).answered_at is None or verdict.why in (Why.SOURCE_DOWN, Why.QUERY_REJECTED)
+        if item.against and unheard:
+            return False
+    spoken = {Outcome.PROVED, Outcome.REFUTED}
+    return any(verdict_of(look, item).outcome in spoken for item in items)
+
+
+def deadline(look: Look) -> Step | None:
+    status, spec, at = look.status, look.plan.spec, look.status.stage
+    if status.phase is not Phase.JUDGING or spec is None or at is None or at.deadline_at is None:
+        return None
+    stage = current_stage(spec, status)
+    if stage is None or look.now < at.deadline_at or all_shown(look):
+        return None
+    items = in_force(spec, status, look.source)
+    false = [i for i in items if not i.against and verdict_of(look, i).outcome is Outcome.REFUTED]
+    if false:
+        verdict = verdict_of(look, false[0])
+        value = value_text(false[0].predicate.comparison, verdict)
+        bound = bound_of(false[0].predicate)
+        words = f"at its deadline {stage.name} is refuted: {false[0].name} is {value}, not {bound}"
+        return on_fail(look, "PassRefuted", words, false)
+    open_ = [item for item in items if verdict_of(look, item).outcome is Outcome.UNDECIDED]
+    doubts = ", ".join(f"{item.name} ({verdict_of(look, item).why})" for item in open_) or "nothing was measured"
+    words = f"at its deadline {stage.name} is undecided: {doubts}"
+    if spec.on_undecided == "Rollback":
+        return back(look, "Undecided", f"{words}; onUndecided is Rollback", open_)
+    if spec.on_undecided == "Extend":
+        longer = max(stage.deadline - stage.soak, spec.interval)
+        new = at.model_copy(update={"deadline_at": look.now + longer})
+        note = f"{words}; onUndecided is Extend: {format_duration(longer)} more"
+        return Step(move(look, Cause.EXTENDED, note, reason="Judging", evidence=open_, stage=new))
+    return hold(look, "Undecided", f"{words}; onUndecided is Hold: goes on when it is decided", open_)
+
+
+def forward(look: Look) -> Step | None:
+    status, spec, at = look.status, look.plan.spec, look.status.stage
+    if spec is None:
+        return None
+    if status.phase is Phase.SHIFTING and status.intent is None:
+        return _seal_next(look, spec)
+    soaked = at is not None and at.soak_until is not None and look.now >= at.soak_until
+    if status.phase is Phase.BAKING and soaked:
+        return Step(_baked(look))
+    if status.phase is Phase.JUDGING and soaked and all_shown(look):
+        return Step(_proved(look, spec))
+    return None
+
+
+def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
+    """Fix what will judge the next stage, then ask for its weight: status first, weights second."""
+    status, weights = look.status, look.status.weights
+    if not look.plan.finalizer or look.plan.breadcrumb != status.revert:
+        return Step(status, (MarkPlan(finalizer=True, breadcrumb=status.revert),))
+    stage, ladder = next_stage(spec, status), spec.ladder()
+    to, predicates = format_weight(stage.permille), sealed_predicates(look, spec, stage)
+    routes = shifted(current(look, weights.written, weights), weights, stage.permille)
+    sealed = seal(stage, spec.guards)
+    after = move(
+        look,
+        Cause.SEAL,
+        f"stage {stage.index + 1}/{len(ladder)} {stage.name}: {weights.desired} -> {to}; "
+        f"{len(predicates)} predicates are fixed as {sealed}",
+        reason="Shifting",
+        shares=(weights.desired, to),
+        stage=StageStatus(
+            name=stage.name,
+            index=stage.index,
+            display=f"{stage.index + 1}/{len(ladder)} {stage.name}",
+            weight=to,
+            seal=sealed,
+            entered_at=look.now,
+        ),
+        weights=weights.model_copy(update={"desired": to}),
+        predicates=predicates,
+        intent=Intent(action="Shift", at=look.now, to=to, routes=routes),
+    )
+    return Step(after, writes(look, routes, weights, fence(look, after), status.revert))
+
+
+def next_stage(spec: PlanSpec, status: Status) -> Stage:
+    """The stage to shift to: the one after the last that was verified."""
+    ladder, stage = spec.ladder(), current_stage(spec, status)
+    if stage is None or status.stage is None:
+        return ladder[0]
+    return stage if status.stage.verified_at is None else ladder[min(stage.index + 1, len(ladder) - 1)]
+
+
+def _proved(look: Look, spec: PlanSpec) -> Status:
+    status, items = look.status, in_force(spec, look.status, look.source)
+    at, stage = status.stage, current_stage(spec, status)
+    assert at is not None and stage is not None
+    words = f"{stage.name} is proved at {at.weight} after {span(at.verified_at, look.now)}"
+    if stage.index + 1 < len(spec.ladder()):
+        return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
+    until = max(look.now + spec.bake, (at.verified_at or look.now) + spec.traffic.drain)
+    baking = at.model_copy(update={"soak_until": until, "deadline_at": None})
+    words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, until)}"
+    return move(look, Cause.PROVED_LAST, words, reason="Baking", evidence=items, stage=baking)
+
+
+def _baked(look: Look) -> Status:
+    spec, status = look.plan.spec, look.status
+    items = in_force(spec, status, look.source) if spec else ()
+    words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} has none left"
+    return move(look, Cause.BAKED, words, reason="Succeeded", evidence=items)

@@ -1,0 +1,115 @@
+"""Rung 1: an unfinished intent. An action half done is the only thing that can be wrong twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rolloutplan.engine.ask import current_stage
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import back, fence, hold, move
+from rolloutplan.engine.routes import current, refusal, there, unlike, writes
+from rolloutplan.engine.rungs.back import LET_GO_AFTER
+from rolloutplan.engine.step import Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.weights import share
+from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.status import Intent, Phase, Status, Weights
+
+ACCEPTED_WITHIN = timedelta(seconds=30)
+"""How long a gateway may take to accept a route at its generation."""
+
+
+def unfinished_restore(look: Look) -> Step | None:
+    status, weights = look.status, look.status.weights
+    if status.phase is not Phase.REVERTING:
+        return None
+    since = status.intent.at if status.intent else status.entered_at or look.now
+    differs = unlike(look, (r for r in weights.snapshot if there(look, r.name)), weights)
+    if differs:
+        if look.plan.deleting and look.now >= look.plan.deleting + LET_GO_AFTER:
+            return None
+        patches = writes(look, weights.snapshot, weights, fence(look, status), "")
+        if not patches and status.message != differs:
+            return Step(status.model_copy(update={"message": differs}), wake_at=look.now + ACCEPTED_WITHIN)
+        return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
+    refused = refusal(look, weights.snapshot)
+    if refused is not None and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
+        return Step(status, wake_at=since + ACCEPTED_WITHIN)
+    return Step(_restored(look, refused))
+
+
+def _restored(look: Look, refused: str | None) -> Status:
+    status, weights = look.status, look.status.weights
+    gone = [route.name for route in weights.snapshot if not there(look, route.name)]
+    words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {status.failed}"
+    if gone:
+        words = f"HTTPRoute {', '.join(gone)} is gone, so there was nothing to put back there; {words}"
+    if refused is not None:
+        words = f"{words}; but the gateway has not accepted it: {refused or 'no word of it yet'}"
+    return move(
+        look,
+        Cause.RESTORED,
+        words,
+        reason=status.reason if refused is None else "RestoredNotAccepted",
+        shares=(_shift_before(status), weights.desired),
+        intent=None,
+        weights=weights.model_copy(update={"written": current(look, weights.snapshot, weights)}),
+    )
+
+
+def _shift_before(status: Status) -> str:
+    """From which share the rollback came, as its own decision says."""
+    return next((d.weight_from for d in reversed(status.decisions) if d.reason == "RollbackStarted"), "")
+
+
+def unfinished_shift(look: Look) -> Step | None:
+    """Finish a shift of weights. The rungs that lead back stand above it."""
+    status, weights, intent = look.status, look.status.weights, look.status.intent
+    if status.phase is not Phase.SHIFTING or intent is None:
+        return None
+    late = intent.at + ACCEPTED_WITHIN
+    differs = unlike(look, intent.routes, weights)
+    if differs and unlike(look, weights.written, weights) and _foreign(look, intent, weights):
+        return hold(look, "Conflict", f"while {intent.to} was being written: {differs}", intent=None)
+    if not differs and refusal(look, intent.routes) is None:
+        return Step(_verified(look, intent))
+    if look.now >= late:
+        words = differs or refusal(look, intent.routes) or "no word from its gateway"
+        return back(look, "WeightNotAccepted", f"{intent.to} was not in force within 30s: {words}")
+    if differs:
+        return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
+    return Step(status, wake_at=late)
+
+
+def _foreign(look: Look, intent: Intent, weights: Weights) -> bool:
+    """Whether some route holds neither what was written last nor what is being written."""
+    return any(
+        unlike(look, (target,), weights) and unlike(look, (before,), weights)
+        for target, before in zip(intent.routes, weights.written, strict=False)
+    )
+
+
+def _verified(look: Look, intent: Intent) -> Status:
+    status, spec = look.status, look.plan.spec
+    stage = current_stage(spec, status) if spec else None
+    assert stage is not None and status.stage is not None
+    before = share(status.weights.written, status.weights.old, status.weights.new)
+    at = status.stage.model_copy(
+        update={
+            "verified_at": look.now,
+            "soak_until": look.now + stage.soak,
+            "deadline_at": look.now + stage.deadline,
+        }
+    )
+    names = ", ".join(route.name for route in intent.routes)
+    return move(
+        look,
+        Cause.VERIFIED,
+        f"{intent.to} of the traffic is on {status.weights.new} (HTTPRoute {names} read back and accepted); "
+        f"judged for {format_duration(stage.soak)} at least, decided within {format_duration(stage.deadline)}",
+        reason="Soaking",
+        shares=(format_weight(before), intent.to),
+        stage=at,
+        intent=None,
+        weights=status.weights.model_copy(update={"written": current(look, intent.routes, status.weights)}),
+    )

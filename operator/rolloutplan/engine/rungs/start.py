@@ -1,0 +1,119 @@
+"""Before a run, and after it: start, or say what is in the way; tidy up, and know when to try again."""
+
+from __future__ import annotations
+
+from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import fresh, move
+from rolloutplan.engine.routes import claim, current
+from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.weights import share
+from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Phase, Status, Weights
+
+
+def ended(look: Look) -> Step | None:
+    """At an end: tidy the plan, and start again only for another hypothesis."""
+    status, plan = look.status, look.plan
+    if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
+        return None
+    crumb = plan.breadcrumb if status.phase is Phase.SUCCEEDED else ""
+    if plan.finalizer or plan.breadcrumb != crumb:
+        return Step(status, (MarkPlan(finalizer=False, breadcrumb=crumb),))
+    if plan.spec is None or look.new is None:
+        return Step(status)
+    if plan.spec.plan_hash() != status.plan_hash:
+        return Step(fresh(look, Cause.AGAIN, "the plan was changed"))
+    if look.new.revision != status.revision and not _serving(look, plan.spec):
+        return Step(fresh(look, Cause.AGAIN, f"the pod template of {look.new.name} was changed"))
+    return Step(status)
+
+
+def _serving(look: Look, spec: PlanSpec) -> bool:
+    """Whether the new side holds more already than the first stage would give it: then there is nothing to try."""
+    weights = look.status.weights
+    held = current(look, weights.written, weights)
+    return share(held, weights.old, weights.new) > spec.ladder()[0].permille
+
+
+def not_started(look: Look) -> Step | None:
+    """Start, or say what is in the way."""
+    status, spec = look.status, look.plan.spec
+    if status.phase not in (Phase.PENDING, Phase.INVALID, Phase.EXPANDING):
+        return None
+    problem = obstacle(look)
+    if problem is not None:
+        return _refused(look, problem)
+    assert spec is not None and look.new is not None
+    if look.probe is None or look.probe.plan_hash != spec.plan_hash():
+        return Step(status, (Inspect(),))
+    if status.phase is Phase.INVALID:
+        return Step(move(look, Cause.HEALED, "what was wrong is mended", reason="Pending"))
+    if status.phase is Phase.EXPANDING:
+        return _expanding(look, spec)
+    run = status.run + 1
+    hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
+    words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
+    started = move(
+        look,
+        Cause.START,
+        words,
+        reason="Expanding",
+        run=run,
+        plan_hash=spec.plan_hash(),
+        revision=look.new.revision,
+    )
+    return Step(started)
+
+
+def _refused(look: Look, problem: Obstacle) -> Step:
+    status = look.status
+    again = look.probe.at + PROBE_EVERY if look.probe and problem.asking else None
+    actions: tuple[Action, ...] = (Inspect(),) if again and look.now >= again else ()
+    if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
+        return Step(status, actions, wake_at=again)
+    return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
+
+
+def _expanding(look: Look, spec: PlanSpec) -> Step:
+    """Wait for the new side to stand, for `readyWithin` at most."""
+    new, probe, status = look.new, look.probe, look.status
+    assert new is not None and probe is not None
+    if new.settled and new.wanted > 0 and new.ready >= new.wanted:
+        return Step(_ready(look, spec, probe.restarts))
+    again = probe.at + PROBE_EVERY
+    late = (status.entered_at or look.now) + spec.availability.ready_within
+    if probe.at >= late:
+        return Step(_never_ready(look, spec, probe.worst))
+    if look.now >= min(again, late):
+        return Step(status, (Inspect(),))
+    return Step(status, wake_at=min(again, late))
+
+
+def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
+    new = look.new
+    assert new is not None
+    snapshot = claim(look)
+    old_service, new_service = spec.old.service_name, spec.new.service_name
+    held = format_weight(share(snapshot, old_service, new_service))
+    weights = Weights(desired=held, old=old_service, new=new_service, written=snapshot, snapshot=snapshot)
+    return move(
+        look,
+        Cause.READY,
+        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
+        reason="Shifting",
+        weights=weights,
+        restarts=restarts,
+        revert=look.revert,
+    )
+
+
+def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
+    new = look.new
+    assert new is not None
+    within = format_duration(spec.availability.ready_within)
+    found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
+    words = f"{found}{f': {worst}' if worst else ''}; no weight was moved: mend the Deployment, and a new run starts"
+    return move(look, Cause.NEVER_READY, words, reason="NewSideNotReady")

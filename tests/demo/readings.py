@@ -1,0 +1,87 @@
+"""The predicates of a plan as they stand this second.
+
+The operator writes verdicts to status when it decides, not at each measurement. So the demo asks Prometheus by itself,
+what the operator's own rules would ask now, and judges the answers by the same rules.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from rolloutplan.cluster import plans
+from rolloutplan.engine.ask import in_force, needs, weigh
+from rolloutplan.engine.look import EMPTY_LEDGER, Question, SourceView
+from rolloutplan.engine.narrate import doubt, value_text
+from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import PredicateStatus, Status, read_status
+
+Query = Callable[[str], float | None]
+SOURCE = SourceView(scrape=timedelta(seconds=1), delay=timedelta(0), timeout=timedelta(seconds=5))
+"""As examples/demo/metrics.yaml has it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One predicate; `note` says why it is Undecided, or when it will be judged."""
+
+    role: str
+    name: str
+    value: str
+    bound: str
+    verdict: str
+    note: str
+
+    @property
+    def good(self) -> bool | None:
+        """Whether it speaks for the new side; None while it says nothing."""
+        if self.verdict == Outcome.UNDECIDED:
+            return None
+        return (self.verdict == Outcome.PROVED) == (self.role == "pass")
+
+
+def read(plan: Mapping[str, Any], query: Query) -> tuple[Reading, ...]:
+    """All predicates that are sealed for the present stage; once the run has ended, as they were at its end."""
+    view, status, now = plans.view(plan), read_status(plan.get("status")), datetime.now(UTC)
+    if view.spec is None:
+        return ()
+    asked = groupby(needs(view, _soaked(status), SOURCE, EMPTY_LEDGER, now), key=lambda question: question.name)
+    verdicts = {name: _verdict(view.spec, status, name, questions, query, now) for name, questions in asked}
+    due = {row.name: row.first_at for row in in_force(view.spec, status, SOURCE)}
+    return tuple(
+        _reading(view.spec, sealed, verdicts.get(sealed.name), due.get(sealed.name, now) - now)
+        for sealed in status.predicates
+    )
+
+
+def _soaked(status: Status) -> Status:
+    """The same as if the soak were over: a pass predicate is shown before its verdict counts."""
+    if status.stage is None or status.stage.verified_at is None:
+        return status
+    stage = status.stage.model_copy(update={"soak_until": status.stage.verified_at})
+    return status.model_copy(update={"stage": stage})
+
+
+def _verdict(
+    spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
+) -> Verdict | None:
+    answers = {question.part: _answer(query(question.query)) for question in questions}
+    return weigh(spec, status, EMPTY_LEDGER, name, dict(answers), now)[name].verdict
+
+
+def _answer(value: float | None) -> Answer:
+    if value is None:
+        return Answer(gap=Why.NO_DATA)
+    return Answer(value) if value == value else Answer(gap=Why.NAN)  # noqa: PLR0124 - NaN is what differs from itself
+
+
+def _reading(spec: PlanSpec, sealed: PredicateStatus, verdict: Verdict | None, due_in: timedelta) -> Reading:
+    waits = due_in.total_seconds()
+    note = f"judged in {waits:.0f} s" if waits > 0 else ""
+    if verdict is None:
+        return Reading(sealed.role, sealed.name, sealed.value, sealed.bound, sealed.verdict, note or sealed.why)
+    comparison = next(predicate.comparison for _, predicate in spec.predicates() if predicate.name == sealed.name)
+    value = value_text(comparison, verdict)
+    return Reading(sealed.role, sealed.name, value, sealed.bound, verdict.outcome, note or doubt(verdict))

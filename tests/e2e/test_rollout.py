@@ -1,0 +1,357 @@
+"""A plan shifts real traffic on real parts, and puts it back."""
+
+import json
+import shlex
+import subprocess
+import time
+
+from tests.bed import objects
+from tests.bed.processes import until
+from tests.shop import ERRORS, SLOW, Operator, Shop
+
+QUIET = 'sum(rate(nothing_counts_this_total{deployment="$deployment"}[$window]))'
+
+
+def first(events: list[dict], reason: str) -> dict:
+    return next(event for event in events if event["reason"] == reason)
+
+
+def annotation(event: dict, key: str) -> str:
+    return event["metadata"]["annotations"].get(f"rolloutplan.dev/{key}", "")
+
+
+def condition(status: dict, kind: str) -> dict | None:
+    return next((c for c in status["conditions"] if c["type"] == kind), None)
+
+
+def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
+    shop.open()
+    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    fits = {"name": "few-errors", "query": ERRORS, "is": "< 1%", "window": "3s"}
+    shop.start(stages=[{"weights": ["25%", "50%", "100%"], "soak": "5s", "pass": [fits]}], bake="2s")
+    status = shop.until("Succeeded", timeout=60)
+
+    assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    assert status["weights"]["desired"] == "100%"
+    assert condition(status, "Ready")["status"] == "True"
+    assert condition(status, "Reconciling") is None
+    assert condition(status, "Stalled") is None
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    steps = ["StageStarted", "WeightShifted", "StageProved"]
+    assert shop.reasons() == ["Started", "NewSideReady", *steps * 3, "Succeeded"]
+    assert [annotation(e, "weight-to") for e in shop.events() if e["reason"] == "WeightShifted"] == ["25%", "50%", "100%"]
+    proved = first(shop.events(), "StageProved")
+    assert "few-errors" in annotation(proved, "evidence"), "the Event of a proof must hold the evidence"
+    assert "rolloutplan.dev/restore" not in shop.stored()["metadata"].get("finalizers", []), "a finished plan must be free"
+    counts = load.stop()
+    assert load.lost() == 0, counts
+
+
+def test_errors_put_the_old_weights_back(shop: Shop) -> None:
+    shop.open()
+    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    time.sleep(4)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
+    status = shop.until("RolledBack", timeout=20)
+
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert status["reason"] == "GuardProved"
+    assert condition(status, "Stalled")["status"] == "True"
+    assert condition(status, "Ready")["status"] == "False"
+    assert "new-errors" in status["message"], status["message"]
+    until(lambda: "RolledBack" in shop.reasons(), 5, "the last Event")
+    told = first(shop.events(), "RollbackStarted")
+    assert annotation(told, "predicate") == "new-errors"
+    assert annotation(told, "verdict") == "Proved"
+    assert annotation(told, "bound") == "> 5%"
+    assert annotation(told, "value").endswith("%")
+    assert "http_requests_total" in annotation(told, "query")
+    assert (annotation(told, "weight-from"), annotation(told, "weight-to")) == ("25%", "0%")
+    assert shop.reasons().count("RolledBack") == 1
+    assert load.lost() == 0, load.stop()
+    assert "rolloutplan.dev/revert" not in shop.route()["metadata"].get("annotations", {}), "the breadcrumb is closed"
+
+    time.sleep(2)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    time.sleep(2)
+    assert shop.phase() == "RolledBack", "applying a rolled-back plan again must not start it again"
+
+
+def test_latency_puts_the_old_weights_back(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=100, seconds=60)
+    slower = {"name": "slower", "query": SLOW, "vsOld": "> 2x", "window": "5s"}
+    shop.start(guards=[], stages=[{"weights": ["50%", "100%"], "soak": "30s", "fail": [slower]}])
+    shop.until("Judging/w50")
+    time.sleep(5)
+    assert shop.phase() == "Judging", "two equal sides must not be told apart"
+    shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
+    status = shop.until("RolledBack", timeout=20)
+    assert status["reason"] == "FailProved"
+    assert "slower" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(shop: Shop) -> None:
+    shop.weights = {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
+    shop.open()
+    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    now = shop.traffic()
+    assert now["checkout-v2"] * 3 == now["checkout-v1"], now
+    assert now["checkout-mirror"] * 10 == 2 * (now["checkout-v1"] + now["checkout-v2"]), "the mirror keeps its share"
+    time.sleep(4)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
+    shop.until("RolledBack", timeout=20)
+    assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
+
+
+def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=120)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "10s", "deadline": "60s"}])
+    soaking = shop.until("Judging/w25")["stage"]
+    time.sleep(5)
+    shop.bed.prometheus.kill()
+    try:
+        held = shop.until("Held", timeout=15)
+        assert held["reason"] == "Blind"
+        assert condition(held, "Blind")["status"] == "True"
+        time.sleep(30)
+        assert shop.phase() == "Held"
+        assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}, "blind is not bad"
+    finally:
+        shop.bed.prometheus.start()
+    again = shop.until("Judging/w25", timeout=15)
+    assert again["stage"]["soakUntil"] > soaking["soakUntil"], "time held does not count as soak"
+    shop.until("Succeeded", timeout=60)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    assert shop.reasons().count("Held") == 1
+    assert shop.reasons().count("Resumed") == 1
+
+
+def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop: Shop) -> None:
+    shop.open()
+    silent = {"name": "silent", "query": QUIET, "is": "> 0", "window": "2s"}
+    stages = [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "8s", "pass": [silent]}]
+    shop.start("hold", stages=stages, onUndecided="Hold")
+    held = shop.until("Held", name="hold", timeout=20)
+    assert held["reason"] == "Undecided"
+    assert "silent (NoData)" in held["message"]
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "hold")
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+    shop.start("back", stages=stages, onUndecided="Rollback")
+    status = shop.until("RolledBack", name="back", timeout=20)
+    assert status["reason"] == "Undecided"
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w50")
+    time.sleep(4)
+    shop.bed.behave("checkout-v1", shop.namespace, ready=False)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
+    shop.until("RolledBack", timeout=10)
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: object) -> tuple[float, dict]:
+    """Break all new pods; returns the time from the Deployment's status to the route's patch, as the audit log has it."""
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    shop.bed.behave("checkout-v2", shop.namespace, **behaviour)
+    status = shop.until("RolledBack", timeout=20)
+    known = rolled_back = ""
+    for entry in shop.bed.audit():
+        ref = entry.get("objectRef", {})
+        if ref.get("namespace") != shop.namespace or entry["verb"] not in ("update", "patch"):
+            continue
+        if ref["resource"] == "deployments" and ref["name"] == "checkout-v2" and ref.get("subresource") == "status":
+            known = entry["stageTimestamp"] if not rolled_back else known
+        if ref["resource"] == "httproutes" and ref.get("subresource") is None:
+            rolled_back = entry["stageTimestamp"] if "rolloutplan" in entry["userAgent"] else rolled_back
+    return _instant(rolled_back) - _instant(known), status
+
+
+def _instant(text: str) -> float:
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
+
+
+def test_unready_new_pods_put_the_weights_back_at_once(shop: Shop) -> None:
+    took, status = seconds_from_unready_to_old_weights(shop, ready=False)
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert status["reason"] == "NewSideDown"
+    assert 0 <= took < 1, f"{took:.2f} s from the Deployment's status to the old weights"
+
+
+def test_crash_looping_new_pods_put_the_weights_back_at_once(shop: Shop) -> None:
+    took, status = seconds_from_unready_to_old_weights(shop, crashloop=True)
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert status["reason"] in ("NewSideDown", "NewSideRestarting")
+    assert 0 <= took < 1, f"{took:.2f} s from the Deployment's status to the old weights"
+
+
+def test_no_weight_moves_to_pods_that_never_become_ready(shop: Shop) -> None:
+    shop.annotations = {"checkout-v2": {"start": "ImagePullBackOff"}}
+    shop.open(ready=False)
+    shop.bed.wait_ready(shop.namespace, "checkout-v1")
+    shop.start(availability={"readyWithin": "4s"})
+    status = shop.until("RolledBack", timeout=20)
+    assert status["reason"] == "NewSideNotReady"
+    assert "ImagePullBackOff" in status["message"]
+    assert condition(status, "Stalled")["reason"] == "NewSideNotReady"
+    assert shop.route()["metadata"]["generation"] == 1, "the route must not have been touched"
+
+
+def test_a_kill_in_the_soak_neither_shortens_it_nor_starts_it_again(shop: Shop, running: Operator) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
+    before = shop.until("Judging/w25")["stage"]
+    time.sleep(4)
+    running.process.kill()
+    time.sleep(2)
+    running.process.start()
+    shop.until("Shifting", "Judging/w100", "Succeeded", timeout=30)
+    moved = next(d for d in shop.status()["decisions"] if d["reason"] == "StageProved")
+    assert before["soakUntil"] <= moved["at"], "the soak was shortened"
+    assert _instant(moved["at"]) - _instant(before["soakUntil"]) < 4, "the soak was started again"
+    assert shop.status()["run"] == 1
+    shop.until("Succeeded", timeout=40)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    seqs = [int(e["metadata"]["name"].rpartition(".")[2]) for e in shop.events()]
+    assert seqs == list(range(1, len(seqs) + 1)), "every decision has exactly one Event"
+
+
+def test_two_plans_on_one_route(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.start("first", stages=[{"weights": ["25%", "100%"], "soak": "4s"}])
+    shop.until("Judging", name="first")
+    shop.start("second", stages=[{"weights": ["50%", "100%"], "soak": "4s"}])
+    until(lambda: shop.status("second").get("reason") == "Conflict", 10, "the conflict")
+    second = shop.status("second")
+    assert condition(second, "Stalled")["reason"] == "Conflict"
+    assert "first" in second["message"], "it says who holds the route"
+    shop.until("Succeeded", name="first", timeout=40)
+    until(lambda: shop.status("second").get("reason") != "Conflict", 10, "its turn")
+
+
+def test_deleting_a_plan_in_mid_run_puts_the_weights_back(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    began = time.monotonic()
+    shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "checkout", "--timeout=20s")
+    assert time.monotonic() - began < 5
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+    shop.start("kept", stages=[{"weights": ["25%", "100%"], "soak": "30s"}], deletionPolicy="Keep")
+    shop.until("Judging/w25", name="kept")
+    shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "kept", "--timeout=20s")
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+
+
+def test_a_namespace_that_ends_in_mid_run_does_not_hang(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    shop.bed.kubectl("delete", "namespace", shop.namespace, "--timeout=30s")
+
+
+def test_the_breadcrumb_works_when_the_operator_is_dead(shop: Shop, running: Operator) -> None:
+    shop.weights = {"checkout-v1": 9, "checkout-v2": 1}
+    shop.open()
+    shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w50")
+    running.process.kill()
+    try:
+        on_plan = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
+        on_route = shop.route()["metadata"]["annotations"]["rolloutplan.dev/revert"]
+        assert on_plan == on_route == shop.status()["revert"]
+        program, *arguments = shlex.split(on_route)
+        assert program == "kubectl"
+        shop.bed.kubectl(*arguments)
+        assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1}
+    finally:
+        running.process.start()
+    held = shop.until("Held", timeout=10)
+    assert held["reason"] == "Conflict", "a weight that somebody put back is not pushed forward again"
+    assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1}
+
+
+def test_a_new_template_in_mid_run_goes_back_first_and_then_starts_anew(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    shop.bed.apply(objects.deployment("checkout-v2", shop.namespace, "v2", 2, {"latency": "1ms"}))
+    until(lambda: shop.status().get("run") == 2, 20, "the second run")
+    shop.until("Judging/w25", timeout=20)
+    reasons = [d["reason"] for d in shop.status()["decisions"]]
+    assert reasons.index("RolledBack") < reasons.index("Started", 1)
+    assert next(d for d in shop.status()["decisions"] if d["reason"] == "RollbackStarted")["note"].startswith(
+        "the pod template of checkout-v2"
+    )
+
+
+def test_weights_moved_by_somebody_else_hold_the_run_until_they_are_put_back(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "3s"}])
+    shop.until("Judging/w25")
+    path = "/spec/rules/0/backendRefs/{}/weight"
+
+    def move(old: int, new: int) -> None:
+        patch = [{"op": "replace", "path": path.format(i), "value": w} for i, w in enumerate((old, new))]
+        shop.bed.kubectl("-n", shop.namespace, "patch", "httproute", "checkout", "--type=json", "-p", json.dumps(patch))
+
+    move(40, 60)
+    held = shop.until("Held", timeout=5)
+    assert held["reason"] == "Conflict"
+    assert "kubectl-patch" in held["message"], "it says who moved them"
+    time.sleep(5)
+    assert shop.traffic() == {"checkout-v1": 40, "checkout-v2": 60}, "a foreign weight is never taken as progress"
+    move(75, 25)
+    shop.until("Succeeded", timeout=30)
+
+
+def test_kubectl_shows_what_a_person_on_call_needs(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.start(stages=[{"name": "canary", "weight": "25%", "soak": "30s"}, {"weight": "100%"}])
+    shop.until("Judging/canary")
+    header, row = shop.bed.kubectl("-n", shop.namespace, "get", "rp").splitlines()
+    assert header.split() == ["NAME", "PHASE", "STAGE", "WEIGHT", "VERDICT", "REASON", "AGE"]
+    assert row.split()[:7] == ["checkout", "Judging", "1/2", "canary", "25%", "Undecided", "Soaking"]
+    told = shop.bed.kubectl("-n", shop.namespace, "describe", "rp", "checkout")
+    assert "WeightShifted" in told, "kubectl describe must show the Events"
+    assert "kubectl -n" in told
+
+
+def test_sigterm_ends_the_operator_within_five_seconds(shop: Shop, running: Operator) -> None:
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.until("Judging/w25")
+    began = time.monotonic()
+    running.process.child.terminate()
+    try:
+        assert running.process.child.wait(10) == 0
+        assert time.monotonic() - began < 5
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        raise
+    finally:
+        running.process.start()
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+
+

@@ -4,6 +4,7 @@ The operator writes verdicts to status when it decides, not at each measurement.
 what the operator's own rules would ask now, and judges the answers by the same rules.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -67,21 +68,22 @@ def _soaked(status: Status) -> Status:
 def _verdict(
     spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
 ) -> Verdict | None:
-    answers = {question.part: _answer(query(question.query)) for question in questions}
-    return weigh(spec, status, EMPTY_LEDGER, name, dict(answers), now)[name].verdict
+    answers: dict[str, Answer] = {question.part: _answer(query(question.query)) for question in questions}
+    return weigh(spec, status, EMPTY_LEDGER, name, answers, now)[name].verdict
 
 
 def _answer(value: float | None) -> Answer:
     if value is None:
         return Answer(gap=Why.NO_DATA)
-    return Answer(value) if value == value else Answer(gap=Why.NAN)  # noqa: PLR0124 - NaN is what differs from itself
+    return Answer(value) if math.isfinite(value) else Answer(gap=Why.NAN)
 
 
 def _reading(spec: PlanSpec, sealed: PredicateStatus, verdict: Verdict | None, due_in: timedelta) -> Reading:
-    waits = due_in.total_seconds()
-    note = f"judged in {waits:.0f} s" if waits > 0 else ""
+    waits = math.ceil(due_in.total_seconds())
     if verdict is None:
-        return Reading(sealed.role, sealed.name, sealed.value, sealed.bound, sealed.verdict, note or sealed.why)
+        note = f"asked in {waits} s" if waits > 0 else sealed.why
+        return Reading(sealed.role, sealed.name, sealed.value, sealed.bound, sealed.verdict, note)
     comparison = next(predicate.comparison for _, predicate in spec.predicates() if predicate.name == sealed.name)
     value = value_text(comparison, verdict)
-    return Reading(sealed.role, sealed.name, value, sealed.bound, verdict.outcome, note or doubt(verdict))
+    note = f"decides in {waits} s" if waits > 0 else doubt(verdict)
+    return Reading(sealed.role, sealed.name, value, sealed.bound, verdict.outcome, note)

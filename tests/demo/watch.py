@@ -44,6 +44,8 @@ class Event:
     warning: bool
     reason: str
     note: str
+    revert: str
+    """The command that would have put the weights back by hand."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Moment:
     lost: int
     readings: tuple[Reading, ...]
     events: tuple[Event, ...]
+
+    def status(self, plan: str) -> Status:
+        return next((found.status for found in self.plans if found.view.name == plan), Status())
 
     @property
     def current(self) -> Plan | None:
@@ -136,5 +141,11 @@ def _order(event: dict[str, Any]) -> tuple[str, int]:
 
 
 def _event(raw: dict[str, Any]) -> Event:
-    warning = raw["type"] == "Warning"
-    return Event(raw["eventTime"], raw["regarding"]["name"], warning, raw["reason"], raw.get("note", ""))
+    return Event(
+        at=raw["eventTime"],
+        plan=raw["regarding"]["name"],
+        warning=raw["type"] == "Warning",
+        reason=raw["reason"],
+        note=raw.get("note", ""),
+        revert=(raw["metadata"].get("annotations") or {}).get("rolloutplan.dev/revert", ""),
+    )

@@ -6,33 +6,35 @@ session's own operator is down meanwhile: two would move the same weights.
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby, product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import yaml
 
 from tests.bed import Bed, objects, until
-from tests.bed.api import JSON_PATCH, ApiError
-from tests.shop import PLANS, ROOT, ROUTES, Operator, Shop, install
+from tests.bed.api import MERGE_PATCH, ApiError
+from tests.shop import PLANS, ROOT, ROUTES, Operator, Shop, install, metric_source
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
+ALL_PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 NAME, NAMESPACE = "rolloutplan", "rolloutplan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
-GATEWAY_GROUP, OUR_GROUP = "gateway.networking.k8s.io", "rolloutplan.dev"
-FAST = {"stages": [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "60s"}]}
+GROUP = "rolloutplan.dev"
+FAST: dict[str, Any] = {"stages": [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "60s"}]}
 
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
 
 
-# ---- without a cluster -------------------------------------------------------------------------------------------------
+# ---- without a cluster -----------------------------------------------------------------------------------------------
 
 
 def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
@@ -110,15 +112,15 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     assert [m["metadata"]["namespace"] for m in made if m["kind"] == "RoleBinding"] == ["shop", "till"]
 
 
-# ---- on a cluster ------------------------------------------------------------------------------------------------------
+# ---- on a cluster ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def empty(bed: Bed, running: Operator) -> Iterator[Bed]:
     """The bed without an operator, and without anything of ours. Afterwards all is as it was."""
-    items = bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutplans")["items"]
+    items = bed.get(ALL_PLANS)["items"]
     bed.delete(*items)
-    until(lambda: not bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutplans")["items"], 60, "the end of all plans")
+    until(lambda: not bed.get(ALL_PLANS)["items"], 60, "the end of all plans")
     running.process.kill()
     try:
         remove_definitions(bed)
@@ -153,6 +155,7 @@ def installed(empty: Bed, package: Path, tmp_path_factory: pytest.TempPathFactor
     upgrade(empty, older)
     assert short_names(empty) == ["older"]
     upgrade(empty, package)
+    empty.apply(metric_source(empty.prometheus_url))
     return empty
 
 
@@ -166,7 +169,11 @@ def test_an_upgrade_takes_the_definitions_along(installed: Bed) -> None:
 
 
 def test_the_same_upgrade_again_changes_nothing(installed: Bed) -> None:
-    paths = [DEPLOYMENT, f"{CRD}/rolloutplans.rolloutplan.dev", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}"]
+    paths = [
+        DEPLOYMENT,
+        f"{CRD}/rolloutplans.rolloutplan.dev",
+        f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}",
+    ]
     before = [installed.get(path) for path in paths]
     upgrade(installed, CHART)
     after = [installed.get(path) for path in paths]
@@ -189,63 +196,58 @@ def test_the_pod_is_restricted_probed_and_alone(installed: Bed) -> None:
 
 
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """A rollout and a rollback; and a change freeze, in which the operator has to read again what it could not write."""
-    good, bad = Shop(installed, "chart-good"), Shop(installed, "chart-bad")
-    began = Trail.now(installed)
-    for shop in (good, bad):
-        shop.open()
-    try:
-        good.start(**FAST)
-        with ExitStack() as freeze:
-            plans = freeze.enter_context(frozen(installed, OUR_GROUP, PLANS.format(good.namespace, "checkout")))
-            freeze.enter_context(frozen(installed, GATEWAY_GROUP, ROUTES.format(good.namespace, "checkout")))
-            with operator(installed):
-                until(lambda: ("get", "rolloutplans.rolloutplan.dev") in began.used(), 20, "a second look at the plan")
-                plans()
-                until(lambda: ("get", f"httproutes.{GATEWAY_GROUP}") in began.used(), 20, "a second look at the route")
-                freeze.close()
-                roll_back(bad)
-                good.until("Succeeded", timeout=60)
-                until(lambda: {"Succeeded"} <= set(good.reasons()) and "RolledBack" in bad.reasons(), 5, "the Events")
-        until(lambda: len(began.watches()) == 5, 10, "the end of all watches")
-        granted, used = rights(installed), began.used()
-        print(f"\ngranted: {shown(granted)}\nused:    {shown(used)}\n")
-        print(f"granted but not used: {shown(granted - used)}\nused but not granted: {shown(used - granted)}")
-        assert good.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
-        assert bad.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-        assert began.refused() == []
-        assert granted == used
-    finally:
-        good.close()
-        bad.close()
+    """A rollout and a rollback; and policies that refuse, so that it has to read again what it could not write."""
+    good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
+    installed.load(good.host, rate=50, seconds=90)
+    good.start(**FAST)
+    trail = Trail(installed)
+    plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))
+    with frozen(installed, plan) as thaw_plan, frozen(installed, route) as thaw_route, Operator(installed, "chart"):
+        until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 20, "a second look at the plan")
+        thaw_plan()
+        until(lambda: ("get", "httproutes.gateway.networking.k8s.io") in trail.used(), 20, "a second look at the route")
+        thaw_route()
+        roll_back(bad)
+        good.until("Succeeded", timeout=60)
+        until(lambda: "Succeeded" in good.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
+    granted = rights(installed, "ClusterRole")
+    until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 10, "the end of all watches")
+    used = trail.used()
+    print(f"\ngranted and used: {shown(granted & used)}")
+    print(f"granted but not used: {shown(granted - used)}\nused but not granted: {shown(used - granted)}")
+
+    assert good.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    assert bad.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert trail.refused() == []
+    assert used == granted
+    good.close()
+    bad.close()
 
 
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
-    served, other = Shop(installed, f"chart-{uuid4().hex[:6]}"), Shop(installed, f"chart-{uuid4().hex[:6]}")
+    served, other = Shop(installed, "chart-served").open(), Shop(installed, "chart-other").open()
+    installed.load(served.host, rate=50, seconds=90)
     for shop in (served, other):
-        shop.open()
-    try:
-        upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},rolloutplan-system}}")
-        cluster = {key[1] for key in rights(installed, "ClusterRole")}
-        assert cluster == {"clustermetricsources.rolloutplan.dev"}
-        args = installed.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["args"]
-        began = Trail.now(installed)
-        for shop in (served, other):
-            shop.start(**FAST)
-        with operator(installed, *(arg for arg in args if arg.startswith("--namespace"))):
-            served.until("Succeeded", timeout=60)
-            until(lambda: "Succeeded" in served.reasons(), 5, "the last Event")
-        assert began.refused() == []
-        assert other.status().get("phase") is None, "nobody serves this namespace"
-        assert other.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-        client = installed.client("chart")
-        for path in (PLANS.format(other.namespace, "checkout"), ROUTES.format(other.namespace, "checkout")):
-            with pytest.raises(ApiError, match="403"):
-                client.get(path)
-    finally:
-        other.close()
-        served.close()
-        upgrade(installed, CHART)
+        shop.start(**FAST)
+    everywhere = rights(installed, "ClusterRole")
+    upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
+    assert {resource for _, resource in rights(installed, "ClusterRole")} == {"clustermetricsources.rolloutplan.dev"}
+    assert rights(installed, "ClusterRole", "Role") == everywhere
+
+    args = installed.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["args"]
+    trail = Trail(installed)
+    with Operator(installed, "chart", [arg for arg in args if arg.startswith("--namespace=")]):
+        served.until("Succeeded", timeout=60)
+        until(lambda: "Succeeded" in served.reasons(), 5, "the last Event")
+    assert trail.refused() == []
+    assert "phase" not in other.status(), "nobody serves this namespace"
+    assert other.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    for path in (PLANS, ROUTES):
+        with pytest.raises(ApiError, match="403"):
+            installed.client("chart").get(path.format(other.namespace, "checkout"))
+    upgrade(installed, CHART)
+    for shop in (served, other):
+        shop.close()
 
 
 def test_plans_outlive_the_release(installed: Bed) -> None:
@@ -262,7 +264,7 @@ def test_plans_outlive_the_release(installed: Bed) -> None:
     shop.close()
 
 
-# ---- tools -------------------------------------------------------------------------------------------------------------
+# ---- tools -----------------------------------------------------------------------------------------------------------
 
 
 def render(bed: Bed, *options: str, chart: Path = CHART) -> list[dict[str, Any]]:
@@ -287,13 +289,96 @@ def short_names(bed: Bed) -> list[str]:
 
 
 def remove_definitions(bed: Bed) -> None:
-    ours = [crd for crd in bed.get(CRD)["items"] if crd["spec"]["group"] == OUR_GROUP]
+    ours = [crd for crd in bed.get(CRD)["items"] if crd["spec"]["group"] == GROUP]
     for crd in ours:
         bed.api("DELETE", f"{CRD}/{crd['metadata']['name']}")
-    until(lambda: all(crd["spec"]["group"] != OUR_GROUP for crd in bed.get(CRD)["items"]), 30, "the CRDs' end")
+    until(lambda: all(crd["spec"]["group"] != GROUP for crd in bed.get(CRD)["items"]), 30, "the CRDs' end")
+
+
+def rights(bed: Bed, *kinds: str) -> set[Right]:
+    """What the release's roles of these kinds allow."""
+    manifests = yaml.safe_load_all(bed.helm("get", "manifest", NAME, "-n", NAMESPACE))
+    rules = [rule for m in manifests if m["kind"] in kinds for rule in m["rules"]]
+    return {
+        (verb, qualified(group, resource))
+        for rule in rules
+        for verb, group, resource in product(rule["verbs"], rule["apiGroups"], rule["resources"])
+    }
+
+
+def qualified(group: str, resource: str) -> str:
+    name, slash, subresource = resource.partition("/")
+    return f"{name}.{group}{slash}{subresource}" if group else resource
+
+
+def shown(some: set[Right]) -> str:
+    by_resource = groupby(sorted(some, key=itemgetter(1, 0)), key=itemgetter(1))
+    return (
+        "; ".join(f"{resource}: {' '.join(verb for verb, _ in items)}" for resource, items in by_resource) or "nothing"
+    )
+
+
+class Trail:
+    """What the audit log says from now on about the requests of the chart's account."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        self._began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _requests(self) -> Iterator[dict[str, Any]]:
+        return (event for event in self._bed.audit("chart") if event["requestReceivedTimestamp"] > self._began)
+
+    def used(self) -> set[Right]:
+        """What was done to resources. A watch is among them once it has ended."""
+        targets = [(event["verb"], event.get("objectRef", {})) for event in self._requests()]
+        return {(verb, self._target(target)) for verb, target in targets if "resource" in target}
+
+    @staticmethod
+    def _target(target: dict[str, str]) -> str:
+        resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+        return qualified(target.get("apiGroup", ""), resource)
+
+    def refused(self) -> list[str]:
+        """The requests that were not allowed."""
+        refused = [event for event in self._requests() if event["responseStatus"]["code"] in (401, 403)]
+        return [f"{event['verb']} {event['requestURI']}" for event in refused]
 
 
 @contextmanager
-def operator(bed: Bed, *options: str) -> Iterator[Operator]:
-    with Operator(bed, user="chart", options=options) as process:
-        yield process
+def frozen(bed: Bed, path: str) -> Iterator[Callable[[], None]]:
+    """A policy of the cluster that refuses every change of an object; yields what lifts it early."""
+    _, _, group, _, _, namespace, resource, name = path.split("/")
+    meta = {"name": f"frozen-{resource}"}
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": meta}
+    rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": [resource]}
+    validation = {"expression": f"object.metadata.name != '{name}'", "message": "there is a change freeze"}
+    where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    policy = {**kind, "spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}}
+    spec = {"policyName": meta["name"], "validationActions": ["Deny"], "matchResources": where}
+    binding = {**kind, "kind": "ValidatingAdmissionPolicyBinding", "spec": spec}
+
+    def refuses() -> bool:
+        try:
+            bed.api("PATCH", f"{path}?dryRun=All", {"metadata": {"annotations": {"try": "it"}}}, MERGE_PATCH)
+        except ApiError as error:
+            return error.status == 422
+        return False
+
+    def lift() -> None:
+        bed.delete(binding, policy)
+
+    bed.apply(policy, binding)
+    try:
+        until(refuses, 20, "the change freeze")
+        yield lift
+    finally:
+        lift()
+
+
+def roll_back(shop: Shop) -> None:
+    """Start a rollout that goes wrong in the middle of its first stage, and wait until it is undone."""
+    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s", "deadline": "60s"}])
+    shop.until("Judging/w25")
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.3)
+    shop.until("RolledBack", timeout=20)

@@ -3,8 +3,11 @@
 import asyncio
 import gzip
 import json
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +17,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.source import LONGEST_DETAIL, Source, understand
+from rolloutplan.metrics.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 AT = datetime(2026, 11, 22, 1, 2, 3, 456000, tzinfo=UTC)
@@ -57,7 +62,7 @@ ANSWERS = [
     (200, success("vector", [{"metric": {}, "histogram": [1, {}]}]), None, Why.QUERY_REJECTED, "histogram"),
     (200, success("matrix", []), None, Why.QUERY_REJECTED, "range of samples"),
     (200, success("string", [1.5, "abc"]), None, Why.QUERY_REJECTED, "string"),
-    (200, success("vector", [series("1")], warnings=["store a is down", "b"]), None, Why.WARNINGS, "store a is down; b"),
+    (200, success("vector", [series("1")], warnings=["a is down", "b"]), None, Why.WARNINGS, "a is down; b"),
     (200, success("vector", [], warnings=["half of it"]), None, Why.WARNINGS, "half of it"),
     (200, success("vector", [series("1")], isPartial=True), None, Why.WARNINGS, "partial"),
     (200, success("vector", [series("1")], infos=["metric might not be a counter"]), 1.0, None, ""),
@@ -91,7 +96,8 @@ def test_understands(status: int, body: bytes, value: float | None, gap: Why | N
 
 
 def test_details_stay_short_and_in_one_line() -> None:
-    assert understand(400, error("bad_data", "a\n\tb\x00" + "c" * 1000)).detail == ("a b " + "c" * 1000)[:LONGEST_DETAIL]
+    detail = understand(400, error("bad_data", "a\n\tb\x00" + "c" * 1000)).detail
+    assert detail == ("a b " + "c" * 1000)[:LONGEST_DETAIL]
 
 
 # ---- over the wire ------------------------------------------------------------------------------------
@@ -124,6 +130,7 @@ def server(behaviour: Behaviour) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
+        listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         listening.close()
 
 
@@ -340,3 +347,38 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
     assert asyncio.run(changed.ask("up", AT)).detail.startswith("not asked")
     assert sources.get(one, spec("http://a:9090", timeout="400ms")) is not changed
     sources.close()
+
+
+# ---- the threads -------------------------------------------------------------------------------------
+
+
+def test_threads_are_started_as_needed_and_reused() -> None:
+    threads: Threads[int] = Threads(3, "t")
+    for _ in range(20):
+        assert threads.submit(threading.get_ident).result(1)
+        time.sleep(0.002)
+    assert len({threads.submit(threading.get_ident).result(1) for _ in range(5)}) == 1
+    together = threading.Barrier(3)
+    busy = [threads.submit(together.wait) for _ in range(3)]
+    assert sorted(future.result(1) for future in busy) == [0, 1, 2]
+    threads.close()
+
+
+def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> None:
+    threads: Threads[int] = Threads(1, "t")
+    go = threading.Event()
+    first = threads.submit(lambda: (go.wait(1) and 1) or 0)
+    cancelled, last = threads.submit(lambda: 2), threads.submit(lambda: 3)
+    assert cancelled.cancel()
+    threads.close()
+    with pytest.raises(RuntimeError):
+        threads.submit(lambda: 4)
+    go.set()
+    assert (first.result(1), last.result(1)) == (1, 3)
+
+
+def test_a_hanging_thread_does_not_hold_up_the_end_of_the_process() -> None:
+    code = (
+        "import time; from rolloutplan.metrics.threads import Threads; Threads(1, 't').submit(lambda: time.sleep(60))"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=10, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})

@@ -28,7 +28,7 @@ FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
 TIMEOUT: Final = 5.0
 CONNECTIONS: Final = 32
-_RELOAD_AFTER: Final = 5.0
+_RENEW_AFTER: Final = 5.0
 _HOME: Final = Path("~/.kube/config").expanduser()
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
@@ -63,7 +63,7 @@ async def read_config() -> Configuration:
             load_incluster_config(client_configuration=config)
         else:
             await load_kube_config(config_file=str(_HOME), client_configuration=config, persist_config=False)
-    except (ConfigException, OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # the loaders raise whatever a half-written file makes of them
         raise ApiError(0, "NoConfig", f"cannot tell how to reach the API server: {error}") from error
     config.connection_pool_maxsize = CONNECTIONS
     # aiohttp would read the proxy variables and .netrc anew for every request: half of what a request costs us.
@@ -83,8 +83,8 @@ class Api:
     def __init__(self, config: Configuration, *, timeout: float = TIMEOUT) -> None:
         self._client = ApiClient(config)
         self._timeout = timeout
-        self._loaded = time.monotonic()
-        self._reloading = asyncio.Lock()
+        self._made = time.monotonic()
+        self._renewing = asyncio.Lock()
 
     @classmethod
     async def connect(cls, *, timeout: float = TIMEOUT) -> Self:
@@ -127,15 +127,23 @@ class Api:
     async def _request(
         self, method: str, path: str, query: Mapping[str, str | int], body: object = None, content: str = ""
     ) -> Raw:
-        try:
-            return await self._once(method, path, query, body, content)
-        except ApiError as error:
-            if error.status != 401 or not await self._reload():
-                raise
-        return await self._once(method, path, query, body, content)
-
-    async def _once(self, method: str, path: str, query: Mapping[str, str | int], body: object, content: str) -> Raw:
         client = self._client
+        try:
+            return await self._once(client, method, path, query, body, content)
+        except ApiError as error:
+            if error.status != 401 or not await self._renew(client):
+                raise
+        return await self._once(self._client, method, path, query, body, content)
+
+    async def _once(
+        self,
+        client: ApiClient,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: object,
+        content: str,
+    ) -> Raw:
         url = client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if content:
@@ -150,17 +158,19 @@ class Api:
         except (aiohttp.ClientError, OSError, ConfigException) as error:
             raise ApiError(0, type(error).__name__, str(error)) from error
 
-    async def _reload(self) -> bool:
-        """Read the configuration again after a 401: a token or certificate may have been replaced."""
-        asked = time.monotonic()
-        async with self._reloading:
-            if self._loaded > asked:
+    async def _renew(self, refused: ApiClient) -> bool:
+        """Read the configuration again after a 401 to this client: a token or certificate may have been replaced.
+
+        Says whether there is another client now; not more than one is made in some seconds.
+        """
+        async with self._renewing:
+            if self._client is not refused:
                 return True
-            if asked - self._loaded < _RELOAD_AFTER:
+            if time.monotonic() - self._made < _RENEW_AFTER:
                 return False
-            former, self._client = self._client, ApiClient(await read_config())
-            self._loaded = time.monotonic()
-        asyncio.get_running_loop().call_later(self._timeout, lambda: asyncio.ensure_future(former.close()))
+            self._client, self._made = ApiClient(await read_config()), time.monotonic()
+        # The former one may still have requests under way; all of them are over when their time is.
+        asyncio.get_running_loop().call_later(self._timeout, lambda: asyncio.ensure_future(refused.close()))
         return True
 
 

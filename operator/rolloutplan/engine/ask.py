@@ -7,7 +7,7 @@ over its whole window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -123,16 +123,16 @@ def _questions(
         yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
 
 
-def note_asked(status: Status, ledger: Ledger, names: frozenset[str], now: datetime) -> Ledger:
-    """The ledger with these predicates marked as asked now; what was known of them at another weight is forgotten."""
+def note_asked(status: Status, ledger: Ledger, questions: Iterable[Question], now: datetime) -> Ledger:
+    """The ledger with these questions marked as asked now; what was known at another weight is forgotten."""
     verified = status.stage.verified_at if status.stage else None
 
-    def asked(name: str) -> Track:
-        track = ledger.get(name, Track())
+    def asked(question: Question) -> Track:
+        track = ledger.get(question.name, Track())
         stale = verified is None or track.asked_at is None or track.asked_at < verified
-        return replace(Track() if stale else track, asked_at=now)
+        return replace(Track() if stale else track, asked_at=now, query=question.query)
 
-    return MappingProxyType({**ledger, **{name: asked(name) for name in names}})
+    return MappingProxyType({**ledger, **{q.name: asked(q) for q in questions if q.part == "new"}})
 
 
 def weigh(
@@ -152,7 +152,8 @@ def weigh(
     raw = judge(predicate.comparison, answers["new"], answers.get("old"), answers.get("samples"), minimum)
     since = (track.since or asked_at) if raw.holds else None
     heard = all(answer.gap is not Why.SOURCE_DOWN for answer in answers.values())
-    new = Track(
+    new = replace(
+        track,
         asked_at=track.asked_at or asked_at,
         answered_at=asked_at if heard else track.answered_at,
         verdict=_held_long_enough(predicate, raw, since, asked_at),
@@ -173,6 +174,14 @@ def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
     stage = current_stage(spec, status)
     own = (*stage.fail, *stage.pass_) if stage else ()
     return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
+
+
+def speaks_against(spec: PlanSpec, status: Status, name: str, track: Track) -> bool:
+    """Whether a fail predicate or guard of this name is proved."""
+    stage = current_stage(spec, status)
+    against = (*spec.guards, *(stage.fail if stage else ()))
+    proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
+    return proved and any(predicate.name == name for predicate in against)
 
 
 def track_of(look: Look, row: InForce) -> Track:

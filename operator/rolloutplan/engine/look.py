@@ -126,6 +126,8 @@ class Track:
 
     asked_at: datetime | None = None
     """The last time it was asked; the next time is an interval later."""
+    query: str = ""
+    """What was asked then about the new side."""
     answered_at: datetime | None = None
     """The last time that the source answered at all, with whatever it had."""
     verdict: Verdict | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from rolloutplan.engine.ask import InForce, current_stage, in_force, verdict_of
+from rolloutplan.engine.ask import InForce, current_stage, in_force, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.words import render, words_for
@@ -151,11 +151,12 @@ def sentence(evidence: Evidence) -> str:
 
 def _evidence(look: Look, item: InForce) -> Evidence:
     sealed = next((p for p in look.status.predicates if p.name == item.name), None)
-    state = predicate_status(look, item, sealed)
+    state, track = predicate_status(look, item, sealed), track_of(look, item)
     return Evidence(
         predicate=item.name,
         role=item.role,
-        query=state.query[:QUERY_KEPT],
+        query=(track.query or state.query)[:QUERY_KEPT],
+        at=track.asked_at,
         value=state.value,
         bound=state.bound,
         samples=state.samples,

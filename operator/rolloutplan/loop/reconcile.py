@@ -18,13 +18,13 @@ import structlog
 
 from rolloutplan.cluster import events, paths, plans, workloads
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.ask import find, needs, note_asked, weigh
+from rolloutplan.engine.ask import needs, note_asked, speaks_against, weigh
 from rolloutplan.engine.ladder import decide
-from rolloutplan.engine.look import Look, Question, WorkloadView
+from rolloutplan.engine.look import Look, Question, Track, WorkloadView
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.engine.table import MOVED
-from rolloutplan.judge.verdict import Answer, Outcome
+from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import inspect
@@ -312,7 +312,7 @@ class Reconciler:
         names = frozenset(question.name for question in due)
         if not names:
             return
-        memory.ledger = note_asked(look.status, memory.ledger, names, look.now)
+        memory.ledger = note_asked(look.status, memory.ledger, due, look.now)
         memory.asking |= names
         ask = self.sources.get(source.key, source.spec).ask
         for name, parts in groupby(due, key=lambda question: question.name):
@@ -329,16 +329,13 @@ class Reconciler:
         if plan is None or plan.view.spec is None or plan.view.uid != memory.uid:
             return
         parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
-        spec, status = plan.view.spec, plan.status
-        memory.ledger = weigh(spec, status, memory.ledger, name, parts, asked_at)
-        self._say_verdict(key, memory, name)
-        if find(spec, status, name) is not None:
-            self.schedule.soon(key)
-
-    def _say_verdict(self, key: str, memory: Memory, name: str) -> None:
-        track = memory.ledger.get(name)
-        if track is not None and track.verdict is not None and track.verdict.outcome is Outcome.PROVED:
-            log.debug("proved", plan=key, predicate=name, value=track.verdict.value)
+        memory.ledger = weigh(plan.view.spec, plan.status, memory.ledger, name, parts, asked_at)
+        track = memory.ledger.get(name, Track())
+        if speaks_against(plan.view.spec, plan.status, name, track):
+            with structlog.contextvars.bound_contextvars(plan=key):
+                _bind(plan.status)
+                log.warning("proved against the new side", predicate=name, value=track.verdict and track.verdict.value)
+        self.schedule.soon(key)
 
     # ---- pods and Events ---------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 LONGEST_ANSWER: Final = 1 << 20
@@ -38,26 +39,26 @@ class Source:
     def __init__(self, spec: MetricSourceSpec) -> None:
         self._timeout = spec.timeout.total_seconds()
         self._client = _Client(spec)
-        self._threads = ThreadPoolExecutor(max_workers=spec.max_concurrency, thread_name_prefix="metrics")
+        self._threads: Threads[Answer] = Threads(spec.max_concurrency, "metrics")
 
     async def ask(self, query: str, at: datetime) -> Answer:
         """Ask for the value of `query` at the instant `at`. Never raises; ends within the spec's timeout + 0.5 s.
 
         The time spent waiting behind slower questions counts.
         """
-        loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._timeout
         try:
-            question = loop.run_in_executor(self._threads, self._client.ask, query, at, deadline)
-            return await asyncio.wait_for(question, self._timeout + 0.25)
-        except TimeoutError:
-            return _gap(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s")
+            question = self._threads.submit(partial(self._client.ask, query, at, deadline))
         except RuntimeError:
             return _gap(Why.SOURCE_DOWN, "not asked: the source has been changed or removed meanwhile")
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(question), self._timeout + 0.25)
+        except TimeoutError:
+            return _gap(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s")
 
     def close(self) -> None:
         """Take no more questions. Does not wait: a thread that hangs ends with its own timeout."""
-        self._threads.shutdown(wait=False)
+        self._threads.close()
         self._client.close()
 
 

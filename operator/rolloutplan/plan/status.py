@@ -135,11 +135,12 @@ class PredicateStatus(Part):
 
 
 class Evidence(Part):
-    """One predicate as it stood when a decision was taken."""
+    """One predicate as it stood when a decision was taken; `query` is the very text that was asked, at `at`."""
 
     predicate: str
     role: str = ""
     query: str = ""
+    at: Instant | None = None
     value: str = ""
     bound: str = ""
     samples: str = ""
@@ -211,8 +212,15 @@ class Status(Part):
 
     def to_raw(self) -> dict[str, Any]:
         """The JSON object that stands in the API server; empty fields are left out."""
-        raw: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {key: value for key, value in raw.items() if value not in ("", [], {}) or key == "message"}
+        raw: dict[str, Any] = _filled(self.model_dump(mode="json", by_alias=True))
+        return raw
+
+
+def _filled(value: Any) -> Any:
+    """Everything that says something: no empty text, list or map, at any depth."""
+    if isinstance(value, dict):
+        return {key: inner for key, raw in value.items() if (inner := _filled(raw)) not in (None, "", [], {})}
+    return [_filled(item) for item in value] if isinstance(value, list) else value
 
 
 def read_status(raw: object) -> Status:

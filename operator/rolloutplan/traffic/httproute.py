@@ -62,7 +62,7 @@ def weights_patch(view: RouteView, target: RouteWeights, *, seq: str, revert: st
     Sets the fence `seq`, and the breadcrumb `revert`, which None takes away. Raises LookupError where a rule or a
     backend of the target is no longer there.
     """
-    patch = [operation for rule in target.rules for operation in _rule_patch(_found(view, rule), rule)]
+    patch = [operation for rule in target.rules for operation in _rule_patch(*_found(view, rule))]
     marks = _marks(view, seq, revert)
     if not patch and not marks:
         return []
@@ -106,7 +106,7 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
         now = {c["type"]: c for c in parent.get("conditions") or () if c.get("observedGeneration") == generation}
         for kind in ("Accepted", "ResolvedRefs"):
             if now.get(kind, {}).get("status") == "False":
-                return False, f"{now[kind].get('reason', kind)}: {now[kind].get('message', '')}".rstrip(": ")
+                return False, f"{now[kind].get('reason') or kind}: {now[kind].get('message', '')}".rstrip(": ")
         answers.append(True if now.get("Accepted", {}).get("status") == "True" else None)
     if answers and all(answers):
         return True, ""
@@ -125,19 +125,23 @@ def _moved_by(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _found(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
     """The rule as it stands now, and the wanted weight for each place in it. Raises LookupError."""
-    now = locate(view, rule)
+    now, where = locate(view, rule), f"HTTPRoute {view.name}: rule {rule.name or rule.index}"
     if now is None:
-        raise LookupError(f"HTTPRoute {view.name}: rule {rule.name or rule.index} is no longer there")
+        raise LookupError(f"{where} is no longer there")
     places: dict[str, list[int]] = defaultdict(list)
     for place, backend in enumerate(now.backends):
         places[backend.service].append(place)
-    if short := [b.service for b in rule.backends if not places[b.service]]:
-        raise LookupError(f"HTTPRoute {view.name}: rule {rule.name or rule.index} no longer holds {short[0]}")
-    return now, {places[backend.service].pop(0): backend.weight for backend in rule.backends}
+    wanted = {}
+    for backend in rule.backends:
+        if not places[backend.service]:
+            raise LookupError(
+                f"HTTPRoute {view.name}: rule {rule.name or rule.index} no longer holds {backend.service}"
+            )
+        wanted[places[backend.service].pop(0)] = backend.weight
+    return now, wanted
 
 
-def _rule_patch(found: tuple[RuleWeights, dict[int, int]], _: RuleWeights) -> Iterator[Operation]:
-    now, wanted = found
+def _rule_patch(now: RuleWeights, wanted: Mapping[int, int]) -> Iterator[Operation]:
     changed = {place: weight for place, weight in wanted.items() if now.backends[place].weight != weight}
     if not changed:
         return

@@ -1,0 +1,29 @@
+"""Rows of figures, and the table they are printed as."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: what it is, what is to be reached, what was measured."""
+
+    figure: str
+    bar: str
+    measured: str
+    reached: bool
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that `percent` of all values do not exceed; the largest where there are too few for that."""
+    if len(values) < 2:
+        return values[0]
+    return min(max(values), quantiles(sorted(values), n=100, method="inclusive")[percent - 1])
+
+
+def text(rows: Iterable[Row]) -> str:
+    """The table as Markdown, so that it can stand in a note as it is."""
+    lines = ["| figure | to reach | measured | |", "|---|---|---|---|"]
+    lines += [f"| {r.figure} | {r.bar} | {r.measured} | {'reached' if r.reached else 'MISSED'} |" for r in rows]
+    return "\n".join(lines)

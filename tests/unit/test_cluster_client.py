@@ -1,0 +1,225 @@
+"""The client: what it sends, what each failure becomes, and that it never waits for ever."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client.configuration import Configuration
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, read_config
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def server(handler: Handler) -> AsyncIterator[str]:
+    """A server that answers every request by `handler`."""
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def failing(call: Callable[[Api], Awaitable[Any]], handler: Handler, timeout: float = 5.0) -> ApiError:
+    """What a call raises when the server does as `handler` says."""
+
+    async def run() -> ApiError:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url), timeout=timeout)
+            with pytest.raises(ApiError) as raised:
+                await call(api)
+            await api.close()
+            return raised.value
+
+    return asyncio.run(run())
+
+
+def get(api: Api) -> Awaitable[Any]:
+    return api.get("/x")
+
+
+def test_what_is_sent() -> None:
+    seen: list[tuple[str, str, str, Any]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        assert request.headers["User-Agent"].startswith("rolloutplan/")
+        assert request.headers["Accept"] == "application/json"
+        body = await request.json() if request.can_read_body else None
+        seen.append((request.method, request.path_qs, request.headers.get("Content-Type", ""), body))
+        return web.json_response({"ok": True}, status=201 if request.method == "POST" else 200)
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url))
+            await api.get(paths.plan("shop", "a"))
+            await api.list(paths.pods("shop"), labelSelector="a=1,b in (x,y)", limit=5)
+            await api.patch(paths.plan("shop", "a", "status"), {"a": None})
+            await api.patch(paths.route("shop", "web"), [{"op": "test"}], kind="json")
+            await api.patch(paths.route("shop", "web"), [], kind="json", field_manager="other")
+            assert await api.create(paths.event("shop"), {"b": 1}) == {"ok": True}
+            await api.close()
+
+    asyncio.run(run())
+    plan, route = "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/a", paths.route("shop", "web")
+    assert [(method, path, body) for method, path, _, body in seen] == [
+        ("GET", plan, None),
+        ("GET", "/api/v1/namespaces/shop/pods?labelSelector=a%3D1,b+in+(x,y)&limit=5", None),
+        ("PATCH", f"{plan}/status?fieldManager=rolloutplan", {"a": None}),
+        ("PATCH", f"{route}?fieldManager=rolloutplan", [{"op": "test"}]),
+        ("PATCH", f"{route}?fieldManager=other", []),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/shop/events?fieldManager=rolloutplan", {"b": 1}),
+    ]
+    assert [content for _, _, content, _ in seen[2:]] == [
+        "application/merge-patch+json",
+        "application/json-patch+json",
+        "application/json-patch+json",
+        "application/json",
+    ]
+
+
+def status(code: int, reason: str = "", message: str = "", **more: Any) -> Handler:
+    async def handler(_: web.Request) -> web.Response:
+        said = {"kind": "Status", "code": code, "reason": reason, "message": message, **more.get("body", {})}
+        return web.json_response(said, status=code, headers=more.get("headers"))
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("handler", "code", "reason", "message", "after"),
+    [
+        (status(404, "NotFound", "no such plan"), 404, "NotFound", "no such plan", None),
+        (status(409, "Conflict", "modified"), 409, "Conflict", "modified", None),
+        (status(422, "Invalid", "test failed"), 422, "Invalid", "test failed", None),
+        (status(429, "TooManyRequests", headers={"Retry-After": "3"}), 429, "TooManyRequests", "", 3.0),
+        (status(504, "Timeout", body={"details": {"retryAfterSeconds": 2}}), 504, "Timeout", "", 2.0),
+        (status(503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 503, "Unknown", "", None),
+    ],
+)
+def test_a_refusal(handler: Handler, code: int, reason: str, message: str, after: float | None) -> None:
+    error = failing(get, handler)
+    assert (error.status, error.reason, error.message, error.retry_after) == (code, reason, message, after)
+    assert str(code) in str(error)
+
+
+def test_an_answer_that_is_not_json() -> None:
+    async def proxy(_: web.Request) -> web.Response:
+        return web.Response(status=502, text="<html>bad gateway</html>\n" * 100)
+
+    error = failing(get, proxy)
+    assert (error.status, error.reason) == (502, "NotJson")
+    assert error.message.startswith("<html>bad gateway</html>")
+    assert len(error.message) <= 200
+
+    async def odd(_: web.Request) -> web.Response:
+        return web.json_response([1])
+
+    assert failing(get, odd).status == 200
+
+
+def test_a_server_that_hangs() -> None:
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async def hang_in_the_body(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.sleep(60)
+        return response
+
+    for handler in (hang, hang_in_the_body):
+        began = time.monotonic()
+        error = failing(get, handler, timeout=0.2)
+        assert (error.status, error.reason, error.message) == (0, "Timeout", "no answer within 0.2 s")
+        assert time.monotonic() - began < 2
+
+
+def test_nobody_there() -> None:
+    async def run() -> ApiError:
+        api = Api(Configuration(host="http://127.0.0.1:1"))
+        with pytest.raises(ApiError) as raised:
+            await api.get("/x")
+        await api.close()
+        return raised.value
+
+    error = asyncio.run(run())
+    assert error.status == 0
+    assert "127.0.0.1:1" in error.message
+
+
+def kubeconfig(folder: Path, url: str, token: str) -> Path:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_a_new_token_is_read_when_the_former_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    valid, refused = "one", 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal refused
+        if request.headers.get("Authorization") == f"Bearer {valid}":
+            return web.json_response({})
+        refused += 1
+        return web.json_response({"reason": "Unauthorized"}, status=401)
+
+    async def run() -> None:
+        nonlocal valid
+        async with server(handler) as url:
+            monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, url, "one")))
+            api = await Api.connect()
+            api._made -= 60
+            await api.get("/x")
+            valid = "two"
+            kubeconfig(tmp_path, url, "two")
+            await asyncio.gather(*(api.get("/x") for _ in range(5)))
+            assert refused == 5
+            valid = "three"
+            with pytest.raises(ApiError, match="401 Unauthorized"):  # read a moment ago: not again at once
+                await api.get("/x")
+            assert refused == 6
+            await api.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("text", [None, "", "- a list", "clusters: [", '{"clusters": []}'])
+def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    path = tmp_path / "kubeconfig"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(ApiError) as raised:
+        asyncio.run(read_config())
+    assert (raised.value.status, raised.value.reason) == (0, "NoConfig")
+
+
+def test_paths() -> None:
+    assert paths.path(paths.CLUSTER_SOURCES, "ignored", "x") == "/apis/rolloutplan.dev/v1alpha1/clustermetricsources/x"
+    assert paths.path(paths.DEPLOYMENTS) == "/apis/apps/v1/deployments"
+    assert paths.service("a", "b") == "/api/v1/namespaces/a/services/b"
+    assert paths.deployment("a", "b") == "/apis/apps/v1/namespaces/a/deployments/b"
+    assert paths.event("a", "b") == "/apis/events.k8s.io/v1/namespaces/a/events/b"
+    assert paths.namespace("a") == "/api/v1/namespaces/a"

@@ -1,0 +1,169 @@
+"""Events: what the trail says in the API server, within what it allows."""
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, cast
+
+import pytest
+
+from rolloutplan.cluster import events
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.look import PlanView
+from rolloutplan.plan.status import Decision, Evidence, Kind
+
+PLAN = PlanView(
+    namespace="shop",
+    name="checkout-v2",
+    uid="0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+    generation=1,
+    created=datetime(2026, 1, 1, tzinfo=UTC),
+    spec=None,
+)
+
+
+def decision(**fields: Any) -> Decision:
+    base = {"seq": 12, "at": datetime(2026, 11, 22, 1, 2, 3, 4567, tzinfo=UTC), "kind": Kind.ADVANCE, "reason": "Go"}
+    return Decision(**{**base, **fields})
+
+
+ERRORS = Evidence(
+    predicate="errors", role="fail", query="up", value="0.2", bound="> 0.01", samples="500", verdict="Proved"
+)
+
+
+def test_an_event_says_it_all() -> None:
+    told = decision(
+        kind=Kind.ROLLBACK,
+        reason="RollbackStarted",
+        note="errors 20% > 1%",
+        run=3,
+        stage="canary",
+        weight_from="5%",
+        weight_to="0%",
+        evidence=(ERRORS,),
+    )
+    event = events.event(PLAN, told, instance="pod-1", route="web", plan_hash="abc", revert="kubectl ...")
+    assert event == {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": "checkout-v2.0a1b2c3d.12",
+            "namespace": "shop",
+            "annotations": {
+                "rolloutplan.dev/run": "3",
+                "rolloutplan.dev/plan-hash": "abc",
+                "rolloutplan.dev/stage": "canary",
+                "rolloutplan.dev/weight-from": "5%",
+                "rolloutplan.dev/weight-to": "0%",
+                "rolloutplan.dev/predicate": "errors",
+                "rolloutplan.dev/query": "up",
+                "rolloutplan.dev/value": "0.2",
+                "rolloutplan.dev/bound": "> 0.01",
+                "rolloutplan.dev/samples": "500",
+                "rolloutplan.dev/verdict": "Proved",
+                "rolloutplan.dev/by": "rolloutplan",
+                "rolloutplan.dev/revert": "kubectl ...",
+            },
+        },
+        "type": "Warning",
+        "reason": "RollbackStarted",
+        "action": "Rollback",
+        "note": "errors 20% > 1%",
+        "eventTime": "2026-11-22T01:02:03.004567Z",
+        "reportingController": "rolloutplan.dev/operator",
+        "reportingInstance": "pod-1",
+        "regarding": {
+            "apiVersion": "rolloutplan.dev/v1alpha1",
+            "kind": "RolloutPlan",
+            "namespace": "shop",
+            "name": "checkout-v2",
+            "uid": PLAN.uid,
+        },
+        "related": {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "namespace": "shop",
+            "name": "web",
+        },
+    }
+
+
+def test_several_pieces_of_evidence_are_all_there() -> None:
+    two = (ERRORS, Evidence(predicate="slow", verdict="Undecided", why="NoData"))
+    annotations = events.event(PLAN, decision(evidence=two), instance="x")["metadata"]["annotations"]
+    assert annotations["rolloutplan.dev/predicate"] == "errors"
+    assert [e["predicate"] for e in json.loads(annotations["rolloutplan.dev/evidence"])] == ["errors", "slow"]
+
+
+def test_time_is_utc_to_the_microsecond() -> None:
+    at = datetime(2026, 11, 22, 3, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert events.event(PLAN, decision(at=at), instance="x")["eventTime"] == "2026-11-22T01:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "type_"),
+    [
+        (Kind.ADVANCE, "WeightShifted", "Normal"),
+        (Kind.START, "RunStarted", "Normal"),
+        (Kind.RESUME, "Resumed", "Normal"),
+        (Kind.FINISH, "Succeeded", "Normal"),
+        (Kind.FINISH, "RolledBack", "Warning"),
+        (Kind.ROLLBACK, "RollbackStarted", "Warning"),
+        (Kind.HOLD, "Undecided", "Warning"),
+        (Kind.KILL, "NewSideNotReady", "Warning"),
+        (Kind.PERSIST, "Stalled", "Warning"),
+    ],
+)
+def test_warnings_are_what_a_person_should_look_at(kind: Kind, reason: str, type_: str) -> None:
+    assert events.event(PLAN, decision(kind=kind, reason=reason), instance="x")["type"] == type_
+
+
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@pytest.mark.parametrize("plan", ["a", "a" * 253, "x" * 235 + ".-" + "y" * 16, "a." * 126 + "b", "x" * 236 + "-yyyyy"])
+def test_the_name_stays_a_dns_subdomain(plan: str) -> None:
+    name = events.name(plan, PLAN.uid, 1234567)
+    assert len(name) <= 253
+    assert SUBDOMAIN.fullmatch(name)
+    assert name.endswith(".0a1b2c3d.1234567")
+
+
+@pytest.mark.parametrize("note", ["", "x" * 1024, "x" * 1025, "é" * 1024, "→" * 500, "x" + "→" * 400])
+def test_the_note_fits(note: str) -> None:
+    cut = events.event(PLAN, decision(note=note), instance="x")["note"]
+    assert len(cut.encode()) <= 1024
+    assert cut == note or (cut.endswith("…") and note.startswith(cut[:-1]))
+
+
+def test_the_words_fit() -> None:
+    event = events.event(PLAN, decision(reason="R" * 200), instance="i" * 200)
+    assert (len(event["reason"]), len(event["reportingInstance"])) == (128, 128)
+    assert events.event(PLAN, decision(), instance="")["reportingInstance"] == "rolloutplan"
+    assert "related" not in event
+
+
+class Answering:
+    """Takes the place of Api.create."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.path = ""
+
+    async def create(self, path: str, body: Any) -> Any:
+        self.path = path
+        if self.status >= 300:
+            raise ApiError(self.status, "x")
+        return body
+
+
+def test_an_event_that_is_there_already_is_a_success() -> None:
+    event = events.event(PLAN, decision(), instance="x")
+    for status in (201, 409):
+        api = Answering(status)
+        asyncio.run(events.post(cast("Api", api), event))
+        assert api.path == "/apis/events.k8s.io/v1/namespaces/shop/events"
+    with pytest.raises(ApiError):
+        asyncio.run(events.post(cast("Api", Answering(403)), event))

@@ -1,0 +1,179 @@
+"""Plans: reading them, and writing no more than what differs."""
+
+import asyncio
+import copy
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.cluster import plans
+from rolloutplan.cluster.client import Api
+from rolloutplan.engine.look import FINALIZER, REVERT
+from rolloutplan.plan.status import Status, read_status
+
+Raw = dict[str, Any]
+
+SPEC: Raw = {
+    "old": {"deployment": "v1"},
+    "new": {"deployment": "v2"},
+    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "web"}]},
+    "guards": [{"name": "errors", "query": "up", "is": "> 0"}],
+    "stages": [{"weight": "50%"}, {"weight": "100%"}],
+}
+
+
+def plan(spec: Any = SPEC, **meta: Any) -> Raw:
+    base = {
+        "namespace": "shop",
+        "name": "checkout",
+        "uid": "0a1b2c3d-1",
+        "generation": 4,
+        "resourceVersion": "41",
+        "creationTimestamp": "2026-11-22T01:02:03Z",
+    }
+    return {"metadata": {**base, **meta}, **({} if spec is None else {"spec": spec})}
+
+
+def test_reads_a_plan() -> None:
+    marks = {"finalizers": ["a/b", FINALIZER], "annotations": {REVERT: "kubectl ..."}}
+    seen = plans.view(plan(deletionTimestamp="2026-11-22T02:00:00Z", **marks))
+    assert (seen.key, seen.uid, seen.generation, seen.problem) == ("shop/checkout", "0a1b2c3d-1", 4, "")
+    assert seen.spec is not None
+    assert seen.created == datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
+    assert seen.deleting == datetime(2026, 11, 22, 2, tzinfo=UTC)
+    assert (seen.finalizer, seen.breadcrumb) == (True, "kubectl ...")
+
+
+def test_reads_a_bare_plan() -> None:
+    seen = plans.view(plan(finalizers=None, annotations=None))
+    assert (seen.deleting, seen.finalizer, seen.breadcrumb) == (None, False, "")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [(None, "spec: required"), ("text", "spec: required"), ({}, "spec.old"), ({**SPEC, "typo": 1}, "spec.typo")],
+)
+def test_a_spec_that_cannot_be_read_says_why(spec: Any, words: str) -> None:
+    seen = plans.view(plan(spec))
+    assert seen.spec is None
+    assert words in seen.problem
+
+
+# ---- merge patches -----------------------------------------------------------------------------------
+
+leaves = st.one_of(st.booleans(), st.integers(-3, 3), st.text("ab", max_size=2))
+keys = st.sampled_from("abc")
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=10
+)
+objects = st.dictionaries(keys, values, max_size=3)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7396, as it stands there."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+@given(objects, objects)
+def test_a_merge_patch_leads_from_one_to_the_other(before: Raw, after: Raw) -> None:
+    assert merged(before, plans.merge_patch(before, after)) == after
+    assert plans.merge_patch(after, after) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "patch"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1, "b": 3}, {"b": 3}),
+        ({"a": 1, "b": 2}, {"a": 1}, {"b": None}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, {"a": {"c": 3}}),
+        ({"a": [1, 2]}, {"a": [1, 2, 3]}, {"a": [1, 2, 3]}),
+        ({"a": None}, {}, {}),
+        ({}, {"a": {}}, {"a": {}}),
+    ],
+)
+def test_a_merge_patch_holds_the_difference(before: Raw, after: Raw, patch: Raw) -> None:
+    assert plans.merge_patch(before, after) == patch
+
+
+class Recorder:
+    """Takes the place of Api.patch."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any, str]] = []
+
+    async def patch(self, path: str, body: Any, *, kind: str = "merge") -> Raw:
+        self.calls.append((path, body, kind))
+        return {"after": True}
+
+
+def test_a_status_is_written_as_a_difference_with_its_precondition() -> None:
+    api = Recorder()
+    before = {"phase": "Pending", "run": 1, "junk": {"by": "hand"}}
+    after = read_status(before).model_copy(update={"run": 2})
+
+    async def write(before: object, after: Status) -> Raw | None:
+        return await plans.write_status(
+            cast("Api", api), "shop", "checkout", before=before, after=after, resource_version="41"
+        )
+
+    assert asyncio.run(write(before, after)) == {"after": True}
+    ((path, body, kind),) = api.calls
+    assert path == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout/status"
+    assert kind == "merge"
+    assert body["metadata"] == {"resourceVersion": "41"}
+    assert body["status"]["run"] == 2
+    assert body["status"]["junk"] is None
+    assert "phase" not in body["status"]
+    assert asyncio.run(write(after.to_raw(), after)) is None
+    assert len(api.calls) == 1
+    asyncio.run(write("a text, by hand", after))
+    assert api.calls[1][1]["status"] == after.to_raw()
+
+
+# ---- marks -------------------------------------------------------------------------------------------
+
+META = {"resourceVersion": "41"}
+OTHERS = {"finalizers": ["a/b", "c/d"], "annotations": {"x/y": "z"}}
+OURS = {"finalizers": ["a/b", FINALIZER, "c/d"], "annotations": {"x/y": "z", REVERT: "old"}}
+
+
+@pytest.mark.parametrize("start", [{}, {"annotations": {}, "finalizers": []}, OTHERS, OURS])
+@pytest.mark.parametrize("finalizer", [None, True, False])
+@pytest.mark.parametrize("breadcrumb", [None, "", "kubectl patch ..."])
+def test_marks(start: Raw, finalizer: bool | None, breadcrumb: str | None) -> None:
+    meta = {**META, **copy.deepcopy(start)}
+    patch = plans.mark_patch(meta, finalizer=finalizer, breadcrumb=breadcrumb)
+    after = jsonpatch.JsonPatch(patch).apply({"metadata": copy.deepcopy(meta)})["metadata"]
+
+    had, has = set(meta.get("finalizers", [])), set(after.get("finalizers", []))
+    assert has - {FINALIZER} == had - {FINALIZER}
+    assert (FINALIZER in has) is (FINALIZER in had if finalizer is None else finalizer)
+    was, now = dict(meta.get("annotations", {})), dict(after.get("annotations", {}))
+    crumb, shown = was.pop(REVERT, ""), now.pop(REVERT, "")
+    assert now == was
+    assert shown == (crumb if breadcrumb is None else breadcrumb)
+    assert plans.mark_patch(after, finalizer=finalizer, breadcrumb=breadcrumb) == []
+    if patch:
+        assert patch[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "41"}
+
+
+def test_nothing_to_mark_is_no_request() -> None:
+    api = Recorder()
+    raw = plan()
+    assert asyncio.run(plans.mark(cast("Api", api), raw, finalizer=False, breadcrumb="")) == raw
+    assert api.calls == []
+    assert asyncio.run(plans.mark(cast("Api", api), raw, finalizer=True)) == {"after": True}
+    assert api.calls[0][0] == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout"
+    assert api.calls[0][2] == "json"

@@ -1,0 +1,650 @@
+"""What follows from what: a situation, what happens in it, and what the plan says and does then.
+
+Each row is a promise of plan-api.md or engine.md. The world begins with a healthy plan of three stages (tests/world.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolloutplan.engine.look import Rival, SourceView
+from rolloutplan.engine.step import PatchRoute
+from rolloutplan.judge.verdict import Why
+from rolloutplan.plan.status import Phase
+from tests.world import START, Deployment, World, crash, http_route, refuse
+
+P = Phase
+BACK = ["RollbackStarted", "RolledBack"]
+OLD_WEIGHTS = {"v1": 100, "v2": 0}
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+def m(minutes: float) -> timedelta:
+    return timedelta(minutes=minutes)
+
+
+# ---- situations ----------------------------------------------------------------------------------------------------------
+
+Situation = Callable[[], World]
+
+
+def fresh(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """A plan that was applied just now."""
+
+    def make() -> World:
+        made = World(**world)
+        made.edit(changes or {})
+        return made
+
+    return make
+
+
+def judging(changes: Mapping[str, Any] | None = None, stage: str = "canary", **world: Any) -> Situation:
+    """90 s at a stage's weight, of its soak of 2 or 3 minutes: the guards were asked, all is well."""
+
+    def make() -> World:
+        made = fresh(changes, **world)().until(P.JUDGING, stage=stage)
+        made.advance(s(90))
+        return made
+
+    return make
+
+
+def baking() -> World:
+    made = World().until(P.BAKING)
+    made.advance(m(1))
+    return made
+
+
+def succeeded() -> World:
+    return World().until(P.SUCCEEDED)
+
+
+def rolled_back() -> World:
+    made = judging()()
+    made.says["errors"] = 0.2
+    made.until(P.ROLLED_BACK)
+    made.says["errors"] = 0.0
+    return made
+
+
+def expanding() -> World:
+    made = World(new=Deployment("v2", ready=1, worst="ImagePullBackOff: no such image (pod v2-abc)"))
+    made.advance(m(1))
+    assert made.phase is P.EXPANDING
+    return made
+
+
+def shifting(lag: timedelta | None = None) -> Situation:
+    """The first weight is written, and no gateway has accepted it yet."""
+
+    def make() -> World:
+        made = World(lag=lag)
+        made.settle()
+        assert (made.phase, made.weights()[0]["v2"]) == (P.SHIFTING, 5)
+        return made
+
+    return make
+
+
+def undecided(changes: Mapping[str, Any] | None = None) -> Situation:
+    """At the canary, with a pass predicate that has no data, a second before its deadline."""
+
+    def make() -> World:
+        made = fresh(changes)().until(P.JUDGING)
+        made.says["hits"] = Why.NO_DATA
+        made.advance(m(10) - s(1))
+        assert made.phase is P.JUDGING
+        return made
+
+    return make
+
+
+def held_blind() -> World:
+    made = judging()()
+    made.down = "connection refused"
+    return made.until(P.HELD)
+
+
+def held_conflict() -> World:
+    made = judging()()
+    made.drift(OLD_WEIGHTS)
+    made.settle()
+    return made
+
+
+def held_failed() -> World:
+    made = judging({"onFail": "Hold"})()
+    made.says["errors"] = 0.2
+    return made.until(P.HELD)
+
+
+def reverting(changes: Mapping[str, Any] | None = None) -> Situation:
+    """A proved guard, and the API server takes no write of the route."""
+
+    def make() -> World:
+        made = judging(changes)()
+        made.says["errors"] = 0.2
+        made.broken = {"route"}
+        made.advance(s(30))
+        assert (made.phase, made.weights()[0]["v2"]) == (P.REVERTING, 5)
+        return made
+
+    return make
+
+
+# ---- the promises --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    promise: str
+    given: Situation
+    when: Callable[[World], object]
+    phase: Phase
+    reason: str = ""
+    tells: list[str] | None = None
+    """The reasons of all decisions that followed."""
+    says: str = ""
+    """Words of its message, or of the last decision."""
+    weights: dict[str, int] = field(default_factory=dict)
+
+
+def run(case: Case) -> World:
+    world = case.given()
+    before = len(world.told())
+    case.when(world)
+    world.settle()
+    status, told = world.status, world.told()[before:]
+    notes = " | ".join(f"{d.reason}: {d.note}" for d in list(world.trail.values())[before:])
+    assert status.phase is case.phase, f"{status.phase} {status.reason}: {notes or status.message}"
+    if case.reason:
+        assert status.reason == case.reason, notes or status.message
+    if case.tells is not None:
+        assert told == case.tells, notes
+    assert case.says in f"{status.message} {notes}", (status.message, notes)
+    if case.weights:
+        assert world.weights()[0] == case.weights, notes
+    return world
+
+
+def _ids(case: Case) -> str:
+    return case.promise
+
+
+def then(*steps: Callable[[World], object]) -> Callable[[World], None]:
+    def do(world: World) -> None:
+        for step in steps:
+            step(world)
+
+    return do
+
+
+def wait(by: timedelta) -> Callable[[World], object]:
+    return lambda world: world.advance(by)
+
+
+def says(**values: float | Why) -> Callable[[World], object]:
+    return lambda world: world.says.update(values)
+
+
+def pods(**changes: Any) -> Callable[[World], object]:
+    return lambda world: world.pods(**changes)
+
+
+def drift(weights: Mapping[str, int]) -> Callable[[World], object]:
+    return lambda world: world.drift(weights)
+
+
+def put(**attributes: Any) -> Callable[[World], object]:
+    """Set attributes of the world."""
+
+    def do(world: World) -> None:
+        for name, value in attributes.items():
+            setattr(world, name, value)
+
+    return do
+
+
+def edit(changes: Mapping[str, Any]) -> Callable[[World], object]:
+    return lambda world: world.edit(changes)
+
+
+def delete(world: World) -> None:
+    world.delete()
+
+
+def trap(**traps: Callable[[World], None]) -> Callable[[World], object]:
+    return lambda world: world.traps.update(traps)
+
+
+INTENTS = [
+    Case(
+        "a weight that its gateway does not accept within 30 s goes back",
+        shifting(lag=None), wait(s(30)), P.ROLLED_BACK, "RestoredNotAccepted", None, "5% was not in force within 30s",
+        OLD_WEIGHTS,
+    ),
+    Case("before 30 s are over nothing is said", shifting(lag=None), wait(s(29.9)), P.SHIFTING, "Shifting", []),
+    Case(
+        "a weight that its gateway refuses goes back after 30 s, with the gateway's word",
+        fresh(refusal="UnsupportedValue"), wait(s(30)), P.ROLLED_BACK, "", None, "UnsupportedValue", OLD_WEIGHTS,
+    ),
+    Case(
+        "a weight that is accepted late is judged from then on",
+        shifting(lag=s(29)), wait(s(29)), P.JUDGING, "Soaking", ["WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "killed between the intent and the weight: the weight is written after the restart",
+        fresh(), trap(route=crash), P.JUDGING, "Soaking",
+        ["Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "killed after the weight was written: it is told once",
+        fresh(), trap(routed=crash), P.JUDGING, "Soaking",
+        ["Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "a weight that cannot be written does not start a stage",
+        fresh(), then(put(broken={"route"}), wait(s(20))), P.SHIFTING, "Shifting", None, "", OLD_WEIGHTS,
+    ),
+    Case(
+        "no weight is written where the seal could not be",
+        fresh(), then(put(broken={"record"}), wait(m(2))), P.PENDING, "", [], "", OLD_WEIGHTS,
+    ),
+    Case(
+        "a rollback that cannot write goes on trying, and is done when it can",
+        reverting(), then(wait(m(10)), put(broken=set()), wait(s(2))), P.ROLLED_BACK, "GuardProved", ["RolledBack"],
+        "", OLD_WEIGHTS,
+    ),
+    Case(
+        "a rollback writes the weights though its record cannot be written",
+        judging(), then(put(broken={"record"}), says(errors=0.2), wait(s(20)),
+                        lambda w: _same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
+        P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS,
+    ),
+    Case(
+        "neither its record nor its first attempt at the weights went through: the weights go back all the same",
+        judging(), then(put(broken={"record"}), trap(route=refuse), says(errors=0.2), wait(s(20)),
+                        lambda w: _same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
+        P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS,
+    ),
+    Case(
+        "somebody moves the weights during a rollback: they go back again",
+        reverting(), then(drift({"v1": 0, "v2": 100}), put(broken=set()), wait(s(2))), P.ROLLED_BACK, "GuardProved",
+        ["RolledBack"], "", OLD_WEIGHTS,
+    ),
+    Case(
+        "the route is gone: there is nothing to put back, and it says so",
+        reverting(), then(lambda w: w.routes.clear(), wait(s(40))), P.ROLLED_BACK, "GuardProved", ["RolledBack"],
+        "HTTPRoute shop is gone",
+    ),
+    Case(
+        "old weights that no gateway accepts are not called accepted",
+        judging(), then(put(lag=None), says(errors=0.2), wait(m(1))), P.ROLLED_BACK, "RestoredNotAccepted", BACK,
+        "the gateway has not accepted it", OLD_WEIGHTS,
+    ),
+]  # fmt: skip
+
+DELETIONS = [
+    Case("a deletion in mid-run restores", judging(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion in the bake restores", lambda: baking(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion while held restores", held_conflict, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion after onFail: Hold restores", held_failed, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion while shifting restores", shifting(), then(delete, wait(m(1))), P.ROLLED_BACK, "Deleted", BACK, "",
+         OLD_WEIGHTS),
+    Case(
+        "a deletion needs no spec that can be read",
+        judging(), then(edit({"stages": []}), delete), P.ROLLED_BACK, "Deleted", None, "", OLD_WEIGHTS,
+    ),
+    Case(
+        "a deletion needs neither pods nor source nor the old side",
+        judging(), then(put(new=None, old=None, source=None), delete), P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS,
+    ),
+    Case("Keep leaves the weights", judging({"deletionPolicy": "Keep"}), delete, P.JUDGING, "", [], "",
+         {"v1": 95, "v2": 5}),
+    Case("after a success the weights stay", succeeded, delete, P.SUCCEEDED, "", [], "", {"v1": 0, "v2": 100}),
+    Case("a plan that never moved a weight is let go", expanding, delete, P.EXPANDING, "", [], "", OLD_WEIGHTS),
+    Case("a route that is gone holds up no deletion", judging(), then(lambda w: w.routes.clear(), delete), P.JUDGING),
+    Case(
+        "a deletion whose weights cannot be written is let go after a minute",
+        judging(), then(put(broken={"route"}), delete, wait(m(1))), P.REVERTING, "Deleted",
+    ),
+]  # fmt: skip
+
+SUPERSEDED = [
+    Case(
+        "another pod template in mid-run: the old weights first, then the next run",
+        judging(), then(pods(revision="second"), lambda w: w.settle()), P.JUDGING, "",
+        [*BACK, "Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "another plan in mid-run: the old weights first, then the next run",
+        judging(stage="half"), edit({"stages[1].weight": "40%"}), P.JUDGING, "",
+        [*BACK, "Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "another plan after onFail: Hold is another hypothesis: back first, then a new run",
+        held_failed, then(says(errors=0.0), edit({"onFail": "Rollback"})), P.JUDGING, "",
+        [*BACK, "Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "another template before the first weight starts the run anew, and nothing is put back",
+        expanding, pods(revision="second"), P.EXPANDING, "", ["Started"], "run 2", OLD_WEIGHTS,
+    ),
+    Case(
+        "a finished plan stays finished, whatever the template becomes",
+        succeeded, then(pods(revision="second"), wait(m(60))), P.SUCCEEDED, "Succeeded", [], "", {"v1": 0, "v2": 100},
+    ),
+    Case(
+        "a finished plan starts again for another plan, if there is anything to try",
+        succeeded, then(drift(OLD_WEIGHTS), edit({"bake": "1m"})), P.JUDGING, "", None, "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "a rolled-back plan does not start again for the same plan and template",
+        rolled_back, then(lambda w: w.crash(), wait(timedelta(days=2))), P.ROLLED_BACK, "GuardProved", [],
+    ),
+    Case("nor when what it does on deletion is changed", rolled_back, edit({"deletionPolicy": "Keep"}), P.ROLLED_BACK,
+         "GuardProved", []),
+    Case("nor when a default is written out", rolled_back, edit({"onUndecided": "Hold"}), P.ROLLED_BACK, "GuardProved",
+         []),
+    Case("a rolled-back plan starts for another template", rolled_back, pods(revision="second"), P.JUDGING, "Soaking",
+         ["Started", "NewSideReady", "StageStarted", "WeightShifted"]),
+    Case("a rolled-back plan starts for another plan", rolled_back, edit({"guards[0].is": "> 5%"}), P.JUDGING, "Soaking",
+         ["Started", "NewSideReady", "StageStarted", "WeightShifted"]),
+]  # fmt: skip
+
+AVAILABILITY = [
+    Case("none ready: back at once, with the pod's reason", judging(),
+         pods(ready=0, worst="CrashLoopBackOff: exit code 1 (pod v2-abc)"), P.ROLLED_BACK, "NewSideDown", BACK,
+         "CrashLoopBackOff: exit code 1 (pod v2-abc)", OLD_WEIGHTS),
+    Case("scaled to nothing is none ready", judging(), pods(wanted=0, ready=0), P.ROLLED_BACK, "NewSideDown", BACK),
+    Case("the Deployment is gone", judging(), put(new=None), P.ROLLED_BACK, "NewSideGone", BACK, "v2", OLD_WEIGHTS),
+    Case("below minReady, within grace: nothing", judging(), then(pods(ready=1), wait(s(9))), P.JUDGING, "", []),
+    Case("below minReady for grace: back", judging(), then(pods(ready=1, worst="OOMKilled"), wait(s(10))), P.ROLLED_BACK,
+         "NewSideShort", BACK, "OOMKilled", OLD_WEIGHTS),
+    Case("ready again within grace: nothing", judging(),
+         then(pods(ready=1), wait(s(8)), pods(ready=2), wait(s(8)), pods(ready=1), wait(s(8))), P.JUDGING, "", []),
+    Case("exactly minReady is enough", judging(), then(pods(ready=2), wait(s(60))), P.JUDGING, "", []),
+    Case("as many restarts as are allowed: nothing", judging(), pods(restarts=3), P.JUDGING, "", []),
+    Case("one restart more: back", judging(), pods(restarts=4, worst="Error, exit code 1"), P.ROLLED_BACK,
+         "NewSideRestarting", BACK, "restarted 4 times, 3 are allowed: Error, exit code 1"),
+    Case("restarts before the run do not count", judging(new=Deployment("v2", restarts=100)), pods(restarts=103),
+         P.JUDGING, "", []),
+    Case("in the bake too", lambda: baking(), pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
+    Case("while a weight is being written too", shifting(), then(pods(ready=0), wait(m(1))), P.ROLLED_BACK,
+         "", BACK, "NewSideDown" and "none of 4", OLD_WEIGHTS),
+    Case("while held and blind too", held_blind, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
+    Case("an unready old side keeps no rollback", judging(),
+         then(lambda w: setattr(w.old, "ready", 0), pods(ready=0)), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
+    Case("onFail: Hold leaves the weights, and never goes on by itself", judging({"onFail": "Hold"}),
+         then(pods(ready=0), lambda w: w.settle(), pods(ready=4), wait(m(300))), P.HELD, "Failed", ["Held"], "onFail",
+         {"v1": 95, "v2": 5}),
+]  # fmt: skip
+
+PROOFS = [
+    Case("a guard proved at the first window acts then", fresh(), then(says(errors=0.011), wait(m(1))), P.ROLLED_BACK,
+         "GuardProved", None, "guard errors is proved: 1.1% > 1%", OLD_WEIGHTS),
+    Case("the bound itself is not above the bound", fresh(), then(says(errors=0.01), wait(m(2))), P.JUDGING),
+    Case("nothing is judged before four scrapes are in", fresh(), then(says(errors=0.9), wait(s(59))), P.JUDGING),
+    Case("a fail predicate of the stage", judging(), then(says(wrong=1), wait(s(10))), P.ROLLED_BACK, "FailProved", BACK,
+         "fail wrong is proved: 1 > 0", OLD_WEIGHTS),
+    Case("a fail predicate of an earlier stage is no longer in force", judging(stage="half"),
+         then(says(wrong=1), wait(s(20))), P.JUDGING, "", []),
+    Case("a guard in the bake", lambda: baking(), then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK,
+         "", OLD_WEIGHTS),
+    Case("a guard while held for a conflict", held_conflict, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
+         "GuardProved", BACK, "", OLD_WEIGHTS),
+    Case("a guard while held undecided", undecided(), then(wait(m(5)), says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
+         "GuardProved", ["Held", *BACK], "", OLD_WEIGHTS),
+    Case("with the old side gone", judging(), then(put(old=None), says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
+         "GuardProved", ["Held", *BACK], "", OLD_WEIGHTS),
+    Case("onFail: Hold leaves the weights, and a cure does not make it go on", judging({"onFail": "Hold"}),
+         then(says(errors=0.2), wait(s(20)), says(errors=0.0), wait(m(300))), P.HELD, "Failed", ["Held"],
+         "onFail is Hold", {"v1": 95, "v2": 5}),
+    Case("a false pass predicate is nothing before the deadline", judging(), then(says(hits=0.1), wait(m(5))), P.JUDGING,
+         "", []),
+    Case("no data is no failure", judging(), then(says(errors=Why.NO_DATA, wrong=Why.NAN), wait(s(60))), P.JUDGING, "",
+         []),
+]  # fmt: skip
+
+RIVAL = Rival("ns/other", frozenset({"shop"}), True, False, START - m(60), "0")
+STARTS = [
+    Case("without the new Deployment", fresh(new=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"],
+         "Deployment ns/v2 does not exist"),
+    Case("without the old Deployment", fresh(old=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"], "ns/v1"),
+    Case("without the route", fresh(routes={"x": http_route("x", [])}), wait(s(0)), P.INVALID, "RouteNotFound",
+         ["Stalled"], "HTTPRoute ns/shop does not exist"),
+    Case("a route with one side", fresh(routes={"shop": http_route("shop", [{"v1": 1, "v3": 0}])}), wait(s(0)), P.INVALID,
+         "RouteWithoutBothServices", ["Stalled"], "v1, v3"),
+    Case("a route without traffic", fresh(routes={"shop": http_route("shop", [{"v1": 0, "v2": 0}])}), wait(s(0)),
+         P.INVALID, "NoTrafficToShift", ["Stalled"]),
+    Case("a rule that is not there", fresh({"traffic.routes[0].rules": ["reads"]}), wait(s(0)), P.INVALID,
+         "RuleNotFound", ["Stalled"], "reads"),
+    Case("the new side serves already", fresh(routes={"shop": http_route("shop", [{"v1": 94, "v2": 6}])}), wait(s(0)),
+         P.INVALID, "NewSideAlreadyServing", ["Stalled"], "6%"),
+    Case("without a Service", fresh(services=frozenset({"v1"})), wait(s(0)), P.INVALID, "ServiceNotFound", ["Stalled"],
+         "Service ns/v2"),
+    Case("a query that is refused, in the source's words", fresh(rejected={"hits": "parse error at char 3"}), wait(s(0)),
+         P.INVALID, "QueryRejected", ["Stalled"], "predicate hits: the metric source refuses the query: parse error"),
+    Case("without the metric source", fresh(source=None), wait(s(0)), P.INVALID, "MetricSourceNotFound", ["Stalled"]),
+    Case("a source that is down", fresh(down="connection refused"), wait(s(0)), P.PENDING, "Blind", ["Stalled"],
+         "connection refused"),
+    Case("a plan that cannot be read", fresh({"stages": []}), wait(s(0)), P.INVALID, "InvalidSpec", ["Stalled"],
+         "spec.stages"),
+    Case("a route that another plan moves", fresh(rivals=(RIVAL,)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"],
+         "HTTPRoute shop is held by plan ns/other"),
+    Case("an elder plan that is about to start", fresh(rivals=(Rival("ns/other", frozenset({"shop"}), False, True,
+         START - m(60), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),
+]  # fmt: skip
+
+
+def mended(world: World) -> None:
+    """Everything that a plan needs is there."""
+    found = World()
+    world.old, world.new, world.source, world.services = found.old, found.new, found.source, found.services
+    world.routes, world.rejected, world.down, world.rivals = found.routes, {}, "", ()
+    world.edit({"traffic.routes": [{"kind": "HTTPRoute", "name": "shop"}], "stages": found.spec["stages"]})
+
+
+WAITS = [
+    Case("a new side that never becomes ready: no weight moves, with the pod's own reason", expanding, wait(m(5)),
+         P.ROLLED_BACK, "NewSideNotReady", ["Stalled"], "ImagePullBackOff: no such image (pod v2-abc)", OLD_WEIGHTS),
+    Case("before readyWithin is over it waits", expanding, wait(m(4) - s(1)), P.EXPANDING, "", [], "", OLD_WEIGHTS),
+    Case("ready in time", expanding, pods(ready=4), P.JUDGING, "", ["NewSideReady", "StageStarted", "WeightShifted"]),
+    Case("pods of an older template do not count", expanding, pods(ready=4, settled=False), P.EXPANDING, "", []),
+    Case("a side scaled to nothing is not ready", expanding, pods(wanted=0, ready=0), P.EXPANDING, "", []),
+    Case("a killed operator does not make readyWithin longer", expanding, then(lambda w: w.crash(), wait(m(4))),
+         P.ROLLED_BACK, "NewSideNotReady", ["Stalled"]),
+    Case("never ready, and then another template: the next run", expanding,
+         then(wait(m(5)), pods(ready=4, revision="second")), P.JUDGING, "",
+         ["Stalled", "Started", "NewSideReady", "StageStarted", "WeightShifted"]),
+]  # fmt: skip
+
+DRIFT = [
+    Case("weights moved up by somebody", judging(), drift({"v1": 80, "v2": 20}), P.HELD, "Conflict", ["Held"],
+         "80/20, not 95/5", {"v1": 80, "v2": 20}),
+    Case("weights moved back by somebody are not pushed forward again", judging(), then(drift(OLD_WEIGHTS), wait(m(60))),
+         P.HELD, "Conflict", ["Held"], "100/0, not 95/5", OLD_WEIGHTS),
+    Case("put back as they were, it goes on", held_conflict, drift({"v1": 95, "v2": 5}), P.JUDGING, "Soaking",
+         ["Resumed"], "", {"v1": 95, "v2": 5}),
+    Case("in the bake", lambda: baking(), drift({"v1": 50, "v2": 50}), P.HELD, "Conflict", ["Held"]),
+    Case("the same share in other numbers is drift too", judging(), drift({"v1": 950, "v2": 50}), P.HELD, "Conflict"),
+    Case("another backend is not ours", judging(routes={"shop": http_route("shop", [{"v1": 100, "v2": 0, "v0": 9}])}),
+         drift({"v0": 500}), P.JUDGING, "", []),
+    Case("the route is gone", judging(), lambda w: w.routes.clear(), P.HELD, "Conflict", ["Held"], "HTTPRoute shop is gone"),
+    Case("the way back is gone", judging(), put(old=None), P.HELD, "Conflict", ["Held"], "Deployment v1, the way back"),
+    Case("somebody moves the weights while we do", fresh(), trap(routed=lambda w: w.drift({"v1": 1, "v2": 2})), P.HELD,
+         "Conflict", None, "1/2, not 95/5", {"v1": 1, "v2": 2}),
+    Case("a plan that can no longer be read is held, and goes on when it can", judging(),
+         then(edit({"stages": []}), lambda w: w.settle(), lambda w: _phase(w, P.HELD, "Invalid"),
+              edit({"stages": World().spec["stages"]})), P.JUDGING, "Soaking", ["Held", "Resumed"]),
+]  # fmt: skip
+
+UP = {"v1": 95, "v2": 5}
+BLIND = [
+    Case("one answer that is missing is no blindness", judging(), then(put(down="timeout"), wait(s(15))), P.JUDGING, "",
+         []),
+    Case("no answer for three intervals", judging(), then(put(down="connection refused"), wait(s(40))), P.HELD, "Blind",
+         ["Held"], "connection refused", UP),
+    Case("an outage in mid-stage holds, and goes on by itself", held_blind, then(put(down=""), wait(s(15))), P.JUDGING,
+         "Soaking", ["Resumed"], "", UP),
+    Case("Hold for ever is the default", held_blind, wait(timedelta(days=1)), P.HELD, "Blind", [], "", UP),
+    Case("after onBlind.after comes onBlind.then",
+         judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
+         then(put(down="timeout"), wait(m(11))), P.ROLLED_BACK, "Blind", ["Held", *BACK], "blind for 10m", OLD_WEIGHTS),
+    Case("before onBlind.after nothing", judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
+         then(put(down="timeout"), wait(m(9.9))), P.HELD, "Blind", ["Held"], "", UP),
+    Case("onBlind.then: Hold holds on", judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Hold"}}),
+         then(put(down="timeout"), wait(m(60))), P.HELD, "Blind", ["Held"], "", UP),
+    Case("onBlind: Rollback", judging({"onBlind": {"action": "Rollback"}}), then(put(down="timeout"), wait(s(40))),
+         P.ROLLED_BACK, "Blind", BACK, "onBlind is Rollback", OLD_WEIGHTS),
+    Case("onBlind: Rollback needs more than one missing answer after a restart",
+         judging({"onBlind": {"action": "Rollback"}}),
+         then(lambda w: w.crash(), put(down="timeout"), wait(s(15)), put(down=""), wait(s(15))), P.JUDGING, "", [], "",
+         UP),
+    Case("the source is deleted", judging(), put(source=None), P.HELD, "Blind", ["Held"], "no MetricSource ns/default"),
+    Case("the source is created again", judging(),
+         then(put(source=None), wait(m(1)), put(source=World().source), wait(s(61))), P.JUDGING, "Soaking",
+         ["Held", "Resumed"]),
+    Case("a killed operator is no reason to go on blind", held_blind, then(lambda w: w.crash(), wait(m(10))), P.HELD,
+         "Blind", [], "", UP),
+    Case("onBlind.after counts from the first blindness, not from another hold before it",
+         judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
+         then(drift(OLD_WEIGHTS), wait(m(60)), put(down="timeout"), wait(m(1)), drift(UP), wait(m(9))), P.HELD, "Blind",
+         None, "", UP),
+]  # fmt: skip
+
+DEADLINES = [
+    Case("undecided, onUndecided: Hold", undecided(), wait(s(1)), P.HELD, "Undecided", ["Held"], "hits (NoData)", UP),
+    Case("held undecided: goes on when it is decided", undecided(), then(wait(m(60)), says(hits=0.95), wait(s(20))),
+         P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
+    Case("onUndecided: Rollback", undecided({"onUndecided": "Rollback"}), wait(s(1)), P.ROLLED_BACK, "Undecided", BACK,
+         "hits (NoData)", OLD_WEIGHTS),
+    Case("onUndecided: Extend", undecided({"onUndecided": "Extend"}), wait(s(1)), P.JUDGING, "Judging",
+         ["DeadlineExtended"], "7m more", UP),
+    Case("extended, and decided in the new time", undecided({"onUndecided": "Extend"}),
+         then(wait(m(2)), says(hits=0.95), wait(s(20))), P.JUDGING, "",
+         ["DeadlineExtended", "StageProved", "StageStarted", "WeightShifted"]),
+    Case("a pass predicate that is false at the deadline: onFail", judging(), then(says(hits=0.5), wait(m(9))),
+         P.ROLLED_BACK, "PassRefuted", BACK, "hits is 0.5, not > 0.9", OLD_WEIGHTS),
+    Case("a pass predicate that is false at the deadline, onFail: Hold", judging({"onFail": "Hold"}),
+         then(says(hits=0.5), wait(m(60))), P.HELD, "Failed", ["Held"], "", UP),
+    Case("false before the deadline and true at it goes on", judging(),
+         then(says(hits=0.5), wait(m(8)), says(hits=0.95), wait(s(20))), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
+    Case("a fail predicate that cannot be asked blocks forward",
+         judging(), then(says(wrong=Why.QUERY_REJECTED), wait(m(10))), P.HELD, "Undecided", ["Held"], "wrong", UP),
+    Case("guards only, and none has data: zero measurements never pass", judging(stage="half"),
+         then(says(errors=Why.NO_DATA), wait(m(10))), P.HELD, "Undecided", ["Held"], "errors (NoData)"),
+    Case("guards only: one measurement is needed and enough", judging(stage="half"), wait(s(31)), P.JUDGING, "",
+         ["StageProved", "StageStarted", "WeightShifted"], "", {"v1": 0, "v2": 100}),
+    Case("a deadline at the end of the soak leaves the time to ask", fresh({"stages[0].deadline": "3m",
+         "onUndecided": "Rollback"}), wait(m(3) + s(10)), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
+    Case("NaN is never a pass", judging(), then(says(hits=Why.NAN), wait(m(10))), P.HELD, "Undecided", None, "hits (NaN)"),
+    Case("several series are never a pass", judging(), then(says(hits=Why.MANY_SERIES), wait(m(10))), P.HELD, "Undecided"),
+    Case("warnings are never a pass", judging(), then(says(hits=Why.WARNINGS), wait(m(10))), P.HELD, "Undecided"),
+    Case("the deadline moves by the time held", judging(),
+         then(says(hits=Why.NO_DATA), drift(OLD_WEIGHTS), wait(m(60)), drift(UP), wait(m(8))), P.JUDGING, "",
+         ["Held", "Resumed"]),
+]  # fmt: skip
+
+FORWARD = [
+    Case("the soak is over and all is proved", judging(), wait(s(90)), P.JUDGING, "Soaking",
+         ["StageProved", "StageStarted", "WeightShifted"], "", {"v1": 50, "v2": 50}),
+    Case("not before the soak is over", judging(), wait(s(89.9)), P.JUDGING, "Soaking", [], "", UP),
+    Case("a killed operator makes no soak shorter", judging(), then(lambda w: w.crash(), wait(s(89.9))), P.JUDGING, "", [],
+         "", UP),
+    Case("nor longer", judging(), then(lambda w: w.crash(), wait(s(90.1))), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
+    Case("all traffic is there: it bakes, with the guards on", judging(stage="all"), wait(s(31)), P.BAKING, "Baking",
+         ["StageProved"], "", {"v1": 0, "v2": 100}),
+    Case("the bake is over", lambda: baking(), wait(m(4)), P.SUCCEEDED, "Succeeded", ["Succeeded"], "",
+         {"v1": 0, "v2": 100}),
+    Case("not before the bake is over", lambda: baking(), wait(m(4) - s(0.1)), P.BAKING, "", []),
+    Case("the drain is waited for where the bake is shorter", fresh({"bake": "0s", "traffic.drain": "20m"}),
+         wait(m(20)), P.BAKING),
+    Case("no second run follows a success", succeeded, then(lambda w: w.crash(), wait(timedelta(days=2))), P.SUCCEEDED,
+         "Succeeded", [], "", {"v1": 0, "v2": 100}),
+    Case("an answer to what was asked at another weight counts for nothing", judging(stage="half"),
+         lambda w: w.answer("errors", {"new": _answer(0.9)}, w.now - m(5)), P.JUDGING, "", []),
+]  # fmt: skip
+
+
+def _answer(value: float) -> Any:
+    from rolloutplan.judge.verdict import Answer
+
+    return Answer(value)
+
+
+def _same(found: object, wanted: object) -> None:
+    assert found == wanted
+
+
+def _phase(world: World, phase: Phase, reason: str) -> None:
+    assert (world.phase, world.status.reason) == (phase, reason)
+
+
+@pytest.mark.parametrize("case", INTENTS, ids=_ids)
+def test_rung_1_an_unfinished_intent(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", DELETIONS, ids=_ids)
+def test_rung_2_a_deletion(case: Case) -> None:
+    world = run(case)
+    assert world.gone, "the plan is not let go"
+
+
+@pytest.mark.parametrize("case", SUPERSEDED, ids=_ids)
+def test_rung_3_another_hypothesis(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", AVAILABILITY, ids=_ids)
+def test_rung_4_the_new_side_must_stand(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", PROOFS, ids=_ids)
+def test_rung_5_a_proved_failure(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", STARTS, ids=_ids)
+def test_rung_6_a_plan_that_cannot_start_says_why_and_heals_by_itself(case: Case) -> None:
+    world = run(case)
+    assert not world.moves, "a weight was moved"
+    mended(world)
+    world.advance(s(10))
+    assert (world.phase, world.status.run, world.weights()[0]) == (P.JUDGING, 1, UP), world.status.message
+
+
+@pytest.mark.parametrize("case", WAITS, ids=_ids)
+def test_before_the_first_weight_the_new_side_must_stand(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", DRIFT, ids=_ids)
+def test_rung_7_drift(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", BLIND, ids=_ids)
+def test_rung_8_blindness(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", DEADLINES, ids=_ids)
+def test_rung_9_every_wait_ends(case: Case) -> None:
+    run(case)
+
+
+@pytest.mark.parametrize("case", FORWARD, ids=_ids)
+def test_rung_10_forward(case: Case) -> None:
+    run(case)

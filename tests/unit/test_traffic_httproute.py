@@ -1,0 +1,334 @@
+"""HTTPRoutes: what is read, and that a patch does exactly what was meant or nothing at all."""
+
+import copy
+import json
+import shlex
+import subprocess
+from typing import Any
+
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.engine.look import REVERT, SEQ
+from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.traffic.httproute import locate, revert_command, view, weights_patch
+
+Raw = dict[str, Any]
+
+
+def ref(name: str, weight: int | None = None, **more: Any) -> Raw:
+    return {"name": name, "port": 80, **({} if weight is None else {"weight": weight}), **more}
+
+
+def route(*rules: Any, generation: int = 3, annotations: Raw | None = None, **more: Any) -> Raw:
+    """A route with one rule for each list of backends (or each dict)."""
+    meta: Raw = {"name": "web", "namespace": "shop", "generation": generation, "resourceVersion": "7"}
+    if annotations is not None:
+        meta["annotations"] = annotations
+    written = [rule if isinstance(rule, dict) else {"backendRefs": rule} for rule in rules]
+    return {"metadata": {**meta, **more.pop("metadata", {})}, "spec": {"rules": written}, **more}
+
+
+def rule(index: int, *backends: tuple[str, int], name: str = "") -> RuleWeights:
+    return RuleWeights(index=index, name=name, backends=tuple(Backend(service=s, weight=w) for s, w in backends))
+
+
+def target(*rules: RuleWeights) -> RouteWeights:
+    return RouteWeights(name="web", rules=rules)
+
+
+def patched(raw: Raw, patch: list[Raw]) -> Raw:
+    applied: Raw = jsonpatch.JsonPatch(patch).apply(copy.deepcopy(raw))
+    return applied
+
+
+# ---- reading -----------------------------------------------------------------------------------------
+
+
+def test_reads_every_rule_and_backend_in_order() -> None:
+    raw = route(
+        {"name": "main", "backendRefs": [ref("old", 90), ref("new", 10), ref("canary")]},
+        {"matches": [{"path": {"value": "/x"}}]},
+        [
+            ref("old", 1, namespace="shop", kind="Service", group=""),
+            ref("old", 2, namespace="other"),
+            ref("old", 3, kind="TraefikService", group="traefik.io"),
+        ],
+    )
+    assert view(raw).rules == (
+        rule(0, ("old", 90), ("new", 10), ("canary", 1), name="main"),
+        rule(1),
+        rule(2, ("old", 1), ("Service/other/old", 2), ("TraefikService/shop/old", 3)),
+    )
+
+
+def test_reads_our_marks() -> None:
+    bare = view(route())
+    assert (bare.annotated, bare.seq, bare.breadcrumb, bare.deleting) == (False, "", "", False)
+    marked = view(route(annotations={SEQ: "12", REVERT: "kubectl ..."}, metadata={"deletionTimestamp": "now"}))
+    assert (marked.annotated, marked.seq, marked.breadcrumb, marked.deleting) == (True, "12", "kubectl ...", True)
+    assert view(route(annotations={})).annotated
+
+
+def condition(kind: str, status: str, seen: int = 3, reason: str = "", message: str = "") -> Raw:
+    return {"type": kind, "status": status, "observedGeneration": seen, "reason": reason, "message": message}
+
+
+YES = [condition("Accepted", "True"), condition("ResolvedRefs", "True")]
+NO = [condition("Accepted", "False", reason="NotAllowedByListeners", message="no listener"), YES[1]]
+UNRESOLVED = [YES[0], condition("ResolvedRefs", "False", reason="BackendNotFound", message="Service new")]
+STALE = [condition("Accepted", "True", seen=2), condition("ResolvedRefs", "False", seen=2)]
+
+
+@pytest.mark.parametrize(
+    ("parents", "accepted", "why"),
+    [
+        ([], None, "no gateway has said anything about this route"),
+        ([YES], True, ""),
+        ([YES, YES], True, ""),
+        ([[YES[0]]], True, ""),
+        ([NO], False, "NotAllowedByListeners: no listener"),
+        ([YES, NO], False, "NotAllowedByListeners: no listener"),
+        ([STALE, NO], False, "NotAllowedByListeners: no listener"),
+        ([UNRESOLVED], False, "BackendNotFound: Service new"),
+        ([[condition("Accepted", "False")]], False, "Accepted"),
+        ([STALE], None, ""),
+        ([YES, STALE], None, ""),
+        ([[]], None, ""),
+        ([[condition("Accepted", "Unknown")]], None, ""),
+    ],
+)
+def test_accepted_as_every_parent_says_at_this_generation(
+    parents: list[list[Raw]], accepted: bool | None, why: str
+) -> None:
+    seen = view(route(status={"parents": [{"conditions": conditions} for conditions in parents]}))
+    assert (seen.accepted, seen.accepted_why) == (accepted, why)
+
+
+def wrote(manager: str, time: str, operation: str = "Update", spec: bool = True, **more: Any) -> Raw:
+    fields: Raw = {"f:spec": {"f:rules": {}}} if spec else {"f:metadata": {}}
+    return {"manager": manager, "operation": operation, "time": time, "fieldsV1": fields, **more}
+
+
+@pytest.mark.parametrize(
+    ("entries", "by"),
+    [
+        ([], ""),
+        ([wrote("argocd", "2026-01-01T00:00:01Z", "Apply")], "argocd (Apply) at 2026-01-01T00:00:01Z"),
+        (
+            [wrote("kubectl", "2026-01-01T00:00:02Z"), wrote("rolloutplan", "2026-01-01T00:00:01Z")],
+            "kubectl (Update) at 2026-01-01T00:00:02Z",
+        ),
+        (
+            [
+                wrote("kubectl", "2026-01-01T00:00:01Z"),
+                wrote("traefik", "2026-01-01T00:00:09Z", spec=False, subresource="status"),
+                wrote("annotator", "2026-01-01T00:00:08Z", spec=False),
+            ],
+            "kubectl (Update) at 2026-01-01T00:00:01Z",
+        ),
+        ([wrote("annotator", "2026-01-01T00:00:08Z", spec=False)], "annotator (Update) at 2026-01-01T00:00:08Z"),
+        ([{"operation": "Update"}], "unknown (Update) at unknown"),
+    ],
+)
+def test_who_moved_it(entries: list[Raw], by: str) -> None:
+    assert view(route(metadata={"managedFields": entries})).moved_by == by
+
+
+# ---- finding a rule again ----------------------------------------------------------------------------
+
+PAIR = (("old", 1), ("new", 2))
+
+
+@pytest.mark.parametrize(
+    ("rules", "wanted", "index"),
+    [
+        ([rule(0, *PAIR)], rule(0, *PAIR), 0),
+        ([rule(0, *PAIR, name="b"), rule(1, *PAIR, name="a")], rule(0, *PAIR, name="a"), 1),  # by name
+        ([rule(0, ("x", 1), name="a"), rule(1, *PAIR)], rule(0, *PAIR, name="a"), 1),  # the name now means another
+        ([rule(0, *PAIR), rule(1, *PAIR)], rule(1, *PAIR), 1),  # by place
+        ([rule(0, ("x", 1)), rule(1, *PAIR)], rule(0, *PAIR), 1),  # the only one that fits
+        ([rule(0, ("x", 1)), rule(1, *PAIR), rule(2, *PAIR)], rule(0, *PAIR), None),  # two fit, neither in its place
+        ([rule(0, ("old", 1))], rule(0, *PAIR), None),
+        ([rule(0, *PAIR, ("third", 3))], rule(0, *PAIR), 0),
+        ([], rule(0, *PAIR), None),
+    ],
+)
+def test_locate(rules: list[RuleWeights], wanted: RuleWeights, index: int | None) -> None:
+    raw = route(*({"name": r.name, "backendRefs": [ref(b.service, b.weight) for b in r.backends]} for r in rules))
+    found = locate(view(raw), wanted)
+    assert (found.index if found else None) == index
+
+
+def test_locate_needs_only_the_sides() -> None:
+    raw = route([ref("old", 1), ref("new", 2)])
+    snapshot = rule(0, *PAIR, ("third", 3))
+    assert locate(view(raw), snapshot) is None
+    assert locate(view(raw), snapshot, ("old", "new")) == view(raw).rules[0]
+
+
+# ---- writing -----------------------------------------------------------------------------------------
+
+
+def test_the_patch_tests_all_that_it_relies_on() -> None:
+    raw = route({"name": "main", "backendRefs": [ref("old", 100), ref("x", 5), ref("new", 0)]}, annotations={SEQ: "1"})
+    wanted = target(rule(0, ("old", 95), ("x", 5), ("new", 5), name="main"))
+    assert weights_patch(view(raw), wanted, seq="2", revert="kubectl x") == [
+        {"op": "test", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "1"},
+        {"op": "test", "path": "/spec/rules/0/name", "value": "main"},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/0/name", "value": "old"},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/1/name", "value": "x"},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/2/name", "value": "new"},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/0/weight", "value": 100},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/1/weight", "value": 5},
+        {"op": "test", "path": "/spec/rules/0/backendRefs/2/weight", "value": 0},
+        {"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 95},
+        {"op": "replace", "path": "/spec/rules/0/backendRefs/2/weight", "value": 5},
+        {"op": "add", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "2"},
+        {"op": "add", "path": "/metadata/annotations/rolloutplan.dev~1revert", "value": "kubectl x"},
+    ]
+
+
+def test_a_first_mark_makes_the_map() -> None:
+    raw = route([ref("old", 1), ref("new", 0)])
+    patch = weights_patch(view(raw), target(rule(0, ("old", 1), ("new", 0))), seq="1", revert=None)
+    assert patch == [
+        {"op": "add", "path": "/metadata/annotations", "value": {}},
+        {"op": "add", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "1"},
+    ]
+
+
+def test_the_breadcrumb_is_taken_away_only_where_it_is() -> None:
+    wanted = target(rule(0, ("old", 1), ("new", 0)))
+    marked = route([ref("old", 1), ref("new", 0)], annotations={SEQ: "1", REVERT: "x", "a": "b"})
+    after = patched(marked, weights_patch(view(marked), wanted, seq="2", revert=None))
+    assert after["metadata"]["annotations"] == {SEQ: "2", "a": "b"}
+    assert weights_patch(view(after), wanted, seq="2", revert=None) == []
+
+
+CHANGES = {
+    "another weight": lambda raw: raw["spec"]["rules"][0]["backendRefs"][0].update(weight=7),
+    "another backend": lambda raw: raw["spec"]["rules"][0]["backendRefs"][2].update(name="y"),
+    "another order": lambda raw: raw["spec"]["rules"][0]["backendRefs"].reverse(),
+    "another rule": lambda raw: raw["spec"]["rules"][0].update(name="other"),
+    "a rule before it": lambda raw: raw["spec"]["rules"].insert(0, {"backendRefs": [ref("a", 1)]}),
+    "another leader": lambda raw: raw["metadata"]["annotations"].update({SEQ: "9"}),
+    "no fence any more": lambda raw: raw["metadata"]["annotations"].pop(SEQ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_route_that_changed_refuses_the_whole_patch(change: str) -> None:
+    raw = route({"name": "main", "backendRefs": [ref("old", 100), ref("new", 0), ref("x", 5)]}, annotations={SEQ: "1"})
+    wanted = target(rule(0, ("old", 50), ("new", 50), ("x", 5), name="main"))
+    patch = weights_patch(view(raw), wanted, seq="2", revert="r")
+    CHANGES[change](raw)
+    with pytest.raises(jsonpatch.JsonPatchException):
+        patched(raw, patch)
+
+
+@pytest.mark.parametrize(
+    "rules", [[[ref("old", 1)]], [[ref("old", 1), ref("new", 1)]], [[ref("old", 1), ref("new", 1, namespace="else")]]]
+)
+def test_what_is_gone_is_named(rules: list[list[Raw]]) -> None:
+    wanted = target(rule(0, ("old", 1), ("new", 2), ("new", 3), name="main"))
+    with pytest.raises(LookupError, match=r"HTTPRoute web: rule main (is no longer there|no longer holds new)"):
+        weights_patch(view(route(*rules)), wanted, seq="1", revert=None)
+
+
+weights = st.integers(0, 1_000_000)
+services = st.sampled_from(["old", "new", "a", "b", "c"])
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> Raw:
+    """Routes with rules of distinct backends, some of them not Services of this namespace."""
+    rules = []
+    for index in range(draw(st.integers(1, 4))):
+        names = draw(st.lists(services, min_size=1, max_size=5, unique=True))
+        backends = [ref(name, draw(weights)) for name in names]
+        if draw(st.booleans()):
+            backends.insert(draw(st.integers(0, len(backends))), ref("old", draw(weights), namespace="elsewhere"))
+        named = {"name": f"r{index}"} if draw(st.booleans()) else {}
+        rules.append({**named, "backendRefs": backends, "matches": [{"path": {"value": f"/{index}"}}]})
+    marks = draw(st.dictionaries(st.sampled_from([SEQ, REVERT, "a/b~c"]), st.text("xy", min_size=1), max_size=3))
+    return route(*rules, annotations=draw(st.sampled_from([None, marks])))
+
+
+@given(routes(), st.data(), st.sampled_from([None, "kubectl -n 'shop' ..."]))
+def test_what_is_written_is_what_was_meant(raw: Raw, data: st.DataObject, revert: str | None) -> None:
+    before = view(raw)
+    some = data.draw(st.sets(st.sampled_from(before.rules)).map(lambda rules: sorted(rules, key=lambda r: r.index)))
+    new = [
+        r.model_copy(
+            update={"backends": tuple(b.model_copy(update={"weight": data.draw(weights)}) for b in r.backends)}
+        )
+        for r in some
+    ]
+    wanted = target(*new)
+    patch = weights_patch(before, wanted, seq="77", revert=revert)
+    result = patched(raw, patch)
+    after = view(result)
+
+    assert {r.index: r for r in after.rules} == {r.index: r for r in (*before.rules, *new)}
+    assert (after.seq, after.breadcrumb) == ("77", revert or "")
+    assert weights_patch(after, wanted, seq="77", revert=revert) == []
+    assert _without_ours(result) == _without_ours(raw)
+
+
+def _without_ours(raw: Raw) -> Raw:
+    """A route without what we may write."""
+    raw = copy.deepcopy(raw)
+    annotations = raw["metadata"].pop("annotations", None) or {}
+    raw["metadata"]["annotations"] = {k: v for k, v in annotations.items() if k not in (SEQ, REVERT)}
+    for written in raw["spec"]["rules"]:
+        for backend in written["backendRefs"]:
+            del backend["weight"]
+    return raw
+
+
+# ---- the command -------------------------------------------------------------------------------------
+
+
+def command_patch(command: str) -> list[Raw]:
+    """The patch as kubectl gets it from a POSIX shell."""
+    said = subprocess.run(
+        ["sh", "-c", command.replace("kubectl", "printf '%s\\n'", 1)], capture_output=True, check=True
+    )
+    words = said.stdout.decode().splitlines()
+    assert words[:-1] == ["-n", "shop", "patch", "httproute", "web", "--type=json", "-p"]
+    patch: list[Raw] = json.loads(words[-1])
+    return patch
+
+
+def test_the_revert_command_survives_a_shell_and_puts_the_snapshot_back() -> None:
+    raw = route(
+        {"name": "it's", "backendRefs": [ref("old", 90), ref("new", 10), ref("c", 4, namespace="e")]},
+        [ref("z", 3)],
+        [ref("old", 1), ref("new", 0)],
+    )
+    snapshot = target(view(raw).rules[0], view(raw).rules[2])
+    command = revert_command("shop", snapshot)
+    moved = copy.deepcopy(raw)
+    for written in (moved["spec"]["rules"][0], moved["spec"]["rules"][2]):
+        for backend in written["backendRefs"]:
+            backend["weight"] = 55
+    assert patched(moved, command_patch(command)) == raw
+    moved["spec"]["rules"][0]["backendRefs"].reverse()
+    with pytest.raises(jsonpatch.JsonPatchException):
+        patched(moved, command_patch(command))
+
+
+def test_the_revert_command_is_one_line_that_a_person_can_read() -> None:
+    command = revert_command("shop", target(rule(0, ("old", 100), ("new", 0))))
+    assert command == (
+        "kubectl -n shop patch httproute web --type=json -p '["
+        '{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"old"},'
+        '{"op":"test","path":"/spec/rules/0/backendRefs/1/name","value":"new"},'
+        '{"op":"replace","path":"/spec/rules/0/backendRefs/0/weight","value":100},'
+        '{"op":"replace","path":"/spec/rules/0/backendRefs/1/weight","value":0}'
+        "]'"
+    )
+    assert shlex.split(command)[:2] == ["kubectl", "-n"]

@@ -1,0 +1,505 @@
+"""A small world for the engine, in memory: what a cluster holds, what breaks in it, and the loop's contract.
+
+`World.turn` is one pass of loop/reconcile.py without its network: look, decide, write the status, act, tell, ask. The
+status makes the round through JSON at every step, as through the API server; routes are raw HTTPRoutes that our JSON
+Patches are applied to. What the operator only remembers is in `Memory`, and a crash forgets it.
+
+Faults are set in `traps`: what shall happen, once, at one of the `POINTS` of a turn. `broken` names what fails for
+good. Everything that happened stands in `records` (statuses written), `moves` (weights changed, by whom) and `trail`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Final
+
+import jsonpatch
+
+from rolloutplan.engine.ask import needs, note_asked, weigh
+from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Look, PlanView, Probe, Question, Rival, RouteView, SourceView
+from rolloutplan.engine.look import WorkloadView
+from rolloutplan.engine.routes import UnusableError, claim
+from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
+from rolloutplan.plan.status import Decision, Phase, Status, read_status
+from rolloutplan.traffic import httproute
+from tests.refusals import changed
+
+START: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)
+PLAN: Final[dict[str, Any]] = {
+    "hypothesis": "v2 answers more reads from its cache",
+    "old": {"deployment": "v1"},
+    "new": {"deployment": "v2"},
+    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "shop"}], "drain": "0s"},
+    "interval": "10s",
+    "availability": {"readyWithin": "5m", "minReady": "50%", "grace": "10s", "maxRestarts": 3},
+    "guards": [{"name": "errors", "query": "errors[$window]", "is": "> 1%", "window": "2m"}],
+    "stages": [
+        {
+            "name": "canary",
+            "weight": "5%",
+            "soak": "3m",
+            "deadline": "10m",
+            "pass": [{"name": "hits", "query": "hits[$window]", "is": "> 0.9", "window": "1m"}],
+            "fail": [{"name": "wrong", "query": "wrong[$window]", "is": "> 0"}],
+        },
+        {"name": "half", "weight": "50%", "soak": "2m", "deadline": "10m"},
+        {"name": "all", "weight": "100%", "soak": "2m", "deadline": "10m"},
+    ],
+    "bake": "5m",
+}
+"""A small plan with everything in it; `changed` (tests/refusals.py) makes others of it."""
+
+HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong": 0.0}
+
+POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked")
+"""Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
+
+Trap = Callable[["World"], None]
+
+
+class Crash(Exception):
+    """The operator is gone, with all that it had not written."""
+
+
+class Refused(Exception):
+    """The API server did not take a request."""
+
+
+def crash(_: World) -> None:
+    raise Crash
+
+
+def refuse(_: World) -> None:
+    raise Refused
+
+
+@dataclass
+class Deployment:
+    name: str
+    wanted: int = 4
+    ready: int = 4
+    revision: str = "first"
+    settled: bool = True
+    restarts: int = 0
+    worst: str = ""
+
+
+@dataclass
+class Memory:
+    """What a crash forgets."""
+
+    ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
+    probe: Probe | None = None
+    short_since: datetime | None = None
+    restarts: int | None = None
+    """As counted at the Deployment's last change; None until it has changed in mid-run."""
+    owed: Status | None = None
+    """The status of a rollback that was acted upon and could not be written yet."""
+    told: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A status as it came to stand in the API server."""
+
+    at: datetime
+    status: Status
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of weights: `before` and `after` of each rule, `stands` is the status that stood recorded then."""
+
+    at: datetime
+    route: str
+    before: tuple[dict[str, int], ...]
+    after: tuple[dict[str, int], ...]
+    ours: bool
+    stands: Status
+
+
+@dataclass
+class World:
+    spec: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(PLAN))
+    now: datetime = START
+    status_raw: dict[str, Any] = field(default_factory=dict)
+    generation: int = 1
+    deleting: datetime | None = None
+    finalizer: bool = False
+    breadcrumb: str = ""
+    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lag: timedelta | None = timedelta(0)
+    """How long the gateway takes to accept a route; None: it never says anything."""
+    refusal: str = ""
+    """Why the gateway takes no route, where it does not."""
+    old: Deployment | None = field(default_factory=lambda: Deployment("v1"))
+    new: Deployment | None = field(default_factory=lambda: Deployment("v2"))
+    services: frozenset[str] = frozenset({"v1", "v2"})
+    source: SourceView | None = SourceView(timedelta(seconds=15), timedelta(0), timedelta(seconds=5))
+    says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
+    """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
+    down: str = ""
+    """Why the source answers nothing; empty while it does."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
+    memory: Memory = field(default_factory=Memory)
+    traps: dict[str, Trap] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`."""
+    wake_at: datetime | None = None
+    step: Step | None = None
+    """What was decided last."""
+    asked: list[Question] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    trail: dict[int, Decision] = field(default_factory=dict)
+    """The decisions that were told, by number."""
+    _changed_at: dict[str, datetime] = field(default_factory=dict)
+    _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
+
+    def __post_init__(self) -> None:
+        for ref in [] if self.routes else self.spec["traffic"]["routes"]:
+            self.routes[ref["name"]] = http_route(ref["name"], [{"v1": 100, "v2": 0}])
+
+    # ---- what stands there -------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """The status as the API server has it."""
+        return read_status(self.status_raw)
+
+    @property
+    def phase(self) -> Phase:
+        return self.status.phase
+
+    @property
+    def plan_spec(self) -> PlanSpec | None:
+        return self._read_spec()[0]
+
+    def weights(self, route: str = "shop") -> tuple[dict[str, int], ...]:
+        """The weights of each rule of a route."""
+        return _weights(self.routes[route])
+
+    def told(self) -> list[str]:
+        """The reasons of all decisions so far."""
+        return [decision.reason for _, decision in sorted(self.trail.items())]
+
+    def _read_spec(self) -> tuple[PlanSpec | None, str]:
+        if self._read is None or self._read[0] is not self.spec:
+            try:
+                self._read = self.spec, read_plan_spec(self.spec), ""
+            except SpecError as error:
+                self._read = self.spec, None, str(error)
+        return self._read[1:]
+
+    def plan(self) -> PlanView:
+        spec, problem = self._read_spec()
+        return PlanView(
+            namespace="ns",
+            name="plan",
+            uid="0123456789",
+            generation=self.generation,
+            created=START - timedelta(minutes=1),
+            spec=spec,
+            problem=problem,
+            deleting=self.deleting,
+            finalizer=self.finalizer,
+            breadcrumb=self.breadcrumb,
+        )
+
+    def look(self) -> Look:
+        """The picture that the loop would take now."""
+        status, plan = self.memory.owed or self.status, self.plan()
+        look = Look(
+            plan=plan,
+            status=status,
+            now=self.now,
+            routes={name: self._route_view(name) for name in self.routes},
+            old=_workload(self.old),
+            new=self._new_side(plan.spec),
+            source=self.source,
+            source_problem="" if self.source else "no MetricSource ns/default exists: create one",
+            probe=self.memory.probe,
+            ledger=self.memory.ledger,
+            rivals=self.rivals,
+        )
+        return replace(look, revert=_revert(look)) if status.phase is Phase.EXPANDING else look
+
+    def _new_side(self, spec: PlanSpec | None) -> WorkloadView | None:
+        view, memory = _workload(self.new), self.memory
+        if view is None or spec is None:
+            return None
+        short = view.ready * 1000 < spec.availability.min_ready * view.wanted
+        memory.short_since = (memory.short_since or self.now) if short else None
+        worst = self.new.worst if self.new and memory.restarts is not None else ""
+        return replace(view, restarts=memory.restarts, worst=worst, short_since=memory.short_since)
+
+    def _route_view(self, name: str) -> RouteView:
+        raw = self.routes[name]
+        generation, since = raw["metadata"]["generation"], self._changed_at.get(name, START)
+        heard = self.lag is not None and self.now >= since + self.lag
+        condition = {"type": "Accepted", "status": "True", "observedGeneration": generation}
+        if self.refusal:
+            condition |= {"status": "False", "reason": self.refusal}
+        raw["status"] = {"parents": [{"conditions": [condition] if heard else []}]}
+        return httproute.view(raw)
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Look, decide, act. Returns whether the world may have changed by it, so that it has to be looked at again."""
+        try:
+            return self._turn()
+        except Crash:
+            self.crash()
+            return True
+        except Refused:
+            urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
+            self.wake_at = self.now + timedelta(seconds=0.1 if urgent else 2)
+            return False
+
+    def _turn(self) -> bool:
+        if self.memory.owed is not None:
+            self._record_if_possible(self.memory.owed)
+        look = self.look()
+        step = self.step = decide(look)
+        assert step == decide(look), "the same look gave another step"
+        moved = self._carry_out(look, step)
+        if not moved:
+            self.wake_at = step.wake_at
+            moved = self._ask(look)
+        return moved
+
+    def settle(self, limit: int = 40) -> Step:
+        """Turn until nothing follows at this instant any more."""
+        for _ in range(limit):
+            if not self.turn():
+                assert self.step is not None
+                return self.step
+        raise AssertionError(f"never comes to rest: {' '.join(self.told()[-8:])} ... {self.status.message}")
+
+    def next(self) -> datetime | None:
+        """The next instant at which there is something to do, or at which a gateway says something."""
+        lag = self.lag or timedelta(0)
+        instants = [*(at + lag for at in self._changed_at.values()), self.wake_at]
+        return min((at for at in instants if at is not None and at > self.now), default=None)
+
+    def advance(self, by: timedelta | None = None) -> Step:
+        """Let time pass, turning whenever it is time to; without `by`, to the next instant at which it is."""
+        until = self.now + by if by is not None else self.next()
+        step = self.settle()
+        while until is not None and (at := self.next()) is not None and at <= until:
+            self.now = at
+            step = self.settle()
+        if until is not None and until > self.now:
+            self.now = until
+            step = self.settle()
+        return step
+
+    def until(self, *phases: Phase, stage: str | None = None, limit: timedelta = timedelta(hours=6)) -> World:
+        """Go on until it is in one of these phases (and at this stage)."""
+        end = self.now + limit
+        self.settle()
+        while self.phase not in phases or (stage and (self.status.stage is None or self.status.stage.name != stage)):
+            at = self.next()
+            trail = "\n".join(f"{d.at:%H:%M:%S} {d.reason}: {d.note}" for d in self.trail.values())
+            assert at is not None, f"it stands still as {self.phase}, before {phases} {stage or ''}\n{trail}"
+            assert at <= end, f"still {self.phase} after {limit}, not {phases} {stage or ''}\n{trail}"
+            self.now = at
+            self.settle()
+        return self
+
+    def crash(self) -> None:
+        """The operator is killed and started again."""
+        self.memory = Memory()
+
+    def _at(self, point: str, what: str = "") -> None:
+        """Spring the trap that is set at this point."""
+        if {point, f"{point} {what}"} & self.broken:
+            raise Refused
+        if trap := self.traps.pop(point, None):
+            trap(self)
+
+    def _carry_out(self, look: Look, step: Step) -> bool:
+        recorded = step.status is not look.status
+        if recorded:
+            (self._record_if_possible if step.urgent else self._record)(step.status)
+        refused = [action for action in step.actions if not self._act(look, action, urgent=step.urgent)]
+        if refused:
+            raise Refused
+        return recorded or bool(step.actions)
+
+    def _record(self, status: Status) -> None:
+        self._at("record")
+        raw = json.loads(json.dumps(status.to_raw()))
+        self.memory.owed = None
+        if raw != self.status_raw:
+            self.status_raw = raw
+            self.records.append(Record(self.now, self.status))
+        self._at("recorded")
+        self._tell()
+
+    def _record_if_possible(self, status: Status) -> None:
+        """Write the status of a rollback; where that fails, its weights go back all the same."""
+        self.memory.owed = status
+        try:
+            self._record(status)
+        except Refused:
+            return
+
+    def _act(self, look: Look, action: Action, *, urgent: bool) -> bool:
+        """Do an action; False where the API server refused it. One refusal keeps no urgent action from being tried."""
+        try:
+            match action:
+                case PatchRoute():
+                    self._patch(look, action)
+                case MarkPlan():
+                    self._at("mark")
+                    self.finalizer, self.breadcrumb = action.finalizer, action.breadcrumb
+                    self._at("marked")
+                case Inspect():
+                    self._at("inspect")
+                    self.memory.probe = self._inspected()
+        except Refused:
+            if not urgent:
+                raise
+            return False
+        return True
+
+    def _patch(self, look: Look, action: PatchRoute) -> None:
+        name = action.target.name
+        self._at("route", name)
+        raw = self.routes.get(name)
+        if raw is None:
+            return
+        try:
+            patch = httproute.weights_patch(
+                look.routes[name], action.target, seq=action.fence, revert=action.revert or None
+            )
+            self._put(name, jsonpatch.apply_patch(raw, patch), ours=True)
+        except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
+            return  # the route is no longer as it was seen: look again
+        self._at("routed", name)
+
+    def _put(self, name: str, raw: dict[str, Any], *, ours: bool) -> None:
+        before, after = _weights(self.routes[name]), _weights(raw)
+        for weight in (weight for rule in after for weight in rule.values()):
+            if not 0 <= weight <= 1_000_000:
+                raise Refused(f"the API server takes no weight of {weight}")
+        if before != after:
+            raw["metadata"]["generation"] += 1
+            self._changed_at[name] = self.now
+            self.moves.append(Move(self.now, name, before, after, ours, self.status))
+        self.routes[name] = raw
+
+    def _inspected(self) -> Probe:
+        spec, before = self.plan_spec, self.memory.probe
+        assert spec is not None
+        plan_hash = spec.plan_hash()
+        kept = before is not None and before.plan_hash == plan_hash and not before.down
+        return Probe(
+            at=self.now,
+            plan_hash=plan_hash,
+            services=self.services,
+            rejected=before.rejected if kept and before else dict(self.rejected),
+            down="" if kept else self.down,
+            restarts=self.new.restarts if self.new else 0,
+            worst=self.new.worst if self.new else "",
+        )
+
+    def _tell(self) -> None:
+        status = self.status
+        known = status.seq - 3 if self.memory.told is None else self.memory.told
+        for decision in status.decisions:
+            if decision.seq > known:
+                said = self.trail.setdefault(decision.seq, decision)
+                assert said == decision, f"two decisions under one name: {said.note!r} and {decision.note!r}"
+        self.memory.told = status.seq
+
+    # ---- asking ------------------------------------------------------------------------------------------------------
+
+    def _ask(self, look: Look) -> bool:
+        due = needs(look.plan, look.status, look.source, look.ledger, look.now)
+        self.asked += due
+        self.memory.ledger = note_asked(look.status, look.ledger, due, look.now)
+        for name, questions in groupby(due, key=lambda question: question.name):
+            self.answer(name, {question.part: self._says(question) for question in questions}, look.now)
+        if due:
+            self._at("asked")
+        return bool(due)
+
+    def answer(self, name: str, answers: Mapping[str, Answer], asked_at: datetime) -> None:
+        """Let the answers for one predicate arrive now, whenever they were asked for."""
+        spec = self.plan_spec
+        if spec is not None:
+            status = self.memory.owed or self.status
+            self.memory.ledger = weigh(spec, status, self.memory.ledger, name, answers, asked_at)
+
+    def _says(self, question: Question) -> Answer:
+        if self.down:
+            return Answer(gap=Why.SOURCE_DOWN, detail=self.down)
+        key = question.name if question.part == "new" else f"{question.name}/{question.part}"
+        value = self.says.get(key, Why.NO_DATA)
+        return Answer(gap=value, detail=f"no number for {key}") if isinstance(value, Why) else Answer(value)
+
+    # ---- what others do ----------------------------------------------------------------------------------------------
+
+    def edit(self, changes: Mapping[str, Any]) -> None:
+        """A person changes the plan."""
+        self.spec = changed(self.spec, changes)
+        self.generation += 1
+
+    def delete(self) -> None:
+        self.deleting = self.now
+
+    @property
+    def gone(self) -> bool:
+        """Whether the plan is let go: deleted, and without our finalizer."""
+        return self.deleting is not None and not self.finalizer
+
+    def drift(self, weights: Mapping[str, int], route: str = "shop", rule: int = 0) -> None:
+        """Somebody else writes these weights into a rule of a route."""
+        raw = copy.deepcopy(self.routes[route])
+        for backend in raw["spec"]["rules"][rule]["backendRefs"]:
+            backend["weight"] = weights.get(backend["name"], backend["weight"])
+        self._put(route, raw, ours=False)
+
+    def pods(self, **changes: Any) -> None:
+        """The new Deployment changes: `ready`, `wanted`, `restarts`, `revision`, `worst`, `settled`."""
+        assert self.new is not None
+        self.new = replace(self.new, **changes)
+        self.memory.restarts = self.new.restarts
+
+
+def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
+    """A raw HTTPRoute, with a rule for each mapping of Services to weights."""
+    backends = [[{"name": service, "port": 80, "weight": weight} for service, weight in r.items()] for r in rules]
+    return {
+        "metadata": {"namespace": "ns", "name": name, "generation": 1},
+        "spec": {"rules": [{"backendRefs": refs} for refs in backends]},
+    }
+
+
+def _weights(raw: Mapping[str, Any]) -> tuple[dict[str, int], ...]:
+    return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in raw["spec"]["rules"])
+
+
+def _workload(found: Deployment | None) -> WorkloadView | None:
+    if found is None:
+        return None
+    return WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)
+
+
+def _revert(look: Look) -> str:
+    try:
+        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
+    except UnusableError:
+        return ""

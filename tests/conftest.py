@@ -4,9 +4,28 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
-from tests.bed import Bed
+from tests.bed import Bed, UnusableError, netns, tools
 from tests.shop import Operator, Shop, install
+
+settings.register_profile("machines-are-noisy", deadline=None)
+settings.load_profile("machines-are-noisy")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the bed's binaries where the progress can be seen, and enter its network before any test starts a thread."""
+    wanted = any("bed" in getattr(item, "fixturenames", ()) for item in session.items)
+    if session.config.option.collectonly or not wanted:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    try:
+        with capture.global_and_fixture_disabled():
+            tools.ensure(print)
+        netns.enter()
+    except UnusableError as error:
+        pytest.exit(str(error), returncode=2)
 
 
 @pytest.fixture(scope="session")

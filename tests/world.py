@@ -22,8 +22,18 @@ import jsonpatch
 
 from rolloutplan.engine.ask import needs, note_asked, weigh
 from rolloutplan.engine.ladder import decide
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Look, PlanView, Probe, Question, Rival, RouteView, SourceView
-from rolloutplan.engine.look import WorkloadView
+from rolloutplan.engine.look import (
+    EMPTY_LEDGER,
+    Ledger,
+    Look,
+    PlanView,
+    Probe,
+    Question,
+    Rival,
+    RouteView,
+    SourceView,
+    WorkloadView,
+)
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.judge.verdict import Answer, Why
@@ -59,26 +69,28 @@ PLAN: Final[dict[str, Any]] = {
 
 HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong": 0.0}
 
+SOURCE: Final = SourceView(scrape=timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5))
+
 POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked")
 """Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
 
 Trap = Callable[["World"], None]
 
 
-class Crash(Exception):
+class KilledError(Exception):
     """The operator is gone, with all that it had not written."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The API server did not take a request."""
 
 
 def crash(_: World) -> None:
-    raise Crash
+    raise KilledError
 
 
 def refuse(_: World) -> None:
-    raise Refused
+    raise RefusedError
 
 
 @dataclass
@@ -143,7 +155,7 @@ class World:
     old: Deployment | None = field(default_factory=lambda: Deployment("v1"))
     new: Deployment | None = field(default_factory=lambda: Deployment("v2"))
     services: frozenset[str] = frozenset({"v1", "v2"})
-    source: SourceView | None = SourceView(timedelta(seconds=15), timedelta(0), timedelta(seconds=5))
+    source: SourceView | None = SOURCE
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
     down: str = ""
@@ -258,10 +270,10 @@ class World:
         """Look, decide, act. Returns whether the world may have changed by it, so that it has to be looked at again."""
         try:
             return self._turn()
-        except Crash:
+        except KilledError:
             self.crash()
             return True
-        except Refused:
+        except RefusedError:
             urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
             self.wake_at = self.now + timedelta(seconds=0.1 if urgent else 2)
             return False
@@ -324,7 +336,7 @@ class World:
     def _at(self, point: str, what: str = "") -> None:
         """Spring the trap that is set at this point."""
         if {point, f"{point} {what}"} & self.broken:
-            raise Refused
+            raise RefusedError
         if trap := self.traps.pop(point, None):
             trap(self)
 
@@ -334,7 +346,7 @@ class World:
             (self._record_if_possible if step.urgent else self._record)(step.status)
         refused = [action for action in step.actions if not self._act(look, action, urgent=step.urgent)]
         if refused:
-            raise Refused
+            raise RefusedError
         return recorded or bool(step.actions)
 
     def _record(self, status: Status) -> None:
@@ -352,7 +364,7 @@ class World:
         self.memory.owed = status
         try:
             self._record(status)
-        except Refused:
+        except RefusedError:
             return
 
     def _act(self, look: Look, action: Action, *, urgent: bool) -> bool:
@@ -368,7 +380,7 @@ class World:
                 case Inspect():
                     self._at("inspect")
                     self.memory.probe = self._inspected()
-        except Refused:
+        except RefusedError:
             if not urgent:
                 raise
             return False
@@ -393,7 +405,7 @@ class World:
         before, after = _weights(self.routes[name]), _weights(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
-                raise Refused(f"the API server takes no weight of {weight}")
+                raise RefusedError(f"the API server takes no weight of {weight}")
         if before != after:
             raw["metadata"]["generation"] += 1
             self._changed_at[name] = self.now
@@ -404,13 +416,13 @@ class World:
         spec, before = self.plan_spec, self.memory.probe
         assert spec is not None
         plan_hash = spec.plan_hash()
-        kept = before is not None and before.plan_hash == plan_hash and not before.down
+        sound = before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected
         return Probe(
             at=self.now,
             plan_hash=plan_hash,
             services=self.services,
-            rejected=before.rejected if kept and before else dict(self.rejected),
-            down="" if kept else self.down,
+            rejected={} if sound else dict(self.rejected),
+            down="" if sound else self.down,
             restarts=self.new.restarts if self.new else 0,
             worst=self.new.worst if self.new else "",
         )

@@ -17,7 +17,7 @@ from tests.bed.load import Load
 from tests.bed.tools import Progress
 from tests.demo.play import EXAMPLES, Play
 from tests.demo.summary import WEIGHTS, tell, well
-from tests.demo.views import view
+from tests.demo.views import console, shown
 from tests.shop import Operator, Shop, install
 
 RATE = 200.0
@@ -28,13 +28,11 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main() -> int:
     for number in ENDINGS:
         signal.signal(number, _interrupt)
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 120
+    out = console()
     try:
-        return _demo(console)
+        return _demo(out)
     except KeyboardInterrupt:
-        console.print("Ended; nothing of it is left.")
+        out.print("Ended; nothing of it is left.")
         return 130
     except UnusableError as error:
         print(error, file=sys.stderr)
@@ -51,9 +49,9 @@ def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _demo(console: Console) -> int:
+def _demo(out: Console) -> int:
     def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
+        out.print(line, markup=False, soft_wrap=True)
 
     say("waiting for etcd, API server, controller manager, Traefik, Prometheus, node ...")
     with Bed.up(progress=say) as bed:
@@ -63,10 +61,10 @@ def _demo(console: Console) -> int:
         say("waiting for the operator ...")
         with Operator(bed) as operator:
             shop, load = _open(bed, say)
-            with view(console) as screen:
-                story = Play(shop, load, operator, screen, began).run()
-            tell(console, story, bed)
-            good = well(console, story)
+            with shown(out) as show:
+                story = Play(shop, load, operator, show, began).run()
+            tell(out, story, bed)
+            good = well(out, story)
             if os.environ.get("KEEP"):
                 say(directions(bed))
                 with suppress(KeyboardInterrupt):
@@ -77,9 +75,9 @@ def _demo(console: Console) -> int:
 def _open(bed: Bed, say: Progress) -> tuple[Shop, Load]:
     """The shop as examples/demo has it, with answers from it."""
     shop = Shop(bed, "shop")
-    say("kubectl apply -f examples/demo/shop.yaml -f examples/demo/metrics.yaml")
-    files = (str(EXAMPLES / name) for name in ("shop.yaml", "metrics.yaml"))
-    bed.kubectl("apply", "--server-side", *(word for file in files for word in ("-f", file)))
+    for name in ("1-shop.yaml", "2-metrics.yaml"):
+        say(f"kubectl apply -f examples/demo/{name}")
+        bed.kubectl("apply", "-f", str(EXAMPLES / name))
     say("waiting for the pods ...")
     for deployment in WEIGHTS:
         bed.wait_ready(shop.namespace, deployment)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import yaml
 
@@ -12,11 +11,12 @@ from tests.bed.load import Load
 from tests.demo import BAD, GOOD
 from tests.demo.rollback import Sighting, measure
 from tests.demo.summary import ENDS, Story
-from tests.demo.views import View
+from tests.demo.views import Show
 from tests.demo.watch import Moment, Watch
 from tests.shop import ROOT, Operator, Shop
 
 EXAMPLES = ROOT / "examples/demo"
+FILES = {GOOD: EXAMPLES / "3-checkout-v2.yaml", BAD: EXAMPLES / "4-checkout-v3.yaml"}
 LOOK_EVERY = 0.2
 ENDS_WITHIN = 60.0
 AFTERWARDS = 2.0
@@ -24,11 +24,11 @@ AFTERWARDS = 2.0
 
 
 class Play:
-    def __init__(self, shop: Shop, load: Load, operator: Operator, view: View, began: float) -> None:
+    def __init__(self, shop: Shop, load: Load, operator: Operator, show: Show, began: float) -> None:
         self._shop = shop
         self._load = load
         self._operator = operator
-        self._view = view
+        self._show = show
         self._watch = Watch(shop, load, began)
 
     def run(self) -> Story:
@@ -37,7 +37,7 @@ class Play:
         self._apply(GOOD)
         moment = self._until(lambda now: _ended(now, GOOD), ENDS_WITHIN)
         if moment.status(GOOD).phase is ENDS[GOOD]:
-            spec = read_plan_spec(yaml.safe_load(_file(BAD).read_text())["spec"])
+            spec = read_plan_spec(yaml.safe_load(FILES[BAD].read_text())["spec"])
             with Sighting(self._shop.bed, self._shop.namespace, BAD, spec) as sighting:
                 self._apply(BAD)
                 self._until(lambda now: _ended(now, BAD), ENDS_WITHIN)
@@ -51,23 +51,19 @@ class Play:
         )
 
     def _apply(self, plan: str) -> None:
-        self._shop.bed.kubectl("apply", "--server-side", "-f", str(_file(plan)))
+        self._shop.bed.kubectl("apply", "-f", str(FILES[plan]))
 
     def _until(self, over: Callable[[Moment], bool], seconds: float) -> Moment:
         """Watch and show until it is over, or for so many seconds."""
         deadline = time.monotonic() + seconds
         while True:
             moment = self._watch.look()
-            self._view.show(moment)
+            self._show(moment)
             if over(moment) or time.monotonic() > deadline:
                 return moment
             if not self._operator.process.running():
                 raise RuntimeError(f"the operator has ended:\n{self._operator.process.log.read_text()[-2000:]}")
             time.sleep(LOOK_EVERY)
-
-
-def _file(plan: str) -> Path:
-    return EXAMPLES / f"{plan}.yaml"
 
 
 def _ended(moment: Moment, plan: str) -> bool:

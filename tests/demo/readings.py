@@ -21,7 +21,7 @@ from rolloutplan.plan.status import PredicateStatus, Status, read_status
 
 Query = Callable[[str], float | None]
 SOURCE = SourceView(scrape=timedelta(seconds=1), delay=timedelta(0), timeout=timedelta(seconds=5))
-"""As examples/demo/metrics.yaml has it."""
+"""As examples/demo/2-metrics.yaml has it."""
 
 
 @dataclass(frozen=True)

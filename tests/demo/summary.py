@@ -42,15 +42,15 @@ class Story:
         return sum(self.counts.values()) - self.served - self.faults
 
 
-def well(console: Console, story: Story) -> bool:
+def well(out: Console, story: Story) -> bool:
     """Say whether it ended as it should, as the last line."""
     wrong = list(complaints(story))
     for line in wrong:
-        console.print(f"WRONG: {line}", style="bold red", markup=False)
+        out.print(f"WRONG: {line}", style="bold red", markup=False)
     if not wrong:
         ends = " and ".join(f"{name} {end}" for name, end in ENDS.items())
         words = f"All as it should be: {ends}, {story.moment.seconds:.0f} s after the bed was up."
-        console.print(words, style="bold green")
+        out.print(words, style="bold green")
     return not wrong
 
 
@@ -72,22 +72,22 @@ def _weights(weights: Mapping[str, int]) -> str:
     return ", ".join(f"{service} {weight}" for service, weight in weights.items())
 
 
-def tell(console: Console, story: Story, bed: Bed) -> None:
-    _section(console, "Outcome", _plans(story))
-    _section(console, "Rollback of v3", _rollback(story.rollback))
-    _section(console, "Answers", _answers(story))
-    _section(console, "What an on-call person sees")
-    _command(console, bed, "kubectl get rp -n shop")
-    _command(console, bed, f"kubectl events -n shop --for rolloutplan/{BAD}", last=3)
-    console.print("# the same by hand, with no operator (annotation rolloutplan.dev/revert):", style="dim")
+def tell(out: Console, story: Story, bed: Bed) -> None:
+    _section(out, "Outcome", _plans(story))
+    _section(out, "Rollback of v3", _rollback(story.rollback))
+    _section(out, "Answers", _answers(story))
+    _section(out, "What an on-call person sees")
+    _command(out, bed, "kubectl get rp -n shop")
+    _command(out, bed, f"kubectl events -n shop --for rolloutplan/{BAD}", last=3)
+    out.print("# the same by hand, with no operator (annotation rolloutplan.dev/revert):", style="dim")
     revert = next((event.revert for event in reversed(story.moment.events) if event.plan == BAD and event.revert), "-")
-    console.print(revert, markup=False, soft_wrap=True)
-    console.print()
+    out.print(revert, markup=False, soft_wrap=True)
+    out.print()
 
 
-def _section(console: Console, title: str, *content: Table) -> None:
-    console.print()
-    console.print(Text(title, "bold"), *content, sep="\n")
+def _section(out: Console, title: str, *content: Table) -> None:
+    out.print()
+    out.print(Text(title, "bold"), *content, sep="\n")
 
 
 def _table(*columns: str) -> Table:
@@ -126,7 +126,7 @@ def _rollback(times: Rollback) -> Table:
         (times.shifted, "the weight of v3 is verified"),
         (times.bad, "v3 fails its first request"),
         (times.visible, "a query can see it (the guard's own, asked every 50 ms)"),
-        (times.decided, "the guard is proved: its window fits into the stage by now"),
+        (times.decided, "the guard is proved: its window lies within the stage by now"),
         (times.restored, "the old weights are in the API server"),
         (times.over, "v3 gives its last answer"),
     ]
@@ -149,8 +149,8 @@ def _answers(story: Story) -> Table:
     return table
 
 
-def _command(console: Console, bed: Bed, line: str, last: int = 0) -> None:
+def _command(out: Console, bed: Bed, line: str, last: int = 0) -> None:
     """Run a command of kubectl and show what it prints, or the last lines of it."""
-    console.print(f"$ {line}{f' | tail -n {last}' if last else ''}", style="dim", markup=False, soft_wrap=True)
+    out.print(f"$ {line}{f' | tail -n {last}' if last else ''}", style="dim", markup=False, soft_wrap=True)
     for printed in bed.kubectl(*line.split()[1:]).splitlines()[-last:]:
-        console.print(printed.rstrip(), markup=False, soft_wrap=True)
+        out.print(printed.rstrip(), markup=False, soft_wrap=True)

@@ -6,6 +6,8 @@ session's own operator is down meanwhile: two would move the same weights.
 
 import json
 import shutil
+import sys
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,13 +15,15 @@ from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from tests.bed import Bed, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
-from tests.shop import PLANS, ROOT, ROUTES, Operator, Shop, install, metric_source
+from tests.bed.processes import Process, answers, python_path
+from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, install, metric_source
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
@@ -29,6 +33,17 @@ CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
 GROUP = "rolloutplan.dev"
 FAST: dict[str, Any] = {"stages": [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "60s"}]}
+
+INSIDE = """
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /var/run/secrets/kubernetes.io
+mount --bind /dev/null /etc/passwd
+cp -r "$0" /var/run/secrets/kubernetes.io/serviceaccount
+for place in / /tmp /run; do mount --bind $place $place; mount -o remount,bind,ro $place; done
+exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
+"""
+"""What makes a process see what it would see in its pod: its account's token, and nothing that it could write to."""
 
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
@@ -234,11 +249,12 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     assert {resource for _, resource in rights(installed, "ClusterRole")} == {"clustermetricsources.rolloutplan.dev"}
     assert rights(installed, "ClusterRole", "Role") == everywhere
 
-    args = installed.get(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["args"]
     trail = Trail(installed)
-    with Operator(installed, "chart", [arg for arg in args if arg.startswith("--namespace=")]):
+    with as_its_pod(installed) as process:
         served.until("Succeeded", timeout=60)
         until(lambda: "Succeeded" in served.reasons(), 5, "the last Event")
+        process.child.terminate()
+        assert process.child.wait(10) == 0
     assert trail.refused() == []
     assert "phase" not in other.status(), "nobody serves this namespace"
     assert other.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
@@ -273,7 +289,8 @@ def render(bed: Bed, *options: str, chart: Path = CHART) -> list[dict[str, Any]]
 
 def upgrade(bed: Bed, chart: Path, *options: str) -> str:
     """Install or upgrade, with the values given and else the chart's own; wait until the pod is ready."""
-    said = bed.helm("upgrade", "--install", NAME, str(chart), "-n", NAMESPACE, "--wait", "--timeout=30s", *options)
+    wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *options]
+    said = bed.helm("upgrade", NAME, str(chart), "-n", NAMESPACE, *wanted)
     bed.wait_ready(NAMESPACE, NAME)
     return said
 
@@ -342,6 +359,43 @@ class Trail:
         """The requests that were not allowed."""
         refused = [event for event in self._requests() if event["responseStatus"]["code"] in (401, 403)]
         return [f"{event['verb']} {event['requestURI']}" for event in refused]
+
+
+@contextmanager
+def as_its_pod(bed: Bed) -> Iterator[Process]:
+    """The operator as its pod has it, but for the container: command, environment, account, and nothing to write to.
+
+    Its user is in no /etc/passwd, as in an image that knows nothing of the chart's.
+    """
+    template = bed.get(DEPLOYMENT)["spec"]["template"]["spec"]
+    assert template["automountServiceAccountToken"]
+    (container,) = template["containers"]
+    config = json.loads(bed.kubeconfig("chart").read_text())
+    cluster = config["clusters"][0]["cluster"]
+    account = bed.workdir / "account"
+    account.mkdir(exist_ok=True)
+    (account / "token").write_text(config["users"][0]["user"]["token"])
+    (account / "ca.crt").write_bytes(b64decode(cluster["certificate-authority-data"]))
+    server = urlsplit(cluster["server"])
+    env = {
+        **python_path(),
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+        **{variable["name"]: variable.get("value", "operator-0") for variable in container["env"]},
+    }
+    command = [sys.executable, "-m", *container["command"], *container["args"], f"--health-port={HEALTH_PORT}"]
+    inside = ["env", "-i", *(f"{key}={value}" for key, value in env.items()), *command]
+    process = Process(
+        "pod",
+        ["unshare", "--mount", "sh", "-ec", INSIDE, str(account), *inside],
+        bed.workdir,
+        lambda: answers(f"http://127.0.0.1:{HEALTH_PORT}/readyz"),
+    )
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 @contextmanager

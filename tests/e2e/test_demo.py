@@ -18,7 +18,8 @@ from tests.shop import ROOT
 
 @pytest.fixture
 def demo() -> Iterator["subprocess.Popen[str]"]:
-    environment = {key: value for key, value in os.environ.items() if key != "KEEP"} | python_path()
+    others = {key: value for key, value in os.environ.items() if key not in ("KEEP", "FORCE_COLOR")}
+    environment = others | python_path()
     command = [sys.executable, "-u", "-m", "tests.demo"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as child:

@@ -1,20 +1,19 @@
 """What follows from what: a situation, what happens in it, and what the plan says and does then.
 
-Each row is a promise of plan-api.md or engine.md. The world begins with a healthy plan of three stages (tests/world.py).
+Each row is a promise of plan-api.md or engine.md. The world begins with a healthy plan of three stages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from rolloutplan.engine.look import Rival, SourceView
-from rolloutplan.engine.step import PatchRoute
-from rolloutplan.judge.verdict import Why
+from rolloutplan.engine.look import Rival
+from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.status import Phase
 from tests.world import START, Deployment, World, crash, http_route, refuse
 
@@ -31,7 +30,7 @@ def m(minutes: float) -> timedelta:
     return timedelta(minutes=minutes)
 
 
-# ---- situations ----------------------------------------------------------------------------------------------------------
+# ---- situations --------------------------------------------------------------------------------------------------
 
 Situation = Callable[[], World]
 
@@ -141,7 +140,7 @@ def reverting(changes: Mapping[str, Any] | None = None) -> Situation:
     return make
 
 
-# ---- the promises --------------------------------------------------------------------------------------------------------
+# ---- the promises ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -229,13 +228,13 @@ def trap(**traps: Callable[[World], None]) -> Callable[[World], object]:
 INTENTS = [
     Case(
         "a weight that its gateway does not accept within 30 s goes back",
-        shifting(lag=None), wait(s(30)), P.ROLLED_BACK, "RestoredNotAccepted", None, "5% was not in force within 30s",
+        shifting(lag=None), wait(s(60)), P.ROLLED_BACK, "RestoredNotAccepted", BACK, "5% was not in force within 30s",
         OLD_WEIGHTS,
     ),
     Case("before 30 s are over nothing is said", shifting(lag=None), wait(s(29.9)), P.SHIFTING, "Shifting", []),
     Case(
         "a weight that its gateway refuses goes back after 30 s, with the gateway's word",
-        fresh(refusal="UnsupportedValue"), wait(s(30)), P.ROLLED_BACK, "", None, "UnsupportedValue", OLD_WEIGHTS,
+        fresh(refusal="UnsupportedValue"), wait(s(60)), P.ROLLED_BACK, "", None, "UnsupportedValue", OLD_WEIGHTS,
     ),
     Case(
         "a weight that is accepted late is judged from then on",
@@ -295,11 +294,12 @@ INTENTS = [
 
 DELETIONS = [
     Case("a deletion in mid-run restores", judging(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
-    Case("a deletion in the bake restores", lambda: baking(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion in the bake restores", baking, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
     Case("a deletion while held restores", held_conflict, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
-    Case("a deletion after onFail: Hold restores", held_failed, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
-    Case("a deletion while shifting restores", shifting(), then(delete, wait(m(1))), P.ROLLED_BACK, "Deleted", BACK, "",
+    Case("a deletion after onFail: Hold restores", held_failed, delete, P.ROLLED_BACK, "Deleted", BACK, "",
          OLD_WEIGHTS),
+    Case("a deletion while shifting restores, whatever the gateway says", shifting(), delete, P.ROLLED_BACK, "", BACK,
+         "deleted in mid-run", OLD_WEIGHTS),
     Case(
         "a deletion needs no spec that can be read",
         judging(), then(edit({"stages": []}), delete), P.ROLLED_BACK, "Deleted", None, "", OLD_WEIGHTS,
@@ -357,7 +357,8 @@ SUPERSEDED = [
          []),
     Case("a rolled-back plan starts for another template", rolled_back, pods(revision="second"), P.JUDGING, "Soaking",
          ["Started", "NewSideReady", "StageStarted", "WeightShifted"]),
-    Case("a rolled-back plan starts for another plan", rolled_back, edit({"guards[0].is": "> 5%"}), P.JUDGING, "Soaking",
+    Case("a rolled-back plan starts for another plan", rolled_back, edit({"guards[0].is": "> 5%"}), P.JUDGING,
+         "Soaking",
          ["Started", "NewSideReady", "StageStarted", "WeightShifted"]),
 ]  # fmt: skip
 
@@ -368,7 +369,8 @@ AVAILABILITY = [
     Case("scaled to nothing is none ready", judging(), pods(wanted=0, ready=0), P.ROLLED_BACK, "NewSideDown", BACK),
     Case("the Deployment is gone", judging(), put(new=None), P.ROLLED_BACK, "NewSideGone", BACK, "v2", OLD_WEIGHTS),
     Case("below minReady, within grace: nothing", judging(), then(pods(ready=1), wait(s(9))), P.JUDGING, "", []),
-    Case("below minReady for grace: back", judging(), then(pods(ready=1, worst="OOMKilled"), wait(s(10))), P.ROLLED_BACK,
+    Case("below minReady for grace: back", judging(), then(pods(ready=1, worst="OOMKilled"), wait(s(10))),
+         P.ROLLED_BACK,
          "NewSideShort", BACK, "OOMKilled", OLD_WEIGHTS),
     Case("ready again within grace: nothing", judging(),
          then(pods(ready=1), wait(s(8)), pods(ready=2), wait(s(8)), pods(ready=1), wait(s(8))), P.JUDGING, "", []),
@@ -378,14 +380,15 @@ AVAILABILITY = [
          "NewSideRestarting", BACK, "restarted 4 times, 3 are allowed: Error, exit code 1"),
     Case("restarts before the run do not count", judging(new=Deployment("v2", restarts=100)), pods(restarts=103),
          P.JUDGING, "", []),
-    Case("in the bake too", lambda: baking(), pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
+    Case("in the bake too", baking, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
     Case("while a weight is being written too", shifting(), then(pods(ready=0), wait(m(1))), P.ROLLED_BACK,
-         "", BACK, "NewSideDown" and "none of 4", OLD_WEIGHTS),
+         "", BACK, "none of 4", OLD_WEIGHTS),
     Case("while held and blind too", held_blind, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
     Case("an unready old side keeps no rollback", judging(),
-         then(lambda w: setattr(w.old, "ready", 0), pods(ready=0)), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
+         then(lambda w: setattr(w.old, "ready", 0), pods(ready=0)), P.ROLLED_BACK, "NewSideDown", BACK, "",
+         OLD_WEIGHTS),
     Case("onFail: Hold leaves the weights, and never goes on by itself", judging({"onFail": "Hold"}),
-         then(pods(ready=0), lambda w: w.settle(), pods(ready=4), wait(m(300))), P.HELD, "Failed", ["Held"], "onFail",
+         then(pods(ready=0), lambda w: w.settle(), pods(ready=4), wait(m(30))), P.HELD, "Failed", ["Held"], "onFail",
          {"v1": 95, "v2": 5}),
 ]  # fmt: skip
 
@@ -394,11 +397,12 @@ PROOFS = [
          "GuardProved", None, "guard errors is proved: 1.1% > 1%", OLD_WEIGHTS),
     Case("the bound itself is not above the bound", fresh(), then(says(errors=0.01), wait(m(2))), P.JUDGING),
     Case("nothing is judged before four scrapes are in", fresh(), then(says(errors=0.9), wait(s(59))), P.JUDGING),
-    Case("a fail predicate of the stage", judging(), then(says(wrong=1), wait(s(10))), P.ROLLED_BACK, "FailProved", BACK,
+    Case("a fail predicate of the stage", judging(), then(says(wrong=1), wait(s(10))), P.ROLLED_BACK, "FailProved",
+         BACK,
          "fail wrong is proved: 1 > 0", OLD_WEIGHTS),
     Case("a fail predicate of an earlier stage is no longer in force", judging(stage="half"),
          then(says(wrong=1), wait(s(20))), P.JUDGING, "", []),
-    Case("a guard in the bake", lambda: baking(), then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK,
+    Case("a guard in the bake", baking, then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK,
          "", OLD_WEIGHTS),
     Case("a guard while held for a conflict", held_conflict, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
          "GuardProved", BACK, "", OLD_WEIGHTS),
@@ -407,9 +411,10 @@ PROOFS = [
     Case("with the old side gone", judging(), then(put(old=None), says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
          "GuardProved", ["Held", *BACK], "", OLD_WEIGHTS),
     Case("onFail: Hold leaves the weights, and a cure does not make it go on", judging({"onFail": "Hold"}),
-         then(says(errors=0.2), wait(s(20)), says(errors=0.0), wait(m(300))), P.HELD, "Failed", ["Held"],
+         then(says(errors=0.2), wait(s(20)), says(errors=0.0), wait(m(30))), P.HELD, "Failed", ["Held"],
          "onFail is Hold", {"v1": 95, "v2": 5}),
-    Case("a false pass predicate is nothing before the deadline", judging(), then(says(hits=0.1), wait(m(5))), P.JUDGING,
+    Case("a false pass predicate is nothing before the deadline", judging(), then(says(hits=0.1), wait(m(5))),
+         P.JUDGING,
          "", []),
     Case("no data is no failure", judging(), then(says(errors=Why.NO_DATA, wrong=Why.NAN), wait(s(60))), P.JUDGING, "",
          []),
@@ -419,10 +424,12 @@ RIVAL = Rival("ns/other", frozenset({"shop"}), True, False, START - m(60), "0")
 STARTS = [
     Case("without the new Deployment", fresh(new=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"],
          "Deployment ns/v2 does not exist"),
-    Case("without the old Deployment", fresh(old=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"], "ns/v1"),
+    Case("without the old Deployment", fresh(old=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"],
+         "ns/v1"),
     Case("without the route", fresh(routes={"x": http_route("x", [])}), wait(s(0)), P.INVALID, "RouteNotFound",
          ["Stalled"], "HTTPRoute ns/shop does not exist"),
-    Case("a route with one side", fresh(routes={"shop": http_route("shop", [{"v1": 1, "v3": 0}])}), wait(s(0)), P.INVALID,
+    Case("a route with one side", fresh(routes={"shop": http_route("shop", [{"v1": 1, "v3": 0}])}), wait(s(0)),
+         P.INVALID,
          "RouteWithoutBothServices", ["Stalled"], "v1, v3"),
     Case("a route without traffic", fresh(routes={"shop": http_route("shop", [{"v1": 0, "v2": 0}])}), wait(s(0)),
          P.INVALID, "NoTrafficToShift", ["Stalled"]),
@@ -432,7 +439,8 @@ STARTS = [
          P.INVALID, "NewSideAlreadyServing", ["Stalled"], "6%"),
     Case("without a Service", fresh(services=frozenset({"v1"})), wait(s(0)), P.INVALID, "ServiceNotFound", ["Stalled"],
          "Service ns/v2"),
-    Case("a query that is refused, in the source's words", fresh(rejected={"hits": "parse error at char 3"}), wait(s(0)),
+    Case("a query that is refused, in the source's words", fresh(rejected={"hits": "parse error at char 3"}),
+         wait(s(0)),
          P.INVALID, "QueryRejected", ["Stalled"], "predicate hits: the metric source refuses the query: parse error"),
     Case("without the metric source", fresh(source=None), wait(s(0)), P.INVALID, "MetricSourceNotFound", ["Stalled"]),
     Case("a source that is down", fresh(down="connection refused"), wait(s(0)), P.PENDING, "Blind", ["Stalled"],
@@ -471,15 +479,17 @@ WAITS = [
 DRIFT = [
     Case("weights moved up by somebody", judging(), drift({"v1": 80, "v2": 20}), P.HELD, "Conflict", ["Held"],
          "80/20, not 95/5", {"v1": 80, "v2": 20}),
-    Case("weights moved back by somebody are not pushed forward again", judging(), then(drift(OLD_WEIGHTS), wait(m(60))),
+    Case("weights moved back by somebody are not pushed forward again", judging(), then(drift(OLD_WEIGHTS),
+         wait(m(60))),
          P.HELD, "Conflict", ["Held"], "100/0, not 95/5", OLD_WEIGHTS),
     Case("put back as they were, it goes on", held_conflict, drift({"v1": 95, "v2": 5}), P.JUDGING, "Soaking",
          ["Resumed"], "", {"v1": 95, "v2": 5}),
-    Case("in the bake", lambda: baking(), drift({"v1": 50, "v2": 50}), P.HELD, "Conflict", ["Held"]),
+    Case("in the bake", baking, drift({"v1": 50, "v2": 50}), P.HELD, "Conflict", ["Held"]),
     Case("the same share in other numbers is drift too", judging(), drift({"v1": 950, "v2": 50}), P.HELD, "Conflict"),
     Case("another backend is not ours", judging(routes={"shop": http_route("shop", [{"v1": 100, "v2": 0, "v0": 9}])}),
          drift({"v0": 500}), P.JUDGING, "", []),
-    Case("the route is gone", judging(), lambda w: w.routes.clear(), P.HELD, "Conflict", ["Held"], "HTTPRoute shop is gone"),
+    Case("the route is gone", judging(), lambda w: w.routes.clear(), P.HELD, "Conflict", ["Held"],
+         "HTTPRoute shop is gone"),
     Case("the way back is gone", judging(), put(old=None), P.HELD, "Conflict", ["Held"], "Deployment v1, the way back"),
     Case("somebody moves the weights while we do", fresh(), trap(routed=lambda w: w.drift({"v1": 1, "v2": 2})), P.HELD,
          "Conflict", None, "1/2, not 95/5", {"v1": 1, "v2": 2}),
@@ -496,7 +506,7 @@ BLIND = [
          ["Held"], "connection refused", UP),
     Case("an outage in mid-stage holds, and goes on by itself", held_blind, then(put(down=""), wait(s(15))), P.JUDGING,
          "Soaking", ["Resumed"], "", UP),
-    Case("Hold for ever is the default", held_blind, wait(timedelta(days=1)), P.HELD, "Blind", [], "", UP),
+    Case("Hold for ever is the default", held_blind, wait(m(60)), P.HELD, "Blind", [], "", UP),
     Case("after onBlind.after comes onBlind.then",
          judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
          then(put(down="timeout"), wait(m(11))), P.ROLLED_BACK, "Blind", ["Held", *BACK], "blind for 10m", OLD_WEIGHTS),
@@ -519,7 +529,7 @@ BLIND = [
     Case("onBlind.after counts from the first blindness, not from another hold before it",
          judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
          then(drift(OLD_WEIGHTS), wait(m(60)), put(down="timeout"), wait(m(1)), drift(UP), wait(m(9))), P.HELD, "Blind",
-         None, "", UP),
+         ["Held", "Held"], "", UP),
 ]  # fmt: skip
 
 DEADLINES = [
@@ -547,8 +557,10 @@ DEADLINES = [
          ["StageProved", "StageStarted", "WeightShifted"], "", {"v1": 0, "v2": 100}),
     Case("a deadline at the end of the soak leaves the time to ask", fresh({"stages[0].deadline": "3m",
          "onUndecided": "Rollback"}), wait(m(3) + s(10)), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
-    Case("NaN is never a pass", judging(), then(says(hits=Why.NAN), wait(m(10))), P.HELD, "Undecided", None, "hits (NaN)"),
-    Case("several series are never a pass", judging(), then(says(hits=Why.MANY_SERIES), wait(m(10))), P.HELD, "Undecided"),
+    Case("NaN is never a pass", judging(), then(says(hits=Why.NAN), wait(m(10))), P.HELD, "Undecided", None,
+         "hits (NaN)"),
+    Case("several series are never a pass", judging(), then(says(hits=Why.MANY_SERIES), wait(m(10))), P.HELD,
+         "Undecided"),
     Case("warnings are never a pass", judging(), then(says(hits=Why.WARNINGS), wait(m(10))), P.HELD, "Undecided"),
     Case("the deadline moves by the time held", judging(),
          then(says(hits=Why.NO_DATA), drift(OLD_WEIGHTS), wait(m(60)), drift(UP), wait(m(8))), P.JUDGING, "",
@@ -559,27 +571,55 @@ FORWARD = [
     Case("the soak is over and all is proved", judging(), wait(s(90)), P.JUDGING, "Soaking",
          ["StageProved", "StageStarted", "WeightShifted"], "", {"v1": 50, "v2": 50}),
     Case("not before the soak is over", judging(), wait(s(89.9)), P.JUDGING, "Soaking", [], "", UP),
-    Case("a killed operator makes no soak shorter", judging(), then(lambda w: w.crash(), wait(s(89.9))), P.JUDGING, "", [],
+    Case("a killed operator makes no soak shorter", judging(), then(lambda w: w.crash(), wait(s(89.9))), P.JUDGING,
+         "", [],
          "", UP),
-    Case("nor longer", judging(), then(lambda w: w.crash(), wait(s(90.1))), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
+    Case("nor longer", judging(), then(lambda w: w.crash(), wait(s(90.1))), P.JUDGING, "", None, "", {"v1": 50,
+         "v2": 50}),
     Case("all traffic is there: it bakes, with the guards on", judging(stage="all"), wait(s(31)), P.BAKING, "Baking",
          ["StageProved"], "", {"v1": 0, "v2": 100}),
-    Case("the bake is over", lambda: baking(), wait(m(4)), P.SUCCEEDED, "Succeeded", ["Succeeded"], "",
+    Case("the bake is over", baking, wait(m(4)), P.SUCCEEDED, "Succeeded", ["Succeeded"], "",
          {"v1": 0, "v2": 100}),
-    Case("not before the bake is over", lambda: baking(), wait(m(4) - s(0.1)), P.BAKING, "", []),
+    Case("not before the bake is over", baking, wait(m(4) - s(0.1)), P.BAKING, "", []),
     Case("the drain is waited for where the bake is shorter", fresh({"bake": "0s", "traffic.drain": "20m"}),
          wait(m(20)), P.BAKING),
     Case("no second run follows a success", succeeded, then(lambda w: w.crash(), wait(timedelta(days=2))), P.SUCCEEDED,
          "Succeeded", [], "", {"v1": 0, "v2": 100}),
     Case("an answer to what was asked at another weight counts for nothing", judging(stage="half"),
-         lambda w: w.answer("errors", {"new": _answer(0.9)}, w.now - m(5)), P.JUDGING, "", []),
+         lambda w: w.answer("errors", {"new": Answer(0.9)}, w.now - m(5)), P.JUDGING, "", []),
 ]  # fmt: skip
 
 
-def _answer(value: float) -> Any:
-    from rolloutplan.judge.verdict import Answer
+EVIDENCE = [
+    Case("measured while the weights were elsewhere, held undecided: it proves nothing when they are back",
+         undecided(), then(wait(m(1)), drift(OLD_WEIGHTS), wait(m(5)), says(hits=0.95), wait(m(5)), drift(UP)), P.HELD,
+         "", None, "", UP),
+    Case("measured while the weights were elsewhere, then blind: it proves nothing when it sees again", judging(),
+         then(drift(OLD_WEIGHTS), wait(m(30)), put(down="timeout"), wait(m(1)), drift(UP), wait(s(5)), put(down=""),
+              wait(s(59)), lambda w: _windows_begin(w, w.moves[-1].at)), P.JUDGING, "", None, "", UP),
+    Case("a guard stays in force while a weight is being written", judging(),
+         then(put(lag=None), wait(s(90)), says(errors=0.5), wait(s(20))), P.REVERTING, "GuardProved", None, "",
+         OLD_WEIGHTS),
+    Case("a guard stays in force when somebody moves the weights while we do", judging(),
+         then(trap(routed=lambda w: w.drift({"v1": 40, "v2": 60})), wait(s(91)), says(errors=0.9), wait(m(10))),
+         P.ROLLED_BACK, "GuardProved", None, "", OLD_WEIGHTS),
+    Case("restarts of pods that are gone allow the new ones none", rolled_back,
+         then(pods(revision="second", restarts=50, ready=2, settled=False), wait(s(5)),
+              pods(ready=4, settled=True, restarts=0), wait(s(10)), pods(restarts=4)), P.ROLLED_BACK,
+         "NewSideRestarting", None, "restarted 4 times"),
+    Case("a plan that can no longer be read while its weight is being written is held", shifting(lag=s(10)),
+         then(edit({"stages": []}), wait(m(1))), P.HELD, "Invalid"),
+]  # fmt: skip
 
-    return Answer(value)
+
+def _windows_begin(world: World, since: datetime) -> None:
+    """No question asked since reaches back before the instant at which the weights were put back."""
+    for question in world.asked:
+        if question.at > since:
+            window = float(question.query.partition("[")[2].removesuffix("s]"))
+            assert question.at - s(window) >= since, (
+                f"{question.query} at {question.at:%H:%M:%S}, back at {since:%H:%M:%S}"
+            )
 
 
 def _same(found: object, wanted: object) -> None:
@@ -648,3 +688,40 @@ def test_rung_9_every_wait_ends(case: Case) -> None:
 @pytest.mark.parametrize("case", FORWARD, ids=_ids)
 def test_rung_10_forward(case: Case) -> None:
     run(case)
+
+
+@pytest.mark.parametrize("case", EVIDENCE, ids=_ids)
+def test_what_is_judged_is_what_runs(case: Case) -> None:
+    run(case)
+
+
+def test_after_a_lost_status_a_run_begins_with_its_first_stage() -> None:
+    world = judging(stage="half")()
+    del world.status_raw["weights"]["snapshot"]
+    world.settle()
+    assert (world.phase, world.status.reason) == (P.INVALID, "StatusLost")
+    world.drift(OLD_WEIGHTS)
+    world.finalizer = False
+    world.settle()
+    assert world.status.stage is not None
+    assert (world.status.stage.name, world.weights()[0]) == ("canary", UP)
+
+
+@pytest.mark.parametrize("weights", ["nonsense", {"desired": "0%"}, None])
+def test_a_rollback_whose_snapshot_is_lost_is_not_called_done(weights: object) -> None:
+    world = reverting()()
+    world.status_raw["weights"] = weights
+    world.broken = set()
+    world.advance(m(5))
+    assert (world.phase, world.status.reason, world.finalizer) == (P.INVALID, "StatusLost", True)
+    assert "kubectl" in world.breadcrumb, "the way back by hand is thrown away"
+    assert world.wake_at is None, "it waits for a person"
+
+
+@pytest.mark.parametrize("given", [succeeded, rolled_back, judging(), held_blind])
+def test_every_generation_is_observed(given: Situation) -> None:
+    """A generation that is not observed is, to kstatus, being worked on for ever."""
+    world = given()
+    world.edit({"deletionPolicy": "Keep"})
+    world.settle()
+    assert world.status.observed_generation == world.generation

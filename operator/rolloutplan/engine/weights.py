@@ -36,10 +36,10 @@ def shift(rule: RuleWeights, old: str, new: str, permille: int) -> RuleWeights:
     if both == 0:
         raise ValueError(f"rule {rule.index}: {old} and {new} both have weight 0, so there is no traffic to shift")
     scale = 1000 // gcd(both * permille, 1000)
-    scale = max(1, min(scale, LARGEST // max(backend.weight for backend in rule.backends)))
+    scale = max(1, min(scale, LARGEST // max(both, *(backend.weight for backend in rule.backends))))
     share = _nearest(both * scale * permille, 1000)
     wanted = {old: both * scale - share, new: share}
-    return _with(rule, {b.service: wanted.get(b.service, b.weight * scale) for b in rule.backends})
+    return _with(rule, (wanted.get(b.service, b.weight * scale) for b in rule.backends))
 
 
 def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str) -> RuleWeights:
@@ -54,7 +54,7 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str) -> Rule
             return then.get(backend.service, backend.weight)
         return min(LARGEST, max(_nearest(backend.weight * after, before), min(backend.weight, 1)))
 
-    return _with(now, {backend.service: weight(backend) for backend in now.backends})
+    return _with(now, (weight(backend) for backend in now.backends))
 
 
 def same(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
@@ -77,6 +77,7 @@ def _nearest(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def _with(rule: RuleWeights, weights: dict[str, int]) -> RuleWeights:
-    backends = tuple(Backend(service=b.service, weight=weights[b.service]) for b in rule.backends)
+def _with(rule: RuleWeights, weights: Iterable[int]) -> RuleWeights:
+    """The rule with these weights, in the order of its backends: a Service may be there twice, on two ports."""
+    backends = tuple(Backend(service=b.service, weight=w) for b, w in zip(rule.backends, weights, strict=True))
     return rule.model_copy(update={"backends": backends})

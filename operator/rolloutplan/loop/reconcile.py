@@ -34,10 +34,12 @@ from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status
 from rolloutplan.traffic import httproute
 
-WIDTH = 16
-"""Requests to the API server at the same time."""
+WIDTH = 8
+"""Requests to the API server at the same time: more would not be answered sooner, and weights could not overtake."""
 PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
+AFTER_WEIGHTS = timedelta(milliseconds=50)
+"""How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
 URGENT_RECORD = 1.0
 """Seconds that the record of a rollback may hold up its weights."""
 
@@ -149,6 +151,9 @@ class Reconciler:
                 moved = await self._carry_out(plan, memory, look, step)
             except _StaleError:
                 continue
+            if step.urgent and moved:
+                self.schedule.at(key, now() + AFTER_WEIGHTS)
+                return
             if not moved:
                 memory.failures = 0
                 self._ask(plan, memory, look)
@@ -213,7 +218,7 @@ class Reconciler:
     async def _record(self, plan: Plan, status: Status) -> bool:
         """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
         view = plan.view
-        async with self.lanes.take(Lane.RECORD):
+        async with self.lanes.take(Lane.WEIGHTS if plan.owed else Lane.RECORD):
             try:
                 raw = await plans.write_status(
                     self.api,

@@ -47,8 +47,17 @@ _RESTARTS: Final = (0.2, 1.0, 2.0, 5.0)
 _SOUND_AFTER: Final = 60.0
 
 log = structlog.get_logger(__name__)
-logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event
+
+
+def _first_attempt(record: logging.LogRecord) -> bool:
+    """Let only the first attempt of a request through, as a warning; kopf has an error line for every one of them."""
+    record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return not (record.msg.startswith("Request attempt #") and not record.msg.startswith("Request attempt #1 "))
+
+
+logging.getLogger("kopf._cogs.clients.watching").addFilter(_first_attempt)
 logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # else a warning that signals are not its own
+logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event
 
 
 class Place(NamedTuple):
@@ -169,7 +178,7 @@ class Watch:
         async with await _session(config) as session:
             standing = {place: await self._ask(session, config.host, place) for place in self._places}
         for place, now in standing.items():
-            if now is not Standing.SERVED:
+            if now is not Standing.SERVED and now is not self._standing.get(place):
                 log.warning("cannot be watched", place=str(place), why=now.value)
             if now is Standing.ABSENT or (now is Standing.FORBIDDEN and self._optional(place)):
                 self._complete(place, frozenset())
@@ -274,15 +283,15 @@ class Watch:
         self._in_engine(self._finish, place, names)
 
     def _finish(self, place: Place, names: Names) -> None:
-        self._listed(place.kind.plural, place.namespace, names)
         self._synced.add(place)
+        self._listed(place.kind.plural, place.namespace, names)
 
 
 class _Backoffs:
-    """kopf's waits between attempts of a request (seconds): short at first, never over 5, and no end to them."""
+    """kopf's waits between attempts of a request (seconds): short at first, never over 3, and no end to them."""
 
     def __iter__(self) -> Iterator[float]:
-        return chain((0.1, 0.2, 0.5, 1.0, 2.0), repeat(5.0))
+        return chain((0.1, 0.2, 0.5, 1.0, 2.0), repeat(3.0))
 
 
 class _NoProgress(kopf.ProgressStorage):

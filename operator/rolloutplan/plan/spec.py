@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -314,6 +315,10 @@ class PlanSpec(Written):
 
     def ladder(self) -> tuple[Stage, ...]:
         """Flatten the stages to one weight each, named: `canary`, `ramp-w10`, `w5`, `w0-5`."""
+        return self._ladder
+
+    @cached_property
+    def _ladder(self) -> tuple[Stage, ...]:
         steps = [(spec, permille) for spec in self.stages for permille in spec.steps]
         return tuple(
             Stage(_step_name(spec, permille), index, permille, spec.soak, spec.resolved_deadline, spec.pass_, spec.fail)
@@ -333,6 +338,10 @@ class PlanSpec(Written):
         Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
         makes a finished plan start again. What a deletion does is no part of the rollout.
         """
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         stages = tuple(
             StageSpec.model_construct(
                 name=stage.name,

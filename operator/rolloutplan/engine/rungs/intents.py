@@ -21,7 +21,7 @@ ACCEPTED_WITHIN = timedelta(seconds=30)
 
 def unfinished_restore(look: Look) -> Step | None:
     status, weights = look.status, look.status.weights
-    if status.phase is not Phase.REVERTING:
+    if status.phase is not Phase.REVERTING or not weights.snapshot:
         return None
     since = status.intent.at if status.intent else status.entered_at or look.now
     differs = unlike(look, (r for r in weights.snapshot if there(look, r.name)), weights)

@@ -1,0 +1,121 @@
+"""A status that was edited by hand, or written by another version, in any way that JSON allows.
+
+Reading it and deciding on it never raises, whatever stands there; what follows always says why; and nothing is moved
+forward on such ground that was not fixed before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rolloutplan.engine.ladder import decide
+from rolloutplan.plan.status import Phase, read_status
+from tests.world import World
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+PLAUSIBLE = st.sampled_from(
+    [
+        *Phase,
+        "2026-03-01T09:02:00Z",
+        "2026-03-01T09:02:00",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "canary",
+        "half",
+        "no-such-stage",
+        "5%",
+        "Shift",
+        "Restore",
+        "Conflict",
+        "Failed",
+        "Undecided",
+        "Blind",
+        "shop",
+        "v1",
+        "v2",
+        0,
+        -1,
+        3,
+        10**30,
+    ]
+)
+
+
+def statuses() -> Iterator[dict[str, Any]]:
+    """A status from every part of a run."""
+    world = World()
+    for phase, stage in ((Phase.JUDGING, "canary"), (Phase.JUDGING, "half"), (Phase.BAKING, None)):
+        yield copy.deepcopy(world.until(phase, stage=stage).status_raw)
+    yield copy.deepcopy(world.until(Phase.SUCCEEDED).status_raw)
+    shifting = World(lag=None)
+    shifting.settle()
+    yield copy.deepcopy(shifting.status_raw)
+    shifting.pods(ready=0)
+    shifting.turn()
+    yield copy.deepcopy(shifting.status_raw)
+    held = World().until(Phase.JUDGING)
+    held.drift({"v1": 100, "v2": 0})
+    held.settle()
+    yield copy.deepcopy(held.status_raw)
+
+
+STATUSES = list(statuses())
+
+
+def places(raw: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every path into a JSON value, without the trail and the conditions, which decide nothing."""
+    inner = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    for key, value in inner:
+        if key not in ("decisions", "conditions"):
+            yield (*path, key)
+            yield from places(value, (*path, key))
+
+
+@st.composite
+def edited(draw: st.DrawFn) -> dict[str, Any]:
+    raw = copy.deepcopy(draw(st.sampled_from(STATUSES)))
+    for _ in range(draw(st.integers(1, 4))):
+        *above, last = draw(st.sampled_from(list(places(raw)) or [("phase",)]))
+        place: Any = raw
+        for key in above:
+            place = place[key]
+        if draw(st.booleans()):
+            place[last] = draw(PLAUSIBLE | JSON)
+        elif isinstance(place, dict):
+            place.pop(last, None)
+        else:
+            del place[last]
+    return raw
+
+
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@given(edited(), st.booleans(), st.booleans())
+def test_an_edited_status_is_decided_upon_and_says_why(raw: dict[str, Any], finalizer: bool, deleting: bool) -> None:
+    world = World(status_raw=raw, finalizer=finalizer)
+    if deleting:
+        world.delete()
+    look = world.look()
+    step = decide(look)
+    assert decide(look) == step, "the same look gave another step"
+    for _ in range(3):
+        world.turn()
+    status = world.status
+    assert status.reason or status.phase is Phase.PENDING or world.gone, status.to_raw()
+
+
+@settings(max_examples=300)
+@given(JSON | st.dictionaries(st.sampled_from(sorted({key for raw in STATUSES for key in raw})), JSON | PLAUSIBLE))
+def test_nonsense_is_read_and_decided_upon(raw: Any) -> None:
+    assert read_status(raw).phase in Phase
+    world = World(status_raw=raw)
+    for _ in range(3):
+        world.turn()

@@ -1,0 +1,263 @@
+"""The way back through the real loop, over an API server in memory that refuses some of it.
+
+The reconciler, store and schedule are the real ones, on the real clock; the API server keeps objects, checks JSON
+Patches and resourceVersions, and answers with an error where `refuses` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import jsonpatch
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.store import Store
+from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.status import Phase, Status, read_status
+from tests.refusals import changed
+from tests.world import PLAN, http_route
+
+PLAN_PATH = paths.plan("ns", "plan")
+ROUTES = {name: paths.route("ns", name) for name in ("a", "b")}
+SPEC = changed(
+    PLAN,
+    {
+        "interval": "1s",
+        "traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in ROUTES],
+        "guards[0].window": "1s",
+        "stages[0].soak": "1h",
+        "stages[0].deadline": "2h",
+        "stages[0].fail": [],
+    },
+)
+Raw = dict[str, Any]
+Refuses = Callable[[str, str], ApiError | None]
+
+
+class Server:
+    """An API server of a few objects. `log` holds method, path and whether it was refused."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Raw] = {}
+        self.log: list[tuple[str, str, bool]] = []
+        self.refuses: Refuses = lambda method, path: None
+        self._version = 0
+
+    def keep(self, path: str, raw: Raw) -> Raw:
+        self._version += 1
+        raw["metadata"]["resourceVersion"] = str(self._version)
+        self.objects[path] = raw
+        return copy.deepcopy(raw)
+
+    async def get(self, path: str, **_: object) -> Raw:
+        return copy.deepcopy(self._found("GET", path))
+
+    async def list(self, path: str, **_: object) -> Raw:
+        return {"items": []}
+
+    async def create(self, path: str, body: Raw) -> Raw:
+        self._heard("POST", path)
+        return body
+
+    async def patch(self, path: str, body: Any, *, kind: str = "merge") -> Raw:
+        await asyncio.sleep(0.001)
+        self._heard("PATCH", path)
+        path = path.removesuffix("/status")
+        raw = copy.deepcopy(self._found("PATCH", path, heard=True))
+        if kind == "json":
+            try:
+                raw = jsonpatch.apply_patch(raw, body)
+            except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+                raise ApiError(422, "Invalid", str(error)) from error
+            raw["metadata"]["generation"] += 1
+            if "parents" in raw.get("status", {}):
+                accept(raw)
+        else:
+            if body["metadata"]["resourceVersion"] != raw["metadata"]["resourceVersion"]:
+                raise ApiError(409, "Conflict")
+            raw["status"] = merged(raw.get("status", {}), body["status"])
+        return self.keep(path, raw)
+
+    def _heard(self, method: str, path: str) -> None:
+        error = self.refuses(method, path)
+        self.log.append((method, path, error is not None))
+        if error is not None:
+            raise error
+
+    def _found(self, method: str, path: str, *, heard: bool = False) -> Raw:
+        if not heard:
+            self._heard(method, path)
+        if path not in self.objects:
+            raise ApiError(404, "NotFound")
+        return self.objects[path]
+
+
+def accept(route: Raw) -> None:
+    condition = {"type": "Accepted", "status": "True", "observedGeneration": route["metadata"]["generation"]}
+    route["status"] = {"parents": [{"conditions": [condition]}]}
+
+
+def merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> Raw:
+    """JSON Merge Patch."""
+    after = {key: value for key, value in before.items() if key not in patch}
+    for key, value in patch.items():
+        if isinstance(value, dict) and isinstance(before.get(key), dict):
+            after[key] = merged(before[key], value)
+        elif value is not None:
+            after[key] = value
+    return after
+
+
+def deployment(name: str) -> Raw:
+    return {
+        "metadata": {"namespace": "ns", "name": name, "generation": 1},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {"name": name}},
+        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1},
+    }
+
+
+@dataclass
+class Shop:
+    """A plan at its first weight, on two routes, and the loop that runs it."""
+
+    server: Server = field(default_factory=Server)
+    errors: float = 0.0
+    proved: bool = False
+    """Whether the source has said what proves the guard."""
+
+    async def ask(self, query: str, at: datetime) -> Answer:
+        if query.startswith("errors"):
+            self.proved = self.proved or self.errors > 0.01
+            return Answer(self.errors)
+        return Answer(0.95)
+
+    def get(self, *_: object) -> Shop:
+        """As `Sources.get`: it is the only source."""
+        return self
+
+    def weights(self) -> dict[str, list[int]]:
+        routes = {name: self.server.objects[path] for name, path in ROUTES.items()}
+        return {
+            name: [backend["weight"] for backend in raw["spec"]["rules"][0]["backendRefs"]]
+            for name, raw in routes.items()
+        }
+
+    @property
+    def status(self) -> Status:
+        return read_status(self.server.objects[PLAN_PATH].get("status"))
+
+    async def comes(self, true: Callable[[], bool], within: float) -> bool:
+        for _ in range(int(within / 0.01)):
+            if true():
+                return True
+            await asyncio.sleep(0.01)
+        return true()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Shop]:
+    shop = Shop()
+    reconciler = Reconciler(
+        cast("Api", shop.server), Store(), cast("Sources", shop), instance="test", ready=lambda: True
+    )
+    for name, path in ROUTES.items():
+        raw = http_route(name, [{"v1": 100, "v2": 0}])
+        accept(raw)
+        reconciler.offer("httproutes", "ADDED", shop.server.keep(path, raw))
+    for name in ("v1", "v2"):
+        reconciler.offer("deployments", "ADDED", shop.server.keep(name, deployment(name)))
+        shop.server.keep(paths.service("ns", name), {"metadata": {"name": name}})
+    source = {
+        "metadata": {"namespace": "ns", "name": "default"},
+        "spec": {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"},
+    }
+    reconciler.offer("metricsources", "ADDED", shop.server.keep("source", source))
+    plan = {
+        "metadata": {
+            "namespace": "ns",
+            "name": "plan",
+            "uid": "0123456789",
+            "generation": 1,
+            "creationTimestamp": "2026-03-01T09:00:00Z",
+        },
+        "spec": SPEC,
+    }
+    reconciler.offer("rolloutplans", "ADDED", shop.server.keep(PLAN_PATH, plan))
+    turning = asyncio.create_task(reconciler.schedule.run())
+    try:
+        assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), shop.status.message
+        assert shop.weights() == {"a": [95, 5], "b": [95, 5]}
+        yield shop
+    finally:
+        turning.cancel()
+        await reconciler.close()
+
+
+BACK = [100, 0]
+
+
+def test_the_weights_go_back_though_no_status_can_be_written_from_before_the_failure_on() -> None:
+    """A status that cannot be written must not keep the guards from being asked."""
+
+    async def story() -> None:
+        async with running() as shop:
+            shop.server.refuses = lambda method, path: (
+                ApiError(500, "InternalError") if path.endswith("/status") else None
+            )
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
+
+    asyncio.run(story())
+
+
+def test_the_weights_go_back_though_their_first_write_and_every_record_of_it_is_refused() -> None:
+    """An owed status must not stand before the weights."""
+
+    async def story() -> None:
+        async with running() as shop:
+            refused: list[str] = []
+
+            def refuses(method: str, path: str) -> ApiError | None:
+                if path.endswith("/status") and shop.proved:
+                    return ApiError(500, "InternalError")
+                if method == "PATCH" and path in ROUTES.values() and not refused:
+                    refused.append(path)
+                    return ApiError(503, "Unavailable")
+                return None
+
+            assert await shop.comes(lambda: bool(shop.status.predicates[0].at), 3)
+            shop.server.refuses = refuses
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
+            shop.server.refuses = lambda method, path: None
+            assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 3), shop.status
+
+    asyncio.run(story())
+
+
+def test_a_route_that_cannot_be_written_keeps_no_other_route_from_going_back() -> None:
+    async def story() -> None:
+        async with running() as shop:
+            shop.server.refuses = lambda method, path: (
+                ApiError(403, "Forbidden", "a webhook says no") if (method, path) == ("PATCH", ROUTES["a"]) else None
+            )
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights()["b"] == BACK, 4), shop.server.log[-5:]
+            before = len(shop.server.log)
+            await asyncio.sleep(2)
+            assert len(shop.server.log) - before < 20, "the API server is asked without a pause"
+            assert shop.status.phase is Phase.REVERTING
+            shop.server.refuses = lambda method, path: None
+            assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 3), shop.status
+            assert shop.weights() == {"a": BACK, "b": BACK}
+
+    asyncio.run(story())

@@ -192,7 +192,8 @@ class Shop:
     def events(self, name: str = "checkout") -> list[dict[str, Any]]:
         """The Events about a plan, in the order of their decisions."""
         items = self.bed.get(EVENTS.format(self.namespace))["items"]
-        ours = [e for e in items if e.get("regarding", {}).get("name") == name]
+        about = {"kind": "RolloutPlan", "name": name}
+        ours = [e for e in items if about.items() <= e.get("regarding", {}).items()]
         return sorted(ours, key=lambda e: int(e["metadata"]["name"].rpartition(".")[2]))
 
     def reasons(self, name: str = "checkout") -> list[str]:

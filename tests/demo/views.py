@@ -51,7 +51,7 @@ class Lines:
         if weights != self._weights:
             self._weights = weights
             self._say(moment, f"weights: {weights}")
-        if moment.seconds - self._status_at >= STATUS_EVERY:
+        if moment.per_second and moment.seconds - self._status_at >= STATUS_EVERY:
             self._status_at = moment.seconds
             self._say(moment, f"status: {_status(moment)}")
 

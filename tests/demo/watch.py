@@ -80,7 +80,7 @@ class Watch:
         self._load = load
         self._answers: deque[tuple[float, dict[Key, int]]] = deque()
         self._readings: tuple[Reading, ...] = ()
-        self._read_at = 0.0
+        self._read_of, self._read_at = "", 0.0
 
     def look(self) -> Moment:
         raw = sorted(self._get(PLANS), key=lambda item: str(item["metadata"]["name"]))
@@ -120,8 +120,9 @@ class Watch:
         )
 
     def _read(self, plan: dict[str, Any]) -> tuple[Reading, ...]:
-        if time.monotonic() - self._read_at >= READ_EVERY:
-            self._read_at = time.monotonic()
+        version = plan["metadata"]["resourceVersion"]
+        if version != self._read_of or time.monotonic() - self._read_at >= READ_EVERY:
+            self._read_of, self._read_at = version, time.monotonic()
             self._readings = read(plan, self._shop.bed.query)
         return self._readings
 

@@ -82,7 +82,7 @@ def places(raw: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | i
 
 @st.composite
 def edited(draw: st.DrawFn) -> dict[str, Any]:
-    raw = copy.deepcopy(draw(st.sampled_from(STATUSES)))
+    raw: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(STATUSES)))
     for _ in range(draw(st.integers(1, 4))):
         *above, last = draw(st.sampled_from(list(places(raw)) or [("phase",)]))
         place: Any = raw

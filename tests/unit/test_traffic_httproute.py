@@ -107,8 +107,8 @@ def test_accepted_as_every_parent_says_at_this_generation(
     assert (seen.accepted, seen.accepted_why) == (accepted, why)
 
 
-def wrote(manager: str, time: str, operation: str = "Update", spec: bool = True, **more: Any) -> Raw:
-    fields: Raw = {"f:spec": {"f:rules": {}}} if spec else {"f:metadata": {}}
+def wrote(manager: str, time: str, operation: str = "Update", what: str = "rules", **more: Any) -> Raw:
+    fields: Raw = {"f:spec": {f"f:{what}": {}}}
     return {"manager": manager, "operation": operation, "time": time, "fieldsV1": fields, **more}
 
 
@@ -124,12 +124,19 @@ def wrote(manager: str, time: str, operation: str = "Update", spec: bool = True,
         (
             [
                 wrote("kubectl", "2026-01-01T00:00:01Z"),
-                wrote("traefik", "2026-01-01T00:00:09Z", spec=False, subresource="status"),
-                wrote("annotator", "2026-01-01T00:00:08Z", spec=False),
+                wrote("traefik", "2026-01-01T00:00:09Z", what="parentRefs", subresource="status"),
+                wrote("annotator", "2026-01-01T00:00:08Z", what="parentRefs"),
             ],
             "kubectl (Update) at 2026-01-01T00:00:01Z",
         ),
-        ([wrote("annotator", "2026-01-01T00:00:08Z", spec=False)], "annotator (Update) at 2026-01-01T00:00:08Z"),
+        ([wrote("annotator", "2026-01-01T00:00:08Z", what="parentRefs")], "annotator (Update) at 2026-01-01T00:00:08Z"),
+        (
+            [
+                wrote("argocd", "2026-01-01T00:00:01Z", "Apply", what="hostnames"),
+                wrote("rolloutplan", "2026-01-01T00:00:01Z"),
+            ],
+            "rolloutplan (Update) at 2026-01-01T00:00:01Z",
+        ),
         ([{"operation": "Update"}], "unknown (Update) at unknown"),
     ],
 )

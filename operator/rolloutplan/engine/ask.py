@@ -53,25 +53,28 @@ def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
 
 
 def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
-    """The predicates that are judged at this weight, those against the new side first."""
+    """The predicates that are judged now, those against the new side first.
+
+    While the next weight is being written the guards go on over the weight before.
+    """
     stage, at = current_stage(spec, status), status.stage
-    if stage is None or at is None or at.verified_at is None or source is None:
+    if stage is None or at is None or at.judged_since is None or source is None:
         return ()
     phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
     if phase not in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING):
         return ()
-    verified = at.verified_at + source.delay
+    start = at.judged_since + source.delay
 
     def growing(role: Role, predicate: Predicate) -> InForce:
         first = min(predicate.window, FIRST_SCRAPES * source.scrape)
-        return InForce(role, predicate, verified + first, first)
+        return InForce(role, predicate, start + first, first)
 
     rows = [growing("guard", predicate) for predicate in spec.guards]
-    if phase is not Phase.BAKING:
+    if at.verified_at is not None and phase is not Phase.BAKING:
         rows += [growing("fail", predicate) for predicate in stage.fail]
-    if phase is Phase.JUDGING:
-        soaked = at.soak_until or verified
-        rows += [InForce("pass", p, max(soaked, verified + p.window), p.window) for p in stage.pass_]
+    if at.verified_at is not None and phase is Phase.JUDGING:
+        soaked = at.soak_until or start
+        rows += [InForce("pass", p, max(soaked, start + p.window), p.window) for p in stage.pass_]
     return tuple(rows)
 
 
@@ -80,13 +83,11 @@ def needs(
 ) -> tuple[Question, ...]:
     """The questions that are due now. A predicate is asked at most once an interval, all its parts at one instant."""
     spec = plan.spec
-    if spec is None or source is None or status.stage is None or status.stage.verified_at is None:
+    since = _judged_since(status)
+    if spec is None or source is None or since is None:
         return ()
-    verified = status.stage.verified_at
     due = [row for row in in_force(spec, status, source) if ask_at(row, spec, ledger) <= now]
-    return tuple(
-        question for row in due for question in _questions(spec, plan, status, row, source, now, now - verified)
-    )
+    return tuple(question for row in due for question in _questions(spec, plan, status, row, source, now, now - since))
 
 
 def ask_at(row: InForce, spec: PlanSpec, ledger: Ledger) -> datetime:
@@ -123,13 +124,22 @@ def _questions(
         yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
 
 
+def _judged_since(status: Status) -> datetime | None:
+    return status.stage.judged_since if status.stage else None
+
+
+def patience(spec: PlanSpec, source: SourceView) -> timedelta:
+    """How long an answer may be missing before that means anything."""
+    return max(3 * spec.interval, spec.interval + source.timeout)
+
+
 def note_asked(status: Status, ledger: Ledger, questions: Iterable[Question], now: datetime) -> Ledger:
     """The ledger with these questions marked as asked now; what was known at another weight is forgotten."""
-    verified = status.stage.verified_at if status.stage else None
+    since = _judged_since(status)
 
     def asked(question: Question) -> Track:
         track = ledger.get(question.name, Track())
-        stale = verified is None or track.asked_at is None or track.asked_at < verified
+        stale = since is None or track.asked_at is None or track.asked_at < since
         return replace(Track() if stale else track, asked_at=now, query=question.query)
 
     return MappingProxyType({**ledger, **{q.name: asked(q) for q in questions if q.part == "new"}})
@@ -144,8 +154,8 @@ def weigh(
     about this weight and changes nothing.
     """
     predicate = find(spec, status, name)
-    verified = status.stage.verified_at if status.stage else None
-    if predicate is None or verified is None or asked_at < verified:
+    judged_since = _judged_since(status)
+    if predicate is None or judged_since is None or asked_at < judged_since:
         return ledger
     track = ledger.get(name, Track())
     minimum = predicate.min_samples.at_least if predicate.min_samples else 0
@@ -156,6 +166,7 @@ def weigh(
         track,
         asked_at=track.asked_at or asked_at,
         answered_at=asked_at if heard else track.answered_at,
+        silent_since=None if heard else track.silent_since or asked_at,
         verdict=_held_long_enough(predicate, raw, since, asked_at),
         since=since,
     )

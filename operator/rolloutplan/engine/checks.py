@@ -37,7 +37,7 @@ def obstacle(look: Look) -> Obstacle | None:
         return Obstacle("InvalidSpec", look.plan.problem)
     if look.plan.finalizer:
         return status_lost(look)
-    return _workloads(look, spec) or _routes(look, spec) or _rival(look, spec) or _asked(look, spec)
+    return _workloads(look, spec) or _rival(look, spec) or _routes(look, spec) or _asked(look, spec)
 
 
 def status_lost(look: Look) -> Obstacle:

@@ -48,13 +48,16 @@ def _wake(look: Look) -> datetime | None:
     if look.new is not None and look.new.short_since is not None:
         instants.append(look.new.short_since + spec.availability.grace)
     if status.held is not None and status.held.reason == "Blind" and spec.on_blind.after:
-        instants.append(status.held.since + spec.on_blind.after)
+        instants.append((status.held.reason_since or status.held.since) + spec.on_blind.after)
     return min((instant for instant in instants if instant > look.now), default=None)
 
 
 def _published(look: Look) -> Status:
     """The status with the verdicts as they stand, when they changed and were not written a moment ago."""
     status = look.status
+    behind = status.observed_generation != look.plan.generation or not status.reason
+    if behind and not look.plan.deleting:
+        return reported(look, status)
     if status.phase not in MOVED or not status.predicates:
         return status
     now, last = measured(look, status), last_measured(status.predicates)

@@ -130,6 +130,8 @@ class Track:
     """What was asked then about the new side."""
     answered_at: datetime | None = None
     """The last time that the source answered at all, with whatever it had."""
+    silent_since: datetime | None = None
+    """The first time, since the source last answered, that it did not."""
     verdict: Verdict | None = None
     since: datetime | None = None
     """Since when the comparison has held without a break."""

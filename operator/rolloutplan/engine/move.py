@@ -13,7 +13,7 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.status import Held, Intent, Phase, Status, Weights
+from rolloutplan.plan.status import Held, Intent, Phase, StageStatus, Status, Weights
 
 
 def move(
@@ -61,11 +61,23 @@ def back(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -
 
 def hold(look: Look, reason: str, note: str, evidence: Iterable[InForce] = (), **changes: Any) -> Step:
     """Wait where it stands. A hold for another reason keeps the time since which it is held."""
-    held, phase = look.status.held, look.status.phase
-    back_to = held.back_to if held and phase is Phase.HELD else phase
-    since = held.since if held and phase is Phase.HELD else look.now
-    next_held = Held(reason=reason, since=since, back_to=back_to)
-    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, held=next_held, **changes))
+    held = look.status.held if look.status.phase is Phase.HELD else None
+    back_to = held.back_to if held else look.status.phase
+    since = held.since if held else look.now
+    changes = {"stage": judged_anew(look), **changes}
+    changes["held"] = Held(reason=reason, since=since, reason_since=look.now, back_to=back_to)
+    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, **changes))
+
+
+def judged_anew(look: Look) -> StageStatus | None:
+    """The stage with windows that begin now, if its weights were in conflict until now.
+
+    What was measured meanwhile was measured at another weight.
+    """
+    stage, held = look.status.stage, look.status.held
+    if stage is None or held is None or held.reason != "Conflict":
+        return stage
+    return stage.model_copy(update={"judged_since": look.now, "verified_at": stage.verified_at and look.now})
 
 
 def on_fail(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -> Step | None:
@@ -81,18 +93,8 @@ def fence(look: Look, status: Status) -> str:
     return f"{look.plan.uid[:8]}.{status.seq}"
 
 
-def fresh(look: Look, cause: Cause, note: str) -> Status:
-    """Ready for the next run: nothing of this one but its number and its trail."""
-    return move(
-        look,
-        cause,
-        note,
-        reason="Pending",
-        stage=None,
-        weights=Weights(),
-        predicates=(),
-        failed="",
-        held=None,
-        intent=None,
-        revert="",
-    )
+def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **changes: Any) -> Status:
+    """Without anything of a run but its number and its trail, as every run begins."""
+    clean: dict[str, Any] = {"stage": None, "weights": Weights(), "predicates": ()}
+    clean |= {"failed": "", "held": None, "intent": None, "revert": ""}
+    return move(look, cause, note, reason=reason, **clean, **changes)

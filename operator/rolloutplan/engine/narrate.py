@@ -34,7 +34,7 @@ def decided(
         return status
     seen = tuple(_evidence(look, item) for item in evidence)[:EVIDENCE_KEPT]
     decision = Decision(
-        seq=status.seq + 1,
+        seq=max([status.seq, *(decision.seq for decision in status.decisions)]) + 1,
         at=look.now,
         kind=row.kind,
         reason=row.tells,

@@ -39,6 +39,7 @@ def reported(look: Look, status: Status) -> Status:
     return status.model_copy(
         update={
             "observed_generation": look.plan.generation,
+            "reason": status.reason or status.phase.value,
             "verdict": _verdict(status.predicates) if status.phase in RUNNING else "",
             "conditions": conditions,
         }

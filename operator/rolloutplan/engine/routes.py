@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rolloutplan.engine.look import Look, RouteView
 from rolloutplan.engine.step import PatchRoute
-from rolloutplan.engine.weights import holds_both, restore, same, shift
+from rolloutplan.engine.weights import LARGEST, holds_both, pair, restore, same, shift
 from rolloutplan.plan.spec import RouteRef
 from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
 
@@ -42,6 +42,9 @@ def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
         )
     for rule in rules:
+        if sum(pair(rule, old, new)) > LARGEST:
+            words = f"{where} rule {rule.index}: {old} and {new} hold more than {LARGEST} together: scale them down"
+            raise UnusableError("WeightsTooLarge", words)
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
             raise UnusableError("NoTrafficToShift", words)

@@ -27,6 +27,12 @@ def holds_both(rule: RuleWeights, old: str, new: str) -> bool:
     return services.count(old) == 1 and services.count(new) == 1
 
 
+def sound(routes: Iterable[RouteWeights], old: str, new: str) -> bool:
+    """Whether these routes can be weights of a run: there are some, and each rule holds both services."""
+    rules = [rule for route in routes for rule in route.rules]
+    return bool(rules) and all(holds_both(rule, old, new) for rule in rules)
+
+
 def shift(rule: RuleWeights, old: str, new: str, permille: int) -> RuleWeights:
     """The rule with `permille` of what both sides hold on the new side.
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Probe
 
-_SHORTEST, _LONGEST = 0.05, 10.0
+_SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
 
 

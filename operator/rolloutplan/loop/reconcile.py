@@ -141,14 +141,17 @@ class Reconciler:
                 self.schedule.forget(key)
                 return
             memory = self._memory(plan)
+            if memory.restarts is None and plan.status.phase in MOVED:
+                self._look_at_pods(_new_name(plan), [key])
             _bind(plan.status)
             try:
-                if plan.owed:
-                    await self._record(plan, plan.status)
-                    continue
                 look = self.look(plan, memory, now())
                 step = decide(look)
+                if not step.urgent:
+                    self._ask(plan, memory, look)
                 moved = await self._carry_out(plan, memory, look, step)
+                if plan.owed and not moved:
+                    moved = await self._record(plan, plan.status)
             except _StaleError:
                 continue
             if step.urgent and moved:
@@ -156,7 +159,6 @@ class Reconciler:
                 return
             if not moved:
                 memory.failures = 0
-                self._ask(plan, memory, look)
                 self.schedule.at(key, step.wake_at)
                 return
         self.schedule.soon(key)
@@ -210,8 +212,10 @@ class Reconciler:
             changed = await write(plan, step.status)
             _bind(step.status)
             _say(look.status, step.status)
-        for action in step.actions:
-            await self._act(plan, memory, action)
+        done = [self._act(plan, memory, action) for action in step.actions]
+        for failure in await asyncio.gather(*done, return_exceptions=True):
+            if failure is not None:
+                raise failure
         self._tell(plan, memory)
         return changed or bool(step.actions)
 
@@ -296,14 +300,14 @@ class Reconciler:
             self.offer(PLANS, "MODIFIED", raw)
 
     async def _read_again(self, kind: str, namespace: str, name: str) -> None:
+        """See how an object is now, before trying again; when to try again is the caller's to say."""
         path = paths.plan(namespace, name) if kind == PLANS else paths.route(namespace, name)
         try:
-            self.offer(kind, "MODIFIED", await self.api.get(path))
+            self.store.offer(kind, "MODIFIED", await self.api.get(path))
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            for key in self.store.drop((kind, namespace, name)):
-                self.schedule.soon(key)
+            self.store.drop((kind, namespace, name))
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 

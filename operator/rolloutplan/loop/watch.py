@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from http import HTTPStatus
@@ -29,7 +29,7 @@ import structlog
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from rolloutplan.cluster.client import USER_AGENT, Raw, authorization, read_config
+from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
 from rolloutplan.cluster.paths import Kind, path
 
 Offer = Callable[[str, str | None, Raw], None]
@@ -56,8 +56,9 @@ def _first_attempt(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("kopf._cogs.clients.watching").addFilter(_first_attempt)
-logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # else a warning that signals are not its own
 logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event
+for _part in ("orchestration", "running"):  # else two tracebacks for each exit, which the supervisor tells in a line
+    logging.getLogger(f"kopf._core.reactor.{_part}").setLevel(logging.CRITICAL)
 
 
 class Place(NamedTuple):
@@ -109,6 +110,7 @@ class Watch:
         self._engine: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -118,10 +120,12 @@ class Watch:
 
     async def stop(self) -> None:
         """Stop watching; returns within 2 s, whatever kopf does."""
+        self._stopping = True
         if self._loop is not None and self._task is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        await asyncio.to_thread(self._thread.join, 2.0)
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join, 2.0)
 
     def synced(self, kind: Kind | None = None) -> bool:
         """Whether the engine has been offered everything there is (of one kind) at least once."""
@@ -144,7 +148,7 @@ class Watch:
     async def _supervise(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         delays = _restarts()
-        while True:
+        while not self._stopping:
             began = self._loop.time()
             try:
                 await self._watch()
@@ -157,11 +161,11 @@ class Watch:
     async def _watch(self) -> None:
         """Watch until kopf exits, or until a kind that was missing can be watched too."""
         await self._look_around()
-        heal = asyncio.create_task(self._changed(), name="recheck")
-        tasks = {heal}
-        if any(standing is Standing.SERVED for standing in self._standing.values()):
+        kinds = {place.kind for place, standing in self._standing.items() if standing is Standing.SERVED}
+        tasks = {asyncio.create_task(self._changed(kinds), name="recheck")}
+        if kinds:
             where: Mapping[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-            follow = kopf.operator(registry=self._registry(), settings=_settings(), **where)
+            follow = kopf.operator(registry=self._registry(kinds), settings=_settings(), **where)
             tasks.add(asyncio.create_task(follow, name="kopf"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -193,20 +197,24 @@ class Watch:
             response.raise_for_status()
             return Standing.SERVED
 
-    async def _changed(self) -> None:
-        """Return when a place that is missing has changed its standing; never, where none is missing."""
+    async def _changed(self, watched: Collection[Kind]) -> None:
+        """Return when a kind that is not watched has changed its standing; never, where there is none.
+
+        A kind that is forbidden in some of our namespaces only is watched: kopf asks there again and again.
+        """
         missing = {
             place: standing
             for place, standing in self._standing.items()
-            if standing is not Standing.SERVED and not (standing is Standing.FORBIDDEN and self._optional(place))
+            if place.kind not in watched and not (standing is Standing.FORBIDDEN and self._optional(place))
         }
         while missing:
             await asyncio.sleep(RECHECK)
-            config = await read_config()
-            async with await _session(config) as session:
-                for place, before in missing.items():
-                    if await self._ask(session, config.host, place) is not before:
-                        return
+            with contextlib.suppress(aiohttp.ClientError, ApiError, TimeoutError):  # no reason to stop kopf
+                config = await read_config()
+                async with await _session(config) as session:
+                    for place, before in missing.items():
+                        if await self._ask(session, config.host, place) is not before:
+                            return
         await asyncio.Event().wait()
 
     def _optional(self, place: Place) -> bool:
@@ -214,10 +222,10 @@ class Watch:
 
     # ---- kopf ------------------------------------------------------------------------------------
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, kinds: Collection[Kind]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        for kind in {place.kind for place, standing in self._standing.items() if standing is Standing.SERVED}:
+        for kind in kinds:
             kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(self._seer(kind))
         return registry
 
@@ -252,7 +260,7 @@ class Watch:
         if "continue" not in response.url.query:
             self._chunks[place] = []
         self._chunks[place] += [_name(item) for item in items]
-        self._in_engine(self._take, place, [{**common, **item} for item in items])
+        self._in_engine(self._take, place.kind, [{**common, **item} for item in items])
         if not meta.get("continue"):
             self._floor[place] = _version(meta)
             self._complete(place, frozenset(self._chunks.pop(place)))
@@ -263,8 +271,8 @@ class Watch:
             # Nothing may be returned: kopf would write it into the object's status.
             raw: Raw = dict(event["object"])
             namespace = raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
-            if _version(raw["metadata"]) > self._floor.get(Place(kind, namespace), 0):  # else the list had it newer
-                self._in_engine(self._offer, kind.plural, event["type"], raw)
+            if _version(raw["metadata"]) > self._floor.get(Place(kind, namespace), -1):  # else the list was newer
+                self._in_engine(self._give, kind, event["type"], raw)
 
         return seen
 
@@ -275,9 +283,15 @@ class Watch:
         with contextlib.suppress(RuntimeError):  # the engine's loop is closed: nobody listens any more
             self._engine.call_soon_threadsafe(call, *args)
 
-    def _take(self, place: Place, items: Sequence[Raw]) -> None:
+    def _take(self, kind: Kind, items: Sequence[Raw]) -> None:
         for raw in items:
-            self._offer(place.kind.plural, None, raw)
+            self._give(kind, None, raw)
+
+    def _give(self, kind: Kind, event: str | None, raw: Raw) -> None:
+        try:
+            self._offer(kind.plural, event, raw)
+        except Exception:
+            log.exception("an object could not be taken in", kind=kind.plural, object=_name(raw))
 
     def _complete(self, place: Place, names: Names) -> None:
         self._in_engine(self._finish, place, names)
@@ -370,5 +384,6 @@ def _name(raw: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _version(meta: Mapping[str, Any]) -> int:
-    """A resourceVersion as a number, which it is by the API's contract."""
-    return int(meta["resourceVersion"])
+    """A resourceVersion as a number, which it is by the API's contract; 0 where a server does not keep to it."""
+    text = str(meta.get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0

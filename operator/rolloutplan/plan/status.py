@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
 DECISIONS_KEPT = 30
@@ -53,14 +53,14 @@ def _write_instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
-def _read_instant(raw: object) -> object:
-    if isinstance(raw, datetime) and raw.tzinfo is None:
-        raise ValueError("an instant needs a time zone")
-    return raw
+def _sane(at: datetime) -> datetime:
+    if not 2000 <= at.year <= 2200:
+        raise ValueError("an instant of another age")
+    return at
 
 
 Instant = Annotated[
-    datetime, BeforeValidator(_read_instant), PlainSerializer(_write_instant, return_type=str, when_used="json")
+    AwareDatetime, AfterValidator(_sane), PlainSerializer(_write_instant, return_type=str, when_used="json")
 ]
 
 
@@ -117,6 +117,7 @@ class StageStatus(Part):
     weight: str = ""
     seal: str = Field("", description="Hash of the predicates as they were fixed before the weight moved.")
     entered_at: Instant | None = None
+    judged_since: Instant | None = Field(None, description="Since when the weight stands that guards look at.")
     verified_at: Instant | None = None
     soak_until: Instant | None = None
     deadline_at: Instant | None = None
@@ -168,10 +169,11 @@ class Decision(Part):
 
 
 class Held(Part):
-    """Why the run waits, since when, and where it goes on."""
+    """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
     reason: str
     since: Instant
+    reason_since: Instant | None = None
     back_to: Phase
 
 

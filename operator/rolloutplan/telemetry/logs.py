@@ -61,6 +61,5 @@ def _renderers(terminal: bool) -> list[Processor]:
 
 def _timestamp(_: object, __: str, line: EventDict) -> EventDict:
     """UTC to the millisecond, which is what tells one write from the next."""
-    now = datetime.now(UTC)
-    line["timestamp"] = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
+    line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return line

@@ -114,10 +114,13 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
 
 
 def _moved_by(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Who wrote the spec last; status writers do not count, and annotations only where nobody is known for the spec."""
+    """Who wrote the rules last, and only where nobody is known for them, who wrote anything; status never counts.
+
+    Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
+    """
     writers = [entry for entry in entries if entry.get("subresource") != "status"]
-    writers = [entry for entry in writers if "f:spec" in (entry.get("fieldsV1") or {})] or writers
-    last = max(writers, key=lambda entry: str(entry.get("time", "")), default=None)
+    movers = [entry for entry in writers if "f:rules" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})]
+    last = max(reversed(movers or writers), key=lambda entry: str(entry.get("time", "")), default=None)
     if last is None:
         return ""
     return f"{last.get('manager', 'unknown')} ({last.get('operation', 'Update')}) at {last.get('time', 'unknown')}"

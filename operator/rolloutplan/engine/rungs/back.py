@@ -11,6 +11,7 @@ from rolloutplan.engine.narrate import bound_of, span, value_text
 from rolloutplan.engine.routes import there
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
+from rolloutplan.engine.weights import sound
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.status import Phase
 
@@ -28,7 +29,8 @@ def deletion(look: Look) -> Step | None:
     keep = look.plan.spec is not None and look.plan.spec.deletion_policy == "Keep"
     ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
-    gone = not any(there(look, route.name) for route in weights.snapshot)
+    known = sound(weights.snapshot, weights.old, weights.new)
+    gone = not known or not any(there(look, route.name) for route in weights.snapshot)
     if keep or ended or over or gone:
         return release
     if status.phase is Phase.REVERTING:

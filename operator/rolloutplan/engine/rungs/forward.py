@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rolloutplan.engine.ask import current_stage, in_force, track_of, verdict_of
+from datetime import timedelta
+
+from rolloutplan.engine.ask import current_stage, in_force, patience, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fence, hold, move, on_fail
 from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
@@ -19,8 +21,9 @@ from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
 def all_shown(look: Look) -> bool:
     """Whether nothing is left to show at this weight: every pass is Proved, and what could speak against it was heard.
 
-    A fail predicate that could not be asked says nothing for the new side. Where there are no pass predicates, at least
-    one measurement must have spoken for it: nothing measured is never a pass.
+    A fail predicate that could not be asked says nothing for the new side, and one that holds but not yet long enough
+    speaks against it. Where there are no pass predicates, at least one measurement must have spoken for the new side:
+    nothing measured is never a pass.
     """
     spec = look.plan.spec
     items = in_force(spec, look.status, look.source) if spec else ()
@@ -29,7 +32,7 @@ def all_shown(look: Look) -> bool:
         if not item.against and verdict.outcome is not Outcome.PROVED:
             return False
         unheard = track_of(look, item).answered_at is None or verdict.why in (Why.SOURCE_DOWN, Why.QUERY_REJECTED)
-        if item.against and unheard:
+        if item.against and (unheard or verdict.holds):
             return False
     spoken = {Outcome.PROVED, Outcome.REFUTED}
     return any(verdict_of(look, item).outcome in spoken for item in items)
@@ -43,6 +46,10 @@ def deadline(look: Look) -> Step | None:
     if stage is None or look.now < at.deadline_at or all_shown(look):
         return None
     items = in_force(spec, status, look.source)
+    due = [item for item in items if not item.against and item.first_at <= at.deadline_at]
+    late = at.deadline_at + (patience(spec, look.source) if look.source else timedelta(0))
+    if look.now < late and any(track_of(look, item).verdict is None for item in due):
+        return None
     false = [i for i in items if not i.against and verdict_of(look, i).outcome is Outcome.REFUTED]
     if false:
         verdict = verdict_of(look, false[0])
@@ -70,11 +77,17 @@ def forward(look: Look) -> Step | None:
     if status.phase is Phase.SHIFTING and status.intent is None:
         return _seal_next(look, spec)
     soaked = at is not None and at.soak_until is not None and look.now >= at.soak_until
-    if status.phase is Phase.BAKING and soaked:
+    if status.phase is Phase.BAKING and soaked and not _doubted(look, spec):
         return Step(_baked(look))
     if status.phase is Phase.JUDGING and soaked and all_shown(look):
         return Step(_proved(look, spec))
     return None
+
+
+def _doubted(look: Look, spec: PlanSpec) -> bool:
+    """Whether a guard holds, but not yet long enough, or was not answered when it was last asked."""
+    items = in_force(spec, look.status, look.source)
+    return any(verdict_of(look, item).holds or track_of(look, item).silent_since is not None for item in items)
 
 
 def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
@@ -100,6 +113,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
             weight=to,
             seal=sealed,
             entered_at=look.now,
+            judged_since=status.stage.judged_since if status.stage else None,
         ),
         weights=weights.model_copy(update={"desired": to}),
         predicates=predicates,
@@ -125,7 +139,8 @@ def _proved(look: Look, spec: PlanSpec) -> Status:
         return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
     until = max(look.now + spec.bake, (at.verified_at or look.now) + spec.traffic.drain)
     baking = at.model_copy(update={"soak_until": until, "deadline_at": None})
-    words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, until)}"
+    if until > look.now:
+        words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, until)}"
     return move(look, Cause.PROVED_LAST, words, reason="Baking", evidence=items, stage=baking)
 
 

@@ -11,17 +11,19 @@ from rolloutplan.engine.routes import current, refusal, there, unlike, writes
 from rolloutplan.engine.rungs.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import Cause
-from rolloutplan.engine.weights import share
+from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.status import Intent, Phase, Status, Weights
 
 ACCEPTED_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
+WRITTEN_WITHIN = timedelta(minutes=5)
+"""How long it may take to write a weight at all: an operator that was down meanwhile finishes what it began."""
 
 
 def unfinished_restore(look: Look) -> Step | None:
     status, weights = look.status, look.status.weights
-    if status.phase is not Phase.REVERTING or not weights.snapshot:
+    if status.phase is not Phase.REVERTING or not sound(weights.snapshot, weights.old, weights.new):
         return None
     since = status.intent.at if status.intent else status.entered_at or look.now
     differs = unlike(look, (r for r in weights.snapshot if there(look, r.name)), weights)
@@ -65,20 +67,26 @@ def _shift_before(status: Status) -> str:
 def unfinished_shift(look: Look) -> Step | None:
     """Finish a shift of weights. The rungs that lead back stand above it."""
     status, weights, intent = look.status, look.status.weights, look.status.intent
-    if status.phase is not Phase.SHIFTING or intent is None:
+    if status.phase is not Phase.SHIFTING or intent is None or look.plan.spec is None:
         return None
     late = intent.at + ACCEPTED_WITHIN
     differs = unlike(look, intent.routes, weights)
-    if differs and unlike(look, weights.written, weights) and _foreign(look, intent, weights):
-        return hold(look, "Conflict", f"while {intent.to} was being written: {differs}", intent=None)
+    if differs and _foreign(look, intent, weights):
+        stood = format_weight(share(weights.written, weights.old, weights.new))
+        words = f"while {intent.to} was being written: {differs}"
+        return hold(look, "Conflict", words, intent=None, weights=weights.model_copy(update={"desired": stood}))
     if not differs and refusal(look, intent.routes) is None:
         return Step(_verified(look, intent))
-    if look.now >= late:
+    entered = status.stage.entered_at if status.stage else None
+    if look.now >= (entered or intent.at) + WRITTEN_WITHIN or (look.now >= late and not differs):
+        within = format_duration(WRITTEN_WITHIN if differs else ACCEPTED_WITHIN)
         words = differs or refusal(look, intent.routes) or "no word from its gateway"
-        return back(look, "WeightNotAccepted", f"{intent.to} was not in force within 30s: {words}")
-    if differs:
-        return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
-    return Step(status, wake_at=late)
+        return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
+    if not differs:
+        return Step(status, wake_at=late)
+    if look.now >= late:
+        status = status.model_copy(update={"intent": intent.model_copy(update={"at": look.now})})
+    return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
 
 
 def _foreign(look: Look, intent: Intent, weights: Weights) -> bool:
@@ -96,6 +104,7 @@ def _verified(look: Look, intent: Intent) -> Status:
     before = share(status.weights.written, status.weights.old, status.weights.new)
     at = status.stage.model_copy(
         update={
+            "judged_since": look.now,
             "verified_at": look.now,
             "soak_until": look.now + stage.soak,
             "deadline_at": look.now + stage.deadline,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
 from rolloutplan.engine.routes import claim, current
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
-from rolloutplan.engine.weights import share
+from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Status, Weights
+
+COUNTED_WITHIN = timedelta(seconds=2)
+"""How old the count of restarts may be from which a run counts on: older ones may be of pods that are gone."""
 
 
 def ended(look: Look) -> Step | None:
@@ -34,6 +39,8 @@ def ended(look: Look) -> Step | None:
 def _serving(look: Look, spec: PlanSpec) -> bool:
     """Whether the new side holds more already than the first stage would give it: then there is nothing to try."""
     weights = look.status.weights
+    if not sound(weights.written, weights.old, weights.new):
+        return False
     held = current(look, weights.written, weights)
     return share(held, weights.old, weights.new) > spec.ladder()[0].permille
 
@@ -56,16 +63,8 @@ def not_started(look: Look) -> Step | None:
     run = status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
-    started = move(
-        look,
-        Cause.START,
-        words,
-        reason="Expanding",
-        run=run,
-        plan_hash=spec.plan_hash(),
-        revision=look.new.revision,
-    )
-    return Step(started)
+    of_this = {"run": run, "plan_hash": spec.plan_hash(), "revision": look.new.revision}
+    return Step(fresh(look, Cause.START, words, reason="Expanding", **of_this))
 
 
 def _refused(look: Look, problem: Obstacle) -> Step:
@@ -82,9 +81,11 @@ def _expanding(look: Look, spec: PlanSpec) -> Step:
     new, probe, status = look.new, look.probe, look.status
     assert new is not None and probe is not None
     if new.settled and new.wanted > 0 and new.ready >= new.wanted:
+        if look.now >= probe.at + COUNTED_WITHIN:
+            return Step(status, (Inspect(),))
         return Step(_ready(look, spec, probe.restarts))
     again = probe.at + PROBE_EVERY
-    late = (status.entered_at or look.now) + spec.availability.ready_within
+    late = (status.entered_at or look.plan.created) + spec.availability.ready_within
     if probe.at >= late:
         return Step(_never_ready(look, spec, probe.worst))
     if look.now >= min(again, late):

@@ -1,0 +1,448 @@
+"""Watching, against a small API server of our own that can do all that a real one does on a bad day."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from rolloutplan.cluster.paths import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, Kind
+from rolloutplan.loop import watch
+from rolloutplan.loop.watch import Watch
+
+Raw = dict[str, Any]
+Ident = tuple[str, str, str]
+
+
+class Cluster:
+    """An API server: objects, lists in chunks, streams, discovery, and switches for what goes wrong."""
+
+    def __init__(self) -> None:
+        self.version = 10
+        self.objects: dict[Ident, Raw] = {}
+        self.absent: set[str] = set()
+        self.forbidden: set[tuple[str, str]] = set()
+        self.token = "good"
+        self.down = 0
+        self.requests: list[str] = []
+        self.writes: list[str] = []
+        self.streams: list[tuple[str, str, asyncio.Queue[Raw | None]]] = []
+
+    def put(self, plural: str, name: str, namespace: str = "shop", **more: Any) -> None:
+        ident = (plural, namespace, name)
+        event = "MODIFIED" if ident in self.objects else "ADDED"
+        self.version += 1
+        scope = {"namespace": namespace} if namespace else {}
+        meta = {"name": name, "uid": f"{plural}-{name}", "resourceVersion": str(self.version), **scope}
+        self.objects[ident] = {"metadata": meta, **more}
+        self.send(plural, namespace, {"type": event, "object": self.objects[ident]})
+
+    def delete(self, plural: str, name: str, namespace: str = "shop", *, silently: bool = False) -> None:
+        gone = self.objects.pop((plural, namespace, name))
+        self.version += 1
+        gone["metadata"]["resourceVersion"] = str(self.version)
+        if not silently:
+            self.send(plural, namespace, {"type": "DELETED", "object": gone})
+
+    def send(self, plural: str, namespace: str, event: Raw | None) -> None:
+        for of, where, queue in self.streams:
+            if of == plural and where in ("", namespace):
+                queue.put_nowait(event)
+
+    def error(self, plural: str, code: int) -> None:
+        """End the streams of a kind with an error, as a server does whose history is too short (410)."""
+        for of, _, queue in self.streams:
+            if of == plural:
+                queue.put_nowait({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "x"}})
+                queue.put_nowait(None)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request.path_qs)
+        if request.method != "GET":
+            self.writes.append(f"{request.method} {request.path}")
+        if self.down:
+            return web.json_response({"kind": "Status", "message": "down"}, status=self.down)
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.json_response({"kind": "Status", "message": "who?"}, status=401)
+        parts = request.path.strip("/").split("/")
+        if len(parts) <= (2 if parts[0] == "api" else 3):
+            return self.discovery(parts)
+        parts = parts[2:] if parts[0] == "api" else parts[3:]
+        namespace, plural = (parts[1], parts[2]) if parts[0] == "namespaces" else ("", parts[0])
+        if plural in self.absent:
+            return web.Response(status=404, text="404 page not found")
+        if {(plural, namespace), (plural, "*")} & self.forbidden:
+            return web.json_response({"kind": "Status", "message": "no"}, status=403)
+        if request.query.get("watch"):
+            return await self.stream(request, plural, namespace)
+        return self.list(request, plural, namespace)
+
+    def discovery(self, parts: list[str]) -> web.Response:
+        kinds = [PLANS, CLUSTER_SOURCES, ROUTES, DEPLOYMENTS]
+        kinds += [Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)]
+        if parts == ["api"]:
+            return web.json_response({"versions": []})
+        if len(parts) == 1:
+            groups = [
+                {"name": k.group, "versions": [{"version": k.version}], "preferredVersion": {"version": k.version}}
+                for k in {k.group: k for k in kinds}.values()
+            ]
+            return web.json_response({"groups": groups})
+        served = [k for k in kinds if [k.group, k.version] == parts[1:] and k.plural not in self.absent]
+        resources = [
+            {
+                "name": k.plural,
+                "kind": k.plural,
+                "singularName": k.plural,
+                "namespaced": k.namespaced,
+                "verbs": ["list", "watch", "patch"],
+            }
+            for k in served
+        ]
+        return web.json_response({"resources": resources})
+
+    def list(self, request: web.Request, plural: str, namespace: str) -> web.Response:
+        items = [o for (of, where, _), o in self.objects.items() if of == plural and namespace in ("", where)]
+        start, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
+        more = {"continue": str(start + limit)} if start + limit < len(items) else {}
+        meta = {"resourceVersion": str(self.version), **more}
+        return web.json_response(
+            {"apiVersion": "x/v1", "kind": "ThingList", "metadata": meta, "items": items[start : start + limit]}
+        )
+
+    async def stream(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
+        queue: asyncio.Queue[Raw | None] = asyncio.Queue()
+        entry = (plural, namespace, queue)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self.streams.append(entry)
+        try:
+            while (event := await queue.get()) is not None:
+                await response.write(json.dumps(event).encode() + b"\n")
+        finally:
+            self.streams.remove(entry)
+        return response
+
+
+class Engine:
+    """What a store would have, and the order in which it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.have: dict[Ident, Raw] = {}
+
+    def offer(self, kind: str, event: str | None, raw: Raw) -> None:
+        ident = (kind, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
+        self.told.append((kind, event, ident[2]))
+        if raw.get("poison"):
+            raise ValueError("poison")
+        if event == "DELETED":
+            self.have.pop(ident, None)
+        else:
+            self.have[ident] = raw
+
+    def listed(self, kind: str, namespace: str | None, names: frozenset[tuple[str, str]]) -> None:
+        self.told.append((kind, "LISTED", namespace, names))
+        for ident in list(self.have):
+            if ident[0] == kind and namespace in (None, ident[1]) and ident[1:] not in names:
+                del self.have[ident]
+
+    def names(self, kind: Kind) -> set[str]:
+        return {name for plural, _, name in self.have if plural == kind.plural}
+
+
+async def until(condition: Callable[[], bool], what: str = "") -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def watching(
+    cluster: Cluster, folder: Path, kinds: Sequence[Kind] = (PLANS,), namespaces: Sequence[str] = ()
+) -> AsyncIterator[tuple[Watch, Engine]]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", cluster.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    write_kubeconfig(folder, "good", runner.addresses[0][1])
+    engine = Engine()
+    watched = Watch(kinds, offer=engine.offer, listed=engine.listed, namespaces=namespaces)
+    watched.start()
+    try:
+        yield watched, engine
+    finally:
+        async with asyncio.timeout(2):
+            await watched.stop()
+        assert not watched._thread.is_alive()
+        await runner.cleanup()
+    assert cluster.writes == []
+
+
+def write_kubeconfig(folder: Path, token: str, port: int | None = None) -> None:
+    path = folder / "kubeconfig"
+    config = json.loads(path.read_text()) if path.exists() else {"current-context": "x"}
+    if port:
+        config["clusters"] = [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}]
+    config["users"] = [{"name": "u", "user": {"token": token}}]
+    config["contexts"] = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    path.write_text(json.dumps(config))
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr(watch, "RECHECK", 0.1)
+    monkeypatch.setattr(watch, "_RESTARTS", (0.05,))
+
+
+def test_lists_and_follows(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        cluster.put("clustermetricsources", "default", "")
+        async with watching(cluster, tmp_path, [PLANS, CLUSTER_SOURCES, DEPLOYMENTS]) as (watched, engine):
+            assert not watched.synced()
+            assert watched.missing() == ["rolloutplans", "clustermetricsources", "deployments"]
+            await until(watched.synced)
+            assert watched.missing() == []
+            assert engine.told.index(("rolloutplans", None, "a")) < engine.told.index(
+                ("rolloutplans", "LISTED", None, frozenset({("shop", "a")}))
+            )
+            assert ("deployments", "LISTED", None, frozenset()) in engine.told
+            assert ("clustermetricsources", "LISTED", None, frozenset({("", "default")})) in engine.told
+            raw = engine.have["rolloutplans", "shop", "a"]
+            assert (type(raw), raw["kind"], raw["apiVersion"]) == (dict, "Thing", "x/v1")
+            await until(lambda: len(cluster.streams) == 3)
+            asked = len(cluster.requests)
+            cluster.put("rolloutplans", "b")
+            cluster.put("rolloutplans", "a", spec={"x": 1})
+            await until(lambda: engine.have["rolloutplans", "shop", "a"].get("spec") == {"x": 1})
+            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            cluster.delete("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"a"})
+            assert len(cluster.requests) == asked
+
+    asyncio.run(run())
+
+
+def test_long_lists_come_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = watch._settings
+
+    def small() -> Any:
+        changed = settings()
+        changed.watching.chunk_size = 2
+        return changed
+
+    monkeypatch.setattr(watch, "_settings", small)
+
+    async def run() -> None:
+        cluster = Cluster()
+        for name in "abcde":
+            cluster.put("rolloutplans", name)
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            assert engine.names(PLANS) == set("abcde")
+            assert [told[1] for told in engine.told].count("LISTED") == 1
+            assert len(engine.told[-1][3]) == 5
+
+    asyncio.run(run())
+
+
+def test_what_vanished_while_a_stream_was_down_is_gone_after_the_next_list(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.delete("rolloutplans", "a", silently=True)
+            cluster.error("rolloutplans", 410)
+            await until(lambda: engine.names(PLANS) == set())
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"b"})
+
+    asyncio.run(run())
+
+
+def test_an_event_older_than_the_list_is_left_out(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        old = json.loads(json.dumps(cluster.objects["rolloutplans", "shop", "a"]))
+        cluster.delete("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.send("rolloutplans", "shop", {"type": "MODIFIED", "object": old})
+            cluster.put("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"b"})
+            assert ("rolloutplans", "MODIFIED", "a") not in engine.told
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("code", [500, 403])
+def test_an_odd_error_in_a_stream_ends_kopf_and_not_the_watching(tmp_path: Path, code: int) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.error("rolloutplans", code)
+            cluster.delete("rolloutplans", "a", silently=True)
+            await until(lambda: engine.names(PLANS) == set())
+            assert watched.synced()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_is_down_for_a_while(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.down = 503
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(lambda: len(cluster.requests) > 3)
+            assert not watched.synced()
+            cluster.down = 0
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.down = 500
+            cluster.send("rolloutplans", "shop", None)
+            asked = len(cluster.requests)
+            await until(lambda: len(cluster.requests) > asked + 2)
+            cluster.down = 0
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "a")
+            await until(lambda: engine.names(PLANS) == {"a"})
+
+    asyncio.run(run())
+
+
+def test_a_kind_that_is_not_installed_is_empty_until_it_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.absent = {"httproutes"}
+        cluster.put("httproutes", "web")
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path, [PLANS, ROUTES]) as (watched, engine):
+            await until(watched.synced)
+            assert (engine.names(PLANS), engine.names(ROUTES)) == ({"a"}, set())
+            cluster.absent = set()
+            await until(lambda: engine.names(ROUTES) == {"web"})
+
+    asyncio.run(run())
+
+
+def test_nothing_is_installed_yet(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.absent = {"rolloutplans"}
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            cluster.absent = set()
+            cluster.put("rolloutplans", "a")
+            await until(lambda: engine.names(PLANS) == {"a"})
+
+    asyncio.run(run())
+
+
+def test_a_kind_that_is_forbidden_is_said_and_heals(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.forbidden = {("deployments", "*")}
+        async with watching(cluster, tmp_path, [PLANS, DEPLOYMENTS]) as (watched, _):
+            await until(lambda: watched.synced(PLANS))
+            assert not watched.synced()
+            assert watched.missing() == ["deployments (forbidden: list and watch are not granted)"]
+            cluster.forbidden = set()
+            await until(watched.synced)
+
+    asyncio.run(run())
+
+
+def test_some_namespaces_only(tmp_path: Path) -> None:
+    """Each has its own list; a cluster-wide kind is taken as not installed where we may not see it."""
+
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.forbidden = {("rolloutplans", ""), ("rolloutplans", "b"), ("clustermetricsources", "")}
+        for namespace in "abc":
+            cluster.put("rolloutplans", f"in-{namespace}", namespace)
+        async with watching(cluster, tmp_path, [PLANS, CLUSTER_SOURCES], ["a", "b", "a"]) as (watched, engine):
+            await until(lambda: engine.names(PLANS) == {"in-a"})
+            await until(lambda: watched.missing() == ["rolloutplans in b (forbidden: list and watch are not granted)"])
+            cluster.forbidden -= {("rolloutplans", "b")}
+            await until(watched.synced)
+            assert engine.names(PLANS) == {"in-a", "in-b"}
+            lists = {told[2]: told[3] for told in engine.told if told[:2] == ("rolloutplans", "LISTED")}
+            assert lists == {"a": {("a", "in-a")}, "b": {("b", "in-b")}}
+            await until(lambda: len(cluster.streams) == 2)
+            cluster.put("rolloutplans", "new", "b")
+            await until(lambda: "new" in engine.names(PLANS))
+
+    asyncio.run(run())
+
+
+def test_credentials_are_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.token = "other"
+            cluster.send("rolloutplans", "shop", None)
+            asked = len(cluster.requests)
+            await until(lambda: len(cluster.requests) > asked)
+            write_kubeconfig(tmp_path, "other")
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "a")
+            await until(lambda: engine.names(PLANS) == {"a"})
+
+    asyncio.run(run())
+
+
+def test_a_refused_token_is_not_tried_in_a_tight_circle(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        async with watching(cluster, tmp_path) as (watched, _):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.token = "other"
+            asked = len(cluster.requests)
+            cluster.send("rolloutplans", "shop", None)
+            await asyncio.sleep(1.5)
+            assert len(cluster.requests) - asked < 10
+
+    asyncio.run(run())
+
+
+def test_one_bad_object_stops_no_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a", poison=True)
+        cluster.put("rolloutplans", "b")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            assert engine.names(PLANS) == {"b"}
+
+    asyncio.run(run())
+
+
+def test_stop_before_and_right_after_the_start() -> None:
+    async def run() -> None:
+        await Watch([PLANS], offer=Engine().offer, listed=Engine().listed).stop()
+        watched = Watch([PLANS], offer=Engine().offer, listed=Engine().listed)
+        watched.start()
+        async with asyncio.timeout(2):
+            await watched.stop()
+        assert not watched._thread.is_alive()
+
+    asyncio.run(run())

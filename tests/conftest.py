@@ -14,7 +14,7 @@ settings.load_profile("machines-are-noisy")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the bed's binaries where the progress can be seen, and enter its network before any test starts a thread."""
+    """Build the bed's binaries where the progress can be seen; enter its network before any test starts a thread."""
     wanted = any("bed" in getattr(item, "fixturenames", ()) for item in session.items)
     if session.config.option.collectonly or not wanted:
         return

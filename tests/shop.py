@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -74,8 +74,12 @@ class Operator:
             env={"KUBECONFIG": str(bed.kubeconfig(user)), "PYTHONPATH": str(ROOT / "operator")},
         )
 
-    def __enter__(self) -> "Operator":
-        self.process.start()
+    def __enter__(self) -> Self:
+        try:
+            self.process.start()
+        except BaseException:
+            self.process.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

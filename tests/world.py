@@ -5,7 +5,7 @@ status makes the round through JSON at every step, as through the API server; ro
 Patches are applied to. What the operator only remembers is in `Memory`, and a crash forgets it.
 
 Faults are set in `traps`: what shall happen, once, at one of the `POINTS` of a turn. `broken` names what fails for
-good. Everything that happened stands in `records` (statuses written), `moves` (weights changed, by whom) and `trail`.
+good. Everything that happened stands in `history` (statuses written, and weights changed by whom) and in `trail`.
 """
 
 from __future__ import annotations
@@ -118,24 +118,35 @@ class Memory:
     told: int | None = None
 
 
+Rules = tuple[dict[str, int], ...]
+"""The weights of each rule of a route, by Service."""
+
+
 @dataclass(frozen=True)
 class Record:
-    """A status as it came to stand in the API server."""
+    """A status as it came to stand in the API server; `routes` is what they held then, and `accepted` whether so."""
 
     at: datetime
     status: Status
+    routes: Mapping[str, Rules]
+    accepted: bool
 
 
 @dataclass(frozen=True)
 class Move:
-    """A change of weights: `before` and `after` of each rule, `stands` is the status that stood recorded then."""
+    """A change of weights: `stands` is the status that stood recorded then, and `by` the one that was acted upon.
+
+    They differ where the record of a rollback could not be written yet. `known` is what was known of the predicates.
+    """
 
     at: datetime
     route: str
-    before: tuple[dict[str, int], ...]
-    after: tuple[dict[str, int], ...]
+    before: Rules
+    after: Rules
     ours: bool
     stands: Status
+    by: Status
+    known: Ledger
 
 
 @dataclass
@@ -170,12 +181,14 @@ class World:
     step: Step | None = None
     """What was decided last."""
     asked: list[Question] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
+    history: list[Record | Move] = field(default_factory=list)
+    specs: dict[str, PlanSpec] = field(default_factory=dict)
+    """Every plan that was read, by its hash."""
     trail: dict[int, Decision] = field(default_factory=dict)
     """The decisions that were told, by number."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
     _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
+    _status: tuple[dict[str, Any], Status] | None = None
 
     def __post_init__(self) -> None:
         for ref in [] if self.routes else self.spec["traffic"]["routes"]:
@@ -185,8 +198,10 @@ class World:
 
     @property
     def status(self) -> Status:
-        """The status as the API server has it."""
-        return read_status(self.status_raw)
+        """The status as the API server has it. Read once: `status_raw` is replaced, never changed in place."""
+        if self._status is None or self._status[0] is not self.status_raw:
+            self._status = self.status_raw, read_status(self.status_raw)
+        return self._status[1]
 
     @property
     def phase(self) -> Phase:
@@ -196,7 +211,15 @@ class World:
     def plan_spec(self) -> PlanSpec | None:
         return self._read_spec()[0]
 
-    def weights(self, route: str = "shop") -> tuple[dict[str, int], ...]:
+    @property
+    def records(self) -> list[Record]:
+        return [event for event in self.history if isinstance(event, Record)]
+
+    @property
+    def moves(self) -> list[Move]:
+        return [event for event in self.history if isinstance(event, Move)]
+
+    def weights(self, route: str = "shop") -> Rules:
         """The weights of each rule of a route."""
         return _weights(self.routes[route])
 
@@ -207,9 +230,12 @@ class World:
     def _read_spec(self) -> tuple[PlanSpec | None, str]:
         if self._read is None or self._read[0] is not self.spec:
             try:
-                self._read = self.spec, read_plan_spec(self.spec), ""
+                spec = read_plan_spec(self.spec)
             except SpecError as error:
                 self._read = self.spec, None, str(error)
+            else:
+                self._read = self.spec, spec, ""
+                self.specs[spec.plan_hash()] = spec
         return self._read[1:]
 
     def plan(self) -> PlanView:
@@ -268,6 +294,7 @@ class World:
 
     def turn(self) -> bool:
         """Look, decide, act. Returns whether the world may have changed by it, so that it has to be looked at again."""
+        asked = len(self.asked)
         try:
             return self._turn()
         except KilledError:
@@ -276,19 +303,20 @@ class World:
         except RefusedError:
             urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
             self.wake_at = self.now + timedelta(seconds=0.1 if urgent else 2)
-            return False
+            return len(self.asked) > asked
 
     def _turn(self) -> bool:
-        if self.memory.owed is not None:
-            self._record_if_possible(self.memory.owed)
         look = self.look()
         step = self.step = decide(look)
         assert step == decide(look), "the same look gave another step"
+        asked = not step.urgent and self._ask(look)
         moved = self._carry_out(look, step)
+        if self.memory.owed is not None and not moved:
+            self._record(self.memory.owed)
+            moved = True
         if not moved:
             self.wake_at = step.wake_at
-            moved = self._ask(look)
-        return moved
+        return moved or asked
 
     def settle(self, limit: int = 40) -> Step:
         """Turn until nothing follows at this instant any more."""
@@ -345,6 +373,7 @@ class World:
         if recorded:
             (self._record_if_possible if step.urgent else self._record)(step.status)
         refused = [action for action in step.actions if not self._act(look, action, urgent=step.urgent)]
+        self._tell()
         if refused:
             raise RefusedError
         return recorded or bool(step.actions)
@@ -355,9 +384,10 @@ class World:
         self.memory.owed = None
         if raw != self.status_raw:
             self.status_raw = raw
-            self.records.append(Record(self.now, self.status))
+            routes = {name: self.weights(name) for name in self.routes}
+            accepted = all(self._route_view(name).accepted for name in self.routes)
+            self.history.append(Record(self.now, self.status, routes, accepted))
         self._at("recorded")
-        self._tell()
 
     def _record_if_possible(self, status: Status) -> None:
         """Write the status of a rollback; where that fails, its weights go back all the same."""
@@ -409,7 +439,8 @@ class World:
         if before != after:
             raw["metadata"]["generation"] += 1
             self._changed_at[name] = self.now
-            self.moves.append(Move(self.now, name, before, after, ours, self.status))
+            by = self.memory.owed or self.status
+            self.history.append(Move(self.now, name, before, after, ours, self.status, by, self.memory.ledger))
         self.routes[name] = raw
 
     def _inspected(self) -> Probe:
@@ -428,6 +459,9 @@ class World:
         )
 
     def _tell(self) -> None:
+        """Tell the decisions that were not told yet; after a start the last few again."""
+        if self.memory.owed is not None:
+            return
         status = self.status
         known = status.seq - 3 if self.memory.told is None else self.memory.told
         for decision in status.decisions:
@@ -500,7 +534,7 @@ def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
     }
 
 
-def _weights(raw: Mapping[str, Any]) -> tuple[dict[str, int], ...]:
+def _weights(raw: Mapping[str, Any]) -> Rules:
     return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in raw["spec"]["rules"])
 
 

@@ -33,9 +33,9 @@ def guard(namespace: str) -> dict[str, str]:
 def ours(bed: Bed, since: float = 0.0, until_: float = float("inf")) -> Iterator[dict[str, Any]]:
     """The operator's requests in a stretch of time, without watches."""
     for entry in bed.audit():
-        if entry.get("userAgent", "").startswith("rolloutplan") and entry["verb"] != "watch":
-            if since <= instant(entry["requestReceivedTimestamp"]) <= until_:
-                yield entry
+        asked = entry.get("userAgent", "").startswith("rolloutplan") and entry["verb"] != "watch"
+        if asked and since <= instant(entry["requestReceivedTimestamp"]) <= until_:
+            yield entry
 
 
 def instant(text: str) -> float:
@@ -129,7 +129,7 @@ def control(bed: Bed, operator: Operator, plans: int, bar: str, limit: float) ->
     if plans > 1:
         words += f"; first verdict -> last write {1000 * whole:.0f} ms"
     worst = max(took) if plans > 1 else percentile(took, 99)
-    return [Row(f"verdict known -> weights written, {plans} plan{'s at once' * (plans > 1)}", bar, words, worst <= limit)]
+    return [Row(f"verdict known -> weights written, {plans} plans at once", bar, words, worst <= limit)]
 
 
 def repeated_control(bed: Bed, operator: Operator, runs: int) -> list[Row]:
@@ -209,7 +209,7 @@ def requests_a_minute(bed: Bed) -> list[Row]:
     shop.close()
     return [
         Row("API requests a minute, idle plan (Succeeded)", "0", _verbs(while_idle), not while_idle),
-        Row("API requests a minute, soaking plan, interval 1 s", "<= 2", _verbs(while_soaking), len(while_soaking) <= 2),
+        Row("API requests a minute, soaking plan", "<= 2", _verbs(while_soaking), len(while_soaking) <= 2),
     ]
 
 

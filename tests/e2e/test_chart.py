@@ -399,8 +399,8 @@ def as_its_pod(bed: Bed) -> Iterator[Process]:
         bed.workdir,
         lambda: answers(f"http://127.0.0.1:{HEALTH_PORT}/readyz"),
     )
-    process.start()
     try:
+        process.start()
         yield process
     finally:
         process.kill()

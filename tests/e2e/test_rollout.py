@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import time
+from typing import Any
 
 from tests.bed import objects
 from tests.bed.processes import until
@@ -12,16 +13,20 @@ from tests.shop import ERRORS, SLOW, Operator, Shop
 QUIET = 'sum(rate(nothing_counts_this_total{deployment="$deployment"}[$window]))'
 
 
-def first(events: list[dict], reason: str) -> dict:
+Json = dict[str, Any]
+
+
+def first(events: list[Json], reason: str) -> Json:
     return next(event for event in events if event["reason"] == reason)
 
 
-def annotation(event: dict, key: str) -> str:
-    return event["metadata"]["annotations"].get(f"rolloutplan.dev/{key}", "")
+def annotation(event: Json, key: str) -> str:
+    return str(event["metadata"]["annotations"].get(f"rolloutplan.dev/{key}", ""))
 
 
-def condition(status: dict, kind: str) -> dict | None:
-    return next((c for c in status["conditions"] if c["type"] == kind), None)
+def condition(status: Json, kind: str) -> Json:
+    """The condition of a kind; empty where it is absent."""
+    return next((c for c in status["conditions"] if c["type"] == kind), {})
 
 
 def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
@@ -34,15 +39,16 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     assert status["weights"]["desired"] == "100%"
     assert condition(status, "Ready")["status"] == "True"
-    assert condition(status, "Reconciling") is None
-    assert condition(status, "Stalled") is None
+    assert not condition(status, "Reconciling")
+    assert not condition(status, "Stalled")
     until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
     steps = ["StageStarted", "WeightShifted", "StageProved"]
     assert shop.reasons() == ["Started", "NewSideReady", *steps * 3, "Succeeded"]
-    assert [annotation(e, "weight-to") for e in shop.events() if e["reason"] == "WeightShifted"] == ["25%", "50%", "100%"]
+    shifts = [event for event in shop.events() if event["reason"] == "WeightShifted"]
+    assert [annotation(event, "weight-to") for event in shifts] == ["25%", "50%", "100%"]
     proved = first(shop.events(), "StageProved")
     assert "few-errors" in annotation(proved, "evidence"), "the Event of a proof must hold the evidence"
-    assert "rolloutplan.dev/restore" not in shop.stored()["metadata"].get("finalizers", []), "a finished plan must be free"
+    assert not shop.stored()["metadata"].get("finalizers"), "a finished plan must be free"
     counts = load.stop()
     assert load.lost() == 0, counts
 
@@ -163,8 +169,8 @@ def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: object) -> tuple[float, dict]:
-    """Break all new pods; returns the time from the Deployment's status to the route's patch, as the audit log has it."""
+def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: Any) -> tuple[float, Json]:
+    """Break all new pods; returns the time from the Deployment's status to the route's patch, by the audit log."""
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
@@ -353,5 +359,3 @@ def test_sigterm_ends_the_operator_within_five_seconds(shop: Shop, running: Oper
     finally:
         running.process.start()
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
-
-

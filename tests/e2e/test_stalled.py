@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,10 @@ def route_without_v2(shop: Shop) -> None:
     shop.bed.apply(objects.httproute("checkout", {"checkout-v1": 1}, shop.namespace, shop.host))
 
 
+def nothing(_: Shop) -> None:
+    pass
+
+
 def everything_back(shop: Shop) -> None:
     shop.open()
 
@@ -51,7 +56,7 @@ CASES = [
     pytest.param(drop_route, {}, "RouteNotFound", "checkout", everything_back, id="no route"),
     pytest.param(route_without_v2, {}, "RouteWithoutBothServices", "backendRefs", everything_back, id="no backend"),
     pytest.param(
-        lambda shop: None,
+        nothing,
         {"metrics": {"source": "own"}},
         "MetricSourceNotFound",
         "MetricSource",
@@ -59,7 +64,7 @@ CASES = [
         id="no metric source",
     ),
     pytest.param(
-        lambda shop: None,
+        nothing,
         {"guards": [BROKEN_QUERY]},
         "QueryRejected",
         "unclosed left parenthesis",
@@ -71,7 +76,7 @@ CASES = [
 
 @pytest.mark.parametrize(("breaks", "spec", "reason", "words", "mends"), CASES)
 def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
-    shop: Shop, breaks: Change, spec: dict, reason: str, words: str, mends: Change
+    shop: Shop, breaks: Change, spec: dict[str, Any], reason: str, words: str, mends: Change
 ) -> None:
     shop.open()
     breaks(shop)
@@ -98,9 +103,11 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
         {"decisions": [{"seq": "many"}], "seq": -7},
         {"held": {"reason": "x"}, "phase": "Held"},
     ],
-    ids=lambda damage: ",".join(damage),
+    ids=",".join,
 )
-def test_a_status_edited_by_hand_never_stops_another_plan_nor_loses_the_way_back(shop: Shop, damage: dict) -> None:
+def test_a_status_edited_by_hand_never_stops_another_plan_nor_loses_the_way_back(
+    shop: Shop, damage: dict[str, Any]
+) -> None:
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "60s"}])
     shop.until("Judging/w25")

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 from aiohttp import web
 
@@ -84,15 +86,16 @@ class Cluster:
     def discovery(self, parts: list[str]) -> web.Response:
         kinds = [PLANS, CLUSTER_SOURCES, ROUTES, DEPLOYMENTS]
         kinds += [Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)]
+        kinds += [Kind("", "v1", "namespaces", namespaced=False)]  # kopf waits for these two, used or not
         if parts == ["api"]:
-            return web.json_response({"versions": []})
+            return web.json_response({"versions": ["v1"]})
         if len(parts) == 1:
             groups = [
                 {"name": k.group, "versions": [{"version": k.version}], "preferredVersion": {"version": k.version}}
-                for k in {k.group: k for k in kinds}.values()
+                for k in {k.group: k for k in kinds if k.group}.values()
             ]
             return web.json_response({"groups": groups})
-        served = [k for k in kinds if [k.group, k.version] == parts[1:] and k.plural not in self.absent]
+        served = [k for k in kinds if k.api_version == "/".join(parts[1:]) and k.plural not in self.absent]
         resources = [
             {
                 "name": k.plural,
@@ -155,10 +158,11 @@ class Engine:
         return {name for plural, _, name in self.have if plural == kind.plural}
 
 
-async def until(condition: Callable[[], bool], what: str = "") -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -420,6 +424,23 @@ def test_a_refused_token_is_not_tried_in_a_tight_circle(tmp_path: Path) -> None:
             cluster.send("rolloutplans", "shop", None)
             await asyncio.sleep(1.5)
             assert len(cluster.requests) - asked < 10
+
+    asyncio.run(run())
+
+
+def test_the_finalizer_of_another_kopf_operator_stays(tmp_path: Path) -> None:
+    """Kopf would take it off with its default settings; `watching` sees to it that nothing is ever written."""
+
+    async def run() -> None:
+        cluster = Cluster()
+        async with watching(cluster, tmp_path) as (_, engine):
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "a")
+            foreign = cluster.objects["rolloutplans", "shop", "a"]
+            foreign["metadata"]["finalizers"] = [kopf.OperatorSettings().persistence.finalizer]
+            cluster.put("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            await asyncio.sleep(0.1)
 
     asyncio.run(run())
 

@@ -697,7 +697,8 @@ def test_what_is_judged_is_what_runs(case: Case) -> None:
 
 def test_after_a_lost_status_a_run_begins_with_its_first_stage() -> None:
     world = judging(stage="half")()
-    del world.status_raw["weights"]["snapshot"]
+    weights = {key: value for key, value in world.status_raw["weights"].items() if key != "snapshot"}
+    world.status_raw = {**world.status_raw, "weights": weights}
     world.settle()
     assert (world.phase, world.status.reason) == (P.INVALID, "StatusLost")
     world.drift(OLD_WEIGHTS)
@@ -710,7 +711,7 @@ def test_after_a_lost_status_a_run_begins_with_its_first_stage() -> None:
 @pytest.mark.parametrize("weights", ["nonsense", {"desired": "0%"}, None])
 def test_a_rollback_whose_snapshot_is_lost_is_not_called_done(weights: object) -> None:
     world = reverting()()
-    world.status_raw["weights"] = weights
+    world.status_raw = {**world.status_raw, "weights": weights}
     world.broken = set()
     world.advance(m(5))
     assert (world.phase, world.status.reason, world.finalizer) == (P.INVALID, "StatusLost", True)

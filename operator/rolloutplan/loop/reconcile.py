@@ -276,11 +276,8 @@ class Reconciler:
             async with self.lanes.take(lane):
                 raw = await self.api.patch(paths.route(namespace, name), patch, kind="json")
         except (LookupError, ApiError) as error:
-            await self._read_again(ROUTES, namespace, name)
-            if isinstance(error, ApiError) and error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
-                raise
+            await self._changed_or_raise(ROUTES, namespace, name, error)
             log.info("the route is not as it was seen; looking again", route=name, error=str(error))
-            await asyncio.sleep(0.01)
             return
         log.info("weights written", route=name, weights=_numbers(action), reverting=lane is Lane.WEIGHTS)
         self.offer(ROUTES, "MODIFIED", raw)
@@ -292,12 +289,20 @@ class Reconciler:
             async with self.lanes.take(Lane.RECORD):
                 raw = await plans.mark(self.api, raw, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
         except ApiError as error:
-            await self._read_again(PLANS, view.namespace, view.name)
-            if error.status not in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND):
-                raise
+            await self._changed_or_raise(PLANS, view.namespace, view.name, error)
             return
         if "spec" in raw:
             self.offer(PLANS, "MODIFIED", raw)
+
+    async def _changed_or_raise(self, kind: str, namespace: str, name: str, error: Exception) -> None:
+        """Return if a write was refused because the object has changed since it was seen; else raise the refusal."""
+        before = self.store.version((kind, namespace, name))
+        await self._read_again(kind, namespace, name)
+        stale = isinstance(error, LookupError) or (
+            isinstance(error, ApiError) and error.status in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
+        )
+        if not stale or self.store.version((kind, namespace, name)) == before:
+            raise error
 
     async def _read_again(self, kind: str, namespace: str, name: str) -> None:
         """See how an object is now, before trying again; when to try again is the caller's to say."""

@@ -107,6 +107,10 @@ class Store:
             self.sources.pop(ident, None)
         return touched
 
+    def version(self, ident: Id) -> int:
+        """The resourceVersion of an object as it is held; 0 where none is."""
+        return self._versions.get(ident, 0)
+
     def known(self, kind: str) -> Iterator[Id]:
         """All objects of a kind that are held."""
         return (ident for ident in list(self._versions) if ident[0] == kind)

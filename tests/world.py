@@ -182,6 +182,8 @@ class World:
     """What was decided last."""
     asked: list[Question] = field(default_factory=list)
     history: list[Record | Move] = field(default_factory=list)
+    lost: list[Status] = field(default_factory=list)
+    """The statuses that were owed when the operator was killed: acted upon, and never written."""
     specs: dict[str, PlanSpec] = field(default_factory=dict)
     """Every plan that was read, by its hash."""
     trail: dict[int, Decision] = field(default_factory=dict)
@@ -359,6 +361,8 @@ class World:
 
     def crash(self) -> None:
         """The operator is killed and started again."""
+        if self.memory.owed is not None:
+            self.lost.append(self.memory.owed)
         self.memory = Memory()
 
     def _at(self, point: str, what: str = "") -> None:
@@ -372,7 +376,7 @@ class World:
         recorded = step.status is not look.status
         if recorded:
             (self._record_if_possible if step.urgent else self._record)(step.status)
-        refused = [action for action in step.actions if not self._act(look, action, urgent=step.urgent)]
+        refused = [action for action in step.actions if not self._act(look, action)]
         self._tell()
         if refused:
             raise RefusedError
@@ -397,8 +401,8 @@ class World:
         except RefusedError:
             return
 
-    def _act(self, look: Look, action: Action, *, urgent: bool) -> bool:
-        """Do an action; False where the API server refused it. One refusal keeps no urgent action from being tried."""
+    def _act(self, look: Look, action: Action) -> bool:
+        """Do an action; False where the API server refused it. One refusal keeps no other action from being tried."""
         try:
             match action:
                 case PatchRoute():
@@ -411,8 +415,6 @@ class World:
                     self._at("inspect")
                     self.memory.probe = self._inspected()
         except RefusedError:
-            if not urgent:
-                raise
             return False
         return True
 

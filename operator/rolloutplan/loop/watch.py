@@ -1,7 +1,9 @@
 """Watching: kopf follows the cluster in a thread of its own, and hands every object to the engine's loop.
 
 kopf is used for its streams alone. It exits on much that a cluster does on an ordinary day (a CRD that goes away, an
-odd error in a stream, credentials that ran out), so a supervisor starts it again while the engine goes on.
+odd error in a stream, credentials that ran out), and its own way out may hang: it waits without end for tasks that have
+swallowed their cancellation. So a supervisor runs each life of kopf in a loop of its own, leaves that loop behind at the
+first task that ends, and begins the next; the engine goes on meanwhile.
 
 Lists are taken from kopf's own requests, whole, as they arrive: kopf tells neither where a list ends nor what vanished
 while a stream was down, and it spends a task and 2 KB on every object that it is given. So it is given none of them: it
@@ -16,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -43,6 +46,8 @@ CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
 RECHECK: Final = 15.0
 """Seconds between looks for a kind that was not served or not allowed."""
+SILENT_AFTER: Final = 300.0
+"""Seconds without any request for a place after which kopf hangs: a stream lives for `server_timeout` at most."""
 _RESTARTS: Final = (0.2, 1.0, 2.0, 5.0)
 _SOUND_AFTER: Final = 60.0
 
@@ -106,11 +111,12 @@ class Watch:
         self._chunks: dict[Place, list[tuple[str, str]]] = {}
         self._floor: dict[Place, int] = {}
         self._synced: set[Place] = set()
+        self._asked: dict[Place, float] = {}
         self._logged_in = 0.0
+        self._sessions: list[aiohttp.ClientSession] = []
         self._engine: asyncio.AbstractEventLoop | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._life: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -120,10 +126,11 @@ class Watch:
 
     async def stop(self) -> None:
         """Stop watching; returns within 2 s, whatever kopf does."""
-        self._stopping = True
-        if self._loop is not None and self._task is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
-                self._loop.call_soon_threadsafe(self._task.cancel)
+        self._stopping.set()
+        if self._life is not None:
+            loop, task = self._life
+            with contextlib.suppress(RuntimeError):  # the loop is closed: that life is over
+                loop.call_soon_threadsafe(task.cancel)
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join, 2.0)
 
@@ -139,40 +146,55 @@ class Watch:
             if place not in self._synced
         ]
 
-    # ---- the thread: one loop, one supervisor ----------------------------------------------------
+    # ---- the thread: a loop for each life of kopf ------------------------------------------------
 
     def _run(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(self._supervise())
-
-    async def _supervise(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         delays = _restarts()
-        while not self._stopping:
-            began = self._loop.time()
+        while not self._stopping.is_set():
+            began = time.monotonic()
             try:
-                await self._watch()
+                self._live()
             except Exception as error:  # noqa: BLE001 - whatever it was, watching goes on
                 log.warning("watching was interrupted", error=f"{type(error).__name__}: {error}")
-            if self._loop.time() - began > _SOUND_AFTER:
+            if time.monotonic() - began > _SOUND_AFTER:
                 delays = _restarts()
-            await asyncio.sleep(next(delays))
+            self._stopping.wait(next(delays))
+
+    def _live(self) -> None:
+        """One life of kopf, and a quick end to all that it leaves behind."""
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: log.debug("left behind", what=context.get("message")))
+        try:
+            self._life = loop, loop.create_task(self._watch())
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(self._life[1])
+        finally:
+            loop.run_until_complete(self._abandon())
+            loop.close()
+
+    async def _abandon(self) -> None:
+        """Close what is open and cancel what runs. What goes on all the same is left to the closed loop."""
+        for session in self._sessions:
+            await session.close()
+        self._sessions.clear()
+        for _ in range(3):  # the first cancellation may be swallowed
+            if left := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=0.3)
 
     async def _watch(self) -> None:
-        """Watch until kopf exits, or until a kind that was missing can be watched too."""
+        """Watch until kopf ends, until it hangs, or until a kind can be watched that could not be."""
+        if self._stopping.is_set():
+            return
         await self._look_around()
         kinds = {place.kind for place, standing in self._standing.items() if standing is Standing.SERVED}
-        tasks = {asyncio.create_task(self._changed(kinds), name="recheck")}
+        tasks: set[asyncio.Future[Any]] = {asyncio.create_task(self._changed(kinds))}
         if kinds:
+            tasks.add(asyncio.create_task(self._silent(kinds)))
             where: Mapping[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-            follow = kopf.operator(registry=self._registry(kinds), settings=_settings(), **where)
-            tasks.add(asyncio.create_task(follow, name="kopf"))
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            tasks.update(await kopf.spawn_tasks(registry=self._registry(kinds), settings=_settings(), **where))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
@@ -217,6 +239,20 @@ class Watch:
                             return
         await asyncio.Event().wait()
 
+    async def _silent(self, kinds: Collection[Kind]) -> None:
+        """Raise TimeoutError when kopf has asked neither for a list nor for a stream of a place for too long."""
+        clock = asyncio.get_running_loop().time
+        self._asked = {place: clock() for place in self._places if place.kind in kinds}
+        while True:
+            await asyncio.sleep(SILENT_AFTER / 10)
+            for place, asked in self._asked.items():
+                if clock() - asked > SILENT_AFTER:
+                    raise TimeoutError(f"kopf has not asked for {place} for {SILENT_AFTER:g} s")
+
+    async def _note(self, _: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+        if place := self._by_path.get(request.url.path):
+            self._asked[place] = asyncio.get_running_loop().time()
+
     def _optional(self, place: Place) -> bool:
         return bool(self._namespaces) and not place.kind.namespaced
 
@@ -235,7 +271,10 @@ class Watch:
         await asyncio.sleep(max(0.0, self._logged_in + 1 - now))
         self._logged_in = asyncio.get_running_loop().time()
         config = await read_config()
-        session = await _session(config, self._response_class())
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._note)
+        session = await _session(config, response_class=self._response_class(), trace_configs=[trace])
+        self._sessions.append(session)
         return kopf.AiohttpSession(
             server=config.host, aiohttp_session=session, expiration=datetime.now(UTC) + CREDENTIALS_FOR
         )
@@ -346,7 +385,7 @@ def _settings() -> kopf.OperatorSettings:
     # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 540
+    settings.watching.server_timeout = 240
     settings.watching.connect_timeout = 5
     settings.networking.connect_timeout = 5
     settings.networking.request_timeout = 30
@@ -358,9 +397,7 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def _session(
-    config: Configuration, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
-) -> aiohttp.ClientSession:
+async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
     """A session with the credentials of `config`."""
     headers = {"User-Agent": USER_AGENT}
     if token := await authorization(config):
@@ -369,9 +406,9 @@ async def _session(
         connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(config).ssl_context),
         headers=headers,
         proxy=config.proxy,
-        response_class=response_class,
         timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
         trust_env=False,
+        **more,
     )
 
 

@@ -1,0 +1,431 @@
+"""The six invariants of the engine, whatever happens in whatever order, as an outside observer sees them.
+
+A scenario is a list of things that happen to a plan of three stages on two routes; the operator looks after each of
+them. The observer reads nothing but the history: which status stood in the API server when, and who moved which weight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rolloutplan.engine.ask import needs
+from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.look import Rival
+from rolloutplan.engine.table import MOVED
+from rolloutplan.engine.words import seal
+from rolloutplan.judge.verdict import Answer, Outcome, Why
+from rolloutplan.plan.spec import Predicate, Stage
+from rolloutplan.plan.status import Phase, RouteWeights, Status, read_status
+from tests.refusals import changed
+from tests.world import HEALTHY, PLAN, POINTS, SOURCE, START, Deployment, Move, Record, World, crash, http_route, refuse
+
+P = Phase
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+SPEC = changed(
+    PLAN,
+    {
+        "traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")],
+        "interval": "20s",
+        "availability.readyWithin": "2m",
+        "guards[0].window": "40s",
+        "stages[0].soak": "1m",
+        "stages[0].deadline": "3m",
+        "stages[0].pass[0].window": "30s",
+        "stages[1].soak": "50s",
+        "stages[1].deadline": "2m",
+        "stages[2].soak": "40s",
+        "stages[2].deadline": "2m",
+        "bake": "1m",
+    },
+)
+POLICIES: Mapping[str, Mapping[str, Any]] = {
+    "the defaults": {},
+    "onFail is Hold": {"onFail": "Hold"},
+    "onUndecided is Rollback": {"onUndecided": "Rollback"},
+    "onUndecided is Extend": {"onUndecided": "Extend"},
+    "onBlind is Rollback": {"onBlind": {"action": "Rollback"}},
+    "onBlind.then is Rollback": {"onBlind": {"action": "Hold", "after": "2m", "then": "Rollback"}},
+    "a drain longer than the bake": {"bake": "0s", "traffic.drain": "2m"},
+}
+
+
+def begun(policy: str) -> World:
+    """A plan applied just now, over rules that hold a third Service and a side that has some traffic already."""
+    routes = [
+        http_route("shop", [{"v1": 100, "v2": 0}, {"v1": 3, "v2": 0, "v0": 7}]),
+        http_route("api", [{"v0": 10, "v1": 98, "v2": 2}]),
+    ]
+    return World(
+        spec=changed(SPEC, POLICIES[policy]),
+        routes={raw["metadata"]["name"]: raw for raw in routes},
+        source=replace(SOURCE, scrape=s(5)),
+    )
+
+
+# ---- what can happen -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class Event:
+    """One thing that happens; a failing scenario reads as a list of these."""
+
+    name: str
+    do: Callable[[World], object]
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def wait(seconds: float) -> Event:
+    return Event(f"{seconds:g} s pass", lambda world: world.advance(s(seconds)))
+
+
+def put(name: str, **attributes: Any) -> Event:
+    """Set attributes of the world."""
+
+    def do(world: World) -> None:
+        for attribute, value in attributes.items():
+            setattr(world, attribute, value)
+
+    return Event(name, do)
+
+
+def says(name: str, **values: float | Why) -> Event:
+    return Event(name, lambda world: world.says.update(values))
+
+
+def pods(name: str, **changes: Any) -> Event:
+    return Event(name, lambda world: world.new and world.pods(**changes))
+
+
+def edit(name: str, changes: Callable[[World], Mapping[str, Any]]) -> Event:
+    return Event(name, lambda world: world.edit(changes(world)))
+
+
+def go_on(world: World) -> None:
+    """Time passes until something is decided, for ten minutes at most."""
+    end, seq = world.now + s(600), world.status.seq
+    world.settle()
+    while world.status.seq == seq and (at := world.next()) is not None and at <= end:
+        world.now = at
+        world.settle()
+
+
+def down(world: World) -> None:
+    world.crash()
+    world.now += s(300)
+
+
+def drift(world: World, routes: Mapping[str, Mapping[str, int]]) -> None:
+    for name, weights in routes.items():
+        if name in world.routes:
+            world.drift(weights, name)
+
+
+def as_written(world: World) -> None:
+    """Somebody puts the weights as the status says that they should be."""
+    for route in world.status.weights.written:
+        for rule in route.rules:
+            if route.name in world.routes:
+                world.drift({b.service: b.weight for b in rule.backends}, route.name, rule.index)
+
+
+def away(world: World) -> None:
+    world.routes.pop("api", None)
+
+
+def once_more(world: World) -> None:
+    world.routes.setdefault("api", begun("the defaults").routes["api"])
+
+
+TEMPLATE = Event("the template of the new side changes", lambda w: w.new and w.pods(revision=w.new.revision + "'"))
+OTHER_PLAN = edit(
+    "the plan changes", lambda w: {"stages[1].weight": "40%" if w.spec["stages"][1]["weight"] == "50%" else "50%"}
+)
+NONE_READY = pods("no pod of the new side is ready", ready=0)
+MOVED_UP = Event("somebody moves the weights up", lambda w: drift(w, {"shop": {"v1": 40, "v2": 60}}))
+MOVED_BACK = Event("somebody moves the weights back", lambda w: drift(w, {"shop": {"v1": 100, "v2": 0}}))
+DELETED = Event("the plan is deleted", lambda w: None if w.deleting else w.delete())
+
+TIME = [wait(1), wait(20), wait(61), wait(600), *[Event("until something is decided", go_on)] * 6]
+FAULTS = [
+    Event("the operator is killed", crash),
+    Event("the API server refuses", refuse),
+    MOVED_UP, TEMPLATE, OTHER_PLAN, NONE_READY, DELETED,
+]  # fmt: skip
+"""What can happen between two steps of one turn."""
+SUDDEN = [
+    Event(f"{fault.name} at {point}", lambda w, point=point, fault=fault: w.traps.update({point: fault.do}))
+    for point in POINTS
+    for fault in FAULTS
+    if (fault, point) != (MOVED_UP, "record")  # between the look and its record there is no remedy
+]
+EVENTS = [
+    Event("the operator is killed", World.crash),
+    Event("the operator is down for five minutes", down),
+    put("status writes are refused", broken={"record"}),
+    put("writes of one route are refused", broken={"route shop"}),
+    put("writes of the plan's marks are refused", broken={"mark"}),
+    put("the API server takes everything", broken=set()),
+    put("the gateway says nothing", lag=None),
+    put("the gateway is slow", lag=s(5)),
+    put("the gateway refuses", lag=s(0), refusal="UnsupportedValue"),
+    put("the gateway is prompt", lag=s(0), refusal=""),
+    says("errors", errors=0.2),
+    says("a fail predicate holds", wrong=1.0),
+    says("a pass predicate is false", hits=0.1),
+    says("a pass predicate has no data", hits=Why.NO_DATA),
+    says("a guard is NaN", errors=Why.NAN),
+    says("a guard has no data", errors=Why.NO_DATA),
+    says("all is well again", **HEALTHY),
+    put("the source is down", down="connection refused"),
+    put("the source is up", down=""),
+    put("the source object is gone", source=None),
+    put("the source object is there", source=replace(SOURCE, scrape=s(5))),
+    NONE_READY,
+    pods("one pod of the new side is ready", ready=1),
+    pods("all pods of the new side are ready", ready=4),
+    pods("the containers of the new side restarted", restarts=9),
+    TEMPLATE,
+    put("the new Deployment is gone", new=None),
+    put("the new Deployment is there", new=Deployment("v2")),
+    put("the old Deployment is gone", old=None),
+    put("the old Deployment is there", old=Deployment("v1")),
+    MOVED_UP,
+    MOVED_BACK,
+    Event("somebody puts the weights as they were", as_written),
+    Event("somebody moves another backend", lambda w: drift(w, {"api": {"v0": 33}})),
+    Event("a route is gone", away),
+    Event("the route is there", once_more),
+    OTHER_PLAN,
+    edit("the plan can no longer be read", lambda _: {"guards[0].is": "about 5"}),
+    edit("the plan can be read", lambda _: {"guards[0].is": "> 1%"}),
+    put("another plan moves the route", rivals=(Rival("ns/other", frozenset({"api"}), True, False, START, "0"),)),
+    put("no other plan moves the route", rivals=()),
+    DELETED,
+]
+
+STORIES = st.lists(
+    st.one_of(st.sampled_from(TIME), st.sampled_from(EVENTS), st.sampled_from(TIME), st.sampled_from(SUDDEN)),
+    min_size=4,
+    max_size=24,
+)
+
+
+def live(policy: str, story: list[Event]) -> World:
+    world = begun(policy)
+    world.settle()
+    for event in story:
+        event.do(world)
+        world.settle()
+        every_state_has_a_next_instant_or_says_what_it_waits_for(world)
+        if world.gone:
+            break
+    return world
+
+
+# ---- the observer ----------------------------------------------------------------------------------------------------
+
+
+def pair(rule: Mapping[str, int]) -> tuple[int, int]:
+    return rule["v1"], rule["v2"]
+
+
+def share(rule: Mapping[str, int]) -> Fraction:
+    old, new = pair(rule)
+    return Fraction(new, old + new) if new else Fraction(0)
+
+
+def snapshot(routes: tuple[RouteWeights, ...], name: str) -> Mapping[int, tuple[int, int]]:
+    """What a snapshot says of a route: old and new side of each rule."""
+    rules = [rule for route in routes if route.name == name for rule in route.rules]
+    return {rule.index: pair({b.service: b.weight for b in rule.backends}) for rule in rules}
+
+
+def stage_of(world: World, status: Status) -> Stage:
+    assert status.stage is not None
+    return world.specs[status.plan_hash].ladder()[status.stage.index]
+
+
+def ours(world: World) -> Iterator[tuple[Move, bool]]:
+    """Our own changes of weights, each with whether it was a step forward."""
+    return ((move, move.by.phase is not P.REVERTING) for move in world.moves if move.ours)
+
+
+def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, str]]:
+    """Name, role and query of all that judges a stage, as they have to be fixed before its weight moves."""
+    guards = world.specs[status.plan_hash].guards
+    rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_)]
+
+    def query(predicate: Predicate) -> str:
+        return predicate.query.replace("$window", f"{predicate.window.total_seconds():.0f}s")
+
+    return [(predicate.name, role, query(predicate)) for role, predicates in rows for predicate in predicates]
+
+
+def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
+    """Invariant 1: what will judge a weight stood in the API server before the weight was written."""
+    for move, forward in ours(world):
+        if not forward:
+            continue
+        status = move.stands
+        where = f"{move.route} {move.before} -> {move.after} at {move.at:%H:%M:%S}, run {status.run}"
+        assert status.phase is P.SHIFTING and status.stage is not None, f"{where}: the API server has {status.phase}"
+        stage = stage_of(world, status)
+        assert all(share(rule) == Fraction(stage.permille, 1000) for rule in move.after), f"{where}: not {stage.name}"
+        assert status.stage.seal == seal(stage, world.specs[status.plan_hash].guards), f"{where}: another seal"
+        fixed = [(p.name, p.role, p.query) for p in status.predicates]
+        assert fixed == judged(world, stage, status), f"{where}: other predicates are fixed"
+
+
+def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) -> None:
+    """Invariant 2."""
+    failed: set[int] = set()
+    verified: dict[int, tuple[int, Any]] = {}
+    for event in world.history:
+        status = event.status if isinstance(event, Record) else event.stands
+        if status.failed:
+            failed.add(status.run)
+        if isinstance(event, Record) and status.stage is not None and status.stage.verified_at is not None:
+            verified[status.run] = (status.stage.index, status.stage.judged_since)
+        if not isinstance(event, Move) or not event.ours or event.by.phase is P.REVERTING:
+            continue
+        assert status.run not in failed, f"run {status.run} goes forward after {status.failed}"
+        assert status.stage is not None
+        before, since = verified.get(status.run, (-1, event.at))
+        assert status.stage.index == before + 1, f"from stage {before} to {status.stage.index} in one step"
+        spec = world.specs[status.plan_hash]
+        against = {p.name for p in (*spec.guards, *(spec.ladder()[before].fail if before >= 0 else ()))}
+        for name, track in event.known.items():
+            proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
+            fresh = track.asked_at is not None and track.asked_at >= since
+            assert not (proved and fresh and name in against), f"{name} is proved, and the weights go on"
+
+
+def no_soak_is_shortened(world: World) -> None:
+    """Invariant 3: time counts while the stage is judged and its weight stands in the routes, and only then."""
+    spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)
+    status, routes, at = read_status({}), {}, START
+    for event in world.history:
+        if status.stage is not None and status.phase in (P.JUDGING, P.BAKING):
+            wanted = Fraction(stage_of(world, status).permille, 1000)
+            if all(share(rule) == wanted for rules in routes.values() for rule in rules):
+                spent[status.run, status.stage.name, status.phase] += event.at - at
+        at = event.at
+        if isinstance(event, Move):
+            routes[event.route] = event.after
+            continue
+        now, routes = event.status, dict(event.routes)
+        if status.stage is not None and (status.phase, now.phase) in GOES_ON:
+            stage, spec = stage_of(world, status), world.specs[status.plan_hash]
+            took = spent[status.run, stage.name, status.phase]
+            least = stage.soak if status.phase is P.JUDGING else spec.bake
+            assert took >= least, f"{stage.name} is {status.phase} for {took}, not for {least}"
+        status = now
+
+
+GOES_ON = {(P.JUDGING, P.SHIFTING), (P.JUDGING, P.BAKING), (P.BAKING, P.SUCCEEDED)}
+
+
+def every_change_of_weights_has_one_decision(world: World) -> None:
+    """Invariant 4."""
+    seqs = []
+    for record in world.records:
+        kept = [decision.seq for decision in record.status.decisions]
+        assert kept == list(range(record.status.seq - len(kept) + 1, record.status.seq + 1)), f"numbers {kept}"
+        seqs.append(record.status.seq)
+    assert seqs == sorted(seqs), f"the numbers fall: {seqs}"
+    if not world.gone and world.memory.owed is None:
+        assert sorted(world.trail) == list(range(1, max(seqs, default=0) + 1)), "a decision was never told"
+    told = Counter((d.reason, d.run, d.stage if d.reason == "WeightShifted" else "") for d in world.trail.values())
+    for (reason, run, stage), count in told.items():
+        if reason in ("WeightShifted", "RollbackStarted", "RolledBack"):
+            assert count == 1, f"{count} times {reason} in run {run} {stage}"
+    risen = {(m.stands.run, m.stands.stage.name) for m, forward in ours(world) if forward and m.stands.stage}
+    shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
+    assert shifted <= risen, f"told, and not done: {shifted - risen}"
+    for run, stage in risen - shifted:
+        under_way = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
+        given_up = told["RollbackStarted", run, ""] or any(lost.run == run for lost in world.lost)
+        assert under_way or given_up or world.memory.owed, f"done, and not told: run {run} {stage}"
+    for move, forward in ours(world):
+        if not forward:
+            started = next(d for d in reversed(move.by.decisions) if d.reason == "RollbackStarted")
+            unwritten = [*world.lost, *([world.memory.owed] if world.memory.owed else [])]
+            known = [d for status in unwritten for d in status.decisions]
+            assert world.trail.get(started.seq) == started or started in known, f"without a decision: {move}"
+
+
+def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:
+    """Invariant 5."""
+    before, touched = read_status({}), False
+    began: Mapping[str, Any] = {}
+    for event in world.history:
+        if isinstance(event, Move):
+            touched = touched or not event.ours
+            for was, now in zip(event.before, event.after, strict=True):
+                if event.ours and sum(pair(was)) and "v0" in was:
+                    asked = Fraction(was["v0"] * sum(pair(now)), sum(pair(was)))
+                    assert abs(now["v0"] - asked) <= Fraction(1, 2), f"another backend's share: {was} -> {now}"
+            if event.ours and event.by.phase is P.REVERTING:
+                saved = snapshot(event.by.weights.snapshot, event.route)
+                assert {i: pair(rule) for i, rule in enumerate(event.after)} == saved, "a way back to somewhere else"
+            continue
+        status = event.status
+        if (before.phase, status.phase) == (P.EXPANDING, P.SHIFTING):
+            began, touched = event.routes, False
+        if (before.phase, status.phase) == (P.REVERTING, P.ROLLED_BACK):
+            for name, rules in event.routes.items():
+                saved = snapshot(status.weights.snapshot, name)
+                assert {i: pair(rule) for i, rule in enumerate(rules)} == saved, f"RolledBack, and {name} has {rules}"
+                assert touched or rules == began[name], f"{name} was {began[name]} before the run, and is {rules}"
+        before = status
+
+
+def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> None:
+    """Invariant 6, and before that next instant nothing would follow from another look."""
+    status, step = world.status, world.step
+    assert world.wake_at is None or world.wake_at > world.now, f"{status.phase} is looked at without a pause"
+    if world.wake_at is None and not world.gone and status.phase not in (P.SUCCEEDED, P.ROLLED_BACK):
+        assert status.phase in (P.PENDING, P.INVALID, P.HELD) and status.message, f"{status.phase} waits for nothing"
+    if step is None or step.actions or step.status.seq != status.seq or world.broken:
+        return  # it was refused, and tries again
+    now = world.now
+    world.now = (world.next() or now + s(3600)) - s(0.001)
+    look = world.look()
+    later = decide(look)
+    asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
+    world.now = now
+    followed = (later.status.seq - status.seq, later.actions, asked)
+    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {later.status.message}"
+
+
+INVARIANTS = (
+    no_weight_rises_before_its_predicates_are_sealed,
+    nothing_goes_forward_after_a_failure_nor_two_stages_at_once,
+    no_soak_is_shortened,
+    every_change_of_weights_has_one_decision,
+    rolled_back_means_the_snapshot_to_the_number,
+)
+
+
+@settings(max_examples=120)
+@given(st.sampled_from(list(POLICIES)), STORIES)
+def test_the_invariants_hold_whatever_happens(policy: str, story: list[Event]) -> None:
+    world = live(policy, story)
+    for invariant in INVARIANTS:
+        invariant(world)

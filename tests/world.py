@@ -374,9 +374,13 @@ class World:
 
     def _carry_out(self, look: Look, step: Step) -> bool:
         recorded = step.status is not look.status
-        if recorded:
-            (self._record_if_possible if step.urgent else self._record)(step.status)
+        if recorded and step.urgent:
+            self.memory.owed = step.status
+        elif recorded:
+            self._record(step.status)
         refused = [action for action in step.actions if not self._act(look, action)]
+        if recorded and step.urgent:
+            self._record_if_possible(step.status)
         self._tell()
         if refused:
             raise RefusedError
@@ -394,8 +398,7 @@ class World:
         self._at("recorded")
 
     def _record_if_possible(self, status: Status) -> None:
-        """Write the status of a rollback; where that fails, its weights go back all the same."""
-        self.memory.owed = status
+        """Write the status of a rollback; where that fails, it stays owed."""
         try:
             self._record(status)
         except RefusedError:

@@ -1,9 +1,10 @@
 """Watching, against a small API server of our own that can do all that a real one does on a bad day."""
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -441,6 +442,42 @@ def test_the_finalizer_of_another_kopf_operator_stays(tmp_path: Path) -> None:
             cluster.put("rolloutplans", "b")
             await until(lambda: engine.names(PLANS) == {"a", "b"})
             await asyncio.sleep(0.1)
+
+    asyncio.run(run())
+
+
+async def _never_ending() -> None:
+    """What some of kopf's tasks do when they are told to end."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+
+async def _failing() -> None:
+    raise RuntimeError("a CRD is gone")
+
+
+@pytest.mark.parametrize("first_life", [[_never_ending], [_never_ending, _failing]], ids=["hangs", "hangs at its end"])
+def test_a_kopf_that_hangs_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_life: list[Callable[[], Coroutine[Any, Any, None]]]
+) -> None:
+    spawn, lives = kopf.spawn_tasks, 0
+
+    async def spawn_tasks(**how: Any) -> Any:
+        nonlocal lives
+        lives += 1
+        return [asyncio.create_task(task()) for task in first_life] if lives == 1 else await spawn(**how)
+
+    monkeypatch.setattr(kopf, "spawn_tasks", spawn_tasks)
+    monkeypatch.setattr(watch, "SILENT_AFTER", 0.3)
+
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            assert engine.names(PLANS) == {"a"}
+            assert lives >= 2
 
     asyncio.run(run())
 

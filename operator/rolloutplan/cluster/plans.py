@@ -15,10 +15,16 @@ from rolloutplan.plan.status import Status
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-def view(raw: Mapping[str, Any]) -> PlanView:
-    """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why."""
+def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
+    """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why.
+
+    Where `known` is a view of the same generation, its spec is taken over: reading one is most of the work.
+    """
     meta = raw["metadata"]
-    spec, problem = _spec(raw.get("spec"))
+    if known and (known.uid, known.generation) == (meta["uid"], meta.get("generation", 0)):
+        spec, problem = known.spec, known.problem
+    else:
+        spec, problem = _spec(raw.get("spec"))
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],

@@ -16,7 +16,7 @@ from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, unmeasured
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
 from rolloutplan.engine.rungs.forward import deadline, forward
-from rolloutplan.engine.rungs.intents import unfinished_restore, unfinished_shift
+from rolloutplan.engine.rungs.intents import unfinished_restore, unfinished_shift, unrecorded_restore
 from rolloutplan.engine.rungs.start import ended, not_started
 from rolloutplan.engine.rungs.wait import inconsistent, waiting
 from rolloutplan.engine.step import Step
@@ -70,6 +70,7 @@ LADDER: tuple[Rung, ...] = (
     unfinished_restore,
     deletion,
     inconsistent,
+    unrecorded_restore,
     superseded,
     unavailable,
     proved_against,

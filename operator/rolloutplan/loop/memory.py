@@ -14,6 +14,7 @@ _LONGEST_URGENT = 1.0
 @dataclass(slots=True)
 class Memory:
     uid: str
+    born: datetime
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
     short_since: datetime | None = None

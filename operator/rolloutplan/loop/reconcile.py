@@ -1,7 +1,8 @@
 """Carry out what the engine decides, for one plan at a time, in the order that is safe.
 
-For a step forward: the status that says what is intended, then the weights, then the Events. For a step back the order
-is the same, but nothing waits: a status that cannot be written is owed and written later, the weights go back now.
+For a step forward: the status that says what is intended, then the weights, then the Events. For a step back the
+weights wait for nothing: the status is written beside them, and later if it cannot be written now. If the operator dies
+between the two, the fence that the weights carry says whose they are.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
 AFTER_WEIGHTS = timedelta(milliseconds=50)
 """How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
-URGENT_RECORD = 1.0
-"""Seconds that the record of a rollback may hold up its weights."""
+COUNT_RESTARTS_AFTER = timedelta(seconds=2)
+"""After a start, weights that must go back come before the pods are counted."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -141,7 +142,7 @@ class Reconciler:
                 self.schedule.forget(key)
                 return
             memory = self._memory(plan)
-            if memory.restarts is None and plan.status.phase in MOVED:
+            if memory.restarts is None and plan.status.phase in MOVED and now() > memory.born + COUNT_RESTARTS_AFTER:
                 self._look_at_pods(_new_name(plan), [key])
             _bind(plan.status)
             try:
@@ -166,7 +167,7 @@ class Reconciler:
     def _memory(self, plan: Plan) -> Memory:
         memory = self._memories.get(plan.view.key)
         if memory is None or memory.uid != plan.view.uid:
-            memory = self._memories[plan.view.key] = Memory(uid=plan.view.uid)
+            memory = self._memories[plan.view.key] = Memory(uid=plan.view.uid, born=now())
         return memory
 
     def look(self, plan: Plan, memory: Memory, at: datetime) -> Look:
@@ -206,13 +207,16 @@ class Reconciler:
 
     async def _carry_out(self, plan: Plan, memory: Memory, look: Look, step: Step) -> bool:
         """Write, act, tell. Returns whether the world may have changed, so that it has to be looked at again."""
-        changed = False
-        if step.status is not look.status:
-            write = self._record_if_possible if step.urgent else self._record
-            changed = await write(plan, step.status)
-            _bind(step.status)
+        changed = step.status is not look.status
+        if changed and step.urgent:
+            plan.status, plan.owed = step.status, True
+            _say(look.status, step.status)
+        elif changed:
+            changed = await self._record(plan, step.status)
             _say(look.status, step.status)
         done = [self._act(plan, memory, action) for action in step.actions]
+        if changed and step.urgent:
+            done.append(self._record_if_possible(plan))
         for failure in await asyncio.gather(*done, return_exceptions=True):
             if failure is not None:
                 raise failure
@@ -222,7 +226,7 @@ class Reconciler:
     async def _record(self, plan: Plan, status: Status) -> bool:
         """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
         view = plan.view
-        async with self.lanes.take(Lane.WEIGHTS if plan.owed else Lane.RECORD):
+        async with self.lanes.take(Lane.RECORD):
             try:
                 raw = await plans.write_status(
                     self.api,
@@ -242,14 +246,12 @@ class Reconciler:
             self.offer(PLANS, "MODIFIED", raw)
         return raw is not None
 
-    async def _record_if_possible(self, plan: Plan, status: Status) -> bool:
-        """Write the status of a rollback; where that fails or takes long it is owed, and the weights go back first."""
-        plan.status, plan.owed = status, True
+    async def _record_if_possible(self, plan: Plan) -> None:
+        """Write the status of a rollback, beside its weights; what cannot be written now stays owed."""
         try:
-            await asyncio.wait_for(self._record(plan, status), URGENT_RECORD)
-        except (ApiError, _StaleError, TimeoutError) as error:
-            log.warning("a rollback goes on before its record is written", error=str(error) or type(error).__name__)
-        return True
+            await self._record(plan, plan.status)
+        except (ApiError, _StaleError) as error:
+            log.warning("the record of a rollback is written later", error=str(error) or type(error).__name__)
 
     async def _act(self, plan: Plan, memory: Memory, action: Action) -> None:
         match action:

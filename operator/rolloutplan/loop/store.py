@@ -116,10 +116,10 @@ class Store:
         return (ident for ident in list(self._versions) if ident[0] == kind)
 
     def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
-        view = plans.view(raw)
+        before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
+        view = plans.view(raw, before.view if before else None)
         meta = {k: v for k, v in raw["metadata"].items() if k != "managedFields"}
         raw_status = raw.get("status") or {}
-        before = self.plans.get(view.key)
         if before is not None and before.owed and before.view.uid == view.uid:
             before.view, before.meta, before.raw_status = view, meta, raw_status
             plan = before

@@ -1,9 +1,9 @@
 """Watching: kopf follows the cluster in a thread of its own, and hands every object to the engine's loop.
 
 kopf is used for its streams alone. It exits on much that a cluster does on an ordinary day (a CRD that goes away, an
-odd error in a stream, credentials that ran out), and its own way out may hang: it waits without end for tasks that have
-swallowed their cancellation. So a supervisor runs each life of kopf in a loop of its own, leaves that loop behind at the
-first task that ends, and begins the next; the engine goes on meanwhile.
+odd error in a stream, credentials that ran out), and its own way out may hang: it waits without end for tasks that
+swallowed their cancellation. So a supervisor runs each life of kopf in a loop of its own, leaves that loop behind as
+soon as one of its tasks ends, and begins the next; the engine goes on meanwhile.
 
 Lists are taken from kopf's own requests, whole, as they arrive: kopf tells neither where a list ends nor what vanished
 while a stream was down, and it spends a task and 2 KB on every object that it is given. So it is given none of them: it
@@ -48,7 +48,7 @@ RECHECK: Final = 15.0
 """Seconds between looks for a kind that was not served or not allowed."""
 SILENT_AFTER: Final = 300.0
 """Seconds without any request for a place after which kopf hangs: a stream lives for `server_timeout` at most."""
-_RESTARTS: Final = (0.2, 1.0, 2.0, 5.0)
+_RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
 _SOUND_AFTER: Final = 60.0
 
 log = structlog.get_logger(__name__)
@@ -274,7 +274,7 @@ class Watch:
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._note)
         session = await _session(config, response_class=self._response_class(), trace_configs=[trace])
-        self._sessions.append(session)
+        self._sessions = [*(former for former in self._sessions if not former.closed), session]
         return kopf.AiohttpSession(
             server=config.host, aiohttp_session=session, expiration=datetime.now(UTC) + CREDENTIALS_FOR
         )

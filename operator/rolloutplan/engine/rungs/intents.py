@@ -10,7 +10,7 @@ from rolloutplan.engine.move import back, fence, hold, move
 from rolloutplan.engine.routes import current, refusal, there, unlike, writes
 from rolloutplan.engine.rungs.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import Cause
+from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.status import Intent, Phase, Status, Weights
@@ -62,6 +62,24 @@ def _restored(look: Look, refused: str | None) -> Status:
 def _shift_before(status: Status) -> str:
     """From which share the rollback came, as its own decision says."""
     return next((d.weight_from for d in reversed(status.decisions) if d.reason == "RollbackStarted"), "")
+
+
+def unrecorded_restore(look: Look) -> Step | None:
+    """Weights that were put back by an operator that died before it could record it: the fence they carry is newer."""
+    status = look.status
+    if status.phase not in MOVED:
+        return None
+    views = (look.routes.get(route.name) for route in status.weights.snapshot)
+    newest = max((_fenced(view.seq, look) for view in views if view is not None), default=0)
+    if newest <= status.seq:
+        return None
+    return back(look, "Interrupted", "the operator was stopped after it put weights back and before it said why")
+
+
+def _fenced(fence: str, look: Look) -> int:
+    """The number of our decision that a route's fence names; 0 where it is not ours."""
+    ours, _, number = fence.partition(".")
+    return int(number) if ours == look.plan.uid[:8] and number.isdigit() else 0
 
 
 def unfinished_shift(look: Look) -> Step | None:

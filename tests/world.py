@@ -116,6 +116,7 @@ class Memory:
     owed: Status | None = None
     """The status of a rollback that was acted upon and could not be written yet."""
     told: int | None = None
+    failures: int = 0
 
 
 Rules = tuple[dict[str, int], ...]
@@ -191,6 +192,7 @@ class World:
     _changed_at: dict[str, datetime] = field(default_factory=dict)
     _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
     _status: tuple[dict[str, Any], Status] | None = None
+    _views: dict[str, tuple[dict[str, Any], bool, str, RouteView]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for ref in [] if self.routes else self.spec["traffic"]["routes"]:
@@ -283,14 +285,15 @@ class World:
         return replace(view, restarts=memory.restarts, worst=worst, short_since=memory.short_since)
 
     def _route_view(self, name: str) -> RouteView:
-        raw = self.routes[name]
-        generation, since = raw["metadata"]["generation"], self._changed_at.get(name, START)
+        raw, since = self.routes[name], self._changed_at.get(name, START)
         heard = self.lag is not None and self.now >= since + self.lag
-        condition = {"type": "Accepted", "status": "True", "observedGeneration": generation}
-        if self.refusal:
-            condition |= {"status": "False", "reason": self.refusal}
-        raw["status"] = {"parents": [{"conditions": [condition] if heard else []}]}
-        return httproute.view(raw)
+        seen = self._views.get(name)
+        if seen is None or seen[0] is not raw or seen[1:3] != (heard, self.refusal):
+            condition = {"type": "Accepted", "observedGeneration": raw["metadata"]["generation"]}
+            condition |= {"status": "False", "reason": self.refusal} if self.refusal else {"status": "True"}
+            parents = [{"conditions": [condition] if heard else []}]
+            seen = self._views[name] = raw, heard, self.refusal, httproute.view({**raw, "status": {"parents": parents}})
+        return seen[3]
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +307,7 @@ class World:
             return True
         except RefusedError:
             urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
-            self.wake_at = self.now + timedelta(seconds=0.1 if urgent else 2)
+            self.wake_at = self.now + self._backoff(longest=10 if urgent else 30)
             return len(self.asked) > asked
 
     def _turn(self) -> bool:
@@ -317,8 +320,14 @@ class World:
             self._record(self.memory.owed)
             moved = True
         if not moved:
+            self.memory.failures = 0
             self.wake_at = step.wake_at
         return moved or asked
+
+    def _backoff(self, longest: float) -> timedelta:
+        """The pause before the next attempt: the loop's grows as this one, but stays shorter."""
+        self.memory.failures += 1
+        return timedelta(seconds=min(longest, 0.05 * 2.0 ** min(self.memory.failures, 12)))
 
     def settle(self, limit: int = 40) -> Step:
         """Turn until nothing follows at this instant any more."""

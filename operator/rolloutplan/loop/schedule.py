@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 LONGEST_SLEEP = 2.0
@@ -49,10 +50,10 @@ class Schedule:
             self.turned_at = self._clock()
             self._changed.clear()
             wait = self._pop_due()
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it may lose a cancellation, and the operator would never end.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def _pop_due(self) -> float:
         """Hand out what is due; returns the seconds until the next deadline."""

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.engine.look import REVERT, SEQ
+from rolloutplan.engine.routes import locate
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.traffic.httproute import locate, revert_command, view, weights_patch
+from rolloutplan.traffic.httproute import revert_command, view, weights_patch
 
 Raw = dict[str, Any]
 

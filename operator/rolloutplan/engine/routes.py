@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rolloutplan.engine.look import Look, RouteView
 from rolloutplan.engine.step import PatchRoute
@@ -58,15 +58,22 @@ def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
     raise UnusableError("RuleNotFound", f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules")
 
 
-def locate(view: RouteView, rule: RuleWeights, old: str, new: str) -> RuleWeights | None:
-    """Find a rule again after others may have changed the route: by its name, its place, or as the only one left."""
-    fit = [candidate for candidate in view.rules if holds_both(candidate, old, new)]
+def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
+    """Find a rule again in a route that may have been edited: by its name, its place, or as the only one that fits.
+
+    A rule fits where it holds each of `sides` once; without `sides`, where it holds every service of `rule`.
+    """
+    fit = [candidate for candidate in view.rules if _fits(candidate, rule, sides)]
     named = [candidate for candidate in fit if rule.name and candidate.name == rule.name]
     placed = [candidate for candidate in fit if candidate.index == rule.index]
-    for found in (named, placed, fit if len(fit) == 1 else []):
-        if found:
-            return found[0]
-    return None
+    return next(iter(named or placed or (fit if len(fit) == 1 else ())), None)
+
+
+def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
+    services = [backend.service for backend in candidate.backends]
+    if sides:
+        return all(services.count(side) == 1 for side in sides)
+    return {backend.service for backend in rule.backends} <= set(services)
 
 
 def there(look: Look, route: str) -> bool:
@@ -82,7 +89,7 @@ def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
         if view is None or view.deleting:
             return f"HTTPRoute {route.name} is gone"
         for rule in route.rules:
-            found = locate(view, rule, weights.old, weights.new)
+            found = locate(view, rule, (weights.old, weights.new))
             if found is None:
                 return f"HTTPRoute {route.name} no longer holds both {weights.old} and {weights.new} in one rule"
             if not same(found, rule, weights.old, weights.new):
@@ -123,7 +130,7 @@ def current(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tup
     found = []
     for route in routes:
         view = look.routes.get(route.name)
-        rules = [locate(view, rule, weights.old, weights.new) for rule in route.rules] if view else []
+        rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
         found.append(route.model_copy(update={"rules": tuple(rule for rule in rules if rule is not None)}))
     return tuple(found)
 
@@ -137,7 +144,7 @@ def writes(
         view = look.routes.get(route.name)
         if view is None or view.deleting or not unlike(look, (route,), weights):
             continue
-        found = ((locate(view, rule, weights.old, weights.new), rule) for rule in route.rules)
+        found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(restore(now, rule, weights.old, weights.new) for now, rule in found if now is not None)
         if rules:
             patches.append(PatchRoute(RouteWeights(name=route.name, rules=rules), fence, revert))

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rolloutplan.engine.look import REVERT, SEQ, RouteView
+from rolloutplan.engine.routes import locate
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
 
 _ANNOTATIONS: Final = "/metadata/annotations"
@@ -42,18 +43,6 @@ def view(raw: Mapping[str, Any]) -> RouteView:
         annotated=annotations is not None,
         breadcrumb=(annotations or {}).get(REVERT, ""),
     )
-
-
-def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by name, else by index, else the only one that fits.
-
-    A rule fits where it holds the services `sides` (every service of `rule`, where none is given).
-    """
-    wanted = set(sides or (backend.service for backend in rule.backends))
-    fitting = [r for r in view.rules if wanted <= {backend.service for backend in r.backends}]
-    named = [r for r in fitting if rule.name and r.name == rule.name]
-    placed = [r for r in fitting if r.index == rule.index]
-    return next(iter(named or placed or (fitting if len(fitting) == 1 else ())), None)
 
 
 def weights_patch(view: RouteView, target: RouteWeights, *, seq: str, revert: str | None) -> list[Operation]:

@@ -14,7 +14,8 @@ _LONGEST_URGENT = 1.0
 @dataclass(slots=True)
 class Memory:
     uid: str
-    born: datetime
+    count_restarts_at: datetime
+    """From when on the pods may be listed for their restarts, where these are not known."""
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
     short_since: datetime | None = None

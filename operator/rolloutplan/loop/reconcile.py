@@ -12,25 +12,24 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from itertools import groupby
 from typing import Any
 
 import structlog
 
-from rolloutplan.cluster import events, paths, plans, workloads
+from rolloutplan.cluster import paths, plans, workloads
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.ask import needs, note_asked, speaks_against, weigh
 from rolloutplan.engine.ladder import decide
-from rolloutplan.engine.look import Look, Question, Track, WorkloadView
+from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.engine.table import MOVED
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import inspect
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, ROUTES, Plan, Store, source_view
+from rolloutplan.loop.teller import Teller
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status
 from rolloutplan.traffic import httproute
@@ -43,6 +42,8 @@ AFTER_WEIGHTS = timedelta(milliseconds=50)
 """How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
 COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 """After a start, weights that must go back come before the pods are counted."""
+COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
+"""After the pods could not be listed."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -55,10 +56,12 @@ class Reconciler:
     """Brings each plan a step further whenever its time has come."""
 
     def __init__(self, api: Api, store: Store, sources: Sources, *, instance: str, ready: Callable[[], bool]) -> None:
-        self.api, self.store, self.sources, self.instance = api, store, sources, instance
+        self.api, self.store = api, store
         self._ready = ready
         self.schedule = Schedule(self._due)
         self.lanes = Lanes(WIDTH)
+        self._asker = Asker(store, sources, self.schedule, spawn=self._spawn)
+        self._teller = Teller(api, store, self.lanes, self.schedule, instance=instance, spawn=self._spawn)
         self._memories: dict[str, Memory] = {}
         self._busy: set[str] = set()
         self._again: set[str] = set()
@@ -142,14 +145,14 @@ class Reconciler:
                 self.schedule.forget(key)
                 return
             memory = self._memory(plan)
-            if memory.restarts is None and plan.status.phase in MOVED and now() > memory.born + COUNT_RESTARTS_AFTER:
+            if memory.restarts is None and plan.status.phase in MOVED and now() > memory.count_restarts_at:
                 self._look_at_pods(_new_name(plan), [key])
             _bind(plan.status)
             try:
                 look = self.look(plan, memory, now())
                 step = decide(look)
                 if not step.urgent:
-                    self._ask(plan, memory, look)
+                    self._asker.ask(plan, memory, look)
                 moved = await self._carry_out(plan, memory, look, step)
                 if plan.owed and not moved:
                     moved = await self._record(plan, plan.status)
@@ -167,7 +170,9 @@ class Reconciler:
     def _memory(self, plan: Plan) -> Memory:
         memory = self._memories.get(plan.view.key)
         if memory is None or memory.uid != plan.view.uid:
-            memory = self._memories[plan.view.key] = Memory(uid=plan.view.uid, born=now())
+            memory = self._memories[plan.view.key] = Memory(
+                uid=plan.view.uid, count_restarts_at=now() + COUNT_RESTARTS_AFTER
+            )
         return memory
 
     def look(self, plan: Plan, memory: Memory, at: datetime) -> Look:
@@ -220,7 +225,7 @@ class Reconciler:
         for failure in await asyncio.gather(*done, return_exceptions=True):
             if failure is not None:
                 raise failure
-        self._tell(plan, memory)
+        self._teller.tell(plan, memory)
         return changed or bool(step.actions)
 
     async def _record(self, plan: Plan, status: Status) -> bool:
@@ -260,11 +265,14 @@ class Reconciler:
             case MarkPlan():
                 await self._mark(plan, action)
             case Inspect():
-                source = self.store.source(plan.view)
-                asks = self.sources.get(source.key, source.spec).ask if source.spec else None
                 workload = self.store.workloads.get((plan.view.namespace, _new_name(plan)))
                 memory.probe = await inspect(
-                    self.api, plan.view, memory.probe, asks, workload.selector if workload else "", now()
+                    self.api,
+                    plan.view,
+                    memory.probe,
+                    self._asker.source(plan),
+                    workload.selector if workload else "",
+                    now(),
                 )
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
@@ -316,44 +324,7 @@ class Reconciler:
                 raise
             self.store.drop((kind, namespace, name))
 
-    # ---- asking ----------------------------------------------------------------------------------------------------
-
-    def _ask(self, plan: Plan, memory: Memory, look: Look) -> None:
-        """Put the questions that are due, each predicate on its own: the first decisive one acts."""
-        source = self.store.source(plan.view)
-        if source.spec is None:
-            return
-        questions = needs(look.plan, look.status, look.source, look.ledger, look.now)
-        due = [question for question in questions if question.name not in memory.asking]
-        names = frozenset(question.name for question in due)
-        if not names:
-            return
-        memory.ledger = note_asked(look.status, memory.ledger, due, look.now)
-        memory.asking |= names
-        ask = self.sources.get(source.key, source.spec).ask
-        for name, parts in groupby(due, key=lambda question: question.name):
-            self._spawn(self._answer(plan.view.key, memory, name, tuple(parts), ask, look.now))
-
-    async def _answer(
-        self, key: str, memory: Memory, name: str, questions: tuple[Question, ...], ask: Any, asked_at: datetime
-    ) -> None:
-        try:
-            answers = await asyncio.gather(*(ask(question.query, question.at) for question in questions))
-        finally:
-            memory.asking.discard(name)
-        plan = self.store.plans.get(key)
-        if plan is None or plan.view.spec is None or plan.view.uid != memory.uid:
-            return
-        parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
-        memory.ledger = weigh(plan.view.spec, plan.status, memory.ledger, name, parts, asked_at)
-        track = memory.ledger.get(name, Track())
-        if speaks_against(plan.view.spec, plan.status, name, track):
-            with structlog.contextvars.bound_contextvars(plan=key):
-                _bind(plan.status)
-                log.warning("proved against the new side", predicate=name, value=track.verdict and track.verdict.value)
-        self.schedule.soon(key)
-
-    # ---- pods and Events ---------------------------------------------------------------------------------------------
+    # ---- pods ------------------------------------------------------------------------------------------------------
 
     def _look_at_pods(self, deployment: str, keys: Iterable[str]) -> None:
         """The new side has changed in mid-run: see why. What is known decides meanwhile."""
@@ -372,44 +343,11 @@ class Reconciler:
                     found = await self.api.list(paths.pods(plan.view.namespace), labelSelector=workload.selector)
                 memory.restarts, memory.worst = workloads.pods(found)
         except ApiError as error:
+            memory.count_restarts_at = now() + COUNT_RESTARTS_AGAIN
             log.warning("the pods of the new side could not be listed", plan=plan.view.key, error=str(error))
         finally:
             memory.looking_at_pods = False
         self.schedule.soon(plan.view.key)
-
-    def _tell(self, plan: Plan, memory: Memory) -> None:
-        """Post the Events of decisions that have none yet; after a start the last few are posted again."""
-        newest = plan.status.seq
-        if memory.told is None:
-            memory.told = newest - 3 if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK) else newest
-        if newest > memory.told and not memory.telling and not plan.owed:
-            memory.telling = True
-            self._spawn(self._post(plan.view.key, memory))
-
-    async def _post(self, key: str, memory: Memory) -> None:
-        try:
-            while (plan := self.store.plans.get(key)) is not None and memory.told is not None:
-                told = memory.told
-                decision = next((d for d in plan.status.decisions if d.seq > told), None)
-                if decision is None:
-                    break
-                route = next((route.name for route in plan.status.weights.snapshot), None)
-                raw = events.event(
-                    plan.view,
-                    decision,
-                    instance=self.instance,
-                    route=route,
-                    plan_hash=plan.status.plan_hash,
-                    revert=plan.status.revert,
-                )
-                async with self.lanes.take(Lane.TELL):
-                    await events.post(self.api, raw)
-                memory.told = decision.seq
-        except ApiError as error:
-            log.warning("an Event could not be posted", plan=key, error=str(error))
-            self.schedule.at(key, now() + timedelta(seconds=5))
-        finally:
-            memory.telling = False
 
 
 def _new_name(plan: Plan) -> str:

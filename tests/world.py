@@ -5,7 +5,7 @@ status makes the round through JSON at every step, as through the API server; ro
 Patches are applied to. What the operator only remembers is in `Memory`, and a crash forgets it.
 
 Faults are set in `traps`: what shall happen, once, at one of the `POINTS` of a turn. `broken` names what fails for
-good. Everything that happened stands in `history` (statuses written, and weights changed by whom) and in `trail`.
+good. Everything that happened stands in `history` (statuses written or refused, weights changed) and in `trail`.
 """
 
 from __future__ import annotations
@@ -134,6 +134,14 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A status that the API server did not take."""
+
+    at: datetime
+    status: Status
+
+
+@dataclass(frozen=True)
 class Move:
     """A change of weights: `stands` is the status that stood recorded then, and `by` the one that was acted upon.
 
@@ -182,7 +190,7 @@ class World:
     step: Step | None = None
     """What was decided last."""
     asked: list[Question] = field(default_factory=list)
-    history: list[Record | Move] = field(default_factory=list)
+    history: list[Record | Refusal | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
     """The statuses that were owed when the operator was killed: acted upon, and never written."""
     specs: dict[str, PlanSpec] = field(default_factory=dict)
@@ -225,7 +233,7 @@ class World:
 
     def weights(self, route: str = "shop") -> Rules:
         """The weights of each rule of a route."""
-        return _weights(self.routes[route])
+        return weights_of(self.routes[route])
 
     def told(self) -> list[str]:
         """The reasons of all decisions so far."""
@@ -273,7 +281,7 @@ class World:
             ledger=self.memory.ledger,
             rivals=self.rivals,
         )
-        return replace(look, revert=_revert(look)) if status.phase is Phase.EXPANDING else look
+        return replace(look, revert=_revert(look)) if plan.spec and status.phase is Phase.EXPANDING else look
 
     def _new_side(self, spec: PlanSpec | None) -> WorkloadView | None:
         view, memory = _workload(self.new), self.memory
@@ -307,7 +315,7 @@ class World:
             return True
         except RefusedError:
             urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
-            self.wake_at = self.now + self._backoff(longest=10 if urgent else 30)
+            self.wake_at = self.now + self._backoff(longest=1 if urgent else 2)
             return len(self.asked) > asked
 
     def _turn(self) -> bool:
@@ -325,7 +333,7 @@ class World:
         return moved or asked
 
     def _backoff(self, longest: float) -> timedelta:
-        """The pause before the next attempt: the loop's grows as this one, but stays shorter."""
+        """The pause before the next attempt, as the loop's."""
         self.memory.failures += 1
         return timedelta(seconds=min(longest, 0.05 * 2.0 ** min(self.memory.failures, 12)))
 
@@ -396,7 +404,11 @@ class World:
         return recorded or bool(step.actions)
 
     def _record(self, status: Status) -> None:
-        self._at("record")
+        try:
+            self._at("record")
+        except RefusedError:
+            self.history.append(Refusal(self.now, status))
+            raise
         raw = json.loads(json.dumps(status.to_raw()))
         self.memory.owed = None
         if raw != self.status_raw:
@@ -446,7 +458,7 @@ class World:
         self._at("routed", name)
 
     def _put(self, name: str, raw: dict[str, Any], *, ours: bool) -> None:
-        before, after = _weights(self.routes[name]), _weights(raw)
+        before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
                 raise RefusedError(f"the API server takes no weight of {weight}")
@@ -548,7 +560,7 @@ def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
     }
 
 
-def _weights(raw: Mapping[str, Any]) -> Rules:
+def weights_of(raw: Mapping[str, Any]) -> Rules:
     return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in raw["spec"]["rules"])
 
 

@@ -33,7 +33,8 @@ def decide(look: Look) -> Step:
     """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold."""
     step = next((step for rung in LADDER if (step := rung(look)) is not None), None) or Step(look.status)
     if step.status is look.status:
-        return Step(_published(look), step.actions, step.wake_at or _wake(look), step.urgent)
+        instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
+        return Step(_published(look), step.actions, min(instants, default=None), step.urgent)
     return Step(reported(look, step.status), step.actions, step.wake_at or look.now, step.urgent)
 
 

@@ -17,8 +17,8 @@ from rolloutplan.plan.status import Intent, Phase, Status, Weights
 
 ACCEPTED_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
-WRITTEN_WITHIN = timedelta(minutes=5)
-"""How long it may take to write a weight at all: an operator that was down meanwhile finishes what it began."""
+JUDGED_WITHIN = timedelta(minutes=5)
+"""How long a weight may be on its way and not be judged; an operator that was down for less finishes what it began."""
 
 
 def unfinished_restore(look: Look) -> Step | None:
@@ -89,16 +89,23 @@ def unfinished_shift(look: Look) -> Step | None:
         return None
     late = intent.at + ACCEPTED_WITHIN
     differs = unlike(look, intent.routes, weights)
+    entered = status.stage.entered_at if status.stage else None
+    if look.now >= (entered or intent.at) + JUDGED_WITHIN:
+        within = format_duration(JUDGED_WITHIN)
+        words = differs or "its record could not be written"
+        return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
     if differs and _foreign(look, intent, weights):
         stood = format_weight(share(weights.written, weights.old, weights.new))
         words = f"while {intent.to} was being written: {differs}"
-        return hold(look, "Conflict", words, intent=None, weights=weights.model_copy(update={"desired": stood}))
+        watched = status.stage and status.stage.model_copy(
+            update={"judged_since": status.stage.judged_since or look.now}
+        )
+        stands = weights.model_copy(update={"desired": stood})
+        return hold(look, "Conflict", words, intent=None, weights=stands, stage=watched)
     if not differs and refusal(look, intent.routes) is None:
         return Step(_verified(look, intent))
-    entered = status.stage.entered_at if status.stage else None
-    if look.now >= (entered or intent.at) + WRITTEN_WITHIN or (look.now >= late and not differs):
-        within = format_duration(WRITTEN_WITHIN if differs else ACCEPTED_WITHIN)
-        words = differs or refusal(look, intent.routes) or "no word from its gateway"
+    if not differs and look.now >= late:
+        within, words = format_duration(ACCEPTED_WITHIN), refusal(look, intent.routes) or "no word from its gateway"
         return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
     if not differs:
         return Step(status, wake_at=late)

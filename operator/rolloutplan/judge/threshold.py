@@ -45,10 +45,10 @@ def _against(comparison: Comparison, new: float, old: float, samples: float | No
     words = f"new {new:.6g}, old {old:.6g}"
     change = new - old
     if comparison.kind == "absolute":
-        return _verdict(comparison, change, comparison.number, change, samples, words)
+        return _verdict(comparison, new, old + comparison.number, change, samples, words)
     if comparison.kind == "relative":
         value = change / abs(old) if old else None
-        return _verdict(comparison, change, comparison.number * abs(old), value, samples, words)
+        return _verdict(comparison, new, old + comparison.number * abs(old), value, samples, words)
     return _verdict(comparison, new, comparison.number * old, new / old if old else None, samples, words)
 
 

@@ -220,6 +220,4 @@ def test_paths() -> None:
     assert paths.path(paths.CLUSTER_SOURCES, "ignored", "x") == "/apis/rolloutplan.dev/v1alpha1/clustermetricsources/x"
     assert paths.path(paths.DEPLOYMENTS) == "/apis/apps/v1/deployments"
     assert paths.service("a", "b") == "/api/v1/namespaces/a/services/b"
-    assert paths.deployment("a", "b") == "/apis/apps/v1/namespaces/a/deployments/b"
     assert paths.event("a", "b") == "/apis/events.k8s.io/v1/namespaces/a/events/b"
-    assert paths.namespace("a") == "/api/v1/namespaces/a"

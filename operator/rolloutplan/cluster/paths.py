@@ -56,11 +56,3 @@ def pods(namespace: str) -> str:
 
 def service(namespace: str, name: str = "") -> str:
     return path(SERVICES, namespace, name)
-
-
-def deployment(namespace: str, name: str) -> str:
-    return path(DEPLOYMENTS, namespace, name)
-
-
-def namespace(name: str) -> str:
-    return f"/api/v1/namespaces/{name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from rolloutplan.engine.look import WorkloadView
@@ -18,11 +19,13 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
     meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     wanted = spec.get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= meta.get("generation", 0)
+    changes = (c.get("lastUpdateTime") or c.get("lastTransitionTime") for c in status.get("conditions") or ())
     return WorkloadView(
         name=meta["name"],
         wanted=wanted,
         ready=status.get("readyReplicas", 0),
         revision=revision(spec.get("template")),
+        stood_since=max((datetime.fromisoformat(at) for at in changes if at), default=None),
         settled=seen and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted,
     )
 

@@ -71,6 +71,8 @@ class WorkloadView:
     """Hash of its pod template."""
     settled: bool
     """Whether its controller has seen the newest spec and all wanted pods are of it."""
+    stood_since: datetime | None = None
+    """When its pods last became ready or of its newest template, to the second."""
     restarts: int | None = None
     """None while its pods have not been looked at."""
     worst: str = ""

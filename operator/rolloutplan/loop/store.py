@@ -22,7 +22,6 @@ from rolloutplan.traffic import httproute
 
 PLANS, ROUTES, DEPLOYMENTS = "rolloutplans", "httproutes", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
-KINDS = (PLANS, ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES)
 
 Id = tuple[str, str, str]
 """Kind, namespace (empty for cluster kinds) and name."""

@@ -15,6 +15,8 @@ from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Status, Weights
 
+STANDS_FOR = timedelta(seconds=2)
+"""How long its pods must have been ready before the first weight: a gateway needs a moment to hear of new endpoints."""
 COUNTED_WITHIN = timedelta(seconds=2)
 """How old the count of restarts may be from which a run counts on: older ones may be of pods that are gone."""
 
@@ -81,6 +83,8 @@ def _expanding(look: Look, spec: PlanSpec) -> Step:
     new, probe, status = look.new, look.probe, look.status
     assert new is not None and probe is not None
     if new.settled and new.wanted > 0 and new.ready >= new.wanted:
+        if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
+            return Step(status, wake_at=new.stood_since + STANDS_FOR)
         if look.now >= probe.at + COUNTED_WITHIN:
             return Step(status, (Inspect(),))
         return Step(_ready(look, spec, probe.restarts))

@@ -1,0 +1,32 @@
+"""Traffic goes to a new side that stands, and not in the moment in which it begins to."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from rolloutplan.engine.ladder import decide
+from rolloutplan.plan.status import Phase
+from tests.world import World
+
+
+@pytest.mark.parametrize(
+    ("stood", "phase"),
+    [
+        (timedelta(seconds=0), Phase.EXPANDING),
+        (timedelta(seconds=1.9), Phase.EXPANDING),
+        (timedelta(seconds=2), Phase.SHIFTING),
+        (timedelta(hours=1), Phase.SHIFTING),
+        (timedelta(hours=-1), Phase.SHIFTING),
+    ],
+    ids=str,
+)
+def test_the_first_weight_waits_for_gateways_to_hear_of_the_pods(stood: timedelta, phase: Phase) -> None:
+    world = World()
+    while world.phase is not Phase.EXPANDING:
+        world.turn()
+    look = world.look()
+    assert look.new is not None
+    step = decide(replace(look, new=replace(look.new, stood_since=look.now - stood)))
+    assert step.status.phase is phase
+    assert phase is Phase.SHIFTING or step.wake_at == look.now - stood + timedelta(seconds=2)

@@ -176,16 +176,18 @@ def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: Any) -> tuple[f
     shop.until("Judging/w25")
     shop.bed.behave("checkout-v2", shop.namespace, **behaviour)
     status = shop.until("RolledBack", timeout=20)
-    known = rolled_back = ""
+    known, moved = [], []
     for entry in shop.bed.audit():
         ref = entry.get("objectRef", {})
         if ref.get("namespace") != shop.namespace or entry["verb"] not in ("update", "patch"):
             continue
-        if ref["resource"] == "deployments" and ref["name"] == "checkout-v2" and ref.get("subresource") == "status":
-            known = entry["stageTimestamp"] if not rolled_back else known
-        if ref["resource"] == "httproutes" and ref.get("subresource") is None:
-            rolled_back = entry["stageTimestamp"] if "rolloutplan" in entry["userAgent"] else rolled_back
-    return _instant(rolled_back) - _instant(known), status
+        at = _instant(entry["stageTimestamp"])
+        if (ref["resource"], ref["name"], ref.get("subresource")) == ("deployments", "checkout-v2", "status"):
+            known.append(at)
+        if (ref["resource"], ref.get("subresource")) == ("httproutes", None) and "rolloutplan" in entry["userAgent"]:
+            moved.append(at)
+    rolled_back = max(moved)
+    return rolled_back - max(at for at in known if at <= rolled_back), status
 
 
 def _instant(text: str) -> float:

@@ -73,7 +73,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "onUndecided is Rollback": {"onUndecided": "Rollback"},
     "onUndecided is Extend": {"onUndecided": "Extend"},
     "onBlind is Rollback": {"onBlind": {"action": "Rollback"}},
-    "onBlind.then is Rollback": {"onBlind": {"action": "Hold", "after": "2m", "then": "Rollback"}},
+    "onBlind.then is Rollback": {"onBlind": {"action": "Hold", "after": "2m10s", "then": "Rollback"}},
     "a guard must hold for a while": {"guards[0].for": "30s"},
     "a drain longer than the bake": {"bake": "0s", "traffic.drain": "2m"},
 }
@@ -503,6 +503,27 @@ INVARIANTS = (
     every_change_of_weights_has_one_decision,
     rolled_back_means_the_snapshot_to_the_number,
 )
+
+
+DECIDED = "until something is decided"
+ONCE_HARD = {
+    "another plan in mid-run": [DECIDED, "the plan changes", "5 m"],
+    "killed between a way back and its record": [
+        *(DECIDED, "a guard holds", "at `record` the operator is killed", "1 m"),
+        *("no more: a guard holds", "5 m"),
+    ],
+    "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
+    "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
+    "blind, between two questions": [DECIDED, "20 s", "the source is down", "5 m", "1 s", "20 s", "5 m"],
+}
+
+
+@pytest.mark.parametrize("story", ONCE_HARD)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_invariants_hold_in_stories_that_were_hard(policy: str, story: str) -> None:
+    world = lived(policy, ONCE_HARD[story])
+    for invariant in INVARIANTS:
+        invariant(world)
 
 
 @settings(max_examples=100)

@@ -223,7 +223,7 @@ SUDDEN: Mapping[str, Event] = {
 OTHER = Rival("ns/other", frozenset(routes()), running=True, waiting=False, created=START, uid="0")
 TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "status writes are refused": (put(broken={"record"}), put(broken=set())),
-    "writes of one route are refused": (put(broken={"route shop"}), put(broken=set())),
+    "writes of one route are refused": (put(broken={"route api"}), put(broken=set())),
     "writes of the plan's marks are refused": (put(broken={"mark"}), put(broken=set())),
     "the gateway says nothing": (put(lag=None), put(lag=s(0))),
     "the gateway is slow": (put(lag=s(5)), put(lag=s(0))),
@@ -297,6 +297,8 @@ def lived(policy: str, story: list[str]) -> World:
             return world
     world.traps, world.broken = {}, set()
     pass_time(world, s(31))
+    since = world.status.entered_at or START
+    assert world.phase is not P.REVERTING or world.now <= since + s(31), f"no way back ends: {world.status.message}"
     return world
 
 
@@ -508,9 +510,12 @@ INVARIANTS = (
 DECIDED = "until something is decided"
 ONCE_HARD = {
     "another plan in mid-run": [DECIDED, "the plan changes", "5 m"],
-    "killed between a way back and its record": [
-        *(DECIDED, "a guard holds", "at `record` the operator is killed", "1 m"),
+    "killed in the middle of a way back": [
+        *(DECIDED, "a guard holds", "at `routed` the operator is killed", "1 m"),
         *("no more: a guard holds", "5 m"),
+    ],
+    "one of two routes is refused": [
+        *(DECIDED, "writes of one route are refused", "no pod of the new side is ready", "1 m"),
     ],
     "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],

@@ -97,7 +97,7 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
     return raw
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(edited(), st.booleans(), st.booleans())
 def test_an_edited_status_is_decided_upon_and_says_why(raw: dict[str, Any], finalizer: bool, deleting: bool) -> None:
     world = World(status_raw=raw, finalizer=finalizer)
@@ -112,7 +112,7 @@ def test_an_edited_status_is_decided_upon_and_says_why(raw: dict[str, Any], fina
     assert status.reason or status.phase is Phase.PENDING or world.gone, status.to_raw()
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(JSON | st.dictionaries(st.sampled_from(sorted({key for raw in STATUSES for key in raw})), JSON | PLAUSIBLE))
 def test_nonsense_is_read_and_decided_upon(raw: Any) -> None:
     assert read_status(raw).phase in Phase

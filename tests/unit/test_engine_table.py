@@ -1,9 +1,18 @@
-"""The table of transitions: what it must say of itself."""
+"""The table of transitions: what it must say of itself, and that a run moves along it and nowhere else."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
+from rolloutplan.engine.look import Rival
+from rolloutplan.engine.move import move
 from rolloutplan.engine.table import MOVED, TABLE, Cause
-from rolloutplan.plan.status import RUNNING, Phase
+from rolloutplan.judge.verdict import Why
+from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
+from tests.world import START, Deployment, World
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
 
@@ -36,3 +45,137 @@ def test_an_end_is_left_for_another_hypothesis_alone() -> None:
     leaving = {cause for cause, row in TABLE.items() if row.sources & ENDS}
     assert leaving == {Cause.AGAIN}
     assert not ENDS & RUNNING
+
+
+# ---- a run along the table -------------------------------------------------------------------------------------------
+
+
+def promoted() -> World:
+    return World().until(Phase.SUCCEEDED)
+
+
+def refuted() -> World:
+    world = World().until(Phase.JUDGING)
+    world.says["errors"] = 0.2
+    return world.until(Phase.ROLLED_BACK)
+
+
+def tried_again() -> World:
+    world = refuted()
+    world.pods(revision="second")
+    world.settle()
+    return world
+
+
+def not_ready() -> World:
+    world = World(new=Deployment("v2", ready=1))
+    world.settle()
+    return world
+
+
+def never_ready() -> World:
+    return not_ready().until(Phase.ROLLED_BACK)
+
+
+def changed_before_it_was_ready() -> World:
+    world = not_ready()
+    world.pods(revision="second")
+    world.settle()
+    return world
+
+
+def extended() -> World:
+    world = World()
+    world.edit({"onUndecided": "Extend"})
+    world.says["hits"] = Why.NO_DATA
+    world.advance(timedelta(minutes=11))
+    return world
+
+
+def held_and_resumed() -> World:
+    world = World().until(Phase.JUDGING)
+    for weights in ({"v1": 100, "v2": 0}, {"v1": 95, "v2": 5}):
+        world.drift(weights)
+        world.settle()
+    return world
+
+
+def mended() -> World:
+    world = World(new=None)
+    world.settle()
+    world.new = Deployment("v2")
+    world.settle()
+    return world
+
+
+def blocked() -> World:
+    other = Rival("ns/other", frozenset({"shop"}), running=True, waiting=False, created=START, uid="0")
+    world = World(rivals=(other,))
+    world.settle()
+    return world
+
+
+def edited_by_hand() -> World:
+    world = World().until(Phase.JUDGING)
+    weights = {key: value for key, value in world.status_raw["weights"].items() if key != "snapshot"}
+    world.status_raw = {**world.status_raw, "weights": weights}
+    world.settle()
+    return world
+
+
+RUNS: Mapping[Callable[[], World], set[Cause]] = {
+    promoted: {
+        *(Cause.START, Cause.READY, Cause.SEAL, Cause.VERIFIED, Cause.PROVED),
+        *(Cause.PROVED_LAST, Cause.BAKED),
+    },
+    refuted: {Cause.FAILED, Cause.RESTORED},
+    tried_again: {Cause.AGAIN},
+    never_ready: {Cause.NEVER_READY},
+    changed_before_it_was_ready: {Cause.CHANGED_EARLY},
+    extended: {Cause.EXTENDED},
+    held_and_resumed: {Cause.HELD, Cause.RESUMED},
+    mended: {Cause.REFUSED, Cause.HEALED},
+    blocked: {Cause.BLOCKED},
+    edited_by_hand: {Cause.LOST},
+}
+"""Runs, and the rows that they are here for."""
+
+
+def steps(world: World) -> Iterator[tuple[Status, Status, set[Cause]]]:
+    """Every step that was recorded, with the rows that lead from the one status to the other."""
+    for before, after in pairwise([read_status({}), *(record.status for record in world.records)]):
+        told = [(decision.kind, decision.reason) for decision in after.decisions if decision.seq > before.seq]
+        if told or after.phase is not before.phase:
+            back_to = before.held.back_to if before.held else None
+            yield (
+                before,
+                after,
+                {
+                    cause
+                    for cause, row in TABLE.items()
+                    if before.phase in row.sources
+                    and after.phase is (row.to or back_to)
+                    and told == ([(row.kind, row.tells)] if row.kind else [])
+                },
+            )
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
+def test_a_run_moves_along_the_table_and_nowhere_else(run: Callable[[], World]) -> None:
+    taken = set[Cause]()
+    for before, after, rows in steps(run()):
+        assert rows, f"no row leads from {before.phase} to {after.phase}: {after.reason}, {after.message}"
+        taken |= rows
+    assert RUNS[run] <= taken, f"never taken: {RUNS[run] - taken}"
+
+
+def test_every_row_is_there_for_something() -> None:
+    assert set().union(*RUNS.values()) == set(Cause)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_nothing_leads_from_where_its_row_does_not_begin(cause: Cause) -> None:
+    look = World().look()
+    for phase in set(Phase) - TABLE[cause].sources:
+        with pytest.raises(AssertionError, match="no way on"):
+            move(replace(look, status=Status(phase=phase)), cause, "", reason="")

@@ -20,6 +20,19 @@ PLAN: Final[dict[str, Any]] = {
 }
 SOURCE: Final[dict[str, Any]] = {"prometheus": {"url": "http://prometheus.monitoring:9090"}}
 CLUSTER_SOURCE: Final[dict[str, Any]] = {**SOURCE, "namespaces": ["shop"]}
+POLICY: Final[dict[str, Any]] = {
+    "selector": {"namespaces": ["shop", "pay-*"], "matchLabels": {"tier": "prod"}},
+    "maxConcurrent": 3,
+    "lockGroup": "payments",
+    "freeze": {
+        "windows": [
+            {"reason": "weekend", "weekly": {"from": "Fri 16:00", "to": "Mon 08:00"}, "timeZone": "Europe/Berlin"},
+            {"reason": "nights", "daily": {"from": "22:00", "to": "06:00"}},
+            {"reason": "holidays", "from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00+01:00"},
+        ]
+    },
+    "errorBudget": {"query": 'slo_error_budget_remaining{service="$service"}', "atLeast": "20%"},
+}
 
 GONE: Final = object()
 """Set a field to this to take it out."""
@@ -177,7 +190,7 @@ PLANS: Final = (
 UNKNOWN: Final = (
     Refusal("a field that is not there", {"assumptions": []}, ("unknown field", "spec.assumptions")),
     Refusal("a field mistyped", {"intervall": "5s"}, ("unknown field", "spec.intervall")),
-    Refusal("a field of a stage", {"stages[0].approval": "Required"}, ("unknown field", "spec.stages[0].approval")),
+    Refusal("a field of a stage", {"stages[0].pauseFor": "Required"}, ("unknown field", "spec.stages[0].pauseFor")),
     Refusal("a field of a predicate", {"guards[0].template": "a"}, ("unknown field", "spec.guards[0].template")),
     Refusal("a name in our own spelling", {"on_fail": "Hold"}, ("unknown field", "spec.on_fail")),
 )
@@ -194,4 +207,127 @@ SOURCES: Final = (
     Refusal("namespaces of one namespace's", {"namespaces": ["a"]}, ("unknown field", "spec.namespaces"), SOURCE),
     Refusal("a namespace", {"namespaces": ["Shop"]}, ("spec.namespaces[0]", '"Shop"', '"*"'), CLUSTER_SOURCE),
     Refusal("no namespace", {"namespaces": []}, ("spec.namespaces", "at least 1"), CLUSTER_SOURCE),
+)
+
+_WEEKLY: Final = "spec.freeze.windows[0]"
+_DAILY: Final = "spec.freeze.windows[1]"
+_ONCE: Final = "spec.freeze.windows[2]"
+
+
+def _policy(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
+    return Refusal(name, changes, words, POLICY)
+
+
+POLICIES: Final = (
+    # whom it is for
+    _policy("no namespace", {"selector.namespaces": []}, "spec.selector.namespaces", "at least 1"),
+    _policy(
+        "a namespace", {"selector.namespaces": ["Shop"]}, "spec.selector.namespaces[0]", '"Shop"', "write a name", '"*"'
+    ),
+    _policy("a * in front", {"selector.namespaces": ["*-pay"]}, "spec.selector.namespaces[0]", '"*" behind'),
+    _policy(
+        "the name of a label", {"selector.matchLabels": {"-a": "b"}}, "spec.selector.matchLabels", "name of a label"
+    ),
+    _policy(
+        "a label's name too long", {"selector.matchLabels": {"a" * 64: "b"}}, "spec.selector.matchLabels", "of a label"
+    ),
+    _policy(
+        "the value of a label", {"selector.matchLabels.tier": "a b"}, "spec.selector.matchLabels", "value of a label"
+    ),
+    _policy("a label that is no text", {"selector.matchLabels.tier": True}, "spec.selector.matchLabels.tier"),
+    # how many
+    _policy("none at once", {"maxConcurrent": 0}, "spec.maxConcurrent", "1"),
+    _policy("too many at once", {"maxConcurrent": 10_001}, "spec.maxConcurrent", "10000"),
+    _policy("a lock group", {"lockGroup": "Pay Ments"}, "spec.lockGroup", '"Pay Ments"', "small letters"),
+    _policy("a focus", {"focus": "Speed"}, "spec.focus", "Stability", "Balanced", "Throughput"),
+    # when not
+    _policy("a freeze without a reason", {"freeze.now": ""}, "spec.freeze.now", "at least 1"),
+    _policy(
+        "too many windows",
+        {"freeze.windows": [POLICY["freeze"]["windows"][1]] * 33},
+        "spec.freeze.windows",
+        "32",
+    ),
+    _policy("a window without a reason", {"freeze.windows[0].reason": GONE}, f"{_WEEKLY}.reason", "equired"),
+    _policy("a window without a time", {"freeze.windows[1].daily": GONE}, _DAILY, "exactly one", "weekly, daily"),
+    _policy(
+        "a window of two times",
+        {"freeze.windows[0].daily": {"from": "01:00", "to": "02:00"}},
+        _WEEKLY,
+        "needs exactly one time: write weekly, daily, or from with to",
+    ),
+    _policy("a window of two sorts", {"freeze.windows[2].daily": {"from": "01:00", "to": "02:00"}}, _ONCE, "one time"),
+    _policy("from without to", {"freeze.windows[2].to": GONE}, _ONCE, "from and to belong together: write both"),
+    _policy("to without from", {"freeze.windows[2].from": GONE}, _ONCE, "from and to belong together: write both"),
+    _policy(
+        "an end before the beginning",
+        {"freeze.windows[2].to": "2026-12-20T00:30:00+01:00"},
+        f"{_ONCE}.to",
+        "does not come after from: write a later instant",
+    ),
+    _policy(
+        "an end at the beginning", {"freeze.windows[2].to": "2026-12-20T00:00:00Z"}, f"{_ONCE}.to", "write a later"
+    ),
+    _policy(
+        "a date without a time",
+        {"freeze.windows[2].from": "2026-12-20"},
+        f"{_ONCE}.from",
+        '"2026-12-20" is not an instant',
+        "2026-12-20T00:00:00Z",
+    ),
+    _policy(
+        "a time without an offset",
+        {"freeze.windows[2].from": "2026-12-20T00:00:00"},
+        f"{_ONCE}.from",
+        "a time and an offset",
+    ),
+    _policy("a day that no month has", {"freeze.windows[2].from": "2026-12-32T00:00:00Z"}, f"{_ONCE}.from", "instant"),
+    _policy(
+        "a day that its month lacks",
+        {"freeze.windows[2].from": "2026-11-31T00:00:00Z"},
+        f"{_ONCE}.from",
+        "write a day that there is",
+    ),
+    _policy("a day that its year lacks", {"freeze.windows[2].from": "2026-02-29T00:00:00Z"}, _ONCE),
+    _policy(
+        "a time of day",
+        {"freeze.windows[1].daily.from": "24:00"},
+        f"{_DAILY}.daily.from",
+        '"24:00" is not a time of day',
+        '"23:59"',
+    ),
+    _policy("a time of day in figures", {"freeze.windows[1].daily.to": 360}, f"{_DAILY}.daily.to"),
+    _policy("no end of a day", {"freeze.windows[1].daily.to": GONE}, f"{_DAILY}.daily.to", "equired"),
+    _policy(
+        "a day without an end",
+        {"freeze.windows[1].daily.to": "22:00"},
+        f"{_DAILY}.daily.to",
+        "is the same as from: write another time",
+    ),
+    _policy(
+        "a week without an end", {"freeze.windows[0].weekly.to": "Fri 16:00"}, f"{_WEEKLY}.weekly.to", "freeze.now"
+    ),
+    _policy(
+        "a day of the week",
+        {"freeze.windows[0].weekly.from": "Friday 16:00"},
+        f"{_WEEKLY}.weekly.from",
+        "Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+    ),
+    _policy(
+        "a time of day of a week", {"freeze.windows[0].weekly.to": "08:00"}, f"{_WEEKLY}.weekly.to", '"08:00"', "a day"
+    ),
+    _policy(
+        "a time zone's look",
+        {"freeze.windows[0].timeZone": "Central European Time"},
+        f"{_WEEKLY}.timeZone",
+        "Europe/Berlin",
+    ),
+    # on what budget
+    _policy("a budget without a share", {"errorBudget.atLeast": GONE}, "spec.errorBudget.atLeast", "equired"),
+    _policy("a share without %", {"errorBudget.atLeast": "0.2"}, "spec.errorBudget.atLeast", '"0.2" is not a share'),
+    _policy("a budget without a query", {"errorBudget.query": ""}, "spec.errorBudget.query", "at least 1"),
+    # what is not there
+    _policy("a field of a policy", {"maxConcurent": 3}, "unknown field", "spec.maxConcurent"),
+    _policy("a field of a window", {"freeze.windows[0].timezone": "UTC"}, "unknown field", f"{_WEEKLY}.timezone"),
+    _policy("a name in our own spelling", {"lock_group": "a"}, "unknown field", "spec.lock_group"),
 )

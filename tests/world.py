@@ -22,8 +22,10 @@ import jsonpatch
 
 from rolloutplan.engine.ask import needs, note_asked, weigh
 from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.gate import budget_left
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
+    Budgets,
     Ledger,
     Look,
     PlanView,
@@ -34,8 +36,9 @@ from rolloutplan.engine.look import (
     SourceView,
     WorkloadView,
 )
+from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Decision, Phase, Status, read_status
@@ -110,6 +113,7 @@ class Memory:
 
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
+    budgets: Budgets | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     """As counted at the Deployment's last change; None until it has changed in mid-run."""
@@ -182,6 +186,12 @@ class World:
     """Why the source answers nothing; empty while it does."""
     rejected: dict[str, str] = field(default_factory=dict)
     rivals: tuple[Rival, ...] = ()
+    policies: tuple[PolicyView, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    command: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    epoch: int = 1
+    """The tenure of the leader; a crash begins another."""
     memory: Memory = field(default_factory=Memory)
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
@@ -263,6 +273,9 @@ class World:
             deleting=self.deleting,
             finalizer=self.finalizer,
             breadcrumb=self.breadcrumb,
+            command=self.command,
+            command_by="kubectl" if self.command else "",
+            labels=self.labels,
         )
 
     def look(self) -> Look:
@@ -280,6 +293,10 @@ class World:
             probe=self.memory.probe,
             ledger=self.memory.ledger,
             rivals=self.rivals,
+            policies=self.policies,
+            peers=self.peers,
+            budgets=self.memory.budgets,
+            epoch=self.epoch,
         )
         return replace(look, revert=_revert(look)) if plan.spec and status.phase is Phase.EXPANDING else look
 
@@ -381,6 +398,7 @@ class World:
         if self.memory.owed is not None:
             self.lost.append(self.memory.owed)
         self.memory = Memory()
+        self.epoch += 1
 
     def _at(self, point: str, what: str = "") -> None:
         """Spring the trap that is set at this point."""
@@ -438,6 +456,8 @@ class World:
                 case Inspect():
                     self._at("inspect")
                     self.memory.probe = self._inspected()
+                case AskBudgets():
+                    self.memory.budgets = self._budgets()
         except RefusedError:
             return False
         return True
@@ -462,12 +482,19 @@ class World:
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
                 raise RefusedError(f"the API server takes no weight of {weight}")
+        raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
         if before != after:
             raw["metadata"]["generation"] += 1
             self._changed_at[name] = self.now
             by = self.memory.owed or self.status
             self.history.append(Move(self.now, name, before, after, ours, self.status, by, self.memory.ledger))
         self.routes[name] = raw
+
+    def _budgets(self) -> Budgets:
+        """What is left of each error budget: `says` under the policy's name."""
+        named = {policy.name: policy.spec.error_budget for policy in self.policies if policy.spec}
+        asked = {name: budget for name, budget in named.items() if budget is not None}
+        return Budgets(self.now, {name: budget_left(budget, self._answer(name)) for name, budget in asked.items()})
 
     def _inspected(self) -> Probe:
         spec, before = self.plan_spec, self.memory.probe
@@ -516,9 +543,11 @@ class World:
             self.memory.ledger = weigh(spec, status, self.memory.ledger, name, answers, asked_at)
 
     def _says(self, question: Question) -> Answer:
+        return self._answer(question.name if question.part == "new" else f"{question.name}/{question.part}")
+
+    def _answer(self, key: str) -> Answer:
         if self.down:
             return Answer(gap=Why.SOURCE_DOWN, detail=self.down)
-        key = question.name if question.part == "new" else f"{question.name}/{question.part}"
         value = self.says.get(key, Why.NO_DATA)
         return Answer(gap=value, detail=f"no number for {key}") if isinstance(value, Why) else Answer(value)
 
@@ -528,6 +557,10 @@ class World:
         """A person changes the plan."""
         self.spec = changed(self.spec, changes)
         self.generation += 1
+
+    def say(self, command: str) -> None:
+        """A person writes a command into the plan's annotations."""
+        self.command = command
 
     def delete(self) -> None:
         self.deleting = self.now
@@ -555,7 +588,7 @@ def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
     """A raw HTTPRoute, with a rule for each mapping of Services to weights."""
     backends = [[{"name": service, "port": 80, "weight": weight} for service, weight in r.items()] for r in rules]
     return {
-        "metadata": {"namespace": "ns", "name": name, "generation": 1},
+        "metadata": {"namespace": "ns", "name": name, "generation": 1, "resourceVersion": "1"},
         "spec": {"rules": [{"backendRefs": refs} for refs in backends]},
     }
 

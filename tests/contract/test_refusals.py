@@ -9,13 +9,26 @@ import yaml
 
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
-from tests.refusals import CLUSTER_SOURCE, PLAN, PLANS, SOURCE, SOURCES, UNKNOWN, Refusal, changed, predicate
+from tests.refusals import (
+    CLUSTER_SOURCE,
+    PLAN,
+    PLANS,
+    POLICIES,
+    POLICY,
+    SOURCE,
+    SOURCES,
+    UNKNOWN,
+    Refusal,
+    changed,
+    predicate,
+)
 
 ROOT = Path(__file__).parents[2]
 PATHS = {
     "RolloutPlan": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/rolloutplans",
     "MetricSource": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/metricsources",
     "ClusterMetricSource": "/apis/rolloutplan.dev/v1alpha1/clustermetricsources",
+    "RolloutPolicy": "/apis/rolloutplan.dev/v1alpha1/rolloutpolicies",
 }
 
 
@@ -52,6 +65,11 @@ def test_sources_that_are_refused(bed: Bed, refusal: Refusal) -> None:
     check(bed, "ClusterMetricSource" if refusal.good is CLUSTER_SOURCE else "MetricSource", refusal)
 
 
+@pytest.mark.parametrize("refusal", POLICIES, ids=lambda refusal: refusal.name)
+def test_policies_that_are_refused(bed: Bed, refusal: Refusal) -> None:
+    check(bed, "RolloutPolicy", refusal)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -85,14 +103,38 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
         bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
 
 
-def test_the_examples_are_good(bed: Bed) -> None:
-    for example in yaml.safe_load_all((ROOT / "examples" / "first-plan.yaml").read_text()):
+@pytest.mark.parametrize("file", ["first-plan", "policy"])
+def test_the_examples_are_good(bed: Bed, file: str) -> None:
+    for example in yaml.safe_load_all((ROOT / "examples" / f"{file}.yaml").read_text()):
         try_out(bed, example["kind"], example["spec"])
 
 
 @pytest.mark.parametrize(("kind", "spec"), [("MetricSource", SOURCE), ("ClusterMetricSource", CLUSTER_SOURCE)])
 def test_good_sources_are_stored_with_their_defaults(bed: Bed, kind: str, spec: dict[str, Any]) -> None:
     assert try_out(bed, kind, spec)["spec"]["scrapeInterval"] == "15s"
+
+
+def test_a_good_policy_is_stored_with_its_defaults(bed: Bed) -> None:
+    spec = try_out(bed, "RolloutPolicy", POLICY)["spec"]
+    assert (spec["focus"], spec["freeze"]["windows"][1]["timeZone"]) == ("Balanced", "UTC")
+    assert try_out(bed, "RolloutPolicy", {})["spec"] == {"focus": "Balanced", "selector": {"namespaces": ["*"]}}
+
+
+def test_the_largest_policy_is_within_the_cost_limits(bed: Bed) -> None:
+    """As many windows, namespaces and labels as may be, and every name as long as may be."""
+    once = {"from": "2026-12-20T00:00:00+00:00", "to": "2027-01-02T00:00:00+01:00"}
+    largest = {
+        "selector": {
+            "namespaces": [f"n{i}-{'x' * 63}"[:62] + "*" for i in range(256)],
+            "matchLabels": {f"{'p' * 253}/{'x' * 60}{i:03}": "y" * 63 for i in range(16)},
+        },
+        "freeze": {
+            "now": "x" * 256,
+            "windows": [{"reason": "x" * 256, "timeZone": "Z" * 64, **once} for _ in range(32)],
+        },
+        "errorBudget.query": "x" * 4096,
+    }
+    assert len(try_out(bed, "RolloutPolicy", changed(POLICY, largest))["spec"]["freeze"]["windows"]) == 32
 
 
 def test_the_largest_plan_is_within_the_cost_limits(bed: Bed) -> None:

@@ -312,24 +312,45 @@ def test_a_new_template_in_mid_run_goes_back_first_and_then_starts_anew(shop: Sh
     )
 
 
-def test_weights_moved_by_somebody_else_hold_the_run_until_they_are_put_back(shop: Shop) -> None:
+def by_hand(shop: Shop, old: int, new: int) -> None:
+    """Move the weights with kubectl, as a person would."""
+    path = "/spec/rules/0/backendRefs/{}/weight"
+    patch = [{"op": "replace", "path": path.format(i), "value": w} for i, w in enumerate((old, new))]
+    shop.bed.kubectl("-n", shop.namespace, "patch", "httproute", "checkout", "--type=json", "-p", json.dumps(patch))
+
+
+def test_weights_moved_up_by_somebody_else_are_put_right_and_a_fight_ends_at_the_safe_weight(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "60s"}])
+    before = shop.until("Judging/w25")["stage"]
+    for _ in range(3):
+        by_hand(shop, 40, 60)
+        until(lambda: shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}, 3, "the repair")
+        until(lambda: not shop.status().get("intent"), 5, "the repair read back")
+    assert shop.phase() == "Judging"
+    assert shop.status()["stage"]["soakUntil"] > before["soakUntil"], "the stage begins anew"
+    told = [decision for decision in shop.status()["decisions"] if decision["reason"] == "WeightDrift"]
+    assert len(told) == 3
+    assert all("kubectl-patch (Update) at 20" in decision["note"] for decision in told), "it says who, how and when"
+    by_hand(shop, 40, 60)
+    status = shop.until("RolledBack", timeout=10)
+    assert status["reason"] == "WeightConflict"
+    assert "kubectl-patch" in condition(status, "Stalled")["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_back(shop: Shop) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=50, seconds=60)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "3s"}])
     shop.until("Judging/w25")
-    path = "/spec/rules/0/backendRefs/{}/weight"
-
-    def move(old: int, new: int) -> None:
-        patch = [{"op": "replace", "path": path.format(i), "value": w} for i, w in enumerate((old, new))]
-        shop.bed.kubectl("-n", shop.namespace, "patch", "httproute", "checkout", "--type=json", "-p", json.dumps(patch))
-
-    move(40, 60)
+    by_hand(shop, 90, 10)
     held = shop.until("Held", timeout=5)
     assert held["reason"] == "Conflict"
     assert "kubectl-patch" in held["message"], "it says who moved them"
     time.sleep(5)
-    assert shop.traffic() == {"checkout-v1": 40, "checkout-v2": 60}, "a foreign weight is never taken as progress"
-    move(75, 25)
+    assert shop.traffic() == {"checkout-v1": 90, "checkout-v2": 10}, "a way to safety is never pushed forward again"
+    by_hand(shop, 75, 25)
     shop.until("Succeeded", timeout=30)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rolloutplan.engine.look import Rival
 from rolloutplan.engine.move import move
-from rolloutplan.engine.table import MOVED, TABLE, Cause
+from rolloutplan.engine.table import MOVED, TABLE, Cause, Whither
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
 from tests.world import START, Deployment, World
@@ -26,7 +26,7 @@ def test_every_row_has_a_reason_and_tells_what_it_decides(cause: Cause) -> None:
 
 def test_every_phase_can_be_reached_and_left() -> None:
     reached = {row.to for row in TABLE.values()} | {Phase.PENDING}
-    assert reached - {None} == set(Phase)
+    assert reached - set(Whither) == set(Phase)
     for phase in Phase:
         assert any(phase in row.sources for row in TABLE.values()), f"there is no way on from {phase}"
 
@@ -38,12 +38,12 @@ def test_wherever_a_weight_may_stand_above_the_snapshot_there_is_a_way_back() ->
 
 def test_nothing_leads_forward_from_a_way_back() -> None:
     onward = {row.to for row in TABLE.values() if Phase.REVERTING in row.sources}
-    assert onward == {Phase.ROLLED_BACK, Phase.INVALID}
+    assert onward == {Phase.ROLLED_BACK, Phase.INVALID, Whither.STAYS}
 
 
-def test_an_end_is_left_for_another_hypothesis_alone() -> None:
-    leaving = {cause for cause, row in TABLE.items() if row.sources & ENDS}
-    assert leaving == {Cause.AGAIN}
+def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> None:
+    leaving = {cause for cause, row in TABLE.items() if row.sources & ENDS and row.to is not Whither.STAYS}
+    assert leaving == {Cause.AGAIN, Cause.RETRIED, Cause.REVERTED}
     assert not ENDS & RUNNING
 
 
@@ -146,7 +146,6 @@ def steps(world: World) -> Iterator[tuple[Status, Status, set[Cause]]]:
     for before, after in pairwise([read_status({}), *(record.status for record in world.records)]):
         told = [(decision.kind, decision.reason) for decision in after.decisions if decision.seq > before.seq]
         if told or after.phase is not before.phase:
-            back_to = before.held.back_to if before.held else None
             yield (
                 before,
                 after,
@@ -154,7 +153,7 @@ def steps(world: World) -> Iterator[tuple[Status, Status, set[Cause]]]:
                     cause
                     for cause, row in TABLE.items()
                     if before.phase in row.sources
-                    and after.phase is (row.to or back_to)
+                    and after.phase is row.leads(before)
                     and told == ([(row.kind, row.tells)] if row.kind else [])
                 },
             )

@@ -22,6 +22,7 @@ from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.plan.status import Phase, Status, read_status
 from tests.refusals import changed
 from tests.world import PLAN, http_route
@@ -68,7 +69,7 @@ class Server:
         self._heard("POST", path)
         return body
 
-    async def patch(self, path: str, body: Any, *, kind: str = "merge") -> Raw:
+    async def patch(self, path: str, body: Any, *, kind: str = "merge", timeout: float | None = None) -> Raw:
         await asyncio.sleep(0.001)
         self._heard("PATCH", path)
         path = path.removesuffix("/status")
@@ -167,8 +168,9 @@ class Shop:
 async def running() -> AsyncIterator[Shop]:
     shop = Shop()
     reconciler = Reconciler(
-        cast("Api", shop.server), Store(), cast("Sources", shop), instance="test", ready=lambda: True
+        cast("Api", shop.server), Store(), cast("Sources", shop), Metrics(), instance="test", ready=lambda: True
     )
+    reconciler.lead(epoch=1)
     for name, path in ROUTES.items():
         raw = http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)

@@ -61,6 +61,7 @@ def test_the_kinds() -> None:
         "rolloutplans.rolloutplan.dev": ("Namespaced", ["rp"]),
         "metricsources.rolloutplan.dev": ("Namespaced", ["ms"]),
         "clustermetricsources.rolloutplan.dev": ("Cluster", ["cms"]),
+        "rolloutpolicies.rolloutplan.dev": ("Cluster", ["rpol"]),
     }
 
 

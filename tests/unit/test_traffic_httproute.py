@@ -202,10 +202,19 @@ def test_the_patch_tests_all_that_it_relies_on() -> None:
 def test_a_first_mark_makes_the_map() -> None:
     raw = route([ref("old", 1), ref("new", 0)])
     patch = weights_patch(view(raw), target(rule(0, ("old", 1), ("new", 0))), seq="1", revert=None)
-    assert patch == [
+    assert patch[1:] == [
         {"op": "add", "path": "/metadata/annotations", "value": {}},
         {"op": "add", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "1"},
     ]
+
+
+def test_a_route_without_a_fence_must_not_have_changed_at_all() -> None:
+    raw = route([ref("old", 1), ref("new", 0)])
+    raw["metadata"]["resourceVersion"] = "7"
+    patch = weights_patch(view(raw), target(rule(0, ("old", 0), ("new", 1))), seq="1", revert=None)
+    raw["metadata"]["resourceVersion"] = "8"
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(raw, patch)
 
 
 def test_the_breadcrumb_is_taken_away_only_where_it_is() -> None:

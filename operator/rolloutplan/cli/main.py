@@ -1,48 +1,145 @@
-"""The command line."""
+"""The command line, as `rolloutplan` and as `kubectl rolloutplan`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
+import os
+import secrets
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from rolloutplan import __version__
+from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
+from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME, Spelling
+
+VERBS: Final[Mapping[Verb, str]] = {
+    Verb.PAUSE: "hold where it stands; guards stay on",
+    Verb.RESUME: "go on after a pause, or after a hold that needs a person",
+    Verb.APPROVE: "let the next stage begin",
+    Verb.ABORT: "put the weights back now and end the run",
+    Verb.RETRY: "start a rolled-back or finished plan again",
+    Verb.PROMOTE: "go to full weight next, without the stages between",
+    Verb.SKIP: "take the present stage as passed",
+    Verb.REVERT: "put the weights back, also after it has succeeded",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 it failed, 2 it was called wrongly."""
+    """Run a command; returns the exit code: 0 done, 1 it failed, 2 it was called wrongly, 3 the operator refused."""
     chosen = _parser().parse_args(arguments)
-    return int(chosen.run(chosen))
+    try:
+        return int(chosen.run(chosen))
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rolloutplan", description="Progressive delivery, one proved step at a time.")
+    name = "kubectl rolloutplan" if Path(sys.argv[0]).stem == "kubectl-rolloutplan" else "rolloutplan"
+    parser = argparse.ArgumentParser(prog=name, description="Progressive delivery, one proved step at a time.")
     parser.add_argument("--version", action="version", version=f"rolloutplan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for verb, words in VERBS.items():
+        _takes_a_plan(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
 
-    operator = commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)")
-    operator.add_argument("--namespace", action="append", default=[], help="serve this namespace only; may be repeated")
-    operator.add_argument("--health-port", type=int, default=8080, help="serve /livez and /readyz here (default: 8080)")
-    operator.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    operator.set_defaults(run=_operator)
-
+    _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
     return parser
 
 
+def _takes_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", action="append", default=[], help="serve this namespace only; may be repeated")
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        default=8080,
+        metavar="PORT",
+        help="serve /livez, /readyz, /leading and /metrics here (default: 8080)",
+    )
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument(
+        "--identity",
+        default=os.environ.get("POD_ID") or socket.gethostname(),
+        metavar="NAME",
+        help="this replica's name in the Lease, no other's (default: POD_ID, else the host's name)",
+    )
+    parser.add_argument(
+        "--lease-namespace", metavar="NAMESPACE", help="where the Lease is (default: the pod's namespace, else default)"
+    )
+    parser.add_argument("--lease-name", default="rolloutplan", metavar="NAME", help="default: rolloutplan")
+    parser.set_defaults(run=_operator)
+
+
+def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    parser.add_argument("plan", metavar="PLAN", type=_spelled(DNS_NAME), help="the plan's name")
+    parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
+    parser.add_argument("--because", default="", metavar="WORDS", help="why; it stands in the plan's record")
+    parser.add_argument("--token", metavar="T", help="acted on once for each token (default: a new one)")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long to wait for the operator's answer (default: 5; 0: do not wait)",
+    )
+    parser.set_defaults(run=_say, verb=verb)
+
+
+def _spelled(spelling: Spelling) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        try:
+            return spelling.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time: write seconds, such as 5 or 0.5')
+    return seconds
+
+
+def _say(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.say import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
+
+    token = secrets.token_hex(4) if chosen.token is None else chosen.token
+    try:
+        command = Command(chosen.verb, token, chosen.because)
+    except CommandError as error:
+        sys.stderr.write(f"rolloutplan: {error}\n")
+        return 2
+    return say(command, chosen.plan, chosen.namespace, chosen.wait)
+
+
 def _operator(chosen: argparse.Namespace) -> int:
-    from rolloutplan.cluster.client import ApiError  # noqa: PLC0415 - the other commands need no cluster
+    from rolloutplan.cluster.client import ApiError, own_namespace  # noqa: PLC0415 - `crds` needs no cluster
+    from rolloutplan.loop.options import Options  # noqa: PLC0415
     from rolloutplan.loop.run import run  # noqa: PLC0415
     from rolloutplan.telemetry.logs import set_up  # noqa: PLC0415
 
     set_up(chosen.log_level)
+    options = Options(
+        namespaces=tuple(chosen.namespace),
+        health_port=chosen.health_port,
+        identity=chosen.identity,
+        lease_namespace=chosen.lease_namespace or own_namespace(),
+        lease_name=chosen.lease_name,
+    )
     try:
-        asyncio.run(run(chosen.namespace, chosen.health_port))
+        asyncio.run(run(options))
     except ApiError as error:
         sys.stderr.write(f"rolloutplan: {error.message or error}\n")
         return 1

@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME, load_incluster_config
-from kubernetes.aio.config.kube_config import load_kube_config
+from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
 
 from rolloutplan import __version__
 
@@ -33,9 +34,12 @@ KEPT_ALIVE: Final = 85.0
 """Seconds that an idle connection is kept, a little less than the API server does: a new one costs a TLS handshake."""
 _RENEW_AFTER: Final = 5.0
 _HOME: Final = Path("~/.kube/config").expanduser()
+_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
 Raw = dict[str, Any]
+Observe = Callable[[str, str, int, float], None]
+"""Told of each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
 
 
 class ApiError(Exception):
@@ -60,18 +64,50 @@ async def read_config() -> Configuration:
     """
     config = Configuration()
     try:
-        if chosen := os.environ.get("KUBECONFIG"):
-            await load_kube_config(config_file=chosen, client_configuration=config, persist_config=False)
-        elif SERVICE_HOST_ENV_NAME in os.environ or not _HOME.exists():
-            load_incluster_config(client_configuration=config)
+        if file := _kubeconfig():
+            await load_kube_config(config_file=file, client_configuration=config, persist_config=False)
         else:
-            await load_kube_config(config_file=str(_HOME), client_configuration=config, persist_config=False)
+            load_incluster_config(client_configuration=config)
     except Exception as error:  # the loaders raise whatever a half-written file makes of them
-        raise ApiError(0, "NoConfig", f"cannot tell how to reach the API server: {error}") from error
+        raise _no_config(error) from error
     config.connection_pool_maxsize = CONNECTIONS
     # aiohttp would read the proxy variables and .netrc anew for every request: half of what a request costs us.
     config.client_session_kwargs = {"trust_env": False}
     return config
+
+
+def read_namespace() -> str:
+    """The namespace of the kubeconfig's context, or else the pod's own; `default` where none is named.
+
+    Raises ApiError (status 0) for a kubeconfig that cannot be read.
+    """
+    file = _kubeconfig()
+    if file is None:
+        return own_namespace()
+    try:
+        context = list_kube_config_contexts(file)[1]["context"]
+        return str(context.get("namespace") or "default")
+    except Exception as error:
+        raise _no_config(error) from error
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that we run in; `default` outside of a cluster."""
+    try:
+        return _NAMESPACE.read_text().strip() or "default"
+    except OSError:
+        return "default"
+
+
+def _kubeconfig() -> str | None:
+    """Which file says how to reach the API server; None where the pod's service account does."""
+    if chosen := os.environ.get("KUBECONFIG"):
+        return chosen
+    return None if SERVICE_HOST_ENV_NAME in os.environ or not _HOME.exists() else str(_HOME)
+
+
+def _no_config(error: Exception) -> ApiError:
+    return ApiError(0, "NoConfig", f"cannot tell how to reach the API server: {error}")
 
 
 async def authorization(config: Configuration) -> str | None:
@@ -93,37 +129,60 @@ def _client(config: Configuration) -> ApiClient:
     return client
 
 
-class Api:
-    """The API server. Make one with `await Api.connect()`; close it at the end."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request; only a write has a body. `timeout` is in seconds, None for the client's own."""
 
-    def __init__(self, config: Configuration, *, timeout: float = TIMEOUT) -> None:
+    method: str
+    path: str
+    query: Mapping[str, str | int]
+    timeout: float | None
+    body: object = None
+    content: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.path + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+class Api:
+    """The API server. Make one with `await Api.connect()`; close it at the end.
+
+    No request takes longer than `timeout` seconds; a call may choose a shorter time. `may_write` is asked right before
+    each write is sent; where it says no, the write raises ApiError (status 0, `NotLeading`).
+    """
+
+    def __init__(self, config: Configuration, *, timeout: float = TIMEOUT, observe: Observe | None = None) -> None:
+        self.may_write: Callable[[], bool] | None = None
         self._client = _client(config)
         self._timeout = timeout
+        self._observe = observe
         self._made = time.monotonic()
         self._renewing = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, *, timeout: float = TIMEOUT) -> Self:
+    async def connect(cls, *, timeout: float = TIMEOUT, observe: Observe | None = None) -> Self:
         """Read the configuration; the first request connects. Raises ApiError (status 0)."""
-        return cls(await read_config(), timeout=timeout)
+        return cls(await read_config(), timeout=timeout, observe=observe)
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def get(self, path: str, **query: str | int) -> Raw:
+    async def get(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw:
         """Read one object. Raises ApiError."""
-        return await self._request("GET", path, query)
+        return await self._send(_Request("GET", path, query, timeout))
 
-    async def list(self, path: str, **query: str | int) -> Raw:
+    async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw:
         """Read a list: `items`, and `metadata.resourceVersion`. Raises ApiError.
 
         Items of custom resources lack nothing; those of built-in kinds come without `kind` and `apiVersion`.
         """
-        return await self._request("GET", path, query)
+        return await self._send(_Request("GET", path, query, timeout))
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Raw:
+    async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw:
         """Create an object. Raises ApiError; 409 says that it exists."""
-        return await self._request("POST", path, {"fieldManager": FIELD_MANAGER}, body, "application/json")
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._send(_Request("POST", path, query, timeout, body, "application/json"))
 
     async def patch(
         self,
@@ -132,47 +191,55 @@ class Api:
         *,
         kind: Literal["merge", "json"] = "merge",
         field_manager: str = FIELD_MANAGER,
+        timeout: float | None = None,
     ) -> Raw:
         """Patch an object and return it as it is then. Raises ApiError.
 
         409 says that its resourceVersion was another, 422 that a `test` of a JSON Patch failed or that the result
         is invalid.
         """
-        return await self._request("PATCH", path, {"fieldManager": field_manager}, body, _PATCHES[kind])
+        query = {"fieldManager": field_manager}
+        return await self._send(_Request("PATCH", path, query, timeout, body, _PATCHES[kind]))
 
-    async def _request(
-        self, method: str, path: str, query: Mapping[str, str | int], body: object = None, content: str = ""
-    ) -> Raw:
+    async def _send(self, request: _Request) -> Raw:
         client = self._client
         try:
-            return await self._once(client, method, path, query, body, content)
+            return await self._once(client, request)
         except ApiError as error:
             if error.status != 401 or not await self._renew(client):
                 raise
-        return await self._once(self._client, method, path, query, body, content)
+        return await self._once(self._client, request)
 
-    async def _once(
-        self,
-        client: ApiClient,
-        method: str,
-        path: str,
-        query: Mapping[str, str | int],
-        body: object,
-        content: str,
-    ) -> Raw:
-        url = client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+    async def _once(self, client: ApiClient, request: _Request) -> Raw:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
-        if content:
-            headers["Content-Type"] = content
+        if request.content:
+            headers["Content-Type"] = request.content
+        timeout = self._timeout if request.timeout is None else min(request.timeout, self._timeout)
         try:
             if token := await authorization(client.configuration):
                 headers["Authorization"] = token
-            response = await client.call_api(method, url, headers, body, _request_timeout=self._timeout)
-            return _read(response.status, response.headers, await response.read())
+            return _read(*await self._exchange(client, request, headers, timeout))
         except TimeoutError:
-            raise ApiError(0, "Timeout", f"no answer within {self._timeout:g} s") from None
+            raise ApiError(0, "Timeout", f"no answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ConfigException) as error:
             raise ApiError(0, type(error).__name__, str(error)) from error
+
+    async def _exchange(
+        self, client: ApiClient, request: _Request, headers: Mapping[str, str], timeout: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request and read its answer whole: status, headers, body."""
+        if request.body is not None and self.may_write is not None and not self.may_write():
+            raise ApiError(0, "NotLeading", "this replica does not hold the Lease")
+        url = client.configuration.host + request.target
+        began, status = time.monotonic(), 0
+        try:
+            response = await client.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
+            body = await response.read()
+            status = response.status
+        finally:
+            if self._observe is not None:
+                self._observe(request.method, request.path, status, time.monotonic() - began)
+        return status, response.headers, body
 
     async def _renew(self, refused: ApiClient) -> bool:
         """Read the configuration again after a 401 to this client: a token or certificate may have been replaced.

@@ -24,9 +24,11 @@ class Kind(NamedTuple):
 PLANS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutplans")
 SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "metricsources")
 CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", namespaced=False)
+POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
 ROUTES: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 PODS: Final = Kind("", "v1", "pods")
 SERVICES: Final = Kind("", "v1", "services")
 
@@ -48,6 +50,10 @@ def route(namespace: str, name: str) -> str:
 
 def event(namespace: str, name: str = "") -> str:
     return path(EVENTS, namespace, name)
+
+
+def lease(namespace: str, name: str = "") -> str:
+    return path(LEASES, namespace, name)
 
 
 def pods(namespace: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, Raw
 from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
+from rolloutplan.plan.command import ANNOTATION as COMMAND
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Status
 
@@ -36,7 +37,23 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         deleting=_instant(meta.get("deletionTimestamp")),
         finalizer=FINALIZER in (meta.get("finalizers") or ()),
         breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
+        command=(meta.get("annotations") or {}).get(COMMAND, ""),
+        command_by=_commander(meta),
+        labels=meta.get("labels") or {},
     )
+
+
+def _commander(meta: Mapping[str, Any]) -> str:
+    """The field manager that wrote the command; "" where there is none, or nobody knows."""
+    if COMMAND not in (meta.get("annotations") or {}):
+        return ""
+    owned = (
+        entry
+        for entry in meta.get("managedFields") or ()
+        if f"f:{COMMAND}" in (((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {})
+    )
+    last = max(owned, key=lambda entry: str(entry.get("time", "")), default=None)
+    return str(last.get("manager", "")) if last else ""
 
 
 def _spec(raw: object) -> tuple[PlanSpec | None, str]:

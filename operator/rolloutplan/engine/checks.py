@@ -6,15 +6,16 @@ None of this stands in the way of a rollback.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from rolloutplan.engine.gate import closed_to_runs
 from rolloutplan.engine.look import Look, Rival
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.status import Phase, Status
 
 PROBE_EVERY = timedelta(seconds=10)
 """How often what no watch tells is asked again, while a run cannot start for it."""
@@ -28,6 +29,8 @@ class Obstacle:
     message: str
     cause: Cause = Cause.REFUSED
     asking: bool = False
+    again: datetime | None = None
+    """When to look again, where no watch tells."""
 
 
 def obstacle(look: Look) -> Obstacle | None:
@@ -37,7 +40,26 @@ def obstacle(look: Look) -> Obstacle | None:
         return Obstacle("InvalidSpec", look.plan.problem)
     if look.plan.finalizer:
         return status_lost(look)
-    return _workloads(look, spec) or _rival(look, spec) or _routes(look, spec) or _asked(look, spec)
+    return (
+        _paused(look.status)
+        or _workloads(look, spec)
+        or _rival(look, spec)
+        or _routes(look, spec)
+        or _asked(look, spec)
+        or _policy(look)
+    )
+
+
+def _paused(status: Status) -> Obstacle | None:
+    if status.paused is None:
+        return None
+    because = f": {status.paused.because}" if status.paused.because else ""
+    return Obstacle("Paused", f"paused by {status.paused.by}{because}; `resume` lets it start", Cause.BLOCKED)
+
+
+def _policy(look: Look) -> Obstacle | None:
+    closed = closed_to_runs(look)
+    return Obstacle(closed.reason, closed.words, Cause.BLOCKED, again=closed.again) if closed else None
 
 
 def status_lost(look: Look) -> Obstacle:

@@ -15,8 +15,10 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, unmeasured
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
+from rolloutplan.engine.rungs.command import commanded
+from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forward import deadline, forward
-from rolloutplan.engine.rungs.intents import unfinished_restore, unfinished_shift, unrecorded_restore
+from rolloutplan.engine.rungs.intents import adopted, unfinished_restore, unfinished_shift, unrecorded_restore
 from rolloutplan.engine.rungs.start import ended, not_started
 from rolloutplan.engine.rungs.wait import inconsistent, waiting
 from rolloutplan.engine.step import Step
@@ -70,6 +72,7 @@ def _published(look: Look) -> Status:
 LADDER: tuple[Rung, ...] = (
     unfinished_restore,
     deletion,
+    commanded,
     inconsistent,
     unrecorded_restore,
     superseded,
@@ -77,6 +80,8 @@ LADDER: tuple[Rung, ...] = (
     proved_against,
     ended,
     not_started,
+    adopted,
+    drifted,
     unfinished_shift,
     waiting,
     deadline,

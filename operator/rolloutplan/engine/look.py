@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
+from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.judge.verdict import Verdict
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RuleWeights, Status
@@ -33,6 +34,11 @@ class PlanView:
     """Whether our finalizer stands on it."""
     breadcrumb: str = ""
     """The revert command that stands in its annotations."""
+    command: str = ""
+    """What a person asks for, as it stands in its annotations."""
+    command_by: str = ""
+    """The field manager that wrote the command."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -46,6 +52,8 @@ class RouteView:
     name: str
     generation: int
     rules: tuple[RuleWeights, ...]
+    version: str
+    """Its resourceVersion."""
     accepted: bool | None
     """True or False as every parent says at this generation; None while one has not said."""
     accepted_why: str = ""
@@ -104,6 +112,14 @@ class Probe:
     """Why the source did not answer; empty where it did."""
     restarts: int = 0
     worst: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The error budgets that policies want asked before an increment: the verdict for each policy, by name."""
+
+    at: datetime
+    verdicts: Mapping[str, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,5 +184,12 @@ class Look:
     probe: Probe | None = None
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     rivals: tuple[Rival, ...] = ()
+    policies: tuple[PolicyView, ...] = ()
+    """Those that select this plan."""
+    peers: tuple[Peer, ...] = ()
+    """Other plans that stand in a line with this one; looked up only before a run."""
+    budgets: Budgets | None = None
+    epoch: int = 0
+    """The tenure of the leader that looks."""
     revert: str = ""
     """The command that would put the routes back to the weights they have now."""

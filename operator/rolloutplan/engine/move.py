@@ -7,13 +7,15 @@ from typing import Any
 
 from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.narrate import decided, measured
+from rolloutplan.engine.narrate import Said, decided, measured
+from rolloutplan.engine.policy import soak_factor
 from rolloutplan.engine.routes import writes
-from rolloutplan.engine.step import Step
+from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.status import Held, Intent, Phase, StageStatus, Status, Weights
+from rolloutplan.plan.spec import Stage
+from rolloutplan.plan.status import TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
 
 
 def move(
@@ -25,48 +27,78 @@ def move(
     why: str = "",
     evidence: Iterable[InForce] = (),
     shares: tuple[str, str] = ("", ""),
+    said: Said | None = None,
     **changes: Any,
 ) -> Status:
     """The status one row further: phase, reason and message, what changes with it, and the decision on the trail."""
     row, before = TABLE[cause], look.status
     assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
-    to = row.to or (before.held.back_to if before.held else Phase.PENDING)
-    changes = {"phase": to, "reason": reason, "message": note, **changes}
+    to = row.leads(before)
+    changes = {"phase": to, "reason": reason, "message": note, "epoch": look.epoch, **changes}
+    if said is not None:
+        changes["tokens"] = (*before.tokens, said.token)[-TOKENS_KEPT:]
     if to is not before.phase:
         changes["entered_at"] = look.now
     if before.predicates and "predicates" not in changes:
         changes["predicates"] = measured(look, before)
     after = before.model_copy(update=changes)
-    return decided(look, after, cause, note, why=why, evidence=evidence, shares=shares)
+    return decided(look, after, cause, note, why=why, evidence=evidence, shares=shares, said=said)
 
 
-def back(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -> Step:
-    """Put the snapshot back: the intent and the writes in one step, and the writes wait for nothing."""
+def back(
+    look: Look,
+    reason: str,
+    note: str,
+    evidence: Iterable[InForce] = (),
+    *,
+    said: Said | None = None,
+    **changes: Any,
+) -> Step:
+    """Put the snapshot back: the intent and the writes in one step, and the writes wait for nothing.
+
+    Every route gets the new fence, also one that holds the snapshot already: a write that is still on its way from
+    whoever decided before must not arrive.
+    """
     weights = look.status.weights
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
     status = move(
         look,
-        Cause.FAILED,
+        Cause.REVERTED if look.status.phase is Phase.SUCCEEDED else Cause.FAILED,
         f"{note}; weights go back from {weights.desired} to {safe}",
         reason=reason,
         evidence=evidence,
         shares=(weights.desired, safe),
+        said=said,
         failed=note[:1024],
         held=None,
         intent=Intent(action="Restore", at=look.now, to=safe, routes=weights.snapshot),
         weights=weights.model_copy(update={"desired": safe}),
+        **changes,
     )
-    return Step(status, writes(look, weights.snapshot, weights, fence(look, status), ""), urgent=True)
+    return Step(status, restores(look, status), urgent=True)
 
 
-def hold(look: Look, reason: str, note: str, evidence: Iterable[InForce] = (), **changes: Any) -> Step:
+def restores(look: Look, status: Status) -> tuple[PatchRoute, ...]:
+    """What is left to write of a rollback: weights, fence, and the breadcrumb taken away."""
+    return writes(look, status.weights.snapshot, status.weights, fence(look, status), "", marks=True)
+
+
+def hold(
+    look: Look,
+    reason: str,
+    note: str,
+    evidence: Iterable[InForce] = (),
+    *,
+    said: Said | None = None,
+    **changes: Any,
+) -> Step:
     """Wait where it stands. A hold for another reason keeps the time since which it is held."""
     held = look.status.held if look.status.phase is Phase.HELD else None
     back_to = held.back_to if held else look.status.phase
     since = held.since if held else look.now
     changes = {"stage": judged_anew(look), **changes}
     changes["held"] = Held(reason=reason, since=since, reason_since=look.now, back_to=back_to)
-    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, **changes))
+    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, said=said, **changes))
 
 
 def judged_anew(look: Look) -> StageStatus | None:
@@ -80,6 +112,19 @@ def judged_anew(look: Look) -> StageStatus | None:
     return stage.model_copy(update={"judged_since": look.now, "verified_at": stage.verified_at and look.now})
 
 
+def clocks(look: Look, at: StageStatus, stage: Stage) -> StageStatus:
+    """The stage with all its clocks begun now, as its weight is read back. Policies may lengthen its soak."""
+    longer = (soak_factor(look.policies) - 1) * stage.soak
+    return at.model_copy(
+        update={
+            "judged_since": look.now,
+            "verified_at": look.now,
+            "soak_until": look.now + stage.soak + longer,
+            "deadline_at": look.now + stage.deadline + longer,
+        }
+    )
+
+
 def on_fail(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -> Step | None:
     """What the plan wants of a proved failure."""
     if look.plan.spec is None or look.plan.spec.on_fail == "Rollback":
@@ -90,11 +135,19 @@ def on_fail(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()
 
 
 def fence(look: Look, status: Status) -> str:
-    return f"{look.plan.uid[:8]}.{status.seq}"
+    """What a write of ours leaves on a route: plan, decision, leader. The next write tests that it still stands."""
+    return f"{look.plan.uid[:8]}.{status.seq}.{look.epoch}"
+
+
+def fenced(look: Look, mark: str) -> int:
+    """The number of our decision that a route's fence names; 0 where it is not ours."""
+    ours, _, rest = mark.partition(".")
+    number = rest.partition(".")[0]
+    return int(number) if ours == look.plan.uid[:8] and number.isdigit() else 0
 
 
 def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **changes: Any) -> Status:
     """Without anything of a run but its number and its trail, as every run begins."""
     clean: dict[str, Any] = {"stage": None, "weights": Weights(), "predicates": ()}
-    clean |= {"failed": "", "held": None, "intent": None, "revert": ""}
+    clean |= {"failed": "", "held": None, "intent": None, "revert": "", "approved": "", "drifts": ()}
     return move(look, cause, note, reason=reason, **clean, **changes)

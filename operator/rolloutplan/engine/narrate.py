@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from rolloutplan.engine.ask import InForce, current_stage, in_force, track_of, verdict_of
@@ -18,6 +19,14 @@ QUERY_KEPT = 400
 """Characters of a query that a decision keeps; the whole of it stands in `status.predicates`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Whose word a decision follows, and the token under which it was said."""
+
+    by: str
+    token: str
+
+
 def decided(
     look: Look,
     status: Status,
@@ -27,6 +36,7 @@ def decided(
     why: str = "",
     evidence: Iterable[InForce] = (),
     shares: tuple[str, str] = ("", ""),
+    said: Said | None = None,
 ) -> Status:
     """The status with one more decision on its trail."""
     row = TABLE[cause]
@@ -46,6 +56,8 @@ def decided(
         believed=_believed(look.plan.spec, status),
         observed="; ".join(sentence(item) for item in seen)[:1024],
         why=why or row.because,
+        by=said.by if said else "rolloutplan",
+        token=said.token if said else "",
         evidence=seen,
     )
     trail = (*status.decisions, decision)[-DECISIONS_KEPT:]

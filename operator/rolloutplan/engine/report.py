@@ -54,14 +54,14 @@ def _claims(status: Status) -> list[_Claim]:
         claims.append(_Claim("Stalled", "True", reason, message))
     elif not done:
         claims.append(_Claim("Reconciling", "True", reason, message))
-    if status.phase in (Phase.JUDGING, Phase.BAKING, Phase.SUCCEEDED, Phase.ROLLED_BACK) and status.weights.written:
+    if status.intent is not None:
+        claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
+    elif status.phase in (Phase.JUDGING, Phase.BAKING, Phase.SUCCEEDED, Phase.ROLLED_BACK) and status.weights.written:
         words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
         if reason == "RestoredNotAccepted":
             claims.append(_Claim("WeightsVerified", "False", reason, message))
         else:
             claims.append(_Claim("WeightsVerified", "True", "Accepted", words))
-    elif status.intent is not None:
-        claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
     if reason == "Blind":
         claims.append(_Claim("Blind", "True", "SourceDown", message))
     return claims

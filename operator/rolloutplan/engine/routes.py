@@ -99,6 +99,22 @@ def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
     return ""
 
 
+def nowhere_below(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> bool:
+    """Whether the new side holds nowhere less than in these weights, and all of their rules are there."""
+    for route in routes:
+        view = look.routes.get(route.name)
+        if view is None or view.deleting:
+            return False
+        for rule in route.rules:
+            found = locate(view, rule, (weights.old, weights.new))
+            if found is None:
+                return False
+            (old, new), (old_asked, new_asked) = (pair(each, weights.old, weights.new) for each in (found, rule))
+            if old + new == 0 or new * (old_asked + new_asked) < new_asked * (old + new):
+                return False
+    return True
+
+
 def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
@@ -136,13 +152,19 @@ def current(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tup
 
 
 def writes(
-    look: Look, routes: Iterable[RouteWeights], weights: Weights, fence: str, revert: str
+    look: Look, routes: Iterable[RouteWeights], weights: Weights, fence: str, revert: str, *, marks: bool = False
 ) -> tuple[PatchRoute, ...]:
-    """What to write so that the routes hold these weights; routes that are gone or right already are left out."""
+    """What to write so that the routes hold these weights; routes that are gone or right already are left out.
+
+    With `marks`, a route is right only if it bears this fence and this breadcrumb too.
+    """
     patches = []
     for route in routes:
         view = look.routes.get(route.name)
-        if view is None or view.deleting or not unlike(look, (route,), weights):
+        if view is None or view.deleting:
+            continue
+        marked = not marks or (view.seq, view.breadcrumb) == (fence, revert)
+        if marked and not unlike(look, (route,), weights):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(restore(now, rule, weights.old, weights.new) for now, rule in found if now is not None)

@@ -31,7 +31,12 @@ class Inspect:
     """Ask around for what no watch tells: Services, pods, whether the source takes the queries."""
 
 
-Action = PatchRoute | MarkPlan | Inspect
+@dataclass(frozen=True, slots=True)
+class AskBudgets:
+    """Ask for the error budgets that the plan's policies name."""
+
+
+Action = PatchRoute | MarkPlan | Inspect | AskBudgets
 
 
 @dataclass(frozen=True, slots=True)

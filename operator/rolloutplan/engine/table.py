@@ -4,8 +4,12 @@ Theory of operation. A run starts when everything it needs is there (START) and 
 Then, stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
 weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
-on and has no cause to go back waits (HELD, RESUMED). What is wrong before any weight has moved is said and heals by
-itself (REFUSED, BLOCKED, HEALED).
+on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
+(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED).
+
+A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
+PROMOTED, SKIPPED_LAST), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
+(DENIED).
 
 The ladder in `ladder.py` picks the row; nothing else changes a phase.
 """
@@ -16,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-from rolloutplan.plan.status import RUNNING, Kind, Phase
+from rolloutplan.plan.status import RUNNING, Kind, Phase, Status
 
 
 class Cause(StrEnum):
@@ -39,23 +43,51 @@ class Cause(StrEnum):
     BLOCKED = auto()
     HEALED = auto()
     LOST = auto()
+    DRIFTED = auto()
+    ABORTED = auto()
+    REVERTED = auto()
+    RETRIED = auto()
+    SKIPPED = auto()
+    PROMOTED = auto()
+    SKIPPED_LAST = auto()
+    TAKEN_UP = auto()
+    RELEASED = auto()
+    PAUSED = auto()
+    DENIED = auto()
+
+
+class Whither(StrEnum):
+    """Where a row leads that leads to no phase of its own."""
+
+    STAYS = auto()
+    WHERE_IT_WAS_HELD = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """From which phases, to which (None: back to where it was held), as what decision, told under which Event reason.
+    """From which phases, to which, as what decision, told under which Event reason.
 
     A row without a decision changes nothing that a person could have wondered about.
     """
 
     sources: frozenset[Phase]
-    to: Phase | None
+    to: Phase | Whither
     kind: Kind | None
     tells: str
     because: str
 
+    def leads(self, status: Status) -> Phase:
+        """The phase to which it leads from this status."""
+        match self.to:
+            case Whither.STAYS:
+                return status.phase
+            case Whither.WHERE_IT_WAS_HELD:
+                return status.held.back_to if status.held else Phase.PENDING
+            case Phase():
+                return self.to
 
-def _row(sources: set[Phase], to: Phase | None, kind: Kind | None, tells: str, because: str) -> Row:
+
+def _row(sources: set[Phase], to: Phase | Whither, kind: Kind | None, tells: str, because: str) -> Row:
     return Row(frozenset(sources), to, kind, tells, because)
 
 
@@ -94,7 +126,13 @@ TABLE: Mapping[Cause, Row] = {
     Cause.HELD: _row(
         {P.SHIFTING, P.JUDGING, P.HELD, P.BAKING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"
     ),
-    Cause.RESUMED: _row({P.HELD}, None, Kind.RESUME, "Resumed", "what it waited for is over; time held does not count"),
+    Cause.RESUMED: _row(
+        {P.HELD},
+        Whither.WHERE_IT_WAS_HELD,
+        Kind.RESUME,
+        "Resumed",
+        "what it waited for is over; time held does not count",
+    ),
     Cause.FAILED: _row(
         {*MOVED, P.PENDING, P.INVALID},
         P.REVERTING,
@@ -118,5 +156,34 @@ TABLE: Mapping[Cause, Row] = {
     Cause.HEALED: _row({P.INVALID}, P.PENDING, None, "", "what was wrong is mended"),
     Cause.LOST: _row(
         {*RUNNING}, P.INVALID, Kind.HOLD, "Stalled", "a status that contradicts itself is no ground to act on"
+    ),
+    Cause.DRIFTED: _row(
+        {*MOVED}, Whither.STAYS, Kind.PERSIST, "WeightDrift", "what is judged must be what is asked, and nothing more"
+    ),
+    Cause.ABORTED: _row(
+        {P.PENDING, P.EXPANDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, "Aborted", "a person said so, before any weight"
+    ),
+    Cause.REVERTED: _row(
+        {P.SUCCEEDED}, P.REVERTING, Kind.ROLLBACK, "RollbackStarted", "a person said so, and the way back is known"
+    ),
+    Cause.RETRIED: _row(
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, Kind.START, "Retried", "a person wants the same hypothesis tried again"
+    ),
+    Cause.SKIPPED: _row(
+        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, "StageSkipped", "a person answers for what was not proved"
+    ),
+    Cause.PROMOTED: _row(
+        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, "Promoted", "a person answers for the stages between"
+    ),
+    Cause.SKIPPED_LAST: _row(
+        {P.JUDGING, P.HELD}, P.BAKING, Kind.ADVANCE, "StageSkipped", "a person answers for what was not proved"
+    ),
+    Cause.TAKEN_UP: _row(
+        {P.HELD}, P.SHIFTING, Kind.RESUME, "Resumed", "a person says go on: the stage is asked for and judged anew"
+    ),
+    Cause.RELEASED: _row({P.PENDING}, P.PENDING, Kind.RESUME, "Resumed", "a person says that it may start"),
+    Cause.PAUSED: _row({*MOVED}, Whither.STAYS, Kind.HOLD, "Paused", "a person said so; what is half done is finished"),
+    Cause.DENIED: _row(
+        {*P}, Whither.STAYS, Kind.HOLD, "CommandRefused", "it cannot be done now, and whoever asked must know"
     ),
 }

@@ -18,6 +18,7 @@ from rolloutplan.loop.probe import Ask
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.store import Plan, Store
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -30,10 +31,12 @@ class Asker:
         store: Store,
         sources: Sources,
         schedule: Schedule,
+        metrics: Metrics,
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._store, self._sources, self._schedule, self._spawn = store, sources, schedule, spawn
+        self._metrics = metrics
 
     def source(self, plan: Plan) -> Ask | None:
         """Where this plan asks; None where there is no source that it may use."""
@@ -62,11 +65,19 @@ class Asker:
         plan = self._store.plans.get(key)
         if plan is None or plan.view.spec is None or plan.view.uid != memory.uid:
             return
+        self._note_newest(plan, questions, answers)
         parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
         memory.ledger = weigh(plan.view.spec, plan.status, memory.ledger, name, parts, asked_at)
         track = memory.ledger.get(name, Track())
+        if track.verdict:
+            self._metrics.judged(track.verdict.outcome)
         if track.verdict and speaks_against(plan.view.spec, plan.status, name, track):
             stage = plan.status.stage.name if plan.status.stage else ""
             words = {"plan": key, "run": plan.status.run, "stage": stage, "value": track.verdict.value}
             log.warning("proved against the new side", predicate=name, **words)
         self._schedule.soon(key)
+
+    def _note_newest(self, plan: Plan, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+        told = [question.at for question, answer in zip(questions, answers, strict=True) if answer.gap is None]
+        if told:
+            self._metrics.answered(self._store.source(plan.view).key.title, max(told))

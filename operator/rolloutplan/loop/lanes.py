@@ -18,15 +18,25 @@ class Lane(IntEnum):
 
 
 class Lanes:
-    """A semaphore of `width` places; a free place goes to the lowest lane, in it to who has waited longest."""
+    """A semaphore of `width` places; a free place goes to the lowest lane, in it to who has waited longest.
 
-    def __init__(self, width: int) -> None:
-        self._free = width
+    `kept` more places are for weights alone: requests that hang elsewhere never keep a rollback waiting.
+    """
+
+    def __init__(self, width: int, kept: int = 0) -> None:
+        self._free, self._kept = width, kept
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
 
     @asynccontextmanager
     async def take(self, lane: Lane) -> AsyncIterator[None]:
+        if lane is Lane.WEIGHTS and not self._free and self._kept:
+            self._kept -= 1
+            try:
+                yield
+            finally:
+                self._kept += 1
+            return
         await self._acquire(lane)
         try:
             yield

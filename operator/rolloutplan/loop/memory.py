@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Probe
+from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, Ledger, Probe
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
@@ -18,6 +18,7 @@ class Memory:
     """From when on the pods may be listed for their restarts, where these are not known."""
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
+    budgets: Budgets | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     worst: str = ""

@@ -1,17 +1,20 @@
-"""Asking around before the first weight: Services, pods, and whether the metric source takes every query."""
+"""Asking around for what no watch tells: Services, pods, whether the metric source takes every query, error budgets."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.look import PlanView, Probe
+from rolloutplan.engine.gate import budget_left
+from rolloutplan.engine.look import Budgets, PlanView, Probe
+from rolloutplan.engine.policy import PolicyView
 from rolloutplan.engine.words import render, words_for
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.judge.verdict import Answer, Verdict, Why
+from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.spec import PlanSpec
 
 Ask = Callable[[str, datetime], Awaitable[Answer]]
@@ -34,6 +37,21 @@ async def inspect(
     rejected, down = await _try(plan, spec, ask, now)
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
     return Probe(now, plan_hash, services, rejected, down, restarts, worst)
+
+
+async def budgets(plan: PlanView, policies: Iterable[PolicyView], ask: Ask | None, now: datetime) -> Budgets:
+    """How much is left of the error budgets that the policies name, asked of the plan's own source."""
+    spec = plan.spec
+    assert spec is not None
+    named = {policy.name: policy.spec.error_budget for policy in policies if policy.spec and policy.spec.error_budget}
+    words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage="", window=spec.interval)
+
+    async def left(budget: ErrorBudget) -> Verdict:
+        silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
+        return budget_left(budget, await ask(render(budget.query, words), now) if ask else silent)
+
+    verdicts = await asyncio.gather(*(left(budget) for budget in named.values()))
+    return Budgets(now, dict(zip(named, verdicts, strict=True)))
 
 
 async def _exists(api: Api, path: str) -> bool:

@@ -21,21 +21,26 @@ from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
-from rolloutplan.loop.probe import inspect
+from rolloutplan.loop.probe import budgets, inspect
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, ROUTES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status
+from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import httproute
 
 WIDTH = 8
 """Requests to the API server at the same time: more would not be answered sooner, and weights could not overtake."""
+KEPT = 4
+"""Places beside these for rollbacks alone, while others hang."""
+ROLLBACK_WITHIN = 2.0
+"""Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
 PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
 AFTER_WEIGHTS = timedelta(milliseconds=50)
@@ -45,6 +50,8 @@ COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
 """After the pods could not be listed."""
 
+_LOUD = frozenset({"RollbackStarted", "Held", "Stalled", "WeightDrift", "Aborted"})
+
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
@@ -53,14 +60,17 @@ class _StaleError(Exception):
 
 
 class Reconciler:
-    """Brings each plan a step further whenever its time has come."""
+    """Brings each plan a step further whenever its time has come, while it leads. A follower only takes in."""
 
-    def __init__(self, api: Api, store: Store, sources: Sources, *, instance: str, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str, ready: Callable[[], bool]
+    ) -> None:
         self.api, self.store = api, store
-        self._ready = ready
-        self.schedule = Schedule(self._due)
-        self.lanes = Lanes(WIDTH)
-        self._asker = Asker(store, sources, self.schedule, spawn=self._spawn)
+        self._metrics, self._ready = metrics, ready
+        self._epoch: int | None = None
+        self.schedule = Schedule(self._due, late=metrics.late)
+        self.lanes = Lanes(WIDTH, KEPT)
+        self._asker = Asker(store, sources, self.schedule, metrics, spawn=self._spawn)
         self._teller = Teller(api, store, self.lanes, self.schedule, instance=instance, spawn=self._spawn)
         self._memories: dict[str, Memory] = {}
         self._busy: set[str] = set()
@@ -73,12 +83,27 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    # ---- who -----------------------------------------------------------------------------------------------------
+
+    def lead(self, epoch: int) -> None:
+        """Begin to act: what the watches have brought is there already."""
+        self._epoch = epoch
+        self.everything()
+
+    def follow(self) -> None:
+        """Stop acting at once. What is under way is let go, and what was not written is forgotten."""
+        self._epoch = None
+        for task in self._tasks:
+            task.cancel()
+        self._memories.clear()
+        self.store.forget_owed()
+
     # ---- when ----------------------------------------------------------------------------------------------------
 
     def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Take in what a watch or an answer brought; the plans that it touches are looked at at once."""
         touched = self.store.offer(kind, event, raw)
-        if kind == DEPLOYMENTS:
+        if kind == DEPLOYMENTS and self._epoch is not None:
             self._look_at_pods(raw["metadata"]["name"], touched)
         for key in touched:
             self.schedule.soon(key)
@@ -97,7 +122,7 @@ class Reconciler:
             self.schedule.soon(key)
 
     def _due(self, key: str) -> None:
-        if not self._ready():
+        if self._epoch is None or not self._ready():
             return
         if key in self._busy:
             self._again.add(key)
@@ -194,6 +219,10 @@ class Reconciler:
             probe=memory.probe,
             ledger=memory.ledger,
             rivals=store.rivals(plan),
+            policies=plan.policies,
+            peers=store.peers(plan),
+            budgets=memory.budgets,
+            epoch=self._epoch or 0,
         )
         return replace(look, revert=_revert(look)) if plan.status.phase is Phase.EXPANDING else look
 
@@ -215,10 +244,10 @@ class Reconciler:
         changed = step.status is not look.status
         if changed and step.urgent:
             plan.status, plan.owed = step.status, True
-            _say(look.status, step.status)
+            self._say(look.status, step.status)
         elif changed:
             changed = await self._record(plan, step.status)
-            _say(look.status, step.status)
+            self._say(look.status, step.status)
         done = [self._act(plan, memory, action) for action in step.actions]
         if changed and step.urgent:
             done.append(self._record_if_possible(plan))
@@ -274,6 +303,9 @@ class Reconciler:
                     workload.selector if workload else "",
                     now(),
                 )
+            case AskBudgets():
+                ask = self._asker.source(plan)
+                memory.budgets = await budgets(plan.view, plan.policies, ask, now())
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
         namespace, name = plan.view.namespace, action.target.name
@@ -284,12 +316,15 @@ class Reconciler:
         try:
             patch = httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
             async with self.lanes.take(lane):
-                raw = await self.api.patch(paths.route(namespace, name), patch, kind="json")
+                limit = ROLLBACK_WITHIN if lane is Lane.WEIGHTS else None
+                raw = await self.api.patch(paths.route(namespace, name), patch, kind="json", timeout=limit)
         except (LookupError, ApiError) as error:
             await self._changed_or_raise(ROUTES, namespace, name, error)
             log.info("the route is not as it was seen; looking again", route=name, error=str(error))
             return
         log.info("weights written", route=name, weights=_numbers(action), reverting=lane is Lane.WEIGHTS)
+        if lane is Lane.WEIGHTS and (known := _known_since(plan.status)):
+            self._metrics.written((now() - known).total_seconds())
         self.offer(ROUTES, "MODIFIED", raw)
 
     async def _mark(self, plan: Plan, action: MarkPlan) -> None:
@@ -323,6 +358,13 @@ class Reconciler:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             self.store.drop((kind, namespace, name))
+
+    def _say(self, before: Status, after: Status) -> None:
+        for decision in after.decisions:
+            if decision.seq > before.seq:
+                self._metrics.decided(decision.kind, decision.reason)
+                level = log.warning if decision.reason in _LOUD else log.info
+                level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
     # ---- pods ------------------------------------------------------------------------------------------------------
 
@@ -371,8 +413,7 @@ def _bind(status: Status) -> None:
     structlog.contextvars.bind_contextvars(run=status.run, stage=status.stage.name if status.stage else "")
 
 
-def _say(before: Status, after: Status) -> None:
-    for decision in after.decisions:
-        if decision.seq > before.seq:
-            level = log.warning if decision.reason in ("RollbackStarted", "Held", "Stalled") else log.info
-            level(decision.note, decision=decision.reason, seq=decision.seq)
+def _known_since(status: Status) -> datetime | None:
+    """The instant that the question was about whose answer is behind the newest decision."""
+    last = status.decisions[-1] if status.decisions else None
+    return last.evidence[0].at if last and last.evidence else None

@@ -1,61 +1,116 @@
-"""The operator as a whole: watches, loop and probes, from start to SIGTERM."""
+"""The operator as a whole: watches, elector, loop and probes, from start to SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
 from rolloutplan import __version__
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
+from rolloutplan.cluster.lease import Elector
+from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import Health
+from rolloutplan.telemetry.metrics import Metrics
 
-WATCHED = (paths.PLANS, paths.ROUTES, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES)
+WATCHED = (paths.PLANS, paths.ROUTES, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES)
+LEASE_TIMEOUT = 3.0
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
-async def run(namespaces: Sequence[str], health_port: int) -> None:
+async def run(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises ApiError where there is no way to reach an API server."""
-    api, sources = await Api.connect(), Sources()
-    instance = f"rolloutplan-{socket.gethostname()}"
-    reconciler = Reconciler(api, Store(), sources, instance=instance, ready=lambda: watch.synced())  # noqa: PLW0108 - made below
-    watch = Watch(WATCHED, offer=reconciler.offer, listed=reconciler.listed, namespaces=namespaces)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("starting", version=__version__, namespaces=list(options.namespaces) or "all", identity=options.identity)
+    async with AsyncExitStack() as closing:
+        turning = await _start(options, closing)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((*turning, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        log.info("stopping")
+        for task in turning:
+            if task.done():
+                task.result()
+
+
+async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
+    """Start everything; returns the tasks that turn for ever. `closing` ends them all, who came last first."""
+    metrics = Metrics()
+    sources = Sources(metrics.asked)
+    closing.callback(sources.close)
+    api = await closing.enter_async_context(_api(metrics, None))
+    lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
+    reconciler = Reconciler(
+        api,
+        Store(),
+        sources,
+        metrics,
+        instance=options.identity,
+        ready=lambda: watch.synced(),  # noqa: PLW0108 - made below
+    )
+    metrics.plans_from(reconciler.store.phases)
+    watch = Watch(WATCHED, offer=reconciler.offer, listed=reconciler.listed, namespaces=options.namespaces)
+
+    def gained(epoch: int) -> None:
+        metrics.leads(epoch)
+        reconciler.lead(epoch)
+
+    def lost(_: str) -> None:
+        metrics.leads(None)
+        reconciler.follow()
+
+    elector = Elector(
+        lease_api,
+        namespace=options.lease_namespace,
+        name=options.lease_name,
+        identity=options.identity,
+        gained=gained,
+        lost=lost,
+    )
+    api.may_write = elector.may_write
 
     def idle() -> float:
         return (now() - reconciler.schedule.turned_at).total_seconds()
 
-    health = Health(idle=idle, missing=watch.missing)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log.info("starting", version=__version__, namespaces=list(namespaces) or "all")
-    await health.start(health_port)
+    health = Health(
+        idle=idle,
+        missing=watch.missing,
+        metrics=metrics.render,
+        leading=lambda: elector.epoch if elector.leading else None,
+    )
+    await health.start(options.health_port)
+    closing.push_async_callback(health.close)
     watch.start()
-    turning = asyncio.create_task(reconciler.schedule.run())
-    stopped = asyncio.create_task(stop.wait())
+    closing.push_async_callback(watch.stop)
+    closing.push_async_callback(elector.release)
+    closing.push_async_callback(reconciler.close)
+    turning = asyncio.create_task(reconciler.schedule.run()), asyncio.create_task(elector.run())
+    closing.push_async_callback(_end, *turning)
+    return turning
+
+
+@asynccontextmanager
+async def _api(metrics: Metrics, timeout: float | None) -> AsyncIterator[Api]:
+    api = await Api.connect(observe=metrics.api, **({"timeout": timeout} if timeout else {}))
     try:
-        await asyncio.wait((turning, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if turning.done():
-            turning.result()
+        yield api
     finally:
-        log.info("stopping")
-        for task in (turning, stopped):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(turning, stopped, return_exceptions=True)
-        await reconciler.close()
-        await watch.stop()
-        sources.close()
-        await health.close()
         await api.close()
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -21,8 +21,14 @@ def now() -> datetime:
 class Schedule:
     """Calls `due` for each key at its earliest deadline. For one event loop; `due` must not block."""
 
-    def __init__(self, due: Callable[[str], None], clock: Callable[[], datetime] = now) -> None:
-        self._due, self._clock = due, clock
+    def __init__(
+        self,
+        due: Callable[[str], None],
+        clock: Callable[[], datetime] = now,
+        late: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`late` is told by how many seconds each deadline was missed."""
+        self._due, self._clock, self._late = due, clock, late
         self._heap: list[tuple[datetime, str]] = []
         self._earliest: dict[str, datetime] = {}
         self._changed = asyncio.Event()
@@ -62,6 +68,7 @@ class Schedule:
             when, key = heapq.heappop(self._heap)
             if self._earliest.get(key) == when:
                 del self._earliest[key]
+                self._late((at - when).total_seconds())
                 self._due(key)
         if not self._heap:
             return LONGEST_SLEEP

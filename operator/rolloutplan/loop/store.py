@@ -6,22 +6,25 @@ that a late watch event cannot undo what an answer to our own write has shown.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.look import PlanView, Rival, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.metrics.pool import Key
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
+from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.spec import SpecError
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
 from rolloutplan.traffic import httproute
 
 PLANS, ROUTES, DEPLOYMENTS = "rolloutplans", "httproutes", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
+POLICIES = "rolloutpolicies"
 
 Id = tuple[str, str, str]
 """Kind, namespace (empty for cluster kinds) and name."""
@@ -39,6 +42,10 @@ class Plan:
     meta: dict[str, Any]
     raw_status: dict[str, Any]
     owed: bool = False
+    policies: tuple[PolicyView, ...] = ()
+    """Those that select it."""
+    groups: frozenset[str] = frozenset()
+    """The lines that it stands in."""
 
 
 @dataclass(slots=True)
@@ -56,12 +63,21 @@ class SourceObject:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy as written; `selecting` tells which plans it is for, also where the rest cannot be read."""
+
+    view: PolicyView
+    selecting: RolloutPolicySpec
+
+
 @dataclass(slots=True)
 class Store:
     plans: dict[str, Plan] = field(default_factory=dict)
     routes: dict[tuple[str, str], RouteView] = field(default_factory=dict)
     workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
     _versions: dict[Id, int] = field(default_factory=dict)
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
     _uses: dict[str, frozenset[Id]] = field(default_factory=dict)
@@ -84,6 +100,9 @@ class Store:
                 self.routes[ident[1:]] = httproute.view(raw)
             case "deployments":
                 self.workloads[ident[1:]] = Workload(workloads.view(raw), workloads.selector(raw))
+            case "rolloutpolicies":
+                self.policies[meta["name"]] = _policy(raw)
+                return self._ruled_anew()
             case _:
                 self.sources[ident] = _source(kind, raw)
         return touched
@@ -97,11 +116,14 @@ class Store:
             key = f"{namespace}/{name}"
             plan = self.plans.pop(key, None)
             self._index(key, frozenset())
-            return self._sharing(plan) | {key} if plan else frozenset()
+            return self._sharing(plan) | self._next_in_line(plan) | {key} if plan else frozenset()
         if kind == ROUTES:
             self.routes.pop(ident[1:], None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
+        elif kind == POLICIES:
+            self.policies.pop(name, None)
+            return self._ruled_anew()
         else:
             self.sources.pop(ident, None)
         return touched
@@ -119,14 +141,17 @@ class Store:
         view = plans.view(raw, before.view if before else None)
         meta = {k: v for k, v in raw["metadata"].items() if k != "managedFields"}
         raw_status = raw.get("status") or {}
+        was_running = before is not None and before.status.phase in RUNNING
         if before is not None and before.owed and before.view.uid == view.uid:
             before.view, before.meta, before.raw_status = view, meta, raw_status
             plan = before
         else:
             plan = Plan(view, read_status(raw_status), meta, raw_status)
         self.plans[view.key] = plan
+        self._rule(plan)
         self._index(view.key, frozenset(_uses(plan)))
-        return self._sharing(plan) | {view.key}
+        released = self._next_in_line(plan) if was_running and plan.status.phase not in RUNNING else frozenset()
+        return self._sharing(plan) | released | {view.key}
 
     def _index(self, key: str, uses: frozenset[Id]) -> None:
         for ident in self._uses.pop(key, frozenset()) - uses:
@@ -143,6 +168,42 @@ class Store:
         keys = {key for ident in _uses(plan) if ident[0] == ROUTES for key in self._users.get(ident, ())}
         idle = (Phase.PENDING, Phase.EXPANDING, Phase.INVALID)
         return frozenset(key for key in keys if key in self.plans and self.plans[key].status.phase in idle)
+
+    def _rule(self, plan: Plan) -> None:
+        """Find the policies that select a plan."""
+        view = plan.view
+        chosen = (p.view for p in self.policies.values() if selects(p.selecting, view.namespace, view.labels))
+        plan.policies = tuple(sorted(chosen, key=lambda policy: policy.name))
+        plan.groups = frozenset(groups(plan.policies))
+
+    def _ruled_anew(self) -> frozenset[str]:
+        """The policies have changed: every plan that may go forward has to be looked at again."""
+        for plan in self.plans.values():
+            self._rule(plan)
+        ends = (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+        return frozenset(key for key, plan in self.plans.items() if plan.status.phase not in ends)
+
+    def _next_in_line(self, plan: Plan) -> frozenset[str]:
+        """Plans that wait for a place that this one may have held."""
+        waits = (key for key, peer in self.plans.items() if peer.status.reason == "Waiting")
+        return frozenset(key for key in waits if self.plans[key].groups & plan.groups)
+
+    def peers(self, plan: Plan) -> tuple[Peer, ...]:
+        """Other plans that stand in a line with this one, which has not moved any weight yet."""
+        if not plan.groups or plan.status.phase not in (Phase.PENDING, Phase.INVALID, Phase.EXPANDING):
+            return ()
+        others = (peer for peer in self.plans.values() if peer is not plan and peer.groups & plan.groups)
+        return tuple(peer for other in others if (peer := _peer(other)) is not None)
+
+    def phases(self) -> dict[str, int]:
+        """How many plans are in each phase."""
+        return Counter(str(plan.status.phase) for plan in self.plans.values())
+
+    def forget_owed(self) -> None:
+        """Take the statuses as the API server has them: what was decided and not written is no longer ours to write."""
+        for plan in self.plans.values():
+            if plan.owed:
+                plan.status, plan.owed = read_status(plan.raw_status), False
 
     def rivals(self, plan: Plan) -> tuple[Rival, ...]:
         """Other plans that name a route of this one."""
@@ -185,14 +246,44 @@ def _uses(plan: Plan) -> Iterator[Id]:
     yield CLUSTER_SOURCES, "", spec.metrics.source
 
 
+def _about_to_start(plan: Plan) -> bool:
+    view, status = plan.view, plan.status
+    sound = view.spec is not None and not view.deleting and status.paused is None
+    return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != "Frozen"
+
+
+def _peer(plan: Plan) -> Peer | None:
+    """A plan as it stands in a line; None where it wants no place."""
+    view, phase = plan.view, plan.status.phase
+    at: Literal["waiting", "starting", "running"] = "starting" if phase is Phase.EXPANDING else "running"
+    if phase not in RUNNING:
+        at = "waiting"
+        if not _about_to_start(plan):
+            return None
+    return Peer(view.key, plan.groups, at, view.created, view.uid)
+
+
+def _policy(raw: Mapping[str, Any]) -> Policy:
+    """Read a policy. One of which not even the selector can be read may be about any plan."""
+    name, spec = raw["metadata"]["name"], raw.get("spec") or {}
+    try:
+        read = read_policy(spec)
+    except SpecError as error:
+        try:
+            selecting = read_policy({"selector": spec.get("selector") or {}})
+        except SpecError:
+            selecting = RolloutPolicySpec()
+        return Policy(PolicyView(name, None, str(error)), selecting)
+    return Policy(PolicyView(name, read), read)
+
+
 def _rival(plan: Plan) -> Rival:
     view, status = plan.view, plan.status
-    running = status.phase in RUNNING
     return Rival(
         key=view.key,
         routes=frozenset(ident[2] for ident in _uses(plan) if ident[0] == ROUTES),
-        running=running,
-        waiting=status.phase is Phase.PENDING and not stalled(status) and view.spec is not None and not view.deleting,
+        running=status.phase in RUNNING,
+        waiting=_about_to_start(plan) and status.reason != "Waiting",
         created=view.created,
         uid=view.uid,
     )

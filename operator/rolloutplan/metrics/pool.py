@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
 from rolloutplan.metrics.source import Source
@@ -16,12 +17,22 @@ class Key(NamedTuple):
     namespace: str
     name: str
 
+    @property
+    def title(self) -> str:
+        """As people name it: `namespace/name`, the name alone for the cluster kind."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
 
 class Sources:
-    """The sources in use. Not thread-safe: for the engine's loop alone."""
+    """The sources in use. Not thread-safe: for the engine's loop alone.
 
-    def __init__(self) -> None:
+    `observe` is told of each HTTP question, in the thread that asked it: the source's title, the HTTP status (0 where
+    there was no answer), seconds.
+    """
+
+    def __init__(self, observe: Callable[[str, int, float], None] | None = None) -> None:
         self._open: dict[Key, tuple[MetricSourceSpec, Source]] = {}
+        self.observe = observe
 
     def get(self, key: Key, spec: MetricSourceSpec) -> Source:
         """The source for this spec. Where the spec has changed the former one is closed, without waiting for it."""
@@ -30,7 +41,7 @@ class Sources:
             if known[0] == spec:
                 return known[1]
             known[1].close()
-        source = Source(spec)
+        source = Source(spec, partial(self.observe, key.title) if self.observe else None)
         self._open[key] = (spec, source)
         return source
 

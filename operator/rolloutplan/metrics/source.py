@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -30,15 +30,17 @@ from rolloutplan.plan.kinds import MetricSourceSpec
 LONGEST_ANSWER: Final = 1 << 20
 """Bytes. One number needs about 150; an answer longer than this has thousands of series."""
 LONGEST_DETAIL: Final = 300
+Observe = Callable[[int, float], None]
+"""Told of each HTTP question, in the thread that asked it: HTTP status (0 where there was no answer), seconds."""
 _OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "too_many_requests"})
 
 
 class Source:
     """A metric source for one spec. Close it when the spec changes; questions under way still end."""
 
-    def __init__(self, spec: MetricSourceSpec) -> None:
+    def __init__(self, spec: MetricSourceSpec, observe: Observe | None = None) -> None:
         self._timeout = spec.timeout.total_seconds()
-        self._client = _Client(spec)
+        self._client = _Client(spec, observe)
         self._threads: Threads[Answer] = Threads(spec.max_concurrency, "metrics")
 
     async def ask(self, query: str, at: datetime) -> Answer:
@@ -65,7 +67,8 @@ class Source:
 class _Client(PrometheusConnect):  # type: ignore[misc]  # it is not typed
     """PrometheusConnect that keeps what decides about an answer: the result's type, the warnings, the error's type."""
 
-    def __init__(self, spec: MetricSourceSpec) -> None:
+    def __init__(self, spec: MetricSourceSpec, observe: Observe | None) -> None:
+        self._observe = observe
         self._seconds = spec.timeout.total_seconds()
         session = requests.Session()
         session.trust_env = False  # reads the proxy variables and .netrc for each request: half of a request's cost
@@ -101,18 +104,29 @@ class _Client(PrometheusConnect):  # type: ignore[misc]  # it is not typed
             "timeout": f"{left:.3f}",
             "partial_response": "false",  # Thanos answers with half of its data otherwise; others ignore it
         }
-        with self._session.post(
-            f"{self.url}/api/v1/query",
-            data=form,
-            headers=self.headers,
-            timeout=left,
-            stream=True,
-            allow_redirects=False,  # a redirected POST arrives as a GET without its form, and headers may be secrets
-        ) as response:
-            body = _read(response, deadline)
-            if body is None:
-                return _gap(Why.MANY_SERIES, f"the answer is longer than {LONGEST_ANSWER} bytes")
-            return understand(response.status_code, body)
+        status, body = self._post(form, left, deadline)
+        if body is None:
+            return _gap(Why.MANY_SERIES, f"the answer is longer than {LONGEST_ANSWER} bytes")
+        return understand(status, body)
+
+    def _post(self, form: Mapping[str, str], left: float, deadline: float) -> tuple[int, bytes | None]:
+        """The HTTP status and body of an answer; the body is None where it is too long."""
+        began, status = time.monotonic(), 0
+        try:
+            with self._session.post(
+                f"{self.url}/api/v1/query",
+                data=form,
+                headers=self.headers,
+                timeout=left,
+                stream=True,
+                allow_redirects=False,  # a redirected POST arrives as a GET without its form; headers may be secrets
+            ) as response:
+                body = _read(response, deadline)
+                status = response.status_code
+                return status, body
+        finally:
+            if self._observe is not None:
+                self._observe(status, time.monotonic() - began)
 
 
 def _read(response: requests.Response, deadline: float) -> bytes | None:

@@ -4,6 +4,7 @@ A field that no model has is refused by the API server (`kubectl apply` asks for
 structural and preserves nothing unknown. A status has types alone, so that one broken by hand can be healed.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.rules import RULES
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status
@@ -41,6 +43,13 @@ _SOURCE_COLUMNS: Final = (
     {"name": "URL", "type": "string", "jsonPath": ".spec.prometheus.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
+_POLICY_COLUMNS: Final = (
+    {"name": "Focus", "type": "string", "jsonPath": ".spec.focus"},
+    {"name": "Max", "type": "integer", "jsonPath": ".spec.maxConcurrent"},
+    {"name": "Lock", "type": "string", "jsonPath": ".spec.lockGroup"},
+    {"name": "Frozen", "type": "string", "jsonPath": ".spec.freeze.now"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
 
 
 class _InFull(yaml.SafeDumper):
@@ -51,11 +60,12 @@ class _InFull(yaml.SafeDumper):
 
 
 def crds() -> dict[str, Schema]:
-    """Give the three CustomResourceDefinitions by the names of their files."""
+    """Give the CustomResourceDefinitions by the names of their files."""
     made = (
         _crd("RolloutPlan", "rp", "Namespaced", spec=PlanSpec, columns=_COLUMNS, status=Status),
         _crd("MetricSource", "ms", "Namespaced", spec=MetricSourceSpec, columns=_SOURCE_COLUMNS),
         _crd("ClusterMetricSource", "cms", "Cluster", spec=ClusterMetricSourceSpec, columns=_SOURCE_COLUMNS),
+        _crd("RolloutPolicy", "rpol", "Cluster", spec=RolloutPolicySpec, columns=_POLICY_COLUMNS),
     )
     return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
 
@@ -74,7 +84,7 @@ def _crd(
     columns: Sequence[Schema],
     status: type[BaseModel] | None = None,
 ) -> Schema:
-    plural = f"{kind.lower()}s"
+    plural = re.sub("y$", "ie", kind.lower()) + "s"
     properties: Schema = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
@@ -149,7 +159,7 @@ def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str])
 
 
 def _plain(value: object) -> object:
-    """Leave nulls out of a default: a field that is not set is not written."""
+    """Leave out of a default what is not set in it."""
     if isinstance(value, dict):
-        return {key: below for key, below in value.items() if below is not None}
+        return {key: below for key, below in value.items() if below not in _EMPTY}
     return value

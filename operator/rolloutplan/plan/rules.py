@@ -1,7 +1,7 @@
 """The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
 
-They say what the validators of spec.py and kinds.py say; tests/refusals.py holds the two together. CEL here is written
-for Kubernetes 1.33 and later, and for its cost limits:
+They say what the validators of spec.py, kinds.py and policy.py say; tests/refusals.py holds the two together. CEL here
+is written for Kubernetes 1.33 and later, and for its cost limits:
 
 - sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
 - comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.
@@ -13,8 +13,9 @@ beside it would only be noise.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rolloutplan.plan.policy import INSTANT
 from rolloutplan.plan.spec import MADE_NAME, MAX_STAGES, VARIABLE, WORDS
-from rolloutplan.plan.spelling import HEADER, cel
+from rolloutplan.plan.spelling import HEADER, LABEL, Spelling, cel
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -31,6 +32,15 @@ def _floor(field: str, floor: str) -> dict[str, Any]:
     return _rule(
         f"!{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
         expression=f"self.{field} + ' is below the floor of {floor}: write {floor} or more'",
+        at=f".{field}",
+    )
+
+
+def _spelled(field: str, names: Spelling) -> dict[str, Any]:
+    """The names in a mapping that may be left out."""
+    return _rule(
+        f"!has(self.{field}) || self.{field}.all(name, name.matches({cel(names.pattern)}))",
+        says=f"one of the names {names.fix}",
         at=f".{field}",
     )
 
@@ -138,10 +148,27 @@ _STAGE: Final = (
 _SOURCE: Final = (
     _floor("timeout", "100ms"),
     _floor("scrapeInterval", "100ms"),
+    _spelled("headers", HEADER),
+)
+
+_WINDOW: Final = (
     _rule(
-        f"!has(self.headers) || self.headers.all(name, name.matches({cel(HEADER.pattern)}))",
-        says=f"one of the names {HEADER.fix}",
-        at=".headers",
+        "[has(self.weekly), has(self.daily), has(self.from) || has(self.to)].exists_one(written, written)",
+        says="needs exactly one time: write weekly, daily, or from with to",
+    ),
+    _rule("has(self.from) == has(self.to)", says="from and to belong together: write both"),
+    _rule(
+        f"!has(self.from) || !has(self.to) || ![self.from, self.to].all(at, at.matches({cel(INSTANT.pattern)}))"
+        " || timestamp(self.from) < timestamp(self.to)",
+        says="does not come after from: write a later instant",
+        at=".to",
+    ),
+)
+_RECURRING: Final = (
+    _rule(
+        "self.from != self.to",
+        says="is the same as from: write another time, or freeze.now to freeze without an end",
+        at=".to",
     ),
 )
 
@@ -170,5 +197,9 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     ),
     "MetricSourceSpec": _SOURCE,
     "ClusterMetricSourceSpec": _SOURCE,
+    "Selector": (_spelled("matchLabels", LABEL),),
+    "Window": _WINDOW,
+    "Weekly": _RECURRING,
+    "Daily": _RECURRING,
 }
 """The rules of each model, by its name, and those of whole objects by their kind."""

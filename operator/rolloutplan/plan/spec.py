@@ -212,6 +212,9 @@ class StageSpec(Written):
     deadline: Duration | None = Field(
         default=None, description="Never longer than this without a decision; soak + 30m if left out."
     )
+    approval: Literal["Required"] | None = Field(
+        default=None, description="Whether a person must say `approve` before its (first) weight is asked for."
+    )
     pass_: Predicates = Field(default=(), alias="pass", description="All of them proved after the soak: go on.")
     fail: Predicates = Field(default=(), description="Any of them proved at any time: onFail.")
 
@@ -249,6 +252,8 @@ class Stage:
     deadline: timedelta
     pass_: tuple[Predicate, ...]
     fail: tuple[Predicate, ...]
+    approval: bool = False
+    """Whether a person must approve before its weight is asked for."""
 
 
 class OnBlind(Written):
@@ -321,7 +326,16 @@ class PlanSpec(Written):
     def _ladder(self) -> tuple[Stage, ...]:
         steps = [(spec, permille) for spec in self.stages for permille in spec.steps]
         return tuple(
-            Stage(_step_name(spec, permille), index, permille, spec.soak, spec.resolved_deadline, spec.pass_, spec.fail)
+            Stage(
+                name=_step_name(spec, permille),
+                index=index,
+                permille=permille,
+                soak=spec.soak,
+                deadline=spec.resolved_deadline,
+                pass_=spec.pass_,
+                fail=spec.fail,
+                approval=spec.approval is not None and permille == spec.steps[0],
+            )
             for index, (spec, permille) in enumerate(steps)
         )
 
@@ -348,6 +362,7 @@ class PlanSpec(Written):
                 weight=stage.permille,
                 soak=stage.soak,
                 deadline=None if stage.deadline == stage.soak + DEADLINE_AFTER_SOAK else stage.deadline,
+                approval="Required" if stage.approval else None,
                 pass_=stage.pass_,
                 fail=stage.fail,
             )

@@ -84,9 +84,26 @@ NAMESPACE: Final = Spelling(
     longest=63,
     fix='is not a namespace: write its name, or "*" for every one',
 )
+NAMESPACES: Final = Spelling(
+    pattern=f"^({_LABEL}|([a-z0-9][-a-z0-9]*)?[*])$",
+    longest=63,
+    fix='does not name namespaces: write a name, the beginning of names with "*" behind, or "*" for every one',
+)
+LABEL: Final = Spelling(
+    pattern="^([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    longest=317,
+    fix="is not the name of a label: write letters, digits, '-', '_' and '.', such as app.kubernetes.io/part-of",
+)
+LABEL_VALUE: Final = Spelling(
+    pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    longest=63,
+    fix="is not the value of a label: write letters, digits, '-', '_' and '.', in quotes",
+)
 
 DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
 Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
+NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
+LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]

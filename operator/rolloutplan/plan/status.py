@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 DECISIONS_KEPT = 30
 EVIDENCE_KEPT = 16
+TOKENS_KEPT = 50
 
 
 class Phase(StrEnum):
@@ -104,10 +105,11 @@ class Weights(Part):
 class Intent(Part):
     """A change of weights that was decided and is not yet known to be done."""
 
-    action: Literal["Shift", "Restore"]
+    action: Literal["Shift", "Repair", "Restore"]
     at: Instant
     to: str = Field("", description="The new side's share when it is done.")
     routes: tuple[RouteWeights, ...] = ()
+    mends: str = Field("", description="The drift that it was decided to write over.")
 
 
 class StageStatus(Part):
@@ -121,6 +123,7 @@ class StageStatus(Part):
     verified_at: Instant | None = None
     soak_until: Instant | None = None
     deadline_at: Instant | None = None
+    then: str = Field("", description="The stage that comes next because a person said so.")
 
 
 class PredicateStatus(Part):
@@ -164,7 +167,8 @@ class Decision(Part):
     believed: str = ""
     observed: str = ""
     why: str = ""
-    by: str = "rolloutplan"
+    by: str = Field("rolloutplan", description="Who decided: the operator, or the field manager that wrote a command.")
+    token: str = Field("", description="The token of the command that this answers.")
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -175,6 +179,14 @@ class Held(Part):
     since: Instant
     reason_since: Instant | None = None
     back_to: Phase
+
+
+class Paused(Part):
+    """A person said `pause`; nothing goes forward until a person says `resume`."""
+
+    at: Instant
+    by: str = ""
+    because: str = ""
 
 
 class Condition(Part):
@@ -195,6 +207,7 @@ class Status(Part):
     revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
     run: int = 0
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
+    epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began.")
     stage: StageStatus | None = None
     weights: Weights = Weights()
@@ -203,6 +216,10 @@ class Status(Part):
     restarts: int = Field(0, description="Container restarts of the new side when the run began.")
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
     held: Held | None = None
+    paused: Paused | None = None
+    approved: str = Field("", description="The stage that a person has approved.")
+    tokens: tuple[str, ...] = Field((), description="Commands that were answered; each is answered once.")
+    drifts: tuple[Instant, ...] = Field((), description="When weights moved by somebody else were put right.")
     intent: Intent | None = None
     decisions: tuple[Decision, ...] = ()
     revert: str = Field("", description="The command that puts the weights back, without the operator.")

@@ -1,4 +1,4 @@
-"""Probes: /livez says whether the loop still turns, /readyz whether everything has been seen once."""
+"""What is served of ourselves: /livez (the loop turns), /readyz (everything has been seen once), /leading, /metrics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ STUCK_AFTER: Final = 10.0
 
 
 class Health:
-    """A small HTTP server for the kubelet.
+    """A small HTTP server for the kubelet and for Prometheus.
 
-    `idle` gives the seconds since the loop last turned, `missing` names what has not been seen yet.
+    `idle` gives the seconds since the loop last turned, `missing` names what has not been seen yet. `leading` gives the
+    epoch in which this replica leads, None where another one does; `metrics` a page and its content type. What is left
+    out is not served. A replica that does not lead is ready all the same: it could take over at once.
     """
 
-    def __init__(self, *, idle: Callable[[], float], missing: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        *,
+        idle: Callable[[], float],
+        missing: Callable[[], Sequence[str]],
+        leading: Callable[[], int | None] | None = None,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
+    ) -> None:
         self._idle = idle
         self._missing = missing
+        self._leading = leading
+        self._metrics = metrics
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int, host: str | None = None) -> int:
@@ -31,6 +42,8 @@ class Health:
         app = web.Application()
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/leading", self._leads)
+        app.router.add_get("/metrics", self._counted)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
@@ -51,6 +64,20 @@ class Health:
         if missing:
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not seen yet: " + ", ".join(missing))
         return _answer(HTTPStatus.OK, "ready")
+
+    async def _leads(self, _: web.Request) -> web.Response:
+        if self._leading is None:
+            raise web.HTTPNotFound
+        epoch = self._leading()
+        if epoch is None:
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "another replica leads")
+        return _answer(HTTPStatus.OK, f"epoch {epoch}")
+
+    async def _counted(self, _: web.Request) -> web.Response:
+        if self._metrics is None:
+            raise web.HTTPNotFound
+        page, kind = self._metrics()
+        return web.Response(body=page, headers={"Content-Type": kind})
 
 
 def _answer(status: HTTPStatus, words: str) -> web.Response:

@@ -34,6 +34,7 @@ def view(raw: Mapping[str, Any]) -> RouteView:
     return RouteView(
         name=meta["name"],
         generation=meta.get("generation", 0),
+        version=str(meta.get("resourceVersion", "")),
         rules=tuple(_rule(index, rule, meta["namespace"]) for index, rule in enumerate(spec.get("rules") or ())),
         accepted=accepted,
         accepted_why=why,
@@ -55,8 +56,9 @@ def weights_patch(view: RouteView, target: RouteWeights, *, seq: str, revert: st
     marks = _marks(view, seq, revert)
     if not patch and not marks:
         return []
-    fence = [_test(_annotation(SEQ), view.seq)] if view.seq else []
-    return [*fence, *patch, *marks]
+    # A patch cannot test that a fence is absent: where there is none, nothing at all may have changed.
+    fence = _test(_annotation(SEQ), view.seq) if view.seq else _test("/metadata/resourceVersion", view.version)
+    return [fence, *patch, *marks]
 
 
 def revert_command(namespace: str, snapshot: RouteWeights) -> str:

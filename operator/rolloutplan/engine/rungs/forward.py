@@ -123,10 +123,12 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:
-    """The stage to shift to: the one after the last that was verified."""
+    """The stage to shift to: the one after the last that was verified, unless a person named another."""
     ladder, stage = spec.ladder(), current_stage(spec, status)
     if stage is None or status.stage is None:
         return ladder[0]
+    if named := next((each for each in ladder if each.name == status.stage.then), None):
+        return named
     return stage if status.stage.verified_at is None else ladder[min(stage.index + 1, len(ladder) - 1)]
 
 
@@ -137,11 +139,16 @@ def _proved(look: Look, spec: PlanSpec) -> Status:
     words = f"{stage.name} is proved at {at.weight} after {span(at.verified_at, look.now)}"
     if stage.index + 1 < len(spec.ladder()):
         return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
-    until = max(look.now + spec.bake, (at.verified_at or look.now) + spec.traffic.drain)
-    baking = at.model_copy(update={"soak_until": until, "deadline_at": None})
-    if until > look.now:
-        words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, until)}"
+    baking = bakes(look, spec, at)
+    if baking.soak_until and baking.soak_until > look.now:
+        words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, baking.soak_until)}"
     return move(look, Cause.PROVED_LAST, words, reason="Baking", evidence=items, stage=baking)
+
+
+def bakes(look: Look, spec: PlanSpec, at: StageStatus) -> StageStatus:
+    """The last stage as it stands through the bake, and until the old side is drained."""
+    until = max(look.now + spec.bake, (at.verified_at or look.now) + spec.traffic.drain)
+    return at.model_copy(update={"soak_until": until, "deadline_at": None})
 
 
 def _baked(look: Look) -> Status:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, fence, hold, move
+from rolloutplan.engine.move import back, clocks, fence, fenced, move, restores
 from rolloutplan.engine.routes import current, refusal, there, unlike, writes
 from rolloutplan.engine.rungs.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.status import Intent, Phase, Status, Weights
+from rolloutplan.plan.status import Intent, Phase, Status
 
 ACCEPTED_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
@@ -27,10 +27,10 @@ def unfinished_restore(look: Look) -> Step | None:
         return None
     since = status.intent.at if status.intent else status.entered_at or look.now
     differs = unlike(look, (r for r in weights.snapshot if there(look, r.name)), weights)
-    if differs:
+    patches = restores(look, status)
+    if differs or patches:
         if look.plan.deleting and look.now >= look.plan.deleting + LET_GO_AFTER:
             return None
-        patches = writes(look, weights.snapshot, weights, fence(look, status), "")
         if not patches and status.message != differs:
             return Step(status.model_copy(update={"message": differs}), wake_at=look.now + ACCEPTED_WITHIN)
         return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
@@ -70,22 +70,29 @@ def unrecorded_restore(look: Look) -> Step | None:
     if status.phase not in MOVED:
         return None
     views = (look.routes.get(route.name) for route in status.weights.snapshot)
-    newest = max((_fenced(view.seq, look) for view in views if view is not None), default=0)
+    newest = max((fenced(look, view.seq) for view in views if view is not None), default=0)
     if newest <= status.seq:
         return None
     return back(look, "Interrupted", "the operator was stopped after it put weights back and before it said why")
 
 
-def _fenced(fence: str, look: Look) -> int:
-    """The number of our decision that a route's fence names; 0 where it is not ours."""
-    ours, _, number = fence.partition(".")
-    return int(number) if ours == look.plan.uid[:8] and number.isdigit() else 0
+def adopted(look: Look) -> Step | None:
+    """A run that another leader served: status and routes take this one's mark before anything goes forward.
+
+    Whatever that leader still has on its way was to find its own mark, and is refused.
+    """
+    status, weights = look.status, look.status.weights
+    if status.phase not in MOVED or status.epoch == look.epoch:
+        return None
+    mine = status.model_copy(update={"epoch": look.epoch})
+    routes = current(look, weights.snapshot, weights)
+    return Step(mine, writes(look, routes, weights, fence(look, mine), status.revert, marks=True))
 
 
 def unfinished_shift(look: Look) -> Step | None:
     """Finish a shift of weights. The rungs that lead back stand above it."""
     status, weights, intent = look.status, look.status.weights, look.status.intent
-    if status.phase is not Phase.SHIFTING or intent is None or look.plan.spec is None:
+    if status.phase is not Phase.SHIFTING or intent is None or intent.action != "Shift" or look.plan.spec is None:
         return None
     late = intent.at + ACCEPTED_WITHIN
     differs = unlike(look, intent.routes, weights)
@@ -94,14 +101,6 @@ def unfinished_shift(look: Look) -> Step | None:
         within = format_duration(JUDGED_WITHIN)
         words = differs or "its record could not be written"
         return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
-    if differs and _foreign(look, intent, weights):
-        stood = format_weight(share(weights.written, weights.old, weights.new))
-        words = f"while {intent.to} was being written: {differs}"
-        watched = status.stage and status.stage.model_copy(
-            update={"judged_since": status.stage.judged_since or look.now}
-        )
-        stands = weights.model_copy(update={"desired": stood})
-        return hold(look, "Conflict", words, intent=None, weights=stands, stage=watched)
     if not differs and refusal(look, intent.routes) is None:
         return Step(_verified(look, intent))
     if not differs and look.now >= late:
@@ -114,12 +113,8 @@ def unfinished_shift(look: Look) -> Step | None:
     return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
 
 
-def _foreign(look: Look, intent: Intent, weights: Weights) -> bool:
-    """Whether some route holds neither what was written last nor what is being written."""
-    return any(
-        unlike(look, (target,), weights) and unlike(look, (before,), weights)
-        for target, before in zip(intent.routes, weights.written, strict=False)
-    )
+def _until(look: Look, at: datetime | None) -> str:
+    return format_duration(at - look.now) if at else "0s"
 
 
 def _verified(look: Look, intent: Intent) -> Status:
@@ -127,20 +122,13 @@ def _verified(look: Look, intent: Intent) -> Status:
     stage = current_stage(spec, status) if spec else None
     assert stage is not None and status.stage is not None
     before = share(status.weights.written, status.weights.old, status.weights.new)
-    at = status.stage.model_copy(
-        update={
-            "judged_since": look.now,
-            "verified_at": look.now,
-            "soak_until": look.now + stage.soak,
-            "deadline_at": look.now + stage.deadline,
-        }
-    )
+    at = clocks(look, status.stage, stage)
     names = ", ".join(route.name for route in intent.routes)
     return move(
         look,
         Cause.VERIFIED,
         f"{intent.to} of the traffic is on {status.weights.new} (HTTPRoute {names} read back and accepted); "
-        f"judged for {format_duration(stage.soak)} at least, decided within {format_duration(stage.deadline)}",
+        f"judged for {_until(look, at.soak_until)} at least, decided within {_until(look, at.deadline_at)}",
         reason="Soaking",
         shares=(format_weight(before), intent.to),
         stage=at,

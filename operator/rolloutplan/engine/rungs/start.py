@@ -71,10 +71,12 @@ def not_started(look: Look) -> Step | None:
 
 def _refused(look: Look, problem: Obstacle) -> Step:
     status = look.status
-    again = look.probe.at + PROBE_EVERY if look.probe and problem.asking else None
-    actions: tuple[Action, ...] = (Inspect(),) if again and look.now >= again else ()
+    again = look.probe.at + PROBE_EVERY if look.probe and problem.asking else problem.again
+    actions: tuple[Action, ...] = (Inspect(),) if problem.asking and again and look.now >= again else ()
     if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
         return Step(status, actions, wake_at=again)
+    if status.phase is Phase.PENDING and status.reason == problem.reason == "Waiting":
+        return Step(status.model_copy(update={"message": problem.message[:1024]}), wake_at=again)
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
 from rolloutplan.engine.checks import status_lost
+from rolloutplan.engine.gate import Closed, closed_to, must_ask_budgets
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
-from rolloutplan.engine.narrate import span
+from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import unlike
-from rolloutplan.engine.rungs.forward import all_shown
-from rolloutplan.engine.step import Step
+from rolloutplan.engine.rungs.forward import all_shown, next_stage
+from rolloutplan.engine.step import AskBudgets, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.plan.quantities import format_duration
@@ -55,31 +58,43 @@ def waiting(look: Look) -> Step | None:
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == "Failed":
         return Step(status)
+    if _at_the_gate(status) and must_ask_budgets(look):
+        return Step(status, (AskBudgets(),))
     found = _in_the_way(look)
     if found is not None:
-        reason, words = found
-        if reason == "Blind" and (step := _blind_too_long(look, words)) is not None:
+        if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
             return step
-        if held is not None and (held.reason == reason or (held.reason == "Undecided" and reason == "Blind")):
-            return Step(status)
-        return hold(look, reason, words)
+        if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
+            return Step(status, wake_at=found.again)
+        return hold(look, found.reason, found.words)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None
-    return Step(_resumed(look, held))
+    words = f"{held.reason} is over after {span(held.since, look.now)}; the stage's clocks are moved by that time"
+    return Step(resumed(look, held, words))
 
 
-def _in_the_way(look: Look) -> tuple[str, str] | None:
-    """Rungs 6 to 8 in one line each: the reason of a hold and its words."""
-    spec, weights = look.plan.spec, look.status.weights
+def _in_the_way(look: Look) -> Closed | None:
+    """Rungs 6 to 8 in a line each: what holds the run."""
+    spec, status = look.plan.spec, look.status
     if spec is None:
-        return "Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}"
-    if differs := unlike(look, weights.written, weights):
-        return "Conflict", f"{differs}: put them back as they were to go on, or delete the plan to restore"
+        return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")
+    if differs := unlike(look, status.weights.written, status.weights):
+        fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
+        return Closed("Conflict", f"{differs}: {fix}")
     if look.old is None:
-        return "Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on"
+        return Closed("Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on")
+    if status.paused is not None:
+        because = f": {status.paused.because}" if status.paused.because else ""
+        return Closed("Paused", f"paused by {status.paused.by}{because}; `resume` goes on")
     if words := _blind(look, spec):
-        return "Blind", words
-    return None
+        return Closed("Blind", words)
+    return closed_to(look, next_stage(spec, status)) if _at_the_gate(status) else None
+
+
+def _at_the_gate(status: Status) -> bool:
+    """Whether the next thing to do is an increment."""
+    phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
+    return phase is Phase.SHIFTING and status.intent is None
 
 
 def _blind(look: Look, spec: PlanSpec) -> str:
@@ -111,11 +126,11 @@ def _blind_too_long(look: Look, words: str) -> Step | None:
     return None
 
 
-def _resumed(look: Look, held: Held) -> Status:
+def resumed(look: Look, held: Held, words: str, said: Said | None = None, **changes: Any) -> Status:
     """Go on where it was held, with every clock moved by the time held."""
     stage, pause = judged_anew(look), look.now - held.since
     if stage is not None:
         soak, end = stage.soak_until, stage.deadline_at
         stage = stage.model_copy(update={"soak_until": soak and soak + pause, "deadline_at": end and end + pause})
-    words = f"{held.reason} is over after {span(held.since, look.now)}; the stage's clocks are moved by that time"
-    return move(look, Cause.RESUMED, words, reason=_GOES_ON_AS.get(held.back_to, "Soaking"), held=None, stage=stage)
+    reason = _GOES_ON_AS.get(held.back_to, "Soaking")
+    return move(look, Cause.RESUMED, words, reason=reason, said=said, **{"held": None, "stage": stage, **changes})

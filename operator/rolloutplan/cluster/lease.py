@@ -1,0 +1,313 @@
+"""Who leads: an elector on a coordination.k8s.io/v1 Lease.
+
+No two processes may write at the same instant, whatever their wall clocks say and whoever is stopped meanwhile:
+
+- A leader may write for RENEW_DEADLINE after it *sent* the last renewal that it knows to be done.
+- Another takes the Lease only LEASE_DURATION after it *saw* that renewal, which is later, on its own monotonic clock.
+- Every write names the resourceVersion it was decided upon, so one that is late or was decided in ignorance is refused.
+- A release is sent by a process that has stopped writing.
+
+Two things remain to the epoch, which fences every write: a process stopped between its question `may_write` and its
+write, and a person who empties the Lease under a leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, Raw
+
+LEASE_DURATION: Final = 15.0
+"""Seconds after which a Lease that nobody touched is dead."""
+RENEW_DEADLINE: Final = 10.0
+RENEW_EVERY: Final = 2.0
+RETRY_AFTER: Final = 0.5
+LOOK_EVERY: Final = 1.0
+RELEASE_WITHIN: Final = 1.0
+_RELEASE_AGAIN: Final = 0.1
+_LAST_EPOCH: Final = 2**30
+"""leaseTransitions has 31 bits; a number as high as this was not reached by counting."""
+
+log = structlog.stdlib.get_logger("rolloutplan")
+
+
+class Lease(NamedTuple):
+    """A Lease as it stands in the API server, as far as it matters here; without a `version` there is none.
+
+    `epoch` is its leaseTransitions, `acquired` the text of its acquireTime.
+    """
+
+    version: str = ""
+    holder: str = ""
+    epoch: int = 0
+    acquired: str = ""
+
+
+NO_LEASE: Final = Lease()
+
+
+class Claim(NamedTuple):
+    """A tenure that we wrote, or tried to: where no answer came, its acquireTime says later whether it was done."""
+
+    epoch: int
+    acquired: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a process knows of the Lease and of itself. Instants are of its own monotonic clock."""
+
+    me: str
+    looked: bool = False
+    lease: Lease = NO_LEASE
+    since: float = 0.0
+    """When `lease` was first seen as it is."""
+    highest: int = 0
+    """The highest epoch ever seen; the next tenure's is above it even where the Lease was deleted or put back."""
+    inherits: int | None = None
+    """The epoch of the tenure that bore our name when we started: the former process of this pod, which is gone."""
+    claim: Claim | None = None
+    epoch: int = 0
+    leading: bool = False
+    renewed: float = 0.0
+    """When the last write that made or kept us leader was sent."""
+
+
+def saw(known: Known, lease: Lease, now: float) -> Known:
+    """After a look at the Lease. A leader who sees anything but its own tenure leads no longer."""
+    if not known.looked:
+        known = replace(known, looked=True, inherits=lease.epoch if lease.holder == known.me else None, since=now)
+    if lease != known.lease:
+        known = replace(known, lease=lease, since=now, highest=max(known.highest, lease.epoch))
+    if known.leading and not ours(known, now):
+        known = replace(known, leading=False, claim=None)
+    return known
+
+
+def to_write(known: Known, now: float, stamp: str) -> Claim | None:
+    """The tenure to write: our own again, a new one (acquired at `stamp`), or None while another's goes on."""
+    if ours(known, now):
+        return known.claim
+    if not free(known, now):
+        return None
+    epoch = known.highest + 1
+    if known.claim is not None and known.claim.epoch == epoch:
+        return known.claim
+    return Claim(epoch, stamp)
+
+
+def wrote(known: Known, lease: Lease, sent: float) -> Known:
+    """After a write of our claim that was answered: the Lease is `lease` now."""
+    assert known.claim is not None
+    epoch = known.claim.epoch
+    return replace(known, lease=lease, since=sent, highest=epoch, epoch=epoch, leading=True, renewed=sent)
+
+
+def ours(known: Known, now: float) -> bool:
+    """Whether the Lease carries our tenure; while we may write, nobody can have taken one that was deleted."""
+    lease, claim = known.lease, known.claim
+    if claim is None:
+        return False
+    if lease == NO_LEASE:
+        return may_write(known, now)
+    same = (lease.holder, lease.epoch) == (known.me, claim.epoch)
+    return same and (known.leading or lease.acquired == claim.acquired)
+
+
+def free(known: Known, now: float) -> bool:
+    """Whether the Lease can be taken. One that was deleted may still have a leader who has not noticed."""
+    lease = known.lease
+    if now - known.since >= LEASE_DURATION:
+        return True
+    if lease == NO_LEASE:
+        return known.highest == 0
+    return not lease.holder or (lease.holder, lease.epoch) == (known.me, known.inherits)
+
+
+def may_write(known: Known, now: float) -> bool:
+    return known.leading and now - known.renewed < RENEW_DEADLINE
+
+
+def read(raw: Mapping[str, Any]) -> Lease:
+    """Read a Lease; an epoch that cannot be counted on counts as none. Raises ApiError for what is no Lease."""
+    try:
+        spec = raw.get("spec") or {}
+        epoch = int(spec.get("leaseTransitions") or 0)
+        return Lease(
+            version=str(raw["metadata"]["resourceVersion"]),
+            holder=str(spec.get("holderIdentity") or ""),
+            epoch=epoch if 0 <= epoch < _LAST_EPOCH else 0,
+            acquired=str(spec.get("acquireTime") or ""),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ApiError(0, "NotALease", f"an answer that cannot be read: {error!r}") from error
+
+
+def manifest(name: str, version: str, holder: str, claim: Claim, stamp: str) -> Raw:
+    """What to write: the whole Lease, so that whatever else was in it is repaired with every renewal."""
+    return {
+        "apiVersion": paths.LEASES.api_version,
+        "kind": "Lease",
+        "metadata": {"name": name, **({"resourceVersion": version} if version else {})},
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": int(LEASE_DURATION),
+            "leaseTransitions": claim.epoch,
+            "acquireTime": claim.acquired,
+            "renewTime": stamp,
+        },
+    }
+
+
+def _stamp() -> str:
+    """Now, as a MicroTime. Told to people; nobody compares it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Elector:
+    """Takes the Lease `namespace`/`name` for `identity` when it can, and keeps it.
+
+    `gained` is called with the epoch of each new tenure, `lost` with the holder ("" for nobody) when it is seen that a
+    tenure is over. `api` bounds each request; 3 s leave time for a second try within the deadline.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        gained: Callable[[int], None],
+        lost: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api, self._namespace, self._name = api, namespace, name
+        self._gained, self._lost, self._clock = gained, lost, clock
+        self._known = Known(identity)
+        self._current = False
+        """Whether a write of ours has just told how the Lease stands: no need to look."""
+        self._trouble = ""
+
+    @property
+    def leading(self) -> bool:
+        """We took the Lease and have not seen that our tenure is over; also while it cannot be renewed."""
+        return self._known.leading
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of our latest tenure, above that of every tenure before; 0 before the first."""
+        return self._known.epoch
+
+    @property
+    def holder(self) -> str:
+        """Who holds the Lease, as last seen; "" for nobody."""
+        return self._known.lease.holder
+
+    def may_write(self) -> bool:
+        """Whether we lead and no other can."""
+        return may_write(self._known, self._clock())
+
+    async def run(self) -> None:
+        """Stand for election, until cancelled."""
+        while True:
+            try:
+                await self._turn()
+                self._trouble = ""
+            except ApiError as error:
+                self._complain(error)
+            await asyncio.sleep(self._pause())
+
+    async def release(self) -> None:
+        """Give the Lease up if it is ours, within RELEASE_WITHIN. Cancel `run` before: it would take it again."""
+        if self._known.claim is None:
+            return
+        # Before anything is sent: from then on another may lead.
+        self._known = replace(self._known, leading=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN):
+                while True:
+                    if await self._gave_up():
+                        return
+                    await asyncio.sleep(_RELEASE_AGAIN)
+        log.warning("the Lease could not be released", dead_in=LEASE_DURATION)
+
+    async def _turn(self) -> None:
+        await self._see()
+        claim = to_write(self._known, self._clock(), _stamp())
+        if claim is None:
+            return
+        self._known, sent = replace(self._known, claim=claim), self._clock()
+        lease = await self._write(claim, self._known.me)
+        self._become(wrote(self._known, lease, sent))
+        self._current = True
+
+    async def _gave_up(self) -> bool:
+        """Try to empty the Lease; whether it is no longer ours."""
+        try:
+            await self._see()
+            if self._known.claim is not None and ours(self._known, self._clock()):
+                await self._write(self._known.claim, "")
+        except ApiError:
+            return False
+        self._known = replace(self._known, claim=None)
+        return True
+
+    async def _see(self) -> None:
+        current, self._current = self._current, False
+        if not current:
+            lease = await self._look()
+            self._become(saw(self._known, lease, self._clock()))
+
+    async def _look(self) -> Lease:
+        try:
+            return read(await self._api.get(paths.lease(self._namespace, self._name)))
+        except ApiError as error:
+            if error.reason != "NotFound":
+                raise
+            return NO_LEASE
+
+    async def _write(self, claim: Claim, holder: str) -> Lease:
+        version = self._known.lease.version
+        body = manifest(self._name, version, holder, claim, _stamp())
+        if version:
+            return read(await self._api.patch(paths.lease(self._namespace, self._name), body))
+        return read(await self._api.create(paths.lease(self._namespace), body))
+
+    def _become(self, known: Known) -> None:
+        """Know this from now on, and tell what is new."""
+        was, self._known = self._known, known
+        lease = known.lease
+        if lease != was.lease and lease.epoch < known.highest:
+            log.warning("the Lease was deleted or changed by hand", epoch=lease.epoch, highest=known.highest)
+        if known.leading and not was.leading:
+            log.info("leading", epoch=known.epoch)
+            self._gained(known.epoch)
+        elif was.leading and not known.leading:
+            log.warning("another leads" if lease.holder else "nobody leads", holder=lease.holder, lost=was.epoch)
+            self._lost(lease.holder)
+        elif not known.leading and lease.holder != was.lease.holder and not free(known, known.since):
+            log.info("another leads", holder=lease.holder)
+
+    def _complain(self, error: ApiError) -> None:
+        """Say what is wrong, once; a conflict is only news, and the next look tells it."""
+        kind = f"{error.status} {error.reason}"
+        if error.status != HTTPStatus.CONFLICT and kind != self._trouble:
+            self._trouble = kind
+            words = "the Lease could not be renewed" if self.leading else "the Lease could not be read or taken"
+            log.warning(words, error=str(error))
+
+    def _pause(self) -> float:
+        if not self.leading:
+            return LOOK_EVERY
+        return RENEW_EVERY if self._current else RETRY_AFTER

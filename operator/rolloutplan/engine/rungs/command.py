@@ -1,0 +1,280 @@
+"""A person's word: done at once, once for each token, and answered in any case.
+
+`abort` and `revert` look at nothing but the snapshot. The others are refused, with what to say instead, where they make
+no sense; a proved failure is passed over by none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rolloutplan.engine.ask import current_stage
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import back, fresh, hold, move
+from rolloutplan.engine.narrate import Said, span
+from rolloutplan.engine.routes import current, there
+from rolloutplan.engine.rungs.forward import bakes, next_stage
+from rolloutplan.engine.rungs.wait import resumed
+from rolloutplan.engine.step import Step
+from rolloutplan.engine.table import MOVED, TABLE, Cause
+from rolloutplan.engine.weights import share, sound
+from rolloutplan.plan.command import Command, CommandError, Verb, read_command
+from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Paused, Phase, Status
+
+_UNREAD = "unread-"
+
+
+class _DeniedError(Exception):
+    """It cannot be done now; holds why, and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A look with a command in it."""
+
+    look: Look
+    command: Command
+    said: Said
+
+    @property
+    def words(self) -> str:
+        because = f": {self.command.because}" if self.command.because else ""
+        return f"{self.command.verb} by {self.said.by}{because}"
+
+
+def commanded(look: Look) -> Step | None:
+    """Do what a person asks for in the plan's annotations, if that was not answered yet."""
+    text, by = look.plan.command, look.plan.command_by or "somebody"
+    if not text:
+        return None
+    try:
+        command = read_command(text)
+    except CommandError as error:
+        return _denied(look, Said(by, _UNREAD + hashlib.sha256(text.encode()).hexdigest()[:12]), str(error))
+    order = _Order(look, command, Said(by, command.token))
+    if command.token in look.status.tokens:
+        return None
+    try:
+        return _DONE[command.verb](order)
+    except _DeniedError as denial:
+        return _denied(look, order.said, f"{order.words}: {denial}")
+
+
+def _denied(look: Look, said: Said, words: str) -> Step | None:
+    status = look.status
+    if said.token in status.tokens:
+        return None
+    here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
+    return Step(move(look, Cause.DENIED, words, reason=status.reason, said=said, **here))
+
+
+# ---- back --------------------------------------------------------------------------------------------------------------
+
+
+def _abort(order: _Order) -> Step:
+    look, status = order.look, order.look.status
+    if _snapshot_known(status) and status.phase in TABLE[Cause.FAILED].sources:
+        return back(look, "Aborted", order.words, said=order.said, paused=None)
+    if status.phase in TABLE[Cause.ABORTED].sources and not look.plan.finalizer:
+        return Step(_ended_early(order))
+    if status.phase is Phase.SUCCEEDED:
+        raise _DeniedError("the run has ended: `revert` puts the old weights back")
+    if status.phase is Phase.ROLLED_BACK:
+        raise _DeniedError("nothing is left to abort: the run has ended and its weights are back")
+    command = look.plan.breadcrumb or status.revert or "the command in the route's annotation rolloutplan.dev/revert"
+    raise _DeniedError(f"the weights before the run are not known any more: run {command}")
+
+
+def _snapshot_known(status: Status) -> bool:
+    weights = status.weights
+    return sound(weights.snapshot, weights.old, weights.new)
+
+
+def _ended_early(order: _Order) -> Status:
+    """End it before any weight has moved; it does not start again before something else is tried."""
+    look, spec = order.look, order.look.plan.spec
+    words = f"{order.words}; no weight was moved"
+    return move(
+        look,
+        Cause.ABORTED,
+        words,
+        reason="Aborted",
+        said=order.said,
+        failed=words[:1024],
+        paused=None,
+        plan_hash=spec.plan_hash() if spec else "",
+        revision=look.new.revision if look.new else "",
+    )
+
+
+def _revert(order: _Order) -> Step:
+    look, status = order.look, order.look.status
+    if status.phase is not Phase.SUCCEEDED:
+        return _abort(order)
+    routes = {route.name for route in status.weights.snapshot}
+    if not _snapshot_known(status) or not any(there(look, name) for name in routes):
+        raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
+    if rival := next((rival.key for rival in look.rivals if rival.running and rival.routes & routes), None):
+        raise _DeniedError(f"plan {rival} holds the route now: abort that one first")
+    return back(look, "Reverted", order.words, said=order.said, paused=None)
+
+
+# ---- again, and not now ------------------------------------------------------------------------------------------------
+
+
+def _retry(order: _Order) -> Step | None:
+    look, status = order.look, order.look.status
+    if status.phase not in TABLE[Cause.RETRIED].sources:
+        raise _DeniedError(f"it has not ended (it is {status.phase}): there is nothing to try again yet")
+    if look.plan.finalizer:
+        return None  # its end is tidied up first
+    return Step(fresh(look, Cause.RETRIED, order.words, said=order.said, paused=None))
+
+
+def _pause(order: _Order) -> Step:
+    look, status = order.look, order.look.status
+    paused = Paused(at=look.now, by=order.said.by, because=order.command.because)
+    if status.paused is not None:
+        raise _DeniedError(f"it is paused already, by {status.paused.by}")
+    if status.phase in TABLE[Cause.BLOCKED].sources:
+        return Step(move(look, Cause.BLOCKED, order.words, reason="Paused", said=order.said, paused=paused))
+    if status.phase not in MOVED:
+        raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
+    if status.phase is Phase.HELD and status.held and status.held.reason in ("Failed", "Conflict", "Invalid"):
+        raise _DeniedError(f"it is held already: {status.held.reason}")
+    if status.intent is not None:
+        words = f"{order.words}; once the weight that is being written is in force"
+        here: dict[str, Any] = {"message": status.message, "paused": paused}
+        return Step(move(look, Cause.PAUSED, words, reason=status.reason, said=order.said, **here))
+    return hold(look, "Paused", f"{order.words}; the weights stay, the guards stay on", said=order.said, paused=paused)
+
+
+def _resume(order: _Order) -> Step:
+    look, status, held = order.look, order.look.status, order.look.status.held
+    if status.phase is Phase.PENDING and status.paused is not None:
+        return Step(move(look, Cause.RELEASED, order.words, reason="Pending", said=order.said, paused=None))
+    if status.phase is not Phase.HELD or held is None:
+        raise _DeniedError(f"it is not held: it is {status.phase}")
+    match held.reason:
+        case "Paused":
+            words = f"{order.words}, after {span(held.since, look.now)}"
+            return Step(resumed(look, held, words, order.said, paused=None))
+        case "Undecided":
+            return Step(_given_time(order))
+        case "Conflict":
+            return Step(_taken_up(order))
+    raise _DeniedError(f"held as {held.reason}, which this does not end: {status.message}")
+
+
+def _given_time(order: _Order) -> Status:
+    """Judge on for as long again as the stage has from its soak to its deadline."""
+    look, status, spec = order.look, order.look.status, order.look.plan.spec
+    held, stage = status.held, current_stage(spec, status) if spec else None
+    assert held is not None and spec is not None
+    if stage is None or status.stage is None:
+        raise _DeniedError("the stage is no longer in the plan")
+    until = look.now + max(stage.deadline - stage.soak, spec.interval)
+    at = status.stage.model_copy(update={"deadline_at": until})
+    return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at)
+
+
+def _taken_up(order: _Order) -> Status:
+    """Ask for the stage again and judge it from its beginning; what stands now is where it begins."""
+    look, status = order.look, order.look.status
+    weights = status.weights
+    stands = current(look, weights.snapshot, weights)
+    if not sound(stands, weights.old, weights.new) or look.old is None:
+        raise _DeniedError(f"what is missing must be brought back first: {status.message}")
+    now = format_weight(share(stands, weights.old, weights.new))
+    return move(
+        look,
+        Cause.TAKEN_UP,
+        f"{order.words}; the stage begins anew from {now}",
+        reason="Shifting",
+        said=order.said,
+        held=None,
+        stage=status.stage and status.stage.model_copy(update={"verified_at": None, "then": ""}),
+        weights=weights.model_copy(update={"desired": now, "written": stands}),
+        drifts=(),
+    )
+
+
+# ---- on ----------------------------------------------------------------------------------------------------------------
+
+
+def _approve(order: _Order) -> Step:
+    look, status, held = order.look, order.look.status, order.look.status.held
+    spec = look.plan.spec
+    if held is None or held.reason != "AwaitingApproval" or spec is None:
+        raise _DeniedError("nothing waits for approval: say it when it is Held as AwaitingApproval")
+    stage = next_stage(spec, status)
+    words = f"{order.words}; stage {stage.name} may begin"
+    return Step(resumed(look, held, words, order.said, approved=stage.name))
+
+
+def _skip(order: _Order) -> Step:
+    look, status, spec = order.look, order.look.status, _unhindered(order)
+    at, stage = status.stage, current_stage(spec, status)
+    if status.held is not None and status.held.reason == "AwaitingApproval":
+        raise _DeniedError("the stage is proved, and the next one waits for approval: say `approve`")
+    if status.phase is Phase.BAKING:
+        words = f"{order.words}; the rest of the bake is passed over"
+        return Step(move(look, Cause.BAKED, words, reason="Succeeded", said=order.said))
+    if at is None or stage is None or at.verified_at is None:
+        raise _DeniedError("no stage is being judged: say it when one is")
+    words = f"{order.words}; {stage.name} is taken as passed after {span(at.verified_at, look.now)}"
+    if stage.index + 1 < len(spec.ladder()):
+        return Step(move(look, Cause.SKIPPED, words, reason="Shifting", said=order.said, held=None))
+    baking = bakes(look, spec, at)
+    return Step(move(look, Cause.SKIPPED_LAST, words, reason="Baking", said=order.said, held=None, stage=baking))
+
+
+def _promote(order: _Order) -> Step:
+    look, status, spec = order.look, order.look.status, _unhindered(order)
+    last, at = spec.ladder()[-1], status.stage
+    if status.phase not in TABLE[Cause.PROMOTED].sources or at is None or at.verified_at is None:
+        raise _DeniedError("no stage is being judged: say it when one is")
+    if at.name == last.name:
+        raise _DeniedError("it stands at the last stage already: `skip` passes over what is left of it")
+    return Step(
+        move(
+            look,
+            Cause.PROMOTED,
+            f"{order.words}; straight to {last.name} at {format_weight(last.permille)}",
+            reason="Shifting",
+            said=order.said,
+            held=None,
+            approved=last.name,
+            stage=at.model_copy(update={"then": last.name}),
+        )
+    )
+
+
+def _unhindered(order: _Order) -> PlanSpec:
+    """The plan, if a person may answer here for what was not proved: not for what is broken, and not for others."""
+    look, status = order.look, order.look.status
+    spec, held = look.plan.spec, status.held
+    if spec is None or status.phase not in MOVED or status.intent is not None:
+        raise _DeniedError(f"no stage is being judged (it is {status.phase}): say it when one is")
+    if held is not None and held.reason not in ("Undecided", "AwaitingApproval"):
+        raise _DeniedError(f"it is held as {held.reason}, and that comes first: {status.message}")
+    if status.failed:
+        raise _DeniedError(f"it was refuted and never goes forward again: {status.failed}")
+    return spec
+
+
+_DONE: Mapping[Verb, Callable[[_Order], Step | None]] = {
+    Verb.ABORT: _abort,
+    Verb.REVERT: _revert,
+    Verb.RETRY: _retry,
+    Verb.PAUSE: _pause,
+    Verb.RESUME: _resume,
+    Verb.APPROVE: _approve,
+    Verb.SKIP: _skip,
+    Verb.PROMOTE: _promote,
+}

@@ -1,0 +1,101 @@
+"""Rung 7: weights that somebody else moved. What is judged must be what is asked.
+
+Weights moved towards the new side are put right at once, where the run stands; whoever goes on moving them gets the
+snapshot. Weights moved towards the old side may be somebody's way to safety: they are never pushed forward again without
+a word or a fresh judgement, and hold the run (rungs/wait.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from rolloutplan.engine.ask import current_stage
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.move import back, clocks, fence, hold, move
+from rolloutplan.engine.routes import nowhere_below, refusal, unlike, writes
+from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
+from rolloutplan.engine.step import Step
+from rolloutplan.engine.table import MOVED, Cause
+from rolloutplan.engine.weights import share
+from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status, Weights
+
+REPAIRS = 3
+WITHIN = timedelta(minutes=10)
+"""More repairs than this within this time are a fight, and a fight ends at the safe weight."""
+
+
+def drifted(look: Look) -> Step | None:
+    """Put weights right that were moved towards the new side, and wait until that is read back."""
+    status, weights, intent = look.status, look.status.weights, look.status.intent
+    if status.phase not in MOVED:
+        return None
+    shifting = intent is not None and intent.action == "Shift"
+    asked = intent.routes if intent is not None and shifting else weights.written
+    differs = _foreign(look, asked, weights)
+    if not differs:
+        return _mended(look, intent) if intent is not None and not shifting else None
+    if not nowhere_below(look, weights.written, weights):
+        return _given_up(look, intent, differs) if intent is not None else None
+    if intent is not None and intent.mends == differs:
+        return Step(status, writes(look, asked, weights, fence(look, status), status.revert), wake_at=_late(intent))
+    recent = tuple(at for at in status.drifts if at > look.now - WITHIN)
+    if len(recent) >= REPAIRS:
+        times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
+        return back(look, "WeightConflict", f"weights were moved by somebody else {times}: {differs}")
+    to = intent.to if intent is not None and shifting else _stands(status)
+    words = f"{differs}; {to} is written again"
+    after = move(
+        look,
+        Cause.DRIFTED,
+        words,
+        reason=status.reason,
+        message=status.message if status.phase is Phase.HELD else words,
+        intent=Intent(action="Shift" if shifting else "Repair", at=look.now, to=to, routes=asked, mends=differs),
+        drifts=(*recent, look.now),
+    )
+    return Step(after, writes(look, asked, weights, fence(look, after), status.revert))
+
+
+def _foreign(look: Look, asked: Iterable[RouteWeights], weights: Weights) -> str:
+    """What some route holds that is neither asked for nor what was written before."""
+    for target, before in zip(asked, weights.written, strict=False):
+        if (differs := unlike(look, (target,), weights)) and unlike(look, (before,), weights):
+            return differs
+    return ""
+
+
+def _late(intent: Intent) -> datetime:
+    return intent.at + ACCEPTED_WITHIN
+
+
+def _stands(status: Status) -> str:
+    weights = status.weights
+    return format_weight(share(weights.written, weights.old, weights.new))
+
+
+def _given_up(look: Look, intent: Intent, differs: str) -> Step:
+    """Somebody moved the weights back while they were being written: their word counts."""
+    status, weights = look.status, look.status.weights
+    stage = status.stage and status.stage.model_copy(update={"judged_since": status.stage.judged_since or look.now})
+    stands = weights.model_copy(update={"desired": _stands(status)})
+    words = f"while {intent.to} was being written: {differs}"
+    return hold(look, "Conflict", words, intent=None, weights=stands, stage=stage)
+
+
+def _mended(look: Look, intent: Intent) -> Step:
+    """The weights are right again: the stage begins anew, since part of it was measured at another weight."""
+    status, spec, late = look.status, look.plan.spec, intent.at + ACCEPTED_WITHIN
+    refused = refusal(look, intent.routes)
+    if refused is not None and look.now < late:
+        return Step(status, wake_at=late)
+    if refused is not None:
+        within = format_duration(ACCEPTED_WITHIN)
+        return back(look, "WeightNotAccepted", f"{intent.to} was not in force again within {within}: {refused}")
+    at, stage = status.stage, current_stage(spec, status) if spec else None
+    if at is not None and stage is not None and at.deadline_at is not None:
+        at = clocks(look, at, stage)
+    elif at is not None:
+        at = at.model_copy(update={"judged_since": look.now})
+    return Step(status.model_copy(update={"intent": None, "stage": at}))

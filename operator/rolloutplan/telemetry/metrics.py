@@ -1,0 +1,157 @@
+"""What the operator counts of its own work, for Prometheus. No label names a plan: series do not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics import disable_created_metrics
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from rolloutplan import __version__
+from rolloutplan.judge.verdict import Outcome
+
+IN_USE: Final = timedelta(minutes=10)
+"""A source that nobody asked for so long is in no plan's use: the age of its newest sample would only mislead."""
+_WRITTEN: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
+_LATE: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+_ANSWERED: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The operator's own metrics. `asked` may be called from any thread, all else from the engine's loop alone.
+
+    HTTP codes are 0 where there was no answer. `clock` gives the present instant.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, and of no use
+        self._clock = clock
+        self._plans: Callable[[], Mapping[str, int]] = dict
+        self._newest: dict[str, datetime] = {}
+        self._asked_at: dict[str, datetime] = {}
+        self._registry = registry = CollectorRegistry()
+        self._decisions = Counter("rolloutplan_decisions", "Decisions taken.", ("kind", "reason"), registry=registry)
+        self._verdicts = Counter("rolloutplan_verdicts", "Predicates judged.", ("verdict",), registry=registry)
+        self._written = Histogram(
+            "rolloutplan_evidence_to_weights_seconds",
+            "From the instant that the deciding question was asked about to the weights written.",
+            registry=registry,
+            buckets=_WRITTEN,
+        )
+        self._late = Histogram(
+            "rolloutplan_evaluation_lag_seconds",
+            "How late a plan was looked at after it was due.",
+            registry=registry,
+            buckets=_LATE,
+        )
+        self._api = Counter(
+            "rolloutplan_api_requests",
+            "Requests to the API server; code 0 where there was no answer.",
+            ("method", "resource", "code"),
+            registry=registry,
+        )
+        self._api_seconds = Histogram(
+            "rolloutplan_api_request_seconds",
+            "How long requests to the API server took.",
+            ("method",),
+            registry=registry,
+            buckets=_ANSWERED,
+        )
+        self._questions = Counter(
+            "rolloutplan_metric_requests",
+            "HTTP questions to metric sources; code 0 where there was no answer.",
+            ("source", "code"),
+            registry=registry,
+        )
+        self._question_seconds = Histogram(
+            "rolloutplan_metric_request_seconds",
+            "How long HTTP questions to metric sources took.",
+            registry=registry,
+            buckets=_ANSWERED,
+        )
+        self._leader = Gauge("rolloutplan_leader", "Whether this replica leads.", registry=registry)
+        self._epoch = Gauge(
+            "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
+        )
+        Info("rolloutplan_build", "The version that runs.", registry=registry).info({"version": __version__})
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        for outcome in Outcome:
+            self._verdicts.labels(outcome)
+
+    def plans_from(self, plans: Callable[[], Mapping[str, int]]) -> None:
+        """Where the number of plans by phase comes from; asked at each scrape."""
+        self._plans = plans
+
+    def decided(self, kind: str, reason: str) -> None:
+        self._decisions.labels(kind, reason).inc()
+
+    def judged(self, verdict: str) -> None:
+        """Count a verdict: Proved, Refuted or Undecided."""
+        self._verdicts.labels(verdict).inc()
+
+    def written(self, seconds: float) -> None:
+        """Weights were written, so long after the instant that the deciding question was asked about."""
+        self._written.observe(seconds)
+
+    def late(self, seconds: float) -> None:
+        """A look was taken, so long after it was due."""
+        self._late.observe(seconds)
+
+    def answered(self, source: str, at: datetime) -> None:
+        """A source gave a number for the instant `at`; `source` is called as in `asked`."""
+        self._newest[source] = max(at, self._newest.get(source, at))
+
+    def asked(self, source: str, code: int, seconds: float) -> None:
+        """An HTTP question was put to a source."""
+        self._asked_at[source] = self._clock()
+        self._questions.labels(source, code).inc()
+        self._question_seconds.observe(seconds)
+
+    def api(self, method: str, path: str, code: int, seconds: float) -> None:
+        """A request was sent to the API server."""
+        self._api.labels(method, resource(path), code).inc()
+        self._api_seconds.labels(method).observe(seconds)
+
+    def leads(self, epoch: int | None) -> None:
+        """This replica leads in `epoch`; None where another one leads."""
+        self._leader.set(epoch is not None)
+        if epoch is not None:
+            self._epoch.set(epoch)
+
+    def render(self) -> tuple[bytes, str]:
+        """Everything in Prometheus' text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def collect(self) -> Iterable[Metric]:
+        """What is computed at each scrape; for the registry."""
+        plans = GaugeMetricFamily("rolloutplan_plans", "Plans by phase.", labels=("phase",))
+        for phase, number in self._plans().items():
+            plans.add_metric((phase,), number)
+        ages = GaugeMetricFamily(
+            "rolloutplan_newest_sample_age_seconds",
+            "Age of the newest instant for which a source gave a number.",
+            labels=("source",),
+        )
+        now = self._clock()
+        for source, at in self._newest.items():
+            if now - self._asked_at.get(source, at) <= IN_USE:
+                ages.add_metric((source,), (now - at).total_seconds())
+        return plans, ages
+
+
+def resource(path: str) -> str:
+    """What a request is about, as RBAC names it: `rolloutplans/status`. Never the name of an object or namespace."""
+    match path.strip("/").split("/"):
+        case ["api", _, *rest] | ["apis", _, _, *rest]:
+            pass
+        case _:
+            rest = []
+    match rest:
+        case ["namespaces", _, plural, *one] | [plural, *one]:
+            return f"{plural}/{one[1]}" if len(one) > 1 else plural
+    return "other"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,10 +13,16 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
-from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError, read_config
+from rolloutplan.cluster import client, paths
+from rolloutplan.cluster.client import Api, ApiError, own_namespace, read_config, read_namespace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture(autouse=True)
+def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading those of the machine takes longer than all the rest, and nobody speaks TLS here."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
 
 
 @asynccontextmanager
@@ -161,13 +168,83 @@ def test_nobody_there() -> None:
     assert "127.0.0.1:1" in error.message
 
 
-def kubeconfig(folder: Path, url: str, token: str) -> Path:
+def test_a_call_may_choose_a_shorter_time_and_none_that_is_longer() -> None:
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    calls: list[Callable[[Api], Awaitable[Any]]] = [
+        lambda api: api.get("/x", timeout=0.1),
+        lambda api: api.list("/x", timeout=0.1),
+        lambda api: api.create("/x", {}, timeout=0.1),
+        lambda api: api.patch("/x", {}, timeout=0.1),
+    ]
+    for call in calls:
+        assert failing(call, hang).message == "no answer within 0.1 s"
+    assert failing(lambda api: api.get("/x", timeout=60), hang, timeout=0.1).message == "no answer within 0.1 s"
+
+
+def test_each_request_that_was_sent_is_told_of() -> None:
+    seen: list[tuple[str, str, int]] = []
+
+    def observe(method: str, path: str, code: int, seconds: float) -> None:
+        assert 0 < seconds < 5
+        seen.append((method, path, code))
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/hang":
+            await asyncio.sleep(60)
+        return web.json_response({}, status=404 if request.path == "/none" else 200)
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url), timeout=0.2, observe=observe)
+            await api.patch("/a", {}, field_manager="me")
+            await api.list("/b", limit=1)
+            for path in ("/none", "/hang"):
+                with pytest.raises(ApiError):
+                    await api.get(path)
+            await api.close()
+
+    asyncio.run(run())
+    assert seen == [("PATCH", "/a", 200), ("GET", "/b", 200), ("GET", "/none", 404), ("GET", "/hang", 0)]
+
+
+def test_who_may_not_write_reads_all_the_same() -> None:
+    sent: list[str] = []
+    leads = True
+
+    async def handler(request: web.Request) -> web.Response:
+        sent.append(request.method)
+        return web.json_response({})
+
+    async def run() -> None:
+        nonlocal leads
+        async with server(handler) as url:
+            api = Api(Configuration(host=url))
+            api.may_write = lambda: leads
+            await api.patch("/x", {})
+            leads = False
+            for call in (api.create("/x", {}), api.patch("/x", {}), api.patch("/x", [], kind="json")):
+                with pytest.raises(ApiError) as raised:
+                    await call
+                assert (raised.value.status, raised.value.reason) == (0, "NotLeading")
+                assert raised.value.message == "this replica does not hold the Lease"
+            await api.get("/x")
+            await api.list("/x")
+            await api.close()
+
+    asyncio.run(run())
+    assert sent == ["PATCH", "GET", "GET"]
+
+
+def kubeconfig(folder: Path, url: str, token: str, **context: str) -> Path:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "c", "cluster": {"server": url}}],
         "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", **context}}],
         "current-context": "x",
     }
     path = folder / "kubeconfig"
@@ -205,15 +282,61 @@ def test_a_new_token_is_read_when_the_former_is_refused(tmp_path: Path, monkeypa
     asyncio.run(run())
 
 
+def test_the_lease_may_be_lost_while_a_refused_token_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, leads = 0, True
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal sent, leads
+        sent, leads = sent + 1, False
+        return web.json_response({"reason": "Unauthorized"}, status=401)
+
+    async def run() -> None:
+        async with server(handler) as url:
+            monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, url, "one")))
+            api = await Api.connect()
+            api.may_write = lambda: leads
+            api._made -= 60
+            with pytest.raises(ApiError, match="NotLeading"):
+                await api.patch("/x", {})
+            await api.close()
+
+    asyncio.run(run())
+    assert sent == 1
+
+
+@pytest.mark.parametrize(("context", "namespace"), [({"namespace": "shop"}, "shop"), ({}, "default")])
+def test_commands_go_to_the_namespace_of_the_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: dict[str, str], namespace: str
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, "http://x", "t", **context)))
+    assert read_namespace() == namespace
+
+
+@pytest.mark.parametrize(("text", "namespace"), [("shop\n", "shop"), ("", "default"), (None, "default")])
+def test_in_a_pod_they_go_to_its_own_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, namespace: str
+) -> None:
+    file = tmp_path / "namespace"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(client, "_NAMESPACE", file)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert read_namespace() == own_namespace() == namespace
+
+
 @pytest.mark.parametrize("text", [None, "", "- a list", "clusters: [", '{"clusters": []}'])
 def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
     path = tmp_path / "kubeconfig"
     if text is not None:
         path.write_text(text)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    with pytest.raises(ApiError) as raised:
-        asyncio.run(read_config())
-    assert (raised.value.status, raised.value.reason) == (0, "NoConfig")
+    for read in (lambda: asyncio.run(read_config()), read_namespace):
+        with pytest.raises(ApiError) as raised:
+            read()
+        assert (raised.value.status, raised.value.reason) == (0, "NoConfig")
 
 
 def test_paths() -> None:

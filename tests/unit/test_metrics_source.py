@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import queue
 import socket
 import struct
 import subprocess
@@ -331,7 +332,36 @@ def test_a_cancelled_question_is_cancelled() -> None:
         source.close()
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "codes"),
+    [
+        (say(ONE), [200]),
+        (lambda c, _: c.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), [503]),
+        (flood, [200]),
+        (hang, [0]),
+        (drip, [0]),
+        (reset, [0, 0]),
+    ],
+    ids=["answered", "refused", "too long", "hangs", "drips", "asked again"],
+)
+def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -> None:
+    seen: queue.Queue[tuple[str, int, float]] = queue.Queue()
+    sources = Sources(observe=lambda source, code, seconds: seen.put((source, code, seconds)))
+    with server(behaviour) as url:
+        asyncio.run(sources.get(Key("MetricSource", "shop", "default"), spec(url)).ask("up", AT))
+        told = [seen.get(timeout=1) for _ in codes]
+    sources.close()
+    assert [(source, code) for source, code, _ in told] == [("shop/default", code) for code in codes]
+    assert all(0 < seconds < 1 for _, _, seconds in told)
+    assert seen.empty()
+
+
 # ---- the pool ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("namespace", "title"), [("shop", "shop/default"), ("", "default")])
+def test_the_title_of_a_source(namespace: str, title: str) -> None:
+    assert Key("MetricSource", namespace, "default").title == title
 
 
 def test_one_source_for_each_object_until_its_spec_changes() -> None:

@@ -1,18 +1,24 @@
-"""Telemetry: one shape for every log line, and probes that say why not."""
+"""Telemetry: one shape for every log line, probes that say why not, and counts of our own work."""
 
 import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 import structlog
+from prometheus_client.parser import text_string_to_metric_families
 
+from rolloutplan import __version__
 from rolloutplan.telemetry.health import Health
 from rolloutplan.telemetry.logs import set_up
+from rolloutplan.telemetry.metrics import IN_USE, Metrics, resource
+
+Story = Callable[[Metrics], None]
 
 
 @pytest.fixture(autouse=True)
@@ -81,26 +87,181 @@ def test_a_person_at_a_terminal_gets_no_json() -> None:
     assert not stream.getvalue().startswith("{")
 
 
+# ---- what is served ----------------------------------------------------------------------------------
+
+
 def test_probes() -> None:
     idle, missing = 0.0, ["httproutes (forbidden)"]
+    epoch: int | None = None
 
     async def run() -> None:
-        nonlocal idle, missing
-        health = Health(idle=lambda: idle, missing=lambda: missing)
+        nonlocal idle, missing, epoch
+        health = Health(
+            idle=lambda: idle,
+            missing=lambda: missing,
+            leading=lambda: epoch,
+            metrics=lambda: (b"up 1", "text/plain; version=9"),
+        )
         port = await health.start(0, "127.0.0.1")
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
-        async def probe(path: str) -> tuple[int, str]:
-            async with session.get(f"http://127.0.0.1:{port}/{path}") as response:
-                return response.status, (await response.text()).strip()
+            async def probe(path: str) -> tuple[int, str]:
+                async with session.get(path) as response:
+                    return response.status, (await response.text()).strip()
 
-        async with aiohttp.ClientSession() as session:
             assert await probe("livez") == (200, "alive")
             assert await probe("readyz") == (503, "not seen yet: httproutes (forbidden)")
             missing = []
             assert await probe("readyz") == (200, "ready")
+            assert await probe("leading") == (503, "another replica leads")
+            epoch = 7
+            assert await probe("leading") == (200, "epoch 7")
+            async with session.get("metrics") as response:
+                assert (response.headers["Content-Type"], await response.text()) == ("text/plain; version=9", "up 1")
             idle = 10.5
             assert await probe("livez") == (503, "the loop has not turned for 10 s")
             assert (await probe("other"))[0] == 404
         await health.close()
 
     asyncio.run(run())
+
+
+def test_what_is_not_there_is_not_served() -> None:
+    async def run() -> None:
+        health = Health(idle=lambda: 0.0, missing=list)
+        port = await health.start(0, "127.0.0.1")
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            for path in ("leading", "metrics"):
+                async with session.get(path) as response:
+                    assert response.status == 404
+        await health.close()
+
+    asyncio.run(run())
+
+
+# ---- counts ------------------------------------------------------------------------------------------
+
+
+def scraped(metrics: Metrics) -> dict[str, float]:
+    """Every sample of a scrape, by its name and labels as they are written."""
+    page, kind = metrics.render()
+    assert kind.startswith("text/plain; version=0.0.4")
+    found = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def twice(story: Story) -> Story:
+    def told(metrics: Metrics) -> None:
+        story(metrics)
+        story(metrics)
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ("story", "sample", "value"),
+    [
+        (twice(lambda m: m.decided("Advance", "Passed")), "decisions_total{kind=Advance,reason=Passed}", 2),
+        (lambda m: m.judged("Proved"), "verdicts_total{verdict=Proved}", 1),
+        (lambda m: m.judged("Proved"), "verdicts_total{verdict=Undecided}", 0),
+        (lambda m: m.written(0.3), "evidence_to_weights_seconds_sum", 0.3),
+        (lambda m: m.written(0.011), "evidence_to_weights_seconds_bucket{le=0.01}", 0),
+        (lambda m: m.written(0.009), "evidence_to_weights_seconds_bucket{le=0.01}", 1),
+        (lambda m: m.written(59), "evidence_to_weights_seconds_bucket{le=60.0}", 1),
+        (lambda m: m.late(0.0009), "evaluation_lag_seconds_bucket{le=0.001}", 1),
+        (lambda m: m.late(29), "evaluation_lag_seconds_bucket{le=30.0}", 1),
+        (twice(lambda m: m.asked("shop/a", 200, 0.1)), "metric_requests_total{code=200,source=shop/a}", 2),
+        (lambda m: m.asked("a", 0, 5.0), "metric_requests_total{code=0,source=a}", 1),
+        (lambda m: m.asked("a", 503, 5.0), "metric_request_seconds_sum", 5),
+        (
+            twice(lambda m: m.api("GET", "/apis/apps/v1/namespaces/shop/deployments/v1", 200, 0.2)),
+            "api_requests_total{code=200,method=GET,resource=deployments}",
+            2,
+        ),
+        (lambda m: m.api("PATCH", "/x", 0, 0.2), "api_requests_total{code=0,method=PATCH,resource=other}", 1),
+        (lambda m: m.api("PATCH", "/x", 0, 0.2), "api_request_seconds_sum{method=PATCH}", 0.2),
+        (lambda _: None, f"build_info{{version={__version__}}}", 1),
+        (lambda m: m.plans_from(lambda: {"Judging": 3, "Held": 1}), "plans{phase=Judging}", 3),
+    ],
+)
+def test_counts(story: Story, sample: str, value: float) -> None:
+    metrics = Metrics()
+    story(metrics)
+    assert scraped(metrics)[f"rolloutplan_{sample}"] == pytest.approx(value)
+
+
+def test_the_process_is_measured_too() -> None:
+    assert scraped(Metrics())["process_resident_memory_bytes"] > 0
+
+
+def test_plans_are_counted_at_the_scrape() -> None:
+    metrics, plans = Metrics(), {"Judging": 1}
+    metrics.plans_from(lambda: plans)
+    assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 1
+    plans["Judging"] = 5
+    assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 5
+
+
+def test_who_leads() -> None:
+    metrics = Metrics()
+
+    def standing() -> tuple[float, float]:
+        found = scraped(metrics)
+        return found["rolloutplan_leader"], found["rolloutplan_epoch"]
+
+    assert standing() == (0, 0)
+    metrics.leads(7)
+    assert standing() == (1, 7)
+    metrics.leads(None)
+    assert standing() == (0, 7)
+
+
+def test_the_newest_sample_grows_older_until_its_source_is_out_of_use() -> None:
+    began = now = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    metrics = Metrics(clock=lambda: now)
+
+    def age() -> float | None:
+        return scraped(metrics).get("rolloutplan_newest_sample_age_seconds{source=shop/a}")
+
+    assert age() is None
+    metrics.asked("shop/a", 200, 0.1)
+    metrics.answered("shop/a", began - timedelta(seconds=15))
+    metrics.answered("shop/a", began - timedelta(seconds=40))
+    assert age() == 15
+    now = began + IN_USE
+    assert age() == 15 + IN_USE.total_seconds()
+    now += timedelta(seconds=1)
+    assert age() is None, "nobody has asked for it"
+    metrics.asked("shop/a", 0, 5.0)
+    assert age() == 16 + IN_USE.total_seconds()
+
+
+PLAN = "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (PLAN, "rolloutplans"),
+        (f"{PLAN}/checkout", "rolloutplans"),
+        (f"{PLAN}/checkout/status", "rolloutplans/status"),
+        ("/apis/rolloutplan.dev/v1alpha1/rolloutplans", "rolloutplans"),
+        ("/apis/rolloutplan.dev/v1alpha1/clustermetricsources/default", "clustermetricsources"),
+        ("/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/web", "httproutes"),
+        ("/apis/events.k8s.io/v1/namespaces/shop/events", "events"),
+        ("/apis/coordination.k8s.io/v1/namespaces/ops/leases/rolloutplan", "leases"),
+        ("/api/v1/namespaces/shop/pods", "pods"),
+        ("/api/v1/namespaces/shop/pods/web-1/log", "pods/log"),
+        ("/api/v1/namespaces/shop", "namespaces"),
+        ("/api/v1/namespaces", "namespaces"),
+        ("/api/v1", "other"),
+        ("/version", "other"),
+        ("/", "other"),
+    ],
+)
+def test_a_request_is_counted_by_its_resource_and_never_by_a_name(path: str, name: str) -> None:
+    assert resource(path) == name

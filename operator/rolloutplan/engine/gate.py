@@ -76,16 +76,14 @@ def _spent(look: Look) -> Closed | None:
         if budget is None or look.budgets is None:
             continue
         if verdict is None or verdict.outcome is not Outcome.PROVED:
-            words = (
-                f"policy {policy.name}: {_left(verdict)}, and {budget.at_least_text} of the error budget must be left"
-            )
+            words = f"policy {policy.name}: {_left(verdict)} of the error budget, {budget.at_least_text} must be left"
             return Closed("BudgetSpent", words, look.budgets.at + ASKED_AGAIN)
     return None
 
 
 def _left(verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return f"the error budget is not known ({verdict.why if verdict else 'not asked'})"
+        return f"nothing is known ({verdict.why if verdict else 'not asked'})"
     return f"{100 * verdict.value:.4g}% is left"
 
 

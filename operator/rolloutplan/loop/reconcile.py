@@ -28,7 +28,7 @@ from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import budgets, inspect
 from rolloutplan.loop.schedule import Schedule, now
-from rolloutplan.loop.store import DEPLOYMENTS, PLANS, ROUTES, Plan, Store, source_view
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status
@@ -66,7 +66,7 @@ class Reconciler:
         self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str, ready: Callable[[], bool]
     ) -> None:
         self.api, self.store = api, store
-        self._metrics, self._ready = metrics, ready
+        self._sources, self._metrics, self._ready = sources, metrics, ready
         self._epoch: int | None = None
         self.schedule = Schedule(self._due, late=metrics.late)
         self.lanes = Lanes(WIDTH, KEPT)
@@ -103,6 +103,8 @@ class Reconciler:
     def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Take in what a watch or an answer brought; the plans that it touches are looked at at once."""
         touched = self.store.offer(kind, event, raw)
+        if event == "DELETED" and kind in (SOURCES, CLUSTER_SOURCES):
+            self._sources.keep({source.key for source in self.store.sources.values()})
         if kind == DEPLOYMENTS and self._epoch is not None:
             self._look_at_pods(raw["metadata"]["name"], touched)
         for key in touched:

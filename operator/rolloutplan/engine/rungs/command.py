@@ -21,7 +21,7 @@ from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import share, sound
-from rolloutplan.plan.command import Command, CommandError, Verb, read_command
+from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Paused, Phase, Status
@@ -55,7 +55,8 @@ def commanded(look: Look) -> Step | None:
     try:
         command = read_command(text)
     except CommandError as error:
-        return _denied(look, Said(by, _UNREAD + hashlib.sha256(text.encode()).hexdigest()[:12]), str(error))
+        token = _UNREAD + hashlib.sha256(text.encode()).hexdigest()[:12]
+        return _denied(look, Said(by, token), f"{ANNOTATION}: {error}")
     order = _Order(look, command, Said(by, command.token))
     if command.token in look.status.tokens:
         return None
@@ -73,7 +74,7 @@ def _denied(look: Look, said: Said, words: str) -> Step | None:
     return Step(move(look, Cause.DENIED, words, reason=status.reason, said=said, **here))
 
 
-# ---- back --------------------------------------------------------------------------------------------------------------
+# ---- back ------------------------------------------------------------------------------------------------------------
 
 
 def _abort(order: _Order) -> Step:
@@ -124,7 +125,7 @@ def _revert(order: _Order) -> Step:
     return back(look, "Reverted", order.words, said=order.said, paused=None)
 
 
-# ---- again, and not now ------------------------------------------------------------------------------------------------
+# ---- again, and not now ----------------------------------------------------------------------------------------------
 
 
 def _retry(order: _Order) -> Step | None:
@@ -204,7 +205,7 @@ def _taken_up(order: _Order) -> Status:
     )
 
 
-# ---- on ----------------------------------------------------------------------------------------------------------------
+# ---- on --------------------------------------------------------------------------------------------------------------
 
 
 def _approve(order: _Order) -> Step:

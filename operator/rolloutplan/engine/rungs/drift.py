@@ -1,8 +1,8 @@
 """Rung 7: weights that somebody else moved. What is judged must be what is asked.
 
 Weights moved towards the new side are put right at once, where the run stands; whoever goes on moving them gets the
-snapshot. Weights moved towards the old side may be somebody's way to safety: they are never pushed forward again without
-a word or a fresh judgement, and hold the run (rungs/wait.py).
+snapshot. Weights moved towards the old side may be somebody's way to safety: they hold the run (rungs/wait.py), and are
+never pushed forward again without a person's word or a fresh judgement.
 """
 
 from __future__ import annotations

@@ -1,0 +1,163 @@
+"""A person's word, written into the plan's annotations by kubectl, by the CLI, or in Git."""
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from tests.bed import objects
+from tests.bed.processes import until
+from tests.shop import ROOT, Shop, metric_source
+
+SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
+NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
+"""A guard that needs no traffic."""
+
+
+def say(shop: Shop, command: str) -> None:
+    shop.bed.kubectl(
+        "-n", shop.namespace, "annotate", "--overwrite", "rp", "checkout", f"rolloutplan.dev/command={command}"
+    )
+
+
+def answer(shop: Shop, token: str) -> dict[str, Any]:
+    """The decision that answered a command."""
+
+    def there() -> dict[str, Any] | None:
+        return next((d for d in shop.status().get("decisions", ()) if d.get("token") == token), None)
+
+    found = until(there, 5, f"the answer to {token}")
+    assert found is not None
+    return found
+
+
+def cli(shop: Shop, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, "KUBECONFIG": str(shop.bed.kubeconfig()), "PYTHONPATH": str(ROOT / "operator")}
+    command = [sys.executable, "-m", "rolloutplan", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
+
+
+def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
+    shop.open()
+    shop.bed.apply(metric_source("http://127.0.0.1:9", name=f"{shop.namespace}-dead"))
+    shop.start(stages=SLOW_STAGES, guards=[NEVER])
+    shop.until("Judging/w25")
+    for name in ("checkout-v1", "checkout-v2"):
+        shop.bed.behave(name, shop.namespace, ready=name == "checkout-v2")
+    shop.bed.prometheus.stop()
+    try:
+        say(shop, "abort t1 --because customers complain")
+        status = shop.until("RolledBack", timeout=5)
+    finally:
+        shop.bed.prometheus.cont()
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert status["reason"] == "Aborted"
+    told = answer(shop, "t1")
+    assert told["by"] == "kubectl-annotate", "it says who"
+    assert "customers complain" in told["note"]
+
+
+def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=SLOW_STAGES, guards=[NEVER])
+    shop.until("Judging/w25")
+    say(shop, "pause t1")
+    shop.until("Held", timeout=5)
+    shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command-")
+    time.sleep(2)
+    assert shop.status()["held"]["reason"] == "Paused"
+    say(shop, "resume t2")
+    shop.until("Judging/w25", timeout=5)
+    say(shop, "pause t1")
+    time.sleep(2)
+    assert shop.phase() == "Judging", "an old token from an old commit does nothing"
+    say(shop, "approve t3")
+    assert answer(shop, "t3")["reason"] == "CommandRefused"
+    assert shop.phase() == "Judging"
+
+
+def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: Shop) -> None:
+    shop.open()
+    plan = shop.plan(stages=SLOW_STAGES, guards=[NEVER])
+    plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "pause from-git --because not before the sale"}
+    shop.bed.apply(plan, manager="flux")
+    until(lambda: shop.status().get("reason") == "Paused", 5, "the pause")
+    assert answer(shop, "from-git")["by"] == "flux"
+    plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "resume from-git-2"}
+    shop.bed.apply(plan, manager="flux")
+    shop.until("Judging/w25", timeout=20)
+
+
+def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
+    shop.open()
+    stages = [{"weight": "25%", "soak": "1s"}, {"name": "all", "weight": "100%", "soak": "1s", "approval": "Required"}]
+    shop.start(stages=stages, guards=[NEVER])
+    held = shop.until("Held", timeout=20)
+    assert held["reason"] == "AwaitingApproval"
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    done = cli(shop, "approve", "checkout", "-n", shop.namespace, "--because", "seen the dashboards")
+    assert done.returncode == 0, done.stderr
+    assert "seen the dashboards" in done.stdout
+    shop.until("Succeeded", timeout=20)
+
+
+def test_promote_skip_revert_and_retry(shop: Shop) -> None:
+    shop.open()
+    stages = [{"weights": ["5%", "25%", "50%", "100%"], "soak": "10m"}]
+    shop.start(stages=stages, guards=[NEVER], bake="10m")
+    shop.until("Judging/w5")
+    say(shop, "skip t1")
+    shop.until("Judging/w25")
+    say(shop, "promote t2")
+    shop.until("Judging/w100")
+    assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    say(shop, "skip t3")
+    shop.until("Baking")
+    say(shop, "skip t4")
+    shop.until("Succeeded")
+    say(shop, "revert t5")
+    shop.until("RolledBack")
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    say(shop, "retry t6")
+    shop.until("Judging/w5")
+    assert shop.status()["run"] == 2
+    until(lambda: "Retried" in shop.reasons(), 5, "the Events")
+    seqs = [int(event["metadata"]["name"].rpartition(".")[2]) for event in shop.events()]
+    assert seqs == list(range(1, len(seqs) + 1)), "every decision has exactly one Event"
+
+
+def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -> None:
+    shop.open()
+    shop.start(stages=SLOW_STAGES, guards=[NEVER])
+    shop.until("Judging/w25")
+    shop.bed.apply(objects.httproute("checkout", {"checkout-v1": 90, "checkout-v2": 10}, shop.namespace, shop.host))
+    shop.until("Held", timeout=5)
+    say(shop, "resume t1")
+    shop.until("Judging/w25", timeout=10)
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    assert answer(shop, "t1")["reason"] == "Resumed"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("stop now", 'rolloutplan.dev/command: "stop" is no verb'), ("abort", "no token")],
+)
+def test_a_command_that_cannot_be_read_is_answered(shop: Shop, command: str, words: str) -> None:
+    shop.bed.apply(objects.namespace(shop.namespace))
+    shop.start()
+    say(shop, command)
+    until(lambda: any(words in e["note"] for e in shop.events() if e["reason"] == "CommandRefused"), 5, "the answer")
+
+
+def test_the_cli_says_what_is_wrong(shop: Shop) -> None:
+    shop.bed.apply(objects.namespace(shop.namespace))
+    gone = cli(shop, "abort", "nothing", "-n", shop.namespace)
+    assert gone.returncode == 1
+    assert "nothing" in gone.stderr
+    shop.start()
+    refused = cli(shop, "approve", "checkout", "-n", shop.namespace)
+    assert refused.returncode == 3
+    assert "AwaitingApproval" in refused.stderr

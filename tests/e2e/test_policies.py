@@ -1,0 +1,108 @@
+"""What policies of the cluster say before every increment, and never before a rollback."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.bed import objects
+from tests.bed.processes import until
+from tests.shop import Shop
+
+NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
+QUICK = [{"weights": ["25%", "100%"], "soak": "2s"}]
+
+
+@pytest.fixture
+def policy(shop: Shop) -> Iterator["Policy"]:
+    policy = Policy(shop)
+    yield policy
+    policy.delete()
+
+
+class Policy:
+    """One policy for all plans of a shop."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def apply(self, **spec: Any) -> None:
+        self._shop.bed.apply(self._manifest(spec))
+
+    def delete(self) -> None:
+        self._shop.bed.delete(self._manifest({}))
+
+    def _manifest(self, spec: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "apiVersion": "rolloutplan.dev/v1alpha1",
+            "kind": "RolloutPolicy",
+            "metadata": {"name": self._shop.namespace},
+            "spec": {"selector": {"namespaces": [self._shop.namespace]}, **spec},
+        }
+
+
+def test_a_freeze_holds_before_the_next_increment_and_never_a_rollback(shop: Shop, policy: Policy) -> None:
+    shop.open()
+    flips = {
+        "name": "bad",
+        "query": 'sum(http_requests_total{nothing="here"}) or vector(0)',
+        "is": "> 1",
+        "window": "1s",
+    }
+    shop.start(stages=QUICK, guards=[flips])
+    shop.until("Judging/w25")
+    policy.apply(freeze={"now": "incident 4711"})
+    held = shop.until("Held", timeout=10)
+    assert held["reason"] == "Frozen"
+    assert "incident 4711" in held["message"]
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    shop.bed.behave("checkout-v2", shop.namespace, ready=False)
+    status = shop.until("RolledBack", timeout=10)
+    assert status["reason"] == "NewSideDown"
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_a_thaw_lets_it_go_on(shop: Shop, policy: Policy) -> None:
+    shop.open()
+    policy.apply(freeze={"now": "incident 4711"})
+    shop.start(stages=QUICK, guards=[NEVER])
+    until(lambda: shop.status().get("reason") == "Frozen", 10, "the freeze")
+    assert shop.phase() == "Pending"
+    policy.apply()
+    shop.until("Succeeded", timeout=30)
+
+
+def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, policy: Policy) -> None:
+    shop.open()
+    policy.apply(lockGroup=shop.namespace)
+    names = ["first", "second", "third"]
+    for name in names:
+        shop.bed.apply(objects.httproute(name, dict(shop.weights), shop.namespace, f"{name}.{shop.host}"))
+    for name in names:
+        routes = {"routes": [{"kind": "HTTPRoute", "name": name}], "drain": "0s"}
+        shop.start(name, traffic=routes, stages=[{"weights": ["50%", "100%"], "soak": "3s"}], guards=[NEVER])
+    until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 10, "two that wait")
+    waits = " ".join(shop.status(name).get("message", "") for name in names if shop.phase(name) == "Pending")
+    assert "in line for a place of lock group" in waits
+    for _ in range(400):
+        phases = [shop.phase(name) for name in names]
+        assert sum(phase not in ("", "Pending", "Succeeded") for phase in phases) <= 1, phases
+        if phases.count("Succeeded") == 3:
+            break
+        until(lambda: True, 1)
+    for name in names:
+        shop.until("Succeeded", name=name, timeout=60)
+
+
+def test_a_spent_error_budget_takes_no_increment_and_one_that_is_not_known_neither(shop: Shop, policy: Policy) -> None:
+    shop.open()
+    policy.apply(errorBudget={"query": "vector(0.05)", "atLeast": "20%"})
+    shop.start(stages=QUICK, guards=[NEVER])
+    held = shop.until("Held", timeout=20)
+    assert held["reason"] == "BudgetSpent"
+    assert "5% is left of the error budget, 20% must be left" in held["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    policy.apply(errorBudget={"query": "nothing_counts_this", "atLeast": "20%"})
+    until(lambda: "NoData" in shop.status().get("message", ""), 15, "the doubt")
+    policy.apply(errorBudget={"query": "vector(0.5)", "atLeast": "20%"})
+    shop.until("Succeeded", timeout=40)

@@ -1,0 +1,308 @@
+"""The command line: what a command writes, what it tells of the answer, and each way in which it cannot be said."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from rolloutplan.cli.main import VERBS, main
+from rolloutplan.loop import run as loop_run
+from rolloutplan.loop.options import Options
+from rolloutplan.plan.command import ANNOTATION, Command, Verb, read_command
+
+PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces"
+Refusal = tuple[int, dict[str, Any] | None]
+
+
+@dataclass
+class Cluster:
+    """One plan, and an operator that answers a command when the plan has been looked at `after` times."""
+
+    note: str = "paused; the weights stay"
+    reason: str = "Paused"
+    after: int = 1
+    patches: list[tuple[str, dict[str, list[str]], str, Any]] = field(default_factory=list)
+    """Path, query, content type and body of each."""
+    looks: int = 0
+    refuses: dict[str, Refusal] = field(default_factory=dict)
+    """What is said instead, by method; without a body it is said as the API server does for paths that it lacks."""
+    plan: dict[str, Any] = field(default_factory=dict)
+
+    def patched(self, path: str, content: str, body: Any) -> dict[str, Any]:
+        where = urlsplit(path)
+        self.patches.append((where.path, parse_qs(where.query), content, body))
+        self.plan.setdefault("metadata", {}).update(body["metadata"])
+        return self.plan
+
+    def looked_at(self) -> dict[str, Any]:
+        self.looks += 1
+        if self.looks == self.after:
+            answer = {"token": self.command.token, "reason": self.reason, "note": self.note}
+            self.plan["status"] = {"decisions": [{"token": "", "reason": "Started"}, answer]}
+        return self.plan
+
+    @property
+    def command(self) -> Command:
+        return read_command(self.plan["metadata"]["annotations"][ANNOTATION])
+
+
+def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PATCH(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._say(lambda: cluster.patched(self.path, self.headers["Content-Type"], body))
+
+        def do_GET(self) -> None:
+            self._say(cluster.looked_at)
+
+        def _say(self, answer: Callable[[], dict[str, Any]]) -> None:
+            code, said = cluster.refuses.get(self.command) or (200, answer())
+            body = json.dumps(said).encode() if said is not None else b"404 page not found\n"
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+def kubeconfig(url: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+        "current-context": "x",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading those of the machine takes longer than all the rest, and nobody speaks TLS here."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    cluster = Cluster()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(cluster))
+    server.daemon_threads = True
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{server.server_port}")))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("rolloutplan.cli.say.LOOK_EVERY", 0.01)
+    threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True).start()
+    yield cluster
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_command_is_written_and_its_answer_told(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pause", "checkout", "--because", "disk full", "--token", "t1"]) == 0
+    [(path, query, content, body)] = cluster.patches
+    assert path == f"{PLANS}/shop/rolloutplans/checkout"
+    assert query == {"fieldManager": ["rolloutplan-cli"]}
+    assert content == "application/merge-patch+json"
+    assert body == {"metadata": {"annotations": {ANNOTATION: 'pause t1 --because "disk full"'}}}
+    assert capsys.readouterr().out.splitlines() == [
+        'shop/checkout rolloutplan.dev/command: pause t1 --because "disk full"',
+        "paused; the weights stay",
+    ]
+
+
+@pytest.mark.parametrize("verb", list(Verb))
+def test_every_verb(cluster: Cluster, verb: str) -> None:
+    assert main([verb, "checkout", "--token", "t1"]) == 0
+    assert (cluster.command.verb, cluster.command.token) == (verb, "t1")
+
+
+def test_each_command_has_a_token_of_its_own(cluster: Cluster) -> None:
+    tokens = set()
+    for _ in range(3):
+        main(["pause", "checkout", "--wait", "0"])
+        tokens.add(cluster.command.token)
+    assert [len(token) for token in tokens] == [8, 8, 8]
+
+
+def test_the_namespace_may_be_chosen(cluster: Cluster) -> None:
+    main(["pause", "checkout", "-n", "other", "--wait", "0"])
+    assert cluster.patches[0][0] == f"{PLANS}/other/rolloutplans/checkout"
+
+
+def test_it_looks_until_the_answer_is_there(cluster: Cluster) -> None:
+    cluster.after = 4
+    assert main(["pause", "checkout"]) == 0
+    assert cluster.looks == 4
+
+
+def test_who_does_not_wait_looks_at_nothing(cluster: Cluster) -> None:
+    assert main(["pause", "checkout", "--wait", "0"]) == 0
+    assert cluster.looks == 0
+
+
+def test_a_refusal_by_the_operator(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.reason, cluster.note = "CommandRefused", "approve: nothing waits for approval"
+    assert main(["approve", "checkout"]) == 3
+    assert capsys.readouterr().err == "rolloutplan: approve: nothing waits for approval\n"
+
+
+def test_a_token_that_was_answered_before(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pause", "checkout", "--token", "t1"])
+    capsys.readouterr()
+    assert main(["pause", "checkout", "--token", "t1"]) == 0
+    words = "token t1 was answered before, and is not acted on again: paused; the weights stay"
+    assert capsys.readouterr().out.splitlines()[1] == words
+
+
+def test_no_answer_in_time(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.after = 10_000
+    assert main(["pause", "checkout", "--wait", "0.05"]) == 1
+    assert capsys.readouterr().err.startswith("rolloutplan: no answer within 0.05 s; the command stands on the plan")
+
+
+def status(code: int, reason: str, message: str) -> Refusal:
+    return code, {"kind": "Status", "code": code, "reason": reason, "message": message}
+
+
+MISSING = status(404, "NotFound", 'rolloutplans.rolloutplan.dev "checkout" not found')
+FORBIDDEN = status(403, "Forbidden", 'rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch')
+NO_CRDS = "this cluster knows no RolloutPlans: install them with rolloutplan crds | kubectl apply -f -"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (MISSING, "there is no RolloutPlan checkout in namespace shop: see kubectl get rolloutplans -A"),
+        ((404, None), NO_CRDS),
+        (status(404, "NotFound", "the server could not find the requested resource"), NO_CRDS),
+        (status(401, "Unauthorized", "Unauthorized"), "the API server does not know you: log in again"),
+        (FORBIDDEN, 'not allowed: rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch'),
+        (status(500, "InternalError", "etcd is gone"), "etcd is gone"),
+    ],
+    ids=["no plan", "no group", "no kind", "nobody", "forbidden", "broken"],
+)
+def test_a_refusal_by_the_api_server(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], said: Refusal, words: str
+) -> None:
+    cluster.refuses["PATCH"] = said
+    assert main(["abort", "checkout"]) == 1
+    assert capsys.readouterr().err == f"rolloutplan: {words}\n"
+    assert cluster.looks == 0
+
+
+def test_an_answer_that_cannot_be_read(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.refuses["GET"] = FORBIDDEN
+    assert main(["abort", "checkout", "--wait", "0.05"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("shop/checkout rolloutplan.dev/command: abort")
+    assert said.err.startswith("rolloutplan: not allowed")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "cannot tell how to reach the API server"),
+        (kubeconfig("http://127.0.0.1:1"), "the API server cannot be reached"),
+    ],
+)
+def test_no_api_server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    config: dict[str, Any],
+    words: str,
+) -> None:
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    assert main(["abort", "checkout"]) == 1
+    assert capsys.readouterr().err.startswith(f"rolloutplan: {words}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["puase", "checkout"], "invalid choice: 'puase'"),
+        (["pause"], "the following arguments are required: PLAN"),
+        (["pause", "../checkout"], '"../checkout" is not an object\'s name'),
+        (["pause", "checkout", "-n", "a/b"], '"a/b" is not a name'),
+        (["pause", "checkout", "--wait", "-1"], '"-1" is not a time: write seconds, such as 5 or 0.5'),
+        (["pause", "checkout", "--wait", "nan"], '"nan" is not a time'),
+        (["pause", "checkout", "--wait", "inf"], '"inf" is not a time'),
+        (["pause", "checkout", "--wait", "5s"], '"5s" is not a time'),
+    ],
+)
+def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["", "a b", "--because"])
+def test_a_token_that_is_none(token: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pause", "checkout", f"--token={token}"]) == 2
+    assert capsys.readouterr().err.startswith("rolloutplan: token: ")
+    assert cluster.patches == []
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("/usr/bin/rolloutplan", "rolloutplan"), ("/usr/bin/kubectl-rolloutplan", "kubectl rolloutplan")],
+)
+def test_its_help_calls_it_as_it_was_called(
+    program: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: {name} ")
+    assert all(words in said for words in VERBS.values())
+
+
+@pytest.mark.parametrize(
+    ("pod", "arguments", "options"),
+    [
+        ("pod-1", [], Options((), 8080, "pod-1", "default", "rolloutplan")),
+        ("", [], Options((), 8080, "host", "default", "rolloutplan")),
+        (
+            "pod-1",
+            [
+                "--namespace=a",
+                "--namespace=b",
+                "--health-port=1",
+                "--identity=x",
+                "--lease-namespace=y",
+                "--lease-name=z",
+            ],
+            Options(("a", "b"), 1, "x", "y", "z"),
+        ),
+    ],
+)
+def test_the_operators_options(
+    pod: str, arguments: list[str], options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Options] = []
+
+    async def run(options: Options) -> None:
+        given.append(options)
+
+    monkeypatch.setattr(loop_run, "run", run)
+    monkeypatch.setattr("rolloutplan.telemetry.logs.set_up", lambda _: None)
+    monkeypatch.setattr("socket.gethostname", lambda: "host")
+    monkeypatch.setenv("POD_ID", pod)
+    assert main(["operator", *arguments]) == 0
+    assert given == [options]

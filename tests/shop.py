@@ -16,7 +16,7 @@ import yaml
 
 from tests.bed import Bed, objects
 from tests.bed.api import ApiError
-from tests.bed.processes import Process, answers, until
+from tests.bed.processes import Process, answers, page, until
 
 ROOT = Path(__file__).parents[1]
 HEALTH_PORT = 8811
@@ -64,14 +64,28 @@ def metric_source(url: str, name: str = "default", **spec: Any) -> dict[str, Any
 class Operator:
     """`rolloutplan operator` as a process: started, killed, started again."""
 
-    def __init__(self, bed: Bed, user: str = "admin", options: Sequence[str] = ()) -> None:
-        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={HEALTH_PORT}", *options]
+    def __init__(
+        self,
+        bed: Bed,
+        user: str = "admin",
+        options: Sequence[str] = (),
+        *,
+        kubeconfig: Path | None = None,
+        port: int = HEALTH_PORT,
+        name: str = "operator",
+    ) -> None:
+        """Several can run at once, each with a `port` for its probes and a `name` for its log of its own.
+
+        `kubeconfig` leads to the API server in another way than straight as `user`.
+        """
+        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={port}", *options]
+        self.url = f"http://127.0.0.1:{port}"
         self.process = Process(
-            "operator",
+            name,
             command,
             bed.workdir,
-            lambda: answers(f"http://127.0.0.1:{HEALTH_PORT}/readyz"),
-            env={"KUBECONFIG": str(bed.kubeconfig(user)), "PYTHONPATH": str(ROOT / "operator")},
+            lambda: answers(f"{self.url}/readyz"),
+            env={"KUBECONFIG": str(kubeconfig or bed.kubeconfig(user)), "PYTHONPATH": str(ROOT / "operator")},
         )
 
     def __enter__(self) -> Self:
@@ -90,6 +104,14 @@ class Operator:
         with self.process.log.open() as lines:
             for line in lines:
                 yield json.loads(line)
+
+    def counted(self, metric: str) -> float:
+        """One of its own metrics, all labels together."""
+        lines = page(f"{self.url}/metrics").splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == metric)
+
+    def leads(self) -> bool:
+        return self.process.running() and answers(f"{self.url}/leading")
 
     def memory(self) -> float:
         """Resident memory in MiB."""

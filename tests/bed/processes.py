@@ -43,6 +43,14 @@ def answers(url: str, ca: Path | None = None) -> bool:
         return False
 
 
+def page(url: str) -> str:
+    """What a GET of `url` answers; empty where it does not answer within a second."""
+    try:
+        return _http.get(url, timeout=1).text
+    except requests.RequestException:
+        return ""
+
+
 def environment(workdir: Path) -> dict[str, str]:
     """What a program of the bed gets for its environment: none of the user's own settings, such as proxies."""
     return {"PATH": os.environ["PATH"], "HOME": str(workdir)}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from os import cpu_count
 
 from tests.bed import Bed
-from tests.bench import figures
+from tests.bench import figures, standing
 from tests.bench.table import Row, text
 from tests.shop import Operator, install
 
@@ -38,6 +38,9 @@ def _figures(bed: Bed, operator: Operator, runs: int) -> dict[str, Callable[[], 
         "control": lambda: figures.repeated_control(bed, operator, runs),
         "storm": lambda: figures.control(bed, operator, 50, "max <= 0.4 s", 0.4),
         "answers": lambda: figures.lost_answers(bed),
+        "words": lambda: standing.words_and_drift(bed, 50),
+        "failover": lambda: standing.failover(bed, operator, 50, 3),
+        "restart": lambda: standing.restart(bed, operator, 1000),
         "memory-1": lambda: figures.memory(bed, operator, 1, 110),
         "memory-100": lambda: figures.memory(bed, operator, 100, 125),
     }

@@ -32,10 +32,11 @@ def guard(namespace: str) -> dict[str, str]:
 
 
 def ours(bed: Bed, since: float = 0.0, until_: float = float("inf")) -> Iterator[dict[str, Any]]:
-    """The operator's requests in a stretch of time, without watches."""
+    """The operator's requests in a stretch of time, without watches, and without its elector's, which do not grow."""
     for entry in bed.audit():
         asked = entry.get("userAgent", "").startswith("rolloutplan") and entry["verb"] != "watch"
-        if asked and since <= instant(entry["requestReceivedTimestamp"]) <= until_:
+        elector = entry.get("objectRef", {}).get("resource") == "leases"
+        if asked and not elector and since <= instant(entry["requestReceivedTimestamp"]) <= until_:
             yield entry
 
 

@@ -1,7 +1,7 @@
 """The chart, put in by the real helm: what it makes, and that the rights which it gives are those that are used.
 
 The operator runs as a process in the name of the chart's service account, so with the chart's rights and no others. The
-session's own operator is down meanwhile: two would move the same weights.
+session's own operator is down meanwhile: it stands for another Lease, and two leaders would move the same weights.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, product
 from operator import itemgetter
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 import yaml
 
 from tests.bed import Bed, objects, until
@@ -31,6 +33,8 @@ ALL_PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 NAME, NAMESPACE = "rolloutplan", "rolloutplan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
+BUDGET = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/{NAME}"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}"
 GROUP = "rolloutplan.dev"
 FAST: dict[str, Any] = {"stages": [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "60s"}]}
 
@@ -65,7 +69,14 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("namespaces={shop,Shop_1}", "at '/namespaces/1': 'Shop_1' does not match pattern"),
         ("namespaces={shop,shop}", "at '/namespaces': items at 0 and 1 are equal"),
         ("namespace=shop", "additional properties 'namespace' not allowed"),
-        ("replicas=2", "additional properties 'replicas' not allowed"),
+        ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
+        ("replicas=two", "at '/replicas': got string, want integer"),
+        ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
+        ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
+        (
+            "topologySpreadConstraints[0].maxSkew=1",
+            "at '/topologySpreadConstraints/0': missing properties 'topologyKey', 'whenUnsatisfiable'",
+        ),
         ("image.tga=v1", "at '/image': additional properties 'tga' not allowed"),
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
         ("crds.keep=perhaps", "at '/crds/keep': got string, want boolean"),
@@ -94,25 +105,40 @@ def test_a_chart_that_was_fetched_without_its_definitions_says_so(bed: Bed, tmp_
 
 def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     values = {
-        "namespaces": ["shop", "till"],
+        "namespaces": ["shop", NAMESPACE],
+        "replicas": 3,
         "logLevel": "debug",
         "image": {"repository": "registry:5000/x", "digest": f"sha256:{64 * 'a'}", "pullSecrets": ["pull"]},
         "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
         "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
-        "podAnnotations": {"d": "e"},
+        "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "podAnnotations": {"d": "e", "prometheus.io/scrape": "false"},
         "podLabels": {"team": "shop", "app.kubernetes.io/name": "not-ours"},
         "priorityClassName": "system-cluster-critical",
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"},
+            {"maxSkew": 2, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}},
+        ],
         "fullnameOverride": "rp",
         "global": {"of": "a chart around it"},
     }
     (tmp_path / "values.json").write_text(json.dumps(values))
     made = render(bed, f"--values={tmp_path}/values.json")
-    template = next(m for m in made if m["kind"] == "Deployment")["spec"]["template"]
+    deployment = one(made, "Deployment")["spec"]
+    template, ours = deployment["template"], deployment["selector"]
     pod, container = template["spec"], template["spec"]["containers"][0]
-    assert container["args"] == ["--health-port=8080", "--log-level=debug", "--namespace=shop", "--namespace=till"]
+    assert deployment["replicas"] == 3
+    assert container["args"] == [
+        "--health-port=8080",
+        "--log-level=debug",
+        f"--lease-namespace={NAMESPACE}",
+        "--lease-name=rp",
+        "--namespace=shop",
+        f"--namespace={NAMESPACE}",
+    ]
     assert container["image"] == f"registry:5000/x@sha256:{64 * 'a'}"
     assert container["resources"]["limits"] == {"memory": "1Gi", "cpu": 2}
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
@@ -122,10 +148,31 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     }
     assert template["metadata"]["labels"]["team"] == "shop"
     assert template["metadata"]["labels"]["app.kubernetes.io/name"] == NAME, "else the Deployment would lose its pod"
-    assert template["metadata"]["annotations"]["d"] == "e"
+    assert values["podAnnotations"].items() <= template["metadata"]["annotations"].items()
+    assert [c["labelSelector"] for c in pod["topologySpreadConstraints"]] == [ours, {}]
+    assert one(made, "PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
     subjects = [subject for m in made for subject in m.get("subjects", [])]
     assert {s["name"] for s in subjects} == {"other"}
-    assert [m["metadata"]["namespace"] for m in made if m["kind"] == "RoleBinding"] == ["shop", "till"]
+    bindings = {(m["metadata"]["name"], m["metadata"]["namespace"]) for m in made if m["kind"] == "RoleBinding"}
+    assert bindings == {("rp", "shop"), ("rp", NAMESPACE), ("rp-lease", NAMESPACE)}
+
+
+def test_one_replica_is_not_protected_from_its_node(bed: Bed) -> None:
+    assert "PodDisruptionBudget" in {m["kind"] for m in render(bed)}
+    alone = {m["kind"]: m for m in render(bed, "--set=replicas=1")}
+    assert "PodDisruptionBudget" not in alone
+    assert alone["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_a_prometheus_finds_the_metrics_in_either_way(bed: Bed) -> None:
+    made = render(bed, "--set=metrics.podMonitor.enabled=true")
+    deployment, monitor = one(made, "Deployment")["spec"], one(made, "PodMonitor")["spec"]
+    (port,) = deployment["template"]["spec"]["containers"][0]["ports"]
+    assert monitor["selector"] == deployment["selector"]
+    assert monitor["podMetricsEndpoints"] == [{"port": port["name"], "path": "/metrics"}]
+    expected = {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
+    assert scraping(made) == expected
+    assert scraping(render(bed, "--set=metrics.annotations=false")) == {}
 
 
 # ---- on a cluster ----------------------------------------------------------------------------------------------------
@@ -196,13 +243,18 @@ def test_the_same_upgrade_again_changes_nothing(installed: Bed) -> None:
     assert [o["metadata"].get("generation") for o in after] == [o["metadata"].get("generation") for o in before]
     assert [o.get("spec", o.get("rules")) for o in after] == [o.get("spec", o.get("rules")) for o in before]
     pods = installed.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
-    assert len([pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]) == 1
+    assert len([pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]) == 2
 
 
-def test_the_pod_is_restricted_probed_and_alone(installed: Bed) -> None:
+def test_the_pods_are_restricted_probed_and_apart(installed: Bed) -> None:
     spec = installed.get(DEPLOYMENT)["spec"]
-    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
-    (pod,) = installed.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+    pods = installed.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+    assert len({pod["metadata"]["name"] for pod in pods}) == spec["replicas"] == 2
+    budget = installed.get(BUDGET)["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
+    pod = pods[0]
+    (wish,) = pod["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish["podAffinityTerm"] == {"topologyKey": "kubernetes.io/hostname", "labelSelector": spec["selector"]}
     (container,) = pod["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     probes = {key: container[key]["httpGet"]["path"] for key in ("livenessProbe", "readinessProbe")}
@@ -211,8 +263,22 @@ def test_the_pod_is_restricted_probed_and_alone(installed: Bed) -> None:
     assert pod["spec"]["serviceAccountName"] == NAME
 
 
+def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
+    asking = ("--dry-run=server", "--set=metrics.podMonitor.enabled=true")
+    with pytest.raises(RuntimeError, match=r"metrics\.podMonitor\.enabled: .* Install the Prometheus Operator first"):
+        render(installed, *asking)
+    monitors = pod_monitors()
+    installed.apply(monitors)
+    try:
+        until(lambda: served(installed, "/apis/monitoring.coreos.com/v1/podmonitors"), 10, "the kind PodMonitor")
+        assert one(render(installed, *asking), "PodMonitor")["metadata"]["namespace"] == NAMESPACE
+    finally:
+        installed.delete(monitors)
+
+
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """A rollout and a rollback; and policies that refuse, so that it has to read again what it could not write."""
+    """From the first leader ever: a rollout and a rollback; and a cluster whose policies refuse, so that it has to read
+    again what it could not write."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
     installed.load(good.host, rate=50, seconds=90)
     good.start(**FAST)
@@ -222,7 +288,7 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
         trail.without_refusal(),
         frozen(installed, plan) as thaw_plan,
         frozen(installed, route) as thaw_route,
-        Operator(installed, "chart"),
+        as_its_pod(installed),
     ):
         until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 20, "a second look at the plan")
         thaw_plan()
@@ -231,7 +297,7 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
         roll_back(bad)
         good.until("Succeeded", timeout=60)
         until(lambda: "Succeeded" in good.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
-    granted = rights(installed, "ClusterRole")
+    granted = rights(installed, "ClusterRole", "Role")
     until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 10, "the end of all watches")
     used = trail.used()
     print(f"\ngranted and used: {shown(granted & used)}")
@@ -244,22 +310,47 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     bad.close()
 
 
+def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: Bed) -> None:
+    kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    other = {**kind, "metadata": {"name": "another", "namespace": NAMESPACE}}
+    installed.apply(other)
+    path = installed.api.path(other)
+    account = installed.client("chart")
+    account("PATCH", LEASE, {}, MERGE_PATCH)
+    for method, where in (("GET", path), ("PATCH", path), ("DELETE", LEASE), ("GET", path.rpartition("/")[0])):
+        with pytest.raises(ApiError, match="403"):
+            account(method, where, *([{}, MERGE_PATCH] if method == "PATCH" else []))
+
+
+def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> None:
+    pod = installed.get(DEPLOYMENT)["spec"]["template"]["metadata"]["annotations"]
+    with Trail(installed).without_refusal(), as_its_pod(installed, "one") as one:
+        until(lambda: answers(f"{one.url}/leading"), 5, "a leader")
+        with as_its_pod(installed, "two", HEALTH_PORT + 1) as two:
+            assert not answers(f"{two.url}/leading"), "ready, and yet it does not lead"
+            assert answers(f"{one.url}/leading")
+            pages = [requests.get(replica.url + pod["prometheus.io/path"], timeout=1).text for replica in (one, two)]
+            assert ["rolloutplan_leader 1.0" in page for page in pages] == [True, False]
+            one.process.child.terminate()
+            until(lambda: answers(f"{two.url}/leading"), 2, "the next leader")
+            assert installed.get(LEASE)["spec"]["holderIdentity"] == "two"
+
+
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     served, other = Shop(installed, "chart-served").open(), Shop(installed, "chart-other").open()
     installed.load(served.host, rate=50, seconds=90)
     for shop in (served, other):
         shop.start(**FAST)
-    everywhere = rights(installed, "ClusterRole")
+    everywhere = rights(installed, "ClusterRole", "Role")
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
-    assert {resource for _, resource in rights(installed, "ClusterRole")} == {"clustermetricsources.rolloutplan.dev"}
+    of_no_namespace = {"clustermetricsources.rolloutplan.dev", "rolloutpolicies.rolloutplan.dev"}
+    assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere
 
     trail = Trail(installed)
-    with trail.without_refusal(), as_its_pod(installed) as process:
+    with trail.without_refusal(), as_its_pod(installed):
         served.until("Succeeded", timeout=60)
         until(lambda: "Succeeded" in served.reasons(), 5, "the last Event")
-        process.child.terminate()
-        assert process.child.wait(10) == 0
     assert "phase" not in other.status(), "nobody serves this namespace"
     assert other.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     for path in (PLANS, ROUTES):
@@ -291,12 +382,49 @@ def render(bed: Bed, *options: str, chart: Path = CHART) -> list[dict[str, Any]]
     return list(yaml.safe_load_all(bed.helm("template", NAME, str(chart), "-n", NAMESPACE, *options)))
 
 
+def one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The only one of its kind."""
+    (found,) = (m for m in manifests if m["kind"] == kind)
+    return found
+
+
+def scraping(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """What the pods' annotations tell a Prometheus."""
+    annotations = one(manifests, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    prefix = "prometheus.io/"
+    return {key.removeprefix(prefix): value for key, value in annotations.items() if key.startswith(prefix)}
+
+
 def upgrade(bed: Bed, chart: Path, *options: str) -> str:
     """Install or upgrade, with the values given and else the chart's own; wait until the pod is ready."""
     wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *options]
     said = bed.helm("upgrade", NAME, str(chart), "-n", NAMESPACE, *wanted)
     bed.wait_ready(NAMESPACE, NAME)
     return said
+
+
+def pod_monitors() -> dict[str, Any]:
+    """The Prometheus Operator's definition, without what it is about."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "names": {"plural": "podmonitors", "singular": "podmonitor", "kind": "PodMonitor"},
+            "scope": "Namespaced",
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+def served(bed: Bed, path: str) -> bool:
+    try:
+        bed.get(path)
+    except ApiError:
+        return False
+    return True
 
 
 def definition(bed: Bed, name: str = "rolloutplans.rolloutplan.dev") -> dict[str, Any]:
@@ -369,11 +497,17 @@ class Trail:
             assert [f"{event['verb']} {event['requestURI']}" for event in refused] == []
 
 
+@dataclass(frozen=True)
+class Replica:
+    process: Process
+    url: str
+
+
 @contextmanager
-def as_its_pod(bed: Bed) -> Iterator[Process]:
+def as_its_pod(bed: Bed, name: str = "pod", port: int = HEALTH_PORT) -> Iterator[Replica]:
     """The operator as its pod has it, but for the container: command, environment, account, and nothing to write to.
 
-    Its user has no name and no home, as in an image that knows nothing of the chart's.
+    Its user has no name and no home, as in an image that knows nothing of the chart's. It ends as the kubelet ends it.
     """
     template = bed.get(DEPLOYMENT)["spec"]["template"]["spec"]
     assert template["automountServiceAccountToken"]
@@ -389,19 +523,22 @@ def as_its_pod(bed: Bed) -> Iterator[Process]:
         **python_path(),
         "KUBERNETES_SERVICE_HOST": str(server.hostname),
         "KUBERNETES_SERVICE_PORT": str(server.port),
-        **{variable["name"]: variable.get("value", "operator-0") for variable in container["env"]},
+        **{variable["name"]: variable.get("value", name) for variable in container["env"]},
     }
-    command = [sys.executable, "-m", *container["command"], *container["args"], f"--health-port={HEALTH_PORT}"]
+    command = [sys.executable, "-m", *container["command"], *container["args"], f"--health-port={port}"]
     inside = ["env", "-i", *(f"{key}={value}" for key, value in env.items()), *command]
+    url = f"http://127.0.0.1:{port}"
     process = Process(
-        "pod",
+        name,
         ["unshare", "--mount", "sh", "-ec", INSIDE, str(account), *inside],
         bed.workdir,
-        lambda: answers(f"http://127.0.0.1:{HEALTH_PORT}/readyz"),
+        lambda: answers(f"{url}/readyz"),
     )
     try:
         process.start()
-        yield process
+        yield Replica(process, url)
+        process.child.terminate()
+        assert process.child.wait(5) == 0
     finally:
         process.kill()
 

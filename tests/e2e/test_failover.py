@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed import Bed
-from tests.bed.processes import answers, until
+from tests.bed.processes import until
 from tests.shop import Operator, Shop
 
 NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
@@ -16,13 +16,9 @@ SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
 @pytest.fixture
 def second(bed: Bed, running: Operator) -> Iterator[Operator]:
     """A replica beside the one that leads already."""
-    until(lambda: leads(running), 20, "the first leader")
+    until(running.leads, 20, "the first leader")
     with Operator(bed, port=8812, name="second", options=["--identity=second"]) as operator:
         yield operator
-
-
-def leads(operator: Operator) -> bool:
-    return answers(f"{operator.url}/leading")
 
 
 def says(operator: Operator, event: str) -> bool:
@@ -31,12 +27,12 @@ def says(operator: Operator, event: str) -> bool:
 
 def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second: Operator) -> None:
     shop.open()
-    assert not leads(second)
+    assert not second.leads()
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
     soaking = shop.until("Judging/w25")
     running.process.kill()
     try:
-        until(lambda: leads(second), 25, "the second to lead")
+        until(second.leads, 25, "the second to lead")
         until(lambda: shop.status()["epoch"] > soaking["epoch"], 10, "the plan to be taken over")
         status = shop.status()
         assert (status["phase"], status["stage"]["soakUntil"]) == ("Judging", soaking["stage"]["soakUntil"])
@@ -44,10 +40,10 @@ def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second
         shop.until("RolledBack", timeout=5)
     finally:
         running.process.start()
-    assert not leads(running), "a Lease that is held is waited for"
+    assert not running.leads(), "a Lease that is held is waited for"
     second.process.child.terminate()
     assert second.process.child.wait(10) == 0
-    until(lambda: leads(running), 5, "the Lease that was released")
+    until(running.leads, 5, "the Lease that was released")
 
 
 def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, running: Operator, second: Operator) -> None:
@@ -56,18 +52,18 @@ def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, runni
     soaking = shop.until("Judging/w25")
     running.process.stop()
     try:
-        until(lambda: leads(second), 25, "the second to lead")
+        until(second.leads, 25, "the second to lead")
         until(lambda: shop.status()["epoch"] > soaking["epoch"], 10, "the plan to be taken over")
         route, plan = shop.route(), shop.stored()
     finally:
         running.process.cont()
-    until(lambda: not leads(running), 5, "the first to follow")
+    until(lambda: not running.leads(), 5, "the first to follow")
     time.sleep(3)
     assert says(running, "another leads")
     assert shop.route()["metadata"]["resourceVersion"] == route["metadata"]["resourceVersion"]
     assert shop.stored()["metadata"]["resourceVersion"] == plan["metadata"]["resourceVersion"]
     second.process.child.terminate()
     assert second.process.child.wait(10) == 0
-    until(lambda: leads(running), 5, "the Lease that was released")
+    until(running.leads, 5, "the Lease that was released")
     shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command=abort t1")
     shop.until("RolledBack", timeout=5)

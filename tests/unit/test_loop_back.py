@@ -22,8 +22,8 @@ from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.plan.status import Phase, Status, read_status
+from rolloutplan.telemetry.metrics import Metrics
 from tests.refusals import changed
 from tests.world import PLAN, http_route
 

@@ -267,7 +267,8 @@ def _read(status: int, headers: Mapping[str, str], body: bytes) -> Raw:
         return said
     if not isinstance(said, dict):
         raise ApiError(status, "NotJson", body[:200].decode(errors="replace").strip())
-    details = said.get("details") or {}
+    details = said.get("details")
+    details = details if isinstance(details, dict) else {}
     after = headers.get("Retry-After") or details.get("retryAfterSeconds")
     raise ApiError(
         status,

@@ -7,8 +7,9 @@ No two processes may write at the same instant, whatever their wall clocks say a
 - Every write names the resourceVersion it was decided upon, so one that is late or was decided in ignorance is refused.
 - A release is sent by a process that has stopped writing.
 
-Two things remain to the epoch, which fences every write: a process stopped between its question `may_write` and its
-write, and a person who empties the Lease under a leader.
+What remains is for the epoch, which fences every write: a process stopped between its question `may_write` and its
+write, a second process of the same name, and a person who empties the Lease under its leader, or deletes it as another
+replica starts.
 """
 
 from __future__ import annotations

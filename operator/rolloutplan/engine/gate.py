@@ -20,6 +20,8 @@ from rolloutplan.plan.status import Phase
 
 ASKED_AGAIN = timedelta(seconds=10)
 """How old the answer about an error budget may be."""
+GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent"})
+"""The reasons of Held that the gate gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ def _wake(look: Look) -> datetime | None:
         instants.append(look.new.short_since + spec.availability.grace)
     if status.held is not None and status.held.reason == "Blind" and spec.on_blind.after:
         instants.append((status.held.reason_since or status.held.since) + spec.on_blind.after)
+    if status.epoch != look.epoch and look.adopt_at is not None:
+        instants.append(look.adopt_at)
     return min((instant for instant in instants if instant > look.now), default=None)
 
 

@@ -191,5 +191,7 @@ class Look:
     budgets: Budgets | None = None
     epoch: int = 0
     """The tenure of the leader that looks."""
+    adopt_at: datetime | None = None
+    """When a run of which nothing is half done takes this leader's mark: not all of them at once. None: now."""
     revert: str = ""
     """The command that would put the routes back to the weights they have now."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from zlib import crc32
 
 import structlog
 
@@ -41,6 +42,8 @@ KEPT = 4
 """Places beside these for rollbacks alone, while others hang."""
 ROLLBACK_WITHIN = 2.0
 """Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
+ADOPTED_A_SECOND = 100
+"""Runs that a new leader marks as its own, while nothing in them is half done."""
 PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
 AFTER_WEIGHTS = timedelta(milliseconds=50)
@@ -68,6 +71,7 @@ class Reconciler:
         self.api, self.store = api, store
         self._sources, self._metrics, self._ready = sources, metrics, ready
         self._epoch: int | None = None
+        self._led_since = now()
         self.schedule = Schedule(self._due, late=metrics.late)
         self.lanes = Lanes(WIDTH, KEPT)
         self._asker = Asker(store, sources, self.schedule, metrics, spawn=self._spawn)
@@ -87,7 +91,7 @@ class Reconciler:
 
     def lead(self, epoch: int) -> None:
         """Begin to act: what the watches have brought is there already."""
-        self._epoch = epoch
+        self._epoch, self._led_since = epoch, now()
         self.everything()
 
     def follow(self) -> None:
@@ -225,8 +229,15 @@ class Reconciler:
             peers=store.peers(plan),
             budgets=memory.budgets,
             epoch=self._epoch or 0,
+            adopt_at=self._adopt_at(view.uid),
         )
         return replace(look, revert=_revert(look)) if plan.status.phase is Phase.EXPANDING else look
+
+    def _adopt_at(self, uid: str) -> datetime:
+        """Spread over the time that so many writes may take, each plan at a place of its own."""
+        return self._led_since + timedelta(
+            seconds=len(self.store.plans) / ADOPTED_A_SECOND * (crc32(uid.encode()) / 2**32)
+        )
 
     def _workload(self, namespace: str, name: str) -> WorkloadView | None:
         found = self.store.workloads.get((namespace, name))

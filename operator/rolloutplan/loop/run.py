@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -78,6 +79,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         identity=options.identity,
         gained=gained,
         lost=lost,
+        clock=_since_boot,
     )
     api.may_write = elector.may_write
 
@@ -108,6 +110,11 @@ async def _api(metrics: Metrics, timeout: float | None) -> AsyncIterator[Api]:
         yield api
     finally:
         await api.close()
+
+
+def _since_boot() -> float:
+    """Seconds, the time that the machine slept counted too where the system can tell: a Lease does not sleep."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

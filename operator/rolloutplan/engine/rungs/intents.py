@@ -77,12 +77,15 @@ def unrecorded_restore(look: Look) -> Step | None:
 
 
 def adopted(look: Look) -> Step | None:
-    """A run that another leader served: status and routes take this one's mark before anything goes forward.
+    """A run that another leader served: status and routes take this one's mark.
 
-    Whatever that leader still has on its way was to find its own mark, and is refused.
+    Whatever that leader still has on its way was to find its own mark, and is refused. Where something is half done
+    that comes before all else; other runs take their turns, for a thousand of them are no reason to judge any later.
     """
     status, weights = look.status, look.status.weights
     if status.phase not in MOVED or status.epoch == look.epoch:
+        return None
+    if status.intent is None and look.adopt_at is not None and look.now < look.adopt_at:
         return None
     mine = status.model_copy(update={"epoch": look.epoch})
     routes = current(look, weights.snapshot, weights)

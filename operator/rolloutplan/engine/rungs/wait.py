@@ -6,7 +6,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
 from rolloutplan.engine.checks import status_lost
-from rolloutplan.engine.gate import Closed, closed_to, must_ask_budgets
+from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
@@ -65,7 +65,8 @@ def waiting(look: Look) -> Step | None:
         if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
             return step
         if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
-            return Step(status, wake_at=found.again)
+            said_anew = {"message": found.words} if found.reason in GATED and found.words != status.message else {}
+            return Step(status.model_copy(update=said_anew) if said_anew else status, wake_at=found.again)
         return hold(look, found.reason, found.words)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None

@@ -1,0 +1,221 @@
+"""The operator is killed -9 before and after every single write of a rollout and of a rollback, and started again.
+
+Each run has a plan and a route of its own. Three operators work side by side, each in its own namespace and through its
+own proxy, which counts the writes and springs the trap.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.bed import Bed, objects, until
+from tests.bed.faults import FaultProxy, When, Write
+from tests.bench.observer import Observer
+from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop
+
+WORKERS = 3
+QUIET = 0.4
+"""Seconds without a write after which none comes any more."""
+
+NEVER = {"name": "never", "query": "vector(0)", "is": "> 0.5", "window": "1s"}
+ALWAYS = {"name": "always", "query": "vector(1)", "is": "> 0.5", "window": "1s"}
+
+
+@dataclass(frozen=True)
+class Course:
+    """A way that a run takes; `ends` are the phase and the reasons that it may end with."""
+
+    name: str
+    guard: dict[str, str]
+    phase: str
+    reasons: tuple[str, ...]
+
+
+COURSES = (
+    Course("rollout", NEVER, "Succeeded", ("Succeeded",)),
+    # A rollback's weights do not wait for its record. Where the operator dies between the two, its successor sees by
+    # the route that somebody went back, finishes it, and cannot know the cause.
+    Course("rollback", ALWAYS, "RolledBack", ("GuardProved", "Interrupted")),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where in a course the operator dies; write 0 is nowhere."""
+
+    course: Course
+    write: int = 0
+    when: When = "before"
+
+    def __str__(self) -> str:
+        return f"{self.course.name}-{self.when}-{self.write}"
+
+
+@dataclass(frozen=True)
+class End:
+    """What a run has come to, as far as every run of its course must come to the same."""
+
+    phase: str
+    weights: tuple[int, ...]
+    trail: tuple[tuple[str, ...], ...]
+    """Reason, stage and weight of each decision."""
+    marks: tuple[bool, bool]
+    """Whether the plan still has our finalizer, and whether its breadcrumb."""
+
+
+class Bench:
+    """A namespace with its Deployments, and an operator that sees nothing else, through a proxy."""
+
+    def __init__(self, bed: Bed, number: int) -> None:
+        self.shop = Shop(bed, f"crash-{uuid4().hex[:6]}", replicas=1)
+        namespace = self.shop.namespace
+        self._bed = bed
+        self._proxy = FaultProxy(bed, f"crash-proxy-{number}", 7500 + 2 * number)
+        self._operator = Operator(
+            bed,
+            options=[f"--namespace={namespace}", f"--lease-namespace={namespace}", f"--identity={namespace}"],
+            kubeconfig=self._proxy.kubeconfig(),
+            port=HEALTH_PORT + 1 + number,
+            name=f"crash-operator-{number}",
+        )
+
+    def open(self) -> None:
+        """Everything that runs have in common."""
+        self.shop.open()
+        self._proxy.start()
+        self._operator.process.start()
+
+    def prepare(self, points: Sequence[Point]) -> None:
+        """A route for each run, long before its plan: operators hear of routes and plans in either order."""
+        for point in points:
+            self._bed.apply(objects.httproute(str(point), self.shop.weights, self.shop.namespace))
+        time.sleep(QUIET)
+
+    def close(self) -> None:
+        self._operator.process.kill()
+        self._proxy.kill()
+        self.shop.close()
+
+    def run(self, point: Point) -> tuple[End, str, list[Write]]:
+        """Run a plan, die at the point, start again; returns where it ends, its reason, and what was written."""
+        self._proxy.forget()
+        if point.write:
+            self._proxy.trap(point.write, point.when, self._operator.process.pid)
+        self._start(point)
+        if point.write:
+            until(lambda: self._proxy.sprung, 20, "the write at which to die", every=0.1)
+            self._operator.process.child.wait(5)
+            self._operator.process.start()
+        until(lambda: self._ended(point), 30, "the end of the run", every=0.2)
+        self._settle()
+        stored = self.shop.stored(str(point))
+        return self._end(point, stored), stored["status"]["reason"], self._proxy.writes
+
+    def differs(self, point: Point, undisturbed: End) -> str:
+        """How a run with a death in it differs from the one without, and its whole story; empty where it does not."""
+        try:
+            end, reason, _ = self.run(point)
+            assert end == undisturbed
+            assert reason in point.course.reasons
+        except Exception as error:  # noqa: BLE001 - the other points are tried all the same
+            if not self._operator.process.running():
+                self._operator.process.start()
+            return f"--- {point}: {error!r}\n{self._story(point)}"
+        return ""
+
+    def _start(self, point: Point) -> None:
+        self.shop.start(
+            str(point),
+            traffic={"routes": [{"kind": "HTTPRoute", "name": str(point)}], "drain": "0s"},
+            guards=[point.course.guard],
+            stages=[{"weights": ["50%", "100%"], "soak": "1s", "deadline": "30s"}],
+        )
+
+    def _ended(self, point: Point) -> bool:
+        """Whether it is at its end, with all that follows upon it."""
+        stored = self.shop.stored(str(point))
+        status = stored.get("status", {})
+        at_end = status.get("phase") == point.course.phase and not stored["metadata"].get("finalizers")
+        return at_end and len(self.shop.events(str(point))) >= status["seq"]
+
+    def _settle(self) -> None:
+        """Wait until nothing is written any more: a new life tells its last decisions again."""
+        seen = [-1]
+
+        def quiet() -> bool:
+            seen.append(self._proxy.counts["writes"])
+            return seen[-1] == seen[-2]
+
+        until(quiet, 10, "quiet", every=QUIET)
+
+    def _end(self, point: Point, stored: dict[str, Any]) -> End:
+        """Also holds the trail to what must be true of every trail."""
+        decisions = stored["status"]["decisions"]
+        seqs = [decision["seq"] for decision in decisions]
+        trail = tuple((d["reason"], d.get("stage", ""), d.get("weightTo", "")) for d in decisions)
+        names = [event["metadata"]["name"] for event in self.shop.events(str(point))]
+        assert seqs == list(range(1, len(seqs) + 1)), f"decisions {seqs}"
+        assert len(set(trail)) == len(trail), f"a decision was taken twice: {trail}"
+        uid = stored["metadata"]["uid"][:8]
+        assert names == [f"{point}.{uid}.{seq}" for seq in seqs], f"Events {names}"
+        route = self._bed.get(ROUTES.format(self.shop.namespace, point))
+        weights = tuple(ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"])
+        meta = stored["metadata"]
+        marks = bool(meta.get("finalizers")), "rolloutplan.dev/revert" in meta.get("annotations", {})
+        return End(stored["status"]["phase"], weights, trail, marks)
+
+    def _story(self, point: Point) -> str:
+        """All that is known about a run that went wrong."""
+        writes = "\n".join(f"{n:3} {write}" for n, write in enumerate(self._proxy.writes, 1))
+        status = json.dumps(self.shop.status(str(point)), indent=1)
+        return f"{writes}\n{status}\n"
+
+
+@pytest.fixture(scope="module")
+def observer(bed: Bed) -> Iterator[Observer]:
+    with Observer(bed) as observer:
+        yield observer
+
+
+@pytest.fixture(scope="module")
+def benches(bed: Bed, observer: Observer) -> Iterator[list[Bench]]:
+    benches = [Bench(bed, number) for number in range(WORKERS)]
+    with ExitStack() as stack, ThreadPoolExecutor(WORKERS) as pool:
+        for bench in benches:
+            stack.callback(bench.close)
+        list(pool.map(Bench.open, benches))
+        yield benches
+
+
+@pytest.mark.parametrize("course", COURSES, ids=lambda course: course.name)
+def test_killed_at_any_write_it_comes_to_the_same_end(
+    course: Course, benches: list[Bench], observer: Observer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    undisturbed = Point(course)
+    benches[0].prepare([undisturbed])
+    end, reason, writes = benches[0].run(undisturbed)
+    assert (end.phase, reason) == (course.phase, course.reasons[0])
+    count = sum(not write.lease for write in writes)
+    points = [Point(course, n, when) for n in range(1, count + 1) for when in ("before", "after")]
+    with capsys.disabled():
+        print(f"\n{course.name}: {count} writes, {len(points)} points to die at")
+
+    def die_at(bench: Bench, points: Sequence[Point]) -> list[str]:
+        bench.prepare(points)
+        return [words for point in points if (words := bench.differs(point, end))]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        shares = [points[worker::WORKERS] for worker in range(WORKERS)]
+        wrong = list(chain.from_iterable(pool.map(die_at, benches, shares)))
+    assert not wrong, f"{len(wrong)} of {len(points)} points:\n" + "\n".join(wrong)
+    found = observer.findings()
+    ours = {f"{bench.shop.namespace}/{point}" for bench in benches for point in (undisturbed, *points)}
+    assert {plan: said for plan, said in found.violations.items() if plan in ours} == {}

@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bed format generate lock clean
+.PHONY: help demo test test-fast check bench bench-faults bed format generate lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench
+
+bench-faults: $(VENV)/ready bed ## ten minutes of faults, watched from outside
+	@$(RUN)python -m tests.bench.faults
 
 bed: $(VENV)/ready
 	@$(RUN)python -m tests.bed.binaries

@@ -36,9 +36,9 @@ def bed() -> Iterator[Bed]:
         yield bed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(bed: Bed) -> Iterator[Operator]:
-    """One operator for all tests that do not kill it."""
+    """One operator that serves everything. Modules that start operators of their own do not ask for it."""
     with Operator(bed) as operator:
         yield operator
 

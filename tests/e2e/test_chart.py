@@ -34,7 +34,6 @@ NAME, NAMESPACE = "rolloutplan", "rolloutplan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
 BUDGET = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/{NAME}"
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}"
 GROUP = "rolloutplan.dev"
 FAST: dict[str, Any] = {"stages": [{"weights": ["25%", "100%"], "soak": "2s", "deadline": "60s"}]}
 
@@ -104,7 +103,7 @@ def test_a_chart_that_was_fetched_without_its_definitions_says_so(bed: Bed, tmp_
 
 
 def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
-    values = {
+    values: dict[str, Any] = {
         "namespaces": ["shop", NAMESPACE],
         "replicas": 3,
         "logLevel": "debug",
@@ -277,11 +276,11 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
 
 
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """From the first leader ever: a rollout and a rollback; and a cluster whose policies refuse, so that it has to read
-    again what it could not write."""
+    """The first leader ever; a rollout and a rollback; and admission that refuses what then has to be read again."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
     installed.load(good.host, rate=50, seconds=90)
     good.start(**FAST)
+    installed.delete(lease(NAME))
     trail = Trail(installed)
     plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))
     with (
@@ -311,29 +310,28 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
 
 
 def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: Bed) -> None:
-    kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-    other = {**kind, "metadata": {"name": "another", "namespace": NAMESPACE}}
-    installed.apply(other)
-    path = installed.api.path(other)
+    installed.apply(lease(NAME), lease("another"))
+    own, other = (installed.api.path(lease(name)) for name in (NAME, "another"))
     account = installed.client("chart")
-    account("PATCH", LEASE, {}, MERGE_PATCH)
-    for method, where in (("GET", path), ("PATCH", path), ("DELETE", LEASE), ("GET", path.rpartition("/")[0])):
+    for method in ("GET", "PATCH"):
+        account(method, own, {}, MERGE_PATCH)
+    for method, path in (("GET", other), ("PATCH", other), ("GET", other.rpartition("/")[0]), ("DELETE", own)):
         with pytest.raises(ApiError, match="403"):
-            account(method, where, *([{}, MERGE_PATCH] if method == "PATCH" else []))
+            account(method, path, {}, MERGE_PATCH)
 
 
 def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> None:
     pod = installed.get(DEPLOYMENT)["spec"]["template"]["metadata"]["annotations"]
-    with Trail(installed).without_refusal(), as_its_pod(installed, "one") as one:
-        until(lambda: answers(f"{one.url}/leading"), 5, "a leader")
-        with as_its_pod(installed, "two", HEALTH_PORT + 1) as two:
-            assert not answers(f"{two.url}/leading"), "ready, and yet it does not lead"
-            assert answers(f"{one.url}/leading")
-            pages = [requests.get(replica.url + pod["prometheus.io/path"], timeout=1).text for replica in (one, two)]
+    with as_its_pod(installed, "one") as first:
+        until(lambda: answers(f"{first.url}/leading"), 5, "a leader")
+        with as_its_pod(installed, "two", HEALTH_PORT + 1) as second:
+            assert answers(f"{first.url}/leading")
+            assert not answers(f"{second.url}/leading"), "it is ready, and no more"
+            pages = [requests.get(each.url + pod["prometheus.io/path"], timeout=1).text for each in (first, second)]
             assert ["rolloutplan_leader 1.0" in page for page in pages] == [True, False]
-            one.process.child.terminate()
-            until(lambda: answers(f"{two.url}/leading"), 2, "the next leader")
-            assert installed.get(LEASE)["spec"]["holderIdentity"] == "two"
+            first.process.child.terminate()
+            until(lambda: answers(f"{second.url}/leading"), 2, "the next leader")
+            assert installed.get(installed.api.path(lease(NAME)))["spec"]["holderIdentity"] == "two"
 
 
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
@@ -401,6 +399,12 @@ def upgrade(bed: Bed, chart: Path, *options: str) -> str:
     said = bed.helm("upgrade", NAME, str(chart), "-n", NAMESPACE, *wanted)
     bed.wait_ready(NAMESPACE, NAME)
     return said
+
+
+def lease(name: str) -> dict[str, Any]:
+    """A Lease that nobody holds."""
+    meta = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
 
 
 def pod_monitors() -> dict[str, Any]:

@@ -148,22 +148,22 @@ def test_the_words_fit() -> None:
 class Answering:
     """Takes the place of Api.create."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    def __init__(self, status: int, reason: str = "") -> None:
+        self.status, self.reason = status, reason
         self.path = ""
 
     async def create(self, path: str, body: Any) -> Any:
         self.path = path
         if self.status >= 300:
-            raise ApiError(self.status, "x")
+            raise ApiError(self.status, self.reason)
         return body
 
 
 def test_an_event_that_is_there_already_is_a_success() -> None:
     event = events.event(PLAN, decision(), instance="x")
-    for status in (201, 409):
-        api = Answering(status)
+    for api in (Answering(201), Answering(409, "AlreadyExists")):
         asyncio.run(events.post(cast("Api", api), event))
         assert api.path == "/apis/events.k8s.io/v1/namespaces/shop/events"
-    with pytest.raises(ApiError):
-        asyncio.run(events.post(cast("Api", Answering(403)), event))
+    for api in (Answering(403, "Forbidden"), Answering(409, "Conflict")):
+        with pytest.raises(ApiError):
+            asyncio.run(events.post(cast("Api", api), event))

@@ -180,7 +180,7 @@ class Api:
         return await self._send(_Request("GET", path, query, timeout))
 
     async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw:
-        """Create an object. Raises ApiError; 409 says that it exists."""
+        """Create an object. Raises ApiError; 409 AlreadyExists says that it exists."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._send(_Request("POST", path, query, timeout, body, "application/json"))
 

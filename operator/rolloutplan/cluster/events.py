@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC
-from http import HTTPStatus
 from typing import Any, Final
 
 from rolloutplan.cluster import paths
@@ -69,7 +68,7 @@ async def post(api: Api, raw: Mapping[str, Any]) -> None:
     try:
         await api.create(paths.event(raw["metadata"]["namespace"]), raw)
     except ApiError as error:
-        if error.status != HTTPStatus.CONFLICT:
+        if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
             raise
 
 

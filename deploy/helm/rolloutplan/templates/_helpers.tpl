@@ -29,6 +29,15 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{- define "rolloutplan.podAnnotations" -}}
+kubectl.kubernetes.io/default-container: operator
+{{- if .Values.metrics.annotations }}
+prometheus.io/scrape: "true"
+prometheus.io/port: "8080"
+prometheus.io/path: /metrics
+{{- end }}
+{{- end -}}
+
 {{- define "rolloutplan.labels" -}}
 {{ include "rolloutplan.podLabels" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -43,6 +52,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* Replicas stand on different nodes where there are enough of them. */ -}}
+{{- define "rolloutplan.apart" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "rolloutplan.selectorLabels" . | nindent 12 }}
 {{- end -}}
 
 {{- /* What the account may do to the objects of a namespace that it serves: each verb is one that the operator uses. */ -}}
@@ -77,11 +98,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [create]
 {{- end -}}
 
-{{- /* The one kind that belongs to no namespace. */ -}}
+{{- /* The kinds that belong to no namespace. */ -}}
 {{- define "rolloutplan.clusterRules" -}}
 - apiGroups: [rolloutplan.dev]
-  resources: [clustermetricsources]
+  resources: [clustermetricsources, rolloutpolicies]
   verbs: [list, watch]
+{{- end -}}
+
+{{- /* The Lease that the leader holds. A name cannot bound what is created. */ -}}
+{{- define "rolloutplan.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "rolloutplan.fullname" . }}]
+  verbs: [get, patch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
 {{- end -}}
 
 {{- define "rolloutplan.subjects" -}}

@@ -15,7 +15,7 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Phase, Status
+from rolloutplan.plan.status import Paused, Phase, Status
 
 PROBE_EVERY = timedelta(seconds=10)
 """How often what no watch tells is asked again, while a run cannot start for it."""
@@ -51,10 +51,12 @@ def obstacle(look: Look) -> Obstacle | None:
 
 
 def _paused(status: Status) -> Obstacle | None:
-    if status.paused is None:
-        return None
-    because = f": {status.paused.because}" if status.paused.because else ""
-    return Obstacle("Paused", f"paused by {status.paused.by}{because}; `resume` lets it start", Cause.BLOCKED)
+    return Obstacle("Paused", paused_words(status.paused), Cause.BLOCKED) if status.paused else None
+
+
+def paused_words(paused: Paused) -> str:
+    because = f": {paused.because}" if paused.because else ""
+    return f"paused by {paused.by}{because}; `resume` lets it go on"
 
 
 def _policy(look: Look) -> Obstacle | None:

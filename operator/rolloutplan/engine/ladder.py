@@ -15,7 +15,7 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, unmeasured
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
-from rolloutplan.engine.rungs.command import commanded
+from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forward import deadline, forward
 from rolloutplan.engine.rungs.intents import adopted, unfinished_restore, unfinished_shift, unrecorded_restore
@@ -74,12 +74,13 @@ def _published(look: Look) -> Status:
 LADDER: tuple[Rung, ...] = (
     unfinished_restore,
     deletion,
-    commanded,
+    sent_back,
     inconsistent,
     unrecorded_restore,
     superseded,
     unavailable,
     proved_against,
+    commanded,
     ended,
     not_started,
     adopted,

@@ -181,7 +181,9 @@ TABLE: Mapping[Cause, Row] = {
     Cause.TAKEN_UP: _row(
         {P.HELD}, P.SHIFTING, Kind.RESUME, "Resumed", "a person says go on: the stage is asked for and judged anew"
     ),
-    Cause.RELEASED: _row({P.PENDING}, P.PENDING, Kind.RESUME, "Resumed", "a person says that it may start"),
+    Cause.RELEASED: _row(
+        {*MOVED, P.PENDING, P.INVALID}, Whither.STAYS, Kind.RESUME, "Resumed", "a person takes the pause back"
+    ),
     Cause.PAUSED: _row({*MOVED}, Whither.STAYS, Kind.HOLD, "Paused", "a person said so; what is half done is finished"),
     Cause.DENIED: _row(
         {*P}, Whither.STAYS, Kind.HOLD, "CommandRefused", "it cannot be done now, and whoever asked must know"

@@ -1,7 +1,7 @@
 """A person's word: done at once, once for each token, and answered in any case.
 
-`abort` and `revert` look at nothing but the snapshot. The others are refused, with what to say instead, where they make
-no sense; a proved failure is passed over by none of them.
+`abort` and `revert` look at nothing but the snapshot, and stand high on the ladder. The others stand below every way
+back, so that none passes over a failure; where they make no sense they are refused, with what to say instead.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolloutplan.engine.ask import current_stage
+from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
@@ -20,13 +21,14 @@ from rolloutplan.engine.rungs.forward import bakes, next_stage
 from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
-from rolloutplan.engine.weights import share, sound
+from rolloutplan.engine.weights import pair, share, sound
 from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Paused, Phase, Status
 
 _UNREAD = "unread-"
+_SOMEBODY = "somebody"
 
 
 class _DeniedError(Exception):
@@ -47,29 +49,45 @@ class _Order:
         return f"{self.command.verb} by {self.said.by}{because}"
 
 
+def sent_back(look: Look) -> Step | None:
+    """Go back because a person says so: `abort` and `revert`."""
+    try:
+        order = _new_order(look)
+    except CommandError:
+        return None  # answered by `commanded`
+    return _done(order) if order is not None and order.command.verb in (Verb.ABORT, Verb.REVERT) else None
+
+
 def commanded(look: Look) -> Step | None:
-    """Do what a person asks for in the plan's annotations, if that was not answered yet."""
-    text, by = look.plan.command, look.plan.command_by or "somebody"
-    if not text:
-        return None
+    """Do what else a person asks for in the plan's annotations, if that was not answered yet."""
     try:
-        command = read_command(text)
+        order = _new_order(look)
     except CommandError as error:
-        token = _UNREAD + hashlib.sha256(text.encode()).hexdigest()[:12]
-        return _denied(look, Said(by, token), f"{ANNOTATION}: {error}")
-    order = _Order(look, command, Said(by, command.token))
-    if command.token in look.status.tokens:
+        token = _UNREAD + hashlib.sha256(look.plan.command.encode()).hexdigest()[:12]
+        if token in look.status.tokens:
+            return None
+        return _denied(look, Said(look.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
+    return _done(order) if order is not None else None
+
+
+def _new_order(look: Look) -> _Order | None:
+    """The command that was not answered yet. Raises CommandError for one that cannot be read."""
+    if not look.plan.command:
         return None
+    command = read_command(look.plan.command)
+    said = Said(look.plan.command_by or _SOMEBODY, command.token)
+    return _Order(look, command, said) if command.token not in look.status.tokens else None
+
+
+def _done(order: _Order) -> Step | None:
     try:
-        return _DONE[command.verb](order)
+        return _DONE[order.command.verb](order)
     except _DeniedError as denial:
-        return _denied(look, order.said, f"{order.words}: {denial}")
+        return _denied(order.look, order.said, f"{order.words}: {denial}")
 
 
-def _denied(look: Look, said: Said, words: str) -> Step | None:
+def _denied(look: Look, said: Said, words: str) -> Step:
     status = look.status
-    if said.token in status.tokens:
-        return None
     here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
     return Step(move(look, Cause.DENIED, words, reason=status.reason, said=said, **here))
 
@@ -143,7 +161,7 @@ def _pause(order: _Order) -> Step:
     if status.paused is not None:
         raise _DeniedError(f"it is paused already, by {status.paused.by}")
     if status.phase in TABLE[Cause.BLOCKED].sources:
-        return Step(move(look, Cause.BLOCKED, order.words, reason="Paused", said=order.said, paused=paused))
+        return Step(move(look, Cause.BLOCKED, paused_words(paused), reason="Paused", said=order.said, paused=paused))
     if status.phase not in MOVED:
         raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
     if status.phase is Phase.HELD and status.held and status.held.reason in ("Failed", "Conflict", "Invalid"):
@@ -157,19 +175,22 @@ def _pause(order: _Order) -> Step:
 
 def _resume(order: _Order) -> Step:
     look, status, held = order.look, order.look.status, order.look.status.held
-    if status.phase is Phase.PENDING and status.paused is not None:
-        return Step(move(look, Cause.RELEASED, order.words, reason="Pending", said=order.said, paused=None))
-    if status.phase is not Phase.HELD or held is None:
-        raise _DeniedError(f"it is not held: it is {status.phase}")
-    match held.reason:
+    reason = held.reason if status.phase is Phase.HELD and held is not None else ""
+    match reason:
         case "Paused":
+            assert held is not None
             words = f"{order.words}, after {span(held.since, look.now)}"
             return Step(resumed(look, held, words, order.said, paused=None))
         case "Undecided":
             return Step(_given_time(order))
         case "Conflict":
             return Step(_taken_up(order))
-    raise _DeniedError(f"held as {held.reason}, which this does not end: {status.message}")
+    if status.paused is not None:
+        here: dict[str, Any] = {"message": status.message, "paused": None}
+        return Step(move(look, Cause.RELEASED, order.words, reason=status.reason, said=order.said, **here))
+    if reason:
+        raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
+    raise _DeniedError(f"it is not held: it is {status.phase}")
 
 
 def _given_time(order: _Order) -> Status:
@@ -181,7 +202,7 @@ def _given_time(order: _Order) -> Status:
         raise _DeniedError("the stage is no longer in the plan")
     until = look.now + max(stage.deadline - stage.soak, spec.interval)
     at = status.stage.model_copy(update={"deadline_at": until})
-    return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at)
+    return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at, paused=None)
 
 
 def _taken_up(order: _Order) -> Status:
@@ -189,8 +210,13 @@ def _taken_up(order: _Order) -> Status:
     look, status = order.look, order.look.status
     weights = status.weights
     stands = current(look, weights.snapshot, weights)
-    if not sound(stands, weights.old, weights.new) or look.old is None:
+    pairs = [pair(rule, weights.old, weights.new) for route in stands for rule in route.rules]
+    if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or look.old is None:
         raise _DeniedError(f"what is missing must be brought back first: {status.message}")
+    if not all(sum(each) for each in pairs):
+        raise _DeniedError(
+            f"both sides have weight 0 somewhere; give {weights.old} its traffic first: {status.message}"
+        )
     now = format_weight(share(stands, weights.old, weights.new))
     return move(
         look,
@@ -199,6 +225,7 @@ def _taken_up(order: _Order) -> Status:
         reason="Shifting",
         said=order.said,
         held=None,
+        paused=None,
         stage=status.stage and status.stage.model_copy(update={"verified_at": None, "then": ""}),
         weights=weights.model_copy(update={"desired": now, "written": stands}),
         drifts=(),
@@ -222,7 +249,9 @@ def _skip(order: _Order) -> Step:
     look, status, spec = order.look, order.look.status, _unhindered(order)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == "AwaitingApproval":
-        raise _DeniedError("the stage is proved, and the next one waits for approval: say `approve`")
+        raise _DeniedError("nothing is left to judge here, and the next one waits for approval: say `approve`")
+    if status.phase is Phase.SHIFTING:
+        raise _DeniedError("nothing is left to judge here: the next weight is on its way")
     if status.phase is Phase.BAKING:
         words = f"{order.words}; the rest of the bake is passed over"
         return Step(move(look, Cause.BAKED, words, reason="Succeeded", said=order.said))

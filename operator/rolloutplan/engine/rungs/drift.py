@@ -96,6 +96,13 @@ def _mended(look: Look, intent: Intent) -> Step:
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
         at = clocks(look, at, stage)
+        if status.held is not None:  # when it goes on, the whole time held is added
+            at = at.model_copy(
+                update={
+                    "soak_until": at.soak_until and at.soak_until - (look.now - status.held.since),
+                    "deadline_at": at.deadline_at and at.deadline_at - (look.now - status.held.since),
+                }
+            )
     elif at is not None:
         at = at.model_copy(update={"judged_since": look.now})
     return Step(status.model_copy(update={"intent": None, "stage": at}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
-from rolloutplan.engine.checks import status_lost
+from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
@@ -85,8 +85,7 @@ def _in_the_way(look: Look) -> Closed | None:
     if look.old is None:
         return Closed("Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on")
     if status.paused is not None:
-        because = f": {status.paused.because}" if status.paused.because else ""
-        return Closed("Paused", f"paused by {status.paused.by}{because}; `resume` goes on")
+        return Closed("Paused", paused_words(status.paused))
     if words := _blind(look, spec):
         return Closed("Blind", words)
     return closed_to(look, next_stage(spec, status)) if _at_the_gate(status) else None

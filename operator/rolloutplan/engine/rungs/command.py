@@ -249,7 +249,7 @@ def _skip(order: _Order) -> Step:
     look, status, spec = order.look, order.look.status, _unhindered(order)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == "AwaitingApproval":
-        raise _DeniedError("nothing is left to judge here, and the next one waits for approval: say `approve`")
+        raise _DeniedError(f"nothing is left to judge, and the next stage waits: say `approve` ({status.message})")
     if status.phase is Phase.SHIFTING:
         raise _DeniedError("nothing is left to judge here: the next weight is on its way")
     if status.phase is Phase.BAKING:

@@ -1,8 +1,9 @@
 """A small world for the engine, in memory: what a cluster holds, what breaks in it, and the loop's contract.
 
 `World.turn` is one pass of loop/reconcile.py without its network: look, decide, write the status, act, tell, ask. The
-status makes the round through JSON at every step, as through the API server; routes are raw HTTPRoutes that our JSON
-Patches are applied to. What the operator only remembers is in `Memory`, and a crash forgets it.
+status makes the round through JSON at every step, as through the API server, which takes it for the plan that was
+looked at and no other; routes are raw HTTPRoutes that our JSON Patches are applied to. What the operator only remembers
+is in `Memory`, and a crash forgets it: the next operator is another leader.
 
 Faults are set in `traps`: what shall happen, once, at one of the `POINTS` of a turn. `broken` names what fails for
 good. Everything that happened stands in `history` (statuses written or refused, weights changed) and in `trail`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
@@ -21,8 +22,8 @@ from typing import Any, Final
 import jsonpatch
 
 from rolloutplan.engine.ask import needs, note_asked, weigh
-from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.gate import budget_left
+from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
     Budgets,
@@ -86,6 +87,10 @@ class KilledError(Exception):
 
 class RefusedError(Exception):
     """The API server did not take a request."""
+
+
+class StaleError(Exception):
+    """What was to be written is no longer as it was looked at."""
 
 
 def crash(_: World) -> None:
@@ -162,12 +167,24 @@ class Move:
     known: Ledger
 
 
+@dataclass(frozen=True)
+class Late:
+    """What an operator had decided upon when it was stopped, and has not written yet."""
+
+    look: Look
+    step: Step
+    version: int
+    """Of the plan, as it was looked at."""
+
+
 @dataclass
 class World:
     spec: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(PLAN))
     now: datetime = START
     status_raw: dict[str, Any] = field(default_factory=dict)
     generation: int = 1
+    version: int = 1
+    """The resourceVersion of the plan."""
     deleting: datetime | None = None
     finalizer: bool = False
     breadcrumb: str = ""
@@ -189,6 +206,7 @@ class World:
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[Peer, ...] = ()
     command: str = ""
+    command_by: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     epoch: int = 1
     """The tenure of the leader; a crash begins another."""
@@ -199,6 +217,8 @@ class World:
     wake_at: datetime | None = None
     step: Step | None = None
     """What was decided last."""
+    late: Late | None = None
+    """The same, with what it was decided upon."""
     asked: list[Question] = field(default_factory=list)
     history: list[Record | Refusal | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
@@ -215,6 +235,13 @@ class World:
     def __post_init__(self) -> None:
         for ref in [] if self.routes else self.spec["traffic"]["routes"]:
             self.routes[ref["name"]] = http_route(ref["name"], [{"v1": 100, "v2": 0}])
+
+    def twin(self) -> World:
+        """Another world in which all is the same so far."""
+        twin = copy.copy(self)
+        for each in fields(self):
+            setattr(twin, each.name, copy.copy(getattr(self, each.name)))
+        return twin
 
     # ---- what stands there -------------------------------------------------------------------------------------------
 
@@ -274,7 +301,7 @@ class World:
             finalizer=self.finalizer,
             breadcrumb=self.breadcrumb,
             command=self.command,
-            command_by="kubectl" if self.command else "",
+            command_by=self.command_by,
             labels=self.labels,
         )
 
@@ -330,6 +357,8 @@ class World:
         except KilledError:
             self.crash()
             return True
+        except StaleError:
+            return True
         except RefusedError:
             urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
             self.wake_at = self.now + self._backoff(longest=1 if urgent else 2)
@@ -339,10 +368,11 @@ class World:
         look = self.look()
         step = self.step = decide(look)
         assert step == decide(look), "the same look gave another step"
+        self.late = Late(look, step, self.version)
         asked = not step.urgent and self._ask(look)
         moved = self._carry_out(look, step)
         if self.memory.owed is not None and not moved:
-            self._record(self.memory.owed)
+            self.write_status(self.memory.owed, self.version)
             moved = True
         if not moved:
             self.memory.failures = 0
@@ -393,8 +423,22 @@ class World:
             self.settle()
         return self
 
+    def interrupted(self, point: str, fault: Trap = crash, limit: int = 100) -> Late:
+        """Go on until the operator comes to this point and the fault strikes; returns what it was about to write."""
+        self.traps[point] = fault
+        for _ in range(limit):
+            moved = self.turn()
+            if point not in self.traps:
+                assert self.late is not None
+                return self.late
+            if not moved:
+                at = self.next()
+                assert at is not None, f"never comes to {point}: {self.phase} {self.status.message}"
+                self.now = at
+        raise AssertionError(f"never comes to {point}: {self.phase} {self.status.message}")
+
     def crash(self) -> None:
-        """The operator is killed and started again."""
+        """The operator is killed and started again, or another takes its place."""
         if self.memory.owed is not None:
             self.lost.append(self.memory.owed)
         self.memory = Memory()
@@ -408,39 +452,43 @@ class World:
             trap(self)
 
     def _carry_out(self, look: Look, step: Step) -> bool:
-        recorded = step.status is not look.status
+        recorded, version = step.status is not look.status, self.version
         if recorded and step.urgent:
             self.memory.owed = step.status
         elif recorded:
-            self._record(step.status)
+            self.write_status(step.status, version)
         refused = [action for action in step.actions if not self._act(look, action)]
         if recorded and step.urgent:
-            self._record_if_possible(step.status)
+            self._record_if_possible(step.status, version)
         self._tell()
         if refused:
             raise RefusedError
         return recorded or bool(step.actions)
 
-    def _record(self, status: Status) -> None:
+    def write_status(self, status: Status, version: int) -> None:
+        """Write a status for the plan at this version. Raises StaleError where it is another by now."""
         try:
             self._at("record")
         except RefusedError:
             self.history.append(Refusal(self.now, status))
             raise
+        if version != self.version:
+            raise StaleError
         raw = json.loads(json.dumps(status.to_raw()))
         self.memory.owed = None
         if raw != self.status_raw:
             self.status_raw = raw
+            self.version += 1
             routes = {name: self.weights(name) for name in self.routes}
             accepted = all(self._route_view(name).accepted for name in self.routes)
             self.history.append(Record(self.now, self.status, routes, accepted))
         self._at("recorded")
 
-    def _record_if_possible(self, status: Status) -> None:
+    def _record_if_possible(self, status: Status, version: int) -> None:
         """Write the status of a rollback; where that fails, it stays owed."""
         try:
-            self._record(status)
-        except RefusedError:
+            self.write_status(status, version)
+        except (RefusedError, StaleError):
             return
 
     def _act(self, look: Look, action: Action) -> bool:
@@ -452,6 +500,7 @@ class World:
                 case MarkPlan():
                     self._at("mark")
                     self.finalizer, self.breadcrumb = action.finalizer, action.breadcrumb
+                    self.version += 1
                     self._at("marked")
                 case Inspect():
                     self._at("inspect")
@@ -463,21 +512,27 @@ class World:
         return True
 
     def _patch(self, look: Look, action: PatchRoute) -> None:
-        name = action.target.name
-        self._at("route", name)
-        raw = self.routes.get(name)
-        if raw is None:
+        self._at("route", action.target.name)
+        try:
+            self.write_weights(look, action)
+        except StaleError:
             return
+        self._at("routed", action.target.name)
+
+    def write_weights(self, look: Look, action: PatchRoute) -> None:
+        """Write weights over a route as it was looked at. Raises StaleError where it is another by now."""
+        name = action.target.name
         try:
             patch = httproute.weights_patch(
                 look.routes[name], action.target, seq=action.fence, revert=action.revert or None
             )
-            self._put(name, jsonpatch.apply_patch(raw, patch), ours=True)
-        except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
-            return  # the route is no longer as it was seen: look again
-        self._at("routed", name)
+            raw = jsonpatch.apply_patch(self.routes[name], patch)
+        except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise StaleError from error
+        self._put(name, raw)
 
-    def _put(self, name: str, raw: dict[str, Any], *, ours: bool) -> None:
+    def _put(self, name: str, raw: dict[str, Any], by: str = "") -> None:
+        """Keep a route as its API server does; without `by`, it was written by us."""
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
@@ -485,9 +540,10 @@ class World:
         raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
         if before != after:
             raw["metadata"]["generation"] += 1
+            raw["metadata"]["managedFields"] = [_entry(by or "rolloutplan", self.now)]
             self._changed_at[name] = self.now
-            by = self.memory.owed or self.status
-            self.history.append(Move(self.now, name, before, after, ours, self.status, by, self.memory.ledger))
+            acted = self.memory.owed or self.status
+            self.history.append(Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger))
         self.routes[name] = raw
 
     def _budgets(self) -> Budgets:
@@ -557,25 +613,28 @@ class World:
         """A person changes the plan."""
         self.spec = changed(self.spec, changes)
         self.generation += 1
+        self.version += 1
 
-    def say(self, command: str) -> None:
-        """A person writes a command into the plan's annotations."""
-        self.command = command
+    def say(self, command: str, by: str = "kubectl") -> None:
+        """A person writes a command into the plan's annotations; the empty one takes it away."""
+        self.command, self.command_by = command, by if command else ""
+        self.version += 1
 
     def delete(self) -> None:
         self.deleting = self.now
+        self.version += 1
 
     @property
     def gone(self) -> bool:
         """Whether the plan is let go: deleted, and without our finalizer."""
         return self.deleting is not None and not self.finalizer
 
-    def drift(self, weights: Mapping[str, int], route: str = "shop", rule: int = 0) -> None:
+    def drift(self, weights: Mapping[str, int], route: str = "shop", rule: int = 0, by: str = "kubectl-edit") -> None:
         """Somebody else writes these weights into a rule of a route."""
         raw = copy.deepcopy(self.routes[route])
         for backend in raw["spec"]["rules"][rule]["backendRefs"]:
             backend["weight"] = weights.get(backend["name"], backend["weight"])
-        self._put(route, raw, ours=False)
+        self._put(route, raw, by)
 
     def pods(self, **changes: Any) -> None:
         """The new Deployment changes: `ready`, `wanted`, `restarts`, `revision`, `worst`, `settled`."""
@@ -591,6 +650,12 @@ def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
         "metadata": {"namespace": "ns", "name": name, "generation": 1, "resourceVersion": "1"},
         "spec": {"rules": [{"backendRefs": refs} for refs in backends]},
     }
+
+
+def _entry(manager: str, at: datetime) -> dict[str, Any]:
+    """What the API server notes of who wrote the rules of a route, to the second."""
+    rules: dict[str, Any] = {"f:spec": {"f:rules": {}}}
+    return {"manager": manager, "operation": "Update", "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "fieldsV1": rules}
 
 
 def weights_of(raw: Mapping[str, Any]) -> Rules:

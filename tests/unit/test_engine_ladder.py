@@ -5,225 +5,49 @@ Each row is a promise of plan-api.md or engine.md. The world begins with a healt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
 from rolloutplan.engine.look import Rival
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.status import Phase
+from tests.situations import (
+    BACK,
+    OLD_WEIGHTS,
+    RIVAL,
+    UP,
+    Case,
+    P,
+    Situation,
+    baking,
+    delete,
+    drift,
+    edit,
+    expanding,
+    fresh,
+    held_blind,
+    held_conflict,
+    held_failed,
+    ids,
+    judging,
+    m,
+    phase_is,
+    pods,
+    put,
+    reverting,
+    rolled_back,
+    run,
+    s,
+    same,
+    says,
+    shifting,
+    succeeded,
+    then,
+    trap,
+    undecided,
+    wait,
+)
 from tests.world import START, Deployment, World, crash, http_route, refuse
-
-P = Phase
-BACK = ["RollbackStarted", "RolledBack"]
-OLD_WEIGHTS = {"v1": 100, "v2": 0}
-
-
-def s(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
-
-
-def m(minutes: float) -> timedelta:
-    return timedelta(minutes=minutes)
-
-
-# ---- situations --------------------------------------------------------------------------------------------------
-
-Situation = Callable[[], World]
-
-
-def fresh(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
-    """A plan that was applied just now."""
-
-    def make() -> World:
-        made = World(**world)
-        made.edit(changes or {})
-        return made
-
-    return make
-
-
-def judging(changes: Mapping[str, Any] | None = None, stage: str = "canary", **world: Any) -> Situation:
-    """90 s at a stage's weight, of its soak of 2 or 3 minutes: the guards were asked, all is well."""
-
-    def make() -> World:
-        made = fresh(changes, **world)().until(P.JUDGING, stage=stage)
-        made.advance(s(90))
-        return made
-
-    return make
-
-
-def baking() -> World:
-    made = World().until(P.BAKING)
-    made.advance(m(1))
-    return made
-
-
-def succeeded() -> World:
-    return World().until(P.SUCCEEDED)
-
-
-def rolled_back() -> World:
-    made = judging()()
-    made.says["errors"] = 0.2
-    made.until(P.ROLLED_BACK)
-    made.says["errors"] = 0.0
-    return made
-
-
-def expanding() -> World:
-    made = World(new=Deployment("v2", ready=1, worst="ImagePullBackOff: no such image (pod v2-abc)"))
-    made.advance(m(1))
-    assert made.phase is P.EXPANDING
-    return made
-
-
-def shifting(lag: timedelta | None = None) -> Situation:
-    """The first weight is written, and no gateway has accepted it yet."""
-
-    def make() -> World:
-        made = World(lag=lag)
-        made.settle()
-        assert (made.phase, made.weights()[0]["v2"]) == (P.SHIFTING, 5)
-        return made
-
-    return make
-
-
-def undecided(changes: Mapping[str, Any] | None = None) -> Situation:
-    """At the canary, with a pass predicate that has no data, a second before its deadline."""
-
-    def make() -> World:
-        made = fresh(changes)().until(P.JUDGING)
-        made.says["hits"] = Why.NO_DATA
-        made.advance(m(10) - s(1))
-        assert made.phase is P.JUDGING
-        return made
-
-    return make
-
-
-def held_blind() -> World:
-    made = judging()()
-    made.down = "connection refused"
-    return made.until(P.HELD)
-
-
-def held_conflict() -> World:
-    made = judging()()
-    made.drift(OLD_WEIGHTS)
-    made.settle()
-    return made
-
-
-def held_failed() -> World:
-    made = judging({"onFail": "Hold"})()
-    made.says["errors"] = 0.2
-    return made.until(P.HELD)
-
-
-def reverting(changes: Mapping[str, Any] | None = None) -> Situation:
-    """A proved guard, and the API server takes no write of the route."""
-
-    def make() -> World:
-        made = judging(changes)()
-        made.says["errors"] = 0.2
-        made.broken = {"route"}
-        made.advance(s(30))
-        assert (made.phase, made.weights()[0]["v2"]) == (P.REVERTING, 5)
-        return made
-
-    return make
-
-
-# ---- the promises ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    promise: str
-    given: Situation
-    when: Callable[[World], object]
-    phase: Phase
-    reason: str = ""
-    tells: list[str] | None = None
-    """The reasons of all decisions that followed."""
-    says: str = ""
-    """Words of its message, or of the last decision."""
-    weights: dict[str, int] = field(default_factory=dict)
-
-
-def run(case: Case) -> World:
-    world = case.given()
-    before = len(world.told())
-    case.when(world)
-    world.settle()
-    status, told = world.status, world.told()[before:]
-    notes = " | ".join(f"{d.reason}: {d.note}" for d in list(world.trail.values())[before:])
-    assert status.phase is case.phase, f"{status.phase} {status.reason}: {notes or status.message}"
-    if case.reason:
-        assert status.reason == case.reason, notes or status.message
-    if case.tells is not None:
-        assert told == case.tells, notes
-    assert case.says in f"{status.message} {notes}", (status.message, notes)
-    if case.weights:
-        assert world.weights()[0] == case.weights, notes
-    return world
-
-
-def _ids(case: Case) -> str:
-    return case.promise
-
-
-def then(*steps: Callable[[World], object]) -> Callable[[World], None]:
-    def do(world: World) -> None:
-        for step in steps:
-            step(world)
-
-    return do
-
-
-def wait(by: timedelta) -> Callable[[World], object]:
-    return lambda world: world.advance(by)
-
-
-def says(**values: float | Why) -> Callable[[World], object]:
-    return lambda world: world.says.update(values)
-
-
-def pods(**changes: Any) -> Callable[[World], object]:
-    return lambda world: world.pods(**changes)
-
-
-def drift(weights: Mapping[str, int]) -> Callable[[World], object]:
-    return lambda world: world.drift(weights)
-
-
-def put(**attributes: Any) -> Callable[[World], object]:
-    """Set attributes of the world."""
-
-    def do(world: World) -> None:
-        for name, value in attributes.items():
-            setattr(world, name, value)
-
-    return do
-
-
-def edit(changes: Mapping[str, Any]) -> Callable[[World], object]:
-    return lambda world: world.edit(changes)
-
-
-def delete(world: World) -> None:
-    world.delete()
-
-
-def trap(**traps: Callable[[World], None]) -> Callable[[World], object]:
-    return lambda world: world.traps.update(traps)
-
 
 INTENTS = [
     Case(
@@ -266,13 +90,13 @@ INTENTS = [
     Case(
         "a rollback writes the weights though its record cannot be written",
         judging(), then(put(broken={"record"}), says(errors=0.2), wait(s(20)),
-                        lambda w: _same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
+                        lambda w: same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS,
     ),
     Case(
         "neither its record nor its first attempt at the weights went through: the weights go back all the same",
         judging(), then(put(broken={"record"}), trap(route=refuse), says(errors=0.2), wait(s(20)),
-                        lambda w: _same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
+                        lambda w: same(w.weights()[0], OLD_WEIGHTS), put(broken=set()), wait(s(5))),
         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS,
     ),
     Case(
@@ -420,7 +244,6 @@ PROOFS = [
          []),
 ]  # fmt: skip
 
-RIVAL = Rival("ns/other", frozenset({"shop"}), True, False, START - m(60), "0")
 STARTS = [
     Case("without the new Deployment", fresh(new=None), wait(s(0)), P.INVALID, "DeploymentNotFound", ["Stalled"],
          "Deployment ns/v2 does not exist"),
@@ -495,11 +318,10 @@ DRIFT = [
     Case("somebody moves the weights up while we do", fresh(), trap(routed=lambda w: w.drift({"v1": 1, "v2": 2})),
          P.JUDGING, "Soaking", None, "", {"v1": 95, "v2": 5}),
     Case("a plan that can no longer be read is held, and goes on when it can", judging(),
-         then(edit({"stages": []}), lambda w: w.settle(), lambda w: _phase(w, P.HELD, "Invalid"),
+         then(edit({"stages": []}), lambda w: w.settle(), lambda w: phase_is(w, P.HELD, "Invalid"),
               edit({"stages": World().spec["stages"]})), P.JUDGING, "Soaking", ["Held", "Resumed"]),
 ]  # fmt: skip
 
-UP = {"v1": 95, "v2": 5}
 BLIND = [
     Case("one answer that is missing is no blindness", judging(), then(put(down="timeout"), wait(s(15))), P.JUDGING, "",
          []),
@@ -623,41 +445,33 @@ def _windows_begin(world: World, since: datetime) -> None:
             )
 
 
-def _same(found: object, wanted: object) -> None:
-    assert found == wanted
-
-
-def _phase(world: World, phase: Phase, reason: str) -> None:
-    assert (world.phase, world.status.reason) == (phase, reason)
-
-
-@pytest.mark.parametrize("case", INTENTS, ids=_ids)
+@pytest.mark.parametrize("case", INTENTS, ids=ids)
 def test_rung_1_an_unfinished_intent(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", DELETIONS, ids=_ids)
+@pytest.mark.parametrize("case", DELETIONS, ids=ids)
 def test_rung_2_a_deletion(case: Case) -> None:
     world = run(case)
     assert world.gone, "the plan is not let go"
 
 
-@pytest.mark.parametrize("case", SUPERSEDED, ids=_ids)
+@pytest.mark.parametrize("case", SUPERSEDED, ids=ids)
 def test_rung_3_another_hypothesis(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", AVAILABILITY, ids=_ids)
+@pytest.mark.parametrize("case", AVAILABILITY, ids=ids)
 def test_rung_4_the_new_side_must_stand(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", PROOFS, ids=_ids)
+@pytest.mark.parametrize("case", PROOFS, ids=ids)
 def test_rung_5_a_proved_failure(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", STARTS, ids=_ids)
+@pytest.mark.parametrize("case", STARTS, ids=ids)
 def test_rung_6_a_plan_that_cannot_start_says_why_and_heals_by_itself(case: Case) -> None:
     world = run(case)
     assert not world.moves, "a weight was moved"
@@ -666,32 +480,32 @@ def test_rung_6_a_plan_that_cannot_start_says_why_and_heals_by_itself(case: Case
     assert (world.phase, world.status.run, world.weights()[0]) == (P.JUDGING, 1, UP), world.status.message
 
 
-@pytest.mark.parametrize("case", WAITS, ids=_ids)
+@pytest.mark.parametrize("case", WAITS, ids=ids)
 def test_before_the_first_weight_the_new_side_must_stand(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", DRIFT, ids=_ids)
+@pytest.mark.parametrize("case", DRIFT, ids=ids)
 def test_rung_7_drift(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", BLIND, ids=_ids)
+@pytest.mark.parametrize("case", BLIND, ids=ids)
 def test_rung_8_blindness(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", DEADLINES, ids=_ids)
+@pytest.mark.parametrize("case", DEADLINES, ids=ids)
 def test_rung_9_every_wait_ends(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", FORWARD, ids=_ids)
+@pytest.mark.parametrize("case", FORWARD, ids=ids)
 def test_rung_10_forward(case: Case) -> None:
     run(case)
 
 
-@pytest.mark.parametrize("case", EVIDENCE, ids=_ids)
+@pytest.mark.parametrize("case", EVIDENCE, ids=ids)
 def test_what_is_judged_is_what_runs(case: Case) -> None:
     run(case)
 

@@ -53,6 +53,8 @@ COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
 """After the pods could not be listed."""
 
+_STALE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND})
+"""How the API server refuses a write whose object is no longer as it was seen."""
 _LOUD = frozenset({"RollbackStarted", "Held", "Stalled", "WeightDrift", "Aborted"})
 
 log = structlog.stdlib.get_logger("rolloutplan")
@@ -354,12 +356,11 @@ class Reconciler:
 
     async def _changed_or_raise(self, kind: str, namespace: str, name: str, error: Exception) -> None:
         """Return if a write was refused because the object has changed since it was seen; else raise the refusal."""
+        if isinstance(error, ApiError) and error.status not in _STALE:
+            raise error
         before = self.store.version((kind, namespace, name))
         await self._read_again(kind, namespace, name)
-        stale = isinstance(error, LookupError) or (
-            isinstance(error, ApiError) and error.status in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
-        )
-        if not stale or self.store.version((kind, namespace, name)) == before:
+        if self.store.version((kind, namespace, name)) == before:
             raise error
 
     async def _read_again(self, kind: str, namespace: str, name: str) -> None:

@@ -16,10 +16,8 @@ from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
 from rolloutplan.plan.status import Decision
 
-TOLD_AGAIN = 3
-"""So many decisions are told again after a start: the operator may have died before it told them."""
 RECENT = timedelta(minutes=10)
-"""Only decisions as young as this: older ones were told, or there was a longer outage than an Event would survive."""
+"""Decisions as young as this are told again after a start: the operator may have died before it told them."""
 RETRY = timedelta(seconds=5)
 
 log = structlog.stdlib.get_logger("rolloutplan")
@@ -76,7 +74,7 @@ class Teller:
 
 def _told_before(plan: Plan) -> int:
     """The newest decision that need not be told again after a start."""
-    young = [decision.seq for decision in plan.status.decisions if decision.at > now() - RECENT][-TOLD_AGAIN:]
+    young = [decision.seq for decision in plan.status.decisions if decision.at > now() - RECENT]
     return young[0] - 1 if young else plan.status.seq
 
 

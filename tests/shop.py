@@ -4,6 +4,7 @@ What tests, the benchmark and the demo start from.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,11 @@ class Operator:
 
     def leads(self) -> bool:
         return self.process.running() and answers(f"{self.url}/leading")
+
+    def cpu(self) -> float:
+        """Seconds of a core that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         """Resident memory in MiB."""

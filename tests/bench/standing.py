@@ -134,13 +134,13 @@ def restart(bed: Bed, operator: Operator, plans: int) -> list[Row]:
     operator.process.spawn()
     until(lambda: answers(f"{operator.url}/livez"), 30, "the process", every=0.01)
     until(lambda: operator.counted(VERDICTS) >= plans, 120, "all plans judged", every=0.02)
-    took = time.time() - began
+    took, cpu = time.time() - began, operator.cpu()
     started = max(instant(line["timestamp"]) for line in operator.log() if line["event"] == "starting")
     time.sleep(5)
     phases = {shop.phase(f"p{i}") for i in range(0, plans - 1, max(1, plans // 20))}
     used = operator.memory()
     shop.close()
-    words = f"{took:.1f} s, of these {started - began:.1f} s until Python runs; memory then {used:.0f} MiB; {phases}"
+    words = f"{took:.1f} s, of these {started - began:.1f} s until Python runs; {cpu:.1f} s of CPU; memory then {used:.0f} MiB; {phases}"
     return [Row(f"restart of a single replica with {plans} plans -> all judged again", "<= 5 s", words, took <= 5)]
 
 

@@ -18,7 +18,7 @@ from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against
 from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forward import deadline, forward
-from rolloutplan.engine.rungs.intents import adopted, unfinished_restore, unfinished_shift, unrecorded_restore
+from rolloutplan.engine.rungs.intents import adopted, adoption, unfinished_restore, unfinished_shift, unrecorded_restore
 from rolloutplan.engine.rungs.start import ended, not_started
 from rolloutplan.engine.rungs.wait import inconsistent, waiting
 from rolloutplan.engine.step import Step
@@ -32,8 +32,13 @@ Rung = Callable[[Look], Step | None]
 
 
 def decide(look: Look) -> Step:
-    """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold."""
+    """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold.
+
+    Nothing but the way back is decided on a run that another leader served before it is adopted.
+    """
     step = next((step for rung in LADDER if (step := rung(look)) is not None), None) or Step(look.status)
+    if step.status is not look.status and not step.urgent:
+        step = adoption(look) or step
     if step.status is look.status:
         instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
         return Step(_published(look), step.actions, min(instants, default=None), step.urgent)

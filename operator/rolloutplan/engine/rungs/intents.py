@@ -77,19 +77,24 @@ def unrecorded_restore(look: Look) -> Step | None:
 
 
 def adopted(look: Look) -> Step | None:
-    """A run that another leader served: status and routes take this one's mark.
+    """Adopt a run in its turn: a thousand of them are no reason to judge any of them later."""
+    half_done = look.status.intent is not None
+    due = half_done or look.adopt_at is None or look.now >= look.adopt_at
+    return adoption(look) if due else None
 
-    Whatever that leader still has on its way was to find its own mark, and is refused. Where something is half done
-    that comes before all else; other runs take their turns, for a thousand of them are no reason to judge any later.
+
+def adoption(look: Look) -> Step | None:
+    """A run that another leader served takes this one's mark: the routes first, then the status.
+
+    Whatever that leader still has on its way was to find its own mark, and is refused.
     """
     status, weights = look.status, look.status.weights
     if status.phase not in MOVED or status.epoch == look.epoch:
         return None
-    if status.intent is None and look.adopt_at is not None and look.now < look.adopt_at:
-        return None
-    mine = status.model_copy(update={"epoch": look.epoch})
     routes = current(look, weights.snapshot, weights)
-    return Step(mine, writes(look, routes, weights, fence(look, mine), status.revert, marks=True))
+    if marks := writes(look, routes, weights, fence(look, status), status.revert, marks=True):
+        return Step(status, marks)
+    return Step(status.model_copy(update={"epoch": look.epoch}))
 
 
 def unfinished_shift(look: Look) -> Step | None:

@@ -70,7 +70,59 @@ def predicate(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "query": "up", "is": "> 0", **more}
 
 
+COUNTERS: Final = {"bad": 'http_requests_total{code=~"5(..|[0-9]{2})"}', "total": "http_requests_total"}
+HISTOGRAM: Final = {"histogram": 'http_request_duration_seconds{deployment="$deployment"}', "slowerThan": "500ms"}
+COUNTED: Final = changed(
+    PLAN,
+    {
+        "guards[0]": {"name": "errors", "events": COUNTERS, "vsOld": "> 1.5x", "confidence": "99%"},
+        "stages[0].fail": [{"name": "slow", "events": HISTOGRAM, "vsOld": "> +50%"}],
+        "stages[0].pass": [{"name": "few-errors", "events": COUNTERS, "is": "< 1%"}],
+    },
+)
+"""A plan that is judged by counts."""
+
 _GUARD: Final = "spec.guards[0]"
+
+_SLOW: Final = "stages[0].fail[0].events"
+_FEW: Final = "stages[0].pass[0]"
+
+AS_SCRAPED: Final = "write the counter as it is scraped"
+MORE_THAN_COUNTERS: Final = {
+    "a rate": "rate(http_requests_total[5m])",
+    "an increase in lines": 'increase(\n  http_requests_total{code=~"5.."}[$window]\n)\n',
+    "a sum": 'sum(http_requests_total{code=~"5.."})',
+    "a sum by": "sum by (job) (http_requests_total)",
+    "a range": 'http_requests_total{code=~"5.."}[5m]',
+    "a range of the past": "http_requests_total[5m] offset 5m",
+    "parentheses": "(http_requests_total)",
+}
+TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "a recording rule": {"guards[0].events.bad": "job:http_requests:total"},
+    "a word in a name": {"guards[0].events.bad": "${service}_requests_total"},
+    "a word alone": {"guards[0].events.bad": "$requests"},
+    "labels alone": {"guards[0].events.bad": '{__name__=~"a_total|b_total", deployment="$deployment"}'},
+    "a name in quotes": {"guards[0].events.bad": '{"http.requests", path="é"}'},
+    "a function in a label": {"guards[0].events.bad": 'http_requests_total{path="rate(x[5m])"}'},
+    "a counter in lines": {"guards[0].events.bad": 'http_requests_total {\n  code=~"5(00|03)"\n}\n'},
+    "the longest counter": {"guards[0].events.bad": "x" * 4096},
+    "a histogram of buckets": {f"{_SLOW}.histogram": 's3_bucket_seconds{name="a_bucket"}'},
+    "the shortest time": {f"{_SLOW}.slowerThan": "1ms"},
+    "a share": {f"{_FEW}.is": ">=0.001"},
+    "a share in per cent": {f"{_FEW}.is": "<= 99.9%"},
+    "a small share": {f"{_FEW}.is": "> 1e-3%"},
+    "a ratio below 1": {"guards[0].vsOld": "< 0.5x"},
+    "a change": {"guards[0].vsOld": "<= +5%"},
+    "a change downwards": {"guards[0].vsOld": ">= -99.9%"},
+    "the least confidence": {"guards[0].confidence": "50.01%"},
+    "the most confidence": {"guards[0].confidence": "99.99%"},
+}
+"""What may stand in the plan that is judged by counts."""
+
+
+def _counted(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
+    return Refusal(name, changes, words, COUNTED)
+
 
 PLANS: Final = (
     # sides and routes
@@ -158,10 +210,65 @@ PLANS: Final = (
     Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "either is or vsOld")),
     Refusal("an empty query", {"guards[0].query": ""}, (f"{_GUARD}.query", "at least 1")),
     Refusal("a query too long", {"guards[0].query": "x" * 4097}, (f"{_GUARD}.query", "4096")),
-    Refusal("no query", {"guards[0].query": GONE}, (f"{_GUARD}.query", "equired")),
+    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query and events")),
+    Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query and events")),
     Refusal("a window under 1s", {"guards[0].window": "900ms"}, (f"{_GUARD}.window", "900ms", "1s or more")),
     Refusal(
         "no samples at least", {"guards[0].minSamples": {"query": "up", "atLeast": 0}}, ("minSamples.atLeast", "1")
+    ),
+    Refusal(
+        "a query's confidence", {"guards[0].confidence": "95%"}, (f"{_GUARD}.confidence", "events alone", "remove")
+    ),
+    # events
+    _counted("no events", {"guards[0].events": {}}, f"{_GUARD}.events", "bad with total, or histogram with slowerThan"),
+    _counted("bad without total", {"guards[0].events.total": GONE}, f"{_GUARD}.events", "write one pair"),
+    _counted("total without bad", {"guards[0].events.bad": GONE}, f"{_GUARD}.events", "write one pair"),
+    _counted("a histogram alone", {f"{_SLOW}.slowerThan": GONE}, f"spec.{_SLOW}", "write one pair"),
+    _counted("slower without a histogram", {f"{_SLOW}.histogram": GONE}, f"spec.{_SLOW}", "write one pair"),
+    _counted("two pairs of events", {"guards[0].events": {**COUNTERS, **HISTOGRAM}}, f"{_GUARD}.events", "one pair"),
+    _counted("a pair and a half", {"guards[0].events.slowerThan": "1s"}, f"{_GUARD}.events", "one pair"),
+    _counted("a pair across", {_SLOW: {"bad": "a", "slowerThan": "1s"}}, f"spec.{_SLOW}", "one pair"),
+    *(
+        _counted(name, {f"guards[0].events.{field}": text}, f"{_GUARD}.events.{field}", AS_SCRAPED, "we count")
+        for field in COUNTERS
+        for name, text in MORE_THAN_COUNTERS.items()
+    ),
+    _counted("a counter too long", {"guards[0].events.bad": "x" * 4097}, f"{_GUARD}.events.bad", "4096"),
+    _counted("an empty counter", {"guards[0].events.total": ""}, f"{_GUARD}.events.total", "at least 1"),
+    _counted("a rate of buckets", {f"{_SLOW}.histogram": "rate(h[1m])"}, f"spec.{_SLOW}.histogram", "we count"),
+    _counted("no histogram's name", {f"{_SLOW}.histogram": '{a="b"}'}, f"spec.{_SLOW}.histogram", "its own name"),
+    _counted(
+        "a histogram's buckets", {f"{_SLOW}.histogram": 'h_bucket{a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
+    ),
+    _counted("buckets alone", {f"{_SLOW}.histogram": "h_bucket"}, f"spec.{_SLOW}.histogram", "without _bucket"),
+    _counted("slow is no time", {f"{_SLOW}.slowerThan": "0.5"}, f"spec.{_SLOW}.slowerThan", '"0.5" is not a duration'),
+    _counted("all is slow", {f"{_SLOW}.slowerThan": "0s"}, f"spec.{_SLOW}.slowerThan", "0s is below", "1ms or more"),
+    # what counts prove
+    _counted("an absolute change of counts", {"guards[0].vsOld": "> +0.2"}, f"{_GUARD}.vsOld", "absolute", '"> 1.5x"'),
+    _counted("counts at 1x", {"guards[0].vsOld": "> 1.0x"}, f"{_GUARD}.vsOld", "noise alone", '"> 1.5x"'),
+    _counted("counts at +0%", {"guards[0].vsOld": "<= +0%"}, f"{_GUARD}.vsOld", "noise alone", '"<= +10%"'),
+    _counted("counts at 0x", {"guards[0].vsOld": "> 0.0x"}, f"{_GUARD}.vsOld", '"> 0.0x" is no bound', "above 0"),
+    _counted("counts at -100%", {"guards[0].vsOld": "> -100%"}, f"{_GUARD}.vsOld", '"> -100%" is no bound', "above 0"),
+    _counted("counts below nothing", {"guards[0].vsOld": "< -150.5%"}, f"{_GUARD}.vsOld", "above 0"),
+    _counted("counts that equal", {"guards[0].vsOld": "== 2x"}, f"{_GUARD}.vsOld", '"== 2x"', "write < or >"),
+    _counted("a share that equals", {f"{_FEW}.is": "!= 1%"}, f"spec.{_FEW}.is", '"!= 1%"', "write < or >"),
+    *(
+        _counted(f"a share of {share}", {f"{_FEW}.is": f"< {share}"}, f"spec.{_FEW}.is", "between 0% and 100%")
+        for share in ("0", "0%", "-1%", "1", "100%", "100.5%", "2.5", "1e2%", "1e2", "0e9")
+    ),
+    *(
+        _counted(f"a confidence of {share}", {"guards[0].confidence": share}, f"{_GUARD}.confidence", "more than 50%")
+        for share in ("50%", "50.00%", "5%", "100%", "0.95", "99.999%", "95 %")
+    ),
+    # what is not for events
+    _counted("events for a time", {"guards[0].for": "30s"}, f"{_GUARD}.for", "is not for events", "remove it"),
+    _counted("a window of events", {"guards[0].window": "1m"}, f"{_GUARD}.window", "is not for events", "remove it"),
+    _counted(
+        "samples of events",
+        {"guards[0].minSamples": {"query": "up", "atLeast": 1}},
+        f"{_GUARD}.minSamples",
+        "is not for events",
+        "remove it",
     ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
@@ -199,6 +306,7 @@ SOURCES: Final = (
     Refusal("no Prometheus", {"prometheus": GONE}, ("spec.prometheus", "equired"), SOURCE),
     Refusal("an address", {"prometheus.url": "prom:9090"}, ("spec.prometheus.url", '"prom:9090"', "http://"), SOURCE),
     Refusal("a password", {"prometheus.url": "http://a:b@prom"}, ("spec.prometheus.url", "without user"), SOURCE),
+    Refusal("a flavor", {"prometheus.flavor": "Cortex"}, ("spec.prometheus.flavor", "Thanos", "Mimir"), SOURCE),
     Refusal("no time", {"timeout": "0s"}, ("spec.timeout", "100ms or more"), SOURCE),
     Refusal("no interval", {"scrapeInterval": "50ms"}, ("spec.scrapeInterval", "100ms or more"), SOURCE),
     Refusal("too many at once", {"maxConcurrency": 65}, ("spec.maxConcurrency", "64"), SOURCE),

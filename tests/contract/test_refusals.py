@@ -1,6 +1,7 @@
 """A real API server refuses at apply what the models refuse, naming field and fix, and takes what is good."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
 from tests.refusals import (
     CLUSTER_SOURCE,
+    COUNTED,
+    HISTOGRAM,
     PLAN,
     PLANS,
     POLICIES,
     POLICY,
     SOURCE,
     SOURCES,
+    TAKEN,
     UNKNOWN,
     Refusal,
     changed,
-    predicate,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -94,8 +97,21 @@ def test_a_good_plan_is_stored_with_its_defaults(bed: Bed) -> None:
         "Rollback",
         {"action": "Hold"},
     )
-    assert (spec["stages"][0]["soak"], spec["guards"][0]["window"]) == ("5m", "1m")
+    assert spec["stages"][0]["soak"] == "5m"
     assert spec["availability"] == {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3}
+
+
+def test_predicates_are_stored_as_they_are_written(bed: Bed) -> None:
+    """A default that belongs to a query would be refused beside events, and the other way round."""
+    for plan in (PLAN, COUNTED):
+        spec = try_out(bed, "RolloutPlan", plan)["spec"]
+        assert spec["guards"] == plan["guards"]
+        assert spec["stages"][0]["pass"] == plan["stages"][0]["pass"]
+
+
+@pytest.mark.parametrize("changes", TAKEN.values(), ids=TAKEN)
+def test_plans_of_counts_that_are_taken(bed: Bed, changes: Mapping[str, Any]) -> None:
+    try_out(bed, "RolloutPlan", changed(COUNTED, changes))
 
 
 def test_a_name_too_long_for_events(bed: Bed) -> None:
@@ -103,7 +119,7 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
         bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
 
 
-@pytest.mark.parametrize("file", ["first-plan", "policy"])
+@pytest.mark.parametrize("file", ["first-plan", "counts", "policy"])
 def test_the_examples_are_good(bed: Bed, file: str) -> None:
     for example in yaml.safe_load_all((ROOT / "examples" / f"{file}.yaml").read_text()):
         try_out(bed, example["kind"], example["spec"])
@@ -111,7 +127,8 @@ def test_the_examples_are_good(bed: Bed, file: str) -> None:
 
 @pytest.mark.parametrize(("kind", "spec"), [("MetricSource", SOURCE), ("ClusterMetricSource", CLUSTER_SOURCE)])
 def test_good_sources_are_stored_with_their_defaults(bed: Bed, kind: str, spec: dict[str, Any]) -> None:
-    assert try_out(bed, kind, spec)["spec"]["scrapeInterval"] == "15s"
+    stored = try_out(bed, kind, spec)["spec"]
+    assert (stored["scrapeInterval"], stored["prometheus"]["flavor"]) == ("15s", "Prometheus")
 
 
 def test_a_good_policy_is_stored_with_its_defaults(bed: Bed) -> None:
@@ -137,12 +154,21 @@ def test_the_largest_policy_is_within_the_cost_limits(bed: Bed) -> None:
     assert len(try_out(bed, "RolloutPolicy", changed(POLICY, largest))["spec"]["freeze"]["windows"]) == 32
 
 
-def test_the_largest_plan_is_within_the_cost_limits(bed: Bed) -> None:
+SELECTOR = f'requests_total{{code=~"{"x" * 320}"}}'
+LARGEST: dict[str, dict[str, Any]] = {
+    "queries": {"query": "x" * 300, "is": "> 0", "window": "11111.111h", "for": "1h1m1s1ms"},
+    "counters": {"events": {"bad": SELECTOR, "total": SELECTOR}, "vsOld": "> 1.5x", "confidence": "99.99%"},
+    "histograms": {"events": {**HISTOGRAM, "histogram": SELECTOR}, "is": "< 12.345678901234567%"},
+}
+
+
+@pytest.mark.parametrize("judged", LARGEST.values(), ids=LARGEST)
+def test_the_largest_plan_is_within_the_cost_limits(bed: Bed, judged: dict[str, Any]) -> None:
     """As many stages, predicates, routes and variables as may be, and every name as long as may be."""
 
     def full(*role: object) -> list[dict[str, Any]]:
         names = ["-".join(map(str, (*role, i))) for i in range(16)]
-        return [predicate(f"{name}-{'x' * 63}"[:63], window="11111.111h", **{"for": "1h1m1s1ms"}) for name in names]
+        return [{"name": f"{name}-{'x' * 63}"[:63], **judged} for name in names]
 
     stages = [
         {"name": f"s{i}-{'y' * 50}"[:50], "weight": f"{i + 1}.5%", "pass": full("p", i), "fail": full("f", i)}

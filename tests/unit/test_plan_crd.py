@@ -9,7 +9,7 @@ import yaml
 
 from rolloutplan.plan.crd import crds, render
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from tests.refusals import PLAN
+from tests.refusals import COUNTED, PLAN
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "crds"
 CRDS = crds()
@@ -102,13 +102,14 @@ def test_the_columns_and_fields_point_at_something() -> None:
         assert path == "metadata.creationTimestamp" or status[path]["type"] == pointer.get("type", "string")
 
 
-def test_defaults_of_the_crd_are_those_of_the_model() -> None:
+@pytest.mark.parametrize("plan", [PLAN, COUNTED], ids=["values", "counts"])
+def test_defaults_of_the_crd_are_those_of_the_model(plan: dict[str, Any]) -> None:
     """Writing out what the API server writes out changes nothing, so the model never sees a default of its own."""
-    filled = with_defaults(PLAN, properties(PLANS)["spec"])
+    filled = with_defaults(plan, properties(PLANS)["spec"])
     assert filled["stages"][0]["soak"] == "5m"
     assert filled["availability"] == {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3}
-    assert read_plan_spec(filled) == read_plan_spec(PLAN)
-    assert read_plan_spec(filled).plan_hash() == read_plan_spec(PLAN).plan_hash()
+    assert read_plan_spec(filled) == read_plan_spec(plan)
+    assert read_plan_spec(filled).plan_hash() == read_plan_spec(plan).plan_hash()
 
 
 def with_defaults(value: Any, schema: dict[str, Any]) -> Any:

@@ -1,15 +1,21 @@
 """Durations, weights and comparisons: what they mean, and that writing and reading are inverse."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.plan.quantities import (
+    Comparison,
+    counted,
+    format_confidence,
     format_duration,
     format_weight,
+    parse_confidence,
     parse_duration,
     parse_is,
     parse_vs_old,
@@ -154,8 +160,67 @@ def test_what_is_no_comparison_with_the_old_side(raw: object) -> None:
 
 @pytest.mark.parametrize("text", ["> 1x", "<1x", ">= 1.0x", "< 01.000x", "> +0%", "<= -0.00%"])
 def test_what_noise_alone_decides(text: str) -> None:
-    with pytest.raises(ValueError, match="noise alone decides that: leave room"):
+    with pytest.raises(ValueError, match="noise alone gives false alarms: leave room"):
         parse_vs_old(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "needed", "written"),
+    [
+        ("95%", Fraction(19, 20), 20, "95%"),
+        ("99%", Fraction(99, 100), 100, "99%"),
+        ("99.90%", Fraction(999, 1000), 1000, "99.9%"),
+        ("99.99%", Fraction(9999, 10_000), 10_000, "99.99%"),
+        ("50.01%", Fraction(5001, 10_000), Fraction(10_000, 4999), "50.01%"),
+        ("60.0%", Fraction(3, 5), 2.5, "60%"),
+    ],
+)
+def test_confidences_are_exact(text: str, confidence: Fraction, needed: object, written: str) -> None:
+    assert parse_confidence(text) == confidence
+    assert 1 / (1 - parse_confidence(text)) == needed
+    assert format_confidence(confidence) == written
+
+
+@pytest.mark.parametrize("raw", ["50%", "50.0%", "50.00%", "49.99%", "100%", "99.999%", "095%", "95", "95 %", 0.95, 95])
+def test_what_is_no_confidence(raw: object) -> None:
+    with pytest.raises(
+        ValueError, match=r'is not a confidence: write more than 50% and at most 99\.99%, such as "95%"'
+    ):
+        parse_confidence(raw)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "bound"),
+    [
+        (parse_vs_old("> 1.5x"), 1.5),
+        (parse_vs_old("<= 0.5x"), 0.5),
+        (parse_vs_old("<= +5%"), 1.05),
+        (parse_vs_old(">= -99%"), 0.01),
+        (parse_is("< 1%"), 0.01),
+        (parse_is(">= 0.5"), 0.5),
+    ],
+)
+def test_what_counts_are_tested_against(comparison: Comparison, bound: float) -> None:
+    assert counted(comparison) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "fix"),
+    [
+        (parse_vs_old("!= 2x"), "write < or >"),
+        (parse_is("== 1%"), "write < or >"),
+        (parse_vs_old("> +0.2"), 'is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"'),
+        (parse_vs_old("> 0x"), "write one above 0"),
+        (parse_vs_old("> -100%"), "write one above 0"),
+        (parse_vs_old("> +0.000000000000001%"), "noise alone gives false alarms: leave room"),
+        (parse_is("> 0%"), "write one between 0% and 100%"),
+        (parse_is("< 100%"), "write one between 0% and 100%"),
+        (parse_is("< -0.1"), "write one between 0% and 100%"),
+    ],
+)
+def test_what_counts_cannot_prove(comparison: Comparison, fix: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(chr(34) + comparison.text)}.*{re.escape(fix)}"):
+        counted(comparison)
 
 
 @given(st.decimals(0, 10**6, places=4), st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,22 @@ from hypothesis import strategies as st
 
 from rolloutplan.plan.kinds import ClusterMetricSourceSpec, read_metric_source
 from rolloutplan.plan.spec import SpecError, read_plan_spec
-from tests.refusals import CLUSTER_SOURCE, GONE, PLAN, PLANS, SOURCE, SOURCES, UNKNOWN, Refusal, changed, predicate
+from tests.refusals import (
+    CLUSTER_SOURCE,
+    COUNTED,
+    GONE,
+    PLAN,
+    PLANS,
+    SOURCE,
+    SOURCES,
+    TAKEN,
+    UNKNOWN,
+    Refusal,
+    changed,
+    predicate,
+)
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "first-plan.yaml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MINIMAL = changed(PLAN, {"hypothesis": GONE, "stages": [{"weights": ["0.5%", "5%", "25%", "100%"]}]})
 
 
@@ -71,10 +85,22 @@ def test_nothing_but_a_refusal_comes_of_nonsense(raw: Any) -> None:
         read_plan_spec(raw)
 
 
-def test_the_first_plan_is_a_good_one() -> None:
-    source, plan = yaml.safe_load_all(EXAMPLE.read_text())
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("first-plan.yaml", ["canary", "ramp-w25", "ramp-w50", "all"]),
+        ("counts.yaml", ["canary", "w25", "w50", "w100"]),
+    ],
+)
+def test_the_examples_are_good(file: str, stages: list[str]) -> None:
+    source, plan = yaml.safe_load_all((EXAMPLES / file).read_text())
     read_metric_source(source["spec"], cluster=True)
-    assert [stage.name for stage in read_plan_spec(plan["spec"]).ladder()] == ["canary", "ramp-w25", "ramp-w50", "all"]
+    assert [stage.name for stage in read_plan_spec(plan["spec"]).ladder()] == stages
+
+
+@pytest.mark.parametrize("changes", TAKEN.values(), ids=TAKEN)
+def test_plans_of_counts_that_are_taken(changes: Mapping[str, Any]) -> None:
+    read_plan_spec(changed(COUNTED, changes))
 
 
 def test_defaults() -> None:
@@ -92,6 +118,17 @@ def test_defaults() -> None:
         None,
         None,
     )
+
+
+def test_predicates_of_counts() -> None:
+    plan = read_plan_spec(COUNTED)
+    (errors,), (slow,) = plan.guards, plan.ladder()[0].fail
+    assert errors.query is None
+    assert errors.events is not None
+    assert slow.events is not None
+    assert (errors.events.kind, errors.events.total) == ("counters", "http_requests_total")
+    assert (slow.events.kind, slow.events.slower_than) == ("histogram", timedelta(seconds=0.5))
+    assert (errors.confidence, slow.confidence) == (Fraction(99, 100), Fraction(19, 20))
 
 
 def test_the_ladder_has_one_rung_a_weight() -> None:
@@ -128,6 +165,13 @@ def test_predicates_are_named_by_their_paths() -> None:
 def test_the_hash_is_the_same_in_every_version() -> None:
     """A hash that changes without cause starts every finished plan again: change this figure only with great care."""
     assert read_plan_spec(PLAN).plan_hash() == "60e80e947dd27721"
+    _, first_plan = yaml.safe_load_all((EXAMPLES / "first-plan.yaml").read_text())
+    assert read_plan_spec(first_plan["spec"]).plan_hash() == "64593d05fe266ad9"
+
+
+def test_the_hash_is_that_of_plans_stored_with_the_window_that_was_a_default_of_the_crd() -> None:
+    windows = {f"{where}.window": "1m" for where, _ in read_plan_spec(PLAN).predicates()}
+    assert read_plan_spec(changed(PLAN, windows)).plan_hash() == "60e80e947dd27721"
 
 
 SAME: tuple[Mapping[str, Any], ...] = (
@@ -167,18 +211,41 @@ OTHER: tuple[Mapping[str, Any], ...] = (
 )
 
 
+SAME_COUNTS: tuple[Mapping[str, Any], ...] = (
+    {"guards[0].confidence": "99.0%"},
+    {"stages[0].fail[0].confidence": "95%"},
+    {"stages[0].fail[0].events.slowerThan": "0.5s"},
+)
+OTHER_COUNTS: tuple[Mapping[str, Any], ...] = (
+    {"guards[0].confidence": GONE},
+    {"guards[0].confidence": "99.01%"},
+    {"guards[0].events.bad": "http_errors_total"},
+    {"guards[0].events.total": "http_errors_total"},
+    {"guards[0].events": COUNTED["stages"][0]["fail"][0]["events"]},
+    {"stages[0].fail[0].events.slowerThan": "501ms"},
+    {"stages[0].fail[0].events.histogram": "h"},
+)
+
+
 @pytest.mark.parametrize("changes", SAME, ids=str)
 def test_the_hash_stays_when_the_meaning_stays(changes: Mapping[str, Any]) -> None:
     assert read_plan_spec(changed(PLAN, changes)).plan_hash() == read_plan_spec(PLAN).plan_hash()
 
 
-def test_the_hash_changes_with_the_meaning() -> None:
-    hashes = {read_plan_spec(changed(PLAN, changes)).plan_hash() for changes in ({}, *OTHER)}
-    assert len(hashes) == len(OTHER) + 1
+@pytest.mark.parametrize("changes", SAME_COUNTS, ids=str)
+def test_the_hash_stays_when_the_meaning_of_counts_stays(changes: Mapping[str, Any]) -> None:
+    assert read_plan_spec(changed(COUNTED, changes)).plan_hash() == read_plan_spec(COUNTED).plan_hash()
 
 
-def test_a_plan_is_read_as_it_was_written() -> None:
-    plan = read_plan_spec(PLAN)
+@pytest.mark.parametrize(("good", "others"), [(PLAN, OTHER), (COUNTED, OTHER_COUNTS)], ids=["values", "counts"])
+def test_the_hash_changes_with_the_meaning(good: dict[str, Any], others: tuple[Mapping[str, Any], ...]) -> None:
+    hashes = {read_plan_spec(changed(good, changes)).plan_hash() for changes in ({}, *others)}
+    assert len(hashes) == len(others) + 1
+
+
+@pytest.mark.parametrize("written", [PLAN, COUNTED], ids=["values", "counts"])
+def test_a_plan_is_read_as_it_was_written(written: dict[str, Any]) -> None:
+    plan = read_plan_spec(written)
     assert read_plan_spec(plan.model_dump(mode="json", exclude_none=True)) == plan
 
 
@@ -194,7 +261,7 @@ def test_fifty_stages_of_sixteen_predicates() -> None:
 
 def test_sources() -> None:
     source = read_metric_source(SOURCE, cluster=False)
-    assert source.prometheus.url == "http://prometheus.monitoring:9090"
+    assert (source.prometheus.url, source.prometheus.flavor) == ("http://prometheus.monitoring:9090", "Prometheus")
     assert (source.timeout, source.scrape_interval) == (timedelta(seconds=5), timedelta(seconds=15))
     assert (source.ingestion_delay, source.max_concurrency, source.headers) == (timedelta(0), 16, {})
     assert not isinstance(source, ClusterMetricSourceSpec)

@@ -5,7 +5,7 @@ Plans hold no address: a plan names a source, and whoever owns the sources decid
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -22,6 +22,10 @@ class Prometheus(Written):
     """A server that speaks the HTTP API of Prometheus."""
 
     url: Url = Field(description="Its address, without /api/v1.")
+    flavor: Literal["Prometheus", "Thanos", "VictoriaMetrics", "Mimir"] = Field(
+        default="Prometheus",
+        description="Whose server it is: some give partial answers, and each says so in its own way.",
+    )
 
 
 def _header_names(headers: dict[str, str]) -> dict[str, str]:

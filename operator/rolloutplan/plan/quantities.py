@@ -1,6 +1,6 @@
-"""The small languages of a plan: durations, weights and comparisons.
+"""The small languages of a plan: durations, weights, confidences and comparisons.
 
-Each has one `Spelling` and a reader to an exact value: whole milliseconds, whole permille, one operator
+Each has one `Spelling` and a reader to an exact value: whole milliseconds, whole permille, a fraction, one operator
 with one number.
 """
 
@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
@@ -108,6 +109,34 @@ Weight = Annotated[
 """A share of the ladder, from 1 to 1000 permille."""
 
 
+# ---- confidences: how sure a test must be --------------------------------------------------------
+
+_CONFIDENCE: Final = Spelling(
+    pattern=r"^(50\.(0[1-9]|[1-9][0-9]?)|(5[1-9]|[6-9][0-9])(\.[0-9]{1,2})?)%$",
+    longest=8,
+    fix='is not a confidence: write more than 50% and at most 99.99%, such as "95%" or "99.9%"',
+)
+
+
+def parse_confidence(text: object) -> Fraction:
+    """Read `95%` as 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
+    return Fraction(_CONFIDENCE.read(text).removesuffix("%")) / 100
+
+
+def format_confidence(confidence: Fraction) -> str:
+    """Write 19/20 as `95%`."""
+    return f"{_decimal(int(confidence * 10_000), 100)}%"
+
+
+Confidence = Annotated[
+    Fraction,
+    BeforeValidator(lambda value: value if isinstance(value, Fraction) else parse_confidence(value)),
+    PlainSerializer(format_confidence, return_type=str),
+    WithJsonSchema(_CONFIDENCE.schema()),
+]
+"""An exact fraction of 1, from 0.5001 to 0.9999."""
+
+
 # ---- comparisons: what a predicate says about its value ------------------------------------------
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "==", "!="]
@@ -132,13 +161,13 @@ class Comparison:
 _OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
 _NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
 
-_IS: Final = Spelling(
+IS: Final = Spelling(
     pattern=rf"^{_OPERATOR}[+-]?{_NUMBER}(e[+-]?[0-9]{{1,2}})?%?$",
     longest=48,
     fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
 )
-_NOISE: Final = "asks whether new and old are equal, and noise alone decides that: leave room, such as"
-_VS_OLD: Final = Spelling(
+_NOISE: Final = "asks whether new and old are equal, where noise alone gives false alarms: leave room, such as"
+VS_OLD: Final = Spelling(
     pattern=rf"^{_OPERATOR}([+-]{_NUMBER}%?|{_NUMBER}x)$",
     longest=48,
     fix=(
@@ -151,18 +180,43 @@ _VS_OLD: Final = Spelling(
     ),
 )
 
+NO_EQUAL_COUNTS: Final = "cannot be proved with counts: write < or >"
+NO_ABSOLUTE_COUNTS: Final = 'is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"'
+NO_RATIO: Final = 'is no bound for a ratio: write one above 0, such as "> 1.5x"'
+NO_SHARE: Final = "is no bound for a share of bad requests: write one between 0% and 100%"
+
 
 def parse_is(text: object) -> Comparison:
     """Read a comparison of a value with a number: `> 0.9`, `< 1%`. Raises ValueError with the fix."""
-    op, written = _split(_IS.read(text))
+    op, written = _split(IS.read(text))
     return Comparison(op, _number(written), "value", f"{op} {written}")
 
 
 def parse_vs_old(text: object) -> Comparison:
     """Read a comparison of new with old: `<= +5%`, `<= +0.2`, `> 1.5x`. Raises ValueError with the fix."""
-    op, written = _split(_VS_OLD.read(text))
+    op, written = _split(VS_OLD.read(text))
     kind: Kind = "ratio" if written.endswith("x") else "relative" if written.endswith("%") else "absolute"
     return Comparison(op, _number(written), kind, f"{op} {written}")
+
+
+def counted(comparison: Comparison) -> float:
+    """The bound that counts are tested against: a ratio of bad ratios (`<= +5%` is 1.05) or a bad ratio (`< 1%`).
+
+    Raises ValueError with the fix where no count of events can prove what is written.
+    """
+    said = f'"{comparison.text}"'
+    bound = 1 + comparison.number if comparison.kind == "relative" else comparison.number
+    if comparison.op in ("==", "!="):
+        raise ValueError(f"{said} {NO_EQUAL_COUNTS}")
+    if comparison.kind == "absolute":
+        raise ValueError(f"{said} {NO_ABSOLUTE_COUNTS}")
+    if comparison.kind == "value" and not 0 < bound < 1:
+        raise ValueError(f"{said} {NO_SHARE}")
+    if bound <= 0:
+        raise ValueError(f"{said} {NO_RATIO}")
+    if bound == 1:  # what is added is less than a float can tell
+        raise ValueError(f'{said} {_NOISE} "> 1.5x" or "< 1.1x"')
+    return bound
 
 
 def _split(text: str) -> tuple[Operator, str]:
@@ -183,11 +237,11 @@ Is = Annotated[
     Comparison,
     BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_is(value)),
     PlainSerializer(_text, return_type=str),
-    WithJsonSchema(_IS.schema()),
+    WithJsonSchema(IS.schema()),
 ]
 VsOld = Annotated[
     Comparison,
     BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_vs_old(value)),
     PlainSerializer(_text, return_type=str),
-    WithJsonSchema(_VS_OLD.schema()),
+    WithJsonSchema(VS_OLD.schema()),
 ]

@@ -14,8 +14,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolloutplan.plan.policy import INSTANT
-from rolloutplan.plan.spec import MADE_NAME, MAX_STAGES, VARIABLE, WORDS
-from rolloutplan.plan.spelling import HEADER, LABEL, Spelling, cel
+from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
+from rolloutplan.plan.spec import (
+    AS_SCRAPED,
+    HISTOGRAM_NAME,
+    MADE_NAME,
+    MAX_STAGES,
+    MORE_THAN_SERIES,
+    NOT_WITH_EVENTS,
+    ONLY_WITH_EVENTS,
+    VARIABLE,
+    WORDS,
+)
+from rolloutplan.plan.spelling import HEADER, LABEL, QUOTE, Spelling, cel
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -30,7 +41,7 @@ def _is_time(field: str) -> str:
 
 def _floor(field: str, floor: str) -> dict[str, Any]:
     return _rule(
-        f"!{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
+        f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
         expression=f"self.{field} + ' is below the floor of {floor}: write {floor} or more'",
         at=f".{field}",
     )
@@ -145,6 +156,43 @@ _STAGE: Final = (
     ),
 )
 
+_NUMBER: Final = "double(self.{0}.find('[+-]?[0-9.]+(e[+-]?[0-9]+)?'))"
+
+
+def _counted(field: str, refused: str, why: str, spelling: Spelling = IS) -> dict[str, Any]:
+    """Refuse a comparison of events, if it is one at all."""
+    return _rule(
+        f"!has(self.events) || !has(self.{field}) || !self.{field}.matches({cel(spelling.pattern)}) || !({refused})",
+        expression=f"{cel(QUOTE)} + self.{field} + {cel(QUOTE + ' ' + why)}",
+        at=f".{field}",
+    )
+
+
+_PREDICATE: Final = (
+    _rule("has(self.is) != has(self.vsOld)", says="needs exactly one comparison: write either is or vsOld"),
+    _rule("has(self.query) != has(self.events)", says="needs exactly one of query and events: write one of them"),
+    _floor("window", "1s"),
+    _rule("has(self.events) || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
+    *(
+        _rule(f"!has(self.events) || !has(self.{field})", says=NOT_WITH_EVENTS[name], at=f".{name}")
+        for name, field in (("for", "__for__"), ("window", "window"), ("minSamples", "minSamples"))
+    ),
+    _counted("is", "self.is.matches('^[!=]')", NO_EQUAL_COUNTS),
+    _counted(
+        "is",
+        f"{_NUMBER.format('is')} <= 0.0 || {_NUMBER.format('is')} >= (self.is.endsWith('%') ? 100.0 : 1.0)",
+        NO_SHARE,
+    ),
+    _counted("vsOld", "self.vsOld.matches('^[!=]')", NO_EQUAL_COUNTS, VS_OLD),
+    _counted("vsOld", "self.vsOld.matches('[0-9]$')", NO_ABSOLUTE_COUNTS, VS_OLD),
+    _counted(
+        "vsOld",
+        f"self.vsOld.matches('[%x]$') && {_NUMBER.format('vsOld')} <= (self.vsOld.endsWith('%') ? -100.0 : 0.0)",
+        NO_RATIO,
+        VS_OLD,
+    ),
+)
+
 _SOURCE: Final = (
     _floor("timeout", "100ms"),
     _floor("scrapeInterval", "100ms"),
@@ -188,10 +236,27 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         ),
     ),
     "StageSpec": _STAGE,
-    "Predicate": (
-        _rule("has(self.is) != has(self.vsOld)", says="needs exactly one comparison: write either is or vsOld"),
-        _floor("window", "1s"),
+    "Events": (
+        _rule(
+            "has(self.bad) == has(self.total) && has(self.histogram) == has(self.slowerThan)"
+            " && has(self.bad) != has(self.histogram)",
+            says="needs bad with total, or histogram with slowerThan: write one pair",
+        ),
+        *(
+            _rule(
+                f"!has(self.{field}) || !self.{field}.matches({cel(MORE_THAN_SERIES)})", says=AS_SCRAPED, at=f".{field}"
+            )
+            for field in ("bad", "total", "histogram")
+        ),
+        _rule(
+            "!has(self.histogram) || !(self.histogram.startsWith('{') || self.histogram.contains('_bucket{')"
+            " || self.histogram.endsWith('_bucket'))",
+            says=HISTOGRAM_NAME,
+            at=".histogram",
+        ),
+        _floor("slowerThan", "1ms"),
     ),
+    "Predicate": _PREDICATE,
     "OnBlind": (
         _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
     ),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -18,12 +19,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from rolloutplan.plan.quantities import (
     Comparison,
+    Confidence,
     Duration,
     Is,
     Permille,
     VsOld,
     Weight,
     at_least,
+    counted,
     format_duration,
     format_weight,
 )
@@ -33,6 +36,7 @@ from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, StageName, ce
 __all__ = [
     "WORDS",
     "Availability",
+    "Events",
     "MetricsRef",
     "MinSamples",
     "OnBlind",
@@ -54,6 +58,20 @@ MAX_PREDICATES: Final = 16
 MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
 FULL: Final = 1000
 DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
+WINDOW: Final = timedelta(minutes=1)
+CONFIDENCE: Final = Fraction(95, 100)
+NOT_WITH_EVENTS: Final = {
+    "for": "is not for events, which are tested on all that was counted so far: remove it",
+    "window": "is not for events, which are counted from the first look on: remove it",
+    "minSamples": "is not for events, whose test itself waits for enough of them: remove it",
+}
+MORE_THAN_SERIES: Final = r"[])][^}]*$"
+"""Something closes behind the labels. Short: the API server reckons what it costs for all predicates there may be."""
+AS_SCRAPED: Final = (
+    "has a function or a range: write the counter as it is scraped, its name and labels and no more, and we count"
+)
+HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
+ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
 
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -159,25 +177,72 @@ class MinSamples(Written):
     at_least: int = Field(ge=1, le=2**53, description="Below this count the predicate is Undecided.")
 
 
+class Events(Written):
+    """What is counted: requests and the bad ones among them, or requests and the slow ones among them."""
+
+    bad: Query | None = Field(
+        default=None, description="The counter of bad requests, as it is scraped: no function, no range. With total."
+    )
+    total: Query | None = Field(default=None, description="The counter of all requests, as it is scraped. With bad.")
+    histogram: Query | None = Field(
+        default=None, description="A classic or native histogram of seconds, as it is scraped. With slowerThan."
+    )
+    slower_than: Annotated[Duration, at_least("1ms")] | None = Field(
+        default=None,
+        description="What takes longer is slow; a bound of one of the histogram's buckets. With histogram.",
+    )
+
+    @property
+    def kind(self) -> Literal["counters", "histogram"]:
+        """Which pair is written: bad and total, or histogram and slower_than."""
+        return "histogram" if self.histogram is not None else "counters"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refusals = tuple(_scraped(self))
+        if refusals:
+            raise Refusals(*refusals)
+        return self
+
+
 class Predicate(Written):
-    """One observation that proves or refutes: a query, and what its value is compared with."""
+    """One observation that proves or refutes: a value or counted events, and what that is compared with."""
 
     name: DnsLabel = Field(description="Its name, unique in the plan.")
-    query: Query = Field(description="PromQL with one value as its answer; words such as $deployment are filled in.")
+    query: Query | None = Field(
+        default=None,
+        description="PromQL with one value as its answer; words such as $deployment are filled in. This or events.",
+    )
+    events: Events | None = Field(
+        default=None,
+        description="What is counted and tested, for a verdict that repeated looks cannot spoil. Or query.",
+    )
     is_: Is | None = Field(
-        default=None, alias="is", description='Compare the value with a number: "> 0.9", "< 1%". This or vsOld.'
+        default=None,
+        alias="is",
+        description='Compare the value, or the share of bad events, with a number: "> 0.9", "< 1%". This or vsOld.',
     )
     vs_old: VsOld | None = Field(
         default=None,
-        description='Compare new with old: "<= +5%" relative, "<= +0.2" absolute, "> 1.5x" ratio. This or is.',
+        description='Compare new with old: "<= +5%" relative, "<= +0.2" absolute, "> 1.5x" ratio. This or is.'
+        " Of events only relative or ratio: > to prove the new side worse, < to prove it good enough.",
     )
-    for_: Duration | None = Field(default=None, alias="for", description="It must hold continuously for so long.")
-    window: Annotated[Duration, at_least("1s")] = Field(
-        default=timedelta(minutes=1),
-        description="The value of $window; it never reaches back before the stage's weight.",
+    for_: Duration | None = Field(
+        default=None, alias="for", description="It must hold continuously for so long. Not with events."
+    )
+    window_: Annotated[Duration, at_least("1s")] | None = Field(
+        default=None,
+        alias="window",
+        description="The value of $window, which never reaches back before the stage's weight; 1m if left out."
+        " Not with events.",
     )
     min_samples: MinSamples | None = Field(
-        default=None, description="How much must have been seen before the value counts."
+        default=None, description="How much must have been seen before the value counts. Not with events."
+    )
+    confidence_: Confidence | None = Field(
+        default=None,
+        alias="confidence",
+        description="How sure the test of events must be, at any number of looks; 95% if left out.",
     )
 
     @property
@@ -186,10 +251,20 @@ class Predicate(Written):
         assert comparison is not None  # the validator below lets no other predicate exist
         return comparison
 
+    @property
+    def window(self) -> timedelta:
+        return self.window_ or WINDOW
+
+    @property
+    def confidence(self) -> Fraction:
+        """An exact fraction of 1: 95% is 19/20."""
+        return self.confidence_ or CONFIDENCE
+
     @model_validator(mode="after")
-    def _one_comparison(self) -> Self:
-        if (self.is_ is None) == (self.vs_old is None):
-            raise Refusals(("", "needs exactly one comparison: write either is or vsOld"))
+    def _consistent(self) -> Self:
+        refusals = (*_one_question(self), *_one_test(self))
+        if refusals:
+            raise Refusals(*refusals)
         return self
 
 
@@ -363,8 +438,8 @@ class PlanSpec(Written):
                 soak=stage.soak,
                 deadline=None if stage.deadline == stage.soak + DEADLINE_AFTER_SOAK else stage.deadline,
                 approval="Required" if stage.approval else None,
-                pass_=stage.pass_,
-                fail=stage.fail,
+                pass_=_meant(stage.pass_),
+                fail=_meant(stage.fail),
             )
             for stage in self.ladder()
         )
@@ -372,7 +447,7 @@ class PlanSpec(Written):
             side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec
             for side, spec in (("old", self.old), ("new", self.new))
         }
-        meant = self.model_copy(update={"stages": stages, **sides})
+        meant = self.model_copy(update={"guards": _meant(self.guards), "stages": stages, **sides})
         plain = meant.model_dump(mode="json", exclude_defaults=True, exclude={"deletion_policy"})
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -416,9 +491,57 @@ def _step_name(spec: StageSpec, permille: int) -> str:
     return spec.name if spec.weights is None else f"{spec.name}-{made}"
 
 
+def _meant(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
+    """The predicates without what is written out and would be resolved to the same."""
+    return tuple(
+        predicate.model_copy(
+            update={
+                "window_": None if predicate.window == WINDOW else predicate.window,
+                "confidence_": None if predicate.confidence == CONFIDENCE else predicate.confidence,
+            }
+        )
+        for predicate in predicates
+    )
+
+
 # ---- the rules between fields: each yields the path and the sentence of what it refuses ----------
 
 _Refusals: TypeAlias = Iterator[tuple[str, str]]
+
+
+def _scraped(events: Events) -> _Refusals:
+    written = [field is not None for field in (events.bad, events.total, events.histogram, events.slower_than)]
+    if written not in ([True, True, False, False], [False, False, True, True]):
+        yield "", "needs bad with total, or histogram with slowerThan: write one pair"
+    for name, series in (("bad", events.bad), ("total", events.total), ("histogram", events.histogram)):
+        if series is not None and re.search(MORE_THAN_SERIES, series):
+            yield name, AS_SCRAPED
+    own = events.histogram
+    if own is not None and (own.startswith("{") or "_bucket{" in own or own.endswith("_bucket")):
+        yield "histogram", HISTOGRAM_NAME
+
+
+def _one_question(predicate: Predicate) -> _Refusals:
+    if (predicate.query is None) == (predicate.events is None):
+        yield "", "needs exactly one of query and events: write one of them"
+    if (predicate.is_ is None) == (predicate.vs_old is None):
+        yield "", "needs exactly one comparison: write either is or vsOld"
+
+
+def _one_test(predicate: Predicate) -> _Refusals:
+    if predicate.events is None:
+        if predicate.confidence_ is not None:
+            yield "confidence", ONLY_WITH_EVENTS
+        return
+    of_values = {"for": predicate.for_, "window": predicate.window_, "minSamples": predicate.min_samples}
+    yield from ((name, NOT_WITH_EVENTS[name]) for name, value in of_values.items() if value is not None)
+    for name, comparison in (("is", predicate.is_), ("vsOld", predicate.vs_old)):
+        if comparison is None:
+            continue
+        try:
+            counted(comparison)
+        except ValueError as refusal:
+            yield name, str(refusal)
 
 
 def _sides(spec: PlanSpec) -> _Refusals:

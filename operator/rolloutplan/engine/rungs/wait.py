@@ -10,7 +10,7 @@ from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.routes import unlike
+from rolloutplan.engine.rungs.drift import foreign
 from rolloutplan.engine.rungs.forward import all_shown, next_stage
 from rolloutplan.engine.step import AskBudgets, Step
 from rolloutplan.engine.table import MOVED, Cause
@@ -43,7 +43,7 @@ def _consistent(status: Status) -> bool:
     if not all(sound(each, weights.old, weights.new) for each in routes):
         return False
     if phase is Phase.SHIFTING:
-        return status.intent is None or stage is not None
+        return status.intent is None or status.intent.action != "Shift" or stage is not None
     clocks = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
     if phase is Phase.JUDGING and stage is not None:
         clocks = (*clocks, stage.deadline_at)
@@ -79,7 +79,7 @@ def _in_the_way(look: Look) -> Closed | None:
     spec, status = look.plan.spec, look.status
     if spec is None:
         return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")
-    if differs := unlike(look, status.weights.written, status.weights):
+    if differs := foreign(look):
         fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
         return Closed("Conflict", f"{differs}: {fix}")
     if look.old is None:

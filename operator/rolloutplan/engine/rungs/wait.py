@@ -58,7 +58,7 @@ def waiting(look: Look) -> Step | None:
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == "Failed":
         return Step(status)
-    if _at_the_gate(status) and must_ask_budgets(look):
+    if look.plan.spec is not None and _at_the_gate(status) and must_ask_budgets(look):
         return Step(status, (AskBudgets(),))
     found = _in_the_way(look)
     if found is not None:

@@ -78,13 +78,11 @@ def unrecorded_restore(look: Look) -> Step | None:
 
 def adopted(look: Look) -> Step | None:
     """Adopt a run in its turn: a thousand of them are no reason to judge any of them later."""
-    half_done = look.status.intent is not None
-    due = half_done or look.adopt_at is None or look.now >= look.adopt_at
-    return adoption(look) if due else None
+    return adoption(look) if _due(look) else None
 
 
 def adoption(look: Look) -> Step | None:
-    """A run that another leader served takes this one's mark: the routes first, then the status.
+    """The routes of a run that another leader served take this one's mark.
 
     Whatever that leader still has on its way was to find its own mark, and is refused.
     """
@@ -92,9 +90,20 @@ def adoption(look: Look) -> Step | None:
     if status.phase not in MOVED or status.epoch == look.epoch:
         return None
     routes = current(look, weights.snapshot, weights)
-    if marks := writes(look, routes, weights, fence(look, status), status.revert, marks=True):
-        return Step(status, marks)
+    marks = writes(look, routes, weights, fence(look, status), status.revert, marks=True)
+    return Step(status, marks) if marks else None
+
+
+def adopted_on_record(look: Look) -> Step | None:
+    """Where nothing else is to be said of an adopted run, say that."""
+    status = look.status
+    if status.phase not in MOVED or status.epoch == look.epoch or not _due(look):
+        return None
     return Step(status.model_copy(update={"epoch": look.epoch}))
+
+
+def _due(look: Look) -> bool:
+    return look.status.intent is not None or look.adopt_at is None or look.now >= look.adopt_at
 
 
 def unjudged(look: Look) -> Step | None:

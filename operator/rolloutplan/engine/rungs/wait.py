@@ -6,7 +6,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
-from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets
+from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
@@ -58,15 +58,18 @@ def waiting(look: Look) -> Step | None:
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == "Failed":
         return Step(status)
-    if look.plan.spec is not None and _at_the_gate(status) and must_ask_budgets(look):
-        return Step(status, (AskBudgets(),))
     found = _in_the_way(look)
+    if found is None and _at_the_gate(status):
+        if must_ask_budgets(look):
+            return Step(status, (AskBudgets(),))
+        found = spent(look)
     if found is not None:
         if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
             return step
         if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
-            said_anew = {"message": found.words} if found.reason in GATED and found.words != status.message else {}
-            return Step(status.model_copy(update=said_anew) if said_anew else status, wake_at=found.again)
+            if found.reason in GATED and found.words != status.message:
+                status = status.model_copy(update={"message": found.words})
+            return Step(status, wake_at=found.again)
         return hold(look, found.reason, found.words)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None

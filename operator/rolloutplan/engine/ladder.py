@@ -20,6 +20,7 @@ from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forward import deadline, forward
 from rolloutplan.engine.rungs.intents import (
     adopted,
+    adopted_on_record,
     adoption,
     unfinished_restore,
     unfinished_shift,
@@ -102,4 +103,5 @@ LADDER: tuple[Rung, ...] = (
     waiting,
     deadline,
     forward,
+    adopted_on_record,
 )

@@ -45,14 +45,14 @@ def closed_to_runs(look: Look) -> Closed | None:
 
 
 def closed_to(look: Look, stage: Stage) -> Closed | None:
-    """What stands before the increment to this stage."""
+    """What stands before the increment to this stage; error budgets apart, which are asked when nothing else does."""
     status, plan = look.status, look.plan
     if stage.approval and status.approved != stage.name:
         words = f"stage {stage.name} wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
         return Closed("AwaitingApproval", words)
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
-    return _frozen(look) or _spent(look)
+    return _frozen(look)
 
 
 def must_ask_budgets(look: Look) -> bool:
@@ -71,7 +71,8 @@ def _frozen(look: Look) -> Closed | None:
     return Closed("Frozen", f"frozen by {freeze.words}", next_change(look.policies, look.now)) if freeze else None
 
 
-def _spent(look: Look) -> Closed | None:
+def spent(look: Look) -> Closed | None:
+    """The error budget of which too little is left, as far as was asked."""
     for policy in look.policies:
         budget = policy.spec.error_budget if policy.spec else None
         verdict = look.budgets.verdicts.get(policy.name) if look.budgets and budget else None

@@ -18,7 +18,15 @@ from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against
 from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forward import deadline, forward
-from rolloutplan.engine.rungs.intents import adopted, adoption, unfinished_restore, unfinished_shift, unrecorded_restore
+from rolloutplan.engine.rungs.intents import (
+    adopted,
+    adopted_on_record,
+    adoption,
+    unfinished_restore,
+    unfinished_shift,
+    unjudged,
+    unrecorded_restore,
+)
 from rolloutplan.engine.rungs.start import ended, not_started
 from rolloutplan.engine.rungs.wait import inconsistent, waiting
 from rolloutplan.engine.step import Step
@@ -85,6 +93,7 @@ LADDER: tuple[Rung, ...] = (
     superseded,
     unavailable,
     proved_against,
+    unjudged,
     commanded,
     ended,
     not_started,
@@ -94,4 +103,5 @@ LADDER: tuple[Rung, ...] = (
     waiting,
     deadline,
     forward,
+    adopted_on_record,
 )

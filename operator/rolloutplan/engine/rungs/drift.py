@@ -7,7 +7,6 @@ never pushed forward again without a person's word or a fresh judgement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.ask import current_stage
@@ -19,7 +18,7 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status, Weights
+from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status
 
 REPAIRS = 3
 WITHIN = timedelta(minutes=10)
@@ -31,9 +30,7 @@ def drifted(look: Look) -> Step | None:
     status, weights, intent = look.status, look.status.weights, look.status.intent
     if status.phase not in MOVED:
         return None
-    shifting = intent is not None and intent.action == "Shift"
-    asked = intent.routes if intent is not None and shifting else weights.written
-    differs = _foreign(look, asked, weights)
+    shifting, asked, differs = _shifting(status), _asked(status), foreign(look)
     if not differs:
         return _mended(look, intent) if intent is not None and not shifting else None
     if not nowhere_below(look, weights.written, weights):
@@ -58,12 +55,21 @@ def drifted(look: Look) -> Step | None:
     return Step(after, writes(look, asked, weights, fence(look, after), status.revert))
 
 
-def _foreign(look: Look, asked: Iterable[RouteWeights], weights: Weights) -> str:
-    """What some route holds that is neither asked for nor what was written before."""
-    for target, before in zip(asked, weights.written, strict=False):
+def foreign(look: Look) -> str:
+    """What some route holds that is neither asked for nor what was written before; empty where nothing is."""
+    weights = look.status.weights
+    for target, before in zip(_asked(look.status), weights.written, strict=False):
         if (differs := unlike(look, (target,), weights)) and unlike(look, (before,), weights):
             return differs
     return ""
+
+
+def _shifting(status: Status) -> bool:
+    return status.intent is not None and status.intent.action == "Shift"
+
+
+def _asked(status: Status) -> tuple[RouteWeights, ...]:
+    return status.intent.routes if status.intent is not None and _shifting(status) else status.weights.written
 
 
 def _late(intent: Intent) -> datetime:

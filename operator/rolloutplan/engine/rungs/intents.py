@@ -78,13 +78,11 @@ def unrecorded_restore(look: Look) -> Step | None:
 
 def adopted(look: Look) -> Step | None:
     """Adopt a run in its turn: a thousand of them are no reason to judge any of them later."""
-    half_done = look.status.intent is not None
-    due = half_done or look.adopt_at is None or look.now >= look.adopt_at
-    return adoption(look) if due else None
+    return adoption(look) if _due(look) else None
 
 
 def adoption(look: Look) -> Step | None:
-    """A run that another leader served takes this one's mark: the routes first, then the status.
+    """The routes of a run that another leader served take this one's mark.
 
     Whatever that leader still has on its way was to find its own mark, and is refused.
     """
@@ -92,33 +90,59 @@ def adoption(look: Look) -> Step | None:
     if status.phase not in MOVED or status.epoch == look.epoch:
         return None
     routes = current(look, weights.snapshot, weights)
-    if marks := writes(look, routes, weights, fence(look, status), status.revert, marks=True):
-        return Step(status, marks)
+    marks = writes(look, routes, weights, fence(look, status), status.revert, marks=True)
+    return Step(status, marks) if marks else None
+
+
+def adopted_on_record(look: Look) -> Step | None:
+    """Where nothing else is to be said of an adopted run, say that."""
+    status = look.status
+    if status.phase not in MOVED or status.epoch == look.epoch or not _due(look):
+        return None
     return Step(status.model_copy(update={"epoch": look.epoch}))
 
 
-def unfinished_shift(look: Look) -> Step | None:
-    """Finish a shift of weights. The rungs that lead back stand above it."""
-    status, weights, intent = look.status, look.status.weights, look.status.intent
-    if status.phase is not Phase.SHIFTING or intent is None or intent.action != "Shift" or look.plan.spec is None:
+def _due(look: Look) -> bool:
+    return look.status.intent is not None or look.adopt_at is None or look.now >= look.adopt_at
+
+
+def unjudged(look: Look) -> Step | None:
+    """Go back where a weight is not in force in time, or cannot be judged: nobody watches what may stand there."""
+    intent = _shifting(look)
+    if intent is None:
         return None
-    late = intent.at + ACCEPTED_WITHIN
-    differs = unlike(look, intent.routes, weights)
+    status, differs = look.status, unlike(look, intent.routes, look.status.weights)
     entered = status.stage.entered_at if status.stage else None
     if look.now >= (entered or intent.at) + JUDGED_WITHIN:
         within = format_duration(JUDGED_WITHIN)
         words = differs or "its record could not be written"
         return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
-    if not differs and refusal(look, intent.routes) is None:
-        return Step(_verified(look, intent))
-    if not differs and look.now >= late:
-        within, words = format_duration(ACCEPTED_WITHIN), refusal(look, intent.routes) or "no word from its gateway"
+    refused = refusal(look, intent.routes)
+    if not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
+        within, words = format_duration(ACCEPTED_WITHIN), refused or "no word from its gateway"
         return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
+    return None
+
+
+def unfinished_shift(look: Look) -> Step | None:
+    """Finish a shift of weights. The rungs that lead back stand above it."""
+    intent = _shifting(look)
+    if intent is None:
+        return None
+    status, weights, late = look.status, look.status.weights, intent.at + ACCEPTED_WITHIN
+    differs = unlike(look, intent.routes, weights)
     if not differs:
-        return Step(status, wake_at=late)
+        return Step(_verified(look, intent)) if refusal(look, intent.routes) is None else Step(status, wake_at=late)
     if look.now >= late:
         status = status.model_copy(update={"intent": intent.model_copy(update={"at": look.now})})
     return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
+
+
+def _shifting(look: Look) -> Intent | None:
+    """The shift that is under way, of a plan that can be read."""
+    intent = look.status.intent
+    on_its_way = look.status.phase is Phase.SHIFTING and intent is not None and intent.action == "Shift"
+    return intent if on_its_way and look.plan.spec is not None else None
 
 
 def _until(look: Look, at: datetime | None) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
-from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets
+from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.routes import unlike
+from rolloutplan.engine.rungs.drift import foreign
 from rolloutplan.engine.rungs.forward import all_shown, next_stage
 from rolloutplan.engine.step import AskBudgets, Step
 from rolloutplan.engine.table import MOVED, Cause
@@ -43,7 +43,7 @@ def _consistent(status: Status) -> bool:
     if not all(sound(each, weights.old, weights.new) for each in routes):
         return False
     if phase is Phase.SHIFTING:
-        return status.intent is None or stage is not None
+        return status.intent is None or status.intent.action != "Shift" or stage is not None
     clocks = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
     if phase is Phase.JUDGING and stage is not None:
         clocks = (*clocks, stage.deadline_at)
@@ -58,15 +58,18 @@ def waiting(look: Look) -> Step | None:
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == "Failed":
         return Step(status)
-    if _at_the_gate(status) and must_ask_budgets(look):
-        return Step(status, (AskBudgets(),))
     found = _in_the_way(look)
+    if found is None and _at_the_gate(status):
+        if must_ask_budgets(look):
+            return Step(status, (AskBudgets(),))
+        found = spent(look)
     if found is not None:
         if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
             return step
         if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
-            said_anew = {"message": found.words} if found.reason in GATED and found.words != status.message else {}
-            return Step(status.model_copy(update=said_anew) if said_anew else status, wake_at=found.again)
+            if found.reason in GATED and found.words != status.message:
+                status = status.model_copy(update={"message": found.words})
+            return Step(status, wake_at=found.again)
         return hold(look, found.reason, found.words)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None
@@ -79,7 +82,7 @@ def _in_the_way(look: Look) -> Closed | None:
     spec, status = look.plan.spec, look.status
     if spec is None:
         return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")
-    if differs := unlike(look, status.weights.written, status.weights):
+    if differs := foreign(look):
         fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
         return Closed("Conflict", f"{differs}: {fix}")
     if look.old is None:

@@ -13,6 +13,18 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
+from rolloutplan.engine.counting import (
+    CountQuestion,
+    Series,
+    count_questions,
+    counted_so_far,
+    counted_text,
+    distance,
+    first_look,
+    looks_due,
+    next_look,
+    weigh_counts,
+)
 from rolloutplan.engine.look import Ledger, Look, PlanView, Question, SourceView, Track
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.threshold import judge
@@ -34,6 +46,8 @@ class InForce:
     predicate: Predicate
     first_at: datetime
     first_window: timedelta
+    since: datetime
+    """From when on its events are counted; only where it counts."""
 
     @property
     def name(self) -> str:
@@ -63,39 +77,73 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
     phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
     if phase not in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING):
         return ()
-    start = at.judged_since + source.delay
+    judged, delay = at.judged_since, source.delay
 
-    def growing(role: Role, predicate: Predicate) -> InForce:
-        first = min(predicate.window, FIRST_SCRAPES * source.scrape)
-        return InForce(role, predicate, start + first, first)
+    def row(role: Role, predicate: Predicate, first: timedelta, since: datetime | None) -> InForce:
+        since = since or judged
+        if predicate.events is not None:
+            return InForce(role, predicate, first_look(since, spec, source) + delay, first, since)
+        return InForce(role, predicate, judged + delay + first, first, since)
 
-    rows = [growing("guard", predicate) for predicate in spec.guards]
+    def growing(role: Role, predicate: Predicate, since: datetime | None) -> InForce:
+        return row(role, predicate, min(predicate.window, FIRST_SCRAPES * source.scrape), since)
+
+    rows = [growing("guard", predicate, status.counted_since) for predicate in spec.guards]
     if at.verified_at is not None and phase is not Phase.BAKING:
-        rows += [growing("fail", predicate) for predicate in stage.fail]
+        rows += [growing("fail", predicate, at.verified_at) for predicate in stage.fail]
     if at.verified_at is not None and phase is Phase.JUDGING:
-        soaked = at.soak_until or start
-        rows += [InForce("pass", p, max(soaked, start + p.window), p.window) for p in stage.pass_]
+        passes = [row("pass", predicate, predicate.window, at.verified_at) for predicate in stage.pass_]
+        soaked = at.soak_until or judged + delay
+        rows += [p if p.predicate.events else replace(p, first_at=max(soaked, p.first_at)) for p in passes]
     return tuple(rows)
 
 
 def needs(
     plan: PlanView, status: Status, source: SourceView | None, ledger: Ledger, now: datetime
-) -> tuple[Question, ...]:
+) -> tuple[Question | CountQuestion, ...]:
     """The questions that are due now. A predicate is asked at most once an interval, all its parts at one instant."""
     spec = plan.spec
     since = _judged_since(status)
     if spec is None or source is None or since is None:
         return ()
-    due = [row for row in in_force(spec, status, source) if ask_at(row, spec, ledger) <= now]
-    return tuple(question for row in due for question in _questions(spec, plan, status, row, source, now, now - since))
+    questions: list[Question | CountQuestion] = []
+    for row in in_force(spec, status, source):
+        if ask_at(row, spec, status, source, ledger) > now:
+            continue
+        if row.predicate.events is None:
+            questions += _questions(spec, plan, status, row, source, now, now - since)
+        else:
+            questions += _counts(spec, plan, status, row, source, ledger, now)
+    return tuple(questions)
 
 
-def ask_at(row: InForce, spec: PlanSpec, ledger: Ledger) -> datetime:
+def ask_at(row: InForce, spec: PlanSpec, status: Status, source: SourceView, ledger: Ledger) -> datetime:
     """When a predicate is to be asked next."""
     track = ledger.get(row.name)
-    if track is None or track.asked_at is None or track.asked_at < row.first_at:
+    asked = track.asked_at if track is not None else None
+    if row.predicate.events is not None:
+        count = counted_so_far(status, ledger, row.predicate, row.role, row.since)
+        due = next_look(count, row.since, spec, source) + source.delay
+        return due if asked is None or asked < due else asked + spec.interval
+    if asked is None or asked < row.first_at:
         return row.first_at
-    return track.asked_at + spec.interval
+    return asked + spec.interval
+
+
+def _counts(
+    spec: PlanSpec, plan: PlanView, status: Status, row: InForce, source: SourceView, ledger: Ledger, now: datetime
+) -> Iterator[CountQuestion]:
+    count = counted_so_far(status, ledger, row.predicate, row.role, row.since)
+    due = looks_due(count, row.since, spec, source, now)
+    stage = status.stage.name if status.stage else ""
+
+    def words(side: str) -> dict[str, str]:
+        return words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, side=side, window=timedelta(0))
+
+    if due is not None:
+        yield from count_questions(
+            row.predicate, {"new": words("new"), "old": words("old")}, due, distance(spec, source)
+        )
 
 
 def _questions(
@@ -117,6 +165,7 @@ def _questions(
         )
         return render(query, words)
 
+    assert predicate.query is not None
     yield Question(row.name, "new", asked(predicate.query, "new"), at)
     if predicate.comparison.kind != "value":
         yield Question(row.name, "old", asked(predicate.query, "old"), at)
@@ -133,12 +182,17 @@ def patience(spec: PlanSpec, source: SourceView) -> timedelta:
     return max(3 * spec.interval, spec.interval + source.timeout)
 
 
-def note_asked(status: Status, ledger: Ledger, questions: Iterable[Question], now: datetime) -> Ledger:
-    """The ledger with these questions marked as asked now; what was known at another weight is forgotten."""
+def note_asked(status: Status, ledger: Ledger, questions: Iterable[Question | CountQuestion], now: datetime) -> Ledger:
+    """The ledger with these questions marked as asked now; what was known at another weight is forgotten.
+
+    What is counted is not: a weight changes how much is counted, and not what the counts say.
+    """
     since = _judged_since(status)
 
-    def asked(question: Question) -> Track:
+    def asked(question: Question | CountQuestion) -> Track:
         track = ledger.get(question.name, Track())
+        if isinstance(question, CountQuestion):
+            return replace(track, asked_at=now, query=counted_text(question.events))
         stale = since is None or track.asked_at is None or track.asked_at < since
         return replace(Track() if stale else track, asked_at=now, query=question.query)
 
@@ -171,6 +225,22 @@ def weigh(
         since=since,
     )
     return MappingProxyType({**ledger, name: new})
+
+
+def count(
+    spec: PlanSpec,
+    status: Status,
+    source: SourceView,
+    ledger: Ledger,
+    name: str,
+    answers: Mapping[str, Series | Answer],
+    asked_at: datetime,
+) -> Ledger:
+    """Fold the counters for one predicate into the ledger; `answers` is keyed by the side."""
+    row = next((row for row in in_force(spec, status, source) if row.name == name and row.predicate.events), None)
+    if row is None or asked_at < row.first_at:
+        return ledger
+    return weigh_counts(status, ledger, row.predicate, row.role, row.since, answers, asked_at)
 
 
 def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None, at: datetime) -> Verdict:

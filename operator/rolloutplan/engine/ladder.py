@@ -58,7 +58,10 @@ def _wake(look: Look) -> datetime | None:
     status, spec, at = look.status, look.plan.spec, look.status.stage
     if spec is None or status.phase not in MOVED:
         return look.plan.deleting + LET_GO_AFTER if look.plan.deleting and look.plan.finalizer else None
-    instants = [ask_at(item, spec, look.ledger) for item in in_force(spec, status, look.source)]
+    instants = []
+    if look.source is not None:
+        rows = in_force(spec, status, look.source)
+        instants = [ask_at(row, spec, status, look.source, look.ledger) for row in rows]
     if at is not None and status.phase in (Phase.JUDGING, Phase.BAKING):
         instants += [instant for instant in (at.soak_until, at.deadline_at) if instant is not None]
     if look.new is not None and look.new.short_since is not None:

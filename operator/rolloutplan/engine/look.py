@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.judge.counts import Sample
+from rolloutplan.judge.sequential import State
 from rolloutplan.judge.verdict import Verdict
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RuleWeights, Status
@@ -136,6 +138,19 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """How far a predicate of counted events has come."""
+
+    since: datetime
+    """From when on it may look."""
+    state: State
+    at: datetime | None = None
+    """The instant of the last look."""
+    samples: Mapping[str, Sample] | None = None
+    """The raw counters at that instant, by side; None where they are not known any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """What is known of one predicate at this weight.
 
@@ -153,6 +168,7 @@ class Track:
     verdict: Verdict | None = None
     since: datetime | None = None
     """Since when the comparison has held without a break."""
+    count: Counting | None = None
 
 
 Ledger = Mapping[str, Track]

@@ -149,5 +149,13 @@ def fenced(look: Look, mark: str) -> int:
 def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **changes: Any) -> Status:
     """Without anything of a run but its number and its trail, as every run begins."""
     clean: dict[str, Any] = {"stage": None, "weights": Weights(), "predicates": ()}
-    clean |= {"failed": "", "held": None, "intent": None, "revert": "", "approved": "", "drifts": ()}
+    clean |= {
+        "failed": "",
+        "held": None,
+        "intent": None,
+        "revert": "",
+        "approved": "",
+        "drifts": (),
+        "counted_since": None,
+    }
     return move(look, cause, note, reason=reason, **clean, **changes)

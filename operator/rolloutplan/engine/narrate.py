@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rolloutplan.engine.ask import InForce, current_stage, in_force, track_of, verdict_of
+from rolloutplan.engine.counting import asked_of, counted_text
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.sequential import pack
 from rolloutplan.judge.verdict import Outcome, Verdict
-from rolloutplan.plan.quantities import Comparison, format_duration
+from rolloutplan.plan.quantities import Comparison, format_confidence, format_duration
 from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
 from rolloutplan.plan.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
 
@@ -79,6 +81,8 @@ def bound_of(predicate: Predicate) -> str:
     words = predicate.comparison.text
     if predicate.comparison.kind != "value":
         words += " vs old"
+    if predicate.events is not None:
+        return f"{words} at {format_confidence(predicate.confidence)}"
     return f"{words} for {format_duration(predicate.for_)}" if predicate.for_ else words
 
 
@@ -107,23 +111,38 @@ def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) 
     """How a predicate stands, for `status.predicates`; the query is the one that was sealed."""
     verdict = verdict_of(look, item)
     track = look.ledger.get(item.name)
+    count = track.count if track else None
+    state, looked_at = (sealed.state, sealed.looked_at) if sealed else ("", None)
+    if count is not None and count.at is not None:
+        state, looked_at = pack(asked_of(item.predicate, item.role), count.state), count.at
     return PredicateStatus(
         name=item.name,
         role=item.role,
-        query=sealed.query if sealed else item.predicate.query,
+        query=sealed.query if sealed else _asked(item.predicate),
         bound=bound_of(item.predicate),
         verdict=verdict.outcome.value,
         value=value_text(item.predicate.comparison, verdict),
         samples="" if verdict.samples is None else f"{verdict.samples:.6g}",
         at=track.asked_at if track else None,
         why=doubt(verdict),
+        state=state,
+        looked_at=looked_at,
     )
 
 
+def _asked(predicate: Predicate) -> str:
+    return counted_text(predicate.events) if predicate.events else predicate.query or ""
+
+
 def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
-    """The predicates of a stage as they are fixed before its weight moves, rendered over their whole window."""
+    """The predicates of a stage as they are fixed before its weight moves, rendered over their whole window.
+
+    What a guard has counted goes on counting.
+    """
+    before = {each.name: each for each in measured(look, look.status) if each.role == "guard"}
 
     def sealed(role: str, predicate: Predicate) -> PredicateStatus:
+        counted = before.get(predicate.name)
         words = words_for(
             spec, namespace=look.plan.namespace, plan=look.plan.name, stage=stage.name, window=predicate.window
         )
@@ -131,9 +150,11 @@ def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[Predica
             {
                 "name": predicate.name,
                 "role": role,
-                "query": render(predicate.query, words),
+                "query": render(_asked(predicate), words),
                 "bound": bound_of(predicate),
                 "why": "NotYet",
+                "state": counted.state if counted else "",
+                "looked_at": counted.looked_at if counted else None,
             }
         )
 

@@ -19,6 +19,8 @@ class Why(StrEnum):
     NAN = "NaN"
     MANY_SERIES = "ManySeries"
     WARNINGS = "Warnings"
+    PARTIAL = "Partial"
+    NOT_COUNTERS = "NotCounters"
     SOURCE_DOWN = "SourceDown"
     QUERY_REJECTED = "QueryRejected"
     WINDOW_NOT_FILLED = "WindowNotFilled"

@@ -10,14 +10,19 @@ from typing import Any
 
 import structlog
 
-from rolloutplan.engine.ask import needs, note_asked, speaks_against, weigh
+from rolloutplan.engine.ask import count, needs, note_asked, speaks_against, weigh
+from rolloutplan.engine.counting import CountQuestion, Series
 from rolloutplan.engine.look import Look, Question, Track
+from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import Ask
 from rolloutplan.loop.schedule import Schedule
-from rolloutplan.loop.store import Plan, Store
+from rolloutplan.loop.store import Plan, Store, source_view
+from rolloutplan.metrics.counters import counter_queries
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.metrics.reading import Counts
+from rolloutplan.metrics.source import Source
 from rolloutplan.telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger("rolloutplan")
@@ -52,8 +57,14 @@ class Asker:
             return
         memory.ledger = note_asked(look.status, memory.ledger, due, look.now)
         memory.asking |= {question.name for question in due}
-        for name, parts in groupby(due, key=lambda question: question.name):
-            self._spawn(self._hear(plan.view.key, memory, name, list(parts), ask, look.now))
+        for name, group in groupby(due, key=lambda question: question.name):
+            parts = list(group)
+            values = [part for part in parts if isinstance(part, Question)]
+            counts = [part for part in parts if isinstance(part, CountQuestion)]
+            if values:
+                self._spawn(self._hear(plan.view.key, memory, name, values, ask, look.now))
+            else:
+                self._spawn(self._count(plan, memory, name, counts, look.now))
 
     async def _hear(
         self, key: str, memory: Memory, name: str, questions: Sequence[Question], ask: Ask, asked_at: datetime
@@ -68,16 +79,62 @@ class Asker:
         self._note_newest(plan, questions, answers)
         parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
         memory.ledger = weigh(plan.view.spec, plan.status, memory.ledger, name, parts, asked_at)
+        self._judged(plan, memory, name)
+
+    async def _count(
+        self, plan: Plan, memory: Memory, name: str, questions: Sequence[CountQuestion], asked_at: datetime
+    ) -> None:
+        """Hear the counters of both sides, for one look or for all that were missed."""
+        found = self._store.source(plan.view)
+        assert found.spec is not None
+        source = self._sources.get(found.key, found.spec)
+        try:
+            series = await asyncio.gather(*(_series(source, question) for question in questions))
+        finally:
+            memory.asking.discard(name)
+        now = self._store.plans.get(plan.view.key)
+        view = source_view(found.spec)
+        if now is None or now.view.spec is None or now.view.uid != memory.uid:
+            return
+        answers: dict[str, Series | Answer] = {q.part: said for q, said in zip(questions, series, strict=True)}
+        memory.ledger = count(now.view.spec, now.status, view, memory.ledger, name, answers, asked_at)
+        if not any(isinstance(answer, Answer) for answer in series):
+            self._metrics.answered(found.key.title, max(question.end for question in questions))
+        self._judged(now, memory, name)
+
+    def _judged(self, plan: Plan, memory: Memory, name: str) -> None:
         track = memory.ledger.get(name, Track())
         if track.verdict:
             self._metrics.judged(track.verdict.outcome)
-        if track.verdict and speaks_against(plan.view.spec, plan.status, name, track):
+        if plan.view.spec and track.verdict and speaks_against(plan.view.spec, plan.status, name, track):
             stage = plan.status.stage.name if plan.status.stage else ""
-            words = {"plan": key, "run": plan.status.run, "stage": stage, "value": track.verdict.value}
+            words = {"plan": plan.view.key, "run": plan.status.run, "stage": stage, "value": track.verdict.value}
             log.warning("proved against the new side", predicate=name, **words)
-        self._schedule.soon(key)
+        self._schedule.soon(plan.view.key)
 
     def _note_newest(self, plan: Plan, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         told = [question.at for question, answer in zip(questions, answers, strict=True) if answer.gap is None]
         if told:
             self._metrics.answered(self._store.source(plan.view).key.title, max(told))
+
+
+async def _series(source: Source, question: CountQuestion) -> Series | Answer:
+    """The counters of one side at every instant of a question; an Answer where a part of them is missing."""
+    native = True
+    total, bad = counter_queries(question.events, native=native)
+    if question.start == question.end:
+        at = question.start
+        totals, bads = await asyncio.gather(source.sample(total, at), source.sample(bad, at))
+        if isinstance(totals, Answer) or isinstance(bads, Answer):
+            return totals if isinstance(totals, Answer) else bads if isinstance(bads, Answer) else []
+        return [(at, _sample(totals, bads))]
+    span = question.start, question.end, question.step
+    all_totals, all_bads = await asyncio.gather(source.samples(total, *span), source.samples(bad, *span))
+    if isinstance(all_totals, Answer) or isinstance(all_bads, Answer):
+        return all_totals if isinstance(all_totals, Answer) else all_bads if isinstance(all_bads, Answer) else []
+    wrong = dict(all_bads)
+    return [(at, _sample(totals, wrong[at])) for at, totals in all_totals if at in wrong]
+
+
+def _sample(totals: Counts, bads: Counts) -> Sample:
+    return {instance: (total, bads.get(instance)) for instance, total in totals.items()}

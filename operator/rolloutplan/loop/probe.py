@@ -9,11 +9,13 @@ from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
 from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.counting import rendered
 from rolloutplan.engine.gate import budget_left
 from rolloutplan.engine.look import Budgets, PlanView, Probe
 from rolloutplan.engine.policy import PolicyView
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Answer, Verdict, Why
+from rolloutplan.metrics.counters import counter_queries
 from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.spec import PlanSpec
 
@@ -81,6 +83,10 @@ def _queries(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[str, str]]:
     for stage in spec.ladder():
         for predicate in (*spec.guards, *stage.fail, *stage.pass_):
             words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window)
-            yield f"{predicate.name}:value", render(predicate.query, words)
+            if predicate.query is not None:
+                yield f"{predicate.name}:value", render(predicate.query, words)
+            if predicate.events is not None:
+                total, bad = counter_queries(rendered(predicate.events, words))
+                yield from ((f"{predicate.name}:total", f"sum({total})"), (f"{predicate.name}:bad", f"sum({bad})"))
             if predicate.min_samples is not None:
                 yield f"{predicate.name}:samples", render(predicate.min_samples.query, words)

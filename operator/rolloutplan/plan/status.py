@@ -136,6 +136,8 @@ class PredicateStatus(Part):
     samples: str = ""
     at: Instant | None = None
     why: str = ""
+    state: str = Field("", description="What was counted so far, for a test that goes on where it was.")
+    looked_at: Instant | None = Field(None, description="The instant of the last look that is in `state`.")
 
 
 class Evidence(Part):
@@ -207,6 +209,7 @@ class Status(Part):
     revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
     run: int = 0
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
+    counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began.")
     stage: StageStatus | None = None

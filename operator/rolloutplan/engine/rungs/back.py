@@ -84,8 +84,11 @@ def proved_against(look: Look) -> Step | None:
         return None
     for item in in_force(spec, status, look.source):
         verdict = verdict_of(look, item)
+        value = value_text(item.predicate.comparison, verdict)
         if item.against and verdict.outcome is Outcome.PROVED:
-            value = value_text(item.predicate.comparison, verdict)
             words = f"{item.role} {item.name} is proved: {value} {bound_of(item.predicate)}"
             return on_fail(look, "FailProved" if item.role == "fail" else "GuardProved", words, [item])
+        if item.predicate.events and verdict.outcome is Outcome.REFUTED:
+            words = f"pass {item.name} is refuted for good: {value} is not {bound_of(item.predicate)}"
+            return on_fail(look, "PassRefuted", words, [item])
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rolloutplan.engine.ask import current_stage, in_force, patience, track_of, verdict_of
+from rolloutplan.engine.ask import InForce, current_stage, in_force, patience, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fence, hold, move, on_fail
 from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
@@ -12,7 +12,7 @@ from rolloutplan.engine.routes import current, shifted, writes
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
-from rolloutplan.judge.verdict import Outcome, Why
+from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec, Stage
 from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
@@ -32,10 +32,21 @@ def all_shown(look: Look) -> bool:
         if not item.against and verdict.outcome is not Outcome.PROVED:
             return False
         unheard = track_of(look, item).answered_at is None or verdict.why in (Why.SOURCE_DOWN, Why.QUERY_REJECTED)
-        if item.against and (unheard or verdict.holds):
+        if item.against and (unheard or _leans_against(item, verdict)):
             return False
-    spoken = {Outcome.PROVED, Outcome.REFUTED}
-    return any(verdict_of(look, item).outcome in spoken for item in items)
+    return any(_has_spoken(item, verdict_of(look, item)) for item in items)
+
+
+def _leans_against(item: InForce, verdict: Verdict) -> bool:
+    """Whether it holds, but not yet long enough. Of counts only the proof counts: they lean by chance."""
+    return verdict.holds is True and item.predicate.events is None
+
+
+def _has_spoken(item: InForce, verdict: Verdict) -> bool:
+    """Whether something was measured. Counts have spoken when there were any."""
+    if verdict.outcome in (Outcome.PROVED, Outcome.REFUTED):
+        return True
+    return item.predicate.events is not None and verdict.why is Why.NOT_YET and bool(verdict.samples)
 
 
 def deadline(look: Look) -> Step | None:
@@ -87,7 +98,9 @@ def forward(look: Look) -> Step | None:
 def _doubted(look: Look, spec: PlanSpec) -> bool:
     """Whether a guard holds, but not yet long enough, or was not answered when it was last asked."""
     items = in_force(spec, look.status, look.source)
-    return any(verdict_of(look, item).holds or track_of(look, item).silent_since is not None for item in items)
+    return any(
+        _leans_against(item, verdict_of(look, item)) or track_of(look, item).silent_since is not None for item in items
+    )
 
 
 def _seal_next(look: Look, spec: PlanSpec) -> Step | None:

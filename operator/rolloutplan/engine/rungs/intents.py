@@ -164,6 +164,7 @@ def _verified(look: Look, intent: Intent) -> Status:
         reason="Soaking",
         shares=(format_weight(before), intent.to),
         stage=at,
+        counted_since=status.counted_since or look.now,
         intent=None,
         weights=status.weights.model_copy(update={"written": current(look, intent.routes, status.weights)}),
     )

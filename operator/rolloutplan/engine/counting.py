@@ -1,0 +1,172 @@
+"""What is counted: looks at the raw counters of both sides, one after the other, none twice and none left out.
+
+Looks stand at whole multiples of their distance since the epoch, so that plans that ask the same ask it together and a
+replay looks at the same instants. The first instant gives what later ones are subtracted from. What was missed, in an
+outage or while nobody led, is fetched from the last look on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from rolloutplan.engine.look import Counting, Ledger, SourceView, Track
+from rolloutplan.engine.words import render
+from rolloutplan.judge.counts import Sample, between
+from rolloutplan.judge.sequential import Hypothesis, Look, hypothesis, start, step, unpack, verdict
+from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.plan.quantities import format_duration
+from rolloutplan.plan.spec import Events, PlanSpec, Predicate
+from rolloutplan.plan.status import PredicateStatus, Status
+
+Side: TypeAlias = Literal["new", "old"]
+Series: TypeAlias = Sequence[tuple[datetime, Sample]]
+"""The raw counters of one side, by instant."""
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class CountQuestion:
+    """The counters of one side for predicate `name`, at `start`, `start + step`, ... up to `end`."""
+
+    name: str
+    part: Side
+    events: Events
+    """With its words filled in for this side."""
+    start: datetime
+    end: datetime
+    step: timedelta
+
+
+def distance(spec: PlanSpec, source: SourceView) -> timedelta:
+    """The time between looks: the plan's interval, but not less than a scrape; whole seconds."""
+    return _whole(max(spec.interval, source.scrape), timedelta(seconds=1))
+
+
+def first_look(since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
+    """The instant of the first look that may be taken since then."""
+    return _EPOCH + _whole(since - _EPOCH, distance(spec, source))
+
+
+def next_look(count: Counting | None, since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
+    """The instant of the next look."""
+    if count is None or count.at is None:
+        return first_look(since, spec, source)
+    return count.at + distance(spec, source)
+
+
+def counted_so_far(status: Status, ledger: Ledger, predicate: Predicate, role: str, since: datetime) -> Counting | None:
+    """What is known of the looks so far: as remembered, else as the status has it; None before the first."""
+    track = ledger.get(predicate.name)
+    if track is not None and track.count is not None and track.count.since == since:
+        return track.count
+    kept = next((each for each in status.predicates if each.name == predicate.name), None)
+    return _restored(kept, asked_of(predicate, role), since) if kept is not None else None
+
+
+def _restored(kept: PredicateStatus, of: Hypothesis, since: datetime) -> Counting | None:
+    if not kept.state or kept.looked_at is None or kept.looked_at < since:
+        return None
+    state = unpack(of, kept.state)
+    return Counting(since, state, kept.looked_at) if state is not None else None
+
+
+def asked_of(predicate: Predicate, role: str) -> Hypothesis:
+    return hypothesis(predicate.comparison, "pass" if role == "pass" else "fail")
+
+
+def looks_due(
+    count: Counting | None, since: datetime, spec: PlanSpec, source: SourceView, now: datetime
+) -> tuple[datetime, datetime] | None:
+    """From which instant to which to ask now; None where the next look has not come yet."""
+    between_looks = distance(spec, source)
+    last = _EPOCH + (now - source.delay - _EPOCH) // between_looks * between_looks
+    following = next_look(count, since, spec, source)
+    if following > last:
+        return None
+    known = count is None or count.at is None or count.samples is not None
+    return (following if known else following - between_looks), last
+
+
+def count_questions(
+    predicate: Predicate,
+    words: Mapping[Side, Mapping[str, str]],
+    due: tuple[datetime, datetime],
+    between_looks: timedelta,
+) -> Iterator[CountQuestion]:
+    """One question for each side that the comparison needs."""
+    sides: tuple[Side, ...] = ("new",) if predicate.comparison.kind == "value" else ("new", "old")
+    for side in sides:
+        assert predicate.events is not None
+        yield CountQuestion(predicate.name, side, rendered(predicate.events, words[side]), *due, between_looks)
+
+
+def rendered(events: Events, words: Mapping[str, str]) -> Events:
+    selectors = {name: getattr(events, name) for name in ("bad", "total", "histogram")}
+    return events.model_copy(update={name: render(text, words) for name, text in selectors.items() if text})
+
+
+def counted_text(events: Events) -> str:
+    """What is counted, in a line."""
+    if events.histogram is not None and events.slower_than is not None:
+        return f"{events.histogram} slower than {format_duration(events.slower_than)}"
+    return f"{events.bad} of {events.total}"
+
+
+def weigh_counts(
+    status: Status,
+    ledger: Ledger,
+    predicate: Predicate,
+    role: str,
+    since: datetime,
+    answers: Mapping[str, Series | Answer],
+    asked_at: datetime,
+) -> Ledger:
+    """Fold the counters of some looks into the ledger. Where a side could not be asked, nothing is counted yet."""
+    of, track = asked_of(predicate, role), ledger.get(predicate.name, Track())
+    count = counted_so_far(status, ledger, predicate, role, since) or Counting(since, start(of))
+    gap = next((answer for answer in answers.values() if isinstance(answer, Answer)), None)
+    if gap is not None:
+        heard = gap.gap is not Why.SOURCE_DOWN
+        said = Verdict(Outcome.UNDECIDED, why=gap.gap, detail=gap.detail)
+        silent = None if heard else track.silent_since or asked_at
+        known = replace(track, verdict=said, count=count, silent_since=silent)
+        return MappingProxyType(
+            {**ledger, predicate.name: known if not heard else replace(known, answered_at=asked_at)}
+        )
+    sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
+    doubt: Answer | None = None
+    for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
+        count, doubt = _looked(of, count, at, {side: series[at] for side, series in sides.items()})
+    found = verdict(of, count.state, float(predicate.confidence))
+    if doubt is not None:
+        found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=doubt.gap, detail=doubt.detail)
+    new = replace(track, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
+    return MappingProxyType({**ledger, predicate.name: new})
+
+
+def _looked(
+    of: Hypothesis, count: Counting, at: datetime, samples: Mapping[str, Sample]
+) -> tuple[Counting, Answer | None]:
+    """One look further. What cannot be counted is left out, and the next look is counted from here."""
+    if count.at is not None and at <= count.at and count.samples is not None:
+        return count, None
+    here = replace(count, at=at, samples=samples)
+    if count.samples is None:
+        return here, None
+    counted: list[int] = []
+    for side in ("new", "old"):
+        both = between(count.samples.get(side, {}), samples.get(side, {}))
+        if isinstance(both, Answer):
+            return here, replace(both, detail=f"{side} side: {both.detail}")
+        counted += both
+    return replace(here, state=step(of, count.state, Look(*counted))), None
+
+
+def _whole(span: timedelta, part: timedelta) -> timedelta:
+    """The span, rounded up to whole parts."""
+    return -(-span // part) * part

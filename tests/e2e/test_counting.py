@@ -1,0 +1,95 @@
+"""Predicates of counted events on real counters: no call by chance, and none missed."""
+
+import time
+from typing import Any
+
+from tests.shop import Operator, Shop
+
+EVENTS = {
+    "bad": 'http_requests_total{namespace="$namespace",deployment="$deployment",code="500"}',
+    "total": 'http_requests_total{namespace="$namespace",deployment="$deployment"}',
+}
+WORSE = {"name": "worse", "events": EVENTS, "vsOld": "> 1.5x"}
+SLOWER = {
+    "name": "slower",
+    "events": {
+        "histogram": 'http_request_duration_seconds{namespace="$namespace",deployment="$deployment"}',
+        "slowerThan": "100ms",
+    },
+    "vsOld": "> 1.5x",
+}
+
+
+def predicate(shop: Shop, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in shop.status()["predicates"] if each["name"] == name)
+    return found
+
+
+def test_errors_on_both_sides_roll_nothing_back(shop: Shop) -> None:
+    shop.open()
+    for name in ("checkout-v1", "checkout-v2"):
+        shop.bed.behave(name, shop.namespace, errors=0.1)
+    shop.bed.load(shop.host, rate=100, seconds=90)
+    shop.start(guards=[WORSE], stages=[{"weights": ["25%", "50%", "100%"], "soak": "6s"}])
+    shop.until("Succeeded", timeout=60)
+
+
+def test_three_times_the_errors_are_proved(shop: Shop) -> None:
+    shop.open()
+    shop.bed.behave("checkout-v1", shop.namespace, errors=0.1)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.3)
+    shop.bed.load(shop.host, rate=200, seconds=90)
+    shop.start(guards=[WORSE], stages=[{"weights": ["50%", "100%"], "soak": "60s"}])
+    status = shop.until("RolledBack", timeout=60)
+    assert status["reason"] == "GuardProved"
+    assert "> 1.5x vs old at 95%" in status["message"]
+    told = next(d for d in status["decisions"] if d["reason"] == "RollbackStarted")["evidence"][0]
+    assert "http_requests_total" in told["query"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_slow_requests_are_counted_from_buckets(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=100, seconds=90)
+    shop.start(guards=[SLOWER], stages=[{"weights": ["50%", "100%"], "soak": "60s"}])
+    shop.until("Judging/w50")
+    time.sleep(6)
+    assert shop.phase() == "Judging"
+    shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
+    status = shop.until("RolledBack", timeout=40)
+    assert "slower" in status["message"]
+
+
+def test_a_pass_predicate_is_proved_or_refuted_for_good(shop: Shop) -> None:
+    shop.open()
+    few = {"name": "few-errors", "events": EVENTS, "is": "< 10%"}
+    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.start("good", guards=[], stages=[{"weights": ["50%", "100%"], "soak": "4s", "pass": [few]}])
+    shop.until("Succeeded", name="good", timeout=60)
+    back = {"old": {"deployment": "checkout-v2"}, "new": {"deployment": "checkout-v1"}}
+    shop.bed.behave("checkout-v1", shop.namespace, errors=0.4)
+    shop.start("bad", **back, guards=[], stages=[{"weights": ["50%", "100%"], "soak": "60s", "pass": [few]}])
+    status = shop.until("RolledBack", name="bad", timeout=40)
+    assert status["reason"] == "PassRefuted", "it is not waited for the deadline"
+
+
+def test_no_look_is_lost_or_counted_twice_when_the_operator_dies(shop: Shop, running: Operator) -> None:
+    shop.open()
+    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.start(guards=[WORSE], stages=[{"weights": ["50%", "100%"], "soak": "20s"}])
+    shop.until("Judging/w50")
+    time.sleep(5)
+    running.process.kill()
+    time.sleep(6)
+    running.process.start()
+    shop.until("Judging/w100", timeout=60)
+    proved = next(d for d in shop.status()["decisions"] if d["reason"] == "StageProved")
+    counted = float(proved["evidence"][0]["samples"])
+    verified = next(d for d in shop.status()["decisions"] if d["reason"] == "WeightShifted")
+    seconds = _seconds(proved["at"]) - _seconds(verified["at"])
+    assert abs(counted - 50 * seconds) < 50 * 4, f"{counted} requests in {seconds:.0f} s at 50 a second"
+    assert load.lost() == 0
+
+
+def _seconds(text: str) -> float:
+    return time.mktime(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))

@@ -92,6 +92,7 @@ TRAPS: dict[str, tuple[str, str, str]] = {
     "a count of each value": ("hint many-series", 'count_values("v", x)', "count(x)"),
     "many to one": ("hint many-series", "x / on () group_left () sum(y)", "sum(x) / on () group_left () sum(y)"),
     "one to many": ("hint many-series", "sum(y) / on () group_right () x", "sum(y) / on () group_right () sum(x)"),
+    "a number in parts": ("hint many-series", "x - (time() - 1)", "-(time() - 1)"),
     "with a number": ("hint many-series", "1 - x", "1 - sum(x)"),
     "with a number of a series": ("hint many-series", "x - scalar(y)", "sum(x) - scalar(y)"),
     "either of many": ("hint many-series", "sum(x) or y", "sum(x) or sum(y)"),

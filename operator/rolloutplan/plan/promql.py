@@ -69,7 +69,7 @@ SCRAPES: Final = 4
 
 _LONGEST: Final = 6000
 """So many characters are parsed: the parser recurses, and no stack holds what much longer texts can nest."""
-_HARDEST: Final = 200
+_HARDEST: Final = 100
 """So many operators and parentheses are parsed: the time that they take grows with their square."""
 
 _RATES: Final = ("rate", "irate", "increase")
@@ -95,7 +95,7 @@ _Found: TypeAlias = Iterator[tuple[Severity, str]]
 class _Query:
     top: Expr
     parts: tuple[tuple[Expr, tuple[Expr, ...]], ...]
-    """Every part of the query with those that it stands in, outermost first."""
+    """As `_walk` gives them."""
     asking: Asking
 
     def selectors(self) -> Iterator[tuple[VectorSelector, tuple[Expr, ...]]]:
@@ -218,10 +218,13 @@ def _parts(expr: Expr) -> tuple[Expr, ...]:
     return tuple(_bare(part) for part in parts if isinstance(part, Expr))
 
 
-def _walk(expr: Expr, above: tuple[Expr, ...] = ()) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
-    yield expr, above
-    for part in _parts(expr):
-        yield from _walk(part, (*above, expr))
+def _walk(expr: Expr) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
+    """Give every part of an expression, itself first, with those that it stands in, outermost first."""
+    waiting: list[tuple[Expr, tuple[Expr, ...]]] = [(expr, ())]
+    while waiting:
+        part, above = waiting.pop()
+        yield part, above
+        waiting += [(inner, (*above, part)) for inner in reversed(_parts(part))]
 
 
 def _below(expr: Expr) -> Iterator[Expr]:
@@ -256,40 +259,46 @@ def _no_number(query: _Query) -> _Found:
 
 
 def _many_series(query: _Query) -> _Found:
-    if not isinstance(query.top, MatrixSelector | SubqueryExpr) and not _single(query.top):
+    if not isinstance(query.top, MatrixSelector | SubqueryExpr) and _width(query.top) == _MANY:
         of_buckets = isinstance(query.top, Call) and query.top.func.name in _OF_BUCKETS
         fix = 'write "sum by (le) (...)" in it' if of_buckets else "put sum(), max() or avg() around it"
         yield "hint", f"several series can come out, and several are no answer (ManySeries): {fix}"
 
 
-def _single(expr: Expr, gone: frozenset[str] = frozenset()) -> bool:
-    """Say whether no two series can come out that differ in other labels than those in `gone`."""
+_NUMBER, _ONE, _MANY = range(3)
+
+
+def _width(expr: Expr, gone: frozenset[str] = frozenset()) -> int:
+    """Say what comes out: a number, one series at most, or many that differ in other labels than those in `gone`."""
     match expr:
+        case NumberLiteral():
+            return _NUMBER
         case VectorSelector():
-            return ":" in _name(expr) and bool(_pinned(expr))  # recorded, and for one of a kind
+            recorded_for_one = ":" in _name(expr) and bool(_pinned(expr))
+            return _ONE if recorded_for_one else _MANY
         case AggregateExpr():
-            return _folds(expr, gone)
+            return _width_of_aggregate(expr, gone)
         case BinaryExpr():
-            return _matches_once(expr, gone)
-        case Call() if expr.func.name in _ABSENT or _is_scalar(expr):
-            return True
+            return _width_of_pairs(expr, gone)
+        case Call() if expr.func.return_type == ValueType.Scalar:
+            return _NUMBER
+        case Call() if expr.func.name in _ABSENT:
+            return _ONE
         case Call() if expr.func.name in _OF_BUCKETS:
             gone |= {"le"}
-    return all(_single(part, gone) for part in _parts(expr))
+    widths = [_width(part, gone) for part in _parts(expr)]
+    return max(widths if isinstance(expr, UnaryExpr) else [_ONE, *widths])
 
 
-def _folds(expr: AggregateExpr, gone: frozenset[str]) -> bool:
-    op, by = str(expr.op), expr.modifier
+def _width_of_aggregate(expr: AggregateExpr, gone: frozenset[str]) -> int:
+    op, by, inner = str(expr.op), expr.modifier, _bare(expr.expr)
     if op == "count_values":
-        return False
-    if op in (*_PICKS, "limit_ratio"):
-        one = op in _PICKS and isinstance(expr.param, NumberLiteral) and expr.param.val == 1 and by is None
-        return one or _single(_bare(expr.expr), gone)
-    if by is None:
-        return True
-    if by.type == AggModifierType.By:
-        return set(by.labels) <= gone | _pinned(expr.expr)
-    return _single(_bare(expr.expr), gone)
+        return _MANY
+    if op in _PICKS and isinstance(expr.param, NumberLiteral) and expr.param.val == 1 and by is None:
+        return _ONE
+    if op in (*_PICKS, "limit_ratio") or (by is not None and by.type == AggModifierType.Without):
+        return _width(inner, gone)
+    return _ONE if by is None or set(by.labels) <= gone | _pinned(inner) else _MANY
 
 
 def _pinned(expr: Expr) -> set[str]:
@@ -298,25 +307,14 @@ def _pinned(expr: Expr) -> set[str]:
     return set.intersection(*pinned) if pinned else set()
 
 
-def _matches_once(expr: BinaryExpr, gone: frozenset[str]) -> bool:
-    lhs, rhs = _bare(expr.lhs), _bare(expr.rhs)
+def _width_of_pairs(expr: BinaryExpr, gone: frozenset[str]) -> int:
+    lhs, rhs = (_width(part, gone) for part in _parts(expr))
     card = expr.modifier.card if expr.modifier else VectorMatchCardinality.OneToOne
     if str(expr.op) in ("and", "unless") or card == VectorMatchCardinality.ManyToOne:
-        return _single(lhs, gone)
+        return lhs
     if card == VectorMatchCardinality.OneToMany:
-        return _single(rhs, gone)
-    if str(expr.op) == "or" or _is_scalar(lhs) or _is_scalar(rhs):
-        return _single(lhs, gone) and _single(rhs, gone)
-    return _single(lhs, gone) or _single(rhs, gone)
-
-
-def _is_scalar(expr: Expr) -> bool:
-    match expr:
-        case Call():
-            return bool(expr.func.return_type == ValueType.Scalar)
-        case BinaryExpr() | UnaryExpr():
-            return all(_is_scalar(part) for part in _parts(expr))
-    return isinstance(expr, NumberLiteral)
+        return rhs
+    return max(lhs, rhs) if str(expr.op) == "or" or _NUMBER in (lhs, rhs) else min(lhs, rhs)
 
 
 # ---- answers that are there when they should not be, and not there when they should ---------------
@@ -331,8 +329,8 @@ def _hides_gaps(query: _Query) -> _Found:
 
 
 def _measures_nothing(expr: Expr) -> bool:
-    of_absence = any(isinstance(part, Call) and part.func.name in _ABSENT for part in _below(expr))
-    return of_absence or not _selectors(expr)
+    selections = (above for part, above in _walk(expr) if isinstance(part, VectorSelector))
+    return all(any(isinstance(part, Call) and part.func.name in _ABSENT for part in above) for above in selections)
 
 
 def _filtered(query: _Query) -> _Found:

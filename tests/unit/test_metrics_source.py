@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,7 +22,8 @@ import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.metrics.source import LONGEST_DETAIL, Source, understand
+from rolloutplan.metrics.reading import LONGEST_DETAIL, counts, number, understand
+from rolloutplan.metrics.source import Source
 from rolloutplan.metrics.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
@@ -65,7 +67,7 @@ ANSWERS = [
     (200, success("string", [1.5, "abc"]), None, Why.QUERY_REJECTED, "string"),
     (200, success("vector", [series("1")], warnings=["a is down", "b"]), None, Why.WARNINGS, "a is down; b"),
     (200, success("vector", [], warnings=["half of it"]), None, Why.WARNINGS, "half of it"),
-    (200, success("vector", [series("1")], isPartial=True), None, Why.WARNINGS, "partial"),
+    (200, success("vector", [series("1")], isPartial=True), None, Why.PARTIAL, "partial"),
     (200, success("vector", [series("1")], infos=["metric might not be a counter"]), 1.0, None, ""),
     (400, error("bad_data", PARSE), None, Why.QUERY_REJECTED, "parse error: unexpected end of input"),
     (422, error("execution", "many-to-many matching not allowed"), None, Why.QUERY_REJECTED, "many-to-many"),
@@ -90,14 +92,56 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("status", "body", "value", "gap", "words"), ANSWERS)
 def test_understands(status: int, body: bytes, value: float | None, gap: Why | None, words: str) -> None:
-    answer = understand(status, body)
+    answer = understand(status, body, number)
     assert (answer.value, answer.gap) == (value, gap)
     assert words in answer.detail
     assert bool(answer.detail) is (gap is not None)
 
 
+def test_what_thanos_warns_of_is_a_store_that_did_not_answer() -> None:
+    body = success("vector", [series("1")], warnings=["store b: connection refused"])
+    answer = understand(200, body, number, flavor="Thanos")
+    assert answer == Answer(gap=Why.PARTIAL, detail="store b: connection refused")
+
+
+A, B = {"job": "shop/web", "instance": "10.0.0.1:80"}, {"job": "shop/web", "instance": "10.0.0.2:80"}
+BIG = 2**53
+
+COUNTERS = [
+    # what was said                                          -> counts, or gap and words in the detail
+    (
+        success("vector", [series("3", **A), series(str(BIG), **B)]),
+        {"shop/web/10.0.0.1:80": 3, "shop/web/10.0.0.2:80": BIG},
+    ),
+    (success("vector", [series("1.5e+01")]), {"/": 15}),
+    (success("vector", []), {}),
+    (success("vector", [series("3", **A), series("NaN", **B)]), (Why.NAN, "the value is NaN for shop/web/10.0.0.2:80")),
+    (success("vector", [series("+Inf", **A)]), (Why.NAN, "+Inf")),
+    (
+        success("vector", [series("3", **A, pod="a"), series("4", **A)]),
+        (Why.MANY_SERIES, "more than one series of shop/"),
+    ),
+    (success("vector", [{"metric": A, "histogram": [1, {}]}]), (Why.QUERY_REJECTED, "histograms")),
+    (success("scalar", [1.5, "3"]), (Why.QUERY_REJECTED, "scalar")),
+    (success("vector", [series("3", **A)], warnings=["w"]), (Why.WARNINGS, "w")),
+    (success("vector", [{}]), (Why.SOURCE_DOWN, "shape")),
+    (error("bad_data", PARSE), (Why.SOURCE_DOWN, "parse error")),
+]
+
+
+@pytest.mark.parametrize(("body", "told"), COUNTERS)
+def test_understands_counters(body: bytes, told: dict[str, float] | tuple[Why, str]) -> None:
+    answer = understand(200, body, counts)
+    if isinstance(answer, Answer):
+        assert isinstance(told, tuple)
+        assert answer.gap is told[0]
+        assert told[1] in answer.detail
+    else:
+        assert answer == told
+
+
 def test_details_stay_short_and_in_one_line() -> None:
-    detail = understand(400, error("bad_data", "a\n\tb\x00" + "c" * 1000)).detail
+    detail = understand(400, error("bad_data", "a\n\tb\x00" + "c" * 1000), number).detail
     assert detail == ("a b " + "c" * 1000)[:LONGEST_DETAIL]
 
 
@@ -195,7 +239,7 @@ def stop_short(connection: socket.socket, _: bytes) -> None:
 
 
 def spec(url: str, timeout: str = "300ms", **more: Any) -> MetricSourceSpec:
-    return MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": timeout, **more})
+    return MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": timeout} | more)
 
 
 def ask(url: str, query: str = "up", **more: Any) -> tuple[Answer, float]:
@@ -227,6 +271,19 @@ def test_asks_at_the_instant_by_post() -> None:
     assert form["time"] == ["1795309323.456"]
     assert 1.5 < float(form["timeout"][0]) <= 2
     assert form["partial_response"] == ["false"]
+
+
+@pytest.mark.parametrize(("flavor", "nocache"), [("VictoriaMetrics", ["1"]), ("Mimir", None)])
+def test_victoria_metrics_is_not_to_move_the_instant(flavor: str, nocache: list[str] | None) -> None:
+    requests: list[bytes] = []
+
+    def behaviour(connection: socket.socket, request: bytes) -> None:
+        requests.append(request)
+        say(ONE)(connection, request)
+
+    with server(behaviour) as url:
+        ask(url, prometheus={"url": url, "flavor": flavor})
+    assert parse_qs(requests[0].decode().partition("\r\n\r\n")[2]).get("nocache") == nocache
 
 
 def test_reads_a_compressed_answer() -> None:
@@ -280,7 +337,7 @@ def test_a_connection_that_the_server_dropped_is_no_outage() -> None:
         (hang_up if asked == 2 else say(ONE))(connection, request)
 
     async def twice(source: Source) -> list[Answer]:
-        return [await source.ask("up", AT), await source.ask("up", AT)]
+        return [await source.ask("up", AT), await source.ask("up", AT + timedelta(seconds=1))]
 
     with server(behaviour) as url:
         source = Source(spec(url))
@@ -291,7 +348,7 @@ def test_a_connection_that_the_server_dropped_is_no_outage() -> None:
 
 def test_waiting_behind_slow_questions_counts() -> None:
     async def many(source: Source) -> list[Answer]:
-        return await asyncio.gather(*(source.ask("up", AT) for _ in range(8)))
+        return await asyncio.gather(*(source.ask(f"up{i}", AT) for i in range(8)))
 
     with server(hang) as url:
         source = Source(spec(url, maxConcurrency=2))
@@ -356,6 +413,93 @@ def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -
     assert seen.empty()
 
 
+# ---- looks that were missed ----------------------------------------------------------------------------
+
+STEP = timedelta(seconds=10)
+
+
+def ranges(points: Callable[[int], list[tuple[dict[str, str], str]]], forms: list[dict[str, str]]) -> Behaviour:
+    """Answers a range query with the series and values that `points` gives for each of its instants from AT on."""
+
+    def behaviour(connection: socket.socket, request: bytes) -> None:
+        head, _, body = request.decode().partition("\r\n\r\n")
+        form = {name: value for name, (value,) in parse_qs(body).items()}
+        forms.append({"path": head.split()[1], **form})
+        matrix: dict[str, dict[str, Any]] = {}
+        at = float(form["start"])
+        while at <= float(form["end"]):
+            for labels, value in points(round((at - AT.timestamp()) / 10)):
+                row = matrix.setdefault(str(labels), {"metric": labels, "values": []})
+                row["values"].append([at, value])
+            at += float(form["step"])
+        say(success("matrix", list(matrix.values())))(connection, request)
+
+    return behaviour
+
+
+def looks(behaviour: Behaviour, number: int) -> Sequence[tuple[datetime, Mapping[str, float]]] | Answer:
+    async def asked(url: str) -> Sequence[tuple[datetime, Mapping[str, float]]] | Answer:
+        source = Source(spec(url, timeout="1s"))
+        try:
+            return await source.samples("c", AT, AT + (number - 1) * STEP, STEP)
+        finally:
+            source.close()
+
+    with server(behaviour) as url:
+        return asyncio.run(asked(url))
+
+
+def test_missed_looks_are_what_they_would_have_been() -> None:
+    """One instance is born late, all are gone for a look, and one look has no honest number."""
+    table = {0: [(A, "1")], 1: [(A, "2"), (B, "7")], 3: [(A, "3"), (B, "NaN")], 4: [(B, str(BIG))]}
+    one, other = "shop/web/10.0.0.1:80", "shop/web/10.0.0.2:80"
+    forms: list[dict[str, str]] = []
+    assert looks(ranges(lambda i: table.get(i, []), forms), 5) == [
+        (AT, {one: 1}),
+        (AT + STEP, {one: 2, other: 7}),
+        (AT + 2 * STEP, {}),
+        (AT + 4 * STEP, {other: BIG}),
+    ]
+    assert {key: forms[0][key] for key in ("path", "query", "start", "end", "step")} == {
+        "path": "/api/v1/query_range",
+        "query": "c",
+        "start": "1795309323.456",
+        "end": "1795309363.456",
+        "step": "10.0",
+    }
+
+
+def test_many_missed_looks_are_asked_in_parts_and_none_is_lost_or_doubled() -> None:
+    forms: list[dict[str, str]] = []
+    found = looks(ranges(lambda i: [(A, str(i))], forms), 250)
+    assert found == [(AT + i * STEP, {"shop/web/10.0.0.1:80": i}) for i in range(250)]
+    assert len(forms) == 3
+
+
+def test_no_look_is_missed() -> None:
+    forms: list[dict[str, str]] = []
+    assert looks(ranges(lambda _: [], forms), 0) == []
+    assert forms == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "gap"),
+    [
+        (say(success("matrix", [{"metric": A, "histograms": []}])), Why.QUERY_REJECTED),
+        (say(success("vector", [])), Why.QUERY_REJECTED),
+        (say(success("matrix", [{"metric": A | {"pod": p}, "values": []} for p in "ab"])), Why.MANY_SERIES),
+        (say(success("matrix", [{"metric": A, "values": [[1.5, "1"]]}])), Why.SOURCE_DOWN),
+        (say(success("matrix", [], warnings=["w"])), Why.WARNINGS),
+        (hang, Why.SOURCE_DOWN),
+    ],
+    ids=["histograms", "vector", "doubled", "another time", "warnings", "hangs"],
+)
+def test_missed_looks_that_are_not_told(behaviour: Behaviour, gap: Why) -> None:
+    found = looks(behaviour, 5)
+    assert isinstance(found, Answer)
+    assert found.gap is gap
+
+
 # ---- the pool ----------------------------------------------------------------------------------------
 
 
@@ -383,7 +527,7 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
 
 
 def test_threads_are_started_as_needed_and_reused() -> None:
-    threads: Threads[int] = Threads(3, "t")
+    threads = Threads(3, "t")
     for _ in range(20):
         assert threads.submit(threading.get_ident).result(1)
         time.sleep(0.002)
@@ -394,8 +538,46 @@ def test_threads_are_started_as_needed_and_reused() -> None:
     threads.close()
 
 
+def test_slow_calls_leave_half_of_the_threads_to_the_others() -> None:
+    threads, began, go = Threads(4, "t"), threading.Semaphore(0), threading.Event()
+    slow = [threads.submit(lambda: _hold(began, go), slow=True) for _ in range(9)]
+    assert began.acquire(timeout=1) and began.acquire(timeout=1)
+    assert [threads.submit(int).result(1) for _ in range(9)] == [0] * 9
+    assert not began.acquire(blocking=False)
+    assert threads.crowded
+    go.set()
+    for future in slow:
+        future.result(1)
+    assert not threads.crowded
+    threads.close()
+
+
+def _hold(began: threading.Semaphore, go: threading.Event) -> None:
+    began.release()
+    go.wait(5)
+
+
+def test_a_single_thread_does_slow_calls_too() -> None:
+    threads = Threads(1, "t")
+    assert [threads.submit(int, slow=slow).result(1) for slow in (True, False, True)] == [0] * 3
+    threads.close()
+
+
+def test_threads_do_the_latest_call_first() -> None:
+    """Where more come than can be done, those that have waited longest would be too late, and make all others so."""
+    threads, began, go, order = Threads(1, "t"), threading.Barrier(2), threading.Event(), list[int]()
+    threads.submit(lambda: (began.wait(1), go.wait(5)))
+    began.wait(1)
+    done = [threads.submit(partial(order.append, i), slow=i in (0, 3)) for i in range(5)]
+    go.set()
+    for future in done:
+        future.result(1)
+    assert order == [4, 3, 2, 1, 0]
+    threads.close()
+
+
 def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> None:
-    threads: Threads[int] = Threads(1, "t")
+    threads = Threads(1, "t")
     go = threading.Event()
     first = threads.submit(lambda: (go.wait(1) and 1) or 0)
     cancelled, last = threads.submit(lambda: 2), threads.submit(lambda: 3)

@@ -7,34 +7,56 @@ operator from ending, and its Lease with it.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
-class Threads(Generic[T]):
-    """At most `most` daemon threads, started as they are needed, that do calls in the order in which they came."""
+class _Call(NamedTuple):
+    number: int
+    slow: bool
+    do: Callable[[], Any]
+    future: Future[Any]
+
+
+class Threads:
+    """At most `most` daemon threads, started as they are needed.
+
+    Slow calls never have more than half of them, so they cannot keep the others waiting. Where more calls come than can
+    be done, the latest goes first: one that has waited longest will be too late anyway, and would make all others so.
+    """
 
     def __init__(self, most: int, name: str) -> None:
         self._most = most
         self._name = name
-        self._calls: deque[tuple[Future[T], Callable[[], T]]] = deque()
+        self._quick: list[_Call] = []
+        self._slow: list[_Call] = []
+        self._slots = max(1, most // 2)
+        """Of slow calls at the same time."""
+        self._running = 0
+        """Slow calls that are being done."""
         self._turn = threading.Condition()
+        self._submitted = 0
         self._idle = 0
         """Threads that wait and that no call has woken."""
         self._started = 0
         self._closed = False
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
+    @property
+    def crowded(self) -> bool:
+        """Whether as many slow calls wait as can be done at the same time."""
+        return len(self._slow) >= self._slots
+
+    def submit(self, do: Callable[[], T], *, slow: bool = False) -> Future[T]:
         """Have a call done; one that is cancelled before its turn is left out. Raises RuntimeError once closed."""
         future: Future[T] = Future()
         with self._turn:
             if self._closed:
                 raise RuntimeError("closed")
-            self._calls.append((future, call))
+            self._submitted += 1
+            (self._slow if slow else self._quick).append(_Call(self._submitted, slow, do, future))
             if self._idle:
                 self._idle -= 1
                 self._turn.notify()
@@ -50,19 +72,28 @@ class Threads(Generic[T]):
             self._turn.notify_all()
 
     def _work(self) -> None:
-        while (taken := self._next()) is not None:
-            future, call = taken
-            if future.set_running_or_notify_cancel():
+        while (call := self._next()) is not None:
+            if call.future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(call())
+                    call.future.set_result(call.do())
                 except BaseException as error:  # noqa: BLE001 - goes to whoever waits for it
-                    future.set_exception(error)
+                    call.future.set_exception(error)
+            if call.slow:
+                with self._turn:
+                    self._running -= 1
 
-    def _next(self) -> tuple[Future[T], Callable[[], T]] | None:
+    def _next(self) -> _Call | None:
         with self._turn:
-            while not self._calls:
+            while (row := self._row()) is None:
                 if self._closed:
                     return None
                 self._idle += 1
                 self._turn.wait()
-            return self._calls.popleft()
+            call = row.pop()
+            self._running += call.slow
+            return call
+
+    def _row(self) -> list[_Call] | None:
+        """Where the call that is next stands last."""
+        rows = [row for row in (self._quick, self._slow if self._running < self._slots else None) if row]
+        return max(rows, key=lambda row: row[-1].number, default=None)

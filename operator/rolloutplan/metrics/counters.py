@@ -1,0 +1,84 @@
+"""PromQL for what is counted: the raw counters of each instance. Pure.
+
+`rate` and `increase` extrapolate; what is subtracted between two looks is what the counters themselves say. Slow
+requests come from a histogram's buckets:
+
+- A classic histogram has the requests up to T in the bucket `le` = T, so T must be a bound of its buckets. An instance
+  without that bucket gives NaN, never 0 slow requests.
+- A native histogram is cut at T by interpolation inside of one bucket, and rounded to whole requests. This is exact
+  where T is a bound: a power of two of its unit (250ms, 500ms, 1s, 2s) whatever its resolution, or any bound of a
+  classic histogram that is stored as a native one. Elsewhere it errs by less than what that one bucket holds, always
+  the same way, and the cut never runs backwards.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Final
+
+from rolloutplan.metrics.reading import Counts
+from rolloutplan.plan.quantities import format_duration
+from rolloutplan.plan.spec import Events
+
+_SUM: Final = "sum by (job, instance)"
+_HISTOGRAM: Final = re.compile(r"([^{]*?)\s*(?:{(.*)})?\s*", re.DOTALL)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def counter_queries(events: Events, *, native: bool = True) -> tuple[str, str]:
+    """The queries for all requests and for the bad ones, each for `Source.sample`.
+
+    With `native` they serve both kinds of histogram. VictoriaMetrics has only classic ones, and knows no function of
+    the others.
+    """
+    if events.histogram is None or events.slower_than is None:
+        return f"{_SUM} ({events.total})", f"{_SUM} ({events.bad})"
+    name, labels = _parts(events.histogram)
+    bound = events.slower_than / _unit(name)
+    total = f'{_SUM} ({name}_bucket{{{labels}le="+Inf"}})'
+    slow = f'{total} - {_SUM} ({name}_bucket{{{labels}le=~"{_spellings(bound)}"}})'
+    if not native:
+        return total, f"({slow}) or {total} * NaN"
+    count = f"histogram_count({name}{{{labels}}})"
+    # An empty histogram's fraction is NaN, which is not >= 0: it is left out, and has no slow requests.
+    part = f"histogram_fraction({bound!r}, +Inf, {name}{{{labels}}}) >= 0"
+    return f"{total} or {_SUM} ({count})", f"({slow}) or round({_SUM} ({count} * ({part}))) or {total} * NaN"
+
+
+def bounds_query(events: Events) -> str:
+    """The query for the bounds of a classic histogram's buckets, for `Source.sample`; `no_bound` reads its answer."""
+    name, labels = _parts(events.histogram or "")
+    return f'label_replace(group by (le) ({name}_bucket{{{labels}}}), "instance", "$1", "le", "(.*)")'
+
+
+def no_bound(events: Events, found: Counts) -> str:
+    """Why `slowerThan` cannot be counted, with the bounds that can; empty where it can, or nothing is known yet."""
+    if events.histogram is None or events.slower_than is None:
+        return ""
+    unit = _unit(_parts(events.histogram)[0])
+    numbers = (float(key.removeprefix("/")) for key in found)
+    bounds = sorted(number * unit for number in numbers if math.isfinite(number))
+    if not bounds or events.slower_than in bounds:
+        return ""
+    written = ", ".join(format_duration(bound) for bound in bounds if bound and not bound % _MILLISECOND)
+    return f"{format_duration(events.slower_than)} is no bound of the histogram's buckets: write one of {written}"
+
+
+def _parts(histogram: str) -> tuple[str, str]:
+    """Its name, and its matchers as others can follow."""
+    found = _HISTOGRAM.fullmatch(histogram)
+    assert found is not None  # it matches everything that the spec takes
+    labels = (found[2] or "").strip().rstrip(",")
+    return found[1].strip(), f"{labels}," if labels else ""
+
+
+def _unit(name: str) -> timedelta:
+    return _MILLISECOND if name.endswith("_milliseconds") else timedelta(seconds=1)
+
+
+def _spellings(bound: float) -> str:
+    """How a bound may be written in `le`: Prometheus 3 writes 1.0 for what its forerunners left as 1."""
+    whole, _, rest = f"{bound:.6f}".rstrip("0").partition(".")
+    return f"{whole}[.]{rest}0*" if rest else f"{whole}([.]0+)?"

@@ -1,0 +1,181 @@
+"""What a source's answer says. Pure.
+
+Every failure is an answer too: what is not a finite number becomes a gap with the source's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from rolloutplan.judge.verdict import Answer, Why
+
+T = TypeVar("T")
+
+LONGEST_DETAIL: Final = 300
+Q: Final = "q"
+"""The label by which each of several queries, asked as one, finds its own series again."""
+
+Counts: TypeAlias = Mapping[str, float]
+"""Counters at one instant, by `job/instance`; empty where there are none."""
+
+_OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "too_many_requests"})
+
+
+class Result(NamedTuple):
+    """Prometheus' own: `kind` is its resultType, `rows` its result."""
+
+    kind: object
+    rows: Any
+
+
+Read: TypeAlias = Callable[[Result], T | Answer]
+"""Makes what was asked for of a result, or says why there is no such thing."""
+
+
+def understand(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
+    """What an HTTP status and body of the query API say: what `read` makes of the result, or the gap."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        return gap(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not Prometheus' JSON")
+    if said.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
+        return _refusal(status, said)
+    if warnings := said.get("warnings"):
+        # Thanos warns of stores that did not answer, and of nothing else.
+        return gap(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
+    if said.get("isPartial"):
+        return gap(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
+    data = said.get("data") or {}
+    try:
+        return read(Result(data.get("resultType"), data.get("result")))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return gap(Why.SOURCE_DOWN, "the answer has not the shape of Prometheus' JSON")
+
+
+def number(result: Result) -> Answer:
+    """The one finite number that a result is."""
+    kind, rows = result
+    match kind:
+        case "scalar":
+            return _finite(rows[1])
+        case "vector" if not rows:
+            return gap(Why.NO_DATA, "the query gives no series")
+        case "vector" if len(rows) > 1:
+            two = " and ".join(_labels(row["metric"]) for row in rows[:2])
+            return gap(Why.MANY_SERIES, f"{len(rows)} series instead of one, such as {two}")
+        case "vector" if "value" not in rows[0]:
+            return gap(Why.QUERY_REJECTED, "the query gives a histogram, not a number")
+        case "vector":
+            return _finite(rows[0]["value"][1])
+        case "matrix":
+            return gap(Why.QUERY_REJECTED, "the query gives a range of samples, not one value: wrap it in a function")
+        case _:
+            return gap(Why.QUERY_REJECTED, f"the query gives a {kind}, not a number")
+
+
+def counts(result: Result) -> Counts | Answer:
+    """The number of each instance that a vector has."""
+    if result.kind != "vector":
+        return gap(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters")
+    instances = _by_instance(result.rows, "value")
+    if isinstance(instances, Answer):
+        return instances
+    found = {}
+    for key, (_, text) in instances.items():
+        value = _finite(text)
+        if value.value is None:
+            return gap(Why.NAN, f"{value.detail} for {key}")
+        found[key] = value.value
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Reads a range query: `counts` as it would have been at each of its instants.
+
+    An instant with a number that is not finite is left out: nothing could have been counted then.
+    """
+
+    start: datetime
+    step: timedelta
+    number: int
+
+    def __call__(self, result: Result) -> list[tuple[datetime, Counts]] | Answer:
+        if result.kind != "matrix":
+            return gap(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters over a time")
+        instances = _by_instance(result.rows, "values")
+        if isinstance(instances, Answer):
+            return instances
+        first, step = _milliseconds(self.start.timestamp()), self.step // timedelta(milliseconds=1)
+        found: dict[int, dict[str, float]] = {first + i * step: {} for i in range(self.number)}
+        for key, samples in instances.items():
+            for at, text in samples:
+                found[_milliseconds(at)][key] = float(text)
+        looks = enumerate(found.values())
+        return [(self.start + i * self.step, look) for i, look in looks if all(map(math.isfinite, look.values()))]
+
+
+def each(reads: Sequence[Callable[[Result], Any]], result: Result) -> list[Any]:
+    """What each of several queries gives that were asked as one, in their order."""
+    if len(reads) == 1:
+        return [reads[0](result)]
+    rows: list[list[Any]] = [[] for _ in reads]
+    for row in result.rows:
+        labels = dict(row["metric"])
+        rows[int(labels.pop(Q))].append({**row, "metric": labels})
+    return [read(Result("vector", own)) for read, own in zip(reads, rows, strict=True)]
+
+
+def gap(why: Why, detail: str) -> Answer:
+    printable = "".join(c if c.isprintable() else " " for c in detail)
+    return Answer(gap=why, detail=" ".join(printable.split())[:LONGEST_DETAIL])
+
+
+def _milliseconds(seconds: float) -> int:
+    """As `time=` says it."""
+    return int(f"{seconds:.3f}".replace(".", ""))
+
+
+def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any] | Answer:
+    found: dict[str, Any] = {}
+    for row in rows:
+        labels = row["metric"]
+        key = f"{labels.get('job', '')}/{labels.get('instance', '')}"
+        if key in found:
+            return gap(Why.MANY_SERIES, f"more than one series of {key}, such as {_labels(labels)}")
+        if what not in row:
+            return gap(Why.QUERY_REJECTED, "the query gives histograms, not counters")
+        found[key] = row[what]
+    return found
+
+
+def _refusal(status: int, said: Mapping[str, Any]) -> Answer:
+    kind, words = str(said.get("errorType", "")), str(said.get("error") or "no words")
+    rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
+    if rejected and said.get("status") == "error":
+        return gap(Why.QUERY_REJECTED, words)
+    return gap(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
+
+
+def _finite(text: str) -> Answer:
+    value = float(text)
+    return Answer(value) if math.isfinite(value) else gap(Why.NAN, f"the value is {text}")
+
+
+def _labels(metric: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(metric.items())) + "}"
+
+
+def _http(status: int) -> str:
+    try:
+        return f"HTTP {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"HTTP {status}"

@@ -1,0 +1,200 @@
+"""Which questions go as one query. Pure: instants and answers come from outside.
+
+A query may go with others once one of its form has been answered well alone: then it is known to be valid, and whether
+it gives a scalar. A form is the query without what its strings and its whole seconds say, so the plans of one template
+need not each be asked alone first. How long each takes says how many go together: a slow one keeps no quick one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from rolloutplan.metrics.reading import Q
+
+QUICK: Final = 0.5
+"""Seconds. What takes longer alone is slow, unless the source is."""
+PACE: Final = 4
+"""What takes so many times as long as usual is slow."""
+MEMORY: Final = 16
+"""What is usual is a running mean of about so many."""
+PATIENCE: Final = 8
+"""Those that go as one take no longer than what is quick, or so many times as long as the quickest of them alone."""
+MOST: Final = 32
+"""Questions in one. More cost less each, until what each `or` copies outweighs that."""
+LONGEST: Final = 16_000
+"""Characters of one query: VictoriaMetrics takes no more than 16 KiB."""
+KEPT: Final = 10_000
+"""So many forms, and so many slow queries, are remembered: the latest."""
+
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
+_SECONDS: Final = re.compile(r"\b[0-9]+s\b")
+_AROUND: Final = 48
+"""Characters that each query gets around it."""
+
+
+class Shape(NamedTuple):
+    """What is remembered of a query's text: hashes, so two that share one may be asked together in vain, no more."""
+
+    text: int
+    """Of the query whatever its window: that grows from look to look."""
+    form: int
+    """Of the query whatever its labels, too."""
+
+    @classmethod
+    def of(cls, query: str) -> Shape:
+        text = _SECONDS.sub("s", query)
+        return cls(hash(text), hash(_STRING.sub('""', text)))
+
+
+class Asked(Protocol):
+    @property
+    def query(self) -> str: ...
+    @property
+    def shape(self) -> Shape: ...
+
+
+A = TypeVar("A", bound=Asked)
+V = TypeVar("V")
+
+
+class Pack(NamedTuple, Generic[A]):
+    """Questions that go as one `query`, which may take `within` seconds; `slow` where it will not be quick."""
+
+    query: str
+    questions: Sequence[A]
+    within: float
+    slow: bool
+
+
+class _Form(NamedTuple):
+    kind: object
+    """Of its result: scalar, vector."""
+    seconds: float
+    """How long one took that was not slow, or a row of them together."""
+
+
+class _Known(NamedTuple, Generic[A]):
+    seconds: float
+    kind: object
+    question: A
+
+
+class Together:
+    """What is known of the queries of one source."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._pace = 0.0
+        """Seconds that questions take which go as one, as a running mean."""
+        self._forms: dict[int, _Form] = {}
+        self._slow: dict[int, float] = {}
+        """Seconds of single queries that were slow. One that was not answered well counts as the whole timeout."""
+
+    @property
+    def quick(self) -> float:
+        """Seconds. What takes longer alone is slow."""
+        return min(max(QUICK, PACE * self._pace), self._timeout / 2)
+
+    # ---- what goes together --------------------------------------------------------------------------------------
+
+    def sort(self, questions: Iterable[A], *, crowded: bool = False) -> tuple[list[Pack[A]], list[A]]:
+        """Those that go as one, and those that must be asked alone, with all the time that there is.
+
+        Where it is `crowded`, slow ones go with each other: each alone would be asked too late.
+        """
+        quick: list[_Known[A]] = []
+        slow: list[_Known[A]] = []
+        alone: list[A] = []
+        for question in questions:
+            form = self._forms.get(question.shape.form)
+            if form is None:
+                alone.append(question)
+                continue
+            known = _Known(self._slow.get(question.shape.text, form.seconds), form.kind, question)
+            (quick if known.seconds <= self.quick else slow).append(known)
+        quick.sort(key=lambda known: known.seconds)
+        packs = [self._pack(row) for row in _rows(quick, self._limit)]
+        if crowded:
+            packs += [Pack(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
+        else:
+            alone += _questions(slow)
+        return packs, alone
+
+    def _limit(self, quickest: float) -> float:
+        """Seconds that several may take together."""
+        return min(max(self.quick, PATIENCE * quickest), self._timeout / 2)
+
+    def _pack(self, row: Sequence[_Known[A]]) -> Pack[A]:
+        seconds = sum(known.seconds for known in row)
+        within = min(max(self.quick, 2 * seconds), self._timeout / 2)
+        return Pack(_render(row), _questions(row), within, slow=seconds > self.quick)
+
+    # ---- what was learnt -----------------------------------------------------------------------------------------
+
+    def answered(self, shape: Shape, kind: object, seconds: float) -> None:
+        """A query was answered well alone; one that was slow is believed to be quick again only after a while."""
+        seconds = max(seconds, self._slow.pop(shape.text, 0.0) / 2)
+        if seconds > self.quick:
+            _keep(self._slow, shape.text, seconds)
+            known = self._forms.get(shape.form)
+            seconds = known.seconds if known else self.quick
+        _keep(self._forms, shape.form, _Form(kind, seconds))
+
+    def failed(self, shape: Shape) -> None:
+        """A query was not answered well, or went badly with others: it is asked alone for a while."""
+        _keep(self._slow, shape.text, self._timeout)
+
+    def took(self, seconds: float) -> None:
+        """Some were asked as one, however that ended."""
+        self._pace += (seconds - self._pace) / MEMORY
+
+    def went(self, shapes: Iterable[Shape], seconds: float) -> None:
+        """Some were answered well as one: none of them takes longer than all."""
+        for shape in shapes:
+            if self._slow.get(shape.text, 0.0) > seconds:
+                self._slow[shape.text] = seconds
+            known = self._forms.get(shape.form)
+            if known and known.seconds > seconds:
+                self._forms[shape.form] = known._replace(seconds=seconds)
+
+
+def _rows(
+    known: Iterable[_Known[A]], limit: Callable[[float], float] = lambda _: math.inf
+) -> Iterator[list[_Known[A]]]:
+    """Cut what stands in order, the quickest first, into what can go as one."""
+    row: list[_Known[A]] = []
+    total, length = 0.0, 0
+    for one in known:
+        size = len(one.question.query) + _AROUND
+        if row and (length + size > LONGEST or len(row) == MOST or total + one.seconds > limit(row[0].seconds)):
+            yield row
+            row, total, length = [], 0.0, 0
+        row.append(one)
+        total += one.seconds
+        length += size
+    if row:
+        yield row
+
+
+def _questions(row: Iterable[_Known[A]]) -> list[A]:
+    return [known.question for known in row]
+
+
+def _render(row: Sequence[_Known[A]]) -> str:
+    """One query for several, whose series carry the place of theirs in the label `q`."""
+    if len(row) == 1:
+        return row[0].question.query
+    vectors = (  # a query may end in a comment
+        f"vector(\n{one.question.query}\n)" if one.kind == "scalar" else f"\n{one.question.query}\n" for one in row
+    )
+    return " or ".join(f'label_replace({vector}, "{Q}", "{i}", "", "")' for i, vector in enumerate(vectors))
+
+
+def _keep(memory: dict[int, V], key: int, value: V) -> None:
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > KEPT:
+        del memory[next(iter(memory))]

@@ -1,0 +1,142 @@
+"""Questions to a source's HTTP API: each ends in time, whatever the server does, and never raises."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import requests
+import urllib3
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from rolloutplan import __version__
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.reading import Read, gap, understand
+from rolloutplan.plan.kinds import MetricSourceSpec
+
+T = TypeVar("T")
+
+LONGEST_ANSWER: Final = 1 << 20
+"""Bytes. One number needs about 150; an answer longer than this has thousands of series."""
+LONGEST_RANGE: Final = 4 << 20
+Observe = Callable[[int, float], None]
+"""Told of each HTTP question, in the thread that asked it: HTTP status (0 where there was no answer), seconds."""
+
+
+class Reply(NamedTuple, Generic[T]):
+    """What was said to one HTTP question, and how."""
+
+    said: T | Answer
+    """What was read, or the gap."""
+    seconds: float = 0.0
+    """How long it took; without the time in which it waited for its turn."""
+    status: int = 0
+    """0 where there was no answer."""
+    late: bool = False
+    """Whether it was given up."""
+
+    @property
+    def speaks_for_all(self) -> bool:
+        """Whether any other question would have been answered so too: the source was not reached, or wants less."""
+        return (self.status == 0 and not self.late) or self.status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+class Wire(PrometheusConnect):  # type: ignore[misc]  # it is not typed
+    """PrometheusConnect that keeps what decides about an answer: the result's type, the warnings, the error's type."""
+
+    def __init__(self, spec: MetricSourceSpec, observe: Observe | None) -> None:
+        self._observe = observe
+        self._flavor = spec.prometheus.flavor
+        self._fixed = {"partial_response": "false"}  # Thanos answers with half of its data otherwise; others ignore it
+        if self._flavor == "VictoriaMetrics":
+            self._fixed["nocache"] = "1"  # it moves recent instants back otherwise
+        session = requests.Session()
+        session.trust_env = False  # reads the proxy variables and .netrc for each request: half of a request's cost
+        session.verify = os.environ.get("SSL_CERT_FILE") or True
+        session.headers["User-Agent"] = f"rolloutplan/{__version__}"
+        super().__init__(
+            url=spec.prometheus.url.rstrip("/"), headers=dict(spec.headers), session=session, retry=Retry(total=0)
+        )
+        pool = HTTPAdapter(max_retries=Retry(total=0), pool_connections=1, pool_maxsize=spec.max_concurrency)
+        session.mount(self.url, pool)
+
+    def put(self, form: Mapping[str, str], read: Read[T], deadline: float, within: float = math.inf) -> Reply[T]:
+        """Ask, and read the answer until the monotonic instant `deadline`, at most for so many seconds. Blocks.
+
+        A form with a `step` is a range query.
+        """
+        began = time.monotonic()
+        until = min(deadline, began + within)
+        detail = "not asked: others took the time"
+        for _ in range(2):  # twice, because a kept connection may have been closed by the server just now
+            if time.monotonic() >= until:
+                break
+            try:
+                status, said = self._put(form, read, until)
+            except (requests.Timeout, urllib3.exceptions.TimeoutError):
+                seconds = time.monotonic() - began
+                return Reply(gap(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
+            except requests.ConnectionError as error:
+                detail = _root(error)
+            except Exception as error:  # noqa: BLE001 - whatever breaks here is the source's silence, never ours
+                return Reply(gap(Why.SOURCE_DOWN, _root(error)))
+            else:
+                return Reply(said, time.monotonic() - began, status)
+        return Reply(gap(Why.SOURCE_DOWN, detail), time.monotonic() - began)
+
+    def _put(self, form: Mapping[str, str], read: Read[T], until: float) -> tuple[int, T | Answer]:
+        left = until - time.monotonic()
+        ranges = "step" in form
+        longest = LONGEST_RANGE if ranges else LONGEST_ANSWER
+        form = {**self._fixed, **form, "timeout": f"{left:.3f}"}
+        status, body = self._post("query_range" if ranges else "query", form, left, until, longest)
+        if body is None:
+            return status, gap(Why.MANY_SERIES, f"the answer is longer than {longest} bytes")
+        return status, understand(status, body, read, self._flavor)
+
+    def _post(
+        self, path: str, form: Mapping[str, str], left: float, until: float, longest: int
+    ) -> tuple[int, bytes | None]:
+        """The HTTP status and body of an answer; the body is None where it is too long."""
+        began, status = time.monotonic(), 0
+        try:
+            with self._session.post(
+                f"{self.url}/api/v1/{path}",
+                data=form,
+                headers=self.headers,
+                timeout=left,
+                stream=True,
+                allow_redirects=False,  # a redirected POST arrives as a GET without its form; headers may be secrets
+            ) as response:
+                body = _read(response, until, longest)
+                status = response.status_code
+                return status, body
+        finally:
+            if self._observe is not None:
+                self._observe(status, time.monotonic() - began)
+
+
+def _read(response: requests.Response, until: float, longest: int) -> bytes | None:
+    """Read the body; None where it is too long. A body that drips past `until` raises requests.Timeout."""
+    body = bytearray()
+    while chunk := response.raw.read1(1 << 16, decode_content=True):
+        body += chunk
+        if len(body) > longest:
+            return None
+        if time.monotonic() > until:
+            raise requests.Timeout
+    return bytes(body)
+
+
+def _root(error: BaseException) -> str:
+    """The first cause, as `Connection refused`; what was raised around it repeats the URL and class names."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return words or type(error).__name__

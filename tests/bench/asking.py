@@ -1,0 +1,153 @@
+"""`python -m tests.bench.asking`: what the questions of a thousand plans cost, asked of a real Prometheus for a minute.
+
+Each plan asks what two predicates with values and one with counted events ask, of both sides, and all of it for one
+instant. Its selectors are its own, so nothing is asked for two plans at once.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.metrics.counters import counter_queries
+from rolloutplan.metrics.source import Source
+from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.spec import Events
+from tests.bed import Bed, objects
+from tests.bench.table import Row, percentile, text
+
+INTERVAL = 10.0
+BAR = {"cores": 1.0, "lag": 1.0, "requests": 110}
+Put = Callable[[datetime], Awaitable[Any]]
+
+
+def main() -> int:
+    """Measure and print; 0 whatever was measured: a figure that is missed is a finding, not a failure."""
+    parser = argparse.ArgumentParser(prog="tests.bench.asking")
+    parser.add_argument("--plans", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--at-once", action="store_true", help="all plans are due at the same moment")
+    chosen = parser.parse_args()
+    with Bed.up(progress=print) as bed, shop(bed):
+        print(text(asking(bed, chosen.plans, chosen.seconds, at_once=chosen.at_once)))
+    return 0
+
+
+@contextmanager
+def shop(bed: Bed) -> Iterator[None]:
+    """Two versions of two pods each, under load."""
+    bed.apply(objects.namespace("asking"))
+    for version in ("v1", "v2"):
+        name = f"web-{version}"
+        bed.apply(objects.deployment(name, "asking", version), objects.service(name, "asking"))
+    bed.apply(objects.httproute("web", {"web-v1": 50, "web-v2": 50}, "asking", "asking.example.com"))
+    for version in ("v1", "v2"):
+        bed.wait_ready("asking", f"web-{version}")
+    load = bed.load("asking.example.com", rate=20, seconds=600)
+    time.sleep(8)
+    yield
+    load.kill()
+
+
+@dataclass
+class Run:
+    """What was measured, from when every plan had asked once."""
+
+    lags: list[float] = field(default_factory=list)
+    """Seconds from when questions were due to the answer, for each of them."""
+    http: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+
+    def heard(self, due: float, answers: Sequence[object]) -> None:
+        self.lags += [time.monotonic() - due] * len(answers)
+        self.gaps.update(answer.gap for answer in answers if isinstance(answer, Answer) and answer.gap)
+
+
+def asking(bed: Bed, plans: int, seconds: float, *, at_once: bool = False) -> list[Row]:
+    """So many plans of eight questions every ten seconds, evenly spread or all at once."""
+    run = Run()
+    spec = MetricSourceSpec.model_validate({"prometheus": {"url": bed.prometheus_url}, "timeout": "5s"})
+
+    def observe(code: int, took: float) -> None:
+        run.http += 1
+
+    async def measured() -> tuple[float, float]:
+        source = Source(spec, observe)
+        began = time.monotonic() + 1
+        phases = [0.0 if at_once else INTERVAL * i / plans for i in range(plans)]
+        looks = 1 + round(seconds / INTERVAL)
+        asks = [_plan(run, _questions(source, i), began + phase, looks) for i, phase in enumerate(phases)]
+        tasks = [asyncio.create_task(ask) for ask in asks]
+        await asyncio.sleep(began + INTERVAL - time.monotonic())
+        run.http = 0
+        ours, theirs = time.process_time(), _cpu(bed.prometheus.pid)
+        await asyncio.sleep(began + INTERVAL + seconds - time.monotonic())
+        cores = (time.process_time() - ours) / seconds, (_cpu(bed.prometheus.pid) - theirs) / seconds
+        run.http = round(run.http / seconds)
+        await asyncio.gather(*tasks)
+        source.close()
+        return cores
+
+    ours, theirs = asyncio.run(measured())
+    p50, p99 = percentile(run.lags, 50), percentile(run.lags, 99)
+    due = "all at once" if at_once else "evenly spread"
+    about = f"{plans} plans x 8 questions every {INTERVAL:.0f} s, {due}, {seconds:.0f} s"
+    lags = f"p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms, max {1000 * max(run.lags):.0f} ms"
+    gaps = ", ".join(f"{gap} {number}" for gap, number in run.gaps.items()) or "0"
+    return [
+        Row(f"CPU of ours: {about}", "<= 1 core", f"{ours:.2f} (Prometheus {theirs:.2f})", ours <= BAR["cores"]),
+        Row("due -> answered", "p99 <= 1 s", f"{lags}, {len(run.lags)} questions", p99 <= BAR["lag"]),
+        Row("HTTP requests", "<= 110/s", f"{run.http}/s", run.http <= BAR["requests"]),
+        Row("questions without an answer", "0", gaps, not run.gaps),
+    ]
+
+
+async def _plan(run: Run, questions: Sequence[Put], first: float, looks: int) -> None:
+    """Ask at each look; what the first brings is not measured."""
+    for look in range(looks):
+        due = first + look * INTERVAL
+        await asyncio.sleep(due - time.monotonic())
+        at = datetime.now(UTC) - timedelta(seconds=1)
+        answers = await asyncio.gather(*(put(at) for put in questions))
+        if look:
+            run.heard(due, answers)
+
+
+def _questions(source: Source, plan: int) -> list[Put]:
+    queries = [query for version in ("v1", "v2") for query in _values(version, plan)]
+    counters = [query for version in ("v1", "v2") for query in counter_queries(_events(version, plan))]
+    return [partial(source.ask, query) for query in queries] + [partial(source.sample, query) for query in counters]
+
+
+def _events(version: str, plan: int) -> Events:
+    labels = f'namespace="asking",deployment="web-{version}",plan!="{plan}"'
+    return Events(total=f"http_requests_total{{{labels}}}", bad=f'http_requests_total{{{labels},code="500"}}')
+
+
+def _values(version: str, plan: int) -> tuple[str, str]:
+    events, window = _events(version, plan), "[30s]"
+    buckets = f"{events.total}".replace("http_requests_total", "http_request_duration_seconds_bucket")
+    return (
+        f"sum(rate({events.bad}{window})) / sum(rate({events.total}{window}))",
+        f"histogram_quantile(0.99, sum by (le) (rate({buckets}{window})))",
+    )
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,12 +10,14 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from rolloutplan import __version__
 from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
+from rolloutplan.plan.quantities import parse_duration
 from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME, Spelling
 
 VERBS: Final[Mapping[Verb, str]] = {
@@ -48,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         _takes_a_plan(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
 
     _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
+    _takes_files(commands.add_parser("lint", help="check plans, metric sources and policies in files"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
@@ -75,6 +78,24 @@ def _takes_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lease-name", default="rolloutplan", metavar="NAME", help="default: rolloutplan")
     parser.set_defaults(run=_operator)
+
+
+def _takes_files(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Check plans, metric sources and policies as the operator does, and their PromQL: exit 0 without errors, 1 with"
+        " errors, 2 where a file cannot be read."
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
+    parser.add_argument("-o", "--output", default="text", choices=("text", "json", "github"))
+    parser.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
+    parser.add_argument(
+        "--scrape-interval",
+        type=_duration,
+        default="15s",
+        metavar="TIME",
+        help="how often samples come at sources that are not among the files (default: 15s)",
+    )
+    parser.set_defaults(run=_lint)
 
 
 def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
@@ -112,6 +133,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _say(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.say import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
 
@@ -122,6 +150,12 @@ def _say(chosen: argparse.Namespace) -> int:
         sys.stderr.write(f"rolloutplan: {error}\n")
         return 2
     return say(command, chosen.plan, chosen.namespace, chosen.wait)
+
+
+def _lint(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.lint import lint  # noqa: PLC0415 - see above
+
+    return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict)
 
 
 def _operator(chosen: argparse.Namespace) -> int:

@@ -1,0 +1,385 @@
+"""`rolloutplan lint`: what it finds in files and at which line, three ways to print that, and its exit codes."""
+
+import contextlib
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.cli.main import main
+from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.quantities import format_duration
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PLAN = """\
+apiVersion: rolloutplan.dev/v1alpha1
+kind: RolloutPlan
+metadata: {name: checkout-v2, namespace: shop}
+spec:
+  old: {deployment: checkout-v1}
+  new: {deployment: checkout-v2}
+  traffic:
+    routes:
+      - {kind: HTTPRoute, name: checkout}
+  guards:
+    - name: errors
+      query: |
+        sum(rate(errors_total{deployment="$deployment"}[$window]))
+      is: "> 1"
+      window: 1m
+  stages:
+    - weights: [5%, 100%]
+      soak: 5m
+"""
+SOURCE = """\
+apiVersion: rolloutplan.dev/v1alpha1
+kind: ClusterMetricSource
+metadata: {name: default}
+spec:
+  prometheus: {url: "http://prometheus:9090"}
+  scrapeInterval: 30s
+"""
+POLICY = """\
+apiVersion: rolloutplan.dev/v1alpha1
+kind: RolloutPolicy
+metadata: {name: all}
+spec:
+  errorBudget:
+    query: slo:budget:ratio{service="$service"}
+    atLeast: 20%
+"""
+SHOP = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: checkout-v2, namespace: shop}
+"""
+HIDDEN = PLAN.replace("[$window]))", "[$window])) or vector(0)")
+
+
+def written(tmp_path: Path, *texts: str | bytes) -> list[str]:
+    files = [tmp_path / f"{i}.yaml" for i in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return [str(file) for file in files]
+
+
+def lint(tmp_path: Path, capsys: pytest.CaptureFixture[str], *texts: str | bytes, options: str = "") -> tuple[int, Any]:
+    """Give the exit code, and what is found as lists of file's number, line, severity, rule and path."""
+    code = main(["lint", "--output=json", *options.split(), *written(tmp_path, *texts)])
+    rows = json.loads(capsys.readouterr().out)
+    return code, [(int(Path(row["file"]).stem), row["line"], row["severity"], row["rule"], row["path"]) for row in rows]
+
+
+@pytest.mark.parametrize("text", [PLAN, SOURCE, POLICY, f"---\n{PLAN}---\n{POLICY}---\n# nothing\n---\n"])
+def test_what_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert lint(tmp_path, capsys, text, options="--strict") == (0, [])
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
+def test_the_examples_are_good(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", "--strict", str(file)]) == 0
+    assert "error" not in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "finding"),
+    [
+        # What the operator refuses.
+        ("soak: 5m", "soak: 5", (18, "refused", "spec.stages[0].soak")),
+        ("soak: 5m", "soaks: 5m", (18, "refused", "spec.stages[0].soaks")),
+        ("[5%, 100%]", "[50%, 5%, 100%]", (17, "refused", "spec.stages[0].weights[1]")),
+        (": [5%, 100%]", ":\n      - 5%\n      - 99%", (19, "refused", "spec.stages[0].weights[1]")),
+        ('is: "> 1"', 'is: "1"', (14, "refused", "spec.guards[0].is")),
+        ('      is: "> 1"\n', "", (11, "refused", "spec.guards[0]")),
+        ("  old: {deployment: checkout-v1}\n", "", (4, "refused", "spec.old")),
+        ("deployment: checkout-v2", "deployment: checkout-v1", (6, "refused", "spec.new.deployment")),
+        ("soak: 5m", "<<: {soak: 5}", (18, "refused", "spec.stages[0].soak")),
+        # What stands around the spec.
+        ("spec:", "specs:", (4, "object", "specs")),
+        ("name: checkout-v2", "name: Checkout", (3, "object", "metadata.name")),
+        ("name: checkout-v2", f"name: {'x' * 64}", (3, "object", "metadata.name")),
+        ("{name: checkout-v2, namespace: shop}", "{namespace: shop}", (3, "object", "metadata.name")),
+        ("namespace: shop", "namespace: 5", (3, "object", "metadata.namespace")),
+        ("namespace: shop", "namespace: [shop]", (3, "object", "metadata.namespace")),
+        ("v1alpha1", "v1", (1, "object", "apiVersion")),
+        ("rolloutplan.dev/", "rolloutplans.dev/", (1, "object", "apiVersion")),
+        ("kind: RolloutPlan", "kind: RoloutPlan", (2, "object", "kind")),
+        ("kind: RolloutPlan\n", "", (1, "object", "")),
+        ("      window: 1m\n", "      window: 1m\n      window: 2m\n", (16, "twice", "")),
+    ],
+)  # fmt: skip
+def test_errors_and_their_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, finding: tuple[int, str, str]
+) -> None:
+    line, rule, path = finding
+    code, found = lint(tmp_path, capsys, PLAN.replace(before, after, 1))
+    assert code == 1
+    assert (0, line, "error", rule, path) in found
+    assert len(found) == (2 if after == "specs:" else 1)
+
+
+@pytest.mark.parametrize("text", ["[a]", "text", "5", "{a: b}", "kind: 5", "kind: [RolloutPlan]"])
+def test_what_is_no_object(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert lint(tmp_path, capsys, f"---\n# line 2\n---\n{text}\n") == (1, [(0, 4, "error", "object", "")])
+
+
+def test_three_refusals_of_one_spec_and_how_many_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "apiVersion: rolloutplan.dev/v1alpha1\nkind: RolloutPlan\nmetadata: {name: a}\nspec: {a: 1, b: 2}\n"
+    assert main(["lint", *written(tmp_path, spec)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("RolloutPlan a ")[2] for line in lines[:-1]] == [
+        "spec.old: required, and not there: write it [refused]",
+        "spec.new: required, and not there: write it [refused]",
+        "spec.traffic: required, and not there: write it [refused]",
+        "spec: and 3 more [refused]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (HIDDEN, (0, 12, "warning", "hidden-gap", "spec.guards[0].query")),
+        (PLAN.replace("sum(", "su("), (0, 12, "warning", "syntax", "spec.guards[0].query")),
+        (PLAN.replace("$deployment", "$depl"), (0, 12, "warning", "unknown-word", "spec.guards[0].query")),
+        (POLICY.replace("slo", "1 < 2 or slo"), (0, 6, "warning", "type", "spec.errorBudget.query")),
+    ],
+)
+def test_promql_warns_and_fails_where_warnings_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, finding: tuple[Any, ...]
+) -> None:
+    assert lint(tmp_path, capsys, text) == (0, [finding])
+    assert lint(tmp_path, capsys, text, options="--strict") == (1, [finding])
+
+
+def test_hints_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hint = (0, 12, "hint", "raw-counter", "spec.guards[0].query")
+    text = PLAN.replace("rate(", "(").replace("[$window]", "")
+    assert lint(tmp_path, capsys, text, options="--strict") == (0, [hint])
+
+
+def test_what_is_not_ours_is_passed_over_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lint(tmp_path, capsys, f"{SHOP}---\n{PLAN}") == (0, [(0, 1, "hint", "skipped", "")])
+
+
+def test_a_default_is_held_against_the_line_above_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = '      soak: 30s\n      pass: [{name: a, query: "sum(x)", is: "> 0"}]\n'
+    _, found = lint(tmp_path, capsys, PLAN.replace("      soak: 5m\n", stage))
+    assert (0, 19, "warning", "window-over-soak", "spec.stages[0].pass[0].window") in found
+
+
+# ---- sources -------------------------------------------------------------------------------------
+
+SHORT = (0, 12, "warning", "short-range", "spec.guards[0].query")
+OWN = SOURCE.replace("Cluster", "").replace("{name: default}", "{name: default, namespace: shop}")
+
+
+@pytest.mark.parametrize(
+    ("others", "options", "short"),
+    [
+        ([], "", False),
+        ([], "--scrape-interval=30s", True),
+        ([SOURCE], "", True),
+        ([SOURCE.replace("30s", "15s")], "--scrape-interval=30s", False),
+        ([SOURCE.replace("  scrapeInterval: 30s\n", "")], "--scrape-interval=30s", False),
+        ([SOURCE.replace("name: default", "name: other")], "", False),
+        ([OWN], "", True),
+        ([OWN.replace("namespace: shop", "namespace: other")], "", False),
+        ([SOURCE, OWN.replace("30s", "15s")], "", False),
+        ([SOURCE.replace("30s", "15s"), OWN], "", True),
+    ],
+)
+def test_ranges_are_held_against_the_scrapes_of_the_plans_own_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], others: list[str], options: str, short: bool
+) -> None:
+    assert lint(tmp_path, capsys, PLAN, *others, options=options) == (0, [SHORT] if short else [])
+
+
+def test_a_source_that_is_refused_says_nothing_of_scrapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = lint(tmp_path, capsys, PLAN, SOURCE.replace("url:", "uri:"))
+    assert (code, {rule for _, _, _, rule, _ in found}) == (1, {"refused"})
+
+
+def test_sources_scrape_as_often_as_the_command_takes_for_granted() -> None:
+    assert format_duration(MetricSourceSpec.model_fields["scrape_interval"].default) == "15s"
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{this}: &{this} [{','.join([f'*{last}'] * 8)}]\n" for last, this in pairwise("abcdefg")
+)
+"""Two million ones in seven lines."""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (f"{SHOP}---\na: [\n", 6, "no YAML: expected the node content"),
+        (f"{SHOP}\ta: b\n", 4, "no YAML: found character '\\t'"),
+        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "no YAML: found unhashable key"),
+        (f"{SHOP}spec: *gone\n", 4, "no YAML: found undefined alias"),
+        (f"{SHOP}spec: !secret x\n", 4, "no YAML: could not determine a constructor"),
+        (f"{SHOP}spec: \x01\n", 4, "no text: special characters are not allowed"),
+        (SHOP.encode() + b"spec: \xff\n", 4, "no text: invalid start byte"),
+        (f'{SHOP}spec: "\\ud800"\n', 4, "no text: half a character"),
+        ("[" * 900, 1, "nested too deep"),
+        (f"{SHOP}spec: &a [*a]\n", 4, "more than 200000 parts in one object"),
+        (LAUGHS, 1, "more than 200000 parts in one object"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | bytes, line: int, words: str
+) -> None:
+    (file,) = written(tmp_path, text)
+    assert main(["lint", file]) == 2
+    said = capsys.readouterr().out
+    assert f"{file}:{line}: error: {words}" in said
+
+
+def test_what_stands_before_and_beside_what_is_no_yaml_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = lint(tmp_path, capsys, f"{HIDDEN}---\n[\n", PLAN.replace("5m", "5"))
+    assert code == 2
+    assert [(file, rule) for file, _, _, rule, _ in found] == [(0, "hidden-gap"), (0, "unreadable"), (1, "refused")]
+
+
+@pytest.mark.parametrize(("name", "words"), [("gone.yaml", "No such file"), (".", "Is a directory"), ("a\0b", "null")])
+def test_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
+    assert main(["lint", str(tmp_path / name)]) == 2
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0b_", "0x", "1e999", ".inf", "=", "<<", "!!int x", "2026-13-45"])
+def test_what_is_no_number_breaks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    assert main(["lint", *written(tmp_path, f"{POLICY}  maxConcurrent: {number}\n")]) in (1, 2)
+    assert "maxConcurrent" in (said := capsys.readouterr().out) or "no YAML" in said
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [*PLAN.splitlines(), *POLICY.splitlines(), "---", "- a", "? b", "*a", "&a", "!b", "{", "[", '"', "|", "\t"]
+        ),
+        max_size=30,
+    ).map("\n".join)
+    | st.text(max_size=30)
+)
+def test_nothing_but_findings_comes_of_nonsense(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode(errors="surrogatepass"))))
+        assert main(["lint", "-"]) in (0, 1, 2)
+    assert said.getvalue()
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(HIDDEN.encode())))
+    assert main(["lint", "-"]) == 0
+    assert capsys.readouterr().out.startswith("-:12: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: ")
+
+
+def test_a_list_as_kubectl_gets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = "".join("- " + text.replace("\n", "\n  ").rstrip(" ") for text in (PLAN, HIDDEN, SHOP))
+    code, found = lint(tmp_path, capsys, f"apiVersion: v1\nkind: List\nitems:\n{items}")
+    assert code == 0
+    assert found == [
+        (0, 33, "warning", "hidden-gap", "spec.guards[0].query"),
+        (0, 40, "hint", "skipped", ""),
+    ]
+
+
+def test_json_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutPlan", "metadata": {"name": "a"}, "spec": {}}
+    code, found = lint(tmp_path, capsys, json.dumps(plan, indent=2))
+    assert (code, found[0]) == (1, (0, 7, "error", "refused", "spec.old"))
+
+
+@pytest.mark.parametrize("daily", ["{from: 22:00, to: 06:00}", '{from: "22:00", to: "06:00"}'])
+def test_times_need_no_quotes_because_kubectl_needs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], daily: str
+) -> None:
+    windows = (
+        f"[{{reason: nights, daily: {daily}}}, {{reason: x, from: 2026-12-20T00:00:00Z, to: 2027-01-02T00:00:00Z}}]"
+    )
+    assert lint(tmp_path, capsys, f"{POLICY}  freeze: {{windows: {windows}}}\n  maxConcurrent: 3\n") == (0, [])
+
+
+@pytest.mark.parametrize(("number", "code"), [("3", 0), ("0x3", 0), ("03", 0), ("3.5", 1), ("3:30", 1)])
+def test_numbers_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str, code: int) -> None:
+    assert lint(tmp_path, capsys, f"{POLICY}  maxConcurrent: {number}\n")[0] == code
+
+
+# ---- printing ------------------------------------------------------------------------------------
+
+
+def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = written(tmp_path, HIDDEN, PLAN.replace("soak: 5m", "soak: 5m\n      deadline: 1m"), SHOP)
+    assert main(["lint", *files]) == 1
+    hidden, refused, skipped, counted = capsys.readouterr().out.splitlines()
+    assert hidden.startswith(
+        f'{files[0]}:12: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
+    )
+    assert hidden.endswith(" [hidden-gap]")
+    words = "1m is shorter than the soak of 5m: write as much or more [refused]"
+    assert refused == f"{files[1]}:19: error: RolloutPlan shop/checkout-v2 spec.stages[0].deadline: {words}"
+    assert skipped == f"{files[2]}:1: hint: Deployment shop/checkout-v2: is none of ours, and is not checked [skipped]"
+    assert counted == "1 error, 1 warning, 1 hint"
+
+
+@pytest.mark.parametrize(("text", "counted"), [(PLAN, "nothing found"), (f"{SHOP}---\n{SHOP}", "2 hints")])
+def test_text_ends_with_how_much_was_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, counted: str
+) -> None:
+    assert main(["lint", *written(tmp_path, text)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == counted
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (file,) = written(tmp_path, PLAN.replace("kind: RolloutPlan", "kind: RoloutPlan"))
+    assert main(["lint", "-o", "json", file]) == 1
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "file": file,
+            "line": 2,
+            "object": "RoloutPlan shop/checkout-v2",
+            "path": "kind",
+            "rule": "object",
+            "severity": "error",
+            "message": '"RoloutPlan" is no kind of rolloutplan.dev: write RolloutPlan',
+        }
+    ]
+    (file,) = written(tmp_path, PLAN)
+    assert main(["lint", "-o", "json", file]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_github(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands in a file never becomes a command of its own."""
+    tmp_path /= "a,b:c"
+    tmp_path.mkdir()
+    refused, counter = PLAN.replace("5m", '"5\\n::%"'), PLAN.replace("rate(", "(").replace("[$window]", "")
+    assert main(["lint", "-o", "github", *written(tmp_path, refused, HIDDEN, counter, SHOP)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning", "::notice"]
+    assert "a%2Cb%3Ac/0.yaml,line=18,title=rolloutplan refused::RolloutPlan shop/checkout-v2 spec.stages" in lines[0]
+    assert '"5 ::%25" is not a duration' in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the following arguments are required: FILE"),
+        (["--output=xml", "a.yaml"], "invalid choice: 'xml'"),
+        (["--scrape-interval=15", "a.yaml"], '"15" is not a duration: write a number with its unit'),
+    ],
+)
+def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lint", *arguments])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err

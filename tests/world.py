@@ -97,6 +97,13 @@ def crash(_: World) -> None:
     raise KilledError
 
 
+def stop(world: World) -> None:
+    """The operator is stopped in the middle of what it does, and another takes over: see `World.stopped`."""
+    assert world.late is not None
+    world.stopped.append(world.late)
+    raise KilledError
+
+
 def refuse(_: World) -> None:
     raise RefusedError
 
@@ -125,6 +132,8 @@ class Memory:
     owed: Status | None = None
     """The status of a rollback that was acted upon and could not be written yet."""
     told: int | None = None
+    replaced: tuple[tuple[str, str], ...] = ()
+    """Commands that a newer one took the place of, with who wrote them."""
     failures: int = 0
 
 
@@ -134,12 +143,16 @@ Rules = tuple[dict[str, int], ...]
 
 @dataclass(frozen=True)
 class Record:
-    """A status as it came to stand in the API server; `routes` is what they held then, and `accepted` whether so."""
+    """A status as it came to stand in the API server.
+
+    `routes` is what they held then, `accepted` whether so, and `policies` what ruled over the plan.
+    """
 
     at: datetime
     status: Status
     routes: Mapping[str, Rules]
     accepted: bool
+    policies: tuple[PolicyView, ...]
 
 
 @dataclass(frozen=True)
@@ -219,6 +232,7 @@ class World:
     """What was decided last."""
     late: Late | None = None
     """The same, with what it was decided upon."""
+    stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     history: list[Record | Refusal | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
@@ -302,6 +316,7 @@ class World:
             breadcrumb=self.breadcrumb,
             command=self.command,
             command_by=self.command_by,
+            replaced=self.memory.replaced,
             labels=self.labels,
         )
 
@@ -481,7 +496,7 @@ class World:
             self.version += 1
             routes = {name: self.weights(name) for name in self.routes}
             accepted = all(self._route_view(name).accepted for name in self.routes)
-            self.history.append(Record(self.now, self.status, routes, accepted))
+            self.history.append(Record(self.now, self.status, routes, accepted, self.policies))
         self._at("recorded")
 
     def _record_if_possible(self, status: Status, version: int) -> None:
@@ -548,6 +563,7 @@ class World:
 
     def _budgets(self) -> Budgets:
         """What is left of each error budget: `says` under the policy's name."""
+        assert self.plan_spec is not None
         named = {policy.name: policy.spec.error_budget for policy in self.policies if policy.spec}
         asked = {name: budget for name, budget in named.items() if budget is not None}
         return Budgets(self.now, {name: budget_left(budget, self._answer(name)) for name, budget in asked.items()})
@@ -617,6 +633,8 @@ class World:
 
     def say(self, command: str, by: str = "kubectl") -> None:
         """A person writes a command into the plan's annotations; the empty one takes it away."""
+        if self.command and command and self.command != command:
+            self.memory.replaced = (*self.memory.replaced, (self.command, self.command_by))[-5:]
         self.command, self.command_by = command, by if command else ""
         self.version += 1
 

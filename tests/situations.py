@@ -1,0 +1,362 @@
+"""Situations of a plan, what may happen in them, and a promise of what follows: the rows of the engine's tables.
+
+The world begins with a healthy plan of three stages (tests/world.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from rolloutplan.engine.look import Rival
+from rolloutplan.engine.policy import PolicyView
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.plan.policy import read_policy
+from rolloutplan.plan.status import Phase
+from tests.world import START, Deployment, World, http_route
+
+P = Phase
+BACK = ["RollbackStarted", "RolledBack"]
+OLD_WEIGHTS = {"v1": 100, "v2": 0}
+UP = {"v1": 95, "v2": 5}
+HALF = {"v1": 50, "v2": 50}
+ALL = {"v1": 0, "v2": 100}
+"""The weights of the three stages."""
+SHIFTED = ["StageStarted", "WeightShifted"]
+BEGUN = ["Started", "NewSideReady", *SHIFTED]
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+def m(minutes: float) -> timedelta:
+    return timedelta(minutes=minutes)
+
+
+# ---- situations --------------------------------------------------------------------------------------------------
+
+Situation = Callable[[], World]
+_KEPT: dict[str, World] = {}
+
+
+def kept(make: Situation, *of: object) -> Situation:
+    """The same situation, lived through once for all tests: each gets a twin of it. `of` is what it depends on."""
+    key = f"{make.__qualname__} {of}"
+
+    def given() -> World:
+        if key not in _KEPT:
+            _KEPT[key] = make()
+        return _KEPT[key].twin()
+
+    return given
+
+
+def fresh(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """A plan that was applied just now."""
+
+    def make() -> World:
+        made = World(**world)
+        made.edit(changes or {})
+        return made
+
+    return make
+
+
+def judging(changes: Mapping[str, Any] | None = None, stage: str = "canary", **world: Any) -> Situation:
+    """90 s at a stage's weight, of its soak of 2 or 3 minutes: the guards were asked, all is well."""
+
+    def make() -> World:
+        made = fresh(changes, **world)().until(P.JUDGING, stage=stage)
+        made.advance(s(90))
+        return made
+
+    return kept(make, changes, stage, world)
+
+
+@kept
+def baking() -> World:
+    made = World().until(P.BAKING)
+    made.advance(m(1))
+    return made
+
+
+@kept
+def succeeded() -> World:
+    return World().until(P.SUCCEEDED)
+
+
+@kept
+def rolled_back() -> World:
+    made = judging()()
+    made.says["errors"] = 0.2
+    made.until(P.ROLLED_BACK)
+    made.says["errors"] = 0.0
+    return made
+
+
+@kept
+def expanding() -> World:
+    made = World(new=Deployment("v2", ready=1, worst="ImagePullBackOff: no such image (pod v2-abc)"))
+    made.advance(m(1))
+    assert made.phase is P.EXPANDING
+    return made
+
+
+def shifting(lag: timedelta | None = None) -> Situation:
+    """The first weight is written, and no gateway has accepted it yet."""
+
+    def make() -> World:
+        made = World(lag=lag)
+        made.settle()
+        assert (made.phase, made.weights()[0]["v2"]) == (P.SHIFTING, 5)
+        return made
+
+    return kept(make, lag)
+
+
+def undecided(changes: Mapping[str, Any] | None = None) -> Situation:
+    """At the canary, with a pass predicate that has no data, a second before its deadline."""
+
+    def make() -> World:
+        made = fresh(changes)().until(P.JUDGING)
+        made.says["hits"] = Why.NO_DATA
+        made.advance(m(10) - s(1))
+        assert made.phase is P.JUDGING
+        return made
+
+    return kept(make, changes)
+
+
+@kept
+def held_blind() -> World:
+    made = judging()()
+    made.down = "connection refused"
+    return made.until(P.HELD)
+
+
+@kept
+def held_conflict() -> World:
+    made = judging()()
+    made.drift(OLD_WEIGHTS)
+    made.settle()
+    return made
+
+
+@kept
+def held_failed() -> World:
+    made = judging({"onFail": "Hold"})()
+    made.says["errors"] = 0.2
+    return made.until(P.HELD)
+
+
+RIVAL = Rival("ns/other", frozenset({"shop"}), running=True, waiting=False, created=START - m(60), uid="0")
+
+
+@kept
+def blocked() -> World:
+    """Another plan moves the route."""
+    made = World(rivals=(RIVAL,))
+    made.settle()
+    return made
+
+
+@kept
+def invalid() -> World:
+    made = World(services=frozenset({"v1"}))
+    made.settle()
+    assert made.phase is P.INVALID
+    return made
+
+
+def ruled(name: str = "production", **spec: Any) -> PolicyView:
+    """A policy that selects the plan."""
+    return PolicyView(name, read_policy(spec))
+
+
+FROZEN = ruled(freeze={"now": "incident 42"})
+
+
+@kept
+def held_frozen() -> World:
+    """The canary is proved, and nothing may go forward."""
+    made = judging()()
+    made.policies = (FROZEN,)
+    return made.until(P.HELD)
+
+
+@kept
+def held_invalid() -> World:
+    made = judging()()
+    made.edit({"stages": []})
+    return made.until(P.HELD)
+
+
+@kept
+def awaiting() -> World:
+    """The canary is proved, and the next stage wants approval."""
+    made = fresh({"stages[1].approval": "Required"})().until(P.HELD)
+    assert made.status.reason == "AwaitingApproval"
+    return made
+
+
+@kept
+def awaiting_the_first() -> World:
+    """Nothing has moved, and the first stage wants approval."""
+    return fresh({"stages[0].approval": "Required"})().until(P.HELD)
+
+
+@kept
+def two_routes() -> World:
+    names = ("shop", "api")
+    changes = {"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in names]}
+    return judging(changes, routes={name: http_route(name, [OLD_WEIGHTS]) for name in names})()
+
+
+@kept
+def held_undecided() -> World:
+    return undecided()().until(P.HELD)
+
+
+@kept
+def paused() -> World:
+    made = judging()()
+    made.say("pause p1")
+    made.settle()
+    assert (made.phase, made.status.reason) == (P.HELD, "Paused")
+    return made
+
+
+@kept
+def paused_before_start() -> World:
+    made = World()
+    made.say("pause p1")
+    made.settle()
+    assert (made.phase, made.status.reason) == (P.PENDING, "Paused")
+    return made
+
+
+def reverting(changes: Mapping[str, Any] | None = None) -> Situation:
+    """A proved guard, and the API server takes no write of the route."""
+
+    def make() -> World:
+        made = judging(changes)()
+        made.says["errors"] = 0.2
+        made.broken = {"route"}
+        made.advance(s(30))
+        assert (made.phase, made.weights()[0]["v2"]) == (P.REVERTING, 5)
+        return made
+
+    return kept(make, changes)
+
+
+# ---- the promises ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    promise: str
+    given: Situation
+    when: Callable[[World], object]
+    phase: Phase
+    reason: str = ""
+    tells: list[str] | None = None
+    """The reasons of all decisions that followed."""
+    says: str = ""
+    """Words of its message, or of the last decision."""
+    weights: dict[str, int] = field(default_factory=dict)
+
+
+def run(case: Case) -> World:
+    world = case.given()
+    before = len(world.told())
+    case.when(world)
+    world.settle()
+    status, told = world.status, world.told()[before:]
+    notes = " | ".join(f"{d.reason}: {d.note}" for d in list(world.trail.values())[before:])
+    assert status.phase is case.phase, f"{status.phase} {status.reason}: {notes or status.message}"
+    if case.reason:
+        assert status.reason == case.reason, notes or status.message
+    if case.tells is not None:
+        assert told == case.tells, notes
+    assert case.says in f"{status.message} {notes}", (status.message, notes)
+    if case.weights:
+        assert world.weights()[0] == case.weights, notes
+    return world
+
+
+def ids(case: Case) -> str:
+    return case.promise
+
+
+def then(*steps: Callable[[World], object]) -> Callable[[World], None]:
+    def do(world: World) -> None:
+        for step in steps:
+            step(world)
+
+    return do
+
+
+def nothing(_: World) -> None:
+    pass
+
+
+def settle(world: World) -> None:
+    world.settle()
+
+
+def wait(by: timedelta) -> Callable[[World], object]:
+    return lambda world: world.advance(by)
+
+
+def says(**values: float | Why) -> Callable[[World], object]:
+    return lambda world: world.says.update(values)
+
+
+def proved(name: str) -> Callable[[World], object]:
+    """A predicate is proved in the very moment in which the command comes, and does not stay so."""
+    return lambda world: world.answer(name, {"new": Answer(1.0)}, world.now)
+
+
+def pods(**changes: Any) -> Callable[[World], object]:
+    return lambda world: world.pods(**changes)
+
+
+def drift(weights: Mapping[str, int]) -> Callable[[World], object]:
+    return lambda world: world.drift(weights)
+
+
+def put(**attributes: Any) -> Callable[[World], object]:
+    """Set attributes of the world."""
+
+    def do(world: World) -> None:
+        for name, value in attributes.items():
+            setattr(world, name, value)
+
+    return do
+
+
+def edit(changes: Mapping[str, Any]) -> Callable[[World], object]:
+    return lambda world: world.edit(changes)
+
+
+def delete(world: World) -> None:
+    world.delete()
+
+
+def trap(**traps: Callable[[World], None]) -> Callable[[World], object]:
+    return lambda world: world.traps.update(traps)
+
+
+def say(command: str, by: str = "kubectl") -> Callable[[World], object]:
+    return lambda world: world.say(command, by)
+
+
+def same(found: object, wanted: object) -> None:
+    assert found == wanted
+
+
+def phase_is(world: World, phase: Phase, reason: str) -> None:
+    assert (world.phase, world.status.reason) == (phase, reason)

@@ -132,6 +132,8 @@ class Memory:
     owed: Status | None = None
     """The status of a rollback that was acted upon and could not be written yet."""
     told: int | None = None
+    replaced: tuple[tuple[str, str], ...] = ()
+    """Commands that a newer one took the place of, with who wrote them."""
     failures: int = 0
 
 
@@ -314,6 +316,7 @@ class World:
             breadcrumb=self.breadcrumb,
             command=self.command,
             command_by=self.command_by,
+            replaced=self.memory.replaced,
             labels=self.labels,
         )
 
@@ -630,6 +633,8 @@ class World:
 
     def say(self, command: str, by: str = "kubectl") -> None:
         """A person writes a command into the plan's annotations; the empty one takes it away."""
+        if self.command and command and self.command != command:
+            self.memory.replaced = (*self.memory.replaced, (self.command, self.command_by))[-5:]
         self.command, self.command_by = command, by if command else ""
         self.version += 1
 

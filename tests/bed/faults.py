@@ -129,7 +129,8 @@ class FaultProxy:
     def faults(self, share: float, kinds: Sequence[Kind] = KINDS, seed: int | None = None) -> None:
         """Answer this share of all requests but watches falsely, in one of these ways; 0 ends it.
 
-        Of the writes that are answered so, half are done all the same; with 409 none is.
+        Of the writes that are answered so, half are done all the same. 409 is an answer to writes alone, and none that
+        gets it is done.
         """
         self._tell("faults", share=share, kinds=list(kinds), seed=seed)
 
@@ -303,9 +304,10 @@ class Proxy:
     async def _treat(self, request: web.BaseRequest, body: bytes, write: Write | None) -> web.Response:
         if write and not write.lease and self._trap and not self._trap.sprung:
             return await self._one_by_one(request, body, write, self._trap)
-        if self._random.random() >= self._share:
+        kinds = [kind for kind in self._kinds if write or kind != 409]
+        if not kinds or self._random.random() >= self._share:
             return await self._forward(request, body, write)
-        kind = self._random.choice(self._kinds)
+        kind = self._random.choice(kinds)
         self.counts[str(kind)] += 1
         if write and kind != 409 and self._random.random() < 0.5:
             self.counts["done all the same"] += 1

@@ -62,23 +62,21 @@ class Plan:
     began: int = 0
     """Runs that were asked for."""
     ended: bool = True
+    sides: tuple[str, str] = ("checkout-v1", "checkout-v2")
 
     @property
     def key(self) -> str:
         return f"{self.shop.namespace}/{self.name}"
 
     def begin(self, rng: random.Random) -> None:
-        """Ask for another run. What succeeded is done once more in the other direction."""
+        """Ask for another run."""
         self.began, self.ended = self.began + 1, False
-        sides = ["checkout-v1", "checkout-v2"]
-        if self.kind == "healthy" and self.began % 2 == 0:
-            sides.reverse()
         turns = {"name": "turns", "query": f"vector(time() - {int(time.time() + rng.uniform(5, 20))})", "is": "> 0"}
         self.shop.start(
             self.name,
             hypothesis=f"run {self.began}",
-            old={"deployment": sides[0]},
-            new={"deployment": sides[1]},
+            old={"deployment": self.sides[0]},
+            new={"deployment": self.sides[1]},
             traffic={"routes": [{"kind": "HTTPRoute", "name": self.name}], "drain": "0s"},
             interval="2s",
             guards=[{**turns, "window": "1s"} if self.kind == "flips" else ERRORS],
@@ -134,7 +132,10 @@ class Plans:
                 plan.begin(self._rng)
 
     def _end(self, plan: Plan, status: dict[str, Any]) -> None:
+        """What succeeded is done next in the other direction."""
         plan.ended = True
+        if status["phase"] == "Succeeded":
+            plan.sides = plan.sides[::-1]
         if status["phase"] != ENDS[plan.kind]:
             said = f"{status['phase']}, {status['reason']}: {status['message']}"
             self.wrong.append(f"{plan.key}, which is {plan.kind}, ended run {plan.began} as {said}")
@@ -188,7 +189,7 @@ class Chaos:
 
     def _upset_replicas(self) -> None:
         rng = random.Random(f"{self._seed} replicas")
-        while not self._over.wait(rng.uniform(4, 12)):
+        while not self._over.wait(rng.uniform(5, 20)):
             self._watch_over()
             leader = next((replica for replica in self._replicas if replica.leads()), None)
             if leader and rng.random() < 0.2:
@@ -266,7 +267,7 @@ def _replica(bed: Bed, proxy: FaultProxy, name: str) -> Operator:
 def _go_on(plans: Plans, seconds: float, *, again: bool) -> None:
     """For so long, or until there is nothing more to come."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and (again or plans.unfinished()):
+    while time.monotonic() < deadline and (again or not all(plan.ended for plan in plans.all)):
         plans.turn(again)
         time.sleep(1)
 

@@ -140,7 +140,8 @@ def restart(bed: Bed, operator: Operator, plans: int) -> list[Row]:
     phases = {shop.phase(f"p{i}") for i in range(0, plans - 1, max(1, plans // 20))}
     used = operator.memory()
     shop.close()
-    words = f"{took:.1f} s, of these {started - began:.1f} s until Python runs; {cpu:.1f} s of CPU; memory then {used:.0f} MiB; {phases}"
+    words = f"{took:.1f} s, of these {started - began:.1f} s until Python runs; {cpu:.1f} s of CPU"
+    words += f"; memory then {used:.0f} MiB; {phases}"
     return [Row(f"restart of a single replica with {plans} plans -> all judged again", "<= 5 s", words, took <= 5)]
 
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.engine.ladder import decide
+from rolloutplan.plan.command import Verb
 from rolloutplan.plan.status import Phase, read_status
 from tests.world import World
 
@@ -39,6 +40,10 @@ PLAUSIBLE = st.sampled_from(
         "Failed",
         "Undecided",
         "Blind",
+        "Paused",
+        "Frozen",
+        "AwaitingApproval",
+        "Repair",
         "shop",
         "v1",
         "v2",
@@ -48,6 +53,10 @@ PLAUSIBLE = st.sampled_from(
         10**30,
     ]
 )
+
+
+COMMANDS = st.sampled_from(["", "abrot", *(f"{verb} c1" for verb in Verb)])
+WEIGHTS = st.sampled_from([{"v1": old, "v2": new} for old, new in ((100, 0), (95, 5), (50, 50), (0, 100), (0, 0))])
 
 
 def statuses() -> Iterator[dict[str, Any]]:
@@ -66,6 +75,17 @@ def statuses() -> Iterator[dict[str, Any]]:
     held.drift({"v1": 100, "v2": 0})
     held.settle()
     yield copy.deepcopy(held.status_raw)
+    repairing = World().until(Phase.JUDGING)
+    repairing.lag = None
+    repairing.drift({"v1": 0, "v2": 100})
+    repairing.settle()
+    yield copy.deepcopy(repairing.status_raw)
+    for changes, command in (({}, "pause a1"), ({"stages[1].approval": "Required"}, "promote a1")):
+        told = World()
+        told.edit(changes)
+        told.until(Phase.JUDGING).say(command)
+        told.turn()
+        yield copy.deepcopy(told.status_raw)
 
 
 STATUSES = list(statuses())
@@ -98,9 +118,12 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
-@given(edited(), st.booleans(), st.booleans())
-def test_an_edited_status_is_decided_upon_and_says_why(raw: dict[str, Any], finalizer: bool, deleting: bool) -> None:
-    world = World(status_raw=raw, finalizer=finalizer)
+@given(edited(), st.booleans(), st.booleans(), COMMANDS, WEIGHTS)
+def test_an_edited_status_is_decided_upon_and_says_why(
+    raw: dict[str, Any], finalizer: bool, deleting: bool, command: str, weights: dict[str, int]
+) -> None:
+    world = World(status_raw=raw, finalizer=finalizer, command=command)
+    world.drift(weights)
     if deleting:
         world.delete()
     look = world.look()

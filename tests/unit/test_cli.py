@@ -153,7 +153,7 @@ def test_who_does_not_wait_looks_at_nothing(cluster: Cluster) -> None:
 
 
 def test_a_refusal_by_the_operator(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.reason, cluster.note = "CommandRefused", "approve: nothing waits for approval"
+    cluster.reason, cluster.note = "CommandRejected", "approve: nothing waits for approval"
     assert main(["approve", "checkout"]) == 3
     assert capsys.readouterr().err == "rolloutplan: approve: nothing waits for approval\n"
 

@@ -165,7 +165,7 @@ SUPERSEDED = [
     ),
     Case(
         "a finished plan stays finished, whatever the template becomes",
-        succeeded, then(pods(revision="second"), wait(m(60))), P.SUCCEEDED, "Succeeded", [], "", {"v1": 0, "v2": 100},
+        succeeded, then(pods(revision="second"), wait(m(15))), P.SUCCEEDED, "Succeeded", [], "", {"v1": 0, "v2": 100},
     ),
     Case(
         "a finished plan starts again for another plan, if there is anything to try",
@@ -273,7 +273,7 @@ STARTS = [
     Case("a route that another plan moves", fresh(rivals=(RIVAL,)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"],
          "HTTPRoute shop is held by plan ns/other"),
     Case("an elder plan that is about to start", fresh(rivals=(Rival("ns/other", frozenset({"shop"}), False, True,
-         START - m(60), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),
+         START - m(15), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),
 ]  # fmt: skip
 
 
@@ -303,7 +303,7 @@ DRIFT = [
     Case("weights moved up by somebody are put right at once", judging(), drift({"v1": 80, "v2": 20}), P.JUDGING,
          "Soaking", ["WeightDrift"], "80/20, not 95/5", {"v1": 95, "v2": 5}),
     Case("weights moved back by somebody are not pushed forward again", judging(), then(drift(OLD_WEIGHTS),
-         wait(m(60))),
+         wait(m(15))),
          P.HELD, "Conflict", ["Held"], "100/0, not 95/5", OLD_WEIGHTS),
     Case("put back as they were, it goes on", held_conflict, drift({"v1": 95, "v2": 5}), P.JUDGING, "Soaking",
          ["Resumed"], "", {"v1": 95, "v2": 5}),
@@ -329,14 +329,14 @@ BLIND = [
          ["Held"], "connection refused", UP),
     Case("an outage in mid-stage holds, and goes on by itself", held_blind, then(put(down=""), wait(s(15))), P.JUDGING,
          "Soaking", ["Resumed"], "", UP),
-    Case("Hold for ever is the default", held_blind, wait(m(60)), P.HELD, "Blind", [], "", UP),
+    Case("Hold for ever is the default", held_blind, wait(m(15)), P.HELD, "Blind", [], "", UP),
     Case("after onBlind.after comes onBlind.then",
          judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
          then(put(down="timeout"), wait(m(11))), P.ROLLED_BACK, "Blind", ["Held", *BACK], "blind for 10m", OLD_WEIGHTS),
     Case("before onBlind.after nothing", judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
          then(put(down="timeout"), wait(m(9.9))), P.HELD, "Blind", ["Held"], "", UP),
     Case("onBlind.then: Hold holds on", judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Hold"}}),
-         then(put(down="timeout"), wait(m(60))), P.HELD, "Blind", ["Held"], "", UP),
+         then(put(down="timeout"), wait(m(15))), P.HELD, "Blind", ["Held"], "", UP),
     Case("onBlind: Rollback", judging({"onBlind": {"action": "Rollback"}}), then(put(down="timeout"), wait(s(40))),
          P.ROLLED_BACK, "Blind", BACK, "onBlind is Rollback", OLD_WEIGHTS),
     Case("onBlind: Rollback needs more than one missing answer after a restart",
@@ -351,13 +351,13 @@ BLIND = [
          "Blind", [], "", UP),
     Case("onBlind.after counts from the first blindness, not from another hold before it",
          judging({"onBlind": {"action": "Hold", "after": "10m", "then": "Rollback"}}),
-         then(drift(OLD_WEIGHTS), wait(m(60)), put(down="timeout"), wait(m(1)), drift(UP), wait(m(9))), P.HELD, "Blind",
+         then(drift(OLD_WEIGHTS), wait(m(15)), put(down="timeout"), wait(m(1)), drift(UP), wait(m(9))), P.HELD, "Blind",
          ["Held", "Held"], "", UP),
 ]  # fmt: skip
 
 DEADLINES = [
     Case("undecided, onUndecided: Hold", undecided(), wait(s(1)), P.HELD, "Undecided", ["Held"], "hits (NoData)", UP),
-    Case("held undecided: goes on when it is decided", undecided(), then(wait(m(60)), says(hits=0.95), wait(s(20))),
+    Case("held undecided: goes on when it is decided", undecided(), then(wait(m(15)), says(hits=0.95), wait(s(20))),
          P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
     Case("onUndecided: Rollback", undecided({"onUndecided": "Rollback"}), wait(s(1)), P.ROLLED_BACK, "Undecided", BACK,
          "hits (NoData)", OLD_WEIGHTS),
@@ -369,7 +369,7 @@ DEADLINES = [
     Case("a pass predicate that is false at the deadline: onFail", judging(), then(says(hits=0.5), wait(m(9))),
          P.ROLLED_BACK, "PassRefuted", BACK, "hits is 0.5, not > 0.9", OLD_WEIGHTS),
     Case("a pass predicate that is false at the deadline, onFail: Hold", judging({"onFail": "Hold"}),
-         then(says(hits=0.5), wait(m(60))), P.HELD, "Failed", ["Held"], "", UP),
+         then(says(hits=0.5), wait(m(15))), P.HELD, "Failed", ["Held"], "", UP),
     Case("false before the deadline and true at it goes on", judging(),
          then(says(hits=0.5), wait(m(8)), says(hits=0.95), wait(s(20))), P.JUDGING, "", None, "", {"v1": 50, "v2": 50}),
     Case("a fail predicate that cannot be asked blocks forward",
@@ -386,7 +386,7 @@ DEADLINES = [
          "Undecided"),
     Case("warnings are never a pass", judging(), then(says(hits=Why.WARNINGS), wait(m(10))), P.HELD, "Undecided"),
     Case("the deadline moves by the time held", judging(),
-         then(says(hits=Why.NO_DATA), drift(OLD_WEIGHTS), wait(m(60)), drift(UP), wait(m(8))), P.JUDGING, "",
+         then(says(hits=Why.NO_DATA), drift(OLD_WEIGHTS), wait(m(15)), drift(UP), wait(m(8))), P.JUDGING, "",
          ["Held", "Resumed"]),
 ]  # fmt: skip
 

@@ -123,6 +123,56 @@ def edited_by_hand() -> World:
     return world
 
 
+def moved_up() -> World:
+    world = World().until(Phase.JUDGING)
+    world.drift({"v1": 50, "v2": 50})
+    world.settle()
+    return world
+
+
+def aborted_early() -> World:
+    return told(not_ready(), "abort a1")
+
+
+def reverted_and_tried_again() -> World:
+    return told(promoted(), "revert a1", "retry a2")
+
+
+def skipped() -> World:
+    return told(World().until(Phase.JUDGING), "skip a1", "skip a2")
+
+
+def promoted_by_a_person() -> World:
+    return told(World().until(Phase.JUDGING), "promote a1")
+
+
+def taken_up() -> World:
+    world = World().until(Phase.JUDGING)
+    world.drift({"v1": 100, "v2": 0})
+    world.settle()
+    return told(world, "resume a1")
+
+
+def paused_before_the_start() -> World:
+    return told(World(command="pause a1"), "resume a2", "resume a3")
+
+
+def paused_while_shifting() -> World:
+    world = World(lag=timedelta(seconds=10))
+    world.settle()
+    told(world, "pause a1")
+    world.advance(timedelta(seconds=20))
+    return told(world, "resume a2")
+
+
+def told(world: World, *commands: str) -> World:
+    world.settle()
+    for command in commands:
+        world.say(command)
+        world.settle()
+    return world
+
+
 RUNS: Mapping[Callable[[], World], set[Cause]] = {
     promoted: {
         *(Cause.START, Cause.READY, Cause.SEAL, Cause.VERIFIED, Cause.PROVED),
@@ -137,6 +187,14 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     mended: {Cause.REFUSED, Cause.HEALED},
     blocked: {Cause.BLOCKED},
     edited_by_hand: {Cause.LOST},
+    moved_up: {Cause.DRIFTED},
+    aborted_early: {Cause.ABORTED},
+    reverted_and_tried_again: {Cause.REVERTED, Cause.RETRIED},
+    skipped: {Cause.SKIPPED},
+    promoted_by_a_person: {Cause.PROMOTED},
+    taken_up: {Cause.TAKEN_UP},
+    paused_before_the_start: {Cause.BLOCKED, Cause.RELEASED, Cause.DENIED},
+    paused_while_shifting: {Cause.PAUSED, Cause.HELD, Cause.RESUMED},
 }
 """Runs, and the rows that they are here for."""
 

@@ -73,7 +73,7 @@ def _answer(raw: Raw, token: str) -> Raw | None:
 
 def _tell(decision: Raw, before: str = "") -> int:
     words = f"{before}{decision.get('note') or decision.get('reason')}"
-    if decision.get("reason") == "CommandRefused":
+    if decision.get("reason") == "CommandRejected":
         return _complain(words, REFUSED)
     print(words)
     return ACTED

@@ -13,6 +13,7 @@ from rolloutplan.plan.command import ANNOTATION as COMMAND
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Status
 
+COMMANDS_KEPT: Final = 5
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -39,8 +40,19 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
         command=(meta.get("annotations") or {}).get(COMMAND, ""),
         command_by=_commander(meta),
+        replaced=_replaced(known, meta),
         labels=meta.get("labels") or {},
     )
+
+
+def _replaced(known: PlanView | None, meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The commands that were seen before the one that stands there; the engine knows which it has answered."""
+    if known is None or known.uid != meta["uid"]:
+        return ()
+    new = (meta.get("annotations") or {}).get(COMMAND, "")
+    if not known.command or not new or known.command == new:
+        return known.replaced
+    return (*known.replaced, (known.command, known.command_by))[-COMMANDS_KEPT:]
 
 
 def _commander(meta: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else
 (DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
-PROMOTED, SKIPPED_LAST), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
+PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
 (DENIED).
 
 The ladder in `ladder.py` picks the row; nothing else changes a phase.
@@ -49,7 +49,6 @@ class Cause(StrEnum):
     RETRIED = auto()
     SKIPPED = auto()
     PROMOTED = auto()
-    SKIPPED_LAST = auto()
     TAKEN_UP = auto()
     RELEASED = auto()
     PAUSED = auto()
@@ -175,9 +174,6 @@ TABLE: Mapping[Cause, Row] = {
     Cause.PROMOTED: _row(
         {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, "Promoted", "a person answers for the stages between"
     ),
-    Cause.SKIPPED_LAST: _row(
-        {P.JUDGING, P.HELD}, P.BAKING, Kind.ADVANCE, "StageSkipped", "a person answers for what was not proved"
-    ),
     Cause.TAKEN_UP: _row(
         {P.HELD}, P.SHIFTING, Kind.RESUME, "Resumed", "a person says go on: the stage is asked for and judged anew"
     ),
@@ -186,6 +182,6 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.PAUSED: _row({*MOVED}, Whither.STAYS, Kind.HOLD, "Paused", "a person said so; what is half done is finished"),
     Cause.DENIED: _row(
-        {*P}, Whither.STAYS, Kind.HOLD, "CommandRefused", "it cannot be done now, and whoever asked must know"
+        {*P}, Whither.STAYS, Kind.HOLD, "CommandRejected", "it cannot be done now, and whoever asked must know"
     ),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import current, there
-from rolloutplan.engine.rungs.forward import bakes, next_stage
+from rolloutplan.engine.rungs.forward import next_stage
 from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
@@ -67,7 +68,22 @@ def commanded(look: Look) -> Step | None:
         if token in look.status.tokens:
             return None
         return _denied(look, Said(look.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
-    return _done(order) if order is not None else None
+    if order is not None:
+        return _done(order)
+    return _passed_over(look)
+
+
+def _passed_over(look: Look) -> Step | None:
+    """Answer a command that a newer one replaced before it was done: the newest counts."""
+    for text, by in look.plan.replaced:
+        with suppress(CommandError):
+            command = read_command(text)
+            if command.token not in look.status.tokens:
+                words = (
+                    f"{command.verb} by {by or _SOMEBODY}: a newer command came before it was seen, and counts alone"
+                )
+                return _denied(look, Said(by or _SOMEBODY, command.token), words)
+    return None
 
 
 def _new_order(look: Look) -> _Order | None:
@@ -164,10 +180,11 @@ def _pause(order: _Order) -> Step:
         return Step(move(look, Cause.BLOCKED, paused_words(paused), reason="Paused", said=order.said, paused=paused))
     if status.phase not in MOVED:
         raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
-    if status.phase is Phase.HELD and status.held and status.held.reason in ("Failed", "Conflict", "Invalid"):
-        raise _DeniedError(f"it is held already: {status.held.reason}")
-    if status.intent is not None:
-        words = f"{order.words}; once the weight that is being written is in force"
+    held = status.held.reason if status.phase is Phase.HELD and status.held else ""
+    if held == "Failed":
+        raise _DeniedError("it is held already: Failed, and never goes on by itself")
+    if status.intent is not None or held in ("Conflict", "Invalid", "Blind"):
+        words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
         here: dict[str, Any] = {"message": status.message, "paused": paused}
         return Step(move(look, Cause.PAUSED, words, reason=status.reason, said=order.said, **here))
     return hold(look, "Paused", f"{order.words}; the weights stay, the guards stay on", said=order.said, paused=paused)
@@ -197,9 +214,9 @@ def _given_time(order: _Order) -> Status:
     """Judge on for as long again as the stage has from its soak to its deadline."""
     look, status, spec = order.look, order.look.status, order.look.plan.spec
     held, stage = status.held, current_stage(spec, status) if spec else None
-    assert held is not None and spec is not None
-    if stage is None or status.stage is None:
-        raise _DeniedError("the stage is no longer in the plan")
+    assert held is not None
+    if spec is None or stage is None or status.stage is None:
+        raise _DeniedError("the plan cannot be read, or the stage is no longer in it")
     until = look.now + max(stage.deadline - stage.soak, spec.interval)
     at = status.stage.model_copy(update={"deadline_at": until})
     return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at, paused=None)
@@ -252,16 +269,12 @@ def _skip(order: _Order) -> Step:
         raise _DeniedError(f"nothing is left to judge, and the next stage waits: say `approve` ({status.message})")
     if status.phase is Phase.SHIFTING:
         raise _DeniedError("nothing is left to judge here: the next weight is on its way")
-    if status.phase is Phase.BAKING:
-        words = f"{order.words}; the rest of the bake is passed over"
-        return Step(move(look, Cause.BAKED, words, reason="Succeeded", said=order.said))
     if at is None or stage is None or at.verified_at is None:
         raise _DeniedError("no stage is being judged: say it when one is")
+    if stage.index + 1 == len(spec.ladder()):
+        raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
     words = f"{order.words}; {stage.name} is taken as passed after {span(at.verified_at, look.now)}"
-    if stage.index + 1 < len(spec.ladder()):
-        return Step(move(look, Cause.SKIPPED, words, reason="Shifting", said=order.said, held=None))
-    baking = bakes(look, spec, at)
-    return Step(move(look, Cause.SKIPPED_LAST, words, reason="Baking", said=order.said, held=None, stage=baking))
+    return Step(move(look, Cause.SKIPPED, words, reason="Shifting", said=order.said, held=None))
 
 
 def _promote(order: _Order) -> Step:
@@ -270,7 +283,7 @@ def _promote(order: _Order) -> Step:
     if status.phase not in TABLE[Cause.PROMOTED].sources or at is None or at.verified_at is None:
         raise _DeniedError("no stage is being judged: say it when one is")
     if at.name == last.name:
-        raise _DeniedError("it stands at the last stage already: `skip` passes over what is left of it")
+        raise _DeniedError("it stands at the last stage already, and ends by itself when that is proved")
     return Step(
         move(
             look,

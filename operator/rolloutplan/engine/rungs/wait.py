@@ -87,10 +87,10 @@ def _in_the_way(look: Look) -> Closed | None:
         return Closed("Conflict", f"{differs}: {fix}")
     if look.old is None:
         return Closed("Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on")
-    if status.paused is not None:
-        return Closed("Paused", paused_words(status.paused))
     if words := _blind(look, spec):
         return Closed("Blind", words)
+    if status.paused is not None:
+        return Closed("Paused", paused_words(status.paused))
     return closed_to(look, next_stage(spec, status)) if _at_the_gate(status) else None
 
 

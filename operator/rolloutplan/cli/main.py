@@ -10,11 +10,12 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from rolloutplan import __version__
+from rolloutplan.cli.judge import takes_looks
 from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
 from rolloutplan.plan.quantities import parse_duration
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
     _takes_files(commands.add_parser("lint", help="check plans, metric sources and policies in files"))
+    _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, look by look"))
+    takes_looks(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
@@ -98,6 +101,26 @@ def _takes_files(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_lint)
 
 
+def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Decide again, look by look: a plan's newest run, a plan in a file over some time, or a record of either."
+        " Exit 0 when it is replayed, 1 where nothing can be, 2 where the input cannot be read."
+    )
+    parser.add_argument("plan", nargs="?", metavar="PLAN", type=_spelled(DNS_NAME), help="a plan of the cluster")
+    parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
+    parser.add_argument("--file", type=Path, help="a plan in YAML; each stage begins when the one before is proved")
+    parser.add_argument("--start", type=_instant, metavar="TIME", help="when the first weight of --file is in force")
+    parser.add_argument("--end", type=_instant, metavar="TIME", help="when the looks of --file end (default: now)")
+    parser.add_argument("--prometheus", metavar="URL", help="where to ask (default: the plan's own MetricSource)")
+    parser.add_argument(
+        "--scrape-interval", default="15s", metavar="TIME", help="how often samples come, for --file (default: 15s)"
+    )
+    parser.add_argument("--looks", type=Path, metavar="FILE", help="replay a record: needs no cluster, no Prometheus")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what was asked and answered, as JSON Lines")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the evidence: FILE.svg or FILE.png")
+    parser.set_defaults(run=_replay)
+
+
 def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument("plan", metavar="PLAN", type=_spelled(DNS_NAME), help="the plan's name")
     parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
@@ -140,6 +163,16 @@ def _duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text) if "T" in text.upper() else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time: write it as in RFC 3339, 2026-03-01T09:00:00Z')
+    return at
+
+
 def _say(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.say import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
 
@@ -156,6 +189,24 @@ def _lint(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.lint import lint  # noqa: PLC0415 - see above
 
     return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict)
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.replay import Options, replay  # noqa: PLC0415 - see above
+
+    options = Options(
+        plan=chosen.plan,
+        namespace=chosen.namespace,
+        file=chosen.file,
+        looks=chosen.looks,
+        prometheus=chosen.prometheus,
+        start=chosen.start,
+        end=chosen.end,
+        scrape=chosen.scrape_interval,
+        record=chosen.record,
+        plot=chosen.plot,
+    )
+    return replay(options)
 
 
 def _operator(chosen: argparse.Namespace) -> int:

@@ -1,0 +1,282 @@
+"""Show what would have been decided: a plan and a Prometheus, or a record of what one has said, look by look."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from rolloutplan.cli import plot
+from rolloutplan.cli.say import _explain as explain
+from rolloutplan.cluster import paths, plans
+from rolloutplan.cluster.client import Api, ApiError, read_namespace
+from rolloutplan.engine import replay as engine
+from rolloutplan.engine.counting import CountQuestion
+from rolloutplan.engine.replay import Asked, Case, RecordError, Replayed, ReplayError, Row, Said
+from rolloutplan.judge.verdict import Answer, Outcome, Why
+from rolloutplan.loop.asker import _series as series
+from rolloutplan.loop.schedule import now
+from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
+from rolloutplan.metrics.source import Source
+from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
+from rolloutplan.plan.reading import SpecError
+from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.plan.status import Decision, read_status
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+_KIND: Final = "RolloutPlan"
+_COLUMNS: Final = ("instant", "stage", "predicate", "verdict", "value", "samples", "evidence")
+
+Ask = Callable[[datetime, Asked], Awaitable[Said]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where the plan and its answers come from (a plan of the cluster, a file, or a record), and what to write."""
+
+    plan: str | None = None
+    namespace: str | None = None
+    file: Path | None = None
+    looks: Path | None = None
+    prometheus: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    scrape: str = "15s"
+    record: Path | None = None
+    plot: Path | None = None
+
+
+class WrongError(Exception):
+    """It was called wrongly, or with what cannot be read; the message says the fix."""
+
+
+class FailedError(Exception):
+    """It was called rightly, and could not be done."""
+
+
+def replay(options: Options) -> int:
+    """Replay, and print looks, decisions and evidence; returns the exit code."""
+    try:
+        _replay(options)
+    except (WrongError, RecordError, SpecError) as error:
+        return _complain(str(error), WRONG)
+    except ApiError as error:
+        return _complain(explain(error, options.plan or "", options.namespace), FAILED)
+    except (FailedError, ReplayError, plot.PlotError) as error:
+        return _complain(str(error), FAILED)
+    except OSError as error:
+        return _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part), FAILED)
+    return DONE
+
+
+def _replay(options: Options) -> None:
+    _check(options)
+    lines: list[str] = []
+    case, replayed = asyncio.run(_replayed(options, lines))
+    if options.record:
+        options.record.write_text("".join(f"{line}\n" for line in (engine.header(case), *lines)))
+    curves = list(_curves(replayed.rows))
+    print("\n".join(_report(case, replayed, curves)))
+    if options.plot:
+        _draw(options.plot, curves)
+    if all(row.verdict.value is None for row in replayed.rows):
+        span = f"between {_instant(case.start)} and {_instant(case.end)}"
+        raise FailedError(f"nothing was measured {span}: is this the time, and the source, of the run?")
+
+
+def _check(options: Options) -> None:
+    given = [each for each in (options.plan, options.file, options.looks) if each is not None]
+    if len(given) != 1:
+        raise WrongError("give one of PLAN, --file and --looks")
+    if options.file and (options.start is None or options.prometheus is None):
+        raise WrongError("--file needs --prometheus URL and --start TIME")
+    if not options.file and (options.start or options.end):
+        raise WrongError("--start and --end go with --file: a plan of the cluster and a record know their own")
+    if options.looks and options.prometheus:
+        raise WrongError("--looks needs no --prometheus: the answers are in the record")
+    if options.plot and options.plot.suffix.lower() not in (".svg", ".png"):
+        raise WrongError(f"--plot {options.plot}: write a name that ends with .svg or .png")
+
+
+async def _replayed(options: Options, lines: list[str]) -> tuple[Case, Replayed]:
+    """Replay, and note in `lines` what was asked and said."""
+    if options.looks:
+        case, record = engine.read_record(_text(options.looks).splitlines())
+
+        async def recorded(at: datetime, question: Asked) -> Said:
+            return record.answer(at, question)
+
+        return case, await _through(case, recorded, lines)
+    case, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
+    source = Source(spec)
+
+    async def ask(_: datetime, question: Asked) -> Said:
+        if isinstance(question, CountQuestion):
+            said = await series(source, question)
+        else:
+            said = await source.ask(question.query, question.at)
+        if isinstance(said, Answer) and said.gap is Why.SOURCE_DOWN:
+            raise FailedError(f"{spec.prometheus.url} does not answer: {said.detail}")
+        return said
+
+    try:
+        return case, await _through(case, ask, lines)
+    finally:
+        source.close()
+
+
+async def _through(case: Case, ask: Ask, lines: list[str]) -> Replayed:
+    turns = engine.replay(case)
+    try:
+        due = next(turns)
+        while True:
+            said = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
+            lines += [engine.heard(due.now, q, answer) for q, answer in zip(due.questions, said, strict=True)]
+            due = turns.send(said)
+    except StopIteration as end:
+        replayed: Replayed = end.value
+        return replayed
+
+
+# ---- what is replayed ----------------------------------------------------------------------------
+
+
+def _of_file(options: Options, file: Path) -> tuple[Case, MetricSourceSpec]:
+    spec = read_metric_source(
+        {"prometheus": {"url": options.prometheus}, "scrapeInterval": options.scrape}, cluster=False
+    )
+    raw = _plan_in(file)
+    read_plan_spec(raw.get("spec") or {})
+    meta: Mapping[str, Any] = raw.get("metadata") or {}
+    start, end = options.start or now(), options.end or now()
+    if end <= start:
+        raise WrongError(f"it ends at {_instant(end)}, and does not begin before that: give an --end after --start")
+    namespace = options.namespace or str(meta.get("namespace") or "default")
+    return Case(namespace, str(meta.get("name", "")), raw["spec"], source_view(spec), start, end), spec
+
+
+def _plan_in(file: Path) -> Mapping[str, Any]:
+    try:
+        found = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict) and raw.get("kind") == _KIND]
+    except yaml.YAMLError as error:
+        raise WrongError(f"{file}: no YAML: {' '.join(str(error).split())}") from None
+    if len(found) != 1:
+        raise WrongError(f"{file}: {len(found)} plans are in it: give a file with one RolloutPlan")
+    return found[0]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise WrongError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise WrongError(f"{file}: no text: {error.reason}") from None
+
+
+async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
+    namespace, name = options.namespace or read_namespace(), options.plan or ""
+    api = await Api.connect()
+    try:
+        raw = await api.get(paths.plan(namespace, name))
+        view, spec = plans.view(raw), await _source(api, Store(), raw)
+    except ApiError as error:
+        raise FailedError(explain(error, name, namespace)) from None
+    finally:
+        await api.close()
+    if options.prometheus:
+        there = spec.prometheus.model_dump(by_alias=True) | {"url": options.prometheus}
+        read = read_metric_source({"prometheus": there}, cluster=False)
+        spec = spec.model_copy(update={"prometheus": read.prometheus})
+    return engine.of_run(view, raw["spec"], read_status(raw.get("status")), source_view(spec), now()), spec
+
+
+async def _source(api: Api, store: Store, raw: Mapping[str, Any]) -> MetricSourceSpec:
+    """The metric source of a plan, as the operator finds it."""
+    view = plans.view(raw)
+    name = view.spec.metrics.source if view.spec else "default"
+    for kind, where in ((SOURCES, paths.SOURCES), (CLUSTER_SOURCES, paths.CLUSTER_SOURCES)):
+        try:
+            store.offer(kind, None, await api.get(paths.path(where, view.namespace, name)))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+    found = store.source(view)
+    if found.spec is None:
+        raise FailedError(found.problem)
+    return found.spec
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+
+def _report(case: Case, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
+    yield f"{case.namespace}/{case.name} run {case.run}, from {_instant(case.start)}"
+    yield ""
+    yield from _table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
+    for decision in replayed.decisions:
+        yield ""
+        yield from _told(decision)
+    yield ""
+    yield replayed.ended
+    for curve in curves:
+        yield ""
+        yield plot.terminal(curve)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    verdict = row.verdict
+    words = f"{verdict.outcome} ({verdict.why})" if verdict.why else str(verdict.outcome)
+    samples = "" if verdict.samples is None else f"{verdict.samples:.6g}"
+    evidence = ""
+    if row.evidence is not None:
+        evidence = f"{row.evidence.refuting if verdict.outcome is Outcome.REFUTED else row.evidence.proving:.4g}"
+    return _instant(row.at), row.stage, row.predicate, words, row.value, samples, evidence
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _told(decision: Decision) -> Iterator[str]:
+    weights = f" {decision.weight_from} -> {decision.weight_to}" if decision.weight_to else ""
+    yield f"{_instant(decision.at)}  {decision.kind} {decision.reason} {decision.stage}{weights}"
+    yield f"  {decision.note}"
+    for seen in decision.evidence:
+        words = [seen.predicate, seen.bound, seen.verdict, seen.value, seen.samples and f"over {seen.samples}"]
+        yield f"  {' '.join(word for word in words if word)}{f': {seen.why}' if seen.why else ''}"
+
+
+def _curves(rows: Sequence[Row]) -> Iterator[plot.Curve]:
+    """The evidence of every predicate that counts, and against every pass predicate."""
+    for name in dict.fromkeys(row.predicate for row in rows):
+        own = [row for row in rows if row.predicate == name and row.evidence is not None]
+        for words, part in ((name, 0), (f"not {name}", 1)):
+            points = [plot.Point(row.at, row.stage, row.evidence[part]) for row in own if row.evidence]
+            if any(point.evidence for point in points):
+                yield plot.Curve(words, own[0].proof, points)
+
+
+def _draw(path: Path, curves: Sequence[plot.Curve]) -> None:
+    if not curves:
+        raise FailedError("no predicate has counted events, so there is no evidence to draw")
+    plot.write(path, curves)
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _complain(words: str, code: int) -> int:
+    sys.stderr.write(f"rolloutplan: {words}\n")
+    return code

@@ -1,0 +1,57 @@
+"""A run that there was, replayed: the same decisions follow from its answers, with the same figures and words."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolloutplan.plan.status import Decision, read_status
+from tests.e2e.test_counting import WORSE
+from tests.shop import ROOT, Shop
+from tests.unit.test_engine_replay import again
+
+
+def replay(shop: Shop, *arguments: str | Path, cluster: bool = True) -> str:
+    """What `rolloutplan replay` prints."""
+    config = str(shop.bed.kubeconfig("admin")) if cluster else os.devnull
+    env = {**os.environ, "KUBECONFIG": config, "PYTHONPATH": str(ROOT / "operator")}
+    command = [sys.executable, "-m", "rolloutplan", "replay", *map(str, arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def judged(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
+    """The decisions from the first stage on, without their numbers and without the instants.
+
+    The loop needs milliseconds to come to a look that is due, and some more to hear of it.
+    """
+    but: Any = {"seq": True, "at": True, "evidence": {"__all__": {"at"}}}
+    before = ("Started", "NewSideReady")
+    return [decision.model_dump(exclude=but) for decision in decisions if decision.reason not in before]
+
+
+@pytest.mark.parametrize(
+    ("errors", "end"), [(0.3, "RolledBack"), (0.1, "Succeeded")], ids=["three times the errors", "nothing wrong"]
+)
+def test_the_decisions_of_a_run_follow_from_its_looks(shop: Shop, tmp_path: Path, errors: float, end: str) -> None:
+    shop.open()
+    shop.bed.behave("checkout-v1", shop.namespace, errors=0.1)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=errors)
+    shop.bed.load(shop.host, rate=200, seconds=90)
+    shop.start(guards=[WORSE], stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
+    lived = read_status(shop.until(end, timeout=60)).decisions
+    looks, copy = tmp_path / "looks.jsonl", tmp_path / "copy.jsonl"
+
+    printed = replay(shop, "checkout", "-n", shop.namespace, "--record", looks)
+    replayed, _ = again(looks.read_text().splitlines())
+    assert judged(replayed.decisions) == judged(lived)
+    assert f"it ends as {end}" in printed
+
+    assert replay(shop, "--looks", looks, "--record", copy, cluster=False) == printed
+    assert copy.read_bytes() == looks.read_bytes()
+    assert replay(shop, "checkout", "-n", shop.namespace) == printed, "asked again, the source says the same"

@@ -598,7 +598,9 @@ class World:
     # ---- asking ------------------------------------------------------------------------------------------------------
 
     def _ask(self, look: Look) -> bool:
-        due = needs(look.plan, look.status, look.source, look.ledger, look.now)
+        asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
+        due = [question for question in asked if isinstance(question, Question)]
+        assert len(due) == len(asked), "this world counts nothing"
         self.asked += due
         self.memory.ledger = note_asked(look.status, look.ledger, due, look.now)
         for name, questions in groupby(due, key=lambda question: question.name):

@@ -48,11 +48,12 @@ def read(plan: Mapping[str, Any], query: Query) -> tuple[Reading, ...]:
     view, status, now = plans.view(plan), read_status(plan.get("status")), datetime.now(UTC)
     if view.spec is None:
         return ()
-    asked = groupby(needs(view, _soaked(status), SOURCE, EMPTY_LEDGER, now), key=lambda question: question.name)
+    due = needs(view, _soaked(status), SOURCE, EMPTY_LEDGER, now)
+    asked = groupby((each for each in due if isinstance(each, Question)), key=lambda question: question.name)
     verdicts = {name: _verdict(view.spec, status, name, questions, query, now) for name, questions in asked}
-    due = {row.name: row.first_at for row in in_force(view.spec, status, SOURCE)}
+    from_when = {row.name: row.first_at for row in in_force(view.spec, status, SOURCE)}
     return tuple(
-        _reading(view.spec, sealed, verdicts.get(sealed.name), due.get(sealed.name, now) - now)
+        _reading(view.spec, sealed, verdicts.get(sealed.name), from_when.get(sealed.name, now) - now)
         for sealed in status.predicates
     )
 

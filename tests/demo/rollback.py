@@ -24,6 +24,7 @@ class Sighting:
         self.guard = spec.guards[0]
         words = words_for(spec, namespace=namespace, plan=plan, stage="", window=self.guard.window)
         self.at: float | None = None
+        assert self.guard.query is not None, "the demo asks for a value"
         self._query = render(self.guard.query, words)
         self._bed = bed
         self._over = threading.Event()

@@ -443,6 +443,7 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
     rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_)]
 
     def query(predicate: Predicate) -> str:
+        assert predicate.query is not None
         return predicate.query.replace("$window", f"{predicate.window.total_seconds():.0f}s")
 
     return [(predicate.name, role, query(predicate)) for role, predicates in rows for predicate in predicates]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from rolloutplan.engine.ask import ask_at, in_force
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
-from rolloutplan.engine.report import last_measured, reported, unmeasured
+from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
 from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.drift import drifted
@@ -77,6 +77,7 @@ def _published(look: Look) -> Status:
     """The status with the verdicts as they stand, when they changed and were not written a moment ago."""
     status = look.status
     behind = status.observed_generation != look.plan.generation or not status.reason
+    behind = behind or suspected(status) != look.warnings
     if behind and not look.plan.deleting:
         return reported(look, status)
     if status.phase not in MOVED or not status.predicates:

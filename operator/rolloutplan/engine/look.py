@@ -207,6 +207,8 @@ class Look:
     peers: tuple[Peer, ...] = ()
     """Other plans that stand in a line with this one; looked up only before a run."""
     budgets: Budgets | None = None
+    warnings: str = ""
+    """What the plan's queries can hardly mean; it keeps nothing from being done."""
     epoch: int = 0
     """The tenure of the leader that looks."""
     adopt_at: datetime | None = None

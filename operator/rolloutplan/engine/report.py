@@ -12,6 +12,8 @@ from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, 
 NEEDS_A_PERSON = frozenset({"Conflict", "Failed", "Invalid"})
 """Reasons of Held that no waiting will mend."""
 
+SUSPECT = "QueriesSuspect"
+
 Truth = Literal["True", "False", "Unknown"]
 
 
@@ -34,7 +36,7 @@ def stalled(status: Status) -> bool:
 
 def reported(look: Look, status: Status) -> Status:
     """The status with everything that is derived from the rest of it."""
-    claims = _claims(status)
+    claims = [*_claims(status), *_suspicion(look.warnings)]
     conditions = tuple(_condition(look, claim) for claim in claims)
     return status.model_copy(
         update={
@@ -44,6 +46,16 @@ def reported(look: Look, status: Status) -> Status:
             "conditions": conditions,
         }
     )
+
+
+def _suspicion(warnings: str) -> list[_Claim]:
+    return [_Claim(SUSPECT, "True", "Lint", warnings)] if warnings else []
+
+
+def suspected(status: Status) -> str:
+    """What the status says of the plan's queries."""
+    condition = status.condition(SUSPECT)
+    return condition.message if condition else ""
 
 
 def _claims(status: Status) -> list[_Claim]:

@@ -20,7 +20,9 @@ import structlog
 from rolloutplan.cluster import paths, plans, workloads
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
+from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
 from rolloutplan.engine.table import MOVED
@@ -48,6 +50,8 @@ PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
 AFTER_WEIGHTS = timedelta(milliseconds=50)
 """How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
+LOOK_THROUGH_AFTER = timedelta(seconds=10)
+"""After a start, judging comes before warning."""
 COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 """After a start, weights that must go back come before the pods are counted."""
 COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
@@ -180,6 +184,8 @@ class Reconciler:
             memory = self._memory(plan)
             if memory.restarts is None and plan.status.phase in MOVED and now() > memory.count_restarts_at:
                 self._look_at_pods(_new_name(plan), [key])
+            if memory.warned[0] != plan.view.generation and now() > self._led_since + LOOK_THROUGH_AFTER:
+                self._spawn(self._look_through(plan, memory))
             _bind(plan.status)
             try:
                 look = self.look(plan, memory, now())
@@ -204,7 +210,9 @@ class Reconciler:
         memory = self._memories.get(plan.view.key)
         if memory is None or memory.uid != plan.view.uid:
             memory = self._memories[plan.view.key] = Memory(
-                uid=plan.view.uid, count_restarts_at=now() + COUNT_RESTARTS_AFTER
+                uid=plan.view.uid,
+                count_restarts_at=now() + COUNT_RESTARTS_AFTER,
+                warned=(-1, suspected(plan.status)),
             )
         return memory
 
@@ -230,6 +238,7 @@ class Reconciler:
             policies=plan.policies,
             peers=store.peers(plan),
             budgets=memory.budgets,
+            warnings=memory.warned[1],
             epoch=self._epoch or 0,
             adopt_at=self._adopt_at(view.uid),
         )
@@ -379,6 +388,16 @@ class Reconciler:
                 self._metrics.decided(decision.kind, decision.reason)
                 level = log.warning if decision.reason in _LOUD else log.info
                 level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
+
+    async def _look_through(self, plan: Plan, memory: Memory) -> None:
+        """Look for queries that cannot mean what they say: once for each generation, beside the loop."""
+        generation, spec, found = plan.view.generation, plan.view.spec, self.store.source(plan.view)
+        memory.warned = generation, memory.warned[1]
+        scrape = found.spec.scrape_interval if found.spec else None
+        words = await asyncio.to_thread(warnings_of, spec, scrape) if spec else ""
+        if words != memory.warned[1]:
+            memory.warned = generation, words
+            self.schedule.soon(plan.view.key)
 
     # ---- pods ------------------------------------------------------------------------------------------------------
 

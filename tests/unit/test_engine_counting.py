@@ -169,10 +169,10 @@ def test_a_pass_predicate_that_is_proved_wrong_does_not_wait_for_the_deadline() 
     verdict = watcher.ledger["worse"].verdict
     assert verdict is not None
     assert verdict.outcome is Outcome.REFUTED
-    world = World(spec=raw).until(Phase.JUDGING)
-    status = world.status
-    since = status.stage.verified_at if status.stage else START
-    look = replace(world.look(), ledger=_proved(watcher.ledger, since or START))
+    world = World().until(Phase.JUDGING)
+    look, since = world.look(), world.now
+    status = look.status.model_copy(update={"plan_hash": watcher.spec.plan_hash()})
+    look = replace(look, plan=watcher.view, status=status, ledger=_proved(watcher.ledger, since))
     assert decide(look).status.reason == "PassRefuted"
     assert all(row.role == "pass" for row in in_force(watcher.spec, watcher.status, SOURCE))
 

@@ -14,14 +14,14 @@ from typing import Any, Final
 import yaml
 
 from rolloutplan.cli import plot
-from rolloutplan.cli.say import _explain as explain
+from rolloutplan.cli.say import explain
 from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
 from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.replay import Asked, Case, RecordError, Replayed, ReplayError, Row, Said
 from rolloutplan.judge.verdict import Answer, Outcome, Why
-from rolloutplan.loop.asker import _series as series
+from rolloutplan.loop.asker import series
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
 from rolloutplan.metrics.source import Source

@@ -25,7 +25,7 @@ def say(command: Command, plan: str, namespace: str | None, wait: float) -> int:
         namespace = namespace or read_namespace()
         return asyncio.run(_say(command, plan, namespace, wait))
     except ApiError as error:
-        return _complain(_explain(error, plan, namespace), FAILED)
+        return _complain(explain(error, plan, namespace), FAILED)
 
 
 async def _say(command: Command, plan: str, namespace: str, wait: float) -> int:
@@ -79,7 +79,7 @@ def _tell(decision: Raw, before: str = "") -> int:
     return ACTED
 
 
-def _explain(error: ApiError, plan: str, namespace: str | None) -> str:
+def explain(error: ApiError, plan: str, namespace: str | None) -> str:
     match error.status:
         case 0 if error.reason != "NoConfig":
             return f"the API server cannot be reached: {error.message or error.reason}"

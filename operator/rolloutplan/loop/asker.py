@@ -89,16 +89,16 @@ class Asker:
         assert found.spec is not None
         source = self._sources.get(found.key, found.spec)
         try:
-            series = await asyncio.gather(*(_series(source, question) for question in questions))
+            said = await asyncio.gather(*(series(source, question) for question in questions))
         finally:
             memory.asking.discard(name)
         now = self._store.plans.get(plan.view.key)
         view = source_view(found.spec)
         if now is None or now.view.spec is None or now.view.uid != memory.uid:
             return
-        answers: dict[str, Series | Answer] = {q.part: said for q, said in zip(questions, series, strict=True)}
+        answers: dict[str, Series | Answer] = {q.part: each for q, each in zip(questions, said, strict=True)}
         memory.ledger = count(now.view.spec, now.status, view, memory.ledger, name, answers, asked_at)
-        if not any(isinstance(answer, Answer) for answer in series):
+        if not any(isinstance(each, Answer) for each in said):
             self._metrics.answered(found.key.title, max(question.end for question in questions))
         self._judged(now, memory, name)
 
@@ -118,7 +118,7 @@ class Asker:
             self._metrics.answered(self._store.source(plan.view).key.title, max(told))
 
 
-async def _series(source: Source, question: CountQuestion) -> Series | Answer:
+async def series(source: Source, question: CountQuestion) -> Series | Answer:
     """The counters of one side at every instant of a question; an Answer where a part of them is missing."""
     native = True
     total, bad = counter_queries(question.events, native=native)

@@ -2,7 +2,7 @@
 
 An instance that is seen for the first time gives only what later looks are subtracted from, its bad requests and all of
 them alike, so that the ratio is not bent. One whose total fell began again: both count from 0. One that is gone keeps
-what it gave. One whose bad series is not born yet had no bad requests. Counters that contradict themselves give no counts.
+what it gave. One whose bad series is not born yet had no bad requests. Counters that contradict each other give none.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
         raise ValueError(f'"{text}" is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"')
     bound = 1 + comparison.number if comparison.kind == "relative" else comparison.number
     if paired and bound == 1:
-        raise ValueError(f'"{text}" asks whether new and old are equal, and noise alone decides that: leave room')
+        raise ValueError(f'"{text}" asks whether both are equal, where noise alone gives false alarms: leave room')
     if paired and not 0 < bound < inf:
         raise ValueError(f'"{text}" is no bound for a ratio: write one above 0, such as "> 1.5x"')
     if not paired and not 0 < bound < 1:

@@ -1,0 +1,178 @@
+"""Judge a CSV of looks: the bare test, for pipelines and for whoever wants to check it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final, TextIO, TypeVar
+
+from rolloutplan.judge.sequential import Evidence, Hypothesis, Look, evidence, hypothesis, pack, start, step, unpack
+from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.quantities import Comparison, parse_is, parse_vs_old
+
+COLUMNS: Final = ("run", "look", *Look._fields)
+DIGITS: Final = 12
+"""A count that is longer is taken for a mistake."""
+
+
+LEAST_CONFIDENCE: Final = 0.5
+
+
+class LineError(ValueError):
+    """A line cannot be used."""
+
+    def __init__(self, at: int, column: str, why: str) -> None:
+        super().__init__(f"line {at}, column {column}: {why}")
+
+
+def takes_looks(parser: argparse.ArgumentParser) -> None:
+    """Give the parser its options."""
+    parser.add_argument("file", metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
+    bound = parser.add_mutually_exclusive_group(required=True)
+    bound.add_argument("--vs-old", type=_said(parse_vs_old), metavar="BOUND", help='compare with old, as "> 1.5x"')
+    bound.add_argument(
+        "--is", dest="is_", type=_said(parse_is), metavar="BOUND", help='as "< 1%%"; old columns may be left out'
+    )
+    parser.add_argument("--confidence", type=_said(_confidence), default=0.95, help="default: 95%%")
+    parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass looks for the opposite too")
+    parser.set_defaults(run=_judge)
+
+
+def _judge(chosen: argparse.Namespace) -> int:
+    comparison: Comparison = chosen.vs_old or chosen.is_
+    try:
+        of = hypothesis(comparison, chosen.role)
+        with _opened(chosen.file) as file:
+            runs = judge(_lines(file, of.paired), of, chosen.confidence)
+    except (OSError, ValueError, csv.Error) as problem:
+        sys.stderr.write(f"rolloutplan: {problem}\n")
+        return 2
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(("run", "verdict", "look", "evidence"))
+    out.writerows((name, run.outcome, run.decided, f"{run.evidence:.6g}") for name, run in runs.items())
+    return 0
+
+
+# ---- the test, run by run ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the file, which stands at `at`."""
+
+    at: int
+    run: str
+    look: int
+    counts: Look
+
+
+@dataclass(slots=True)
+class Run:
+    """What is known of a run. Its state is kept packed: there may be many runs, and their lines mixed."""
+
+    state: str
+    look: int = -1
+    outcome: Outcome = Outcome.UNDECIDED
+    decided: int | None = None
+    """The look at which it was."""
+    evidence: float = 1.0
+
+
+def judge(lines: Iterable[Line], of: Hypothesis, confidence: float) -> dict[str, Run]:
+    """Judge every run up to its first decision. Raises LineError where looks do not follow each other."""
+    needed, begin = 1 / (1 - confidence), pack(of, start(of))
+    runs: dict[str, Run] = {}
+    for name, group in groupby(lines, key=lambda line: line.run):
+        run = runs.setdefault(name, Run(begin))
+        state = unpack(of, run.state)
+        assert state is not None  # it was packed here
+        for line in group:
+            if line.look <= run.look:
+                raise LineError(line.at, "look", f"{line.look} comes after {run.look} in run {name}: sort its looks")
+            run.look = line.look
+            if run.decided is None:
+                state = step(of, state, line.counts)
+                _decide(run, evidence(state), needed)
+        run.state = pack(of, state)
+    return runs
+
+
+def _decide(run: Run, found: Evidence, needed: float) -> None:
+    run.evidence = found.proving
+    if found.refuting >= needed:
+        run.outcome, run.decided, run.evidence = Outcome.REFUTED, run.look, found.refuting
+    elif found.proving >= needed:
+        run.outcome, run.decided = Outcome.PROVED, run.look
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def _opened(name: str) -> AbstractContextManager[TextIO]:
+    if name == "-":
+        return nullcontext(sys.stdin)
+    return Path(name).open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
+    """Read line by line. Raises LineError."""
+    rows = csv.reader(file)
+    header = [name.strip() for name in next(rows, [])]
+    columns = COLUMNS if paired else COLUMNS[:4]
+    for name in columns:
+        if header.count(name) != 1:
+            raise LineError(1, name, f"this column must be there once; needed are {','.join(columns)}")
+    places = [header.index(name) for name in columns]
+    for row in rows:
+        if not row:
+            continue
+        at = rows.line_num
+        if len(row) != len(header):
+            column = header[len(row)] if len(row) < len(header) else header[-1]
+            raise LineError(at, column, f"{len(row)} values for {len(header)} columns")
+        run, *texts = (row[place] for place in places)
+        look, *counts = (_number(at, *pair) for pair in zip(columns[1:], texts, strict=True))
+        for column, total, bad in zip(("new_bad", "old_bad"), counts[::2], counts[1::2], strict=False):
+            if bad > total:
+                raise LineError(at, column, f"{bad} bad ones are more than the total of {total}")
+        yield Line(at, run, look, Look(*counts))
+
+
+def _number(at: int, column: str, text: str) -> int:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        raise LineError(at, column, f'"{text}" is not a whole number from 0 on')
+    if len(digits) > DIGITS:
+        raise LineError(at, column, f'"{text}" is too large for the counts of a look')
+    return int(digits)
+
+
+def _confidence(text: str) -> float:
+    """Read 95% or 0.95. Raises ValueError with the fix."""
+    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|0\.[0-9]{1,8}", text):
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        if number >= LEAST_CONFIDENCE:
+            return number
+    raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as "95%"')
+
+
+_Said = TypeVar("_Said")
+
+
+def _said(read: Callable[[str], _Said]) -> Callable[[str], _Said]:
+    """Let argparse say why it cannot be read."""
+
+    def reader(text: str) -> _Said:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return reader

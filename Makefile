@@ -5,10 +5,10 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bed format generate lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bed format generate lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is caught and put back (KEEP=1 leaves it running)
 	@$(RUN)python -m tests.demo
@@ -31,6 +31,9 @@ bench: $(VENV)/ready bed ## the figures, as tables
 
 bench-faults: $(VENV)/ready bed ## ten minutes of faults, watched from outside
 	@$(RUN)python -m tests.bench.faults
+
+bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of others
+	@$(RUN)python -m tests.bench.judge
 
 bed: $(VENV)/ready
 	@$(RUN)python -m tests.bed.binaries

@@ -563,16 +563,18 @@ def test_a_single_thread_does_slow_calls_too() -> None:
     threads.close()
 
 
-def test_threads_do_the_latest_call_first() -> None:
-    """Where more come than can be done, those that have waited longest would be too late, and make all others so."""
-    threads, began, go, order = Threads(1, "t"), threading.Barrier(2), threading.Event(), list[int]()
+@pytest.mark.parametrize(
+    ("patience", "order"), [(60, [0, 1, 2, 3, 4]), (0, [4, 3, 2, 1, 0])], ids=["in time", "more than can be done"]
+)
+def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience: float, order: list[int]) -> None:
+    threads, began, go, done = Threads(1, "t", patience), threading.Barrier(2), threading.Event(), list[int]()
     threads.submit(lambda: (began.wait(1), go.wait(5)))
     began.wait(1)
-    done = [threads.submit(partial(order.append, i), slow=i in (0, 3)) for i in range(5)]
+    futures = [threads.submit(partial(done.append, i)) for i in range(5)]
     go.set()
-    for future in done:
+    for future in futures:
         future.result(1)
-    assert order == [4, 3, 2, 1, 0]
+    assert done == order
     threads.close()
 
 

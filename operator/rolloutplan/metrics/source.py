@@ -31,6 +31,7 @@ come at the same moment."""
 AT_ONCE: Final = 100
 """Instants of one range query."""
 _GRACE: Final = 0.25
+_ENDS: Final = gap(Why.SOURCE_DOWN, "not asked: the operator ends")
 _WELL: Final = frozenset({None, Why.NO_DATA, Why.NAN})
 """What a query may be answered that goes with others."""
 
@@ -57,10 +58,12 @@ class Source:
         """Whether it knows native histograms."""
         self._timeout = spec.timeout.total_seconds()
         self._wire = Wire(spec, observe)
-        self._threads = Threads(spec.max_concurrency, "metrics")
+        self._threads = Threads(spec.max_concurrency, "metrics", self._timeout / 2)
         self._together = Together(self._timeout)
         self._questions: dict[tuple[object, ...], _Question] = {}
         self._due: list[_Question] = []
+        self._scouts: dict[int, _Question] = {}
+        """The first of each form, while it is asked alone."""
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def ask(self, query: str, at: datetime) -> Answer:
@@ -134,26 +137,50 @@ class Source:
         for question in due:
             instants.setdefault(question.at, []).append(question)
         for questions in instants.values():
-            packs, alone = self._together.sort(questions, crowded=self._threads.crowded)
-            for pack in packs:
-                self._spawn(self._as_one(pack), pack.questions)
-            for question in alone:
-                self._spawn(self._alone(question), [question])
+            followers = [question for question in self._dispatch(questions) if not self._scout(question)]
+            if followers:
+                scouts = {self._scouts[question.shape.form].answer for question in followers}
+                self._spawn(self._follow(scouts, followers))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, object], questions: Iterable[_Question]) -> None:
+    def _scout(self, question: _Question) -> bool:
+        """Ask it alone if none of its form is being asked yet."""
+        form = question.shape.form
+        if form in self._scouts:
+            return False
+        self._scouts[form] = question
+        question.answer.add_done_callback(lambda _: self._scouts.pop(form))
+        self._spawn(self._alone(question), question)
+        return True
+
+    async def _follow(self, scouts: set[asyncio.Future[Any]], questions: Sequence[_Question]) -> None:
+        """Wait a moment for those that went ahead: then what they have made known goes as one."""
+        await asyncio.wait(scouts, timeout=self._together.quick)
+        for question in self._dispatch(questions):
+            self._spawn(self._alone(question), question)
+
+    def _dispatch(self, questions: Iterable[_Question]) -> list[_Question]:
+        """Ask what can be asked now; give back those of which none of their form has been answered yet."""
+        packs, slow, strange = self._together.sort(questions, crowded=self._threads.crowded)
+        for pack in packs:
+            self._spawn(self._as_one(pack), *pack.questions)
+        for question in slow:
+            self._spawn(self._alone(question), question)
+        return strange
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, object], *questions: _Question) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
 
         def done(task: asyncio.Task[object]) -> None:
             self._tasks.discard(task)
             for question in questions:
-                question.settle(gap(Why.SOURCE_DOWN, "not asked: the operator ends"))
+                question.settle(_ENDS)
 
         task.add_done_callback(done)
 
     async def _as_one(self, pack: Pack[_Question]) -> None:
         """Ask for all at once; where that went badly, for each alone in the time that is left."""
-        questions, deadline = pack.questions, self._deadline(pack.questions[0])
+        questions, deadline = pack.questions, min(map(self._deadline, pack.questions))
         form = {"query": pack.query, "time": _instant(questions[0].at)}
         put = partial(self._put, form, partial(each, [question.read for question in questions]), deadline)
         reply = await put(within=pack.within, slow=pack.slow)

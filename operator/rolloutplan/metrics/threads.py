@@ -6,7 +6,10 @@ operator from ending, and its Lease with it.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +18,8 @@ T = TypeVar("T")
 
 
 class _Call(NamedTuple):
-    number: int
+    at: float
+    """The monotonic instant at which it came."""
     slow: bool
     do: Callable[[], Any]
     future: Future[Any]
@@ -24,21 +28,22 @@ class _Call(NamedTuple):
 class Threads:
     """At most `most` daemon threads, started as they are needed.
 
-    Slow calls never have more than half of them, so they cannot keep the others waiting. Where more calls come than can
-    be done, the latest goes first: one that has waited longest will be too late anyway, and would make all others so.
+    Slow calls never have more than half of them, so they cannot keep the others waiting. Calls are done in the order in
+    which they came; once one has waited for longer than `patience` seconds, the latest goes first: where more come than
+    can be done, those that have waited longest would be too late, and make all others so.
     """
 
-    def __init__(self, most: int, name: str) -> None:
+    def __init__(self, most: int, name: str, patience: float = math.inf) -> None:
         self._most = most
         self._name = name
-        self._quick: list[_Call] = []
-        self._slow: list[_Call] = []
+        self._patience = patience
+        self._quick: deque[_Call] = deque()
+        self._slow: deque[_Call] = deque()
         self._slots = max(1, most // 2)
         """Of slow calls at the same time."""
         self._running = 0
         """Slow calls that are being done."""
         self._turn = threading.Condition()
-        self._submitted = 0
         self._idle = 0
         """Threads that wait and that no call has woken."""
         self._started = 0
@@ -55,8 +60,7 @@ class Threads:
         with self._turn:
             if self._closed:
                 raise RuntimeError("closed")
-            self._submitted += 1
-            (self._slow if slow else self._quick).append(_Call(self._submitted, slow, do, future))
+            (self._slow if slow else self._quick).append(_Call(time.monotonic(), slow, do, future))
             if self._idle:
                 self._idle -= 1
                 self._turn.notify()
@@ -89,11 +93,15 @@ class Threads:
                     return None
                 self._idle += 1
                 self._turn.wait()
-            call = row.pop()
+            impatient = time.monotonic() - row[0].at > self._patience
+            call = row.pop() if impatient else row.popleft()
             self._running += call.slow
             return call
 
-    def _row(self) -> list[_Call] | None:
-        """Where the call that is next stands last."""
+    def _row(self) -> deque[_Call] | None:
+        """Where the next call is to be taken from: where one has waited longest."""
+        for row in (self._quick, self._slow):
+            while row and row[0].future.cancelled():
+                row.popleft()
         rows = [row for row in (self._quick, self._slow if self._running < self._slots else None) if row]
-        return max(rows, key=lambda row: row[-1].number, default=None)
+        return min(rows, key=lambda row: row[0].at, default=None)

@@ -16,12 +16,11 @@ from rolloutplan.metrics.reading import Q
 
 QUICK: Final = 0.5
 """Seconds. What takes longer alone is slow, unless the source is."""
-PACE: Final = 4
-"""What takes so many times as long as usual is slow."""
+PATIENCE: Final = 8
+"""What takes so many times as long as usual is slow; and those that go as one may take so many times as long as the
+quickest of them alone."""
 MEMORY: Final = 16
 """What is usual is a running mean of about so many."""
-PATIENCE: Final = 8
-"""Those that go as one take no longer than what is quick, or so many times as long as the quickest of them alone."""
 MOST: Final = 32
 """Questions in one. More cost less each, until what each `or` copies outweighs that."""
 LONGEST: Final = 16_000
@@ -69,6 +68,16 @@ class Pack(NamedTuple, Generic[A]):
     slow: bool
 
 
+class Sorted(NamedTuple, Generic[A]):
+    """Questions by how they are to be asked."""
+
+    packs: list[Pack[A]]
+    slow: list[A]
+    """Each alone, with all the time that there is."""
+    strange: list[A]
+    """Each alone, because none of its form has been answered yet."""
+
+
 class _Form(NamedTuple):
     kind: object
     """Of its result: scalar, vector."""
@@ -83,10 +92,11 @@ class _Known(NamedTuple, Generic[A]):
 
 
 class Together:
-    """What is known of the queries of one source."""
+    """What is known of the queries of one source, whose questions end after `timeout` seconds."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, quick: float = QUICK) -> None:
         self._timeout = timeout
+        self._least = quick
         self._pace = 0.0
         """Seconds that questions take which go as one, as a running mean."""
         self._forms: dict[int, _Form] = {}
@@ -96,32 +106,31 @@ class Together:
     @property
     def quick(self) -> float:
         """Seconds. What takes longer alone is slow."""
-        return min(max(QUICK, PACE * self._pace), self._timeout / 2)
+        return min(max(self._least, PATIENCE * self._pace), self._timeout / 2)
 
     # ---- what goes together --------------------------------------------------------------------------------------
 
-    def sort(self, questions: Iterable[A], *, crowded: bool = False) -> tuple[list[Pack[A]], list[A]]:
-        """Those that go as one, and those that must be asked alone, with all the time that there is.
+    def sort(self, questions: Iterable[A], *, crowded: bool = False) -> Sorted[A]:
+        """Say how each is to be asked.
 
         Where it is `crowded`, slow ones go with each other: each alone would be asked too late.
         """
         quick: list[_Known[A]] = []
         slow: list[_Known[A]] = []
-        alone: list[A] = []
+        strange: list[A] = []
         for question in questions:
             form = self._forms.get(question.shape.form)
             if form is None:
-                alone.append(question)
+                strange.append(question)
                 continue
             known = _Known(self._slow.get(question.shape.text, form.seconds), form.kind, question)
             (quick if known.seconds <= self.quick else slow).append(known)
         quick.sort(key=lambda known: known.seconds)
         packs = [self._pack(row) for row in _rows(quick, self._limit)]
-        if crowded:
-            packs += [Pack(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
-        else:
-            alone += _questions(slow)
-        return packs, alone
+        if not crowded:
+            return Sorted(packs, _questions(slow), strange)
+        packs += [Pack(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
+        return Sorted(packs, [], strange)
 
     def _limit(self, quickest: float) -> float:
         """Seconds that several may take together."""

@@ -93,7 +93,8 @@ def test_what_counts_cannot_prove_is_said_with_the_fix(comparison: Comparison, w
 
 def test_the_evidence_is_what_the_formula_says() -> None:
     looks = [Look(600, 4, 5400, 11), Look(620, 0, 5300, 25), Look(1500, 9, 4500, 2), Look(1500, 7, 4500, 14)]
-    weights = [0.5, *(0.5 / 2.11 / (t * log(t) ** 2) for t in (2, 3, 4))]
+    weights = [0.5 / 2.11 / ((t + 1) * log(t + 1) ** 2) for t in (1, 2, 3, 4)]
+    weights[0] += 0.5
     ratios = [1.15 * (20 / 1.15) ** (j / 23) for j in range(24)]
     expected = 1 - sum(weights)
     for ratio in ratios:
@@ -132,7 +133,7 @@ def test_of_one_side_the_evidence_is_that_of_a_coin() -> None:
 def test_the_weights_of_all_looks_are_never_more_than_one() -> None:
     spent = sum(onset(look) for look in range(1, 100_000))
     assert 0.95 < spent < 1
-    assert onset(1) == 0.5
+    assert onset(1) > 0.5
     tail = 0.5 / 2.11 / log(100_000)  # an integral bounds what comes after
     assert spent + tail <= 1.0001
 

@@ -11,7 +11,7 @@ LR has a mean of at most 1 at the bound and below it, given the number of trials
 look's bad requests come. So E is a test supermartingale: the chance that it ever reaches 1 / alpha is at most alpha,
 whenever one stops and however the weights change meanwhile. "Less than" is the same test with hits and misses swapped.
 
-- w mixes over the look at which it went wrong: half of it is for the first, the rest is spread over all later ones.
+- w mixes over the look at which it went wrong: half of it is for the first, the other half is spread over all looks.
   Only looks that count spend it, those with trials that can be both, hits and misses. Without these LR is 1, and E the
   same whether it was spent or not.
 - phi tempers: the old side's dispersion over its looks before this one. A test of one side has no such yardstick.
@@ -55,7 +55,7 @@ CEILING: Final = 2.0**100
 
 _LOGS: Final = tuple(map(log, RATIOS))
 _EXCESS: Final = tuple(ratio - 1 for ratio in RATIOS)
-_LATER: Final = 0.5 / 2.11
+_SPREAD: Final = 0.5 / 2.11
 _STEEPEST: Final = log(CEILING)
 _ROUNDING: Final = 2.0**-23
 _SINGLES: Final = struct.Struct(f">{ALTERNATIVES}f")
@@ -186,7 +186,8 @@ def _grown(
 
 def onset(look: int) -> float:
     """The weight of a fault that begins at this look, counted from 1; all of them sum up to 1."""
-    return _LATER / (look * log(look) * log(look)) if look > 1 else 0.5
+    spread = _SPREAD / ((look + 1) * log(look + 1) * log(look + 1))
+    return spread + 0.5 if look == 1 else spread
 
 
 def dispersion(state: State) -> float:

@@ -122,11 +122,12 @@ def _phi(looks: list[Look]) -> float:
 def test_of_one_side_the_evidence_is_that_of_a_coin() -> None:
     hits, trials, p0 = 14, 1000, 0.01
     ratios = [1.15 * (20 / 1.15) ** (j / 23) for j in range(24)]
-    expected = 0.5
+    first = 0.5 + 0.5 / 2.11 / (2 * log(2) ** 2)
+    expected = 1 - first
     for ratio in ratios:
         p = ratio * p0 / (1 - p0 + ratio * p0)
         q = (1 / ratio) / sum(1 / other for other in ratios)
-        expected += 0.5 * q * (p / p0) ** hits * ((1 - p) / (1 - p0)) ** (trials - hits)
+        expected += first * q * (p / p0) ** hits * ((1 - p) / (1 - p0)) ** (trials - hits)
     assert evidence(after(asked("> 1%"), Look(trials, hits))).proving == pytest.approx(expected, rel=1e-5)
 
 

@@ -22,6 +22,8 @@ class Memory:
     short_since: datetime | None = None
     restarts: int | None = None
     worst: str = ""
+    read_at: datetime | None = None
+    """When the routes of an unfinished change were last read, without waiting for the watch."""
     asking: set[str] = field(default_factory=set)
     """Predicates whose answers are awaited."""
     told: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -48,6 +49,8 @@ PASSES = 12
 """Steps of one plan in a row, before the others have their turn."""
 AFTER_WEIGHTS = timedelta(milliseconds=50)
 """How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
+READ_AGAIN = timedelta(seconds=4)
+"""How long a gateway may say nothing before the route itself is asked."""
 COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 """After a start, weights that must go back come before the pods are counted."""
 COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
@@ -197,8 +200,28 @@ class Reconciler:
             if not moved:
                 memory.failures = 0
                 self.schedule.at(key, step.wake_at)
+                self._do_not_trust_the_watch(plan, memory)
                 return
         self.schedule.soon(key)
+
+    def _do_not_trust_the_watch(self, plan: Plan, memory: Memory) -> None:
+        """Where a change of weights waits for its gateway, read the routes now and then: a stream may be down."""
+        intent = plan.status.intent
+        if intent is None:
+            return
+        again = max(memory.read_at or intent.at, intent.at) + READ_AGAIN
+        if now() >= again:
+            memory.read_at = now()
+            for route in intent.routes:
+                self._spawn(self._read_route(plan.view.namespace, route.name))
+            again = memory.read_at + READ_AGAIN
+        self.schedule.at(plan.view.key, again)
+
+    async def _read_route(self, namespace: str, name: str) -> None:
+        with suppress(ApiError):
+            async with self.lanes.take(Lane.RECORD):
+                raw = await self.api.get(paths.route(namespace, name), timeout=ROLLBACK_WITHIN)
+            self.offer(ROUTES, "MODIFIED", raw)
 
     def _memory(self, plan: Plan) -> Memory:
         memory = self._memories.get(plan.view.key)

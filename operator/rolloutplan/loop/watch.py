@@ -46,7 +46,7 @@ CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
 RECHECK: Final = 15.0
 """Seconds between looks for a kind that was not served or not allowed."""
-SILENT_AFTER: Final = 300.0
+SILENT_AFTER: Final = 90.0
 """Seconds without any request for a place after which kopf hangs: a stream lives for `server_timeout` at most."""
 _RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
 _SOUND_AFTER: Final = 60.0
@@ -385,10 +385,10 @@ def _settings() -> kopf.OperatorSettings:
     # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 240
+    settings.watching.server_timeout = 60
     settings.watching.connect_timeout = 5
     settings.networking.connect_timeout = 5
-    settings.networking.request_timeout = 30
+    settings.networking.request_timeout = 10
     settings.networking.error_backoffs = _Backoffs()
     settings.queueing.idle_timeout = 1
     settings.queueing.exit_timeout = 0.2

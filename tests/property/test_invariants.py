@@ -674,6 +674,18 @@ ONCE_HARD = {
     ],
     "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
+    "stopped in the middle of a weight, and the plan is paused then": [
+        *(DECIDED, "at `route` the leader is stopped", "5 m", "somebody says pause", "who was stopped wakes up"),
+        *("20 s", "somebody says what helps", "5 m"),
+    ],
+    "pushed up before anything was asked for": ["somebody moves the weights up", DECIDED, "5 m"],
+    "a fight": [DECIDED, "20 s", "somebody fights for other weights", "1 m", "somebody says what helps", "5 m"],
+    "taken up after a conflict, and again": [
+        *(DECIDED, "20 s", *["somebody moves the weights back", "20 s", "somebody says what helps", "1 m"] * 2, "5 m"),
+    ],
+    "promoted, and killed then": [
+        *(DECIDED, "20 s", "at `recorded` the operator is killed", "somebody says promote", "5 m"),
+    ],
     "blind, between two questions": [DECIDED, "20 s", "the source is down", "5 m", "1 s", "20 s", "5 m"],
 }
 

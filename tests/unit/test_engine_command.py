@@ -752,7 +752,7 @@ ONCE: Mapping[str, tuple[Situation, P, str]] = {
 
 
 @pytest.mark.parametrize("verb", Verb)
-@pytest.mark.parametrize("point", ["record", "recorded", "route", "routed", "mark"])
+@pytest.mark.parametrize("point", ["record", "recorded", "route", "routed"])
 def test_a_command_is_done_once_whenever_the_operator_dies(verb: Verb, point: str) -> None:
     given, phase, reason = ONCE[verb]
     whole, killed = given(), given()

@@ -75,7 +75,7 @@ def test_false_answers_and_cut_watches_change_nothing_but_the_time_it_takes(faul
     proxy.faults(0.2, seed=11)
     proxy.cut_watches(2)
     shop.start(stages=[{"weights": ["25%", "50%", "100%"], "soak": "2s"}], guards=[FLIPS])
-    shop.until("Succeeded", timeout=120)
+    shop.until("Succeeded", timeout=240)
     decisions = shop.status()["decisions"]
     steps = ["StageStarted", "WeightShifted", "StageProved"]
     assert [d["reason"] for d in decisions] == ["Started", "NewSideReady", *steps * 3, "Succeeded"]

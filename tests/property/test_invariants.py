@@ -252,7 +252,8 @@ def both(*pairs: tuple[Event, Event]) -> tuple[Event, Event]:
 
 def wakes_up(world: World) -> None:
     """Every leader that was stopped goes on with its write, and is refused: another has taken over since."""
-    if world.broken or world.traps or world.memory.failures:
+    not_yet = world.phase in MOVED and world.status.epoch != world.epoch
+    if not_yet or world.broken or world.traps or world.memory.failures:
         return  # that one could not write yet, so it is as if the late write had come before
     for late in world.stopped:
         for action in late.step.actions:
@@ -324,6 +325,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "somebody moves another backend": (drift("api", v0=33), drift("api", v0=10)),
     "a route is gone": (lambda w: w.routes.pop("api", None), lambda w: w.routes.setdefault("api", routes()["api"])),
     "the plan can no longer be read": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
+    "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
     "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
     "a policy freezes": ruled_by(ruled("frozen", freeze={"now": "incident 42"})),
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),

@@ -16,8 +16,9 @@ from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
 from rolloutplan.plan.status import Decision
 
-RECENT = timedelta(minutes=10)
-"""Decisions as young as this are told again after a start: the operator may have died before it told them."""
+RECENT = timedelta(hours=1)
+"""Decisions as young as this are told again after a start: the operator may have died before it told them. An Event
+lives no longer."""
 RETRY = timedelta(seconds=5)
 
 log = structlog.stdlib.get_logger("rolloutplan")

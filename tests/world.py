@@ -414,7 +414,7 @@ class World:
     def next(self) -> datetime | None:
         """The next instant at which there is something to do, or at which a gateway says something."""
         lag = self.lag or timedelta(0)
-        instants = [*(at + lag for at in self._changed_at.values()), self.wake_at]
+        instants = [*(self._changed_at.get(name, START) + lag for name in self.routes), self.wake_at]
         return min((at for at in instants if at is not None and at > self.now), default=None)
 
     def advance(self, by: timedelta | None = None) -> Step:

@@ -504,7 +504,7 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
         spec = world.specs[status.plan_hash]
         for predicate in (*spec.guards, *spec.ladder()[before].fail):
             track = event.known.get(predicate.name)
-            if track is None or track.verdict is None or track.asked_at is None or track.asked_at < since:
+            if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
 

@@ -8,7 +8,7 @@ between the two, the fence that the weights carry says whose they are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -70,11 +70,9 @@ class _StaleError(Exception):
 class Reconciler:
     """Brings each plan a step further whenever its time has come, while it leads. A follower only takes in."""
 
-    def __init__(
-        self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str, ready: Callable[[], bool]
-    ) -> None:
+    def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.api, self.store = api, store
-        self._sources, self._metrics, self._ready = sources, metrics, ready
+        self._sources, self._metrics = sources, metrics
         self._epoch: int | None = None
         self._led_since = now()
         self.schedule = Schedule(self._due, late=metrics.late)
@@ -133,18 +131,26 @@ class Reconciler:
             self.schedule.soon(key)
 
     def _due(self, key: str) -> None:
-        if self._epoch is None or not self._ready():
+        if self._epoch is None:
             return
         if key in self._busy:
             self._again.add(key)
             return
         self._busy.add(key)
-        self._spawn(self._turn(key))
+        # Not in the turn itself: one that is cancelled before its first step never reaches its `finally`.
+        self._spawn(self._turn(key)).add_done_callback(lambda _: self._turned(key))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _turned(self, key: str) -> None:
+        self._busy.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.schedule.soon(key)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _turn(self, key: str) -> None:
         """One plan's turn. Whatever goes wrong in it stays with this plan."""
@@ -156,11 +162,6 @@ class Reconciler:
             except Exception:
                 log.exception("a plan could not be looked at; the others go on")
                 self.schedule.at(key, now() + timedelta(seconds=10))
-            finally:
-                self._busy.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.schedule.soon(key)
 
     def _retry(self, key: str, error: ApiError) -> None:
         plan, memory = self.store.plans.get(key), self._memories.get(key)
@@ -297,7 +298,9 @@ class Reconciler:
 
     async def _record(self, plan: Plan, status: Status) -> bool:
         """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
-        view = plan.view
+        view, told = plan.view, self._memory(plan).told
+        if told is not None and told != status.told:
+            status = status.model_copy(update={"told": told})
         async with self.lanes.take(Lane.RECORD):
             try:
                 raw = await plans.write_status(

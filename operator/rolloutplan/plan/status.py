@@ -207,6 +207,7 @@ class Status(Part):
     revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
     run: int = 0
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
+    told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began.")
     stage: StageStatus | None = None

@@ -223,6 +223,9 @@ class World:
     labels: dict[str, str] = field(default_factory=dict)
     epoch: int = 1
     """The tenure of the leader; a crash begins another."""
+    led_since: datetime = START
+    adopts_in: timedelta = timedelta(0)
+    """How long after the take-over it is this plan's turn to be adopted, if nothing of it is half done."""
     memory: Memory = field(default_factory=Memory)
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
@@ -339,6 +342,7 @@ class World:
             peers=self.peers,
             budgets=self.memory.budgets,
             epoch=self.epoch,
+            adopt_at=self.led_since + self.adopts_in,
         )
         return replace(look, revert=_revert(look)) if plan.spec and status.phase is Phase.EXPANDING else look
 
@@ -410,7 +414,7 @@ class World:
     def next(self) -> datetime | None:
         """The next instant at which there is something to do, or at which a gateway says something."""
         lag = self.lag or timedelta(0)
-        instants = [*(at + lag for at in self._changed_at.values()), self.wake_at]
+        instants = [*(self._changed_at.get(name, START) + lag for name in self.routes), self.wake_at]
         return min((at for at in instants if at is not None and at > self.now), default=None)
 
     def advance(self, by: timedelta | None = None) -> Step:
@@ -458,6 +462,7 @@ class World:
             self.lost.append(self.memory.owed)
         self.memory = Memory()
         self.epoch += 1
+        self.led_since = self.now
 
     def _at(self, point: str, what: str = "") -> None:
         """Spring the trap that is set at this point."""

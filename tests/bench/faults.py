@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os import cpu_count
+from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
@@ -36,11 +37,13 @@ FADES_WITHIN = 6.0
 """Seconds until errors are out of the guards' window."""
 FINISH_WITHIN = 240.0
 """Seconds in which all must come to its end when nothing fails any more."""
-TOLD_WITHIN = 30.0
+TOLD_WITHIN = 60.0
 MARGIN = 180
 """Seconds for bringing everything up and down, after which the whole is killed."""
 SHOWN = 20
 """Findings of one sort that are printed in full."""
+
+MISFORTUNES = ("leader killed", "leader stopped", "follower killed", "Prometheus killed", "Prometheus stopped")
 
 STAGES = [{"weights": ["20%", "50%", "100%"], "soak": "8s"}]
 """No run is over before a fault that comes within 20 s of its start."""
@@ -126,7 +129,7 @@ class Plans:
             status = stored.get(plan.key, {}).get("status", {})
             if not plan.ended and status.get("run", 0) >= plan.began and status["phase"] in ENDS.values():
                 self._end(plan, status)
-        self._break_and_heal(again)
+        self._break_and_heal()
         for plan in self.all:
             if again and plan.ended and not (plan.kind == "errors" and self._waits_for_health()):
                 plan.begin(self._rng)
@@ -135,15 +138,14 @@ class Plans:
         """What succeeded is done next in the other direction."""
         plan.ended = True
         if status["phase"] == "Succeeded":
-            plan.sides = plan.sides[::-1]
+            plan.sides = plan.sides[1], plan.sides[0]
         if status["phase"] != ENDS[plan.kind]:
-            said = f"{status['phase']}, {status['reason']}: {status['message']}"
-            self.wrong.append(f"{plan.key}, which is {plan.kind}, ended run {plan.began} as {said}")
+            self.wrong.append(f"{plan.key} is {plan.kind}, and run {plan.began} ended as {_words(status)}")
 
     def _waits_for_health(self) -> bool:
         return self._broken or time.monotonic() < self._heals_at
 
-    def _break_and_heal(self, again: bool) -> None:
+    def _break_and_heal(self) -> None:
         """The pods of one namespace fail some time after its plans began, until all of these have gone back."""
         concerned = [plan for plan in self.all if plan.kind == "errors"]
         if not concerned:
@@ -161,7 +163,11 @@ class Plans:
         self._bed.behave("checkout-v2", self._shops[DEALT.index("errors")].namespace, errors=share)
 
     def unfinished(self) -> list[str]:
-        return [f"{plan.key}: {plan.shop.status(plan.name)}" for plan in self.all if not plan.ended]
+        return [f"{plan.key}: {_words(plan.shop.status(plan.name))}" for plan in self.all if not plan.ended]
+
+
+def _words(status: Mapping[str, Any]) -> str:
+    return ", ".join(str(status.get(key, "")) for key in ("phase", "reason", "message"))
 
 
 # ---- what fails around them ------------------------------------------------------------------------------------------
@@ -278,7 +284,7 @@ def _rows(plans: Plans, chaos: Chaos, faults: Mapping[str, int], found: Findings
     untold = [f"{plan}: {', '.join(names)}" for plan, names in found.untold.items()]
     wrong = {
         "invariants broken, as seen from outside": broken,
-        "decisions without exactly one Event": untold,
+        "plans with a decision without its one Event": untold,
         "routes and pods with answers lost": lost,
         "runs that ended as they must not": plans.wrong,
         "plans that came to no end": plans.unfinished(),
@@ -287,7 +293,7 @@ def _rows(plans: Plans, chaos: Chaos, faults: Mapping[str, int], found: Findings
     for figure, items in wrong.items():
         print("\n".join([f"\n{figure}:", *items[:SHOWN]]) if items else f"{figure}: none", flush=True)
     happened = {
-        **chaos.counts,
+        **{what: chaos.counts[what] for what in MISFORTUNES},
         **{f"requests answered with {kind}": faults.get(str(kind), 0) for kind in KINDS},
         "requests that went through": faults["requests"],
         "of these refused, and done all the same": faults.get("done all the same", 0),
@@ -310,10 +316,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench.faults")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--plans", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn by lot")
+    parser.add_argument("--logs", type=Path, help="a new folder for the logs of all parts, which stays")
     chosen = parser.parse_args()
     signal.alarm(int(60 * chosen.minutes + FINISH_WITHIN + MARGIN))
-    with Bed.up(progress=print) as bed:
+    with Bed.up(chosen.logs, progress=print) as bed:
         install(bed)
         rows = soak(bed, chosen.minutes, chosen.plans, chosen.seed)
     print(f"\n{chosen.plans} plans, {chosen.minutes:g} minutes, {cpu_count()} cores, all parts on this machine\n")

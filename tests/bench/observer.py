@@ -123,7 +123,10 @@ class Plan:
         seq, known = decision["seq"], self.decisions.get(decision["seq"])
         if known is not None:
             if known != decision:
-                self.broken.append(f"decision {seq} was {_words(known)} and became {_words(decision)}")
+                fields = {key: (known.get(key), decision.get(key)) for key in known.keys() | decision.keys()}
+                changed = {key: pair for key, pair in fields.items() if pair[0] != pair[1]}
+                self.broken.append(f"decision {_words(known)} was written anew: {changed}")
+                self.decisions[seq] = decision
             return
         if seq != len(self.decisions) + 1:
             self.broken.append(f"decision {seq} ({_words(decision)}) follows {len(self.decisions)}")

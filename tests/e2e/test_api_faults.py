@@ -75,12 +75,14 @@ def test_false_answers_and_cut_watches_change_nothing_but_the_time_it_takes(faul
     proxy.faults(0.2, seed=11)
     proxy.cut_watches(2)
     shop.start(stages=[{"weights": ["25%", "50%", "100%"], "soak": "2s"}], guards=[FLIPS])
-    shop.until("Succeeded", timeout=120)
-    decisions = shop.status()["decisions"]
+    shop.until("Succeeded", timeout=240)
+    reasons = [decision["reason"] for decision in shop.status()["decisions"]]
     steps = ["StageStarted", "WeightShifted", "StageProved"]
-    assert [d["reason"] for d in decisions] == ["Started", "NewSideReady", *steps * 3, "Succeeded"]
+    # The watch of plans may have been up again before that of what the plan names.
+    seen_before_its_parts = reasons[:1] == ["Stalled"]
+    assert reasons[seen_before_its_parts:] == ["Started", "NewSideReady", *steps * 3, "Succeeded"]
     until(lambda: "Succeeded" in shop.reasons(), 30, "the last Event")
-    assert shop.reasons() == [d["reason"] for d in decisions], "every decision has exactly one Event"
+    assert shop.reasons() == reasons, "every decision has exactly one Event"
     assert proxy.counts["429"] + proxy.counts["500"] + proxy.counts["503"] + proxy.counts["409"] > 0
 
 

@@ -252,7 +252,8 @@ def both(*pairs: tuple[Event, Event]) -> tuple[Event, Event]:
 
 def wakes_up(world: World) -> None:
     """Every leader that was stopped goes on with its write, and is refused: another has taken over since."""
-    if world.broken or world.traps or world.memory.failures:
+    not_yet = world.phase in MOVED and world.status.epoch != world.epoch
+    if not_yet or world.broken or world.traps or world.memory.failures:
         return  # that one could not write yet, so it is as if the late write had come before
     for late in world.stopped:
         for action in late.step.actions:
@@ -324,6 +325,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "somebody moves another backend": (drift("api", v0=33), drift("api", v0=10)),
     "a route is gone": (lambda w: w.routes.pop("api", None), lambda w: w.routes.setdefault("api", routes()["api"])),
     "the plan can no longer be read": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
+    "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
     "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
     "a policy freezes": ruled_by(ruled("frozen", freeze={"now": "incident 42"})),
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),
@@ -503,7 +505,7 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
         spec = world.specs[status.plan_hash]
         for predicate in (*spec.guards, *spec.ladder()[before].fail):
             track = event.known.get(predicate.name)
-            if track is None or track.verdict is None or track.asked_at is None or track.asked_at < since:
+            if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
 
@@ -675,6 +677,18 @@ ONCE_HARD = {
     ],
     "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
+    "stopped in the middle of a weight, and the plan is paused then": [
+        *(DECIDED, "at `route` the leader is stopped", "5 m", "somebody says pause", "who was stopped wakes up"),
+        *("20 s", "somebody says what helps", "5 m"),
+    ],
+    "pushed up before anything was asked for": ["somebody moves the weights up", DECIDED, "5 m"],
+    "a fight": [DECIDED, "20 s", "somebody fights for other weights", "1 m", "somebody says what helps", "5 m"],
+    "taken up after a conflict, and again": [
+        *(DECIDED, "20 s", *["somebody moves the weights back", "20 s", "somebody says what helps", "1 m"] * 2, "5 m"),
+    ],
+    "promoted, and killed then": [
+        *(DECIDED, "20 s", "at `recorded` the operator is killed", "somebody says promote", "5 m"),
+    ],
     "blind, between two questions": [DECIDED, "20 s", "the source is down", "5 m", "1 s", "20 s", "5 m"],
 }
 

@@ -304,8 +304,8 @@ class World:
         if sum(process.elector.may_write() for process in self.alive) > 1:
             self.overlaps.append(now())
 
-    def start(self, name: str, faults: Sequence[Fault] = (), skew: float = 0.0) -> Process:
-        return Process(self, name, faults, skew)
+    def start(self, name: str, faults: Sequence[Fault] = (), skew: float = 0.0, *, sees: bool = True) -> Process:
+        return Process(self, name, faults, skew, sees=sees)
 
     @property
     def writers(self) -> list[Process]:
@@ -315,8 +315,11 @@ class World:
 class Process:
     """A process with an elector, its monotonic clock ahead by `skew`. `told` is what the elector told it."""
 
-    def __init__(self, world: World, name: str, faults: Sequence[Fault], skew: float) -> None:
+    def __init__(self, world: World, name: str, faults: Sequence[Fault], skew: float, *, sees: bool) -> None:
         self.world, self.name, self.told = world, name, list[int | str]()
+        self.sees = asyncio.Event()
+        if sees:
+            self.sees.set()
         self.link = Link(world.server, faults)
         clock = asyncio.get_running_loop().time
         self.elector = Elector(
@@ -326,6 +329,7 @@ class Process:
             identity=name,
             gained=self._gained,
             lost=self.told.append,
+            ready=self.sees,
             clock=lambda: clock() + skew,
         )
         world.alive.append(self)
@@ -413,6 +417,22 @@ def test_of_several_that_start_at_once_one_leads() -> None:
         await seconds(5)
         assert len(world.writers) == 1
         assert world.epochs == [1]
+
+    tell(story)
+
+
+def test_who_cannot_see_leaves_the_lease_to_who_can_and_takes_it_as_soon_as_it_sees() -> None:
+    async def story(world: World) -> None:
+        blind = world.start("blind", sees=False)
+        await seconds(60)
+        assert blind.told == []
+        blind.sees.set()
+        await seconds(0.1)
+        assert blind.told == [1]
+        await blind.terminate()
+        a, b = world.start("a", sees=False), world.start("b")
+        await seconds(5)
+        assert (a.told, b.told) == ([], [2])
 
     tell(story)
 

@@ -365,6 +365,9 @@ RESUMES = [
     Case("paused, and blind since: the pause is taken back", paused,
          then(put(down="timeout"), wait(m(1)), say("resume c1"), settle, lambda w: phase_is(w, P.HELD, "Blind"),
               put(down=""), wait(s(15))), P.JUDGING, "Soaking", ["Held", "Resumed", "Resumed"], "", UP),
+    Case("paused, and rolled back since: the pause is taken back", paused,
+         then(pods(ready=0), settle, say("resume c1"), settle, pods(ready=4, revision="second")), P.JUDGING, "Soaking",
+         [*BACK, "Resumed", *BEGUN], "run 2", UP),
     Case("undecided: judged on for as long as from soak to deadline", held_undecided,
          then(wait(m(6)), say("resume c1"), wait(m(7) - s(0.1))), P.JUDGING, "Soaking", ["Resumed"],
          "judged on until 09:23:00", UP),
@@ -542,6 +545,15 @@ def moves_on(reason: str) -> Situation:
     return make
 
 
+@kept
+def rolled_back_while_paused() -> World:
+    world = paused()
+    world.pods(ready=0)
+    world.settle()
+    phase_is(world, P.ROLLED_BACK, "NewSideDown")
+    return world
+
+
 NOT_ENDED = "it has not ended"
 NO_STAGE = "no stage is being judged"
 NOTHING_WAITS = "nothing waits for approval: say it when it is Held as AwaitingApproval"
@@ -622,6 +634,10 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
         "pause": "there is nothing to pause: it is RolledBack", "resume": "it is not held: it is RolledBack",
         "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
     }),
+    "rolled back while paused": (rolled_back_while_paused, {
+        "abort": "nothing is left to abort", "revert": "nothing is left to abort",
+        "pause": "it is paused already, by kubectl", "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
+    }),
 }  # fmt: skip
 
 
@@ -670,10 +686,11 @@ def test_every_verb_is_answered_in_every_situation() -> None:
         "baking": {"pause"},
         "succeeded": {"retry", "revert"},
         "rolled back": {"retry"},
+        "rolled back while paused": {"resume", "retry"},
     }
     assert set(done) == set(REFUSED)
     for name, verbs in done.items():
-        ends = set() if name in ("succeeded", "rolled back") else {"abort", "revert"}
+        ends = set() if name in ("succeeded", "rolled back", "rolled back while paused") else {"abort", "revert"}
         assert verbs | ends | set(REFUSED[name][1]) == set(Verb), name
 
 
@@ -752,7 +769,7 @@ ONCE: Mapping[str, tuple[Situation, P, str]] = {
 
 
 @pytest.mark.parametrize("verb", Verb)
-@pytest.mark.parametrize("point", ["record", "recorded", "route", "routed", "mark"])
+@pytest.mark.parametrize("point", ["record", "recorded", "route", "routed"])
 def test_a_command_is_done_once_whenever_the_operator_dies(verb: Verb, point: str) -> None:
     given, phase, reason = ONCE[verb]
     whole, killed = given(), given()

@@ -49,7 +49,6 @@ WRITES: Mapping[str, tuple[Situation, Happens]] = {
     "the weights of two routes": (two_routes, nothing),
     "the weight of a stage that is asked for again": (held_conflict, say("resume a1")),
     "a repair": (judging(), drift(HALF)),
-    "a repair, where onFail is Hold": (judging(TO_HOLD), drift(HALF)),
     "a rollback": (judging(stage="half"), says(errors=0.2)),
     "a rollback from the bake": (baking, says(errors=0.2)),
     "a rollback on a person's word": (judging(), say("abort a1")),
@@ -68,7 +67,6 @@ def finds_the_api_server_busy(world: World) -> None:
 TAKES_OVER: Mapping[str, Happens] = {
     "looks": nothing,
     "is given a command that makes no sense": say("retry b1"),
-    "is given a command that nobody can read": say("abrot"),
     "is told to pause": say("pause b1"),
     "is told to skip": say("skip b1"),
     "is told to abort": say("abort b1"),
@@ -76,7 +74,6 @@ TAKES_OVER: Mapping[str, Happens] = {
     "finds that somebody has moved the weights up": drift({"v1": 1, "v2": 99}),
     "finds that somebody has moved the weights back": drift(OLD_WEIGHTS),
     "finds the old Deployment gone": put(old=None),
-    "finds the metric source gone": put(source=None),
     "finds the API server busy": finds_the_api_server_busy,
     "goes on for a while": lambda world: world.advance(m(6)),
 }

@@ -167,9 +167,7 @@ class Shop:
 @asynccontextmanager
 async def running() -> AsyncIterator[Shop]:
     shop = Shop()
-    reconciler = Reconciler(
-        cast("Api", shop.server), Store(), cast("Sources", shop), Metrics(), instance="test", ready=lambda: True
-    )
+    reconciler = Reconciler(cast("Api", shop.server), Store(), cast("Sources", shop), Metrics(), instance="test")
     reconciler.lead(epoch=1)
     for name, path in ROUTES.items():
         raw = http_route(name, [{"v1": 100, "v2": 0}])

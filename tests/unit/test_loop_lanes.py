@@ -64,20 +64,46 @@ def test_no_more_speak_at_once_than_there_are_places() -> None:
     tell(story)
 
 
-def test_a_free_place_goes_to_weights_then_records_then_steps_forward_then_events() -> None:
+def test_a_free_place_goes_to_weights_then_records_then_steps_forward() -> None:
     async def story() -> None:
         desk = Desk(1)
-        await desk.comes(("first", T), ("tell", T), ("forward", F), ("record", R), ("weights", W))
-        await desk.ends("first", "weights", "record", "forward", "tell")
-        assert desk.order == ["first", "weights", "record", "forward", "tell"]
+        await desk.comes(("first", F), ("forward", F), ("record", R), ("weights", W))
+        await desk.ends("first", "weights", "record", "forward")
+        assert desk.order == ["first", "weights", "record", "forward"]
 
     tell(story)
+
+
+def test_what_is_told_takes_no_place_of_others_and_waits_for_none() -> None:
+    async def story() -> None:
+        lanes = Lanes(1, aside=1)
+        async with lanes.take(R), lanes.take(T):
+            telling = asyncio.create_task(_taken(lanes, T))
+            await turns()
+            assert not telling.done(), "one at a time"
+        await telling
+
+    tell(story)
+
+
+def test_weights_have_places_that_hanging_records_cannot_take() -> None:
+    async def story() -> None:
+        lanes = Lanes(1, kept=1)
+        async with lanes.take(R):
+            await asyncio.wait_for(_taken(lanes, W), 1)
+
+    tell(story)
+
+
+async def _taken(lanes: Lanes, lane: Lane) -> None:
+    async with lanes.take(lane):
+        pass
 
 
 def test_in_one_lane_who_came_first_goes_first() -> None:
     async def story() -> None:
         desk = Desk(1)
-        await desk.comes(("first", T), ("a", R), ("b", R), ("c", R))
+        await desk.comes(("first", F), ("a", R), ("b", R), ("c", R))
         await desk.ends("first", "a", "b", "c")
         assert desk.order == ["first", "a", "b", "c"]
 
@@ -130,7 +156,7 @@ async def _while_speaking(desk: Desk) -> None:
 def test_who_gives_up_leaves_the_place_to_the_next(when: Callable[[Desk], Awaitable[None]]) -> None:
     async def story() -> None:
         desk = Desk(1)
-        await desk.comes(("first", T), ("a", W), ("b", R), ("c", R))
+        await desk.comes(("first", F), ("a", W), ("b", R), ("c", R))
         await when(desk)
         assert desk.order[-1] == "b", "the place is lost"
         assert "c" not in desk.order, "the place is given twice"

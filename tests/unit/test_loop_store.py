@@ -115,10 +115,20 @@ def test_a_status_that_is_owed_survives_what_the_watch_brings() -> None:
     store = Store()
     store.offer(PLANS, "ADDED", plan(status={"phase": "Judging"}))
     held = store.plans["shop/checkout"]
-    held.status, held.owed = held.status.model_copy(update={"phase": Phase.REVERTING}), True
+    held.status, held.owed = held.status.model_copy(update={"phase": Phase.REVERTING, "seq": 1}), True
     store.offer(PLANS, "MODIFIED", plan(version=2, status={"phase": "Judging"}))
     assert store.plans["shop/checkout"].status.phase is Phase.REVERTING
     assert store.plans["shop/checkout"].meta["resourceVersion"] == "2", "but it is written against the newest version"
+
+
+def test_a_status_that_was_written_though_no_answer_said_so_is_owed_no_longer() -> None:
+    """Else what it records would be decided again, with another instant under the same number."""
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(status={"phase": "Reverting", "seq": 5}))
+    held = store.plans[KEY]
+    held.status, held.owed = held.status.model_copy(update={"phase": Phase.ROLLED_BACK, "seq": 6}), True
+    store.offer(PLANS, "MODIFIED", plan(version=2, status={"phase": "RolledBack", "seq": 6, "message": "as written"}))
+    assert (store.plans[KEY].status.message, store.plans[KEY].owed) == ("as written", False)
 
 
 def test_a_status_that_is_owed_does_not_pass_to_another_plan_of_the_same_name() -> None:

@@ -175,11 +175,18 @@ def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _always() -> asyncio.Event:
+    ready = asyncio.Event()
+    ready.set()
+    return ready
+
+
 class Elector:
     """Takes the Lease `namespace`/`name` for `identity` when it can, and keeps it.
 
     `gained` is called with the epoch of each new tenure, `lost` with the holder ("" for nobody) when it is seen that a
-    tenure is over. `api` bounds each request; 3 s leave time for a second try within the deadline.
+    tenure is over. It is not taken before `ready` is set: who cannot see leaves it to who can. `api` bounds each
+    request; 3 s leave time for a second try within the deadline.
     """
 
     def __init__(
@@ -191,10 +198,12 @@ class Elector:
         identity: str,
         gained: Callable[[int], None],
         lost: Callable[[str], None],
+        ready: asyncio.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._namespace, self._name = api, namespace, name
         self._gained, self._lost, self._clock = gained, lost, clock
+        self._ready = ready or _always()
         self._known = Known(identity)
         self._current = False
         """Whether a write of ours has just told how the Lease stands: no need to look."""
@@ -227,7 +236,7 @@ class Elector:
                 self._trouble = ""
             except ApiError as error:
                 self._complain(error)
-            await asyncio.sleep(self._pause())
+            await self._rest()
 
     async def release(self) -> None:
         """Give the Lease up if it is ours, within RELEASE_WITHIN. Cancel `run` before: it would take it again."""
@@ -246,7 +255,7 @@ class Elector:
     async def _turn(self) -> None:
         await self._see()
         claim = to_write(self._known, self._clock(), _stamp())
-        if claim is None:
+        if claim is None or not self._ready.is_set():
             return
         self._known, sent = replace(self._known, claim=claim), self._clock()
         lease = await self._write(claim, self._known.me)
@@ -307,6 +316,15 @@ class Elector:
             self._trouble = kind
             words = "the Lease could not be renewed" if self.leading else "the Lease could not be read or taken"
             log.warning(words, error=str(error))
+
+    async def _rest(self) -> None:
+        """Until the next turn. Who was not ready and becomes so goes on at once."""
+        if self._ready.is_set():
+            await asyncio.sleep(self._pause())
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause()):
+                await self._ready.wait()
 
     def _pause(self) -> float:
         if not self.leading:

@@ -178,7 +178,11 @@ TABLE: Mapping[Cause, Row] = {
         {P.HELD}, P.SHIFTING, Kind.RESUME, "Resumed", "a person says go on: the stage is asked for and judged anew"
     ),
     Cause.RELEASED: _row(
-        {*MOVED, P.PENDING, P.INVALID}, Whither.STAYS, Kind.RESUME, "Resumed", "a person takes the pause back"
+        {*MOVED, P.PENDING, P.INVALID, P.ROLLED_BACK},
+        Whither.STAYS,
+        Kind.RESUME,
+        "Resumed",
+        "a person takes the pause back",
     ),
     Cause.PAUSED: _row({*MOVED}, Whither.STAYS, Kind.HOLD, "Paused", "a person said so; what is half done is finished"),
     Cause.DENIED: _row(

@@ -38,7 +38,7 @@ class Asker:
         schedule: Schedule,
         metrics: Metrics,
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._store, self._sources, self._schedule, self._spawn = store, sources, schedule, spawn
         self._metrics = metrics

@@ -15,21 +15,27 @@ class Lane(IntEnum):
     RECORD = 1
     FORWARD = 2
     TELL = 3
+    """Beside the others: it takes no place of theirs, and theirs never keep it waiting for ever."""
 
 
 class Lanes:
     """A semaphore of `width` places; a free place goes to the lowest lane, in it to who has waited longest.
 
-    `kept` more places are for weights alone: requests that hang elsewhere never keep a rollback waiting.
+    `kept` more places are for weights alone: requests that hang elsewhere never keep a rollback waiting. `aside` are
+    for what is told.
     """
 
-    def __init__(self, width: int, kept: int = 0) -> None:
-        self._free, self._kept = width, kept
+    def __init__(self, width: int, kept: int = 0, aside: int = 2) -> None:
+        self._free, self._kept, self._aside = width, kept, asyncio.Semaphore(aside)
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
 
     @asynccontextmanager
     async def take(self, lane: Lane) -> AsyncIterator[None]:
+        if lane is Lane.TELL:
+            async with self._aside:
+                yield
+            return
         if lane is Lane.WEIGHTS and not self._free and self._kept:
             self._kept -= 1
             try:

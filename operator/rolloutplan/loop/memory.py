@@ -9,6 +9,8 @@ from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, Ledger, Probe
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
+LONGEST_UNTOLD = 15.0
+"""Seconds between attempts to post an Event."""
 
 
 @dataclass(slots=True)
@@ -24,11 +26,15 @@ class Memory:
     short_since: datetime | None = None
     restarts: int | None = None
     worst: str = ""
+    read_at: datetime | None = None
+    """When the routes of an unfinished change were last read, without waiting for the watch."""
     asking: set[str] = field(default_factory=set)
     """Predicates whose answers are awaited."""
     told: int | None = None
     """The newest decision that has its Event."""
     telling: bool = False
+    untold: int = 0
+    """Failed attempts in a row to post an Event."""
     looking_at_pods: bool = False
     failures: int = 0
     """Failed attempts in a row."""
@@ -38,4 +44,9 @@ class Memory:
         self.failures += 1
         if self.failures == 1 and urgent:
             return 0.0
-        return min(_LONGEST_URGENT if urgent else _LONGEST, _SHORTEST * 2.0 ** min(self.failures, 12))
+        return pause(self.failures, _LONGEST_URGENT if urgent else _LONGEST)
+
+
+def pause(failures: int, longest: float) -> float:
+    """Seconds until the next attempt after so many that failed in a row."""
+    return min(longest, _SHORTEST * 2.0 ** min(failures, 12))

@@ -8,7 +8,8 @@ between the two, the fence that the weights carry says whose they are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -52,6 +53,8 @@ AFTER_WEIGHTS = timedelta(milliseconds=50)
 """How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
 LOOK_THROUGH_AFTER = timedelta(seconds=10)
 """After a start, judging comes before warning."""
+READ_AGAIN = timedelta(seconds=4)
+"""How long a gateway may say nothing before the route itself is asked."""
 COUNT_RESTARTS_AFTER = timedelta(seconds=2)
 """After a start, weights that must go back come before the pods are counted."""
 COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
@@ -71,11 +74,9 @@ class _StaleError(Exception):
 class Reconciler:
     """Brings each plan a step further whenever its time has come, while it leads. A follower only takes in."""
 
-    def __init__(
-        self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str, ready: Callable[[], bool]
-    ) -> None:
+    def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.api, self.store = api, store
-        self._sources, self._metrics, self._ready = sources, metrics, ready
+        self._sources, self._metrics = sources, metrics
         self._epoch: int | None = None
         self._led_since = now()
         self.schedule = Schedule(self._due, late=metrics.late)
@@ -134,18 +135,26 @@ class Reconciler:
             self.schedule.soon(key)
 
     def _due(self, key: str) -> None:
-        if self._epoch is None or not self._ready():
+        if self._epoch is None:
             return
         if key in self._busy:
             self._again.add(key)
             return
         self._busy.add(key)
-        self._spawn(self._turn(key))
+        # Not in the turn itself: one that is cancelled before its first step never reaches its `finally`.
+        self._spawn(self._turn(key)).add_done_callback(lambda _: self._turned(key))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _turned(self, key: str) -> None:
+        self._busy.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.schedule.soon(key)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _turn(self, key: str) -> None:
         """One plan's turn. Whatever goes wrong in it stays with this plan."""
@@ -157,11 +166,6 @@ class Reconciler:
             except Exception:
                 log.exception("a plan could not be looked at; the others go on")
                 self.schedule.at(key, now() + timedelta(seconds=10))
-            finally:
-                self._busy.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.schedule.soon(key)
 
     def _retry(self, key: str, error: ApiError) -> None:
         plan, memory = self.store.plans.get(key), self._memories.get(key)
@@ -203,8 +207,28 @@ class Reconciler:
             if not moved:
                 memory.failures = 0
                 self.schedule.at(key, step.wake_at)
+                self._do_not_trust_the_watch(plan, memory)
                 return
         self.schedule.soon(key)
+
+    def _do_not_trust_the_watch(self, plan: Plan, memory: Memory) -> None:
+        """Where a change of weights waits for its gateway, read the routes now and then: a stream may be down."""
+        intent = plan.status.intent
+        if intent is None:
+            return
+        again = max(memory.read_at or intent.at, intent.at) + READ_AGAIN
+        if now() >= again:
+            memory.read_at = now()
+            for route in intent.routes:
+                self._spawn(self._read_route(plan.view.namespace, route.name))
+            again = memory.read_at + READ_AGAIN
+        self.schedule.at(plan.view.key, again)
+
+    async def _read_route(self, namespace: str, name: str) -> None:
+        with suppress(ApiError):
+            async with self.lanes.take(Lane.RECORD):
+                raw = await self.api.get(paths.route(namespace, name), timeout=ROLLBACK_WITHIN)
+            self.offer(ROUTES, "MODIFIED", raw)
 
     def _memory(self, plan: Plan) -> Memory:
         memory = self._memories.get(plan.view.key)
@@ -283,7 +307,9 @@ class Reconciler:
 
     async def _record(self, plan: Plan, status: Status) -> bool:
         """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
-        view = plan.view
+        view, told = plan.view, self._memory(plan).told
+        if told is not None and told != status.told:
+            status = status.model_copy(update={"told": told})
         async with self.lanes.take(Lane.RECORD):
             try:
                 raw = await plans.write_status(

@@ -18,7 +18,7 @@ from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import Store
-from rolloutplan.loop.watch import Watch
+from rolloutplan.loop.watch import Names, Watch
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import Health
 from rolloutplan.telemetry.metrics import Metrics
@@ -53,16 +53,16 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics, None))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
-    reconciler = Reconciler(
-        api,
-        Store(),
-        sources,
-        metrics,
-        instance=options.identity,
-        ready=lambda: watch.synced(),  # noqa: PLW0108 - made below
-    )
+    reconciler = Reconciler(api, Store(), sources, metrics, instance=options.identity)
     metrics.plans_from(reconciler.store.phases)
-    watch = Watch(WATCHED, offer=reconciler.offer, listed=reconciler.listed, namespaces=options.namespaces)
+    synced = asyncio.Event()
+
+    def listed(kind: str, namespace: str | None, names: Names) -> None:
+        reconciler.listed(kind, namespace, names)
+        if watch.synced():
+            synced.set()
+
+    watch = Watch(WATCHED, offer=reconciler.offer, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:
         metrics.leads(epoch)
@@ -79,6 +79,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         identity=options.identity,
         gained=gained,
         lost=lost,
+        ready=synced,
         clock=_since_boot,
     )
     api.may_write = elector.may_write

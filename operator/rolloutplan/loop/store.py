@@ -142,11 +142,10 @@ class Store:
         meta = {k: v for k, v in raw["metadata"].items() if k != "managedFields"}
         raw_status = raw.get("status") or {}
         was_running = before is not None and before.status.phase in RUNNING
-        if before is not None and before.owed and before.view.uid == view.uid:
+        plan = Plan(view, read_status(raw_status), meta, raw_status)
+        if before is not None and _still_owed(before, plan):
             before.view, before.meta, before.raw_status = view, meta, raw_status
             plan = before
-        else:
-            plan = Plan(view, read_status(raw_status), meta, raw_status)
         self.plans[view.key] = plan
         self._rule(plan)
         self._index(view.key, frozenset(_uses(plan)))
@@ -220,6 +219,11 @@ class Store:
             return found if found is own or _may_use(found, plan.namespace) else _refused(found, plan.namespace)
         words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
         return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
+
+
+def _still_owed(known: Plan, now: Plan) -> bool:
+    """Whether a status waits to be written still: its write may be done though no answer said so."""
+    return known.owed and known.view.uid == now.view.uid and now.status.seq < known.status.seq
 
 
 def source_view(spec: MetricSourceSpec) -> SourceView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -11,14 +12,17 @@ import structlog
 from rolloutplan.cluster import events
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.loop.lanes import Lane, Lanes
-from rolloutplan.loop.memory import Memory
+from rolloutplan.loop.memory import LONGEST_UNTOLD, Memory, pause
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
-from rolloutplan.plan.status import Decision
+from rolloutplan.plan.status import Decision, Status
 
-RECENT = timedelta(minutes=10)
-"""Decisions as young as this are told again after a start: the operator may have died before it told them."""
-RETRY = timedelta(seconds=5)
+RECENT = timedelta(hours=1)
+"""What is older and was not told by then stays untold: an Event lives no longer."""
+_REFUSED_FOR_GOOD = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""The Event itself is refused, and would be again."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -34,7 +38,7 @@ class Teller:
         schedule: Schedule,
         *,
         instance: str,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._api, self._store, self._lanes, self._schedule = api, store, lanes, schedule
         self._instance, self._spawn = instance, spawn
@@ -42,7 +46,7 @@ class Teller:
     def tell(self, plan: Plan, memory: Memory) -> None:
         """Start posting what is not told yet; a decision that is still owed to the status is not told before."""
         if memory.told is None:
-            memory.told = _told_before(plan)
+            memory.told = _told_before(plan.status)
         if plan.status.seq > memory.told and not memory.telling and not plan.owed:
             memory.telling = True
             self._spawn(self._tell(plan.view.key, memory))
@@ -51,10 +55,12 @@ class Teller:
         try:
             while (plan := self._store.plans.get(key)) and (decision := _next(plan, memory)):
                 await self._post(plan, decision)
-                memory.told = decision.seq
+                memory.told, memory.untold = decision.seq, 0
         except ApiError as error:
-            log.warning("an Event could not be posted", plan=key, error=str(error))
-            self._schedule.at(key, now() + RETRY)
+            memory.untold += 1
+            delay = max(pause(memory.untold, LONGEST_UNTOLD), error.retry_after or 0.0)
+            log.warning("an Event could not be posted", plan=key, error=str(error), in_seconds=round(delay, 2))
+            self._schedule.at(key, now() + timedelta(seconds=delay))
         finally:
             memory.telling = False
 
@@ -69,13 +75,18 @@ class Teller:
             revert=status.revert,
         )
         async with self._lanes.take(Lane.TELL):
-            await events.post(self._api, raw)
+            try:
+                await events.post(self._api, raw)
+            except ApiError as error:
+                if error.status not in _REFUSED_FOR_GOOD:
+                    raise
+                log.warning("an Event is refused for what it says; the next ones are posted", error=str(error))
 
 
-def _told_before(plan: Plan) -> int:
-    """The newest decision that need not be told again after a start."""
-    young = [decision.seq for decision in plan.status.decisions if decision.at > now() - RECENT]
-    return young[0] - 1 if young else plan.status.seq
+def _told_before(status: Status) -> int:
+    """The newest decision that need not be told again after a start: the operator may have died before it told one."""
+    untold = (d.seq for d in status.decisions if d.seq > status.told and d.at > now() - RECENT)
+    return next(untold, status.seq + 1) - 1
 
 
 def _next(plan: Plan, memory: Memory) -> Decision | None:

@@ -46,7 +46,10 @@ CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
 RECHECK: Final = 15.0
 """Seconds between looks for a kind that was not served or not allowed."""
-SILENT_AFTER: Final = 300.0
+ASK_WITHIN: Final = 5.0
+"""Seconds for one look at a place; what hangs is asked again."""
+ASK_AT_ONCE: Final = 10
+SILENT_AFTER: Final = 90.0
 """Seconds without any request for a place after which kopf hangs: a stream lives for `server_timeout` at most."""
 _RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
 _SOUND_AFTER: Final = 60.0
@@ -201,8 +204,10 @@ class Watch:
     async def _look_around(self) -> None:
         """Ask for one object of each place: tells whether it is there and whether we may, before kopf stumbles."""
         config = await read_config()
+        turns = asyncio.Semaphore(ASK_AT_ONCE)
         async with await _session(config) as session:
-            standing = {place: await self._ask(session, config.host, place) for place in self._places}
+            answers = await asyncio.gather(*(self._ask_on(session, config.host, p, turns) for p in self._places))
+        standing = dict(zip(self._places, answers, strict=True))
         for place, now in standing.items():
             if now is not Standing.SERVED and now is not self._standing.get(place):
                 log.warning("cannot be watched", place=str(place), why=now.value)
@@ -210,8 +215,23 @@ class Watch:
                 self._complete(place, frozenset())
         self._standing = standing
 
+    async def _ask_on(
+        self, session: aiohttp.ClientSession, host: str, place: Place, turns: asyncio.Semaphore
+    ) -> Standing:
+        """Ask for a place until it is answered: no failure of one has all others asked again."""
+        for delay in _Backoffs():
+            try:
+                async with turns:
+                    return await self._ask(session, host, place)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if getattr(error, "status", None) == HTTPStatus.UNAUTHORIZED:  # the next life reads credentials anew
+                    raise
+            await asyncio.sleep(delay)
+        raise AssertionError("there is no end to the attempts")
+
     async def _ask(self, session: aiohttp.ClientSession, host: str, place: Place) -> Standing:
-        async with session.get(host + place.path, params={"limit": "1"}) as response:
+        within = aiohttp.ClientTimeout(total=ASK_WITHIN)
+        async with session.get(host + place.path, params={"limit": "1"}, timeout=within) as response:
             if response.status == HTTPStatus.NOT_FOUND:
                 return Standing.ABSENT
             if response.status == HTTPStatus.FORBIDDEN:
@@ -385,10 +405,10 @@ def _settings() -> kopf.OperatorSettings:
     # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 240
+    settings.watching.server_timeout = 60
     settings.watching.connect_timeout = 5
     settings.networking.connect_timeout = 5
-    settings.networking.request_timeout = 30
+    settings.networking.request_timeout = 10
     settings.networking.error_backoffs = _Backoffs()
     settings.queueing.idle_timeout = 1
     settings.queueing.exit_timeout = 0.2

@@ -210,6 +210,7 @@ class Status(Part):
     run: int = 0
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
     counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
+    told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began.")
     stage: StageStatus | None = None

@@ -133,8 +133,9 @@ def unfinished_shift(look: Look) -> Step | None:
     differs = unlike(look, intent.routes, weights)
     if not differs:
         return Step(_verified(look, intent)) if refusal(look, intent.routes) is None else Step(status, wake_at=late)
-    if look.now >= late:
-        status = status.model_copy(update={"intent": intent.model_copy(update={"at": look.now})})
+    if look.now >= late or status.epoch != look.epoch:  # what is written late has its whole time from then on
+        again = {"intent": intent.model_copy(update={"at": look.now}), "epoch": look.epoch}
+        status = status.model_copy(update=again)
     return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
 
 

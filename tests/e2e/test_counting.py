@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from tests.bed.processes import until
 from tests.shop import Operator, Shop
 
 EVENTS = {
@@ -89,6 +90,30 @@ def test_no_look_is_lost_or_counted_twice_when_the_operator_dies(shop: Shop, run
     seconds = _seconds(proved["at"]) - _seconds(verified["at"])
     assert abs(counted - 50 * seconds) < 50 * 4, f"{counted} requests in {seconds:.0f} s at 50 a second"
     assert load.lost() == 0
+
+
+def test_a_stage_that_cannot_be_decided_in_its_time_says_so_early(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=20, seconds=40)
+    no_worse = {"name": "no-worse", "events": EVENTS, "vsOld": "< 2x"}
+    shop.start(guards=[], stages=[{"weights": ["5%", "100%"], "soak": "30s", "deadline": "60s", "pass": [no_worse]}])
+    until(lambda: "StageCannotConclude" in shop.reasons(), 30, "a word that it takes too long")
+    status = shop.status()
+    assert status["phase"] == "Judging", "it is told, and stops nothing"
+    assert "requests/s x 5 %" in status["stage"]["forecast"]
+    assert shop.reasons().count("StageCannotConclude") == 1
+
+
+def test_a_time_that_is_no_bound_of_the_buckets_is_refused_before_any_weight_moves(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=20, seconds=30)
+    odd = {**SLOWER, "events": {**SLOWER["events"], "slowerThan": "123ms"}}
+    shop.start(guards=[odd], stages=[{"weights": ["50%", "100%"], "soak": "5s"}])
+    status = shop.until("Invalid", timeout=20)
+    assert status["reason"] == "QueryRejected"
+    for words in ("slower", "events.slowerThan: 123ms is no bound", "100ms"):
+        assert words in status["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
 def _seconds(text: str) -> float:

@@ -383,3 +383,44 @@ def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFix
         main(["lint", *arguments])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+COUNTING = PLAN + """\
+      pass:
+        - name: no-worse
+          events:
+            bad: errors_total{deployment="$deployment"}
+            total: requests_total{deployment="$deployment"}
+          vsOld: "< 2x"
+"""
+
+
+@pytest.mark.parametrize(
+    ("traffic", "rules"),
+    [
+        ("", []),
+        ("--traffic 12/s --bad 0.2%", ["cannot-conclude"]),
+        ("--traffic 20000/s --bad 0.2%", ["cannot-conclude"]),  # at 100 % nothing is left to compare with
+    ],
+)
+def test_a_stage_that_cannot_be_decided_in_its_time_is_said_where_the_traffic_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], traffic: str, rules: list[str]
+) -> None:
+    code, found = lint(tmp_path, capsys, COUNTING, options=traffic)
+    assert (code, [rule for _, _, _, rule, _ in found]) == (0, rules)
+
+
+def test_at_enough_traffic_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some = COUNTING.replace("[5%, 100%]", "[5%, 50%]") + "    - weight: 100%\n"
+    assert lint(tmp_path, capsys, some, options="--traffic 20000/s --bad 0.2%") == (0, [])
+    assert lint(tmp_path, capsys, some, options="--traffic 12/s --bad 0.2%")[1] == [
+        (0, 20, "warning", "cannot-conclude", "spec.stages[0].pass[0]")
+    ]
+
+
+@pytest.mark.parametrize("option", ["--traffic=0", "--traffic=12/min", "--traffic=many", "--bad=0.2", "--bad=100%"])
+def test_traffic_that_is_none_is_refused_with_its_form(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["lint", option, "-"])
+    assert ended.value.code == 2
+    assert "such as" in capsys.readouterr().err

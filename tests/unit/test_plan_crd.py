@@ -95,7 +95,9 @@ def test_the_columns_and_fields_point_at_something() -> None:
     assert [column["name"] for column in columns if not column.get("priority")] == [
         "Phase", "Stage", "Weight", "Verdict", "Reason", "Age",
     ]  # fmt: skip
-    assert [column["name"] for column in columns if column.get("priority")] == ["Deadline", "Run"]
+    assert [column["name"] for column in columns if column.get("priority")] == [
+        "Measured", "Deadline", "Run",
+    ]  # fmt: skip
     status = dict(STATUS)
     for pointer in (*columns, *version(PLANS)["selectableFields"]):
         path = pointer["jsonPath"].lstrip(".")

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from rolloutplan.engine.lint import lint_plan, lint_policy
+from rolloutplan.engine.lint import lint_plan, lint_policy, lint_time
+from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.crd import GROUP, VERSION
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
@@ -92,10 +93,13 @@ class _Object:
         return int(line) + 1
 
 
-def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool) -> int:
+def lint(
+    files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None
+) -> int:
     """Check files (`-` is standard input) and print what is found; returns the exit code.
 
-    `scrape` is that of the sources that are not among the files. `strict` makes warnings count as errors do.
+    `scrape` is that of the sources that are not among the files. `strict` makes warnings count as errors do. With
+    `traffic`, that of a plan's both sides together, it also says which stages cannot be decided in their time.
     """
     objects: list[_Object] = []
     rows: list[Row] = []
@@ -107,7 +111,7 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool) 
     unreadable = bool(rows)
     scrapes = dict(_scrapes(objects))
     for found in objects:
-        rows += [Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape)]
+        rows += [Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape, traffic)]
     rows.sort(key=lambda row: (files.index(row.file), row.line))
     _PRINTERS[output](rows)
     if unreadable:
@@ -219,7 +223,9 @@ def _scrapes(objects: Iterable[_Object]) -> Iterator[tuple[tuple[str | None, str
                 yield (None if found.raw["kind"].startswith("Cluster") else namespace or "", name), spec.scrape_interval
 
 
-def _check(found: _Object, scrapes: Scrapes, scrape: timedelta) -> Iterator[tuple[int, Finding]]:
+def _check(
+    found: _Object, scrapes: Scrapes, scrape: timedelta, traffic: Traffic | None
+) -> Iterator[tuple[int, Finding]]:
     """Give what is found in an object, each with its line."""
     if stranger := _stranger(found.raw):
         yield found.line(stranger.path), stranger
@@ -230,7 +236,8 @@ def _check(found: _Object, scrapes: Scrapes, scrape: timedelta) -> Iterator[tupl
     findings = [*_frame(found.raw), *refusals]
     if isinstance(spec, PlanSpec):
         namespace, source = found.name[0] or "", spec.metrics.source
-        findings += lint_plan(spec, scrapes.get((namespace, source)) or scrapes.get((None, source)) or scrape)
+        every = scrapes.get((namespace, source)) or scrapes.get((None, source)) or scrape
+        findings += [*lint_plan(spec, every), *(lint_time(spec, every, traffic) if traffic else ())]
     elif isinstance(spec, RolloutPolicySpec):
         findings += lint_policy(spec)
     for finding in findings:

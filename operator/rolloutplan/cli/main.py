@@ -98,6 +98,15 @@ def _takes_files(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how often samples come at sources that are not among the files (default: 15s)",
     )
+    parser.add_argument(
+        "--traffic",
+        type=_rate,
+        metavar="RATE",
+        help="requests a second of both sides together, such as 12/s: say which stages cannot be decided in their time",
+    )
+    parser.add_argument(
+        "--bad", type=_part, default="0.1%", metavar="SHARE", help="the usual part of bad ones, for --traffic (0.1%%)"
+    )
     parser.set_defaults(run=_lint)
 
 
@@ -156,6 +165,20 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _rate(text: str) -> float:
+    number = text.removesuffix("/s")
+    if not number.replace(".", "", 1).isdecimal() or not float(number):
+        raise argparse.ArgumentTypeError(f'"{text}" is no rate: write requests a second, such as 12/s')
+    return float(number)
+
+
+def _part(text: str) -> float:
+    number = text.removesuffix("%")
+    if number == text or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) < 100:
+        raise argparse.ArgumentTypeError(f'"{text}" is no part of the requests: write one such as 0.2%')
+    return float(number) / 100
+
+
 def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
@@ -187,8 +210,10 @@ def _say(chosen: argparse.Namespace) -> int:
 
 def _lint(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.lint import lint  # noqa: PLC0415 - see above
+    from rolloutplan.judge.feasible import Traffic  # noqa: PLC0415
 
-    return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict)
+    traffic = Traffic(chosen.traffic, 0.0, chosen.bad) if chosen.traffic is not None else None
+    return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict, traffic=traffic)
 
 
 def _replay(chosen: argparse.Namespace) -> int:

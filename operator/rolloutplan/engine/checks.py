@@ -129,7 +129,7 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return Obstacle("ServiceNotFound", words, asking=True)
     for predicate, words in probe.rejected.items():
-        why = f"predicate {predicate}: the metric source refuses the query: {words}"
+        why = f"predicate {predicate}: {words}"
         return Obstacle("QueryRejected", why, asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from rolloutplan.engine.look import Counting, Ledger, SourceView, Track
+from rolloutplan.engine.share import share_after
 from rolloutplan.engine.words import render
 from rolloutplan.judge.counts import Sample, between
 from rolloutplan.judge.sequential import Hypothesis, Look, hypothesis, start, step, unpack, verdict
@@ -141,7 +142,7 @@ def weigh_counts(
     sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
     doubt: Answer | None = None
     for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
-        count, doubt = _looked(of, count, at, {side: series[at] for side, series in sides.items()})
+        count, doubt = _looked(status, of, count, at, {side: series[at] for side, series in sides.items()})
     found = verdict(of, count.state, float(predicate.confidence))
     if doubt is not None:
         found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=doubt.gap, detail=doubt.detail)
@@ -150,7 +151,7 @@ def weigh_counts(
 
 
 def _looked(
-    of: Hypothesis, count: Counting, at: datetime, samples: Mapping[str, Sample]
+    status: Status, of: Hypothesis, count: Counting, at: datetime, samples: Mapping[str, Sample]
 ) -> tuple[Counting, Answer | None]:
     """One look further. What cannot be counted is left out, and the next look is counted from here."""
     if count.at is not None and at <= count.at and count.samples is not None:
@@ -164,7 +165,9 @@ def _looked(
         if isinstance(both, Answer):
             return here, replace(both, detail=f"{side} side: {both.detail}")
         counted += both
-    return replace(here, state=step(of, count.state, Look(*counted))), None
+    look = Look(*counted)
+    share = share_after(status, count.share, (count.at or at, at), look) if of.paired else None
+    return replace(here, state=step(of, count.state, look), share=share), None
 
 
 def _whole(span: timedelta, part: timedelta) -> timedelta:

@@ -17,6 +17,7 @@ from rolloutplan.engine.report import last_measured, reported, suspected, unmeas
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
 from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.drift import drifted
+from rolloutplan.engine.rungs.forecast import forecast
 from rolloutplan.engine.rungs.forward import deadline, forward
 from rolloutplan.engine.rungs.intents import (
     adopted,
@@ -105,6 +106,7 @@ LADDER: tuple[Rung, ...] = (
     drifted,
     unfinished_shift,
     waiting,
+    forecast,
     deadline,
     forward,
     adopted_on_record,

@@ -12,7 +12,9 @@ from math import ceil
 from typing import Final
 
 from rolloutplan.engine.ask import FIRST_SCRAPES, Role
+from rolloutplan.engine.rungs.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.promql import Asking, Finding, lint_counter, lint_query
 from rolloutplan.plan.quantities import format_duration
@@ -51,6 +53,21 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
         for judged in _judged(spec)
         for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
     )
+
+
+def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[Finding]:
+    """Find the stages that cannot be decided by their deadline at this traffic of both sides together."""
+    every = max(spec.interval, scrape)
+    for i, stage in enumerate(spec.stages):
+        for j, predicate in enumerate(stage.pass_):
+            if predicate.events is None:
+                continue
+            for permille in stage.steps:
+                new = Traffic(traffic.new * permille / 1000, 0.0, traffic.bad)
+                there = new if predicate.comparison.kind == "value" else traffic
+                if words := too_slow(predicate, permille, stage.resolved_deadline, there, every):
+                    yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
+                    break
 
 
 def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:

@@ -11,6 +11,7 @@ from typing import Literal
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.sequential import State
+from rolloutplan.judge.share import Share
 from rolloutplan.judge.verdict import Verdict
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RuleWeights, Status
@@ -111,7 +112,7 @@ class Probe:
     services: frozenset[str]
     """Those of the plan's two Services that exist."""
     rejected: Mapping[str, str]
-    """Predicates whose query the source refuses, with its words."""
+    """Predicates that cannot be asked, with the reason."""
     down: str = ""
     """Why the source did not answer; empty where it did."""
     restarts: int = 0
@@ -150,6 +151,8 @@ class Counting:
     """The instant of the last look."""
     samples: Mapping[str, Sample] | None = None
     """The raw counters at that instant, by side; None where they are not known any more."""
+    share: Share | None = None
+    """The new side's share of the requests at this weight; only where both sides are counted."""
 
 
 @dataclass(frozen=True, slots=True)

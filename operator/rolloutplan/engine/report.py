@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from rolloutplan.engine.look import Look
+from rolloutplan.engine.share import NOT_EFFECTIVE, measured
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
 
 NEEDS_A_PERSON = frozenset({"Conflict", "Failed", "Invalid"})
@@ -36,6 +37,8 @@ def stalled(status: Status) -> bool:
 
 def reported(look: Look, status: Status) -> Status:
     """The status with everything that is derived from the rest of it."""
+    weights = status.weights.model_copy(update={"measured": _measured(look, status)})
+    status = status.model_copy(update={"weights": weights})
     claims = [*_claims(status), *_suspicion(look.warnings)]
     conditions = tuple(_condition(look, claim) for claim in claims)
     return status.model_copy(
@@ -58,6 +61,11 @@ def suspected(status: Status) -> str:
     return condition.message if condition else ""
 
 
+def _measured(look: Look, status: Status) -> str:
+    """The share as it was measured; what was measured at another weight is forgotten, and what is not known is not."""
+    return "" if status.intent is not None else measured(look) or status.weights.measured
+
+
 def _claims(status: Status) -> list[_Claim]:
     reason, message = status.reason or status.phase.value, status.message
     stuck, done = stalled(status), status.phase is Phase.SUCCEEDED
@@ -69,14 +77,21 @@ def _claims(status: Status) -> list[_Claim]:
     if status.intent is not None:
         claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
     elif status.phase in (Phase.JUDGING, Phase.BAKING, Phase.SUCCEEDED, Phase.ROLLED_BACK) and status.weights.written:
-        words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
-        if reason == "RestoredNotAccepted":
-            claims.append(_Claim("WeightsVerified", "False", reason, message))
-        else:
-            claims.append(_Claim("WeightsVerified", "True", "Accepted", words))
+        claims.append(_verified(status))
+    elif status.phase is Phase.HELD and reason == NOT_EFFECTIVE:
+        claims.append(_Claim("WeightsVerified", "False", reason, message))
     if reason == "Blind":
         claims.append(_Claim("Blind", "True", "SourceDown", message))
     return claims
+
+
+def _verified(status: Status) -> _Claim:
+    if status.reason == "RestoredNotAccepted":
+        return _Claim("WeightsVerified", "False", status.reason, status.message)
+    words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
+    if not status.weights.measured:
+        return _Claim("WeightsVerified", "True", "Accepted", words)
+    return _Claim("WeightsVerified", "True", "Measured", f"{words}; {status.weights.measured} of the requests go there")
 
 
 def _condition(look: Look, claim: _Claim) -> Condition:

@@ -33,6 +33,7 @@ class Cause(StrEnum):
     PROVED = auto()
     PROVED_LAST = auto()
     EXTENDED = auto()
+    FORESEEN = auto()
     HELD = auto()
     RESUMED = auto()
     FAILED = auto()
@@ -121,6 +122,9 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.EXTENDED: _row(
         {P.JUDGING}, P.JUDGING, Kind.PERSIST, "DeadlineExtended", "the plan says that doubt buys time"
+    ),
+    Cause.FORESEEN: _row(
+        {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "StageCannotConclude", "who waits in vain shall know it early"
     ),
     Cause.HELD: _row(
         {P.SHIFTING, P.JUDGING, P.HELD, P.BAKING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"

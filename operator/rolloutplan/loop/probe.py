@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from http import HTTPStatus
 
@@ -15,15 +15,13 @@ from rolloutplan.engine.look import Budgets, PlanView, Probe
 from rolloutplan.engine.policy import PolicyView
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Answer, Verdict, Why
-from rolloutplan.metrics.counters import counter_queries
+from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.source import Source
 from rolloutplan.plan.policy import ErrorBudget
-from rolloutplan.plan.spec import PlanSpec
-
-Ask = Callable[[str, datetime], Awaitable[Answer]]
-
+from rolloutplan.plan.spec import PlanSpec, Predicate
 
 async def inspect(
-    api: Api, plan: PlanView, before: Probe | None, ask: Ask | None, selector: str, now: datetime
+    api: Api, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
 ) -> Probe:
     """What is found now. The queries are tried until the source has taken all of them, once for each plan hash."""
     spec = plan.spec
@@ -35,13 +33,13 @@ async def inspect(
         restarts, worst = workloads.pods(await api.list(paths.pods(plan.namespace), labelSelector=selector))
     plan_hash = spec.plan_hash()
     if before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected:
-        ask = None
-    rejected, down = await _try(plan, spec, ask, now)
+        source = None
+    rejected, down = await _try(plan, spec, source, now) if source else ({}, "")
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
     return Probe(now, plan_hash, services, rejected, down, restarts, worst)
 
 
-async def budgets(plan: PlanView, policies: Iterable[PolicyView], ask: Ask | None, now: datetime) -> Budgets:
+async def budgets(plan: PlanView, policies: Iterable[PolicyView], source: Source | None, now: datetime) -> Budgets:
     """How much is left of the error budgets that the policies name, asked of the plan's own source."""
     spec = plan.spec
     assert spec is not None
@@ -50,7 +48,7 @@ async def budgets(plan: PlanView, policies: Iterable[PolicyView], ask: Ask | Non
 
     async def left(budget: ErrorBudget) -> Verdict:
         silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
-        return budget_left(budget, await ask(render(budget.query, words), now) if ask else silent)
+        return budget_left(budget, await source.ask(render(budget.query, words), now) if source else silent)
 
     verdicts = await asyncio.gather(*(left(budget) for budget in named.values()))
     return Budgets(now, dict(zip(named, verdicts, strict=True)))
@@ -66,27 +64,52 @@ async def _exists(api: Api, path: str) -> bool:
     return True
 
 
-async def _try(plan: PlanView, spec: PlanSpec, ask: Ask | None, now: datetime) -> tuple[dict[str, str], str]:
+async def _try(plan: PlanView, spec: PlanSpec, source: Source, now: datetime) -> tuple[dict[str, str], str]:
     """Put every query once. Only a refusal and silence count: that there is no data yet is no fault."""
-    if ask is None:
-        return {}, ""
-    queries = dict(_queries(plan, spec))
-    asked = {query: name for name, query in queries.items()}
-    answers = dict(zip(asked, await asyncio.gather(*(ask(query, now) for query in asked)), strict=True))
-    refused = {asked[q].partition(":")[0]: a.detail for q, a in answers.items() if a.gap is Why.QUERY_REJECTED}
+    asked = {query: name for name, query in _queries(plan, spec, native=source.native)}
+    answers = dict(zip(asked, await asyncio.gather(*(source.ask(query, now) for query in asked)), strict=True))
+    refused = {
+        asked[query].partition(":")[0]: f"the metric source refuses the query: {answer.detail}"
+        for query, answer in answers.items()
+        if answer.gap is Why.QUERY_REJECTED
+    }
     silent = [answer.detail for answer in answers.values() if answer.gap is Why.SOURCE_DOWN]
-    return refused, silent[0] if silent else ""
+    return refused | await _unbound(plan, spec, source, now), silent[0] if silent else ""
 
 
-def _queries(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[str, str]]:
-    """Every query of the plan, rendered, under the predicate's name and the part."""
+async def _unbound(plan: PlanView, spec: PlanSpec, source: Source, now: datetime) -> dict[str, str]:
+    """Predicates whose `slowerThan` is no bound of their histogram's buckets, with the bounds that are."""
+    slow = [
+        (predicate.name, rendered(predicate.events, words))
+        for predicate, words in _predicates(plan, spec)
+        if predicate.events is not None and predicate.events.histogram is not None
+    ]
+    found = await asyncio.gather(*(source.sample(bounds_query(events), now) for _, events in slow))
+    problems = {
+        name: f"events.slowerThan: {problem}"
+        for (name, events), bounds in zip(slow, found, strict=True)
+        if not isinstance(bounds, Answer) and (problem := no_bound(events, bounds))
+    }
+    return problems
+
+
+def _predicates(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[Predicate, dict[str, str]]]:
+    """Every predicate at every stage, with the words that are filled in for it."""
     for stage in spec.ladder():
         for predicate in (*spec.guards, *stage.fail, *stage.pass_):
-            words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window)
-            if predicate.query is not None:
-                yield f"{predicate.name}:value", render(predicate.query, words)
-            if predicate.events is not None:
-                total, bad = counter_queries(rendered(predicate.events, words))
-                yield from ((f"{predicate.name}:total", f"sum({total})"), (f"{predicate.name}:bad", f"sum({bad})"))
-            if predicate.min_samples is not None:
-                yield f"{predicate.name}:samples", render(predicate.min_samples.query, words)
+            yield (
+                predicate,
+                words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window),
+            )
+
+
+def _queries(plan: PlanView, spec: PlanSpec, *, native: bool) -> Iterator[tuple[str, str]]:
+    """Every query of the plan, rendered, under the predicate's name and the part."""
+    for predicate, words in _predicates(plan, spec):
+        if predicate.query is not None:
+            yield f"{predicate.name}:value", render(predicate.query, words)
+        if predicate.events is not None:
+            total, bad = counter_queries(rendered(predicate.events, words), native=native)
+            yield from ((f"{predicate.name}:total", f"sum({total})"), (f"{predicate.name}:bad", f"sum({bad})"))
+        if predicate.min_samples is not None:
+            yield f"{predicate.name}:samples", render(predicate.min_samples.query, words)

@@ -354,8 +354,8 @@ class Reconciler:
                     now(),
                 )
             case AskBudgets():
-                ask = self._asker.source(plan)
-                memory.budgets = await budgets(plan.view, plan.policies, ask, now())
+                source = self._asker.source(plan)
+                memory.budgets = await budgets(plan.view, plan.policies, source, now())
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
         namespace, name = plan.view.namespace, action.target.name

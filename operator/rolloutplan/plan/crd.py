@@ -35,6 +35,7 @@ _COLUMNS: Final = (
     {"name": "Weight", "type": "string", "jsonPath": ".status.weights.desired"},
     {"name": "Verdict", "type": "string", "jsonPath": ".status.verdict"},
     {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Measured", "type": "string", "jsonPath": ".status.weights.measured", "priority": 1},
     {"name": "Deadline", "type": "string", "jsonPath": ".status.stage.deadlineAt", "priority": 1},
     {"name": "Run", "type": "integer", "jsonPath": ".status.run", "priority": 1},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

@@ -98,6 +98,7 @@ class Weights(Part):
     desired: str = ""
     old: str = Field("", description="The Service of the old side, as the run began.")
     new: str = Field("", description="The Service of the new side, as the run began.")
+    measured: str = Field("", description="The new side's share of the requests that were counted at this weight.")
     written: tuple[RouteWeights, ...] = Field((), description="The weights last written and read back, per route.")
     snapshot: tuple[RouteWeights, ...] = Field((), description="The weights before the run; a rollback restores these.")
 
@@ -123,6 +124,7 @@ class StageStatus(Part):
     verified_at: Instant | None = None
     soak_until: Instant | None = None
     deadline_at: Instant | None = None
+    forecast: str = Field("", description="What can hardly be decided before the deadline, at the traffic seen.")
     then: str = Field("", description="The stage that comes next because a person said so.")
 
 

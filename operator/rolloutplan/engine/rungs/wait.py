@@ -8,10 +8,11 @@ from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, hold, judged_anew, move
+from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.rungs.drift import foreign
 from rolloutplan.engine.rungs.forward import all_shown, next_stage
+from rolloutplan.engine.share import NOT_EFFECTIVE, moved_words, not_moved
 from rolloutplan.engine.step import AskBudgets, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
@@ -73,8 +74,18 @@ def waiting(look: Look) -> Step | None:
         return hold(look, found.reason, found.words)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None
-    words = f"{held.reason} is over after {span(held.since, look.now)}; the stage's clocks are moved by that time"
-    return Step(resumed(look, held, words))
+    return Step(_goes_on(look, held))
+
+
+def _goes_on(look: Look, held: Held) -> Status:
+    """What it waited for is over. Traffic that has moved only now makes the weight real: the stage begins anew."""
+    spec, at = look.plan.spec, look.status.stage
+    stage, after = current_stage(spec, look.status) if spec else None, span(held.since, look.now)
+    if held.reason == NOT_EFFECTIVE and at is not None and stage is not None:
+        words = f"{held.reason} is over after {after}: {moved_words(look)}; the stage begins anew"
+        return resumed(look, held, words, stage=clocks(look, at, stage))
+    words = f"{held.reason} is over after {after}; the stage's clocks are moved by that time"
+    return resumed(look, held, words)
 
 
 def _in_the_way(look: Look) -> Closed | None:
@@ -91,6 +102,8 @@ def _in_the_way(look: Look) -> Closed | None:
         return Closed("Blind", words)
     if status.paused is not None:
         return Closed("Paused", paused_words(status.paused))
+    if words := not_moved(look):
+        return Closed(NOT_EFFECTIVE, words)
     return closed_to(look, next_stage(spec, status)) if _at_the_gate(status) else None
 
 

@@ -1,0 +1,100 @@
+"""Whether the traffic is where the weights ask for it, by the requests that predicates count on both sides.
+
+What was counted is remembered and not recorded: after a restart it is counted anew. A run that is held because the
+traffic did not move is judged by what was counted since then.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.weights import share as asked_of
+from rolloutplan.engine.weights import sound
+from rolloutplan.judge import sequential
+from rolloutplan.judge.share import Share, look, off
+from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.status import Phase, Status
+
+NOT_EFFECTIVE: Final = "WeightNotEffective"
+"""The reason of Held."""
+FOLLOWS: Final = timedelta(seconds=5)
+"""A gateway may take so long to follow a route that it has accepted."""
+
+
+def share_after(
+    status: Status, share: Share | None, over: tuple[datetime, datetime], counted: sequential.Look
+) -> Share | None:
+    """The share after a look from one instant to another; None where no weight stands that could be measured.
+
+    The first whole look is left out: what was scraped for it may be from before the weight.
+    """
+    anew, (start, end) = _nothing_yet(status), over
+    if anew is None:
+        return None
+    known = share if share is not None and _same(share, anew) else anew
+    if start < known.since + max(end - start, FOLLOWS):
+        return known
+    return look(known, counted.new_total, counted.old_total)
+
+
+def _nothing_yet(status: Status) -> Share | None:
+    """The share at the weight that stands, or since it is held for it, before anything is counted."""
+    stage, weights = status.stage, status.weights
+    held = status.held if status.phase is Phase.HELD else None
+    phase = held.back_to if held else status.phase
+    if phase is not Phase.JUDGING or status.intent is not None or stage is None or stage.judged_since is None:
+        return None
+    if not sound(weights.written, weights.old, weights.new):
+        return None
+    since = held.reason_since or held.since if held and held.reason == NOT_EFFECTIVE else stage.judged_since
+    return Share(since, asked_of(weights.written, weights.old, weights.new) / 1000)
+
+
+def _same(one: Share, other: Share) -> bool:
+    return (one.since, one.asked) == (other.since, other.asked)
+
+
+def _fullest(seen: Look) -> tuple[str, Share] | None:
+    """Of all predicates that count both sides at this weight, the name and the share of the one with most requests."""
+    anew = _nothing_yet(seen.status)
+    shares = {name: track.count.share for name, track in seen.ledger.items() if track.count is not None}
+    ours = [(name, share) for name, share in shares.items() if share and anew and _same(share, anew)]
+    return max(ours, key=lambda each: (each[1].total, each[0]), default=None)
+
+
+def measured(seen: Look) -> str:
+    """The measured share as `24.6%`; empty where it is not known."""
+    found = _fullest(seen)
+    return _percent(found[1]) if found else ""
+
+
+def not_moved(seen: Look) -> str:
+    """Why the weight is not effective; empty where that is not proved, or is no longer so."""
+    found, held = _fullest(seen), seen.status.held
+    outcome = off(found[1]) if found else Outcome.UNDECIDED
+    if seen.status.phase is Phase.HELD and held is not None and held.reason == NOT_EFFECTIVE:
+        return "" if outcome is Outcome.REFUTED else seen.status.message
+    if found is None or outcome is not Outcome.PROVED:
+        return ""
+    routes = ", ".join(route.name for route in seen.status.weights.written)
+    return (
+        f"{moved_words(seen)}: look whether the gateway follows HTTPRoute {routes}, and for another route that takes "
+        f"its traffic; if requests also come by other ways, count in `total` only those that come by the route"
+    )
+
+
+def moved_words(seen: Look) -> str:
+    """How much of the traffic has moved, as far as was counted."""
+    found, weights = _fullest(seen), seen.status.weights
+    assert found is not None
+    return f"{_counted(found[1])} by {found[0]} came to {weights.new}, and {weights.desired} is asked"
+
+
+def _counted(share: Share) -> str:
+    return f"{_percent(share)} of {share.total} requests counted since {share.since:%H:%M:%S}"
+
+
+def _percent(share: Share) -> str:
+    return "" if share.measured is None else f"{100 * share.measured:.1f}%"

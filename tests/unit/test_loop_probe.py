@@ -1,0 +1,85 @@
+"""What is asked around for before a run: a fault in a query is found before a weight moves."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import pytest
+
+from rolloutplan.cluster.client import Api
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.loop.probe import inspect
+from rolloutplan.loop.schedule import now
+from rolloutplan.metrics.reading import Counts
+from rolloutplan.metrics.source import Source
+from rolloutplan.plan.spec import read_plan_spec
+from tests.refusals import changed
+from tests.world import PLAN, World
+
+SLOW = {
+    "name": "slow",
+    "events": {"histogram": 'latency_seconds{deployment="$deployment"}', "slowerThan": "300ms"},
+    "vsOld": "> 1.5x",
+}
+
+
+class Cluster:
+    """An API server in which everything exists."""
+
+    async def get(self, path: str) -> dict[str, Any]:
+        return {"metadata": {"name": path}}
+
+
+@dataclass
+class Prometheus:
+    """A source whose histogram has these bounds, in seconds."""
+
+    bounds: tuple[str, ...] = ("0.25", "0.5", "1.0", "+Inf")
+    native: bool = True
+    said: Answer = field(default_factory=lambda: Answer(1.0))
+    asked: list[str] = field(default_factory=list)
+
+    async def ask(self, query: str, at: datetime) -> Answer:
+        self.asked.append(query)
+        return self.said
+
+    async def sample(self, query: str, at: datetime) -> Counts | Answer:
+        return {f"/{bound}": 1.0 for bound in self.bounds}
+
+
+def rejected(source: Prometheus, slower_than: str = "300ms") -> dict[str, str]:
+    spec = changed(PLAN, {"guards": [changed(SLOW, {"events.slowerThan": slower_than})]})
+    plan = World(spec=spec).plan()
+    assert plan.spec == read_plan_spec(spec)
+    probe = asyncio.run(inspect(cast("Api", Cluster()), plan, None, cast("Source", source), "", now()))
+    return dict(probe.rejected)
+
+
+def test_a_time_that_is_no_bound_of_the_buckets_is_refused_with_those_that_are() -> None:
+    assert rejected(Prometheus()) == {
+        "slow": "events.slowerThan: 300ms is no bound of the histogram's buckets: write one of 250ms, 500ms, 1s"
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "slower_than"),
+    [
+        pytest.param(Prometheus(), "500ms", id="it is a bound"),
+        pytest.param(Prometheus(bounds=()), "300ms", id="nothing is known yet"),
+    ],
+)
+def test_nothing_is_refused_where_it_can_be_counted_or_nobody_knows(source: Prometheus, slower_than: str) -> None:
+    assert rejected(source, slower_than) == {}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_source_without_native_histograms_is_not_asked_for_them(native: bool) -> None:
+    source = Prometheus(native=native)
+    rejected(source)
+    assert any("histogram_fraction" in query for query in source.asked) is native
+
+
+def test_what_the_source_refuses_is_refused() -> None:
+    source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
+    assert rejected(source, "500ms")["slow"] == "the metric source refuses the query: parse error"

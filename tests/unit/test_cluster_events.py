@@ -152,7 +152,7 @@ class Answering:
         self.status, self.reason = status, reason
         self.path = ""
 
-    async def create(self, path: str, body: Any) -> Any:
+    async def create(self, path: str, body: Any, **_: Any) -> Any:
         self.path = path
         if self.status >= 300:
             raise ApiError(self.status, self.reason)

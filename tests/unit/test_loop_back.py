@@ -65,7 +65,7 @@ class Server:
     async def list(self, path: str, **_: object) -> Raw:
         return {"items": []}
 
-    async def create(self, path: str, body: Raw) -> Raw:
+    async def create(self, path: str, body: Raw, **_: object) -> Raw:
         self._heard("POST", path)
         return body
 

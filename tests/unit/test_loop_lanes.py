@@ -56,7 +56,7 @@ def tell(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_no_more_speak_at_once_than_there_are_places() -> None:
     async def story() -> None:
         desk = Desk(2)
-        await desk.comes(("a", T), ("b", T), ("c", T))
+        await desk.comes(("a", R), ("b", R), ("c", R))
         assert desk.order == ["a", "b"]
         await desk.ends("b")
         assert desk.order == ["a", "b", "c"]

@@ -36,7 +36,7 @@ class Server:
         self.posted: list[int] = []
         self.refuses: Refuses = lambda seq: None
 
-    async def create(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, path: str, body: dict[str, Any], **_: object) -> dict[str, Any]:
         seq = int(body["metadata"]["name"].rsplit(".", 1)[1])
         if error := self.refuses(seq):
             raise error

@@ -63,10 +63,10 @@ def event(
     }
 
 
-async def post(api: Api, raw: Mapping[str, Any]) -> None:
+async def post(api: Api, raw: Mapping[str, Any], *, timeout: float | None = None) -> None:
     """Post an Event. One that exists already is the same one: success. Raises ApiError for anything else."""
     try:
-        await api.create(paths.event(raw["metadata"]["namespace"]), raw)
+        await api.create(paths.event(raw["metadata"]["namespace"]), raw, timeout=timeout)
     except ApiError as error:
         if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
             raise

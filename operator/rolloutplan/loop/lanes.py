@@ -25,7 +25,7 @@ class Lanes:
     for what is told.
     """
 
-    def __init__(self, width: int, kept: int = 0, aside: int = 2) -> None:
+    def __init__(self, width: int, kept: int = 0, aside: int = 4) -> None:
         self._free, self._kept, self._aside = width, kept, asyncio.Semaphore(aside)
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()

@@ -19,6 +19,8 @@ from rolloutplan.plan.status import Decision, Status
 
 RECENT = timedelta(hours=1)
 """What is older and was not told by then stays untold: an Event lives no longer."""
+POST_WITHIN = 2.0
+"""Seconds: an Event that hangs keeps others waiting."""
 _REFUSED_FOR_GOOD = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
@@ -76,7 +78,7 @@ class Teller:
         )
         async with self._lanes.take(Lane.TELL):
             try:
-                await events.post(self._api, raw)
+                await events.post(self._api, raw, timeout=POST_WITHIN)
             except ApiError as error:
                 if error.status not in _REFUSED_FOR_GOOD:
                     raise

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jsonpatch
 
-from rolloutplan.engine.ask import needs, note_asked, weigh
+from rolloutplan.engine.ask import count, needs, note_asked, weigh
+from rolloutplan.engine.counting import CountQuestion, Series
 from rolloutplan.engine.gate import budget_left
 from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import (
@@ -106,6 +107,14 @@ def stop(world: World) -> None:
 
 def refuse(_: World) -> None:
     raise RefusedError
+
+
+class Rate(NamedTuple):
+    """Requests a second, from an instant on."""
+
+    since: datetime
+    bad: float
+    total: float
 
 
 @dataclass
@@ -212,6 +221,8 @@ class World:
     source: SourceView | None = SOURCE
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
+    rates: dict[str, tuple[Rate, ...]] = field(default_factory=dict)
+    """What is counted, by `predicate/side`; see `counts`."""
     down: str = ""
     """Why the source answers nothing; empty while it does."""
     rejected: dict[str, str] = field(default_factory=dict)
@@ -604,15 +615,38 @@ class World:
 
     def _ask(self, look: Look) -> bool:
         asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
-        due = [question for question in asked if isinstance(question, Question)]
-        assert len(due) == len(asked), "this world counts nothing"
-        self.asked += due
-        self.memory.ledger = note_asked(look.status, look.ledger, due, look.now)
-        for name, questions in groupby(due, key=lambda question: question.name):
-            self.answer(name, {question.part: self._says(question) for question in questions}, look.now)
-        if due:
+        self.asked += [question for question in asked if isinstance(question, Question)]
+        self.memory.ledger = note_asked(look.status, look.ledger, asked, look.now)
+        for name, group in groupby(asked, key=lambda question: question.name):
+            questions = list(group)
+            values: dict[str, Answer] = {
+                each.part: self._says(each) for each in questions if isinstance(each, Question)
+            }
+            counted: dict[str, Series | Answer] = {
+                each.part: self._counted(each) for each in questions if isinstance(each, CountQuestion)
+            }
+            if values:
+                self.answer(name, values, look.now)
+            else:
+                self._count(name, counted, look.now)
+        if asked:
             self._at("asked")
-        return bool(due)
+        return bool(asked)
+
+    def _count(self, name: str, answers: Mapping[str, Series | Answer], asked_at: datetime) -> None:
+        spec, source = self.plan_spec, self.source
+        if spec is not None and source is not None:
+            status = self.memory.owed or self.status
+            self.memory.ledger = count(spec, status, source, self.memory.ledger, name, answers, asked_at)
+
+    def _counted(self, question: CountQuestion) -> Series | Answer:
+        """What one instance of this side has counted by each instant."""
+        if self.down:
+            return Answer(gap=Why.SOURCE_DOWN, detail=self.down)
+        rates = self.rates.get(f"{question.name}/{question.part}", ())
+        number = (question.end - question.start) // question.step + 1
+        instants = [question.start + i * question.step for i in range(number)]
+        return [(at, {"job/pod": _by(rates, at)} if rates else {}) for at in instants]
 
     def answer(self, name: str, answers: Mapping[str, Answer], asked_at: datetime) -> None:
         """Let the answers for one predicate arrive now, whenever they were asked for."""
@@ -629,6 +663,12 @@ class World:
             return Answer(gap=Why.SOURCE_DOWN, detail=self.down)
         value = self.says.get(key, Why.NO_DATA)
         return Answer(gap=value, detail=f"no number for {key}") if isinstance(value, Why) else Answer(value)
+
+    def counts(self, name: str, **sides: tuple[float, float]) -> None:
+        """From now on a side counts so many bad requests a second, of so many in all."""
+        for side, (bad, total) in sides.items():
+            key = f"{name}/{side}"
+            self.rates = {**self.rates, key: (*self.rates.get(key, ()), Rate(self.now, bad, total))}
 
     # ---- what others do ----------------------------------------------------------------------------------------------
 
@@ -698,3 +738,13 @@ def _revert(look: Look) -> str:
         return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
     except UnusableError:
         return ""
+
+
+def _by(rates: Sequence[Rate], at: datetime) -> tuple[float, float]:
+    """The counters of all requests and of the bad ones at an instant, in whole requests."""
+    bad = total = 0.0
+    for rate, following in zip(rates, (*rates[1:], None), strict=True):
+        until = min(at, following.since) if following else at
+        seconds = max((until - rate.since).total_seconds(), 0.0)
+        bad, total = bad + rate.bad * seconds, total + rate.total * seconds
+    return float(int(total)), float(int(bad))

@@ -385,7 +385,9 @@ def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFix
     assert words in capsys.readouterr().err
 
 
-COUNTING = PLAN + """\
+COUNTING = (
+    PLAN
+    + """\
       pass:
         - name: no-worse
           events:
@@ -393,6 +395,7 @@ COUNTING = PLAN + """\
             total: requests_total{deployment="$deployment"}
           vsOld: "< 2x"
 """
+)
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def test_counters_that_are_none_decide_nothing_and_say_why() -> None:
 
 def test_a_pass_predicate_that_is_proved_wrong_does_not_wait_for_the_deadline() -> None:
     few = {"name": "worse", "events": EVENTS, "is": "< 1%"}
-    raw = changed(SPEC, {"guards": [], "stages[0].pass": [few], "stages[1].fail": [], "stages[1].pass": [{**few, "name": "x"}],
-                         "stages[2].pass": [{**few, "name": "y"}]})  # fmt: skip
+    later = {"stages[1].pass": [{**few, "name": "x"}], "stages[2].pass": [{**few, "name": "y"}]}
+    raw = changed(SPEC, {"guards": [], "stages[0].pass": [few], "stages[1].fail": [], **later})
     watcher = Watcher(raw, judging(START))
     watcher.run(START, 100, {"new": 9.0, "old": 0.0})
     assert {question.part for question in watcher.asked} == {"new"}, "one side is enough"

@@ -12,7 +12,8 @@ from rolloutplan.engine.move import move
 from rolloutplan.engine.table import MOVED, TABLE, Cause, Whither
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
-from tests.world import START, Deployment, World
+from tests.refusals import changed
+from tests.world import PLAN, START, Deployment, World
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
 
@@ -89,6 +90,15 @@ def extended() -> World:
     world.edit({"onUndecided": "Extend"})
     world.says["hits"] = Why.NO_DATA
     world.advance(timedelta(minutes=11))
+    return world
+
+
+def slow_to_decide() -> World:
+    events = {"bad": "bad", "total": "all"}
+    no_worse = {"name": "no-worse", "events": events, "vsOld": "< 2x"}
+    world = World(spec=changed(PLAN, {"stages[0].pass": [no_worse]}))
+    world.counts("no-worse", new=(0.0, 0.6), old=(0.02, 11.4))
+    world.advance(timedelta(minutes=5))
     return world
 
 
@@ -183,6 +193,7 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     never_ready: {Cause.NEVER_READY},
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},
+    slow_to_decide: {Cause.FORESEEN},
     held_and_resumed: {Cause.HELD, Cause.RESUMED},
     mended: {Cause.REFUSED, Cause.HEALED},
     blocked: {Cause.BLOCKED},

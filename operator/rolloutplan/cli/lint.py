@@ -93,9 +93,7 @@ class _Object:
         return int(line) + 1
 
 
-def lint(
-    files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None
-) -> int:
+def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
     """Check files (`-` is standard input) and print what is found; returns the exit code.
 
     `scrape` is that of the sources that are not among the files. `strict` makes warnings count as errors do. With
@@ -111,7 +109,9 @@ def lint(
     unreadable = bool(rows)
     scrapes = dict(_scrapes(objects))
     for found in objects:
-        rows += [Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape, traffic)]
+        rows += [
+            Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape, traffic)
+        ]
     rows.sort(key=lambda row: (files.index(row.file), row.line))
     _PRINTERS[output](rows)
     if unreadable:

@@ -18,7 +18,9 @@ _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
 _WARNING_KINDS: Final = frozenset({Kind.HOLD, Kind.KILL, Kind.ROLLBACK})
-_WARNING_REASONS: Final = frozenset({"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind", "StageCannotConclude"})
+_WARNING_REASONS: Final = frozenset(
+    {"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind", "StageCannotConclude"}
+)
 
 
 def name(plan: str, uid: str, seq: int) -> str:

@@ -20,6 +20,7 @@ from rolloutplan.metrics.source import Source
 from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.spec import PlanSpec, Predicate
 
+
 async def inspect(
     api: Api, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
 ) -> Probe:
@@ -85,12 +86,11 @@ async def _unbound(plan: PlanView, spec: PlanSpec, source: Source, now: datetime
         if predicate.events is not None and predicate.events.histogram is not None
     ]
     found = await asyncio.gather(*(source.sample(bounds_query(events), now) for _, events in slow))
-    problems = {
+    return {
         name: f"events.slowerThan: {problem}"
         for (name, events), bounds in zip(slow, found, strict=True)
         if not isinstance(bounds, Answer) and (problem := no_bound(events, bounds))
     }
-    return problems
 
 
 def _predicates(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[Predicate, dict[str, str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from rolloutplan.engine.ask import InForce, current_stage, in_force, verdict_of
 from rolloutplan.engine.counting import asked_of, distance
@@ -31,7 +31,7 @@ def forecast(look: Look) -> Step | None:
     told = "; ".join(_too_slow(look, spec, stage))
     if not told:
         return None
-    here = {"message": status.message, "predicates": status.predicates}
+    here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
     after = at.model_copy(update={"forecast": told[:1024]})
     return Step(move(look, Cause.FORESEEN, f"{stage.name}: {told}", reason=status.reason, stage=after, **here))
 
@@ -64,7 +64,7 @@ def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: 
 
 
 def _same(item: InForce, items: list[InForce]) -> Iterator[InForce]:
-    """The predicate, and those that count the same events of both sides: a guard has done so from the first stage on."""
+    """The predicate, and those that count the same of both sides: a guard has done so from the first stage on."""
     yield item
     for other in items:
         if other is not item and other.predicate.events == item.predicate.events and _paired(item) and _paired(other):

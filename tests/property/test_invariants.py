@@ -73,6 +73,8 @@ SPEC = changed(
         "bake": "1m",
     },
 )
+Event = Callable[[World], object]
+EVENTS = {"bad": "bad", "total": "all"}
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "the defaults": {},
     "onFail is Hold": {"onFail": "Hold"},
@@ -82,6 +84,10 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "onBlind.then is Rollback": {"onBlind": {"action": "Hold", "after": "2m10s", "then": "Rollback"}},
     "a guard must hold for a while": {"guards[0].for": "30s"},
     "a drain longer than the bake": {"bake": "0s", "traffic.drain": "2m"},
+    "a guard and a pass predicate count": {
+        "guards": [*SPEC["guards"], {"name": "many", "events": EVENTS, "is": "> 5%"}],
+        "stages[0].pass": [{"name": "few", "events": EVENTS, "is": "< 5%"}],
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -102,12 +108,22 @@ def routes() -> dict[str, dict[str, Any]]:
 
 def begun(kind: str) -> World:
     """A plan applied just now."""
-    return World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK)
+    world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK)
+    counts(bad=0.5)(world)
+    return world
+
+
+def counts(bad: float, total: float = 100.0) -> Event:
+    """So many bad requests a second, of so many, are counted from now on."""
+
+    def do(world: World) -> None:
+        for name in ("many", "few"):
+            world.counts(name, new=(bad, total))
+
+    return do
 
 
 # ---- what can happen -------------------------------------------------------------------------------------------------
-
-Event = Callable[[World], object]
 
 
 def settled(world: World) -> None:
@@ -308,6 +324,8 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "the gateway is slow": (put(lag=s(5)), put(lag=s(0))),
     "the gateway refuses": (put(refusal="UnsupportedValue"), put(refusal="")),
     "a guard holds": (says(errors=0.2), says(errors=0.0)),
+    "many counted requests are bad": (counts(bad=20), counts(bad=0.5)),
+    "nothing is counted": (counts(bad=0, total=0), counts(bad=0.5)),
     "a guard is NaN": (says(errors=Why.NAN), says(errors=0.0)),
     "a guard has no data": (says(errors=Why.NO_DATA), says(errors=0.0)),
     "a fail predicate holds": (says(wrong=1.0), says(wrong=0.0)),

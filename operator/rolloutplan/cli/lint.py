@@ -3,94 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from difflib import get_close_matches
-from functools import partial
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import yaml
-
+from rolloutplan.cli.files import (
+    CLEAN,
+    FOUND,
+    UNREADABLE,
+    Found,
+    Row,
+    Sources,
+    printed,
+    read_files,
+    read_object,
+    source_of,
+    sources_in,
+    words,
+)
 from rolloutplan.engine.lint import lint_plan, lint_policy, lint_time
 from rolloutplan.judge.feasible import Traffic
-from rolloutplan.plan.crd import GROUP, VERSION
-from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
-from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
+from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.promql import Finding, Severity
-from rolloutplan.plan.reading import SpecError, Written
-from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
-
-CLEAN, FOUND, UNREADABLE = 0, 1, 2
-
-_API: Final = f"{GROUP}/{VERSION}"
-_READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Written]]] = {
-    "RolloutPlan": read_plan_spec,
-    "MetricSource": partial(read_metric_source, cluster=False),
-    "ClusterMetricSource": partial(read_metric_source, cluster=True),
-    "RolloutPolicy": read_policy,
-}
-_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
-_LONGEST_NAME: Final = 63
-_LARGEST: Final = 200_000
-"""So many parts a document may have; what an alias stands for is counted each time, because it is read each time."""
-
-Scrapes: TypeAlias = Mapping[tuple[str | None, str], timedelta]
-"""How often samples come, by the namespace (None: the cluster) and the name of a source."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One finding, and where it is: the file as it was named, its line from 1 on, and the object."""
-
-    file: str
-    line: int
-    subject: str
-    finding: Finding
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """What stands where an object may; `twice` are the keys written twice, with their lines."""
-
-    file: str
-    node: yaml.Node
-    raw: Any
-    twice: tuple[tuple[int, str], ...]
-
-    @property
-    def name(self) -> tuple[str | None, str]:
-        """Its namespace, if one is written, and its name."""
-        meta = self.raw.get("metadata")
-        meta = meta if isinstance(meta, dict) else {}
-        namespace = meta.get("namespace")
-        return None if namespace is None else str(namespace), str(meta.get("name"))
-
-    @property
-    def subject(self) -> str:
-        if not isinstance(self.raw, dict) or "kind" not in self.raw:
-            return ""
-        return f"{self.raw.get('kind')} {'/'.join(str(part) for part in self.name if part is not None)}"
-
-    def line(self, path: str) -> int:
-        """The line of the field at a path, else of the nearest field above it."""
-        node, line = self.node, self.node.start_mark.line
-        for key, index in re.findall(r"([^.\[\]]+)|\[([0-9]+)\]", path):
-            if isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
-                node = node.value[int(index)]
-                line = node.start_mark.line
-                continue
-            fields = node.value if isinstance(node, yaml.MappingNode) else ()
-            named = [(name, value) for name, value in fields if name.value == key]
-            if not named:
-                break
-            line, node = named[-1][0].start_mark.line, named[-1][1]
-        return int(line) + 1
+from rolloutplan.plan.reading import Written
+from rolloutplan.plan.spec import PlanSpec
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
@@ -99,19 +36,12 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
     `scrape` is that of the sources that are not among the files. `strict` makes warnings count as errors do. With
     `traffic`, that of a plan's both sides together, it also says which stages cannot be decided in their time.
     """
-    objects: list[_Object] = []
-    rows: list[Row] = []
-    for file in files:
-        try:
-            objects.extend(_objects(file))
-        except _UnreadableError as error:
-            rows.append(Row(file, error.line, "", Finding("", "unreadable", "error", str(error))))
-    unreadable = bool(rows)
-    scrapes = dict(_scrapes(objects))
+    objects, unreadable = read_files(files)
+    rows, sources = list(unreadable), sources_in(objects)
     for found in objects:
-        rows += [
-            Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape, traffic)
-        ]
+        spec, refusals = read_object(found)
+        traps = _traps(found, spec, sources, scrape, traffic)
+        rows += [*refusals, *(found.row(finding) for finding in traps)]
     rows.sort(key=lambda row: (files.index(row.file), row.line))
     _PRINTERS[output](rows)
     if unreadable:
@@ -120,181 +50,17 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
     return FOUND if any(row.finding.severity in failing for row in rows) else CLEAN
 
 
-# ---- files ---------------------------------------------------------------------------------------
-
-
-class _UnreadableError(Exception):
-    def __init__(self, words: str, line: int = 1) -> None:
-        super().__init__(words)
-        self.line = line
-
-
-class _Loader(yaml.SafeLoader):
-    """Takes what has no quotes as kubectl does: 22:00 and 2026-12-20 are texts."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, look) for tag, look in looks if tag.rpartition(":")[2] in ("bool", "null", "merge")]
-    for first, looks in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _look in (
-    ("int", "[-+]?(0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_look), list("-+.0123456789"))
-
-
-def _objects(file: str) -> Iterator[_Object]:
-    """Give what a file holds, object by object. Raises _UnreadableError at what is no YAML, after all before it."""
-    text = _text(file)
-    try:
-        loader = _Loader(text)
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # there is a next one
-            twice = tuple(_look_through(node))
-            raw = loader.construct_document(node)
-            if raw is not None:
-                yield from _listed(_Object(file, node, raw, twice))
-    except yaml.reader.ReaderError as error:
-        raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
-    except yaml.MarkedYAMLError as error:
-        words = " ".join(part for part in (error.problem, error.context) if part)
-        mark = error.problem_mark or error.context_mark
-        raise _UnreadableError(f"no YAML: {words}", mark.line + 1 if mark else 1) from None
-    except RecursionError:
-        raise _UnreadableError("nested too deep") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise _UnreadableError(f"no YAML: {error}") from None
-
-
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _UnreadableError(f"no text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
-    except (OSError, ValueError) as error:
-        raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _look_through(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Find the keys that are written twice: a cluster would refuse the second, and YAML forgets the first.
-
-    Raises _UnreadableError at what no cluster would take and what could not be printed.
-    """
-    waiting, seen = [node], 0
-    while waiting:
-        node, seen = waiting.pop(), seen + 1
-        if seen > _LARGEST:
-            raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
-            raise _UnreadableError("no text: half a character", node.start_mark.line + 1)
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    yield key.start_mark.line + 1, key.value
-                keys.add(str(key.value))
-                waiting += [key, value]
-
-
-def _listed(found: _Object) -> Iterator[_Object]:
-    """Give the items of a List, as `kubectl get -o yaml` writes it, and everything else as it is."""
-    if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
-        *_, items = (value for key, value in found.node.value if key.value == "items")
-        for node, raw in zip(items.value, found.raw["items"], strict=True):
-            yield _Object(found.file, node, raw, ())
-    else:
-        yield found
-
-
-# ---- checks --------------------------------------------------------------------------------------
-
-
-def _scrapes(objects: Iterable[_Object]) -> Iterator[tuple[tuple[str | None, str], timedelta]]:
-    for found in objects:
-        if _stranger(found.raw) is None and found.raw["kind"].endswith("MetricSource"):
-            spec, _ = _read(found.raw)
-            if isinstance(spec, MetricSourceSpec):
-                namespace, name = found.name
-                yield (None if found.raw["kind"].startswith("Cluster") else namespace or "", name), spec.scrape_interval
-
-
-def _check(
-    found: _Object, scrapes: Scrapes, scrape: timedelta, traffic: Traffic | None
-) -> Iterator[tuple[int, Finding]]:
-    """Give what is found in an object, each with its line."""
-    if stranger := _stranger(found.raw):
-        yield found.line(stranger.path), stranger
-        return
-    for line, key in found.twice:
-        yield line, Finding("", "twice", "error", f"{key} is written twice: keep one of them")
-    spec, refusals = _read(found.raw)
-    findings = [*_frame(found.raw), *refusals]
+def _traps(
+    found: Found, spec: Written | None, sources: Sources, scrape: timedelta, traffic: Traffic | None
+) -> Iterator[Finding]:
+    """What a good object asks and cannot mean."""
     if isinstance(spec, PlanSpec):
-        namespace, source = found.name[0] or "", spec.metrics.source
-        every = scrapes.get((namespace, source)) or scrapes.get((None, source)) or scrape
-        findings += [*lint_plan(spec, every), *(lint_time(spec, every, traffic) if traffic else ())]
+        source = source_of(found, spec, sources)
+        every = source.scrape_interval if source else scrape
+        yield from lint_plan(spec, every)
+        yield from lint_time(spec, every, traffic) if traffic else ()
     elif isinstance(spec, RolloutPolicySpec):
-        findings += lint_policy(spec)
-    for finding in findings:
-        yield found.line(finding.path), finding
-
-
-def _stranger(raw: Any) -> Finding | None:
-    """Say why this is no object that could be checked; None if it is one."""
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if not isinstance(kind, str):
-        return Finding("", "object", "error", "is no object: write apiVersion, kind, metadata and spec")
-    version = str(raw.get("apiVersion", ""))
-    if version.partition("/")[0] != GROUP and kind not in _READERS:
-        return Finding("", "skipped", "hint", "is none of ours, and is not checked")
-    if version != _API:
-        return Finding("apiVersion", "object", "error", f'"{version}" is no version of a {kind}: write {_API}')
-    if kind not in _READERS:
-        meant = get_close_matches(kind, _READERS, n=1) or _READERS
-        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(meant)}')
-    return None
-
-
-def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
-    """Check what stands around the spec."""
-    for field in raw:
-        if field not in _FIELDS:
-            yield Finding(str(field), "object", "error", f"unknown field: write one of {', '.join(_FIELDS)}")
-    meta = raw.get("metadata")
-    meta = meta if isinstance(meta, dict) else {}
-    name, namespace = meta.get("name"), meta.get("namespace")
-    if name is None and not meta.get("generateName"):
-        yield Finding("metadata.name", "object", "error", "required, and not there: write it")
-    for field, text, spelling in (("name", name, DNS_NAME), ("namespace", namespace, DNS_LABEL)):
-        if text is not None:
-            try:
-                spelling.read(text)
-            except ValueError as refusal:
-                yield Finding(f"metadata.{field}", "object", "error", str(refusal))
-    if raw["kind"] == "RolloutPlan" and len(str(name)) > _LONGEST_NAME:
-        words = f"too long for the names of Events and for labels: write at most {_LONGEST_NAME} characters"
-        yield Finding("metadata.name", "object", "error", words)
-
-
-def _read(raw: Mapping[str, Any]) -> tuple[Written | None, list[Finding]]:
-    """Read a spec as the operator does: the spec, or why it is refused."""
-    if not isinstance(raw.get("spec"), dict):
-        return None, [Finding("spec", "refused", "error", "required, and not there: write it")]
-    try:
-        return _READERS[raw["kind"]](raw["spec"]), []
-    except SpecError as error:
-        return None, [_refusal(line) for line in re.split(r"\n(?=spec\b|and [0-9]+ more$)", str(error))]
-
-
-def _refusal(line: str) -> Finding:
-    path, _, words = line.partition(": ")
-    known = path.startswith("spec")
-    return Finding(path if known else "spec", "refused", "error", words if known else line)
+        yield from lint_policy(spec)
 
 
 # ---- printing ------------------------------------------------------------------------------------
@@ -304,7 +70,7 @@ _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning"
 
 def _print_text(rows: Sequence[Row]) -> None:
     for row in rows:
-        print(f"{row.file}:{row.line}: {row.finding.severity}: {_words(row)} [{row.finding.rule}]")
+        print(printed(row))
     times = Counter(row.finding.severity for row in rows)
     counted = [f"{times[severity]} {severity}{'s' * (times[severity] != 1)}" for severity in _GITHUB if times[severity]]
     print(", ".join(counted) or "nothing found")
@@ -330,12 +96,7 @@ def _print_github(rows: Sequence[Row]) -> None:
     """Print workflow commands, which stand at the lines of a pull request."""
     for row in (row for row in rows if row.finding.rule != "skipped"):
         where = f"file={_escaped(row.file, ':,')},line={row.line},title=rolloutplan {row.finding.rule}"
-        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(_words(row))}")
-
-
-def _words(row: Row) -> str:
-    named = " ".join(part for part in (row.subject, row.finding.path) if part)
-    return " ".join(f"{named}: {row.finding.words}".split() if named else row.finding.words.split())
+        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(words(row))}")
 
 
 def _escaped(text: str, also: str = "") -> str:

@@ -16,6 +16,7 @@ from typing import Final
 
 from rolloutplan import __version__
 from rolloutplan.cli.judge import takes_looks
+from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
 from rolloutplan.plan.quantities import parse_duration
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         _takes_a_plan(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
 
     _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
-    _takes_files(commands.add_parser("lint", help="check plans, metric sources and policies in files"))
+    _takes_a_lint(commands.add_parser("lint", help="check plans, metric sources and policies in files"))
+    _takes_a_simulation(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
     _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, look by look"))
     takes_looks(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
@@ -83,14 +85,28 @@ def _takes_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_operator)
 
 
-def _takes_files(parser: argparse.ArgumentParser) -> None:
+def _takes_a_lint(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Check plans, metric sources and policies as the operator does, and their PromQL: exit 0 without errors, 1 with"
         " errors, 2 where a file cannot be read."
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
-    parser.add_argument("-o", "--output", default="text", choices=("text", "json", "github"))
+    _takes_files(parser, outputs=("text", "json", "github"), told="say which stages cannot be decided in their time")
     parser.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
+    parser.set_defaults(run=_lint)
+
+
+def _takes_a_simulation(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show when each stage of a plan begins and ends, at the earliest and at the latest, how long a fault can stand"
+        " at it, and how much it asks: exit 0, 1 where a plan is refused, 2 where a file cannot be read."
+    )
+    _takes_files(parser, outputs=("text", "json"), told="forecast what predicates take that count")
+    parser.set_defaults(run=_simulate)
+
+
+def _takes_files(parser: argparse.ArgumentParser, *, outputs: Sequence[str], told: str) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
+    parser.add_argument("-o", "--output", default="text", choices=outputs)
     parser.add_argument(
         "--scrape-interval",
         type=_duration,
@@ -102,12 +118,11 @@ def _takes_files(parser: argparse.ArgumentParser) -> None:
         "--traffic",
         type=_rate,
         metavar="RATE",
-        help="requests a second of both sides together, such as 12/s: say which stages cannot be decided in their time",
+        help=f"requests a second of both sides together, such as 12/s: {told}",
     )
     parser.add_argument(
         "--bad", type=_part, default="0.1%", metavar="SHARE", help="the usual part of bad ones, for --traffic (0.1%%)"
     )
-    parser.set_defaults(run=_lint)
 
 
 def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
@@ -210,10 +225,18 @@ def _say(chosen: argparse.Namespace) -> int:
 
 def _lint(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.lint import lint  # noqa: PLC0415 - see above
-    from rolloutplan.judge.feasible import Traffic  # noqa: PLC0415
 
-    traffic = Traffic(chosen.traffic, 0.0, chosen.bad) if chosen.traffic is not None else None
-    return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict, traffic=traffic)
+    return lint(chosen.files, chosen.output, chosen.scrape_interval, strict=chosen.strict, traffic=_traffic_of(chosen))
+
+
+def _simulate(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.simulate import simulate  # noqa: PLC0415 - see above
+
+    return simulate(chosen.files, chosen.output, chosen.scrape_interval, _traffic_of(chosen))
+
+
+def _traffic_of(chosen: argparse.Namespace) -> Traffic | None:
+    return Traffic(chosen.traffic, 0.0, chosen.bad) if chosen.traffic is not None else None
 
 
 def _replay(chosen: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ import yaml
 
 from rolloutplan.cli import plot
 from rolloutplan.cli.say import explain
+from rolloutplan.cli.table import table
 from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
@@ -221,7 +222,7 @@ async def _source(api: Api, store: Store, raw: Mapping[str, Any]) -> MetricSourc
 def _report(case: Case, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
     yield f"{case.namespace}/{case.name} run {case.run}, from {_instant(case.start)}"
     yield ""
-    yield from _table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
+    yield from table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
     for decision in replayed.decisions:
         yield ""
         yield from _told(decision)
@@ -240,12 +241,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     if row.evidence is not None:
         evidence = f"{row.evidence.refuting if verdict.outcome is Outcome.REFUTED else row.evidence.proving:.4g}"
     return _instant(row.at), row.stage, row.predicate, words, row.value, samples, evidence
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _told(decision: Decision) -> Iterator[str]:

@@ -86,7 +86,7 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
         return InForce(role, predicate, judged + delay + first, first, since)
 
     def growing(role: Role, predicate: Predicate, since: datetime | None) -> InForce:
-        return row(role, predicate, min(predicate.window, FIRST_SCRAPES * source.scrape), since)
+        return row(role, predicate, first_window(predicate, source), since)
 
     rows = [growing("guard", predicate, status.counted_since) for predicate in spec.guards]
     if at.verified_at is not None and phase is not Phase.BAKING:
@@ -96,6 +96,11 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
         soaked = at.soak_until or judged + delay
         rows += [p if p.predicate.events else replace(p, first_at=max(soaked, p.first_at)) for p in passes]
     return tuple(rows)
+
+
+def first_window(predicate: Predicate, source: SourceView) -> timedelta:
+    """The window over which a fail predicate or guard is asked first; it grows from there."""
+    return min(predicate.window, FIRST_SCRAPES * source.scrape)
 
 
 def needs(

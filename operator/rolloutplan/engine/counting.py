@@ -45,12 +45,12 @@ class CountQuestion:
 
 def distance(spec: PlanSpec, source: SourceView) -> timedelta:
     """The time between looks: the plan's interval, but not less than a scrape; whole seconds."""
-    return _whole(max(spec.interval, source.scrape), timedelta(seconds=1))
+    return whole(max(spec.interval, source.scrape), timedelta(seconds=1))
 
 
 def first_look(since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
     """The instant of the first look that may be taken since then."""
-    return _EPOCH + _whole(since - _EPOCH, distance(spec, source))
+    return _EPOCH + whole(since - _EPOCH, distance(spec, source))
 
 
 def next_look(count: Counting | None, since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
@@ -170,6 +170,6 @@ def _looked(
     return replace(here, state=step(of, count.state, look), share=share), None
 
 
-def _whole(span: timedelta, part: timedelta) -> timedelta:
+def whole(span: timedelta, part: timedelta) -> timedelta:
     """The span, rounded up to whole parts."""
     return -(-span // part) * part

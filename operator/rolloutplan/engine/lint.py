@@ -63,8 +63,7 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
             if predicate.events is None:
                 continue
             for permille in stage.steps:
-                new = Traffic(traffic.new * permille / 1000, 0.0, traffic.bad)
-                there = new if predicate.comparison.kind == "value" else traffic
+                there = traffic.at(permille / 1000)
                 if words := too_slow(predicate, permille, stage.resolved_deadline, there, every):
                     yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
                     break

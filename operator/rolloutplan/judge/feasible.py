@@ -17,6 +17,11 @@ class Traffic:
     old: float
     bad: float
 
+    def at(self, share: float) -> Traffic:
+        """The same requests of both sides together, with this share of them on the new one."""
+        both = self.new + self.old
+        return Traffic(both * share, both * (1 - share), self.bad)
+
 
 def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
     """Seconds until it is proved, in looks `every` so many seconds; inf where it never is.

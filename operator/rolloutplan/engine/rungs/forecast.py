@@ -55,7 +55,7 @@ def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: 
     """
     of = asked_of(predicate, "pass")
     share, rate = permille / 1000, traffic.new + traffic.old
-    there = Traffic(rate * share, rate * (1 - share), traffic.bad) if of.paired else traffic
+    there = traffic.at(share) if of.paired else traffic
     seconds = decided_after(of, there, float(predicate.confidence), every.total_seconds())
     if seconds <= deadline.total_seconds():
         return ""

@@ -1,0 +1,290 @@
+"""Files of objects, as kubectl would take them: read, and refused where the operator would refuse them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from rolloutplan.plan.crd import GROUP, VERSION
+from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
+from rolloutplan.plan.policy import read_policy
+from rolloutplan.plan.promql import Finding
+from rolloutplan.plan.reading import SpecError, Written
+from rolloutplan.plan.spec import PlanSpec, read_plan_spec
+from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
+
+CLEAN, FOUND, UNREADABLE = 0, 1, 2
+"""Exit codes: of files without errors, with errors, and of those that cannot be read."""
+
+_API: Final = f"{GROUP}/{VERSION}"
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Written]]] = {
+    "RolloutPlan": read_plan_spec,
+    "MetricSource": partial(read_metric_source, cluster=False),
+    "ClusterMetricSource": partial(read_metric_source, cluster=True),
+    "RolloutPolicy": read_policy,
+}
+_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+_LONGEST_NAME: Final = 63
+_LARGEST: Final = 200_000
+"""So many parts a document may have; what an alias stands for is counted each time, because it is read each time."""
+
+Sources: TypeAlias = Mapping[tuple[str | None, str], MetricSourceSpec]
+"""The metric sources among some files, by namespace (None: the cluster) and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One finding, and where it is: the file as it was named, its line from 1 on, and the object."""
+
+    file: str
+    line: int
+    subject: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands where an object may; `twice` are the keys written twice, with their lines."""
+
+    file: str
+    node: yaml.Node
+    raw: Any
+    twice: tuple[tuple[int, str], ...]
+
+    @property
+    def name(self) -> tuple[str | None, str]:
+        """Its namespace, if one is written, and its name."""
+        meta = self.raw.get("metadata")
+        meta = meta if isinstance(meta, dict) else {}
+        namespace = meta.get("namespace")
+        return None if namespace is None else str(namespace), str(meta.get("name"))
+
+    @property
+    def subject(self) -> str:
+        if not isinstance(self.raw, dict) or "kind" not in self.raw:
+            return ""
+        return f"{self.raw.get('kind')} {'/'.join(str(part) for part in self.name if part is not None)}"
+
+    def line(self, path: str) -> int:
+        """The line of the field at a path, else of the nearest field above it."""
+        node, line = self.node, self.node.start_mark.line
+        for key, index in re.findall(r"([^.\[\]]+)|\[([0-9]+)\]", path):
+            if isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
+                node = node.value[int(index)]
+                line = node.start_mark.line
+                continue
+            fields = node.value if isinstance(node, yaml.MappingNode) else ()
+            named = [(name, value) for name, value in fields if name.value == key]
+            if not named:
+                break
+            line, node = named[-1][0].start_mark.line, named[-1][1]
+        return int(line) + 1
+
+    def row(self, finding: Finding) -> Row:
+        return Row(self.file, self.line(finding.path), self.subject, finding)
+
+
+def printed(row: Row) -> str:
+    """A finding in a line, as compilers print theirs."""
+    return f"{row.file}:{row.line}: {row.finding.severity}: {words(row)} [{row.finding.rule}]"
+
+
+def words(row: Row) -> str:
+    named = " ".join(part for part in (row.subject, row.finding.path) if part)
+    return " ".join(f"{named}: {row.finding.words}".split() if named else row.finding.words.split())
+
+
+# ---- what is in them ------------------------------------------------------------------------------
+
+
+def read_files(files: Sequence[str]) -> tuple[list[Found], list[Row]]:
+    """Give all objects of some files (`-` is standard input), and what is wrong with the files that cannot be read."""
+    objects: list[Found] = []
+    unreadable: list[Row] = []
+    for file in files:
+        try:
+            objects.extend(_objects(file))
+        except _UnreadableError as error:
+            unreadable.append(Row(file, error.line, "", Finding("", "unreadable", "error", str(error))))
+    return objects, unreadable
+
+
+def sources_in(objects: Iterable[Found]) -> Sources:
+    """The metric sources among objects that can be read."""
+    found: dict[tuple[str | None, str], MetricSourceSpec] = {}
+    for each in objects:
+        spec, _ = read_object(each)
+        if isinstance(spec, MetricSourceSpec):
+            namespace, name = each.name
+            found[None if each.raw["kind"].startswith("Cluster") else namespace or "", name] = spec
+    return found
+
+
+def source_of(plan: Found, spec: PlanSpec, sources: Sources) -> MetricSourceSpec | None:
+    """The metric source of a plan: its own namespace's, else the cluster's; None where neither is there."""
+    name = spec.metrics.source
+    return sources.get((plan.name[0] or "", name)) or sources.get((None, name))
+
+
+class _UnreadableError(Exception):
+    def __init__(self, words: str, line: int = 1) -> None:
+        super().__init__(words)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes what has no quotes as kubectl does: 22:00 and 2026-12-20 are texts."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, look) for tag, look in looks if tag.rpartition(":")[2] in ("bool", "null", "merge")]
+    for first, looks in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _look in (
+    ("int", "[-+]?(0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_look), list("-+.0123456789"))
+
+
+def _objects(file: str) -> Iterator[Found]:
+    """Give what a file holds, object by object. Raises _UnreadableError at what is no YAML, after all before it."""
+    text = _text(file)
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None  # there is a next one
+            twice = tuple(_look_through(node))
+            raw = loader.construct_document(node)
+            if raw is not None:
+                yield from _listed(Found(file, node, raw, twice))
+    except yaml.reader.ReaderError as error:
+        raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
+    except yaml.MarkedYAMLError as error:
+        words = " ".join(part for part in (error.problem, error.context) if part)
+        mark = error.problem_mark or error.context_mark
+        raise _UnreadableError(f"no YAML: {words}", mark.line + 1 if mark else 1) from None
+    except RecursionError:
+        raise _UnreadableError("nested too deep") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _UnreadableError(f"no YAML: {error}") from None
+
+
+def _text(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _UnreadableError(f"no text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _look_through(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Find the keys that are written twice: a cluster would refuse the second, and YAML forgets the first.
+
+    Raises _UnreadableError at what no cluster would take and what could not be printed.
+    """
+    waiting, seen = [node], 0
+    while waiting:
+        node, seen = waiting.pop(), seen + 1
+        if seen > _LARGEST:
+            raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
+            raise _UnreadableError("no text: half a character", node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    yield key.start_mark.line + 1, key.value
+                keys.add(str(key.value))
+                waiting += [key, value]
+
+
+def _listed(found: Found) -> Iterator[Found]:
+    """Give the items of a List, as `kubectl get -o yaml` writes it, and everything else as it is."""
+    if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
+        *_, items = (value for key, value in found.node.value if key.value == "items")
+        for node, raw in zip(items.value, found.raw["items"], strict=True):
+            yield Found(found.file, node, raw, ())
+    else:
+        yield found
+
+
+# ---- whether they are good ------------------------------------------------------------------------
+
+
+def read_object(found: Found) -> tuple[Written | None, list[Row]]:
+    """Read an object as the operator does: its spec, if it is one of ours and good, and what is to be said of it."""
+    if stranger := _stranger(found.raw):
+        return None, [found.row(stranger)]
+    twice = [
+        Row(found.file, line, found.subject, Finding("", "twice", "error", f"{key} is written twice: keep one of them"))
+        for line, key in found.twice
+    ]
+    spec, refusals = _read(found.raw)
+    return spec, [*twice, *(found.row(finding) for finding in (*_frame(found.raw), *refusals))]
+
+
+def _stranger(raw: Any) -> Finding | None:
+    """Say why this is no object that could be checked; None if it is one."""
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if not isinstance(kind, str):
+        return Finding("", "object", "error", "is no object: write apiVersion, kind, metadata and spec")
+    version = str(raw.get("apiVersion", ""))
+    if version.partition("/")[0] != GROUP and kind not in _READERS:
+        return Finding("", "skipped", "hint", "is none of ours, and is not checked")
+    if version != _API:
+        return Finding("apiVersion", "object", "error", f'"{version}" is no version of a {kind}: write {_API}')
+    if kind not in _READERS:
+        meant = get_close_matches(kind, _READERS, n=1) or _READERS
+        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(meant)}')
+    return None
+
+
+def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check what stands around the spec."""
+    for field in raw:
+        if field not in _FIELDS:
+            yield Finding(str(field), "object", "error", f"unknown field: write one of {', '.join(_FIELDS)}")
+    meta = raw.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    name, namespace = meta.get("name"), meta.get("namespace")
+    if name is None and not meta.get("generateName"):
+        yield Finding("metadata.name", "object", "error", "required, and not there: write it")
+    for field, text, spelling in (("name", name, DNS_NAME), ("namespace", namespace, DNS_LABEL)):
+        if text is not None:
+            try:
+                spelling.read(text)
+            except ValueError as refusal:
+                yield Finding(f"metadata.{field}", "object", "error", str(refusal))
+    if raw["kind"] == "RolloutPlan" and len(str(name)) > _LONGEST_NAME:
+        words = f"too long for the names of Events and for labels: write at most {_LONGEST_NAME} characters"
+        yield Finding("metadata.name", "object", "error", words)
+
+
+def _read(raw: Mapping[str, Any]) -> tuple[Written | None, list[Finding]]:
+    """Read a spec as the operator does: the spec, or why it is refused."""
+    if not isinstance(raw.get("spec"), dict):
+        return None, [Finding("spec", "refused", "error", "required, and not there: write it")]
+    try:
+        return _READERS[raw["kind"]](raw["spec"]), []
+    except SpecError as error:
+        return None, [_refusal(line) for line in re.split(r"\n(?=spec\b|and [0-9]+ more$)", str(error))]
+
+
+def _refusal(line: str) -> Finding:
+    path, _, words = line.partition(": ")
+    known = path.startswith("spec")
+    return Finding(path if known else "spec", "refused", "error", words if known else line)

@@ -1,0 +1,216 @@
+"""Show the timeline that the plans in files would take: how long, how much it asks, and how long a fault can stand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from rolloutplan.cli.files import (
+    CLEAN,
+    FOUND,
+    UNREADABLE,
+    Found,
+    Row,
+    printed,
+    read_files,
+    read_object,
+    source_of,
+    sources_in,
+)
+from rolloutplan.cli.table import table
+from rolloutplan.engine.look import SourceView
+from rolloutplan.engine.timeline import NEVER, Between, Sight, Stretch, Timeline, timeline
+from rolloutplan.judge.feasible import Traffic
+from rolloutplan.loop.store import source_view
+from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.spec import PlanSpec
+
+WIDTH: Final = 60
+"""Columns of the picture."""
+_COLUMNS: Final = ("stage", "weight", "begins", "ends", "a fault at once", "a fault later", "queries/min")
+_SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    found: Found
+    spec: PlanSpec
+    timeline: Timeline
+
+
+def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traffic | None = None) -> int:
+    """Print the timelines of all plans in files (`-` is standard input); returns the exit code.
+
+    `scrape` is that of the sources that are not among the files. With `traffic`, that of a plan's both sides together,
+    it also forecasts what predicates take that count.
+    """
+    objects, unreadable = read_files(files)
+    sources, complaints, plans = sources_in(objects), list(unreadable), []
+    for found in objects:
+        spec, said = read_object(found)
+        complaints += [row for row in said if row.finding.severity == "error"]
+        if isinstance(spec, PlanSpec):
+            source = source_of(found, spec, sources)
+            plans.append(_Simulated(found, spec, timeline(spec, _view(source, scrape), traffic)))
+    _complain(complaints, plans)
+    if output == "json":
+        print(json.dumps([_as_json(plan) for plan in plans], indent=2))
+    else:
+        print("\n\n".join("\n".join(_as_text(plan)) for plan in plans), end="\n" if plans else "")
+    return UNREADABLE if unreadable else FOUND if complaints or not plans else CLEAN
+
+
+def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
+    if source is not None:
+        return source_view(source)
+    fields = MetricSourceSpec.model_fields
+    return SourceView(scrape, fields["ingestion_delay"].default, fields["timeout"].default)
+
+
+def _complain(complaints: Iterable[Row], plans: Sequence[_Simulated]) -> None:
+    said = [printed(row) for row in complaints]
+    if not said and not plans:
+        said = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
+    sys.stderr.write("".join(f"{line}\n" for line in said))
+
+
+# ---- for people ----------------------------------------------------------------------------------
+
+
+def _as_text(plan: _Simulated) -> Iterator[str]:
+    spec, line = plan.spec, plan.timeline
+    waits = [stretch.name for stretch in line.stretches if stretch.approval]
+    yield (
+        f"{plan.found.subject}: {spec.old.deployment} -> {spec.new.deployment}, "
+        f"{_between(line.ends, open_=bool(waits))} from its start"
+    )
+    yield ""
+    yield from table([_COLUMNS, *_rows(line)])
+    yield ""
+    yield from _picture(line)
+    yield ""
+    yield from _notes(plan, waits)
+
+
+def _rows(line: Timeline) -> Iterator[Sequence[str]]:
+    waited = False
+    yield "ready", "", "0s", _between(line.ready), "", "", ""
+    for stretch in line.stretches:
+        waited = waited or stretch.approval
+        yield (
+            stretch.name,
+            format_weight(stretch.permille),
+            _between(stretch.begins, open_=waited),
+            _between(stretch.ends, open_=waited) + (" !" if stretch.late else ""),
+            *_faults(stretch),
+            f"{stretch.queries:.3g}",
+        )
+
+
+def _between(span: Between, *, open_: bool = False) -> str:
+    """When, at the earliest and at the latest; with + where a person is waited for before."""
+    first, last = (_time(at) for at in span)
+    return (first if first == last else f"{first} - {last}") + ("+" if open_ else "")
+
+
+def _time(span: timedelta) -> str:
+    return format_duration(round(span / _SECOND) * _SECOND) if span >= timedelta(minutes=2) else format_duration(span)
+
+
+def _faults(stretch: Stretch) -> tuple[str, str]:
+    slowest = stretch.slowest
+    if slowest is None:
+        return "-", "-"
+    return _told(slowest.at_once, slowest), _told(slowest.later, slowest)
+
+
+def _told(span: timedelta | None, sight: Sight) -> str:
+    return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {sight.predicate}"
+
+
+def _picture(line: Timeline) -> Iterator[str]:
+    """A bar for each stretch: full from its earliest beginning to its earliest end, dots up to its latest end."""
+    whole = max(line.ends.latest, _SECOND)
+    margin = max(len(stretch.name) for stretch in line.stretches)
+    yield f"{'':{margin}}  0s{_time(whole):>{WIDTH - 2}}"
+    for stretch in line.stretches:
+        begins, ends, last = (
+            round(at / whole * WIDTH) for at in (stretch.begins.earliest, stretch.ends.earliest, stretch.ends.latest)
+        )
+        bar = " " * begins + "█" * max(ends - begins, 1)
+        yield f"{stretch.name:{margin}}  {bar + '·' * (last - len(bar))}{' approval' if stretch.approval else ''}"
+
+
+def _notes(plan: _Simulated, waits: Sequence[str]) -> Iterator[str]:
+    spec, stretches = plan.spec, plan.timeline.stretches
+    yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
+    if spec.on_fail == "Hold":
+        yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
+    if waits:
+        yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
+    for stretch in stretches:
+        if stretch.late:
+            yield (
+                f"!: {stretch.name} is not decided by its deadline, for {', '.join(stretch.late)}; "
+                f"onUndecided is {spec.on_undecided}"
+            )
+    sights = [stretch.slowest for stretch in stretches]
+    if any(sight is None for sight in sights):
+        yield "-: no guard and no fail predicate looks: a fault is seen at the deadline, and in the bake not at all"
+    if any(sight is not None and sight.later is None for sight in sights):
+        yield "?: it counts, and how fast depends on the traffic: give --traffic"
+    if any(sight is not None and sight.later is NEVER for sight in sights):
+        yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
+
+
+# ---- for machines --------------------------------------------------------------------------------
+
+
+def _as_json(plan: _Simulated) -> Mapping[str, Any]:
+    """Times are seconds since the start of the run."""
+    line = plan.timeline
+    return {
+        "file": plan.found.file,
+        "object": plan.found.subject,
+        "ready": _seconds(line.ready),
+        "stages": [_stretch(stretch) for stretch in line.stretches[:-1]],
+        "bake": _stretch(line.stretches[-1]),
+        "ends": _seconds(line.ends),
+        "approvals": [stretch.name for stretch in line.stretches if stretch.approval],
+    }
+
+
+def _stretch(stretch: Stretch) -> Mapping[str, Any]:
+    return {
+        "name": stretch.name,
+        "weight": format_weight(stretch.permille),
+        "approval": stretch.approval,
+        "begins": _seconds(stretch.begins),
+        "ends": _seconds(stretch.ends),
+        "undecided": list(stretch.late),
+        "faults": [
+            {
+                "predicate": sight.predicate,
+                "role": sight.role,
+                "known": sight.later is not None,
+                "atOnce": _span(sight.at_once),
+                "later": _span(sight.later),
+            }
+            for sight in stretch.sights
+        ],
+        "queriesPerMinute": round(stretch.queries, 3),
+    }
+
+
+def _seconds(span: Between) -> Mapping[str, float]:
+    return {"earliest": span.earliest.total_seconds(), "latest": span.latest.total_seconds()}
+
+
+def _span(span: timedelta | None) -> float | None:
+    """None where it is never seen, or not known without the traffic."""
+    return None if span is None or span is NEVER else span.total_seconds()

@@ -1,0 +1,211 @@
+"""The time that a plan would take, and how long a fault can stand in it, before anything is applied.
+
+Everything is counted from the start of the run. It is the time of the run itself: waits for a person, a policy or a
+metric source that is down move all that follows by as long as they last. A fault is one that the query shows as soon as
+its whole window lies in it; where every answer takes as long as it may, it is told no later than is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
+from typing import Final, NamedTuple
+
+from rolloutplan.engine.ask import Role, first_window
+from rolloutplan.engine.counting import asked_of, distance, whole
+from rolloutplan.engine.look import SourceView
+from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
+from rolloutplan.judge.feasible import Traffic, decided_after
+from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+
+NEVER: Final = timedelta.max
+WRITTEN_WITHIN: Final = timedelta(seconds=1)
+"""What the old weights take from the verdict to the routes, at most, with an API server that answers."""
+_NOW: Final = timedelta(0)
+_MINUTE: Final = timedelta(minutes=1)
+
+
+class Between(NamedTuple):
+    earliest: timedelta
+    latest: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How long a fault that a predicate can see stands at most, until the old weights are on the routes.
+
+    `at_once` is for one that is there from the first moment of the weight, `later` for one that sets in while it
+    stands. None where that needs the traffic, NEVER where no traffic is enough.
+    """
+
+    predicate: str
+    role: Role
+    at_once: timedelta | None
+    later: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A weight for a time: a stage, or the bake. `begins` is when the weight is in force."""
+
+    name: str
+    permille: int
+    begins: Between
+    ends: Between
+    approval: bool = False
+    """Whether it waits for a person first, for as long as that takes."""
+    late: tuple[str, ...] = ()
+    """Pass predicates that cannot be proved before the deadline."""
+    sights: tuple[Sight, ...] = ()
+    queries: float = 0.0
+    """How many queries it asks a minute, at most."""
+
+    @property
+    def slowest(self) -> Sight | None:
+        """What sees its faults last: who does not know when, then who never does."""
+        unknown = next((sight for sight in self.sights if sight.later is None), None)
+        return unknown or max(self.sights, key=lambda sight: sight.later or _NOW, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    ready: Between
+    """When the first weight may be asked for: the new side's pods are ready."""
+    stretches: tuple[Stretch, ...]
+    """The stages, and the bake at the end."""
+
+    @property
+    def ends(self) -> Between:
+        return self.stretches[-1].ends
+
+
+def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None) -> Timeline:
+    """The timeline of a plan. With the `traffic` of both sides together it forecasts what counts will take."""
+    ready = Between(_NOW, spec.availability.ready_within)
+    stages: list[Stretch] = []
+    ended = ready
+    for stage in spec.ladder():
+        stages.append(_stage(spec, stage, source, traffic, ended))
+        ended = stages[-1].ends
+    return Timeline(ready, (*stages, _bake(spec, source, traffic, stages[-1])))
+
+
+def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Between) -> Stretch:
+    begins = Between(after.earliest, after.latest + ACCEPTED_WITHIN)
+    against = (*spec.guards, *stage.fail)
+    proofs = {each.name: _proof(spec, stage, each, source, traffic) for each in stage.pass_}
+    known = spec.guards if stage.index else ()
+    heard = [_heard(each, source) for each in against if each.events is None or each not in known]
+    late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
+    earliest = min(max(stage.soak, _spoken(spec, stage, source), *heard, *proofs.values()), stage.deadline)
+    # An answer that was asked for in time is waited for.
+    asked = [_first_asked(stage, each, source) for each in stage.pass_ if each.events is None]
+    latest = max([stage.deadline, *(at + source.timeout for at in asked if at <= stage.deadline)])
+    return Stretch(
+        stage.name,
+        stage.permille,
+        begins,
+        Between(begins.earliest + earliest, begins.latest + latest),
+        stage.approval,
+        late,
+        tuple(_sights(spec, against, stage.permille, source, traffic)),
+        _queries(spec, (*against, *stage.pass_), source),
+    )
+
+
+def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Stretch) -> Stretch:
+    """From the end of the last stage on; it lasts until the old side is drained, too."""
+    drained = Between(last.begins.earliest + spec.traffic.drain, last.begins.latest + spec.traffic.drain)
+    ends = Between(
+        max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
+    )
+    sights = tuple(_sights(spec, spec.guards, last.permille, source, traffic))
+    return Stretch("bake", last.permille, last.ends, ends, sights=sights, queries=_queries(spec, spec.guards, source))
+
+
+# ---- how long until it is proved -----------------------------------------------------------------
+
+
+def _heard(predicate: Predicate, source: SourceView) -> timedelta:
+    """When something that could speak against a weight is asked first; counts are looked at once."""
+    return source.delay + (first_window(predicate, source) if predicate.events is None else _NOW)
+
+
+def _spoken(spec: PlanSpec, stage: Stage, source: SourceView) -> timedelta:
+    """When something was measured at all, where all depends on counts: a second look says how many came between."""
+    if stage.pass_ or any(each.events is None for each in (*spec.guards, *stage.fail)) or (stage.index and spec.guards):
+        return _NOW
+    return distance(spec, source) + source.delay
+
+
+def _proof(
+    spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView, traffic: Traffic | None
+) -> timedelta:
+    """When a pass predicate can be proved first; of counts the forecast where the traffic is known."""
+    if predicate.events is None:
+        return _first_asked(stage, predicate, source) + whole(predicate.for_ or _NOW, spec.interval)
+    every = distance(spec, source)
+    forecast = every if traffic is None else _decided(predicate, "pass", stage.permille, traffic, every)
+    return forecast if forecast is NEVER else max(every, forecast) + source.delay
+
+
+def _first_asked(stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
+    return max(stage.soak, predicate.window + source.delay)
+
+
+def _decided(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
+    there = traffic.at(permille / 1000)
+    seconds = decided_after(asked_of(predicate, role), there, float(predicate.confidence), every.total_seconds())
+    return NEVER if seconds == inf or seconds >= NEVER.total_seconds() else timedelta(seconds=seconds)
+
+
+# ---- how long a fault stands ---------------------------------------------------------------------
+
+
+def _sights(
+    spec: PlanSpec, against: Sequence[Predicate], permille: int, source: SourceView, traffic: Traffic | None
+) -> Iterator[Sight]:
+    for predicate in against:
+        role: Role = "guard" if predicate in spec.guards else "fail"
+        if predicate.events is None:
+            yield _by_value(spec, predicate, role, source)
+        else:
+            told = _by_counts(spec, predicate, permille, source, traffic)
+            yield Sight(predicate.name, role, told, told)
+
+
+def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> Sight:
+    # While an answer is waited for, the question is not put again.
+    every = max(spec.interval, source.timeout)
+    answered = source.delay + whole(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
+    return Sight(predicate.name, role, first_window(predicate, source) + answered, predicate.window + every + answered)
+
+
+def _by_counts(
+    spec: PlanSpec, predicate: Predicate, permille: int, source: SourceView, traffic: Traffic | None
+) -> timedelta | None:
+    """The forecast of the test, for a new side that is twice as bad as its bound; up to a look later than the fault."""
+    if traffic is None:
+        return None
+    every = distance(spec, source)
+    decided = _decided(predicate, "fail", permille, traffic, every)
+    return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
+
+
+# ---- how much is asked ---------------------------------------------------------------------------
+
+
+def _queries(spec: PlanSpec, judged: Sequence[Predicate], source: SourceView) -> float:
+    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in judged)
+
+
+def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:
+    return spec.interval if predicate.events is None else distance(spec, source)
+
+
+def _parts(predicate: Predicate) -> int:
+    """The queries of one look: two counters a side of events; else the value of each side, and the samples."""
+    sides = 1 if predicate.comparison.kind == "value" else 2
+    return 2 * sides if predicate.events is not None else sides + (predicate.min_samples is not None)

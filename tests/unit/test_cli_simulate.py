@@ -1,0 +1,149 @@
+"""`rolloutplan simulate`: the timeline of the plans in files, as a table with a picture and as JSON, and exit codes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolloutplan.cli.main import main
+from tests.unit.test_cli_lint import EXAMPLES, PLAN, POLICY, SOURCE, written
+
+BAKED = PLAN.replace("[5%, 100%]", "[5%, 100%]\n      deadline: 10m") + "  bake: 10m\n"
+UNGUARDED = BAKED[: BAKED.index("  guards:")] + BAKED[BAKED.index("  stages:") :]
+
+
+def shown(capsys: pytest.CaptureFixture[str], files: list[str], *options: str) -> tuple[int, str, str]:
+    code = main(["simulate", *options, *files])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def told(capsys: pytest.CaptureFixture[str], files: list[str], *options: str) -> Any:
+    code, out, err = shown(capsys, files, "-o", "json", *options)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, written(tmp_path, BAKED))
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "RolloutPlan shop/checkout-v2: checkout-v1 -> checkout-v2, 20m - 41m from its start",
+        "",
+        "stage  weight  begins       ends         a fault at once  a fault later  queries/min",
+        "ready          0s           0s - 10m",
+        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors      1m16s errors   6",
+        "w100   100%    5m - 21m     10m - 31m    1m6s errors      1m16s errors   6",
+        "bake   100%    10m - 31m    20m - 41m    1m6s errors      1m16s errors   6",
+        "",
+        "      0s                                                       41m",
+        "w5    ███████·······················",
+        "w100         ████████······························",
+        "bake                 ██████████████·······························",
+        "",
+        "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it",
+    ]
+
+
+def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = written(tmp_path, BAKED)
+    (plan,) = told(capsys, files)
+    assert plan["stages"][0] == {
+        "name": "w5",
+        "weight": "5%",
+        "approval": False,
+        "begins": {"earliest": 0.0, "latest": 630.0},
+        "ends": {"earliest": 300.0, "latest": 1230.0},
+        "undecided": [],
+        "faults": [{"predicate": "errors", "role": "guard", "known": True, "atOnce": 66.0, "later": 76.0}],
+        "queriesPerMinute": 6.0,
+    }
+    assert {name: plan[name] for name in plan if name not in ("stages", "bake")} == {
+        "file": files[0],
+        "object": "RolloutPlan shop/checkout-v2",
+        "ready": {"earliest": 0.0, "latest": 600.0},
+        "ends": {"earliest": 1200.0, "latest": 2460.0},
+        "approvals": [],
+    }
+    assert plan["bake"]["ends"] == plan["ends"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (BAKED.replace("deadline: 10m", "approval: Required"), "+: and as long as it takes until a person approves w5"),
+        (
+            BAKED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0', window: 40m}]"),
+            "!: w5 is not decided by its deadline, for a; onUndecided is Hold",
+        ),
+        (BAKED + "  onFail: Hold\n", "onFail is Hold: what is proved against the new side holds the run"),
+        (
+            UNGUARDED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0'}]"),
+            "-: no guard and no fail predicate looks",
+        ),
+    ],
+    ids=["an approval", "a window too long", "onFail: Hold", "no guards"],
+)
+def test_what_the_table_marks_is_explained_below(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str, words: str
+) -> None:
+    code, out, _ = shown(capsys, written(tmp_path, plan))
+    assert code == 0
+    table, _, notes = out.rpartition("\n\n")
+    assert words in notes
+    mark = words.partition(":")[0]
+    assert len(mark) > 1 or mark in table
+
+
+def test_counts_are_forecast_where_the_traffic_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(EXAMPLES / "counts.yaml")]
+    unknown = told(capsys, files)[0]["stages"][0]["faults"][0]
+    assert (unknown["known"], unknown["later"]) == (False, None)
+    known = told(capsys, files, "--traffic=500/s", "--bad=0.2%")[0]
+    assert known["stages"][0]["faults"][0] == {
+        "predicate": "new-errors", "role": "guard", "known": True, "atOnce": 261.0, "later": 261.0,
+    }  # fmt: skip
+    assert known["bake"]["faults"][0]["later"] is None
+    assert "?: it counts" in shown(capsys, files)[1]
+    assert "never new-errors" in shown(capsys, files, "--traffic=500/s")[1]
+
+
+@pytest.mark.parametrize(
+    ("others", "options", "at_once"),
+    [([], [], 66), ([], ["--scrape-interval=5s"], 26), ([SOURCE.replace("30s", "10s")], ["--scrape-interval=5s"], 46)],
+)
+def test_the_source_of_the_plan_is_the_one_among_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], others: list[str], options: list[str], at_once: float
+) -> None:
+    (plan,) = told(capsys, written(tmp_path, PLAN, *others), *options)
+    assert plan["stages"][0]["faults"][0]["atOnce"] == at_once
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_plan_of_the_examples_has_a_timeline(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = file.read_text().count("kind: RolloutPlan\n")
+    assert main(["simulate", "-o", "json", str(file)]) == (0 if plans else 1)
+    assert len(json.loads(capsys.readouterr().out)) == plans
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (PLAN.replace("soak: 5m", "soak: 5"), 1, ":18: error: RolloutPlan shop/checkout-v2 spec.stages[0].soak: "),
+        ("a: [\n", 2, ":2: error: no YAML"),
+        (POLICY, 1, "there is no RolloutPlan in it"),
+    ],
+    ids=["a plan that is refused", "no YAML", "no plan"],
+)
+def test_what_cannot_be_simulated_is_said_as_lint_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, words: str
+) -> None:
+    ended, out, err = shown(capsys, written(tmp_path, text))
+    assert (ended, out) == (code, "")
+    assert words in err
+
+
+def test_the_good_plans_beside_a_bad_one_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = shown(capsys, written(tmp_path, f"{BAKED}---\n{PLAN.replace('soak: 5m', 'soak: 5')}"))
+    assert (code, out.count("RolloutPlan "), "spec.stages[0].soak" in err) == (1, 1, True)

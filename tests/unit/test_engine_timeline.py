@@ -1,0 +1,225 @@
+"""The timeline that a plan would take: exact times of a handful of plans, and that the engine keeps to them."""
+
+from typing import Any
+
+import pytest
+
+from rolloutplan.engine.look import SourceView
+from rolloutplan.engine.timeline import NEVER, Sight, Stretch, Timeline, timeline
+from rolloutplan.judge.feasible import Traffic
+from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.plan.status import Phase
+from tests.refusals import GONE, changed
+from tests.situations import m, s
+from tests.world import PLAN, SOURCE, World
+
+EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
+COUNTED = {"name": "worse", "events": EVENTS, "vsOld": "> 1.5x"}
+"""Looks are 15 s apart, as often as samples come."""
+
+
+def of(changes: dict[str, Any] | None = None, traffic: Traffic | None = None, source: SourceView = SOURCE) -> Timeline:
+    return timeline(read_plan_spec(changed(PLAN, changes or {})), source, traffic)
+
+
+def seconds(line: Timeline) -> dict[str, list[float]]:
+    """Each stretch with its earliest and latest beginning, and its earliest and latest end."""
+    return {each.name: [at.total_seconds() for at in (*each.begins, *each.ends)] for each in line.stretches}
+
+
+def test_a_plan_of_values() -> None:
+    """Soaks of 3, 2 and 2 minutes, deadlines of 10, and 30 s at most for the gateway to take each weight."""
+    assert of().ready == (s(0), m(5))
+    assert seconds(of()) == {
+        "canary": [0, 330, 180, 930],
+        "half": [180, 960, 300, 1560],
+        "all": [300, 1590, 420, 2190],
+        "bake": [420, 2190, 720, 2490],
+    }
+    assert of().ends == (s(720), s(2490))
+
+
+@pytest.mark.parametrize(
+    ("promise", "changes", "stage", "took"),
+    [
+        ("a window that is longer than the soak is waited for", {"stages[0].pass[0].window": "4m"}, 0, (240, 600)),
+        (
+            "what must hold for a while is asked every interval until then",
+            {"stages[0].pass[0].for": "25s"},
+            0,
+            (210, 600),
+        ),
+        ("without a soak the guards are heard first, over four scrapes", {"stages[1].soak": "0s"}, 1, (60, 600)),
+        ("a short window is full soon", {"stages[1].soak": "0s", "guards[0].window": "20s"}, 1, (20, 600)),
+        (
+            "an answer that is asked for at the deadline is waited for",
+            {"stages[0].soak": "3m", "stages[0].deadline": "3m"},
+            0,
+            (180, 185),
+        ),
+        ("counts alone need a second look", {"stages[0].soak": "0s", "stages[0].pass": [], "stages[0].fail": [],
+                                             "guards": [COUNTED]}, 0, (15, 600)),
+        ("a guard has counted since the first stage", {"stages[1].soak": "0s", "guards": [COUNTED]}, 1, (0, 600)),
+        ("a proof of counts needs a second look", {"stages[0].soak": "0s", "stages[0].fail": [], "guards": [COUNTED],
+         "stages[0].pass": [{**COUNTED, "name": "better", "vsOld": "< 2x"}]}, 0, (15, 600)),
+    ],
+)  # fmt: skip
+def test_how_long_a_stage_takes(promise: str, changes: dict[str, Any], stage: int, took: tuple[int, int]) -> None:
+    stretch = of(changes).stretches[stage]
+    earliest, latest = (end - begin for begin, end in zip(stretch.begins, stretch.ends, strict=True))
+    assert (earliest.total_seconds(), latest.total_seconds()) == took, promise
+    assert not stretch.late
+
+
+def test_the_delay_of_the_source_is_waited_for() -> None:
+    late = SourceView(scrape=s(15), delay=s(30), timeout=s(5))
+    changes = {"stages[0].pass[0].window": "4m", "stages[1].soak": "0s"}
+    canary, half, *_ = of(changes, source=late).stretches
+    assert canary.ends.earliest == m(4) + s(30)
+    assert half.ends.earliest - half.begins.earliest == m(1) + s(30)
+    assert canary.sights[0] == Sight("errors", "guard", m(1) + s(36), m(2) + s(46))
+
+
+def test_the_last_weight_lasts_until_the_old_side_is_drained() -> None:
+    *_, last, bake = of({"bake": "0s", "traffic.drain": "4m"}).stretches
+    assert bake.ends.earliest == last.begins.earliest + m(4)
+    assert bake.ends.latest == last.ends.latest
+
+
+def test_a_stage_that_waits_for_a_person_says_so() -> None:
+    line = of({"stages[1].approval": "Required"})
+    assert [stretch.approval for stretch in line.stretches] == [False, True, False, False]
+
+
+def test_a_stage_that_cannot_be_proved_in_its_time_says_by_what() -> None:
+    canary, half, *_ = of({"stages[0].pass[0].window": "11m"}).stretches
+    assert canary.late == ("hits",)
+    assert (canary.ends, half.late) == ((m(10), s(330) + m(10)), ())
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("promise", "predicate", "at_once", "later"),
+    [
+        ("four scrapes at once, then the whole window and an interval", {"window": "2m"}, 66, 136),
+        ("a window of less than four scrapes", {"window": "20s"}, 26, 36),
+        ("held for three looks", {"window": "2m", "for": "25s"}, 96, 166),
+    ],
+)
+def test_how_long_a_fault_stands_that_a_value_shows(
+    promise: str, predicate: dict[str, Any], at_once: int, later: int
+) -> None:
+    """5 s for the answer and 1 s for the weights are in it."""
+    changes = {"guards[0]": {"name": "errors", "query": "errors[$window]", "is": "> 1%", **predicate}}
+    assert of(changes).stretches[1].sights == (Sight("errors", "guard", s(at_once), s(later)),), promise
+
+
+def test_slow_answers_are_not_asked_for_again_before_they_come() -> None:
+    slow = SourceView(scrape=s(15), delay=s(0), timeout=s(20))
+    assert of({"guards[0].for": "30s"}, source=slow).stretches[1].sights[0].later == m(2) + s(20 + 40 + 20 + 1)
+
+
+def test_each_stage_is_watched_by_the_guards_and_its_own_and_the_bake_by_the_guards() -> None:
+    names = [[(sight.predicate, sight.role) for sight in stretch.sights] for stretch in of().stretches]
+    assert names == [[("errors", "guard"), ("wrong", "fail")], *[[("errors", "guard")]] * 3]
+
+
+def test_the_slowest_is_who_sees_its_faults_last() -> None:
+    assert slowest(of().stretches[0]) == "errors"
+    assert slowest(of({"stages[0].fail[0].window": "3m"}).stretches[0]) == "wrong"
+    assert slowest(of({"stages[0].fail": [COUNTED]}).stretches[0]) == "worse"
+    assert of({"guards": GONE, "stages[1].fail": [COUNTED], "stages[2].fail": [{**COUNTED, "name": "worst"}]})\
+        .stretches[-1].slowest is None  # fmt: skip
+
+
+def slowest(stretch: Stretch) -> str:
+    assert stretch.slowest is not None
+    return stretch.slowest.predicate
+
+
+def test_counts_are_forecast_where_the_traffic_is_known() -> None:
+    """The test needs 6 looks at 5% of 1,000 requests/s, 2 at 50%; before it a look, behind it 6 s."""
+    changes = {"guards": [COUNTED]}
+    assert of(changes).stretches[0].sights[0] == Sight("worse", "guard", None, None)
+    at = [stretch.sights[0].later for stretch in of(changes, Traffic(1000, 0, 0.002)).stretches]
+    assert at == [s(15 + 6 * 15 + 6), s(15 + 2 * 15 + 6), NEVER, NEVER]
+
+
+def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
+    better = {**COUNTED, "name": "better", "vsOld": "< 2x"}
+    changes = {"stages[0].pass": [better], "stages[0].soak": "1m"}
+    canary = of(changes, Traffic(1000, 0, 0.002)).stretches[0]
+    assert (canary.late, m(1) < canary.ends.earliest < m(10)) == ((), True)
+    canary = of(changes, Traffic(12, 0, 0.002)).stretches[0]
+    assert (canary.late, canary.ends.earliest) == (("better",), m(10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, 18),  # errors, hits and wrong every 10 s
+        ({"stages[0].pass[0].minSamples": {"query": "n", "atLeast": 5}}, 24),
+        ({"stages[0].pass[0].is": GONE, "stages[0].pass[0].vsOld": "> 1.5x"}, 24),
+        ({"guards": [COUNTED]}, 12 + 16),  # two counters of two sides every 15 s
+        ({"guards": [{**COUNTED, "vsOld": None, "is": "> 1%"}]}, 12 + 8),
+        ({"interval": "1m"}, 3),
+    ],
+)
+def test_how_much_is_asked_a_minute(changes: dict[str, Any], asked: float) -> None:
+    assert of(changes).stretches[0].queries == asked
+
+
+# ---- the engine keeps to it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stages[0].pass[0].window": "4m"},
+        {"stages[0].pass[0].for": "25s"},
+        {"stages[1].soak": "0s"},
+        {"bake": "0s", "traffic.drain": "4m"},
+    ],
+)
+def test_a_healthy_run_takes_the_earliest_times(changes: dict[str, Any]) -> None:
+    world = World()
+    start = world.now
+    world.edit(changes)
+    world.until(Phase.SUCCEEDED)
+    verified = [d.at - start for d in world.trail.values() if d.reason == "WeightShifted"]
+    line = of(changes)
+    assert verified == [stretch.begins.earliest for stretch in line.stretches[:-1]]
+    assert world.now - start == line.ends.earliest
+
+
+@pytest.mark.parametrize("changes", [{}, {"guards[0].for": "25s"}, {"guards[0].window": "20s"}])
+def test_a_fault_from_the_first_moment_is_taken_back_when_it_says(changes: dict[str, Any]) -> None:
+    world = World()
+    world.edit(changes)
+    world.until(Phase.JUDGING)
+    since = world.now
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK)
+    told = of(changes).stretches[0].sights[0].at_once
+    assert told is not None
+    assert world.now - since == told - s(6)  # answers and writes take no time in this world
+
+
+@pytest.mark.parametrize("changes", [{}, {"guards[0].for": "25s"}, {"guards[0].window": "20s"}])
+@pytest.mark.parametrize("after", [1, 9, 30, 61, 65.5, 119, 170])
+def test_a_later_fault_is_taken_back_no_later_than_it_says(changes: dict[str, Any], after: float) -> None:
+    """The query shows it once its window lies wholly in it."""
+    world = World()
+    world.edit({**changes, "stages[0].soak": "10m"})
+    world.until(Phase.JUDGING)
+    world.advance(s(after))
+    since = world.now
+    world.advance({"20s": s(20)}.get(changes.get("guards[0].window", ""), m(2)))
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK)
+    told = of(changes).stretches[0].sights[0].later
+    assert told is not None
+    assert told - s(6) - s(10) <= world.now - since <= told - s(6)

@@ -20,6 +20,7 @@ from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
 from rolloutplan.plan.quantities import parse_duration
+from rolloutplan.plan.reference import reference
 from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME, Spelling
 
 VERBS: Final[Mapping[Verb, str]] = {
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
+    page = commands.add_parser("reference", help="write the field reference of all kinds, in Markdown")
+    page.add_argument("file", nargs="?", type=Path, help="where to write it (default: standard output)")
+    page.set_defaults(run=_reference)
     return parser
 
 
@@ -286,4 +290,13 @@ def _crds(chosen: argparse.Namespace) -> int:
         else:
             chosen.directory.mkdir(parents=True, exist_ok=True)
             (chosen.directory / name).write_text(render(definition))
+    return 0
+
+
+def _reference(chosen: argparse.Namespace) -> int:
+    if chosen.file is None:
+        sys.stdout.write(reference())
+    else:
+        chosen.file.parent.mkdir(parents=True, exist_ok=True)
+        chosen.file.write_text(reference())
     return 0

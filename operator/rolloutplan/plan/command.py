@@ -19,6 +19,7 @@ BECAUSE_KEPT: Final = 512
 
 _ONCE: Final = 'a command is acted on once for each token; write one that is new, such as "2026-03-01a"'
 _TOKEN: Final = Spelling(
+    called="token",
     pattern="^[A-Za-z0-9._:-]+$",
     longest=64,
     fix='is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"',

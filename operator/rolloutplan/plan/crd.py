@@ -6,7 +6,7 @@ structural and preserves nothing unknown. A status has types alone, so that one 
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 from pydantic import BaseModel
@@ -60,14 +60,28 @@ class _InFull(yaml.SafeDumper):
         return True
 
 
+class ObjectKind(NamedTuple):
+    """A kind of object: its name and short name, its models, and what `kubectl get` shows."""
+
+    name: str
+    short: str
+    scope: str
+    spec: type[BaseModel]
+    columns: Sequence[Schema]
+    status: type[BaseModel] | None = None
+
+
+KINDS: Final = (
+    ObjectKind("RolloutPlan", "rp", "Namespaced", PlanSpec, _COLUMNS, Status),
+    ObjectKind("MetricSource", "ms", "Namespaced", MetricSourceSpec, _SOURCE_COLUMNS),
+    ObjectKind("ClusterMetricSource", "cms", "Cluster", ClusterMetricSourceSpec, _SOURCE_COLUMNS),
+    ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
+)
+
+
 def crds() -> dict[str, Schema]:
     """Give the CustomResourceDefinitions by the names of their files."""
-    made = (
-        _crd("RolloutPlan", "rp", "Namespaced", spec=PlanSpec, columns=_COLUMNS, status=Status),
-        _crd("MetricSource", "ms", "Namespaced", spec=MetricSourceSpec, columns=_SOURCE_COLUMNS),
-        _crd("ClusterMetricSource", "cms", "Cluster", spec=ClusterMetricSourceSpec, columns=_SOURCE_COLUMNS),
-        _crd("RolloutPolicy", "rpol", "Cluster", spec=RolloutPolicySpec, columns=_POLICY_COLUMNS),
-    )
+    made = map(_crd, KINDS)
     return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
 
 
@@ -76,15 +90,8 @@ def render(crd: Schema) -> str:
     return yaml.dump(crd, Dumper=_InFull, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _crd(
-    kind: str,
-    short: str,
-    scope: str,
-    *,
-    spec: type[BaseModel],
-    columns: Sequence[Schema],
-    status: type[BaseModel] | None = None,
-) -> Schema:
+def _crd(of: ObjectKind) -> Schema:
+    kind, short, scope, spec, columns, status = of
     plural = re.sub("y$", "ie", kind.lower()) + "s"
     properties: Schema = {
         "apiVersion": {"type": "string"},
@@ -100,7 +107,7 @@ def _crd(
     version["additionalPrinterColumns"] = [dict(column) for column in columns]
     version["schema"] = {
         "openAPIV3Schema": {
-            "description": _summary(spec),
+            "description": summary(spec),
             "type": "object",
             "required": ["spec"],
             **({"x-kubernetes-validations": list(RULES[kind])} if kind in RULES else {}),
@@ -126,7 +133,7 @@ def _crd(
     }
 
 
-def _summary(model: type[BaseModel]) -> str:
+def summary(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").partition("\n")[0]
 
 

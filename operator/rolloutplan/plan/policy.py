@@ -23,22 +23,26 @@ __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HH_MM: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _CLOCK: Final = Spelling(
+    called="time of day",
     pattern=f"^{_HH_MM}$",
     longest=64,
     fix='is not a time of day: write it in quotes, from "00:00" to "23:59"',
 )
 _WEEK: Final = Spelling(
+    called="time of the week",
     pattern=f"^({'|'.join(_DAYS)}) {_HH_MM}$",
     longest=64,
     fix=f'is not a time of the week: write a day ({", ".join(_DAYS)}) and a time, such as "Fri 16:00"',
 )
 _MM_DD: Final = "((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|02-29|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
 INSTANT: Final = Spelling(
+    called="instant",
     pattern=rf"^2[0-9]{{3}}-{_MM_DD}T{_HH_MM}:[0-5][0-9](Z|[+-]{_HH_MM})$",
     longest=64,
     fix='is not an instant: write a day that there is, a time and an offset, in quotes, such as "2026-12-20T00:00:00Z"',
 )
 _ZONE: Final = Spelling(
+    called="time zone",
     pattern="^[A-Za-z][-+A-Za-z0-9_]*(/[-+A-Za-z0-9_]+)*$",
     longest=64,
     fix="is not a time zone: write its name in the IANA database, such as Europe/Berlin or UTC",

@@ -18,6 +18,7 @@ from rolloutplan.plan.spelling import Spelling
 # ---- durations: as Go writes them, to the millisecond --------------------------------------------
 
 _DURATION: Final = Spelling(
+    called="duration",
     pattern=r"^(([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s))|([0-9]{1,5}ms)){1,4}$",
     longest=40,
     fix='is not a duration: write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"',
@@ -68,11 +69,12 @@ def at_least(floor: str) -> AfterValidator:
 # ---- weights: shares of traffic or replicas, in whole permille -----------------------------------
 
 _WEIGHT: Final = Spelling(
+    called="share",
     pattern=r"^(100(\.0)?|[1-9]?[0-9](\.[0-9])?)%$",
     longest=6,
     fix='is not a share: write 0% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
 )
-_STEP: Final = replace(_WEIGHT, never=((r"^0(\.0)?%$", "moves no traffic: begin above 0%"),))
+_STEP: Final = replace(_WEIGHT, called="weight", never=((r"^0(\.0)?%$", "moves no traffic: begin above 0%"),))
 
 
 def parse_weight(text: object) -> int:
@@ -112,6 +114,7 @@ Weight = Annotated[
 # ---- confidences: how sure a test must be --------------------------------------------------------
 
 _CONFIDENCE: Final = Spelling(
+    called="confidence",
     pattern=r"^(50\.(0[1-9]|[1-9][0-9]?)|(5[1-9]|[6-9][0-9])(\.[0-9]{1,2})?)%$",
     longest=8,
     fix='is not a confidence: write more than 50% and at most 99.99%, such as "95%" or "99.9%"',
@@ -162,12 +165,14 @@ _OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
 _NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
 
 IS: Final = Spelling(
+    called="comparison",
     pattern=rf"^{_OPERATOR}[+-]?{_NUMBER}(e[+-]?[0-9]{{1,2}})?%?$",
     longest=48,
     fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
 )
 _NOISE: Final = "asks whether new and old are equal, where noise alone gives false alarms: leave room, such as"
 VS_OLD: Final = Spelling(
+    called="comparison with the old side",
     pattern=rf"^{_OPERATOR}([+-]{_NUMBER}%?|{_NUMBER}x)$",
     longest=48,
     fix=(

@@ -7,16 +7,19 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import BeforeValidator, WithJsonSchema
 
 QUOTE: Final = '"'
+CALLED: Final = "x-called"
+"""Where a schema has the name of its spelling; the CRDs leave it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """What a text must match, and the words that follow a text that does not.
 
-    `never` are looks that match the pattern and mean nothing, each with its own words. Patterns are RE2, as in Go, with
-    nothing that Python reads differently.
+    `called` names it in the field reference. `never` are looks that match the pattern and mean nothing, each with its
+    own words. Patterns are RE2, as in Go, with nothing that Python reads differently.
     """
 
+    called: str
     pattern: str
     longest: int
     fix: str
@@ -42,6 +45,7 @@ class Spelling:
         rules += [(f"!self.matches({cel(look)})", why) for look, why in self.never]
         return {
             "type": "string",
+            CALLED: self.called,
             "maxLength": self.longest,
             "pattern": self.pattern,
             "x-kubernetes-validations": [
@@ -59,42 +63,52 @@ def cel(text: str) -> str:
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 DNS_LABEL: Final = Spelling(
+    called="name",
     pattern=f"^{_LABEL}$",
     longest=63,
     fix="is not a name: write small letters, digits and '-', with a letter or digit at both ends",
 )
-STAGE_NAME: Final = replace(DNS_LABEL, longest=50)  # short enough that a weight behind it still makes a DNS label
+STAGE_NAME: Final = replace(
+    DNS_LABEL, called="stage name", longest=50
+)  # short enough that a weight behind it still makes a DNS label
 DNS_NAME: Final = Spelling(
+    called="object's name",
     pattern=rf"^{_LABEL}(\.{_LABEL})*$",
     longest=253,
     fix="is not an object's name: write small letters, digits, '-' and '.', with a letter or digit at both ends",
 )
 URL: Final = Spelling(
+    called="address",
     pattern=r"^https?://[^/?#@ ]+(/[^?#@ ]*)?$",
     longest=2048,
     fix='is not an address: write it without user, query or spaces, such as "http://prometheus.monitoring:9090"',
 )
 HEADER: Final = Spelling(
+    called="name of a header",
     pattern="^[A-Za-z0-9][-A-Za-z0-9]*$",
     longest=128,
     fix="is not the name of a header: write letters, digits and '-', such as X-Scope-OrgID",
 )
 NAMESPACE: Final = Spelling(
+    called="namespace",
     pattern=rf"^([*]|{_LABEL})$",
     longest=63,
     fix='is not a namespace: write its name, or "*" for every one',
 )
 NAMESPACES: Final = Spelling(
+    called="namespaces",
     pattern=f"^({_LABEL}|([a-z0-9][-a-z0-9]*)?[*])$",
     longest=63,
     fix='does not name namespaces: write a name, the beginning of names with "*" behind, or "*" for every one',
 )
 LABEL: Final = Spelling(
+    called="name of a label",
     pattern="^([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
     longest=317,
     fix="is not the name of a label: write letters, digits, '-', '_' and '.', such as app.kubernetes.io/part-of",
 )
 LABEL_VALUE: Final = Spelling(
+    called="value of a label",
     pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
     longest=63,
     fix="is not the value of a label: write letters, digits, '-', '_' and '.', in quotes",

@@ -20,6 +20,8 @@ TOKENS_KEPT = 50
 
 
 class Phase(StrEnum):
+    """Where a run is."""
+
     PENDING = "Pending"
     EXPANDING = "Expanding"
     SHIFTING = "Shifting"
@@ -72,30 +74,32 @@ class Part(BaseModel):
 
 
 class Backend(Part):
-    service: str
-    weight: int
+    """A Service of a rule, with its weight."""
+
+    service: str = Field(description="The Service.")
+    weight: int = Field(description="Its weight in the rule.")
 
 
 class RuleWeights(Part):
     """The weights of one rule of a route, every backend of it in the order of the route."""
 
-    index: int
-    name: str = ""
-    backends: tuple[Backend, ...] = ()
+    index: int = Field(description="Its place in the route, from 0.")
+    name: str = Field("", description="Its name, if it has one.")
+    backends: tuple[Backend, ...] = Field((), description="Its backends, in the order of the route.")
 
 
 class RouteWeights(Part):
     """The weights of the rules of one route that a run moves."""
 
-    kind: Literal["HTTPRoute"] = "HTTPRoute"
-    name: str
-    rules: tuple[RuleWeights, ...] = ()
+    kind: Literal["HTTPRoute"] = Field("HTTPRoute", description="The kind of the route.")
+    name: str = Field(description="The route's name.")
+    rules: tuple[RuleWeights, ...] = Field((), description="The rules that hold both sides.")
 
 
 class Weights(Part):
-    """Where the traffic stands. `desired` is the new side's share as a person reads it ("25%")."""
+    """Where the traffic stands. Shares are written as a person reads them: 25%."""
 
-    desired: str = ""
+    desired: str = Field("", description="The new side's share that is asked for.")
     old: str = Field("", description="The Service of the old side, as the run began.")
     new: str = Field("", description="The Service of the new side, as the run began.")
     measured: str = Field("", description="The new side's share of the requests that were counted at this weight.")
@@ -106,38 +110,42 @@ class Weights(Part):
 class Intent(Part):
     """A change of weights that was decided and is not yet known to be done."""
 
-    action: Literal["Shift", "Repair", "Restore"]
-    at: Instant
+    action: Literal["Shift", "Repair", "Restore"] = Field(description="What is being done.")
+    at: Instant = Field(description="When it was decided.")
     to: str = Field("", description="The new side's share when it is done.")
-    routes: tuple[RouteWeights, ...] = ()
+    routes: tuple[RouteWeights, ...] = Field((), description="The weights to be written.")
     mends: str = Field("", description="The drift that it was decided to write over.")
 
 
 class StageStatus(Part):
-    name: str
-    index: int
+    """The stage at which a run stands. Time held moves its clocks."""
+
+    name: str = Field(description="Its name: of several weights in one stage each has its own.")
+    index: int = Field(description="Its place in the plan, from 0.")
     display: str = Field("", description="As a person reads it: 2/5 ramp.")
-    weight: str = ""
+    weight: str = Field("", description="The new side's share at it.")
     seal: str = Field("", description="Hash of the predicates as they were fixed before the weight moved.")
-    entered_at: Instant | None = None
+    entered_at: Instant | None = Field(None, description="When its weight was asked for.")
     judged_since: Instant | None = Field(None, description="Since when the weight stands that guards look at.")
-    verified_at: Instant | None = None
-    soak_until: Instant | None = None
-    deadline_at: Instant | None = None
+    verified_at: Instant | None = Field(None, description="When its weight was read back and accepted.")
+    soak_until: Instant | None = Field(None, description="Until when it lasts at least.")
+    deadline_at: Instant | None = Field(None, description="When it is decided at the latest.")
     forecast: str = Field("", description="What can hardly be decided before the deadline, at the traffic seen.")
     then: str = Field("", description="The stage that comes next because a person said so.")
 
 
 class PredicateStatus(Part):
-    name: str
-    role: Literal["pass", "fail", "guard"]
-    query: str = ""
-    bound: str = ""
-    verdict: str = "Undecided"
-    value: str = ""
-    samples: str = ""
-    at: Instant | None = None
-    why: str = ""
+    """A predicate of the stage, and how it stands."""
+
+    name: str = Field(description="Its name in the plan.")
+    role: Literal["pass", "fail", "guard"] = Field(description="Where it stands in the plan.")
+    query: str = Field("", description="What is asked of the new side, with its words filled in; or what is counted.")
+    bound: str = Field("", description="What it is compared with, as a person reads it.")
+    verdict: str = Field("Undecided", description="Proved, Refuted or Undecided.")
+    value: str = Field("", description="The value in the form of its bound.")
+    samples: str = Field("", description="How many samples are behind the value.")
+    at: Instant | None = Field(None, description="When it was asked last.")
+    why: str = Field("", description="Why it is Undecided, else the figures behind the value.")
     state: str = Field("", description="What was counted so far, for a test that goes on where it was.")
     looked_at: Instant | None = Field(None, description="The instant of the last look that is in `state`.")
 
@@ -145,91 +153,95 @@ class PredicateStatus(Part):
 class Evidence(Part):
     """One predicate as it stood when a decision was taken; `query` is the very text that was asked, at `at`."""
 
-    predicate: str
-    role: str = ""
-    query: str = ""
-    at: Instant | None = None
-    value: str = ""
-    bound: str = ""
-    samples: str = ""
-    verdict: str = ""
-    why: str = ""
+    predicate: str = Field(description="The predicate's name.")
+    role: str = Field("", description="pass, fail or guard.")
+    query: str = Field("", description="What was asked of the new side.")
+    at: Instant | None = Field(None, description="When it was asked.")
+    value: str = Field("", description="The value in the form of its bound.")
+    bound: str = Field("", description="What it was compared with.")
+    samples: str = Field("", description="How many samples were behind the value.")
+    verdict: str = Field("", description="Proved, Refuted or Undecided.")
+    why: str = Field("", description="Why it was Undecided, else the figures behind the value.")
 
 
 class Decision(Part):
     """One entry of the trail. Its Event has the same words under a name made of the plan and `seq`."""
 
-    seq: int
-    at: Instant
-    kind: Kind
-    reason: str
-    note: str = ""
-    run: int = 0
-    stage: str = ""
-    weight_from: str = ""
-    weight_to: str = ""
-    believed: str = ""
-    observed: str = ""
-    why: str = ""
+    seq: int = Field(description="Its number.")
+    at: Instant = Field(description="When it was taken.")
+    kind: Kind = Field(description="What sort of decision it is.")
+    reason: str = Field(description="The reason of its Event.")
+    note: str = Field("", description="What was decided and why, in a sentence.")
+    run: int = Field(0, description="The run.")
+    stage: str = Field("", description="The stage at which it was taken.")
+    weight_from: str = Field("", description="The new side's share before.")
+    weight_to: str = Field("", description="The new side's share after it.")
+    believed: str = Field("", description="What the stage would show if the new side were good.")
+    observed: str = Field("", description="What the predicates showed.")
+    why: str = Field("", description="Why this follows from that.")
     by: str = Field("rolloutplan", description="Who decided: the operator, or the field manager that wrote a command.")
     token: str = Field("", description="The token of the command that this answers.")
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Evidence, ...] = Field((), description="The predicates that it rests on, as they stood.")
 
 
 class Held(Part):
     """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
-    reason: str
-    since: Instant
-    reason_since: Instant | None = None
-    back_to: Phase
+    reason: str = Field(description="Why, in a word.")
+    since: Instant = Field(description="Since when it is held at all.")
+    reason_since: Instant | None = Field(None, description="Since when it is held for this reason.")
+    back_to: Phase = Field(description="The phase in which it goes on.")
 
 
 class Paused(Part):
     """A person said `pause`; nothing goes forward until a person says `resume`."""
 
-    at: Instant
-    by: str = ""
-    because: str = ""
+    at: Instant = Field(description="Since when.")
+    by: str = Field("", description="The field manager that wrote the command.")
+    because: str = Field("", description="The reason that was given.")
 
 
 class Condition(Part):
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str = ""
-    observed_generation: int = 0
-    last_transition_time: Instant
+    """A condition as Kubernetes knows them."""
+
+    type: str = Field(description="Ready, Reconciling, Stalled, WeightsVerified, Blind or QueriesSuspect.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
+    reason: str = Field(description="Why, in a word.")
+    message: str = Field("", description="Why, in a sentence.")
+    observed_generation: int = Field(0, description="The generation of the plan that it is about.")
+    last_transition_time: Instant = Field(description="When its status changed last.")
 
 
 class Status(Part):
-    phase: Phase = Phase.PENDING
-    observed_generation: int = -1
+    """Where a plan stands, and how it came there."""
+
+    phase: Phase = Field(Phase.PENDING, description="Where the run is.")
+    observed_generation: int = Field(-1, description="The newest generation of the plan that was looked at.")
     reason: str = Field("", description="One word for where it stands or why it stopped.")
     message: str = Field("", description="The same as a sentence, with the fix where there is one.")
-    plan_hash: str = ""
+    plan_hash: str = Field("", description="What the plan of this run means: another hash is another run.")
     revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
-    run: int = 0
+    run: int = Field(0, description="The number of the run.")
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
     counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
     told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began.")
-    stage: StageStatus | None = None
-    weights: Weights = Weights()
+    stage: StageStatus | None = Field(None, description="The stage at which it stands.")
+    weights: Weights = Field(Weights(), description="Where the traffic stands.")
     verdict: str = Field("", description="The predicates of the stage taken together.")
-    predicates: tuple[PredicateStatus, ...] = ()
+    predicates: tuple[PredicateStatus, ...] = Field((), description="What judges the stage, and how each stands.")
     restarts: int = Field(0, description="Container restarts of the new side when the run began.")
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
-    held: Held | None = None
-    paused: Paused | None = None
+    held: Held | None = Field(None, description="Why the run waits.")
+    paused: Paused | None = Field(None, description="Who paused it.")
     approved: str = Field("", description="The stage that a person has approved.")
     tokens: tuple[str, ...] = Field((), description="Commands that were answered; each is answered once.")
     drifts: tuple[Instant, ...] = Field((), description="When weights moved by somebody else were put right.")
-    intent: Intent | None = None
-    decisions: tuple[Decision, ...] = ()
+    intent: Intent | None = Field(None, description="The change of weights that is under way.")
+    decisions: tuple[Decision, ...] = Field((), description="The newest decisions, the newest last.")
     revert: str = Field("", description="The command that puts the weights back, without the operator.")
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition, ...] = Field((), description="What tools read of it.")
     damaged: tuple[str, ...] = Field((), exclude=True)
 
     def condition(self, kind: str) -> Condition | None:

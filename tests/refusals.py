@@ -193,6 +193,12 @@ PLANS: Final = (
     Refusal("a predicate's name", {"guards[0].name": "Errors"}, (f"{_GUARD}.name", '"Errors"', "small letters")),
     # predicates
     Refusal("no predicate", {"guards": []}, ("spec.stages", "nothing judges", "guards")),
+    Refusal(
+        "nothing but dry runs",
+        {"guards[0].dryRun": True, "stages[0].pass[0].dryRun": True},
+        ("spec.stages", "nothing judges", "without dryRun"),
+    ),
+    Refusal("a dry run in words", {"guards[0].dryRun": "yes"}, ("spec.guards[0].dryRun",)),
     Refusal("too many predicates", {"guards": [predicate(f"p{i}") for i in range(17)]}, ("spec.guards", "16")),
     Refusal(
         "is: about 5", {"guards[0]": predicate("a", **{"is": "about 5"})}, (f"{_GUARD}.is", '"about 5"', '"> 0.9"')

@@ -413,6 +413,11 @@ def test_a_stage_that_cannot_be_decided_in_its_time_is_said_where_the_traffic_is
     assert (code, [rule for _, _, _, rule, _ in found]) == (0, rules)
 
 
+def test_a_dry_run_keeps_no_stage_from_being_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tried = COUNTING + "          dryRun: true\n"
+    assert lint(tmp_path, capsys, tried, options="--traffic 12/s --bad 0.2%") == (0, [])
+
+
 def test_at_enough_traffic_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some = COUNTING.replace("[5%, 100%]", "[5%, 50%]") + "    - weight: 100%\n"
     assert lint(tmp_path, capsys, some, options="--traffic 20000/s --bad 0.2%") == (0, [])

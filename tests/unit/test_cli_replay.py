@@ -103,6 +103,17 @@ def test_it_prints_looks_decisions_and_evidence(url: str, plan: Path, capsys: py
     assert "it ends as RolledBack" in lines
 
 
+def test_a_dry_run_is_shown_and_does_not_end_it(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tried = {**WORSE, "dryRun": True}
+    lenient = {**WORSE, "name": "much-worse", "vsOld": "> 9x"}
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"kind": "RolloutPlan", "spec": changed(SPEC, {"guards": [lenient, tried]})}))
+    assert recorded(url, plan) == 0
+    out = capsys.readouterr().out
+    assert "worse (dry run)" in next(line for line in out.splitlines() if "Proved" in line)
+    assert "RollbackStarted" not in out
+
+
 def test_the_evidence_is_drawn_as_svg(url: str, plan: Path, tmp_path: Path) -> None:
     file = tmp_path / "evidence.svg"
     assert recorded(url, plan, "--plot", str(file)) == 0

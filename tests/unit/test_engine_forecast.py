@@ -86,6 +86,10 @@ def test_a_stage_without_counts_to_prove_is_not_told_of() -> None:
     assert told(seen(counts={"worse": SLOW})) == []
 
 
+def test_a_dry_run_is_not_waited_for_and_not_told_of() -> None:
+    assert told(seen({**NO_WORSE, "dryRun": True}, counts={"no-worse": SLOW})) == []
+
+
 def test_a_guard_that_counts_the_same_tells_it_before_the_first_look_of_the_stage() -> None:
     assert told(seen(NO_WORSE, counts={"worse": SLOW}))
 

@@ -13,8 +13,10 @@ from rolloutplan.engine.look import Rival
 from rolloutplan.judge.verdict import Answer, Why
 from tests.situations import (
     BACK,
+    HALF,
     OLD_WEIGHTS,
     RIVAL,
+    SHIFTED,
     UP,
     Case,
     P,
@@ -47,7 +49,7 @@ from tests.situations import (
     undecided,
     wait,
 )
-from tests.world import START, Deployment, World, crash, http_route, refuse
+from tests.world import PLAN, START, Deployment, World, crash, http_route, refuse
 
 INTENTS = [
     Case(
@@ -435,6 +437,55 @@ EVIDENCE = [
 ]  # fmt: skip
 
 
+CANARY = PLAN["stages"][0]
+DRY = {
+    "guards": [*PLAN["guards"], {"name": "trial", "query": "trial[$window]", "is": "> 1%", "dryRun": True}],
+    "stages[0].pass": [*CANARY["pass"], {"name": "faster", "query": "faster", "is": "> 1", "dryRun": True}],
+    "stages[0].fail": [*CANARY["fail"], {"name": "odd", "query": "odd", "is": "> 0", "dryRun": True}],
+}
+"""Dry runs of each role, beside those that bind."""
+NEXT = ["StageProved", *SHIFTED]
+
+
+def trying(**values: float | Why) -> Situation:
+    """90 s at the first weight, with dry runs that say this."""
+
+    def make() -> World:
+        made = fresh(DRY)()
+        made.says |= values
+        made.until(P.JUDGING)
+        made.advance(s(90))
+        return made
+
+    return make
+
+
+DRY_RUNS = [
+    Case("a guard, a fail and a pass predicate that speak against the new side",
+         trying(trial=0.9, faster=0, odd=1), wait(s(90)), P.JUDGING, "Soaking", NEXT, "", HALF),
+    Case("no word of them", trying(), wait(s(90)), P.JUDGING, "Soaking", NEXT, "", HALF),
+    Case("their queries are refused", trying(trial=Why.QUERY_REJECTED, faster=Why.QUERY_REJECTED), wait(s(90)),
+         P.JUDGING, "Soaking", NEXT, "", HALF),
+    Case("a run starts though their queries are refused",
+         fresh(DRY, rejected={"trial": "parse error", "faster": "parse error"}), wait(s(0)), P.JUDGING),
+    Case("what they prove stands in no way of the bake",
+         lambda: trying(trial=0.9)().until(P.BAKING), wait(m(5)), P.SUCCEEDED),
+    Case("they answer, and all that bind are silent: that is blindness",
+         trying(trial=0, faster=2, odd=0),
+         then(says(errors=Why.SOURCE_DOWN, wrong=Why.SOURCE_DOWN, hits=Why.SOURCE_DOWN), wait(s(41))), P.HELD, "Blind"),
+    Case("they are silent, and those that bind answer: that is none",
+         trying(trial=Why.SOURCE_DOWN, faster=Why.SOURCE_DOWN, odd=Why.SOURCE_DOWN), wait(s(90)), P.JUDGING,
+         "Soaking", NEXT, "", HALF),
+    Case("that they are good is no measurement of what binds",
+         trying(trial=0, faster=2, odd=0), then(says(errors=Why.NO_DATA, hits=Why.NO_DATA, wrong=Why.NO_DATA),
+         wait(m(10))), P.HELD, "Undecided", ["Held"], "hits (NoData)", UP),
+    Case("a deadline asks nothing of them", trying(faster=0, trial=0.9), then(says(hits=Why.NO_DATA), wait(m(10))),
+         P.HELD, "Undecided", ["Held"], "at its deadline canary is undecided: hits (NoData); onUndecided is Hold", UP),
+    Case("beside them a proved guard goes back as ever", trying(trial=0.9), then(says(errors=0.2), wait(s(10))),
+         P.ROLLED_BACK, "GuardProved", BACK, "guard errors is proved", OLD_WEIGHTS),
+]  # fmt: skip
+
+
 def _windows_begin(world: World, since: datetime) -> None:
     """No question asked since reaches back before the instant at which the weights were put back."""
     for question in world.asked:
@@ -503,6 +554,30 @@ def test_rung_9_every_wait_ends(case: Case) -> None:
 @pytest.mark.parametrize("case", FORWARD, ids=ids)
 def test_rung_10_forward(case: Case) -> None:
     run(case)
+
+
+@pytest.mark.parametrize("case", DRY_RUNS, ids=ids)
+def test_nothing_follows_from_a_dry_run(case: Case) -> None:
+    run(case)
+
+
+def test_a_dry_run_is_judged_and_recorded_with_its_verdict() -> None:
+    world = trying(trial=0.9, faster=0, odd=1)()
+    world.advance(s(85))
+    stands = {each.name: (each.verdict, each.dry_run) for each in world.status.predicates}
+    assert (stands["trial"], stands["odd"], stands["errors"]) == (
+        ("Proved", True), ("Proved", True), ("Refuted", None),
+    )  # fmt: skip
+    assert world.status.verdict == "Undecided"  # of `hits`, which binds and was not asked yet
+    world.advance(s(5))
+    proved = next(each for each in world.trail.values() if each.reason == "StageProved")
+    seen = {each.predicate: (each.verdict, each.value, each.dry_run) for each in proved.evidence}
+    assert (seen["trial"], seen["faster"], seen["hits"]) == (
+        ("Proved", "90%", True), ("Refuted", "0", True), ("Proved", "0.95", None),
+    )  # fmt: skip
+    assert "trial (dry run): 90% > 1%" in proved.observed
+    assert "trial" not in proved.believed
+    assert [each.dry_run for each in proved.evidence] == [None, None, None, True, True, True]
 
 
 @pytest.mark.parametrize("case", EVIDENCE, ids=ids)

@@ -91,6 +91,13 @@ def test_traffic_that_moved_is_measured() -> None:
     )
 
 
+@pytest.mark.parametrize(("dry", "phase"), [(False, Phase.HELD), (True, Phase.JUDGING)])
+def test_a_dry_run_has_no_say_in_whether_the_traffic_moved(dry: bool, phase: Phase) -> None:
+    guards = [{**PLAN["guards"][0], "dryRun": dry}, {**PLAN["guards"][0], "name": "other"}]
+    world = World(spec=changed(HALF, {"guards": guards})).until(Phase.JUDGING)
+    assert after(world, *[IGNORED] * ENOUGH).phase is phase
+
+
 def test_a_share_alone_is_not_worth_a_write() -> None:
     world = begun()
     counted(world, another=seen(world.status, [BALANCED] * ENOUGH, world.now))

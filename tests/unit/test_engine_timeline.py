@@ -97,6 +97,21 @@ def test_a_stage_that_cannot_be_proved_in_its_time_says_by_what() -> None:
     assert (canary.ends, half.late) == ((m(10), s(330) + m(10)), ())
 
 
+def test_a_dry_run_takes_no_time_and_sees_no_fault_but_asks() -> None:
+    changes = {
+        "stages[0].pass": [],
+        "stages[0].fail[0].dryRun": True,
+        "guards[0].window": "20s",
+        "stages[0].soak": "0s",
+    }
+    canary = of(changes).stretches[0]
+    assert ([sight.predicate for sight in canary.sights], canary.ends.earliest, canary.queries) == (
+        ["errors"],
+        s(20),
+        12,
+    )
+
+
 # ---- faults --------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
 from rolloutplan.engine.counting import CountQuestion
+from rolloutplan.engine.narrate import named
 from rolloutplan.engine.replay import Asked, Case, RecordError, Replayed, ReplayError, Row, Said
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.loop.asker import series
@@ -240,7 +241,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     evidence = ""
     if row.evidence is not None:
         evidence = f"{row.evidence.refuting if verdict.outcome is Outcome.REFUTED else row.evidence.proving:.4g}"
-    return _instant(row.at), row.stage, row.predicate, words, row.value, samples, evidence
+    name = named(row.predicate, dry_run=row.dry_run)
+    return _instant(row.at), row.stage, name, words, row.value, samples, evidence
 
 
 def _told(decision: Decision) -> Iterator[str]:
@@ -248,7 +250,13 @@ def _told(decision: Decision) -> Iterator[str]:
     yield f"{_instant(decision.at)}  {decision.kind} {decision.reason} {decision.stage}{weights}"
     yield f"  {decision.note}"
     for seen in decision.evidence:
-        words = [seen.predicate, seen.bound, seen.verdict, seen.value, seen.samples and f"over {seen.samples}"]
+        words = [
+            named(seen.predicate, dry_run=bool(seen.dry_run)),
+            seen.bound,
+            seen.verdict,
+            seen.value,
+            seen.samples and f"over {seen.samples}",
+        ]
         yield f"  {' '.join(word for word in words if word)}{f': {seen.why}' if seen.why else ''}"
 
 

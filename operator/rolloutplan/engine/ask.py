@@ -67,7 +67,7 @@ def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
 
 
 def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
-    """The predicates that are judged now, those against the new side first.
+    """The predicates that are judged now, those against the new side first and dry runs last.
 
     While the next weight is being written the guards go on over the weight before.
     """
@@ -95,7 +95,12 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
         passes = [row("pass", predicate, predicate.window, at.verified_at) for predicate in stage.pass_]
         soaked = at.soak_until or judged + delay
         rows += [p if p.predicate.events else replace(p, first_at=max(soaked, p.first_at)) for p in passes]
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: row.predicate.dry_run))
+
+
+def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
+    """Those that are judged now and from which anything follows: all but dry runs."""
+    return tuple(row for row in in_force(spec, status, source) if not row.predicate.dry_run)
 
 
 def first_window(predicate: Predicate, source: SourceView) -> timedelta:
@@ -263,11 +268,11 @@ def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
 
 
 def speaks_against(spec: PlanSpec, status: Status, name: str, track: Track) -> bool:
-    """Whether a fail predicate or guard of this name is proved."""
+    """Whether a fail predicate or guard of this name is proved, and anything follows from that."""
     stage = current_stage(spec, status)
     against = (*spec.guards, *(stage.fail if stage else ()))
     proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
-    return proved and any(predicate.name == name for predicate in against)
+    return proved and any(predicate.name == name and not predicate.dry_run for predicate in against)
 
 
 def track_of(look: Look, row: InForce) -> Track:

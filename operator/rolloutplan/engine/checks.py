@@ -128,9 +128,10 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
             name = f"{look.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return Obstacle("ServiceNotFound", words, asking=True)
+    dry = {predicate.name for _, predicate in spec.predicates() if predicate.dry_run}
     for predicate, words in probe.rejected.items():
-        why = f"predicate {predicate}: {words}"
-        return Obstacle("QueryRejected", why, asking=True)
+        if predicate not in dry:
+            return Obstacle("QueryRejected", f"predicate {predicate}: {words}", asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"
         return Obstacle("Blind", words, Cause.BLOCKED, asking=True)

@@ -60,7 +60,7 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
     every = max(spec.interval, scrape)
     for i, stage in enumerate(spec.stages):
         for j, predicate in enumerate(stage.pass_):
-            if predicate.events is None:
+            if predicate.events is None or predicate.dry_run:
                 continue
             for permille in stage.steps:
                 there = traffic.at(permille / 1000)

@@ -71,8 +71,8 @@ def _believed(spec: PlanSpec | None, status: Status) -> str:
     stage = current_stage(spec, status) if spec else None
     if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
         return spec.hypothesis if spec else ""
-    good = [f"{p.name} {bound_of(p)}" for p in stage.pass_]
-    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail)]
+    good = [f"{p.name} {bound_of(p)}" for p in stage.pass_ if not p.dry_run]
+    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail) if not p.dry_run]
     return ", ".join(good + bad)[:1024]
 
 
@@ -127,6 +127,7 @@ def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) 
         why=doubt(verdict),
         state=state,
         looked_at=looked_at,
+        dry_run=item.predicate.dry_run or None,
     )
 
 
@@ -155,6 +156,7 @@ def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[Predica
                 "why": "NotYet",
                 "state": counted.state if counted else "",
                 "looked_at": counted.looked_at if counted else None,
+                "dry_run": predicate.dry_run or None,
             }
         )
 
@@ -174,12 +176,18 @@ def measured(look: Look, status: Status) -> tuple[PredicateStatus, ...]:
 
 def sentence(evidence: Evidence) -> str:
     """One predicate in words: `new-errors: 21.3% > 1% is Proved`."""
+    name = named(evidence.predicate, dry_run=bool(evidence.dry_run))
     if evidence.verdict == Outcome.UNDECIDED:
-        return f"{evidence.predicate} is Undecided ({evidence.why})"
+        return f"{name} is Undecided ({evidence.why})"
     count = f" over {evidence.samples} samples" if evidence.samples else ""
     if evidence.verdict == Outcome.PROVED:
-        return f"{evidence.predicate}: {evidence.value} {evidence.bound}{count}"
-    return f"{evidence.predicate}: {evidence.value} is not {evidence.bound}{count}"
+        return f"{name}: {evidence.value} {evidence.bound}{count}"
+    return f"{name}: {evidence.value} is not {evidence.bound}{count}"
+
+
+def named(predicate: str, *, dry_run: bool) -> str:
+    """A predicate's name, and that nothing follows from it where it is a dry run."""
+    return f"{predicate} (dry run)" if dry_run else predicate
 
 
 def _evidence(look: Look, item: InForce) -> Evidence:
@@ -195,6 +203,7 @@ def _evidence(look: Look, item: InForce) -> Evidence:
         samples=state.samples,
         verdict=state.verdict,
         why=state.why,
+        dry_run=state.dry_run,
     )
 
 

@@ -93,6 +93,8 @@ class Row:
     """None where it does not count events."""
     proof: float
     """How much evidence is proof."""
+    dry_run: bool = False
+    """Whether nothing follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ class _Run:
             value_text(item.predicate.comparison, track.verdict),
             evidence(track.count.state) if track.count else None,
             1 / (1 - float(item.predicate.confidence)),
+            item.predicate.dry_run,
         )
         self.rows.append(row)
 

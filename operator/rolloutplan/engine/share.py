@@ -57,9 +57,13 @@ def _same(one: Share, other: Share) -> bool:
 
 
 def _fullest(seen: Look) -> tuple[str, Share] | None:
-    """Of all predicates that count both sides at this weight, the name and the share of the one with most requests."""
-    anew = _nothing_yet(seen.status)
-    shares = {name: track.count.share for name, track in seen.ledger.items() if track.count is not None}
+    """Of all predicates that count both sides at this weight, the name and the share of the one with most requests.
+
+    A dry run does not speak: a run is held for what is said here.
+    """
+    anew, spec = _nothing_yet(seen.status), seen.plan.spec
+    dry = {predicate.name for _, predicate in spec.predicates() if predicate.dry_run} if spec else set()
+    shares = {n: track.count.share for n, track in seen.ledger.items() if track.count is not None and n not in dry}
     ours = [(name, share) for name, share in shares.items() if share and anew and _same(share, anew)]
     return max(ours, key=lambda each: (each[1].total, each[0]), default=None)
 

@@ -94,14 +94,17 @@ def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None)
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Between) -> Stretch:
     begins = Between(after.earliest, after.latest + ACCEPTED_WITHIN)
-    against = (*spec.guards, *stage.fail)
-    proofs = {each.name: _proof(spec, stage, each, source, traffic) for each in stage.pass_}
-    known = spec.guards if stage.index else ()
-    heard = [_heard(each, source) for each in against if each.events is None or each not in known]
+    against, passes = _binding((*spec.guards, *stage.fail)), _binding(stage.pass_)
+    proofs = {each.name: _proof(spec, stage, each, source, traffic) for each in passes}
+    known = [each for each in spec.guards if each.events is not None and stage.index]
+    heard = [_heard(each, source) for each in against if each not in known]
+    counts_alone = not known and all(each.events is not None for each in (*against, *passes))
+    # What came between two looks says that something was measured at all.
+    spoken = distance(spec, source) + source.delay if counts_alone else _NOW
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
-    earliest = min(max(stage.soak, _spoken(spec, stage, source), *heard, *proofs.values()), stage.deadline)
+    earliest = min(max(stage.soak, spoken, *heard, *proofs.values()), stage.deadline)
     # An answer that was asked for in time is waited for.
-    asked = [_first_asked(stage, each, source) for each in stage.pass_ if each.events is None]
+    asked = [_first_asked(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in asked if at <= stage.deadline)])
     return Stretch(
         stage.name,
@@ -111,7 +114,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
         stage.approval,
         late,
         tuple(_sights(spec, against, stage.permille, source, traffic)),
-        _queries(spec, (*against, *stage.pass_), source),
+        _queries(spec, (*spec.guards, *stage.fail, *stage.pass_), source),
     )
 
 
@@ -121,8 +124,13 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Str
     ends = Between(
         max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
     )
-    sights = tuple(_sights(spec, spec.guards, last.permille, source, traffic))
+    sights = tuple(_sights(spec, _binding(spec.guards), last.permille, source, traffic))
     return Stretch("bake", last.permille, last.ends, ends, sights=sights, queries=_queries(spec, spec.guards, source))
+
+
+def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
+    """Those from which anything follows."""
+    return tuple(predicate for predicate in predicates if not predicate.dry_run)
 
 
 # ---- how long until it is proved -----------------------------------------------------------------
@@ -131,13 +139,6 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Str
 def _heard(predicate: Predicate, source: SourceView) -> timedelta:
     """When something that could speak against a weight is asked first; counts are looked at once."""
     return source.delay + (first_window(predicate, source) if predicate.events is None else _NOW)
-
-
-def _spoken(spec: PlanSpec, stage: Stage, source: SourceView) -> timedelta:
-    """When something was measured at all, where all depends on counts: a second look says how many came between."""
-    if stage.pass_ or any(each.events is None for each in (*spec.guards, *stage.fail)) or (stage.index and spec.guards):
-        return _NOW
-    return distance(spec, source) + source.delay
 
 
 def _proof(

@@ -93,6 +93,7 @@ def _sentence(detail: ErrorDetails) -> str:
         "int_from_float": f"{said} is not a whole number: write one",
         "string_type": f"{said} is not a text: put it in quotes",
         "model_type": f"{said} is not a mapping: write its fields below it",
+        "bool_type": f"{said} is neither true nor false: write one of them, without quotes",
         "dict_type": f"{said} is not a mapping: write its fields below it",
         "tuple_type": f"{said} is not a list: write it as a list",
     }

@@ -18,6 +18,7 @@ from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS,
 from rolloutplan.plan.spec import (
     AS_SCRAPED,
     HISTOGRAM_NAME,
+    JUDGED_BY,
     MADE_NAME,
     MAX_STAGES,
     MORE_THAN_SERIES,
@@ -59,6 +60,11 @@ def _spelled(field: str, names: Spelling) -> dict[str, Any]:
 def _names(field: str) -> str:
     """The names in a list that may be left out. `orValue` would say the same, but its size counts as unknown."""
     return f"(has({field}) ? {field}.map(p, p.name) : [])"
+
+
+def _judged(field: str) -> str:
+    """Whether a list of predicates that may be left out holds one from which anything follows."""
+    return f"(has({field}) && {field}.exists(p, !has(p.dryRun) || !p.dryRun))"
 
 
 def _percent(text: str) -> str:
@@ -109,9 +115,8 @@ _PLAN: Final = (
         at=".stages",
     ),
     _rule(
-        "(has(self.guards) && self.guards.size() > 0) || self.stages.all(s,"
-        " (has(s.pass) && s.pass.size() > 0) || (has(s.fail) && s.fail.size() > 0))",
-        says="nothing judges one of the stages: give it pass or fail predicates, or give the plan guards",
+        f"{_judged('self.guards')} || self.stages.all(s, {_judged('s.pass')} || {_judged('s.fail')})",
+        says=f"nothing judges one of the stages: {JUDGED_BY}",
         at=".stages",
     ),
     _rule(

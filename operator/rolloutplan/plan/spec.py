@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, WithJsonSchema, model_validator
 
 from rolloutplan.plan.quantities import (
     Comparison,
@@ -71,6 +71,7 @@ AS_SCRAPED: Final = (
     "has a function or a range: write the counter as it is scraped, its name and labels and no more, and we count"
 )
 HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
+JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
 
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -243,6 +244,9 @@ class Predicate(Written):
         default=None,
         alias="confidence",
         description="How sure the test of events must be, at any number of looks; 95% if left out.",
+    )
+    dry_run: StrictBool = Field(
+        default=False, description="Whether it is only judged and recorded: nothing ever follows from its verdict."
     )
 
     @property
@@ -569,8 +573,8 @@ def _weights(spec: PlanSpec) -> _Refusals:
 
 def _judged(spec: PlanSpec) -> _Refusals:
     for i, stage in enumerate(spec.stages):
-        if not (spec.guards or stage.pass_ or stage.fail):
-            yield f"stages[{i}]", "nothing judges this stage: give it pass or fail predicates, or give the plan guards"
+        if all(each.dry_run for each in (*spec.guards, *stage.pass_, *stage.fail)):
+            yield f"stages[{i}]", f"nothing judges this stage: {JUDGED_BY}"
 
 
 def _twice(what: str, named: Iterable[tuple[str, str]]) -> _Refusals:

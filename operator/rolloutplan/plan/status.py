@@ -148,6 +148,7 @@ class PredicateStatus(Part):
     why: str = Field("", description="Why it is Undecided, else the figures behind the value.")
     state: str = Field("", description="What was counted so far, for a test that goes on where it was.")
     looked_at: Instant | None = Field(None, description="The instant of the last look that is in `state`.")
+    dry_run: bool | None = Field(None, description="True where nothing follows from it.")
 
 
 class Evidence(Part):
@@ -162,6 +163,7 @@ class Evidence(Part):
     samples: str = Field("", description="How many samples were behind the value.")
     verdict: str = Field("", description="Proved, Refuted or Undecided.")
     why: str = Field("", description="Why it was Undecided, else the figures behind the value.")
+    dry_run: bool | None = Field(None, description="True where nothing followed from it.")
 
 
 class Decision(Part):

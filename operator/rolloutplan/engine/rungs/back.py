@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rolloutplan.engine.ask import in_force, verdict_of
+from rolloutplan.engine.ask import binding, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, on_fail
 from rolloutplan.engine.narrate import bound_of, span, value_text
@@ -82,7 +82,7 @@ def proved_against(look: Look) -> Step | None:
     spec, status = look.plan.spec, look.status
     if spec is None or status.phase not in MOVED:
         return None
-    for item in in_force(spec, status, look.source):
+    for item in binding(spec, status, look.source):
         verdict = verdict_of(look, item)
         value = value_text(item.predicate.comparison, verdict)
         if item.against and verdict.outcome is Outcome.PROVED:

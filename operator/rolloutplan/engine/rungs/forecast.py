@@ -39,7 +39,12 @@ def forecast(look: Look) -> Step | None:
 def _too_slow(look: Look, spec: PlanSpec, stage: Stage) -> Iterator[str]:
     items = [item for item in in_force(spec, look.status, look.source) if item.predicate.events is not None]
     for item in items:
-        if item.against or verdict_of(look, item).outcome is not Outcome.UNDECIDED or look.source is None:
+        if (
+            item.against
+            or item.predicate.dry_run
+            or verdict_of(look, item).outcome is not Outcome.UNDECIDED
+            or look.source is None
+        ):
             continue
         counted = next((c for peer in _same(item, items) if (c := _counted(look, peer)) is not None), None)
         if counted is not None:

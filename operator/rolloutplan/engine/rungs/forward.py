@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rolloutplan.engine.ask import InForce, current_stage, in_force, patience, track_of, verdict_of
+from rolloutplan.engine.ask import InForce, binding, current_stage, in_force, patience, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fence, hold, move, on_fail
 from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
@@ -26,7 +26,7 @@ def all_shown(look: Look) -> bool:
     nothing measured is never a pass.
     """
     spec = look.plan.spec
-    items = in_force(spec, look.status, look.source) if spec else ()
+    items = binding(spec, look.status, look.source) if spec else ()
     for item in items:
         verdict = verdict_of(look, item)
         if not item.against and verdict.outcome is not Outcome.PROVED:
@@ -56,7 +56,7 @@ def deadline(look: Look) -> Step | None:
     stage = current_stage(spec, status)
     if stage is None or look.now < at.deadline_at or all_shown(look):
         return None
-    items = in_force(spec, status, look.source)
+    items = binding(spec, status, look.source)
     due = [item for item in items if not item.against and item.first_at <= at.deadline_at]
     late = at.deadline_at + (patience(spec, look.source) if look.source else timedelta(0))
     if look.now < late and any(track_of(look, item).verdict is None for item in due):
@@ -97,7 +97,7 @@ def forward(look: Look) -> Step | None:
 
 def _doubted(look: Look, spec: PlanSpec) -> bool:
     """Whether a guard holds, but not yet long enough, or was not answered when it was last asked."""
-    items = in_force(spec, look.status, look.source)
+    items = binding(spec, look.status, look.source)
     return any(
         _leans_against(item, verdict_of(look, item)) or track_of(look, item).silent_since is not None for item in items
     )

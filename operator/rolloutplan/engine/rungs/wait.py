@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rolloutplan.engine.ask import current_stage, in_force, patience, track_of
+from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
 from rolloutplan.engine.look import Look
@@ -118,7 +118,7 @@ def _blind(look: Look, spec: PlanSpec) -> str:
     status = look.status
     if look.source is None:
         return look.source_problem or "the metric source is gone"
-    tracks = {item.name: track_of(look, item) for item in in_force(spec, status, look.source)}
+    tracks = {item.name: track_of(look, item) for item in binding(spec, status, look.source)}
     asked = [track for track in tracks.values() if track.verdict is not None]
     silent = [track.silent_since for track in asked if track.silent_since is not None]
     if status.phase is Phase.HELD and status.held and status.held.reason == "Blind":

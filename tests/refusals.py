@@ -155,7 +155,21 @@ PLANS: Final = (
     Refusal("a weight too fine", {"stages[0].weight": "0.55%"}, ("spec.stages[0].weight", "steps of 0.1%")),
     Refusal("a weight without %", {"stages[0].weight": "5"}, ("spec.stages[0].weight", '"5" is not a share', '"5%"')),
     Refusal("a weight as a number", {"stages[0].weight": 5}, ("spec.stages[0].weight",)),
-    Refusal("an end below 100%", {"stages[2].weight": "99%"}, ("spec.stages", "is 99%: end the ladder with 100%")),
+    Refusal(
+        "an end below 100%",
+        {"stages[2].weight": "99%"},
+        ("spec.stages", "is 99%: end the ladder with 100%, or write stopAt to end there"),
+    ),
+    Refusal(
+        "an end below stopAt",
+        {"stopAt": "75.5%", "stages[2].weight": "75%"},
+        ("spec.stages", "is 75%: end the ladder with 75.5%, as stopAt says"),
+    ),
+    Refusal(
+        "an end above stopAt", {"stopAt": "60%"}, ("spec.stages", "is 100%: end the ladder with 60%, as stopAt says")
+    ),
+    Refusal("a stopAt of nothing", {"stopAt": "0%"}, ("spec.stopAt", '"0%" moves no traffic')),
+    Refusal("a stopAt that is no share", {"stopAt": "half"}, ("spec.stopAt", '"half" is not a share')),
     Refusal(
         "weight and weights", {"stages[0].weights": ["6%"]}, ("spec.stages[0]", "exactly one of weight and weights")
     ),

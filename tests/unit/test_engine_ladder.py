@@ -11,7 +11,9 @@ import pytest
 
 from rolloutplan.engine.look import Rival
 from rolloutplan.judge.verdict import Answer, Why
+from tests.refusals import GONE
 from tests.situations import (
+    ALL,
     BACK,
     HALF,
     OLD_WEIGHTS,
@@ -41,6 +43,7 @@ from tests.situations import (
     run,
     s,
     same,
+    say,
     says,
     shifting,
     succeeded,
@@ -392,6 +395,9 @@ DEADLINES = [
          ["Held", "Resumed"]),
 ]  # fmt: skip
 
+STOPS = {"stages": PLAN["stages"][:2], "stopAt": "50%"}
+ON = PLAN["stages"][2]
+
 FORWARD = [
     Case("the soak is over and all is proved", judging(), wait(s(90)), P.JUDGING, "Soaking",
          ["StageProved", "StageStarted", "WeightShifted"], "", {"v1": 50, "v2": 50}),
@@ -408,6 +414,22 @@ FORWARD = [
     Case("not before the bake is over", baking, wait(m(4) - s(0.1)), P.BAKING, "", []),
     Case("the drain is waited for where the bake is shorter", fresh({"bake": "0s", "traffic.drain": "20m"}),
          wait(m(20)), P.BAKING),
+    Case("the last weight of a plan that stops below 100%: it bakes there, with the guards on",
+         judging(STOPS, stage="half"), wait(s(31)), P.BAKING, "Baking", ["StageProved"], "it is the last weight", HALF),
+    Case("and succeeds there", judging(STOPS, stage="half"), wait(s(31) + m(5)), P.SUCCEEDED, "Succeeded",
+         ["StageProved", "Succeeded"], "v2 serves 50% of the traffic; v1 keeps the rest", HALF),
+    Case("a guard in its bake", judging(STOPS, stage="half"), then(wait(m(1)), says(errors=0.2), wait(s(10))),
+         P.ROLLED_BACK, "GuardProved", ["StageProved", *BACK], "", OLD_WEIGHTS),
+    Case("nothing is drained there", judging({**STOPS, "bake": "0s", "traffic.drain": "20m"}, stage="half"),
+         wait(s(31)), P.SUCCEEDED, "Succeeded", None, "", HALF),
+    Case("a person takes it back", judging(STOPS, stage="half"), then(wait(m(6)), say("revert r1")), P.ROLLED_BACK,
+         "Reverted", None, "", OLD_WEIGHTS),
+    Case("another plan goes on from there",
+         judging(STOPS, stage="half"), then(wait(m(6)), edit({"stopAt": GONE, "stages": [ON]}), wait(m(8))),
+         P.SUCCEEDED, "Succeeded", None, "v1 has none left", ALL),
+    Case("a plan that would begin below it does not", judging(STOPS, stage="half"),
+         then(wait(m(6)), edit({"stopAt": GONE, "stages": [*PLAN["stages"][:1], ON]})), P.INVALID,
+         "NewSideAlreadyServing", None, "start the stages above it", HALF),
     Case("no second run follows a success", succeeded, then(lambda w: w.crash(), wait(timedelta(days=2))), P.SUCCEEDED,
          "Succeeded", [], "", {"v1": 0, "v2": 100}),
     Case("an answer to what was asked at another weight counts for nothing", judging(stage="half"),

@@ -86,6 +86,12 @@ def test_the_last_weight_lasts_until_the_old_side_is_drained() -> None:
     assert bake.ends.latest == last.ends.latest
 
 
+def test_below_full_traffic_nothing_is_drained() -> None:
+    changes = {"stages[2].weight": "80%", "stopAt": "80%", "bake": "0s", "traffic.drain": "4m"}
+    *_, last, bake = of(changes).stretches
+    assert (bake.permille, bake.ends) == (800, last.ends)
+
+
 def test_a_stage_that_waits_for_a_person_says_so() -> None:
     line = of({"stages[1].approval": "Required"})
     assert [stretch.approval for stretch in line.stretches] == [False, True, False, False]
@@ -197,6 +203,7 @@ def test_how_much_is_asked_a_minute(changes: dict[str, Any], asked: float) -> No
         {"stages[0].pass[0].for": "25s"},
         {"stages[1].soak": "0s"},
         {"bake": "0s", "traffic.drain": "4m"},
+        {"bake": "0s", "traffic.drain": "4m", "stages[2].weight": "80%", "stopAt": "80%"},
     ],
 )
 def test_a_healthy_run_takes_the_earliest_times(changes: dict[str, Any]) -> None:

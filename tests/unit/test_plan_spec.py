@@ -181,6 +181,7 @@ SAME: tuple[Mapping[str, Any], ...] = (
     {"availability.minReady": "50.0%"},
     {"metrics": {"source": "default"}},
     {"old.service": "checkout-v1"},
+    {"stopAt": "100%"},
     {"stages[0].soak": "300s"},
     {"stages[0].deadline": "35m"},
     {"stages[0].pass[0].is": ">0.9"},

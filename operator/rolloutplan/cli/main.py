@@ -29,7 +29,7 @@ VERBS: Final[Mapping[Verb, str]] = {
     Verb.APPROVE: "let the next stage begin",
     Verb.ABORT: "put the weights back now and end the run",
     Verb.RETRY: "start a rolled-back or finished plan again",
-    Verb.PROMOTE: "go to full weight next, without the stages between",
+    Verb.PROMOTE: "go to the last weight next, without the stages between",
     Verb.SKIP: "take the present stage as passed",
     Verb.REVERT: "put the weights back, also after it has succeeded",
 }

@@ -118,7 +118,7 @@ TABLE: Mapping[Cause, Row] = {
         {P.JUDGING}, P.SHIFTING, Kind.ADVANCE, "StageProved", "the soak is over and nothing is left to show here"
     ),
     Cause.PROVED_LAST: _row(
-        {P.JUDGING}, P.BAKING, Kind.ADVANCE, "StageProved", "all traffic is there; the guards stay while it bakes"
+        {P.JUDGING}, P.BAKING, Kind.ADVANCE, "StageProved", "no weight is left to take; the guards stay while it bakes"
     ),
     Cause.EXTENDED: _row(
         {P.JUDGING}, P.JUDGING, Kind.PERSIST, "DeadlineExtended", "the plan says that doubt buys time"
@@ -146,7 +146,9 @@ TABLE: Mapping[Cause, Row] = {
     Cause.RESTORED: _row(
         {P.REVERTING}, P.ROLLED_BACK, Kind.ROLLBACK, "RolledBack", "the routes hold the snapshot, to the number"
     ),
-    Cause.BAKED: _row({P.BAKING}, P.SUCCEEDED, Kind.FINISH, "Succeeded", "it stood at full traffic for its whole bake"),
+    Cause.BAKED: _row(
+        {P.BAKING}, P.SUCCEEDED, Kind.FINISH, "Succeeded", "it stood at its last weight for its whole bake"
+    ),
     Cause.AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, "", "another plan or another workload is another hypothesis"
     ),

@@ -18,7 +18,7 @@ from rolloutplan.engine.counting import asked_of, distance, whole
 from rolloutplan.engine.look import SourceView
 from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
 from rolloutplan.judge.feasible import Traffic, decided_after
-from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.spec import FULL, PlanSpec, Predicate, Stage
 
 NEVER: Final = timedelta.max
 WRITTEN_WITHIN: Final = timedelta(seconds=1)
@@ -119,8 +119,9 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
 
 
 def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Stretch) -> Stretch:
-    """From the end of the last stage on; it lasts until the old side is drained, too."""
-    drained = Between(last.begins.earliest + spec.traffic.drain, last.begins.latest + spec.traffic.drain)
+    """From the end of the last stage on; it lasts until the old side is drained, too, where nothing is left on it."""
+    drain = spec.traffic.drain if last.permille == FULL else _NOW
+    drained = Between(last.begins.earliest + drain, last.begins.latest + drain)
     ends = Between(
         max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
     )

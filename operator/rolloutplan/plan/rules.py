@@ -105,8 +105,14 @@ _PLAN: Final = (
         at=".stages",
     ),
     _rule(
-        f"!{_READABLE} || {_percent(_END)} == 100.0",
-        expression=f"'the last weight is ' + {_END} + ': end the ladder with 100%'",
+        f"!{_READABLE} || has(self.stopAt) || {_percent(_END)} == 100.0",
+        expression=f"'the last weight is ' + {_END} + ': end the ladder with 100%, or write stopAt to end there'",
+        at=".stages",
+    ),
+    _rule(
+        f"!{_READABLE} || !has(self.stopAt) || !self.stopAt.matches('^[0-9.]+%$')"
+        f" || {_percent(_END)} == {_percent('self.stopAt')}",
+        expression=f"'the last weight is ' + {_END} + ': end the ladder with ' + self.stopAt + ', as stopAt says'",
         at=".stages",
     ),
     _rule(

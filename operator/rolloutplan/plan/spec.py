@@ -376,10 +376,13 @@ class PlanSpec(Written):
         default=(), description="Fail predicates in force from the first weight to the end of the bake."
     )
     stages: tuple[StageSpec, ...] = Field(
-        min_length=1, max_length=MAX_STAGES, description="The ladder: weights that rise to 100%."
+        min_length=1, max_length=MAX_STAGES, description="The ladder: weights that rise to 100%, or to stopAt."
+    )
+    stop_at: Weight | None = Field(
+        default=None, description="Where the plan ends, if below 100%: its last weight. What it leaves there stays."
     )
     bake: Duration = Field(
-        default=timedelta(0), description="Time at 100% with the guards still on and the old side warm."
+        default=timedelta(0), description="Time at the last weight with the guards still on and the old side warm."
     )
     on_fail: Literal["Rollback", "Hold"] = Field(
         default="Rollback", description="What follows a proved fail predicate or guard."
@@ -429,7 +432,8 @@ class PlanSpec(Written):
         """Give 16 hex digits that change when, and only when, the plan means something else.
 
         Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
-        makes a finished plan start again. What a deletion does is no part of the rollout.
+        makes a finished plan start again. What a deletion does is no part of the rollout, and stopAt says what the last
+        weight says.
         """
         return self._hash
 
@@ -452,7 +456,7 @@ class PlanSpec(Written):
             for side, spec in (("old", self.old), ("new", self.new))
         }
         meant = self.model_copy(update={"guards": _meant(self.guards), "stages": stages, **sides})
-        plain = meant.model_dump(mode="json", exclude_defaults=True, exclude={"deletion_policy"})
+        plain = meant.model_dump(mode="json", exclude_defaults=True, exclude={"deletion_policy", "stop_at"})
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -567,8 +571,9 @@ def _weights(spec: PlanSpec) -> _Refusals:
         if permille <= before:
             yield where, f"{format_weight(permille)} does not rise above {format_weight(before)}: weights must increase"
     where, last = steps[-1]
-    if last != FULL:
-        yield where, f"the last weight is {format_weight(last)}: end the ladder with 100%"
+    if last != (spec.stop_at or FULL):
+        end = f"{format_weight(spec.stop_at)}, as stopAt says" if spec.stop_at else "100%, or write stopAt to end there"
+        yield where, f"the last weight is {format_weight(last)}: end the ladder with {end}"
 
 
 def _judged(spec: PlanSpec) -> _Refusals:

@@ -14,7 +14,7 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.spec import PlanSpec, Stage
+from rolloutplan.plan.spec import FULL, PlanSpec, Stage
 from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
 
 
@@ -154,18 +154,21 @@ def _proved(look: Look, spec: PlanSpec) -> Status:
         return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
     baking = bakes(look, spec, at)
     if baking.soak_until and baking.soak_until > look.now:
-        words += f"; all traffic is on {status.weights.new}, the guards stay on for {span(look.now, baking.soak_until)}"
+        words += f"; it is the last weight, and the guards stay on for {span(look.now, baking.soak_until)}"
     return move(look, Cause.PROVED_LAST, words, reason="Baking", evidence=items, stage=baking)
 
 
 def bakes(look: Look, spec: PlanSpec, at: StageStatus) -> StageStatus:
-    """The last stage as it stands through the bake, and until the old side is drained."""
-    until = max(look.now + spec.bake, (at.verified_at or look.now) + spec.traffic.drain)
+    """The last stage as it stands through the bake, and until the old side is drained where nothing is left on it."""
+    until = look.now + spec.bake
+    if spec.ladder()[-1].permille == FULL:
+        until = max(until, (at.verified_at or look.now) + spec.traffic.drain)
     return at.model_copy(update={"soak_until": until, "deadline_at": None})
 
 
 def _baked(look: Look) -> Status:
     spec, status = look.plan.spec, look.status
     items = in_force(spec, status, look.source) if spec else ()
-    words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} has none left"
+    left = "keeps the rest" if spec and spec.ladder()[-1].permille < FULL else "has none left"
+    words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} {left}"
     return move(look, Cause.BAKED, words, reason="Succeeded", evidence=items)

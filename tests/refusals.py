@@ -304,6 +304,7 @@ PLANS: Final = (
     ),
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
+    Refusal("a policy of incidents", {"onIncident": "Wait"}, ("spec.onIncident", "Hold", "Rollback")),
     Refusal("after without then", {"onBlind": {"after": "5m"}}, ("spec.onBlind", "write both or neither")),
     Refusal("then without after", {"onBlind": {"then": "Rollback"}}, ("spec.onBlind", "write both or neither")),
     Refusal("restarts below 0", {"availability.maxRestarts": -1}, ("spec.availability.maxRestarts", "0")),

@@ -88,6 +88,9 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "guards": [*SPEC["guards"], {"name": "many", "events": EVENTS, "is": "> 5%"}],
         "stages[0].pass": [{"name": "few", "events": EVENTS, "is": "< 5%"}],
     },
+    "a guard is asked of both sides": {"guards[0].query": 'errors{deployment="$deployment"}[$window]'},
+    "a dry run": {"guards": [*SPEC["guards"], {"name": "trial", "query": "wrong", "is": "> 0", "dryRun": True}]},
+    "it stops below full traffic": {"stages[2].weight": "90%", "stopAt": "90%"},
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -316,6 +319,7 @@ SUDDEN: Mapping[str, Event] = {
 RUNNING = Peer("ns/other", frozenset({"policy crowded"}), "running", START, "0")
 BUDGETED = ruled("budgeted", errorBudget={"query": "budget", "atLeast": "20%"})
 OTHER = Rival("ns/other", frozenset(routes()), running=True, waiting=False, created=START, uid="0")
+BOTH_BAD, BOTH_GOOD = {"errors": 0.2, "errors/old": 0.3}, {"errors": 0.0, "errors/old": 0.0}
 TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "status writes are refused": (put(broken={"record"}), put(broken=set())),
     "writes of one route are refused": (put(broken={"route api"}), put(broken=set())),
@@ -328,6 +332,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "nothing is counted": (counts(bad=0, total=0), counts(bad=0.5)),
     "a guard is NaN": (says(errors=Why.NAN), says(errors=0.0)),
     "a guard has no data": (says(errors=Why.NO_DATA), says(errors=0.0)),
+    "both sides fail": (says(**BOTH_BAD), says(**BOTH_GOOD)),
     "a fail predicate holds": (says(wrong=1.0), says(wrong=0.0)),
     "a pass predicate is false": (says(hits=0.1), says(hits=0.95)),
     "a pass predicate has no data": (says(hits=Why.NO_DATA), says(hits=0.95)),
@@ -463,8 +468,11 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
     rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_)]
 
     def query(predicate: Predicate) -> str:
-        assert predicate.query is not None
-        return predicate.query.replace("$window", f"{predicate.window.total_seconds():.0f}s")
+        if predicate.query is None:
+            assert predicate.events is not None
+            return f"{predicate.events.bad} of {predicate.events.total}"
+        filled = predicate.query.replace("$deployment", "v2")
+        return filled.replace("$window", f"{predicate.window.total_seconds():.0f}s")
 
     return [(predicate.name, role, query(predicate)) for role, predicates in rows for predicate in predicates]
 
@@ -522,7 +530,7 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
             continue
         spec = world.specs[status.plan_hash]
         for predicate in (*spec.guards, *spec.ladder()[before].fail):
-            track = event.known.get(predicate.name)
+            track = None if predicate.dry_run else event.known.get(predicate.name)
             if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
@@ -707,6 +715,14 @@ ONCE_HARD = {
     "promoted, and killed then": [
         *(DECIDED, "20 s", "at `recorded` the operator is killed", "somebody says promote", "5 m"),
     ],
+    "both sides fail, and then the new one alone": [
+        *("until something is decided", "until something is decided", "20 s", "both sides fail", "1 m"),
+        *("somebody says skip", "20 s", "no more: both sides fail", "a guard holds", "1 m"),
+    ],
+    "both sides fail for a while, and the operator is killed in it": [
+        *("until something is decided", "20 s", "both sides fail", "1 m", "the operator is killed and started", "1 m"),
+        *("no more: both sides fail", "5 m"),
+    ],
     "blind, between two questions": [DECIDED, "20 s", "the source is down", "5 m", "1 s", "20 s", "5 m"],
 }
 
@@ -775,6 +791,16 @@ def held(trouble: str) -> World:
     return world
 
 
+def incident() -> World:
+    """Of what is bad on both sides; one side alone is bad when the guard becomes true."""
+    world = begun("a guard is asked of both sides").until(P.JUDGING, stage="half")
+    world.advance(s(25))
+    world.says |= BOTH_BAD
+    world.until(P.HELD)
+    world.advance(s(40))
+    return world
+
+
 MID_RUN: Mapping[str, Callable[[], World]] = {
     "the first weight is being written": lambda: shifting(first=True),
     "the next weight is being written": lambda: shifting(first=False),
@@ -787,6 +813,7 @@ MID_RUN: Mapping[str, Callable[[], World]] = {
     "a drift is being put right": repairing,
     "held for the way back": lambda: held("the old Deployment is gone"),
     "held blind": lambda: held("the source is down"),
+    "held for an incident": incident,
     "held undecided": lambda: held("a guard has no data"),
     "baking": baking,
 }
@@ -840,7 +867,8 @@ def test_a_guard_that_becomes_true_leads_to_the_snapshot_whatever_else_is_broken
 ) -> None:
     """Within an interval and the longest pause after a refusal; the first weight, when it went long unjudged."""
     world = broken(state, troubles)
-    world.says["errors"], world.down = 0.2, ""
+    world.says |= {"errors": 0.2, "errors/old": 0.0}
+    world.down = ""
     world.advance(s(400) if state == "the first weight is being written" else s(23))
     assert at_the_snapshot(world), f"{world.phase}: {world.status.message}"
 

@@ -33,7 +33,7 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "",
         "stage  weight  begins       ends         a fault at once  a fault later  queries/min",
         "ready          0s           0s - 10m",
-        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors      1m16s errors   6",
+        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors      1m16s errors   12",
         "w100   100%    5m - 21m     10m - 31m    1m6s errors      1m16s errors   6",
         "bake   100%    10m - 31m    20m - 41m    1m6s errors      1m16s errors   6",
         "",
@@ -43,6 +43,7 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "bake                 ██████████████·······························",
         "",
         "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it",
+        "onIncident is Hold: a value that is as bad on both sides holds the run",
     ]
 
 
@@ -57,7 +58,7 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "ends": {"earliest": 300.0, "latest": 1230.0},
         "undecided": [],
         "faults": [{"predicate": "errors", "role": "guard", "known": True, "atOnce": 66.0, "later": 76.0}],
-        "queriesPerMinute": 6.0,
+        "queriesPerMinute": 12.0,
     }
     assert {name: plan[name] for name in plan if name not in ("stages", "bake")} == {
         "file": files[0],
@@ -77,13 +78,14 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
             BAKED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0', window: 40m}]"),
             "!: w5 is not decided by its deadline, for a; onUndecided is Hold",
         ),
+        (BAKED, "onIncident is Hold: a value that is as bad on both sides holds the run"),
         (BAKED + "  onFail: Hold\n", "onFail is Hold: what is proved against the new side holds the run"),
         (
             UNGUARDED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0'}]"),
             "-: no guard and no fail predicate looks",
         ),
     ],
-    ids=["an approval", "a window too long", "onFail: Hold", "no guards"],
+    ids=["an approval", "a window too long", "both sides", "onFail: Hold", "no guards"],
 )
 def test_what_the_table_marks_is_explained_below(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str, words: str

@@ -243,6 +243,15 @@ def test_a_damaged_record_is_refused_with_its_line(damage: Callable[[list[str]],
     assert str(refused.value).startswith(words)
 
 
+def test_a_record_from_before_the_old_side_was_asked_beside_is_replayed_as_it_went() -> None:
+    sided = changed(PLAN, {"guards[0].query": 'errors{deployment="$deployment"}'})
+    replayed, record = through(Case("ns", "plan", sided, SOURCE, START, START + LONG), values(errors=0.5))
+    assert replayed.ended.startswith("it ends with the looks, as Held"), "both sides are bad"
+    before = [line for line in record if '"part":"old"' not in line]
+    assert len(before) < len(record)
+    assert again(before)[0].ended == "it ends as RolledBack"
+
+
 def test_a_record_that_ends_early_is_not_taken_for_silence() -> None:
     _, record = through(counted(), counters(new=9, old=3))
     with pytest.raises(RecordError, match=r"no answer for worse \(old\) at 2026-03-01T09:00:15"):

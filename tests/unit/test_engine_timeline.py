@@ -185,6 +185,8 @@ def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
         ({"stages[0].pass[0].is": GONE, "stages[0].pass[0].vsOld": "> 1.5x"}, 24),
         ({"guards": [COUNTED]}, 12 + 16),  # two counters of two sides every 15 s
         ({"guards": [{**COUNTED, "vsOld": None, "is": "> 1%"}]}, 12 + 8),
+        ({"guards[0].query": "errors{$deployment}"}, 24),  # of the old side too
+        ({"guards[0].query": "errors{$deployment}", "onIncident": "Rollback"}, 18),
         ({"interval": "1m"}, 3),
     ],
 )

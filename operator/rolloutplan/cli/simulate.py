@@ -22,6 +22,7 @@ from rolloutplan.cli.files import (
     sources_in,
 )
 from rolloutplan.cli.table import table
+from rolloutplan.engine.ask import asked_of_both
 from rolloutplan.engine.look import SourceView
 from rolloutplan.engine.timeline import NEVER, Between, Sight, Stretch, Timeline, timeline
 from rolloutplan.judge.feasible import Traffic
@@ -151,6 +152,9 @@ def _notes(plan: _Simulated, waits: Sequence[str]) -> Iterator[str]:
     yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
     if spec.on_fail == "Hold":
         yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
+    against = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
+    if any(asked_of_both(spec, predicate, stretches[0].permille) for predicate in against):
+        yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if waits:
         yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
     for stretch in stretches:

@@ -26,10 +26,10 @@ from rolloutplan.engine.counting import (
     weigh_counts,
 )
 from rolloutplan.engine.look import Ledger, Look, PlanView, Question, SourceView, Track
-from rolloutplan.engine.words import render, words_for
+from rolloutplan.engine.words import names_side, render, words_for
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
-from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.spec import FULL, PlanSpec, Predicate, Stage
 from rolloutplan.plan.status import Phase, Status
 
 FIRST_SCRAPES = 4
@@ -108,6 +108,15 @@ def first_window(predicate: Predicate, source: SourceView) -> timedelta:
     return min(predicate.window, FIRST_SCRAPES * source.scrape)
 
 
+def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
+    """Whether the old side is asked what a fail predicate or guard on a value asks of the new one.
+
+    At full traffic it is not: of a side that serves nothing no value means anything.
+    """
+    of_one_side = predicate.query is not None and predicate.comparison.kind == "value" and names_side(predicate.query)
+    return of_one_side and spec.on_incident == "Hold" and not predicate.dry_run and permille < FULL
+
+
 def needs(
     plan: PlanView, status: Status, source: SourceView | None, ledger: Ledger, now: datetime
 ) -> tuple[Question | CountQuestion, ...]:
@@ -167,11 +176,11 @@ def _questions(
 ) -> Iterator[Question]:
     predicate, at = row.predicate, now - source.delay
     window = min(predicate.window, row.first_window + (now - row.first_at))
-    stage = status.stage.name if status.stage else ""
+    name = status.stage.name if status.stage else ""
 
     def asked(query: str, side: str) -> str:
         words = words_for(
-            spec, namespace=plan.namespace, plan=plan.name, stage=stage, side=side, window=window, elapsed=elapsed
+            spec, namespace=plan.namespace, plan=plan.name, stage=name, side=side, window=window, elapsed=elapsed
         )
         return render(query, words)
 
@@ -181,6 +190,11 @@ def _questions(
         yield Question(row.name, "old", asked(predicate.query, "old"), at)
     if predicate.min_samples is not None:
         yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
+    stage = current_stage(spec, status)
+    if row.against and stage is not None and asked_of_both(spec, predicate, stage.permille):
+        yield Question(row.name, "old", asked(predicate.query, "old"), at, beside=True)
+        if predicate.min_samples is not None:
+            yield Question(row.name, "oldSamples", asked(predicate.min_samples.query, "old"), at, beside=True)
 
 
 def _judged_since(status: Status) -> datetime | None:
@@ -214,8 +228,8 @@ def weigh(
 ) -> Ledger:
     """Fold the answers for one predicate into the ledger.
 
-    `answers` is keyed by the question's part. An answer to what was asked before this weight was verified says nothing
-    about this weight and changes nothing.
+    `answers` is keyed by the question's part; those beside may be missing. An answer to what was asked before this
+    weight was verified says nothing about this weight and changes nothing.
     """
     predicate = find(spec, status, name)
     judged_since = _judged_since(status)
@@ -223,9 +237,11 @@ def weigh(
         return ledger
     track = ledger.get(name, Track())
     minimum = predicate.min_samples.at_least if predicate.min_samples else 0
-    raw = judge(predicate.comparison, answers["new"], answers.get("old"), answers.get("samples"), minimum)
+    old = answers.get("old") if predicate.comparison.kind != "value" else None
+    raw = judge(predicate.comparison, answers["new"], old, answers.get("samples"), minimum)
     since = (track.since or asked_at) if raw.holds else None
-    heard = all(answer.gap is not Why.SOURCE_DOWN for answer in answers.values())
+    awaited = (answers["new"], old, answers.get("samples"))
+    heard = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
     new = replace(
         track,
         asked_at=track.asked_at or asked_at,
@@ -233,8 +249,18 @@ def weigh(
         silent_since=None if heard else track.silent_since or asked_at,
         verdict=_held_long_enough(predicate, raw, since, asked_at),
         since=since,
+        old=_of_old(predicate, answers, minimum),
     )
     return MappingProxyType({**ledger, name: new})
+
+
+def _of_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:
+    """What a comparison of one value says of the old side, where that was asked and all of it was answered."""
+    if predicate.comparison.kind != "value" or "old" not in answers:
+        return None
+    if predicate.min_samples is not None and "oldSamples" not in answers:
+        return None
+    return judge(predicate.comparison, answers["old"], samples=answers.get("oldSamples"), at_least=minimum)
 
 
 def count(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreadable, wait_for_slot
 from rolloutplan.judge.threshold import judge
@@ -31,6 +32,7 @@ class Closed:
     reason: str
     words: str
     again: datetime | None = None
+    evidence: tuple[InForce, ...] = ()
 
 
 def closed_to_runs(look: Look) -> Closed | None:

@@ -173,6 +173,8 @@ class Track:
     verdict: Verdict | None = None
     since: datetime | None = None
     """Since when the comparison has held without a break."""
+    old: Verdict | None = None
+    """What the same comparison says of the old side, at the same instant; None where that is not known."""
     count: Counting | None = None
 
 
@@ -185,9 +187,11 @@ class Question:
     """One thing to ask a metric source: for predicate `name`, about one side, pinned at an instant."""
 
     name: str
-    part: Literal["new", "old", "samples"]
+    part: Literal["new", "old", "samples", "oldSamples"]
     query: str
     at: datetime
+    beside: bool = False
+    """Whether the verdict waits for no answer to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,7 +307,7 @@ class _Heard(_Line):
 
     asked: AwareDatetime
     predicate: str
-    part: Literal["new", "old", "samples"]
+    part: Literal["new", "old", "samples", "oldSamples"]
     at: AwareDatetime
     looks: tuple[tuple[AwareDatetime, dict[str, tuple[float, float | None]]], ...] | None = None
     value: float | None = None
@@ -322,8 +322,13 @@ class Record:
         self._said = said
 
     def answer(self, now: datetime, question: Asked) -> Said:
-        """What was said to a question that was asked at an instant. Raises RecordError."""
+        """What was said to a question that was asked at an instant. Raises RecordError.
+
+        One beside others may be missing: it was then not asked, or not answered in time.
+        """
         key = (now, question.name, question.part)
+        if key not in self._said and isinstance(question, Question) and question.beside:
+            return Answer(gap=Why.NO_DATA, detail="not on record")
         if key not in self._said:
             asked = f"{question.name} ({question.part}) at {now.isoformat()}"
             raise RecordError(f"the record holds no answer for {asked}: it is not whole")

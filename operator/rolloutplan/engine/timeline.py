@@ -13,7 +13,7 @@ from datetime import timedelta
 from math import inf
 from typing import Final, NamedTuple
 
-from rolloutplan.engine.ask import Role, first_window
+from rolloutplan.engine.ask import Role, asked_of_both, first_window
 from rolloutplan.engine.counting import asked_of, distance, whole
 from rolloutplan.engine.look import SourceView
 from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
@@ -114,7 +114,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
         stage.approval,
         late,
         tuple(_sights(spec, against, stage.permille, source, traffic)),
-        _queries(spec, (*spec.guards, *stage.fail, *stage.pass_), source),
+        _queries(spec, stage.permille, (*spec.guards, *stage.fail), stage.pass_, source),
     )
 
 
@@ -126,7 +126,14 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Str
         max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
     )
     sights = tuple(_sights(spec, _binding(spec.guards), last.permille, source, traffic))
-    return Stretch("bake", last.permille, last.ends, ends, sights=sights, queries=_queries(spec, spec.guards, source))
+    return Stretch(
+        "bake",
+        last.permille,
+        last.ends,
+        ends,
+        sights=sights,
+        queries=_queries(spec, last.permille, spec.guards, (), source),
+    )
 
 
 def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
@@ -199,8 +206,11 @@ def _by_counts(
 # ---- how much is asked ---------------------------------------------------------------------------
 
 
-def _queries(spec: PlanSpec, judged: Sequence[Predicate], source: SourceView) -> float:
-    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in judged)
+def _queries(
+    spec: PlanSpec, permille: int, against: Sequence[Predicate], passes: Sequence[Predicate], source: SourceView
+) -> float:
+    both = [each for each in against if asked_of_both(spec, each, permille)]  # each part again, of the old side
+    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *passes, *both))
 
 
 def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:

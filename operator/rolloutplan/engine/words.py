@@ -18,6 +18,11 @@ def render(query: str, words: Mapping[str, str]) -> str:
     return _WORD.sub(lambda match: words.get(match[1] or match[2], match[0]), query)
 
 
+def names_side(query: str) -> bool:
+    """Whether a query asks something else of each side."""
+    return any((match[1] or match[2]) in ("deployment", "service") for match in _WORD.finditer(query))
+
+
 def words_for(
     spec: PlanSpec,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -27,6 +27,9 @@ from rolloutplan.telemetry.metrics import Metrics
 
 LOOKED_A_SECOND: Final = 125
 """Plans that ask for what they count at the same instant, while no look was missed."""
+
+BESIDE: Final = 0.1
+"""So many seconds later than the others an answer beside them may come."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -73,14 +76,13 @@ class Asker:
         self, key: str, memory: Memory, name: str, questions: Sequence[Question], source: Source, asked_at: datetime
     ) -> None:
         try:
-            answers = await asyncio.gather(*(source.ask(question.query, question.at) for question in questions))
+            parts = await answers_to(questions, source.ask)
         finally:
             memory.asking.discard(name)
         plan = self._store.plans.get(key)
         if plan is None or plan.view.spec is None or plan.view.uid != memory.uid:
             return
-        self._note_newest(plan, questions, answers)
-        parts: dict[str, Answer] = {question.part: answer for question, answer in zip(questions, answers, strict=True)}
+        self._note_newest(plan, [(question, parts[question.part]) for question in questions if question.part in parts])
         memory.ledger = weigh(plan.view.spec, plan.status, memory.ledger, name, parts, asked_at)
         self._judged(plan, memory, name)
 
@@ -122,10 +124,34 @@ class Asker:
             log.warning("proved against the new side", predicate=name, **words)
         self._schedule.soon(plan.view.key)
 
-    def _note_newest(self, plan: Plan, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
-        told = [question.at for question, answer in zip(questions, answers, strict=True) if answer.gap is None]
+    def _note_newest(self, plan: Plan, answers: Iterable[tuple[Question, Answer]]) -> None:
+        told = [question.at for question, answer in answers if answer.gap is None]
         if told:
             self._metrics.answered(self._store.source(plan.view).key.title, max(told))
+
+
+async def answers_to(
+    questions: Iterable[Question], ask: Callable[[str, datetime], Coroutine[Any, Any, Answer]]
+) -> dict[str, Answer]:
+    """The answers by the questions' parts. Those beside that are not there soon after the others are left out.
+
+    They are asked in a turn of their own: what goes to the source as one must not be slower for them.
+    """
+
+    async def later(question: Question) -> Answer:
+        await asyncio.sleep(0)
+        return await ask(question.query, question.at)
+
+    awaited = {q.part: asyncio.ensure_future(ask(q.query, q.at)) for q in questions if not q.beside}
+    beside = {q.part: asyncio.ensure_future(later(q)) for q in questions if q.beside}
+    try:
+        await asyncio.gather(*awaited.values())
+        if beside:
+            await asyncio.wait(beside.values(), timeout=BESIDE)
+        return {part: task.result() for part, task in (awaited | beside).items() if task.done()}
+    finally:
+        for task in beside.values():
+            task.cancel()
 
 
 async def series(source: Source, question: CountQuestion) -> Series | Answer:

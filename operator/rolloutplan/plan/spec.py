@@ -390,6 +390,11 @@ class PlanSpec(Written):
     on_undecided: Literal["Hold", "Rollback", "Extend"] = Field(
         default="Hold", description="What follows at a deadline with something undecided."
     )
+    on_incident: Literal["Hold", "Rollback"] = Field(
+        default="Hold",
+        description="What follows where a value compared by `is` is proved against both sides at once: Hold waits until"
+        " that is over, with the guards on; Rollback goes back as for the new side alone.",
+    )
     on_blind: OnBlind = Field(
         default=OnBlind(), description="What follows when the metric source itself cannot answer."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rolloutplan.engine.ask import binding, verdict_of
+from rolloutplan.engine.incident import on_both_sides
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, on_fail
 from rolloutplan.engine.narrate import bound_of, span, value_text
@@ -85,7 +86,7 @@ def proved_against(look: Look) -> Step | None:
     for item in binding(spec, status, look.source):
         verdict = verdict_of(look, item)
         value = value_text(item.predicate.comparison, verdict)
-        if item.against and verdict.outcome is Outcome.PROVED:
+        if item.against and verdict.outcome is Outcome.PROVED and not on_both_sides(look, item):
             words = f"{item.role} {item.name} is proved: {value} {bound_of(item.predicate)}"
             return on_fail(look, "FailProved" if item.role == "fail" else "GuardProved", words, [item])
         if item.predicate.events and verdict.outcome is Outcome.REFUTED:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.checks import paused_words
+from rolloutplan.engine.incident import INCIDENT
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
@@ -183,7 +184,7 @@ def _pause(order: _Order) -> Step:
     held = status.held.reason if status.phase is Phase.HELD and status.held else ""
     if held == "Failed":
         raise _DeniedError("it is held already: Failed, and never goes on by itself")
-    if status.intent is not None or held in ("Conflict", "Invalid", "Blind"):
+    if status.intent is not None or held in ("Conflict", "Invalid", "Blind", INCIDENT):
         words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
         here: dict[str, Any] = {"message": status.message, "paused": paused}
         return Step(move(look, Cause.PAUSED, words, reason=status.reason, said=order.said, **here))

@@ -7,6 +7,7 @@ from typing import Any
 from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
+from rolloutplan.engine.incident import INCIDENT, incident
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
@@ -71,7 +72,7 @@ def waiting(look: Look) -> Step | None:
             if found.reason in GATED and found.words != status.message:
                 status = status.model_copy(update={"message": found.words})
             return Step(status, wake_at=found.again)
-        return hold(look, found.reason, found.words)
+        return hold(look, found.reason, found.words, found.evidence)
     if held is None or (held.reason == "Undecided" and not all_shown(look)):
         return None
     return Step(_goes_on(look, held))
@@ -100,6 +101,9 @@ def _in_the_way(look: Look) -> Closed | None:
         return Closed("Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on")
     if words := _blind(look, spec):
         return Closed("Blind", words)
+    words, evidence = incident(look)
+    if words:
+        return Closed(INCIDENT, words, evidence=evidence)
     if status.paused is not None:
         return Closed("Paused", paused_words(status.paused))
     if words := not_moved(look):

@@ -1,0 +1,69 @@
+"""Both sides bad together: no proof against the new side, and no moment to go on.
+
+Only what one look has found of both sides speaks here. Where the old side's answer is missing or came late, where it is
+good or by far not as bad, and while a weight is being written, a proof is a proof against the new side, and nothing is
+waited for.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rolloutplan.engine.ask import InForce, asked_of_both, binding, current_stage, track_of, verdict_of
+from rolloutplan.engine.look import Look
+from rolloutplan.engine.narrate import bound_of, value_text
+from rolloutplan.judge.verdict import Outcome, Why
+from rolloutplan.plan.status import Phase
+
+INCIDENT: Final = "Incident"
+"""The reason of Held."""
+
+
+def on_both_sides(look: Look, item: InForce) -> bool:
+    """Whether what is proved against the new side holds for the old one too, at least half as far beyond the bound."""
+    new, old = verdict_of(look, item), track_of(look, item).old
+    if new.outcome is not Outcome.PROVED or old is None or old.holds is not True or not _asked_of_both(look, item):
+        return False
+    bound = item.predicate.comparison.number
+    return old.value is not None and new.value is not None and 2 * abs(old.value - bound) >= abs(new.value - bound)
+
+
+def incident(look: Look) -> tuple[str, tuple[InForce, ...]]:
+    """What is bad on both sides, in words and as evidence; empty where nothing is.
+
+    A run that is held for it stays so until the source has said that it is over.
+    """
+    spec, status = look.plan.spec, look.status
+    items = [i for i in binding(spec, status, look.source) if _asked_of_both(look, i)] if spec else []
+    both = tuple(item for item in items if on_both_sides(look, item))
+    if both:
+        return "; ".join(_words(look, item) for item in both), both
+    held = status.held if status.phase is Phase.HELD else None
+    if held is not None and held.reason == INCIDENT and any(_unknown(look, item) for item in items):
+        return status.message, ()
+    return "", ()
+
+
+def _asked_of_both(look: Look, item: InForce) -> bool:
+    spec, status = look.plan.spec, look.status
+    stage = current_stage(spec, status) if spec else None
+    shifting = status.intent is not None and status.intent.action == "Shift"
+    if spec is None or stage is None or shifting or not item.against:
+        return False
+    return asked_of_both(spec, item.predicate, stage.permille)
+
+
+def _unknown(look: Look, item: InForce) -> bool:
+    verdict = track_of(look, item).verdict
+    return verdict is None or verdict.why is Why.SOURCE_DOWN
+
+
+def _words(look: Look, item: InForce) -> str:
+    weights, old = look.status.weights, track_of(look, item).old
+    assert old is not None
+    new_text, old_text = (value_text(item.predicate.comparison, each) for each in (verdict_of(look, item), old))
+    return (
+        f"{item.role} {item.name} is proved for both sides ({bound_of(item.predicate)}: {weights.new} {new_text}, "
+        f"{weights.old} {old_text}): an incident, which does not speak against {weights.new} alone; the weights stay, "
+        f"the guards stay on, and it goes on when that is over; `abort` goes back"
+    )

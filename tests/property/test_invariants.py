@@ -463,7 +463,9 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
     rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_)]
 
     def query(predicate: Predicate) -> str:
-        assert predicate.query is not None
+        if predicate.query is None:
+            assert predicate.events is not None
+            return f"{predicate.events.bad} of {predicate.events.total}"
         return predicate.query.replace("$window", f"{predicate.window.total_seconds():.0f}s")
 
     return [(predicate.name, role, query(predicate)) for role, predicates in rows for predicate in predicates]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from math import log, prod
 
 import pytest
@@ -165,7 +164,7 @@ def _one_more(state: State, alone: State) -> float:
     ratios = [grown / onset(1) for grown in alone.proving]
     weight = onset(state.looks + 1)
     grown = tuple((s + weight) * ratio for s, ratio in zip(state.proving, ratios, strict=True))
-    return evidence(replace(state, proving=grown, rest=state.rest - weight)).proving
+    return evidence(state._replace(proving=grown, rest=state.rest - weight)).proving
 
 
 # ---- what is proved ------------------------------------------------------------------------------
@@ -292,7 +291,7 @@ HUGE = 10**9
 def test_counts_of_any_size(bound: str, look: Look, outcome: Outcome) -> None:
     for role in ("fail", "pass"):
         of = asked(bound, role)
-        state = replace(start(of), looks=10**6, rest=0.02)
+        state = start(of)._replace(looks=10**6, rest=0.02)
         for _ in range(3):
             state = step(of, state, look)
         assert all(0 <= s <= CEILING for s in state.proving + state.refuting)

@@ -74,7 +74,9 @@ class Plan:
     def is_over(self, status: Mapping[str, Any]) -> bool:
         """Whether the run that was asked for last has ended. One that had to start twice has two numbers."""
         ours = f"stages: run {self.began}"
-        started = [d["run"] for d in status.get("decisions", ()) if d["reason"] == "Started" and d["note"].endswith(ours)]
+        started = [
+            d["run"] for d in status.get("decisions", ()) if d["reason"] == "Started" and d["note"].endswith(ours)
+        ]
         return bool(started) and status["run"] == started[-1] and status["phase"] in ENDS.values()
 
     def begin(self, rng: random.Random) -> None:

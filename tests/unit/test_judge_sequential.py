@@ -227,6 +227,17 @@ def test_proof_needs_as_much_evidence_as_the_confidence_says() -> None:
     assert verdict(of, state, 1 - 0.99 / odds).outcome is UNDECIDED
 
 
+@pytest.mark.parametrize(("look", "outcome"), [(Look(600, 0), PROVED), (Look(600, 30), REFUTED)])
+def test_to_prove_may_leave_a_part_of_the_doubt_only_and_to_refute_leaves_it_all(look: Look, outcome: Outcome) -> None:
+    of, states = asked("< 1%", "pass"), [start(asked("< 1%", "pass"))]
+    while verdict(of, states[-1], 0.95).outcome is UNDECIDED:
+        states.append(step(of, states[-1], Look(*(n // 12 for n in look))))
+    assert verdict(of, states[-1], 0.95).outcome is outcome
+    left = verdict(of, states[-1], 0.95, doubt=1e-3)
+    assert left.outcome is (REFUTED if outcome is REFUTED else UNDECIDED)
+    assert ("2e+04 is proof" in left.detail) is (outcome is PROVED)
+
+
 def test_what_was_proved_is_taken_back_by_later_looks() -> None:
     of = asked("< 2x", "pass")
     good = after(of, *[GOOD] * 20)

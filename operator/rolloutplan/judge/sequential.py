@@ -212,8 +212,8 @@ def evidence(state: State) -> Evidence:
     return Evidence(*(sum(map(mul, SHARES, s)) + state.rest if s else 0.0 for s in (state.proving, state.refuting)))
 
 
-def verdict(of: Hypothesis, state: State, confidence: float) -> Verdict:
-    """Say what the looks so far prove at a confidence such as 0.95.
+def verdict(of: Hypothesis, state: State, confidence: float, doubt: float = 1.0) -> Verdict:
+    """Say what the looks so far prove at a confidence such as 0.95, and refute; to prove may leave a part of the doubt.
 
     A fail predicate is never Refuted. A pass predicate is, where both it and its opposite are proved; and what was
     proved once is so no more when later looks have taken the evidence back.
@@ -222,8 +222,9 @@ def verdict(of: Hypothesis, state: State, confidence: float) -> Verdict:
     if not new_total or (of.paired and not old_total):
         words = f"no requests on the {'old' if new_total else 'new'} side"
         return Verdict(Outcome.UNDECIDED, samples=float(new_total), why=Why.NO_DATA, detail=words)
-    found, needed = evidence(state), 1 / (1 - confidence)
-    refuted = found.refuting >= needed
+    found, enough = evidence(state), 1 / (1 - confidence)
+    refuted = found.refuting >= enough
+    needed = enough if refuted else enough / doubt
     outcome = Outcome.REFUTED if refuted else Outcome.PROVED if found.proving >= needed else Outcome.UNDECIDED
     words = f"new {new_bad} bad of {new_total}" + (f", old {old_bad} of {old_total}" if of.paired else "")
     plain = threshold.compare(of.comparison, new_bad / new_total, old_bad / old_total if of.paired else None)

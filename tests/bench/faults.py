@@ -71,6 +71,14 @@ class Plan:
     def key(self) -> str:
         return f"{self.shop.namespace}/{self.name}"
 
+    def is_over(self, status: Mapping[str, Any]) -> bool:
+        """Whether the run that was asked for last has ended. One that had to start twice has two numbers."""
+        ours = f"stages: run {self.began}"
+        started = [
+            d["run"] for d in status.get("decisions", ()) if d["reason"] == "Started" and d["note"].endswith(ours)
+        ]
+        return bool(started) and status["run"] == started[-1] and status["phase"] in ENDS.values()
+
     def begin(self, rng: random.Random) -> None:
         """Ask for another run."""
         self.began, self.ended = self.began + 1, False
@@ -127,7 +135,7 @@ class Plans:
         stored = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": p for p in self._bed.get(PLANS)["items"]}
         for plan in self.all:
             status = stored.get(plan.key, {}).get("status", {})
-            if not plan.ended and status.get("run", 0) >= plan.began and status["phase"] in ENDS.values():
+            if not plan.ended and plan.is_over(status):
                 self._end(plan, status)
         self._break_and_heal()
         for plan in self.all:

@@ -139,7 +139,12 @@ ROWS = [
         if rate > 10
     ),
     *(
-        Row(f"nothing wrong, 3 new and 10 old pods, one of each noisy, {rate}/s, 240 looks", Pods(rate, 240), most=0.01)
+        Row(
+            f"nothing wrong, 3 new and 10 old pods, one of each noisy (sd {deviation}), {rate}/s, 240 looks",
+            Pods(rate, 240, deviation=deviation),
+            most=0.01,
+        )
+        for deviation in (0.3, 0.6)
         for rate in RATES
     ),
     Row("2x slow requests (5 % usually are), 100/s", Release(100, base=0.05, ratio=2), least=0.99),

@@ -108,6 +108,7 @@ def test_a_stage_that_cannot_be_decided_in_its_time_says_so_early(shop: Shop) ->
 def test_a_time_that_is_no_bound_of_the_buckets_is_refused_before_any_weight_moves(shop: Shop) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=20, seconds=30)
+    time.sleep(4)  # until its buckets are known
     odd = changed(SLOWER, {"events.slowerThan": "123ms"})
     shop.start(guards=[odd], stages=[{"weights": ["50%", "100%"], "soak": "5s"}])
     status = shop.until("Invalid", timeout=20)

@@ -1,6 +1,5 @@
 """The sequential test: a supermartingale wherever the bound holds, by exact enumeration; and what changes nothing."""
 
-from dataclasses import replace
 from fractions import Fraction
 from math import comb, fsum
 
@@ -194,12 +193,13 @@ def test_a_look_of_one_side_cut_in_two(
 
 def _cut(of: Hypothesis, state: State, first: Look, second: Look) -> None:
     whole = step(of, state, Look(*(a + b for a, b in zip(first, second, strict=True))))
-    cut = step(of, step(of, state, first), second)
+    half = step(of, state, first)
+    cut = step(of, half, second)
     assert cut.seen == whole.seen
     more = sum(onset(look) for look in range(whole.looks + 1, cut.looks + 1))
     alone = step(of, start(of), second)
     for side in range(1 + (of.role == "pass")):
-        sums = [(state.proving, state.refuting)[side] for state in (whole, cut, alone)]
+        sums = [(state.proving, state.refuting)[side] for state in (half, whole, cut, alone)]
         if max(map(max, sums)) > CEILING / 1000:
             continue  # more is not kept
         ratios = [s / onset(1) for s in sums[-1]] if alone.looks else [1.0] * len(SHARES)
@@ -261,7 +261,7 @@ def test_a_state_that_was_written_and_read_goes_on_to_the_bit(of: Hypothesis, hi
 @FEW
 @given(HYPOTHESES, HISTORIES, st.integers(1, 10**6))
 def test_late_looks_are_as_safe_as_early_ones(of: Hypothesis, history: list[Look], looks_before: int) -> None:
-    state = replace(after(of, history), looks=looks_before, rest=0.0)
+    state = after(of, history)._replace(looks=looks_before, rest=0.0)
     for look in history:
         state = step(of, state, look)
     assert all(value >= 0 for value in evidence(state))

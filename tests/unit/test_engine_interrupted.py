@@ -1,5 +1,7 @@
 """An operator that dies in the middle of a rollback: the weights are back before anything is written about it."""
 
+from datetime import timedelta
+
 import pytest
 
 from rolloutplan.plan.status import Phase
@@ -45,3 +47,24 @@ def test_a_stranger_who_puts_the_weights_back_is_a_conflict() -> None:
     world.drift({"v1": 100, "v2": 0})
     world.settle()
     assert world.status.reason == "Conflict"
+
+
+def test_a_new_leader_gives_a_gateway_its_time_before_it_goes_back() -> None:
+    """It may be behind with what it has heard, and what it has heard last is no ground to go back."""
+    world = World(lag=timedelta(seconds=45))
+    world.settle()
+    assert (world.phase, world.weights()[0]) == (Phase.SHIFTING, {"v1": 95, "v2": 5})
+    world.advance(timedelta(seconds=1))
+    world.crash()
+    world.now += timedelta(seconds=40)
+    world.until(Phase.JUDGING)
+    assert "RollbackStarted" not in world.told()
+
+
+def test_but_no_longer_than_a_gateway_may_take() -> None:
+    world = World(lag=None)
+    world.settle()
+    world.crash()
+    world.now += timedelta(seconds=40)
+    world.advance(timedelta(seconds=31))
+    assert (world.status.reason, world.weights()[0]) == ("WeightNotAccepted", {"v1": 100, "v2": 0})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from rolloutplan.engine.policy import (
     Freeze,
     Peer,
     PolicyView,
+    doubt_factor,
     frozen,
     groups,
     next_change,
@@ -83,17 +85,22 @@ def test_focus_scales_the_places(focus: str, written: int, places: int) -> None:
     assert groups([policy(maxConcurrent=written, focus=focus)]) == {"policy production": places}
 
 
-@pytest.mark.parametrize(
-    ("focuses", "factor"),
-    [
-        ((), 1),
-        (("Balanced",), 1),
-        (("Throughput",), 1),
-        (("Stability",), 2),
-        (("Throughput", "Stability"), 2),
-        (("Stability", "Stability"), 2),
-    ],
-)
+FOCUSES = [
+    ((), 1),
+    (("Balanced",), 1),
+    (("Throughput",), 1),
+    (("Stability",), 2),
+    (("Throughput", "Stability"), 2),
+    (("Stability", "Stability"), 2),
+]
+
+
+@pytest.mark.parametrize(("focuses", "factor"), FOCUSES)
+def test_counts_never_leave_more_doubt_than_written(focuses: tuple[str, ...], factor: int) -> None:
+    assert doubt_factor([BROKEN, *(policy(focus=focus) for focus in focuses)]) == Fraction(1, factor)
+
+
+@pytest.mark.parametrize(("focuses", "factor"), FOCUSES)
 def test_soaks_are_never_shorter_than_written_and_the_longest_counts(focuses: tuple[str, ...], factor: int) -> None:
     assert soak_factor([BROKEN, *(policy(focus=focus) for focus in focuses)]) == factor
 

@@ -117,6 +117,12 @@ def test_each_stage_begins_when_the_one_before_is_proved() -> None:
     assert instants == [START + i * SOURCE.scrape for i in range(len(instants))], "none is left out, none is twice"
 
 
+def test_of_a_run_that_there_was_the_share_of_the_traffic_counts_as_it_did() -> None:
+    replayed, _ = through(counted(stood={"canary": START}), counters(new=3, old=3))
+    assert reasons(replayed)[-1] == "Held"
+    assert "WeightNotEffective" in replayed.ended or "came to v2" in replayed.ended
+
+
 def test_after_the_end_nothing_is_asked() -> None:
     end = START + timedelta(minutes=1)
     replayed, _ = through(counted(end=end), counters(new=3, old=3))
@@ -156,7 +162,8 @@ def test_the_decisions_of_a_run_follow_from_its_answers(says: Mapping[str, float
 
 def test_the_weights_of_a_run_stand_from_when_they_were_verified() -> None:
     stood = {"canary": START, "half": START + timedelta(minutes=20)}
-    replayed, _ = through(counted(stood=stood), counters(new=3, old=3))
+    raw = changed(COUNTED, {"traffic.share": "Ignore"})  # as many requests on either side
+    replayed, _ = through(counted(raw=raw, stood=stood), counters(new=3, old=3))
     proved, half = (next(d for d in replayed.decisions if d.stage == stage and d.reason == reason)
                     for stage, reason in (("canary", "StageProved"), ("half", "WeightShifted")))  # fmt: skip
     assert (proved.at, half.at) == (START + timedelta(minutes=3), stood["half"])

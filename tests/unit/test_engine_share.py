@@ -78,6 +78,12 @@ def test_a_gateway_that_ignores_the_weight_holds_the_run_and_says_where_to_look(
         assert words in world.status.message
 
 
+def test_where_the_plan_says_that_requests_come_by_other_ways_too_nothing_is_held() -> None:
+    world = World(spec=changed(HALF, {"traffic.share": "Ignore"})).until(Phase.JUDGING)
+    after(world, *[IGNORED] * ENOUGH)
+    assert (world.phase, world.status.weights.measured) == (Phase.JUDGING, "0.0%")
+
+
 def test_with_too_few_looks_nothing_is_said() -> None:
     world = after(begun(), *[IGNORED] * (ENOUGH - 1))
     assert (world.phase, verified(world)) == (Phase.JUDGING, ("True", "Accepted"))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from math import log, prod
 
 import pytest
@@ -165,7 +164,7 @@ def _one_more(state: State, alone: State) -> float:
     ratios = [grown / onset(1) for grown in alone.proving]
     weight = onset(state.looks + 1)
     grown = tuple((s + weight) * ratio for s, ratio in zip(state.proving, ratios, strict=True))
-    return evidence(replace(state, proving=grown, rest=state.rest - weight)).proving
+    return evidence(state._replace(proving=grown, rest=state.rest - weight)).proving
 
 
 # ---- what is proved ------------------------------------------------------------------------------
@@ -226,6 +225,17 @@ def test_proof_needs_as_much_evidence_as_the_confidence_says() -> None:
     assert odds > 2
     assert verdict(of, state, 1 - 1.01 / odds).outcome is PROVED
     assert verdict(of, state, 1 - 0.99 / odds).outcome is UNDECIDED
+
+
+@pytest.mark.parametrize(("look", "outcome"), [(Look(600, 0), PROVED), (Look(600, 30), REFUTED)])
+def test_to_prove_may_leave_a_part_of_the_doubt_only_and_to_refute_leaves_it_all(look: Look, outcome: Outcome) -> None:
+    of, states = asked("< 1%", "pass"), [start(asked("< 1%", "pass"))]
+    while verdict(of, states[-1], 0.95).outcome is UNDECIDED:
+        states.append(step(of, states[-1], Look(*(n // 12 for n in look))))
+    assert verdict(of, states[-1], 0.95).outcome is outcome
+    left = verdict(of, states[-1], 0.95, doubt=1e-3)
+    assert left.outcome is (REFUTED if outcome is REFUTED else UNDECIDED)
+    assert ("2e+04 is proof" in left.detail) is (outcome is PROVED)
 
 
 def test_what_was_proved_is_taken_back_by_later_looks() -> None:
@@ -292,7 +302,7 @@ HUGE = 10**9
 def test_counts_of_any_size(bound: str, look: Look, outcome: Outcome) -> None:
     for role in ("fail", "pass"):
         of = asked(bound, role)
-        state = replace(start(of), looks=10**6, rest=0.02)
+        state = start(of)._replace(looks=10**6, rest=0.02)
         for _ in range(3):
             state = step(of, state, look)
         assert all(0 <= s <= CEILING for s in state.proving + state.refuting)

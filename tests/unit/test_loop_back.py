@@ -135,6 +135,8 @@ class Shop:
     proved: bool = False
     """Whether the source has said what proves the guard."""
 
+    native = True
+
     async def ask(self, query: str, at: datetime) -> Answer:
         if query.startswith("errors"):
             self.proved = self.proved or self.errors > 0.01

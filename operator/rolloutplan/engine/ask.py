@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
@@ -271,12 +272,17 @@ def count(
     name: str,
     answers: Mapping[str, Series | Answer],
     asked_at: datetime,
+    doubt: Fraction = Fraction(1),
 ) -> Ledger:
-    """Fold the counters for one predicate into the ledger; `answers` is keyed by the side."""
+    """Fold the counters for one predicate into the ledger; `answers` is keyed by the side.
+
+    A pass predicate is proved where it leaves no more than this part of the `doubt` that its confidence allows.
+    """
     row = next((row for row in in_force(spec, status, source) if row.name == name and row.predicate.events), None)
     if row is None or asked_at < row.first_at:
         return ledger
-    return weigh_counts(status, ledger, row.predicate, row.role, row.since, answers, asked_at)
+    doubt = Fraction(1) if row.against else doubt
+    return weigh_counts(status, ledger, row.predicate, row.role, row.since, answers, asked_at, doubt)
 
 
 def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None, at: datetime) -> Verdict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -126,6 +127,7 @@ def weigh_counts(
     since: datetime,
     answers: Mapping[str, Series | Answer],
     asked_at: datetime,
+    doubt: Fraction,
 ) -> Ledger:
     """Fold the counters of some looks into the ledger. Where a side could not be asked, nothing is counted yet."""
     of, track = asked_of(predicate, role), ledger.get(predicate.name, Track())
@@ -140,12 +142,12 @@ def weigh_counts(
             {**ledger, predicate.name: known if not heard else replace(known, answered_at=asked_at)}
         )
     sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
-    doubt: Answer | None = None
+    problem: Answer | None = None
     for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
-        count, doubt = _looked(status, of, count, at, {side: series[at] for side, series in sides.items()})
-    found = verdict(of, count.state, float(predicate.confidence))
-    if doubt is not None:
-        found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=doubt.gap, detail=doubt.detail)
+        count, problem = _looked(status, of, count, at, {side: series[at] for side, series in sides.items()})
+    found = verdict(of, count.state, float(predicate.confidence), float(doubt))
+    if problem is not None:
+        found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
     new = replace(track, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
     return MappingProxyType({**ledger, predicate.name: new})
 

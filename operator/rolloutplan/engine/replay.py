@@ -225,7 +225,8 @@ class _Run:
         spec, status, source = self.spec, self.status, self.case.source
         if isinstance(pairs[0][0], CountQuestion):
             counters: dict[str, Said] = {question.part: said for question, said in pairs}
-            return count(spec, status, source, self.ledger, name, counters, self.now)
+            ledger = count(spec, status, source, self.ledger, name, counters, self.now)
+            return ledger if self.case.stood is not None else _without_share(ledger, name)
         values: dict[str, Answer] = {question.part: said for question, said in pairs if isinstance(said, Answer)}
         return weigh(spec, status, self.ledger, name, values, self.now)
 
@@ -263,6 +264,14 @@ class _Run:
 
     def _replayed(self, ended: str) -> Replayed:
         return Replayed(tuple(self.rows), tuple(self.decisions), ended)
+
+
+def _without_share(ledger: Ledger, name: str) -> Ledger:
+    """Where there was no run, the traffic followed other weights than these."""
+    track = ledger.get(name)
+    if track is None or track.count is None:
+        return ledger
+    return {**ledger, name: replace(track, count=replace(track.count, share=None))}
 
 
 def _at_rest(spec: PlanSpec) -> Weights:

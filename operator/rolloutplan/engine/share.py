@@ -76,6 +76,9 @@ def measured(seen: Look) -> str:
 
 def not_moved(seen: Look) -> str:
     """Why the weight is not effective; empty where that is not proved, or is no longer so."""
+    spec = seen.plan.spec
+    if spec is None or spec.traffic.share == "Ignore":
+        return ""
     found, held = _fullest(seen), seen.status.held
     outcome = off(found[1]) if found else Outcome.UNDECIDED
     if seen.status.phase is Phase.HELD and held is not None and held.reason == NOT_EFFECTIVE:
@@ -85,7 +88,8 @@ def not_moved(seen: Look) -> str:
     routes = ", ".join(route.name for route in seen.status.weights.written)
     return (
         f"{moved_words(seen)}: look whether the gateway follows HTTPRoute {routes}, and for another route that takes "
-        f"its traffic; if requests also come by other ways, count in `total` only those that come by the route"
+        f"its traffic; if requests also come by other ways, count in `total` only those that come by the route, "
+        f"or set spec.traffic.share to Ignore"
     )
 
 

@@ -35,7 +35,7 @@ from operator import mul
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from rolloutplan.judge import threshold
-from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.quantities import Comparison
 
 Role: TypeAlias = Literal["pass", "fail"]
@@ -54,7 +54,7 @@ CEILING: Final = 2.0**100
 """More evidence for an alternative is not kept: binary32 ends soon after, and no confidence asks for it."""
 
 _LOGS: Final = tuple(map(log, RATIOS))
-_EXCESS: Final = tuple(ratio - 1 for ratio in RATIOS)
+_ALTERNATIVES: Final = tuple((log(ratio), ratio - 1) for ratio in RATIOS)
 _SPREAD: Final = 0.5 / 2.11
 _STEEPEST: Final = log(CEILING)
 _ROUNDING: Final = 2.0**-23
@@ -112,8 +112,7 @@ _NOTHING: Final = (0.0,) * ALTERNATIVES
 _UNSEEN: Final = Look(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """All that is remembered of the looks so far."""
 
     looks: int = 0
@@ -174,11 +173,10 @@ def _grown(
     sums: Sequence[float], weight: float, power: float, hits: int, trials: int, chance: float
 ) -> tuple[float, ...]:
     gain, loss = power * hits, power * trials
-    grown = [
-        (before + weight)
-        * exp(x if (x := gain * logarithm - loss * log1p(excess * chance) - _ROUNDING) < _STEEPEST else _STEEPEST)
-        for before, logarithm, excess in zip(sums, _LOGS, _EXCESS, strict=True)
-    ]
+    logs = [gain * log_ratio - loss * log1p(excess * chance) - _ROUNDING for log_ratio, excess in _ALTERNATIVES]
+    if gain * _LOGS[-1] > _STEEPEST:
+        logs = [min(x, _STEEPEST) for x in logs]
+    grown = [(before + weight) * exp(x) for before, x in zip(sums, logs)]  # noqa: B905 - as many, and it is quicker
     if max(grown) > CEILING:
         grown = [min(s, CEILING) for s in grown]
     return _SINGLES.unpack(_SINGLES.pack(*grown))
@@ -214,8 +212,8 @@ def evidence(state: State) -> Evidence:
     return Evidence(*(sum(map(mul, SHARES, s)) + state.rest if s else 0.0 for s in (state.proving, state.refuting)))
 
 
-def verdict(of: Hypothesis, state: State, confidence: float) -> Verdict:
-    """Say what the looks so far prove at a confidence such as 0.95.
+def verdict(of: Hypothesis, state: State, confidence: float, doubt: float = 1.0) -> Verdict:
+    """Say what the looks so far prove at a confidence such as 0.95, and refute; to prove may leave a part of the doubt.
 
     A fail predicate is never Refuted. A pass predicate is, where both it and its opposite are proved; and what was
     proved once is so no more when later looks have taken the evidence back.
@@ -224,13 +222,12 @@ def verdict(of: Hypothesis, state: State, confidence: float) -> Verdict:
     if not new_total or (of.paired and not old_total):
         words = f"no requests on the {'old' if new_total else 'new'} side"
         return Verdict(Outcome.UNDECIDED, samples=float(new_total), why=Why.NO_DATA, detail=words)
-    found, needed = evidence(state), 1 / (1 - confidence)
-    refuted = found.refuting >= needed
+    found, enough = evidence(state), 1 / (1 - confidence)
+    refuted = found.refuting >= enough
+    needed = enough if refuted else enough / doubt
     outcome = Outcome.REFUTED if refuted else Outcome.PROVED if found.proving >= needed else Outcome.UNDECIDED
     words = f"new {new_bad} bad of {new_total}" + (f", old {old_bad} of {old_total}" if of.paired else "")
-    plain = threshold.judge(
-        of.comparison, Answer(new_bad / new_total), Answer(old_bad / old_total) if of.paired else None
-    )
+    plain = threshold.compare(of.comparison, new_bad / new_total, old_bad / old_total if of.paired else None)
     return Verdict(
         outcome,
         plain.value,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
 from rolloutplan.plan.quantities import Comparison
@@ -34,30 +35,30 @@ def judge(
             words = answer.detail if side == "new" or old is None else f"old side: {answer.detail}"
             return Verdict(Outcome.UNDECIDED, samples=count, why=answer.gap or Why.NO_DATA, detail=words)
     assert new.value is not None
-    if comparison.kind == "value":
-        return _verdict(comparison, new.value, comparison.number, new.value, count, "")
-    assert old is not None and old.value is not None, f"{comparison.text} needs the old side's answer"
-    return _against(comparison, new.value, old.value, count)
+    found = compare(comparison, new.value, old.value if old else None)
+    outcome = Outcome.PROVED if found.holds else Outcome.REFUTED
+    words = "" if comparison.kind == "value" or old is None else f"new {new.value:.6g}, old {old.value:.6g}"
+    return Verdict(outcome, value=found.value, samples=count, detail=words, holds=found.holds)
 
 
-def _against(comparison: Comparison, new: float, old: float, samples: float | None) -> Verdict:
+class Compared(NamedTuple):
+    """The number that stands before the operator, None where it cannot be told; and whether the comparison is true."""
+
+    value: float | None
+    holds: bool
+
+
+def compare(comparison: Comparison, new: float, old: float | None = None) -> Compared:
     """Compare without dividing, so that an old side of 0 has an answer too: 20 % is more than 1.5x of nothing."""
-    words = f"new {new:.6g}, old {old:.6g}"
-    change = new - old
+    holds, number = _OPERATORS[comparison.op], comparison.number
+    if comparison.kind == "value":
+        return Compared(new, holds(new, number))
+    assert old is not None, f"{comparison.text} needs the old side's answer"
     if comparison.kind == "absolute":
-        return _verdict(comparison, new, old + comparison.number, change, samples, words)
+        return Compared(new - old, holds(new, old + number))
     if comparison.kind == "relative":
-        value = change / abs(old) if old else None
-        return _verdict(comparison, new, old + comparison.number * abs(old), value, samples, words)
-    return _verdict(comparison, new, comparison.number * old, new / old if old else None, samples, words)
-
-
-def _verdict(
-    comparison: Comparison, left: float, right: float, value: float | None, samples: float | None, words: str
-) -> Verdict:
-    holds = _OPERATORS[comparison.op](left, right)
-    outcome = Outcome.PROVED if holds else Outcome.REFUTED
-    return Verdict(outcome, value=value, samples=samples, detail=words, holds=holds)
+        return Compared((new - old) / abs(old) if old else None, holds(new, old + number * abs(old)))
+    return Compared(new / old if old else None, holds(new, number * old))
 
 
 def _too_few(samples: Answer, at_least: float) -> Verdict | None:

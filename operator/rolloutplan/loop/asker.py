@@ -14,6 +14,7 @@ import structlog
 from rolloutplan.engine.ask import count, needs, note_asked, speaks_against, weigh
 from rolloutplan.engine.counting import CountQuestion, Series
 from rolloutplan.engine.look import Look, Question, Track
+from rolloutplan.engine.policy import doubt_factor
 from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.memory import Memory
@@ -102,8 +103,9 @@ class Asker:
         view = source_view(found.spec)
         if now is None or now.view.spec is None or now.view.uid != memory.uid:
             return
+        doubt = doubt_factor(now.policies)
         answers: dict[str, Series | Answer] = {q.part: each for q, each in zip(questions, said, strict=True)}
-        memory.ledger = count(now.view.spec, now.status, view, memory.ledger, name, answers, asked_at)
+        memory.ledger = count(now.view.spec, now.status, view, memory.ledger, name, answers, asked_at, doubt)
         if not any(isinstance(each, Answer) for each in said):
             self._metrics.answered(found.key.title, max(question.end for question in questions))
         self._judged(now, memory, name)

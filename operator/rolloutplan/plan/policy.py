@@ -209,7 +209,8 @@ class RolloutPolicySpec(Written):
     freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no increment is taken.")
     focus: Literal["Stability", "Balanced", "Throughput"] = Field(
         default="Balanced",
-        description="Stability doubles soaks and halves maxConcurrent; Throughput doubles maxConcurrent.",
+        description="Stability doubles soaks, halves the doubt that counts may leave before going on, and halves"
+        " maxConcurrent; Throughput doubles maxConcurrent.",
     )
     error_budget: ErrorBudget | None = Field(
         default=None, description="How much of an error budget rollouts must leave."

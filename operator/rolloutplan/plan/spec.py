@@ -144,6 +144,10 @@ class Traffic(Written):
     drain: Duration = Field(
         default=timedelta(seconds=30), description="Wait between a side's weight 0 and any scale-down of it."
     )
+    share: Literal["Verify", "Ignore"] = Field(
+        default="Verify",
+        description="Whether a run is held where the requests that are counted provably do not follow its weight.",
+    )
 
 
 class MetricsRef(Written):

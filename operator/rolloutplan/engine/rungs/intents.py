@@ -117,8 +117,8 @@ def unjudged(look: Look) -> Step | None:
         within = format_duration(JUDGED_WITHIN)
         words = differs or "its record could not be written"
         return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
-    refused = refusal(look, intent.routes)
-    if not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
+    refused, ours = refusal(look, intent.routes), status.epoch == look.epoch
+    if ours and not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
         within, words = format_duration(ACCEPTED_WITHIN), refused or "no word from its gateway"
         return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
     return None
@@ -131,12 +131,14 @@ def unfinished_shift(look: Look) -> Step | None:
         return None
     status, weights, late = look.status, look.status.weights, intent.at + ACCEPTED_WITHIN
     differs = unlike(look, intent.routes, weights)
-    if not differs:
-        return Step(_verified(look, intent)) if refusal(look, intent.routes) is None else Step(status, wake_at=late)
-    if look.now >= late or status.epoch != look.epoch:  # what is written late has its whole time from then on
+    if not differs and refusal(look, intent.routes) is None:
+        return Step(_verified(look, intent))
+    # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
+    if status.epoch != look.epoch or (differs and look.now >= late):
         again = {"intent": intent.model_copy(update={"at": look.now}), "epoch": look.epoch}
         status = status.model_copy(update=again)
-    return Step(status, writes(look, intent.routes, weights, fence(look, status), status.revert), wake_at=late)
+    written = writes(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()
+    return Step(status, written, wake_at=late)
 
 
 def _shifting(look: Look) -> Intent | None:

@@ -69,7 +69,9 @@ def _soaked(status: Status) -> Status:
 def _verdict(
     spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
 ) -> Verdict | None:
-    answers: dict[str, Answer] = {question.part: _answer(query(question.query)) for question in questions}
+    answers: dict[str, Answer] = {
+        question.part: _answer(query(question.query)) for question in questions if not question.beside
+    }
     return weigh(spec, status, EMPTY_LEDGER, name, answers, now)[name].verdict
 
 

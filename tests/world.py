@@ -587,11 +587,11 @@ class World:
     def _inspected(self) -> Probe:
         spec, before = self.plan_spec, self.memory.probe
         assert spec is not None
-        plan_hash = spec.plan_hash()
-        sound = before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected
+        judged_hash = spec.judged_hash()
+        sound = before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
         return Probe(
             at=self.now,
-            plan_hash=plan_hash,
+            judged_hash=judged_hash,
             services=self.services,
             rejected={} if sound else dict(self.rejected),
             down="" if sound else self.down,

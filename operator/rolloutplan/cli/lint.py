@@ -16,15 +16,17 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from rolloutplan.engine.lint import lint_plan, lint_policy, lint_time
+from rolloutplan.engine.lint import lint_plan, lint_policy, lint_template, lint_time
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.crd import GROUP, VERSION
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.promql import Finding, Severity
 from rolloutplan.plan.reading import SpecError, Written
+from rolloutplan.plan.resolve import Template, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
+from rolloutplan.plan.templates import PredicateTemplateSpec, read_template
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 
@@ -33,6 +35,8 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Written]]] = {
     "RolloutPlan": read_plan_spec,
     "MetricSource": partial(read_metric_source, cluster=False),
     "ClusterMetricSource": partial(read_metric_source, cluster=True),
+    "PredicateTemplate": read_template,
+    "ClusterPredicateTemplate": read_template,
     "RolloutPolicy": read_policy,
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
@@ -42,6 +46,8 @@ _LARGEST: Final = 200_000
 
 Scrapes: TypeAlias = Mapping[tuple[str | None, str], timedelta]
 """How often samples come, by the namespace (None: the cluster) and the name of a source."""
+Templates: TypeAlias = Mapping[tuple[str | None, str], Template]
+"""The templates among the files, by the namespace (None: the cluster) and the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +113,11 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
         except _UnreadableError as error:
             rows.append(Row(file, error.line, "", Finding("", "unreadable", "error", str(error))))
     unreadable = bool(rows)
-    scrapes = dict(_scrapes(objects))
+    scrapes, templates = dict(_scrapes(objects)), dict(_templates(objects))
     for found in objects:
         rows += [
-            Row(found.file, line, found.subject, finding) for line, finding in _check(found, scrapes, scrape, traffic)
+            Row(found.file, line, found.subject, finding)
+            for line, finding in _check(found, scrapes, templates, scrape, traffic)
         ]
     rows.sort(key=lambda row: (files.index(row.file), row.line))
     _PRINTERS[output](rows)
@@ -223,8 +230,36 @@ def _scrapes(objects: Iterable[_Object]) -> Iterator[tuple[tuple[str | None, str
                 yield (None if found.raw["kind"].startswith("Cluster") else namespace or "", name), spec.scrape_interval
 
 
+def _templates(objects: Iterable[_Object]) -> Iterator[tuple[tuple[str | None, str], Template]]:
+    for found in objects:
+        if _stranger(found.raw) is None and found.raw["kind"].endswith("PredicateTemplate"):
+            spec, refusals = _read(found.raw)
+            (namespace, name), kind = found.name, found.raw["kind"]
+            template = spec if isinstance(spec, PredicateTemplateSpec) else None
+            problem = f"{kind} {name} is refused itself" if refusals else ""
+            yield (
+                (None if kind.startswith("Cluster") else namespace or "", name),
+                Template(kind, name, template, problem),
+            )
+
+
+def _replaced(spec: PlanSpec, namespace: str, templates: Templates) -> tuple[PlanSpec, list[Finding]]:
+    """The plan with predicates for its references. A template may be in the cluster alone: that is no error."""
+
+    def known(name: str) -> Template:
+        words = f"template {name} is not among these files, so what it asks is not looked at"
+        missing = Template("", name, None, words, "TemplateNotFound")
+        return templates.get((namespace, name)) or templates.get((None, name), missing)
+
+    found = resolve(spec, known)
+    return found.spec, [
+        Finding(problem.path, "template", "hint" if problem.why == "TemplateNotFound" else "error", problem.words)
+        for problem in found.problems
+    ]
+
+
 def _check(
-    found: _Object, scrapes: Scrapes, scrape: timedelta, traffic: Traffic | None
+    found: _Object, scrapes: Scrapes, templates: Templates, scrape: timedelta, traffic: Traffic | None
 ) -> Iterator[tuple[int, Finding]]:
     """Give what is found in an object, each with its line."""
     if stranger := _stranger(found.raw):
@@ -237,7 +272,10 @@ def _check(
     if isinstance(spec, PlanSpec):
         namespace, source = found.name[0] or "", spec.metrics.source
         every = scrapes.get((namespace, source)) or scrapes.get((None, source)) or scrape
-        findings += [*lint_plan(spec, every), *(lint_time(spec, every, traffic) if traffic else ())]
+        spec, unknown = _replaced(spec, namespace, templates)
+        findings += [*unknown, *lint_plan(spec, every), *(lint_time(spec, every, traffic) if traffic else ())]
+    elif isinstance(spec, PredicateTemplateSpec):
+        findings += lint_template(spec)
     elif isinstance(spec, RolloutPolicySpec):
         findings += lint_policy(spec)
     for finding in findings:
@@ -278,6 +316,9 @@ def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding(f"metadata.{field}", "object", "error", str(refusal))
     if raw["kind"] == "RolloutPlan" and len(str(name)) > _LONGEST_NAME:
         words = f"too long for the names of Events and for labels: write at most {_LONGEST_NAME} characters"
+        yield Finding("metadata.name", "object", "error", words)
+    if raw["kind"].endswith("PredicateTemplate") and not DNS_LABEL.matches(str(name)):
+        words = f"is none that a plan could name: write at most {_LONGEST_NAME} small letters, digits and '-'"
         yield Finding("metadata.name", "object", "error", words)
 
 

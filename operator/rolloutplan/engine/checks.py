@@ -37,7 +37,7 @@ def obstacle(look: Look) -> Obstacle | None:
     """The first thing that keeps a plan from starting; None where nothing does."""
     spec = look.plan.spec
     if spec is None:
-        return Obstacle("InvalidSpec", look.plan.problem)
+        return Obstacle(look.plan.wrong, look.plan.problem)
     if look.plan.finalizer:
         return status_lost(look)
     return (
@@ -121,7 +121,7 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
     if look.source is None:
         return Obstacle("MetricSourceNotFound", look.source_problem)
     probe = look.probe
-    if probe is None or probe.plan_hash != spec.plan_hash():
+    if probe is None or probe.judged_hash != spec.judged_hash():
         return None
     for side, ref in (("old", spec.old), ("new", spec.new)):
         if ref.service_name not in probe.services:

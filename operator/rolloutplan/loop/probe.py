@@ -24,7 +24,7 @@ from rolloutplan.plan.spec import PlanSpec, Predicate
 async def inspect(
     api: Api, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
 ) -> Probe:
-    """What is found now. The queries are tried until the source has taken all of them, once for each plan hash."""
+    """What is found now. The queries are tried until the source has taken all of them, once for each text of them."""
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
@@ -32,12 +32,12 @@ async def inspect(
     restarts, worst = 0, ""
     if selector:
         restarts, worst = workloads.pods(await api.list(paths.pods(plan.namespace), labelSelector=selector))
-    plan_hash = spec.plan_hash()
-    if before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected:
+    judged_hash = spec.judged_hash()
+    if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         source = None
     rejected, down = await _try(plan, spec, source, now) if source else ({}, "")
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
-    return Probe(now, plan_hash, services, rejected, down, restarts, worst)
+    return Probe(now, judged_hash, services, rejected, down, restarts, worst)
 
 
 async def budgets(plan: PlanView, policies: Iterable[PolicyView], source: Source | None, now: datetime) -> Budgets:

@@ -16,6 +16,7 @@ from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.rules import RULES
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status
+from rolloutplan.plan.templates import PredicateTemplateSpec
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -44,6 +45,13 @@ _SOURCE_COLUMNS: Final = (
     {"name": "URL", "type": "string", "jsonPath": ".spec.prometheus.url"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
+_TEMPLATE_COLUMNS: Final = (
+    {"name": "Speaks", "type": "string", "jsonPath": ".spec.speaks"},
+    {"name": "Is", "type": "string", "jsonPath": ".spec.is"},
+    {"name": "VsOld", "type": "string", "jsonPath": ".spec.vsOld"},
+    {"name": "Description", "type": "string", "jsonPath": ".spec.description"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
 _POLICY_COLUMNS: Final = (
     {"name": "Focus", "type": "string", "jsonPath": ".spec.focus"},
     {"name": "Max", "type": "integer", "jsonPath": ".spec.maxConcurrent"},
@@ -66,6 +74,8 @@ def crds() -> dict[str, Schema]:
         _crd("RolloutPlan", "rp", "Namespaced", spec=PlanSpec, columns=_COLUMNS, status=Status),
         _crd("MetricSource", "ms", "Namespaced", spec=MetricSourceSpec, columns=_SOURCE_COLUMNS),
         _crd("ClusterMetricSource", "cms", "Cluster", spec=ClusterMetricSourceSpec, columns=_SOURCE_COLUMNS),
+        _crd("PredicateTemplate", "pt", "Namespaced", spec=PredicateTemplateSpec, columns=_TEMPLATE_COLUMNS),
+        _crd("ClusterPredicateTemplate", "cpt", "Cluster", spec=PredicateTemplateSpec, columns=_TEMPLATE_COLUMNS),
         _crd("RolloutPolicy", "rpol", "Cluster", spec=RolloutPolicySpec, columns=_POLICY_COLUMNS),
     )
     return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}

@@ -176,6 +176,14 @@ class Decision(Part):
     evidence: tuple[Evidence, ...] = ()
 
 
+class TemplateStatus(Part):
+    """A predicate template as it was when the run began, whatever has become of it since."""
+
+    kind: str = ""
+    name: str
+    text: str = Field("", description="Its spec, as JSON.")
+
+
 class Held(Part):
     """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
@@ -219,6 +227,7 @@ class Status(Part):
     weights: Weights = Weights()
     verdict: str = Field("", description="The predicates of the stage taken together.")
     predicates: tuple[PredicateStatus, ...] = ()
+    templates: tuple[TemplateStatus, ...] = Field((), description="The templates that the run is judged by.")
     restarts: int = Field(0, description="Container restarts of the new side when the run began.")
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
     held: Held | None = None

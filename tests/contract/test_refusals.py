@@ -157,9 +157,11 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
         bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
 
 
-@pytest.mark.parametrize("file", ["first-plan", "counts", "policy"])
-def test_the_examples_are_good(bed: Bed, file: str) -> None:
-    for example in yaml.safe_load_all((ROOT / "examples" / f"{file}.yaml").read_text()):
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("deploy/predicates/*.yaml")]), ids=str
+)
+def test_the_examples_and_the_templates_that_ship_are_good(bed: Bed, file: Path) -> None:
+    for example in yaml.safe_load_all(file.read_text()):
         try_out(bed, example["kind"], example["spec"])
 
 

@@ -104,6 +104,7 @@ def test_counts_of_a_template() -> None:
         ("Name", "job:errors:rate1m", "job:errors:rate1m"),
         ("String", "5..|4[0-9]{2}", "5..|4[0-9]{2}"),
         ("String", "$service.$namespace.svc", "$service.$namespace.svc"),
+        ("String", "${namespace}_${service}_80", "${namespace}_${service}_80"),
     ],
 )
 def test_a_value_stands_in_promql_as_promql_writes_it(kind: str, text: str, asked: str) -> None:
@@ -230,7 +231,9 @@ def test_a_reference_that_cannot_be_replaced_says_why(written: dict[str, Any], w
         ("String", "a\nb"),
         ("String", "$team"),
         ("String", "$deploymentx"),
-        ("String", "${deployment}"),
+        ("String", "${team}"),
+        ("String", "${deployment"),
+        ("String", "a$"),
         ("String", "$(other)"),
         ("String", "a" * 257),
         ("Name", "a b"),

@@ -64,9 +64,11 @@ _PERCENT: Final = Spelling(
 
 def _string(value: object) -> str:
     text = _STRING.read(value)
-    for word in re.findall(r"\$(\w*)", text):
-        if word not in WORDS:
-            raise ValueError(f'"{text}" holds ${word}: write $ only in {", ".join(f"${known}" for known in WORDS)}')
+    for plain, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})?", text):
+        if plain not in WORDS and braced not in WORDS:
+            raise ValueError(
+                f'"{text}" holds a $ that begins no word: write $ only in {", ".join(f"${known}" for known in WORDS)}'
+            )
     return text
 
 

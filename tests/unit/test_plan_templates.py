@@ -100,7 +100,7 @@ def test_counts_of_a_template() -> None:
         ("Percent", "0.05%", "0.0005"),
         ("Percent", "150%", "1.5"),
         ("Duration", "90s", "1m30s"),
-        ("Duration", "1.5s", "1500ms"),
+        ("Duration", "1.001s", "1001ms"),
         ("Name", "job:errors:rate1m", "job:errors:rate1m"),
         ("String", "5..|4[0-9]{2}", "5..|4[0-9]{2}"),
         ("String", "$service.$namespace.svc", "$service.$namespace.svc"),

@@ -35,7 +35,8 @@ class Template:
     def kept(self) -> TemplateStatus:
         """As it stands in the status of a run."""
         assert self.spec is not None
-        text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude={"description"})
+        words: Any = {"description": True, "parameters": {"__all__": {"description"}}}
+        text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude=words)
         return TemplateStatus(kind=self.kind, name=self.name, text=text)
 
 

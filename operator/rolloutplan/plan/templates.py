@@ -12,18 +12,20 @@ words, which become names and times. All values are put in at once, so none is l
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.plan.promql import QUOTED
 from rolloutplan.plan.quantities import format_duration, parse_duration
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
 from rolloutplan.plan.spec import MAX_PARAMETERS, ONE_COMPARISON, WORDS, Predicate, Query, beside
 from rolloutplan.plan.spelling import Spelling
 
-__all__ = ["Parameter", "PredicateTemplateSpec", "fill", "lines", "read_template", "samples"]
+__all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 
 TWICE: Final = "two have the same name: choose another name for the second"
 ONE_BODY: Final = "needs exactly one of query and events: write one of them"
@@ -34,7 +36,6 @@ PARAMETER: Final = Spelling(
 )
 
 _HOLE: Final = re.compile(r"\$\(([^()]*)\)")
-_QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`""", re.DOTALL)
 _ASKED: Final = ("query", "bad", "total", "histogram")
 """The fields that hold PromQL."""
 
@@ -66,9 +67,8 @@ def _string(value: object) -> str:
     text = _STRING.read(value)
     for plain, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})?", text):
         if plain not in WORDS and braced not in WORDS:
-            raise ValueError(
-                f'"{text}" holds a $ that begins no word: write $ only in {", ".join(f"${known}" for known in WORDS)}'
-            )
+            words = ", ".join(f"${known}" for known in WORDS)
+            raise ValueError(f'"{text}" holds a $ that begins no word: write $ only in {words}')
     return text
 
 
@@ -92,7 +92,7 @@ def _range(text: str) -> str:
     """PromQL knows no fractions of a unit."""
     duration = parse_duration(text)
     short = format_duration(duration)
-    return f"{int(duration.total_seconds() * 1000)}ms" if "." in short else short
+    return f"{duration // timedelta(milliseconds=1)}ms" if "." in short else short
 
 
 _TYPES: Final[Mapping[TypeName, _Type]] = {
@@ -299,7 +299,7 @@ def _holes(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
             if name not in types:
                 yield path, f"$({name}) is no parameter: {_meant(name, types)}, or list it in parameters"
         if path.rpartition(".")[2] in _ASKED:
-            bare = [name for name in _HOLE.findall(_QUOTED.sub("", text)) if types.get(name) == "String"]
+            bare = [name for name in _HOLE.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
             for name in dict.fromkeys(bare):
                 fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
                 yield path, f"$({name}) is a String and stands outside of quotes: {fix}"
@@ -320,10 +320,10 @@ def _unfit(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     try:
         read(Predicate, {**fill(template, {}), "name": "template"})
     except SpecError as error:
-        yield from lines(error)
+        yield from _lines(error)
 
 
-def lines(error: SpecError) -> Iterator[tuple[str, str]]:
+def _lines(error: SpecError) -> Iterator[tuple[str, str]]:
     """The refusals of a reader: the path below `spec`, and the words."""
     for line in str(error).splitlines():
         path, _, words = line.partition(": ")

@@ -295,6 +295,18 @@ def test_the_hash_of_a_plan_is_that_of_what_was_written() -> None:
     assert first.judged_hash() != second.judged_hash()
 
 
+@pytest.mark.parametrize("beside", [{"window": "1m"}, {"confidence": "95%"}, {"for": "10s"}, {"is": "< 99%"}])
+def test_what_is_written_beside_a_template_makes_another_plan(beside: dict[str, str]) -> None:
+    """Our defaults too: the template may say otherwise, and a run must not go on with what was changed under it."""
+    assert plan({"template": "slow", **beside}).plan_hash() != plan({"template": "slow"}).plan_hash()
+
+
+def test_a_plan_full_of_wrong_names_is_read_at_once() -> None:
+    stages = [{"weight": f"{2 * i}%", "pass": [{"use": f"n-{i}-{j}"} for j in range(16)]} for i in range(1, 51)]
+    with pytest.raises(SpecError, match="names no predicate of this plan"):
+        plan(changes={"stages": stages, "guards": [{"name": f"g-{i}", "query": "up", "is": "> 1"} for i in range(16)]})
+
+
 @pytest.mark.parametrize("with_", [{"atLeast": "99.5%"}, {"metric": "served"}])
 def test_other_values_make_another_plan(with_: dict[str, str]) -> None:
     assert (

@@ -14,7 +14,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
@@ -60,6 +60,8 @@ MAX_PREDICATES: Final = 16
 MAX_PARAMETERS: Final = 16
 MAX_TEMPLATES: Final = 16
 """So many stand in the status while a run is on."""
+MAX_REFUSALS: Final = 3
+"""Of what takes long to find the right name for."""
 MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
 FULL: Final = 1000
 DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
@@ -538,7 +540,8 @@ class PlanSpec(Written):
             *_judged(self),
             *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
             *_twice("a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))),
-            *_uses(self),
+            *islice(_uses(self), MAX_REFUSALS),
+            *_together(self),
             *_templates(self),
             *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
         )
@@ -572,13 +575,17 @@ def _step_name(spec: StageSpec, permille: int) -> str:
 
 
 def _meant(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
-    """The predicates without what is written out and would be resolved to the same."""
+    """The predicates without what is written out and would be resolved to the same.
+
+    Beside a template our defaults are none: they take the place of what it says.
+    """
     return tuple(
         predicate.model_copy(
-            update={
+            update={"name_": None if predicate.name_ in (predicate.template, predicate.use) else predicate.name_}
+            if predicate.refers
+            else {
                 "window_": None if predicate.window == WINDOW else predicate.window,
                 "confidence_": None if predicate.confidence == CONFIDENCE else predicate.confidence,
-                **({"name_": None} if predicate.name_ in (predicate.template, predicate.use) else {}),
             }
         )
         for predicate in predicates
@@ -713,17 +720,19 @@ def _uses(spec: PlanSpec) -> _Refusals:
             yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {meant}'
         elif used.use is not None:
             yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
-    yield from dict(_together(spec)).items()
 
 
 def _together(spec: PlanSpec) -> _Refusals:
     """What is used where one of its name is judged already."""
-    paths = list(spec.predicates())
+    if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
+        return
+    paths, told = list(spec.predicates()), set[str]()
     for i in range(len(spec.stages)):
         here = [each for each in paths if each[0].startswith(("guards[", f"stages[{i}]."))]
         seen: dict[str, str] = {}
         for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
-            if predicate.name in seen and not _has_own_name(predicate):
+            if predicate.name in seen and not _has_own_name(predicate) and where not in told:
+                told.add(where)
                 words = f'"{predicate.name}" is judged here already, as {seen[predicate.name]}'
                 yield f"{where}.use", f"{words}: remove this, or give it a name of its own"
             seen.setdefault(predicate.name, where)

@@ -212,6 +212,11 @@ PLANS: Final = (
         {"guards[0].dryRun": True, "stages[0].pass[0].dryRun": True},
         ("spec.stages", "nothing judges", "without dryRun"),
     ),
+    Refusal(
+        "nothing but dry runs, by reference",
+        {"guards[0]": {"template": "errors", "dryRun": True}, "stages[0].pass[0].dryRun": True},
+        ("spec.stages", "nothing judges", "without dryRun"),
+    ),
     Refusal("a dry run in words", {"guards[0].dryRun": "yes"}, ("spec.guards[0].dryRun",)),
     Refusal("too many predicates", {"guards": [predicate(f"p{i}") for i in range(17)]}, ("spec.guards", "16")),
     Refusal(
@@ -230,8 +235,69 @@ PLANS: Final = (
     Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "either is or vsOld")),
     Refusal("an empty query", {"guards[0].query": ""}, (f"{_GUARD}.query", "at least 1")),
     Refusal("a query too long", {"guards[0].query": "x" * 4097}, (f"{_GUARD}.query", "4096")),
-    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query and events")),
-    Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query and events")),
+    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query, events, use and template")),
+    Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query, events, use")),
+    Refusal("no name", {"guards[0].name": GONE}, (f"{_GUARD}.name", "equired")),
+    # references
+    Refusal("a query and a template", {"guards[0].template": "errors"}, (_GUARD, "exactly one of query, events, use")),
+    Refusal("a query and a use", {"guards[0].use": "hits"}, (_GUARD, "exactly one of query, events, use")),
+    Refusal("a use and a template", {"guards[0]": {"use": "a", "template": "b"}}, (_GUARD, "exactly one of query")),
+    Refusal("a template's name", {"guards[0]": {"template": "a.b"}}, (f"{_GUARD}.template", '"a.b" is not a name')),
+    Refusal("the name of what is used", {"guards[0]": {"use": "A"}}, (f"{_GUARD}.use", '"A" is not a name')),
+    Refusal(
+        "two comparisons for a template",
+        {"guards[0]": {"template": "errors", "is": "> 1", "vsOld": "> 2x"}},
+        (_GUARD, "either is or vsOld"),
+    ),
+    Refusal(
+        "other samples than the template's",
+        {"guards[0]": {"template": "errors", "minSamples": {"query": "up", "atLeast": 1}}},
+        (f"{_GUARD}.minSamples", "is for the template to say: remove it"),
+    ),
+    *(
+        Refusal(
+            f"{field} of what is used",
+            {"stages[2].pass": [{"use": "hits", field: value}]},
+            (f"spec.stages[2].pass[0].{field}", "takes the other predicate over as it is: remove it"),
+        )
+        for field, value in (
+            ("is", "> 1"),
+            ("vsOld", "> 2x"),
+            ("for", "30s"),
+            ("window", "2m"),
+            ("confidence", "99%"),
+            ("minSamples", {"query": "up", "atLeast": 1}),
+        )
+    ),
+    Refusal("parameters of a query", {"guards[0].with": {"a": "b"}}, (f"{_GUARD}.with", "is for template alone")),
+    Refusal(
+        "parameters of what is used",
+        {"stages[2].pass": [{"use": "hits", "with": {"a": "b"}}]},
+        ("spec.stages[2].pass[0].with", "is for template alone"),
+    ),
+    Refusal(
+        "a parameter that is no text",
+        {"guards[0]": {"template": "a", "with": {"n": 5}}},
+        (f"{_GUARD}.with.n",),
+    ),
+    Refusal(
+        "a parameter too long",
+        {"guards[0]": {"template": "a", "with": {"n": "x" * 257}}},
+        (f"{_GUARD}.with.n", "256"),
+    ),
+    Refusal(
+        "too many parameters",
+        {"guards[0]": {"template": "a", "with": {f"n{i}": "x" for i in range(17)}}},
+        (f"{_GUARD}.with", "16"),
+    ),
+    Refusal(
+        "a template twice without a name",
+        {"guards[0]": {"template": "errors"}, "stages[2].pass": [{"template": "errors"}]},
+        ("spec", "choose another name"),
+    ),
+    Refusal(
+        "a template named as a predicate", {"stages[2].pass": [{"template": "errors"}]}, ("spec", "choose another name")
+    ),
     Refusal("a window under 1s", {"guards[0].window": "900ms"}, (f"{_GUARD}.window", "900ms", "1s or more")),
     Refusal(
         "no samples at least", {"guards[0].minSamples": {"query": "up", "atLeast": 0}}, ("minSamples.atLeast", "1")
@@ -315,11 +381,39 @@ PLANS: Final = (
     Refusal("a long hypothesis", {"hypothesis": "x" * 1025}, ("spec.hypothesis", "1024")),
 )
 
+ONLY_READ: Final = (
+    Refusal(
+        "a use of nothing",
+        {"stages[2].pass": [{"use": "hit"}]},
+        ("stages[2].pass[0].use", '"hit"', "did you mean hits?"),
+    ),
+    Refusal(
+        "a use of a use",
+        {"stages[1].pass": [{"name": "again", "use": "hits"}], "stages[2].pass": [{"use": "again"}]},
+        ("spec.stages[2].pass[0].use", '"again" only uses another itself: write the name of that one'),
+    ),
+    Refusal("a use of itself", {"stages[2].pass": [{"name": "a", "use": "a"}]}, ("pass[0].use", "only uses another")),
+    Refusal(
+        "a use of what is judged there",
+        {"stages[0].fail": [{"use": "hits"}]},
+        ("spec.stages[0].fail[0].use", '"hits" is judged here already, as stages[0].pass[0]', "a name of its own"),
+    ),
+    Refusal(
+        "a use of a guard", {"stages[2].pass": [{"use": "errors"}]}, ("stages[2].pass[0].use", "already, as guards[0]")
+    ),
+    Refusal(
+        "too many templates",
+        {f"stages[{i}].pass": [{"template": f"t{i}-{j}"} for j in range(6)] for i in range(3)},
+        ("spec", "18 templates are too many: name at most 16"),
+    ),
+)
+"""What the API server takes, because to look for it there is too dear: it makes the plan Invalid."""
+
 UNKNOWN: Final = (
     Refusal("a field that is not there", {"assumptions": []}, ("unknown field", "spec.assumptions")),
     Refusal("a field mistyped", {"intervall": "5s"}, ("unknown field", "spec.intervall")),
     Refusal("a field of a stage", {"stages[0].pauseFor": "Required"}, ("unknown field", "spec.stages[0].pauseFor")),
-    Refusal("a field of a predicate", {"guards[0].template": "a"}, ("unknown field", "spec.guards[0].template")),
+    Refusal("a field of a predicate", {"guards[0].alert": "a"}, ("unknown field", "spec.guards[0].alert")),
     Refusal("a name in our own spelling", {"on_fail": "Hold"}, ("unknown field", "spec.on_fail")),
 )
 
@@ -337,6 +431,89 @@ SOURCES: Final = (
     Refusal("a namespace", {"namespaces": ["Shop"]}, ("spec.namespaces[0]", '"Shop"', '"*"'), CLUSTER_SOURCE),
     Refusal("no namespace", {"namespaces": []}, ("spec.namespaces", "at least 1"), CLUSTER_SOURCE),
 )
+
+TEMPLATE: Final[dict[str, Any]] = {
+    "description": "The share of requests that do not fail.",
+    "speaks": "For",
+    "parameters": [
+        {"name": "deployment", "type": "String", "default": "$deployment"},
+        {"name": "metric", "type": "Name", "default": "http_requests_total"},
+        {"name": "atLeast", "type": "Percent", "default": "99%"},
+        {"name": "samples", "type": "Number", "default": "100"},
+    ],
+    "query": """sum(rate($(metric){deployment="$(deployment)",code!~"5.."}[$window]))
+        / sum(rate($(metric){deployment="$(deployment)"}[$window]))""",
+    "is": ">= $(atLeast)",
+    "minSamples": {
+        "query": 'sum(increase($(metric){deployment="$(deployment)"}[$window]))',
+        "atLeast": "$(samples)",
+    },
+}
+COUNTING: Final[dict[str, Any]] = {
+    "speaks": "Against",
+    "parameters": [{"name": "slowerThan", "type": "Duration"}, {"name": "sure", "type": "Percent", "default": "99%"}],
+    "events": {
+        "histogram": 'http_request_duration_seconds{deployment="$deployment"}',
+        "slowerThan": "$(slowerThan)",
+    },
+    "vsOld": "> 1.5x",
+    "confidence": "$(sure)",
+}
+
+
+def _template(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
+    return Refusal(name, changes, words, TEMPLATE)
+
+
+TEMPLATES: Final = (
+    _template("it says nothing", {"speaks": GONE}, "spec.speaks", "equired"),
+    _template("for whom it speaks", {"speaks": "Both"}, "spec.speaks", "For", "Against"),
+    _template("nothing is asked", {"query": GONE, "minSamples": GONE}, "spec", "exactly one of query and events"),
+    _template("two things are asked", {"events": COUNTERS}, "spec", "exactly one of query and events"),
+    _template("nothing is compared", {"is": GONE}, "spec", "either is or vsOld"),
+    _template("two comparisons in it", {"vsOld": "> 2x"}, "spec", "either is or vsOld"),
+    _template("a query that is sure", {"confidence": "99%"}, "spec.confidence", "events alone"),
+    Refusal("counts for a time", {"for": "30s"}, ("spec.for", "is not for events"), COUNTING),
+    Refusal("a window of counts", {"window": "1m"}, ("spec.window", "is not for events"), COUNTING),
+    _template(
+        "a parameter twice",
+        {"parameters[1].name": "atLeast"},
+        "spec.parameters",
+        "two have the same name: choose another name",
+    ),
+    _template("a parameter's name", {"parameters[1].name": "At-Least"}, "parameters[1].name", '"At-Least"', "letters"),
+    _template("a parameter's type", {"parameters[1].type": "Label"}, "spec.parameters[1].type", "String", "Duration"),
+    _template(
+        "too many parameters",
+        {"parameters": [{"name": f"p{i}", "type": "Number"} for i in range(17)]},
+        "spec.parameters",
+        "16",
+    ),
+    _template("a query too long", {"query": "x" * 4097}, "spec.query", "4096"),
+    _template("no time of evaluation", {"for": ""}, "spec.for", "at least 1"),
+)
+ONLY_READ_TEMPLATES: Final = (
+    _template("a hole for nothing", {"is": ">= $(atleast)"}, "spec.is: $(atleast) is no parameter", "mean atLeast?"),
+    _template("a hole that is none", {"is": ">= $(at least)"}, "spec.is", "$(at least) is no parameter"),
+    _template(
+        "a String without quotes",
+        {"query": "sum($(deployment))"},
+        "spec.query: $(deployment) is a String and stands outside of quotes",
+        "write quotes around it",
+    ),
+    _template("a String behind quotes", {"query": 'x{a="b"} + $(deployment)'}, "spec.query", "outside of quotes"),
+    _template("a String in half a quote", {"query": 'x{a="$(deployment)}'}, "spec.query", "outside of quotes"),
+    _template(
+        "a default of another type",
+        {"parameters[2].default": "0.99"},
+        'spec.parameters[2].default: "0.99" is not a percentage',
+    ),
+    _template("a default that ends the quotes", {"parameters[0].default": 'a"'}, "parameters[0].default", "quotes"),
+    _template("a default without a word", {"parameters[0].default": "$team"}, "parameters[0].default", "$service"),
+    _template("a comparison that is none", {"is": "about $(atLeast)"}, 'spec.is: "about 99%" is not a comparison'),
+    _template("a number of samples", {"minSamples.atLeast": "some"}, "spec.minSamples.atLeast", "whole number"),
+)
+"""What the API server takes of a template: it makes the plans Invalid that name it."""
 
 _WEEKLY: Final = "spec.freeze.windows[0]"
 _DAILY: Final = "spec.freeze.windows[1]"

@@ -48,6 +48,7 @@ def _served(bed: Bed) -> bool:
     try:
         bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutplans")
         bed.get("/apis/rolloutplan.dev/v1alpha1/clustermetricsources")
+        bed.get("/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates")
     except ApiError:
         return False
     return True

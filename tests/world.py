@@ -41,9 +41,12 @@ from rolloutplan.engine.look import (
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.templates import judged_by
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Decision, Phase, Status, read_status
+from rolloutplan.plan.templates import read_template
 from rolloutplan.traffic import httproute
 from tests.refusals import changed
 
@@ -229,6 +232,7 @@ class World:
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[Peer, ...] = ()
+    templates: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: str = ""
     command_by: str = ""
     labels: dict[str, str] = field(default_factory=dict)
@@ -286,7 +290,7 @@ class World:
 
     @property
     def plan_spec(self) -> PlanSpec | None:
-        return self._read_spec()[0]
+        return self.plan().spec
 
     @property
     def records(self) -> list[Record]:
@@ -317,13 +321,15 @@ class World:
 
     def plan(self) -> PlanView:
         spec, problem = self._read_spec()
-        return PlanView(
+        refers = spec is not None and spec.refers
+        view = PlanView(
             namespace="ns",
             name="plan",
             uid="0123456789",
             generation=self.generation,
             created=START - timedelta(minutes=1),
-            spec=spec,
+            spec=None if refers else spec,
+            unresolved=spec if refers else None,
             problem=problem,
             deleting=self.deleting,
             finalizer=self.finalizer,
@@ -333,6 +339,15 @@ class World:
             replaced=self.memory.replaced,
             labels=self.labels,
         )
+        return judged_by(view, self.memory.owed or self.status, self._template)
+
+    def _template(self, name: str) -> Template:
+        if name not in self.templates:
+            return Template("", name, None, f"no template {name} exists: create one", "TemplateNotFound")
+        try:
+            return Template("PredicateTemplate", name, read_template(self.templates[name]))
+        except SpecError as error:
+            return Template("PredicateTemplate", name, None, str(error))
 
     def look(self) -> Look:
         """The picture that the loop would take now."""
@@ -343,7 +358,7 @@ class World:
             now=self.now,
             routes={name: self._route_view(name) for name in self.routes},
             old=_workload(self.old),
-            new=self._new_side(plan.spec),
+            new=self._new_side(plan.written),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             probe=self.memory.probe,
@@ -587,11 +602,11 @@ class World:
     def _inspected(self) -> Probe:
         spec, before = self.plan_spec, self.memory.probe
         assert spec is not None
-        plan_hash = spec.plan_hash()
-        sound = before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected
+        judged_hash = spec.judged_hash()
+        sound = before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
         return Probe(
             at=self.now,
-            plan_hash=plan_hash,
+            judged_hash=judged_hash,
             services=self.services,
             rejected={} if sound else dict(self.rejected),
             down="" if sound else self.down,

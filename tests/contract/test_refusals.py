@@ -13,7 +13,10 @@ from tests.bed.bed import Bed
 from tests.refusals import (
     CLUSTER_SOURCE,
     COUNTED,
+    COUNTING,
     HISTOGRAM,
+    ONLY_READ,
+    ONLY_READ_TEMPLATES,
     PLAN,
     PLANS,
     POLICIES,
@@ -21,6 +24,8 @@ from tests.refusals import (
     SOURCE,
     SOURCES,
     TAKEN,
+    TEMPLATE,
+    TEMPLATES,
     UNKNOWN,
     Refusal,
     changed,
@@ -31,6 +36,8 @@ PATHS = {
     "RolloutPlan": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/rolloutplans",
     "MetricSource": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/metricsources",
     "ClusterMetricSource": "/apis/rolloutplan.dev/v1alpha1/clustermetricsources",
+    "PredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/predicatetemplates",
+    "ClusterPredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates",
     "RolloutPolicy": "/apis/rolloutplan.dev/v1alpha1/rolloutpolicies",
 }
 
@@ -66,6 +73,37 @@ def test_plans_that_are_refused(bed: Bed, refusal: Refusal) -> None:
 @pytest.mark.parametrize("refusal", SOURCES, ids=lambda refusal: refusal.name)
 def test_sources_that_are_refused(bed: Bed, refusal: Refusal) -> None:
     check(bed, "ClusterMetricSource" if refusal.good is CLUSTER_SOURCE else "MetricSource", refusal)
+
+
+@pytest.mark.parametrize("kind", ["PredicateTemplate", "ClusterPredicateTemplate"])
+@pytest.mark.parametrize("refusal", TEMPLATES, ids=lambda refusal: refusal.name)
+def test_templates_that_are_refused(bed: Bed, kind: str, refusal: Refusal) -> None:
+    check(bed, kind, refusal)
+
+
+@pytest.mark.parametrize("refusal", [*ONLY_READ, *ONLY_READ_TEMPLATES], ids=lambda refusal: refusal.name)
+def test_what_is_too_dear_to_look_for_is_taken(bed: Bed, refusal: Refusal) -> None:
+    try_out(bed, "RolloutPlan" if refusal.good is PLAN else "PredicateTemplate", refusal.spec())
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, COUNTING], ids=["a value", "counts"])
+def test_a_template_is_stored_as_it_is_written(bed: Bed, template: dict[str, Any]) -> None:
+    for kind in ("PredicateTemplate", "ClusterPredicateTemplate"):
+        assert try_out(bed, kind, template)["spec"] == template
+
+
+@pytest.mark.parametrize("name", ["a.b", "a" * 64])
+def test_a_template_that_no_plan_could_name_is_refused(bed: Bed, name: str) -> None:
+    with pytest.raises(ApiError, match=r"metadata\.name is none that a plan could name"):
+        bed.api("POST", f"{PATHS['PredicateTemplate']}?dryRun=All", manifest("PredicateTemplate", TEMPLATE, name))
+
+
+def test_references_are_stored_as_they_are_written(bed: Bed) -> None:
+    guard = {"template": "success-rate", "with": {"atLeast": "99%"}, "window": "2m"}
+    spec = changed(PLAN, {"guards[0]": guard, "stages[2].pass": [{"use": "hits"}]})
+    stored = try_out(bed, "RolloutPlan", spec)["spec"]
+    assert stored["guards"] == [guard]
+    assert stored["stages"][2]["pass"] == [{"use": "hits"}]
 
 
 @pytest.mark.parametrize("refusal", POLICIES, ids=lambda refusal: refusal.name)
@@ -119,9 +157,11 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
         bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
 
 
-@pytest.mark.parametrize("file", ["first-plan", "counts", "policy"])
-def test_the_examples_are_good(bed: Bed, file: str) -> None:
-    for example in yaml.safe_load_all((ROOT / "examples" / f"{file}.yaml").read_text()):
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("deploy/predicates/*.yaml")]), ids=str
+)
+def test_the_examples_and_the_templates_that_ship_are_good(bed: Bed, file: Path) -> None:
+    for example in yaml.safe_load_all(file.read_text()):
         try_out(bed, example["kind"], example["spec"])
 
 

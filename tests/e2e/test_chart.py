@@ -341,7 +341,8 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
         shop.start(**FAST)
     everywhere = rights(installed, "ClusterRole", "Role")
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
-    of_no_namespace = {"clustermetricsources.rolloutplan.dev", "rolloutpolicies.rolloutplan.dev"}
+    kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies")
+    of_no_namespace = {f"{kind}.rolloutplan.dev" for kind in kinds}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere
 

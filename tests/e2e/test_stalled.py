@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.bed import objects
 from tests.bed.api import MERGE_PATCH
 from tests.bed.processes import until
-from tests.shop import PLANS, ROUTES, Shop, metric_source
+from tests.shop import PLANS, ROOT, ROUTES, Shop, metric_source
 
+FEW_ERRORS: dict[str, Any] = {"template": "success-rate", "with": {"atLeast": "95%", "samples": "1"}, "window": "10s"}
 BROKEN_QUERY = {"name": "odd", "query": "sum(rate(x[5m])", "is": "> 1"}
 
 Change = Callable[[Shop], None]
@@ -50,6 +52,14 @@ def a_good_query(shop: Shop) -> None:
     shop.start()
 
 
+def a_template(shop: Shop) -> None:
+    """That of the library."""
+    name = FEW_ERRORS["template"]
+    found = yaml.safe_load_all((ROOT / "deploy/predicates/http.yaml").read_text())
+    (template,) = (each for each in found if each["metadata"]["name"] == name)
+    shop.bed.apply(template | {"kind": "PredicateTemplate", "metadata": {"name": name, "namespace": shop.namespace}})
+
+
 CASES = [
     pytest.param(drop_deployment, {}, "DeploymentNotFound", "checkout-v2", everything_back, id="no Deployment"),
     pytest.param(drop_service, {}, "ServiceNotFound", "checkout-v2", everything_back, id="no Service"),
@@ -70,6 +80,14 @@ CASES = [
         "unclosed left parenthesis",
         a_good_query,
         id="a query that Prometheus rejects",
+    ),
+    pytest.param(
+        nothing,
+        {"guards": [FEW_ERRORS]},
+        "TemplateNotFound",
+        "neither PredicateTemplate",
+        a_template,
+        id="no template",
     ),
 ]
 

@@ -432,3 +432,64 @@ def test_traffic_that_is_none_is_refused_with_its_form(option: str, capsys: pyte
         main(["lint", option, "-"])
     assert ended.value.code == 2
     assert "such as" in capsys.readouterr().err
+
+
+# ---- templates -------------------------------------------------------------------------------------------------------
+
+TEMPLATE = """\
+apiVersion: rolloutplan.dev/v1alpha1
+kind: ClusterPredicateTemplate
+metadata: {name: errors}
+spec:
+  speaks: Against
+  parameters: [{name: atMost, type: Number, default: "1"}]
+  query: |
+    sum(rate(errors_total{deployment="$deployment"}[$window]))
+  is: "> $(atMost)"
+"""
+NAMES = PLAN[: PLAN.index("    - name: errors")] + "    - {template: errors}\n" + PLAN[PLAN.index("  stages:") :]
+ELSEWHERE = TEMPLATE.replace("kind: Cluster", "kind: ").replace("errors}", "errors, namespace: bank}", 1)
+SUSPECT = TEMPLATE.replace("[$window]))", "[$window])) or vector(0)")
+
+
+@pytest.mark.parametrize(
+    ("texts", "code", "found"),
+    [
+        ((NAMES, TEMPLATE), 0, []),
+        ((NAMES + "---\n" + TEMPLATE,), 0, []),
+        ((NAMES, ELSEWHERE), 0, [(0, 11, "hint", "template", "spec.guards[0]")]),
+        ((NAMES,), 0, [(0, 11, "hint", "template", "spec.guards[0]")]),
+        (
+            (NAMES.replace("{template: errors}", "{template: errors, with: {atMost: 5%}}"), TEMPLATE),
+            1,
+            [(0, 11, "error", "template", "spec.guards[0]")],
+        ),
+        (
+            (NAMES, TEMPLATE.replace("speaks: Against", "speaks: Nothing")),
+            1,
+            [(0, 11, "error", "template", "spec.guards[0]"), (1, 5, "error", "refused", "spec.speaks")],
+        ),
+        (
+            (NAMES, SUSPECT),
+            0,
+            [(0, 11, "warning", "hidden-gap", "spec.guards[0].query"), (1, 7, "warning", "hidden-gap", "spec.query")],
+        ),
+        ((TEMPLATE.replace("name: errors", "name: a.b"),), 1, [(0, 3, "error", "object", "metadata.name")]),
+    ],
+    ids=[
+        "in another file", "in the same", "of another namespace", "nowhere", "a wrong value",
+        "a template that is refused", "a trap in it", "a name that no plan could name",
+    ],
+)  # fmt: skip
+def test_templates_are_looked_for_among_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], texts: tuple[str, ...], code: int, found: list[Any]
+) -> None:
+    assert lint(tmp_path, capsys, *texts) == (code, found)
+
+
+def test_what_stands_beside_an_unknown_template_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = HIDDEN.replace("  stages:", "    - {template: unknown}\n  stages:")
+    _, found = lint(tmp_path, capsys, both)
+    assert [rule for _, _, _, rule, _ in found] == ["hidden-gap", "template"]

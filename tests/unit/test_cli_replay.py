@@ -88,6 +88,24 @@ def test_a_record_prints_what_prometheus_printed(
     assert again.read_bytes() == looks.read_bytes()
 
 
+def test_a_template_may_stand_beside_the_plan(url: str, plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recorded(url, plan) == 0
+    first = capsys.readouterr().out
+    (written,) = yaml.safe_load_all(plan.read_text())
+    written["spec"]["guards"] = [{"template": "worse"}]
+    template = {
+        "kind": "PredicateTemplate",
+        "metadata": {"name": "worse"},
+        "spec": {"speaks": "Against", "events": EVENTS, "vsOld": "> 1.5x"},
+    }
+    plan.write_text(yaml.safe_dump_all([written, template]))
+    assert recorded(url, plan) == 0
+    assert capsys.readouterr().out == first
+    plan.write_text(yaml.safe_dump(written))
+    assert recorded(url, plan) == 2
+    assert "spec.guards[0]: template worse is not in this file: write it beside the plan" in capsys.readouterr().err
+
+
 def test_it_prints_looks_decisions_and_evidence(url: str, plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert recorded(url, plan) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rolloutplan.cli.main import main
-from tests.unit.test_cli_lint import EXAMPLES, PLAN, POLICY, SOURCE, written
+from tests.unit.test_cli_lint import ELSEWHERE, EXAMPLES, NAMES, PLAN, POLICY, SOURCE, TEMPLATE, written
 
+LIBRARY = EXAMPLES.parent / "deploy" / "predicates"
 BAKED = PLAN.replace("[5%, 100%]", "[5%, 100%]\n      deadline: 10m") + "  bake: 10m\n"
 UNGUARDED = BAKED[: BAKED.index("  guards:")] + BAKED[BAKED.index("  stages:") :]
 
@@ -122,10 +123,28 @@ def test_the_source_of_the_plan_is_the_one_among_the_files(
     assert plan["stages"][0]["faults"][0]["atOnce"] == at_once
 
 
+def test_a_template_among_the_files_is_what_would_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of both sides too: whatever the engine does with a predicate holds for one of a template."""
+    (named,), (plain,) = (told(capsys, written(tmp_path, *texts)) for texts in ((NAMES, TEMPLATE), (PLAN,)))
+    assert named["stages"][0]["queriesPerMinute"] == 12
+    assert named == plain
+
+
+@pytest.mark.parametrize("others", [(), (ELSEWHERE,)], ids=["nowhere", "of another namespace"])
+def test_without_its_template_a_plan_has_no_timeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], others: tuple[str, ...]
+) -> None:
+    code, out, err = shown(capsys, written(tmp_path, NAMES, *others))
+    assert (code, out) == (1, "")
+    assert ":11: error: RolloutPlan shop/checkout-v2 spec.guards[0]: template errors is not among these files" in err
+    assert "name its file too" in err
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_plan_of_the_examples_has_a_timeline(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plans = file.read_text().count("kind: RolloutPlan\n")
-    assert main(["simulate", "-o", "json", str(file)]) == (0 if plans else 1)
+    library = [str(templates) for templates in sorted(LIBRARY.glob("*.yaml"))]
+    assert main(["simulate", "-o", "json", str(file), *library]) == (0 if plans else 1)
     assert len(json.loads(capsys.readouterr().out)) == plans
 
 

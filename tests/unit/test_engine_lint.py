@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from rolloutplan.engine.lint import TELLABLE, lint_plan, lint_policy, warnings_of
+from rolloutplan.engine.lint import TELLABLE, lint_plan, lint_policy, lint_template, warnings_of
 from rolloutplan.plan.policy import read_policy
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from tests.refusals import POLICY, changed
+from rolloutplan.plan.templates import read_template
+from tests.refusals import GONE, POLICY, TEMPLATE, changed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRAPE = timedelta(seconds=15)
@@ -179,6 +180,28 @@ def test_what_a_policy_asks(query: str, traps: list[str]) -> None:
     assert [finding.rule for finding in findings] == traps
     assert {finding.path for finding in findings} <= {"spec.errorBudget.query"}
     assert lint_policy(read_policy({})) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "traps"),
+    [
+        ({}, []),
+        ({"query": 'sum(x{a="$(deployment)"}) or vector(0)'}, ["warning hidden-gap spec.query"]),
+        ({"query": 'sum(x{a="$(deployment)"', "parameters[0].default": GONE}, ["warning syntax spec.query"]),
+        ({"minSamples.query": 'sum(x{a="$taem"})'}, ["warning unknown-word spec.minSamples.query"]),
+        (
+            {"query": GONE, "minSamples": GONE, "events": {"bad": "x_total > 0", "total": "x_total"}},
+            ["warning no-counter spec.events.bad"],
+        ),
+    ],
+)
+def test_what_a_template_asks_with_its_defaults_and_samples(changes: dict[str, Any], traps: list[str]) -> None:
+    findings = lint_template(read_template(changed(TEMPLATE, changes)))
+    assert [f"{f.severity} {f.rule} {f.path}" for f in findings if f.severity != "hint"] == traps
+
+
+def test_a_reference_that_nobody_replaced_asks_nothing() -> None:
+    assert found(read_plan_spec(changed(PLAN, {"guards": [{"template": "unknown"}]}))) == []
 
 
 # ---- told in one line ----------------------------------------------------------------------------

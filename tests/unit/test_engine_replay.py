@@ -160,6 +160,42 @@ def test_the_decisions_of_a_run_follow_from_its_answers(says: Mapping[str, float
     assert [told(decision) for decision in replayed.decisions] == lived[first:]
 
 
+TEMPLATE = {"speaks": "Against", "query": "errors[$window]", "is": "> 1%", "window": "2m"}
+
+
+def referring() -> World:
+    """A run of a plan that refers, up to its end; its template has gone since."""
+    stages = {"guards[0]": {"name": "errors", "template": "share"}, "stages[2].pass": [{"use": "hits"}]}
+    world = World(spec=changed(PLAN, stages), templates={"share": TEMPLATE})
+    world.says.update(errors=0.5)
+    world.until(Phase.ROLLED_BACK)
+    world.templates = {}
+    return world
+
+
+def test_a_run_is_replayed_with_the_templates_that_it_began_with() -> None:
+    world = referring()
+    case = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
+    replayed, record = through(case, values(errors=0.5))
+    assert reasons(replayed) == ["StageStarted", "WeightShifted", "RollbackStarted", "RolledBack"]
+    assert "template" not in record[0], "a record needs nothing but itself"
+    assert again(record) == (replayed, record)
+
+
+def test_a_record_with_a_template_in_it_is_refused() -> None:
+    world = referring()
+    case = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
+    with pytest.raises(RecordError, match="line 1: spec: a template stands in it"):
+        read_record([header(replace(case, raw=world.spec))])
+
+
+def test_a_run_whose_templates_were_taken_from_its_status_is_not_replayed() -> None:
+    world = referring()
+    status = world.status.model_copy(update={"templates": ()})
+    with pytest.raises(ReplayError, match="no longer holds template share"):
+        of_run(world.plan(), world.spec, status, SOURCE, world.now)
+
+
 def test_the_weights_of_a_run_stand_from_when_they_were_verified() -> None:
     stood = {"canary": START, "half": START + timedelta(minutes=20)}
     raw = changed(COUNTED, {"traffic.share": "Ignore"})  # as many requests on either side

@@ -104,6 +104,17 @@ def test_a_dry_run_has_no_say_in_whether_the_traffic_moved(dry: bool, phase: Pha
     assert after(world, *[IGNORED] * ENOUGH).phase is phase
 
 
+@pytest.mark.parametrize(("dry", "phase"), [(False, Phase.HELD), (True, Phase.JUDGING)])
+def test_whether_it_is_a_dry_run_is_said_where_it_stands(dry: bool, phase: Phase) -> None:
+    """And not where the same predicate is used at another stage."""
+    errors = {**PLAN["guards"][0], "dryRun": dry}
+    later = {"use": "errors", "dryRun": not dry}
+    guards = [{**PLAN["guards"][0], "name": "other"}]
+    spec = changed(HALF, {"guards": guards, "stages[0].fail": [errors], "stages[1].fail": [later]})
+    world = World(spec=spec).until(Phase.JUDGING)
+    assert after(world, *[IGNORED] * ENOUGH).phase is phase
+
+
 def test_a_share_alone_is_not_worth_a_write() -> None:
     world = begun()
     counted(world, another=seen(world.status, [BALANCED] * ENOUGH, world.now))

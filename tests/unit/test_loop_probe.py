@@ -48,10 +48,10 @@ class Prometheus:
         return {f"/{bound}": 1.0 for bound in self.bounds}
 
 
-def rejected(source: Prometheus, slower_than: str = "300ms") -> dict[str, str]:
-    spec = changed(PLAN, {"guards": [changed(SLOW, {"events.slowerThan": slower_than})]})
+def rejected(source: Prometheus, slower_than: str = "300ms", **changes: Any) -> dict[str, str]:
+    spec = changed(PLAN, {"guards": [changed(SLOW, {"events.slowerThan": slower_than})], **changes})
     plan = World(spec=spec).plan()
-    assert plan.spec == read_plan_spec(spec)
+    assert plan.written == read_plan_spec(spec)
     probe = asyncio.run(inspect(cast("Api", Cluster()), plan, None, cast("Source", source), "", now()))
     return dict(probe.rejected)
 
@@ -83,3 +83,10 @@ def test_a_source_without_native_histograms_is_not_asked_for_them(native: bool) 
 def test_what_the_source_refuses_is_refused() -> None:
     source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
     assert rejected(source, "500ms")["slow"] == "the metric source refuses the query: parse error"
+
+
+def test_a_query_that_two_ask_is_refused_of_both() -> None:
+    """One of them may be a dry run, for which no run is kept from its start."""
+    source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
+    again = [{"name": "again", "use": "slow", "dryRun": True}]
+    assert {"slow", "again"} <= rejected(source, "500ms", **{"stages[0].fail": again}).keys()

@@ -4,15 +4,24 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, SOURCES, Store
+from rolloutplan.loop.store import (
+    CLUSTER_SOURCES,
+    CLUSTER_TEMPLATES,
+    DEPLOYMENTS,
+    PLANS,
+    ROUTES,
+    SOURCES,
+    TEMPLATES,
+    Store,
+)
 from rolloutplan.plan.status import Phase
-from tests.refusals import PLAN, changed
+from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]
 
 
 def made(kind: str, name: str, version: int = 1, spec: Any = None, **meta: Any) -> Raw:
-    namespace = {} if kind == CLUSTER_SOURCES else {"namespace": "shop"}
+    namespace = {} if kind in (CLUSTER_SOURCES, CLUSTER_TEMPLATES) else {"namespace": "shop"}
     metadata = {
         "name": name,
         "uid": f"uid-{name}",
@@ -93,12 +102,12 @@ def test_what_a_plan_no_longer_names_touches_it_no_longer() -> None:
     assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v3")) == {KEY}
 
 
-@pytest.mark.parametrize("kind", [ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES])
+@pytest.mark.parametrize("kind", [ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES, TEMPLATES, CLUSTER_TEMPLATES])
 def test_what_is_gone_is_gone(kind: str) -> None:
     store = Store()
     for event in ("ADDED", "DELETED"):
         store.offer(kind, event, made(kind, "default", spec=source("http://prom")))
-    assert not (store.routes or store.workloads or store.sources)
+    assert not (store.routes or store.workloads or store.sources or store.templates)
     assert not list(store.known(kind))
 
 
@@ -216,3 +225,76 @@ def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     found = store.source(store.plans["shop/checkout"].view)
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
+
+
+# ---- templates -------------------------------------------------------------------------------------------------------
+
+REFERS = {"guards[0]": {"template": "success-rate"}}
+MISSING = "neither PredicateTemplate shop/success-rate nor ClusterPredicateTemplate success-rate exists: create one"
+OWN_TEMPLATE, SHARED = changed(TEMPLATE, {"is": "> 0.1"}), changed(TEMPLATE, {"is": "> 0.2"})
+
+
+def judged(store: Store) -> str:
+    """The comparison of the guard that the template makes, else what is in the way."""
+    view = store.plans[KEY].view
+    return view.spec.guards[0].comparison.text if view.spec else f"{view.wrong}: {view.problem}"
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([], f"TemplateNotFound: spec.guards[0]: {MISSING}"),
+        ([(CLUSTER_TEMPLATES, SHARED)], "<= 0.2"),
+        ([(TEMPLATES, OWN_TEMPLATE)], "<= 0.1"),
+        ([(TEMPLATES, OWN_TEMPLATE), (CLUSTER_TEMPLATES, SHARED)], "<= 0.1"),
+        ([(TEMPLATES, {}), (CLUSTER_TEMPLATES, SHARED)], "TemplateInvalid: spec.guards[0]: PredicateTemplate"),
+    ],
+)
+@pytest.mark.parametrize("plan_first", [True, False], ids=["the plan comes first", "the templates come first"])
+def test_a_plan_is_judged_by_the_template_of_its_namespace_else_that_of_the_cluster(
+    plan_first: bool, there: list[tuple[str, Raw]], found: str
+) -> None:
+    store = Store()
+    if plan_first:
+        store.offer(PLANS, "ADDED", plan(changes=REFERS))
+    for kind, spec in there:
+        touched = store.offer(kind, "ADDED", made(kind, "success-rate", spec=spec))
+        assert touched == ({KEY} if plan_first else set())
+    if not plan_first:
+        store.offer(PLANS, "ADDED", plan(changes=REFERS))
+    assert judged(store).startswith(found)
+
+
+def test_a_template_that_changes_or_goes_is_seen_by_the_plans_that_name_it() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(changes=REFERS))
+    assert store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE)) == {KEY}
+    assert store.offer(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED)) == {KEY}
+    assert judged(store) == "<= 0.2"
+    assert store.offer(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 3)) == {KEY}
+    assert judged(store).startswith("TemplateNotFound")
+    assert not store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "another", spec=TEMPLATE))
+    assert not store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", namespace="bank", spec=TEMPLATE))
+
+
+def test_what_a_run_began_with_stays_whatever_becomes_of_the_template() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(changes=REFERS))
+    store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    kept = [each.model_dump(by_alias=True) for each in store.plans[KEY].view.templates]
+    store.offer(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging", "templates": kept}))
+    store.offer(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED))
+    assert judged(store) == "<= 0.1"
+    store.offer(PLANS, "MODIFIED", plan(version=3, changes=REFERS, status={"phase": "Succeeded", "templates": kept}))
+    assert judged(store) == "<= 0.2", "and the next run has it as it is then"
+
+
+def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
+    """Its Deployments and routes must be known when the template comes, and others must know whose routes they are."""
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(changes=REFERS))
+    assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
+    assert store.offer(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
+    store.offer(PLANS, "ADDED", plan("rival"))
+    (rival,) = store.rivals(store.plans["shop/rival"])
+    assert (rival.key, rival.waiting) == (KEY, False)

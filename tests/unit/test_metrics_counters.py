@@ -56,6 +56,7 @@ def test_a_native_histogram_is_asked_for_beside_the_classic_one() -> None:
         ("x", "300ms", [], ""),
         ("x", "300ms", ["+Inf"], ""),
         ("x_milliseconds", "500ms", ["250.0", "500.0", "+Inf"], ""),
+        ("response_latency_ms", "500ms", ["250.0", "500.0", "+Inf"], ""),
         ("x_milliseconds", "300ms", ["250.0", "500.0", "+Inf"], "write one of 250ms, 500ms"),
     ],
 )

@@ -61,6 +61,8 @@ def test_the_kinds() -> None:
         "rolloutplans.rolloutplan.dev": ("Namespaced", ["rp"]),
         "metricsources.rolloutplan.dev": ("Namespaced", ["ms"]),
         "clustermetricsources.rolloutplan.dev": ("Cluster", ["cms"]),
+        "predicatetemplates.rolloutplan.dev": ("Namespaced", ["pt"]),
+        "clusterpredicatetemplates.rolloutplan.dev": ("Cluster", ["cpt"]),
         "rolloutpolicies.rolloutplan.dev": ("Cluster", ["rpol"]),
     }
 

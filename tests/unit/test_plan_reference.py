@@ -41,6 +41,11 @@ def test_every_row_says_what_its_field_is() -> None:
         assert cells[-1].strip().endswith("."), cells
 
 
+def test_a_kind_with_the_fields_of_another_leads_there() -> None:
+    section = TEXT.split("\n## ClusterPredicateTemplate\n")[1].partition("\n## ")[0]
+    assert "Its fields are those of [PredicateTemplate spec](#predicatetemplate-spec).\n" in section
+
+
 def test_every_link_leads_to_a_heading_and_no_heading_is_there_twice() -> None:
     headings = [line.lstrip("# ") for line in TEXT.splitlines() if line.startswith("#")]
     anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]

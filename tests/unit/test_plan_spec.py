@@ -17,6 +17,7 @@ from tests.refusals import (
     CLUSTER_SOURCE,
     COUNTED,
     GONE,
+    ONLY_READ,
     PLAN,
     PLANS,
     SOURCE,
@@ -32,7 +33,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MINIMAL = changed(PLAN, {"hypothesis": GONE, "stages": [{"weights": ["0.5%", "5%", "25%", "100%"]}]})
 
 
-@pytest.mark.parametrize("refusal", [*PLANS, *UNKNOWN], ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize("refusal", [*PLANS, *ONLY_READ, *UNKNOWN], ids=lambda refusal: refusal.name)
 def test_plans_that_are_refused(refusal: Refusal) -> None:
     with pytest.raises(SpecError) as refused:
         read_plan_spec(refusal.spec())

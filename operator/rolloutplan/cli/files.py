@@ -18,8 +18,10 @@ from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import read_policy
 from rolloutplan.plan.promql import Finding
 from rolloutplan.plan.reading import SpecError, Written
+from rolloutplan.plan.resolve import Resolved, Template, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
+from rolloutplan.plan.templates import PredicateTemplateSpec, read_template
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 """Exit codes: of files without errors, with errors, and of those that cannot be read."""
@@ -29,6 +31,8 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Written]]] = {
     "RolloutPlan": read_plan_spec,
     "MetricSource": partial(read_metric_source, cluster=False),
     "ClusterMetricSource": partial(read_metric_source, cluster=True),
+    "PredicateTemplate": read_template,
+    "ClusterPredicateTemplate": read_template,
     "RolloutPolicy": read_policy,
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
@@ -36,8 +40,12 @@ _LONGEST_NAME: Final = 63
 _LARGEST: Final = 200_000
 """So many parts a document may have; what an alias stands for is counted each time, because it is read each time."""
 
-Sources: TypeAlias = Mapping[tuple[str | None, str], MetricSourceSpec]
-"""The metric sources among some files, by namespace (None: the cluster) and name."""
+Place: TypeAlias = tuple[str | None, str]
+"""The namespace of an object that plans name, None for the cluster, and its name."""
+Sources: TypeAlias = Mapping[Place, MetricSourceSpec]
+"""The metric sources among some files."""
+Templates: TypeAlias = Mapping[Place, Template]
+"""The templates among some files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,12 @@ class Found:
         meta = meta if isinstance(meta, dict) else {}
         namespace = meta.get("namespace")
         return None if namespace is None else str(namespace), str(meta.get("name"))
+
+    @property
+    def place(self) -> Place:
+        """Where a plan would look for it."""
+        namespace, name = self.name
+        return None if self.raw["kind"].startswith("Cluster") else namespace or "", name
 
     @property
     def subject(self) -> str:
@@ -119,19 +133,37 @@ def read_files(files: Sequence[str]) -> tuple[list[Found], list[Row]]:
 
 def sources_in(objects: Iterable[Found]) -> Sources:
     """The metric sources among objects that can be read."""
-    found: dict[tuple[str | None, str], MetricSourceSpec] = {}
-    for each in objects:
-        spec, _ = read_object(each)
-        if isinstance(spec, MetricSourceSpec):
-            namespace, name = each.name
-            found[None if each.raw["kind"].startswith("Cluster") else namespace or "", name] = spec
-    return found
+    specs = ((each, read_object(each)[0]) for each in objects)
+    return {each.place: spec for each, spec in specs if isinstance(spec, MetricSourceSpec)}
 
 
 def source_of(plan: Found, spec: PlanSpec, sources: Sources) -> MetricSourceSpec | None:
     """The metric source of a plan: its own namespace's, else the cluster's; None where neither is there."""
     name = spec.metrics.source
     return sources.get((plan.name[0] or "", name)) or sources.get((None, name))
+
+
+def templates_in(objects: Iterable[Found]) -> Templates:
+    """The templates among objects, also those that are refused: a plan that names one of them must hear of it."""
+    found: dict[Place, Template] = {}
+    for each in objects:
+        if _stranger(each.raw) is None and each.raw["kind"].endswith("PredicateTemplate"):
+            spec, _ = read_object(each)
+            kind, name = each.raw["kind"], each.name[1]
+            good = spec if isinstance(spec, PredicateTemplateSpec) else None
+            found[each.place] = Template(kind, name, good, "" if good else f"{kind} {name} is refused itself")
+    return found
+
+
+def resolved(plan: Found, spec: PlanSpec, templates: Templates) -> Resolved:
+    """A plan with predicates for its references, by the templates of its own namespace, else by the cluster's."""
+
+    def known(name: str) -> Template:
+        lost = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
+        own = templates.get((plan.name[0] or "", name))
+        return own or templates.get((None, name)) or Template("", name, None, lost, "TemplateNotFound")
+
+    return resolve(spec, known)
 
 
 class _UnreadableError(Exception):
@@ -271,6 +303,9 @@ def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding(f"metadata.{field}", "object", "error", str(refusal))
     if raw["kind"] == "RolloutPlan" and len(str(name)) > _LONGEST_NAME:
         words = f"too long for the names of Events and for labels: write at most {_LONGEST_NAME} characters"
+        yield Finding("metadata.name", "object", "error", words)
+    if raw["kind"].endswith("PredicateTemplate") and not DNS_LABEL.matches(str(name)):
+        words = f"is none that a plan could name: write at most {_LONGEST_NAME} small letters, digits and '-'"
         yield Finding("metadata.name", "object", "error", words)
 
 

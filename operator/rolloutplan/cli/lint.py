@@ -15,19 +15,23 @@ from rolloutplan.cli.files import (
     Found,
     Row,
     Sources,
+    Templates,
     printed,
     read_files,
     read_object,
+    resolved,
     source_of,
     sources_in,
+    templates_in,
     words,
 )
-from rolloutplan.engine.lint import lint_plan, lint_policy, lint_time
+from rolloutplan.engine.lint import lint_plan, lint_policy, lint_template, lint_time
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.promql import Finding, Severity
 from rolloutplan.plan.reading import Written
 from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.templates import PredicateTemplateSpec
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
@@ -37,10 +41,10 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
     `traffic`, that of a plan's both sides together, it also says which stages cannot be decided in their time.
     """
     objects, unreadable = read_files(files)
-    rows, sources = list(unreadable), sources_in(objects)
+    rows, sources, templates = list(unreadable), sources_in(objects), templates_in(objects)
     for found in objects:
         spec, refusals = read_object(found)
-        traps = _traps(found, spec, sources, scrape, traffic)
+        traps = _traps(found, spec, sources, templates, scrape, traffic)
         rows += [*refusals, *(found.row(finding) for finding in traps)]
     rows.sort(key=lambda row: (files.index(row.file), row.line))
     _PRINTERS[output](rows)
@@ -51,14 +55,24 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
 
 
 def _traps(
-    found: Found, spec: Written | None, sources: Sources, scrape: timedelta, traffic: Traffic | None
+    found: Found,
+    spec: Written | None,
+    sources: Sources,
+    templates: Templates,
+    scrape: timedelta,
+    traffic: Traffic | None,
 ) -> Iterator[Finding]:
-    """What a good object asks and cannot mean."""
+    """What a good object asks and cannot mean. A template may be in the cluster alone: that is no error."""
     if isinstance(spec, PlanSpec):
-        source = source_of(found, spec, sources)
+        source, whole = source_of(found, spec, sources), resolved(found, spec, templates)
         every = source.scrape_interval if source else scrape
-        yield from lint_plan(spec, every)
-        yield from lint_time(spec, every, traffic) if traffic else ()
+        for problem in whole.problems:
+            severity: Severity = "hint" if problem.why == "TemplateNotFound" else "error"
+            yield Finding(problem.path, "template", severity, problem.words)
+        yield from lint_plan(whole.spec, every)
+        yield from lint_time(whole.spec, every, traffic) if traffic else ()
+    elif isinstance(spec, PredicateTemplateSpec):
+        yield from lint_template(spec)
     elif isinstance(spec, RolloutPolicySpec):
         yield from lint_policy(spec)
 

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         _takes_a_plan(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
 
     _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
-    _takes_a_lint(commands.add_parser("lint", help="check plans, metric sources and policies in files"))
+    _takes_a_lint(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
     _takes_a_simulation(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
     _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, look by look"))
     takes_looks(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
@@ -91,8 +91,8 @@ def _takes_options(parser: argparse.ArgumentParser) -> None:
 
 def _takes_a_lint(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Check plans, metric sources and policies as the operator does, and their PromQL: exit 0 without errors, 1 with"
-        " errors, 2 where a file cannot be read."
+        "Check plans, templates, metric sources and policies as the operator does, and their PromQL: exit 0 without"
+        " errors, 1 with errors, 2 where a file cannot be read."
     )
     _takes_files(parser, outputs=("text", "json", "github"), told="say which stages cannot be decided in their time")
     parser.add_argument("--strict", action="store_true", help="exit 1 for warnings too")

@@ -29,8 +29,10 @@ from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
 from rolloutplan.metrics.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.reading import SpecError
+from rolloutplan.plan.resolve import Known, Template, resolve
 from rolloutplan.plan.spec import read_plan_spec
 from rolloutplan.plan.status import Decision, read_status
+from rolloutplan.plan.templates import read_template
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -155,24 +157,37 @@ def _of_file(options: Options, file: Path) -> tuple[Case, MetricSourceSpec]:
     spec = read_metric_source(
         {"prometheus": {"url": options.prometheus}, "scrapeInterval": options.scrape}, cluster=False
     )
-    raw = _plan_in(file)
-    read_plan_spec(raw.get("spec") or {})
+    raw, templates = _plan_in(file)
+    found = resolve(read_plan_spec(raw.get("spec") or {}), templates)
+    if found.problems:
+        raise WrongError(f"{file}: {found.problems[0].path}: {found.problems[0].words}")
+    plain = found.raw() if found.used else raw["spec"]
     meta: Mapping[str, Any] = raw.get("metadata") or {}
     start, end = options.start or now(), options.end or now()
     if end <= start:
         raise WrongError(f"it ends at {_instant(end)}, and does not begin before that: give an --end after --start")
     namespace = options.namespace or str(meta.get("namespace") or "default")
-    return Case(namespace, str(meta.get("name", "")), raw["spec"], source_view(spec), start, end), spec
+    return Case(namespace, str(meta.get("name", "")), plain, source_view(spec), start, end), spec
 
 
-def _plan_in(file: Path) -> Mapping[str, Any]:
+def _plan_in(file: Path) -> tuple[Mapping[str, Any], Known]:
+    """The plan in a file, and the templates beside it."""
     try:
-        found = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict) and raw.get("kind") == _KIND]
+        objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
     except yaml.YAMLError as error:
         raise WrongError(f"{file}: no YAML: {' '.join(str(error).split())}") from None
+    found = [raw for raw in objects if raw.get("kind") == _KIND]
     if len(found) != 1:
         raise WrongError(f"{file}: {len(found)} plans are in it: give a file with one RolloutPlan")
-    return found[0]
+
+    def known(name: str) -> Template:
+        for kind in ("PredicateTemplate", "ClusterPredicateTemplate"):
+            for raw in objects:
+                if raw.get("kind") == kind and (raw.get("metadata") or {}).get("name") == name:
+                    return Template(kind, name, read_template(raw.get("spec") or {}))
+        return Template("", name, None, f"template {name} is not in this file: write it beside the plan")
+
+    return found[0], known
 
 
 def _text(file: Path) -> str:
@@ -204,7 +219,7 @@ async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
 async def _source(api: Api, store: Store, raw: Mapping[str, Any]) -> MetricSourceSpec:
     """The metric source of a plan, as the operator finds it."""
     view = plans.view(raw)
-    name = view.spec.metrics.source if view.spec else "default"
+    name = view.written.metrics.source if view.written else "default"
     for kind, where in ((SOURCES, paths.SOURCES), (CLUSTER_SOURCES, paths.CLUSTER_SOURCES)):
         try:
             store.offer(kind, None, await api.get(paths.path(where, view.namespace, name)))

@@ -18,8 +18,10 @@ from rolloutplan.cli.files import (
     printed,
     read_files,
     read_object,
+    resolved,
     source_of,
     sources_in,
+    templates_in,
 )
 from rolloutplan.cli.table import table
 from rolloutplan.engine.ask import asked_of_both
@@ -28,6 +30,7 @@ from rolloutplan.engine.timeline import NEVER, Between, Sight, Stretch, Timeline
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.loop.store import source_view
 from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.promql import Finding
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec
 
@@ -47,17 +50,22 @@ class _Simulated:
 def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traffic | None = None) -> int:
     """Print the timelines of all plans in files (`-` is standard input); returns the exit code.
 
-    `scrape` is that of the sources that are not among the files. With `traffic`, that of a plan's both sides together,
+    `scrape` is that of the sources that are not among the files. A plan that names a template has a timeline only where
+    the template is among them. With `traffic`, that of a plan's both sides together,
     it also forecasts what predicates take that count.
     """
     objects, unreadable = read_files(files)
-    sources, complaints, plans = sources_in(objects), list(unreadable), []
+    sources, templates = sources_in(objects), templates_in(objects)
+    complaints, plans = list(unreadable), []
     for found in objects:
         spec, said = read_object(found)
         complaints += [row for row in said if row.finding.severity == "error"]
         if isinstance(spec, PlanSpec):
-            source = source_of(found, spec, sources)
-            plans.append(_Simulated(found, spec, timeline(spec, _view(source, scrape), traffic)))
+            whole, source = resolved(found, spec, templates), source_of(found, spec, sources)
+            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in whole.problems]
+            if not whole.problems:
+                line = timeline(whole.spec, _view(source, scrape), traffic)
+                plans.append(_Simulated(found, whole.spec, line))
     _complain(complaints, plans)
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))

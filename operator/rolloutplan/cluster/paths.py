@@ -24,6 +24,8 @@ class Kind(NamedTuple):
 PLANS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutplans")
 SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "metricsources")
 CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", namespaced=False)
+TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "predicatetemplates")
+CLUSTER_TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clusterpredicatetemplates", namespaced=False)
 POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
 ROUTES: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")

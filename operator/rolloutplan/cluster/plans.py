@@ -10,7 +10,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, Raw
 from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
 from rolloutplan.plan.command import ANNOTATION as COMMAND
-from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
+from rolloutplan.plan.spec import SpecError, read_plan_spec
 from rolloutplan.plan.status import Status
 
 COMMANDS_KEPT: Final = 5
@@ -20,21 +20,20 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why.
 
-    Where `known` is a view of the same generation, its spec is taken over: reading one is most of the work.
+    A spec with references is `unresolved` until they are replaced. Where `known` is a view of the same generation, all
+    that was made of its spec is taken over: reading one is most of the work.
     """
     meta = raw["metadata"]
     if known and (known.uid, known.generation) == (meta["uid"], meta.get("generation", 0)):
-        spec, problem = known.spec, known.problem
+        made = {name: getattr(known, name) for name in _MADE}
     else:
-        spec, problem = _spec(raw.get("spec"))
+        made = _made(raw.get("spec"))
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         generation=meta.get("generation", 0),
         created=_instant(meta.get("creationTimestamp")) or _EPOCH,
-        spec=spec,
-        problem=problem,
         deleting=_instant(meta.get("deletionTimestamp")),
         finalizer=FINALIZER in (meta.get("finalizers") or ()),
         breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
@@ -42,6 +41,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         command_by=_commander(meta),
         replaced=_replaced(known, meta),
         labels=meta.get("labels") or {},
+        **made,
     )
 
 
@@ -68,13 +68,18 @@ def _commander(meta: Mapping[str, Any]) -> str:
     return str(last.get("manager", "")) if last else ""
 
 
-def _spec(raw: object) -> tuple[PlanSpec | None, str]:
+_MADE: Final = ("spec", "problem", "unresolved", "wrong", "templates")
+"""What is made of a plan's spec."""
+
+
+def _made(raw: object) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
-        return None, "spec: required, and not there: write it"
+        return {"spec": None, "problem": "spec: required, and not there: write it"}
     try:
-        return read_plan_spec(raw), ""
+        spec = read_plan_spec(raw)
     except SpecError as error:
-        return None, str(error)
+        return {"spec": None, "problem": str(error)}
+    return {"spec": None, "unresolved": spec} if spec.refers else {"spec": spec}
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -37,7 +37,7 @@ def obstacle(look: Look) -> Obstacle | None:
     """The first thing that keeps a plan from starting; None where nothing does."""
     spec = look.plan.spec
     if spec is None:
-        return Obstacle("InvalidSpec", look.plan.problem)
+        return Obstacle(look.plan.wrong, look.plan.problem)
     if look.plan.finalizer:
         return status_lost(look)
     return (
@@ -121,16 +121,16 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
     if look.source is None:
         return Obstacle("MetricSourceNotFound", look.source_problem)
     probe = look.probe
-    if probe is None or probe.plan_hash != spec.plan_hash():
+    if probe is None or probe.judged_hash != spec.judged_hash():
         return None
     for side, ref in (("old", spec.old), ("new", spec.new)):
         if ref.service_name not in probe.services:
             name = f"{look.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return Obstacle("ServiceNotFound", words, asking=True)
-    dry = {predicate.name for _, predicate in spec.predicates() if predicate.dry_run}
+    binding = {predicate.name for _, predicate in spec.predicates() if not predicate.dry_run}
     for predicate, words in probe.rejected.items():
-        if predicate not in dry:
+        if predicate in binding:
             return Obstacle("QueryRejected", f"predicate {predicate}: {words}", asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"

@@ -19,10 +19,13 @@ from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.promql import Asking, Finding, lint_counter, lint_query
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import WORDS, PlanSpec, Predicate
+from rolloutplan.plan.templates import PredicateTemplateSpec, fill, samples
 
 TELLABLE: Final = 1024
 """So many bytes the note of an Event holds."""
 _MINUTE: Final = timedelta(minutes=1)
+_THEMSELVES: Final = {word: word for word in WORDS} | {"window": "1m", "elapsed": "1m"}
+"""The words where there is no plan to fill them in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,14 @@ class _Judged:
 
 
 def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
-    """Find the traps in every predicate of a plan. `scrape` is how often the samples come, None if nobody knows."""
+    """Find the traps in every predicate of a plan. `scrape` is how often the samples come, None if nobody knows.
+
+    A reference that could not be replaced asks nothing.
+    """
     return tuple(
         finding
         for judged in _judged(spec)
+        if not judged.predicate.refers
         for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
     )
 
@@ -60,7 +67,7 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
     every = max(spec.interval, scrape)
     for i, stage in enumerate(spec.stages):
         for j, predicate in enumerate(stage.pass_):
-            if predicate.events is None or predicate.dry_run:
+            if predicate.refers or predicate.events is None or predicate.dry_run:
                 continue
             for permille in stage.steps:
                 there = traffic.at(permille / 1000)
@@ -73,8 +80,20 @@ def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:
     """Find the traps in what a policy asks. It is asked for any plan, so the words stand for themselves."""
     if spec.error_budget is None:
         return ()
-    words = {word: word for word in WORDS} | {"window": "1m", "elapsed": "1m"}
-    return lint_query(render(spec.error_budget.query, words), Asking(), "spec.errorBudget.query")
+    return lint_query(render(spec.error_budget.query, _THEMSELVES), Asking(), "spec.errorBudget.query")
+
+
+def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
+    """Find the traps in a template, with its defaults and with samples where it has none."""
+    body = fill(spec, samples(spec))
+    counted, beside = body.get("events", {}), body.get("minSamples", {})
+    for path, query in (("query", body.get("query")), ("minSamples.query", beside.get("query"))):
+        if query is not None:
+            yield from lint_query(render(query, _THEMSELVES), Asking(sampled=bool(beside)), f"spec.{path}")
+    for field in ("bad", "total", "histogram"):
+        if field in counted:
+            series = render(counted[field], _THEMSELVES)
+            yield from lint_counter(series, f"spec.events.{field}", histogram=field == "histogram")
 
 
 def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:

@@ -14,7 +14,7 @@ from rolloutplan.judge.sequential import State
 from rolloutplan.judge.share import Share
 from rolloutplan.judge.verdict import Verdict
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import RuleWeights, Status
+from rolloutplan.plan.status import RuleWeights, Status, TemplateStatus
 
 FINALIZER = "rolloutplan.dev/restore"
 REVERT = "rolloutplan.dev/revert"
@@ -23,7 +23,11 @@ SEQ = "rolloutplan.dev/seq"
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """The plan as a person wrote it. `spec` is None where it cannot be read; `problem` then says why."""
+    """The plan, with predicates in the place of references to them (engine/templates.py).
+
+    `spec` is None where it cannot be read, or where what it refers to cannot be had; `problem` then says why, and
+    `wrong` in a word.
+    """
 
     namespace: str
     name: str
@@ -44,6 +48,16 @@ class PlanView:
     replaced: tuple[tuple[str, str], ...] = ()
     """Commands that others took the place of before they were answered, with who wrote them, the newest last."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    unresolved: PlanSpec | None = None
+    """The plan as it was written, where it can be read and has no `spec`."""
+    wrong: str = "InvalidSpec"
+    templates: tuple[TemplateStatus, ...] = ()
+    """The templates that `spec` is made with, as the status of a run keeps them."""
+
+    @property
+    def written(self) -> PlanSpec | None:
+        """The plan as it was written: what to go by where nothing is judged."""
+        return self.spec.written if self.spec else self.unresolved
 
     @property
     def key(self) -> str:
@@ -108,7 +122,8 @@ class Probe:
     """What was found by asking around before the first weight: things that no watch tells."""
 
     at: datetime
-    plan_hash: str
+    judged_hash: str
+    """Of the plan whose queries were tried."""
     services: frozenset[str]
     """Those of the plan's two Services that exist."""
     rejected: Mapping[str, str]

@@ -127,7 +127,7 @@ def clocks(look: Look, at: StageStatus, stage: Stage) -> StageStatus:
 
 def on_fail(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -> Step | None:
     """What the plan wants of a proved failure."""
-    if look.plan.spec is None or look.plan.spec.on_fail == "Rollback":
+    if look.plan.written is None or look.plan.written.on_fail == "Rollback":
         return back(look, reason, note, evidence)
     if look.status.phase is Phase.HELD and look.status.held and look.status.held.reason == "Failed":
         return None
@@ -157,5 +157,6 @@ def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **cha
         "approved": "",
         "drifts": (),
         "counted_since": None,
+        "templates": (),
     }
-    return move(look, cause, note, reason=reason, **clean, **changes)
+    return move(look, cause, note, reason=reason, **(clean | changes))

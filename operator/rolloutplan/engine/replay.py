@@ -36,6 +36,7 @@ from rolloutplan.judge.sequential import Evidence, evidence
 from rolloutplan.judge.verdict import Answer, Verdict, Why
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reading import SpecError
+from rolloutplan.plan.resolve import as_kept, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
 
@@ -60,7 +61,7 @@ class Case:
     namespace: str
     name: str
     raw: Mapping[str, Any]
-    """The plan's spec, as it was written."""
+    """The plan's spec, as it was written; no template stands in it."""
     source: SourceView
     start: datetime
     """When the first weight is in force."""
@@ -109,8 +110,12 @@ Replaying: TypeAlias = Generator[Due, Sequence[Said], Replayed]
 
 
 def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: SourceView, now: datetime) -> Case:
-    """The newest run of a plan, up to its end or until now; `raw` is the plan's spec. Raises ReplayError."""
-    if plan.spec is None:
+    """The newest run of a plan, up to its end or until now; `raw` is the plan's spec. Raises ReplayError.
+
+    It is judged by the templates that it began with.
+    """
+    written = plan.written
+    if written is None:
         raise ReplayError(f"the plan cannot be read: {plan.problem}")
     trail = [decision for decision in status.decisions if decision.run == status.run]
     stood: dict[str, datetime] = {}
@@ -119,13 +124,17 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
             stood.setdefault(decision.stage, decision.at)
     if not stood or not status.weights.snapshot:
         raise ReplayError("no run of it has moved a weight yet: give --file and --start to replay it over any time")
-    if plan.spec.plan_hash() != status.plan_hash:
+    if written.plan_hash() != status.plan_hash:
         raise ReplayError(f"it was changed after run {status.run}: give --file with the plan of that run, and --start")
-    first = plan.spec.ladder()[0].name
+    found = resolve(written, as_kept(status.templates))
+    if found.problems:
+        raise ReplayError(f"{found.problems[0].path}: {found.problems[0].words}")
+    first = written.ladder()[0].name
     if first not in stood:
         raise ReplayError(f"its status no longer says when {first} began: give --file and --start")
     over = (d.at for d in trail if d.kind in (Kind.ROLLBACK, Kind.FINISH, Kind.KILL) and d.at > stood[first])
     end = next(over, now)
+    raw = found.raw() if found.used else raw
     return Case(plan.namespace, plan.name, raw, source, stood[first], end, status.run, status.weights, stood)
 
 
@@ -142,7 +151,8 @@ def replay(case: Case) -> Replaying:
 
 class _Run:
     def __init__(self, case: Case) -> None:
-        self.case, self.spec, self.now = case, read_plan_spec(case.raw), case.start
+        self.case, self.now = case, case.start
+        self.spec = resolve(read_plan_spec(case.raw), as_kept(())).spec
         self.plan = PlanView(case.namespace, case.name, "replay", 1, case.start, self.spec)
         found = case.weights if case.weights.snapshot else _at_rest(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
@@ -399,7 +409,8 @@ def read_record(lines: Iterable[str]) -> tuple[Case, Record]:
 
 
 def _case(line: _Header) -> Case:
-    read_plan_spec(line.spec)
+    if resolve(read_plan_spec(line.spec), as_kept(())).problems:
+        raise SpecError("spec: a template stands in it, and no record holds templates: record the run again")
     return Case(
         line.namespace,
         line.plan,

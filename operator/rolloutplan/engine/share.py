@@ -61,11 +61,20 @@ def _fullest(seen: Look) -> tuple[str, Share] | None:
 
     A dry run does not speak: a run is held for what is said here.
     """
-    anew, spec = _nothing_yet(seen.status), seen.plan.spec
-    dry = {predicate.name for _, predicate in spec.predicates() if predicate.dry_run} if spec else set()
+    anew, dry = _nothing_yet(seen.status), _dry(seen)
     shares = {n: track.count.share for n, track in seen.ledger.items() if track.count is not None and n not in dry}
     ours = [(name, share) for name, share in shares.items() if share and anew and _same(share, anew)]
     return max(ours, key=lambda each: (each[1].total, each[0]), default=None)
+
+
+def _dry(seen: Look) -> set[str]:
+    """The dry runs of the stage that stands; at another stage a predicate of the same name may bind."""
+    spec, at = seen.plan.spec, seen.status.stage
+    if spec is None or at is None:
+        return set()
+    stages = (stage for stage in spec.ladder() if stage.name == at.name)
+    judged = (*spec.guards, *(predicate for stage in stages for predicate in (*stage.pass_, *stage.fail)))
+    return {predicate.name for predicate in judged if predicate.dry_run}
 
 
 def measured(seen: Look) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
 
@@ -54,10 +55,14 @@ def seal(stage: Stage, guards: Iterable[Predicate]) -> str:
     judged = {
         "stage": stage.name,
         "permille": stage.permille,
-        "pass": [p.model_dump(mode="json", by_alias=True) for p in stage.pass_],
-        "fail": [p.model_dump(mode="json", by_alias=True) for p in (*guards, *stage.fail)],
+        "pass": [_judging(p) for p in stage.pass_],
+        "fail": [_judging(p) for p in (*guards, *stage.fail)],
     }
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _judging(predicate: Predicate) -> dict[str, Any]:
+    return predicate.model_dump(mode="json", by_alias=True, exclude={"use", "template", "with_"})
 
 
 def _seconds(duration: timedelta) -> str:

@@ -19,8 +19,8 @@ class Memory:
     count_restarts_at: datetime
     """From when on the pods may be listed for their restarts, where these are not known."""
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
-    warned: tuple[int, str] = (-1, "")
-    """The generation whose queries were looked through, and what was found."""
+    warned: tuple[str | None, str] = (None, "")
+    """The hash of the plan as it is judged whose queries were looked through, and what was found."""
     probe: Probe | None = None
     budgets: Budgets | None = None
     short_since: datetime | None = None

@@ -24,7 +24,7 @@ from rolloutplan.plan.spec import PlanSpec, Predicate
 async def inspect(
     api: Api, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
 ) -> Probe:
-    """What is found now. The queries are tried until the source has taken all of them, once for each plan hash."""
+    """What is found now. The queries are tried until the source has taken all of them, once for each text of them."""
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
@@ -32,12 +32,12 @@ async def inspect(
     restarts, worst = 0, ""
     if selector:
         restarts, worst = workloads.pods(await api.list(paths.pods(plan.namespace), labelSelector=selector))
-    plan_hash = spec.plan_hash()
-    if before is not None and before.plan_hash == plan_hash and not before.down and not before.rejected:
+    judged_hash = spec.judged_hash()
+    if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         source = None
     rejected, down = await _try(plan, spec, source, now) if source else ({}, "")
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
-    return Probe(now, plan_hash, services, rejected, down, restarts, worst)
+    return Probe(now, judged_hash, services, rejected, down, restarts, worst)
 
 
 async def budgets(plan: PlanView, policies: Iterable[PolicyView], source: Source | None, now: datetime) -> Budgets:
@@ -67,12 +67,13 @@ async def _exists(api: Api, path: str) -> bool:
 
 async def _try(plan: PlanView, spec: PlanSpec, source: Source, now: datetime) -> tuple[dict[str, str], str]:
     """Put every query once. Only a refusal and silence count: that there is no data yet is no fault."""
-    asked = {query: name for name, query in _queries(plan, spec, native=source.native)}
-    answers = dict(zip(asked, await asyncio.gather(*(source.ask(query, now) for query in asked)), strict=True))
+    asked = list(_queries(plan, spec, native=source.native))
+    texts = list(dict.fromkeys(query for _, query in asked))
+    answers = dict(zip(texts, await asyncio.gather(*(source.ask(query, now) for query in texts)), strict=True))
     refused = {
-        asked[query].partition(":")[0]: f"the metric source refuses the query: {answer.detail}"
-        for query, answer in answers.items()
-        if answer.gap is Why.QUERY_REJECTED
+        name.partition(":")[0]: f"the metric source refuses the query: {answers[query].detail}"
+        for name, query in asked
+        if answers[query].gap is Why.QUERY_REJECTED
     }
     silent = [answer.detail for answer in answers.values() if answer.gap is Why.SOURCE_DOWN]
     return refused | await _unbound(plan, spec, source, now), silent[0] if silent else ""

@@ -188,7 +188,7 @@ class Reconciler:
             memory = self._memory(plan)
             if memory.restarts is None and plan.status.phase in MOVED and now() > memory.count_restarts_at:
                 self._look_at_pods(_new_name(plan), [key])
-            if memory.warned[0] != plan.view.generation and now() > self._led_since + LOOK_THROUGH_AFTER:
+            if memory.warned[0] != _judged(plan) and now() > self._led_since + LOOK_THROUGH_AFTER:
                 self._spawn(self._look_through(plan, memory))
             _bind(plan.status)
             try:
@@ -236,13 +236,13 @@ class Reconciler:
             memory = self._memories[plan.view.key] = Memory(
                 uid=plan.view.uid,
                 count_restarts_at=now() + COUNT_RESTARTS_AFTER,
-                warned=(-1, suspected(plan.status)),
+                warned=(None, suspected(plan.status)),
             )
         return memory
 
     def look(self, plan: Plan, memory: Memory, at: datetime) -> Look:
         """One picture of all that a decision about this plan may depend on."""
-        view, store, spec = plan.view, self.store, plan.view.spec
+        view, store, spec = plan.view, self.store, plan.view.written
         namespace = view.namespace
         names = {route.name for route in plan.status.weights.snapshot}
         names |= {ref.name for ref in spec.traffic.routes} if spec else set()
@@ -279,7 +279,7 @@ class Reconciler:
         return found.view if found else None
 
     def _new_side(self, plan: Plan, memory: Memory, at: datetime) -> WorkloadView | None:
-        spec = plan.view.spec
+        spec = plan.view.written
         new = self._workload(plan.view.namespace, spec.new.deployment) if spec else None
         if spec is None or new is None:
             return None
@@ -416,13 +416,13 @@ class Reconciler:
                 level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
     async def _look_through(self, plan: Plan, memory: Memory) -> None:
-        """Look for queries that cannot mean what they say: once for each generation, beside the loop."""
-        generation, spec, found = plan.view.generation, plan.view.spec, self.store.source(plan.view)
-        memory.warned = generation, memory.warned[1]
+        """Look for queries that cannot mean what they say: once for each plan as it is judged, beside the loop."""
+        judged, spec, found = _judged(plan), plan.view.spec, self.store.source(plan.view)
+        memory.warned = judged, memory.warned[1]
         scrape = found.spec.scrape_interval if found.spec else None
         words = await asyncio.to_thread(warnings_of, spec, scrape) if spec else ""
         if words != memory.warned[1]:
-            memory.warned = generation, words
+            memory.warned = judged, words
             self.schedule.soon(plan.view.key)
 
     # ---- pods ------------------------------------------------------------------------------------------------------
@@ -452,7 +452,11 @@ class Reconciler:
 
 
 def _new_name(plan: Plan) -> str:
-    return plan.view.spec.new.deployment if plan.view.spec else ""
+    return plan.view.written.new.deployment if plan.view.written else ""
+
+
+def _judged(plan: Plan) -> str:
+    return plan.view.spec.judged_hash() if plan.view.spec else ""
 
 
 def _revert(look: Look) -> str:

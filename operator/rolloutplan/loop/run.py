@@ -23,7 +23,10 @@ from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import Health
 from rolloutplan.telemetry.metrics import Metrics
 
-WATCHED = (paths.PLANS, paths.ROUTES, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES)
+WATCHED = (
+    paths.PLANS, paths.ROUTES, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
+    paths.TEMPLATES, paths.CLUSTER_TEMPLATES,
+)  # fmt: skip
 LEASE_TIMEOUT = 3.0
 
 log = structlog.stdlib.get_logger("rolloutplan")

@@ -7,24 +7,29 @@ that a late watch event cannot undo what an answer to our own write has shown.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.look import PlanView, Rival, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
+from rolloutplan.engine.templates import judged_by
 from rolloutplan.metrics.pool import Key
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
+from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import SpecError
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
+from rolloutplan.plan.templates import read_template
 from rolloutplan.traffic import httproute
 
 PLANS, ROUTES, DEPLOYMENTS = "rolloutplans", "httproutes", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES = "rolloutpolicies"
+TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
 Id = tuple[str, str, str]
 """Kind, namespace (empty for cluster kinds) and name."""
@@ -78,6 +83,7 @@ class Store:
     workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    templates: dict[Id, Template] = field(default_factory=dict)
     _versions: dict[Id, int] = field(default_factory=dict)
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
     _uses: dict[str, frozenset[Id]] = field(default_factory=dict)
@@ -103,6 +109,9 @@ class Store:
             case "rolloutpolicies":
                 self.policies[meta["name"]] = _policy(raw)
                 return self._ruled_anew()
+            case "predicatetemplates" | "clusterpredicatetemplates":
+                self.templates[ident] = _template(kind, raw)
+                self._refer_anew(touched)
             case _:
                 self.sources[ident] = _source(kind, raw)
         return touched
@@ -124,6 +133,9 @@ class Store:
         elif kind == POLICIES:
             self.policies.pop(name, None)
             return self._ruled_anew()
+        elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
+            self.templates.pop(ident, None)
+            self._refer_anew(touched)
         else:
             self.sources.pop(ident, None)
         return touched
@@ -147,6 +159,7 @@ class Store:
             before.view, before.meta, before.raw_status = view, meta, raw_status
             plan = before
         self.plans[view.key] = plan
+        self._refer_anew([view.key])
         self._rule(plan)
         self._index(view.key, frozenset(_uses(plan)))
         released = self._next_in_line(plan) if was_running and plan.status.phase not in RUNNING else frozenset()
@@ -167,6 +180,18 @@ class Store:
         keys = {key for ident in _uses(plan) if ident[0] == ROUTES for key in self._users.get(ident, ())}
         idle = (Phase.PENDING, Phase.EXPANDING, Phase.INVALID)
         return frozenset(key for key in keys if key in self.plans and self.plans[key].status.phase in idle)
+
+    def _refer_anew(self, keys: Iterable[str]) -> None:
+        """Put the templates that are known now in the place of what plans say of them."""
+        for plan in (self.plans[key] for key in keys):
+            plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
+
+    def template(self, plan: PlanView, name: str) -> Template:
+        """The template that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
+        own = self.templates.get((TEMPLATES, plan.namespace, name))
+        words = f"neither PredicateTemplate {plan.namespace}/{name} nor ClusterPredicateTemplate {name} exists"
+        missing = Template("", name, None, f"{words}: create one, or correct the name", "TemplateNotFound")
+        return own or self.templates.get((CLUSTER_TEMPLATES, "", name), missing)
 
     def _rule(self, plan: Plan) -> None:
         """Find the policies that select a plan."""
@@ -212,7 +237,7 @@ class Store:
 
     def source(self, plan: PlanView) -> SourceObject:
         """The metric source that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
-        name = plan.spec.metrics.source if plan.spec else "default"
+        name = plan.written.metrics.source if plan.written else "default"
         own = self.sources.get((SOURCES, plan.namespace, name))
         shared = self.sources.get((CLUSTER_SOURCES, "", name))
         if found := own or shared:
@@ -237,7 +262,7 @@ def _version(meta: Mapping[str, Any]) -> int:
 
 def _uses(plan: Plan) -> Iterator[Id]:
     """Every object that a look at this plan depends on."""
-    namespace, spec = plan.view.namespace, plan.view.spec
+    namespace, spec = plan.view.namespace, plan.view.written
     for route in plan.status.weights.snapshot:
         yield ROUTES, namespace, route.name
     if spec is None:
@@ -248,6 +273,9 @@ def _uses(plan: Plan) -> Iterator[Id]:
     yield DEPLOYMENTS, namespace, spec.new.deployment
     yield SOURCES, namespace, spec.metrics.source
     yield CLUSTER_SOURCES, "", spec.metrics.source
+    for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:
+        yield TEMPLATES, namespace, name
+        yield CLUSTER_TEMPLATES, "", name
 
 
 def _about_to_start(plan: Plan) -> bool:
@@ -300,6 +328,15 @@ def _source(kind: str, raw: Mapping[str, Any]) -> SourceObject:
         return SourceObject(key, read_metric_source(raw.get("spec") or {}, cluster))
     except SpecError as error:
         return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
+
+
+def _template(kind: str, raw: Mapping[str, Any]) -> Template:
+    named = "PredicateTemplate" if kind == TEMPLATES else "ClusterPredicateTemplate"
+    name = raw["metadata"]["name"]
+    try:
+        return Template(named, name, read_template(raw.get("spec") or {}))
+    except SpecError as error:
+        return Template(named, name, None, f"{named} {name}: {error}")
 
 
 def _may_use(found: SourceObject, namespace: str) -> bool:

@@ -75,7 +75,7 @@ def _parts(histogram: str) -> tuple[str, str]:
 
 
 def _unit(name: str) -> timedelta:
-    return _MILLISECOND if name.endswith("_milliseconds") else timedelta(seconds=1)
+    return _MILLISECOND if name.endswith(("_milliseconds", "_ms")) else timedelta(seconds=1)
 
 
 def _spellings(bound: float) -> str:

@@ -16,6 +16,7 @@ from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.rules import RULES
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status
+from rolloutplan.plan.templates import PredicateTemplateSpec
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -42,6 +43,13 @@ _COLUMNS: Final = (
 )
 _SOURCE_COLUMNS: Final = (
     {"name": "URL", "type": "string", "jsonPath": ".spec.prometheus.url"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+_TEMPLATE_COLUMNS: Final = (
+    {"name": "Speaks", "type": "string", "jsonPath": ".spec.speaks"},
+    {"name": "Is", "type": "string", "jsonPath": ".spec.is"},
+    {"name": "VsOld", "type": "string", "jsonPath": ".spec.vsOld"},
+    {"name": "Description", "type": "string", "jsonPath": ".spec.description"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 _POLICY_COLUMNS: Final = (
@@ -75,6 +83,8 @@ KINDS: Final = (
     ObjectKind("RolloutPlan", "rp", "Namespaced", PlanSpec, _COLUMNS, Status),
     ObjectKind("MetricSource", "ms", "Namespaced", MetricSourceSpec, _SOURCE_COLUMNS),
     ObjectKind("ClusterMetricSource", "cms", "Cluster", ClusterMetricSourceSpec, _SOURCE_COLUMNS),
+    ObjectKind("PredicateTemplate", "pt", "Namespaced", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
+    ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
 )
 

@@ -135,7 +135,8 @@ def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Find
 # ---- reading -------------------------------------------------------------------------------------
 
 _LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
-_QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
+QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
+"""What PromQL takes as it stands: texts, and comments."""
 _HARD: Final = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 _FIXES: Final = {
@@ -150,7 +151,7 @@ _FIXES: Final = {
 
 
 def _read(text: str, path: str) -> Expr | Finding:
-    if len(text) > _LONGEST or len(_HARD.findall(_QUOTED.sub("", text))) > _HARDEST:
+    if len(text) > _LONGEST or len(_HARD.findall(QUOTED.sub("", text))) > _HARDEST:
         return Finding(path, "too-large", "hint", "too large to be checked here: record parts of it with a rule")
     try:
         tree = _bare(parse(text))
@@ -159,7 +160,7 @@ def _read(text: str, path: str) -> Expr | Finding:
         # A panic of the parser is no Exception, so that nobody takes it for one.
         if not isinstance(error, ValueError | OverflowError) and type(error).__name__ != "PanicException":
             raise
-        if left := _LEFT.search(_QUOTED.sub("", text)):
+        if left := _LEFT.search(QUOTED.sub("", text)):
             return Finding(path, "unknown-word", "warning", _unknown(left))
         return Finding(path, *_refusal(" ".join(str(error).split())[:200]))
     return tree

@@ -5,6 +5,7 @@ with one number.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -202,6 +203,15 @@ def parse_vs_old(text: object) -> Comparison:
     op, written = _split(VS_OLD.read(text))
     kind: Kind = "ratio" if written.endswith("x") else "relative" if written.endswith("%") else "absolute"
     return Comparison(op, _number(written), kind, f"{op} {written}")
+
+
+_OPPOSITE: Final[Mapping[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+
+
+def opposite(comparison: Comparison) -> Comparison:
+    """The comparison that holds exactly where this one does not: `>= 99%` becomes `< 99%`."""
+    op = _OPPOSITE[comparison.op]
+    return replace(comparison, op=op, text=op + comparison.text.removeprefix(comparison.op))
 
 
 def counted(comparison: Comparison) -> float:

@@ -40,7 +40,7 @@ Schema = dict[str, Any]
 def reference() -> str:
     """The whole page, in Markdown; always the same text for the same models."""
     kinds = [_Kind(kind) for kind in KINDS]
-    told: set[str] = set()
+    told: dict[str, str] = {}
     lines = [_INTRODUCTION]
     lines += [f"- [{kind.of.name}](#{_anchor(kind.of.name)}): {summary(kind.of.spec)}" for kind in kinds]
     lines += [f"- [{_WRITTEN}](#{_anchor(_WRITTEN)})", ""]
@@ -62,14 +62,16 @@ class _Kind:
         if of.status is not None:
             self.titles[of.status.__name__] = f"{of.name} status"
 
-    def section(self, told: set[str]) -> Iterator[str]:
-        """Everything of the kind that was not told with an earlier one."""
+    def section(self, told: dict[str, str]) -> Iterator[str]:
+        """Everything of the kind that was not told with an earlier one; `told` are the titles of models by name."""
         scope = "in a namespace" if self.of.scope == "Namespaced" else "of the whole cluster"
         yield f"## {self.of.name}\n"
         yield f"{summary(self.of.spec)} An object {scope}; `kubectl get {self.of.short}` for short.\n"
+        if title := told.get(self.of.spec.__name__):
+            yield f"Its fields are those of [{title}](#{_anchor(title)}).\n"
         for name in self.models:
             if name not in told:
-                told.add(name)
+                told[name] = self.titles[name]
                 yield from self._model(name)
 
     def _model(self, name: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
 
-They say what the validators of spec.py, kinds.py and policy.py say; tests/refusals.py holds the two together. CEL here
-is written for Kubernetes 1.33 and later, and for its cost limits:
+They say what the validators of spec.py, templates.py, kinds.py and policy.py say; tests/refusals.py holds the two
+together. CEL here is written for Kubernetes 1.33 and later, and for its cost limits:
 
 - sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
 - comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.
@@ -22,12 +22,20 @@ from rolloutplan.plan.spec import (
     MADE_NAME,
     MAX_STAGES,
     MORE_THAN_SERIES,
+    NO_NAME,
     NOT_WITH_EVENTS,
+    NOT_WITH_TEMPLATE,
+    NOT_WITH_USE,
+    ONE_COMPARISON,
+    ONE_QUESTION,
     ONLY_WITH_EVENTS,
+    ONLY_WITH_TEMPLATE,
+    OVERRIDES,
     VARIABLE,
     WORDS,
 )
 from rolloutplan.plan.spelling import HEADER, LABEL, QUOTE, Spelling, cel
+from rolloutplan.plan.templates import ONE_BODY, TWICE
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -58,8 +66,12 @@ def _spelled(field: str, names: Spelling) -> dict[str, Any]:
 
 
 def _names(field: str) -> str:
-    """The names in a list that may be left out. `orValue` would say the same, but its size counts as unknown."""
-    return f"(has({field}) ? {field}.map(p, p.name) : [])"
+    """The names in a list that may be left out, but for those of what is used from elsewhere.
+
+    `orValue` would say the same, but its size counts as unknown.
+    """
+    named = f"{field}.filter(p, has(p.name) || has(p.template)).map(p, has(p.name) ? p.name : p.template)"
+    return f"(has({field}) ? {named} : [])"
 
 
 def _judged(field: str) -> str:
@@ -179,15 +191,35 @@ def _counted(field: str, refused: str, why: str, spelling: Spelling = IS) -> dic
     )
 
 
+_REFERS: Final = "(has(self.use) || has(self.template))"
+_ESCAPED: Final = {"for": "__for__"}
+"""Fields whose names are words of CEL."""
+
+_ONE_COMPARISON: Final = _rule("has(self.is) != has(self.vsOld)", says=ONE_COMPARISON)
+_BESIDE: Final = tuple(
+    _rule(f"!has(self.events) || !has(self.{_ESCAPED.get(name, name)})", says=says, at=f".{name}")
+    for name, says in NOT_WITH_EVENTS.items()
+)
+
 _PREDICATE: Final = (
-    _rule("has(self.is) != has(self.vsOld)", says="needs exactly one comparison: write either is or vsOld"),
-    _rule("has(self.query) != has(self.events)", says="needs exactly one of query and events: write one of them"),
-    _floor("window", "1s"),
-    _rule("has(self.events) || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
-    *(
-        _rule(f"!has(self.events) || !has(self.{field})", says=NOT_WITH_EVENTS[name], at=f".{name}")
-        for name, field in (("for", "__for__"), ("window", "window"), ("minSamples", "minSamples"))
+    _rule(
+        f"has(self.use) || (has(self.template) ? !has(self.is) || !has(self.vsOld) : {_ONE_COMPARISON['rule']})",
+        says=ONE_COMPARISON,
     ),
+    _rule(
+        "[has(self.query), has(self.events), has(self.use), has(self.template)].exists_one(written, written)",
+        says=ONE_QUESTION,
+    ),
+    _rule(f"has(self.name) || {_REFERS}", says=NO_NAME, at=".name"),
+    _floor("window", "1s"),
+    _rule(f"has(self.events) || {_REFERS} || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
+    *_BESIDE,
+    *(
+        _rule(f"!has(self.use) || !has(self.{_ESCAPED.get(name, name)})", says=NOT_WITH_USE, at=f".{name}")
+        for name in (*OVERRIDES, "minSamples")
+    ),
+    _rule("!has(self.template) || !has(self.minSamples)", says=NOT_WITH_TEMPLATE, at=".minSamples"),
+    _rule("has(self.template) || !has(self.with) || self.with.size() == 0", says=ONLY_WITH_TEMPLATE, at=".with"),
     _counted("is", "self.is.matches('^[!=]')", NO_EQUAL_COUNTS),
     _counted(
         "is",
@@ -231,6 +263,24 @@ _RECURRING: Final = (
     ),
 )
 
+_NAMEABLE: Final = (
+    _rule(
+        "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+        says="metadata.name is none that a plan could name: write at most 63 small letters, digits and '-'",
+    ),
+)
+_TEMPLATE: Final = (
+    _rule("has(self.query) != has(self.events)", says=ONE_BODY),
+    _ONE_COMPARISON,
+    _rule("has(self.events) || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
+    *_BESIDE,
+    _rule(
+        "!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(other, other.name == p.name))",
+        says=TWICE,
+        at=".parameters",
+    ),
+)
+
 RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "RolloutPlan": (
         _rule(
@@ -268,6 +318,9 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         _floor("slowerThan", "1ms"),
     ),
     "Predicate": _PREDICATE,
+    "PredicateTemplate": _NAMEABLE,
+    "ClusterPredicateTemplate": _NAMEABLE,
+    "PredicateTemplateSpec": _TEMPLATE,
     "OnBlind": (
         _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
     ),

@@ -1,7 +1,8 @@
 """What a person writes: the spec of a RolloutPlan, its rules, its ladder of stages and its hash.
 
-`read_plan_spec` is the door. The CRD states every rule of this page a second time, in CEL (crd.py), so that a bad
+`read_plan_spec` is the door. The CRD states the rules of this page a second time, in CEL (rules.py), so that a bad
 plan is refused at apply; they stand here too because an object may be older than its CRD, and the CLI reads files.
+Only what `use` names is looked up here alone: to compare all names with all is too dear for the API server.
 """
 
 import hashlib
@@ -10,12 +11,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from itertools import islice, pairwise
+from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rolloutplan.plan.quantities import (
     Comparison,
@@ -55,6 +65,11 @@ WORDS: Final = ("namespace", "plan", "stage", "deployment", "service", "old", "n
 VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
 MAX_STAGES: Final = 50
 MAX_PREDICATES: Final = 16
+MAX_PARAMETERS: Final = 16
+MAX_TEMPLATES: Final = 16
+"""So many stand in the status while a run is on."""
+MAX_REFUSALS: Final = 3
+"""Of what takes long to find the right name for."""
 MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
 FULL: Final = 1000
 DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
@@ -73,6 +88,14 @@ AS_SCRAPED: Final = (
 HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
+ONE_QUESTION: Final = "needs exactly one of query, events, use and template: write one of them"
+ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
+NO_NAME: Final = "required, and not there: write it"
+NOT_WITH_USE: Final = "is not for use, which takes the other predicate over as it is: remove it"
+NOT_WITH_TEMPLATE: Final = "is for the template to say: remove it"
+ONLY_WITH_TEMPLATE: Final = "is for template alone, which has the parameters: remove it"
+OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
+"""What a predicate may say otherwise than its template, by the names of the fields."""
 
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -211,16 +234,37 @@ class Events(Written):
 
 
 class Predicate(Written):
-    """One observation that proves or refutes: a value or counted events, and what that is compared with."""
+    """One observation that proves or refutes: a value or counted events, and what that is compared with.
 
-    name: DnsLabel = Field(description="Its name, unique in the plan.")
+    Or a reference to one, which stands for it: `use` or `template`. Nothing is judged by a reference; see templates.py.
+    """
+
+    name_: DnsLabel | None = Field(
+        default=None,
+        alias="name",
+        description="Its name, unique in the plan; left out, it is named as its template, or as what it uses.",
+    )
     query: Query | None = Field(
         default=None,
-        description="PromQL with one value as its answer; words such as $deployment are filled in. This or events.",
+        description="PromQL with one value as its answer; words such as $deployment are filled in. This, events,"
+        " use or template.",
     )
     events: Events | None = Field(
         default=None,
         description="What is counted and tested, for a verdict that repeated looks cannot spoil. Or query.",
+    )
+    use: DnsLabel | None = Field(
+        default=None,
+        description="The name of another predicate of this plan, to be judged here too. Where one speaks for the new"
+        " side (pass) and the other against it, the comparison is turned round. dryRun is said for each place.",
+    )
+    template: DnsLabel | None = Field(
+        default=None,
+        description="The name of a PredicateTemplate of the plan's namespace, else of a ClusterPredicateTemplate; is,"
+        " vsOld, for, window and confidence may be written beside it, and take the place of its own.",
+    )
+    with_: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=MAX_PARAMETERS)] = Field(
+        default={}, alias="with", description="What the template's parameters stand for, by their names; in quotes."
     )
     is_: Is | None = Field(
         default=None,
@@ -254,7 +298,17 @@ class Predicate(Written):
     )
 
     @property
+    def name(self) -> str:
+        return self.name_ or self.template or self.use or ""
+
+    @property
+    def refers(self) -> bool:
+        """Whether it only stands for a predicate."""
+        return self.use is not None or self.template is not None
+
+    @property
     def comparison(self) -> Comparison:
+        """Only of what is no reference."""
         comparison = self.is_ or self.vs_old
         assert comparison is not None  # the validator below lets no other predicate exist
         return comparison
@@ -270,7 +324,7 @@ class Predicate(Written):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refusals = (*_one_question(self), *_one_test(self))
+        refusals = (*_one_question(self), *(_reference(self) if self.refers else _one_test(self)))
         if refusals:
             raise Refusals(*refusals)
         return self
@@ -409,6 +463,35 @@ class PlanSpec(Written):
         dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words)
     ] = Field(default={}, description="The plan's own words for predicates: NAME is written there as $NAME.")
 
+    _written: "PlanSpec | None" = PrivateAttr(default=None)
+
+    @property
+    def written(self) -> "PlanSpec":
+        """The plan as a person wrote it, where this is the one with all its references replaced."""
+        return self._written or self
+
+    def replaced(self, predicates: Mapping[str, Predicate]) -> "PlanSpec":
+        """The same plan with other predicates at these paths, the paths being those of `predicates`."""
+
+        def at(where: str, former: tuple[Predicate, ...]) -> tuple[Predicate, ...]:
+            return tuple(predicates.get(f"{where}[{i}]", each) for i, each in enumerate(former))
+
+        stages = tuple(
+            stage.model_copy(
+                update={"pass_": at(f"stages[{i}].pass", stage.pass_), "fail": at(f"stages[{i}].fail", stage.fail)}
+            )
+            for i, stage in enumerate(self.stages)
+        )
+        changed = {**dict(self), "guards": at("guards", self.guards), "stages": stages}
+        spec = PlanSpec.model_construct(**changed)  # a copy would keep its hash
+        spec._written = self.written  # noqa: SLF001 - its own class
+        return spec
+
+    @property
+    def refers(self) -> bool:
+        """Whether a predicate in it only stands for another."""
+        return any(predicate.refers for _, predicate in self.predicates())
+
     def ladder(self) -> tuple[Stage, ...]:
         """Flatten the stages to one weight each, named: `canary`, `ramp-w10`, `w5`, `w0-5`."""
         return self._ladder
@@ -438,12 +521,16 @@ class PlanSpec(Written):
             yield from ((f"stages[{i}].fail[{j}]", predicate) for j, predicate in enumerate(stage.fail))
 
     def plan_hash(self) -> str:
-        """Give 16 hex digits that change when, and only when, the plan means something else.
+        """Give 16 hex digits that change when, and only when, what a person wrote means something else.
 
         Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
         makes a finished plan start again. What a deletion does is no part of the rollout, and stopAt says what the last
-        weight says.
+        weight says. Nor is what a template says: a change of it begins no run and ends none.
         """
+        return self.written.judged_hash()
+
+    def judged_hash(self) -> str:
+        """The same of the plan with all its references replaced: it changes with its templates too."""
         return self._hash
 
     @cached_property
@@ -476,7 +563,10 @@ class PlanSpec(Written):
             *_weights(self),
             *_judged(self),
             *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
-            *_twice("a predicate", ((f"{where}.name", predicate.name) for where, predicate in self.predicates())),
+            *_twice("a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))),
+            *islice(_uses(self), MAX_REFUSALS),
+            *_together(self),
+            *_templates(self),
             *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
         )
         if refusals:
@@ -509,10 +599,15 @@ def _step_name(spec: StageSpec, permille: int) -> str:
 
 
 def _meant(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
-    """The predicates without what is written out and would be resolved to the same."""
+    """The predicates without what is written out and would be resolved to the same.
+
+    Beside a template our defaults are none: they take the place of what it says.
+    """
     return tuple(
         predicate.model_copy(
-            update={
+            update={"name_": None if predicate.name_ in (predicate.template, predicate.use) else predicate.name_}
+            if predicate.refers
+            else {
                 "window_": None if predicate.window == WINDOW else predicate.window,
                 "confidence_": None if predicate.confidence == CONFIDENCE else predicate.confidence,
             }
@@ -539,21 +634,55 @@ def _scraped(events: Events) -> _Refusals:
 
 
 def _one_question(predicate: Predicate) -> _Refusals:
-    if (predicate.query is None) == (predicate.events is None):
-        yield "", "needs exactly one of query and events: write one of them"
-    if (predicate.is_ is None) == (predicate.vs_old is None):
-        yield "", "needs exactly one comparison: write either is or vsOld"
+    asked = (predicate.query, predicate.events, predicate.use, predicate.template)
+    if sum(each is not None for each in asked) != 1:
+        yield "", ONE_QUESTION
+    if predicate.name_ is None and not predicate.refers:
+        yield "name", NO_NAME
+    if not predicate.refers and (predicate.is_ is None) == (predicate.vs_old is None):
+        yield "", ONE_COMPARISON
+    if predicate.with_ and predicate.template is None:
+        yield "with", ONLY_WITH_TEMPLATE
+
+
+def _reference(predicate: Predicate) -> _Refusals:
+    if predicate.use is not None:
+        yield from ((name, NOT_WITH_USE) for name, field in OVERRIDES.items() if getattr(predicate, field) is not None)
+    elif predicate.is_ is not None and predicate.vs_old is not None:
+        yield "", ONE_COMPARISON
+    if predicate.min_samples is not None:
+        yield "minSamples", NOT_WITH_USE if predicate.use is not None else NOT_WITH_TEMPLATE
+
+
+class Said(Protocol):
+    """What may stand beside a query or events, in a predicate and in a template of one."""
+
+    @property
+    def events(self) -> object: ...
+    @property
+    def for_(self) -> object: ...
+    @property
+    def window_(self) -> object: ...
+    @property
+    def min_samples(self) -> object: ...
+    @property
+    def confidence_(self) -> object: ...
+
+
+def beside(said: Said) -> _Refusals:
+    """What stands beside a query, or beside events, and is not for it."""
+    if said.events is None:
+        if said.confidence_ is not None:
+            yield "confidence", ONLY_WITH_EVENTS
+        return
+    of_values = {"for": said.for_, "window": said.window_, "minSamples": said.min_samples}
+    yield from ((name, NOT_WITH_EVENTS[name]) for name, value in of_values.items() if value is not None)
 
 
 def _one_test(predicate: Predicate) -> _Refusals:
-    if predicate.events is None:
-        if predicate.confidence_ is not None:
-            yield "confidence", ONLY_WITH_EVENTS
-        return
-    of_values = {"for": predicate.for_, "window": predicate.window_, "minSamples": predicate.min_samples}
-    yield from ((name, NOT_WITH_EVENTS[name]) for name, value in of_values.items() if value is not None)
+    yield from beside(predicate)
     for name, comparison in (("is", predicate.is_), ("vsOld", predicate.vs_old)):
-        if comparison is None:
+        if predicate.events is None or comparison is None:
             continue
         try:
             counted(comparison)
@@ -597,3 +726,44 @@ def _twice(what: str, named: Iterable[tuple[str, str]]) -> _Refusals:
         if name in seen:
             yield where, f'"{name}" names {what} already, at {seen[name]}: choose another name'
         seen.setdefault(name, where)
+
+
+def _has_own_name(predicate: Predicate) -> bool:
+    """Whether its name must be unique in the plan: what is used elsewhere keeps its name there."""
+    return predicate.use is None or predicate.name_ is not None
+
+
+def _uses(spec: PlanSpec) -> _Refusals:
+    named = {predicate.name: predicate for _, predicate in spec.predicates() if _has_own_name(predicate)}
+    for where, predicate in spec.predicates():
+        if predicate.use is None:
+            continue
+        used = named.get(predicate.use)
+        if used is None:
+            near = get_close_matches(predicate.use, [name for name, other in named.items() if other.use is None], n=1)
+            meant = f"did you mean {near[0]}?" if near else "write the name of one"
+            yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {meant}'
+        elif used.use is not None:
+            yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
+
+
+def _together(spec: PlanSpec) -> _Refusals:
+    """What is used where one of its name is judged already."""
+    if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
+        return
+    paths, told = list(spec.predicates()), set[str]()
+    for i in range(len(spec.stages)):
+        here = [each for each in paths if each[0].startswith(("guards[", f"stages[{i}]."))]
+        seen: dict[str, str] = {}
+        for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
+            if predicate.name in seen and not _has_own_name(predicate) and where not in told:
+                told.add(where)
+                words = f'"{predicate.name}" is judged here already, as {seen[predicate.name]}'
+                yield f"{where}.use", f"{words}: remove this, or give it a name of its own"
+            seen.setdefault(predicate.name, where)
+
+
+def _templates(spec: PlanSpec) -> _Refusals:
+    named = {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}
+    if len(named) > MAX_TEMPLATES:
+        yield "", f"{len(named)} templates are too many: name at most {MAX_TEMPLATES}"

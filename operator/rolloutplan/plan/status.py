@@ -186,6 +186,14 @@ class Decision(Part):
     evidence: tuple[Evidence, ...] = Field((), description="The predicates that it rests on, as they stood.")
 
 
+class TemplateStatus(Part):
+    """A predicate template as it was when the run began, whatever has become of it since."""
+
+    kind: str = Field("", description="PredicateTemplate or ClusterPredicateTemplate.")
+    name: str = Field(description="Its name.")
+    text: str = Field("", description="Its spec, as JSON.")
+
+
 class Held(Part):
     """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
@@ -233,6 +241,7 @@ class Status(Part):
     weights: Weights = Field(Weights(), description="Where the traffic stands.")
     verdict: str = Field("", description="The predicates of the stage taken together.")
     predicates: tuple[PredicateStatus, ...] = Field((), description="What judges the stage, and how each stands.")
+    templates: tuple[TemplateStatus, ...] = Field((), description="The templates that the run is judged by.")
     restarts: int = Field(0, description="Container restarts of the new side when the run began.")
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")

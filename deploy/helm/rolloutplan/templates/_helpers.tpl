@@ -76,7 +76,7 @@ podAntiAffinity:
   resources: [rolloutplans/status]
   verbs: [patch]
 - apiGroups: [rolloutplan.dev]
-  resources: [metricsources]
+  resources: [metricsources, predicatetemplates]
   verbs: [list, watch]
 # Traffic: one JSON Patch that tests what it relies on. `get`: read again after such a test has failed.
 - apiGroups: [gateway.networking.k8s.io]
@@ -101,7 +101,7 @@ podAntiAffinity:
 {{- /* The kinds that belong to no namespace. */ -}}
 {{- define "rolloutplan.clusterRules" -}}
 - apiGroups: [rolloutplan.dev]
-  resources: [clustermetricsources, rolloutpolicies]
+  resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies]
   verbs: [list, watch]
 {{- end -}}
 

@@ -27,7 +27,7 @@ def deletion(look: Look) -> Step | None:
         return Step(look.status)
     status, weights = look.status, look.status.weights
     release = Step(status, (MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
-    keep = look.plan.spec is not None and look.plan.spec.deletion_policy == "Keep"
+    keep = look.plan.written is not None and look.plan.written.deletion_policy == "Keep"
     ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
     known = sound(weights.snapshot, weights.old, weights.new)
@@ -42,7 +42,7 @@ def deletion(look: Look) -> Step | None:
 
 
 def superseded(look: Look) -> Step | None:
-    status, spec = look.status, look.plan.spec
+    status, spec = look.status, look.plan.written
     if spec is None or status.phase not in MOVED | {Phase.EXPANDING}:
         return None
     if spec.plan_hash() != status.plan_hash:
@@ -57,7 +57,7 @@ def superseded(look: Look) -> Step | None:
 
 
 def unavailable(look: Look) -> Step | None:
-    spec, status, new = look.plan.spec, look.status, look.new
+    spec, status, new = look.plan.written, look.status, look.new
     if spec is None or status.phase not in MOVED:
         return None
     if new is None:

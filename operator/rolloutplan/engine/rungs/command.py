@@ -133,7 +133,7 @@ def _snapshot_known(status: Status) -> bool:
 
 def _ended_early(order: _Order) -> Status:
     """End it before any weight has moved; it does not start again before something else is tried."""
-    look, spec = order.look, order.look.plan.spec
+    look, spec = order.look, order.look.plan.written
     words = f"{order.words}; no weight was moved"
     return move(
         look,

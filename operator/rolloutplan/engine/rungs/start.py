@@ -23,17 +23,17 @@ COUNTED_WITHIN = timedelta(seconds=2)
 
 def ended(look: Look) -> Step | None:
     """At an end: tidy the plan, and start again only for another hypothesis."""
-    status, plan = look.status, look.plan
+    status, plan, spec = look.status, look.plan, look.plan.written
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         return None
     crumb = plan.breadcrumb if status.phase is Phase.SUCCEEDED else ""
     if plan.finalizer or plan.breadcrumb != crumb:
         return Step(status, (MarkPlan(finalizer=False, breadcrumb=crumb),))
-    if plan.spec is None or look.new is None:
+    if spec is None or look.new is None:
         return Step(status)
-    if plan.spec.plan_hash() != status.plan_hash:
+    if spec.plan_hash() != status.plan_hash:
         return Step(fresh(look, Cause.AGAIN, "the plan was changed"))
-    if look.new.revision != status.revision and not _serving(look, plan.spec):
+    if look.new.revision != status.revision and not _serving(look, spec):
         return Step(fresh(look, Cause.AGAIN, f"the pod template of {look.new.name} was changed"))
     return Step(status)
 
@@ -56,7 +56,7 @@ def not_started(look: Look) -> Step | None:
     if problem is not None:
         return _refused(look, problem)
     assert spec is not None and look.new is not None
-    if look.probe is None or look.probe.plan_hash != spec.plan_hash():
+    if look.probe is None or look.probe.judged_hash != spec.judged_hash():
         return Step(status, (Inspect(),))
     if status.phase is Phase.INVALID:
         return Step(move(look, Cause.HEALED, "what was wrong is mended", reason="Pending"))
@@ -66,6 +66,7 @@ def not_started(look: Look) -> Step | None:
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
     of_this = {"run": run, "plan_hash": spec.plan_hash(), "revision": look.new.revision}
+    of_this["templates"] = look.plan.templates
     return Step(fresh(look, Cause.START, words, reason="Expanding", **of_this))
 
 

@@ -1,0 +1,243 @@
+"""The templates that ship, on a real Prometheus that scrapes what each stack says: each finds its series."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolloutplan.engine.counting import rendered
+from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.source import Source
+from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.spec import Predicate
+from tests.bed import Bed, until
+from tests.bed.processes import Process, answers
+from tests.unit.test_predicates import LIBRARY, WHOSE, plan
+
+PORT = 9192
+WINDOW = timedelta(seconds=8)
+RATE, SLOW = 100, 0.2
+"""Requests a second of each side, and the share of them that takes longer than half a second."""
+FAILS = {"old": 0.02, "new": 0.1}
+"""The share of each side's requests that fails."""
+
+# ---- what is scraped -------------------------------------------------------------------------------------------------
+
+Labels = Mapping[str, str]
+SIDES = {"old": "checkout-v1", "new": "checkout-v2"}
+
+
+def sample(name: str, labels: Labels, value: float) -> str:
+    written = ",".join(f'{key}="{text}"' for key, text in labels.items())
+    return f"{name}{{{written}}} {value}"
+
+
+def codes(name: str, label: str, good: str, bad: str, fails: float, labels: Labels, seconds: float) -> Iterator[str]:
+    yield sample(name, {**labels, label: good}, round(RATE * seconds * (1 - fails)))
+    yield sample(name, {**labels, label: bad}, round(RATE * seconds * fails))
+
+
+def durations(name: str, labels: Labels, seconds: float, bounds: tuple[float, float, float]) -> Iterator[str]:
+    """All take longer than the first bound, and the slow ones longer than the second."""
+    total = round(RATE * seconds)
+    shares = (0, 1 - SLOW, 1)
+    for bound, share in zip(bounds, shares, strict=True):
+        yield sample(f"{name}_bucket", {**labels, "le": f"{bound:g}"}, round(total * share))
+    yield sample(f"{name}_bucket", {**labels, "le": "+Inf"}, total)
+    yield sample(f"{name}_count", labels, total)
+    yield sample(f"{name}_sum", labels, total)
+
+
+def said(side: str, seconds: float) -> Iterator[str]:
+    """What every stack would say of one side after this time."""
+    name, fails = SIDES[side], FAILS[side]
+    in_seconds, in_milliseconds, of_traefik = (0.1, 0.5, 1.0), (100.0, 500.0, 1000.0), (0.1, 0.3, 1.2)
+
+    own = {"namespace": "shop", "deployment": name}
+    yield from codes("http_requests_total", "code", "200", "503", fails, own, seconds)
+    yield from durations("http_request_duration_seconds", own, seconds, in_seconds)
+
+    istio = {"reporter": "destination", "destination_workload_namespace": "shop", "destination_workload": name}
+    for reporter in ("destination", "source"):
+        labels = {**istio, "reporter": reporter, "source_workload": "gateway"}
+        yield from codes("istio_requests_total", "response_code", "200", "503", fails, labels, seconds)
+        yield from durations("istio_request_duration_milliseconds", labels, seconds, in_milliseconds)
+
+    envoy = {"envoy_cluster_name": f"shop_{name}_80"}
+    yield from codes("envoy_cluster_upstream_rq", "envoy_response_code", "200", "503", fails, envoy, seconds)
+    yield from durations("envoy_cluster_upstream_rq_time", envoy, seconds, in_milliseconds)
+
+    traefik = {"service": f"shop-{name}-http-80@kubernetesgateway", "method": "GET", "protocol": "http"}
+    yield from codes("traefik_service_requests_total", "code", "200", "503", fails, traefik, seconds)
+    yield from durations("traefik_service_request_duration_seconds", {**traefik, "code": "200"}, seconds, of_traefik)
+
+    nginx = {"namespace": "shop", "ingress": "checkout", "service": name, "method": "GET", "path": "/"}
+    yield from codes("nginx_ingress_controller_requests", "status", "200", "503", fails, nginx, seconds)
+    yield from durations("nginx_ingress_controller_request_duration_seconds", nginx, seconds, in_seconds)
+
+    linkerd = {**own, "direction": "inbound", "tls": "true"}
+    yield from codes("response_total", "classification", "success", "failure", fails, linkerd, seconds)
+    yield from durations("response_latency_ms", linkerd, seconds, in_milliseconds)
+
+    pod = {"namespace": "shop", "pod": f"{name}-6d4cf56db6-x7k2p", "container": "app"}
+    yield sample("container_cpu_cfs_periods_total", pod, round(10 * seconds))
+    yield sample("container_cpu_cfs_throttled_periods_total", pod, round(3 * seconds))
+    yield sample("container_memory_working_set_bytes", pod, 80)
+    yield sample("container_spec_memory_limit_bytes", pod, 100)
+    yield sample("kube_pod_container_status_restarts_total", {**pod, "uid": "1"}, round(seconds))
+
+
+class Target(BaseHTTPRequestHandler):
+    began = time.time()
+
+    def do_GET(self) -> None:
+        seconds = time.time() - self.began
+        lines = [line for side in SIDES for line in said(side, seconds)]
+        body = "\n".join([*lines, ""]).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def scraping(program: Path, workdir: Path, target: int) -> tuple[Process, str]:
+    """A Prometheus that scrapes the target every second, and its address."""
+    job = {"job_name": "stacks", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+    config = workdir / "stacks.json"
+    config.write_text(
+        json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]})
+    )
+    url = f"http://127.0.0.1:{PORT}"
+    command = [str(program), f"--config.file={config}", f"--storage.tsdb.path={workdir}/stacks"]
+    command += ["--storage.tsdb.no-lockfile", f"--web.listen-address=127.0.0.1:{PORT}", "--log.level=warn"]
+    return Process("stacks", command, workdir, lambda: answers(f"{url}/-/ready")), url
+
+
+@pytest.fixture(scope="module")
+def url(bed: Bed) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Target)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    process, url = scraping(bed.programs.prometheus, bed.workdir, server.server_port)
+    process.start()
+    try:
+        query = f"count_over_time(http_requests_total[{WINDOW.seconds}s]) >= {WINDOW.seconds}"
+        until(lambda: asked(url, f"count({query})").value is not None, 30, "a window of samples")
+        yield url
+    finally:
+        process.kill()
+        server.shutdown()
+        server.server_close()
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+
+
+def _source(url: str) -> Source:
+    return Source(MetricSourceSpec.model_validate({"prometheus": {"url": url}}))
+
+
+def asked(url: str, query: str) -> Answer:
+    async def story() -> Answer:
+        source = _source(url)
+        try:
+            return await source.ask(query, datetime.now(UTC))
+        finally:
+            source.close()
+
+    return asyncio.run(story())
+
+
+def sampled(url: str, query: str) -> Any:
+    async def story() -> Any:
+        source = _source(url)
+        try:
+            return await source.sample(query, datetime.now(UTC))
+        finally:
+            source.close()
+
+    return asyncio.run(story())
+
+
+def made(name: str) -> tuple[Predicate, dict[str, dict[str, str]]]:
+    """The predicate that a template makes with its defaults, and the words of each side."""
+    spec = plan(guards=[{"template": name}])
+    words = {
+        side: words_for(spec, namespace="shop", plan="checkout", stage="all", side=side, window=WINDOW)
+        for side in SIDES
+    }
+    return spec.guards[0], words
+
+
+EXPECTED = {
+    **{f"success-rate{whose}": 1 - FAILS["new"] for whose in WHOSE},
+    **{f"latency{whose}": 0.975 for whose in WHOSE},  # 99% lies 0.95 of the way through the last bucket, 0.5 to 1 s
+    "latency-traefik": 1.155,
+    "slow-requests-envoy": SLOW,
+    "cpu-throttling": 0.3,
+    "memory-saturation": 0.8,
+    "restarts": WINDOW.seconds,
+}
+COUNTED = {
+    **{f"more-errors{whose}": FAILS for whose in WHOSE},
+    **{f"slow-requests{whose}": dict.fromkeys(SIDES, SLOW) for whose in WHOSE if whose != "-envoy"},
+}
+
+
+def test_every_template_is_looked_at() -> None:
+    assert EXPECTED.keys() | COUNTED.keys() == LIBRARY.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_value_comes_of_each_query(url: str, name: str) -> None:
+    predicate, words = made(name)
+    assert predicate.query is not None
+    for side in SIDES:
+        answer = asked(url, render(predicate.query, words[side]))
+        assert answer.value is not None, (side, answer)
+        if side == "new":
+            assert answer.value == pytest.approx(EXPECTED[name], rel=0.1)
+        if predicate.min_samples is not None:
+            samples = asked(url, render(predicate.min_samples.query, words[side]))
+            assert samples.value is not None
+            assert samples.value >= predicate.min_samples.at_least
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counts_come_of_all_events(url: str, name: str) -> None:
+    predicate, words = made(name)
+    assert predicate.events is not None
+    for side in SIDES:
+        events = rendered(predicate.events, words[side])
+        total, bad = (sampled(url, query) for query in counter_queries(events))
+        assert not isinstance(total, Answer), (side, total)
+        assert not isinstance(bad, Answer), (side, bad)
+        assert sum(total.values()) > RATE
+        assert sum(bad.values()) == pytest.approx(sum(total.values()) * COUNTED[name][side], rel=0.1)
+        if events.histogram is not None:
+            assert no_bound(events, sampled(url, bounds_query(events))) == ""
+
+
+@pytest.mark.parametrize("whose", WHOSE)
+def test_where_all_fail_the_share_is_0_and_no_gap(url: str, whose: str) -> None:
+    """Else a guard would wait for a series of successes that never comes."""
+    bad = {"bad": ".+"} if whose != "-linkerd" else {}
+    spec = plan(guards=[{"template": f"success-rate{whose}", "with": bad}])
+    words = words_for(spec, namespace="shop", plan="checkout", stage="all", window=WINDOW)
+    query = render(spec.guards[0].query or "", words)
+    if whose == "-linkerd":
+        query = query.replace('classification="success"', 'classification="none"')
+    assert asked(url, query).value == 0

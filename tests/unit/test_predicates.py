@@ -1,0 +1,70 @@
+"""The templates that ship: each is read, makes a predicate wherever a plan names it, and asks what it means to ask."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rolloutplan.engine.lint import lint_plan, lint_template
+from rolloutplan.plan.resolve import Template, resolve
+from rolloutplan.plan.spec import PlanSpec, read_plan_spec
+from rolloutplan.plan.templates import read_template
+from tests.refusals import PLAN, changed
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "predicates"
+LIBRARY: dict[str, dict[str, Any]] = {
+    each["metadata"]["name"]: each
+    for file in sorted(FOLDER.glob("*.yaml"))
+    for each in yaml.safe_load_all(file.read_text())
+}
+WHOSE = ("", "-istio", "-envoy", "-traefik", "-nginx", "-linkerd")
+WHAT = ("success-rate", "more-errors", "latency", "slow-requests")
+
+
+def plan(**changes: Any) -> PlanSpec:
+    def known(name: str) -> Template:
+        return Template("ClusterPredicateTemplate", name, read_template(LIBRARY[name]["spec"]))
+
+    found = resolve(read_plan_spec(changed(PLAN, {"guards": [], **changes})), known)
+    assert found.problems == ()
+    return found.spec
+
+
+def warnings(spec: PlanSpec) -> list[str]:
+    return [f"{found.path}: {found.words}" for found in lint_plan(spec, None) if found.severity != "hint"]
+
+
+def test_every_stack_has_the_same_templates() -> None:
+    of_pods = {"cpu-throttling", "memory-saturation", "restarts"}
+    assert LIBRARY.keys() == {what + whose for whose in WHOSE for what in WHAT} | of_pods
+    assert {each["kind"] for each in LIBRARY.values()} == {"ClusterPredicateTemplate"}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_each_can_be_named_with_nothing_beside_it(name: str) -> None:
+    """In each sort of place: what speaks for the new side, turned round, speaks against it."""
+    assert warnings(plan(guards=[{"template": name}])) == []
+    stage = {"weight": "100%", "soak": "10m", "pass": [{"template": name}]}
+    assert warnings(plan(stages=[stage])) == []
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_each_asks_about_one_side(name: str) -> None:
+    """Else both sides together are judged, and a comparison of them would never find a difference."""
+    assert warnings(plan(guards=[{"template": name, "vsOld": "> 2x"}])) == []
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_each_is_explained_and_has_no_traps(name: str) -> None:
+    spec = read_template(LIBRARY[name]["spec"])
+    assert spec.description.endswith(".")
+    assert all(parameter.description.endswith(".") for parameter in spec.parameters)
+    assert all(parameter.default is not None for parameter in spec.parameters)
+    assert [found for found in lint_template(spec) if found.severity != "hint"] == []
+
+
+@pytest.mark.parametrize("whose", WHOSE)
+def test_the_smallest_plan_rolls_back_on_a_low_share(whose: str) -> None:
+    (guard,) = plan(guards=[{"template": f"success-rate{whose}", "with": {"atLeast": "99.5%"}}]).guards
+    assert guard.comparison.text == "< 99.5%"

@@ -105,6 +105,30 @@ def expanding() -> World:
     return made
 
 
+JOB: dict[str, Any] = {"template": {"spec": {"template": {"spec": {"containers": []}}}}}
+
+
+def assumption(name: str, impact: int = 3, **more: Any) -> dict[str, Any]:
+    """What a plan assumes, probed by a Job if nothing else is said."""
+    how = more if "predicate" in more else {"job": JOB, **more}
+    return {"name": name, "belief": f"{name} is so", "impact": impact, "uncertainty": 3, **how}
+
+
+WARM = assumption("warm", 5, predicate={"query": "warm[$window]", "is": "> 0.9", "window": "2m"}, deadline="1m")
+
+
+def probing(*assumptions: dict[str, Any], **world: Any) -> Situation:
+    """A Job that probes the first of what is assumed was made just now; it runs for 5 s."""
+
+    def make() -> World:
+        made = fresh({"assumptions": [*assumptions] or [assumption("cache")]}, **world)()
+        made.settle()
+        assert made.phase is P.PROBING
+        return made
+
+    return kept(make, assumptions, world)
+
+
 def shifting(lag: timedelta | None = None) -> Situation:
     """The first weight is written, and no gateway has accepted it yet."""
 

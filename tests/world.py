@@ -28,8 +28,10 @@ from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
     Budgets,
+    JobView,
     Ledger,
     Look,
+    Observed,
     PlanView,
     Probe,
     Question,
@@ -40,7 +42,8 @@ from rolloutplan.engine.look import (
 )
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Step
+from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Decision, Phase, Status, read_status
@@ -76,7 +79,7 @@ HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong
 
 SOURCE: Final = SourceView(scrape=timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5))
 
-POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked")
+POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked", "job", "made")
 """Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
 
 Trap = Callable[["World"], None]
@@ -128,6 +131,16 @@ class Deployment:
     worst: str = ""
 
 
+@dataclass(frozen=True)
+class Job:
+    """A Job as the API server has it."""
+
+    made_at: datetime
+    ends_at: datetime | None
+    fails: bool
+    ours: bool = True
+
+
 @dataclass
 class Memory:
     """What a crash forgets."""
@@ -135,6 +148,8 @@ class Memory:
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
     budgets: Budgets | None = None
+    job: JobView | None = None
+    observed: Observed | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     """As counted at the Deployment's last change; None until it has changed in mid-run."""
@@ -226,6 +241,15 @@ class World:
     down: str = ""
     """Why the source answers nothing; empty while it does."""
     rejected: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    job_takes: timedelta | None = timedelta(seconds=5)
+    """How long a Job runs that is made now; None: it never ends."""
+    job_fails: bool = False
+    job_refused: str = ""
+    """Why the API server takes no Job as it is; `job` in `broken`: it cannot tell. `job_hindered`: not now."""
+    job_hindered: str = ""
+    made: list[tuple[datetime, str]] = field(default_factory=list)
+    """Every Job that was ever made, by its name."""
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[Peer, ...] = ()
@@ -240,7 +264,7 @@ class World:
     memory: Memory = field(default_factory=Memory)
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
-    """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`."""
+    """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`, `job`."""
     wake_at: datetime | None = None
     step: Step | None = None
     """What was decided last."""
@@ -352,6 +376,8 @@ class World:
             policies=self.policies,
             peers=self.peers,
             budgets=self.memory.budgets,
+            job=self.memory.job,
+            observed=self.memory.observed,
             epoch=self.epoch,
             adopt_at=self.led_since + self.adopts_in,
         )
@@ -538,9 +564,33 @@ class World:
                     self.memory.probe = self._inspected()
                 case AskBudgets():
                     self.memory.budgets = self._budgets()
+                case RunJob():
+                    self._at("job")
+                    self.memory.job = self._run(action)
+                    self._at("made")
+                case Observe():
+                    answer = self._answer(action.name)
+                    self.memory.observed = Observed(action.name, self.now, judge(action.comparison, answer))
         except RefusedError:
             return False
         return True
+
+    def _run(self, action: RunJob) -> JobView:
+        name, job = action.name, self.jobs.get(action.name)
+        if job is None and action.make:
+            if self.job_refused or self.job_hindered:
+                return JobView(name, self.now, refused=self.job_refused, hindered=self.job_hindered)
+            assert action.manifest["metadata"]["name"] == name
+            ends_at = None if self.job_takes is None else self.now + self.job_takes
+            job = Job(self.now, ends_at, self.job_fails)
+            self.jobs = {**self.jobs, name: job}
+            self.made = [*self.made, (self.now, name)]
+        if job is None:
+            return JobView(name, self.now)
+        if job.ends_at is None or self.now < job.ends_at:
+            return JobView(name, self.now, found=True, ours=job.ours)
+        ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
+        return replace(ended, message="its last words")
 
     def _patch(self, look: Look, action: PatchRoute) -> None:
         self._at("route", action.target.name)

@@ -29,7 +29,7 @@ from rolloutplan.plan.command import Verb
 from rolloutplan.plan.spec import Predicate, Stage
 from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
 from tests.refusals import changed
-from tests.situations import ruled
+from tests.situations import assumption, ruled
 from tests.world import (
     PLAN,
     POINTS,
@@ -88,6 +88,13 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "guards": [*SPEC["guards"], {"name": "many", "events": EVENTS, "is": "> 5%"}],
         "stages[0].pass": [{"name": "few", "events": EVENTS, "is": "< 5%"}],
     },
+    "it assumes much": {
+        "assumptions": [
+            assumption("minor", 1, deadline="30s"),
+            assumption("cache", 5),
+            assumption("warm", 3, predicate={"query": "warm[$window]", "is": "> 0.9"}, deadline="1m"),
+        ],
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -109,6 +116,7 @@ def routes() -> dict[str, dict[str, Any]]:
 def begun(kind: str) -> World:
     """A plan applied just now."""
     world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK)
+    world.says["warm"] = 0.95
     counts(bad=0.5)(world)
     return world
 
@@ -344,6 +352,12 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a route is gone": (lambda w: w.routes.pop("api", None), lambda w: w.routes.setdefault("api", routes()["api"])),
     "the plan can no longer be read": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
     "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
+    "Jobs fail": (put(job_fails=True), put(job_fails=False)),
+    "Jobs do not end": (put(job_takes=None), put(job_takes=s(5))),
+    "Jobs are refused": (put(job_refused="restartPolicy: Required value"), put(job_refused="")),
+    "Jobs are forbidden": (put(job_hindered="exceeded quota"), put(job_hindered="")),
+    "no Job can be read": (put(broken={"job"}), put(broken=set())),
+    "what is assumed is not known": (says(warm=Why.NO_DATA), says(warm=0.95)),
     "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
     "a policy freezes": ruled_by(ruled("frozen", freeze={"now": "incident 42"})),
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),
@@ -673,7 +687,18 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
     assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {later.status.message}"
 
 
+def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:
+    names = Counter(name for _, name in world.made)
+    assert not [name for name, count in names.items() if count > 1], names
+    for move in ours(world, "Shift"):
+        for assumed in world.specs[move.stands.plan_hash].assumptions:
+            job = world.jobs.get(f"plan-{move.stands.run}-{assumed.name}")
+            over = job is not None and not job.fails and job.ends_at is not None and job.ends_at <= move.at
+            assert over or assumed.job is None, f"{assumed.name} is not known to be true, and a weight moves"
+
+
 INVARIANTS = (
+    no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete,
     no_weight_rises_before_its_predicates_are_sealed,
     weights_are_put_right_as_they_were_read_back,
     no_stage_begins_at_a_closed_gate,
@@ -696,6 +721,10 @@ ONCE_HARD = {
         *(DECIDED, "writes of one route are refused", "no pod of the new side is ready", "1 m"),
     ],
     "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
+    "killed between a Job and its record, and paused then": [
+        *("at `made` the operator is killed", "1 s", "somebody says pause", "1 m", "somebody says what helps", "5 m"),
+    ],
+    "a Job that fails, and is tried again": ["Jobs fail", "1 m", "no more: Jobs fail", "somebody says retry", "5 m"],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
     "stopped in the middle of a weight, and the plan is paused then": [
         *(DECIDED, "at `route` the leader is stopped", "5 m", "somebody says pause", "who was stopped wakes up"),

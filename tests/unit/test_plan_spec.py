@@ -22,6 +22,7 @@ from tests.refusals import (
     SOURCE,
     SOURCES,
     TAKEN,
+    TASKS,
     UNKNOWN,
     Refusal,
     changed,
@@ -237,13 +238,38 @@ def test_the_hash_stays_when_the_meaning_of_counts_stays(changes: Mapping[str, A
     assert read_plan_spec(changed(COUNTED, changes)).plan_hash() == read_plan_spec(COUNTED).plan_hash()
 
 
-@pytest.mark.parametrize(("good", "others"), [(PLAN, OTHER), (COUNTED, OTHER_COUNTS)], ids=["values", "counts"])
+SAME_TASKS: tuple[Mapping[str, Any], ...] = (
+    {"assumptions[0].deadline": "5m"},
+    {"assumptions[1].predicate.window": "60s"},
+    {"assumptions[0].job.template.metadata": {}},
+)
+OTHER_TASKS: tuple[Mapping[str, Any], ...] = (
+    {"assumptions": []},
+    {"assumptions[0].deadline": "6m"},
+    {"assumptions[0].impact": 4},
+    {"assumptions[0].job.template.metadata": {"labels": {"a": "b"}}},
+    {"assumptions[0].job.template.spec.backoffLimit": 1},
+    {"assumptions[1].predicate.window": "2m"},
+    {"assumptions[1].belief": "the cache is hot"},
+)
+
+
+@pytest.mark.parametrize("changes", SAME_TASKS, ids=str)
+def test_the_hash_stays_when_the_meaning_of_tasks_stays(changes: Mapping[str, Any]) -> None:
+    assert read_plan_spec(changed(TASKS, changes)).plan_hash() == read_plan_spec(TASKS).plan_hash()
+
+
+@pytest.mark.parametrize(
+    ("good", "others"),
+    [(PLAN, OTHER), (COUNTED, OTHER_COUNTS), (TASKS, OTHER_TASKS)],
+    ids=["values", "counts", "tasks"],
+)
 def test_the_hash_changes_with_the_meaning(good: dict[str, Any], others: tuple[Mapping[str, Any], ...]) -> None:
     hashes = {read_plan_spec(changed(good, changes)).plan_hash() for changes in ({}, *others)}
     assert len(hashes) == len(others) + 1
 
 
-@pytest.mark.parametrize("written", [PLAN, COUNTED], ids=["values", "counts"])
+@pytest.mark.parametrize("written", [PLAN, COUNTED, TASKS], ids=["values", "counts", "tasks"])
 def test_a_plan_is_read_as_it_was_written(written: dict[str, Any]) -> None:
     plan = read_plan_spec(written)
     assert read_plan_spec(plan.model_dump(mode="json", exclude_none=True)) == plan

@@ -16,7 +16,7 @@ from rolloutplan.judge.verdict import Answer, Outcome, Verdict
 from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.quantities import parse_is
 from rolloutplan.plan.spec import Stage
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)
 """How old the answer about an error budget may be."""
@@ -37,7 +37,7 @@ def closed_to_runs(look: Look) -> Closed | None:
     """What the policies have against a run that has not moved any weight yet."""
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
-    if look.status.phase is not Phase.EXPANDING and (closed := _frozen(look)):
+    if look.status.phase not in STARTING and (closed := _frozen(look)):
         return closed
     if words := wait_for_slot(_me(look), groups(look.policies), look.peers):
         return Closed("Waiting", words, look.now + ASKED_AGAIN)
@@ -91,5 +91,5 @@ def _left(verdict: Verdict | None) -> str:
 
 
 def _me(look: Look) -> Peer:
-    at: Literal["waiting", "starting"] = "starting" if look.status.phase is Phase.EXPANDING else "waiting"
+    at: Literal["waiting", "starting"] = "starting" if look.status.phase in STARTING else "waiting"
     return Peer(look.plan.key, frozenset(groups(look.policies)), at, look.plan.created, look.plan.uid)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from rolloutplan.engine.jobs import JOB_NOT_OURS
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.share import NOT_EFFECTIVE, measured
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
@@ -32,7 +33,7 @@ def stalled(status: Status) -> bool:
         return status.held is not None and status.held.reason in NEEDS_A_PERSON
     if status.phase is Phase.PENDING:
         return status.reason == "Conflict"
-    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK)
+    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason == JOB_NOT_OURS
 
 
 def reported(look: Look, status: Status) -> Status:

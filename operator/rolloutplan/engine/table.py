@@ -1,7 +1,10 @@
 """All legal transitions of a run, in one table, with the reason for each.
 
-Theory of operation. A run starts when everything it needs is there (START) and waits for the new side to stand (READY).
-Then, stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
+Theory of operation. A run starts when everything it needs is there (START). What it assumes is probed before anything
+else is done (START_PROBING, BELIEVED, PROBED), and ends it where it is false (DISBELIEVED). Then it waits for the new
+side to stand (READY).
+
+Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
 weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
 on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
@@ -20,11 +23,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-from rolloutplan.plan.status import RUNNING, Kind, Phase, Status
+from rolloutplan.plan.status import RUNNING, STARTING, Kind, Phase, Status
 
 
 class Cause(StrEnum):
     START = auto()
+    START_PROBING = auto()
+    BELIEVED = auto()
+    PROBED = auto()
+    DISBELIEVED = auto()
     READY = auto()
     NEVER_READY = auto()
     CHANGED_EARLY = auto()
@@ -99,6 +106,16 @@ TABLE: Mapping[Cause, Row] = {
     Cause.START: _row(
         {P.PENDING}, P.EXPANDING, Kind.START, "Started", "all that it names exists, and no other plan holds its routes"
     ),
+    Cause.START_PROBING: _row(
+        {P.PENDING}, P.PROBING, Kind.START, "Started", "what it rests on is cheapest to know before anything is done"
+    ),
+    Cause.BELIEVED: _row(
+        {P.PROBING}, P.PROBING, Kind.PERSIST, "AssumptionTrue", "what could have ended it cheaply has not"
+    ),
+    Cause.PROBED: _row({P.PROBING}, P.EXPANDING, None, "", "nothing is left to probe"),
+    Cause.DISBELIEVED: _row(
+        {P.PROBING}, P.ROLLED_BACK, Kind.KILL, "AssumptionFalse", "what it rests on is not so; no weight was moved"
+    ),
     Cause.READY: _row(
         {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, "NewSideReady", "traffic goes only to a side that stands"
     ),
@@ -106,7 +123,7 @@ TABLE: Mapping[Cause, Row] = {
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "Stalled", "every wait ends; no weight was moved, so none is put back"
     ),
     Cause.CHANGED_EARLY: _row(
-        {P.EXPANDING}, P.PENDING, None, "", "what it waits for has changed, and no weight has moved yet"
+        {*STARTING}, P.PENDING, None, "", "what it waits for has changed, and no weight has moved yet"
     ),
     Cause.SEAL: _row(
         {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, "StageStarted", "what will judge a step is fixed before it is taken"
@@ -151,10 +168,10 @@ TABLE: Mapping[Cause, Row] = {
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, "", "another plan or another workload is another hypothesis"
     ),
     Cause.REFUSED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.INVALID, Kind.HOLD, "Stalled", "it names what is not there or not right"
+        {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, "Stalled", "it names what is not there or not right"
     ),
     Cause.BLOCKED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.PENDING, Kind.HOLD, "Stalled", "it must wait its turn, and says for whom"
+        {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, "Stalled", "it must wait its turn, and says for whom"
     ),
     Cause.HEALED: _row({P.INVALID}, P.PENDING, None, "", "what was wrong is mended"),
     Cause.LOST: _row(
@@ -164,7 +181,7 @@ TABLE: Mapping[Cause, Row] = {
         {*MOVED}, Whither.STAYS, Kind.PERSIST, "WeightDrift", "what is judged must be what is asked, and nothing more"
     ),
     Cause.ABORTED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, "Aborted", "a person said so, before any weight"
+        {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, "Aborted", "a person said so, before any weight"
     ),
     Cause.REVERTED: _row(
         {P.SUCCEEDED}, P.REVERTING, Kind.ROLLBACK, "RollbackStarted", "a person said so, and the way back is known"

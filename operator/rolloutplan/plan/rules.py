@@ -124,6 +124,10 @@ _PLAN: Final = (
         says="two predicates have the same name: choose another name for the second",
     ),
     _rule(
+        f"{_names('self.assumptions')}.transformMapEntry(i, name, {{name: i}}).size() >= 0",
+        says="two tasks have the same name: choose another name for the second",
+    ),
+    _rule(
         f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",
         says="a name of a variable is not one: write letters and digits, a small letter first",
         at=".variables",
@@ -133,6 +137,11 @@ _PLAN: Final = (
         says=f"a variable is named like a word that the operator fills in ({', '.join(WORDS)}): choose another name",
         at=".variables",
     ),
+)
+
+_ASSUMPTION: Final = (
+    _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
+    _floor("deadline", "1s"),
 )
 
 _STAGE: Final = (
@@ -235,6 +244,8 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             at=".routes",
         ),
     ),
+    "Assumption": _ASSUMPTION,
+    "Observation": (_floor("window", "1s"),),
     "StageSpec": _STAGE,
     "Events": (
         _rule(

@@ -31,7 +31,8 @@ from rolloutplan.plan.quantities import (
     format_weight,
 )
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, StageName, cel
+from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
+from rolloutplan.plan.tasks import MAX_TASKS, Assumption
 
 __all__ = [
     "WORDS",
@@ -72,8 +73,6 @@ AS_SCRAPED: Final = (
 )
 HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
 ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
-
-Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Side(Written):
@@ -369,6 +368,11 @@ class PlanSpec(Written):
     interval: Annotated[Duration, at_least("1s")] = Field(
         default=timedelta(seconds=10), description="How often fail predicates and guards are judged; 1s is the floor."
     )
+    assumptions: tuple[Assumption, ...] = Field(
+        default=(),
+        max_length=MAX_TASKS,
+        description="What the plan rests on, probed before anything else, the largest impact x uncertainty first.",
+    )
     availability: Availability = Field(
         default=Availability(), description="What the new side's pods must hold to, seen from the API server."
     )
@@ -425,6 +429,10 @@ class PlanSpec(Written):
             yield from ((f"stages[{i}].pass[{j}]", predicate) for j, predicate in enumerate(stage.pass_))
             yield from ((f"stages[{i}].fail[{j}]", predicate) for j, predicate in enumerate(stage.fail))
 
+    def beliefs(self) -> tuple[Assumption, ...]:
+        """Give the assumptions in the order in which they are probed."""
+        return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.danger))
+
     def plan_hash(self) -> str:
         """Give 16 hex digits that change when, and only when, the plan means something else.
 
@@ -464,6 +472,7 @@ class PlanSpec(Written):
             *_judged(self),
             *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
             *_twice("a predicate", ((f"{where}.name", predicate.name) for where, predicate in self.predicates())),
+            *_twice("a task", ((f"assumptions[{i}].name", a.name) for i, a in enumerate(self.assumptions))),
             *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
         )
         if refusals:

@@ -21,6 +21,7 @@ TOKENS_KEPT = 50
 
 class Phase(StrEnum):
     PENDING = "Pending"
+    PROBING = "Probing"
     EXPANDING = "Expanding"
     SHIFTING = "Shifting"
     JUDGING = "Judging"
@@ -32,7 +33,9 @@ class Phase(StrEnum):
     INVALID = "Invalid"
 
 
-RUNNING = frozenset({Phase.EXPANDING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.REVERTING})
+STARTING = frozenset({Phase.PROBING, Phase.EXPANDING})
+"""Phases of a run in which no weight has moved yet: it ends without a way back."""
+RUNNING = frozenset({*STARTING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.REVERTING})
 """Phases in which a run is on: it claims its routes, and nobody else may move them."""
 
 
@@ -176,6 +179,17 @@ class Decision(Part):
     evidence: tuple[Evidence, ...] = ()
 
 
+class Task(Part):
+    """What a run does beside moving weights. It stands here before it is begun, so that nothing is begun twice."""
+
+    kind: Literal["Assumption"]
+    name: str
+    job: str = Field("", description="The Job that does it.")
+    made: bool = Field(False, description="Whether the Job was seen: one that is gone then is not made again.")
+    since: Instant
+    deadline_at: Instant
+
+
 class Held(Part):
     """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
@@ -227,6 +241,8 @@ class Status(Part):
     tokens: tuple[str, ...] = Field((), description="Commands that were answered; each is answered once.")
     drifts: tuple[Instant, ...] = Field((), description="When weights moved by somebody else were put right.")
     intent: Intent | None = None
+    task: Task | None = None
+    done: tuple[str, ...] = Field((), description="The tasks of this run that are over, by their names.")
     decisions: tuple[Decision, ...] = ()
     revert: str = Field("", description="The command that puts the weights back, without the operator.")
     conditions: tuple[Condition, ...] = ()

@@ -92,6 +92,10 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [services]
   verbs: [get]
+# What a plan wants done beside the traffic. `get`: how a Job stands, while it is waited for.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create]
 # The trail: one Event for each decision.
 - apiGroups: [events.k8s.io]
   resources: [events]

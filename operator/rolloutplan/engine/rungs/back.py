@@ -13,7 +13,7 @@ from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.status import STARTING, Phase
 
 LET_GO_AFTER = timedelta(minutes=1)
 """How long a deletion may wait for the weights to be put back."""
@@ -42,7 +42,7 @@ def deletion(look: Look) -> Step | None:
 
 def superseded(look: Look) -> Step | None:
     status, spec = look.status, look.plan.spec
-    if spec is None or status.phase not in MOVED | {Phase.EXPANDING}:
+    if spec is None or status.phase not in MOVED | STARTING:
         return None
     if spec.plan_hash() != status.plan_hash:
         what = "the plan was changed in mid-run"
@@ -50,7 +50,7 @@ def superseded(look: Look) -> Step | None:
         what = f"the pod template of {look.new.name} was changed in mid-run"
     else:
         return None
-    if status.phase is Phase.EXPANDING:
+    if status.phase in STARTING:
         return Step(fresh(look, Cause.CHANGED_EARLY, what))
     return back(look, "Superseded", what)
 

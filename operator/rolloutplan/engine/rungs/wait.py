@@ -18,7 +18,7 @@ from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import RUNNING, Held, Phase, Status
+from rolloutplan.plan.status import RUNNING, STARTING, Held, Phase, Status
 
 _GOES_ON_AS = {Phase.SHIFTING: "Shifting", Phase.JUDGING: "Soaking", Phase.BAKING: "Baking"}
 
@@ -26,14 +26,14 @@ _GOES_ON_AS = {Phase.SHIFTING: "Shifting", Phase.JUDGING: "Soaking", Phase.BAKIN
 def inconsistent(look: Look) -> Step | None:
     """A status that was edited into contradiction: nothing is done on such ground, and it says so."""
     status, spec = look.status, look.plan.spec
-    if status.phase not in RUNNING - {Phase.EXPANDING}:
+    if status.phase not in RUNNING - STARTING:
         return None
     ours = spec is not None and spec.plan_hash() == status.plan_hash
     unknown = ours and spec is not None and status.stage is not None and current_stage(spec, status) is None
     if _consistent(status) and not unknown:
         return None
     lost = status_lost(look)
-    return Step(move(look, Cause.LOST, lost.message, reason=lost.reason, predicates=()))
+    return Step(move(look, Cause.LOST, lost.message, reason=lost.reason, predicates=(), task=None, done=()))
 
 
 def _consistent(status: Status) -> bool:

@@ -1,0 +1,109 @@
+"""What a plan does beside moving weights: what is asked before any of it, and the Jobs that do it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Final, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from rolloutplan.plan.quantities import Duration, Is, at_least
+from rolloutplan.plan.reading import Refusals, Written
+from rolloutplan.plan.spelling import DnsLabel, Query
+
+MAX_TASKS: Final = 16
+KEPT_UNTIL_SEEN: Final = "would remove the Job before its end is seen: remove this, the Job goes with the plan"
+"""What is said of `ttlSecondsAfterFinished`: a Job that is gone cannot be told from one that was never made."""
+
+_OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def _job_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("template"), dict):
+        raise Refusals(("template", "required, and not there: write the template of the Job's pods"))
+    if "ttlSecondsAfterFinished" in spec:
+        raise Refusals(("ttlSecondsAfterFinished", KEPT_UNTIL_SEEN))
+    return spec
+
+
+JobSpec: TypeAlias = Annotated[
+    dict[str, Any],
+    AfterValidator(_job_spec),
+    WithJsonSchema(
+        {
+            **_OPEN,
+            "required": ["template"],
+            "properties": {
+                "template": {**_OPEN, "description": "The template of its pods."},
+                "ttlSecondsAfterFinished": {"type": "integer", "maximum": 2**31 - 1},
+            },
+            "x-kubernetes-validations": [
+                {
+                    "rule": "!has(self.ttlSecondsAfterFinished)",
+                    "message": KEPT_UNTIL_SEEN,
+                    "fieldPath": ".ttlSecondsAfterFinished",
+                }
+            ],
+        }
+    ),
+]
+_Marks: TypeAlias = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)]
+
+
+class JobMetadata(Written):
+    """What a Job bears beside what the operator writes on it."""
+
+    labels: _Marks = Field(default={}, description="Labels of the Job.")
+    annotations: _Marks = Field(default={}, description="Annotations of the Job.")
+
+
+class JobTemplate(Written):
+    """A Job as a CronJob's `jobTemplate` has it; the API server judges it when the Job is made."""
+
+    metadata: JobMetadata = Field(default=JobMetadata(), description="Labels and annotations of the Job.")
+    spec: JobSpec = Field(description="The spec of the Job, as in batch/v1.")
+
+
+class Job(Written):
+    """A Job that runs once in a run, in the plan's namespace."""
+
+    template: JobTemplate = Field(description="The Job, as in a CronJob's jobTemplate.")
+
+
+class Observation(Written):
+    """A value that is asked before any traffic moves, and what it must be."""
+
+    query: Query = Field(description="PromQL with one value as its answer; words such as $deployment are filled in.")
+    is_: Is = Field(alias="is", description='What the value must be: "> 0.9", "< 1%".')
+    window: Annotated[Duration, at_least("1s")] = Field(
+        default=timedelta(minutes=1), description="The value of $window; always the whole of it."
+    )
+
+
+class Assumption(Written):
+    """What the plan rests on, probed before anything else is done. One of job and predicate."""
+
+    name: DnsLabel = Field(description="Its name, unique among all that the plan does.")
+    belief: str = Field(min_length=1, max_length=1024, description="What is believed, in words.")
+    impact: int = Field(ge=1, le=5, description="How much it would matter if the belief were false, from 1 to 5.")
+    uncertainty: int = Field(ge=1, le=5, description="How little is known of it, from 1 to 5.")
+    job: Job | None = Field(
+        default=None, description="A Job that completes where the belief is true. This or predicate."
+    )
+    predicate: Observation | None = Field(
+        default=None, description="An observation that is as it says where the belief is true. This or job."
+    )
+    deadline: Annotated[Duration, at_least("1s")] = Field(
+        default=timedelta(minutes=5), description="What is not known to be true by then counts as false."
+    )
+
+    @property
+    def danger(self) -> int:
+        """From 1 to 25; what is most dangerous is probed first."""
+        return self.impact * self.uncertainty
+
+    @model_validator(mode="after")
+    def _one_probe(self) -> Self:
+        if (self.job is None) == (self.predicate is None):
+            raise Refusals(("", "needs exactly one of job and predicate: write one of them"))
+        return self

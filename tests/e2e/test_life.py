@@ -1,0 +1,88 @@
+"""What a plan does beside moving traffic: real Jobs of a real Job controller, on pods of the stand-in."""
+
+from typing import Any
+
+import pytest
+
+from tests.bed import Bed
+from tests.bed.processes import until
+from tests.shop import Operator, Shop, assumption, job
+
+JOBS = "/apis/batch/v1/namespaces/{}/jobs"
+STAGES = [{"weights": ["50%", "100%"], "soak": "2s", "deadline": "60s"}]
+CALM = {"query": "vector(0)", "is": "== 0"}
+
+
+def jobs(shop: Shop) -> dict[str, dict[str, Any]]:
+    """The Jobs of the shop's namespace by their names."""
+    return {each["metadata"]["name"]: each for each in shop.bed.get(JOBS.format(shop.namespace))["items"]}
+
+
+def test_what_is_assumed_is_probed_before_any_weight_moves(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    calm = assumption("calm", predicate=CALM)
+    cache = assumption("cache", job=job(runs="1s", says="it answers within 2 ms")) | {"impact": 5}
+    shop.start(assumptions=[calm, cache], stages=STAGES)
+    shop.until("Probing")
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    shop.until("Succeeded", timeout=60)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    assert shop.reasons()[:4] == ["Started", "AssumptionTrue", "AssumptionTrue", "NewSideReady"]
+    notes = [event["note"] for event in shop.events() if event["reason"] == "AssumptionTrue"]
+    assert "it answers within 2 ms" in notes[0]
+    assert "calm" in notes[1]
+    (made,) = jobs(shop).values()
+    assert made["metadata"]["name"] == "checkout-1-cache"
+    assert made["metadata"]["ownerReferences"][0]["uid"] == shop.stored()["metadata"]["uid"]
+
+
+def test_a_job_that_fails_ends_the_run_in_its_words_and_a_retry_runs_another(shop: Shop) -> None:
+    shop.open()
+    shop.start(assumptions=[assumption("cache", job=job(exit_code="1", says="connection refused"))], stages=STAGES)
+    status = shop.until("RolledBack")
+    assert status["reason"] == "AssumptionFalse"
+    assert "connection refused" in status["message"]
+    assert status["decisions"][-1]["believed"] == "cache is so"
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    shop.bed.kubectl(
+        *("annotate", "--overwrite", "rp", "checkout", "-n", shop.namespace, "rolloutplan.dev/command=retry r1")
+    )
+    until(lambda: set(jobs(shop)) == {"checkout-1-cache", "checkout-2-cache"}, 10, "a Job of the second run")
+
+
+def test_what_the_api_server_says_of_a_bad_template_stands_in_the_plan_and_a_better_one_heals_it(shop: Shop) -> None:
+    shop.open()
+    bad = job()
+    bad["template"]["spec"]["template"]["spec"]["restartPolicy"] = "Always"
+    shop.start(assumptions=[assumption("cache", job=bad)], stages=STAGES)
+    status = shop.until("Invalid")
+    assert status["reason"] == "JobRefused"
+    assert "restartPolicy" in status["message"]
+    shop.start(assumptions=[assumption("cache")], stages=STAGES)
+    shop.until("Shifting", "Judging")
+
+
+def test_a_deleted_plan_takes_its_jobs_along(shop: Shop) -> None:
+    shop.open()
+    shop.start(assumptions=[assumption("cache", job=job(runs="60s"))], stages=STAGES)
+    until(lambda: bool(jobs(shop)), 10, "the Job")
+    shop.bed.delete(shop.plan())
+    until(lambda: not jobs(shop), 20, "the end of the Job")
+
+
+@pytest.fixture
+def killable(bed: Bed, running: Operator) -> Operator:
+    """The operator of this module; a test may kill it and start it again."""
+    del bed
+    return running
+
+
+def test_an_operator_that_is_killed_while_a_job_runs_runs_no_second(shop: Shop, killable: Operator) -> None:
+    shop.open()
+    shop.start(assumptions=[assumption("cache", job=job(runs="4s"))], stages=STAGES)
+    until(lambda: bool(jobs(shop)), 10, "the Job")
+    killable.process.kill()
+    killable.process.start()
+    shop.until("Shifting", "Judging", timeout=60)
+    assert list(jobs(shop)) == ["checkout-1-cache"]

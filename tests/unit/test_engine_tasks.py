@@ -1,0 +1,308 @@
+"""What a run does beside moving weights: each task once, none passed over, and every wait with an end."""
+
+import pytest
+
+from rolloutplan.engine.jobs import job_name, manifest
+from rolloutplan.engine.step import RunJob
+from rolloutplan.judge.verdict import Why
+from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.plan.status import Kind, Phase
+from tests.refusals import changed
+from tests.situations import (
+    JOB,
+    OLD_WEIGHTS,
+    WARM,
+    Case,
+    assumption,
+    edit,
+    fresh,
+    ids,
+    m,
+    nothing,
+    pods,
+    probing,
+    put,
+    run,
+    s,
+    say,
+    says,
+    then,
+    wait,
+)
+from tests.world import PLAN, Job, Trap, World, crash, refuse
+
+P = Phase
+
+PROBES = [
+    Case(
+        "an assumption is true when its Job is complete, and the run goes on",
+        probing(lag=None),
+        wait(s(6)),
+        P.SHIFTING,
+        tells=["AssumptionTrue", "NewSideReady", "StageStarted"],
+        says="Job plan-1-cache is complete: its last words",
+    ),
+    Case(
+        "a Job that fails ends the run before any weight",
+        probing(job_fails=True),
+        wait(s(6)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["AssumptionFalse"],
+        "cache is so): Job plan-1-cache has failed: its last words; no weight was moved",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "a Job that does not end within the deadline ends the run, and is left for the reader",
+        probing(job_takes=None),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["AssumptionFalse"],
+        "Job plan-1-cache has not ended within 5m, and is left as it is",
+    ),
+    Case("until the deadline it is waited for", probing(job_takes=None), wait(m(5) - s(1)), P.PROBING, tells=[]),
+    Case(
+        "a Job that ends at the last moment is read",
+        probing(assumption("cache", deadline="5s")),
+        wait(s(5)),
+        P.JUDGING,
+        tells=["AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+    ),
+    Case(
+        "a Job that the API server refuses is a fault of the plan, in its words",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        wait(m(20)),
+        P.INVALID,
+        "JobRefused",
+        ["Started", "Stalled"],
+        "for cache: restartPolicy: Required value: correct its template",
+    ),
+    Case(
+        "a changed plan heals it",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        then(wait(s(1)), put(job_refused=""), edit({"hypothesis": "better"}), wait(s(6))),
+        P.JUDGING,
+        tells=["Started", "Stalled", "Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+    ),
+    Case(
+        "a crash heals it not",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        then(wait(s(1)), World.crash, wait(m(1))),
+        P.INVALID,
+        "JobRefused",
+        ["Started", "Stalled"],
+    ),
+    Case(
+        "a quota that forbids the Job is waited for",
+        probing(job_hindered="exceeded quota"),
+        wait(s(30)),
+        P.PROBING,
+        "JobNotMade",
+        [],
+        "Job plan-1-cache is not made yet, and tried again: exceeded quota",
+    ),
+    Case(
+        "once it allows the Job, that is made",
+        probing(job_hindered="exceeded quota"),
+        then(wait(s(30)), put(job_hindered=""), wait(s(17))),
+        P.JUDGING,
+    ),
+    Case(
+        "until the deadline",
+        probing(job_hindered="exceeded quota"),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        says="Job plan-1-cache could not be made within 5m: exceeded quota",
+    ),
+    Case(
+        "a Job of somebody else is not taken for ours",
+        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        wait(s(30)),
+        P.PROBING,
+        "JobNotOurs",
+        [],
+        "Job ns/plan-1-cache exists and is not of this run: delete it, and this goes on",
+    ),
+    Case(
+        "and when it is deleted, ours is made",
+        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        then(wait(s(30)), put(jobs={}), wait(s(17))),
+        P.JUDGING,
+    ),
+    Case(
+        "a Job that somebody deletes is not run again",
+        probing(job_takes=None),
+        then(wait(s(10)), put(jobs={}), wait(s(2))),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        says="Job plan-1-cache is gone, and its end was not seen",
+    ),
+    Case(
+        "an observation that is as it says is asked over its whole window at once",
+        fresh({"assumptions": [WARM]}, lag=None, says={"warm": 0.95}),
+        nothing,
+        P.SHIFTING,
+        tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted"],
+        says="0.95 > 0.9 of warm[120s]",
+    ),
+    Case(
+        "one that is not ends the run",
+        fresh({"assumptions": [WARM]}, says={"warm": 0.5}),
+        nothing,
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["Started", "AssumptionFalse"],
+        "0.5 is not > 0.9 of warm[120s]",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "one that nothing is known of is asked again",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        wait(s(59)),
+        P.PROBING,
+        "Probing",
+        ["Started"],
+        "warm is undecided so far: NoData",
+    ),
+    Case(
+        "until its deadline",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        wait(m(1)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["Started", "AssumptionFalse"],
+        "undecided after 1m (NoData",
+    ),
+    Case(
+        "a source that does not answer then says nothing against it meanwhile",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        then(wait(s(15)), says(warm=0.95, errors=0.0, hits=0.95, wrong=0.0), wait(s(5))),
+        P.JUDGING,
+    ),
+]
+
+BESIDE = [
+    Case("an abort ends it", probing(), say("abort a1"), P.ROLLED_BACK, "Aborted", ["Aborted"], weights=OLD_WEIGHTS),
+    Case(
+        "another template begins another run, with Jobs of its own",
+        probing(),
+        then(pods(revision="second"), wait(s(10))),
+        P.JUDGING,
+        tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="Job plan-2-cache is complete",
+    ),
+    Case(
+        "a retry probes anew",
+        probing(job_fails=True),
+        then(wait(s(6)), put(job_fails=False), say("retry r1"), wait(s(10))),
+        P.JUDGING,
+        says="Job plan-2-cache is complete",
+    ),
+    Case(
+        "a pause keeps what is done and what runs: the same run goes on",
+        probing(),
+        then(say("pause p1"), wait(m(1)), say("resume r1"), wait(s(6))),
+        P.JUDGING,
+        says="Job plan-1-cache is complete",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*PROBES, *BESIDE], ids=ids)
+def test_what_it_assumes_is_probed_before_anything_is_done(case: Case) -> None:
+    run(case)
+
+
+def test_the_most_dangerous_is_probed_first_and_ties_as_they_are_written() -> None:
+    names = {"mild": 1, "grave": 5, "grave-too": 5, "middling": 3}
+    world = fresh({"assumptions": [assumption(name, impact) for name, impact in names.items()]})()
+    world.until(P.JUDGING)
+    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("grave", "grave-too", "middling", "mild")]
+
+
+def test_what_is_false_keeps_all_that_comes_after_from_being_begun() -> None:
+    world = fresh({"assumptions": [assumption("mild", 1), assumption("grave", 5)]}, job_fails=True)()
+    world.until(P.ROLLED_BACK)
+    assert [name for _, name in world.made] == ["plan-1-grave"]
+
+
+def test_the_decision_holds_what_was_believed_and_what_was_observed() -> None:
+    world = fresh({"assumptions": [assumption("cache")]}, job_fails=True)().until(P.ROLLED_BACK)
+    decision = world.status.decisions[-1]
+    assert decision.kind is Kind.KILL
+    assert decision.believed == "cache is so"
+    assert decision.observed == "Job plan-1-cache has failed: its last words"
+    assert world.status.condition("Stalled") is not None
+
+
+def test_a_job_is_read_every_two_seconds_and_no_oftener() -> None:
+    world = probing(job_takes=None)()
+    reads = []
+    for _ in range(12):
+        world.now += s(0.5)
+        world.turn()
+        assert world.step is not None
+        reads += [action for action in world.step.actions if isinstance(action, RunJob)]
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize("fault", [crash, refuse], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("point", ["record", "recorded", "job", "made"])
+@pytest.mark.parametrize("times", range(1, 5))
+def test_whatever_is_killed_when_each_job_runs_once_and_none_is_skipped(point: str, fault: Trap, times: int) -> None:
+    world = fresh({"assumptions": [assumption("one"), assumption("two")]})()
+    for _ in range(times):
+        world.interrupted(point, fault)
+    world.until(P.JUDGING)
+    assert sorted(name for _, name in world.made) == ["plan-1-one", "plan-1-two"]
+
+
+def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was_begun() -> None:
+    world = fresh({"assumptions": [assumption("cache")]}, job_takes=None)()
+    world.interrupted("made")
+    world.now += m(20)
+    world.until(P.ROLLED_BACK)
+    assert [name for _, name in world.made] == ["plan-1-cache"]
+    assert world.status.reason == "AssumptionFalse"
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_cut_where_it_is_too_long_and_stays_one_of_its_own() -> None:
+    assert job_name("plan", 7, "cache") == "plan-7-cache"
+    long = {job_name("p" * 63, run, task) for run in (1, 2) for task in ("a", "b")}
+    assert len(long) == 4
+    assert {len(name) for name in long} == {63}
+    assert len(job_name("p" * 30, 1, "t" * 31)) == 63
+
+
+def test_the_job_is_the_template_with_our_marks() -> None:
+    marked = changed(JOB, {"template.metadata": {"labels": {"team": "shop"}, "annotations": {"a": "b"}}})
+    spec = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=marked)]}))
+    (probe,) = spec.assumptions
+    assert probe.job is not None
+    made = manifest(World().plan(), 3, "cache", probe.job.template)
+    assert made["metadata"] == {
+        "name": "plan-3-cache",
+        "namespace": "ns",
+        "labels": {
+            "team": "shop",
+            "rolloutplan.dev/plan": "plan",
+            "rolloutplan.dev/run": "3",
+            "rolloutplan.dev/task": "cache",
+        },
+        "annotations": {"a": "b"},
+        "ownerReferences": [
+            {
+                "apiVersion": "rolloutplan.dev/v1alpha1",
+                "kind": "RolloutPlan",
+                "name": "plan",
+                "uid": "0123456789",
+                "controller": True,
+            }
+        ],
+    }
+    assert made["spec"] == JOB["template"]["spec"]

@@ -98,6 +98,7 @@ TASKS: Final = changed(
                 "predicate": {"query": "hits", "is": "> 0.9"},
             },
         ],
+        "expand": {"jobs": [{"name": "add-columns", **JOB}], "scale": {"new": "MatchOld"}},
     },
 )
 """A plan that does more than to move weights."""
@@ -328,6 +329,17 @@ PLANS: Final = (
     ),
     _task("no comparison", {"assumptions[1].predicate.is": GONE}, "spec.assumptions[1].predicate.is", "equired"),
     _task("too many tasks", {"assumptions": [TASKS["assumptions"][0]] * 17}, "spec.assumptions", "16"),
+    _task("a Job named as an assumption", {"expand.jobs[0].name": "cache"}, "spec", "choose another name"),
+    _task("a Job twice", {"expand.jobs": [TASKS["expand"]["jobs"][0]] * 2}, "spec", "choose another name"),
+    _task("a Job's name", {"expand.jobs[0].name": "Add"}, "spec.expand.jobs[0].name", '"Add"', "small letters"),
+    _task("a Job without time", {"expand.jobs[0].deadline": "1ms"}, "spec.expand.jobs[0].deadline", "1s or more"),
+    _task("a Job without a template", {"expand.jobs[0].template": GONE}, "spec.expand.jobs[0].template", "equired"),
+    *(
+        _task(
+            f"a size of {size}", {"expand.scale.new": size}, "spec.expand.scale.new", f"{size} is no size", "MatchOld"
+        )
+        for size in (0, -1, 10_001, "Match", "7")
+    ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),

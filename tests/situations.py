@@ -114,6 +114,11 @@ def assumption(name: str, impact: int = 3, **more: Any) -> dict[str, Any]:
     return {"name": name, "belief": f"{name} is so", "impact": impact, "uncertainty": 3, **how}
 
 
+def job(name: str, **more: Any) -> dict[str, Any]:
+    """A Job of what is added or taken away."""
+    return {"name": name, **JOB, **more}
+
+
 WARM = assumption("warm", 5, predicate={"query": "warm[$window]", "is": "> 0.9", "window": "2m"}, deadline="1m")
 
 
@@ -127,6 +132,18 @@ def probing(*assumptions: dict[str, Any], **world: Any) -> Situation:
         return made
 
     return kept(make, assumptions, world)
+
+
+def adding(expand: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """Something is added beside the old: a Job that was made just now and runs for 5 s, if nothing else is said."""
+
+    def make() -> World:
+        made = fresh({"expand": expand or {"jobs": [job("columns")]}}, **world)()
+        made.settle()
+        assert made.phase is P.EXPANDING
+        return made
+
+    return kept(make, expand, world)
 
 
 def shifting(lag: timedelta | None = None) -> Situation:

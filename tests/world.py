@@ -37,12 +37,13 @@ from rolloutplan.engine.look import (
     Question,
     Rival,
     RouteView,
+    Scaled,
     SourceView,
     WorkloadView,
 )
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
@@ -79,7 +80,20 @@ HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong
 
 SOURCE: Final = SourceView(scrape=timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5))
 
-POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked", "job", "made")
+POINTS: Final = (
+    "record",
+    "recorded",
+    "route",
+    "routed",
+    "mark",
+    "marked",
+    "inspect",
+    "asked",
+    "job",
+    "made",
+    "scale",
+    "scaled",
+)
 """Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
 
 Trap = Callable[["World"], None]
@@ -150,6 +164,7 @@ class Memory:
     budgets: Budgets | None = None
     job: JobView | None = None
     observed: Observed | None = None
+    scaled: Scaled | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     """As counted at the Deployment's last change; None until it has changed in mid-run."""
@@ -248,6 +263,11 @@ class World:
     job_refused: str = ""
     """Why the API server takes no Job as it is; `job` in `broken`: it cannot tell. `job_hindered`: not now."""
     job_hindered: str = ""
+    autoscaled: frozenset[str] = frozenset()
+    """The Deployments that have an autoscaler."""
+    scale_hindered: str = ""
+    pods_start: bool = True
+    """Whether pods that are added become ready at once."""
     made: list[tuple[datetime, str]] = field(default_factory=list)
     """Every Job that was ever made, by its name."""
     rivals: tuple[Rival, ...] = ()
@@ -378,6 +398,7 @@ class World:
             budgets=self.memory.budgets,
             job=self.memory.job,
             observed=self.memory.observed,
+            scaled=self.memory.scaled,
             epoch=self.epoch,
             adopt_at=self.led_since + self.adopts_in,
         )
@@ -568,6 +589,10 @@ class World:
                     self._at("job")
                     self.memory.job = self._run(action)
                     self._at("made")
+                case Scale():
+                    self._at("scale")
+                    self.memory.scaled = self._scale(action)
+                    self._at("scaled")
                 case Observe():
                     answer = self._answer(action.name)
                     self.memory.observed = Observed(action.name, self.now, judge(action.comparison, answer))
@@ -591,6 +616,20 @@ class World:
             return JobView(name, self.now, found=True, ours=job.ours)
         ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
         return replace(ended, message="its last words")
+
+    def _scale(self, action: Scale) -> Scaled:
+        name = action.deployment
+        if name in self.autoscaled:
+            return Scaled(name, self.now, autoscaler=f"{name}-hpa")
+        if self.scale_hindered:
+            return Scaled(name, self.now, hindered=self.scale_hindered)
+        side = "new" if self.new is not None and self.new.name == name else "old"
+        before: Deployment | None = getattr(self, side)
+        if before is None:
+            raise RefusedError
+        ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
+        setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
+        return Scaled(name, self.now)
 
     def _patch(self, look: Look, action: PatchRoute) -> None:
         self._at("route", action.target.name)

@@ -276,10 +276,10 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
 
 
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """The first leader ever; a rollout with a Job, a rollback, and admission that refuses what then is read again."""
+    """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
     installed.load(good.host, rate=50, seconds=90)
-    good.start(**FAST, assumptions=[assumption("cache")])
+    good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}})
     installed.delete(lease(NAME))
     trail = Trail(installed)
     plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))

@@ -71,6 +71,50 @@ def test_a_deleted_plan_takes_its_jobs_along(shop: Shop) -> None:
     until(lambda: not jobs(shop), 20, "the end of the Job")
 
 
+def test_the_new_is_added_beside_the_old_before_any_weight_moves(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    added = [{"name": name, **job(runs="1s")} for name in ("add-columns", "add-index")]
+    shop.start(expand={"jobs": added, "scale": {"new": 3}}, stages=STAGES)
+    shop.until("Succeeded", timeout=60)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    assert shop.reasons()[:5] == ["Started", *["Expanded"] * 3, "NewSideReady"]
+    ready = next(event["note"] for event in shop.events() if event["reason"] == "NewSideReady")
+    assert ready.startswith("3 of 3 pods")
+    first, second = jobs(shop)["checkout-1-add-columns"], jobs(shop)["checkout-1-add-index"]
+    assert first["status"]["completionTime"] <= second["metadata"]["creationTimestamp"]
+
+
+def test_an_autoscaler_is_left_to_its_work(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout-v2"}
+    shop.bed.apply(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "by-load", "namespace": shop.namespace},
+            "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 5},
+        }
+    )
+    shop.start(expand={"scale": {"new": 4}}, stages=STAGES)
+    shop.until("Shifting", "Judging")
+    note = next(event["note"] for event in shop.events() if event["reason"] == "Expanded")
+    assert "HorizontalPodAutoscaler by-load scales checkout-v2" in note
+    found = shop.bed.get(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/checkout-v2")
+    assert found["spec"]["replicas"] == 2
+
+
+def test_a_migration_that_fails_keeps_the_traffic_where_it_is(shop: Shop) -> None:
+    shop.open()
+    bad = {"name": "add-columns", **job(exit_code="3", says="relation is locked")}
+    shop.start(expand={"jobs": [bad]}, stages=STAGES)
+    status = shop.until("RolledBack")
+    assert status["reason"] == "ExpandFailed"
+    assert "relation is locked" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
 @pytest.fixture
 def killable(bed: Bed, running: Operator) -> Operator:
     """The operator of this module; a test may kill it and start it again."""

@@ -29,7 +29,7 @@ from rolloutplan.plan.command import Verb
 from rolloutplan.plan.spec import Predicate, Stage
 from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
 from tests.refusals import changed
-from tests.situations import assumption, ruled
+from tests.situations import assumption, job, ruled
 from tests.world import (
     PLAN,
     POINTS,
@@ -94,6 +94,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
             assumption("cache", 5),
             assumption("warm", 3, predicate={"query": "warm[$window]", "is": "> 0.9"}, deadline="1m"),
         ],
+        "expand": {"jobs": [job("columns", deadline="30s"), job("index")], "scale": {"new": "MatchOld"}},
     },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
@@ -354,6 +355,8 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
     "Jobs fail": (put(job_fails=True), put(job_fails=False)),
     "Jobs do not end": (put(job_takes=None), put(job_takes=s(5))),
+    "nothing can be scaled": (put(scale_hindered="forbidden"), put(scale_hindered="")),
+    "an autoscaler scales": (put(autoscaled=frozenset({"v2"})), put(autoscaled=frozenset())),
     "Jobs are refused": (put(job_refused="restartPolicy: Required value"), put(job_refused="")),
     "Jobs are forbidden": (put(job_hindered="exceeded quota"), put(job_hindered="")),
     "no Job can be read": (put(broken={"job"}), put(broken=set())),
@@ -691,10 +694,11 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
     names = Counter(name for _, name in world.made)
     assert not [name for name, count in names.items() if count > 1], names
     for move in ours(world, "Shift"):
-        for assumed in world.specs[move.stands.plan_hash].assumptions:
-            job = world.jobs.get(f"plan-{move.stands.run}-{assumed.name}")
-            over = job is not None and not job.fails and job.ends_at is not None and job.ends_at <= move.at
-            assert over or assumed.job is None, f"{assumed.name} is not known to be true, and a weight moves"
+        spec = world.specs[move.stands.plan_hash]
+        for name in [*(each.name for each in spec.assumptions if each.job), *(each.name for each in spec.expand.jobs)]:
+            made = world.jobs.get(f"plan-{move.stands.run}-{name}")
+            over = made is not None and not made.fails and made.ends_at is not None and made.ends_at <= move.at
+            assert over, f"{name} is not over, and a weight moves"
 
 
 INVARIANTS = (

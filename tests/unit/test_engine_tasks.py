@@ -9,14 +9,20 @@ from rolloutplan.plan.spec import read_plan_spec
 from rolloutplan.plan.status import Kind, Phase
 from tests.refusals import changed
 from tests.situations import (
+    ALL,
+    HALF,
     JOB,
     OLD_WEIGHTS,
+    SHIFTED,
     WARM,
     Case,
+    adding,
     assumption,
     edit,
     fresh,
     ids,
+    job,
+    judging,
     m,
     nothing,
     pods,
@@ -29,7 +35,7 @@ from tests.situations import (
     then,
     wait,
 )
-from tests.world import PLAN, Job, Trap, World, crash, refuse
+from tests.world import PLAN, Deployment, Job, Trap, World, crash, refuse
 
 P = Phase
 
@@ -215,6 +221,161 @@ def test_what_it_assumes_is_probed_before_anything_is_done(case: Case) -> None:
     run(case)
 
 
+ADDS = [
+    Case(
+        "the Jobs of what is added run one after another, before any weight",
+        adding({"jobs": [job("columns"), job("index")]}),
+        wait(s(12)),
+        P.JUDGING,
+        tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="Job plan-1-index is complete: its last words",
+    ),
+    Case(
+        "a Job that fails ends the run, and what was added is named",
+        adding({"jobs": [job("columns"), job("index")]}),
+        then(put(job_fails=True), wait(s(15))),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        ["Expanded", "ExpandFailed"],
+        "no weight was moved, what was added stays (Job columns is done)",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "a Job that does not end within its deadline has failed",
+        adding({"jobs": [job("columns", deadline="2m")]}, job_takes=None),
+        wait(m(2)),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        says="Job plan-1-columns has not ended within 2m, and is left as it is",
+    ),
+    Case(
+        "the new side is made as large as the old, after the Jobs",
+        adding({"jobs": [job("columns")], "scale": {"new": "MatchOld"}}, new=Deployment("v2", wanted=1, ready=1)),
+        wait(s(6)),
+        P.JUDGING,
+        tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="v2 has 4 replicas | NewSideReady: 4 of 4 pods of v2 are ready",
+    ),
+    Case(
+        "it is made as large as the plan says",
+        fresh({"expand": {"scale": {"new": 7}}}, new=Deployment("v2", wanted=0, ready=0)),
+        nothing,
+        P.JUDGING,
+        says="NewSideReady: 7 of 7 pods",
+    ),
+    Case(
+        "what is scaled by an autoscaler is left to it, and it is said",
+        fresh({"expand": {"scale": {"new": 7}}}, autoscaled=frozenset({"v2"})),
+        nothing,
+        P.JUDGING,
+        says="HorizontalPodAutoscaler v2-hpa scales v2: it is left to that | NewSideReady: 4 of 4 pods",
+    ),
+    Case(
+        "without a right to scale it tries again, and says why",
+        fresh({"expand": {"scale": {"new": 7}}}, scale_hindered="deployments/scale is forbidden"),
+        wait(m(4)),
+        P.EXPANDING,
+        "NotScaled",
+        ["Started"],
+        "v2: deployments/scale is forbidden",
+    ),
+    Case(
+        "but not for ever",
+        fresh({"expand": {"scale": {"new": 7}}}, scale_hindered="deployments/scale is forbidden"),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        says="v2 was not given 7 replicas within 5m: deployments/scale is forbidden",
+    ),
+    Case(
+        "pods that are added have readyWithin from then on",
+        adding({"jobs": [job("columns")], "scale": {"new": 7}}, job_takes=m(4), pods_start=False),
+        wait(m(9) - s(5)),
+        P.EXPANDING,
+        says="v2 has 7 replicas",
+    ),
+    Case(
+        "and no longer; what was added is named",
+        adding({"jobs": [job("columns")], "scale": {"new": 7}}, pods_start=False),
+        wait(m(6)),
+        P.ROLLED_BACK,
+        "NewSideNotReady",
+        says="what was added stays (Job columns is done; v2 keeps its size)",
+    ),
+    Case(
+        "an abort leaves the Job that runs, and names it",
+        adding(),
+        then(wait(s(1)), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        ["Aborted"],
+        "no weight was moved; Job plan-1-columns is left as it is",
+    ),
+    Case(
+        "a plan that is paused meanwhile goes on in the same run",
+        adding({"jobs": [job("columns"), job("index")]}),
+        then(wait(s(6)), say("pause p1"), wait(m(20)), say("resume r1"), wait(s(6))),
+        P.JUDGING,
+        says="Job plan-1-index is complete",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", ADDS, ids=ids)
+def test_the_new_is_added_beside_the_old_before_any_weight(case: Case) -> None:
+    run(case)
+
+
+CAPACITY = [
+    Case(
+        "a weight that the new side has no pods for waits, and says for what",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.JUDGING, stage="half"), lambda world: world.until(P.HELD)),
+        P.HELD,
+        "Capacity",
+        says="100% of the traffic needs 4 ready pods of v2, 3 are",
+        weights=HALF,
+    ),
+    Case(
+        "half of the pods are enough for half of the traffic",
+        judging(),
+        then(pods(ready=2), wait(m(3))),
+        P.JUDGING,
+        weights=HALF,
+    ),
+    Case(
+        "when the pods are there, it goes on by itself",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.HELD), pods(ready=4)),
+        P.JUDGING,
+        tells=["StageProved", *SHIFTED, "StageProved", "Held", "Resumed", *SHIFTED],
+        weights=ALL,
+    ),
+    Case(
+        "a failure puts it back from there",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.HELD), says(errors=0.2), wait(m(1))),
+        P.ROLLED_BACK,
+        "GuardProved",
+        weights=OLD_WEIGHTS,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CAPACITY, ids=ids)
+def test_capacity_comes_before_traffic(case: Case) -> None:
+    run(case)
+
+
+def test_what_the_old_side_wants_is_taken_as_it_was_when_the_scale_was_begun() -> None:
+    world = fresh({"expand": {"scale": {"new": "MatchOld"}}}, new=Deployment("v2", wanted=1, ready=1))()
+    world.interrupted("recorded")
+    world.interrupted("scaled")
+    world.until(P.JUDGING)
+    assert world.new is not None
+    assert world.new.wanted == 4
+
+
 def test_the_most_dangerous_is_probed_first_and_ties_as_they_are_written() -> None:
     names = {"mild": 1, "grave": 5, "grave-too": 5, "middling": 3}
     world = fresh({"assumptions": [assumption(name, impact) for name, impact in names.items()]})()
@@ -252,11 +413,14 @@ def test_a_job_is_read_every_two_seconds_and_no_oftener() -> None:
 @pytest.mark.parametrize("point", ["record", "recorded", "job", "made"])
 @pytest.mark.parametrize("times", range(1, 5))
 def test_whatever_is_killed_when_each_job_runs_once_and_none_is_skipped(point: str, fault: Trap, times: int) -> None:
-    world = fresh({"assumptions": [assumption("one"), assumption("two")]})()
+    expand = {"jobs": [job("three"), job("four")], "scale": {"new": 7}}
+    world = fresh({"assumptions": [assumption("one"), assumption("two")], "expand": expand})()
     for _ in range(times):
         world.interrupted(point, fault)
     world.until(P.JUDGING)
-    assert sorted(name for _, name in world.made) == ["plan-1-one", "plan-1-two"]
+    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("one", "two", "three", "four")]
+    assert world.new is not None
+    assert world.new.wanted == 7
 
 
 def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was_begun() -> None:

@@ -192,6 +192,8 @@ SAME: tuple[Mapping[str, Any], ...] = (
     {"traffic.routes[0].rules": []},
     {"onBlind": {"action": "Hold"}},
     {"deletionPolicy": "Keep"},
+    {"expand": {}},
+    {"expand": {"scale": {"new": "None"}}},
 )
 OTHER: tuple[Mapping[str, Any], ...] = (
     {"interval": "11s"},
@@ -242,6 +244,7 @@ SAME_TASKS: tuple[Mapping[str, Any], ...] = (
     {"assumptions[0].deadline": "5m"},
     {"assumptions[1].predicate.window": "60s"},
     {"assumptions[0].job.template.metadata": {}},
+    {"expand.jobs[0].deadline": "600s"},
 )
 OTHER_TASKS: tuple[Mapping[str, Any], ...] = (
     {"assumptions": []},
@@ -251,6 +254,11 @@ OTHER_TASKS: tuple[Mapping[str, Any], ...] = (
     {"assumptions[0].job.template.spec.backoffLimit": 1},
     {"assumptions[1].predicate.window": "2m"},
     {"assumptions[1].belief": "the cache is hot"},
+    {"expand.jobs": []},
+    {"expand.jobs[0].deadline": "11m"},
+    {"expand.jobs[0].template.spec.backoffLimit": 2},
+    {"expand.scale.new": 4},
+    {"expand.scale": {}},
 )
 
 

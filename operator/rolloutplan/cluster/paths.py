@@ -30,6 +30,7 @@ DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 JOBS: Final = Kind("batch", "v1", "jobs")
+AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
 PODS: Final = Kind("", "v1", "pods")
 SERVICES: Final = Kind("", "v1", "services")
 
@@ -63,6 +64,14 @@ def pods(namespace: str) -> str:
 
 def job(namespace: str, name: str = "") -> str:
     return path(JOBS, namespace, name)
+
+
+def autoscalers(namespace: str) -> str:
+    return path(AUTOSCALERS, namespace)
+
+
+def scale(namespace: str, deployment: str) -> str:
+    return path(DEPLOYMENTS, namespace, deployment, "scale")
 
 
 def service(namespace: str, name: str = "") -> str:

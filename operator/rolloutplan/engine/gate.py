@@ -14,13 +14,13 @@ from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreada
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict
 from rolloutplan.plan.policy import ErrorBudget
-from rolloutplan.plan.quantities import parse_is
+from rolloutplan.plan.quantities import format_weight, parse_is
 from rolloutplan.plan.spec import Stage
 from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)
 """How old the answer about an error budget may be."""
-GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent"})
+GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
 """The reasons of Held that the gate gives."""
 
 
@@ -52,7 +52,18 @@ def closed_to(look: Look, stage: Stage) -> Closed | None:
         return Closed("AwaitingApproval", words)
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
-    return _frozen(look)
+    return _frozen(look) or _short(look, stage)
+
+
+def _short(look: Look, stage: Stage) -> Closed | None:
+    """Capacity before traffic: so much of the new side must be ready as gets of the traffic."""
+    new = look.new
+    needed = -(-new.wanted * stage.permille // 1000) if new else 0
+    if new is None or new.ready >= needed:
+        return None
+    worst = f": {new.worst}" if new.worst else ""
+    words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
+    return Closed("Capacity", words + worst)
 
 
 def must_ask_budgets(look: Look) -> bool:

@@ -138,6 +138,18 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """What became of a Deployment that was to be scaled."""
+
+    name: str
+    at: datetime
+    autoscaler: str = ""
+    """The HorizontalPodAutoscaler that scales it, where there is one: then nothing was done."""
+    hindered: str = ""
+    """Why it could not be scaled this time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What was answered to the predicate of an assumption."""
 
@@ -240,6 +252,7 @@ class Look:
     job: JobView | None = None
     """The Job of the task under way, as it was read last."""
     observed: Observed | None = None
+    scaled: Scaled | None = None
     warnings: str = ""
     """What the plan's queries can hardly mean; it keeps nothing from being done."""
     epoch: int = 0

@@ -57,7 +57,15 @@ class Observe:
     comparison: Comparison
 
 
-Action = PatchRoute | MarkPlan | Inspect | AskBudgets | RunJob | Observe
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Give a Deployment so many replicas, unless an autoscaler does that."""
+
+    deployment: str
+    replicas: int
+
+
+Action = PatchRoute | MarkPlan | Inspect | AskBudgets | RunJob | Observe | Scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Theory of operation. A run starts when everything it needs is there (START). What it assumes is probed before anything
 else is done (START_PROBING, BELIEVED, PROBED), and ends it where it is false (DISBELIEVED). Then it waits for the new
-side to stand (READY).
+side to be added (EXPANDED; EXPAND_FAILED ends it) and to stand (READY).
 
 Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
@@ -32,6 +32,8 @@ class Cause(StrEnum):
     BELIEVED = auto()
     PROBED = auto()
     DISBELIEVED = auto()
+    EXPANDED = auto()
+    EXPAND_FAILED = auto()
     READY = auto()
     NEVER_READY = auto()
     CHANGED_EARLY = auto()
@@ -115,6 +117,12 @@ TABLE: Mapping[Cause, Row] = {
     Cause.PROBED: _row({P.PROBING}, P.EXPANDING, None, "", "nothing is left to probe"),
     Cause.DISBELIEVED: _row(
         {P.PROBING}, P.ROLLED_BACK, Kind.KILL, "AssumptionFalse", "what it rests on is not so; no weight was moved"
+    ),
+    Cause.EXPANDED: _row(
+        {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, "Expanded", "the new is added beside the old, one thing after another"
+    ),
+    Cause.EXPAND_FAILED: _row(
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "ExpandFailed", "on half of what it needs nothing is tried"
     ),
     Cause.READY: _row(
         {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, "NewSideReady", "traffic goes only to a side that stands"

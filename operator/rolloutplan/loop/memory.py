@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, JobView, Ledger, Observed, Probe
+from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, JobView, Ledger, Observed, Probe, Scaled
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
@@ -25,6 +25,7 @@ class Memory:
     budgets: Budgets | None = None
     job: JobView | None = None
     observed: Observed | None = None
+    scaled: Scaled | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     worst: str = ""

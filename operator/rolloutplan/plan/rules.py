@@ -81,6 +81,8 @@ _MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.
 
 _PREDICATES: Final = f"((i == 0 ? {_names('self.guards')} : []) + {_names('s.pass')} + {_names('s.fail')})"
 
+_TASKS: Final = f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : []))"
+
 _PLAN: Final = (
     _rule(
         "self.old.deployment != self.new.deployment",
@@ -124,7 +126,7 @@ _PLAN: Final = (
         says="two predicates have the same name: choose another name for the second",
     ),
     _rule(
-        f"{_names('self.assumptions')}.transformMapEntry(i, name, {{name: i}}).size() >= 0",
+        f"{_TASKS}.transformMapEntry(i, name, {{name: i}}).size() >= 0",
         says="two tasks have the same name: choose another name for the second",
     ),
     _rule(
@@ -245,6 +247,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         ),
     ),
     "Assumption": _ASSUMPTION,
+    "NamedJob": (_floor("deadline", "1s"),),
     "Observation": (_floor("window", "1s"),),
     "StageSpec": _STAGE,
     "Events": (

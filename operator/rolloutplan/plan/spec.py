@@ -32,7 +32,7 @@ from rolloutplan.plan.quantities import (
 )
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
 from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
-from rolloutplan.plan.tasks import MAX_TASKS, Assumption
+from rolloutplan.plan.tasks import MAX_TASKS, Assumption, Expand
 
 __all__ = [
     "WORDS",
@@ -373,6 +373,7 @@ class PlanSpec(Written):
         max_length=MAX_TASKS,
         description="What the plan rests on, probed before anything else, the largest impact x uncertainty first.",
     )
+    expand: Expand = Field(default=Expand(), description="What is added beside the old before any traffic moves.")
     availability: Availability = Field(
         default=Availability(), description="What the new side's pods must hold to, seen from the API server."
     )
@@ -433,6 +434,11 @@ class PlanSpec(Written):
         """Give the assumptions in the order in which they are probed."""
         return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.danger))
 
+    def tasks(self) -> Iterator[tuple[str, str]]:
+        """Give every task of a name of its own, as the path of that name below the spec and the name."""
+        yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))
+        yield from ((f"expand.jobs[{i}].name", job.name) for i, job in enumerate(self.expand.jobs))
+
     def plan_hash(self) -> str:
         """Give 16 hex digits that change when, and only when, the plan means something else.
 
@@ -472,7 +478,7 @@ class PlanSpec(Written):
             *_judged(self),
             *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
             *_twice("a predicate", ((f"{where}.name", predicate.name) for where, predicate in self.predicates())),
-            *_twice("a task", ((f"assumptions[{i}].name", a.name) for i, a in enumerate(self.assumptions))),
+            *_twice("a task", self.tasks()),
             *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
         )
         if refusals:

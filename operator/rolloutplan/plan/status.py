@@ -182,10 +182,11 @@ class Decision(Part):
 class Task(Part):
     """What a run does beside moving weights. It stands here before it is begun, so that nothing is begun twice."""
 
-    kind: Literal["Assumption"]
+    kind: Literal["Assumption", "Expand", "Scale"]
     name: str
     job: str = Field("", description="The Job that does it.")
     made: bool = Field(False, description="Whether the Job was seen: one that is gone then is not made again.")
+    replicas: int = Field(0, description="How large a side is made by it.")
     since: Instant
     deadline_at: Instant
 
@@ -228,7 +229,7 @@ class Status(Part):
     counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
     told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
-    entered_at: Instant | None = Field(None, description="When the present phase began.")
+    entered_at: Instant | None = Field(None, description="When the present phase began, or its last task was over.")
     stage: StageStatus | None = None
     weights: Weights = Weights()
     verdict: str = Field("", description="The predicates of the stage taken together.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.plan.quantities import Duration, Is, at_least
 from rolloutplan.plan.reading import Refusals, Written
-from rolloutplan.plan.spelling import DnsLabel, Query
+from rolloutplan.plan.spelling import DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
 KEPT_UNTIL_SEEN: Final = "would remove the Job before its end is seen: remove this, the Job goes with the plan"
@@ -68,6 +68,63 @@ class Job(Written):
     """A Job that runs once in a run, in the plan's namespace."""
 
     template: JobTemplate = Field(description="The Job, as in a CronJob's jobTemplate.")
+
+
+class NamedJob(Job):
+    """A Job of its own name and deadline."""
+
+    name: DnsLabel = Field(description="Its name, unique among all that the plan does.")
+    deadline: Annotated[Duration, at_least("1s")] = Field(
+        default=timedelta(minutes=10), description="What has not ended by then has failed."
+    )
+
+
+Jobs: TypeAlias = Annotated[tuple[NamedJob, ...], Field(max_length=MAX_TASKS)]
+
+MAX_REPLICAS: Final = 10_000
+_Matched: TypeAlias = Literal["None", "MatchOld"]
+_SIZE_FIX: Final = f"is no size: write None, MatchOld, or a number from 1 to {MAX_REPLICAS}"
+
+
+def _read_size(size: object) -> object:
+    number = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= MAX_REPLICAS
+    if number or size in get_args(_Matched):
+        return size
+    raise ValueError(f"{size} {_SIZE_FIX}")
+
+
+Size: TypeAlias = Annotated[
+    int | _Matched,
+    BeforeValidator(_read_size),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 64,
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"type(self) == int ? self >= 1 && self <= {MAX_REPLICAS}"
+                    f" : self in {list(get_args(_Matched))}",
+                    "messageExpression": f"string(self) + {cel(' ' + _SIZE_FIX)}",
+                }
+            ],
+        }
+    ),
+]
+
+
+class Scaling(Written):
+    """How large the new side is made before any traffic."""
+
+    new: Size = Field(
+        default="None", description="Replicas of the new side: None leaves it, MatchOld takes those of the old side."
+    )
+
+
+class Expand(Written):
+    """What is added beside the old before any traffic moves: first the Jobs, then the scale."""
+
+    jobs: Jobs = Field(default=(), description="Jobs that run one after another, in the order written.")
+    scale: Scaling = Field(default=Scaling(), description="How large the new side is made.")
 
 
 class Observation(Written):

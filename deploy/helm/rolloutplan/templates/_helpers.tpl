@@ -96,6 +96,13 @@ podAntiAffinity:
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, create]
+# A side is given another size by its scale alone, unless an autoscaler does that.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
 # The trail: one Event for each decision.
 - apiGroups: [events.k8s.io]
   resources: [events]

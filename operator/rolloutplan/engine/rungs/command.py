@@ -133,7 +133,9 @@ def _snapshot_known(status: Status) -> bool:
 def _ended_early(order: _Order) -> Status:
     """End it before any weight has moved; it does not start again before something else is tried."""
     look, spec = order.look, order.look.plan.spec
-    words = f"{order.words}; no weight was moved"
+    task = look.status.task
+    left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
+    words = f"{order.words}; no weight was moved{left}"
     return move(
         look,
         Cause.ABORTED,

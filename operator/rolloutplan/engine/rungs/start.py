@@ -8,7 +8,7 @@ from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
 from rolloutplan.engine.routes import claim, current
-from rolloutplan.engine.rungs.tasks import probing
+from rolloutplan.engine.rungs.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
@@ -64,7 +64,7 @@ def not_started(look: Look) -> Step | None:
     if status.phase is Phase.PROBING:
         return probing(look, spec)
     if status.phase is Phase.EXPANDING:
-        return _expanding(look, spec)
+        return expanding(look, spec) or _standing(look, spec)
     return Step(_started(look, spec, look.new.revision))
 
 
@@ -93,7 +93,7 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
 
 
-def _expanding(look: Look, spec: PlanSpec) -> Step:
+def _standing(look: Look, spec: PlanSpec) -> Step:
     """Wait for the new side to stand, for `readyWithin` at most."""
     new, probe, status = look.new, look.probe, look.status
     assert new is not None and probe is not None
@@ -135,5 +135,6 @@ def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
     assert new is not None
     within = format_duration(spec.availability.ready_within)
     found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
-    words = f"{found}{f': {worst}' if worst else ''}; no weight was moved: mend the Deployment, and a new run starts"
+    left = f"no weight was moved{added(look.status, spec)}"
+    words = f"{found}{f': {worst}' if worst else ''}; {left}: mend the Deployment, and a new run starts"
     return move(look, Cause.NEVER_READY, words, reason="NewSideNotReady")

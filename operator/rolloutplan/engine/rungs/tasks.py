@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 from rolloutplan.engine.jobs import JOB_NOT_OURS, JOB_REFUSED, job_name, manifest
-from rolloutplan.engine.look import JobView, Look
+from rolloutplan.engine.look import JobView, Look, WorkloadView
 from rolloutplan.engine.move import move
 from rolloutplan.engine.narrate import Seen, doubt, value_text
-from rolloutplan.engine.step import Observe, RunJob, Step
+from rolloutplan.engine.step import Observe, RunJob, Scale, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome
@@ -22,6 +23,9 @@ from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status, Task
 from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
 
+SCALE_NEW = "scale new"
+"""The name of that task, which no Job can have."""
+SCALED_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
 """How often a Job is read while it runs."""
 TRY_AGAIN = timedelta(seconds=10)
@@ -36,46 +40,32 @@ class Ended:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A task as the plan has it: how long it may take, and what is said while it is under way."""
+
+    kind: Literal["Assumption", "Expand", "Scale"]
+    name: str
+    within: timedelta
+    says: str
+    template: JobTemplate | None = None
+    replicas: int = 0
+
+
 def probing(look: Look, spec: PlanSpec) -> Step:
     """Probe what the plan assumes, the most dangerous first, until one is false or all are true."""
     status = look.status
     assumption = next((each for each in spec.beliefs() if each.name not in status.done), None)
     if assumption is None:
         return Step(move(look, Cause.PROBED, "all that it assumes is true", reason="Expanding", task=None))
-    task = status.task
-    if task is None or task.name != assumption.name or _begun_by_another(look, task):
-        return Step(_begun(look, assumption))
-    if assumption.job is not None:
-        found = job_run(look, task, assumption.job.template, _probing_words(task, assumption))
-    else:
-        assert assumption.predicate is not None
-        found = _observed(look, spec, task, assumption.predicate)
+    says, asked = f"assumption {assumption.name} is probed: {assumption.belief}", assumption.predicate
+    template = assumption.job.template if assumption.job else None
+    wanted = Wanted("Assumption", assumption.name, assumption.deadline, says, template)
+    task = _task(look, wanted)
+    if task is None:
+        return Step(_begun(look, wanted))
+    found = job_run(look, task, wanted) if asked is None else _observed(look, spec, task, asked)
     return Step(_probed(look, assumption, found)) if isinstance(found, Ended) else found
-
-
-def _begun_by_another(look: Look, task: Task) -> bool:
-    """Whether a leader before this one has begun it and made nothing of it: it has its whole time from now on."""
-    return not task.made and look.status.epoch != look.epoch
-
-
-def _begun(look: Look, assumption: Assumption) -> Status:
-    status, job = look.status, ""
-    if assumption.job is not None:
-        job = job_name(look.plan.name, status.run, assumption.name)
-    task = Task(
-        kind="Assumption",
-        name=assumption.name,
-        job=job,
-        since=look.now,
-        deadline_at=look.now + assumption.deadline,
-    )
-    words = {"reason": "Probing", "message": _probing_words(task, assumption)}
-    return status.model_copy(update={"task": task, "epoch": look.epoch, **words})
-
-
-def _probing_words(task: Task, assumption: Assumption) -> str:
-    how, within = f"Job {task.job}" if task.job else "its predicate", format_duration(assumption.deadline)
-    return f"assumption {task.name} is probed by {how}, for {within} at most: {assumption.belief}"[:1024]
 
 
 def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
@@ -91,14 +81,85 @@ def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
     return move(look, Cause.DISBELIEVED, words, reason="AssumptionFalse", seen=seen, task=None, failed=words)
 
 
+def expanding(look: Look, spec: PlanSpec) -> Step | None:
+    """Add the new beside the old: the Jobs in the order written, then the replicas. None when all is added."""
+    wanted = _to_add(look, spec)
+    if wanted is None:
+        return None
+    task = _task(look, wanted)
+    if task is None:
+        return Step(_begun(look, wanted))
+    if wanted.template is not None:
+        found = job_run(look, task, wanted)
+    else:
+        found = _resized(look, task, look.new, spec.new.deployment)
+    return Step(_added(look, spec, task, found)) if isinstance(found, Ended) else found
+
+
+def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
+    done, size = look.status.done, spec.expand.scale.new
+    job = next((job for job in spec.expand.jobs if job.name not in done), None)
+    if job is not None:
+        return Wanted("Expand", job.name, job.deadline, f"Job {job.name} runs before any traffic moves", job.template)
+    if size == "None" or SCALE_NEW in done or look.old is None:
+        return None
+    replicas = look.old.wanted if size == "MatchOld" else int(size)
+    says = f"Deployment {spec.new.deployment} is given {replicas} replicas"
+    return Wanted("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
+
+
+def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
+    status = look.status
+    if ended.good:
+        done = (*status.done, task.name)
+        words = ended.words[:1024]
+        return move(look, Cause.EXPANDED, words, reason="Expanding", task=None, done=done, entered_at=look.now)
+    left = f"no weight was moved{added(status, spec)}"
+    words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
+    return move(look, Cause.EXPAND_FAILED, words, reason="ExpandFailed", task=None, failed=words)
+
+
+def added(status: Status, spec: PlanSpec) -> str:
+    """What this run has added and nobody takes away, in words."""
+    jobs = [job.name for job in spec.expand.jobs if job.name in status.done]
+    parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
+    parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.done else []
+    return f", what was added stays ({'; '.join(parts)})" if parts else ""
+
+
+def _task(look: Look, wanted: Wanted) -> Task | None:
+    """The task under way, if it is this one.
+
+    One that a leader before this one has begun, and made nothing of, is begun anew: it has its whole time from then on.
+    """
+    task = look.status.task
+    if task is None or task.name != wanted.name or (not task.made and look.status.epoch != look.epoch):
+        return None
+    return task
+
+
+def _begun(look: Look, wanted: Wanted) -> Status:
+    status = look.status
+    task = Task(
+        kind=wanted.kind,
+        name=wanted.name,
+        job=job_name(look.plan.name, status.run, wanted.name) if wanted.template else "",
+        replicas=wanted.replicas,
+        since=look.now,
+        deadline_at=look.now + wanted.within,
+    )
+    return _said(status, str(status.phase), wanted.says, task=task, epoch=look.epoch)
+
+
 # ---- Jobs --------------------------------------------------------------------------------------------------------
 
 
-def job_run(look: Look, task: Task, template: JobTemplate, words: str) -> Step | Ended:
-    """Make the Job of the task under way, once, and wait for its end until the deadline; `words` are said meanwhile."""
+def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
+    """Make the Job of the task under way, once, and wait for its end until the deadline."""
+    assert wanted.template is not None
     status, now, late = look.status, look.now, task.deadline_at
     make = not task.made and now < late
-    read = RunJob(task.job, manifest(look.plan, status.run, task.name, template), make)
+    read = RunJob(task.job, manifest(look.plan, status.run, task.name, wanted.template), make)
     job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
     if job is None:
         return Step(status, (read,))
@@ -110,7 +171,7 @@ def job_run(look: Look, task: Task, template: JobTemplate, words: str) -> Step |
             return Ended(job.ended == "Complete", _end_words(job))
         if not task.made:
             made = task.model_copy(update={"made": True})
-            return Step(_said(status, str(status.phase), words, task=made))
+            return Step(_said(status, str(status.phase), wanted.says, task=made))
     elif task.made:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
@@ -151,6 +212,29 @@ def _said(status: Status, reason: str, message: str, **changes: object) -> Statu
         if all(getattr(status, name) == value for name, value in news.items())
         else status.model_copy(update=news)
     )
+
+
+# ---- replicas ----------------------------------------------------------------------------------------------------
+
+
+def _resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) -> Step | Ended:
+    """Give a Deployment its replicas, and wait until it is seen to have them."""
+    status, now, late = look.status, look.now, task.deadline_at
+    seen = look.scaled
+    if seen is None or seen.name != deployment or seen.at < task.since:
+        return Step(status, (Scale(deployment, task.replicas),))
+    if seen.autoscaler:
+        return Ended(True, f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that")
+    if side is not None and side.wanted == task.replicas:
+        return Ended(True, f"{deployment} has {task.replicas} replicas")
+    if now >= late:
+        why = f": {seen.hindered}" if seen.hindered else ""
+        within = format_duration(late - task.since)
+        return Ended(False, f"{deployment} was not given {task.replicas} replicas within {within}{why}")
+    if seen.hindered and (waits := _said(status, "NotScaled", f"{deployment}: {seen.hindered}")) is not status:
+        return Step(waits)
+    again = min(seen.at + TRY_AGAIN, late)
+    return Step(status, (Scale(deployment, task.replicas),)) if now >= again else Step(status, wake_at=again)
 
 
 # ---- predicates --------------------------------------------------------------------------------------------------

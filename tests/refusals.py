@@ -99,6 +99,7 @@ TASKS: Final = changed(
             },
         ],
         "expand": {"jobs": [{"name": "add-columns", **JOB}], "scale": {"new": "MatchOld"}},
+        "contract": {"scaleOld": 0, "jobs": [{"name": "drop-columns", **JOB}], "approval": "Required"},
     },
 )
 """A plan that does more than to move weights."""
@@ -339,6 +340,17 @@ PLANS: Final = (
             f"a size of {size}", {"expand.scale.new": size}, "spec.expand.scale.new", f"{size} is no size", "MatchOld"
         )
         for size in (0, -1, 10_001, "Match", "7")
+    ),
+    _task("a Job named as one before", {"contract.jobs[0].name": "add-columns"}, "spec", "choose another name"),
+    _task("an old side below nothing", {"contract.scaleOld": -1}, "spec.contract.scaleOld", "0"),
+    _task("an old side too large", {"contract.scaleOld": 10_001}, "spec.contract.scaleOld", "10000"),
+    _task("an old side in words", {"contract.scaleOld": "None"}, "spec.contract.scaleOld"),
+    _task("an approval", {"contract.approval": "Perhaps"}, "spec.contract.approval", "Required"),
+    _task(
+        "an approval of nothing",
+        {"contract": {"approval": "Required"}},
+        "spec.contract.approval",
+        "nothing to approve: write scaleOld or jobs",
     ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),

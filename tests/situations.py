@@ -146,6 +146,35 @@ def adding(expand: Mapping[str, Any] | None = None, **world: Any) -> Situation:
     return kept(make, expand, world)
 
 
+CONTRACT: dict[str, Any] = {"scaleOld": 0, "jobs": [job("drop"), job("vacuum")]}
+
+
+def contracting(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """All traffic is on the new side, the bake is over, and the old is about to be taken away."""
+
+    def make() -> World:
+        made = fresh({"contract": CONTRACT, **(changes or {})}, **world)().until(P.BAKING)
+        at = made.status.stage
+        assert at is not None
+        assert at.soak_until is not None
+        made.now = at.soak_until
+        made.turn()
+        assert made.phase is P.CONTRACTING
+        return made
+
+    return kept(make, changes, world)
+
+
+@kept
+def contract_failed() -> World:
+    """The old side is scaled down, and the first Job that takes something away has failed."""
+    made = contracting(job_fails=True)()
+    made.until(P.HELD)
+    assert made.status.reason == "ContractFailed"
+    made.job_fails = False
+    return made
+
+
 def shifting(lag: timedelta | None = None) -> Situation:
     """The first weight is written, and no gateway has accepted it yet."""
 

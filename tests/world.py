@@ -217,6 +217,18 @@ class Move:
     stands: Status
     by: Status
     known: Ledger
+    old: Deployment | None
+    """The old side then."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A Deployment that we gave another size; `stands` is the status that stood recorded then."""
+
+    at: datetime
+    name: str
+    routes: Mapping[str, Rules]
+    stands: Status
 
 
 @dataclass(frozen=True)
@@ -292,6 +304,7 @@ class World:
     """The same, with what it was decided upon."""
     stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
+    resized: list[Resize] = field(default_factory=list)
     history: list[Record | Refusal | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
     """The statuses that were owed when the operator was killed: acted upon, and never written."""
@@ -628,6 +641,9 @@ class World:
         if before is None:
             raise RefusedError
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
+        if before.wanted != action.replicas:
+            routes = {name: self.weights(name) for name in self.routes}
+            self.resized = [*self.resized, Resize(self.now, name, routes, self.status)]
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 
@@ -663,7 +679,9 @@ class World:
             raw["metadata"]["managedFields"] = [_entry(by or "rolloutplan", self.now)]
             self._changed_at[name] = self.now
             acted = self.memory.owed or self.status
-            self.history.append(Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger))
+            self.history.append(
+                Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger, self.old)
+            )
         self.routes[name] = raw
 
     def _budgets(self) -> Budgets:

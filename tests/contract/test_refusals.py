@@ -21,6 +21,7 @@ from tests.refusals import (
     SOURCE,
     SOURCES,
     TAKEN,
+    TASKS,
     UNKNOWN,
     Refusal,
     changed,
@@ -109,6 +110,15 @@ def test_predicates_are_stored_as_they_are_written(bed: Bed) -> None:
         assert spec["stages"][0]["pass"] == plan["stages"][0]["pass"]
 
 
+def test_jobs_are_stored_as_they_are_written(bed: Bed) -> None:
+    """What is below a Job's template is the Job's own: nothing of it is pruned."""
+    spec = try_out(bed, "RolloutPlan", TASKS)["spec"]
+    assert spec["assumptions"][0]["job"]["template"]["spec"] == TASKS["assumptions"][0]["job"]["template"]["spec"]
+    assert spec["assumptions"][0]["deadline"] == "5m"
+    assert spec["expand"]["jobs"][0] == {**TASKS["expand"]["jobs"][0], "deadline": "10m"}
+    assert spec["contract"]["scaleOld"] == 0
+
+
 @pytest.mark.parametrize("changes", TAKEN.values(), ids=TAKEN)
 def test_plans_of_counts_that_are_taken(bed: Bed, changes: Mapping[str, Any]) -> None:
     try_out(bed, "RolloutPlan", changed(COUNTED, changes))
@@ -119,7 +129,7 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
         bed.api("POST", f"{PATHS['RolloutPlan']}?dryRun=All", manifest("RolloutPlan", PLAN, "x" * 64))
 
 
-@pytest.mark.parametrize("file", ["first-plan", "counts", "policy"])
+@pytest.mark.parametrize("file", ["first-plan", "counts", "policy", "schema-migration"])
 def test_the_examples_are_good(bed: Bed, file: str) -> None:
     for example in yaml.safe_load_all((ROOT / "examples" / f"{file}.yaml").read_text()):
         try_out(bed, example["kind"], example["spec"])

@@ -279,7 +279,7 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
     installed.load(good.host, rate=50, seconds=90)
-    good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}})
+    good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
     installed.delete(lease(NAME))
     trail = Trail(installed)
     plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))

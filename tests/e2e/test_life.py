@@ -1,5 +1,6 @@
 """What a plan does beside moving traffic: real Jobs of a real Job controller, on pods of the stand-in."""
 
+import shlex
 from typing import Any
 
 import pytest
@@ -16,6 +17,16 @@ CALM = {"query": "vector(0)", "is": "== 0"}
 def jobs(shop: Shop) -> dict[str, dict[str, Any]]:
     """The Jobs of the shop's namespace by their names."""
     return {each["metadata"]["name"]: each for each in shop.bed.get(JOBS.format(shop.namespace))["items"]}
+
+
+def says(shop: Shop, command: str) -> None:
+    words = ("annotate", "--overwrite", "rp", "checkout", "-n", shop.namespace)
+    shop.bed.kubectl(*words, f"rolloutplan.dev/command={command}")
+
+
+def old_replicas(shop: Shop) -> int:
+    found = shop.bed.get(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/checkout-v1")
+    return int(found["spec"]["replicas"])
 
 
 def test_what_is_assumed_is_probed_before_any_weight_moves(shop: Shop) -> None:
@@ -45,9 +56,7 @@ def test_a_job_that_fails_ends_the_run_in_its_words_and_a_retry_runs_another(sho
     assert "connection refused" in status["message"]
     assert status["decisions"][-1]["believed"] == "cache is so"
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    shop.bed.kubectl(
-        *("annotate", "--overwrite", "rp", "checkout", "-n", shop.namespace, "rolloutplan.dev/command=retry r1")
-    )
+    says(shop, "retry r1")
     until(lambda: set(jobs(shop)) == {"checkout-1-cache", "checkout-2-cache"}, 10, "a Job of the second run")
 
 
@@ -112,6 +121,60 @@ def test_a_migration_that_fails_keeps_the_traffic_where_it_is(shop: Shop) -> Non
     status = shop.until("RolledBack")
     assert status["reason"] == "ExpandFailed"
     assert "relation is locked" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop: Shop) -> None:
+    shop.open()
+    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    drop = {"name": "drop-columns", **job(runs="1s")}
+    contract = {"approval": "Required", "scaleOld": 0, "jobs": [drop]}
+    traffic = {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "drain": "3s"}
+    shop.start(contract=contract, traffic=traffic, stages=STAGES)
+    status = shop.until("Held", timeout=60)
+    assert status["reason"] == "AwaitingApproval"
+    assert (old_replicas(shop), jobs(shop)) == (2, {})
+    says(shop, "approve a1")
+    shop.until("Succeeded", timeout=60)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    assert shop.reasons()[-5:] == ["Held", "Resumed", "Contracted", "Contracted", "Succeeded"]
+    assert (old_replicas(shop), list(jobs(shop))) == (0, ["checkout-1-drop-columns"])
+    crumb = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
+    assert crumb.startswith(f"kubectl scale deployment/checkout-v1 -n {shop.namespace} --replicas=2 && ")
+    says(shop, "revert r1")
+    until(lambda: "CommandRejected" in shop.reasons(), 10, "the answer")
+    assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    counts = load.stop()
+    assert load.lost() == 0, counts
+
+
+def test_the_command_on_the_plan_brings_the_old_side_back_with_its_pods(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=90)
+    shop.start(contract={"scaleOld": 0}, stages=STAGES)
+    shop.until("Succeeded", timeout=60)
+    until(lambda: old_replicas(shop) == 0, 5, "the old side's end")
+    crumb = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
+    for command in crumb.split(" && "):
+        shop.bed.kubectl(*shlex.split(command)[1:])
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    assert old_replicas(shop) == 2
+
+
+def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=90)
+    drop = {"name": "drop-columns", **job(exit_code="1", says="still in use")}
+    shop.start(contract={"jobs": [drop]}, stages=STAGES)
+    status = shop.until("Held", timeout=60)
+    assert status["reason"] == "ContractFailed"
+    assert "still in use" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    says(shop, "resume r1")
+    until(lambda: set(jobs(shop)) == {"checkout-1-drop-columns", "checkout-1-drop-columns-2"}, 10, "a second Job")
+    shop.until("Held", timeout=30)
+    says(shop, "abort a1")
+    shop.until("RolledBack", timeout=30)
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 

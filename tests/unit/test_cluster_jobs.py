@@ -12,12 +12,14 @@ from rolloutplan.cluster.jobs import end_of, is_ours, last_words, run
 from rolloutplan.engine.jobs import manifest
 from rolloutplan.engine.look import JobView
 from rolloutplan.engine.step import RunJob
+from rolloutplan.plan.status import Task
 from rolloutplan.plan.tasks import JobTemplate
 from tests.refusals import JOB, changed
 from tests.unit.test_loop_back import Server
 from tests.world import START, World
 
-MANIFEST = manifest(World().plan(), 1, "cache", JobTemplate.model_validate(JOB["template"]))
+TASK = Task(kind="Expand", name="cache", job="plan-1-cache", since=START, deadline_at=START)
+MANIFEST = manifest(World().plan(), 1, TASK, JobTemplate.model_validate(JOB["template"]))
 NAME = "plan-1-cache"
 
 

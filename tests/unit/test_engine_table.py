@@ -96,6 +96,11 @@ def not_added() -> World:
     return world.until(Phase.ROLLED_BACK)
 
 
+def taken_away() -> World:
+    spec = changed(PLAN, {"contract": {"scaleOld": 0, "jobs": [job("drop")], "approval": "Required"}})
+    return told(World(spec=spec).until(Phase.HELD), "approve a1").until(Phase.SUCCEEDED)
+
+
 def changed_before_it_was_ready() -> World:
     world = not_ready()
     world.pods(revision="second")
@@ -212,6 +217,7 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     false_from_the_start: {Cause.DISBELIEVED},
     added: {Cause.EXPANDED},
     not_added: {Cause.EXPAND_FAILED},
+    taken_away: {Cause.CONTRACT, Cause.CONTRACTED, Cause.FINISHED},
     never_ready: {Cause.NEVER_READY},
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},

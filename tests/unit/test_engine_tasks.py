@@ -6,10 +6,13 @@ from rolloutplan.engine.jobs import job_name, manifest
 from rolloutplan.engine.step import RunJob
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Kind, Phase
+from rolloutplan.plan.status import Kind, Phase, Task
 from tests.refusals import changed
 from tests.situations import (
     ALL,
+    BACK,
+    CONTRACT,
+    FROZEN,
     HALF,
     JOB,
     OLD_WEIGHTS,
@@ -18,6 +21,10 @@ from tests.situations import (
     Case,
     adding,
     assumption,
+    contract_failed,
+    contracting,
+    delete,
+    drift,
     edit,
     fresh,
     ids,
@@ -32,10 +39,13 @@ from tests.situations import (
     s,
     say,
     says,
+    settle,
+    succeeded,
     then,
+    trap,
     wait,
 )
-from tests.world import PLAN, Deployment, Job, Trap, World, crash, refuse
+from tests.world import PLAN, START, Deployment, Job, Trap, World, crash, refuse
 
 P = Phase
 
@@ -432,6 +442,260 @@ def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was
     assert world.status.reason == "AssumptionFalse"
 
 
+# ---- taking the old away ---------------------------------------------------------------------------------------------
+
+TAKEN = ["Contracted", "Contracted", "Contracted", "Succeeded"]
+TAKES = [
+    Case(
+        "the old side is scaled down, then the Jobs run in the order written",
+        contracting(),
+        wait(s(12)),
+        P.SUCCEEDED,
+        tells=TAKEN,
+        says="v1 has 0 replicas | Contracted: Job plan-1-drop is complete: its last words | Contracted: Job plan-1-v",
+        weights=ALL,
+    ),
+    Case(
+        "without contract nothing is taken away",
+        succeeded,
+        nothing,
+        P.SUCCEEDED,
+        weights=ALL,
+    ),
+    Case(
+        "an autoscaler of the old side is left to its work",
+        contracting(autoscaled=frozenset({"v1"})),
+        wait(s(12)),
+        P.SUCCEEDED,
+        tells=TAKEN,
+        says="HorizontalPodAutoscaler v1-hpa scales v1: it is left to that",
+    ),
+    Case(
+        "approval is waited for",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        wait(m(60)),
+        P.HELD,
+        "AwaitingApproval",
+        ["Held"],
+        "taking the old away wants approval",
+    ),
+    Case(
+        "and then it goes on",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        then(wait(m(60)), say("approve a1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Held", "Resumed", *TAKEN],
+    ),
+    Case(
+        "a Job that fails holds it, and says how both sides stand",
+        contract_failed,
+        wait(m(60)),
+        P.HELD,
+        "ContractFailed",
+        [],
+        "its last words; v2 has 4 of 4 pods ready with 100% of the traffic, v1 has 0 of 0 pods ready with the rest",
+        ALL,
+    ),
+    Case(
+        "a Job that does not end by its deadline is one that failed",
+        contracting({"contract": {"jobs": [job("drop", deadline="2m")]}}, job_takes=None),
+        wait(m(2)),
+        P.HELD,
+        "ContractFailed",
+        says="Job plan-1-drop has not ended within 2m, and is left as it is; v2 has 4 of 4 pods",
+    ),
+    Case(
+        "a Job that the API server refuses is one that failed",
+        contracting(job_refused="restartPolicy: Required value"),
+        wait(m(60)),
+        P.HELD,
+        "ContractFailed",
+        says="the API server takes no such Job for drop: restartPolicy: Required value",
+    ),
+    Case(
+        "resume tries it again under another name",
+        contract_failed,
+        then(say("resume r1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Resumed", "Contracted", "Contracted", "Succeeded"],
+        says="Job plan-1-drop-2 is complete",
+    ),
+    Case(
+        "what was done before is not done again",
+        contract_failed,
+        then(put(old=Deployment("v1", wanted=2, ready=2)), say("resume r1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Resumed", "Contracted", "Contracted", "Succeeded"],
+    ),
+    Case(
+        "abort puts the weights back while the old side stands",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        then(wait(m(1)), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        ["Held", *BACK],
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "and is refused with the reason when it does not",
+        contract_failed,
+        say("abort a1"),
+        P.HELD,
+        "ContractFailed",
+        ["CommandRejected"],
+        "the old side was scaled down at the end of the run and has 0 ready pods: scale Deployment v1 up to 4 first",
+        ALL,
+    ),
+    Case(
+        "once it stands again, abort puts the weights back",
+        contract_failed,
+        then(put(old=Deployment("v1")), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "revert is refused like that after the end",
+        contracting(),
+        then(wait(s(12)), say("revert r1")),
+        P.SUCCEEDED,
+        tells=[*TAKEN, "CommandRejected"],
+        says="scale Deployment v1 up to 4 first, and say it again when its pods are ready",
+        weights=ALL,
+    ),
+    Case(
+        "revert puts the weights back where nothing was scaled",
+        contracting({"contract": {"jobs": [job("drop")]}}),
+        then(wait(s(12)), say("revert r1")),
+        P.ROLLED_BACK,
+        "Reverted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "weights that somebody moved back keep the old from being taken away",
+        contracting(),
+        then(drift(OLD_WEIGHTS), wait(m(60))),
+        P.HELD,
+        "Conflict",
+        ["Held"],
+        "the old is not taken away",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "when they are right again it is drained anew, and goes on",
+        contracting({"traffic.drain": "1m"}),
+        then(drift(OLD_WEIGHTS), wait(m(60)), drift(ALL), wait(s(50))),
+        P.CONTRACTING,
+        tells=["Held", "Resumed"],
+        weights=ALL,
+    ),
+    Case(
+        "a new side without all its pods keeps the old",
+        contracting(),
+        then(pods(ready=3), wait(m(60))),
+        P.HELD,
+        "Capacity",
+        ["Held"],
+        "100% of the traffic needs 4 ready pods of v2, 3 are",
+        ALL,
+    ),
+    Case(
+        "where nothing is left to take away it ends, whoever is ready",
+        contracting({"contract": {"scaleOld": 0}}),
+        then(trap(scaled=lambda world: world.pods(ready=3)), wait(s(1))),
+        P.SUCCEEDED,
+        tells=["Contracted", "Succeeded"],
+    ),
+    Case(
+        "a policy that freezes keeps it too",
+        contracting(),
+        then(put(policies=(FROZEN,)), wait(m(60))),
+        P.HELD,
+        "Frozen",
+        ["Held"],
+    ),
+    Case(
+        "pause keeps what is left from being taken away, and its time does not count",
+        contracting({"contract": {"jobs": [job("drop", deadline="2m")]}}),
+        then(settle, say("pause p1"), wait(m(60)), say("resume r1"), wait(s(1))),
+        P.SUCCEEDED,
+        tells=["Held", "Resumed", "Contracted", "Succeeded"],
+    ),
+    Case(
+        "a deleted plan leaves the weights where they have proved themselves",
+        contract_failed,
+        delete,
+        P.HELD,
+        weights=ALL,
+    ),
+    Case(
+        "pods of the new side that die put nothing back: there may be nothing to go back to",
+        contract_failed,
+        then(pods(ready=0), wait(m(10))),
+        P.HELD,
+        "ContractFailed",
+        [],
+        weights=ALL,
+    ),
+    Case(
+        "a plan with other sides takes nothing more away of these",
+        contract_failed,
+        then(edit({"old": {"deployment": "v2"}, "new": {"deployment": "v3"}}), say("resume r1"), settle),
+        P.INVALID,
+        tells=["Resumed", "Succeeded", "Stalled"],
+        says="what is left of the old stays: the plan has other sides now",
+        weights=ALL,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", TAKES, ids=ids)
+def test_the_old_is_taken_away_at_the_end(case: Case) -> None:
+    run(case)
+
+
+def test_the_way_back_says_how_the_old_side_is_made_larger_again_before_it_is_made_smaller() -> None:
+    world = contracting()()
+    crumbs = set[str]()
+    while world.phase is not P.SUCCEEDED:
+        assert world.old is not None
+        if world.old.wanted == 0:
+            annotations = world.routes["shop"]["metadata"]["annotations"]
+            crumbs |= {world.breadcrumb, annotations["rolloutplan.dev/revert"]}
+        if not world.turn():
+            at = world.next()
+            assert at is not None
+            world.now = at
+    (crumb,) = crumbs
+    up = "kubectl scale deployment/v1 -n ns --replicas=4 && kubectl rollout status deployment/v1 -n ns && kubectl "
+    assert crumb.startswith(up)
+
+
+def test_nothing_is_scaled_down_that_gets_traffic_again_in_the_very_moment() -> None:
+    """The way back is written upon the route as it was looked at; one that was moved since refuses that."""
+    world = contracting()()
+    world.traps["route"] = lambda world: world.drift(OLD_WEIGHTS)
+    world.settle()
+    assert (world.phase, world.status.reason) == (P.HELD, "Conflict")
+    assert world.old is not None
+    assert world.old.wanted == 4
+
+
+@pytest.mark.parametrize("fault", [crash, refuse], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("point", ["record", "recorded", "mark", "route", "scale", "scaled", "job", "made"])
+@pytest.mark.parametrize("times", range(1, 4))
+def test_whatever_is_killed_when_the_old_is_taken_away_once(point: str, fault: Trap, times: int) -> None:
+    world = contracting()()
+    for _ in range(times):
+        world.traps[point] = fault
+        world.advance(s(3))
+    world.traps = {}
+    world.until(P.SUCCEEDED)
+    assert [name for _, name in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert world.old is not None
+    assert world.old.wanted == 0
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -448,7 +712,8 @@ def test_the_job_is_the_template_with_our_marks() -> None:
     spec = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=marked)]}))
     (probe,) = spec.assumptions
     assert probe.job is not None
-    made = manifest(World().plan(), 3, "cache", probe.job.template)
+    task = Task(kind="Assumption", name="cache", job="plan-3-cache", since=START, deadline_at=START)
+    made = manifest(World().plan(), 3, task, probe.job.template)
     assert made["metadata"] == {
         "name": "plan-3-cache",
         "namespace": "ns",

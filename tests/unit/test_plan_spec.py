@@ -91,6 +91,7 @@ def test_nothing_but_a_refusal_comes_of_nonsense(raw: Any) -> None:
     [
         ("first-plan.yaml", ["canary", "ramp-w25", "ramp-w50", "all"]),
         ("counts.yaml", ["canary", "w25", "w50", "w100"]),
+        ("schema-migration.yaml", ["canary", "ramp-w25", "ramp-w50", "all"]),
     ],
 )
 def test_the_examples_are_good(file: str, stages: list[str]) -> None:
@@ -130,6 +131,14 @@ def test_predicates_of_counts() -> None:
     assert (errors.events.kind, errors.events.total) == ("counters", "http_requests_total")
     assert (slow.events.kind, slow.events.slower_than) == ("histogram", timedelta(seconds=0.5))
     assert (errors.confidence, slow.confidence) == (Fraction(99, 100), Fraction(19, 20))
+
+
+def test_the_most_dangerous_assumption_comes_first_and_ties_as_they_are_written() -> None:
+    one = TASKS["assumptions"][0]
+    dangers = {"a": (2, 3), "b": (5, 5), "c": (3, 2), "d": (1, 1)}
+    assumptions = [{**one, "name": n, "impact": i, "uncertainty": u} for n, (i, u) in dangers.items()]
+    plan = read_plan_spec(changed(PLAN, {"assumptions": assumptions}))
+    assert [assumption.name for assumption in plan.beliefs()] == ["b", "a", "c", "d"]
 
 
 def test_the_ladder_has_one_rung_a_weight() -> None:
@@ -193,6 +202,7 @@ SAME: tuple[Mapping[str, Any], ...] = (
     {"onBlind": {"action": "Hold"}},
     {"deletionPolicy": "Keep"},
     {"expand": {}},
+    {"contract": {}},
     {"expand": {"scale": {"new": "None"}}},
 )
 OTHER: tuple[Mapping[str, Any], ...] = (
@@ -259,6 +269,11 @@ OTHER_TASKS: tuple[Mapping[str, Any], ...] = (
     {"expand.jobs[0].template.spec.backoffLimit": 2},
     {"expand.scale.new": 4},
     {"expand.scale": {}},
+    {"contract.approval": GONE},
+    {"contract.scaleOld": 1},
+    {"contract.scaleOld": GONE},
+    {"contract.jobs": []},
+    {"contract": {}},
 )
 
 

@@ -15,11 +15,13 @@ from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict
 from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.quantities import format_weight, parse_is
-from rolloutplan.plan.spec import Stage
+from rolloutplan.plan.spec import PlanSpec, Stage
 from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)
 """How old the answer about an error budget may be."""
+CONTRACT = "the contract"
+"""What is approved before anything of the old is taken away; no stage can have this name."""
 GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
 """The reasons of Held that the gate gives."""
 
@@ -53,6 +55,17 @@ def closed_to(look: Look, stage: Stage) -> Closed | None:
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
     return _frozen(look) or _short(look, stage)
+
+
+def closed_to_contract(look: Look, spec: PlanSpec) -> Closed | None:
+    """What stands before anything of the old is taken away."""
+    plan = look.plan
+    if spec.contract.approval and look.status.approved != CONTRACT:
+        words = f"taking the old away wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+        return Closed("AwaitingApproval", words)
+    if words := unreadable(look.policies):
+        return Closed("Frozen", words)
+    return _frozen(look) or _short(look, spec.ladder()[-1])
 
 
 def _short(look: Look, stage: Stage) -> Closed | None:

@@ -8,7 +8,8 @@ Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it 
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
 weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
 on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
-(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED).
+(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end
+the old is taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
@@ -34,6 +35,9 @@ class Cause(StrEnum):
     DISBELIEVED = auto()
     EXPANDED = auto()
     EXPAND_FAILED = auto()
+    CONTRACT = auto()
+    CONTRACTED = auto()
+    FINISHED = auto()
     READY = auto()
     NEVER_READY = auto()
     CHANGED_EARLY = auto()
@@ -124,6 +128,13 @@ TABLE: Mapping[Cause, Row] = {
     Cause.EXPAND_FAILED: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "ExpandFailed", "on half of what it needs nothing is tried"
     ),
+    Cause.CONTRACT: _row(
+        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, "ContractStarted", "nothing needs the old any more: it is taken away"
+    ),
+    Cause.CONTRACTED: _row(
+        {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, "Contracted", "the old is taken away, one thing after another"
+    ),
+    Cause.FINISHED: _row({P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, "Succeeded", "nothing is left to take away"),
     Cause.READY: _row(
         {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, "NewSideReady", "traffic goes only to a side that stands"
     ),
@@ -151,9 +162,7 @@ TABLE: Mapping[Cause, Row] = {
     Cause.FORESEEN: _row(
         {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "StageCannotConclude", "who waits in vain shall know it early"
     ),
-    Cause.HELD: _row(
-        {P.SHIFTING, P.JUDGING, P.HELD, P.BAKING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"
-    ),
+    Cause.HELD: _row({*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"),
     Cause.RESUMED: _row(
         {P.HELD},
         Whither.WHERE_IT_WAS_HELD,
@@ -162,7 +171,7 @@ TABLE: Mapping[Cause, Row] = {
         "what it waited for is over; time held does not count",
     ),
     Cause.FAILED: _row(
-        {*MOVED, P.PENDING, P.INVALID},
+        {*MOVED, P.CONTRACTING, P.PENDING, P.INVALID},
         P.REVERTING,
         Kind.ROLLBACK,
         "RollbackStarted",

@@ -27,6 +27,7 @@ from rolloutplan.plan.spec import (
     WORDS,
 )
 from rolloutplan.plan.spelling import HEADER, LABEL, QUOTE, Spelling, cel
+from rolloutplan.plan.tasks import NOTHING_TO_APPROVE
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -81,7 +82,10 @@ _MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.
 
 _PREDICATES: Final = f"((i == 0 ? {_names('self.guards')} : []) + {_names('s.pass')} + {_names('s.fail')})"
 
-_TASKS: Final = f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : []))"
+_TASKS: Final = (
+    f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : [])"
+    f" + (has(self.contract) ? {_names('self.contract.jobs')} : []))"
+)
 
 _PLAN: Final = (
     _rule(
@@ -247,6 +251,13 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         ),
     ),
     "Assumption": _ASSUMPTION,
+    "Contract": (
+        _rule(
+            "!has(self.approval) || has(self.scaleOld) || (has(self.jobs) && self.jobs.size() > 0)",
+            says=NOTHING_TO_APPROVE,
+            at=".approval",
+        ),
+    ),
     "NamedJob": (_floor("deadline", "1s"),),
     "Observation": (_floor("window", "1s"),),
     "StageSpec": _STAGE,

@@ -32,7 +32,7 @@ from rolloutplan.plan.quantities import (
 )
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
 from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
-from rolloutplan.plan.tasks import MAX_TASKS, Assumption, Expand
+from rolloutplan.plan.tasks import MAX_TASKS, Assumption, Contract, Expand
 
 __all__ = [
     "WORDS",
@@ -386,6 +386,9 @@ class PlanSpec(Written):
     bake: Duration = Field(
         default=timedelta(0), description="Time at 100% with the guards still on and the old side warm."
     )
+    contract: Contract = Field(
+        default=Contract(), description="What is taken away of the old after the bake; nothing if left out."
+    )
     on_fail: Literal["Rollback", "Hold"] = Field(
         default="Rollback", description="What follows a proved fail predicate or guard."
     )
@@ -438,6 +441,7 @@ class PlanSpec(Written):
         """Give every task of a name of its own, as the path of that name below the spec and the name."""
         yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))
         yield from ((f"expand.jobs[{i}].name", job.name) for i, job in enumerate(self.expand.jobs))
+        yield from ((f"contract.jobs[{i}].name", job.name) for i, job in enumerate(self.contract.jobs))
 
     def plan_hash(self) -> str:
         """Give 16 hex digits that change when, and only when, the plan means something else.

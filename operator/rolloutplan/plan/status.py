@@ -27,6 +27,7 @@ class Phase(StrEnum):
     JUDGING = "Judging"
     HELD = "Held"
     BAKING = "Baking"
+    CONTRACTING = "Contracting"
     SUCCEEDED = "Succeeded"
     REVERTING = "Reverting"
     ROLLED_BACK = "RolledBack"
@@ -35,7 +36,9 @@ class Phase(StrEnum):
 
 STARTING = frozenset({Phase.PROBING, Phase.EXPANDING})
 """Phases of a run in which no weight has moved yet: it ends without a way back."""
-RUNNING = frozenset({*STARTING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.REVERTING})
+RUNNING = frozenset(
+    {*STARTING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.CONTRACTING, Phase.REVERTING}
+)
 """Phases in which a run is on: it claims its routes, and nobody else may move them."""
 
 
@@ -50,6 +53,7 @@ class Kind(StrEnum):
     PERSIST = "Persist"
     KILL = "Kill"
     ROLLBACK = "Rollback"
+    CONTRACT = "Contract"
     FINISH = "Finish"
 
 
@@ -182,10 +186,11 @@ class Decision(Part):
 class Task(Part):
     """What a run does beside moving weights. It stands here before it is begun, so that nothing is begun twice."""
 
-    kind: Literal["Assumption", "Expand", "Scale"]
+    kind: Literal["Assumption", "Expand", "Scale", "Contract"]
     name: str
     job: str = Field("", description="The Job that does it.")
     made: bool = Field(False, description="Whether the Job was seen: one that is gone then is not made again.")
+    attempt: int = Field(1, description="How often it was begun, as a person wanted it tried again.")
     replicas: int = Field(0, description="How large a side is made by it.")
     since: Instant
     deadline_at: Instant
@@ -248,6 +253,11 @@ class Status(Part):
     revert: str = Field("", description="The command that puts the weights back, without the operator.")
     conditions: tuple[Condition, ...] = ()
     damaged: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def stands_in(self) -> Phase:
+        """The phase it is in, or the one from which it is held."""
+        return self.held.back_to if self.phase is Phase.HELD and self.held else self.phase
 
     def condition(self, kind: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == kind), None)

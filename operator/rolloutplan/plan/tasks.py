@@ -14,6 +14,7 @@ from rolloutplan.plan.spelling import DnsLabel, Query, cel
 MAX_TASKS: Final = 16
 KEPT_UNTIL_SEEN: Final = "would remove the Job before its end is seen: remove this, the Job goes with the plan"
 """What is said of `ttlSecondsAfterFinished`: a Job that is gone cannot be told from one that was never made."""
+NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs beside it"
 
 _OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
@@ -125,6 +126,29 @@ class Expand(Written):
 
     jobs: Jobs = Field(default=(), description="Jobs that run one after another, in the order written.")
     scale: Scaling = Field(default=Scaling(), description="How large the new side is made.")
+
+
+class Contract(Written):
+    """What is taken away of the old when all traffic has left it: first its pods, then by Jobs."""
+
+    approval: Literal["Required"] | None = Field(
+        default=None, description="Whether a person must say `approve` before anything is taken away."
+    )
+    scale_old: int | None = Field(
+        default=None, ge=0, le=MAX_REPLICAS, description="Replicas that the old side keeps; all of them if left out."
+    )
+    jobs: Jobs = Field(default=(), description="Jobs that run one after another, in the order written.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to take away."""
+        return self.scale_old is not None or bool(self.jobs)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.approval and not self.wanted:
+            raise Refusals(("approval", NOTHING_TO_APPROVE))
+        return self
 
 
 class Observation(Written):

@@ -27,7 +27,7 @@ def deletion(look: Look) -> Step | None:
     status, weights = look.status, look.status.weights
     release = Step(status, (MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
     keep = look.plan.spec is not None and look.plan.spec.deletion_policy == "Keep"
-    ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+    ended = status.phase is Phase.ROLLED_BACK or status.stands_in in (Phase.CONTRACTING, Phase.SUCCEEDED)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
     known = sound(weights.snapshot, weights.old, weights.new)
     gone = not known or not any(there(look, route.name) for route in weights.snapshot)

@@ -25,6 +25,7 @@ from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
 
 SCALE_NEW = "scale new"
 """The name of that task, which no Job can have."""
+SCALE_OLD = "scale old"
 SCALED_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
 """How often a Job is read while it runs."""
@@ -38,13 +39,15 @@ class Ended:
 
     good: bool
     words: str
+    refused: bool = False
+    """Whether it was never begun, since the API server takes no such Job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A task as the plan has it: how long it may take, and what is said while it is under way."""
 
-    kind: Literal["Assumption", "Expand", "Scale"]
+    kind: Literal["Assumption", "Expand", "Scale", "Contract"]
     name: str
     within: timedelta
     says: str
@@ -61,15 +64,17 @@ def probing(look: Look, spec: PlanSpec) -> Step:
     says, asked = f"assumption {assumption.name} is probed: {assumption.belief}", assumption.predicate
     template = assumption.job.template if assumption.job else None
     wanted = Wanted("Assumption", assumption.name, assumption.deadline, says, template)
-    task = _task(look, wanted)
+    task = under_way(look, wanted)
     if task is None:
-        return Step(_begun(look, wanted))
+        return Step(begun(look, wanted))
     found = job_run(look, task, wanted) if asked is None else _observed(look, spec, task, asked)
     return Step(_probed(look, assumption, found)) if isinstance(found, Ended) else found
 
 
 def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
     status, seen = look.status, Seen(assumption.belief, ended.words)
+    if ended.refused:
+        return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
     if ended.good:
         words = f"assumption {assumption.name} is true: {ended.words}"
         done = (*status.done, assumption.name)
@@ -86,13 +91,13 @@ def expanding(look: Look, spec: PlanSpec) -> Step | None:
     wanted = _to_add(look, spec)
     if wanted is None:
         return None
-    task = _task(look, wanted)
+    task = under_way(look, wanted)
     if task is None:
-        return Step(_begun(look, wanted))
+        return Step(begun(look, wanted))
     if wanted.template is not None:
         found = job_run(look, task, wanted)
     else:
-        found = _resized(look, task, look.new, spec.new.deployment)
+        found = resized(look, task, look.new, spec.new.deployment)
     return Step(_added(look, spec, task, found)) if isinstance(found, Ended) else found
 
 
@@ -110,6 +115,8 @@ def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
 
 def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
     status = look.status
+    if ended.refused:
+        return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
     if ended.good:
         done = (*status.done, task.name)
         words = ended.words[:1024]
@@ -127,7 +134,7 @@ def added(status: Status, spec: PlanSpec) -> str:
     return f", what was added stays ({'; '.join(parts)})" if parts else ""
 
 
-def _task(look: Look, wanted: Wanted) -> Task | None:
+def under_way(look: Look, wanted: Wanted) -> Task | None:
     """The task under way, if it is this one.
 
     One that a leader before this one has begun, and made nothing of, is begun anew: it has its whole time from then on.
@@ -138,17 +145,40 @@ def _task(look: Look, wanted: Wanted) -> Task | None:
     return task
 
 
-def _begun(look: Look, wanted: Wanted) -> Status:
+def begun(look: Look, wanted: Wanted, attempt: int = 1) -> Status:
+    """The status in which a task is intended; nothing of it is done yet."""
     status = look.status
     task = Task(
         kind=wanted.kind,
         name=wanted.name,
-        job=job_name(look.plan.name, status.run, wanted.name) if wanted.template else "",
+        job=job_name(look.plan.name, status.run, wanted.name, attempt) if wanted.template else "",
+        attempt=attempt,
         replicas=wanted.replicas,
         since=look.now,
         deadline_at=look.now + wanted.within,
     )
     return _said(status, str(status.phase), wanted.says, task=task, epoch=look.epoch)
+
+
+def old_side_gone(look: Look) -> str:
+    """Why the traffic cannot go back to the old side, which the run has scaled down; empty where it can."""
+    old, new = look.old, look.new
+    if not _made_smaller(look) or (old and new and min(old.ready, old.wanted) >= new.wanted):
+        return ""
+    name, needed = old.name if old else "of the old side", f" to {new.wanted}" if new else ""
+    ready = f"{old.ready} ready pods" if old else "no pods"
+    return (
+        f"the old side was scaled down at the end of the run and has {ready}: scale Deployment {name} up{needed} "
+        "first, and say it again when its pods are ready"
+    )
+
+
+def _made_smaller(look: Look) -> bool:
+    task, seen = look.status.task, look.scaled
+    if task is None or task.name != SCALE_OLD:
+        return SCALE_OLD in look.status.done
+    asked = seen is not None and seen.at >= task.since and not (seen.hindered or seen.autoscaler)
+    return asked or look.old is None or look.old.wanted <= task.replicas
 
 
 # ---- Jobs --------------------------------------------------------------------------------------------------------
@@ -159,13 +189,13 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
     assert wanted.template is not None
     status, now, late = look.status, look.now, task.deadline_at
     make = not task.made and now < late
-    read = RunJob(task.job, manifest(look.plan, status.run, task.name, wanted.template), make)
+    read = RunJob(task.job, manifest(look.plan, status.run, task, wanted.template), make)
     job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
     if job is None:
         return Step(status, (read,))
     if job.refused:
-        refused = f"the API server takes no Job as the plan has it for {task.name}: {job.refused}: correct its template"
-        return Step(move(look, Cause.REFUSED, refused[:1024], reason=JOB_REFUSED))
+        fix = "correct its template"
+        return Ended(False, f"the API server takes no such Job for {task.name}: {job.refused}: {fix}", refused=True)
     if job.found and job.ours:
         if job.ended:
             return Ended(job.ended == "Complete", _end_words(job))
@@ -217,7 +247,7 @@ def _said(status: Status, reason: str, message: str, **changes: object) -> Statu
 # ---- replicas ----------------------------------------------------------------------------------------------------
 
 
-def _resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) -> Step | Ended:
+def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) -> Step | Ended:
     """Give a Deployment its replicas, and wait until it is seen to have them."""
     status, now, late = look.status, look.now, task.deadline_at
     seen = look.scaled

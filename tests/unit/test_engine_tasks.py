@@ -471,6 +471,14 @@ TAKES = [
         says="HorizontalPodAutoscaler v1-hpa scales v1: it is left to that",
     ),
     Case(
+        "and it is there to go back to, whatever its size",
+        contracting(autoscaled=frozenset({"v1"})),
+        then(wait(s(12)), put(old=Deployment("v1", wanted=1, ready=1)), say("revert r1")),
+        P.ROLLED_BACK,
+        "Reverted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
         "approval is waited for",
         contracting({"contract": {**CONTRACT, "approval": "Required"}}),
         wait(m(60)),

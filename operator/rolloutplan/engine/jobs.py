@@ -6,10 +6,10 @@ import hashlib
 from typing import Any, Final
 
 from rolloutplan.engine.look import PlanView
-from rolloutplan.plan.crd import GROUP, VERSION
 from rolloutplan.plan.status import Task
 from rolloutplan.plan.tasks import JobTemplate
 
+GROUP: Final = "rolloutplan.dev"
 JOB_REFUSED: Final = "JobRefused"
 JOB_NOT_OURS: Final = "JobNotOurs"
 LONGEST_NAME: Final = 63
@@ -28,7 +28,7 @@ def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
 def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dict[str, Any]:
     """The Job that does a task: it goes with its plan, and says of which run it is."""
     marks = {f"{GROUP}/plan": plan.name, f"{GROUP}/run": str(run), f"{GROUP}/task": task.name}
-    owner = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "RolloutPlan", "name": plan.name, "uid": plan.uid}
+    owner = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "RolloutPlan", "name": plan.name, "uid": plan.uid}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

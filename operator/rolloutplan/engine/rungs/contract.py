@@ -14,7 +14,17 @@ from rolloutplan.engine.move import fence, hold, move
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.routes import current, unlike, writes
 from rolloutplan.engine.rungs.command import commanded
-from rolloutplan.engine.rungs.tasks import SCALE_OLD, SCALED_WITHIN, Ended, Wanted, begun, job_run, resized, under_way
+from rolloutplan.engine.rungs.tasks import (
+    LEFT_OLD,
+    SCALE_OLD,
+    SCALED_WITHIN,
+    Ended,
+    Wanted,
+    begun,
+    job_run,
+    resized,
+    under_way,
+)
 from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
@@ -94,7 +104,7 @@ def _to_take(look: Look, spec: PlanSpec) -> Wanted | None:
     done, contract = look.status.done, spec.contract
     if not _ours(look, spec):
         return None
-    if contract.scale_old is not None and SCALE_OLD not in done and look.old is not None:
+    if contract.scale_old is not None and not {SCALE_OLD, LEFT_OLD} & {*done} and look.old is not None:
         says = f"Deployment {spec.old.deployment} is given {contract.scale_old} replicas"
         return Wanted("Scale", SCALE_OLD, SCALED_WITHIN, says, replicas=contract.scale_old)
     job = next((job for job in contract.jobs if job.name not in done), None)
@@ -133,7 +143,7 @@ def _announced(look: Look) -> Step | None:
 def _ended(look: Look, task: Task, ended: Ended) -> Step:
     status = look.status
     if ended.good:
-        done = (*status.done, task.name)
+        done = (*status.done, LEFT_OLD if ended.left else task.name)
         return Step(move(look, Cause.CONTRACTED, ended.words[:1024], reason="Contracting", task=None, done=done))
     return hold(look, FAILED, f"{ended.words}; {_both_sides(look)}"[:1024])
 

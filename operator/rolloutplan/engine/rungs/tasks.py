@@ -26,6 +26,8 @@ from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
 SCALE_NEW = "scale new"
 """The name of that task, which no Job can have."""
 SCALE_OLD = "scale old"
+LEFT_OLD = "leave old"
+"""What is done instead, where an autoscaler scales the old side."""
 SCALED_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
 """How often a Job is read while it runs."""
@@ -41,6 +43,8 @@ class Ended:
     words: str
     refused: bool = False
     """Whether it was never begun, since the API server takes no such Job."""
+    left: bool = False
+    """Whether it was left to an autoscaler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def probing(look: Look, spec: PlanSpec) -> Step:
 def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
     status, seen = look.status, Seen(assumption.belief, ended.words)
     if ended.refused:
-        return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
+        return _refused(look, ended)
     if ended.good:
         words = f"assumption {assumption.name} is true: {ended.words}"
         done = (*status.done, assumption.name)
@@ -116,7 +120,7 @@ def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
 def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
     status = look.status
     if ended.refused:
-        return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
+        return _refused(look, ended)
     if ended.good:
         done = (*status.done, task.name)
         words = ended.words[:1024]
@@ -124,6 +128,10 @@ def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
     left = f"no weight was moved{added(status, spec)}"
     words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
     return move(look, Cause.EXPAND_FAILED, words, reason="ExpandFailed", task=None, failed=words)
+
+
+def _refused(look: Look, ended: Ended) -> Status:
+    return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
 
 
 def added(status: Status, spec: PlanSpec) -> str:
@@ -254,7 +262,8 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
     if seen is None or seen.name != deployment or seen.at < task.since:
         return Step(status, (Scale(deployment, task.replicas),))
     if seen.autoscaler:
-        return Ended(True, f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that")
+        words = f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that"
+        return Ended(True, words, left=True)
     if side is not None and side.wanted == task.replicas:
         return Ended(True, f"{deployment} has {task.replicas} replicas")
     if now >= late:

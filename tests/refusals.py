@@ -82,7 +82,30 @@ COUNTED: Final = changed(
 )
 """A plan that is judged by counts."""
 
+JOB: Final = {
+    "template": {"spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": []}}}}
+}
+TASKS: Final = changed(
+    PLAN,
+    {
+        "assumptions": [
+            {"name": "cache", "belief": "the cache answers", "impact": 5, "uncertainty": 4, "job": JOB},
+            {
+                "name": "warm",
+                "belief": "the cache is warm",
+                "impact": 2,
+                "uncertainty": 3,
+                "predicate": {"query": "hits", "is": "> 0.9"},
+            },
+        ],
+        "expand": {"jobs": [{"name": "add-columns", **JOB}], "scale": {"new": "MatchOld"}},
+        "contract": {"scaleOld": 0, "jobs": [{"name": "drop-columns", **JOB}], "approval": "Required"},
+    },
+)
+"""A plan that does more than to move weights."""
+
 _GUARD: Final = "spec.guards[0]"
+_CACHE: Final = "spec.assumptions[0]"
 
 _SLOW: Final = "stages[0].fail[0].events"
 _FEW: Final = "stages[0].pass[0]"
@@ -122,6 +145,10 @@ TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
 
 def _counted(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
     return Refusal(name, changes, words, COUNTED)
+
+
+def _task(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
+    return Refusal(name, changes, words, TASKS)
 
 
 PLANS: Final = (
@@ -356,6 +383,61 @@ PLANS: Final = (
         "is not for events",
         "remove it",
     ),
+    # tasks
+    _task("an assumption's name", {"assumptions[0].name": "Cache"}, f"{_CACHE}.name", '"Cache"', "small letters"),
+    _task("two tasks of one name", {"assumptions[1].name": "cache"}, "spec", "choose another name"),
+    _task("no belief", {"assumptions[0].belief": ""}, f"{_CACHE}.belief", "at least 1"),
+    _task("an impact of 0", {"assumptions[0].impact": 0}, f"{_CACHE}.impact", "1"),
+    _task("an impact of 6", {"assumptions[0].impact": 6}, f"{_CACHE}.impact", "5"),
+    _task("an uncertainty in words", {"assumptions[0].uncertainty": "much"}, f"{_CACHE}.uncertainty"),
+    _task("nothing to probe with", {"assumptions[0].job": GONE}, _CACHE, "exactly one of job and predicate"),
+    _task(
+        "two ways to probe",
+        {"assumptions[1].job": JOB},
+        "spec.assumptions[1]",
+        "exactly one of job and predicate: write one of them",
+    ),
+    _task("no time to probe", {"assumptions[0].deadline": "0s"}, f"{_CACHE}.deadline", "0s is below", "1s or more"),
+    _task("a Job without a spec", {"assumptions[0].job.template.spec": GONE}, f"{_CACHE}.job.template.spec", "equired"),
+    _task(
+        "a Job without a template of pods",
+        {"assumptions[0].job.template.spec.template": GONE},
+        f"{_CACHE}.job.template.spec.template",
+        "equired",
+    ),
+    _task(
+        "a Job that removes itself",
+        {"assumptions[0].job.template.spec.ttlSecondsAfterFinished": 60},
+        f"{_CACHE}.job.template.spec.ttlSecondsAfterFinished",
+        "before its end is seen: remove this",
+    ),
+    _task(
+        "a window of no time", {"assumptions[1].predicate.window": "0s"}, "spec.assumptions[1].predicate.window", "1s"
+    ),
+    _task("no comparison", {"assumptions[1].predicate.is": GONE}, "spec.assumptions[1].predicate.is", "equired"),
+    _task("too many tasks", {"assumptions": [TASKS["assumptions"][0]] * 17}, "spec.assumptions", "16"),
+    _task("a Job named as an assumption", {"expand.jobs[0].name": "cache"}, "spec", "choose another name"),
+    _task("a Job twice", {"expand.jobs": [TASKS["expand"]["jobs"][0]] * 2}, "spec", "choose another name"),
+    _task("a Job's name", {"expand.jobs[0].name": "Add"}, "spec.expand.jobs[0].name", '"Add"', "small letters"),
+    _task("a Job without time", {"expand.jobs[0].deadline": "1ms"}, "spec.expand.jobs[0].deadline", "1s or more"),
+    _task("a Job without a template", {"expand.jobs[0].template": GONE}, "spec.expand.jobs[0].template", "equired"),
+    *(
+        _task(
+            f"a size of {size}", {"expand.scale.new": size}, "spec.expand.scale.new", f"{size} is no size", "MatchOld"
+        )
+        for size in (0, -1, 10_001, "Match", "7")
+    ),
+    _task("a Job named as one before", {"contract.jobs[0].name": "add-columns"}, "spec", "choose another name"),
+    _task("an old side below nothing", {"contract.scaleOld": -1}, "spec.contract.scaleOld", "0"),
+    _task("an old side too large", {"contract.scaleOld": 10_001}, "spec.contract.scaleOld", "10000"),
+    _task("an old side in words", {"contract.scaleOld": "None"}, "spec.contract.scaleOld"),
+    _task("an approval", {"contract.approval": "Perhaps"}, "spec.contract.approval", "Required"),
+    _task(
+        "an approval of nothing",
+        {"contract": {"approval": "Required"}},
+        "spec.contract.approval",
+        "nothing to approve: write scaleOld or jobs",
+    ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
@@ -410,11 +492,15 @@ ONLY_READ: Final = (
 """What the API server takes, because to look for it there is too dear: it makes the plan Invalid."""
 
 UNKNOWN: Final = (
-    Refusal("a field that is not there", {"assumptions": []}, ("unknown field", "spec.assumptions")),
+    Refusal("a field that is not there", {"analysis": []}, ("unknown field", "spec.analysis")),
     Refusal("a field mistyped", {"intervall": "5s"}, ("unknown field", "spec.intervall")),
     Refusal("a field of a stage", {"stages[0].pauseFor": "Required"}, ("unknown field", "spec.stages[0].pauseFor")),
     Refusal("a field of a predicate", {"guards[0].alert": "a"}, ("unknown field", "spec.guards[0].alert")),
     Refusal("a name in our own spelling", {"on_fail": "Hold"}, ("unknown field", "spec.on_fail")),
+    _task("a name of a Job", {"assumptions[0].job.template.metadata": {"name": "a"}}, "unknown field", "metadata.name"),
+    _task(
+        "an assumption of both sides", {"assumptions[1].predicate.vsOld": "> 2x"}, "unknown field", "predicate.vsOld"
+    ),
 )
 
 SOURCES: Final = (

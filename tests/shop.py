@@ -17,6 +17,7 @@ import yaml
 
 from tests.bed import Bed, objects
 from tests.bed.api import ApiError
+from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,19 @@ class Operator:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the operator is gone")
+
+
+def job(**behaviour: str) -> dict[str, Any]:
+    """A Job of one pod that is tried once and behaves like this (tests/bed/behaviour.py)."""
+    annotations = {PREFIX + key.replace("_", "-"): value for key, value in behaviour.items()}
+    pods = {"restartPolicy": "Never", "containers": [{"name": "job", "image": "bed/job"}]}
+    template = {"metadata": {"annotations": annotations}, "spec": pods}
+    return {"template": {"spec": {"backoffLimit": 0, "template": template}}}
+
+
+def assumption(name: str, **probe: Any) -> dict[str, Any]:
+    """What a plan assumes, probed by a Job if nothing else is said."""
+    return {"name": name, "belief": f"{name} is so", "impact": 3, "uncertainty": 3, **(probe or {"job": job()})}
 
 
 @dataclass

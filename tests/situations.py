@@ -105,6 +105,76 @@ def expanding() -> World:
     return made
 
 
+JOB: dict[str, Any] = {"template": {"spec": {"template": {"spec": {"containers": []}}}}}
+
+
+def assumption(name: str, impact: int = 3, **more: Any) -> dict[str, Any]:
+    """What a plan assumes, probed by a Job if nothing else is said."""
+    how = more if "predicate" in more else {"job": JOB, **more}
+    return {"name": name, "belief": f"{name} is so", "impact": impact, "uncertainty": 3, **how}
+
+
+def job(name: str, **more: Any) -> dict[str, Any]:
+    """A Job of what is added or taken away."""
+    return {"name": name, **JOB, **more}
+
+
+WARM = assumption("warm", 5, predicate={"query": "warm[$window]", "is": "> 0.9", "window": "2m"}, deadline="1m")
+
+
+def probing(*assumptions: dict[str, Any], **world: Any) -> Situation:
+    """A Job that probes the first of what is assumed was made just now; it runs for 5 s."""
+
+    def make() -> World:
+        made = fresh({"assumptions": [*assumptions] or [assumption("cache")]}, **world)()
+        made.settle()
+        assert made.phase is P.PROBING
+        return made
+
+    return kept(make, assumptions, world)
+
+
+def adding(expand: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """Something is added beside the old: a Job that was made just now and runs for 5 s, if nothing else is said."""
+
+    def make() -> World:
+        made = fresh({"expand": expand or {"jobs": [job("columns")]}}, **world)()
+        made.settle()
+        assert made.phase is P.EXPANDING
+        return made
+
+    return kept(make, expand, world)
+
+
+CONTRACT: dict[str, Any] = {"scaleOld": 0, "jobs": [job("drop"), job("vacuum")]}
+
+
+def contracting(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
+    """All traffic is on the new side, the bake is over, and the old is about to be taken away."""
+
+    def make() -> World:
+        made = fresh({"contract": CONTRACT, **(changes or {})}, **world)().until(P.BAKING)
+        at = made.status.stage
+        assert at is not None
+        assert at.soak_until is not None
+        made.now = at.soak_until
+        made.turn()
+        assert made.phase is P.CONTRACTING
+        return made
+
+    return kept(make, changes, world)
+
+
+@kept
+def contract_failed() -> World:
+    """The old side is scaled down, and the first Job that takes something away has failed."""
+    made = contracting(job_fails=True)()
+    made.until(P.HELD)
+    assert made.status.reason == "ContractFailed"
+    made.job_fails = False
+    return made
+
+
 def shifting(lag: timedelta | None = None) -> Situation:
     """The first weight is written, and no gateway has accepted it yet."""
 

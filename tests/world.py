@@ -28,20 +28,24 @@ from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
     Budgets,
+    JobView,
     Ledger,
     Look,
+    Observed,
     PlanView,
     Probe,
     Question,
     Rival,
     RouteView,
+    Scaled,
     SourceView,
     WorkloadView,
 )
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.templates import judged_by
+from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
@@ -79,7 +83,20 @@ HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong
 
 SOURCE: Final = SourceView(scrape=timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5))
 
-POINTS: Final = ("record", "recorded", "route", "routed", "mark", "marked", "inspect", "asked")
+POINTS: Final = (
+    "record",
+    "recorded",
+    "route",
+    "routed",
+    "mark",
+    "marked",
+    "inspect",
+    "asked",
+    "job",
+    "made",
+    "scale",
+    "scaled",
+)
 """Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
 
 Trap = Callable[["World"], None]
@@ -131,6 +148,16 @@ class Deployment:
     worst: str = ""
 
 
+@dataclass(frozen=True)
+class Job:
+    """A Job as the API server has it."""
+
+    made_at: datetime
+    ends_at: datetime | None
+    fails: bool
+    ours: bool = True
+
+
 @dataclass
 class Memory:
     """What a crash forgets."""
@@ -138,6 +165,9 @@ class Memory:
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
     budgets: Budgets | None = None
+    job: JobView | None = None
+    observed: Observed | None = None
+    scaled: Scaled | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     """As counted at the Deployment's last change; None until it has changed in mid-run."""
@@ -190,6 +220,18 @@ class Move:
     stands: Status
     by: Status
     known: Ledger
+    old: Deployment | None
+    """The old side then."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A Deployment that we gave another size; `stands` is the status that stood recorded then."""
+
+    at: datetime
+    name: str
+    routes: Mapping[str, Rules]
+    stands: Status
 
 
 @dataclass(frozen=True)
@@ -229,6 +271,20 @@ class World:
     down: str = ""
     """Why the source answers nothing; empty while it does."""
     rejected: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    job_takes: timedelta | None = timedelta(seconds=5)
+    """How long a Job runs that is made now; None: it never ends."""
+    job_fails: bool = False
+    job_refused: str = ""
+    """Why the API server takes no Job as it is; `job` in `broken`: it cannot tell. `job_hindered`: not now."""
+    job_hindered: str = ""
+    autoscaled: frozenset[str] = frozenset()
+    """The Deployments that have an autoscaler."""
+    scale_hindered: str = ""
+    pods_start: bool = True
+    """Whether pods that are added become ready at once."""
+    made: list[tuple[datetime, str]] = field(default_factory=list)
+    """Every Job that was ever made, by its name."""
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[Peer, ...] = ()
@@ -244,7 +300,7 @@ class World:
     memory: Memory = field(default_factory=Memory)
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
-    """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`."""
+    """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`, `job`."""
     wake_at: datetime | None = None
     step: Step | None = None
     """What was decided last."""
@@ -252,6 +308,7 @@ class World:
     """The same, with what it was decided upon."""
     stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
+    resized: list[Resize] = field(default_factory=list)
     history: list[Record | Refusal | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
     """The statuses that were owed when the operator was killed: acted upon, and never written."""
@@ -367,6 +424,9 @@ class World:
             policies=self.policies,
             peers=self.peers,
             budgets=self.memory.budgets,
+            job=self.memory.job,
+            observed=self.memory.observed,
+            scaled=self.memory.scaled,
             epoch=self.epoch,
             adopt_at=self.led_since + self.adopts_in,
         )
@@ -553,9 +613,54 @@ class World:
                     self.memory.probe = self._inspected()
                 case AskBudgets():
                     self.memory.budgets = self._budgets()
+                case RunJob():
+                    self._at("job")
+                    self.memory.job = self._run(action)
+                    self._at("made")
+                case Scale():
+                    self._at("scale")
+                    self.memory.scaled = self._scale(action)
+                    self._at("scaled")
+                case Observe():
+                    answer = self._answer(action.name)
+                    self.memory.observed = Observed(action.name, self.now, judge(action.comparison, answer))
         except RefusedError:
             return False
         return True
+
+    def _run(self, action: RunJob) -> JobView:
+        name, job = action.name, self.jobs.get(action.name)
+        if job is None and action.make:
+            if self.job_refused or self.job_hindered:
+                return JobView(name, self.now, refused=self.job_refused, hindered=self.job_hindered)
+            assert action.manifest["metadata"]["name"] == name
+            ends_at = None if self.job_takes is None else self.now + self.job_takes
+            job = Job(self.now, ends_at, self.job_fails)
+            self.jobs = {**self.jobs, name: job}
+            self.made = [*self.made, (self.now, name)]
+        if job is None:
+            return JobView(name, self.now)
+        if job.ends_at is None or self.now < job.ends_at:
+            return JobView(name, self.now, found=True, ours=job.ours)
+        ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
+        return replace(ended, message="its last words")
+
+    def _scale(self, action: Scale) -> Scaled:
+        name = action.deployment
+        if name in self.autoscaled:
+            return Scaled(name, self.now, autoscaler=f"{name}-hpa")
+        if self.scale_hindered:
+            return Scaled(name, self.now, hindered=self.scale_hindered)
+        side = "new" if self.new is not None and self.new.name == name else "old"
+        before: Deployment | None = getattr(self, side)
+        if before is None:
+            raise RefusedError
+        ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
+        if before.wanted != action.replicas:
+            routes = {name: self.weights(name) for name in self.routes}
+            self.resized = [*self.resized, Resize(self.now, name, routes, self.status)]
+        setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
+        return Scaled(name, self.now)
 
     def _patch(self, look: Look, action: PatchRoute) -> None:
         self._at("route", action.target.name)
@@ -589,7 +694,9 @@ class World:
             raw["metadata"]["managedFields"] = [_entry(by or "rolloutplan", self.now)]
             self._changed_at[name] = self.now
             acted = self.memory.owed or self.status
-            self.history.append(Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger))
+            self.history.append(
+                Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger, self.old)
+            )
         self.routes[name] = raw
 
     def _budgets(self) -> Budgets:

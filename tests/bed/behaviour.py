@@ -39,6 +39,8 @@ class Behaviour:
     """For a Job's pod: how long it runs."""
     exit_code: int = 0
     """For a Job's pod: what it ends with."""
+    says: str = ""
+    """For a Job's pod: its termination message."""
 
     @classmethod
     def of(cls, annotations: Mapping[str, str]) -> "Behaviour":

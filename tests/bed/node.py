@@ -137,7 +137,8 @@ class Pod:
     def end_status(self) -> Manifest:
         """The status of a Job's pod that has ended."""
         code = self.behaviour.exit_code
-        state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}}
+        end = {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}
+        state = {"terminated": {**end, "message": self.behaviour.says}}
         return {"phase": "Failed" if code else "Succeeded", "containerStatuses": self._container_statuses(state, False)}
 
     def _complaint(self) -> str:

@@ -24,6 +24,7 @@ from tests.refusals import (
     SOURCE,
     SOURCES,
     TAKEN,
+    TASKS,
     TEMPLATE,
     TEMPLATES,
     UNKNOWN,
@@ -145,6 +146,15 @@ def test_predicates_are_stored_as_they_are_written(bed: Bed) -> None:
         spec = try_out(bed, "RolloutPlan", plan)["spec"]
         assert spec["guards"] == plan["guards"]
         assert spec["stages"][0]["pass"] == plan["stages"][0]["pass"]
+
+
+def test_jobs_are_stored_as_they_are_written(bed: Bed) -> None:
+    """What is below a Job's template is the Job's own: nothing of it is pruned."""
+    spec = try_out(bed, "RolloutPlan", TASKS)["spec"]
+    assert spec["assumptions"][0]["job"]["template"]["spec"] == TASKS["assumptions"][0]["job"]["template"]["spec"]
+    assert spec["assumptions"][0]["deadline"] == "5m"
+    assert spec["expand"]["jobs"][0] == {**TASKS["expand"]["jobs"][0], "deadline": "10m"}
+    assert spec["contract"]["scaleOld"] == 0
 
 
 @pytest.mark.parametrize("changes", TAKEN.values(), ids=TAKEN)

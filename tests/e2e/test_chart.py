@@ -25,7 +25,7 @@ import yaml
 from tests.bed import Bed, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.processes import Process, answers, python_path
-from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, install, metric_source
+from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, assumption, install, metric_source
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
@@ -276,10 +276,10 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
 
 
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """The first leader ever; a rollout and a rollback; and admission that refuses what then has to be read again."""
+    """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
     installed.load(good.host, rate=50, seconds=90)
-    good.start(**FAST)
+    good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
     installed.delete(lease(NAME))
     trail = Trail(installed)
     plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))

@@ -29,7 +29,7 @@ from rolloutplan.plan.command import Verb
 from rolloutplan.plan.spec import Predicate, Stage
 from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
 from tests.refusals import changed
-from tests.situations import ruled
+from tests.situations import assumption, job, ruled
 from tests.world import (
     PLAN,
     POINTS,
@@ -91,6 +91,22 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "a guard is asked of both sides": {"guards[0].query": 'errors{deployment="$deployment"}[$window]'},
     "a dry run": {"guards": [*SPEC["guards"], {"name": "trial", "query": "wrong", "is": "> 0", "dryRun": True}]},
     "it stops below full traffic": {"stages[2].weight": "90%", "stopAt": "90%"},
+    "it assumes much": {
+        "assumptions": [
+            assumption("minor", 1, deadline="30s"),
+            assumption("cache", 5),
+            assumption("warm", 3, predicate={"query": "warm[$window]", "is": "> 0.9"}, deadline="1m"),
+        ],
+        "expand": {"jobs": [job("columns", deadline="30s"), job("index")], "scale": {"new": "MatchOld"}},
+    },
+    "it takes the old away": {
+        "traffic.drain": "20s",
+        "contract": {"scaleOld": 0, "jobs": [job("drop", deadline="30s"), job("vacuum")]},
+    },
+    "it takes the old away when a person says so": {
+        "traffic.drain": "20s",
+        "contract": {"scaleOld": 0, "jobs": [job("drop")], "approval": "Required"},
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -112,6 +128,7 @@ def routes() -> dict[str, dict[str, Any]]:
 def begun(kind: str) -> World:
     """A plan applied just now."""
     world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK)
+    world.says["warm"] = 0.95
     counts(bad=0.5)(world)
     return world
 
@@ -155,6 +172,11 @@ def decided(world: World) -> None:
     """Time passes until something is decided, for five minutes at most."""
     seq = world.status.seq
     pass_time(world, s(300), enough=lambda: world.status.seq != seq)
+
+
+def all_has_moved(world: World) -> None:
+    """Time passes until the old may be taken away, for half an hour at most."""
+    pass_time(world, s(1800), enough=lambda: P.CONTRACTING in (world.phase, world.status.stands_in))
 
 
 def put(**attributes: Any) -> Event:
@@ -228,7 +250,13 @@ def says_that(verb: str) -> Event:
     return lambda world: world.say(f"{verb} {verb}-{world.version}")
 
 
-HELPS = {"AwaitingApproval": "approve", "Paused": "resume", "Undecided": "resume", "Conflict": "resume"}
+HELPS = {
+    "AwaitingApproval": "approve",
+    "Paused": "resume",
+    "Undecided": "resume",
+    "Conflict": "resume",
+    "ContractFailed": "resume",
+}
 
 
 def says_what_helps(world: World) -> None:
@@ -349,6 +377,14 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a route is gone": (lambda w: w.routes.pop("api", None), lambda w: w.routes.setdefault("api", routes()["api"])),
     "the plan can no longer be read": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
     "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
+    "Jobs fail": (put(job_fails=True), put(job_fails=False)),
+    "Jobs do not end": (put(job_takes=None), put(job_takes=s(5))),
+    "nothing can be scaled": (put(scale_hindered="forbidden"), put(scale_hindered="")),
+    "an autoscaler scales": (put(autoscaled=frozenset({"v2"})), put(autoscaled=frozenset())),
+    "Jobs are refused": (put(job_refused="restartPolicy: Required value"), put(job_refused="")),
+    "Jobs are forbidden": (put(job_hindered="exceeded quota"), put(job_hindered="")),
+    "no Job can be read": (put(broken={"job"}), put(broken=set())),
+    "what is assumed is not known": (says(warm=Why.NO_DATA), says(warm=0.95)),
     "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
     "a policy freezes": ruled_by(ruled("frozen", freeze={"now": "incident 42"})),
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),
@@ -385,6 +421,7 @@ COMMANDS: Mapping[str, Event] = {
 OFTEN = (*["until something is decided"] * 3, *TIME, "all is mended", "somebody says what helps")
 HAPPENS: Mapping[str, Event] = {
     **TIME,
+    "until all has moved": all_has_moved,
     **SINGLE,
     **COMMANDS,
     **SUDDEN,
@@ -402,7 +439,8 @@ def stories(draw: st.DrawFn) -> list[str]:
     sudden = draw(st.lists(st.sampled_from(list(SUDDEN)), max_size=2, unique=True))
     over = [f"no more: {trouble}" for trouble in troubles if trouble in TROUBLES]
     now_and_then = st.sampled_from([*troubles, *over, *commands, *sudden])
-    return draw(st.lists(st.one_of(st.sampled_from(OFTEN), now_and_then), min_size=4, max_size=16))
+    story = draw(st.lists(st.one_of(st.sampled_from(OFTEN), now_and_then), min_size=4, max_size=16))
+    return [*(["until all has moved"] if draw(st.integers(0, 3)) == 0 else []), *story]
 
 
 def lived(kind: str, story: list[str]) -> World:
@@ -679,7 +717,39 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
     assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {later.status.message}"
 
 
+def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:
+    names = Counter(name for _, name in world.made)
+    assert not [name for name, count in names.items() if count > 1], names
+    for move in ours(world, "Shift"):
+        spec = world.specs[move.stands.plan_hash]
+        for name in [*(each.name for each in spec.assumptions if each.job), *(each.name for each in spec.expand.jobs)]:
+            made = world.jobs.get(f"plan-{move.stands.run}-{name}")
+            over = made is not None and not made.fails and made.ends_at is not None and made.ends_at <= move.at
+            assert over, f"{name} is not over, and a weight moves"
+
+
+def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
+    smaller = [each for each in world.resized if each.name == "v1"]
+    for each in smaller:
+        status, where = each.stands, f"v1 is made smaller at {each.at:%H:%M:%S}"
+        assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
+        held = [rule for rules in each.routes.values() for rule in rules if rule["v1"]]
+        assert not held, f"{where}, and it has {held}"
+        since = max((move.at for move in world.moves if move.at < each.at), default=each.at)
+        assert each.at >= since + s(20), f"{where}, not drained since {since:%H:%M:%S}"
+    for name in ("drop", "vacuum"):
+        for at, made in world.made:
+            run = made.removeprefix("plan-").partition("-")[0]
+            before = [each for each in smaller if each.at <= at and str(each.stands.run) == run]
+            assert name not in made or before, f"{made} is made before the old side is scaled down"
+    for move in ours(world, "Restore"):
+        gone = [each for each in smaller if each.at <= move.at and each.stands.run == move.by.run]
+        assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"
+
+
 INVARIANTS = (
+    nothing_is_taken_away_that_has_traffic_or_may_get_it_back,
+    no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete,
     no_weight_rises_before_its_predicates_are_sealed,
     weights_are_put_right_as_they_were_read_back,
     no_stage_begins_at_a_closed_gate,
@@ -702,6 +772,36 @@ ONCE_HARD = {
         *(DECIDED, "writes of one route are refused", "no pod of the new side is ready", "1 m"),
     ],
     "somebody moves the weights while we do": [DECIDED, "at `routed` somebody moves the weights up", "5 m"],
+    "killed between a Job and its record, and paused then": [
+        *("at `made` the operator is killed", "1 s", "somebody says pause", "1 m", "somebody says what helps", "5 m"),
+    ],
+    "a Job that fails, and is tried again": ["Jobs fail", "1 m", "no more: Jobs fail", "somebody says retry", "5 m"],
+    "killed wherever it takes the old away": [
+        *(
+            "until all has moved",
+            "at `scaled` the operator is killed",
+            "20 s",
+            "at `made` the operator is killed",
+            "5 m",
+        ),
+        *("at `recorded` the operator is killed", "somebody says abort", "5 m"),
+    ],
+    "the weights move back while the old is taken away": [
+        *("until all has moved", "at `scale` the leader is stopped", "1 m", "somebody moves the weights back", "1 m"),
+        *("somebody says abort", "all is mended", "5 m", "somebody says abort", "1 m"),
+    ],
+    "a Job that takes away fails": [
+        *(
+            "until all has moved",
+            "Jobs fail",
+            "5 m",
+            "no pod of the new side is ready",
+            "1 m",
+            "somebody says abort",
+            "1 m",
+        ),
+        *("no more: Jobs fail", "somebody says what helps", "5 m"),
+    ],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
     "stopped in the middle of a weight, and the plan is paused then": [
         *(DECIDED, "at `route` the leader is stopped", "5 m", "somebody says pause", "who was stopped wakes up"),

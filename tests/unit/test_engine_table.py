@@ -13,6 +13,7 @@ from rolloutplan.engine.table import MOVED, TABLE, Cause, Whither
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
 from tests.refusals import changed
+from tests.situations import assumption, job
 from tests.world import PLAN, START, Deployment, World
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
@@ -76,6 +77,28 @@ def not_ready() -> World:
 
 def never_ready() -> World:
     return not_ready().until(Phase.ROLLED_BACK)
+
+
+def probed() -> World:
+    return World(spec=changed(PLAN, {"assumptions": [assumption("cache")]})).until(Phase.JUDGING)
+
+
+def false_from_the_start() -> World:
+    return World(spec=changed(PLAN, {"assumptions": [assumption("cache")]}), job_fails=True).until(Phase.ROLLED_BACK)
+
+
+def added() -> World:
+    return World(spec=changed(PLAN, {"expand": {"jobs": [job("columns")]}})).until(Phase.JUDGING)
+
+
+def not_added() -> World:
+    world = World(spec=changed(PLAN, {"expand": {"jobs": [job("columns")]}}), job_fails=True)
+    return world.until(Phase.ROLLED_BACK)
+
+
+def taken_away() -> World:
+    spec = changed(PLAN, {"contract": {"scaleOld": 0, "jobs": [job("drop")], "approval": "Required"}})
+    return told(World(spec=spec).until(Phase.HELD), "approve a1").until(Phase.SUCCEEDED)
 
 
 def changed_before_it_was_ready() -> World:
@@ -190,6 +213,11 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     },
     refuted: {Cause.FAILED, Cause.RESTORED},
     tried_again: {Cause.AGAIN},
+    probed: {Cause.START_PROBING, Cause.BELIEVED, Cause.PROBED},
+    false_from_the_start: {Cause.DISBELIEVED},
+    added: {Cause.EXPANDED},
+    not_added: {Cause.EXPAND_FAILED},
+    taken_away: {Cause.CONTRACT, Cause.CONTRACTED, Cause.FINISHED},
     never_ready: {Cause.NEVER_READY},
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},

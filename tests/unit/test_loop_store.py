@@ -14,7 +14,7 @@ from rolloutplan.loop.store import (
     TEMPLATES,
     Store,
 )
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.status import STARTING, Phase
 from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]
@@ -189,7 +189,7 @@ def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str
     store.offer(PLANS, "ADDED", plan(status={"phase": phase.value}))
     store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
     touched = store.offer(PLANS, event, plan("first", version=2, status={"phase": "Succeeded"}))
-    waits = phase in (Phase.PENDING, Phase.EXPANDING, Phase.INVALID)
+    waits = phase in {*STARTING, Phase.PENDING, Phase.INVALID}
     assert touched == {"shop/first"} | ({KEY} if waits else set())
 
 

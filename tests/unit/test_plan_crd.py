@@ -9,7 +9,7 @@ import yaml
 
 from rolloutplan.plan.crd import crds, render
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from tests.refusals import COUNTED, PLAN
+from tests.refusals import COUNTED, PLAN, TASKS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "crds"
 CRDS = crds()
@@ -106,7 +106,7 @@ def test_the_columns_and_fields_point_at_something() -> None:
         assert path == "metadata.creationTimestamp" or status[path]["type"] == pointer.get("type", "string")
 
 
-@pytest.mark.parametrize("plan", [PLAN, COUNTED], ids=["values", "counts"])
+@pytest.mark.parametrize("plan", [PLAN, COUNTED, TASKS], ids=["values", "counts", "tasks"])
 def test_defaults_of_the_crd_are_those_of_the_model(plan: dict[str, Any]) -> None:
     """Writing out what the API server writes out changes nothing, so the model never sees a default of its own."""
     filled = with_defaults(plan, properties(PLANS)["spec"])
@@ -118,12 +118,13 @@ def test_defaults_of_the_crd_are_those_of_the_model(plan: dict[str, Any]) -> Non
 
 def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
     """Fill in what the API server fills in."""
-    if isinstance(value, list):
+    if isinstance(value, list) and "items" in schema:
         return [with_defaults(item, schema["items"]) for item in value]
     if not isinstance(value, dict) or "properties" not in schema:
         return value
     defaults = {name: below["default"] for name, below in schema["properties"].items() if "default" in below}
-    return {name: with_defaults(item, schema["properties"][name]) for name, item in {**defaults, **value}.items()}
+    known = schema["properties"]
+    return {name: with_defaults(item, known.get(name, {})) for name, item in {**defaults, **value}.items()}
 
 
 def test_every_field_of_the_model_stands_in_the_schema() -> None:

@@ -23,6 +23,7 @@ from tests.refusals import (
     SOURCE,
     SOURCES,
     TAKEN,
+    TASKS,
     UNKNOWN,
     Refusal,
     changed,
@@ -91,6 +92,7 @@ def test_nothing_but_a_refusal_comes_of_nonsense(raw: Any) -> None:
     [
         ("first-plan.yaml", ["canary", "ramp-w25", "ramp-w50", "all"]),
         ("counts.yaml", ["canary", "w25", "w50", "w100"]),
+        ("schema-migration.yaml", ["canary", "ramp-w25", "ramp-w50", "all"]),
     ],
 )
 def test_the_examples_are_good(file: str, stages: list[str]) -> None:
@@ -130,6 +132,14 @@ def test_predicates_of_counts() -> None:
     assert (errors.events.kind, errors.events.total) == ("counters", "http_requests_total")
     assert (slow.events.kind, slow.events.slower_than) == ("histogram", timedelta(seconds=0.5))
     assert (errors.confidence, slow.confidence) == (Fraction(99, 100), Fraction(19, 20))
+
+
+def test_the_most_dangerous_assumption_comes_first_and_ties_as_they_are_written() -> None:
+    one = TASKS["assumptions"][0]
+    dangers = {"a": (2, 3), "b": (5, 5), "c": (3, 2), "d": (1, 1)}
+    assumptions = [{**one, "name": n, "impact": i, "uncertainty": u} for n, (i, u) in dangers.items()]
+    plan = read_plan_spec(changed(PLAN, {"assumptions": assumptions}))
+    assert [assumption.name for assumption in plan.beliefs()] == ["b", "a", "c", "d"]
 
 
 def test_the_ladder_has_one_rung_a_weight() -> None:
@@ -193,6 +203,9 @@ SAME: tuple[Mapping[str, Any], ...] = (
     {"traffic.routes[0].rules": []},
     {"onBlind": {"action": "Hold"}},
     {"deletionPolicy": "Keep"},
+    {"expand": {}},
+    {"contract": {}},
+    {"expand": {"scale": {"new": "None"}}},
 )
 OTHER: tuple[Mapping[str, Any], ...] = (
     {"interval": "11s"},
@@ -239,13 +252,49 @@ def test_the_hash_stays_when_the_meaning_of_counts_stays(changes: Mapping[str, A
     assert read_plan_spec(changed(COUNTED, changes)).plan_hash() == read_plan_spec(COUNTED).plan_hash()
 
 
-@pytest.mark.parametrize(("good", "others"), [(PLAN, OTHER), (COUNTED, OTHER_COUNTS)], ids=["values", "counts"])
+SAME_TASKS: tuple[Mapping[str, Any], ...] = (
+    {"assumptions[0].deadline": "5m"},
+    {"assumptions[1].predicate.window": "60s"},
+    {"assumptions[0].job.template.metadata": {}},
+    {"expand.jobs[0].deadline": "600s"},
+)
+OTHER_TASKS: tuple[Mapping[str, Any], ...] = (
+    {"assumptions": []},
+    {"assumptions[0].deadline": "6m"},
+    {"assumptions[0].impact": 4},
+    {"assumptions[0].job.template.metadata": {"labels": {"a": "b"}}},
+    {"assumptions[0].job.template.spec.backoffLimit": 1},
+    {"assumptions[1].predicate.window": "2m"},
+    {"assumptions[1].belief": "the cache is hot"},
+    {"expand.jobs": []},
+    {"expand.jobs[0].deadline": "11m"},
+    {"expand.jobs[0].template.spec.backoffLimit": 2},
+    {"expand.scale.new": 4},
+    {"expand.scale": {}},
+    {"contract.approval": GONE},
+    {"contract.scaleOld": 1},
+    {"contract.scaleOld": GONE},
+    {"contract.jobs": []},
+    {"contract": {}},
+)
+
+
+@pytest.mark.parametrize("changes", SAME_TASKS, ids=str)
+def test_the_hash_stays_when_the_meaning_of_tasks_stays(changes: Mapping[str, Any]) -> None:
+    assert read_plan_spec(changed(TASKS, changes)).plan_hash() == read_plan_spec(TASKS).plan_hash()
+
+
+@pytest.mark.parametrize(
+    ("good", "others"),
+    [(PLAN, OTHER), (COUNTED, OTHER_COUNTS), (TASKS, OTHER_TASKS)],
+    ids=["values", "counts", "tasks"],
+)
 def test_the_hash_changes_with_the_meaning(good: dict[str, Any], others: tuple[Mapping[str, Any], ...]) -> None:
     hashes = {read_plan_spec(changed(good, changes)).plan_hash() for changes in ({}, *others)}
     assert len(hashes) == len(others) + 1
 
 
-@pytest.mark.parametrize("written", [PLAN, COUNTED], ids=["values", "counts"])
+@pytest.mark.parametrize("written", [PLAN, COUNTED, TASKS], ids=["values", "counts", "tasks"])
 def test_a_plan_is_read_as_it_was_written(written: dict[str, Any]) -> None:
     plan = read_plan_spec(written)
     assert read_plan_spec(plan.model_dump(mode="json", exclude_none=True)) == plan

@@ -31,6 +31,8 @@ ROUTES: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
+JOBS: Final = Kind("batch", "v1", "jobs")
+AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
 PODS: Final = Kind("", "v1", "pods")
 SERVICES: Final = Kind("", "v1", "services")
 
@@ -60,6 +62,18 @@ def lease(namespace: str, name: str = "") -> str:
 
 def pods(namespace: str) -> str:
     return path(PODS, namespace)
+
+
+def job(namespace: str, name: str = "") -> str:
+    return path(JOBS, namespace, name)
+
+
+def autoscalers(namespace: str) -> str:
+    return path(AUTOSCALERS, namespace)
+
+
+def scale(namespace: str, deployment: str) -> str:
+    return path(DEPLOYMENTS, namespace, deployment, "scale")
 
 
 def service(namespace: str, name: str = "") -> str:

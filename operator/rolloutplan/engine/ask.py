@@ -75,7 +75,7 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
     stage, at = current_stage(spec, status), status.stage
     if stage is None or at is None or at.judged_since is None or source is None:
         return ()
-    phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
+    phase = status.stands_in
     if phase not in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING):
         return ()
     judged, delay = at.judged_since, source.delay

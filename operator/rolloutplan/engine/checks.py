@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.gate import closed_to_runs
+from rolloutplan.engine.jobs import JOB_REFUSED
 from rolloutplan.engine.look import Look, Rival
 from rolloutplan.engine.routes import UnusableError, claim
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Paused, Phase, Status
+from rolloutplan.plan.status import STARTING, Paused, Status
 
 PROBE_EVERY = timedelta(seconds=10)
 """How often what no watch tells is asked again, while a run cannot start for it."""
@@ -47,6 +48,7 @@ def obstacle(look: Look) -> Obstacle | None:
         or _routes(look, spec)
         or _asked(look, spec)
         or _policy(look)
+        or _refused_job(look, spec)
     )
 
 
@@ -62,6 +64,14 @@ def paused_words(paused: Paused) -> str:
 def _policy(look: Look) -> Obstacle | None:
     closed = closed_to_runs(look)
     return Obstacle(closed.reason, closed.words, Cause.BLOCKED, again=closed.again) if closed else None
+
+
+def _refused_job(look: Look, spec: PlanSpec) -> Obstacle | None:
+    """A Job of this very plan that the API server does not take; it would not take it the next time."""
+    status = look.status
+    if status.reason == JOB_REFUSED and status.plan_hash == spec.plan_hash():
+        return Obstacle(JOB_REFUSED, status.message)
+    return None
 
 
 def status_lost(look: Look) -> Obstacle:
@@ -111,7 +121,7 @@ def _rival(look: Look, spec: PlanSpec) -> Obstacle | None:
 
 def _goes_first(rival: Rival, look: Look) -> bool:
     elder = (rival.created, rival.uid) < (look.plan.created, look.plan.uid)
-    if look.status.phase is Phase.EXPANDING:
+    if look.status.phase in STARTING:
         return rival.running and elder
     return rival.running or (rival.waiting and elder)
 
@@ -128,10 +138,13 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
             name = f"{look.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return Obstacle("ServiceNotFound", words, asking=True)
-    binding = {predicate.name for _, predicate in spec.predicates() if not predicate.dry_run}
-    for predicate, words in probe.rejected.items():
-        if predicate in binding:
-            return Obstacle("QueryRejected", f"predicate {predicate}: {words}", asking=True)
+    binding = {
+        predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
+    }
+    binding |= {assumption.called: assumption.called for assumption in spec.assumptions}
+    for name, words in probe.rejected.items():
+        if name in binding:
+            return Obstacle("QueryRejected", f"{binding[name]}: {words}", asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"
         return Obstacle("Blind", words, Cause.BLOCKED, asking=True)

@@ -15,13 +15,15 @@ from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreada
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict
 from rolloutplan.plan.policy import ErrorBudget
-from rolloutplan.plan.quantities import parse_is
-from rolloutplan.plan.spec import Stage
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.quantities import format_weight, parse_is
+from rolloutplan.plan.spec import PlanSpec, Stage
+from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)
 """How old the answer about an error budget may be."""
-GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent"})
+CONTRACT = "the contract"
+"""What is approved before anything of the old is taken away; no stage can have this name."""
+GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
 """The reasons of Held that the gate gives."""
 
 
@@ -39,7 +41,7 @@ def closed_to_runs(look: Look) -> Closed | None:
     """What the policies have against a run that has not moved any weight yet."""
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
-    if look.status.phase is not Phase.EXPANDING and (closed := _frozen(look)):
+    if look.status.phase not in STARTING and (closed := _frozen(look)):
         return closed
     if words := wait_for_slot(_me(look), groups(look.policies), look.peers):
         return Closed("Waiting", words, look.now + ASKED_AGAIN)
@@ -54,7 +56,29 @@ def closed_to(look: Look, stage: Stage) -> Closed | None:
         return Closed("AwaitingApproval", words)
     if words := unreadable(look.policies):
         return Closed("Frozen", words)
-    return _frozen(look)
+    return _frozen(look) or _short(look, stage)
+
+
+def closed_to_contract(look: Look, spec: PlanSpec) -> Closed | None:
+    """What stands before anything of the old is taken away."""
+    plan = look.plan
+    if spec.contract.approval and look.status.approved != CONTRACT:
+        words = f"taking the old away wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+        return Closed("AwaitingApproval", words)
+    if words := unreadable(look.policies):
+        return Closed("Frozen", words)
+    return _frozen(look) or _short(look, spec.ladder()[-1])
+
+
+def _short(look: Look, stage: Stage) -> Closed | None:
+    """Capacity before traffic: so much of the new side must be ready as gets of the traffic."""
+    new = look.new
+    needed = -(-new.wanted * stage.permille // 1000) if new else 0
+    if new is None or new.ready >= needed:
+        return None
+    worst = f": {new.worst}" if new.worst else ""
+    words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
+    return Closed("Capacity", words + worst)
 
 
 def must_ask_budgets(look: Look) -> bool:
@@ -93,5 +117,5 @@ def _left(verdict: Verdict | None) -> str:
 
 
 def _me(look: Look) -> Peer:
-    at: Literal["waiting", "starting"] = "starting" if look.status.phase is Phase.EXPANDING else "waiting"
+    at: Literal["waiting", "starting"] = "starting" if look.status.phase in STARTING else "waiting"
     return Peer(look.plan.key, frozenset(groups(look.policies)), at, look.plan.created, look.plan.uid)

@@ -16,6 +16,7 @@ from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
 from rolloutplan.engine.rungs.command import commanded, sent_back
+from rolloutplan.engine.rungs.contract import contracting
 from rolloutplan.engine.rungs.drift import drifted
 from rolloutplan.engine.rungs.forecast import forecast
 from rolloutplan.engine.rungs.forward import deadline, forward
@@ -95,6 +96,7 @@ LADDER: tuple[Rung, ...] = (
     sent_back,
     inconsistent,
     unrecorded_restore,
+    contracting,
     superseded,
     unavailable,
     proved_against,

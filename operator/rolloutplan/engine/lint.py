@@ -50,15 +50,18 @@ class _Judged:
 
 
 def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
-    """Find the traps in every predicate of a plan. `scrape` is how often the samples come, None if nobody knows.
+    """Find the traps in every predicate of a plan, and in what its assumptions ask.
 
-    A reference that could not be replaced asks nothing.
+    `scrape` is how often the samples come, None if nobody knows. A reference that could not be replaced asks nothing.
     """
-    return tuple(
-        finding
-        for judged in _judged(spec)
-        if not judged.predicate.refers
-        for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
+    return (
+        *_assumed(spec, scrape),
+        *(
+            finding
+            for judged in _judged(spec)
+            if not judged.predicate.refers
+            for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
+        ),
     )
 
 
@@ -105,6 +108,14 @@ def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:
         if len(line.encode()) <= TELLABLE:
             return line
     return told[0].encode()[: TELLABLE - 3].decode(errors="ignore") + "..." if told else ""
+
+
+def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
+    """They are asked before any weight, so that nothing they read is of another stage."""
+    for i, assumption in enumerate(spec.assumptions):
+        if (asked := assumption.predicate) is not None:
+            query = _filled(spec, "", asked.query, "new", asked.window, timedelta(0))
+            yield from lint_query(query, Asking(scrape=scrape), f"spec.assumptions[{i}].predicate.query")
 
 
 def _judged(spec: PlanSpec) -> Iterator[_Judged]:

@@ -127,11 +127,50 @@ class Probe:
     services: frozenset[str]
     """Those of the plan's two Services that exist."""
     rejected: Mapping[str, str]
-    """Predicates that cannot be asked, with the reason."""
+    """Predicates and assumptions that cannot be asked, with the reason."""
     down: str = ""
     """Why the source did not answer; empty where it did."""
     restarts: int = 0
     worst: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A Job of ours as it was read, or as it could not be made."""
+
+    name: str
+    at: datetime
+    found: bool = False
+    ours: bool = True
+    """False where a Job of this name exists that this run has not made."""
+    ended: Literal["", "Complete", "Failed"] = ""
+    message: str = ""
+    """The last words of its last pod, or why it has failed."""
+    refused: str = ""
+    """Why the API server takes no such Job: the Job itself is wrong."""
+    hindered: str = ""
+    """Why it took none this time; it may later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """What became of a Deployment that was to be scaled."""
+
+    name: str
+    at: datetime
+    autoscaler: str = ""
+    """The HorizontalPodAutoscaler that scales it, where there is one: then nothing was done."""
+    hindered: str = ""
+    """Why it could not be scaled this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was answered to the predicate of an assumption."""
+
+    name: str
+    at: datetime
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +268,10 @@ class Look:
     peers: tuple[Peer, ...] = ()
     """Other plans that stand in a line with this one; looked up only before a run."""
     budgets: Budgets | None = None
+    job: JobView | None = None
+    """The Job of the task under way, as it was read last."""
+    observed: Observed | None = None
+    scaled: Scaled | None = None
     warnings: str = ""
     """What the plan's queries can hardly mean; it keeps nothing from being done."""
     epoch: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.narrate import Said, decided, measured
+from rolloutplan.engine.narrate import Said, Seen, decided, measured
 from rolloutplan.engine.policy import soak_factor
 from rolloutplan.engine.routes import writes
 from rolloutplan.engine.step import PatchRoute, Step
@@ -28,6 +28,7 @@ def move(
     evidence: Iterable[InForce] = (),
     shares: tuple[str, str] = ("", ""),
     said: Said | None = None,
+    seen: Seen | None = None,
     **changes: Any,
 ) -> Status:
     """The status one row further: phase, reason and message, what changes with it, and the decision on the trail."""
@@ -42,7 +43,7 @@ def move(
     if before.predicates and "predicates" not in changes:
         changes["predicates"] = measured(look, before)
     after = before.model_copy(update=changes)
-    return decided(look, after, cause, note, why=why, evidence=evidence, shares=shares, said=said)
+    return decided(look, after, cause, note, why=why, evidence=evidence, shares=shares, said=said, seen=seen)
 
 
 def back(
@@ -148,8 +149,10 @@ def fenced(look: Look, mark: str) -> int:
 
 def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **changes: Any) -> Status:
     """Without anything of a run but its number and its trail, as every run begins."""
-    clean: dict[str, Any] = {"stage": None, "weights": Weights(), "predicates": ()}
-    clean |= {
+    clean: dict[str, Any] = {
+        "stage": None,
+        "weights": Weights(),
+        "predicates": (),
         "failed": "",
         "held": None,
         "intent": None,
@@ -158,5 +161,7 @@ def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **cha
         "drifts": (),
         "counted_since": None,
         "templates": (),
+        "task": None,
+        "done": (),
     }
     return move(look, cause, note, reason=reason, **(clean | changes))

@@ -29,6 +29,14 @@ class Said:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was believed and what was observed, where no predicate of a stage says it."""
+
+    believed: str
+    observed: str
+
+
 def decided(
     look: Look,
     status: Status,
@@ -39,12 +47,14 @@ def decided(
     evidence: Iterable[InForce] = (),
     shares: tuple[str, str] = ("", ""),
     said: Said | None = None,
+    seen: Seen | None = None,
 ) -> Status:
     """The status with one more decision on its trail."""
     row = TABLE[cause]
     if row.kind is None:
         return status
-    seen = tuple(_evidence(look, item) for item in evidence)[:EVIDENCE_KEPT]
+    shown = tuple(_evidence(look, item) for item in evidence)[:EVIDENCE_KEPT]
+    seen = seen or Seen(_believed(look.plan.spec, status), "; ".join(sentence(item) for item in shown))
     decision = Decision(
         seq=max([status.seq, *(decision.seq for decision in status.decisions)]) + 1,
         at=look.now,
@@ -55,12 +65,12 @@ def decided(
         stage=status.stage.name if status.stage else "",
         weight_from=shares[0],
         weight_to=shares[1],
-        believed=_believed(look.plan.spec, status),
-        observed="; ".join(sentence(item) for item in seen)[:1024],
+        believed=seen.believed[:1024],
+        observed=seen.observed[:1024],
         why=why or row.because,
         by=said.by if said else "rolloutplan",
         token=said.token if said else "",
-        evidence=seen,
+        evidence=shown,
     )
     trail = (*status.decisions, decision)[-DECISIONS_KEPT:]
     return status.model_copy(update={"seq": decision.seq, "decisions": trail})

@@ -43,7 +43,7 @@ from rolloutplan.plan.status import Backend, Decision, Kind, Phase, RouteWeights
 Asked: TypeAlias = Question | CountQuestion
 Said: TypeAlias = Answer | Series
 
-_ENDS: Final = (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+_ENDS: Final = (Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK)
 
 
 class ReplayError(ValueError):

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from rolloutplan.engine.jobs import JOB_NOT_OURS
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.share import NOT_EFFECTIVE, measured
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
 
-NEEDS_A_PERSON = frozenset({"Conflict", "Failed", "Invalid"})
+NEEDS_A_PERSON = frozenset({"Conflict", "ContractFailed", "Failed", "Invalid"})
 """Reasons of Held that no waiting will mend."""
+_AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
 SUSPECT = "QueriesSuspect"
 
@@ -32,7 +34,7 @@ def stalled(status: Status) -> bool:
         return status.held is not None and status.held.reason in NEEDS_A_PERSON
     if status.phase is Phase.PENDING:
         return status.reason == "Conflict"
-    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK)
+    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason == JOB_NOT_OURS
 
 
 def reported(look: Look, status: Status) -> Status:
@@ -76,7 +78,7 @@ def _claims(status: Status) -> list[_Claim]:
         claims.append(_Claim("Reconciling", "True", reason, message))
     if status.intent is not None:
         claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
-    elif status.phase in (Phase.JUDGING, Phase.BAKING, Phase.SUCCEEDED, Phase.ROLLED_BACK) and status.weights.written:
+    elif status.phase in _AT_A_WEIGHT and status.weights.written:
         claims.append(_verified(status))
     elif status.phase is Phase.HELD and reason == NOT_EFFECTIVE:
         claims.append(_Claim("WeightsVerified", "False", reason, message))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from rolloutplan.plan.quantities import Comparison
 from rolloutplan.plan.status import RouteWeights, Status
 
 
@@ -36,7 +39,33 @@ class AskBudgets:
     """Ask for the error budgets that the plan's policies name."""
 
 
-Action = PatchRoute | MarkPlan | Inspect | AskBudgets
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """Read a Job, and make it where there is none. With `make` False it was there before, and is not made again."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    make: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Ask what an assumption rests on: one query, and what its value must be."""
+
+    name: str
+    query: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Give a Deployment so many replicas, unless an autoscaler does that."""
+
+    deployment: str
+    replicas: int
+
+
+Action = PatchRoute | MarkPlan | Inspect | AskBudgets | RunJob | Observe | Scale
 
 
 @dataclass(frozen=True, slots=True)

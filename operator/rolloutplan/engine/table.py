@@ -1,11 +1,15 @@
 """All legal transitions of a run, in one table, with the reason for each.
 
-Theory of operation. A run starts when everything it needs is there (START) and waits for the new side to stand (READY).
-Then, stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
+Theory of operation. A run starts when everything it needs is there (START). What it assumes is probed before anything
+else is done (START_PROBING, BELIEVED, PROBED), and ends it where it is false (DISBELIEVED). Then it waits for the new
+side to be added (EXPANDED; EXPAND_FAILED ends it) and to stand (READY).
+
+Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
 weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
 on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
-(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED).
+(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end
+the old is taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
@@ -20,11 +24,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-from rolloutplan.plan.status import RUNNING, Kind, Phase, Status
+from rolloutplan.plan.status import RUNNING, STARTING, Kind, Phase, Status
 
 
 class Cause(StrEnum):
     START = auto()
+    START_PROBING = auto()
+    BELIEVED = auto()
+    PROBED = auto()
+    DISBELIEVED = auto()
+    EXPANDED = auto()
+    EXPAND_FAILED = auto()
+    CONTRACT = auto()
+    CONTRACTED = auto()
+    FINISHED = auto()
     READY = auto()
     NEVER_READY = auto()
     CHANGED_EARLY = auto()
@@ -99,6 +112,29 @@ TABLE: Mapping[Cause, Row] = {
     Cause.START: _row(
         {P.PENDING}, P.EXPANDING, Kind.START, "Started", "all that it names exists, and no other plan holds its routes"
     ),
+    Cause.START_PROBING: _row(
+        {P.PENDING}, P.PROBING, Kind.START, "Started", "what it rests on is cheapest to know before anything is done"
+    ),
+    Cause.BELIEVED: _row(
+        {P.PROBING}, P.PROBING, Kind.PERSIST, "AssumptionTrue", "what could have ended it cheaply has not"
+    ),
+    Cause.PROBED: _row({P.PROBING}, P.EXPANDING, None, "", "nothing is left to probe"),
+    Cause.DISBELIEVED: _row(
+        {P.PROBING}, P.ROLLED_BACK, Kind.KILL, "AssumptionFalse", "what it rests on is not so; no weight was moved"
+    ),
+    Cause.EXPANDED: _row(
+        {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, "Expanded", "the new is added beside the old, one thing after another"
+    ),
+    Cause.EXPAND_FAILED: _row(
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "ExpandFailed", "on half of what it needs nothing is tried"
+    ),
+    Cause.CONTRACT: _row(
+        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, "ContractStarted", "nothing needs the old any more: it is taken away"
+    ),
+    Cause.CONTRACTED: _row(
+        {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, "Contracted", "the old is taken away, one thing after another"
+    ),
+    Cause.FINISHED: _row({P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, "Succeeded", "nothing is left to take away"),
     Cause.READY: _row(
         {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, "NewSideReady", "traffic goes only to a side that stands"
     ),
@@ -106,7 +142,7 @@ TABLE: Mapping[Cause, Row] = {
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, "Stalled", "every wait ends; no weight was moved, so none is put back"
     ),
     Cause.CHANGED_EARLY: _row(
-        {P.EXPANDING}, P.PENDING, None, "", "what it waits for has changed, and no weight has moved yet"
+        {*STARTING}, P.PENDING, None, "", "what it waits for has changed, and no weight has moved yet"
     ),
     Cause.SEAL: _row(
         {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, "StageStarted", "what will judge a step is fixed before it is taken"
@@ -126,9 +162,7 @@ TABLE: Mapping[Cause, Row] = {
     Cause.FORESEEN: _row(
         {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "StageCannotConclude", "who waits in vain shall know it early"
     ),
-    Cause.HELD: _row(
-        {P.SHIFTING, P.JUDGING, P.HELD, P.BAKING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"
-    ),
+    Cause.HELD: _row({*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"),
     Cause.RESUMED: _row(
         {P.HELD},
         Whither.WHERE_IT_WAS_HELD,
@@ -137,7 +171,7 @@ TABLE: Mapping[Cause, Row] = {
         "what it waited for is over; time held does not count",
     ),
     Cause.FAILED: _row(
-        {*MOVED, P.PENDING, P.INVALID},
+        {*MOVED, P.CONTRACTING, P.PENDING, P.INVALID},
         P.REVERTING,
         Kind.ROLLBACK,
         "RollbackStarted",
@@ -153,10 +187,10 @@ TABLE: Mapping[Cause, Row] = {
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, "", "another plan or another workload is another hypothesis"
     ),
     Cause.REFUSED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.INVALID, Kind.HOLD, "Stalled", "it names what is not there or not right"
+        {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, "Stalled", "it names what is not there or not right"
     ),
     Cause.BLOCKED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.PENDING, Kind.HOLD, "Stalled", "it must wait its turn, and says for whom"
+        {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, "Stalled", "it must wait its turn, and says for whom"
     ),
     Cause.HEALED: _row({P.INVALID}, P.PENDING, None, "", "what was wrong is mended"),
     Cause.LOST: _row(
@@ -166,7 +200,7 @@ TABLE: Mapping[Cause, Row] = {
         {*MOVED}, Whither.STAYS, Kind.PERSIST, "WeightDrift", "what is judged must be what is asked, and nothing more"
     ),
     Cause.ABORTED: _row(
-        {P.PENDING, P.EXPANDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, "Aborted", "a person said so, before any weight"
+        {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, "Aborted", "a person said so, before any weight"
     ),
     Cause.REVERTED: _row(
         {P.SUCCEEDED}, P.REVERTING, Kind.ROLLBACK, "RollbackStarted", "a person said so, and the way back is known"

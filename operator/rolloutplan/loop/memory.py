@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, Ledger, Probe
+from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, JobView, Ledger, Observed, Probe, Scaled
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
@@ -23,6 +23,9 @@ class Memory:
     """The hash of the plan as it is judged whose queries were looked through, and what was found."""
     probe: Probe | None = None
     budgets: Budgets | None = None
+    job: JobView | None = None
+    observed: Observed | None = None
+    scaled: Scaled | None = None
     short_since: datetime | None = None
     restarts: int | None = None
     worst: str = ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.counting import rendered
 from rolloutplan.engine.gate import budget_left
-from rolloutplan.engine.look import Budgets, PlanView, Probe
+from rolloutplan.engine.look import Budgets, Observed, PlanView, Probe
 from rolloutplan.engine.policy import PolicyView
+from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Verdict, Why
 from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.source import Source
@@ -53,6 +55,13 @@ async def budgets(plan: PlanView, policies: Iterable[PolicyView], source: Source
 
     verdicts = await asyncio.gather(*(left(budget) for budget in named.values()))
     return Budgets(now, dict(zip(named, verdicts, strict=True)))
+
+
+async def observed(question: Observe, source: Source | None, now: datetime, delay: timedelta) -> Observed:
+    """What an assumption's predicate is now; `delay` is how long a sample needs until it can be asked for."""
+    silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
+    answer = await source.ask(question.query, now - delay) if source else silent
+    return Observed(question.name, now, judge(question.comparison, answer))
 
 
 async def _exists(api: Api, path: str) -> bool:
@@ -106,6 +115,10 @@ def _predicates(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[Predicate, dic
 
 def _queries(plan: PlanView, spec: PlanSpec, *, native: bool) -> Iterator[tuple[str, str]]:
     """Every query of the plan, rendered, under the predicate's name and the part."""
+    for assumption in spec.assumptions:
+        if (asked := assumption.predicate) is not None:
+            words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage="", window=asked.window)
+            yield f"{assumption.called}:value", render(asked.query, words)
     for predicate, words in _predicates(plan, spec):
         if predicate.query is not None:
             yield f"{predicate.name}:value", render(predicate.query, words)

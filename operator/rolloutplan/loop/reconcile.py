@@ -18,19 +18,19 @@ from zlib import crc32
 
 import structlog
 
-from rolloutplan.cluster import paths, plans, workloads
+from rolloutplan.cluster import jobs, paths, plans, scale, workloads
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, PatchRoute, Step
+from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
-from rolloutplan.loop.probe import budgets, inspect
+from rolloutplan.loop.probe import budgets, inspect, observed
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
@@ -62,7 +62,7 @@ COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
 
 _STALE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND})
 """How the API server refuses a write whose object is no longer as it was seen."""
-_LOUD = frozenset({"RollbackStarted", "Held", "Stalled", "WeightDrift", "Aborted"})
+_LOUD = frozenset({"RollbackStarted", "Held", "Stalled", "WeightDrift", "Aborted", "AssumptionFalse", "ExpandFailed"})
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -262,6 +262,9 @@ class Reconciler:
             policies=plan.policies,
             peers=store.peers(plan),
             budgets=memory.budgets,
+            job=memory.job,
+            observed=memory.observed,
+            scaled=memory.scaled,
             warnings=memory.warned[1],
             epoch=self._epoch or 0,
             adopt_at=self._adopt_at(view.uid),
@@ -356,6 +359,15 @@ class Reconciler:
             case AskBudgets():
                 source = self._asker.source(plan)
                 memory.budgets = await budgets(plan.view, plan.policies, source, now())
+            case RunJob():
+                async with self.lanes.take(Lane.FORWARD):
+                    memory.job = await jobs.run(self.api, plan.view.namespace, action, now())
+            case Scale():
+                async with self.lanes.take(Lane.FORWARD):
+                    memory.scaled = await scale.to(self.api, plan.view.namespace, action, now())
+            case Observe():
+                delay = found.ingestion_delay if (found := self.store.source(plan.view).spec) else timedelta(0)
+                memory.observed = await observed(action, self._asker.source(plan), now(), delay)
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
         namespace, name = plan.view.namespace, action.target.name

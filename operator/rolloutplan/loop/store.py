@@ -22,7 +22,7 @@ from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import SpecError
-from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
+from rolloutplan.plan.status import RUNNING, STARTING, Phase, Status, read_status
 from rolloutplan.plan.templates import read_template
 from rolloutplan.traffic import httproute
 
@@ -178,7 +178,7 @@ class Store:
     def _sharing(self, plan: Plan) -> frozenset[str]:
         """Plans that have not started and name a route of this one: its turn may be over."""
         keys = {key for ident in _uses(plan) if ident[0] == ROUTES for key in self._users.get(ident, ())}
-        idle = (Phase.PENDING, Phase.EXPANDING, Phase.INVALID)
+        idle = {*STARTING, Phase.PENDING, Phase.INVALID}
         return frozenset(key for key in keys if key in self.plans and self.plans[key].status.phase in idle)
 
     def _refer_anew(self, keys: Iterable[str]) -> None:
@@ -214,7 +214,7 @@ class Store:
 
     def peers(self, plan: Plan) -> tuple[Peer, ...]:
         """Other plans that stand in a line with this one, which has not moved any weight yet."""
-        if not plan.groups or plan.status.phase not in (Phase.PENDING, Phase.INVALID, Phase.EXPANDING):
+        if not plan.groups or plan.status.phase not in {*STARTING, Phase.PENDING, Phase.INVALID}:
             return ()
         others = (peer for peer in self.plans.values() if peer is not plan and peer.groups & plan.groups)
         return tuple(peer for other in others if (peer := _peer(other)) is not None)
@@ -287,7 +287,7 @@ def _about_to_start(plan: Plan) -> bool:
 def _peer(plan: Plan) -> Peer | None:
     """A plan as it stands in a line; None where it wants no place."""
     view, phase = plan.view, plan.status.phase
-    at: Literal["waiting", "starting", "running"] = "starting" if phase is Phase.EXPANDING else "running"
+    at: Literal["waiting", "starting", "running"] = "starting" if phase in STARTING else "running"
     if phase not in RUNNING:
         at = "waiting"
         if not _about_to_start(plan):

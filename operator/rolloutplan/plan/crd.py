@@ -25,7 +25,8 @@ VERSION: Final = "v1alpha1"
 
 _KEPT: Final = (
     "description", "type", "format", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
-    "minItems", "maxItems", "maxProperties", "required", "x-kubernetes-int-or-string", "x-kubernetes-validations",
+    "minItems", "maxItems", "maxProperties", "required", "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
 )  # fmt: skip
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 _LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")

@@ -13,8 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from rolloutplan.plan.quantities import Permille, format_weight
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spec import Query
-from rolloutplan.plan.spelling import LABEL, DnsLabel, LabelValue, NamespacePattern, Spelling
+from rolloutplan.plan.spelling import LABEL, DnsLabel, LabelValue, NamespacePattern, Query, Spelling
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
 

@@ -102,7 +102,10 @@ def _sentence(detail: ErrorDetails) -> str:
 
 def _nearest(model: type[Written], loc: Sequence[str | int]) -> str:
     """Guess which field was meant, from all field names below this model."""
-    near = difflib.get_close_matches(str(loc[-1]), set(_field_names(model)), n=1)
+    name, names = str(loc[-1]), set(_field_names(model))
+    if name in names:
+        return " here: remove it"
+    near = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ": remove it"
 
 

@@ -31,7 +31,7 @@ _LIMITS: Final = (
     ("minItems", "maxItems", " items"),
     ("minProperties", "maxProperties", " entries"),
 )
-_PLAIN: Final = {"string": "text", "integer": "number", "boolean": "true or false"}
+_PLAIN: Final = {"string": "text", "integer": "number", "boolean": "true or false", "object": "mapping"}
 _NO_DEFAULT: Final[tuple[object, ...]] = (None, [], {}, "")
 
 Schema = dict[str, Any]

@@ -35,6 +35,7 @@ from rolloutplan.plan.spec import (
     WORDS,
 )
 from rolloutplan.plan.spelling import HEADER, LABEL, QUOTE, Spelling, cel
+from rolloutplan.plan.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.plan.templates import ONE_BODY, TWICE
 
 
@@ -79,6 +80,11 @@ def _judged(field: str) -> str:
     return f"(has({field}) && {field}.exists(p, !has(p.dryRun) || !p.dryRun))"
 
 
+def _wanted(contract: str) -> str:
+    """Whether a contract takes anything away."""
+    return f"has({contract}.scaleOld) || (has({contract}.jobs) && {contract}.jobs.size() > 0)"
+
+
 def _percent(text: str) -> str:
     return f"double({text}.replace('%', ''))"
 
@@ -98,6 +104,11 @@ _END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
 _MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
 
 _PREDICATES: Final = f"((i == 0 ? {_names('self.guards')} : []) + {_names('s.pass')} + {_names('s.fail')})"
+
+_TASKS: Final = (
+    f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : [])"
+    f" + (has(self.contract) ? {_names('self.contract.jobs')} : []))"
+)
 
 _PLAN: Final = (
     _rule(
@@ -147,6 +158,16 @@ _PLAN: Final = (
         says="two predicates have the same name: choose another name for the second",
     ),
     _rule(
+        f"{_TASKS}.transformMapEntry(i, name, {{name: i}}).size() >= 0",
+        says="two tasks have the same name: choose another name for the second",
+    ),
+    _rule(
+        f"!has(self.contract) || !({_wanted('self.contract')}) || !has(self.stopAt)"
+        f" || !self.stopAt.matches('^[0-9.]+%$') || {_percent('self.stopAt')} == 100.0",
+        says=NOT_BELOW_FULL,
+        at=".contract",
+    ),
+    _rule(
         f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",
         says="a name of a variable is not one: write letters and digits, a small letter first",
         at=".variables",
@@ -156,6 +177,11 @@ _PLAN: Final = (
         says=f"a variable is named like a word that the operator fills in ({', '.join(WORDS)}): choose another name",
         at=".variables",
     ),
+)
+
+_ASSUMPTION: Final = (
+    _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
+    _floor("deadline", "1s"),
 )
 
 _STAGE: Final = (
@@ -296,6 +322,16 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             at=".routes",
         ),
     ),
+    "Assumption": _ASSUMPTION,
+    "Contract": (
+        _rule(
+            f"!has(self.approval) || {_wanted('self')}",
+            says=NOTHING_TO_APPROVE,
+            at=".approval",
+        ),
+    ),
+    "NamedJob": (_floor("deadline", "1s"),),
+    "Observation": (_floor("window", "1s"),),
     "StageSpec": _STAGE,
     "Events": (
         _rule(

@@ -41,7 +41,8 @@ from rolloutplan.plan.quantities import (
     format_weight,
 )
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, StageName, cel
+from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
+from rolloutplan.plan.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
 
 __all__ = [
     "WORDS",
@@ -96,8 +97,6 @@ NOT_WITH_TEMPLATE: Final = "is for the template to say: remove it"
 ONLY_WITH_TEMPLATE: Final = "is for template alone, which has the parameters: remove it"
 OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
 """What a predicate may say otherwise than its template, by the names of the fields."""
-
-Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Side(Written):
@@ -427,6 +426,12 @@ class PlanSpec(Written):
     interval: Annotated[Duration, at_least("1s")] = Field(
         default=timedelta(seconds=10), description="How often fail predicates and guards are judged; 1s is the floor."
     )
+    assumptions: tuple[Assumption, ...] = Field(
+        default=(),
+        max_length=MAX_TASKS,
+        description="What the plan rests on, probed before anything else, the largest impact x uncertainty first.",
+    )
+    expand: Expand = Field(default=Expand(), description="What is added beside the old before any traffic moves.")
     availability: Availability = Field(
         default=Availability(), description="What the new side's pods must hold to, seen from the API server."
     )
@@ -441,6 +446,9 @@ class PlanSpec(Written):
     )
     bake: Duration = Field(
         default=timedelta(0), description="Time at the last weight with the guards still on and the old side warm."
+    )
+    contract: Contract = Field(
+        default=Contract(), description="What is taken away of the old after the bake; nothing if left out."
     )
     on_fail: Literal["Rollback", "Hold"] = Field(
         default="Rollback", description="What follows a proved fail predicate or guard."
@@ -520,6 +528,16 @@ class PlanSpec(Written):
             yield from ((f"stages[{i}].pass[{j}]", predicate) for j, predicate in enumerate(stage.pass_))
             yield from ((f"stages[{i}].fail[{j}]", predicate) for j, predicate in enumerate(stage.fail))
 
+    def beliefs(self) -> tuple[Assumption, ...]:
+        """Give the assumptions in the order in which they are probed."""
+        return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.danger))
+
+    def tasks(self) -> Iterator[tuple[str, str]]:
+        """Give every task of a name of its own, as the path of that name below the spec and the name."""
+        yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))
+        yield from ((f"expand.jobs[{i}].name", job.name) for i, job in enumerate(self.expand.jobs))
+        yield from ((f"contract.jobs[{i}].name", job.name) for i, job in enumerate(self.contract.jobs))
+
     def plan_hash(self) -> str:
         """Give 16 hex digits that change when, and only when, what a person wrote means something else.
 
@@ -562,11 +580,13 @@ class PlanSpec(Written):
             *_sides(self),
             *_weights(self),
             *_judged(self),
+            *_contract(self),
             *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
             *_twice("a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))),
             *islice(_uses(self), MAX_REFUSALS),
             *_together(self),
             *_templates(self),
+            *_twice("a task", self.tasks()),
             *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
         )
         if refusals:
@@ -712,6 +732,11 @@ def _weights(spec: PlanSpec) -> _Refusals:
     if last != (spec.stop_at or FULL):
         end = f"{format_weight(spec.stop_at)}, as stopAt says" if spec.stop_at else "100%, or write stopAt to end there"
         yield where, f"the last weight is {format_weight(last)}: end the ladder with {end}"
+
+
+def _contract(spec: PlanSpec) -> _Refusals:
+    if spec.contract.wanted and spec.stop_at is not None and spec.stop_at < FULL:
+        yield "contract", NOT_BELOW_FULL
 
 
 def _judged(spec: PlanSpec) -> _Refusals:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 QUOTE: Final = '"'
 CALLED: Final = "x-called"
@@ -121,3 +121,4 @@ Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.sc
 Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
 NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
 LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
+Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]

@@ -23,18 +23,24 @@ class Phase(StrEnum):
     """Where a run is."""
 
     PENDING = "Pending"
+    PROBING = "Probing"
     EXPANDING = "Expanding"
     SHIFTING = "Shifting"
     JUDGING = "Judging"
     HELD = "Held"
     BAKING = "Baking"
+    CONTRACTING = "Contracting"
     SUCCEEDED = "Succeeded"
     REVERTING = "Reverting"
     ROLLED_BACK = "RolledBack"
     INVALID = "Invalid"
 
 
-RUNNING = frozenset({Phase.EXPANDING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.REVERTING})
+STARTING = frozenset({Phase.PROBING, Phase.EXPANDING})
+"""Phases of a run in which no weight has moved yet: it ends without a way back."""
+RUNNING = frozenset(
+    {*STARTING, Phase.SHIFTING, Phase.JUDGING, Phase.HELD, Phase.BAKING, Phase.CONTRACTING, Phase.REVERTING}
+)
 """Phases in which a run is on: it claims its routes, and nobody else may move them."""
 
 
@@ -49,6 +55,7 @@ class Kind(StrEnum):
     PERSIST = "Persist"
     KILL = "Kill"
     ROLLBACK = "Rollback"
+    CONTRACT = "Contract"
     FINISH = "Finish"
 
 
@@ -194,6 +201,19 @@ class TemplateStatus(Part):
     text: str = Field("", description="Its spec, as JSON.")
 
 
+class Task(Part):
+    """What a run does beside moving weights. It stands here before it is begun, so that nothing is begun twice."""
+
+    kind: Literal["Assumption", "Expand", "Scale", "Contract"] = Field(description="What it is for.")
+    name: str = Field(description="Its name in the plan; of a change of size, which side's.")
+    job: str = Field("", description="The Job that does it.")
+    made: bool = Field(False, description="Whether the Job was seen: one that is gone then is not made again.")
+    attempt: int = Field(1, description="How often it was begun, as a person wanted it tried again.")
+    replicas: int = Field(0, description="How large a side is made by it.")
+    since: Instant = Field(description="When it was begun.")
+    deadline_at: Instant = Field(description="When it has failed, if it has not ended by then.")
+
+
 class Held(Part):
     """Why the run waits, since when (at all, and for this reason), and where it goes on."""
 
@@ -236,7 +256,7 @@ class Status(Part):
     counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
     told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
-    entered_at: Instant | None = Field(None, description="When the present phase began.")
+    entered_at: Instant | None = Field(None, description="When the present phase began, or its last task was over.")
     stage: StageStatus | None = Field(None, description="The stage at which it stands.")
     weights: Weights = Field(Weights(), description="Where the traffic stands.")
     verdict: str = Field("", description="The predicates of the stage taken together.")
@@ -246,14 +266,21 @@ class Status(Part):
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")
     paused: Paused | None = Field(None, description="Who paused it.")
-    approved: str = Field("", description="The stage that a person has approved.")
+    approved: str = Field("", description="The stage that a person has approved, or the contract.")
     tokens: tuple[str, ...] = Field((), description="Commands that were answered; each is answered once.")
     drifts: tuple[Instant, ...] = Field((), description="When weights moved by somebody else were put right.")
     intent: Intent | None = Field(None, description="The change of weights that is under way.")
+    task: Task | None = Field(None, description="What is done beside moving weights, while it is under way.")
+    done: tuple[str, ...] = Field((), description="The tasks of this run that are over, by their names.")
     decisions: tuple[Decision, ...] = Field((), description="The newest decisions, the newest last.")
     revert: str = Field("", description="The command that puts the weights back, without the operator.")
     conditions: tuple[Condition, ...] = Field((), description="What tools read of it.")
     damaged: tuple[str, ...] = Field((), exclude=True)
+
+    @property
+    def stands_in(self) -> Phase:
+        """The phase it is in, or the one from which it is held."""
+        return self.held.back_to if self.phase is Phase.HELD and self.held else self.phase
 
     def condition(self, kind: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == kind), None)

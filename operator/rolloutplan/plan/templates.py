@@ -22,8 +22,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from rolloutplan.plan.promql import QUOTED
 from rolloutplan.plan.quantities import format_duration, parse_duration
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spec import MAX_PARAMETERS, ONE_COMPARISON, WORDS, Predicate, Query, beside
-from rolloutplan.plan.spelling import Spelling
+from rolloutplan.plan.spec import MAX_PARAMETERS, ONE_COMPARISON, WORDS, Predicate, beside
+from rolloutplan.plan.spelling import Query, Spelling
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 

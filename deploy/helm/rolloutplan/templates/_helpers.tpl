@@ -92,6 +92,17 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [services]
   verbs: [get]
+# What a plan wants done beside the traffic. `get`: how a Job stands, while it is waited for.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create]
+# A side is given another size by its scale alone, unless an autoscaler does that.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
 # The trail: one Event for each decision.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -14,7 +14,7 @@ from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.status import Phase
+from rolloutplan.plan.status import STARTING, Phase
 
 LET_GO_AFTER = timedelta(minutes=1)
 """How long a deletion may wait for the weights to be put back."""
@@ -28,7 +28,7 @@ def deletion(look: Look) -> Step | None:
     status, weights = look.status, look.status.weights
     release = Step(status, (MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
     keep = look.plan.written is not None and look.plan.written.deletion_policy == "Keep"
-    ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+    ended = status.phase is Phase.ROLLED_BACK or status.stands_in in (Phase.CONTRACTING, Phase.SUCCEEDED)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
     known = sound(weights.snapshot, weights.old, weights.new)
     gone = not known or not any(there(look, route.name) for route in weights.snapshot)
@@ -43,7 +43,7 @@ def deletion(look: Look) -> Step | None:
 
 def superseded(look: Look) -> Step | None:
     status, spec = look.status, look.plan.written
-    if spec is None or status.phase not in MOVED | {Phase.EXPANDING}:
+    if spec is None or status.phase not in MOVED | STARTING:
         return None
     if spec.plan_hash() != status.plan_hash:
         what = "the plan was changed in mid-run"
@@ -51,7 +51,7 @@ def superseded(look: Look) -> Step | None:
         what = f"the pod template of {look.new.name} was changed in mid-run"
     else:
         return None
-    if status.phase is Phase.EXPANDING:
+    if status.phase in STARTING:
         return Step(fresh(look, Cause.CHANGED_EARLY, what))
     return back(look, "Superseded", what)
 

@@ -14,12 +14,15 @@ from typing import Any
 
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.checks import paused_words
+from rolloutplan.engine.gate import CONTRACT
 from rolloutplan.engine.incident import INCIDENT
+from rolloutplan.engine.jobs import job_name
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import current, there
 from rolloutplan.engine.rungs.forward import next_stage
+from rolloutplan.engine.rungs.tasks import old_side_gone
 from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
@@ -27,7 +30,7 @@ from rolloutplan.engine.weights import pair, share, sound
 from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Paused, Phase, Status
+from rolloutplan.plan.status import Held, Paused, Phase, Status
 
 _UNREAD = "unread-"
 _SOMEBODY = "somebody"
@@ -114,6 +117,8 @@ def _denied(look: Look, said: Said, words: str) -> Step:
 
 def _abort(order: _Order) -> Step:
     look, status = order.look, order.look.status
+    if status.stands_in is Phase.CONTRACTING and (gone := old_side_gone(look)):
+        raise _DeniedError(gone)
     if _snapshot_known(status) and status.phase in TABLE[Cause.FAILED].sources:
         return back(look, "Aborted", order.words, said=order.said, paused=None)
     if status.phase in TABLE[Cause.ABORTED].sources and not look.plan.finalizer:
@@ -134,7 +139,9 @@ def _snapshot_known(status: Status) -> bool:
 def _ended_early(order: _Order) -> Status:
     """End it before any weight has moved; it does not start again before something else is tried."""
     look, spec = order.look, order.look.plan.written
-    words = f"{order.words}; no weight was moved"
+    task = look.status.task
+    left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
+    words = f"{order.words}; no weight was moved{left}"
     return move(
         look,
         Cause.ABORTED,
@@ -155,6 +162,8 @@ def _revert(order: _Order) -> Step:
     routes = {route.name for route in status.weights.snapshot}
     if not _snapshot_known(status) or not any(there(look, name) for name in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
+    if gone := old_side_gone(look):
+        raise _DeniedError(gone)
     if rival := next((rival.key for rival in look.rivals if rival.running and rival.routes & routes), None):
         raise _DeniedError(f"plan {rival} holds the route now: abort that one first")
     return back(look, "Reverted", order.words, said=order.said, paused=None)
@@ -179,16 +188,19 @@ def _pause(order: _Order) -> Step:
         raise _DeniedError(f"it is paused already, by {status.paused.by}")
     if status.phase in TABLE[Cause.BLOCKED].sources:
         return Step(move(look, Cause.BLOCKED, paused_words(paused), reason="Paused", said=order.said, paused=paused))
-    if status.phase not in MOVED:
+    if status.phase not in {*MOVED, Phase.CONTRACTING}:
         raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
     held = status.held.reason if status.phase is Phase.HELD and status.held else ""
-    if held == "Failed":
-        raise _DeniedError("it is held already: Failed, and never goes on by itself")
+    if held in ("Failed", "ContractFailed"):
+        raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
     if status.intent is not None or held in ("Conflict", "Invalid", "Blind", INCIDENT):
         words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
         here: dict[str, Any] = {"message": status.message, "paused": paused}
         return Step(move(look, Cause.PAUSED, words, reason=status.reason, said=order.said, **here))
-    return hold(look, "Paused", f"{order.words}; the weights stay, the guards stay on", said=order.said, paused=paused)
+    stays = "the weights stay, the guards stay on"
+    if status.stands_in is Phase.CONTRACTING:
+        stays = "nothing more of the old is taken away"
+    return hold(look, "Paused", f"{order.words}; {stays}", said=order.said, paused=paused)
 
 
 def _resume(order: _Order) -> Step:
@@ -201,7 +213,10 @@ def _resume(order: _Order) -> Step:
             return Step(resumed(look, held, words, order.said, paused=None))
         case "Undecided":
             return Step(_given_time(order))
-        case "Conflict":
+        case "ContractFailed":
+            assert held is not None
+            return Step(_tried_again(order, held))
+        case "Conflict" if status.stands_in is not Phase.CONTRACTING:
             return Step(_taken_up(order))
     if status.paused is not None:
         here: dict[str, Any] = {"message": status.message, "paused": None}
@@ -209,6 +224,18 @@ def _resume(order: _Order) -> Step:
     if reason:
         raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
     raise _DeniedError(f"it is not held: it is {status.phase}")
+
+
+def _tried_again(order: _Order, held: Held) -> Status:
+    """Begin the task that failed once more, under a name of its own."""
+    look, task = order.look, order.look.status.task
+    if task is not None:
+        attempt, until = task.attempt + 1, look.now + (task.deadline_at - task.since)
+        job = job_name(look.plan.name, look.status.run, task.name, attempt) if task.job else ""
+        anew = {"since": look.now, "deadline_at": until, "made": False}
+        task = task.model_copy(update={**anew, "attempt": attempt, "job": job})
+    words = f"{order.words}; what failed is tried again"
+    return resumed(look, held, words, order.said, task=task, paused=None)
 
 
 def _given_time(order: _Order) -> Status:
@@ -255,9 +282,12 @@ def _taken_up(order: _Order) -> Status:
 
 def _approve(order: _Order) -> Step:
     look, status, held = order.look, order.look.status, order.look.status.held
-    spec = look.plan.spec
+    spec = look.plan.written
     if held is None or held.reason != "AwaitingApproval" or spec is None:
         raise _DeniedError("nothing waits for approval: say it when it is Held as AwaitingApproval")
+    if status.stands_in is Phase.CONTRACTING:
+        words = f"{order.words}; the old may be taken away"
+        return Step(resumed(look, held, words, order.said, approved=CONTRACT))
     stage = next_stage(spec, status)
     words = f"{order.words}; stage {stage.name} may begin"
     return Step(resumed(look, held, words, order.said, approved=stage.name))

@@ -89,7 +89,7 @@ def forward(look: Look) -> Step | None:
         return _seal_next(look, spec)
     soaked = at is not None and at.soak_until is not None and look.now >= at.soak_until
     if status.phase is Phase.BAKING and soaked and not _doubted(look, spec):
-        return Step(_baked(look))
+        return Step(_baked(look, spec))
     if status.phase is Phase.JUDGING and soaked and all_shown(look):
         return Step(_proved(look, spec))
     return None
@@ -166,9 +166,10 @@ def bakes(look: Look, spec: PlanSpec, at: StageStatus) -> StageStatus:
     return at.model_copy(update={"soak_until": until, "deadline_at": None})
 
 
-def _baked(look: Look) -> Status:
-    spec, status = look.plan.spec, look.status
-    items = in_force(spec, status, look.source) if spec else ()
-    left = "keeps the rest" if spec and spec.ladder()[-1].permille < FULL else "has none left"
+def _baked(look: Look, spec: PlanSpec) -> Status:
+    status, items = look.status, in_force(spec, look.status, look.source)
+    left = "keeps the rest" if spec.ladder()[-1].permille < FULL else "has none left"
     words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} {left}"
+    if spec.contract.wanted:
+        return move(look, Cause.CONTRACT, f"{words}: it is taken away", reason="Contracting", evidence=items)
     return move(look, Cause.BAKED, words, reason="Succeeded", evidence=items)

@@ -67,7 +67,7 @@ def _shift_before(status: Status) -> str:
 def unrecorded_restore(look: Look) -> Step | None:
     """Weights that were put back by an operator that died before it could record it: the fence they carry is newer."""
     status = look.status
-    if status.phase not in MOVED:
+    if status.phase not in {*MOVED, Phase.CONTRACTING}:
         return None
     views = (look.routes.get(route.name) for route in status.weights.snapshot)
     newest = max((fenced(look, view.seq) for view in views if view is not None), default=0)

@@ -8,12 +8,13 @@ from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
 from rolloutplan.engine.routes import claim, current
+from rolloutplan.engine.rungs.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Phase, Status, Weights
+from rolloutplan.plan.status import STARTING, Phase, Status, Weights
 
 STANDS_FOR = timedelta(seconds=2)
 """How long its pods must have been ready before the first weight: a gateway needs a moment to hear of new endpoints."""
@@ -50,7 +51,7 @@ def _serving(look: Look, spec: PlanSpec) -> bool:
 def not_started(look: Look) -> Step | None:
     """Start, or say what is in the way."""
     status, spec = look.status, look.plan.spec
-    if status.phase not in (Phase.PENDING, Phase.INVALID, Phase.EXPANDING):
+    if status.phase not in {*STARTING, Phase.PENDING, Phase.INVALID}:
         return None
     problem = obstacle(look)
     if problem is not None:
@@ -60,14 +61,26 @@ def not_started(look: Look) -> Step | None:
         return Step(status, (Inspect(),))
     if status.phase is Phase.INVALID:
         return Step(move(look, Cause.HEALED, "what was wrong is mended", reason="Pending"))
+    if status.phase is Phase.PROBING:
+        return probing(look, spec)
     if status.phase is Phase.EXPANDING:
-        return _expanding(look, spec)
-    run = status.run + 1
+        return expanding(look, spec) or _standing(look, spec)
+    return Step(_started(look, spec, look.new.revision))
+
+
+def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
+    """The next run; or the same one again, where it was interrupted before any weight: what it has done is done."""
+    status, plan_hash = look.status, spec.plan_hash()
+    began = bool(status.done) or status.task is not None
+    same = began and (status.plan_hash, status.revision) == (plan_hash, revision)
+    run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
-    of_this = {"run": run, "plan_hash": spec.plan_hash(), "revision": look.new.revision}
+    of_this = {"run": run, "plan_hash": plan_hash, "revision": revision, "done": status.done if same else ()}
     of_this["templates"] = look.plan.templates
-    return Step(fresh(look, Cause.START, words, reason="Expanding", **of_this))
+    if spec.assumptions:
+        return fresh(look, Cause.START_PROBING, words, reason="Probing", **of_this)
+    return fresh(look, Cause.START, words, reason="Expanding", **of_this)
 
 
 def _refused(look: Look, problem: Obstacle) -> Step:
@@ -81,7 +94,7 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
 
 
-def _expanding(look: Look, spec: PlanSpec) -> Step:
+def _standing(look: Look, spec: PlanSpec) -> Step:
     """Wait for the new side to stand, for `readyWithin` at most."""
     new, probe, status = look.new, look.probe, look.status
     assert new is not None and probe is not None
@@ -123,5 +136,6 @@ def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
     assert new is not None
     within = format_duration(spec.availability.ready_within)
     found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
-    words = f"{found}{f': {worst}' if worst else ''}; no weight was moved: mend the Deployment, and a new run starts"
+    left = f"no weight was moved{added(look.status, spec)}"
+    words = f"{found}{f': {worst}' if worst else ''}; {left}: mend the Deployment, and a new run starts"
     return move(look, Cause.NEVER_READY, words, reason="NewSideNotReady")

@@ -19,28 +19,33 @@ from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import RUNNING, Held, Phase, Status
+from rolloutplan.plan.status import RUNNING, STARTING, Held, Phase, Status
 
-_GOES_ON_AS = {Phase.SHIFTING: "Shifting", Phase.JUDGING: "Soaking", Phase.BAKING: "Baking"}
+_CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
+_GOES_ON_AS = {
+    Phase.SHIFTING: "Shifting",
+    Phase.JUDGING: "Soaking",
+    Phase.BAKING: "Baking",
+    Phase.CONTRACTING: "Contracting",
+}
 
 
 def inconsistent(look: Look) -> Step | None:
     """A status that was edited into contradiction: nothing is done on such ground, and it says so."""
     status, spec = look.status, look.plan.spec
-    if status.phase not in RUNNING - {Phase.EXPANDING}:
+    if status.phase not in RUNNING - STARTING:
         return None
     ours = spec is not None and spec.plan_hash() == status.plan_hash
     unknown = ours and spec is not None and status.stage is not None and current_stage(spec, status) is None
     if _consistent(status) and not unknown:
         return None
     lost = status_lost(look)
-    return Step(move(look, Cause.LOST, lost.message, reason=lost.reason, predicates=()))
+    return Step(move(look, Cause.LOST, lost.message, reason=lost.reason, predicates=(), task=None, done=()))
 
 
 def _consistent(status: Status) -> bool:
     weights, stage = status.weights, status.stage
-    held = status.held if status.phase is Phase.HELD else None
-    phase = held.back_to if held else status.phase
+    phase = status.stands_in
     routes = (weights.snapshot, weights.written, *((status.intent.routes,) if status.intent else ()))
     if not all(sound(each, weights.old, weights.new) for each in routes):
         return False
@@ -49,7 +54,7 @@ def _consistent(status: Status) -> bool:
     clocks = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
     if phase is Phase.JUDGING and stage is not None:
         clocks = (*clocks, stage.deadline_at)
-    return phase is Phase.REVERTING or (phase in (Phase.JUDGING, Phase.BAKING) and None not in clocks)
+    return phase is Phase.REVERTING or (phase in _CLOCKED and None not in clocks)
 
 
 def waiting(look: Look) -> Step | None:
@@ -113,8 +118,7 @@ def _in_the_way(look: Look) -> Closed | None:
 
 def _at_the_gate(status: Status) -> bool:
     """Whether the next thing to do is an increment."""
-    phase = status.held.back_to if status.phase is Phase.HELD and status.held else status.phase
-    return phase is Phase.SHIFTING and status.intent is None
+    return status.stands_in is Phase.SHIFTING and status.intent is None
 
 
 def _blind(look: Look, spec: PlanSpec) -> str:
@@ -148,9 +152,13 @@ def _blind_too_long(look: Look, words: str) -> Step | None:
 
 def resumed(look: Look, held: Held, words: str, said: Said | None = None, **changes: Any) -> Status:
     """Go on where it was held, with every clock moved by the time held."""
-    stage, pause = judged_anew(look), look.now - held.since
+    stage, task, pause = judged_anew(look), look.status.task, look.now - held.since
+    if task is not None:
+        task = task.model_copy(update={"deadline_at": task.deadline_at + pause})
     if stage is not None:
         soak, end = stage.soak_until, stage.deadline_at
         stage = stage.model_copy(update={"soak_until": soak and soak + pause, "deadline_at": end and end + pause})
     reason = _GOES_ON_AS.get(held.back_to, "Soaking")
-    return move(look, Cause.RESUMED, words, reason=reason, said=said, **{"held": None, "stage": stage, **changes})
+    return move(
+        look, Cause.RESUMED, words, reason=reason, said=said, **{"held": None, "stage": stage, "task": task, **changes}
+    )

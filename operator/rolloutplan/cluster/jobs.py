@@ -1,0 +1,85 @@
+"""Jobs: made once, read while they run, and what their last pod has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.look import JobView
+from rolloutplan.engine.step import RunJob
+
+_WRONG: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""The Job itself is refused, and would be again."""
+_MARKS: Final = "rolloutplan.dev/"
+
+
+async def run(api: Api, namespace: str, wanted: RunJob, at: datetime) -> JobView:
+    """See how a Job stands, and make it where there is none. Raises ApiError where nobody can tell."""
+    raw = await _read(api, namespace, wanted.name)
+    if raw is None and wanted.make:
+        try:
+            raw = await api.create(paths.job(namespace), wanted.manifest)
+        except ApiError as error:
+            if error.status in _WRONG:
+                return JobView(wanted.name, at, refused=error.message or str(error))
+            if error.status == HTTPStatus.FORBIDDEN:  # a quota, or rights that are missing
+                return JobView(wanted.name, at, hindered=error.message or str(error))
+            if error.reason != "AlreadyExists":
+                raise
+            raw = await _read(api, namespace, wanted.name)
+    if raw is None:
+        return JobView(wanted.name, at)
+    ended, words = end_of(raw)
+    ours = is_ours(raw, wanted.manifest)
+    if ended and ours:
+        chosen = f"batch.kubernetes.io/job-name={wanted.name}"
+        words = last_words(await api.list(paths.pods(namespace), labelSelector=chosen)) or words
+    return JobView(wanted.name, at, found=True, ours=ours, ended=ended, message=words[:512])
+
+
+async def _read(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
+    try:
+        return await api.get(paths.job(namespace, name))
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+
+
+def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether a Job is the one that was to be made: of the same plan object, run and task."""
+    there, wanted = raw["metadata"], manifest["metadata"]
+    owners = {owner.get("uid") for owner in there.get("ownerReferences") or ()}
+    labels = there.get("labels") or {}
+    marks = {key: value for key, value in wanted["labels"].items() if key.startswith(_MARKS)}
+    return wanted["ownerReferences"][0]["uid"] in owners and marks.items() <= labels.items()
+
+
+def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], str]:
+    """How a Job has ended, and its controller's words for a failure; both empty while it runs."""
+    for condition in (raw.get("status") or {}).get("conditions") or ():
+        if condition.get("status") == "True" and condition["type"] == "Complete":
+            return "Complete", ""
+        if condition.get("status") == "True" and condition["type"] == "Failed":
+            said = (condition.get("reason"), condition.get("message"))
+            return "Failed", ": ".join(part for part in said if part)
+    return "", ""
+
+
+def last_words(raw_list: Mapping[str, Any]) -> str:
+    """The termination message of the newest pod that left one."""
+    newest_first = sorted(
+        raw_list.get("items") or (), key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True
+    )
+    for pod in newest_first:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            end = (container.get("state") or {}).get("terminated") or {}
+            if message := (end.get("message") or "").strip():
+                return str(message)
+    return ""

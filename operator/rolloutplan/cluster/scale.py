@@ -1,0 +1,41 @@
+"""The size of a Deployment, set by its `scale` alone: nothing else of it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.look import Scaled
+from rolloutplan.engine.step import Scale
+
+
+async def to(api: Api, namespace: str, wanted: Scale, at: datetime) -> Scaled:
+    """Give a Deployment its replicas, unless an autoscaler does. Raises ApiError; 409 says that it has just changed."""
+    name = wanted.deployment
+    if autoscaler := autoscaler_of(await api.list(paths.autoscalers(namespace)), name):
+        return Scaled(name, at, autoscaler=autoscaler)
+    path = paths.scale(namespace, name)
+    found = await api.get(path)
+    if (found.get("spec") or {}).get("replicas", 0) == wanted.replicas:
+        return Scaled(name, at)
+    seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+    try:
+        await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        return Scaled(name, at, hindered=error.message or str(error))
+    return Scaled(name, at)
+
+
+def autoscaler_of(raw_list: Mapping[str, Any], deployment: str) -> str:
+    """The HorizontalPodAutoscaler that scales a Deployment; "" where there is none."""
+    for item in raw_list.get("items") or ():
+        target = (item.get("spec") or {}).get("scaleTargetRef") or {}
+        if (target.get("kind"), target.get("name")) == ("Deployment", deployment):
+            return str(item["metadata"]["name"])
+    return ""

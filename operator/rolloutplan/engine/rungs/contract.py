@@ -1,0 +1,159 @@
+"""After the bake: the old is taken away, if the plan says so. Nothing here goes back by itself.
+
+What was taken away cannot be given back by moving weights, so that before each part everything is looked at once more:
+that the weights stand as they were written, that the new side has all its pods, and that no person and no policy is
+against it.
+"""
+
+from __future__ import annotations
+
+from rolloutplan.engine.checks import paused_words
+from rolloutplan.engine.gate import GATED, Closed, closed_to_contract
+from rolloutplan.engine.look import Look, WorkloadView
+from rolloutplan.engine.move import fence, hold, move
+from rolloutplan.engine.narrate import span
+from rolloutplan.engine.routes import current, unlike, writes
+from rolloutplan.engine.rungs.command import commanded
+from rolloutplan.engine.rungs.tasks import (
+    LEFT_OLD,
+    SCALE_OLD,
+    SCALED_WITHIN,
+    Ended,
+    Wanted,
+    begun,
+    job_run,
+    resized,
+    under_way,
+)
+from rolloutplan.engine.rungs.wait import resumed
+from rolloutplan.engine.step import MarkPlan, Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Phase, Task
+
+FAILED = "ContractFailed"
+
+
+def contracting(look: Look) -> Step | None:
+    """Take the old away, part by part. Says all that is to be said of a run that is so far, and of no other."""
+    status, spec = look.status, look.plan.written
+    if status.stands_in is not Phase.CONTRACTING:
+        return None
+    if (answered := commanded(look)) is not None:
+        return answered
+    held = status.held if status.phase is Phase.HELD else None
+    if held is not None and held.reason == FAILED:
+        return Step(status)
+    closed = _closed(look, spec)
+    if closed is not None:
+        if held is None or held.reason != closed.reason:
+            return hold(look, closed.reason, closed.words)
+        if closed.reason in GATED and closed.words != status.message:
+            status = status.model_copy(update={"message": closed.words})
+        return Step(status, wake_at=closed.again)
+    if held is not None:
+        return Step(resumed(look, held, f"{held.reason} is over after {span(held.since, look.now)}"))
+    assert spec is not None
+    return _drained(look, spec) or _part(look, spec)
+
+
+def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
+    """Why nothing may be taken away now. A part that is under way waits for weights and persons alone."""
+    status, weights = look.status, look.status.weights
+    if spec is None:
+        return Closed("Invalid", f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}")
+    if differs := unlike(look, weights.written, weights):
+        return Closed("Conflict", f"{differs}: the old is not taken away; put them back as they were to go on")
+    if status.paused is not None:
+        return Closed("Paused", paused_words(status.paused))
+    return None if status.task is not None or _to_take(look, spec) is None else closed_to_contract(look, spec)
+
+
+def _ours(look: Look, spec: PlanSpec) -> bool:
+    """Whether the plan still speaks of the sides of this run."""
+    weights = look.status.weights
+    return (spec.old.service_name, spec.new.service_name) == (weights.old, weights.new)
+
+
+def _drained(look: Look, spec: PlanSpec) -> Step | None:
+    """Wait until nobody uses the old any more: for `drain` since all traffic has left it."""
+    at = look.status.stage
+    until = (at.verified_at if at and at.verified_at else look.now) + spec.traffic.drain
+    return Step(look.status, wake_at=until) if look.now < until else None
+
+
+def _part(look: Look, spec: PlanSpec) -> Step:
+    status = look.status
+    wanted = _to_take(look, spec)
+    if wanted is None:
+        left = "" if _ours(look, spec) else ", and what is left of the old stays: the plan has other sides now"
+        words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
+        return Step(move(look, Cause.FINISHED, words, reason="Succeeded", task=None))
+    task = under_way(look, wanted)
+    if task is None:
+        return _begun(look, spec, wanted)
+    if wanted.template is not None:
+        found = job_run(look, task, wanted)
+    else:
+        found = _announced(look) or resized(look, task, look.old, spec.old.deployment)
+    return _ended(look, task, found) if isinstance(found, Ended) else found
+
+
+def _to_take(look: Look, spec: PlanSpec) -> Wanted | None:
+    """The next part of what is to be taken away."""
+    done, contract = look.status.done, spec.contract
+    if not _ours(look, spec):
+        return None
+    if contract.scale_old is not None and not {SCALE_OLD, LEFT_OLD} & {*done} and look.old is not None:
+        says = f"Deployment {spec.old.deployment} is given {contract.scale_old} replicas"
+        return Wanted("Scale", SCALE_OLD, SCALED_WITHIN, says, replicas=contract.scale_old)
+    job = next((job for job in contract.jobs if job.name not in done), None)
+    if job is None:
+        return None
+    return Wanted("Contract", job.name, job.deadline, f"Job {job.name} takes away what is old", job.template)
+
+
+def _begun(look: Look, spec: PlanSpec, wanted: Wanted) -> Step:
+    """Intend a part. Before the old side is made smaller, the way back says how it is made larger again."""
+    before = look.status.task
+    status = begun(look, wanted, before.attempt if before is not None and before.name == wanted.name else 1)
+    old, revert = look.old, status.revert
+    if wanted.name == SCALE_OLD and old is not None and revert and not revert.startswith("kubectl scale"):
+        where = f"deployment/{spec.old.deployment} -n {look.plan.namespace}"
+        up = f"kubectl scale {where} --replicas={max(old.wanted, 1)} && kubectl rollout status {where}"
+        status = status.model_copy(update={"revert": f"{up} && {revert}"})
+    return Step(status)
+
+
+def _announced(look: Look) -> Step | None:
+    """Leave the way back on plan and routes, before the old side is made smaller.
+
+    The write tests that the routes are still as they were looked at: their weights cannot have been moved since.
+    """
+    status, weights = look.status, look.status.weights
+    if look.plan.breadcrumb != status.revert:
+        return Step(status, (MarkPlan(finalizer=look.plan.finalizer, breadcrumb=status.revert),))
+    if look.scaled is not None and status.task is not None and look.scaled.at >= status.task.since:
+        return None
+    routes = current(look, weights.written, weights)
+    marks = writes(look, routes, weights, fence(look, status), status.revert, marks=True)
+    return Step(status, marks) if marks else None
+
+
+def _ended(look: Look, task: Task, ended: Ended) -> Step:
+    status = look.status
+    if ended.good:
+        done = (*status.done, LEFT_OLD if ended.left else task.name)
+        return Step(move(look, Cause.CONTRACTED, ended.words[:1024], reason="Contracting", task=None, done=done))
+    return hold(look, FAILED, f"{ended.words}; {_both_sides(look)}"[:1024])
+
+
+def _both_sides(look: Look) -> str:
+    """How both sides stand, and what a person can do."""
+    status, old, new = look.status, look.old, look.new
+    sides = f"{_pods(new)} with {status.weights.desired} of the traffic, {_pods(old)} with the rest"
+    return f"{sides}; `resume` tries it again, `abort` puts the weights back while the old side stands"
+
+
+def _pods(side: WorkloadView | None) -> str:
+    return f"{side.name} has {side.ready} of {side.wanted} pods ready" if side else "a Deployment is gone"

@@ -1,0 +1,301 @@
+"""What a run does beside moving weights, one task after another.
+
+A task is written to the status before it is begun, and its Job has a name that follows from the status: whoever comes
+after a crash finds what was begun, and neither begins it again nor passes it over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from rolloutplan.engine.jobs import JOB_NOT_OURS, JOB_REFUSED, job_name, manifest
+from rolloutplan.engine.look import JobView, Look, WorkloadView
+from rolloutplan.engine.move import move
+from rolloutplan.engine.narrate import Seen, doubt, value_text
+from rolloutplan.engine.step import Observe, RunJob, Scale, Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.quantities import format_duration
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.status import Status, Task
+from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
+
+SCALE_NEW = "scale new"
+"""The name of that task, which no Job can have."""
+SCALE_OLD = "scale old"
+LEFT_OLD = "leave old"
+"""What is done instead, where an autoscaler scales the old side."""
+SCALED_WITHIN = timedelta(minutes=5)
+READ_EVERY = timedelta(seconds=2)
+"""How often a Job is read while it runs."""
+TRY_AGAIN = timedelta(seconds=10)
+"""How often a Job is tried that cannot be made now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a task has ended, with the words for it."""
+
+    good: bool
+    words: str
+    refused: bool = False
+    """Whether it was never begun, since the API server takes no such Job."""
+    left: bool = False
+    """Whether it was left to an autoscaler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A task as the plan has it: how long it may take, and what is said while it is under way."""
+
+    kind: Literal["Assumption", "Expand", "Scale", "Contract"]
+    name: str
+    within: timedelta
+    says: str
+    template: JobTemplate | None = None
+    replicas: int = 0
+
+
+def probing(look: Look, spec: PlanSpec) -> Step:
+    """Probe what the plan assumes, the most dangerous first, until one is false or all are true."""
+    status = look.status
+    assumption = next((each for each in spec.beliefs() if each.name not in status.done), None)
+    if assumption is None:
+        return Step(move(look, Cause.PROBED, "all that it assumes is true", reason="Expanding", task=None))
+    says, asked = f"assumption {assumption.name} is probed: {assumption.belief}", assumption.predicate
+    template = assumption.job.template if assumption.job else None
+    wanted = Wanted("Assumption", assumption.name, assumption.deadline, says, template)
+    task = under_way(look, wanted)
+    if task is None:
+        return Step(begun(look, wanted))
+    found = job_run(look, task, wanted) if asked is None else _observed(look, spec, task, asked)
+    return Step(_probed(look, assumption, found)) if isinstance(found, Ended) else found
+
+
+def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
+    status, seen = look.status, Seen(assumption.belief, ended.words)
+    if ended.refused:
+        return _refused(look, ended)
+    if ended.good:
+        words = f"assumption {assumption.name} is true: {ended.words}"
+        done = (*status.done, assumption.name)
+        return move(look, Cause.BELIEVED, words[:1024], reason="Probing", seen=seen, task=None, done=done)
+    words = (
+        f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
+        "moved: change what it is about or the plan, or say `retry`, and a new run starts"
+    )[:1024]
+    return move(look, Cause.DISBELIEVED, words, reason="AssumptionFalse", seen=seen, task=None, failed=words)
+
+
+def expanding(look: Look, spec: PlanSpec) -> Step | None:
+    """Add the new beside the old: the Jobs in the order written, then the replicas. None when all is added."""
+    wanted = _to_add(look, spec)
+    if wanted is None:
+        return None
+    task = under_way(look, wanted)
+    if task is None:
+        return Step(begun(look, wanted))
+    if wanted.template is not None:
+        found = job_run(look, task, wanted)
+    else:
+        found = resized(look, task, look.new, spec.new.deployment)
+    return Step(_added(look, spec, task, found)) if isinstance(found, Ended) else found
+
+
+def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
+    done, size = look.status.done, spec.expand.scale.new
+    job = next((job for job in spec.expand.jobs if job.name not in done), None)
+    if job is not None:
+        return Wanted("Expand", job.name, job.deadline, f"Job {job.name} runs before any traffic moves", job.template)
+    if size == "None" or SCALE_NEW in done or look.old is None:
+        return None
+    replicas = look.old.wanted if size == "MatchOld" else int(size)
+    says = f"Deployment {spec.new.deployment} is given {replicas} replicas"
+    return Wanted("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
+
+
+def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
+    status = look.status
+    if ended.refused:
+        return _refused(look, ended)
+    if ended.good:
+        done = (*status.done, task.name)
+        words = ended.words[:1024]
+        return move(look, Cause.EXPANDED, words, reason="Expanding", task=None, done=done, entered_at=look.now)
+    left = f"no weight was moved{added(status, spec)}"
+    words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
+    return move(look, Cause.EXPAND_FAILED, words, reason="ExpandFailed", task=None, failed=words)
+
+
+def _refused(look: Look, ended: Ended) -> Status:
+    return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
+
+
+def added(status: Status, spec: PlanSpec) -> str:
+    """What this run has added and nobody takes away, in words."""
+    jobs = [job.name for job in spec.expand.jobs if job.name in status.done]
+    parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
+    parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.done else []
+    return f", what was added stays ({'; '.join(parts)})" if parts else ""
+
+
+def under_way(look: Look, wanted: Wanted) -> Task | None:
+    """The task under way, if it is this one.
+
+    One that a leader before this one has begun, and made nothing of, is begun anew: it has its whole time from then on.
+    """
+    task = look.status.task
+    if task is None or task.name != wanted.name or (not task.made and look.status.epoch != look.epoch):
+        return None
+    return task
+
+
+def begun(look: Look, wanted: Wanted, attempt: int = 1) -> Status:
+    """The status in which a task is intended; nothing of it is done yet."""
+    status = look.status
+    task = Task(
+        kind=wanted.kind,
+        name=wanted.name,
+        job=job_name(look.plan.name, status.run, wanted.name, attempt) if wanted.template else "",
+        attempt=attempt,
+        replicas=wanted.replicas,
+        since=look.now,
+        deadline_at=look.now + wanted.within,
+    )
+    return _said(status, str(status.phase), wanted.says, task=task, epoch=look.epoch)
+
+
+def old_side_gone(look: Look) -> str:
+    """Why the traffic cannot go back to the old side, which the run has scaled down; empty where it can."""
+    old, new = look.old, look.new
+    if not _made_smaller(look) or (old and new and min(old.ready, old.wanted) >= new.wanted):
+        return ""
+    name, needed = old.name if old else "of the old side", f" to {new.wanted}" if new else ""
+    ready = f"{old.ready} ready pods" if old else "no pods"
+    return (
+        f"the old side was scaled down at the end of the run and has {ready}: scale Deployment {name} up{needed} "
+        "first, and say it again when its pods are ready"
+    )
+
+
+def _made_smaller(look: Look) -> bool:
+    task, seen = look.status.task, look.scaled
+    if task is None or task.name != SCALE_OLD:
+        return SCALE_OLD in look.status.done
+    asked = seen is not None and seen.at >= task.since and not (seen.hindered or seen.autoscaler)
+    return asked or look.old is None or look.old.wanted <= task.replicas
+
+
+# ---- Jobs --------------------------------------------------------------------------------------------------------
+
+
+def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
+    """Make the Job of the task under way, once, and wait for its end until the deadline."""
+    assert wanted.template is not None
+    status, now, late = look.status, look.now, task.deadline_at
+    make = not task.made and now < late
+    read = RunJob(task.job, manifest(look.plan, status.run, task, wanted.template), make)
+    job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
+    if job is None:
+        return Step(status, (read,))
+    if job.refused:
+        fix = "correct its template"
+        return Ended(False, f"the API server takes no such Job for {task.name}: {job.refused}: {fix}", refused=True)
+    if job.found and job.ours:
+        if job.ended:
+            return Ended(job.ended == "Complete", _end_words(job))
+        if not task.made:
+            made = task.model_copy(update={"made": True})
+            return Step(_said(status, str(status.phase), wanted.says, task=made))
+    elif task.made:
+        return Ended(False, f"Job {job.name} is gone, and its end was not seen")
+    if now >= late:
+        return Step(status, (read,)) if job.at < late and not job.hindered else Ended(False, _late_words(job, task))
+    waits = _said(status, *_stands(look, job)) if not (job.found and job.ours) else status
+    again = job.at + (READ_EVERY if job.found and job.ours else TRY_AGAIN)
+    if waits is not status:
+        return Step(waits)
+    return Step(status, (read,)) if now >= again else Step(status, wake_at=min(again, late))
+
+
+def _end_words(job: JobView) -> str:
+    words = f"Job {job.name} {'is complete' if job.ended == 'Complete' else 'has failed'}"
+    return f"{words}: {job.message}" if job.message else words
+
+
+def _late_words(job: JobView, task: Task) -> str:
+    within = format_duration(task.deadline_at - task.since)
+    if job.found and job.ours:
+        return f"Job {job.name} has not ended within {within}, and is left as it is"
+    why = job.hindered or ("another Job has its name" if job.found else "the API server did not answer")
+    return f"Job {job.name} could not be made within {within}: {why}"
+
+
+def _stands(look: Look, job: JobView) -> tuple[str, str]:
+    """Why a Job of ours could not be made yet, as reason and words."""
+    if job.found:
+        words = f"Job {look.plan.namespace}/{job.name} exists and is not of this run: delete it, and this goes on"
+        return JOB_NOT_OURS, words
+    return "JobNotMade", f"Job {job.name} is not made yet, and tried again: {job.hindered}"
+
+
+def _said(status: Status, reason: str, message: str, **changes: object) -> Status:
+    """The status with these words; the same where nothing is new."""
+    news = {"reason": reason, "message": message[:1024], **changes}
+    return (
+        status
+        if all(getattr(status, name) == value for name, value in news.items())
+        else status.model_copy(update=news)
+    )
+
+
+# ---- replicas ----------------------------------------------------------------------------------------------------
+
+
+def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) -> Step | Ended:
+    """Give a Deployment its replicas, and wait until it is seen to have them."""
+    status, now, late = look.status, look.now, task.deadline_at
+    seen = look.scaled
+    if seen is None or seen.name != deployment or seen.at < task.since:
+        return Step(status, (Scale(deployment, task.replicas),))
+    if seen.autoscaler:
+        words = f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that"
+        return Ended(True, words, left=True)
+    if side is not None and side.wanted == task.replicas:
+        return Ended(True, f"{deployment} has {task.replicas} replicas")
+    if now >= late:
+        why = f": {seen.hindered}" if seen.hindered else ""
+        within = format_duration(late - task.since)
+        return Ended(False, f"{deployment} was not given {task.replicas} replicas within {within}{why}")
+    if seen.hindered and (waits := _said(status, "NotScaled", f"{deployment}: {seen.hindered}")) is not status:
+        return Step(waits)
+    again = min(seen.at + TRY_AGAIN, late)
+    return Step(status, (Scale(deployment, task.replicas),)) if now >= again else Step(status, wake_at=again)
+
+
+# ---- predicates --------------------------------------------------------------------------------------------------
+
+
+def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step | Ended:
+    """Ask for what is to be observed until it is decided."""
+    status, seen, late = look.status, look.observed, task.deadline_at
+    words = words_for(spec, namespace=look.plan.namespace, plan=look.plan.name, stage="", window=asked.window)
+    query = render(asked.query, words)
+    ask = Observe(task.name, query, asked.is_)
+    if seen is None or seen.name != task.name or seen.at < task.since:
+        return Step(status, (ask,))
+    value, bound = value_text(asked.is_, seen.verdict), asked.is_.text
+    if seen.verdict.outcome is Outcome.PROVED:
+        return Ended(True, f"{value} {bound} of {query}")
+    if seen.verdict.outcome is Outcome.REFUTED:
+        return Ended(False, f"{value} is not {bound} of {query}")
+    if seen.at >= late:
+        return Ended(False, f"undecided after {format_duration(late - task.since)} ({doubt(seen.verdict)}) of {query}")
+    waits = _said(status, "Probing", f"{task.name} is undecided so far: {doubt(seen.verdict)}")
+    again = min(seen.at + spec.interval, late)
+    if waits is not status:
+        return Step(waits)
+    return Step(status, (ask,)) if look.now >= again else Step(status, wake_at=again)

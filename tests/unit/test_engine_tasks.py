@@ -1,0 +1,745 @@
+"""What a run does beside moving weights: each task once, none passed over, and every wait with an end."""
+
+import pytest
+
+from rolloutplan.engine.jobs import job_name, manifest
+from rolloutplan.engine.step import RunJob
+from rolloutplan.judge.verdict import Why
+from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.plan.status import Kind, Phase, Task
+from tests.refusals import changed
+from tests.situations import (
+    ALL,
+    BACK,
+    CONTRACT,
+    FROZEN,
+    HALF,
+    JOB,
+    OLD_WEIGHTS,
+    SHIFTED,
+    WARM,
+    Case,
+    adding,
+    assumption,
+    contract_failed,
+    contracting,
+    delete,
+    drift,
+    edit,
+    fresh,
+    ids,
+    job,
+    judging,
+    m,
+    nothing,
+    pods,
+    probing,
+    put,
+    run,
+    s,
+    say,
+    says,
+    settle,
+    succeeded,
+    then,
+    trap,
+    wait,
+)
+from tests.world import PLAN, START, Deployment, Job, Trap, World, crash, refuse
+
+P = Phase
+
+PROBES = [
+    Case(
+        "an assumption is true when its Job is complete, and the run goes on",
+        probing(lag=None),
+        wait(s(6)),
+        P.SHIFTING,
+        tells=["AssumptionTrue", "NewSideReady", "StageStarted"],
+        says="Job plan-1-cache is complete: its last words",
+    ),
+    Case(
+        "a Job that fails ends the run before any weight",
+        probing(job_fails=True),
+        wait(s(6)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["AssumptionFalse"],
+        "cache is so): Job plan-1-cache has failed: its last words; no weight was moved",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "a Job that does not end within the deadline ends the run, and is left for the reader",
+        probing(job_takes=None),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["AssumptionFalse"],
+        "Job plan-1-cache has not ended within 5m, and is left as it is",
+    ),
+    Case("until the deadline it is waited for", probing(job_takes=None), wait(m(5) - s(1)), P.PROBING, tells=[]),
+    Case(
+        "a Job that ends at the last moment is read",
+        probing(assumption("cache", deadline="5s")),
+        wait(s(5)),
+        P.JUDGING,
+        tells=["AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+    ),
+    Case(
+        "a Job that the API server refuses is a fault of the plan, in its words",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        wait(m(20)),
+        P.INVALID,
+        "JobRefused",
+        ["Started", "Stalled"],
+        "for cache: restartPolicy: Required value: correct its template",
+    ),
+    Case(
+        "a changed plan heals it",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        then(wait(s(1)), put(job_refused=""), edit({"hypothesis": "better"}), wait(s(6))),
+        P.JUDGING,
+        tells=["Started", "Stalled", "Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+    ),
+    Case(
+        "a crash heals it not",
+        fresh({"assumptions": [assumption("cache")]}, job_refused="restartPolicy: Required value"),
+        then(wait(s(1)), World.crash, wait(m(1))),
+        P.INVALID,
+        "JobRefused",
+        ["Started", "Stalled"],
+    ),
+    Case(
+        "a quota that forbids the Job is waited for",
+        probing(job_hindered="exceeded quota"),
+        wait(s(30)),
+        P.PROBING,
+        "JobNotMade",
+        [],
+        "Job plan-1-cache is not made yet, and tried again: exceeded quota",
+    ),
+    Case(
+        "once it allows the Job, that is made",
+        probing(job_hindered="exceeded quota"),
+        then(wait(s(30)), put(job_hindered=""), wait(s(17))),
+        P.JUDGING,
+    ),
+    Case(
+        "until the deadline",
+        probing(job_hindered="exceeded quota"),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        says="Job plan-1-cache could not be made within 5m: exceeded quota",
+    ),
+    Case(
+        "a Job of somebody else is not taken for ours",
+        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        wait(s(30)),
+        P.PROBING,
+        "JobNotOurs",
+        [],
+        "Job ns/plan-1-cache exists and is not of this run: delete it, and this goes on",
+    ),
+    Case(
+        "and when it is deleted, ours is made",
+        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        then(wait(s(30)), put(jobs={}), wait(s(17))),
+        P.JUDGING,
+    ),
+    Case(
+        "a Job that somebody deletes is not run again",
+        probing(job_takes=None),
+        then(wait(s(10)), put(jobs={}), wait(s(2))),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        says="Job plan-1-cache is gone, and its end was not seen",
+    ),
+    Case(
+        "an observation that is as it says is asked over its whole window at once",
+        fresh({"assumptions": [WARM]}, lag=None, says={"warm": 0.95}),
+        nothing,
+        P.SHIFTING,
+        tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted"],
+        says="0.95 > 0.9 of warm[120s]",
+    ),
+    Case(
+        "one that is not ends the run",
+        fresh({"assumptions": [WARM]}, says={"warm": 0.5}),
+        nothing,
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["Started", "AssumptionFalse"],
+        "0.5 is not > 0.9 of warm[120s]",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "one that nothing is known of is asked again",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        wait(s(59)),
+        P.PROBING,
+        "Probing",
+        ["Started"],
+        "warm is undecided so far: NoData",
+    ),
+    Case(
+        "until its deadline",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        wait(m(1)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["Started", "AssumptionFalse"],
+        "undecided after 1m (NoData",
+    ),
+    Case(
+        "a source that does not answer then says nothing against it meanwhile",
+        fresh({"assumptions": [WARM]}, says={"warm": Why.NO_DATA}),
+        then(wait(s(15)), says(warm=0.95, errors=0.0, hits=0.95, wrong=0.0), wait(s(5))),
+        P.JUDGING,
+    ),
+]
+
+BESIDE = [
+    Case("an abort ends it", probing(), say("abort a1"), P.ROLLED_BACK, "Aborted", ["Aborted"], weights=OLD_WEIGHTS),
+    Case(
+        "another template begins another run, with Jobs of its own",
+        probing(),
+        then(pods(revision="second"), wait(s(10))),
+        P.JUDGING,
+        tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="Job plan-2-cache is complete",
+    ),
+    Case(
+        "a retry probes anew",
+        probing(job_fails=True),
+        then(wait(s(6)), put(job_fails=False), say("retry r1"), wait(s(10))),
+        P.JUDGING,
+        says="Job plan-2-cache is complete",
+    ),
+    Case(
+        "a pause keeps what is done and what runs: the same run goes on",
+        probing(),
+        then(say("pause p1"), wait(m(1)), say("resume r1"), wait(s(6))),
+        P.JUDGING,
+        says="Job plan-1-cache is complete",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*PROBES, *BESIDE], ids=ids)
+def test_what_it_assumes_is_probed_before_anything_is_done(case: Case) -> None:
+    run(case)
+
+
+ADDS = [
+    Case(
+        "the Jobs of what is added run one after another, before any weight",
+        adding({"jobs": [job("columns"), job("index")]}),
+        wait(s(12)),
+        P.JUDGING,
+        tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="Job plan-1-index is complete: its last words",
+    ),
+    Case(
+        "a Job that fails ends the run, and what was added is named",
+        adding({"jobs": [job("columns"), job("index")]}),
+        then(put(job_fails=True), wait(s(15))),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        ["Expanded", "ExpandFailed"],
+        "no weight was moved, what was added stays (Job columns is done)",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "a Job that does not end within its deadline has failed",
+        adding({"jobs": [job("columns", deadline="2m")]}, job_takes=None),
+        wait(m(2)),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        says="Job plan-1-columns has not ended within 2m, and is left as it is",
+    ),
+    Case(
+        "the new side is made as large as the old, after the Jobs",
+        adding({"jobs": [job("columns")], "scale": {"new": "MatchOld"}}, new=Deployment("v2", wanted=1, ready=1)),
+        wait(s(6)),
+        P.JUDGING,
+        tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
+        says="v2 has 4 replicas | NewSideReady: 4 of 4 pods of v2 are ready",
+    ),
+    Case(
+        "it is made as large as the plan says",
+        fresh({"expand": {"scale": {"new": 7}}}, new=Deployment("v2", wanted=0, ready=0)),
+        nothing,
+        P.JUDGING,
+        says="NewSideReady: 7 of 7 pods",
+    ),
+    Case(
+        "what is scaled by an autoscaler is left to it, and it is said",
+        fresh({"expand": {"scale": {"new": 7}}}, autoscaled=frozenset({"v2"})),
+        nothing,
+        P.JUDGING,
+        says="HorizontalPodAutoscaler v2-hpa scales v2: it is left to that | NewSideReady: 4 of 4 pods",
+    ),
+    Case(
+        "without a right to scale it tries again, and says why",
+        fresh({"expand": {"scale": {"new": 7}}}, scale_hindered="deployments/scale is forbidden"),
+        wait(m(4)),
+        P.EXPANDING,
+        "NotScaled",
+        ["Started"],
+        "v2: deployments/scale is forbidden",
+    ),
+    Case(
+        "but not for ever",
+        fresh({"expand": {"scale": {"new": 7}}}, scale_hindered="deployments/scale is forbidden"),
+        wait(m(5)),
+        P.ROLLED_BACK,
+        "ExpandFailed",
+        says="v2 was not given 7 replicas within 5m: deployments/scale is forbidden",
+    ),
+    Case(
+        "pods that are added have readyWithin from then on",
+        adding({"jobs": [job("columns")], "scale": {"new": 7}}, job_takes=m(4), pods_start=False),
+        wait(m(9) - s(5)),
+        P.EXPANDING,
+        says="v2 has 7 replicas",
+    ),
+    Case(
+        "and no longer; what was added is named",
+        adding({"jobs": [job("columns")], "scale": {"new": 7}}, pods_start=False),
+        wait(m(6)),
+        P.ROLLED_BACK,
+        "NewSideNotReady",
+        says="what was added stays (Job columns is done; v2 keeps its size)",
+    ),
+    Case(
+        "an abort leaves the Job that runs, and names it",
+        adding(),
+        then(wait(s(1)), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        ["Aborted"],
+        "no weight was moved; Job plan-1-columns is left as it is",
+    ),
+    Case(
+        "a plan that is paused meanwhile goes on in the same run",
+        adding({"jobs": [job("columns"), job("index")]}),
+        then(wait(s(6)), say("pause p1"), wait(m(20)), say("resume r1"), wait(s(6))),
+        P.JUDGING,
+        says="Job plan-1-index is complete",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", ADDS, ids=ids)
+def test_the_new_is_added_beside_the_old_before_any_weight(case: Case) -> None:
+    run(case)
+
+
+CAPACITY = [
+    Case(
+        "a weight that the new side has no pods for waits, and says for what",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.JUDGING, stage="half"), lambda world: world.until(P.HELD)),
+        P.HELD,
+        "Capacity",
+        says="100% of the traffic needs 4 ready pods of v2, 3 are",
+        weights=HALF,
+    ),
+    Case(
+        "half of the pods are enough for half of the traffic",
+        judging(),
+        then(pods(ready=2), wait(m(3))),
+        P.JUDGING,
+        weights=HALF,
+    ),
+    Case(
+        "when the pods are there, it goes on by itself",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.HELD), pods(ready=4)),
+        P.JUDGING,
+        tells=["StageProved", *SHIFTED, "StageProved", "Held", "Resumed", *SHIFTED],
+        weights=ALL,
+    ),
+    Case(
+        "a failure puts it back from there",
+        judging(),
+        then(pods(ready=3), lambda world: world.until(P.HELD), says(errors=0.2), wait(m(1))),
+        P.ROLLED_BACK,
+        "GuardProved",
+        weights=OLD_WEIGHTS,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CAPACITY, ids=ids)
+def test_capacity_comes_before_traffic(case: Case) -> None:
+    run(case)
+
+
+def test_what_the_old_side_wants_is_taken_as_it_was_when_the_scale_was_begun() -> None:
+    world = fresh({"expand": {"scale": {"new": "MatchOld"}}}, new=Deployment("v2", wanted=1, ready=1))()
+    world.interrupted("recorded")
+    world.interrupted("scaled")
+    world.until(P.JUDGING)
+    assert world.new is not None
+    assert world.new.wanted == 4
+
+
+def test_the_most_dangerous_is_probed_first_and_ties_as_they_are_written() -> None:
+    names = {"mild": 1, "grave": 5, "grave-too": 5, "middling": 3}
+    world = fresh({"assumptions": [assumption(name, impact) for name, impact in names.items()]})()
+    world.until(P.JUDGING)
+    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("grave", "grave-too", "middling", "mild")]
+
+
+def test_what_is_false_keeps_all_that_comes_after_from_being_begun() -> None:
+    world = fresh({"assumptions": [assumption("mild", 1), assumption("grave", 5)]}, job_fails=True)()
+    world.until(P.ROLLED_BACK)
+    assert [name for _, name in world.made] == ["plan-1-grave"]
+
+
+def test_the_decision_holds_what_was_believed_and_what_was_observed() -> None:
+    world = fresh({"assumptions": [assumption("cache")]}, job_fails=True)().until(P.ROLLED_BACK)
+    decision = world.status.decisions[-1]
+    assert decision.kind is Kind.KILL
+    assert decision.believed == "cache is so"
+    assert decision.observed == "Job plan-1-cache has failed: its last words"
+    assert world.status.condition("Stalled") is not None
+
+
+def test_a_job_is_read_every_two_seconds_and_no_oftener() -> None:
+    world = probing(job_takes=None)()
+    reads = []
+    for _ in range(12):
+        world.now += s(0.5)
+        world.turn()
+        assert world.step is not None
+        reads += [action for action in world.step.actions if isinstance(action, RunJob)]
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize("fault", [crash, refuse], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("point", ["record", "recorded", "job", "made"])
+@pytest.mark.parametrize("times", range(1, 5))
+def test_whatever_is_killed_when_each_job_runs_once_and_none_is_skipped(point: str, fault: Trap, times: int) -> None:
+    expand = {"jobs": [job("three"), job("four")], "scale": {"new": 7}}
+    world = fresh({"assumptions": [assumption("one"), assumption("two")], "expand": expand})()
+    for _ in range(times):
+        world.interrupted(point, fault)
+    world.until(P.JUDGING)
+    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("one", "two", "three", "four")]
+    assert world.new is not None
+    assert world.new.wanted == 7
+
+
+def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was_begun() -> None:
+    world = fresh({"assumptions": [assumption("cache")]}, job_takes=None)()
+    world.interrupted("made")
+    world.now += m(20)
+    world.until(P.ROLLED_BACK)
+    assert [name for _, name in world.made] == ["plan-1-cache"]
+    assert world.status.reason == "AssumptionFalse"
+
+
+# ---- taking the old away ---------------------------------------------------------------------------------------------
+
+TAKEN = ["Contracted", "Contracted", "Contracted", "Succeeded"]
+TAKES = [
+    Case(
+        "the old side is scaled down, then the Jobs run in the order written",
+        contracting(),
+        wait(s(12)),
+        P.SUCCEEDED,
+        tells=TAKEN,
+        says="v1 has 0 replicas | Contracted: Job plan-1-drop is complete: its last words | Contracted: Job plan-1-v",
+        weights=ALL,
+    ),
+    Case(
+        "without contract nothing is taken away",
+        succeeded,
+        nothing,
+        P.SUCCEEDED,
+        weights=ALL,
+    ),
+    Case(
+        "an autoscaler of the old side is left to its work",
+        contracting(autoscaled=frozenset({"v1"})),
+        wait(s(12)),
+        P.SUCCEEDED,
+        tells=TAKEN,
+        says="HorizontalPodAutoscaler v1-hpa scales v1: it is left to that",
+    ),
+    Case(
+        "and it is there to go back to, whatever its size",
+        contracting(autoscaled=frozenset({"v1"})),
+        then(wait(s(12)), put(old=Deployment("v1", wanted=1, ready=1)), say("revert r1")),
+        P.ROLLED_BACK,
+        "Reverted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "approval is waited for",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        wait(m(60)),
+        P.HELD,
+        "AwaitingApproval",
+        ["Held"],
+        "taking the old away wants approval",
+    ),
+    Case(
+        "and then it goes on",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        then(wait(m(60)), say("approve a1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Held", "Resumed", *TAKEN],
+    ),
+    Case(
+        "a Job that fails holds it, and says how both sides stand",
+        contract_failed,
+        wait(m(60)),
+        P.HELD,
+        "ContractFailed",
+        [],
+        "its last words; v2 has 4 of 4 pods ready with 100% of the traffic, v1 has 0 of 0 pods ready with the rest",
+        ALL,
+    ),
+    Case(
+        "a Job that does not end by its deadline is one that failed",
+        contracting({"contract": {"jobs": [job("drop", deadline="2m")]}}, job_takes=None),
+        wait(m(2)),
+        P.HELD,
+        "ContractFailed",
+        says="Job plan-1-drop has not ended within 2m, and is left as it is; v2 has 4 of 4 pods",
+    ),
+    Case(
+        "a Job that the API server refuses is one that failed",
+        contracting(job_refused="restartPolicy: Required value"),
+        wait(m(60)),
+        P.HELD,
+        "ContractFailed",
+        says="the API server takes no such Job for drop: restartPolicy: Required value",
+    ),
+    Case(
+        "resume tries it again under another name",
+        contract_failed,
+        then(say("resume r1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Resumed", "Contracted", "Contracted", "Succeeded"],
+        says="Job plan-1-drop-2 is complete",
+    ),
+    Case(
+        "what was done before is not done again",
+        contract_failed,
+        then(put(old=Deployment("v1", wanted=2, ready=2)), say("resume r1"), wait(s(12))),
+        P.SUCCEEDED,
+        tells=["Resumed", "Contracted", "Contracted", "Succeeded"],
+    ),
+    Case(
+        "abort puts the weights back while the old side stands",
+        contracting({"contract": {**CONTRACT, "approval": "Required"}}),
+        then(wait(m(1)), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        ["Held", *BACK],
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "and is refused with the reason when it does not",
+        contract_failed,
+        say("abort a1"),
+        P.HELD,
+        "ContractFailed",
+        ["CommandRejected"],
+        "the old side was scaled down at the end of the run and has 0 ready pods: scale Deployment v1 up to 4 first",
+        ALL,
+    ),
+    Case(
+        "once it stands again, abort puts the weights back",
+        contract_failed,
+        then(put(old=Deployment("v1")), say("abort a1")),
+        P.ROLLED_BACK,
+        "Aborted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "revert is refused like that after the end",
+        contracting(),
+        then(wait(s(12)), say("revert r1")),
+        P.SUCCEEDED,
+        tells=[*TAKEN, "CommandRejected"],
+        says="scale Deployment v1 up to 4 first, and say it again when its pods are ready",
+        weights=ALL,
+    ),
+    Case(
+        "revert puts the weights back where nothing was scaled",
+        contracting({"contract": {"jobs": [job("drop")]}}),
+        then(wait(s(12)), say("revert r1")),
+        P.ROLLED_BACK,
+        "Reverted",
+        weights=OLD_WEIGHTS,
+    ),
+    Case(
+        "weights that somebody moved back keep the old from being taken away",
+        contracting(),
+        then(drift(OLD_WEIGHTS), wait(m(60))),
+        P.HELD,
+        "Conflict",
+        ["Held"],
+        "the old is not taken away",
+        OLD_WEIGHTS,
+    ),
+    Case(
+        "when they are right again it is drained anew, and goes on",
+        contracting({"traffic.drain": "1m"}),
+        then(drift(OLD_WEIGHTS), wait(m(60)), drift(ALL), wait(s(50))),
+        P.CONTRACTING,
+        tells=["Held", "Resumed"],
+        weights=ALL,
+    ),
+    Case(
+        "a new side without all its pods keeps the old",
+        contracting(),
+        then(pods(ready=3), wait(m(60))),
+        P.HELD,
+        "Capacity",
+        ["Held"],
+        "100% of the traffic needs 4 ready pods of v2, 3 are",
+        ALL,
+    ),
+    Case(
+        "where nothing is left to take away it ends, whoever is ready",
+        contracting({"contract": {"scaleOld": 0}}),
+        then(trap(scaled=lambda world: world.pods(ready=3)), wait(s(1))),
+        P.SUCCEEDED,
+        tells=["Contracted", "Succeeded"],
+    ),
+    Case(
+        "a policy that freezes keeps it too",
+        contracting(),
+        then(put(policies=(FROZEN,)), wait(m(60))),
+        P.HELD,
+        "Frozen",
+        ["Held"],
+    ),
+    Case(
+        "pause keeps what is left from being taken away, and its time does not count",
+        contracting({"contract": {"jobs": [job("drop", deadline="2m")]}}),
+        then(settle, say("pause p1"), wait(m(60)), say("resume r1"), wait(s(1))),
+        P.SUCCEEDED,
+        tells=["Held", "Resumed", "Contracted", "Succeeded"],
+    ),
+    Case(
+        "a deleted plan leaves the weights where they have proved themselves",
+        contract_failed,
+        delete,
+        P.HELD,
+        weights=ALL,
+    ),
+    Case(
+        "pods of the new side that die put nothing back: there may be nothing to go back to",
+        contract_failed,
+        then(pods(ready=0), wait(m(10))),
+        P.HELD,
+        "ContractFailed",
+        [],
+        weights=ALL,
+    ),
+    Case(
+        "a plan with other sides takes nothing more away of these",
+        contract_failed,
+        then(edit({"old": {"deployment": "v2"}, "new": {"deployment": "v3"}}), say("resume r1"), settle),
+        P.INVALID,
+        tells=["Resumed", "Succeeded", "Stalled"],
+        says="what is left of the old stays: the plan has other sides now",
+        weights=ALL,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", TAKES, ids=ids)
+def test_the_old_is_taken_away_at_the_end(case: Case) -> None:
+    run(case)
+
+
+def test_the_way_back_says_how_the_old_side_is_made_larger_again_before_it_is_made_smaller() -> None:
+    world = contracting()()
+    crumbs = set[str]()
+    while world.phase is not P.SUCCEEDED:
+        assert world.old is not None
+        if world.old.wanted == 0:
+            annotations = world.routes["shop"]["metadata"]["annotations"]
+            crumbs |= {world.breadcrumb, annotations["rolloutplan.dev/revert"]}
+        if not world.turn():
+            at = world.next()
+            assert at is not None
+            world.now = at
+    (crumb,) = crumbs
+    up = "kubectl scale deployment/v1 -n ns --replicas=4 && kubectl rollout status deployment/v1 -n ns && kubectl "
+    assert crumb.startswith(up)
+
+
+def test_nothing_is_scaled_down_that_gets_traffic_again_in_the_very_moment() -> None:
+    """The way back is written upon the route as it was looked at; one that was moved since refuses that."""
+    world = contracting()()
+    world.traps["route"] = lambda world: world.drift(OLD_WEIGHTS)
+    world.settle()
+    assert (world.phase, world.status.reason) == (P.HELD, "Conflict")
+    assert world.old is not None
+    assert world.old.wanted == 4
+
+
+@pytest.mark.parametrize("fault", [crash, refuse], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("point", ["record", "recorded", "mark", "route", "scale", "scaled", "job", "made"])
+@pytest.mark.parametrize("times", range(1, 4))
+def test_whatever_is_killed_when_the_old_is_taken_away_once(point: str, fault: Trap, times: int) -> None:
+    world = contracting()()
+    for _ in range(times):
+        world.traps[point] = fault
+        world.advance(s(3))
+    world.traps = {}
+    world.until(P.SUCCEEDED)
+    assert [name for _, name in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert world.old is not None
+    assert world.old.wanted == 0
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_cut_where_it_is_too_long_and_stays_one_of_its_own() -> None:
+    assert job_name("plan", 7, "cache") == "plan-7-cache"
+    long = {job_name("p" * 63, run, task) for run in (1, 2) for task in ("a", "b")}
+    assert len(long) == 4
+    assert {len(name) for name in long} == {63}
+    assert len(job_name("p" * 30, 1, "t" * 31)) == 63
+
+
+def test_the_job_is_the_template_with_our_marks() -> None:
+    marked = changed(JOB, {"template.metadata": {"labels": {"team": "shop"}, "annotations": {"a": "b"}}})
+    spec = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=marked)]}))
+    (probe,) = spec.assumptions
+    assert probe.job is not None
+    task = Task(kind="Assumption", name="cache", job="plan-3-cache", since=START, deadline_at=START)
+    made = manifest(World().plan(), 3, task, probe.job.template)
+    assert made["metadata"] == {
+        "name": "plan-3-cache",
+        "namespace": "ns",
+        "labels": {
+            "team": "shop",
+            "rolloutplan.dev/plan": "plan",
+            "rolloutplan.dev/run": "3",
+            "rolloutplan.dev/task": "cache",
+        },
+        "annotations": {"a": "b"},
+        "ownerReferences": [
+            {
+                "apiVersion": "rolloutplan.dev/v1alpha1",
+                "kind": "RolloutPlan",
+                "name": "plan",
+                "uid": "0123456789",
+                "controller": True,
+            }
+        ],
+    }
+    assert made["spec"] == JOB["template"]["spec"]

@@ -438,6 +438,15 @@ PLANS: Final = (
         "spec.contract.approval",
         "nothing to approve: write scaleOld or jobs",
     ),
+    *(
+        _task(
+            f"below full traffic {what}",
+            {"stages[2].weight": "80%", "stopAt": "80%", "contract": contract},
+            "spec.contract",
+            "at stopAt the old side still has traffic: remove it",
+        )
+        for what, contract in (("a smaller old side", {"scaleOld": 0}), ("Jobs", {"jobs": TASKS["contract"]["jobs"]}))
+    ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
@@ -500,6 +509,15 @@ UNKNOWN: Final = (
     _task("a name of a Job", {"assumptions[0].job.template.metadata": {"name": "a"}}, "unknown field", "metadata.name"),
     _task(
         "an assumption of both sides", {"assumptions[1].predicate.vsOld": "> 2x"}, "unknown field", "predicate.vsOld"
+    ),
+    *(
+        _task(
+            f"an assumption that refers by {field}",
+            {f"assumptions[1].predicate.{field}": "hits"},
+            "unknown field",
+            f"assumptions[1].predicate.{field}",
+        )
+        for field in ("use", "template")
     ),
 )
 

@@ -107,6 +107,15 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "traffic.drain": "20s",
         "contract": {"scaleOld": 0, "jobs": [job("drop")], "approval": "Required"},
     },
+    "it names templates and does all that a plan can do": {
+        "traffic.drain": "20s",
+        "assumptions": [assumption("warm", 3, predicate={"query": "warm[$window]", "is": "> 0.9"}, deadline="1m")],
+        "expand": {"jobs": [job("columns")], "scale": {"new": "MatchOld"}},
+        "guards": [{"name": "errors", "template": "share", "window": "40s"}],
+        "stages[1].pass": [{"use": "hits"}],
+        "stages[2].fail": [{"use": "wrong", "dryRun": True}],
+        "contract": {"scaleOld": 0, "jobs": [job("drop")]},
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -127,7 +136,7 @@ def routes() -> dict[str, dict[str, Any]]:
 
 def begun(kind: str) -> World:
     """A plan applied just now."""
-    world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK)
+    world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK, templates={"share": SHARE})
     world.says["warm"] = 0.95
     counts(bad=0.5)(world)
     return world

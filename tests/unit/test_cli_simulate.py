@@ -62,6 +62,7 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "queriesPerMinute": 12.0,
     }
     assert {name: plan[name] for name in plan if name not in ("stages", "bake")} == {
+        "contract": None,
         "file": files[0],
         "object": "RolloutPlan shop/checkout-v2",
         "ready": {"earliest": 0.0, "latest": 600.0},
@@ -69,6 +70,22 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "approvals": [],
     }
     assert plan["bake"]["ends"] == plan["ends"]
+
+
+def test_what_is_taken_away_at_the_end_is_told_without_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = written(tmp_path, BAKED + "  contract: {scaleOld: 0, approval: Required}\n")
+    code, out, _ = shown(capsys, files)
+    assert code == 0
+    assert "checkout-v2, 20m - 46m+ from its start" in out
+    row = next(line for line in out.splitlines() if line.startswith("contract "))
+    assert row.split() == ["contract", "100%", "20m", "-", "41m+", "20m", "-", "46m+"]
+    assert "a person approves contract" in out
+    assert "-: no guard" not in out
+    (plan,) = told(capsys, files)
+    assert (plan["contract"]["ends"], plan["contract"]["faults"]) == (plan["ends"], [])
+    assert plan["ends"]["latest"] - plan["bake"]["ends"]["latest"] == 300
 
 
 @pytest.mark.parametrize(

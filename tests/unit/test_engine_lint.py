@@ -54,7 +54,19 @@ def test_a_good_plan_has_nothing_to_tell() -> None:
     assert warnings_of(read_plan_spec(PLAN), SCRAPE) == ""
 
 
-@pytest.mark.parametrize("file", ["first-plan.yaml", "counts.yaml"])
+def test_what_an_assumption_asks_is_looked_at_as_it_is_asked_before_any_weight() -> None:
+    """A range may reach as far back as it likes, for no stage has begun."""
+    asked = [{"query": "rate(a_total[5s])", "is": "> 0"}, {"query": "sum(rate(a_total[2h]))", "is": "> 0"}]
+    assumed = [
+        {"name": f"a{i}", "belief": "b", "impact": 1, "uncertainty": 1, "predicate": each}
+        for i, each in enumerate(asked)
+    ]
+    told = found(read_plan_spec(changed(PLAN, {"assumptions": assumed})))
+    assert told
+    assert all("spec.assumptions[0].predicate.query" in each for each in told), told
+
+
+@pytest.mark.parametrize("file", ["first-plan.yaml", "counts.yaml", "schema-migration.yaml"])
 def test_the_examples_have_no_warnings(file: str) -> None:
     objects = yaml.safe_load_all((EXAMPLES / file).read_text())
     (spec,) = (read_plan_spec(each["spec"]) for each in objects if each["kind"] == "RolloutPlan")

@@ -495,6 +495,15 @@ TAKES = [
         tells=["Held", "Resumed", *TAKEN],
     ),
     Case(
+        "a plan that refers to what is not there begins no other run, and takes away what it was to take",
+        contracting(),
+        then(edit({"guards": [{"template": "nowhere"}]}), wait(s(12))),
+        P.INVALID,
+        "TemplateNotFound",
+        [*TAKEN, "Stalled"],
+        weights=ALL,
+    ),
+    Case(
         "a Job that fails holds it, and says how both sides stand",
         contract_failed,
         wait(m(60)),

@@ -9,7 +9,7 @@ from rolloutplan.engine.timeline import NEVER, Sight, Stretch, Timeline, timelin
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.spec import read_plan_spec
 from rolloutplan.plan.status import Phase
-from tests.refusals import GONE, changed
+from tests.refusals import GONE, JOB, changed
 from tests.situations import m, s
 from tests.world import PLAN, SOURCE, World
 
@@ -90,6 +90,32 @@ def test_below_full_traffic_nothing_is_drained() -> None:
     changes = {"stages[2].weight": "80%", "stopAt": "80%", "bake": "0s", "traffic.drain": "4m"}
     *_, last, bake = of(changes).stretches
     assert (bake.permille, bake.ends) == (800, last.ends)
+
+
+def test_before_the_first_weight_every_assumption_and_every_addition_has_its_deadline() -> None:
+    """1 m and 2 m with 5 s for the last answer, 10 m and 3 m for Jobs, 5 m for the replicas, 5 m to be ready."""
+    probe = {"belief": "it is so", "impact": 1, "uncertainty": 1}
+    value = {"query": "warm", "is": "> 0"}
+    line = of(
+        {
+            "assumptions": [
+                {**probe, "name": "a", "job": JOB, "deadline": "1m"},
+                {**probe, "name": "b", "predicate": value, "deadline": "2m"},
+            ],
+            "expand": {"jobs": [{"name": "c", **JOB}, {"name": "d", **JOB, "deadline": "3m"}], "scale": {"new": 3}},
+        }
+    )
+    assert line.ready == (s(0), m(26) + s(5))
+    assert line.stretches[0].begins == (s(0), m(26) + s(35))
+
+
+def test_after_the_bake_every_part_of_the_contract_has_its_deadline() -> None:
+    """5 m for the replicas, 10 m and 3 m for Jobs; nothing is judged meanwhile."""
+    jobs = [{"name": "c", **JOB}, {"name": "d", **JOB, "deadline": "3m"}]
+    line = of({"contract": {"approval": "Required", "scaleOld": 0, "jobs": jobs}})
+    assert line.contract is not None
+    assert line.contract == Stretch("contract", 1000, of().ends, line.ends, approval=True)
+    assert (line.ends, line.approvals) == ((s(720), s(2490) + m(18)), ("contract",))
 
 
 def test_a_stage_that_waits_for_a_person_says_so() -> None:
@@ -206,6 +232,7 @@ def test_how_much_is_asked_a_minute(changes: dict[str, Any], asked: float) -> No
         {"stages[1].soak": "0s"},
         {"bake": "0s", "traffic.drain": "4m"},
         {"bake": "0s", "traffic.drain": "4m", "stages[2].weight": "80%", "stopAt": "80%"},
+        {"contract": {"scaleOld": 0}},
     ],
 )
 def test_a_healthy_run_takes_the_earliest_times(changes: dict[str, Any]) -> None:

@@ -85,6 +85,13 @@ def test_what_the_source_refuses_is_refused() -> None:
     assert rejected(source, "500ms")["slow"] == "the metric source refuses the query: parse error"
 
 
+def test_what_the_source_refuses_of_an_assumption_is_refused_under_its_own_name() -> None:
+    """A predicate may have the same name, and may be a dry run."""
+    source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
+    assumed = [{"name": "slow", "belief": "b", "impact": 1, "uncertainty": 1, "predicate": {"query": "a", "is": "> 0"}}]
+    assert {"slow", "assumption slow"} <= rejected(source, "500ms", assumptions=assumed).keys()
+
+
 def test_a_query_that_two_ask_is_refused_of_both() -> None:
     """One of them may be a dry run, for which no run is kept from its start."""
     source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))

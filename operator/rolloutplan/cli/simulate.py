@@ -93,31 +93,29 @@ def _complain(complaints: Iterable[Row], plans: Sequence[_Simulated]) -> None:
 
 def _as_text(plan: _Simulated) -> Iterator[str]:
     spec, line = plan.spec, plan.timeline
-    waits = [stretch.name for stretch in line.stretches if stretch.approval]
     yield (
         f"{plan.found.subject}: {spec.old.deployment} -> {spec.new.deployment}, "
-        f"{_between(line.ends, open_=bool(waits))} from its start"
+        f"{_between(line.ends, open_=bool(line.approvals))} from its start"
     )
     yield ""
     yield from table([_COLUMNS, *_rows(line)])
     yield ""
     yield from _picture(line)
     yield ""
-    yield from _notes(plan, waits)
+    yield from _notes(plan)
 
 
 def _rows(line: Timeline) -> Iterator[Sequence[str]]:
     waited = False
     yield "ready", "", "0s", _between(line.ready), "", "", ""
-    for stretch in line.stretches:
+    for stretch in line.parts:
         waited = waited or stretch.approval
         yield (
             stretch.name,
             format_weight(stretch.permille),
             _between(stretch.begins, open_=waited),
             _between(stretch.ends, open_=waited) + (" !" if stretch.late else ""),
-            *_faults(stretch),
-            f"{stretch.queries:.3g}",
+            *(("", "", "") if stretch is line.contract else (*_faults(stretch), f"{stretch.queries:.3g}")),
         )
 
 
@@ -145,9 +143,9 @@ def _told(span: timedelta | None, sight: Sight) -> str:
 def _picture(line: Timeline) -> Iterator[str]:
     """A bar for each stretch: full from its earliest beginning to its earliest end, dots up to its latest end."""
     whole = max(line.ends.latest, _SECOND)
-    margin = max(len(stretch.name) for stretch in line.stretches)
+    margin = max(len(stretch.name) for stretch in line.parts)
     yield f"{'':{margin}}  0s{_time(whole):>{WIDTH - 2}}"
-    for stretch in line.stretches:
+    for stretch in line.parts:
         begins, ends, last = (
             round(at / whole * WIDTH) for at in (stretch.begins.earliest, stretch.ends.earliest, stretch.ends.latest)
         )
@@ -155,8 +153,8 @@ def _picture(line: Timeline) -> Iterator[str]:
         yield f"{stretch.name:{margin}}  {bar + '·' * (last - len(bar))}{' approval' if stretch.approval else ''}"
 
 
-def _notes(plan: _Simulated, waits: Sequence[str]) -> Iterator[str]:
-    spec, stretches = plan.spec, plan.timeline.stretches
+def _notes(plan: _Simulated) -> Iterator[str]:
+    spec, stretches, waits = plan.spec, plan.timeline.stretches, plan.timeline.approvals
     yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
     if spec.on_fail == "Hold":
         yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
@@ -172,6 +170,8 @@ def _notes(plan: _Simulated, waits: Sequence[str]) -> Iterator[str]:
                 f"onUndecided is {spec.on_undecided}"
             )
     sights = [stretch.slowest for stretch in stretches]
+    if plan.timeline.contract is not None:
+        yield "contract: no predicate is judged any more; what fails there is held until a person says what follows"
     if any(sight is None for sight in sights):
         yield "-: no guard and no fail predicate looks: a fault is seen at the deadline, and in the bake not at all"
     if any(sight is not None and sight.later is None for sight in sights):
@@ -192,8 +192,9 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
         "ready": _seconds(line.ready),
         "stages": [_stretch(stretch) for stretch in line.stretches[:-1]],
         "bake": _stretch(line.stretches[-1]),
+        "contract": None if line.contract is None else _stretch(line.contract),
         "ends": _seconds(line.ends),
-        "approvals": [stretch.name for stretch in line.stretches if stretch.approval],
+        "approvals": list(line.approvals),
     }
 
 

@@ -17,6 +17,7 @@ from rolloutplan.engine.ask import Role, asked_of_both, first_window
 from rolloutplan.engine.counting import asked_of, distance, whole
 from rolloutplan.engine.look import SourceView
 from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
+from rolloutplan.engine.rungs.tasks import SCALED_WITHIN
 from rolloutplan.judge.feasible import Traffic, decided_after
 from rolloutplan.plan.spec import FULL, PlanSpec, Predicate, Stage
 
@@ -48,7 +49,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A weight for a time: a stage, or the bake. `begins` is when the weight is in force."""
+    """A weight for a time: a stage, the bake, or the contract. `begins` is when the weight is in force."""
 
     name: str
     permille: int
@@ -72,24 +73,52 @@ class Stretch:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     ready: Between
-    """When the first weight may be asked for: the new side's pods are ready."""
+    """When the first weight may be asked for: what is assumed is true, the new is added, and its pods are ready."""
     stretches: tuple[Stretch, ...]
     """The stages, and the bake at the end."""
+    contract: Stretch | None = None
+    """While the old is taken away, where the plan says so. Nothing is judged then, and nothing goes back by itself."""
+
+    @property
+    def parts(self) -> tuple[Stretch, ...]:
+        """All that comes after `ready`."""
+        return self.stretches if self.contract is None else (*self.stretches, self.contract)
+
+    @property
+    def approvals(self) -> tuple[str, ...]:
+        """What waits for a person first."""
+        return tuple(part.name for part in self.parts if part.approval)
 
     @property
     def ends(self) -> Between:
-        return self.stretches[-1].ends
+        return self.parts[-1].ends
 
 
 def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None) -> Timeline:
     """The timeline of a plan. With the `traffic` of both sides together it forecasts what counts will take."""
-    ready = Between(_NOW, spec.availability.ready_within)
+    ready = Between(_NOW, _begun_within(spec, source) + spec.availability.ready_within)
     stages: list[Stretch] = []
     ended = ready
     for stage in spec.ladder():
         stages.append(_stage(spec, stage, source, traffic, ended))
         ended = stages[-1].ends
-    return Timeline(ready, (*stages, _bake(spec, source, traffic, stages[-1])))
+    bake = _bake(spec, source, traffic, stages[-1])
+    return Timeline(ready, (*stages, bake), _contract(spec, bake) if spec.contract.wanted else None)
+
+
+def _begun_within(spec: PlanSpec, source: SourceView) -> timedelta:
+    """What its assumptions and what it adds take at most; at the least no time that anybody could foretell."""
+    # An answer that was asked for in time is waited for.
+    probes = (each.deadline + (source.timeout if each.predicate else _NOW) for each in spec.assumptions)
+    scaled = _NOW if spec.expand.scale.new == "None" else SCALED_WITHIN
+    return sum((*probes, *(job.deadline for job in spec.expand.jobs)), scaled)
+
+
+def _contract(spec: PlanSpec, bake: Stretch) -> Stretch:
+    scaled = _NOW if spec.contract.scale_old is None else SCALED_WITHIN
+    latest = sum((job.deadline for job in spec.contract.jobs), bake.ends.latest + scaled)
+    ends, approval = Between(bake.ends.earliest, latest), spec.contract.approval is not None
+    return Stretch("contract", bake.permille, bake.ends, ends, approval)
 
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Between) -> Stretch:

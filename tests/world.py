@@ -373,7 +373,6 @@ class World:
                 self._read = self.spec, None, str(error)
             else:
                 self._read = self.spec, spec, ""
-                self.specs[spec.plan_hash()] = spec
         return self._read[1:]
 
     def plan(self) -> PlanView:
@@ -396,7 +395,10 @@ class World:
             replaced=self.memory.replaced,
             labels=self.labels,
         )
-        return judged_by(view, self.memory.owed or self.status, self._template)
+        judged = judged_by(view, self.memory.owed or self.status, self._template)
+        if judged.spec is not None:
+            self.specs[judged.spec.plan_hash()] = judged.spec
+        return judged
 
     def _template(self, name: str) -> Template:
         if name not in self.templates:

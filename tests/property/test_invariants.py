@@ -75,6 +75,7 @@ SPEC = changed(
 )
 Event = Callable[[World], object]
 EVENTS = {"bad": "bad", "total": "all"}
+SHARE = {"speaks": "Against", "query": "errors[$window]", "is": "> 1%"}
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "the defaults": {},
     "onFail is Hold": {"onFail": "Hold"},

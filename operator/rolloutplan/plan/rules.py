@@ -66,13 +66,19 @@ def _spelled(field: str, names: Spelling) -> dict[str, Any]:
     )
 
 
-def _names(field: str) -> str:
-    """The names in a list that may be left out, but for those of what is used from elsewhere.
+def _or_none(field: str, names: str) -> str:
+    """What comes of a list that may be left out. `orValue` would say the same, but its size counts as unknown."""
+    return f"(has({field}) ? {names} : [])"
 
-    `orValue` would say the same, but its size counts as unknown.
-    """
+
+def _names(field: str) -> str:
+    return _or_none(field, f"{field}.map(p, p.name)")
+
+
+def _own_names(field: str) -> str:
+    """The names of predicates, but for those of what is used from elsewhere."""
     named = f"{field}.filter(p, has(p.name) || has(p.template)).map(p, has(p.name) ? p.name : p.template)"
-    return f"(has({field}) ? {named} : [])"
+    return _or_none(field, named)
 
 
 def _judged(field: str) -> str:
@@ -103,7 +109,7 @@ _BEFORE: Final = _LAST.format("self.stages[i - 1]")
 _END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
 _MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
 
-_PREDICATES: Final = f"((i == 0 ? {_names('self.guards')} : []) + {_names('s.pass')} + {_names('s.fail')})"
+_PREDICATES: Final = f"((i == 0 ? {_own_names('self.guards')} : []) + {_own_names('s.pass')} + {_own_names('s.fail')})"
 
 _TASKS: Final = (
     f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : [])"

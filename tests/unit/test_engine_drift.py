@@ -140,7 +140,7 @@ REPAIRED = [
     Case("as they were before, while the next weight is being written: that is no drift, and it is written again",
          shifting_to_half, then(drift(UP), put(lag=s(0))), P.JUDGING, "Soaking", ["WeightShifted"], "", HALF),
     Case("and whoever goes on with that gets the old weights within five minutes", shifting_to_half,
-         then(put(lag=s(25)), *[insists, wait(s(10))] * 32), P.ROLLED_BACK, "", BACK, "", OLD_WEIGHTS),
+         then(put(lag=s(25)), *[insists, wait(s(10))] * 32, wait(s(60))), P.ROLLED_BACK, "", BACK, "", OLD_WEIGHTS),
     Case("in a conflict: as they should be, and that ends it", held_conflict, drift(HALF), P.JUDGING, "Soaking",
          ["WeightDrift", "Resumed"], "", UP),
     Case("by a controller, which is named", judging(), lambda w: w.drift(HALF, by="argocd-controller"), P.JUDGING,

@@ -68,3 +68,12 @@ def test_but_no_longer_than_a_gateway_may_take() -> None:
     world.now += timedelta(seconds=40)
     world.advance(timedelta(seconds=31))
     assert (world.status.reason, world.weights()[0]) == ("WeightNotAccepted", {"v1": 100, "v2": 0})
+
+
+def test_weights_that_could_be_written_only_late_leave_the_gateway_its_time() -> None:
+    world = World(lag=timedelta(seconds=20), broken={"route"})
+    world.settle()
+    world.advance(timedelta(seconds=29))
+    world.broken = set()
+    world.until(Phase.JUDGING)
+    assert "RollbackStarted" not in world.told()

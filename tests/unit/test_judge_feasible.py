@@ -1,15 +1,20 @@
 """How long counts need: the forecast, beside what looks of mean counts take."""
 
-from math import inf
+from math import ceil, inf, log, log1p
 
 import pytest
 
-from rolloutplan.judge.feasible import Traffic, decided_after, without_failures, words
+from rolloutplan.judge.feasible import Traffic, decided_after, words
 from rolloutplan.judge.sequential import Look, Role, hypothesis, start, step, verdict
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.quantities import parse_is, parse_vs_old
 
 MINUTE = 60
+
+
+def without_failures(bound: float, confidence: float) -> int:
+    """Requests without one failure that any test needs to prove a bad ratio below the bound."""
+    return ceil(log(1 - confidence) / log1p(-bound))
 
 
 def forecast(bound: str, role: Role, traffic: Traffic, confidence: float = 0.95, every: float = MINUTE) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, exp, inf, log, log1p
+from math import exp, inf, log, log1p
 
 from rolloutplan.judge.sequential import RATIOS, SHARES, Hypothesis, onset
 
@@ -40,11 +40,6 @@ def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: fl
         middle = (few + many) // 2
         few, many = (middle, many) if _grown(growth, middle) < needed else (few, middle)
     return many * every
-
-
-def without_failures(bound: float, confidence: float) -> int:
-    """Requests without one failure that any test needs to prove a bad ratio below the bound."""
-    return ceil(log(1 - confidence) / log1p(-bound))
 
 
 def words(seconds: float, rate: float, share: float) -> str:

@@ -232,6 +232,11 @@ class Events(Written):
         return self
 
 
+def _not_stored(schema: dict[str, Any]) -> None:
+    """Leave a default to the reader: predicates are stored as they are written."""
+    del schema["default"]
+
+
 class Predicate(Written):
     """One observation that proves or refutes: a value or counted events, and what that is compared with.
 
@@ -293,7 +298,9 @@ class Predicate(Written):
         description="How sure the test of events must be, at any number of looks; 95% if left out.",
     )
     dry_run: StrictBool = Field(
-        default=False, description="Whether it is only judged and recorded: nothing ever follows from its verdict."
+        default=False,
+        description="Whether it is only judged and recorded: nothing ever follows from its verdict.",
+        json_schema_extra=_not_stored,
     )
 
     @property

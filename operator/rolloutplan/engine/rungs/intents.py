@@ -17,6 +17,8 @@ from rolloutplan.plan.status import Intent, Phase, Status
 
 ACCEPTED_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
+ASKED_ANEW_AFTER = timedelta(seconds=5)
+"""What is written later than this after it was asked for is asked for anew, so that the gateway has its time."""
 JUDGED_WITHIN = timedelta(minutes=5)
 """How long a weight may be on its way and not be judged; an operator that was down for less finishes what it began."""
 
@@ -134,7 +136,7 @@ def unfinished_shift(look: Look) -> Step | None:
     if not differs and refusal(look, intent.routes) is None:
         return Step(_verified(look, intent))
     # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
-    if status.epoch != look.epoch or (differs and look.now >= late):
+    if status.epoch != look.epoch or (differs and look.now >= intent.at + ASKED_ANEW_AFTER):
         again = {"intent": intent.model_copy(update={"at": look.now}), "epoch": look.epoch}
         status = status.model_copy(update=again)
     written = writes(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()

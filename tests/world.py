@@ -291,6 +291,7 @@ class World:
     templates: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: str = ""
     command_by: str = ""
+    edited_by: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     epoch: int = 1
     """The tenure of the leader; a crash begins another."""
@@ -392,6 +393,7 @@ class World:
             breadcrumb=self.breadcrumb,
             command=self.command,
             command_by=self.command_by,
+            edited_by=self.edited_by,
             replaced=self.memory.replaced,
             labels=self.labels,
         )

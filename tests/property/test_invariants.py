@@ -245,6 +245,10 @@ def another_plan(world: World) -> None:
     world.edit({"stages[1].weight": "40%" if world.spec["stages"][1]["weight"] == "50%" else "50%"})
 
 
+def another_end(world: World) -> None:
+    world.edit({"bake": "30s" if world.spec["bake"] != "30s" else "2m"})
+
+
 def another_template(world: World) -> None:
     if world.new is not None:
         world.pods(revision=world.new.revision + "'")
@@ -333,6 +337,7 @@ FAULTS: Mapping[str, Event] = {
     "somebody moves the weights up": drift("shop", v1=40, v2=60),
     "the template of the new side changes": another_template,
     "the plan changes": another_plan,
+    "what comes last in the plan changes": another_end,
     "the pods die": pods(ready=0),
     "the plan is deleted": deleted,
     "the leader is stopped": stop,
@@ -417,6 +422,7 @@ SINGLE: Mapping[str, Event] = {
     "the operator is down for five minutes": down,
     "the template of the new side changes": another_template,
     "the plan changes": another_plan,
+    "what comes last in the plan changes": another_end,
     "the plan is deleted": deleted,
     "somebody fights for other weights": fights,
     "who was stopped wakes up": wakes_up,

@@ -12,7 +12,7 @@ from rolloutplan.engine.move import move
 from rolloutplan.engine.table import MOVED, TABLE, Cause, Whither
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
-from tests.refusals import changed
+from tests.refusals import GONE, changed
 from tests.situations import assumption, job
 from tests.world import PLAN, START, Deployment, World
 
@@ -99,6 +99,18 @@ def not_added() -> World:
 def taken_away() -> World:
     spec = changed(PLAN, {"contract": {"scaleOld": 0, "jobs": [job("drop")], "approval": "Required"}})
     return told(World(spec=spec).until(Phase.HELD), "approve a1").until(Phase.SUCCEEDED)
+
+
+def edited() -> World:
+    world = World().until(Phase.JUDGING)
+    world.edit({"stages[2].soak": "4m"})
+    return world.until(Phase.SUCCEEDED)
+
+
+def climbs_on() -> World:
+    world = World(spec=changed(PLAN, {"stages": PLAN["stages"][:2], "stopAt": "50%"})).until(Phase.BAKING)
+    world.edit({"stages": PLAN["stages"], "stopAt": GONE})
+    return world.until(Phase.SUCCEEDED)
 
 
 def changed_before_it_was_ready() -> World:
@@ -222,6 +234,8 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},
     slow_to_decide: {Cause.FORESEEN},
+    edited: {Cause.ADAPTED},
+    climbs_on: {Cause.ADAPTED_ON},
     held_and_resumed: {Cause.HELD, Cause.RESUMED},
     mended: {Cause.REFUSED, Cause.HEALED},
     blocked: {Cause.BLOCKED},

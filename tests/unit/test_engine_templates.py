@@ -128,7 +128,7 @@ def test_the_status_of_a_run_tells_by_what_it_is_judged() -> None:
 def test_the_next_run_is_judged_by_the_template_as_it_is_then() -> None:
     world = made(judging=True)()
     ANOTHER(world)
-    world.edit({"bake": "1m"})
+    world.edit({"interval": "20s"})
     world.settle()
     world.until(Phase.JUDGING)
     (errors,) = (row for row in world.status.predicates if row.name == "errors")

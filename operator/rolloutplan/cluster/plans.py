@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
         command=(meta.get("annotations") or {}).get(COMMAND, ""),
         command_by=_commander(meta),
+        edited_by=_writer(meta, "f:spec"),
         replaced=_replaced(known, meta),
         labels=meta.get("labels") or {},
         **made,
@@ -59,13 +60,22 @@ def _commander(meta: Mapping[str, Any]) -> str:
     """The field manager that wrote the command; "" where there is none, or nobody knows."""
     if COMMAND not in (meta.get("annotations") or {}):
         return ""
-    owned = (
-        entry
-        for entry in meta.get("managedFields") or ()
-        if f"f:{COMMAND}" in (((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {})
-    )
+    return _writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
+
+
+def _writer(meta: Mapping[str, Any], *path: str) -> str:
+    """The field manager that wrote last what stands under this path; "" where nobody knows."""
+    owned = (entry for entry in meta.get("managedFields") or () if _owns(entry.get("fieldsV1"), path))
     last = max(owned, key=lambda entry: str(entry.get("time", "")), default=None)
     return str(last.get("manager", "")) if last else ""
+
+
+def _owns(fields: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if name not in (fields or {}):
+            return False
+        fields = fields[name]
+    return True
 
 
 _MADE: Final = ("spec", "problem", "unresolved", "wrong", "templates")

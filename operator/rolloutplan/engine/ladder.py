@@ -14,6 +14,7 @@ from rolloutplan.engine.ask import ask_at, in_force
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
+from rolloutplan.engine.rungs.adapt import adapted
 from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
 from rolloutplan.engine.rungs.command import commanded, sent_back
 from rolloutplan.engine.rungs.contract import contracting
@@ -101,6 +102,7 @@ LADDER: tuple[Rung, ...] = (
     unavailable,
     proved_against,
     unjudged,
+    adapted,
     commanded,
     ended,
     not_started,

@@ -45,6 +45,8 @@ class PlanView:
     """What a person asks for, as it stands in its annotations."""
     command_by: str = ""
     """The field manager that wrote the command."""
+    edited_by: str = ""
+    """The field manager that wrote its spec last."""
     replaced: tuple[tuple[str, str], ...] = ()
     """Commands that others took the place of before they were answered, with who wrote them, the newest last."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import Stage
-from rolloutplan.plan.status import TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
+from rolloutplan.plan.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
 
 
 def move(
@@ -40,6 +40,8 @@ def move(
         changes["tokens"] = (*before.tokens, said.token)[-TOKENS_KEPT:]
     if to is not before.phase:
         changes["entered_at"] = look.now
+    if to not in RUNNING or to is Phase.REVERTING:
+        changes |= {"locked_stages": (), "outline": ()}
     if before.predicates and "predicates" not in changes:
         changes["predicates"] = measured(look, before)
     after = before.model_copy(update=changes)

@@ -8,8 +8,9 @@ Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it 
 (VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
 weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
 on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
-(DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end
-the old is taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
+(DRIFTED). What has not had its turn may be edited (ADAPTED; ADAPTED_ON where what was the last weight no longer is).
+What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end the old is
+taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
@@ -47,6 +48,8 @@ class Cause(StrEnum):
     PROVED_LAST = auto()
     EXTENDED = auto()
     FORESEEN = auto()
+    ADAPTED = auto()
+    ADAPTED_ON = auto()
     HELD = auto()
     RESUMED = auto()
     FAILED = auto()
@@ -161,6 +164,12 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.FORESEEN: _row(
         {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "StageCannotConclude", "who waits in vain shall know it early"
+    ),
+    Cause.ADAPTED: _row(
+        {*MOVED, P.CONTRACTING}, Whither.STAYS, Kind.ADAPT, "Adapted", "what has not had its turn may still be edited"
+    ),
+    Cause.ADAPTED_ON: _row(
+        {P.BAKING}, P.SHIFTING, Kind.ADAPT, "Adapted", "the ladder goes on above the weight that was the last"
     ),
     Cause.HELD: _row({*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"),
     Cause.RESUMED: _row(

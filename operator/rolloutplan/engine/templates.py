@@ -12,19 +12,20 @@ from rolloutplan.plan.status import RUNNING, Status
 def judged_by(plan: PlanView, status: Status, known: Known) -> PlanView:
     """The plan with predicates in the place of its references; one that cannot be had leaves it without a spec.
 
-    A plan that was changed in mid-run may name what its run did not begin with. It has no spec then, and goes back all
-    the same: the rungs that lead back look at the plan as it was written.
+    A plan that was edited in mid-run may name what its run did not begin with: that is taken as it is now. Where it
+    cannot be had the plan has no spec, and goes back all the same: the rungs that lead back look at it as written.
     """
     written = plan.written
     if written is None or not written.refers:
         return plan
-    running = status.phase in RUNNING
-    if running and plan.spec is not None and plan.templates == status.templates:
+    running, edited = status.phase in RUNNING, written.plan_hash() != status.plan_hash
+    if running and not edited and plan.spec is not None and plan.templates == status.templates:
         return plan
-    found = resolve(written, as_kept(status.templates) if running else known)
+    kept = as_kept(status.templates, known if edited else None)
+    found = resolve(written, kept if running else known)
     if found.problems:
         first = found.problems[0]
         words = f"{first.path}: {first.words}"
         return replace(plan, spec=None, unresolved=written, problem=words, wrong=first.why, templates=())
-    kept = status.templates if running else tuple(template.kept() for template in found.used)
-    return replace(plan, spec=found.spec, unresolved=None, problem="", templates=kept)
+    used = status.templates if running and not edited else tuple(template.kept() for template in found.used)
+    return replace(plan, spec=found.spec, unresolved=None, problem="", templates=used)

@@ -40,8 +40,8 @@ class Template:
         return TemplateStatus(kind=self.kind, name=self.name, text=text)
 
 
-def as_kept(kept: Iterable[TemplateStatus]) -> Known:
-    """The templates that a run began with. Never raises: a status may have been edited."""
+def as_kept(kept: Iterable[TemplateStatus], otherwise: Known | None = None) -> Known:
+    """The templates that a run began with, and `otherwise` those it did not. Never raises: a status may be edited."""
     found: dict[str, Template] = {}
     for each in kept:
         try:
@@ -51,6 +51,8 @@ def as_kept(kept: Iterable[TemplateStatus]) -> Known:
 
     def known(name: str) -> Template:
         lost = f"the status no longer holds template {name} as it was when the run began: `abort` puts the weights back"
+        if name not in found and otherwise is not None:
+            return otherwise(name)
         return found.get(name) or Template("", name, None, lost, "TemplateNotFound")
 
     return known

@@ -185,6 +185,16 @@ _PLAN: Final = (
     ),
 )
 
+_LOCKED: Final = _rule(
+    "!has(oldSelf.status) || !has(oldSelf.status.lockedStages)"
+    " || self.spec.old != oldSelf.spec.old || self.spec.new != oldSelf.spec.new"
+    " || oldSelf.status.lockedStages.all(i, name, i < self.spec.stages.size() && i < oldSelf.spec.stages.size()"
+    " && self.spec.stages[i] == oldSelf.spec.stages[i])",
+    says="those that have started, status.lockedStages, cannot be edited in mid-run: edit those after them, or end"
+    " the run with `abort` first",
+    at=".spec.stages",
+)
+
 _ASSUMPTION: Final = (
     _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
     _floor("deadline", "1s"),
@@ -319,6 +329,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             "self.metadata.name.size() <= 63",
             says="metadata.name is too long for the names of Events and for labels: write at most 63 characters",
         ),
+        _LOCKED,
     ),
     "PlanSpec": _PLAN,
     "Traffic": (

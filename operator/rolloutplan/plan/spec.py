@@ -397,6 +397,8 @@ class Stage:
     fail: tuple[Predicate, ...]
     approval: bool = False
     """Whether a person must approve before its weight is asked for."""
+    entry: int = 0
+    """Its place in the plan's `stages`, of which one may have several weights."""
 
 
 class OnBlind(Written):
@@ -513,7 +515,7 @@ class PlanSpec(Written):
 
     @cached_property
     def _ladder(self) -> tuple[Stage, ...]:
-        steps = [(spec, permille) for spec in self.stages for permille in spec.steps]
+        steps = [(entry, spec, permille) for entry, spec in enumerate(self.stages) for permille in spec.steps]
         return tuple(
             Stage(
                 name=_step_name(spec, permille),
@@ -524,9 +526,15 @@ class PlanSpec(Written):
                 pass_=spec.pass_,
                 fail=spec.fail,
                 approval=spec.approval is not None and permille == spec.steps[0],
+                entry=entry,
             )
-            for index, (spec, permille) in enumerate(steps)
+            for index, (entry, spec, permille) in enumerate(steps)
         )
+
+    def entries(self, stage: Stage) -> tuple[str, ...]:
+        """The names of `stages` up to the one that holds this stage; one without a name has that of its weight."""
+        first = self.stages[: stage.entry + 1]
+        return tuple(spec.name or _made_name(spec.steps[0]) for spec in first)
 
     def predicates(self) -> Iterator[tuple[str, Predicate]]:
         """Give every predicate once, with its path below the spec."""
@@ -549,8 +557,7 @@ class PlanSpec(Written):
         """Give 16 hex digits that change when, and only when, what a person wrote means something else.
 
         Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
-        makes a finished plan start again. What a deletion does is no part of the rollout, and stopAt says what the last
-        weight says. Nor is what a template says: a change of it begins no run and ends none.
+        makes a finished plan start again. Nor does what a template says: a change of it begins no run and ends none.
         """
         return self.written.judged_hash()
 
@@ -558,8 +565,12 @@ class PlanSpec(Written):
         """The same of the plan with all its references replaced: it changes with its templates too."""
         return self._hash
 
-    @cached_property
-    def _hash(self) -> str:
+    def meant(self) -> "PlanSpec":
+        """The plan with one stage a weight, and without what is written out and would be resolved to the same.
+
+        Without what is no part of the rollout, too: what a deletion does, and stopAt, which says what the last weight
+        says.
+        """
         stages = tuple(
             StageSpec.model_construct(
                 name=stage.name,
@@ -576,8 +587,12 @@ class PlanSpec(Written):
             side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec
             for side, spec in (("old", self.old), ("new", self.new))
         }
-        meant = self.model_copy(update={"guards": _meant(self.guards), "stages": stages, **sides})
-        plain = meant.model_dump(mode="json", exclude_defaults=True, exclude={"deletion_policy", "stop_at"})
+        left_out = {"deletion_policy": "Restore", "stop_at": None}
+        return self.model_copy(update={"guards": _meant(self.guards), "stages": stages, **sides, **left_out})
+
+    @cached_property
+    def _hash(self) -> str:
+        plain = self.meant().model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

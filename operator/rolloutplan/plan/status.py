@@ -53,6 +53,7 @@ class Kind(StrEnum):
     HOLD = "Hold"
     RESUME = "Resume"
     PERSIST = "Persist"
+    ADAPT = "Adapt"
     KILL = "Kill"
     ROLLBACK = "Rollback"
     CONTRACT = "Contract"
@@ -193,6 +194,13 @@ class Decision(Part):
     evidence: tuple[Evidence, ...] = Field((), description="The predicates that it rests on, as they stood.")
 
 
+class PlanPart(Part):
+    """A part of the plan as it was when the run began, or when it was edited last."""
+
+    name: str = Field(description="Which part, as `bake` or `stage canary`.")
+    text: str = Field("", description="What it says, in short; a long text as its hash.")
+
+
 class TemplateStatus(Part):
     """A predicate template as it was when the run began, whatever has become of it since."""
 
@@ -262,6 +270,10 @@ class Status(Part):
     verdict: str = Field("", description="The predicates of the stage taken together.")
     predicates: tuple[PredicateStatus, ...] = Field((), description="What judges the stage, and how each stands.")
     templates: tuple[TemplateStatus, ...] = Field((), description="The templates that the run is judged by.")
+    outline: tuple[PlanPart, ...] = Field((), description="The plan of this run, by which an edit is told.")
+    locked_stages: tuple[str, ...] = Field(
+        (), max_length=50, description="The entries of `stages` that have started: they cannot be edited in mid-run."
+    )
     restarts: int = Field(0, description="Container restarts of the new side when the run began.")
     failed: str = Field("", description="What was proved against this run; it never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")

@@ -10,10 +10,13 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, on_fail
 from rolloutplan.engine.narrate import bound_of, span, value_text
 from rolloutplan.engine.routes import there
+from rolloutplan.engine.rungs.adapt import adapts
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.outline import changes, outline
+from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import STARTING, Phase
 
 LET_GO_AFTER = timedelta(minutes=1)
@@ -45,8 +48,8 @@ def superseded(look: Look) -> Step | None:
     status, spec = look.status, look.plan.written
     if spec is None or status.phase not in MOVED | STARTING:
         return None
-    if spec.plan_hash() != status.plan_hash:
-        what = "the plan was changed in mid-run"
+    if spec.plan_hash() != status.plan_hash and (status.phase in STARTING or not adapts(look)):
+        what = f"the plan was changed in mid-run{_changes(look, spec)}"
     elif look.new is not None and look.new.revision != status.revision:
         what = f"the pod template of {look.new.name} was changed in mid-run"
     else:
@@ -54,6 +57,14 @@ def superseded(look: Look) -> Step | None:
     if status.phase in STARTING:
         return Step(fresh(look, Cause.CHANGED_EARLY, what))
     return back(look, "Superseded", what)
+
+
+def _changes(look: Look, spec: PlanSpec) -> str:
+    """What was changed, and what in it cannot be had; empty where it is not known."""
+    found = changes(look.status.outline, outline(spec)) if look.status.outline else {}
+    words = [f"{name}: {change}" for name, change in found.items()] + [look.plan.problem]
+    told = "; ".join(word for word in words if word)
+    return f" ({told[:600]})" if told else ""
 
 
 def unavailable(look: Look) -> Step | None:

@@ -13,6 +13,7 @@ from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.move import fence, hold, move
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.routes import current, unlike, writes
+from rolloutplan.engine.rungs.adapt import adapted
 from rolloutplan.engine.rungs.command import commanded
 from rolloutplan.engine.rungs.tasks import (
     LEFT_OLD,
@@ -41,6 +42,8 @@ def contracting(look: Look) -> Step | None:
         return None
     if (answered := commanded(look)) is not None:
         return answered
+    if (edited := adapted(look)) is not None:
+        return edited
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == FAILED:
         return Step(status)

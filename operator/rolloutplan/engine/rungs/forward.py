@@ -128,6 +128,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
             entered_at=look.now,
             judged_since=status.stage.judged_since if status.stage else None,
         ),
+        locked_stages=spec.entries(stage),
         weights=weights.model_copy(update={"desired": to}),
         predicates=predicates,
         intent=Intent(action="Shift", at=look.now, to=to, routes=routes),

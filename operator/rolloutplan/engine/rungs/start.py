@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
@@ -12,6 +13,7 @@ from rolloutplan.engine.rungs.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
+from rolloutplan.plan.outline import outline
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import STARTING, Phase, Status, Weights
@@ -30,10 +32,10 @@ def ended(look: Look) -> Step | None:
     crumb = plan.breadcrumb if status.phase is Phase.SUCCEEDED else ""
     if plan.finalizer or plan.breadcrumb != crumb:
         return Step(status, (MarkPlan(finalizer=False, breadcrumb=crumb),))
+    if spec is not None and spec.plan_hash() != status.plan_hash:
+        return Step(fresh(look, Cause.AGAIN, "the plan was changed"))
     if spec is None or look.new is None:
         return Step(status)
-    if spec.plan_hash() != status.plan_hash:
-        return Step(fresh(look, Cause.AGAIN, "the plan was changed"))
     if look.new.revision != status.revision and not _serving(look, spec):
         return Step(fresh(look, Cause.AGAIN, f"the pod template of {look.new.name} was changed"))
     return Step(status)
@@ -76,8 +78,13 @@ def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
-    of_this = {"run": run, "plan_hash": plan_hash, "revision": revision, "done": status.done if same else ()}
-    of_this["templates"] = look.plan.templates
+    of_this: dict[str, Any] = {
+        "run": run,
+        "plan_hash": plan_hash,
+        "revision": revision,
+        "done": status.done if same else (),
+    }
+    of_this |= {"templates": look.plan.templates, "outline": outline(spec)}
     if spec.assumptions:
         return fresh(look, Cause.START_PROBING, words, reason="Probing", **of_this)
     return fresh(look, Cause.START, words, reason="Expanding", **of_this)

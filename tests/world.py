@@ -319,6 +319,7 @@ class World:
     """The decisions that were told, by number."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
     _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
+    _judged: PlanSpec | None = None
     _status: tuple[dict[str, Any], Status] | None = None
     _views: dict[str, tuple[dict[str, Any], bool, str, RouteView]] = field(default_factory=dict)
 
@@ -371,14 +372,14 @@ class World:
             try:
                 spec = read_plan_spec(self.spec)
             except SpecError as error:
-                self._read = self.spec, None, str(error)
+                self._read = self.spec, self._judged, str(error)
             else:
                 self._read = self.spec, spec, ""
         return self._read[1:]
 
     def plan(self) -> PlanView:
         spec, problem = self._read_spec()
-        refers = spec is not None and spec.refers
+        refers = spec is not None and spec.refers and not problem
         view = PlanView(
             namespace="ns",
             name="plan",
@@ -399,6 +400,7 @@ class World:
         )
         judged = judged_by(view, self.memory.owed or self.status, self._template)
         if judged.spec is not None:
+            self._judged = judged.spec
             self.specs[judged.spec.plan_hash()] = judged.spec
         return judged
 
@@ -551,6 +553,7 @@ class World:
         if self.memory.owed is not None:
             self.lost.append(self.memory.owed)
         self.memory = Memory()
+        self._read = self._judged = None
         self.epoch += 1
         self.led_since = self.now
 

@@ -53,6 +53,30 @@ def test_reads_a_bare_plan() -> None:
     assert (seen.deleting, seen.finalizer, seen.breadcrumb) == (None, False, "")
 
 
+def test_a_plan_that_was_edited_into_what_cannot_be_read_stays_what_it_was() -> None:
+    good = plans.view(plan())
+    edited = plans.view(plan({**SPEC, "typo": 1}, generation=5), good)
+    assert edited.spec is good.spec
+    assert not edited.readable
+    assert "spec.typo" in edited.problem
+    again = plans.view(plan({**SPEC, "typo": 2}, generation=6), edited)
+    assert again.spec is good.spec, "however often"
+    mended = plans.view(plan({**SPEC, "interval": "20s"}, generation=7), again)
+    assert mended.readable
+    assert mended.spec is not good.spec
+    other = plans.view(plan({**SPEC, "typo": 1}, uid="another"), good)
+    assert other.spec is None, "one of the same name is another plan"
+
+
+def test_who_wrote_its_spec_last() -> None:
+    def owner(manager: str, at: str, *fields: str) -> Raw:
+        return {"manager": manager, "time": f"2026-11-22T0{at}:00:00Z", "fieldsV1": {field: {} for field in fields}}
+
+    writers = [owner("argocd", "1", "f:spec"), owner("kubectl-edit", "2", "f:spec"), owner("rolloutplan", "3")]
+    assert plans.view(plan(managedFields=writers)).edited_by == "kubectl-edit"
+    assert plans.view(plan()).edited_by == ""
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [(None, "spec: required"), ("text", "spec: required"), ({}, "spec.old"), ({**SPEC, "typo": 1}, "spec.typo")],

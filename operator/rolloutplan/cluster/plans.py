@@ -21,13 +21,16 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why.
 
     A spec with references is `unresolved` until they are replaced. Where `known` is a view of the same generation, all
-    that was made of its spec is taken over: reading one is most of the work.
+    that was made of its spec is taken over: reading one is most of the work. Where it is one of a generation before
+    and this one cannot be read, the plan that it holds stays.
     """
     meta = raw["metadata"]
     if known and (known.uid, known.generation) == (meta["uid"], meta.get("generation", 0)):
         made = {name: getattr(known, name) for name in _MADE}
     else:
         made = _made(raw.get("spec"))
+        if made.get("problem") and known and known.uid == meta["uid"]:
+            made |= {"spec": known.spec, "templates": known.templates}
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],

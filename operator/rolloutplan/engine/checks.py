@@ -37,7 +37,7 @@ class Obstacle:
 def obstacle(look: Look) -> Obstacle | None:
     """The first thing that keeps a plan from starting; None where nothing does."""
     spec = look.plan.spec
-    if spec is None:
+    if spec is None or not look.plan.readable:
         return Obstacle(look.plan.wrong, look.plan.problem)
     if look.plan.finalizer:
         return status_lost(look)

@@ -26,7 +26,8 @@ class PlanView:
     """The plan, with predicates in the place of references to them (engine/templates.py).
 
     `spec` is None where it cannot be read, or where what it refers to cannot be had; `problem` then says why, and
-    `wrong` in a word.
+    `wrong` in a word. Of a plan that was edited into what cannot be read it is the plan as it was before, as long as
+    that is known: a run is judged on by it, and nothing goes forward.
     """
 
     namespace: str
@@ -60,6 +61,11 @@ class PlanView:
     def written(self) -> PlanSpec | None:
         """The plan as it was written: what to go by where nothing is judged."""
         return self.spec.written if self.spec else self.unresolved
+
+    @property
+    def readable(self) -> bool:
+        """Whether `spec` is what stands there now."""
+        return self.spec is not None and not self.problem
 
     @property
     def key(self) -> str:

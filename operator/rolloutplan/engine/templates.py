@@ -16,7 +16,7 @@ def judged_by(plan: PlanView, status: Status, known: Known) -> PlanView:
     cannot be had the plan has no spec, and goes back all the same: the rungs that lead back look at it as written.
     """
     written = plan.written
-    if written is None or not written.refers:
+    if written is None or not written.refers or (plan.spec is not None and not plan.readable):
         return plan
     running, edited = status.phase in RUNNING, written.plan_hash() != status.plan_hash
     if running and not edited and plan.spec is not None and plan.templates == status.templates:

@@ -280,7 +280,7 @@ def _uses(plan: Plan) -> Iterator[Id]:
 
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
-    sound = view.spec is not None and not view.deleting and status.paused is None
+    sound = view.readable and not view.deleting and status.paused is None
     return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != "Frozen"
 
 

@@ -333,7 +333,7 @@ def _unhindered(order: _Order) -> PlanSpec:
     """The plan, if a person may answer here for what was not proved: not for what is broken, and not for others."""
     look, status = order.look, order.look.status
     spec, held = look.plan.spec, status.held
-    if spec is None or status.phase not in MOVED or status.intent is not None:
+    if spec is None or not look.plan.readable or status.phase not in MOVED or status.intent is not None:
         raise _DeniedError(f"no stage is being judged (it is {status.phase}): say it when one is")
     if held is not None and held.reason not in ("Undecided", "AwaitingApproval"):
         raise _DeniedError(f"it is held as {held.reason}, and that comes first: {status.message}")

@@ -63,7 +63,7 @@ def contracting(look: Look) -> Step | None:
 def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
     """Why nothing may be taken away now. A part that is under way waits for weights and persons alone."""
     status, weights = look.status, look.status.weights
-    if spec is None:
+    if spec is None or (look.plan.unresolved is None and not look.plan.readable):
         return Closed("Invalid", f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}")
     if differs := unlike(look, weights.written, weights):
         return Closed("Conflict", f"{differs}: the old is not taken away; put them back as they were to go on")

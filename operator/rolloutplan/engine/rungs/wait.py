@@ -99,6 +99,9 @@ def _in_the_way(look: Look) -> Closed | None:
     spec, status = look.plan.spec, look.status
     if spec is None:
         return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")
+    if not look.plan.readable:
+        words = f"the plan can no longer be read, and is judged by what it was until it can: {look.plan.problem}"
+        return Closed("Invalid", words)
     if differs := foreign(look):
         fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
         return Closed("Conflict", f"{differs}: {fix}")

@@ -125,6 +125,13 @@ def slow_to_decide() -> World:
     return world
 
 
+def only_warned() -> World:
+    slow = {"name": "slow", "query": "slow", "is": "> 300"}
+    world = World(spec=changed(PLAN, {"stages[0].warn": [slow]}))
+    world.says["slow"] = 512.0
+    return world.until(Phase.SUCCEEDED)
+
+
 def held_and_resumed() -> World:
     world = World().until(Phase.JUDGING)
     for weights in ({"v1": 100, "v2": 0}, {"v1": 95, "v2": 5}):
@@ -222,6 +229,7 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},
     slow_to_decide: {Cause.FORESEEN},
+    only_warned: {Cause.WARNED},
     held_and_resumed: {Cause.HELD, Cause.RESUMED},
     mended: {Cause.REFUSED, Cause.HEALED},
     blocked: {Cause.BLOCKED},

@@ -5,9 +5,10 @@ else is done (START_PROBING, BELIEVED, PROBED), and ends it where it is false (D
 side to be added (EXPANDED; EXPAND_FAILED ends it) and to stand (READY).
 
 Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
-(VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
-weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
-on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
+(VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. What is only warned of is
+told (WARNED), and the way to the next weight is taken in two steps. From every phase in which a weight may have moved
+there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go on and has no cause to
+go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
 (DRIFTED). What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end
 the old is taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
@@ -47,6 +48,7 @@ class Cause(StrEnum):
     PROVED_LAST = auto()
     EXTENDED = auto()
     FORESEEN = auto()
+    WARNED = auto()
     HELD = auto()
     RESUMED = auto()
     FAILED = auto()
@@ -161,6 +163,9 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.FORESEEN: _row(
         {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "StageCannotConclude", "who waits in vain shall know it early"
+    ),
+    Cause.WARNED: _row(
+        {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "Warned", "what is no reason to go back is one to take smaller steps"
     ),
     Cause.HELD: _row({*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"),
     Cause.RESUMED: _row(

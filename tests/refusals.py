@@ -231,6 +231,12 @@ PLANS: Final = (
     Refusal("a predicate twice in a stage", {"stages[0].fail": [predicate("hits")]}, ("spec", "choose another name")),
     Refusal("a predicate twice in the plan", {"stages[2].pass": [predicate("wrong")]}, ("spec", "choose another name")),
     Refusal("a predicate named as a guard", {"stages[2].pass": [predicate("errors")]}, ("spec", "choose another name")),
+    Refusal("a warning named as a predicate", {"stages[2].warn": [predicate("hits")]}, ("spec", "choose another name")),
+    Refusal(
+        "two warnings of one name",
+        {f"stages[{i}].warn": [predicate("slow")] for i in (0, 2)},
+        ("spec", "choose another"),
+    ),
     Refusal("a predicate's name", {"guards[0].name": "Errors"}, (f"{_GUARD}.name", '"Errors"', "small letters")),
     # predicates
     Refusal("no predicate", {"guards": []}, ("spec.stages", "nothing judges", "guards")),
@@ -244,6 +250,12 @@ PLANS: Final = (
         {"guards[0]": {"template": "errors", "dryRun": True}, "stages[0].pass[0].dryRun": True},
         ("spec.stages", "nothing judges", "without dryRun"),
     ),
+    Refusal(
+        "nothing but warnings",
+        {"guards": [], "stages[2].warn": [predicate("slow")]},
+        ("spec.stages", "nothing judges", "pass or fail predicates"),
+    ),
+    Refusal("too many warnings", {"stages[0].warn": [predicate(f"p{i}") for i in range(17)]}, ("stages[0].warn", "16")),
     Refusal("a dry run in words", {"guards[0].dryRun": "yes"}, ("spec.guards[0].dryRun",)),
     Refusal("too many predicates", {"guards": [predicate(f"p{i}") for i in range(17)]}, ("spec.guards", "16")),
     Refusal(

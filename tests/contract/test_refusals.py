@@ -221,7 +221,13 @@ def test_the_largest_plan_is_within_the_cost_limits(bed: Bed, judged: dict[str, 
         return [{"name": f"{name}-{'x' * 63}"[:63], **judged} for name in names]
 
     stages = [
-        {"name": f"s{i}-{'y' * 50}"[:50], "weight": f"{i + 1}.5%", "pass": full("p", i), "fail": full("f", i)}
+        {
+            "name": f"s{i}-{'y' * 50}"[:50],
+            "weight": f"{i + 1}.5%",
+            "pass": full("p", i),
+            "fail": full("f", i),
+            "warn": full("w", i),
+        }
         for i in range(49)
     ]
     largest = {

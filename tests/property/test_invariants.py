@@ -117,6 +117,11 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "stages[2].fail": [{"use": "wrong", "dryRun": True}],
         "contract": {"scaleOld": 0, "jobs": [job("drop")]},
     },
+    "its first stages may warn": {
+        "stages[0].warn": [{"name": "slow", "query": "slow[$window]", "is": "> 300"}],
+        "stages[1].warn": [{"use": "slow"}, {"name": "crowd", "events": EVENTS, "is": "> 5%"}],
+        "stages[1].approval": "Required",
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -138,7 +143,7 @@ def routes() -> dict[str, dict[str, Any]]:
 def begun(kind: str) -> World:
     """A plan applied just now."""
     world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK, templates={"share": SHARE})
-    world.says["warm"] = 0.95
+    world.says |= {"warm": 0.95, "slow": 12.0}
     counts(bad=0.5)(world)
     return world
 
@@ -147,7 +152,7 @@ def counts(bad: float, total: float = 100.0) -> Event:
     """So many bad requests a second, of so many, are counted from now on."""
 
     def do(world: World) -> None:
-        for name in ("many", "few"):
+        for name in ("many", "few", "crowd"):
             world.counts(name, new=(bad, total))
 
     return do
@@ -377,6 +382,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a guard has no data": (says(errors=Why.NO_DATA), says(errors=0.0)),
     "both sides fail": (says(**BOTH_BAD), says(**BOTH_GOOD)),
     "a fail predicate holds": (says(wrong=1.0), says(wrong=0.0)),
+    "a warn predicate holds": (says(slow=512.0), says(slow=12.0)),
     "a pass predicate is false": (says(hits=0.1), says(hits=0.95)),
     "a pass predicate has no data": (says(hits=Why.NO_DATA), says(hits=0.95)),
     "the source is down": (put(down="connection refused"), put(down="")),
@@ -494,8 +500,11 @@ def saved(routes: tuple[RouteWeights, ...], name: str) -> Mapping[int, tuple[int
 
 
 def stage_of(world: World, status: Status) -> Stage:
+    """The stage at which a status stands; where that is half way to its weight, at the weight that it says."""
     assert status.stage is not None
-    return world.specs[status.plan_hash].ladder()[status.stage.index]
+    stage, half = world.specs[status.plan_hash].ladder()[status.stage.index], status.stage.halfway
+    assert half is None or 0 < half < stage.permille, f"half way to {stage.name} is {half}"
+    return stage if half is None else replace(stage, permille=half, half=True)
 
 
 def changed_rules(move: Move) -> list[tuple[int, dict[str, int], dict[str, int]]]:
@@ -519,7 +528,7 @@ def ours(world: World, what: str) -> Iterator[Move]:
 def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, str]]:
     """Name, role and query of all that judges a stage, as they have to be fixed before its weight moves."""
     guards = world.specs[status.plan_hash].guards
-    rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_)]
+    rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_), ("warn", stage.warn)]
 
     def query(predicate: Predicate) -> str:
         if predicate.query is None:
@@ -559,27 +568,29 @@ def weights_are_put_right_as_they_were_read_back(world: World) -> None:
 
 
 def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) -> None:
-    """Invariant 2. A person may name the last stage as the next one, or have the same one asked for again."""
+    """Invariant 2. A person may name the last stage as the next one, or have the same one asked for again.
+
+    After a warning the next stage comes half way first, and then in whole.
+    """
     failed: set[int] = set()
-    comes: dict[int, tuple[int, Any, int]] = {}
+    comes: dict[int, tuple[tuple[int, bool], Any, int]] = {}
     for event in world.history:
         if isinstance(event, Record):
             status = event.status
             if status.failed:
                 failed.add(status.run)
             if status.stage is not None and status.stage.verified_at is not None:
-                names = [stage.name for stage in world.specs[status.plan_hash].ladder()]
-                after = names.index(status.stage.then) if status.stage.then else status.stage.index + 1
-                comes[status.run] = (after, status.stage.judged_since, status.stage.index)
+                comes[status.run] = (what_follows(world, status), status.stage.judged_since, status.stage.index)
             elif status.stage is not None and status.intent is None:
-                comes[status.run] = (status.stage.index, event.at, -1)
+                comes[status.run] = ((status.stage.index, status.stage.halfway is not None), event.at, -1)
         if not isinstance(event, Move) or intent(event) != "Shift":
             continue
         status = event.stands
         assert status.run not in failed, f"run {status.run} goes forward after {status.failed}"
         assert status.stage is not None
-        wanted, since, before = comes.get(status.run, (0, event.at, -1))
-        assert status.stage.index == wanted, f"to stage {status.stage.index}, and not to {wanted}"
+        wanted, since, before = comes.get(status.run, ((0, False), event.at, -1))
+        found = status.stage.index, status.stage.halfway is not None
+        assert found == wanted, f"to stage and half way {found}, and not to {wanted}"
         if before == -1:
             continue
         spec = world.specs[status.plan_hash]
@@ -588,6 +599,31 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
             if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
+
+
+def what_follows(world: World, status: Status) -> tuple[int, bool]:
+    """The place of the stage that comes next, and whether half way, by what a status says of the present one."""
+    at, ladder = status.stage, world.specs[status.plan_hash].ladder()
+    assert at is not None
+    if at.then:
+        return [stage.name for stage in ladder].index(at.then), False
+    if at.halfway is not None:
+        return at.index, False
+    between = at.index + 1 < len(ladder) and ladder[at.index + 1].permille - ladder[at.index].permille > 1
+    return at.index + 1, bool(at.warned) and between
+
+
+def a_stage_is_warned_once_and_only_where_something_warns(world: World) -> None:
+    """And what only warns leads nowhere by itself: no rollback names it."""
+    told = Counter((d.run, d.stage) for _, d in decisions(world) if d.reason == "Warned")
+    again = {(run, stage): count for (run, stage), count in told.items() if count > 1}
+    assert not again, f"warned more than once: {again}"
+    for record, decision in decisions(world):
+        if decision.reason == "Warned":
+            warns = {predicate.name for predicate in stage_of(world, record.status).warn}
+            assert {seen.predicate for seen in decision.evidence} <= warns, decision.note
+        if decision.reason in ("RollbackStarted", "Held"):
+            assert "warn" not in {seen.role for seen in decision.evidence}, decision.note
 
 
 def decisions(world: World) -> Iterator[tuple[Record, Decision]]:
@@ -625,7 +661,7 @@ def no_soak_is_shortened(world: World) -> None:
     Where somebody moves weights while no status can be written, the hold begins when it can. A stage that is asked for
     again, and one whose weights were put right, is soaked anew. A person may pass over what is left.
     """
-    spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)
+    spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)  # by run, step and phase
     status, at = read_status({}), START
     stands: dict[str, Rules] = {}
     unwritten = False
@@ -633,7 +669,7 @@ def no_soak_is_shortened(world: World) -> None:
         if status.stage is not None and status.phase in (P.JUDGING, P.BAKING):
             wanted = Fraction(stage_of(world, status).permille, 1000)
             if unwritten or all(share(rule) == wanted for rules in stands.values() for rule in rules):
-                spent[status.run, status.stage.name, status.phase] += event.at - at
+                spent[status.run, stage_of(world, status).step, status.phase] += event.at - at
         at = event.at
         unwritten = isinstance(event, Refusal) or (unwritten and isinstance(event, Move))
         if isinstance(event, Move):
@@ -642,13 +678,13 @@ def no_soak_is_shortened(world: World) -> None:
             continue
         now, stands = event.status, dict(event.routes)
         last = now.decisions[-1] if now.seq > status.seq else None
-        if last is not None and last.reason in ("WeightShifted", "WeightDrift"):
-            spent[now.run, last.stage, P.JUDGING] = timedelta()
+        if last is not None and now.stage is not None and last.reason in ("WeightShifted", "WeightDrift"):
+            spent[now.run, stage_of(world, now).step, P.JUDGING] = timedelta()
         if status.stage is not None and (status.phase, now.phase) in GOES_ON and not (last and last.token):
             stage, spec = stage_of(world, status), world.specs[status.plan_hash]
-            took = spent[status.run, stage.name, status.phase]
+            took = spent[status.run, stage.step, status.phase]
             least = stage.soak if status.phase is P.JUDGING else spec.bake
-            assert took >= least, f"{stage.name} is {status.phase} for {took}, not for {least}"
+            assert took >= least, f"{stage.step} is {status.phase} for {took}, not for {least}"
         status = now
 
 
@@ -666,14 +702,19 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
     if not world.gone:
         assert sorted(world.trail) == list(range(1, max(seqs, default=0) + 1)), "a decision was never told"
     of_stage = ("StageStarted", "WeightShifted")
-    told = Counter((d.reason, d.run, d.stage if d.reason in of_stage else "") for d in world.trail.values())
+
+    def step(decision: Decision) -> str:
+        return f"{decision.stage} {decision.weight_to}" if decision.reason in of_stage else ""
+
+    told = Counter((d.reason, d.run, step(d)) for d in world.trail.values())
     for (reason, run, stage), count in told.items():
         if reason in ("RollbackStarted", "RolledBack"):
             assert count == 1, f"{count} times {reason} in run {run}"
         if reason in of_stage:
             asked, held = told["StageStarted", run, stage], told["Held", run, ""]
             assert count <= asked <= 1 + held, f"{count} times {reason} in run {run} {stage}"
-    risen = {(m.stands.run, m.stands.stage.name) for m in ours(world, "Shift") if m.stands.stage}
+    at = [(move.stands.run, move.stands.stage) for move in ours(world, "Shift")]
+    risen = {(run, f"{stage.name} {stage.weight}") for run, stage in at if stage}
     shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
     assert shifted <= risen, f"told, and not done: {shifted - risen}"
     for run, stage in risen - shifted:
@@ -771,6 +812,7 @@ INVARIANTS = (
     no_stage_begins_at_a_closed_gate,
     every_command_is_answered_once_in_the_name_of_whoever_said_it,
     nothing_goes_forward_after_a_failure_nor_two_stages_at_once,
+    a_stage_is_warned_once_and_only_where_something_warns,
     no_soak_is_shortened,
     every_change_of_weights_has_one_decision,
     rolled_back_means_the_snapshot_to_the_number,
@@ -838,6 +880,14 @@ ONCE_HARD = {
     "both sides fail for a while, and the operator is killed in it": [
         *("until something is decided", "20 s", "both sides fail", "1 m", "the operator is killed and started", "1 m"),
         *("no more: both sides fail", "5 m"),
+    ],
+    "warned, killed half way, and moved back": [
+        *("until something is decided", "until something is decided", "20 s", "a warn predicate holds", "20 s"),
+        *("at `recorded` the operator is killed", "1 m", "somebody says what helps", "20 s"),
+        *("somebody moves the weights back", "20 s", "somebody says what helps", "5 m", "5 m"),
+    ],
+    "warned all the way, with a word to pass over it": [
+        *("a warn predicate holds", "5 m", "somebody says approve", "1 m", "somebody says skip", "5 m", "5 m"),
     ],
     "blind, between two questions": [DECIDED, "20 s", "the source is down", "5 m", "1 s", "20 s", "5 m"],
 }
@@ -917,11 +967,22 @@ def incident() -> World:
     return world
 
 
+def halfway() -> World:
+    """Half way to the second stage, after a warning at the first."""
+    world = begun("its first stages may warn")
+    world.says["slow"] = 512.0
+    world.until(P.HELD).say("approve a1")
+    world.until(P.JUDGING).advance(s(25))
+    assert world.status.stage and world.status.stage.halfway
+    return world
+
+
 MID_RUN: Mapping[str, Callable[[], World]] = {
     "the first weight is being written": lambda: shifting(first=True),
     "the next weight is being written": lambda: shifting(first=False),
     "the first stage is judged": lambda: judging("canary"),
     "the last stage is judged": lambda: judging("all"),
+    "half way to the next stage": halfway,
     "held for a conflict": lambda: held("somebody moves the weights back"),
     "held frozen": lambda: held("a policy freezes"),
     "held for too small an error budget": lambda: held("the error budget is spent"),

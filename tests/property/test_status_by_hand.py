@@ -34,6 +34,7 @@ PLAUSIBLE = st.sampled_from(
         "half",
         "no-such-stage",
         "5%",
+        275,
         "Shift",
         "Restore",
         "Conflict",
@@ -80,6 +81,9 @@ def statuses() -> Iterator[dict[str, Any]]:
     repairing.drift({"v1": 0, "v2": 100})
     repairing.settle()
     yield copy.deepcopy(repairing.status_raw)
+    halfway = World(says={**World().says, "slow": 512.0})
+    halfway.edit({"stages[0].warn": [{"name": "slow", "query": "slow", "is": "> 300"}]})
+    yield copy.deepcopy(halfway.until(Phase.JUDGING, stage="half").status_raw)
     for changes, command in (({}, "pause a1"), ({"stages[1].approval": "Required"}, "promote a1")):
         told = World()
         told.edit(changes)

@@ -55,6 +55,7 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "name": "w5",
         "weight": "5%",
         "approval": False,
+        "perhaps": False,
         "begins": {"earliest": 0.0, "latest": 630.0},
         "ends": {"earliest": 300.0, "latest": 1230.0},
         "undecided": [],
@@ -70,6 +71,27 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "approvals": [],
     }
     assert plan["bake"]["ends"] == plan["ends"]
+
+
+def test_the_step_half_way_after_a_warning_is_counted_at_the_latest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warns = BAKED.replace("      deadline: 10m", '      deadline: 10m\n      warn: [{name: slow, query: s, is: "> 1"}]')
+    files = written(tmp_path, warns)
+    code, out, _ = shown(capsys, files)
+    assert code == 0
+    assert [line.split() for line in out.splitlines()[3:7]] == [
+        ["ready", "0s", "0s", "-", "10m"],
+        ["w5", "5%", "0s", "-", "10m30s", "5m", "-", "20m30s", *["1m6s", "errors", "1m16s", "errors"], "18"],
+        ["w100", "half", "way", "52.5%", "5m", "-", "21m", "5m", "-", "31m",
+         *["1m6s", "errors", "1m16s", "errors"], "18"],
+        ["w100", "100%", "5m", "-", "31m30s", "10m", "-", "41m30s", *["1m6s", "errors", "1m16s", "errors"], "12"],
+    ]  # fmt: skip
+    assert "half way: comes only where the stage before was warned; the latest times count it" in out
+    (plan,) = told(capsys, files)
+    assert [(each["name"], each["perhaps"]) for each in plan["stages"]] == [
+        ("w5", False), ("w100 half way", True), ("w100", False),
+    ]  # fmt: skip
 
 
 def test_what_is_taken_away_at_the_end_is_told_without_faults(

@@ -394,7 +394,7 @@ def test_another_backend_keeps_the_share_that_it_has(moved: Mapping[str, int], v
 UNREAD = [
     Case("it goes on when it can be read, if it was accepted meanwhile", shifting(lag=s(10)),
          then(edit({"stages": []}), wait(s(20)), edit({"stages": World().spec["stages"]})), P.JUDGING, "Soaking",
-         ["Held", "Resumed", "WeightShifted"], "", UP),
+         ["WeightShifted", "Held", "Resumed"], "", UP),
     Case("and if it could not be written then", World,
          then(put(broken={"route"}), wait(s(1)), edit({"stages": []}), wait(s(5)), put(broken=set()),
               edit({"stages": World().spec["stages"]}), wait(s(5))), P.JUDGING, "Soaking", None, "", UP),

@@ -32,7 +32,7 @@ PLAN: dict[str, Any] = {
     "bake": "5m",
     "variables": {"team": "pay"},
 }
-PLACES = ("guards", "stages[0].pass", "stages[0].fail")
+PLACES = ("guards", "stages[0].pass", "stages[0].fail", "stages[0].warn")
 
 
 def plan(place: str, **judged: Any) -> PlanSpec:

@@ -104,6 +104,13 @@ def test_a_dry_run_has_no_say_in_whether_the_traffic_moved(dry: bool, phase: Pha
     assert after(world, *[IGNORED] * ENOUGH).phase is phase
 
 
+@pytest.mark.parametrize(("role", "phase"), [("fail", Phase.HELD), ("warn", Phase.JUDGING)])
+def test_what_only_warns_has_none_either(role: str, phase: Phase) -> None:
+    spec = changed(HALF, {"guards[0].name": "other", f"stages[0].{role}": PLAN["guards"]})
+    world = World(spec=spec).until(Phase.JUDGING)
+    assert after(world, *[IGNORED] * ENOUGH).phase is phase
+
+
 @pytest.mark.parametrize(("dry", "phase"), [(False, Phase.HELD), (True, Phase.JUDGING)])
 def test_whether_it_is_a_dry_run_is_said_where_it_stands(dry: bool, phase: Phase) -> None:
     """And not where the same predicate is used at another stage."""

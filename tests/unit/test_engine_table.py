@@ -137,6 +137,13 @@ def slow_to_decide() -> World:
     return world
 
 
+def only_warned() -> World:
+    slow = {"name": "slow", "query": "slow", "is": "> 300"}
+    world = World(spec=changed(PLAN, {"stages[0].warn": [slow]}))
+    world.says["slow"] = 512.0
+    return world.until(Phase.SUCCEEDED)
+
+
 def held_and_resumed() -> World:
     world = World().until(Phase.JUDGING)
     for weights in ({"v1": 100, "v2": 0}, {"v1": 95, "v2": 5}):
@@ -236,6 +243,7 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     slow_to_decide: {Cause.FORESEEN},
     edited: {Cause.ADAPTED},
     climbs_on: {Cause.ADAPTED_ON},
+    only_warned: {Cause.WARNED},
     held_and_resumed: {Cause.HELD, Cause.RESUMED},
     mended: {Cause.REFUSED, Cause.HEALED},
     blocked: {Cause.BLOCKED},

@@ -129,6 +129,52 @@ def test_a_stage_that_cannot_be_proved_in_its_time_says_by_what() -> None:
     assert (canary.ends, half.late) == ((m(10), s(330) + m(10)), ())
 
 
+SLOW = {"name": "slow", "query": "slow", "is": "> 300"}
+
+
+def test_a_stage_after_one_that_may_warn_comes_half_way_first_at_the_latest() -> None:
+    line = of({"stages[0].warn": [SLOW], "stages[1].approval": "Required"})
+    assert seconds(line) == {
+        "canary": [0, 330, 180, 930],
+        "half half way": [180, 960, 180, 1560],
+        "half": [180, 1590, 300, 2190],
+        "all": [300, 2220, 420, 2820],
+        "bake": [420, 2820, 720, 3120],
+    }
+    half = line.stretches[1]
+    assert (half.permille, half.perhaps, half.approval, line.approvals) == (275, True, True, ("half",))
+    assert [sight.predicate for sight in line.stretches[0].sights] == ["errors", "wrong"], (
+        "what warns takes nothing back"
+    )
+    assert line.stretches[0].queries == 24, "and is asked like the others"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stages[2].warn": [SLOW]},
+        {"stages[0].warn": [{**SLOW, "dryRun": True}]},
+        {"stages[0].warn": [SLOW], "stages[1].weight": "5.1%"},
+    ],
+    ids=["the last", "a dry run", "no permille between"],
+)
+def test_where_nothing_can_be_halved_nothing_is_counted(changes: dict[str, Any]) -> None:
+    assert [stretch.name for stretch in of(changes).stretches] == ["canary", "half", "all", "bake"]
+
+
+def test_a_run_that_is_warned_everywhere_ends_within_its_latest_time() -> None:
+    changes = {f"stages[{i}].warn": [{**SLOW, "name": f"slow{i}"}] for i in range(3)}
+    world = World()
+    start = world.now
+    world.says |= {f"slow{i}": 512.0 for i in range(3)}
+    world.edit(changes)
+    world.until(Phase.SUCCEEDED)
+    assert [d.weight_to for d in world.trail.values() if d.reason == "WeightShifted"] == [
+        "5%", "27.5%", "50%", "75%", "100%",
+    ]  # fmt: skip
+    assert of(changes).ends.earliest < world.now - start <= of(changes).ends.latest
+
+
 def test_a_dry_run_takes_no_time_and_sees_no_fault_but_asks() -> None:
     changes = {
         "stages[0].pass": [],

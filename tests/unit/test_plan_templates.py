@@ -119,6 +119,8 @@ def test_a_value_stands_in_promql_as_promql_writes_it(kind: str, text: str, aske
         ("guards[0]", "For", "< 99%"),
         ("guards[0]", "Against", ">= 99%"),
         ("stages[0].fail", "For", "< 99%"),
+        ("stages[0].warn", "For", "< 99%"),
+        ("stages[0].warn", "Against", ">= 99%"),
         ("stages[0].pass", "For", ">= 99%"),
         ("stages[0].pass", "Against", "< 99%"),
     ],
@@ -153,8 +155,10 @@ def test_what_is_written_beside_a_template_takes_the_place_of_its_own() -> None:
 
 
 def test_what_is_used_is_judged_under_its_name_at_another_place() -> None:
-    spec = resolved(changes={"stages[2].pass": [{"use": "hits"}, {"name": "not-wrong", "use": "wrong"}]}).spec
+    uses = {"stages[2].pass": [{"use": "hits"}, {"name": "not-wrong", "use": "wrong"}]}
+    spec = resolved(changes={**uses, "stages[2].warn": [{"name": "few", "use": "hits"}]}).spec
     hits, not_wrong = spec.stages[2].pass_
+    assert [(few.name, few.comparison.text) for few in spec.stages[2].warn] == [("few", "<= 0.9")]
     assert hits == spec.stages[0].pass_[0]
     assert (not_wrong.name, not_wrong.query, not_wrong.comparison.text) == ("not-wrong", "wrong", "<= 0")
 

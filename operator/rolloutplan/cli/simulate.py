@@ -163,12 +163,7 @@ def _notes(plan: _Simulated) -> Iterator[str]:
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if waits:
         yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
-    for stretch in stretches:
-        if stretch.late:
-            yield (
-                f"!: {stretch.name} is not decided by its deadline, for {', '.join(stretch.late)}; "
-                f"onUndecided is {spec.on_undecided}"
-            )
+    yield from _notes_on_steps(spec, stretches)
     sights = [stretch.slowest for stretch in stretches]
     if plan.timeline.contract is not None:
         yield "contract: no predicate is judged any more; what fails there is held until a person says what follows"
@@ -178,6 +173,17 @@ def _notes(plan: _Simulated) -> Iterator[str]:
         yield "?: it counts, and how fast depends on the traffic: give --traffic"
     if any(sight is not None and sight.later is NEVER for sight in sights):
         yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
+
+
+def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Stretch]) -> Iterator[str]:
+    if any(stretch.perhaps for stretch in stretches):
+        yield "half way: comes only where the stage before was warned; the latest times count it"
+    for stretch in stretches:
+        if stretch.late:
+            yield (
+                f"!: {stretch.name} is not decided by its deadline, for {', '.join(stretch.late)}; "
+                f"onUndecided is {spec.on_undecided}"
+            )
 
 
 # ---- for machines --------------------------------------------------------------------------------
@@ -203,6 +209,7 @@ def _stretch(stretch: Stretch) -> Mapping[str, Any]:
         "name": stretch.name,
         "weight": format_weight(stretch.permille),
         "approval": stretch.approval,
+        "perhaps": stretch.perhaps,
         "begins": _seconds(stretch.begins),
         "ends": _seconds(stretch.ends),
         "undecided": list(stretch.late),

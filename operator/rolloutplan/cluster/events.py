@@ -19,7 +19,7 @@ _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
 _WARNING_KINDS: Final = frozenset({Kind.HOLD, Kind.KILL, Kind.ROLLBACK})
 _WARNING_REASONS: Final = frozenset(
-    {"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind", "StageCannotConclude"}
+    {"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind", "StageCannotConclude", "Warned"}
 )
 
 

@@ -36,7 +36,7 @@ from rolloutplan.plan.status import Phase, Status
 FIRST_SCRAPES = 4
 """A fail predicate's first window holds this many samples, unless its whole window holds fewer."""
 
-Role = Literal["pass", "fail", "guard"]
+Role = Literal["pass", "fail", "guard", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,23 @@ class InForce:
         """Whether it being true speaks against the new side."""
         return self.role != "pass"
 
+    @property
+    def binds(self) -> bool:
+        """Whether going on or going back follows from it: not from a dry run, nor from what only warns."""
+        return self.role != "warn" and not self.predicate.dry_run
+
 
 def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
-    """The stage that the run stands in, by its name."""
+    """The stage that the run stands in, by its name, and at the weight half way to its own where it stands there."""
     if status.stage is None:
         return None
-    return next((stage for stage in spec.ladder() if stage.name == status.stage.name), None)
+    name, half = status.stage.name, status.stage.halfway
+    stage = next((stage for stage in spec.ladder() if stage.name == name), None)
+    return stage.at(half) if stage is not None and half is not None and 0 < half < stage.permille else stage
 
 
 def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
-    """The predicates that are judged now, those against the new side first and dry runs last.
+    """The predicates that are judged now, those against the new side first, and last those that do not bind.
 
     While the next weight is being written the guards go on over the weight before.
     """
@@ -96,12 +103,13 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
         passes = [row("pass", predicate, predicate.window, at.verified_at) for predicate in stage.pass_]
         soaked = at.soak_until or judged + delay
         rows += [p if p.predicate.events else replace(p, first_at=max(soaked, p.first_at)) for p in passes]
-    return tuple(sorted(rows, key=lambda row: row.predicate.dry_run))
+        rows += [growing("warn", predicate, at.verified_at) for predicate in stage.warn]
+    return tuple(sorted(rows, key=lambda row: not row.binds))
 
 
 def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[InForce, ...]:
-    """Those that are judged now and from which anything follows: all but dry runs."""
-    return tuple(row for row in in_force(spec, status, source) if not row.predicate.dry_run)
+    """Those that are judged now and from which going on or going back follows."""
+    return tuple(row for row in in_force(spec, status, source) if row.binds)
 
 
 def first_window(predicate: Predicate, source: SourceView) -> timedelta:
@@ -192,7 +200,7 @@ def _questions(
     if predicate.min_samples is not None:
         yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
     stage = current_stage(spec, status)
-    if row.against and stage is not None and asked_of_both(spec, predicate, stage.permille):
+    if row.against and row.binds and stage is not None and asked_of_both(spec, predicate, stage.permille):
         yield Question(row.name, "old", asked(predicate.query, "old"), at, beside=True)
         if predicate.min_samples is not None:
             yield Question(row.name, "oldSamples", asked(predicate.min_samples.query, "old"), at, beside=True)
@@ -295,7 +303,7 @@ def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None
 def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
     """The predicate of this name among the guards and those of the present stage."""
     stage = current_stage(spec, status)
-    own = (*stage.fail, *stage.pass_) if stage else ()
+    own = stage.predicates if stage else ()
     return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
 
 

@@ -32,6 +32,7 @@ from rolloutplan.engine.rungs.intents import (
 )
 from rolloutplan.engine.rungs.start import ended, not_started
 from rolloutplan.engine.rungs.wait import inconsistent, waiting
+from rolloutplan.engine.rungs.warn import warned
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.plan.status import Phase, Status
@@ -110,6 +111,7 @@ LADDER: tuple[Rung, ...] = (
     drifted,
     unfinished_shift,
     waiting,
+    warned,
     forecast,
     deadline,
     forward,

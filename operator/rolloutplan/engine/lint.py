@@ -128,6 +128,8 @@ def _judged(spec: PlanSpec) -> Iterator[_Judged]:
             yield _Judged(f"spec.stages[{i}].pass[{j}]", "pass", predicate, name, stage.soak, deadline)
         for j, predicate in enumerate(stage.fail):
             yield _Judged(f"spec.stages[{i}].fail[{j}]", "fail", predicate, name, stage.soak, deadline)
+        for j, predicate in enumerate(stage.warn):
+            yield _Judged(f"spec.stages[{i}].warn[{j}]", "warn", predicate, name, stage.soak, deadline)
 
 
 def _time(judged: _Judged) -> Iterator[Finding]:

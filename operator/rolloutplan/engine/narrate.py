@@ -82,7 +82,7 @@ def _believed(spec: PlanSpec | None, status: Status) -> str:
     if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
         return spec.hypothesis if spec else ""
     good = [f"{p.name} {bound_of(p)}" for p in stage.pass_ if not p.dry_run]
-    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail) if not p.dry_run]
+    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail, *stage.warn) if not p.dry_run]
     return ", ".join(good + bad)[:1024]
 
 
@@ -170,8 +170,8 @@ def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[Predica
             }
         )
 
-    rows = [("guard", p) for p in spec.guards] + [("fail", p) for p in stage.fail] + [("pass", p) for p in stage.pass_]
-    return tuple(sealed(role, predicate) for role, predicate in rows)
+    roles = {"guard": spec.guards, "fail": stage.fail, "pass": stage.pass_, "warn": stage.warn}
+    return tuple(sealed(role, predicate) for role, predicates in roles.items() for predicate in predicates)
 
 
 def measured(look: Look, status: Status) -> tuple[PredicateStatus, ...]:

@@ -71,7 +71,7 @@ class Case:
     weights: Weights = field(default_factory=Weights)
     """As the run found them; made of the plan where there was no run."""
     stood: Mapping[str, datetime] | None = None
-    """When each stage's weight was verified. None: each as soon as the one before is proved."""
+    """When the weight of each step was verified. None: each as soon as the one before is proved."""
 
 
 class Due(NamedTuple):
@@ -121,7 +121,7 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
     stood: dict[str, datetime] = {}
     for decision in trail:
         if decision.reason == TABLE[Cause.VERIFIED].tells:
-            stood.setdefault(decision.stage, decision.at)
+            stood.setdefault(_step(written, decision), decision.at)
     if not stood or not status.weights.snapshot:
         raise ReplayError("no run of it has moved a weight yet: give --file and --start to replay it over any time")
     if written.plan_hash() != status.plan_hash:
@@ -136,6 +136,13 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
     end = next(over, now)
     raw = found.raw() if found.used else raw
     return Case(plan.namespace, plan.name, raw, source, stood[first], end, status.run, status.weights, stood)
+
+
+def _step(spec: PlanSpec, verified: Decision) -> str:
+    """Of which step a decision says that its weight is in force."""
+    stage = next((stage for stage in spec.ladder() if stage.name == verified.stage), None)
+    half = stage is not None and verified.weight_to != format_weight(stage.permille)
+    return stage.at(0).step if stage is not None and half else verified.stage
 
 
 def replay(case: Case) -> Replaying:
@@ -200,7 +207,7 @@ class _Run:
     def _look(self) -> Look:
         """A weight is moved only on a plan that bears our finalizer: it does from when the run itself went on."""
         stage = next_stage(self.spec, self.status)
-        goes_on = self.case.stood is None or self._stood(stage.name)
+        goes_on = self.case.stood is None or self._stood(stage.step)
         if goes_on and stage.approval and self.status.approved != stage.name:
             self.status = self.status.model_copy(update={"approved": stage.name})
         return Look(
@@ -260,16 +267,17 @@ class _Run:
     def _outrun(self) -> str:
         """Where the run has gone on to a later stage than these looks lead to; empty where it has not."""
         stage, ladder = current_stage(self.spec, self.status), self.spec.ladder()
-        reached = stage.index if stage else -1
-        ahead = [stage for stage in ladder if stage.index > reached and self._stood(stage.name)]
+        reached = (stage.index, not stage.half) if stage else (-1, True)
+        steps = (step for stage in ladder for step in (stage.at(0), stage))
+        ahead = [step for step in steps if (step.index, not step.half) > reached and self._stood(step.step)]
         if not ahead:
             return ""
-        words = f"the run went on to {ahead[0].name} then, and by its looks it was {self.status.phase}"
+        words = f"the run went on to {ahead[0].step} then, and by its looks it was {self.status.phase}"
         return f"{words}: a person's word, a policy or an outage is not replayed"
 
-    def _stood(self, stage: str) -> bool:
-        """Whether the run had this stage's weight in force by now."""
-        at = (self.case.stood or {}).get(stage)
+    def _stood(self, step: str) -> bool:
+        """Whether the run had the weight of this step in force by now."""
+        at = (self.case.stood or {}).get(step)
         return at is not None and at <= self.now
 
     def _replayed(self, ended: str) -> Replayed:

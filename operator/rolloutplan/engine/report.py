@@ -110,8 +110,8 @@ def _condition(look: Look, claim: _Claim) -> Condition:
 
 
 def _verdict(predicates: tuple[PredicateStatus, ...]) -> str:
-    """The stage's predicates taken together, from the new side's point of view. Dry runs have no say."""
-    predicates = tuple(p for p in predicates if not p.dry_run)
+    """The stage's predicates taken together, from the new side's point of view. Dry runs and warnings have no say."""
+    predicates = tuple(p for p in predicates if not p.dry_run and p.role != "warn")
     if any(p.role != "pass" and p.verdict == "Proved" for p in predicates):
         return "Refuted"
     passes = [p.verdict for p in predicates if p.role == "pass"]

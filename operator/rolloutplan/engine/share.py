@@ -59,22 +59,23 @@ def _same(one: Share, other: Share) -> bool:
 def _fullest(seen: Look) -> tuple[str, Share] | None:
     """Of all predicates that count both sides at this weight, the name and the share of the one with most requests.
 
-    A dry run does not speak: a run is held for what is said here.
+    A dry run does not speak, nor does what only warns: a run is held for what is said here.
     """
-    anew, dry = _nothing_yet(seen.status), _dry(seen)
-    shares = {n: track.count.share for n, track in seen.ledger.items() if track.count is not None and n not in dry}
+    anew, silent = _nothing_yet(seen.status), _silent(seen)
+    shares = {n: track.count.share for n, track in seen.ledger.items() if track.count is not None and n not in silent}
     ours = [(name, share) for name, share in shares.items() if share and anew and _same(share, anew)]
     return max(ours, key=lambda each: (each[1].total, each[0]), default=None)
 
 
-def _dry(seen: Look) -> set[str]:
-    """The dry runs of the stage that stands; at another stage a predicate of the same name may bind."""
+def _silent(seen: Look) -> set[str]:
+    """What does not bind at the stage that stands; at another stage a predicate of the same name may."""
     spec, at = seen.plan.spec, seen.status.stage
     if spec is None or at is None:
         return set()
-    stages = (stage for stage in spec.ladder() if stage.name == at.name)
-    judged = (*spec.guards, *(predicate for stage in stages for predicate in (*stage.pass_, *stage.fail)))
-    return {predicate.name for predicate in judged if predicate.dry_run}
+    stages = [stage for stage in spec.ladder() if stage.name == at.name]
+    judged = (*spec.guards, *(predicate for stage in stages for predicate in stage.predicates))
+    warn = {predicate.name for stage in stages for predicate in stage.warn}
+    return warn | {predicate.name for predicate in judged if predicate.dry_run}
 
 
 def measured(seen: Look) -> str:

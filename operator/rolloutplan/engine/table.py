@@ -5,12 +5,13 @@ else is done (START_PROBING, BELIEVED, PROBED), and ends it where it is false (D
 side to be added (EXPANDED; EXPAND_FAILED ends it) and to stand (READY).
 
 Stage by stage: the predicates are fixed and the weight is asked for (SEAL), it is read back and accepted
-(VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. From every phase in which a
-weight may have moved there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go
-on and has no cause to go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands
-(DRIFTED). What has not had its turn may be edited (ADAPTED; ADAPTED_ON where what was the last weight no longer is).
-What is wrong before any weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end the old is
-taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
+(VERIFIED), it is judged, and it is proved (PROVED, at the last stage PROVED_LAST) or not. What is only warned of is
+told (WARNED), and the way to the next weight is taken in two steps. From every phase in which a weight may have moved
+there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go on and has no cause to
+go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands (DRIFTED). What has not
+had its turn may be edited (ADAPTED; ADAPTED_ON where what was the last weight no longer is). What is wrong before any
+weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end the old is taken away, if the plan
+says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
@@ -50,6 +51,7 @@ class Cause(StrEnum):
     FORESEEN = auto()
     ADAPTED = auto()
     ADAPTED_ON = auto()
+    WARNED = auto()
     HELD = auto()
     RESUMED = auto()
     FAILED = auto()
@@ -170,6 +172,9 @@ TABLE: Mapping[Cause, Row] = {
     ),
     Cause.ADAPTED_ON: _row(
         {P.BAKING}, P.SHIFTING, Kind.ADAPT, "Adapted", "the ladder goes on above the weight that was the last"
+    ),
+    Cause.WARNED: _row(
+        {P.JUDGING}, Whither.STAYS, Kind.PERSIST, "Warned", "what is no reason to go back is one to take smaller steps"
     ),
     Cause.HELD: _row({*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, "Held", "no cause to go back, no right to go on"),
     Cause.RESUMED: _row(

@@ -57,6 +57,8 @@ class Stretch:
     ends: Between
     approval: bool = False
     """Whether it waits for a person first, for as long as that takes."""
+    perhaps: bool = False
+    """Whether it comes only where the stage before was warned: then it may end as soon as it would begin."""
     late: tuple[str, ...] = ()
     """Pass predicates that cannot be proved before the deadline."""
     sights: tuple[Sight, ...] = ()
@@ -86,8 +88,8 @@ class Timeline:
 
     @property
     def approvals(self) -> tuple[str, ...]:
-        """What waits for a person first."""
-        return tuple(part.name for part in self.parts if part.approval)
+        """What waits for a person first. Half way to a stage its own approval is waited for."""
+        return tuple(part.name for part in self.parts if part.approval and not part.perhaps)
 
     @property
     def ends(self) -> Between:
@@ -99,11 +101,18 @@ def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None)
     ready = Between(_NOW, _begun_within(spec, source) + spec.availability.ready_within)
     stages: list[Stretch] = []
     ended = ready
-    for stage in spec.ladder():
-        stages.append(_stage(spec, stage, source, traffic, ended))
+    for step in _steps(spec):
+        stages.append(_stage(spec, step, source, traffic, ended))
         ended = stages[-1].ends
     bake = _bake(spec, source, traffic, stages[-1])
     return Timeline(ready, (*stages, bake), _contract(spec, bake) if spec.contract.wanted else None)
+
+
+def _steps(spec: PlanSpec) -> Iterator[Stage]:
+    """The stages, each after the step half way to it where the one before may be warned."""
+    for before, stage in zip((None, *spec.ladder()), spec.ladder(), strict=False):
+        half = stage.halved(before.permille) if before is not None and _binding(before.warn) else stage
+        yield from (half, stage) if half.half else (stage,)
 
 
 def _begun_within(spec: PlanSpec, source: SourceView) -> timedelta:
@@ -136,14 +145,15 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
     asked = [_first_asked(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in asked if at <= stage.deadline)])
     return Stretch(
-        stage.name,
+        stage.step,
         stage.permille,
         begins,
-        Between(begins.earliest + earliest, begins.latest + latest),
+        Between(begins.earliest + (_NOW if stage.half else earliest), begins.latest + latest),
         stage.approval,
+        stage.half,
         late,
         tuple(_sights(spec, against, stage.permille, source, traffic)),
-        _queries(spec, stage.permille, (*spec.guards, *stage.fail), stage.pass_, source),
+        _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
     )
 
 
@@ -236,10 +246,10 @@ def _by_counts(
 
 
 def _queries(
-    spec: PlanSpec, permille: int, against: Sequence[Predicate], passes: Sequence[Predicate], source: SourceView
+    spec: PlanSpec, permille: int, against: Sequence[Predicate], others: Sequence[Predicate], source: SourceView
 ) -> float:
     both = [each for each in against if asked_of_both(spec, each, permille)]  # each part again, of the old side
-    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *passes, *both))
+    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *others, *both))
 
 
 def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:

@@ -57,6 +57,7 @@ def seal(stage: Stage, guards: Iterable[Predicate]) -> str:
         "permille": stage.permille,
         "pass": [_judging(p) for p in stage.pass_],
         "fail": [_judging(p) for p in (*guards, *stage.fail)],
+        "warn": [_judging(p) for p in stage.warn],
     }
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
 

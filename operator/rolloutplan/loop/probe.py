@@ -106,7 +106,7 @@ async def _unbound(plan: PlanView, spec: PlanSpec, source: Source, now: datetime
 def _predicates(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[Predicate, dict[str, str]]]:
     """Every predicate at every stage, with the words that are filled in for it."""
     for stage in spec.ladder():
-        for predicate in (*spec.guards, *stage.fail, *stage.pass_):
+        for predicate in (*spec.guards, *stage.predicates):
             yield (
                 predicate,
                 words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage.name, window=predicate.window),

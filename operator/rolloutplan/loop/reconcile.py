@@ -62,7 +62,9 @@ COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
 
 _STALE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND})
 """How the API server refuses a write whose object is no longer as it was seen."""
-_LOUD = frozenset({"RollbackStarted", "Held", "Stalled", "WeightDrift", "Aborted", "AssumptionFalse", "ExpandFailed"})
+_LOUD = frozenset(
+    {"RollbackStarted", "Held", "Stalled", "WeightDrift", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"}
+)
 
 log = structlog.stdlib.get_logger("rolloutplan")
 

@@ -109,7 +109,10 @@ _BEFORE: Final = _LAST.format("self.stages[i - 1]")
 _END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
 _MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
 
-_PREDICATES: Final = f"((i == 0 ? {_own_names('self.guards')} : []) + {_own_names('s.pass')} + {_own_names('s.fail')})"
+_PREDICATES: Final = (
+    f"((i == 0 ? {_own_names('self.guards')} : []) + {_own_names('s.pass')} + {_own_names('s.fail')}"
+    f" + {_own_names('s.warn')})"
+)
 
 _TASKS: Final = (
     f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : [])"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from fractions import Fraction
@@ -360,6 +360,11 @@ class StageSpec(Written):
     )
     pass_: Predicates = Field(default=(), alias="pass", description="All of them proved after the soak: go on.")
     fail: Predicates = Field(default=(), description="Any of them proved at any time: onFail.")
+    warn: Predicates = Field(
+        default=(),
+        description="Any of them proved: it is told, and the next weight is taken in two steps. None of them ever rolls"
+        " back, or keeps the stage from being proved.",
+    )
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -399,6 +404,28 @@ class Stage:
     """Whether a person must approve before its weight is asked for."""
     entry: int = 0
     """Its place in the plan's `stages`, of which one may have several weights."""
+    warn: tuple[Predicate, ...] = ()
+    half: bool = False
+    """Whether it is the step half way to its weight, and `permille` the weight there."""
+
+    @property
+    def predicates(self) -> tuple[Predicate, ...]:
+        """All that is judged at it beside the guards."""
+        return (*self.fail, *self.pass_, *self.warn)
+
+    @property
+    def step(self) -> str:
+        """Its name; of the step half way to its weight one of its own."""
+        return f"{self.name} half way" if self.half else self.name
+
+    def at(self, permille: int) -> "Stage":
+        """The step on the way to its weight that stands at this one."""
+        return replace(self, permille=permille, half=True)
+
+    def halved(self, before: int) -> "Stage":
+        """The step half way from a weight to its own; itself where no whole permille lies between."""
+        between = (before + self.permille) // 2
+        return self.at(between) if before < between < self.permille else self
 
 
 class OnBlind(Written):
@@ -495,7 +522,11 @@ class PlanSpec(Written):
 
         stages = tuple(
             stage.model_copy(
-                update={"pass_": at(f"stages[{i}].pass", stage.pass_), "fail": at(f"stages[{i}].fail", stage.fail)}
+                update={
+                    "pass_": at(f"stages[{i}].pass", stage.pass_),
+                    "fail": at(f"stages[{i}].fail", stage.fail),
+                    "warn": at(f"stages[{i}].warn", stage.warn),
+                }
             )
             for i, stage in enumerate(self.stages)
         )
@@ -527,6 +558,7 @@ class PlanSpec(Written):
                 fail=spec.fail,
                 approval=spec.approval is not None and permille == spec.steps[0],
                 entry=entry,
+                warn=spec.warn,
             )
             for index, (entry, spec, permille) in enumerate(steps)
         )
@@ -542,6 +574,7 @@ class PlanSpec(Written):
         for i, stage in enumerate(self.stages):
             yield from ((f"stages[{i}].pass[{j}]", predicate) for j, predicate in enumerate(stage.pass_))
             yield from ((f"stages[{i}].fail[{j}]", predicate) for j, predicate in enumerate(stage.fail))
+            yield from ((f"stages[{i}].warn[{j}]", predicate) for j, predicate in enumerate(stage.warn))
 
     def beliefs(self) -> tuple[Assumption, ...]:
         """Give the assumptions in the order in which they are probed."""
@@ -580,6 +613,7 @@ class PlanSpec(Written):
                 approval="Required" if stage.approval else None,
                 pass_=_meant(stage.pass_),
                 fail=_meant(stage.fail),
+                warn=_meant(stage.warn),
             )
             for stage in self.ladder()
         )

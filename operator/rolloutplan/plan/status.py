@@ -140,13 +140,15 @@ class StageStatus(Part):
     deadline_at: Instant | None = Field(None, description="When it is decided at the latest.")
     forecast: str = Field("", description="What can hardly be decided before the deadline, at the traffic seen.")
     then: str = Field("", description="The stage that comes next because a person said so.")
+    halfway: int | None = Field(None, description="The share in permille, where it stands half way to its weight.")
+    warned: str = Field("", description="What was warned of first, so that the way to the next weight is halved.")
 
 
 class PredicateStatus(Part):
     """A predicate of the stage, and how it stands."""
 
     name: str = Field(description="Its name in the plan.")
-    role: Literal["pass", "fail", "guard"] = Field(description="Where it stands in the plan.")
+    role: Literal["pass", "fail", "guard", "warn"] = Field(description="Where it stands in the plan.")
     query: str = Field("", description="What is asked of the new side, with its words filled in; or what is counted.")
     bound: str = Field("", description="What it is compared with, as a person reads it.")
     verdict: str = Field("Undecided", description="Proved, Refuted or Undecided.")
@@ -163,7 +165,7 @@ class Evidence(Part):
     """One predicate as it stood when a decision was taken; `query` is the very text that was asked, at `at`."""
 
     predicate: str = Field(description="The predicate's name.")
-    role: str = Field("", description="pass, fail or guard.")
+    role: str = Field("", description="pass, fail, guard or warn.")
     query: str = Field("", description="What was asked of the new side.")
     at: Instant | None = Field(None, description="When it was asked.")
     value: str = Field("", description="The value in the form of its bound.")

@@ -21,7 +21,7 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import current, there
-from rolloutplan.engine.rungs.forward import next_stage
+from rolloutplan.engine.rungs.forward import is_last, next_stage
 from rolloutplan.engine.rungs.tasks import old_side_gone
 from rolloutplan.engine.rungs.wait import resumed
 from rolloutplan.engine.step import Step
@@ -302,18 +302,18 @@ def _skip(order: _Order) -> Step:
         raise _DeniedError("nothing is left to judge here: the next weight is on its way")
     if at is None or stage is None or at.verified_at is None:
         raise _DeniedError("no stage is being judged: say it when one is")
-    if stage.index + 1 == len(spec.ladder()):
+    if is_last(spec, stage):
         raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
-    words = f"{order.words}; {stage.name} is taken as passed after {span(at.verified_at, look.now)}"
+    words = f"{order.words}; {stage.step} is taken as passed after {span(at.verified_at, look.now)}"
     return Step(move(look, Cause.SKIPPED, words, reason="Shifting", said=order.said, held=None))
 
 
 def _promote(order: _Order) -> Step:
     look, status, spec = order.look, order.look.status, _unhindered(order)
-    last, at = spec.ladder()[-1], status.stage
-    if status.phase not in TABLE[Cause.PROMOTED].sources or at is None or at.verified_at is None:
+    last, at, stage = spec.ladder()[-1], status.stage, current_stage(spec, status)
+    if status.phase not in TABLE[Cause.PROMOTED].sources or at is None or stage is None or at.verified_at is None:
         raise _DeniedError("no stage is being judged: say it when one is")
-    if at.name == last.name:
+    if is_last(spec, stage):
         raise _DeniedError("it stands at the last stage already, and ends by itself when that is proved")
     return Step(
         move(

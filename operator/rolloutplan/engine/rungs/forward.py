@@ -115,18 +115,20 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
     after = move(
         look,
         Cause.SEAL,
-        f"stage {stage.index + 1}/{len(ladder)} {stage.name}: {weights.desired} -> {to}; "
+        f"stage {stage.index + 1}/{len(ladder)} {stage.step}: {weights.desired} -> {to}; "
         f"{len(predicates)} predicates are fixed as {sealed}",
         reason="Shifting",
         shares=(weights.desired, to),
         stage=StageStatus(
             name=stage.name,
             index=stage.index,
-            display=f"{stage.index + 1}/{len(ladder)} {stage.name}",
+            display=f"{stage.index + 1}/{len(ladder)} {stage.step}",
             weight=to,
             seal=sealed,
             entered_at=look.now,
             judged_since=status.stage.judged_since if status.stage else None,
+            halfway=stage.permille if stage.half else None,
+            warned=status.stage.warned if status.stage and status.stage.name == stage.name else "",
         ),
         locked_stages=spec.entries(stage),
         weights=weights.model_copy(update={"desired": to}),
@@ -137,21 +139,34 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:
-    """The stage to shift to: the one after the last that was verified, unless a person named another."""
-    ladder, stage = spec.ladder(), current_stage(spec, status)
-    if stage is None or status.stage is None:
+    """The stage to shift to: the one after the last that was verified, unless a person named another.
+
+    After a warning it comes half way first, and then in whole.
+    """
+    ladder, stage, at = spec.ladder(), current_stage(spec, status), status.stage
+    if stage is None or at is None:
         return ladder[0]
-    if named := next((each for each in ladder if each.name == status.stage.then), None):
+    if named := next((each for each in ladder if each.name == at.then), None):
         return named
-    return stage if status.stage.verified_at is None else ladder[min(stage.index + 1, len(ladder) - 1)]
+    if at.verified_at is None:
+        return stage
+    if stage.half:
+        return ladder[stage.index]
+    following = ladder[min(stage.index + 1, len(ladder) - 1)]
+    return following.halved(stage.permille) if at.warned else following
+
+
+def is_last(spec: PlanSpec, stage: Stage) -> bool:
+    """Whether no weight is left to take after that of this stage, as it stands."""
+    return not stage.half and stage.index + 1 == len(spec.ladder())
 
 
 def _proved(look: Look, spec: PlanSpec) -> Status:
     status, items = look.status, in_force(spec, look.status, look.source)
     at, stage = status.stage, current_stage(spec, status)
     assert at is not None and stage is not None
-    words = f"{stage.name} is proved at {at.weight} after {span(at.verified_at, look.now)}"
-    if stage.index + 1 < len(spec.ladder()):
+    words = f"{stage.step} is proved at {at.weight} after {span(at.verified_at, look.now)}"
+    if not is_last(spec, stage):
         return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
     baking = bakes(look, spec, at)
     if baking.soak_until and baking.soak_until > look.now:

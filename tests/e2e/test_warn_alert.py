@@ -1,0 +1,37 @@
+"""What only warns, and what fires: smaller steps on real traffic."""
+
+from tests.bed.processes import until
+from tests.shop import SLOW, Operator, Shop
+
+PROVED = ["StageProved", "StageStarted", "WeightShifted"]
+
+
+def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, running: Operator) -> None:
+    shop.open()
+    load = shop.bed.load(shop.host, rate=50, seconds=90)
+    shop.bed.behave("checkout-v2", shop.namespace, latency=0.2)
+    slow = {"name": "slow", "query": SLOW, "is": "> 0.1", "window": "4s"}
+    stages = [
+        {"name": "first", "weight": "20%", "soak": "8s", "warn": [slow]},
+        {"name": "all", "weight": "100%", "soak": "4s"},
+    ]
+    shop.start(stages=stages)
+    halfway = shop.until("Judging/all", timeout=40)
+    assert halfway["stage"]["display"] == "2/2 all half way"
+    assert halfway["weights"]["desired"] == halfway["stage"]["weight"] == "60%"
+    now = shop.traffic()
+    assert now["checkout-v2"] * 4 == now["checkout-v1"] * 6, now
+    running.process.kill()
+    running.process.start()
+    shop.until("Succeeded", timeout=60)
+
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    started = ["Started", "NewSideReady", "StageStarted", "WeightShifted"]
+    assert shop.reasons() == [*started, "Warned", *PROVED, *PROVED, "StageProved", "Succeeded"]
+    shifts = [event for event in shop.events() if event["reason"] == "WeightShifted"]
+    shares = [event["metadata"]["annotations"]["rolloutplan.dev/weight-to"] for event in shifts]
+    assert shares == ["20%", "60%", "100%"]
+    warned = next(event for event in shop.events() if event["reason"] == "Warned")
+    assert "the next increment is halved: first 60%, then 100%" in warned["note"]
+    assert (warned["type"], warned["metadata"]["annotations"]["rolloutplan.dev/predicate"]) == ("Warning", "slow")
+    assert load.lost() == 0, load.stop()

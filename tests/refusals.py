@@ -269,6 +269,7 @@ PLANS: Final = (
     Refusal("vsOld % without a sign", {"guards[0].vsOld": "< 5%"}, (f"{_GUARD}.vsOld", "with its sign")),
     Refusal("vsOld of 1x", {"guards[0].vsOld": "> 1x"}, (f"{_GUARD}.vsOld", "noise alone", '"> 1.5x"')),
     Refusal("vsOld of 1.0x", {"guards[0].vsOld": "<=01.00x"}, (f"{_GUARD}.vsOld", "noise alone")),
+    Refusal("vsOld of too many digits", {"guards[0].vsOld": "> +0.0000000000001%"}, (f"{_GUARD}.vsOld", "a relative")),
     Refusal("vsOld of +0%", {"guards[0].vsOld": "> +0.0%"}, (f"{_GUARD}.vsOld", "noise alone", '"<= +10%"')),
     Refusal("is and vsOld", {"guards[0].is": "> 0"}, (_GUARD, "either is or vsOld")),
     Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "either is or vsOld")),
@@ -461,6 +462,7 @@ PLANS: Final = (
     ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
+    Refusal("a time too long", {"bake": "99999h1s"}, ("spec.bake", '"99999h1s" is too long', "at most 99999h")),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
     Refusal("days", {"bake": "1d"}, ("spec.bake", '"1d" is not a duration', "h, m, s, ms")),
     Refusal("a time before now", {"traffic.drain": "-5s"}, ("spec.traffic.drain", '"-5s" is not a duration')),
@@ -476,11 +478,14 @@ PLANS: Final = (
     Refusal("a policy of incidents", {"onIncident": "Wait"}, ("spec.onIncident", "Hold", "Rollback")),
     Refusal("after without then", {"onBlind": {"after": "5m"}}, ("spec.onBlind", "write both or neither")),
     Refusal("then without after", {"onBlind": {"then": "Rollback"}}, ("spec.onBlind", "write both or neither")),
+    Refusal("restarts in quotes", {"availability.maxRestarts": "3"}, ("spec.availability.maxRestarts",)),
+    Refusal("restarts that are true", {"availability.maxRestarts": True}, ("spec.availability.maxRestarts",)),
     Refusal("restarts below 0", {"availability.maxRestarts": -1}, ("spec.availability.maxRestarts", "0")),
     Refusal("readiness in words", {"availability.minReady": "half"}, ("spec.availability.minReady", '"half"', '"5%"')),
     # words
     Refusal("a variable like our word", {"variables": {"stage": "a"}}, ("spec.variables", "choose another name")),
     Refusal("a variable's name", {"variables": {"My-Word": "a"}}, ("spec.variables", "small letter first")),
+    Refusal("a variable's name of two lines", {"variables": {"team\n": "a"}}, ("spec.variables", "small letter first")),
     Refusal("a long hypothesis", {"hypothesis": "x" * 1025}, ("spec.hypothesis", "1024")),
 )
 
@@ -542,6 +547,8 @@ SOURCES: Final = (
     Refusal("no interval", {"scrapeInterval": "50ms"}, ("spec.scrapeInterval", "100ms or more"), SOURCE),
     Refusal("too many at once", {"maxConcurrency": 65}, ("spec.maxConcurrency", "64"), SOURCE),
     Refusal("a header's name", {"headers": {"A b": "c"}}, ("spec.headers", "name of a header"), SOURCE),
+    Refusal("a header's long name", {"headers": {"x" * 129: "c"}}, ("spec.headers", "128"), SOURCE),
+    Refusal("an address of two lines", {"prometheus.url": "http://a\n"}, ("spec.prometheus.url",), SOURCE),
     Refusal("a field of later", {"auth": {}}, ("unknown field", "spec.auth"), SOURCE),
     Refusal("namespaces of one namespace's", {"namespaces": ["a"]}, ("unknown field", "spec.namespaces"), SOURCE),
     Refusal("a namespace", {"namespaces": ["Shop"]}, ("spec.namespaces[0]", '"Shop"', '"*"'), CLUSTER_SOURCE),
@@ -606,6 +613,8 @@ TEMPLATES: Final = (
         "16",
     ),
     _template("a query too long", {"query": "x" * 4097}, "spec.query", "4096"),
+    _template("no number of samples", {"minSamples.atLeast": ""}, "minSamples.atLeast", "is not a whole number"),
+    _template("a broken number of samples", {"minSamples.atLeast": 3.5}, "minSamples.atLeast"),
     _template("no time of evaluation", {"for": ""}, "spec.for", "at least 1"),
 )
 ONLY_READ_TEMPLATES: Final = (

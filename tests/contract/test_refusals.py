@@ -208,7 +208,7 @@ SELECTOR = f'requests_total{{code=~"{"x" * 320}"}}'
 LARGEST: dict[str, dict[str, Any]] = {
     "queries": {"query": "x" * 300, "is": "> 0", "window": "11111.111h", "for": "1h1m1s1ms"},
     "counters": {"events": {"bad": SELECTOR, "total": SELECTOR}, "vsOld": "> 1.5x", "confidence": "99.99%"},
-    "histograms": {"events": {**HISTOGRAM, "histogram": SELECTOR}, "is": "< 12.345678901234567%"},
+    "histograms": {"events": {**HISTOGRAM, "histogram": SELECTOR}, "is": "< 12.345678901234%"},
 }
 
 

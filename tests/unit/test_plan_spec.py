@@ -57,6 +57,39 @@ def test_a_refusal_has_a_line_a_field_and_at_most_three() -> None:
     assert more == "and 2 more"
 
 
+NOTHING_WRITTEN: Mapping[str, Any] = {
+    "a text": {"metrics": {"source": None}},
+    "a time": {"stages[0].soak": None},
+    "a list": {"stages[0].fail": None},
+    "one of some choices": {"onFail": None},
+    "a model": {"availability": None},
+    "a mapping": {"variables": None},
+    "a word": {"variables": {"team": None}},
+    "a label": {"assumptions[0].job.template.metadata": {"labels": {"team": None}}},
+    "what a Job must not have": {"expand.jobs[0].template.spec.ttlSecondsAfterFinished": None},
+}
+
+
+@pytest.mark.parametrize("changes", NOTHING_WRITTEN.values(), ids=NOTHING_WRITTEN)
+def test_what_has_nothing_behind_it_is_left_out(changes: dict[str, Any]) -> None:
+    assert read_plan_spec(changed(TASKS, changes)) == read_plan_spec(TASKS)
+
+
+def test_a_field_that_is_not_there_is_refused_with_nothing_behind_it_too() -> None:
+    with pytest.raises(SpecError, match=r"spec\.intervall: unknown field; did you mean interval\?"):
+        read_plan_spec({**PLAN, "intervall": None})
+
+
+@pytest.mark.parametrize(("number", "good"), [(3, True), (3.0, True), (3.5, False), ("3", False), (True, False)])
+def test_a_whole_number_is_what_the_api_server_takes_for_one(number: object, good: bool) -> None:
+    raw = changed(PLAN, {"availability": {"maxRestarts": number}})
+    if good:
+        assert read_plan_spec(raw).availability.max_restarts == 3
+    else:
+        with pytest.raises(SpecError, match=r"spec\.availability\.maxRestarts: .* is not a whole number: write one"):
+            read_plan_spec(raw)
+
+
 def test_an_unknown_field_names_the_one_that_was_meant() -> None:
     with pytest.raises(SpecError, match=r"spec\.stages\[0\]\.soaks: unknown field; did you mean soak\?"):
         read_plan_spec(changed(PLAN, {"stages[0].soaks": "5m"}))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from rolloutplan.plan.quantities import Duration, at_least
-from rolloutplan.plan.reading import SpecError, Written, read
+from rolloutplan.plan.reading import Filled, SpecError, Whole, Written, read
 from rolloutplan.plan.spelling import HEADER, Namespace, Url
 
 __all__ = ["ClusterMetricSourceSpec", "MetricSourceSpec", "Prometheus", "SpecError", "read_metric_source"]
@@ -39,7 +39,7 @@ class MetricSourceSpec(Written):
 
     prometheus: Prometheus = Field(description="A server that speaks the HTTP API of Prometheus.")
     headers: Annotated[
-        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=16), AfterValidator(_header_names)
+        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=16), AfterValidator(_header_names), Filled
     ] = Field(
         default={}, description="Headers of every request, such as X-Scope-OrgID; no credentials, anyone can read this."
     )
@@ -52,7 +52,7 @@ class MetricSourceSpec(Written):
     ingestion_delay: Duration = Field(
         default=timedelta(0), description="How long a sample needs until it can be asked for."
     )
-    max_concurrency: int = Field(default=16, ge=1, le=64, description="Questions asked at the same time.")
+    max_concurrency: Whole = Field(default=16, ge=1, le=64, description="Questions asked at the same time.")
 
 
 class ClusterMetricSourceSpec(MetricSourceSpec):

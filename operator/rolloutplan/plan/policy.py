@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.plan.quantities import Permille, format_weight
-from rolloutplan.plan.reading import Refusals, SpecError, Written, read
+from rolloutplan.plan.reading import Filled, Integral, Refusals, SpecError, Written, read
 from rolloutplan.plan.spelling import LABEL, DnsLabel, LabelValue, NamespacePattern, Query, Spelling
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
@@ -40,7 +40,7 @@ INSTANT: Final = Spelling(
     longest=64,
     fix='is not an instant: write a day that there is, a time and an offset, in quotes, such as "2026-12-20T00:00:00Z"',
 )
-_ZONE: Final = Spelling(
+ZONE: Final = Spelling(
     called="time zone",
     pattern="^[A-Za-z][-+A-Za-z0-9_]*(/[-+A-Za-z0-9_]+)*$",
     longest=64,
@@ -67,11 +67,11 @@ def _read_instant(text: object) -> datetime:
 
 
 def _read_zone(text: object) -> str:
-    name = _ZONE.read(text)
+    name = ZONE.read(text)
     try:
         return ZoneInfo(name).key
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a part of a name, such as Europe, is a directory
-        raise ValueError(f'"{name}" {_ZONE.fix}') from None
+        raise ValueError(f'"{name}" {ZONE.fix}') from None
 
 
 ClockTime: TypeAlias = Annotated[timedelta, BeforeValidator(_read_clock), WithJsonSchema(_CLOCK.schema())]
@@ -81,7 +81,7 @@ WeekTime: TypeAlias = Annotated[timedelta, BeforeValidator(_read_week), WithJson
 """A time of the week, counted from Monday's midnight."""
 
 Instant: TypeAlias = Annotated[datetime, BeforeValidator(_read_instant), WithJsonSchema(INSTANT.schema())]
-TimeZone: TypeAlias = Annotated[str, BeforeValidator(_read_zone), WithJsonSchema(_ZONE.schema())]
+TimeZone: TypeAlias = Annotated[str, BeforeValidator(_read_zone), WithJsonSchema(ZONE.schema())]
 Reason: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 
 # ---- the policy ----------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Selector(Written):
         max_length=256,
         description='Their namespaces: names, beginnings of names with "*" behind, or "*" for every one.',
     )
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names)] = Field(
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names), Filled] = Field(
         default={}, description="Labels that the plans themselves must have, all of them."
     )
 
@@ -199,8 +199,8 @@ class RolloutPolicySpec(Written):
     """What rollouts must heed: asked before every increment, never in the way of a rollback."""
 
     selector: Selector = Field(default=Selector(), description="The plans it is for; every plan if left out.")
-    max_concurrent: int | None = Field(
-        default=None, ge=1, le=10_000, description="How many of its plans may run at the same time."
+    max_concurrent: Annotated[int, Field(strict=True, ge=1, le=10_000), Integral] | None = Field(
+        default=None, description="How many of its plans may run at the same time."
     )
     lock_group: DnsLabel | None = Field(
         default=None, description="Plans of all policies with the same lock group run one at a time."

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from rolloutplan.plan.spelling import Spelling
+from rolloutplan.plan.spelling import QUOTE, Spelling, cel
 
 # ---- durations: as Go writes them, to the millisecond --------------------------------------------
 
@@ -26,6 +26,9 @@ _DURATION: Final = Spelling(
 )
 _MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _LONGEST: Final = timedelta(hours=99_999)
+_TOO_LONG: Final = "is too long: write at most 99999h"
+TIME: Final = "^[0-9.hms]+[hms]$"
+"""Looks like a duration: what CEL can be asked to read as one."""
 
 
 def parse_duration(text: object) -> timedelta:
@@ -33,7 +36,7 @@ def parse_duration(text: object) -> timedelta:
     parts = re.findall(r"([0-9.]+)(ms|h|m|s)", _DURATION.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
-        raise ValueError(f'"{text}" is too long: write at most 99999h')
+        raise ValueError(f'"{text}" {_TOO_LONG}')
     return duration
 
 
@@ -48,11 +51,22 @@ def format_duration(duration: timedelta) -> str:
     return "".join(number + unit for number, unit in parts if number != "0") or "0s"
 
 
+def _duration_schema() -> dict[str, Any]:
+    schema = _DURATION.schema()
+    schema["x-kubernetes-validations"].append(
+        {
+            "rule": f"!self.matches({cel(TIME)}) || duration(self) <= duration('99999h')",
+            "messageExpression": f"{cel(QUOTE)} + self + {cel(f'{QUOTE} {_TOO_LONG}')}",
+        }
+    )
+    return schema
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(_DURATION.schema()),
+    WithJsonSchema(_duration_schema()),
 ]
 
 
@@ -163,7 +177,8 @@ class Comparison:
 
 
 _OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
-_NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
+_NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,12})?"
+"""So few digits that 1 and a change of it are told from 1."""
 
 IS: Final = Spelling(
     called="comparison",
@@ -229,8 +244,6 @@ def counted(comparison: Comparison) -> float:
         raise ValueError(f"{said} {NO_SHARE}")
     if bound <= 0:
         raise ValueError(f"{said} {NO_RATIO}")
-    if bound == 1:  # what is added is less than a float can tell
-        raise ValueError(f'{said} {_NOISE} "> 1.5x" or "< 1.1x"')
     return bound
 
 

@@ -5,9 +5,10 @@ Errors: every reader raises `SpecError`, one line a refusal, at most three of th
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from functools import cache
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
@@ -15,7 +16,10 @@ _LINES: Final = 3
 
 
 class Written(BaseModel):
-    """The base of everything that people write: camelCase outside, snake_case inside, frozen, no unknown fields."""
+    """The base of everything that people write: camelCase outside, snake_case inside, frozen, no unknown fields.
+
+    A field with nothing behind it (null) is left out, as the API server has it.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -25,6 +29,32 @@ class Written(BaseModel):
         validate_by_alias=True,
         validate_by_name=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, raw: object) -> object:
+        if not isinstance(raw, Mapping) or None not in raw.values():
+            return raw
+        known = {field.alias for field in cls.model_fields.values()}
+        return {name: value for name, value in raw.items() if value is not None or name not in known}
+
+
+def _filled(raw: object) -> object:
+    return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, Mapping) else raw
+
+
+Filled: Final = BeforeValidator(_filled)
+"""Keys of a mapping with nothing behind them are left out, as the API server has it."""
+
+
+def _whole(number: object) -> object:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Integral: Final = BeforeValidator(_whole)
+"""3.0 is a whole number, as the API server has it."""
+Whole: TypeAlias = Annotated[int, Field(strict=True), Integral]
+"""A whole number, and neither a text nor true."""
 
 
 class SpecError(ValueError):
@@ -102,14 +132,16 @@ def _sentence(detail: ErrorDetails) -> str:
 
 def _nearest(model: type[Written], loc: Sequence[str | int]) -> str:
     """Guess which field was meant, from all field names below this model."""
-    name, names = str(loc[-1]), set(_field_names(model))
+    name, names = str(loc[-1]), _field_names(model)
     if name in names:
         return " here: remove it"
     near = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ": remove it"
 
 
-def _field_names(model: type[Written]) -> Iterator[str]:
+@cache
+def _field_names(model: type[Written]) -> frozenset[str]:
     schema = model.model_json_schema(by_alias=True)
-    for part in (schema, *schema.get("$defs", {}).values()):
-        yield from part.get("properties", {})
+    return frozenset(
+        name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})
+    )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolloutplan.plan.policy import INSTANT
-from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
+from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, TIME, VS_OLD
 from rolloutplan.plan.spec import (
     AS_SCRAPED,
     HISTOGRAM_NAME,
@@ -46,7 +46,7 @@ def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> d
 
 
 def _is_time(field: str) -> str:
-    return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
+    return f"self.{field}.matches({cel(TIME)})"
 
 
 def _floor(field: str, floor: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from rolloutplan.plan.quantities import (
     format_duration,
     format_weight,
 )
-from rolloutplan.plan.reading import Refusals, SpecError, Written, read
+from rolloutplan.plan.reading import Filled, Refusals, SpecError, Whole, Written, read
 from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
 from rolloutplan.plan.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
 
@@ -192,7 +192,7 @@ class Availability(Written):
     grace: Duration = Field(
         default=timedelta(seconds=10), description="How long readiness may be below minReady; none ready acts at once."
     )
-    max_restarts: int = Field(
+    max_restarts: Whole = Field(
         default=3, ge=0, le=1_000_000, description="Container restarts allowed over the run, all new pods together."
     )
 
@@ -201,7 +201,7 @@ class MinSamples(Written):
     """How much must have been seen before the value counts."""
 
     query: Query = Field(description="PromQL that counts the samples behind the value.")
-    at_least: int = Field(ge=1, le=2**53, description="Below this count the predicate is Undecided.")
+    at_least: Whole = Field(ge=1, le=2**53, description="Below this count the predicate is Undecided.")
 
 
 class Events(Written):
@@ -267,8 +267,10 @@ class Predicate(Written):
         description="The name of a PredicateTemplate of the plan's namespace, else of a ClusterPredicateTemplate; is,"
         " vsOld, for, window and confidence may be written beside it, and take the place of its own.",
     )
-    with_: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=MAX_PARAMETERS)] = Field(
-        default={}, alias="with", description="What the template's parameters stand for, by their names; in quotes."
+    with_: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=MAX_PARAMETERS), Filled] = (
+        Field(
+            default={}, alias="with", description="What the template's parameters stand for, by their names; in quotes."
+        )
     )
     is_: Is | None = Field(
         default=None,
@@ -446,7 +448,7 @@ def _named_words(variables: dict[str, str]) -> dict[str, str]:
     for name in variables:
         if name in WORDS:
             raise ValueError(f'"{name}" is a word that the operator fills in: choose another name')
-        if not re.match(VARIABLE, name):
+        if not re.fullmatch(VARIABLE, name):
             raise ValueError(f'"{name}" is not a name for a variable: write letters and digits, a small letter first')
     return variables
 
@@ -504,7 +506,7 @@ class PlanSpec(Written):
         default="Restore", description="What a deletion in mid-run does with the weights."
     )
     variables: Annotated[
-        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words)
+        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words), Filled
     ] = Field(default={}, description="The plan's own words for predicates: NAME is written there as $NAME.")
 
     _written: "PlanSpec | None" = PrivateAttr(default=None)

@@ -79,15 +79,15 @@ DNS_NAME: Final = Spelling(
 )
 URL: Final = Spelling(
     called="address",
-    pattern=r"^https?://[^/?#@ ]+(/[^?#@ ]*)?$",
+    pattern=r"^https?://[^/?#@\x00-\x20]+(/[^?#@\x00-\x20]*)?$",
     longest=2048,
     fix='is not an address: write it without user, query or spaces, such as "http://prometheus.monitoring:9090"',
 )
 HEADER: Final = Spelling(
     called="name of a header",
-    pattern="^[A-Za-z0-9][-A-Za-z0-9]*$",
+    pattern="^[A-Za-z0-9][-A-Za-z0-9]{0,127}$",
     longest=128,
-    fix="is not the name of a header: write letters, digits and '-', such as X-Scope-OrgID",
+    fix="is not the name of a header: write at most 128 letters, digits and '-', such as X-Scope-OrgID",
 )
 NAMESPACE: Final = Spelling(
     called="namespace",

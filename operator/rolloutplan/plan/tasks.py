@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.plan.quantities import Duration, Is, at_least
-from rolloutplan.plan.reading import Refusals, Written
+from rolloutplan.plan.reading import Filled, Integral, Refusals, Whole, Written
 from rolloutplan.plan.spelling import DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
@@ -20,12 +20,15 @@ NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs
 _OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
+_TTL: Final = "ttlSecondsAfterFinished"
+
+
 def _job_spec(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("template"), dict):
         raise Refusals(("template", "required, and not there: write the template of the Job's pods"))
-    if "ttlSecondsAfterFinished" in spec:
-        raise Refusals(("ttlSecondsAfterFinished", KEPT_UNTIL_SEEN))
-    return spec
+    if spec.get(_TTL) is not None:
+        raise Refusals((_TTL, KEPT_UNTIL_SEEN))
+    return {name: value for name, value in spec.items() if name != _TTL}
 
 
 JobSpec: TypeAlias = Annotated[
@@ -37,19 +40,19 @@ JobSpec: TypeAlias = Annotated[
             "required": ["template"],
             "properties": {
                 "template": {**_OPEN, "description": "The template of its pods."},
-                "ttlSecondsAfterFinished": {"type": "integer", "maximum": 2**31 - 1},
+                _TTL: {"type": "integer", "maximum": 2**31 - 1},
             },
             "x-kubernetes-validations": [
                 {
-                    "rule": "!has(self.ttlSecondsAfterFinished)",
+                    "rule": f"!has(self.{_TTL})",
                     "message": KEPT_UNTIL_SEEN,
-                    "fieldPath": ".ttlSecondsAfterFinished",
+                    "fieldPath": f".{_TTL}",
                 }
             ],
         }
     ),
 ]
-_Marks: TypeAlias = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)]
+_Marks: TypeAlias = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32), Filled]
 
 
 class JobMetadata(Written):
@@ -135,8 +138,8 @@ class Contract(Written):
     approval: Literal["Required"] | None = Field(
         default=None, description="Whether a person must say `approve` before anything is taken away."
     )
-    scale_old: int | None = Field(
-        default=None, ge=0, le=MAX_REPLICAS, description="Replicas that the old side keeps; all of them if left out."
+    scale_old: Annotated[int, Field(strict=True, ge=0, le=MAX_REPLICAS), Integral] | None = Field(
+        default=None, description="Replicas that the old side keeps; all of them if left out."
     )
     jobs: Jobs = Field(default=(), description="Jobs that run one after another, in the order written.")
 
@@ -170,8 +173,8 @@ class Assumption(Written):
 
     name: DnsLabel = Field(description="Its name, unique among all that the plan does.")
     belief: str = Field(min_length=1, max_length=1024, description="What is believed, in words.")
-    impact: int = Field(ge=1, le=5, description="How much it would matter if the belief were false, from 1 to 5.")
-    uncertainty: int = Field(ge=1, le=5, description="How little is known of it, from 1 to 5.")
+    impact: Whole = Field(ge=1, le=5, description="How much it would matter if the belief were false, from 1 to 5.")
+    uncertainty: Whole = Field(ge=1, le=5, description="How little is known of it, from 1 to 5.")
     job: Job | None = Field(
         default=None, description="A Job that completes where the belief is true. This or predicate."
     )

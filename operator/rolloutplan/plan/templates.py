@@ -23,7 +23,7 @@ from rolloutplan.plan.promql import QUOTED
 from rolloutplan.plan.quantities import format_duration, parse_duration
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
 from rolloutplan.plan.spec import MAX_PARAMETERS, ONE_COMPARISON, WORDS, Predicate, beside
-from rolloutplan.plan.spelling import Query, Spelling
+from rolloutplan.plan.spelling import Query, Spelling, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 
@@ -39,6 +39,8 @@ PARAMETER: Final = Spelling(
 _HOLE: Final = re.compile(r"\$\(([^()]*)\)")
 _ASKED: Final = ("query", "bad", "total", "histogram")
 """The fields that hold PromQL."""
+_NUMBERED: Final = "atLeast"
+"""The field that holds a whole number."""
 
 # ---- what a parameter may stand for ---------------------------------------------------------------
 
@@ -114,18 +116,32 @@ Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 """A small text with parameters; what it must be is known when they are filled in."""
 
 
+_COUNT_FIX: Final = "is not a whole number: write one, or a parameter such as $(samples)"
+
+
 def _count(value: object) -> int | str:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and 0 < len(value) <= 64:
         return value
-    raise ValueError(f"{value!r} is not a whole number: write one, or a parameter such as $(samples)")
+    raise ValueError(f"{value} {_COUNT_FIX}")
 
 
 Count: TypeAlias = Annotated[
     int | str,
     BeforeValidator(_count),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 64}),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 64,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "type(self) == int || (type(self) == string && self.size() > 0)",
+                    "messageExpression": f"string(self) + {cel(' ' + _COUNT_FIX)}",
+                }
+            ],
+        }
+    ),
 ]
 
 
@@ -233,8 +249,11 @@ def fill(template: PredicateTemplateSpec, given: Mapping[str, str]) -> dict[str,
     def filled(field: str, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: filled(name, below) for name, below in value.items()}
+        if not isinstance(value, str):
+            return value
         values = asked if field in _ASKED else texts
-        return _HOLE.sub(lambda hole: values[hole[1]], value) if isinstance(value, str) else value
+        text = _HOLE.sub(lambda hole: values[hole[1]], value)
+        return int(text) if field == _NUMBERED and re.fullmatch("[0-9]+", text) else text
 
     plain = template.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude={"description", "speaks", "parameters"}

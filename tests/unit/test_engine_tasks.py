@@ -336,6 +336,9 @@ def test_the_new_is_added_beside_the_old_before_any_weight(case: Case) -> None:
     run(case)
 
 
+SIZED = {"expand": {"scale": {"new": 8}}}
+"""As the plan has it, with a new side that the run gives so many replicas."""
+
 CAPACITY = [
     Case(
         "a weight that the new side has no pods for waits, and says for what",
@@ -359,6 +362,40 @@ CAPACITY = [
         then(pods(ready=3), lambda world: world.until(P.HELD), pods(ready=4)),
         P.JUDGING,
         tells=["StageProved", *SHIFTED, "StageProved", "Held", "Resumed", *SHIFTED],
+        weights=ALL,
+    ),
+    Case(
+        "what the run made larger and somebody makes smaller waits for its pods",
+        judging(SIZED),
+        then(pods(wanted=4, ready=4), lambda world: world.until(P.HELD)),
+        P.HELD,
+        "Capacity",
+        says="100% of the traffic needs 8 ready pods of v2, 4 are",
+        weights=HALF,
+    ),
+    Case(
+        "and goes on when they are back",
+        judging(SIZED),
+        then(pods(wanted=4, ready=4), lambda world: world.until(P.HELD), pods(wanted=8, ready=8)),
+        P.JUDGING,
+        weights=ALL,
+    ),
+    Case(
+        "also where the run was interrupted before its first weight",
+        fresh(SIZED, pods_start=False),
+        then(
+            *(wait(s(5)), say("pause p1"), wait(m(20)), say("resume r1"), pods(ready=8)),
+            *(lambda world: world.until(P.JUDGING), pods(wanted=3, ready=3), lambda world: world.until(P.HELD)),
+        ),
+        P.HELD,
+        "Capacity",
+        says="needs 4 ready pods of v2, 3 are",
+    ),
+    Case(
+        "the size of a side that an autoscaler has is the autoscaler's business",
+        judging(SIZED, autoscaled=frozenset({"v2"})),
+        then(pods(wanted=3, ready=3), lambda world: world.until(P.JUDGING, stage="all")),
+        P.JUDGING,
         weights=ALL,
     ),
     Case(

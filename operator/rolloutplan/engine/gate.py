@@ -71,9 +71,12 @@ def closed_to_contract(look: Look, spec: PlanSpec) -> Closed | None:
 
 
 def _short(look: Look, stage: Stage) -> Closed | None:
-    """Capacity before traffic: so much of the new side must be ready as gets of the traffic."""
+    """Capacity before traffic: so much of the new side must be ready as gets of the traffic.
+
+    The whole of it is what the run made it, also where somebody has made it smaller since.
+    """
     new = look.new
-    needed = -(-new.wanted * stage.permille // 1000) if new else 0
+    needed = -(-max(new.wanted, look.status.sized) * stage.permille // 1000) if new else 0
     if new is None or new.ready >= needed:
         return None
     worst = f": {new.worst}" if new.worst else ""

@@ -165,5 +165,6 @@ def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **cha
         "templates": (),
         "task": None,
         "done": (),
+        "sized": 0,
     }
     return move(look, cause, note, reason=reason, **(clean | changes))

@@ -286,6 +286,7 @@ class Status(Part):
     intent: Intent | None = Field(None, description="The change of weights that is under way.")
     task: Task | None = Field(None, description="What is done beside moving weights, while it is under way.")
     done: tuple[str, ...] = Field((), description="The tasks of this run that are over, by their names.")
+    sized: int = Field(0, description="How many replicas the run gave the new side; 0 where that is not its business.")
     decisions: tuple[Decision, ...] = Field((), description="The newest decisions, the newest last.")
     revert: str = Field("", description="The command that puts the weights back, without the operator.")
     conditions: tuple[Condition, ...] = Field((), description="What tools read of it.")

@@ -73,6 +73,8 @@ def unavailable(look: Look) -> Step | None:
         return None
     if new is None:
         return on_fail(look, "NewSideGone", f"Deployment {spec.new.deployment} is gone")
+    if new.wanted == 0:
+        return on_fail(look, "NewSideDown", f"{new.name} is scaled to no pods at all")
     worst = f": {new.worst}" if new.worst else ""
     if new.ready == 0:
         return on_fail(look, "NewSideDown", f"none of {new.wanted} pods of {new.name} is ready{worst}")

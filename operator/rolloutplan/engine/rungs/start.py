@@ -78,13 +78,10 @@ def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
-    of_this: dict[str, Any] = {
-        "run": run,
-        "plan_hash": plan_hash,
-        "revision": revision,
-        "done": status.done if same else (),
-    }
+    of_this: dict[str, Any] = {"run": run, "plan_hash": plan_hash, "revision": revision}
     of_this |= {"templates": look.plan.templates, "outline": outline(spec)}
+    if same:
+        of_this |= {"done": status.done, "sized": status.sized}
     if spec.assumptions:
         return fresh(look, Cause.START_PROBING, words, reason="Probing", **of_this)
     return fresh(look, Cause.START, words, reason="Expanding", **of_this)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from rolloutplan.engine.jobs import JOB_NOT_OURS, JOB_REFUSED, job_name, manifest
 from rolloutplan.engine.look import JobView, Look, WorkloadView
@@ -122,9 +122,10 @@ def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
     if ended.refused:
         return _refused(look, ended)
     if ended.good:
-        done = (*status.done, task.name)
-        words = ended.words[:1024]
-        return move(look, Cause.EXPANDED, words, reason="Expanding", task=None, done=done, entered_at=look.now)
+        over: dict[str, Any] = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
+        if task.kind == "Scale" and not ended.left:
+            over["sized"] = task.replicas
+        return move(look, Cause.EXPANDED, ended.words[:1024], reason="Expanding", **over)
     left = f"no weight was moved{added(status, spec)}"
     words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
     return move(look, Cause.EXPAND_FAILED, words, reason="ExpandFailed", task=None, failed=words)

@@ -5,6 +5,7 @@ What tests, the benchmark and the demo start from.
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,6 +149,8 @@ class Shop:
 
     bed: Bed
     namespace: str
+    serves: str = field(default="checkout", kw_only=True)
+    """The name of the route."""
     weights: Mapping[str, int] = field(default_factory=lambda: {"checkout-v1": 100, "checkout-v2": 0})
     replicas: int = 2
     annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -162,7 +165,7 @@ class Shop:
                 objects.deployment(name, self.namespace, version, self.replicas, extra),
                 objects.service(name, self.namespace),
             )
-        self.bed.apply(objects.httproute("checkout", self.weights, self.namespace, self.host))
+        self.bed.apply(objects.httproute(self.serves, self.weights, self.namespace, self.host))
         if ready:
             for name in self.weights:
                 self.bed.wait_ready(self.namespace, name)
@@ -226,15 +229,48 @@ class Shop:
         result: dict[str, Any] = seen["now"]
         return result
 
+    # ---- a person ------------------------------------------------------------------------------------------------
+
+    def say(self, command: str, name: str = "checkout") -> None:
+        """Write a command into the plan's annotations."""
+        words = ("annotate", "--overwrite", "rp", name, "-n", self.namespace)
+        self.bed.kubectl(*words, f"rolloutplan.dev/command={command}")
+
+    def approve(self, name: str = "checkout") -> None:
+        """Approve what waits for it, if anything does."""
+        if self.status(name).get("reason") == "AwaitingApproval":
+            self.say("approve a1", name)
+
+    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `rolloutplan` as admin, whatever comes of it."""
+        env = {**os.environ, "KUBECONFIG": str(self.bed.kubeconfig()), "PYTHONPATH": str(ROOT / "operator")}
+        command = [sys.executable, "-m", "rolloutplan", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
+
     # ---- the world around it ---------------------------------------------------------------------------------------
 
     def route(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.bed.get(ROUTES.format(self.namespace, "checkout"))
+        found: dict[str, Any] = self.bed.get(ROUTES.format(self.namespace, self.serves))
         return found
 
     def traffic(self) -> dict[str, int]:
         """The weights in the route's first rule."""
         return {ref["name"]: ref["weight"] for ref in self.route()["spec"]["rules"][0]["backendRefs"]}
+
+    def size(self, deployment: str) -> int:
+        """How many pods a Deployment is to have."""
+        found = self.bed.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{deployment}")
+        return int(found["spec"]["replicas"])
+
+    def created_jobs(self) -> list[str]:
+        """The Jobs that the API server has ever created here, by its audit log, in their order."""
+        about = {"resource": "jobs", "namespace": self.namespace}
+        return [
+            entry["objectRef"]["name"]
+            for entry in self.bed.audit()
+            if entry["verb"] == "create" and entry["responseStatus"]["code"] == 201
+            if about.items() <= entry["objectRef"].items() and "subresource" not in entry["objectRef"]
+        ]
 
     def events(self, name: str = "checkout") -> list[dict[str, Any]]:
         """The Events about a plan, in the order of their decisions."""
@@ -245,6 +281,17 @@ class Shop:
 
     def reasons(self, name: str = "checkout") -> list[str]:
         return [event["reason"] for event in self.events(name)]
+
+    def trail(self, name: str = "checkout") -> list[dict[str, Any]]:
+        """The decisions about a plan: their numbers have no gap, and each has exactly one Event."""
+        stored = self.stored(name)
+        decisions: list[dict[str, Any]] = stored["status"]["decisions"]
+        seqs = [decision["seq"] for decision in decisions]
+        names = [event["metadata"]["name"] for event in self.events(name)]
+        uid = stored["metadata"]["uid"][:8]
+        assert seqs == list(range(1, len(seqs) + 1)), f"decisions {seqs}"
+        assert names == [f"{name}.{uid}.{seq}" for seq in seqs], f"Events {names}"
+        return decisions
 
 
 @contextmanager

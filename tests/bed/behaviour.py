@@ -35,6 +35,8 @@ class Behaviour:
     """How long it runs before it becomes ready."""
     stop: float = 1.0
     """How long it goes on answering once it is being deleted."""
+    exposes: str = ""
+    """Further lines of its metrics; $good and $bad stand for how often it has answered with 200 and with 500."""
     runs: float = 0.0
     """For a Job's pod: how long it runs."""
     exit_code: int = 0

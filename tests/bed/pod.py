@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left
 from collections import Counter
+from string import Template
 
 from aiohttp import web
 
@@ -26,8 +27,8 @@ class Metrics:
         self._buckets[bisect_left(BUCKETS, duration)] += 1
         self._seconds += duration
 
-    def text(self) -> str:
-        """In Prometheus' exposition format."""
+    def text(self, exposes: str = "") -> str:
+        """In Prometheus' exposition format, with further lines as a behaviour has them."""
         lines = ["# TYPE http_requests_total counter"]
         lines += [f'http_requests_total{{code="{code}"}} {n}' for code, n in self._codes.items()]
         name = "http_request_duration_seconds"
@@ -36,7 +37,8 @@ class Metrics:
         for bound, n in zip((*BUCKETS, "+Inf"), self._buckets, strict=True):
             total += n
             lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
-        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {total}", ""]
+        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {total}"]
+        lines += [Template(exposes).substitute(good=self._codes[200], bad=self._codes[500]), ""]
         return "\n".join(lines)
 
 
@@ -69,7 +71,7 @@ class Endpoint:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if request.path == "/metrics":
-            return web.Response(text=self._metrics.text(), content_type="text/plain")
+            return web.Response(text=self._metrics.text(self.behaviour.exposes), content_type="text/plain")
         loop = asyncio.get_running_loop()
         began = loop.time()
         behaviour = self.behaviour

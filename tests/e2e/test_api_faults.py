@@ -137,6 +137,6 @@ def test_a_route_that_is_gone_or_lacks_a_side_holds_the_run(faulted: Shop) -> No
     assert shop.phase() == "Held"
     shop.bed.apply(base | {"spec": whole["spec"]})
     shop.until("Judging/w25", timeout=10)
-    shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command=abort t1")
+    shop.say("abort t1")
     shop.until("RolledBack", timeout=10)
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}

@@ -1,8 +1,5 @@
 """A person's word, written into the plan's annotations by kubectl, by the CLI, or in Git."""
 
-import os
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -10,17 +7,11 @@ import pytest
 
 from tests.bed import objects
 from tests.bed.processes import until
-from tests.shop import ROOT, Operator, Shop, metric_source
+from tests.shop import Operator, Shop, metric_source
 
 SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
 NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
 """A guard that needs no traffic."""
-
-
-def say(shop: Shop, command: str) -> None:
-    shop.bed.kubectl(
-        "-n", shop.namespace, "annotate", "--overwrite", "rp", "checkout", f"rolloutplan.dev/command={command}"
-    )
 
 
 def answer(shop: Shop, token: str) -> dict[str, Any]:
@@ -34,12 +25,6 @@ def answer(shop: Shop, token: str) -> dict[str, Any]:
     return found
 
 
-def cli(shop: Shop, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    env = {**os.environ, "KUBECONFIG": str(shop.bed.kubeconfig()), "PYTHONPATH": str(ROOT / "operator")}
-    command = [sys.executable, "-m", "rolloutplan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
-
-
 def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
     shop.open()
     shop.bed.apply(metric_source("http://127.0.0.1:9", name=f"{shop.namespace}-dead"))
@@ -49,7 +34,7 @@ def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
         shop.bed.behave(name, shop.namespace, ready=name == "checkout-v2")
     shop.bed.prometheus.stop()
     try:
-        say(shop, "abort t1 --because customers complain")
+        shop.say("abort t1 --because customers complain")
         status = shop.until("RolledBack", timeout=5)
     finally:
         shop.bed.prometheus.cont()
@@ -64,17 +49,17 @@ def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop) 
     shop.open()
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
     shop.until("Judging/w25")
-    say(shop, "pause t1")
+    shop.say("pause t1")
     shop.until("Held", timeout=5)
     shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command-")
     time.sleep(2)
     assert shop.status()["held"]["reason"] == "Paused"
-    say(shop, "resume t2")
+    shop.say("resume t2")
     shop.until("Judging/w25", timeout=5)
-    say(shop, "pause t1")
+    shop.say("pause t1")
     time.sleep(2)
     assert shop.phase() == "Judging", "an old token from an old commit does nothing"
-    say(shop, "approve t3")
+    shop.say("approve t3")
     assert answer(shop, "t3")["reason"] == "CommandRejected"
     assert shop.phase() == "Judging"
 
@@ -85,8 +70,8 @@ def test_of_two_commands_at_once_the_newest_counts_and_both_are_recorded(shop: S
     shop.until("Judging/w25")
     running.process.stop()
     try:
-        say(shop, "pause t1")
-        say(shop, "abort t2")
+        shop.say("pause t1")
+        shop.say("abort t2")
     finally:
         running.process.cont()
     shop.until("RolledBack", timeout=15)
@@ -113,7 +98,7 @@ def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
     held = shop.until("Held", timeout=20)
     assert held["reason"] == "AwaitingApproval"
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
-    done = cli(shop, "approve", "checkout", "-n", shop.namespace, "--because", "seen the dashboards")
+    done = shop.cli("approve", "checkout", "-n", shop.namespace, "--because", "seen the dashboards")
     assert done.returncode == 0, done.stderr
     assert "seen the dashboards" in done.stdout
     shop.until("Succeeded", timeout=20)
@@ -124,18 +109,18 @@ def test_promote_skip_revert_and_retry(shop: Shop) -> None:
     slow = {"weights": ["5%", "25%", "50%"], "soak": "10m"}
     shop.start(stages=[slow, {"weight": "100%", "soak": "4s"}], guards=[NEVER])
     shop.until("Judging/w5")
-    say(shop, "skip t1")
+    shop.say("skip t1")
     shop.until("Judging/w25")
-    say(shop, "promote t2")
+    shop.say("promote t2")
     shop.until("Judging/w100")
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
-    say(shop, "skip t3")
+    shop.say("skip t3")
     assert "the last stage" in answer(shop, "t3")["note"]
     shop.until("Succeeded", timeout=40)
-    say(shop, "revert t5")
+    shop.say("revert t5")
     shop.until("RolledBack")
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    say(shop, "retry t6")
+    shop.say("retry t6")
     shop.until("Judging/w5")
     assert shop.status()["run"] == 2
     until(lambda: "Retried" in shop.reasons(), 5, "the Events")
@@ -149,7 +134,7 @@ def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -
     shop.until("Judging/w25")
     shop.bed.apply(objects.httproute("checkout", {"checkout-v1": 90, "checkout-v2": 10}, shop.namespace, shop.host))
     shop.until("Held", timeout=5)
-    say(shop, "resume t1")
+    shop.say("resume t1")
     shop.until("Judging/w25", timeout=10)
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     assert answer(shop, "t1")["reason"] == "Resumed"
@@ -162,16 +147,16 @@ def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -
 def test_a_command_that_cannot_be_read_is_answered(shop: Shop, command: str, words: str) -> None:
     shop.bed.apply(objects.namespace(shop.namespace))
     shop.start()
-    say(shop, command)
+    shop.say(command)
     until(lambda: any(words in e["note"] for e in shop.events() if e["reason"] == "CommandRejected"), 5, "the answer")
 
 
 def test_the_cli_says_what_is_wrong(shop: Shop) -> None:
     shop.bed.apply(objects.namespace(shop.namespace))
-    gone = cli(shop, "abort", "nothing", "-n", shop.namespace)
+    gone = shop.cli("abort", "nothing", "-n", shop.namespace)
     assert gone.returncode == 1
     assert "nothing" in gone.stderr
     shop.start()
-    refused = cli(shop, "approve", "checkout", "-n", shop.namespace)
+    refused = shop.cli("approve", "checkout", "-n", shop.namespace)
     assert refused.returncode == 3
     assert "AwaitingApproval" in refused.stderr

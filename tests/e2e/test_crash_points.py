@@ -1,15 +1,17 @@
 """The operator is killed -9 before and after every single write of a rollout and of a rollback, and started again.
 
+And of a life, a rollout with all that a plan can do beside moving traffic, at every write that concerns that.
+
 Each run has a plan and a route of its own. Three operators work side by side, each in its own namespace and through its
 own proxy, which counts the writes and springs the trap.
 """
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 from uuid import uuid4
@@ -20,7 +22,7 @@ from tests.bed import Bed, objects, until
 from tests.bed.api import JSON_PATCH
 from tests.bed.faults import FaultProxy, When, Write
 from tests.bench.observer import Observer
-from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop
+from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop, assumption, job
 
 WORKERS = 3
 QUIET = 0.4
@@ -39,6 +41,8 @@ class Course:
     query: str
     phase: str
     reasons: tuple[str, ...]
+    tasks: Mapping[str, Any] = field(default_factory=dict)
+    """What its plans do beside moving traffic, and in what stages that is moved."""
 
     @property
     def passing(self) -> bool:
@@ -46,12 +50,22 @@ class Course:
         return "{passes}" in self.query
 
 
+STAGES = [{"weights": ["50%", "100%"], "soak": "1s", "deadline": "30s"}]
+TASKS = {
+    "assumptions": [assumption("probe")],
+    "expand": {"jobs": [{"name": "add", **job()}], "scale": {"new": 2}},
+    "stages": [{"weight": "100%", "soak": "1s", "deadline": "30s", "approval": "Required"}],
+    "bake": "1s",
+    "contract": {"scaleOld": 0, "jobs": [{"name": "drop", **job()}]},
+}
+TASK_DONE = ("AssumptionTrue", "Expanded", "Contracted")
 # A rollback's weights do not wait for its record. Where the operator dies between the two, its successor sees by the
 # route that somebody went back, finishes it, and cannot know the cause.
 BACK = ("RolledBack", ("GuardProved", "Interrupted"))
 COURSES = (
     Course("rollout", "vector(0)", "Succeeded", ("Succeeded",)),
     Course("rollback", "vector(1)", *BACK),
+    Course("life", "vector(0)", "Succeeded", ("Succeeded",), TASKS),
     Course("rollback-for-a-passing-cause", "vector(time() < bool {passes})", *BACK),
 )
 
@@ -75,7 +89,11 @@ class End:
     phase: str
     weights: tuple[int, ...]
     trail: tuple[tuple[str, ...], ...]
-    """Reason, stage and weight of each decision."""
+    """What tells each decision from every other."""
+    jobs: tuple[str, ...]
+    """Its Jobs as the API server created them, by all of their names but the plan's."""
+    replicas: tuple[int, int]
+    """Of the old side and of the new one."""
     marks: tuple[bool, bool]
     """Whether the plan still has our finalizer, and whether its breadcrumb."""
 
@@ -121,12 +139,12 @@ class Bench:
         passes = time.time() + PASSING
         self._start(point, passes)
         if point.write:
-            until(lambda: self._proxy.sprung, 20, "the write at which to die", every=0.1)
+            self._lives_until(point, lambda: self._proxy.sprung, "the write at which to die")
             self._operator.process.child.wait(5)
             if point.course.passing:
                 time.sleep(max(0.0, passes - time.time()))
             self._operator.process.start()
-        until(lambda: self._ended(point), 30, "the end of the run", every=0.2)
+        self._lives_until(point, lambda: self._ended(point), "the end of the run")
         self._settle()
         stored = self.shop.stored(str(point))
         return self._end(point, stored), stored["status"]["reason"], self._proxy.writes
@@ -144,13 +162,32 @@ class Bench:
         return ""
 
     def _start(self, point: Point, passes: float) -> None:
+        if point.course.tasks:
+            self._resize()
         query = point.course.query.format(passes=int(passes))
         self.shop.start(
             str(point),
             traffic={"routes": [{"kind": "HTTPRoute", "name": str(point)}], "drain": "0s"},
             guards=[{"name": "guard", "query": query, "is": "> 0.5", "window": "1s"}],
-            stages=[{"weights": ["50%", "100%"], "soak": "1s", "deadline": "30s"}],
+            **{"stages": STAGES, **point.course.tasks},
         )
+
+    def _resize(self) -> None:
+        """Both sides as large as they were before the run before this one."""
+        for name in self.shop.weights:
+            self._bed.kubectl("scale", f"deployment/{name}", "-n", self.shop.namespace, "--replicas=1")
+        for name in self.shop.weights:
+            self._bed.wait_ready(self.shop.namespace, name)
+
+    def _lives_until(self, point: Point, condition: Callable[[], bool], what: str) -> None:
+        """Wait, and say meanwhile what a person is waited for to say."""
+
+        def now() -> bool:
+            if point.course.tasks:
+                self.shop.approve(str(point))
+            return condition()
+
+        until(now, 40, what, every=0.1)
 
     def _ended(self, point: Point) -> bool:
         """Whether it is at its end, with all that follows upon it."""
@@ -171,19 +208,15 @@ class Bench:
 
     def _end(self, point: Point, stored: dict[str, Any]) -> End:
         """Also holds the trail to what must be true of every trail."""
-        decisions = stored["status"]["decisions"]
-        seqs = [decision["seq"] for decision in decisions]
-        trail = tuple((d["reason"], d.get("stage", ""), d.get("weightTo", "")) for d in decisions)
-        names = [event["metadata"]["name"] for event in self.shop.events(str(point))]
-        assert seqs == list(range(1, len(seqs) + 1)), f"decisions {seqs}"
+        trail = tuple(_told(decision, str(point)) for decision in self.shop.trail(str(point)))
         assert len(set(trail)) == len(trail), f"a decision was taken twice: {trail}"
-        uid = stored["metadata"]["uid"][:8]
-        assert names == [f"{point}.{uid}.{seq}" for seq in seqs], f"Events {names}"
         route = self._bed.get(ROUTES.format(self.shop.namespace, point))
         weights = tuple(ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"])
         meta = stored["metadata"]
         marks = bool(meta.get("finalizers")), "rolloutplan.dev/revert" in meta.get("annotations", {})
-        return End(stored["status"]["phase"], weights, trail, marks)
+        made = tuple(name.removeprefix(str(point)) for name in self.shop.created_jobs() if name.startswith(f"{point}-"))
+        replicas = self.shop.size("checkout-v1"), self.shop.size("checkout-v2")
+        return End(stored["status"]["phase"], weights, trail, made, replicas, marks)
 
     def _story(self, point: Point) -> str:
         """All that is known about a run that went wrong."""
@@ -245,8 +278,25 @@ def test_the_observer_sees_a_weight_that_no_plan_holds(bed: Bed, benches: list[B
     assert len(observer.findings().violations[key]) == 1
 
 
+def _told(decision: Mapping[str, Any], plan: str) -> tuple[str, ...]:
+    """Reason, stage and weight of a decision; of a task that is done, also what is said of it."""
+    said = decision["note"].replace(plan, "") if decision["reason"] in TASK_DONE else ""
+    return decision["reason"], decision.get("stage", ""), decision.get("weightTo", ""), said
+
+
+def _beside_traffic(write: Write) -> bool:
+    """Whether it makes a Job or scales a side, or records what is done of a task or what a person is waited for."""
+    recorded = write.body.get("status", {}) if write.path.endswith("/status") else {}
+    return write.path.endswith(("/jobs", "/scale")) or not recorded.keys().isdisjoint(("task", "held"))
+
+
 def _points(course: Course, writes: Sequence[Write]) -> list[Point]:
-    """Before and after each write; where the cause passes, only those from which there is no other way than back."""
+    """Before and after each write; where the cause passes, only those from which there is no other way than back.
+
+    Of a life only those that concern its tasks and a person's word. Before a write is after the one before it.
+    """
+    if course.tasks:
+        return [Point(course, n) for n, write in enumerate(writes, 1) if _beside_traffic(write)]
     points = [Point(course, n, when) for n in range(1, len(writes) + 1) for when in ("before", "after")]
     if not course.passing:
         return points

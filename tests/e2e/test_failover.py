@@ -36,7 +36,7 @@ def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second
         until(lambda: shop.status()["epoch"] > soaking["epoch"], 10, "the plan to be taken over")
         status = shop.status()
         assert (status["phase"], status["stage"]["soakUntil"]) == ("Judging", soaking["stage"]["soakUntil"])
-        shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command=abort t1")
+        shop.say("abort t1")
         shop.until("RolledBack", timeout=5)
     finally:
         running.process.start()
@@ -65,5 +65,5 @@ def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, runni
     second.process.child.terminate()
     assert second.process.child.wait(10) == 0
     until(running.leads, 5, "the Lease that was released")
-    shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command=abort t1")
+    shop.say("abort t1")
     shop.until("RolledBack", timeout=5)

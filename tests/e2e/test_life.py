@@ -1,11 +1,11 @@
 """What a plan does beside moving traffic: real Jobs of a real Job controller, on pods of the stand-in."""
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.bed import Bed
 from tests.bed.processes import until
 from tests.shop import Operator, Shop, assumption, job
 
@@ -19,14 +19,8 @@ def jobs(shop: Shop) -> dict[str, dict[str, Any]]:
     return {each["metadata"]["name"]: each for each in shop.bed.get(JOBS.format(shop.namespace))["items"]}
 
 
-def says(shop: Shop, command: str) -> None:
-    words = ("annotate", "--overwrite", "rp", "checkout", "-n", shop.namespace)
-    shop.bed.kubectl(*words, f"rolloutplan.dev/command={command}")
-
-
-def old_replicas(shop: Shop) -> int:
-    found = shop.bed.get(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/checkout-v1")
-    return int(found["spec"]["replicas"])
+def scale(shop: Shop, name: str, wanted: int) -> None:
+    shop.bed.kubectl("scale", f"deployment/{name}", "-n", shop.namespace, f"--replicas={wanted}")
 
 
 def test_what_is_assumed_is_probed_before_any_weight_moves(shop: Shop) -> None:
@@ -56,7 +50,7 @@ def test_a_job_that_fails_ends_the_run_in_its_words_and_a_retry_runs_another(sho
     assert "connection refused" in status["message"]
     assert status["decisions"][-1]["believed"] == "cache is so"
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    says(shop, "retry r1")
+    shop.say("retry r1")
     until(lambda: set(jobs(shop)) == {"checkout-1-cache", "checkout-2-cache"}, 10, "a Job of the second run")
 
 
@@ -110,8 +104,7 @@ def test_an_autoscaler_is_left_to_its_work(shop: Shop) -> None:
     shop.until("Shifting", "Judging")
     note = next(event["note"] for event in shop.events() if event["reason"] == "Expanded")
     assert "HorizontalPodAutoscaler by-load scales checkout-v2" in note
-    found = shop.bed.get(f"/apis/apps/v1/namespaces/{shop.namespace}/deployments/checkout-v2")
-    assert found["spec"]["replicas"] == 2
+    assert shop.size("checkout-v2") == 2
 
 
 def test_a_migration_that_fails_keeps_the_traffic_where_it_is(shop: Shop) -> None:
@@ -133,15 +126,15 @@ def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop:
     shop.start(contract=contract, traffic=traffic, stages=STAGES)
     status = shop.until("Held", timeout=60)
     assert status["reason"] == "AwaitingApproval"
-    assert (old_replicas(shop), jobs(shop)) == (2, {})
-    says(shop, "approve a1")
+    assert (shop.size("checkout-v1"), jobs(shop)) == (2, {})
+    shop.say("approve a1")
     shop.until("Succeeded", timeout=60)
     until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
     assert shop.reasons()[-5:] == ["Held", "Resumed", "Contracted", "Contracted", "Succeeded"]
-    assert (old_replicas(shop), list(jobs(shop))) == (0, ["checkout-1-drop-columns"])
+    assert (shop.size("checkout-v1"), list(jobs(shop))) == (0, ["checkout-1-drop-columns"])
     crumb = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
     assert crumb.startswith(f"kubectl scale deployment/checkout-v1 -n {shop.namespace} --replicas=2 && ")
-    says(shop, "revert r1")
+    shop.say("revert r1")
     until(lambda: "CommandRejected" in shop.reasons(), 10, "the answer")
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     counts = load.stop()
@@ -153,12 +146,12 @@ def test_the_command_on_the_plan_brings_the_old_side_back_with_its_pods(shop: Sh
     shop.bed.load(shop.host, rate=50, seconds=90)
     shop.start(contract={"scaleOld": 0}, stages=STAGES)
     shop.until("Succeeded", timeout=60)
-    until(lambda: old_replicas(shop) == 0, 5, "the old side's end")
+    until(lambda: shop.size("checkout-v1") == 0, 5, "the old side's end")
     crumb = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
     for command in crumb.split(" && "):
         shop.bed.kubectl(*shlex.split(command)[1:])
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert old_replicas(shop) == 2
+    assert shop.size("checkout-v1") == 2
 
 
 def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(shop: Shop) -> None:
@@ -170,26 +163,124 @@ def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(sh
     assert status["reason"] == "ContractFailed"
     assert "still in use" in status["message"]
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
-    says(shop, "resume r1")
+    shop.say("resume r1")
     until(lambda: set(jobs(shop)) == {"checkout-1-drop-columns", "checkout-1-drop-columns-2"}, 10, "a second Job")
     shop.until("Held", timeout=30)
-    says(shop, "abort a1")
+    shop.say("abort a1")
     shop.until("RolledBack", timeout=30)
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-@pytest.fixture
-def killable(bed: Bed, running: Operator) -> Operator:
-    """The operator of this module; a test may kill it and start it again."""
-    del bed
-    return running
-
-
-def test_an_operator_that_is_killed_while_a_job_runs_runs_no_second(shop: Shop, killable: Operator) -> None:
+def test_a_new_side_that_is_scaled_to_nothing_gets_no_more_traffic(shop: Shop) -> None:
     shop.open()
-    shop.start(assumptions=[assumption("cache", job=job(runs="4s"))], stages=STAGES)
-    until(lambda: bool(jobs(shop)), 10, "the Job")
-    killable.process.kill()
-    killable.process.start()
-    shop.until("Shifting", "Judging", timeout=60)
-    assert list(jobs(shop)) == ["checkout-1-cache"]
+    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.start(stages=[{"weights": ["50%", "100%"], "soak": "4s", "deadline": "60s"}])
+    shop.until("Judging")
+    scale(shop, "checkout-v2", 0)
+    until(lambda: shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}, 3, "the old weights")
+    status = shop.until("RolledBack")
+    assert status["reason"] == "NewSideDown"
+    assert "checkout-v2 is scaled to no pods at all" in status["message"]
+    assert "StageProved" not in [decision["reason"] for decision in status["decisions"]]
+
+
+def test_a_new_side_that_is_too_small_for_the_next_weight_waits_until_its_pods_are_back(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50, seconds=90)
+    stages = [{"weights": ["25%", "100%"], "soak": "4s", "deadline": "60s"}]
+    shop.start(expand={"scale": {"new": 4}}, stages=stages)
+    shop.until("Judging")
+    scale(shop, "checkout-v2", 2)
+    status = shop.until("Held")
+    assert status["reason"] == "Capacity"
+    assert "100% of the traffic needs 4 ready pods of checkout-v2, 2 are" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    scale(shop, "checkout-v2", 4)
+    shop.until("Succeeded", timeout=40)
+    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    assert shop.reasons()[-6:] == ["Held", "Resumed", "StageStarted", "WeightShifted", "StageProved", "Succeeded"]
+
+
+# ---- an operator that dies in the midst of it ------------------------------------------------------------------------
+
+LIFE: dict[str, Any] = {
+    "assumptions": [assumption("probe", job=job(runs="2s"))],
+    "expand": {"jobs": [{"name": "add", **job(runs="1s")}], "scale": {"new": 3}},
+    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "drain": "1s"},
+    "guards": [{"name": "calm", "query": "vector(0)", "is": "> 0", "window": "1s"}],
+    "stages": [
+        {"weight": "50%", "soak": "1s", "deadline": "60s"},
+        {"weight": "100%", "soak": "1s", "deadline": "60s", "approval": "Required"},
+    ],
+    "bake": "2s",
+    "contract": {"scaleOld": 0, "jobs": [{"name": "drop", **job(runs="1s")}]},
+}
+"""A plan that does all that a plan can do beside moving traffic; no part of it needs any."""
+STAGE = ["StageStarted", "WeightShifted", "StageProved"]
+BEFORE = ["Started", "AssumptionTrue", "Expanded", "Expanded", "NewSideReady"]
+AFTER = ["ContractStarted", "Contracted", "Contracted", "Succeeded"]
+LIVED = [*BEFORE, *STAGE, "Held", "Resumed", *STAGE, *AFTER]
+TASKS = ["checkout-1-probe", "checkout-1-add", "checkout-1-drop"]
+"""Its Jobs, in their order."""
+
+Moment = Callable[[Shop], bool]
+
+
+def there(name: str) -> Moment:
+    """A Job exists; whether the operator knows that is open."""
+    return lambda shop: name in jobs(shop)
+
+
+def running_on(name: str) -> Moment:
+    """The operator knows of a Job, which runs for a while yet."""
+    known = {"job": name, "made": True}
+    return lambda shop: known.items() <= shop.status().get("task", {}).items()
+
+
+def in_phase(phase: str) -> Moment:
+    return lambda shop: shop.phase() == phase
+
+
+DEATHS: dict[str, Moment] = {
+    "as an assumption's Job is made": there("checkout-1-probe"),
+    "while it runs": running_on("checkout-1-probe"),
+    "as a Job that adds something is made": there("checkout-1-add"),
+    "while a person's word is waited for": in_phase("Held"),
+    "in the bake": in_phase("Baking"),
+    "when the old side is made smaller": lambda shop: shop.size("checkout-v1") == 0,
+    "while a Job runs that takes something away": running_on("checkout-1-drop"),
+}
+
+
+def lives_until(shop: Shop, moment: Moment) -> None:
+    def now() -> bool:
+        there = moment(shop)
+        if not there:
+            shop.approve()
+        return there
+
+    until(now, 60, "the moment", every=0.01)
+
+
+@pytest.mark.parametrize("moment", DEATHS.values(), ids=DEATHS)
+def test_whenever_the_operator_dies_each_task_is_done_once_and_none_is_passed_over(
+    shop: Shop, running: Operator, moment: Moment
+) -> None:
+    shop.open()
+    shop.start(**LIFE)
+    lives_until(shop, moment)
+    running.process.kill()
+    shop.approve()
+    running.process.start()
+    lives_until(shop, in_phase("Succeeded"))
+    until(lambda: len(shop.events()) >= shop.status()["seq"], 5, "the last Event")
+
+    assert [decision["reason"] for decision in shop.trail()] == LIVED
+    assert shop.created_jobs() == TASKS
+    done = [jobs(shop)[name] for name in TASKS]
+    assert len(jobs(shop)) == len(done)
+    ends = [each["status"].get("completionTime", "") for each in done]
+    assert all(ends), "all are complete"
+    assert all(end <= after["metadata"]["creationTimestamp"] for end, after in zip(ends, done[1:], strict=False))
+    assert (shop.size("checkout-v1"), shop.size("checkout-v2")) == (0, 3)
+    assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}

@@ -86,6 +86,11 @@ def test_the_examples_are_good(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert "error" not in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("demo/*.yaml")), ids=lambda file: file.name)
+def test_what_the_demo_applies_is_taken(file: Path) -> None:
+    assert main(["lint", str(file)]) == 0
+
+
 @pytest.mark.parametrize(
     ("before", "after", "finding"),
     [

@@ -70,6 +70,10 @@ def predicate(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "query": "up", "is": "> 0", **more}
 
 
+def alert(name: str, matchers: str = 'severity="page"', /, **more: Any) -> dict[str, Any]:
+    return {"name": name, "alert": {"matchers": matchers}, **more}
+
+
 COUNTERS: Final = {"bad": 'http_requests_total{code=~"5(..|[0-9]{2})"}', "total": "http_requests_total"}
 HISTOGRAM: Final = {"histogram": 'http_request_duration_seconds{deployment="$deployment"}', "slowerThan": "500ms"}
 COUNTED: Final = changed(
@@ -121,6 +125,12 @@ MORE_THAN_COUNTERS: Final = {
     "parentheses": "(http_requests_total)",
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "alerts": {
+        "guards": [alert("page", 'severity=~"page|ticket",deployment!="$deployment"', **{"for": "30s"})],
+        "stages[1].fail": [alert("b", "a!~'b'", dryRun=True), {"name": "again", "use": "page"}],
+        "stages[2].warn": [alert("c", " alertname = `X` ,")],
+    },
+    "the longest matchers": {"guards": [alert("page", f'a="{"x" * 1020}"')]},
     "a recording rule": {"guards[0].events.bad": "job:http_requests:total"},
     "a word in a name": {"guards[0].events.bad": "${service}_requests_total"},
     "a word alone": {"guards[0].events.bad": "$requests"},
@@ -275,12 +285,70 @@ PLANS: Final = (
     Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "either is or vsOld")),
     Refusal("an empty query", {"guards[0].query": ""}, (f"{_GUARD}.query", "at least 1")),
     Refusal("a query too long", {"guards[0].query": "x" * 4097}, (f"{_GUARD}.query", "4096")),
-    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query, events, use and template")),
-    Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query, events, use")),
+    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query, events, alert, use and template")),
+    Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query, events, alert")),
     Refusal("no name", {"guards[0].name": GONE}, (f"{_GUARD}.name", "equired")),
+    # alerts
+    Refusal(
+        "a query and an alert", {"guards[0].alert": {"matchers": 'a="b"'}}, (_GUARD, "exactly one of query, events")
+    ),
+    Refusal(
+        "events and an alert", {"guards[0]": alert("a", events=COUNTERS)}, (_GUARD, "exactly one of query, events")
+    ),
+    Refusal(
+        "an alert and a use", {"guards[0]": alert("a", use="hits")}, (_GUARD, "exactly one of query, events, alert")
+    ),
+    Refusal("an alert without a name", {"guards[0]": {"alert": {"matchers": 'a="b"'}}}, (f"{_GUARD}.name", "equired")),
+    Refusal(
+        "an alert without matchers", {"guards[0]": alert("a") | {"alert": {}}}, (f"{_GUARD}.alert.matchers", "equired")
+    ),
+    *(
+        Refusal(
+            f"{what} of an alert",
+            {"guards[0]": alert("a", text)},
+            (f"{_GUARD}.alert.matchers", "does not match labels"),
+        )
+        for what, text in {
+            "no matchers": "",
+            "blank matchers": "  ",
+            "a name": "page",
+            "a series": 'ALERTS{severity="page"}',
+            "an end": 'severity="page"} or vector(1',
+        }.items()
+    ),
+    Refusal(
+        "two lines of an alert",
+        {"guards[0]": alert("a", 'severity="page",\nteam="shop"')},
+        (f"{_GUARD}.alert.matchers",),  # the API server tells no words with an end of a line in them
+    ),
+    Refusal("long matchers", {"guards[0]": alert("a", f'a="{"x" * 1024}"')}, (f"{_GUARD}.alert.matchers", "1024")),
+    *(
+        Refusal(
+            f"{field} of an alert",
+            {"guards[0]": alert("a", **{field: value})},
+            (f"{_GUARD}.{field}", "is not for alert, which is true while one fires: remove it"),
+        )
+        for field, value in (
+            ("is", "> 1"),
+            ("vsOld", "> 2x"),
+            ("window", "2m"),
+            ("confidence", "99%"),
+            ("minSamples", {"query": "up", "atLeast": 1}),
+        )
+    ),
+    Refusal(
+        "parameters of an alert", {"guards[0]": alert("a", **{"with": {"a": "b"}})}, (f"{_GUARD}.with", "template")
+    ),
+    Refusal(
+        "an alert that speaks for the new side",
+        {"stages[2].pass": [alert("a")]},
+        ("spec.stages[2].pass", "an alert speaks against the new side", "write it under fail or guards"),
+    ),
     # references
-    Refusal("a query and a template", {"guards[0].template": "errors"}, (_GUARD, "exactly one of query, events, use")),
-    Refusal("a query and a use", {"guards[0].use": "hits"}, (_GUARD, "exactly one of query, events, use")),
+    Refusal(
+        "a query and a template", {"guards[0].template": "errors"}, (_GUARD, "exactly one of query, events, alert")
+    ),
+    Refusal("a query and a use", {"guards[0].use": "hits"}, (_GUARD, "exactly one of query, events, alert")),
     Refusal("a use and a template", {"guards[0]": {"use": "a", "template": "b"}}, (_GUARD, "exactly one of query")),
     Refusal("a template's name", {"guards[0]": {"template": "a.b"}}, (f"{_GUARD}.template", '"a.b" is not a name')),
     Refusal("the name of what is used", {"guards[0]": {"use": "A"}}, (f"{_GUARD}.use", '"A" is not a name')),
@@ -500,6 +568,11 @@ ONLY_READ: Final = (
         {"stages[1].pass": [{"name": "again", "use": "hits"}], "stages[2].pass": [{"use": "again"}]},
         ("spec.stages[2].pass[0].use", '"again" only uses another itself: write the name of that one'),
     ),
+    Refusal(
+        "a use of an alert that speaks for the new side",
+        {"stages[1].warn": [alert("page")], "stages[2].pass": [{"use": "page"}]},
+        ("spec.stages[2].pass[0].use", '"page": an alert speaks against the new side'),
+    ),
     Refusal("a use of itself", {"stages[2].pass": [{"name": "a", "use": "a"}]}, ("pass[0].use", "only uses another")),
     Refusal(
         "a use of what is judged there",
@@ -521,7 +594,7 @@ UNKNOWN: Final = (
     Refusal("a field that is not there", {"analysis": []}, ("unknown field", "spec.analysis")),
     Refusal("a field mistyped", {"intervall": "5s"}, ("unknown field", "spec.intervall")),
     Refusal("a field of a stage", {"stages[0].pauseFor": "Required"}, ("unknown field", "spec.stages[0].pauseFor")),
-    Refusal("a field of a predicate", {"guards[0].alert": "a"}, ("unknown field", "spec.guards[0].alert")),
+    Refusal("a field of a predicate", {"guards[0].alerts": "a"}, ("unknown field", "spec.guards[0].alerts")),
     Refusal("a name in our own spelling", {"on_fail": "Hold"}, ("unknown field", "spec.on_fail")),
     _task("a name of a Job", {"assumptions[0].job.template.metadata": {"name": "a"}}, "unknown field", "metadata.name"),
     _task(
@@ -534,7 +607,7 @@ UNKNOWN: Final = (
             "unknown field",
             f"assumptions[1].predicate.{field}",
         )
-        for field in ("use", "template")
+        for field in ("use", "template", "alert")
     ),
 )
 

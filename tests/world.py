@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -23,11 +24,10 @@ import jsonpatch
 
 from rolloutplan.engine.ask import count, needs, note_asked, weigh
 from rolloutplan.engine.counting import CountQuestion, Series
-from rolloutplan.engine.gate import budget_left
 from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
-    Budgets,
+    Heard,
     JobView,
     Ledger,
     Look,
@@ -43,7 +43,7 @@ from rolloutplan.engine.look import (
 )
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
@@ -164,7 +164,7 @@ class Memory:
 
     ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
     probe: Probe | None = None
-    budgets: Budgets | None = None
+    heard: Heard | None = None
     job: JobView | None = None
     observed: Observed | None = None
     scaled: Scaled | None = None
@@ -187,7 +187,8 @@ Rules = tuple[dict[str, int], ...]
 class Record:
     """A status as it came to stand in the API server.
 
-    `routes` is what they held then, `accepted` whether so, and `policies` what ruled over the plan.
+    `routes` is what they held then, `accepted` whether so, `policies` what ruled over the plan, and `fires` since when
+    which alerts fired.
     """
 
     at: datetime
@@ -195,6 +196,7 @@ class Record:
     routes: Mapping[str, Rules]
     accepted: bool
     policies: tuple[PolicyView, ...]
+    fires: Mapping[str, datetime]
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,8 @@ class World:
     """What is counted, by `predicate/side`; see `counts`."""
     down: str = ""
     """Why the source answers nothing; empty while it does."""
+    fires: dict[str, datetime] = field(default_factory=dict)
+    """Since when the alert of a predicate fires, by the predicate's name."""
     rejected: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     job_takes: timedelta | None = timedelta(seconds=5)
@@ -429,7 +433,7 @@ class World:
             rivals=self.rivals,
             policies=self.policies,
             peers=self.peers,
-            budgets=self.memory.budgets,
+            heard=self.memory.heard,
             job=self.memory.job,
             observed=self.memory.observed,
             scaled=self.memory.scaled,
@@ -594,7 +598,7 @@ class World:
             self.version += 1
             routes = {name: self.weights(name) for name in self.routes}
             accepted = all(self._route_view(name).accepted for name in self.routes)
-            self.history.append(Record(self.now, self.status, routes, accepted, self.policies))
+            self.history.append(Record(self.now, self.status, routes, accepted, self.policies, self.fires))
         self._at("recorded")
 
     def _record_if_possible(self, status: Status, version: int) -> None:
@@ -618,8 +622,9 @@ class World:
                 case Inspect():
                     self._at("inspect")
                     self.memory.probe = self._inspected()
-                case AskBudgets():
-                    self.memory.budgets = self._budgets()
+                case AskGate():
+                    verdicts = {each: judge(each.comparison, self._before(each)) for each in action.questions}
+                    self.memory.heard = Heard(self.now, verdicts)
                 case RunJob():
                     self._at("job")
                     self.memory.job = self._run(action)
@@ -706,12 +711,19 @@ class World:
             )
         self.routes[name] = raw
 
-    def _budgets(self) -> Budgets:
-        """What is left of each error budget: `says` under the policy's name."""
-        assert self.plan_spec is not None
-        named = {policy.name: policy.spec.error_budget for policy in self.policies if policy.spec}
-        asked = {name: budget for name, budget in named.items() if budget is not None}
-        return Budgets(self.now, {name: budget_left(budget, self._answer(name)) for name, budget in asked.items()})
+    def _before(self, question: Observe) -> Answer:
+        """What the gate hears: of an error budget `says` under the policy's name, of an alert whether it fires."""
+        name = question.name.partition(" ")[2]
+        return self._alerts(name, question.query) if question.query.startswith("count(ALERTS{") else self._answer(name)
+
+    def _alerts(self, name: str, query: str) -> Answer:
+        """How many of the alerts of a predicate fire, or fire that did not at the instant that the query names."""
+        if self.down or isinstance(self.says.get(name), Why):
+            return self._answer(name)
+        since = re.search(r" @ ([0-9.]+)\)", query)
+        began = self.fires.get(name)
+        new = began is not None and (since is None or began.timestamp() > float(since[1]))
+        return Answer(float(new))
 
     def _inspected(self) -> Probe:
         spec, before = self.plan_spec, self.memory.probe
@@ -785,6 +797,8 @@ class World:
             self.memory.ledger = weigh(spec, status, self.memory.ledger, name, answers, asked_at)
 
     def _says(self, question: Question) -> Answer:
+        if question.query.startswith("count(ALERTS{"):
+            return self._alerts(question.name, question.query)
         return self._answer(question.name if question.part == "new" else f"{question.name}/{question.part}")
 
     def _answer(self, key: str) -> Answer:
@@ -792,6 +806,11 @@ class World:
             return Answer(gap=Why.SOURCE_DOWN, detail=self.down)
         value = self.says.get(key, Why.NO_DATA)
         return Answer(gap=value, detail=f"no number for {key}") if isinstance(value, Why) else Answer(value)
+
+    def alert(self, name: str, *, fires: bool = True) -> None:
+        """The alert that a predicate asks for begins to fire now, or ends."""
+        others = {other: since for other, since in self.fires.items() if other != name}
+        self.fires = {**others, name: self.now} if fires else others
 
     def counts(self, name: str, **sides: tuple[float, float]) -> None:
         """From now on a side counts so many bad requests a second, of so many in all."""

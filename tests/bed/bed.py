@@ -115,6 +115,10 @@ class Bed:
         """A client like `api`, in the name of another user."""
         return self._control_plane.api(user)
 
+    def alert(self, name: str, promql: str, **labels: str) -> None:
+        """Have Prometheus fire an alert with these labels while `promql` has an answer."""
+        monitoring.alert(self.prometheus, self.workdir, name, promql, **labels)
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints, as admin; raises RuntimeError with its complaint when it fails."""
         return _output(self.run_kubectl(*arguments, stdin=stdin))

@@ -1,6 +1,7 @@
 """Prometheus, which finds the pods by itself."""
 
 import json
+import signal
 from pathlib import Path
 
 import requests
@@ -10,6 +11,8 @@ from tests.bed.controlplane import ControlPlane
 from tests.bed.processes import Process, answers
 
 PORT = 9090
+RULES = "rules"
+"""The folder of its rules, below that of its configuration."""
 URL = f"http://{netns.ADDRESS}:{PORT}"
 
 
@@ -44,7 +47,17 @@ def _config(kubeconfig: Path, scrape: str) -> dict[str, object]:
             _label("label_app", "deployment"),
         ],
     }
-    return {"global": {"scrape_interval": scrape, "scrape_timeout": scrape}, "scrape_configs": [pods]}
+    every = {"scrape_interval": scrape, "scrape_timeout": scrape, "evaluation_interval": scrape}
+    return {"global": every, "rule_files": [f"{RULES}/*.json"], "scrape_configs": [pods]}
+
+
+def alert(server: Process, workdir: Path, name: str, promql: str, **labels: str) -> None:
+    """Have an alert fire from now on while `promql` has an answer, one for each series of it."""
+    rule = {"alert": name, "expr": promql, "labels": labels}
+    path = workdir / RULES / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"groups": [{"name": name, "rules": [rule]}]}))
+    server.child.send_signal(signal.SIGHUP)  # it reads its rules again
 
 
 def _keep(source: str, value: str) -> dict[str, object]:

@@ -208,6 +208,7 @@ SELECTOR = f'requests_total{{code=~"{"x" * 320}"}}'
 LARGEST: dict[str, dict[str, Any]] = {
     "queries": {"query": "x" * 300, "is": "> 0", "window": "11111.111h", "for": "1h1m1s1ms"},
     "counters": {"events": {"bad": SELECTOR, "total": SELECTOR}, "vsOld": "> 1.5x", "confidence": "99.99%"},
+    "alerts": {"alert": {"matchers": f'severity="{"x" * 300}"'}, "for": "1h1m1s1ms"},
     "histograms": {"events": {**HISTOGRAM, "histogram": SELECTOR}, "is": "< 12.345678901234%"},
 }
 
@@ -224,7 +225,7 @@ def test_the_largest_plan_is_within_the_cost_limits(bed: Bed, judged: dict[str, 
         {
             "name": f"s{i}-{'y' * 50}"[:50],
             "weight": f"{i + 1}.5%",
-            "pass": full("p", i),
+            "pass": [] if "alert" in judged else full("p", i),
             "fail": full("f", i),
             "warn": full("w", i),
         }
@@ -241,7 +242,7 @@ def test_the_largest_plan_is_within_the_cost_limits(bed: Bed, judged: dict[str, 
     }
     assert len(try_out(bed, "RolloutPlan", changed(PLAN, largest))["spec"]["stages"]) == 50
     with pytest.raises(ApiError, match="choose another name"):
-        try_out(bed, "RolloutPlan", changed(PLAN, {**largest, "stages[49].pass": [stages[0]["pass"][0]]}))
+        try_out(bed, "RolloutPlan", changed(PLAN, {**largest, "stages[49].fail": [stages[0]["fail"][0]]}))
 
 
 def test_a_status_edited_by_hand_can_be_written_over(bed: Bed) -> None:

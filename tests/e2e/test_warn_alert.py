@@ -1,5 +1,8 @@
 """What only warns, and what fires: smaller steps on real traffic."""
 
+import time
+
+from tests.bed import prometheus
 from tests.bed.processes import until
 from tests.shop import SLOW, Operator, Shop
 
@@ -35,3 +38,31 @@ def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, runni
     assert "the next increment is halved: first 60%, then 100%" in warned["note"]
     assert (warned["type"], warned["metadata"]["annotations"]["rolloutplan.dev/predicate"]) == ("Warning", "slow")
     assert load.lost() == 0, load.stop()
+
+
+FAILING = 'sum by (namespace, deployment) (rate(http_requests_total{{namespace="{}",code="500"}}[4s])) > 1'
+
+
+def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.alert(f"Failing-{shop.namespace}", FAILING.format(shop.namespace), severity="page")
+    shop.bed.behave("checkout-v1", shop.namespace, errors=0.3)
+    until(lambda: prometheus.query(f'count(ALERTS{{namespace="{shop.namespace}"}})'), 20, "the alert")
+    page = {"name": "page", "alert": {"matchers": 'severity="page",namespace="$namespace"'}}
+    shop.start(guards=[page], stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    held = shop.until("Held", timeout=20)
+    assert held["reason"] == "Incident"
+    assert f'guard page: 1 alert fires already with severity="page",namespace="{shop.namespace}"' in held["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+    shop.bed.behave("checkout-v1", shop.namespace, errors=0.0)
+    shop.until("Judging/w25", timeout=40)
+    time.sleep(3)
+    shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
+    status = shop.until("RolledBack", timeout=20)
+    assert status["reason"] == "GuardProved"
+    assert "guard page is proved: 1 > 0 alerts" in status["message"]
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    until(lambda: "RolledBack" in shop.reasons(), 5, "the last Event")
+    assert [reason for reason in shop.reasons() if reason in ("Held", "Resumed")] == ["Held", "Resumed"]

@@ -28,7 +28,7 @@ from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.plan.command import Verb
 from rolloutplan.plan.spec import Predicate, Stage
 from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
-from tests.refusals import changed
+from tests.refusals import alert, changed
 from tests.situations import assumption, job, ruled
 from tests.world import (
     PLAN,
@@ -121,6 +121,12 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "stages[0].warn": [{"name": "slow", "query": "slow[$window]", "is": "> 300"}],
         "stages[1].warn": [{"use": "slow"}, {"name": "crowd", "events": EVENTS, "is": "> 5%"}],
         "stages[1].approval": "Required",
+    },
+    "it asks for alerts": {
+        "guards": [*SPEC["guards"], alert("page")],
+        "stages[0].fail": [alert("trial", dryRun=True), {"name": "wrong", "query": "wrong", "is": "> 0"}],
+        "stages[1].fail": [alert("ticket", 'severity="ticket"', **{"for": "30s"})],
+        "stages[1].warn": [{"name": "slow", "query": "slow[$window]", "is": "> 300"}],
     },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
@@ -368,6 +374,13 @@ RUNNING = Peer("ns/other", frozenset({"policy crowded"}), "running", START, "0")
 BUDGETED = ruled("budgeted", errorBudget={"query": "budget", "atLeast": "20%"})
 OTHER = Rival("ns/other", frozenset(routes()), running=True, waiting=False, created=START, uid="0")
 BOTH_BAD, BOTH_GOOD = {"errors": 0.2, "errors/old": 0.3}, {"errors": 0.0, "errors/old": 0.0}
+
+
+def fires(name: str) -> tuple[Event, Event]:
+    """The alert of a predicate begins to fire, and ends."""
+    return lambda world: world.alert(name), lambda world: world.alert(name, fires=False)
+
+
 TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "status writes are refused": (put(broken={"record"}), put(broken=set())),
     "writes of one route are refused": (put(broken={"route api"}), put(broken=set())),
@@ -407,6 +420,9 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "no Job can be read": (put(broken={"job"}), put(broken=set())),
     "what is assumed is not known": (says(warm=Why.NO_DATA), says(warm=0.95)),
     "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
+    "the alert of a page fires": fires("page"),
+    "the alert of a ticket fires": fires("ticket"),
+    "whether an alert fires is not known": (says(ticket=Why.NAN), lambda w: w.says.pop("ticket", None)),
     "a policy freezes": ruled_by(ruled("frozen", freeze={"now": "incident 42"})),
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),
     "a policy wants stability": ruled_by(ruled("stable", focus="Stability")),
@@ -531,6 +547,8 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
     rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_), ("warn", stage.warn)]
 
     def query(predicate: Predicate) -> str:
+        if predicate.alert is not None:
+            return f'ALERTS{{alertstate="firing",{predicate.alert.matchers}}}'
         if predicate.query is None:
             assert predicate.events is not None
             return f"{predicate.events.bad} of {predicate.events.total}"
@@ -646,6 +664,16 @@ def no_stage_begins_at_a_closed_gate(world: World) -> None:
         closed = [policy.name for policy in record.policies if policy.spec is None or policy.spec.freeze.now]
         assert not closed, f"{words}, and {closed} are in the way"
         assert not stage_of(world, status).approval or status.approved == decision.stage, f"{words}, not approved"
+
+
+def no_stage_begins_while_an_alert_fires_that_will_be_judged_there(world: World) -> None:
+    """Unless it began within the ten seconds for which an answer is good."""
+    for record, decision in decisions(world):
+        if decision.reason == "StageStarted":
+            stage, guards = stage_of(world, record.status), world.specs[record.status.plan_hash].guards
+            binding = {each.name for each in (*guards, *stage.fail) if each.alert and not each.dry_run}
+            known = {name for name, since in record.fires.items() if since <= decision.at - s(10)}
+            assert not binding & known, f"{decision.note} at {decision.at:%H:%M:%S}, and {binding & known} fires"
 
 
 def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) -> None:
@@ -810,6 +838,7 @@ INVARIANTS = (
     no_weight_rises_before_its_predicates_are_sealed,
     weights_are_put_right_as_they_were_read_back,
     no_stage_begins_at_a_closed_gate,
+    no_stage_begins_while_an_alert_fires_that_will_be_judged_there,
     every_command_is_answered_once_in_the_name_of_whoever_said_it,
     nothing_goes_forward_after_a_failure_nor_two_stages_at_once,
     a_stage_is_warned_once_and_only_where_something_warns,
@@ -880,6 +909,11 @@ ONCE_HARD = {
     "both sides fail for a while, and the operator is killed in it": [
         *("until something is decided", "20 s", "both sides fail", "1 m", "the operator is killed and started", "1 m"),
         *("no more: both sides fail", "5 m"),
+    ],
+    "alerts before a step, and in it": [
+        *("the alert of a page fires", "1 m", "no more: the alert of a page fires", "until something is decided"),
+        *("until something is decided", "the alert of a ticket fires", "5 m", "the operator is killed and started"),
+        *("no more: the alert of a ticket fires", "1 m", "the alert of a ticket fires", "5 m"),
     ],
     "warned, killed half way, and moved back": [
         *("until something is decided", "until something is decided", "20 s", "a warn predicate holds", "20 s"),

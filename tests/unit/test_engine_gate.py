@@ -345,12 +345,12 @@ def test_an_error_budget(case: Case) -> None:
 def test_a_budget_is_asked_at_the_gate_and_nowhere_else() -> None:
     world = budgeted(0.5)()
     world.until(P.JUDGING)
-    assert world.memory.budgets is not None
-    assert world.memory.budgets.at == START
+    assert world.memory.heard is not None
+    assert world.memory.heard.at == START
     world.advance(m(2))
-    assert world.memory.budgets.at == START
+    assert world.memory.heard.at == START
     world.until(P.JUDGING, stage="half")
-    assert world.memory.budgets.at == world.now
+    assert world.memory.heard.at == world.now
 
 
 @pytest.mark.parametrize("given", [awaiting, awaiting_the_first, held_frozen, paused_at_the_gate])
@@ -358,7 +358,7 @@ def test_a_budget_is_not_asked_while_something_else_is_waited_for(given: Situati
     world = given()
     world.policies = (*world.policies, BUDGET)
     world.advance(m(1))
-    assert world.memory.budgets is None
+    assert world.memory.heard is None
 
 
 # ---- never in the way back ---------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from typing import Any, cast
 import pytest
 
 from rolloutplan.cluster.client import Api
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.loop.probe import inspect
+from rolloutplan.engine.step import Observe
+from rolloutplan.judge.verdict import Answer, Outcome, Why
+from rolloutplan.loop.probe import heard, inspect
 from rolloutplan.loop.schedule import now
 from rolloutplan.metrics.reading import Counts
 from rolloutplan.metrics.source import Source
+from rolloutplan.plan.quantities import parse_is
 from rolloutplan.plan.spec import read_plan_spec
-from tests.refusals import changed
+from tests.refusals import alert, changed
 from tests.world import PLAN, World
 
 SLOW = {
@@ -97,3 +99,23 @@ def test_a_query_that_two_ask_is_refused_of_both() -> None:
     source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
     again = [{"name": "again", "use": "slow", "dryRun": True}]
     assert {"slow", "again"} <= rejected(source, "500ms", **{"stages[0].fail": again}).keys()
+
+
+def test_alerts_are_tried_as_they_will_be_asked_for_and_warnings_too() -> None:
+    source = Prometheus(said=Answer(gap=Why.QUERY_REJECTED, detail="parse error"))
+    stage = {"stages[0].fail": [alert("page")], "stages[0].warn": [{"name": "busy", "query": "busy", "is": "> 1"}]}
+    assert {"page", "busy"} <= rejected(source, "500ms", **stage).keys()
+    series = 'ALERTS{alertstate="firing",severity="page"}'
+    assert [q for q in source.asked if q.startswith(f"count({series} unless {series} @ ")]
+
+
+def test_what_the_gate_asks_is_answered_all_together() -> None:
+    calm, left = Observe("guard page", "count(a)", parse_is("== 0")), Observe("policy p", "b", parse_is(">= 20%"))
+    source, at = Prometheus(said=Answer(0.0)), now()
+    found = asyncio.run(heard((calm, left), cast("Source", source), at))
+    assert ({question.name: verdict.outcome for question, verdict in found.verdicts.items()}, found.at) == (
+        {"guard page": Outcome.PROVED, "policy p": Outcome.REFUTED},
+        at,
+    )
+    silent = asyncio.run(heard((calm,), None, at))
+    assert [verdict.why for verdict in silent.verdicts.values()] == [Why.SOURCE_DOWN]

@@ -26,6 +26,7 @@ from tests.refusals import (
     TASKS,
     UNKNOWN,
     Refusal,
+    alert,
     changed,
     predicate,
 )
@@ -253,6 +254,8 @@ OTHER: tuple[Mapping[str, Any], ...] = (
     {"stages[0].pass[0].is": ">= 0.9"},
     {"stages[0].pass[0].query": "sum(hits)"},
     {"guards[0].for": "10s"},
+    {"guards": [alert("page")]},
+    {"guards": [alert("page", 'severity="ticket"')]},
     {"stages[0].warn": [predicate("slow")]},
     {"traffic.routes[0].rules": [0]},
     {"variables": {"a": "b"}},

@@ -176,6 +176,8 @@ def _notes(plan: _Simulated) -> Iterator[str]:
 
 
 def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Stretch]) -> Iterator[str]:
+    if any(predicate.alert is not None for _, predicate in spec.predicates()):
+        yield "alert: counted from when it fires"
     if any(stretch.perhaps for stretch in stretches):
         yield "half way: comes only where the stage before was warned; the latest times count it"
     for stretch in stretches:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
+from rolloutplan.engine.alerts import how_many_new
 from rolloutplan.engine.counting import (
     CountQuestion,
     Series,
@@ -187,12 +188,17 @@ def _questions(
     window = min(predicate.window, row.first_window + (now - row.first_at))
     name = status.stage.name if status.stage else ""
 
-    def asked(query: str, side: str) -> str:
-        words = words_for(
+    def words(side: str) -> dict[str, str]:
+        return words_for(
             spec, namespace=plan.namespace, plan=plan.name, stage=name, side=side, window=window, elapsed=elapsed
         )
-        return render(query, words)
 
+    def asked(query: str, side: str) -> str:
+        return render(query, words(side))
+
+    if predicate.alert is not None:
+        yield Question(row.name, "new", how_many_new(predicate.alert, words("new"), now - elapsed), at)
+        return
     assert predicate.query is not None
     yield Question(row.name, "new", asked(predicate.query, "new"), at)
     if predicate.comparison.kind != "value":

@@ -1,26 +1,31 @@
-"""The gate before every increment: a person's approval, and what the policies of the cluster say.
+"""The gate before every increment: a person's approval, the policies of the cluster, and alerts that fire already.
 
-Nothing here stands in the way of a rollback: only the rungs that lead forward come by.
+An alert that fires before a step is taken does not speak against the new side, and is no moment to take one. Nothing
+here stands in the way of a rollback: only the rungs that lead forward come by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
+from rolloutplan.engine.alerts import NONE, how_many
 from rolloutplan.engine.ask import InForce
-from rolloutplan.engine.look import Look
+from rolloutplan.engine.incident import INCIDENT
+from rolloutplan.engine.look import Heard, Look
 from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreadable, wait_for_slot
-from rolloutplan.judge.threshold import judge
-from rolloutplan.judge.verdict import Answer, Outcome, Verdict
-from rolloutplan.plan.policy import ErrorBudget
+from rolloutplan.engine.step import Observe
+from rolloutplan.engine.words import render, words_for
+from rolloutplan.judge.verdict import Outcome, Verdict
 from rolloutplan.plan.quantities import format_weight, parse_is
 from rolloutplan.plan.spec import PlanSpec, Stage
 from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)
-"""How old the answer about an error budget may be."""
+"""How old the answers to what the gate asks may be."""
 CONTRACT = "the contract"
 """What is approved before anything of the old is taken away; no stage can have this name."""
 GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
@@ -49,7 +54,7 @@ def closed_to_runs(look: Look) -> Closed | None:
 
 
 def closed_to(look: Look, stage: Stage) -> Closed | None:
-    """What stands before the increment to this stage; error budgets apart, which are asked when nothing else does."""
+    """What stands before the increment to this stage, apart from what is asked when nothing else does."""
     status, plan = look.status, look.plan
     if stage.approval and status.approved != stage.name:
         words = f"stage {stage.name} wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
@@ -84,41 +89,88 @@ def _short(look: Look, stage: Stage) -> Closed | None:
     return Closed("Capacity", words + worst)
 
 
-def must_ask_budgets(look: Look) -> bool:
-    """Whether a policy names an error budget of which nothing recent is known."""
-    named = any(policy.spec is not None and policy.spec.error_budget is not None for policy in look.policies)
-    return named and (look.budgets is None or look.now >= look.budgets.at + ASKED_AGAIN)
-
-
-def budget_left(budget: ErrorBudget, answer: Answer) -> Verdict:
-    """Proved while as much of the budget is left as the policy wants."""
-    return judge(parse_is(f">= {budget.at_least_text}"), answer)
-
-
 def _frozen(look: Look) -> Closed | None:
     freeze = frozen(look.policies, look.now)
     return Closed("Frozen", f"frozen by {freeze.words}", next_change(look.policies, look.now)) if freeze else None
 
 
-def spent(look: Look) -> Closed | None:
-    """The error budget of which too little is left, as far as was asked."""
-    for policy in look.policies:
-        budget = policy.spec.error_budget if policy.spec else None
-        verdict = look.budgets.verdicts.get(policy.name) if look.budgets and budget else None
-        if budget is None or look.budgets is None:
-            continue
-        if verdict is None or verdict.outcome is not Outcome.PROVED:
-            words = f"policy {policy.name}: {_left(verdict)} of the error budget, {budget.at_least_text} must be left"
-            return Closed("BudgetSpent", words, look.budgets.at + ASKED_AGAIN)
-    return None
-
-
-def _left(verdict: Verdict | None) -> str:
-    if verdict is None or verdict.value is None:
-        return f"nothing is known ({verdict.why if verdict else 'not asked'})"
-    return f"{100 * verdict.value:.4g}% is left"
-
-
 def _me(look: Look) -> Peer:
     at: Literal["waiting", "starting"] = "starting" if look.status.phase in STARTING else "waiting"
     return Peer(look.plan.key, frozenset(groups(look.policies)), at, look.plan.created, look.plan.uid)
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """What must be so before an increment; where it is not so, or not known, the reason and the words."""
+
+    question: Observe
+    reason: str
+    words: Callable[[Verdict | None], str]
+
+
+def must_ask(look: Look, stage: Stage) -> tuple[Observe, ...]:
+    """All that must be asked before the increment to this stage; nothing where all of it was asked just now."""
+    questions = tuple(condition.question for condition in _conditions(look, stage))
+    heard = look.heard
+    recent = heard is not None and look.now < heard.at + ASKED_AGAIN and heard.verdicts.keys() >= set(questions)
+    return () if recent else questions
+
+
+def answered_against(look: Look, stage: Stage) -> Closed | None:
+    """What was answered against the increment to this stage."""
+    for condition in _conditions(look, stage):
+        verdict = look.heard.verdicts.get(condition.question) if look.heard else None
+        if verdict is None or verdict.outcome is not Outcome.PROVED:
+            again = (look.heard.at if look.heard else look.now) + ASKED_AGAIN
+            return Closed(condition.reason, condition.words(verdict), again)
+    return None
+
+
+def nothing_against(look: Look, stage: Stage) -> Heard:
+    """The answers where nothing is against the increment to this stage."""
+    return Heard(look.now, {condition.question: Verdict(Outcome.PROVED) for condition in _conditions(look, stage)})
+
+
+def _conditions(look: Look, stage: Stage) -> Iterator[_Condition]:
+    """The error budgets that policies name, and the alerts that will be judged at the stage and bind."""
+    plan, spec = look.plan, look.plan.spec
+    if spec is None:
+        return
+
+    def words(stage: str) -> dict[str, str]:
+        return words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, window=spec.interval)
+
+    for policy in look.policies:
+        if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
+            name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
+            question = Observe(name, render(budget.query, words("")), least)
+            yield _Condition(question, "BudgetSpent", partial(_left, name, budget.at_least_text))
+    roles = {"guard": spec.guards, "fail": stage.fail}
+    for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
+        if alert is not None:
+            filled = words(stage.name)
+            question = Observe(name, how_many(alert, filled), NONE)
+            yield _Condition(question, INCIDENT, partial(_firing, name, render(alert.matchers, filled)))
+
+
+def _left(name: str, least: str, verdict: Verdict | None) -> str:
+    if verdict is None or verdict.value is None:
+        left = f"nothing is known ({_unknown(verdict)})"
+    else:
+        left = f"{100 * verdict.value:.4g}% is left"
+    return f"{name}: {left} of the error budget, {least} must be left"
+
+
+def _firing(name: str, matchers: str, verdict: Verdict | None) -> str:
+    goes_on = "nothing goes forward, and it goes on when none fires; `abort` goes back"
+    if verdict is None or verdict.value is None:
+        return f"{name}: nothing is known ({_unknown(verdict)}) of alerts with {matchers}: {goes_on}"
+    alerts = "1 alert fires" if verdict.value == 1 else f"{verdict.value:.6g} alerts fire"
+    return f"{name}: {alerts} already with {matchers}: {goes_on}"
+
+
+def _unknown(verdict: Verdict | None) -> str:
+    return str(verdict.why) if verdict else "not asked"

@@ -11,12 +11,13 @@ from datetime import timedelta
 from math import ceil
 from typing import Final
 
+from rolloutplan.engine.alerts import firing
 from rolloutplan.engine.ask import FIRST_SCRAPES, Role
 from rolloutplan.engine.rungs.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec
-from rolloutplan.plan.promql import Asking, Finding, lint_counter, lint_query
+from rolloutplan.plan.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import WORDS, PlanSpec, Predicate
 from rolloutplan.plan.templates import PredicateTemplateSpec, fill, samples
@@ -162,6 +163,8 @@ def _questions(spec: PlanSpec, judged: _Judged, scrape: timedelta | None) -> Ite
     if samples is not None:
         asking = Asking(reach, scrape, sampled=True)
         yield from lint_query(filled(samples.query), asking, f"{judged.path}.minSamples.query")
+    if predicate.alert is not None:
+        yield from lint_alerts(filled(firing(predicate.alert, {})), f"{judged.path}.alert.matchers")
     for field, text in _counted(predicate):
         yield from lint_counter(filled(text), f"{judged.path}.events.{field}", histogram=field == "histogram")
 

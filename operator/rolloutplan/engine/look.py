@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.step import Observe
 from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.sequential import State
 from rolloutplan.judge.share import Share
@@ -182,11 +183,11 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Budgets:
-    """The error budgets that policies want asked before an increment: the verdict for each policy, by name."""
+class Heard:
+    """What was answered before an increment, to each question that the gate had."""
 
     at: datetime
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[Observe, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,7 @@ class Look:
     """Those that select this plan."""
     peers: tuple[Peer, ...] = ()
     """Other plans that stand in a line with this one; looked up only before a run."""
-    budgets: Budgets | None = None
+    heard: Heard | None = None
     job: JobView | None = None
     """The Job of the task under way, as it was read last."""
     observed: Observed | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from rolloutplan.engine.alerts import firing
 from rolloutplan.engine.ask import InForce, current_stage, in_force, track_of, verdict_of
 from rolloutplan.engine.counting import asked_of, counted_text
 from rolloutplan.engine.look import Look
@@ -128,7 +129,7 @@ def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) 
     return PredicateStatus(
         name=item.name,
         role=item.role,
-        query=sealed.query if sealed else _asked(item.predicate),
+        query=sealed.query if sealed else _asked(item.predicate, {}),
         bound=bound_of(item.predicate),
         verdict=verdict.outcome.value,
         value=value_text(item.predicate.comparison, verdict),
@@ -141,8 +142,11 @@ def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) 
     )
 
 
-def _asked(predicate: Predicate) -> str:
-    return counted_text(predicate.events) if predicate.events else predicate.query or ""
+def _asked(predicate: Predicate, words: Mapping[str, str]) -> str:
+    """What is asked or counted; of alerts the series of those that fire."""
+    if predicate.alert is not None:
+        return firing(predicate.alert, words)
+    return render(counted_text(predicate.events) if predicate.events else predicate.query or "", words)
 
 
 def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
@@ -161,7 +165,7 @@ def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[Predica
             {
                 "name": predicate.name,
                 "role": role,
-                "query": render(_asked(predicate), words),
+                "query": _asked(predicate, words),
                 "bound": bound_of(predicate),
                 "why": "NotYet",
                 "state": counted.state if counted else "",

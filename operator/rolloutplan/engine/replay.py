@@ -4,8 +4,9 @@ The engine's own functions look, ask, weigh and decide, over routes that take ea
 What is asked is handed out, and the answers handed in: from a metric source, or from a record of what one has said.
 
 Of a run that there was, each weight is in force from the instant at which it was verified. Until then the guards go on
-over the weight before, as they did. What people and policies said meanwhile is not replayed: a stage that waited for
-them begins when it did begin, and where the run went on by more than its looks the replay ends.
+over the weight before, as they did. What people and policies said meanwhile is not replayed, nor alerts that fired
+before a step: a stage that waited for them begins when it did begin, and where the run went on by more than its looks
+the replay ends.
 
 What is counted is looked at in the very instants of the run, so that its evidence is the same to the bit. A decision
 is taken in the instant of the look or of the clock that it follows from; the run's own stands some milliseconds later,
@@ -25,6 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from rolloutplan.engine.ask import count, current_stage, in_force, needs, note_asked, weigh
 from rolloutplan.engine.counting import CountQuestion, Series
+from rolloutplan.engine.gate import nothing_against
 from rolloutplan.engine.ladder import decide
 from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Look, PlanView, Question, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.narrate import value_text
@@ -210,7 +212,7 @@ class _Run:
         goes_on = self.case.stood is None or self._stood(stage.step)
         if goes_on and stage.approval and self.status.approved != stage.name:
             self.status = self.status.model_copy(update={"approved": stage.name})
-        return Look(
+        look = Look(
             plan=replace(self.plan, finalizer=goes_on),
             status=self.status,
             now=self.now,
@@ -220,6 +222,7 @@ class _Run:
             source=self.case.source,
             ledger=self.ledger,
         )
+        return replace(look, heard=nothing_against(look, stage))
 
     def _carry_out(self, step: Step, look: Look) -> bool:
         seq = self.status.seq

@@ -35,11 +35,6 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True)
-class AskBudgets:
-    """Ask for the error budgets that the plan's policies name."""
-
-
-@dataclass(frozen=True, slots=True)
 class RunJob:
     """Read a Job, and make it where there is none. With `make` False it was there before, and is not made again."""
 
@@ -50,11 +45,18 @@ class RunJob:
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """Ask what an assumption rests on: one query, and what its value must be."""
+    """Ask one query, and whether its value is what it must be: what an assumption rests on, or an increment."""
 
     name: str
     query: str
     comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class AskGate:
+    """Ask all that must be so before an increment."""
+
+    questions: tuple[Observe, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Scale:
     replicas: int
 
 
-Action = PatchRoute | MarkPlan | Inspect | AskBudgets | RunJob | Observe | Scale
+Action = PatchRoute | MarkPlan | Inspect | AskGate | RunJob | Observe | Scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Everything is counted from the start of the run. It is the time of the run itself: waits for a person, a policy or a
 metric source that is down move all that follows by as long as they last. A fault is one that the query shows as soon as
-its whole window lies in it; where every answer takes as long as it may, it is told no later than is said here.
+its whole window lies in it, and for an alert that it fires; where every answer takes as long as it may, it is told no
+later than is said here.
 """
 
 from __future__ import annotations

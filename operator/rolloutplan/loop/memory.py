@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rolloutplan.engine.look import EMPTY_LEDGER, Budgets, JobView, Ledger, Observed, Probe, Scaled
+from rolloutplan.engine.look import EMPTY_LEDGER, Heard, JobView, Ledger, Observed, Probe, Scaled
 
 _SHORTEST, _LONGEST = 0.05, 2.0
 _LONGEST_URGENT = 1.0
@@ -22,7 +22,7 @@ class Memory:
     warned: tuple[str | None, str] = (None, "")
     """The hash of the plan as it is judged whose queries were looked through, and what was found."""
     probe: Probe | None = None
-    budgets: Budgets | None = None
+    heard: Heard | None = None
     job: JobView | None = None
     observed: Observed | None = None
     scaled: Scaled | None = None

@@ -1,4 +1,4 @@
-"""Asking around for what no watch tells: Services, pods, whether the metric source takes every query, error budgets."""
+"""Asking around for what no watch tells: Services, pods, whether the source takes every query, what the gate asks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
 from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.alerts import how_many_new
 from rolloutplan.engine.counting import rendered
-from rolloutplan.engine.gate import budget_left
-from rolloutplan.engine.look import Budgets, Observed, PlanView, Probe
-from rolloutplan.engine.policy import PolicyView
+from rolloutplan.engine.look import Heard, Observed, PlanView, Probe
 from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.threshold import judge
-from rolloutplan.judge.verdict import Answer, Verdict, Why
+from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.source import Source
-from rolloutplan.plan.policy import ErrorBudget
 from rolloutplan.plan.spec import PlanSpec, Predicate
 
 
@@ -42,23 +40,15 @@ async def inspect(
     return Probe(now, judged_hash, services, rejected, down, restarts, worst)
 
 
-async def budgets(plan: PlanView, policies: Iterable[PolicyView], source: Source | None, now: datetime) -> Budgets:
-    """How much is left of the error budgets that the policies name, asked of the plan's own source."""
-    spec = plan.spec
-    assert spec is not None
-    named = {policy.name: policy.spec.error_budget for policy in policies if policy.spec and policy.spec.error_budget}
-    words = words_for(spec, namespace=plan.namespace, plan=plan.name, stage="", window=spec.interval)
-
-    async def left(budget: ErrorBudget) -> Verdict:
-        silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
-        return budget_left(budget, await source.ask(render(budget.query, words), now) if source else silent)
-
-    verdicts = await asyncio.gather(*(left(budget) for budget in named.values()))
-    return Budgets(now, dict(zip(named, verdicts, strict=True)))
+async def heard(questions: Iterable[Observe], source: Source | None, now: datetime) -> Heard:
+    """What is answered to the questions of the gate, all asked at once."""
+    asked = tuple(questions)
+    said = await asyncio.gather(*(observed(question, source, now, timedelta(0)) for question in asked))
+    return Heard(now, {question: each.verdict for question, each in zip(asked, said, strict=True)})
 
 
 async def observed(question: Observe, source: Source | None, now: datetime, delay: timedelta) -> Observed:
-    """What an assumption's predicate is now; `delay` is how long a sample needs until it can be asked for."""
+    """What is answered now; `delay` is how long a sample needs until it can be asked for."""
     silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
     answer = await source.ask(question.query, now - delay) if source else silent
     return Observed(question.name, now, judge(question.comparison, answer))
@@ -76,7 +66,7 @@ async def _exists(api: Api, path: str) -> bool:
 
 async def _try(plan: PlanView, spec: PlanSpec, source: Source, now: datetime) -> tuple[dict[str, str], str]:
     """Put every query once. Only a refusal and silence count: that there is no data yet is no fault."""
-    asked = list(_queries(plan, spec, native=source.native))
+    asked = list(_queries(plan, spec, now, native=source.native))
     texts = list(dict.fromkeys(query for _, query in asked))
     answers = dict(zip(texts, await asyncio.gather(*(source.ask(query, now) for query in texts)), strict=True))
     refused = {
@@ -113,7 +103,7 @@ def _predicates(plan: PlanView, spec: PlanSpec) -> Iterator[tuple[Predicate, dic
             )
 
 
-def _queries(plan: PlanView, spec: PlanSpec, *, native: bool) -> Iterator[tuple[str, str]]:
+def _queries(plan: PlanView, spec: PlanSpec, now: datetime, *, native: bool) -> Iterator[tuple[str, str]]:
     """Every query of the plan, rendered, under the predicate's name and the part."""
     for assumption in spec.assumptions:
         if (asked := assumption.predicate) is not None:
@@ -122,6 +112,8 @@ def _queries(plan: PlanView, spec: PlanSpec, *, native: bool) -> Iterator[tuple[
     for predicate, words in _predicates(plan, spec):
         if predicate.query is not None:
             yield f"{predicate.name}:value", render(predicate.query, words)
+        if predicate.alert is not None:
+            yield f"{predicate.name}:value", how_many_new(predicate.alert, words, now)
         if predicate.events is not None:
             total, bad = counter_queries(rendered(predicate.events, words), native=native)
             yield from ((f"{predicate.name}:total", f"sum({total})"), (f"{predicate.name}:bad", f"sum({bad})"))

@@ -25,12 +25,12 @@ from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, claim
-from rolloutplan.engine.step import Action, AskBudgets, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.lanes import Lane, Lanes
 from rolloutplan.loop.memory import Memory
-from rolloutplan.loop.probe import budgets, inspect, observed
+from rolloutplan.loop.probe import heard, inspect, observed
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
@@ -263,7 +263,7 @@ class Reconciler:
             rivals=store.rivals(plan),
             policies=plan.policies,
             peers=store.peers(plan),
-            budgets=memory.budgets,
+            heard=memory.heard,
             job=memory.job,
             observed=memory.observed,
             scaled=memory.scaled,
@@ -358,9 +358,8 @@ class Reconciler:
                     workload.selector if workload else "",
                     now(),
                 )
-            case AskBudgets():
-                source = self._asker.source(plan)
-                memory.budgets = await budgets(plan.view, plan.policies, source, now())
+            case AskGate():
+                memory.heard = await heard(action.questions, self._asker.source(plan), now())
             case RunJob():
                 async with self.lanes.take(Lane.FORWARD):
                     memory.job = await jobs.run(self.api, plan.view.namespace, action, now())

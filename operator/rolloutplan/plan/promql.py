@@ -132,6 +132,15 @@ def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Find
     return tuple(Finding(path, rule, severity, words) for rule, severity, words in found)
 
 
+def lint_alerts(text: str, path: str) -> tuple[Finding, ...]:
+    """Find the traps in the series of alerts that fire, with its matchers filled in."""
+    tree = _read(text, path)
+    if isinstance(tree, Finding):
+        return (tree,)
+    query = _Query(tree, tuple(_walk(tree)), Asking())
+    return tuple(Finding(path, "unknown-word", severity, words) for severity, words in _words(query))
+
+
 # ---- reading -------------------------------------------------------------------------------------
 
 _LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")

@@ -23,6 +23,8 @@ from rolloutplan.plan.spec import (
     MAX_STAGES,
     MORE_THAN_SERIES,
     NO_NAME,
+    NOT_FOR,
+    NOT_WITH_ALERT,
     NOT_WITH_EVENTS,
     NOT_WITH_TEMPLATE,
     NOT_WITH_USE,
@@ -222,6 +224,7 @@ _STAGE: Final = (
         expression="'\"' + self.name + '\" names another weight than ' + self.weight + ': change one'",
         at=".name",
     ),
+    _rule("!has(self.pass) || !self.pass.exists(p, has(p.alert))", says=NOT_FOR, at=".pass"),
 )
 
 _NUMBER: Final = "double(self.{0}.find('[+-]?[0-9.]+(e[+-]?[0-9]+)?'))"
@@ -241,24 +244,38 @@ _ESCAPED: Final = {"for": "__for__"}
 """Fields whose names are words of CEL."""
 
 _ONE_COMPARISON: Final = _rule("has(self.is) != has(self.vsOld)", says=ONE_COMPARISON)
-_BESIDE: Final = tuple(
-    _rule(f"!has(self.events) || !has(self.{_ESCAPED.get(name, name)})", says=says, at=f".{name}")
-    for name, says in NOT_WITH_EVENTS.items()
-)
+
+
+def _beside(question: str, refused: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+    """What may not stand beside a question, with the words for each."""
+    return tuple(
+        _rule(f"!has(self.{question}) || !has(self.{_ESCAPED.get(name, name)})", says=says, at=f".{name}")
+        for name, says in refused.items()
+    )
+
+
+_BESIDE: Final = _beside("events", NOT_WITH_EVENTS)
 
 _PREDICATE: Final = (
     _rule(
-        f"has(self.use) || (has(self.template) ? !has(self.is) || !has(self.vsOld) : {_ONE_COMPARISON['rule']})",
+        "has(self.use) || has(self.alert)"
+        f" || (has(self.template) ? !has(self.is) || !has(self.vsOld) : {_ONE_COMPARISON['rule']})",
         says=ONE_COMPARISON,
     ),
     _rule(
-        "[has(self.query), has(self.events), has(self.use), has(self.template)].exists_one(written, written)",
+        "[has(self.query), has(self.events), has(self.alert), has(self.use), has(self.template)]"
+        ".exists_one(written, written)",
         says=ONE_QUESTION,
     ),
     _rule(f"has(self.name) || {_REFERS}", says=NO_NAME, at=".name"),
     _floor("window", "1s"),
-    _rule(f"has(self.events) || {_REFERS} || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
+    _rule(
+        f"has(self.events) || has(self.alert) || {_REFERS} || !has(self.confidence)",
+        says=ONLY_WITH_EVENTS,
+        at=".confidence",
+    ),
     *_BESIDE,
+    *_beside("alert", NOT_WITH_ALERT),
     *(
         _rule(f"!has(self.use) || !has(self.{_ESCAPED.get(name, name)})", says=NOT_WITH_USE, at=f".{name}")
         for name in (*OVERRIDES, "minSamples")

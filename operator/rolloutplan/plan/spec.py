@@ -41,11 +41,12 @@ from rolloutplan.plan.quantities import (
     format_weight,
 )
 from rolloutplan.plan.reading import Filled, Refusals, SpecError, Whole, Written, read
-from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Query, StageName, cel
+from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, Matchers, Query, StageName, cel
 from rolloutplan.plan.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
 
 __all__ = [
     "WORDS",
+    "Alert",
     "Availability",
     "Events",
     "MetricsRef",
@@ -81,6 +82,11 @@ NOT_WITH_EVENTS: Final = {
     "window": "is not for events, which are counted from the first look on: remove it",
     "minSamples": "is not for events, whose test itself waits for enough of them: remove it",
 }
+_FIRES: Final = "is not for alert, which is true while one fires: remove it"
+NOT_WITH_ALERT: Final = dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES)
+FIRES: Final = Comparison(">", 0.0, "value", "> 0 alerts")
+"""What is compared where an alert is asked for."""
+NOT_FOR: Final = "an alert speaks against the new side, and pass is what speaks for it: write it under fail or guards"
 MORE_THAN_SERIES: Final = r"[])][^}]*$"
 """Something closes behind the labels. Short: the API server reckons what it costs for all predicates there may be."""
 AS_SCRAPED: Final = (
@@ -89,7 +95,7 @@ AS_SCRAPED: Final = (
 HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
-ONE_QUESTION: Final = "needs exactly one of query, events, use and template: write one of them"
+ONE_QUESTION: Final = "needs exactly one of query, events, alert, use and template: write one of them"
 ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
 NO_NAME: Final = "required, and not there: write it"
 NOT_WITH_USE: Final = "is not for use, which takes the other predicate over as it is: remove it"
@@ -232,13 +238,22 @@ class Events(Written):
         return self
 
 
+class Alert(Written):
+    """Alerts of the metric source that must not begin to fire. Those that fired before hold the next increment."""
+
+    matchers: Matchers = Field(
+        description='Which of its firing alerts, as PromQL matches labels, without braces: severity="page"; words such'
+        " as $deployment are filled in."
+    )
+
+
 def _not_stored(schema: dict[str, Any]) -> None:
     """Leave a default to the reader: predicates are stored as they are written."""
     del schema["default"]
 
 
 class Predicate(Written):
-    """One observation that proves or refutes: a value or counted events, and what that is compared with.
+    """One observation that proves or refutes: a value or counted events and what that is compared with, or an alert.
 
     Or a reference to one, which stands for it: `use` or `template`. Nothing is judged by a reference; see templates.py.
     """
@@ -251,11 +266,16 @@ class Predicate(Written):
     query: Query | None = Field(
         default=None,
         description="PromQL with one value as its answer; words such as $deployment are filled in. This, events,"
-        " use or template.",
+        " alert, use or template.",
     )
     events: Events | None = Field(
         default=None,
         description="What is counted and tested, for a verdict that repeated looks cannot spoil. Or query.",
+    )
+    alert: Alert | None = Field(
+        default=None,
+        description="Alerts of the metric source: true while one fires that did not when the stage's weight was"
+        " verified. Not under pass; beside it name, for and dryRun alone. Or query.",
     )
     use: DnsLabel | None = Field(
         default=None,
@@ -317,13 +337,14 @@ class Predicate(Written):
     @property
     def comparison(self) -> Comparison:
         """Only of what is no reference."""
-        comparison = self.is_ or self.vs_old
+        comparison = self.is_ or self.vs_old or (FIRES if self.alert is not None else None)
         assert comparison is not None  # the validator below lets no other predicate exist
         return comparison
 
     @property
     def window(self) -> timedelta:
-        return self.window_ or WINDOW
+        """What it reads goes so far back; an alert is asked of an instant."""
+        return timedelta(0) if self.alert is not None else self.window_ or WINDOW
 
     @property
     def confidence(self) -> Fraction:
@@ -388,6 +409,8 @@ class StageSpec(Written):
             raise Refusals(
                 ("name", f'"{self.name}" names another weight than {format_weight(self.weight)}: change one')
             )
+        if alerts := [f"pass[{i}].alert" for i, each in enumerate(self.pass_) if each.alert is not None]:
+            raise Refusals(*((where, NOT_FOR) for where in alerts))
         return self
 
 
@@ -686,8 +709,8 @@ def _meant(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
             update={"name_": None if predicate.name_ in (predicate.template, predicate.use) else predicate.name_}
             if predicate.refers
             else {
-                "window_": None if predicate.window == WINDOW else predicate.window,
-                "confidence_": None if predicate.confidence == CONFIDENCE else predicate.confidence,
+                "window_": None if predicate.window_ == WINDOW else predicate.window_,
+                "confidence_": None if predicate.confidence_ == CONFIDENCE else predicate.confidence_,
             }
         )
         for predicate in predicates
@@ -712,12 +735,13 @@ def _scraped(events: Events) -> _Refusals:
 
 
 def _one_question(predicate: Predicate) -> _Refusals:
-    asked = (predicate.query, predicate.events, predicate.use, predicate.template)
+    asked = (predicate.query, predicate.events, predicate.alert, predicate.use, predicate.template)
     if sum(each is not None for each in asked) != 1:
         yield "", ONE_QUESTION
     if predicate.name_ is None and not predicate.refers:
         yield "name", NO_NAME
-    if not predicate.refers and (predicate.is_ is None) == (predicate.vs_old is None):
+    compares = not predicate.refers and predicate.alert is None
+    if compares and (predicate.is_ is None) == (predicate.vs_old is None):
         yield "", ONE_COMPARISON
     if predicate.with_ and predicate.template is None:
         yield "with", ONLY_WITH_TEMPLATE
@@ -758,6 +782,10 @@ def beside(said: Said) -> _Refusals:
 
 
 def _one_test(predicate: Predicate) -> _Refusals:
+    if predicate.alert is not None:
+        fields = {**OVERRIDES, "minSamples": "min_samples"}
+        yield from ((name, why) for name, why in NOT_WITH_ALERT.items() if getattr(predicate, fields[name]) is not None)
+        return
     yield from beside(predicate)
     for name, comparison in (("is", predicate.is_), ("vsOld", predicate.vs_old)):
         if predicate.events is None or comparison is None:
@@ -828,6 +856,8 @@ def _uses(spec: PlanSpec) -> _Refusals:
             yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {meant}'
         elif used.use is not None:
             yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
+        elif used.alert is not None and ".pass[" in where:
+            yield f"{where}.use", f'"{predicate.use}": {NOT_FOR}'
 
 
 def _together(spec: PlanSpec) -> _Refusals:

@@ -114,11 +114,19 @@ LABEL_VALUE: Final = Spelling(
     fix="is not the value of a label: write letters, digits, '-', '_' and '.', in quotes",
 )
 
+MATCHERS: Final = Spelling(
+    called="matchers of labels",
+    pattern=r"^[^{}\n]*[=!][^{}\n]*$",
+    longest=1024,
+    fix='does not match labels: write matchers as PromQL does, in one line and without braces, such as severity="page"',
+)
+
 DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
 Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
 NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
+Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSchema(MATCHERS.schema())]
 LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
-from rolloutplan.engine.gate import GATED, Closed, closed_to, must_ask_budgets, spent
+from rolloutplan.engine.gate import GATED, Closed, answered_against, closed_to, must_ask
 from rolloutplan.engine.incident import INCIDENT, incident
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
@@ -14,7 +14,7 @@ from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.rungs.drift import foreign
 from rolloutplan.engine.rungs.forward import all_shown, next_stage
 from rolloutplan.engine.share import NOT_EFFECTIVE, moved_words, not_moved
-from rolloutplan.engine.step import AskBudgets, Step
+from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.plan.quantities import format_duration
@@ -59,22 +59,23 @@ def _consistent(status: Status) -> bool:
 
 def waiting(look: Look) -> Step | None:
     """Hold for what stands in the way; go on when it is gone."""
-    status = look.status
+    status, spec = look.status, look.plan.spec
     if status.phase not in MOVED:
         return None
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and held.reason == "Failed":
         return Step(status)
     found = _in_the_way(look)
-    if found is None and _at_the_gate(status):
-        if must_ask_budgets(look):
-            return Step(status, (AskBudgets(),))
-        found = spent(look)
+    if found is None and spec is not None and _at_the_gate(status):
+        stage = next_stage(spec, status)
+        if questions := must_ask(look, stage):
+            return Step(status, (AskGate(questions),))
+        found = answered_against(look, stage)
     if found is not None:
         if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
             return step
         if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
-            if found.reason in GATED and found.words != status.message:
+            if (found.reason in GATED or found.again) and found.words != status.message:
                 status = status.model_copy(update={"message": found.words})
             return Step(status, wake_at=found.again)
         return hold(look, found.reason, found.words, found.evidence)

@@ -139,6 +139,10 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ("UTC", "Europe/Berlin", "Etc/GMT+5", "America/Argentina/Ushuaia"),
         ("Central European Time", "", "/UTC", "Europe/", "../UTC", "Z" * 65, "UTC\n", "+01:00"),
     ),
+    "matchers of labels": Texts(
+        ('severity="page"', 'a!="b"', 'severity=~"page|ticket",team="shop"', 'a="$deployment"', "=", "!"),
+        ("severity", "", 'a="{"', '{a="b"}', 'a="b"}', 'a="b"\n', "a=" + 1022 * "x", "a=" + 1023 * "x"),
+    ),
     "name of a parameter": Texts(("atLeast", "samples", "a1"), ("At-Least", "1a", "a_b", "", "x" * 64, "a\n")),
 }  # fmt: skip
 """By the name of the spelling."""
@@ -159,6 +163,7 @@ NUMBERS: Final = (-1, 0, 1, 2, 5, 6, 15, 16, 17, 64, 10_000, 2**31, 2**53, 2**53
 OF_OTHER_TYPES: Final[Sequence[Any]] = (None, True, 5, 3.0, 0.5, "", "5", "true", [], ["text"], [None], {}, {"a": 1})
 
 _ROUTE: Final = {"kind": "HTTPRoute", "name": "checkout"}
+_WARNING: Final = {"name": "w", "query": "up", "is": "> 0"}
 EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
     "Predicate": (
         {"name": "p", "query": "up", "is": "> 0"},
@@ -166,6 +171,7 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
         {"name": "p", "query": "up", "is": "> 0", "minSamples": {"query": "sum(up)", "atLeast": 10}, "dryRun": True},
         {"name": "p", "events": COUNTERS, "vsOld": "> 1.5x", "confidence": "99%"},
         {"name": "p", "events": HISTOGRAM, "is": "< 1%"},
+        {"name": "p", "alert": {"matchers": 'severity="page"'}, "for": "30s"},
         {"name": "p", "template": "errors"},
         {"name": "p", "template": "errors", "with": {"atLeast": "99%"}, "is": "> 1%", "window": "2m"},
         {"name": "p", "template": "errors", "vsOld": "> 2x", "for": "10s", "confidence": "99%", "dryRun": False},
@@ -173,7 +179,7 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
         {"use": "errors", "dryRun": True},
     ),
     "Events": (COUNTERS, HISTOGRAM),
-    "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"]}),
+    "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}),
     "OnBlind": ({"action": "Rollback"}, {"after": "5m", "then": "Rollback"}),
     "Assumption": TASKS["assumptions"],
     "NamedJob": ({"name": "j", **JOB}, {"name": "j", **JOB, "deadline": "5s"}),

@@ -20,7 +20,7 @@ from rolloutplan.judge.verdict import Answer
 from rolloutplan.metrics.counters import counter_queries
 from rolloutplan.metrics.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.spec import Events
+from rolloutplan.plan.predicate import Events
 from tests.bed import Bed, objects
 from tests.bench.table import Row, percentile
 

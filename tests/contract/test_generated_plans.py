@@ -18,8 +18,8 @@ import pytest
 from pydantic import ValidationError
 
 from rolloutplan.plan.policy import ZONE
+from rolloutplan.plan.predicate import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spec import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
 from rolloutplan.plan.templates import ONE_BODY, TWICE
 from tests.bed.api import Api, ApiError
 from tests.bed.bed import Bed

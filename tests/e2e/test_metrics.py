@@ -20,7 +20,7 @@ from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.source import Source
 from rolloutplan.metrics.together import Shape
 from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.spec import Events
+from rolloutplan.plan.predicate import Events
 from tests.bed import Bed, objects, until
 from tests.bed.processes import Process, answers
 

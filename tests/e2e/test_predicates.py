@@ -18,7 +18,7 @@ from rolloutplan.judge.verdict import Answer
 from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.spec import Predicate
+from rolloutplan.plan.predicate import Predicate
 from tests.bed import Bed, until
 from tests.bed.processes import Process, answers
 from tests.unit.test_predicates import LIBRARY, WHOSE, plan

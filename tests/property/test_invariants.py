@@ -26,7 +26,8 @@ from rolloutplan.engine.table import MOVED
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.plan.command import Verb
-from rolloutplan.plan.spec import Predicate, Stage
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
 from tests.refusals import alert, changed
 from tests.situations import assumption, job, ruled

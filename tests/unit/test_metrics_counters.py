@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.plan.spec import Events
+from rolloutplan.plan.predicate import Events
 
 BY = "sum by (job, instance)"
 

@@ -11,9 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from promql_parser import VectorSelector, parse
 
+from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import opposite, parse_is, parse_vs_old
 from rolloutplan.plan.resolve import Resolved, Template, as_kept, resolve
-from rolloutplan.plan.spec import PlanSpec, Predicate, SpecError, read_plan_spec
+from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import TemplateStatus
 from rolloutplan.plan.templates import fill, read_template, samples
 from tests.refusals import (

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from rolloutplan.engine.words import render
+from rolloutplan.plan.predicate import Alert
 from rolloutplan.plan.quantities import parse_is
-from rolloutplan.plan.spec import Alert
 
 NONE: Final = parse_is("== 0")
 

@@ -31,7 +31,9 @@ from rolloutplan.engine.look import Ledger, Look, PlanView, Question, SourceView
 from rolloutplan.engine.words import names_side, render, words_for
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
-from rolloutplan.plan.spec import FULL, PlanSpec, Predicate, Stage
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import FULL, Stage
 from rolloutplan.plan.status import Phase, Status
 
 FIRST_SCRAPES = 4

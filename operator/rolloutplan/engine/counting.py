@@ -20,8 +20,9 @@ from rolloutplan.engine.words import render
 from rolloutplan.judge.counts import Sample, between
 from rolloutplan.judge.sequential import Hypothesis, Look, hypothesis, start, step, unpack, verdict
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.plan.predicate import Events, Predicate
 from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.spec import Events, PlanSpec, Predicate
+from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import PredicateStatus, Status
 
 Side: TypeAlias = Literal["new", "old"]

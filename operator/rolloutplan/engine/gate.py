@@ -21,7 +21,8 @@ from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome, Verdict
 from rolloutplan.plan.quantities import format_weight, parse_is
-from rolloutplan.plan.spec import PlanSpec, Stage
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import STARTING
 
 ASKED_AGAIN = timedelta(seconds=10)

@@ -17,9 +17,10 @@ from rolloutplan.engine.rungs.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec
+from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
 from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.spec import WORDS, PlanSpec, Predicate
+from rolloutplan.plan.spec import WORDS, PlanSpec
 from rolloutplan.plan.templates import PredicateTemplateSpec, fill, samples
 
 TELLABLE: Final = 1024

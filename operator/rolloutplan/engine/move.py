@@ -14,7 +14,7 @@ from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.spec import Stage
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
 
 

@@ -14,8 +14,10 @@ from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.sequential import pack
 from rolloutplan.judge.verdict import Outcome, Verdict
+from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import Comparison, format_confidence, format_duration
-from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
 
 QUERY_KEPT = 400

@@ -20,7 +20,9 @@ from rolloutplan.engine.look import SourceView
 from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
 from rolloutplan.engine.rungs.tasks import SCALED_WITHIN
 from rolloutplan.judge.feasible import Traffic, decided_after
-from rolloutplan.plan.spec import FULL, PlanSpec, Predicate, Stage
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import FULL, Stage
 
 NEVER: Final = timedelta.max
 WRITTEN_WITHIN: Final = timedelta(seconds=1)

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import Stage
 
 _WORD = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 

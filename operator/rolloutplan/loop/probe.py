@@ -18,7 +18,8 @@ from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.source import Source
-from rolloutplan.plan.spec import PlanSpec, Predicate
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.spec import PlanSpec
 
 
 async def inspect(

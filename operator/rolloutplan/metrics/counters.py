@@ -19,8 +19,8 @@ from datetime import timedelta
 from typing import Final
 
 from rolloutplan.metrics.reading import Counts
+from rolloutplan.plan.predicate import Events
 from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.spec import Events
 
 _SUM: Final = "sum by (job, instance)"
 _HISTOGRAM: Final = re.compile(r"([^{]*?)\s*(?:{(.*)})?\s*", re.DOTALL)

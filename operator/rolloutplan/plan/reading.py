@@ -61,6 +61,10 @@ class SpecError(ValueError):
     """What was written cannot be used; the message says where and what to write instead."""
 
 
+Refused: TypeAlias = Iterator[tuple[str, str]]
+"""What one rule between fields refuses: the path and the sentence for it, each time."""
+
+
 class Refusals(ValueError):  # noqa: N818 - several, and carried by pydantic's own error
     """What is wrong between the fields of one model: pairs of a path below that model and the sentence for it."""
 

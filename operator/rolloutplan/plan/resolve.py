@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from rolloutplan.plan.predicate import OVERRIDES, Predicate
 from rolloutplan.plan.quantities import opposite
 from rolloutplan.plan.reading import SpecError, read
-from rolloutplan.plan.spec import OVERRIDES, PlanSpec, Predicate
+from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import TemplateStatus
 from rolloutplan.plan.templates import PredicateTemplateSpec, fill
 

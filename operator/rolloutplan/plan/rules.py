@@ -1,6 +1,6 @@
 """The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
 
-They say what the validators of spec.py, templates.py, kinds.py and policy.py say; tests/refusals.py holds the two
+They say what the validators of spec.py, stage.py, predicate.py, templates.py, kinds.py and policy.py say; tests/refusals.py holds the two
 together. CEL here is written for Kubernetes 1.33 and later, and for its cost limits:
 
 - sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
@@ -14,13 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolloutplan.plan.policy import INSTANT
-from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, TIME, VS_OLD
-from rolloutplan.plan.spec import (
+from rolloutplan.plan.predicate import (
     AS_SCRAPED,
     HISTOGRAM_NAME,
-    JUDGED_BY,
-    MADE_NAME,
-    MAX_STAGES,
     MORE_THAN_SERIES,
     NO_NAME,
     NOT_FOR,
@@ -33,10 +29,11 @@ from rolloutplan.plan.spec import (
     ONLY_WITH_EVENTS,
     ONLY_WITH_TEMPLATE,
     OVERRIDES,
-    VARIABLE,
-    WORDS,
 )
+from rolloutplan.plan.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, TIME, VS_OLD
+from rolloutplan.plan.spec import JUDGED_BY, VARIABLE, WORDS
 from rolloutplan.plan.spelling import HEADER, LABEL, QUOTE, Spelling, cel
+from rolloutplan.plan.stage import MADE_NAME, MAX_STAGES
 from rolloutplan.plan.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.plan.templates import ONE_BODY, TWICE
 

@@ -19,10 +19,11 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.plan.predicate import MAX_PARAMETERS, ONE_COMPARISON, Predicate, beside
 from rolloutplan.plan.promql import QUOTED
 from rolloutplan.plan.quantities import format_duration, parse_duration
 from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.spec import MAX_PARAMETERS, ONE_COMPARISON, WORDS, Predicate, beside
+from rolloutplan.plan.spec import WORDS
 from rolloutplan.plan.spelling import Query, Spelling, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]

@@ -14,8 +14,10 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.judge.feasible import Traffic, decided_after, words
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.spec import PlanSpec, Predicate, Stage
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import Phase
 
 LOOKS: Final = 3

@@ -14,7 +14,8 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.spec import FULL, PlanSpec, Stage
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import FULL, Stage
 from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
 
 

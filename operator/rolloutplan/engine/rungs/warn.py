@@ -12,7 +12,8 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.spec import PlanSpec, Stage
+from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import Phase
 
 

@@ -1,7 +1,7 @@
 """The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
 
-They say what the validators of spec.py, stage.py, predicate.py, templates.py, kinds.py and policy.py say; tests/refusals.py holds the two
-together. CEL here is written for Kubernetes 1.33 and later, and for its cost limits:
+They say what the validators of spec.py, stage.py, predicate.py, tasks.py, templates.py, kinds.py and policy.py say;
+tests/refusals.py holds the two together. CEL here is written for Kubernetes 1.33 and later, and for its cost limits:
 
 - sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
 - comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.

@@ -5,7 +5,7 @@ structural and preserves nothing unknown. A status has types alone, so that one 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
@@ -15,6 +15,7 @@ from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.rules import RULES
 from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.plan.spelling import CALLED, cel
 from rolloutplan.plan.status import Status
 from rolloutplan.plan.templates import PredicateTemplateSpec
 
@@ -29,6 +30,8 @@ _KEPT: Final = (
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
 )  # fmt: skip
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+_MANY: Final = frozenset({"Predicate"})
+"""Models of which there may be so many in an object that the API server takes long over each of their rules."""
 _LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
 
 _COLUMNS: Final = (
@@ -160,7 +163,8 @@ def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str])
     """Put a referenced model in its place, with its rules; an optional field is one that may be left out."""
     if "$ref" in node:
         name = node["$ref"].rpartition("/")[2]
-        node = {**models[name], "x-kubernetes-validations": list(RULES.get(name, ())), **node}
+        rules = RULES.get(name, ())
+        node = {**models[name], "x-kubernetes-validations": _one_a_field(rules) if name in _MANY else [*rules], **node}
         del node["$ref"]
         return _structural(node, models, kept)
     if "anyOf" in node:
@@ -168,6 +172,8 @@ def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str])
         return _structural({**choice, **{key: value for key, value in node.items() if key != "anyOf"}}, models, kept)
     if "const" in node:
         node = {**node, "enum": [node["const"]]}
+    if CALLED in node:
+        node = {**node, "x-kubernetes-validations": _one_a_field(node["x-kubernetes-validations"])}
     flat = {key: _plain(node[key]) for key in kept if _plain(node.get(key)) not in _EMPTY}
     if "properties" in node:
         flat["properties"] = {name: _structural(below, models, kept) for name, below in node["properties"].items()}
@@ -175,6 +181,29 @@ def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str])
         if isinstance(node.get(key), dict):
             flat[key] = _structural(node[key], models, kept)
     return flat
+
+
+def _one_a_field(rules: Iterable[Schema]) -> list[Schema]:
+    """Make one rule of those on the same field: each is paid for anew. The first that is broken has the word."""
+    by_field: dict[str, list[Schema]] = {}
+    for rule in rules:
+        by_field.setdefault(rule.get("fieldPath", ""), []).append(rule)
+    return [_joined(each) for each in by_field.values()]
+
+
+def _joined(rules: Sequence[Schema]) -> Schema:
+    *others, last = rules
+    if not others:
+        return last
+    words = _words(last)
+    for rule in reversed(others):
+        words = f"!({rule['rule']}) ? {_words(rule)} : {words}"
+    field = {"fieldPath": last["fieldPath"]} if "fieldPath" in last else {}
+    return {"rule": " && ".join(f"({rule['rule']})" for rule in rules), "messageExpression": words, **field}
+
+
+def _words(rule: Schema) -> str:
+    return str(rule["messageExpression"]) if "messageExpression" in rule else cel(rule["message"])
 
 
 def _plain(value: object) -> object:

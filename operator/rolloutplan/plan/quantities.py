@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast
+from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from rolloutplan.plan.spelling import QUOTE, Spelling, cel
+from rolloutplan.plan.spelling import Spelling
 
 # ---- durations: as Go writes them, to the millisecond --------------------------------------------
 
@@ -27,8 +27,6 @@ _DURATION: Final = Spelling(
 _MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _LONGEST: Final = timedelta(hours=99_999)
 _TOO_LONG: Final = "is too long: write at most 99999h"
-TIME: Final = "^[0-9.hms]+[hms]$"
-"""Looks like a duration: what CEL can be asked to read as one."""
 
 
 def parse_duration(text: object) -> timedelta:
@@ -51,22 +49,11 @@ def format_duration(duration: timedelta) -> str:
     return "".join(number + unit for number, unit in parts if number != "0") or "0s"
 
 
-def _duration_schema() -> dict[str, Any]:
-    schema = _DURATION.schema()
-    schema["x-kubernetes-validations"].append(
-        {
-            "rule": f"!self.matches({cel(TIME)}) || duration(self) <= duration('99999h')",
-            "messageExpression": f"{cel(QUOTE)} + self + {cel(f'{QUOTE} {_TOO_LONG}')}",
-        }
-    )
-    return schema
-
-
 Duration = Annotated[
     timedelta,
     BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(_duration_schema()),
+    WithJsonSchema(_DURATION.schema(("duration(self) <= duration('99999h')", _TOO_LONG))),
 ]
 
 

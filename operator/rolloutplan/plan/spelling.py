@@ -39,10 +39,14 @@ class Spelling:
                 raise ValueError(f'"{text}" {why}')
         return text
 
-    def schema(self) -> dict[str, Any]:
-        """Say the same in OpenAPI: `pattern` for editors and offline linters, CEL for the words."""
+    def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
+        """Say the same in OpenAPI: `pattern` for editors and offline linters, CEL for the words.
+
+        `more` are rules in CEL for a text that matches, each with the words for one that does not keep it.
+        """
         rules = [(f"self.matches({cel(self.pattern)})", self.fix)]
         rules += [(f"!self.matches({cel(look)})", why) for look, why in self.never]
+        rules += more
         return {
             "type": "string",
             CALLED: self.called,

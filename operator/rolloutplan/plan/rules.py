@@ -237,7 +237,7 @@ _BESIDE: Final = tuple(
 
 _PREDICATE: Final = (
     _rule(
-        f"has(self.use) || (has(self.template) ? !has(self.is) || !has(self.vsOld) : {_ONE_COMPARISON['rule']})",
+        f"{_ONE_COMPARISON['rule']} || has(self.use) || (has(self.template) && !has(self.is))",
         says=ONE_COMPARISON,
     ),
     _rule(

@@ -16,7 +16,7 @@ demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is caug
 test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts
 	$(RUN)python -m pytest
 
-test-fast: $(VENV)/ready ## unit and property tests, under a minute
+test-fast: $(VENV)/ready ## unit and property tests, in two minutes
 	$(RUN)python -m pytest tests/unit tests/property
 
 check: $(VENV)/ready ## lint, format, types, floors of the house, generated files

@@ -685,7 +685,7 @@ def _wrong(draft: Draft, place: Place) -> Iterator[tuple[str, Any]]:
     if _is_model(place):
         yield from ((f"without {key}", {name: value[name] for name in value if name != key}) for key in value)
         yield from ((f"{key} misspelled", {**value, f"{key}s": value[key]}) for key in value)
-        for name in schema["properties"].keys() - value.keys():
+        for name in sorted(schema["properties"].keys() - value.keys()):
             yield from (
                 (f"{name} too", {**value, name: more}) for more in (None, draft.sample(schema["properties"][name]))
             )

@@ -12,6 +12,8 @@ from tests.shop import PLANS, Shop, timed
 STAGES, PREDICATES = 50, 16
 BAR = 1.0
 """Seconds."""
+QUIET = 1.5
+"""Seconds between requests: a person applies one plan, and nothing else is going on."""
 NAMESPACE = "applying"
 _SHARE = (
     'sum(rate(http_requests_total{namespace="$namespace",deployment="$deployment",handler="%s",code=~"5.."}[$window]))'
@@ -38,11 +40,16 @@ def large(shop: Shop, name: str = "large") -> dict[str, Any]:
 
 
 def accepted(bed: Bed, plan: dict[str, Any]) -> float:
-    """Create a plan and delete it again; returns the seconds until it was accepted. Raises ApiError."""
+    """Create a plan, leave the operator time to look at it, and delete it; returns the seconds until it was accepted.
+
+    Raises ApiError.
+    """
     namespace, name = plan["metadata"]["namespace"], plan["metadata"]["name"]
     with timed() as took:
         bed.api("POST", PLANS.format(namespace, ""), plan)
+    time.sleep(QUIET)
     bed.api("DELETE", PLANS.format(namespace, name))
+    time.sleep(QUIET)
     return took[0]
 
 

@@ -11,6 +11,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.look import JobView
 from rolloutplan.engine.step import RunJob
+from rolloutplan.plan import lenient
 
 _WRONG: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -21,10 +22,10 @@ _MARKS: Final = "rolloutplan.dev/"
 
 async def run(api: Api, namespace: str, wanted: RunJob, at: datetime) -> JobView:
     """See how a Job stands, and make it where there is none. Raises ApiError where nobody can tell."""
-    raw = await _read(api, namespace, wanted.name)
-    if raw is None and wanted.make:
+    found = await _read(api, namespace, wanted.name)
+    if found is None and wanted.make:
         try:
-            raw = await api.create(paths.job(namespace), wanted.manifest)
+            found = await api.create(paths.job(namespace), wanted.manifest)
         except ApiError as error:
             if error.status in _WRONG:
                 return JobView(wanted.name, at, refused=error.message or str(error))
@@ -32,11 +33,11 @@ async def run(api: Api, namespace: str, wanted: RunJob, at: datetime) -> JobView
                 return JobView(wanted.name, at, hindered=error.message or str(error))
             if error.reason != "AlreadyExists":
                 raise
-            raw = await _read(api, namespace, wanted.name)
-    if raw is None:
+            found = await _read(api, namespace, wanted.name)
+    if found is None:
         return JobView(wanted.name, at)
-    ended, words = end_of(raw)
-    ours = is_ours(raw, wanted.manifest)
+    ended, words = end_of(found)
+    ours = is_ours(found, wanted.manifest)
     if ended and ours:
         chosen = f"batch.kubernetes.io/job-name={wanted.name}"
         words = last_words(await api.list(paths.pods(namespace), labelSelector=chosen)) or words
@@ -54,32 +55,35 @@ async def _read(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None
 
 def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
     """Whether a Job is the one that was to be made: of the same plan object, run and task."""
-    there, wanted = raw["metadata"], manifest["metadata"]
-    owners = {owner.get("uid") for owner in there.get("ownerReferences") or ()}
-    labels = there.get("labels") or {}
+    wanted = manifest["metadata"]
+    owners = {lenient.text(owner, "uid") for owner in lenient.items(raw, "metadata", "ownerReferences")}
     marks = {key: value for key, value in wanted["labels"].items() if key.startswith(_MARKS)}
-    return wanted["ownerReferences"][0]["uid"] in owners and marks.items() <= labels.items()
+    return (
+        wanted["ownerReferences"][0]["uid"] in owners
+        and marks.items() <= lenient.mapping(raw, "metadata", "labels").items()
+    )
 
 
 def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], str]:
     """How a Job has ended, and its controller's words for a failure; both empty while it runs."""
-    for condition in (raw.get("status") or {}).get("conditions") or ():
-        if condition.get("status") == "True" and condition["type"] == "Complete":
-            return "Complete", ""
-        if condition.get("status") == "True" and condition["type"] == "Failed":
-            said = (condition.get("reason"), condition.get("message"))
-            return "Failed", ": ".join(part for part in said if part)
+    for condition in lenient.items(raw, "status", "conditions"):
+        if lenient.text(condition, "status") == "True":
+            match lenient.text(condition, "type"):
+                case "Complete":
+                    return "Complete", ""
+                case "Failed":
+                    said = (lenient.text(condition, "reason"), lenient.text(condition, "message"))
+                    return "Failed", ": ".join(part for part in said if part)
     return "", ""
 
 
-def last_words(raw_list: Mapping[str, Any]) -> str:
-    """The termination message of the newest pod that left one."""
+def last_words(raw: Mapping[str, Any]) -> str:
+    """The termination message of the newest pod of a list that left one."""
     newest_first = sorted(
-        raw_list.get("items") or (), key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True
+        lenient.items(raw, "items"), key=lambda pod: lenient.text(pod, "metadata", "creationTimestamp"), reverse=True
     )
     for pod in newest_first:
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            end = (container.get("state") or {}).get("terminated") or {}
-            if message := (end.get("message") or "").strip():
-                return str(message)
+        for container in lenient.items(pod, "status", "containerStatuses"):
+            if message := lenient.text(container, "state", "terminated", "message").strip():
+                return message
     return ""

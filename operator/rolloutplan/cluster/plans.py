@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, Raw
 from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
+from rolloutplan.plan import lenient
 from rolloutplan.plan.command import ANNOTATION as COMMAND
 from rolloutplan.plan.spec import SpecError, read_plan_spec
 from rolloutplan.plan.status import Status
@@ -25,7 +26,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     and this one cannot be read, the plan that it holds stays.
     """
     meta = raw["metadata"]
-    if known and (known.uid, known.generation) == (meta["uid"], meta.get("generation", 0)):
+    if known and (known.uid, known.generation) == (meta["uid"], lenient.number(meta, "generation")):
         made = {name: getattr(known, name) for name in _MADE}
     else:
         made = _made(raw.get("spec"))
@@ -35,16 +36,16 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
-        generation=meta.get("generation", 0),
-        created=_instant(meta.get("creationTimestamp")) or _EPOCH,
-        deleting=_instant(meta.get("deletionTimestamp")),
-        finalizer=FINALIZER in (meta.get("finalizers") or ()),
-        breadcrumb=(meta.get("annotations") or {}).get(REVERT, ""),
-        command=(meta.get("annotations") or {}).get(COMMAND, ""),
+        generation=lenient.number(meta, "generation"),
+        created=lenient.instant(meta, "creationTimestamp") or _EPOCH,
+        deleting=lenient.instant(meta, "deletionTimestamp"),
+        finalizer=FINALIZER in lenient.items(meta, "finalizers"),
+        breadcrumb=lenient.text(meta, "annotations", REVERT),
+        command=lenient.text(meta, "annotations", COMMAND),
         command_by=_commander(meta),
         edited_by=_writer(meta, "f:spec"),
         replaced=_replaced(known, meta),
-        labels=meta.get("labels") or {},
+        labels=lenient.mapping(meta, "labels"),
         **made,
     )
 
@@ -53,7 +54,7 @@ def _replaced(known: PlanView | None, meta: Mapping[str, Any]) -> tuple[tuple[st
     """The commands that were seen before the one that stands there; the engine knows which it has answered."""
     if known is None or known.uid != meta["uid"]:
         return ()
-    new = (meta.get("annotations") or {}).get(COMMAND, "")
+    new = lenient.text(meta, "annotations", COMMAND)
     if not known.command or not new or known.command == new:
         return known.replaced
     return (*known.replaced, (known.command, known.command_by))[-COMMANDS_KEPT:]
@@ -61,24 +62,19 @@ def _replaced(known: PlanView | None, meta: Mapping[str, Any]) -> tuple[tuple[st
 
 def _commander(meta: Mapping[str, Any]) -> str:
     """The field manager that wrote the command; "" where there is none, or nobody knows."""
-    if COMMAND not in (meta.get("annotations") or {}):
+    if not lenient.text(meta, "annotations", COMMAND):
         return ""
     return _writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
 
 
 def _writer(meta: Mapping[str, Any], *path: str) -> str:
     """The field manager that wrote last what stands under this path; "" where nobody knows."""
-    owned = (entry for entry in meta.get("managedFields") or () if _owns(entry.get("fieldsV1"), path))
-    last = max(owned, key=lambda entry: str(entry.get("time", "")), default=None)
-    return str(last.get("manager", "")) if last else ""
-
-
-def _owns(fields: Any, path: Sequence[str]) -> bool:
-    for name in path:
-        if name not in (fields or {}):
-            return False
-        fields = fields[name]
-    return True
+    *above, field = path
+    owned = (
+        entry for entry in lenient.items(meta, "managedFields") if field in lenient.mapping(entry, "fieldsV1", *above)
+    )
+    last = max(owned, key=lambda entry: lenient.text(entry, "time"), default=None)
+    return lenient.text(last, "manager")
 
 
 _MADE: Final = ("spec", "problem", "unresolved", "wrong", "templates")
@@ -93,13 +89,6 @@ def _made(raw: object) -> dict[str, Any]:
     except SpecError as error:
         return {"spec": None, "problem": str(error)}
     return {"spec": None, "unresolved": spec} if spec.refers else {"spec": spec}
-
-
-def _instant(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
 
 
 async def write_status(
@@ -148,7 +137,7 @@ async def mark(
 def mark_patch(meta: Mapping[str, Any], *, finalizer: bool | None, breadcrumb: str | None) -> list[dict[str, Any]]:
     """The JSON Patch for `mark`; empty where all is as wanted. Others' finalizers and annotations stay."""
     patch: list[dict[str, Any]] = []
-    finalizers = list(meta.get("finalizers") or ())
+    finalizers = [*lenient.items(meta, "finalizers")]
     if finalizer is True and FINALIZER not in finalizers:
         last = {"path": "/metadata/finalizers/-", "value": FINALIZER}
         only = {"path": "/metadata/finalizers", "value": [FINALIZER]}
@@ -157,11 +146,11 @@ def mark_patch(meta: Mapping[str, Any], *, finalizer: bool | None, breadcrumb: s
         patch.append({"op": "remove", "path": f"/metadata/finalizers/{finalizers.index(FINALIZER)}"})
     annotations = meta.get("annotations")
     here = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
-    if breadcrumb and (annotations or {}).get(REVERT) != breadcrumb:
+    if breadcrumb and lenient.text(meta, "annotations", REVERT) != breadcrumb:
         if annotations is None:
             patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
         patch.append({"op": "add", "path": here, "value": breadcrumb})
-    elif breadcrumb == "" and REVERT in (annotations or {}):
+    elif breadcrumb == "" and REVERT in lenient.mapping(meta, "annotations"):
         patch.append({"op": "remove", "path": here})
     if patch:
         patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]})

@@ -11,6 +11,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.look import Scaled
 from rolloutplan.engine.step import Scale
+from rolloutplan.plan import lenient
 
 
 async def to(api: Api, namespace: str, wanted: Scale, at: datetime) -> Scaled:
@@ -20,7 +21,7 @@ async def to(api: Api, namespace: str, wanted: Scale, at: datetime) -> Scaled:
         return Scaled(name, at, autoscaler=autoscaler)
     path = paths.scale(namespace, name)
     found = await api.get(path)
-    if (found.get("spec") or {}).get("replicas", 0) == wanted.replicas:
+    if lenient.number(found, "spec", "replicas") == wanted.replicas:
         return Scaled(name, at)
     seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
     try:
@@ -32,10 +33,10 @@ async def to(api: Api, namespace: str, wanted: Scale, at: datetime) -> Scaled:
     return Scaled(name, at)
 
 
-def autoscaler_of(raw_list: Mapping[str, Any], deployment: str) -> str:
-    """The HorizontalPodAutoscaler that scales a Deployment; "" where there is none."""
-    for item in raw_list.get("items") or ():
-        target = (item.get("spec") or {}).get("scaleTargetRef") or {}
+def autoscaler_of(raw: Mapping[str, Any], deployment: str) -> str:
+    """The HorizontalPodAutoscaler of a list that scales a Deployment; "" where there is none."""
+    for item in lenient.items(raw, "items"):
+        target = lenient.mapping(item, "spec", "scaleTargetRef")
         if (target.get("kind"), target.get("name")) == ("Deployment", deployment):
-            return str(item["metadata"]["name"])
+            return lenient.text(item, "metadata", "name")
     return ""

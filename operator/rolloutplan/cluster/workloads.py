@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from rolloutplan.engine.look import WorkloadView
+from rolloutplan.plan import lenient
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 """What a container waits for when nothing is wrong."""
@@ -16,17 +16,20 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 def view(raw: Mapping[str, Any]) -> WorkloadView:
     """Read a Deployment; restarts and the worst reason are not in it, see `pods`."""
-    meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
-    wanted = spec.get("replicas", 1)
-    seen = status.get("observedGeneration", 0) >= meta.get("generation", 0)
-    changes = (c.get("lastUpdateTime") or c.get("lastTransitionTime") for c in status.get("conditions") or ())
+    wanted = lenient.number(raw, "spec", "replicas", default=1)
+    seen = lenient.number(raw, "status", "observedGeneration") >= lenient.number(raw, "metadata", "generation")
+    changes = (
+        lenient.instant(condition, "lastUpdateTime") or lenient.instant(condition, "lastTransitionTime")
+        for condition in lenient.items(raw, "status", "conditions")
+    )
+    updated, all_of_them = (lenient.number(raw, "status", name) for name in ("updatedReplicas", "replicas"))
     return WorkloadView(
-        name=meta["name"],
+        name=raw["metadata"]["name"],
         wanted=wanted,
-        ready=status.get("readyReplicas", 0),
-        revision=revision(spec.get("template")),
-        stood_since=max((datetime.fromisoformat(at) for at in changes if at), default=None),
-        settled=seen and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted,
+        ready=lenient.number(raw, "status", "readyReplicas"),
+        revision=revision(lenient.value(raw, "spec", "template")),
+        stood_since=max((at for at in changes if at), default=None),
+        settled=seen and updated == all_of_them == wanted,
     )
 
 
@@ -38,11 +41,11 @@ def revision(template: object) -> str:
 
 def selector(raw: Mapping[str, Any]) -> str:
     """The label selector of a Deployment's pods, as the `labelSelector` of a list takes it."""
-    wanted = (raw.get("spec") or {}).get("selector") or {}
-    terms = [f"{key}={value}" for key, value in sorted((wanted.get("matchLabels") or {}).items())]
-    for term in wanted.get("matchExpressions") or ():
-        key, values = term["key"], ",".join(term.get("values") or ())
-        match term["operator"]:
+    labels = lenient.mapping(raw, "spec", "selector", "matchLabels")
+    terms = [f"{key}={value}" for key, value in sorted(labels.items())]
+    for term in lenient.items(raw, "spec", "selector", "matchExpressions"):
+        key, values = lenient.text(term, "key"), ",".join(map(str, lenient.items(term, "values")))
+        match lenient.text(term, "operator"):
             case "In":
                 terms.append(f"{key} in ({values})")
             case "NotIn":
@@ -54,53 +57,52 @@ def selector(raw: Mapping[str, Any]) -> str:
     return ",".join(terms)
 
 
-def pods(raw_list: Mapping[str, Any]) -> tuple[int, str]:
-    """The container restarts of all pods together, and the worst reason that one of them gives ("" for none).
+def pods(raw: Mapping[str, Any]) -> tuple[int, str]:
+    """The container restarts of a list of pods together, and the worst reason that one of them gives ("" for none).
 
     The reason is as `ImagePullBackOff: Back-off pulling image "x" (pod web-7f9)`. Pods on their way out count their
     restarts, but nothing that they say is a fault.
     """
-    items = raw_list.get("items") or ()
-    restarts = sum(status.get("restartCount", 0) for pod in items for status in _containers(pod))
-    faults = [fault for pod in items if not pod["metadata"].get("deletionTimestamp") for fault in _faults(pod)]
+    found = lenient.items(raw, "items")
+    restarts = sum(lenient.number(container, "restartCount") for pod in found for container in _containers(pod))
+    leaving = (pod for pod in found if not lenient.value(pod, "metadata", "deletionTimestamp"))
+    faults = [fault for pod in leaving for fault in _faults(pod)]
     return restarts, min(faults, default=(0, ""))[1]
 
 
-def _faults(pod: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+def _faults(pod: object) -> Iterator[tuple[int, str]]:
     """What a pod says is wrong: rank (0 is the worst) and words."""
-    status = pod.get("status") or {}
-    name = pod["metadata"]["name"]
+    name = lenient.text(pod, "metadata", "name")
     for container in _containers(pod):
-        waiting = _state(container, "state", "waiting")
-        if waiting.get("reason") and waiting["reason"] not in _STARTING:
-            yield 0, _words(waiting["reason"], _ended(container), waiting.get("message"), name)
-        elif not container.get("ready") and (ended := _ended(container)):
-            yield 1, _words(ended, "", None, name)
-    if status.get("phase") == "Failed" and status.get("reason"):
-        yield 1, _words(status["reason"], "", status.get("message"), name)
-    for condition in status.get("conditions") or ():
-        if condition.get("status") == "False" and condition["type"] in ("PodScheduled", "Ready"):
-            rank = 2 if condition["type"] == "PodScheduled" else 3
-            reason = condition.get("reason") or f"not {condition['type']}"
+        reason = lenient.text(container, "state", "waiting", "reason")
+        if reason and reason not in _STARTING:
+            yield 0, _words(reason, _ended(container), lenient.text(container, "state", "waiting", "message"), name)
+        elif not lenient.value(container, "ready") and (ended := _ended(container)):
+            yield 1, _words(ended, "", "", name)
+    reason = lenient.text(pod, "status", "reason")
+    if lenient.text(pod, "status", "phase") == "Failed" and reason:
+        yield 1, _words(reason, "", lenient.text(pod, "status", "message"), name)
+    for condition in lenient.items(pod, "status", "conditions"):
+        kind = lenient.text(condition, "type")
+        if lenient.text(condition, "status") == "False" and kind in ("PodScheduled", "Ready"):
+            rank = 2 if kind == "PodScheduled" else 3
+            reason = lenient.text(condition, "reason") or f"not {kind}"
             if reason != "PodCompleted":
-                yield rank, _words(reason, "", condition.get("message"), name)
+                yield rank, _words(reason, "", lenient.text(condition, "message"), name)
 
 
-def _containers(pod: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    status = pod.get("status") or {}
-    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+def _containers(pod: object) -> Iterable[object]:
+    return [*lenient.items(pod, "status", "initContainerStatuses"), *lenient.items(pod, "status", "containerStatuses")]
 
 
-def _state(container: Mapping[str, Any], which: str, how: str) -> Mapping[str, Any]:
-    return (container.get(which) or {}).get(how) or {}
-
-
-def _ended(container: Mapping[str, Any]) -> str:
+def _ended(container: object) -> str:
     """How a container ended, now or the last time, as `OOMKilled, exit code 137`; "" where it did not fail."""
-    end = _state(container, "state", "terminated") or _state(container, "lastState", "terminated")
-    return f"{end.get('reason') or 'Error'}, exit code {end['exitCode']}" if end.get("exitCode") else ""
+    now, before = (lenient.mapping(container, when, "terminated") for when in ("state", "lastState"))
+    end = now or before
+    code = lenient.number(end, "exitCode")
+    return f"{lenient.text(end, 'reason') or 'Error'}, exit code {code}" if code else ""
 
 
-def _words(reason: str, ended: str, message: str | None, pod: str) -> str:
-    said = "; ".join(part for part in (ended, message or "") if part)
+def _words(reason: str, ended: str, message: str, pod: str) -> str:
+    said = "; ".join(part for part in (ended, message) if part)
     return f"{reason}: {said} (pod {pod})" if said else f"{reason} (pod {pod})"

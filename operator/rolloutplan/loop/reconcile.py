@@ -271,7 +271,7 @@ class Reconciler:
             epoch=self._epoch or 0,
             adopt_at=self._adopt_at(view.uid),
         )
-        return replace(look, revert=_revert(look)) if plan.status.phase is Phase.EXPANDING else look
+        return replace(look, revert=_revert(look)) if view.spec and plan.status.phase is Phase.EXPANDING else look
 
     def _adopt_at(self, uid: str) -> datetime:
         """Spread over the time that so many writes may take, each plan at a place of its own."""

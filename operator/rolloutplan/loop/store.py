@@ -18,6 +18,7 @@ from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.metrics.pool import Key
+from rolloutplan.plan import lenient
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.resolve import Template
@@ -297,12 +298,12 @@ def _peer(plan: Plan) -> Peer | None:
 
 def _policy(raw: Mapping[str, Any]) -> Policy:
     """Read a policy. One of which not even the selector can be read may be about any plan."""
-    name, spec = raw["metadata"]["name"], raw.get("spec") or {}
+    name, spec = raw["metadata"]["name"], lenient.mapping(raw, "spec")
     try:
         read = read_policy(spec)
     except SpecError as error:
         try:
-            selecting = read_policy({"selector": spec.get("selector") or {}})
+            selecting = read_policy({"selector": spec.get("selector")})
         except SpecError:
             selecting = RolloutPolicySpec()
         return Policy(PolicyView(name, None, str(error)), selecting)
@@ -325,7 +326,7 @@ def _source(kind: str, raw: Mapping[str, Any]) -> SourceObject:
     meta, cluster = raw["metadata"], kind == CLUSTER_SOURCES
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     try:
-        return SourceObject(key, read_metric_source(raw.get("spec") or {}, cluster))
+        return SourceObject(key, read_metric_source(lenient.mapping(raw, "spec"), cluster))
     except SpecError as error:
         return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
 
@@ -334,7 +335,7 @@ def _template(kind: str, raw: Mapping[str, Any]) -> Template:
     named = "PredicateTemplate" if kind == TEMPLATES else "ClusterPredicateTemplate"
     name = raw["metadata"]["name"]
     try:
-        return Template(named, name, read_template(raw.get("spec") or {}))
+        return Template(named, name, read_template(lenient.mapping(raw, "spec")))
     except SpecError as error:
         return Template(named, name, None, f"{named} {name}: {error}")
 

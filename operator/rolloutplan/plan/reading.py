@@ -77,20 +77,18 @@ Model = TypeVar("Model", bound=Written)
 
 
 def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
-    """Read an object's `spec`. Raises SpecError."""
+    """Read an object's `spec`. Raises SpecError.
+
+    A refusal that only follows from another below it is left out: a list is "too short" without its bad items.
+    """
     try:
         return model.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        lines = [line for detail in details if not _follows(detail, details) for line in _lines(model, detail)]
+        above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+        lines = [line for detail in details if detail["loc"] not in above for line in _lines(model, detail)]
         more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
         raise SpecError("\n".join(lines[:_LINES] + more)) from None
-
-
-def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
-    """Say whether this refusal only follows from another below it: a list is "too short" without its bad items."""
-    loc = detail["loc"]
-    return any(len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in details)
 
 
 def _lines(model: type[Written], detail: ErrorDetails) -> Iterator[str]:

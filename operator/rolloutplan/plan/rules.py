@@ -257,8 +257,7 @@ _BESIDE: Final = _beside("events", NOT_WITH_EVENTS)
 
 _PREDICATE: Final = (
     _rule(
-        "has(self.use) || has(self.alert)"
-        f" || (has(self.template) ? !has(self.is) || !has(self.vsOld) : {_ONE_COMPARISON['rule']})",
+        f"{_ONE_COMPARISON['rule']} || has(self.use) || has(self.alert) || (has(self.template) && !has(self.is))",
         says=ONE_COMPARISON,
     ),
     _rule(

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from rolloutplan.engine.look import REVERT, SEQ, RouteView
 from rolloutplan.engine.routes import locate
+from rolloutplan.plan import lenient
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
 
 _ANNOTATIONS: Final = "/metadata/annotations"
@@ -28,21 +29,20 @@ def view(raw: Mapping[str, Any]) -> RouteView:
     A backend that is not a core Service of the route's namespace goes by `kind/namespace/name`, so that it is never
     taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
     """
-    meta, spec = raw["metadata"], raw.get("spec") or {}
-    annotations = meta.get("annotations")
+    meta = raw["metadata"]
     accepted, why = _accepted(raw)
     return RouteView(
         name=meta["name"],
-        generation=meta.get("generation", 0),
+        generation=lenient.number(meta, "generation"),
         version=str(meta.get("resourceVersion", "")),
-        rules=tuple(_rule(index, rule, meta["namespace"]) for index, rule in enumerate(spec.get("rules") or ())),
+        rules=tuple(_rule(i, rule, meta["namespace"]) for i, rule in enumerate(lenient.items(raw, "spec", "rules"))),
         accepted=accepted,
         accepted_why=why,
-        seq=(annotations or {}).get(SEQ, ""),
-        moved_by=_moved_by(meta.get("managedFields") or ()),
+        seq=lenient.text(meta, "annotations", SEQ),
+        moved_by=_moved_by(lenient.items(meta, "managedFields")),
         deleting="deletionTimestamp" in meta,
-        annotated=annotations is not None,
-        breadcrumb=(annotations or {}).get(REVERT, ""),
+        annotated=meta.get("annotations") is not None,
+        breadcrumb=lenient.text(meta, "annotations", REVERT),
     )
 
 
@@ -75,46 +75,51 @@ def revert_command(namespace: str, snapshot: RouteWeights) -> str:
     return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
 
 
-def _rule(index: int, raw: Mapping[str, Any], namespace: str) -> RuleWeights:
+def _rule(index: int, raw: object, namespace: str) -> RuleWeights:
     backends = tuple(
-        Backend(service=_service(ref, namespace), weight=ref.get("weight", 1)) for ref in raw.get("backendRefs") or ()
+        Backend(service=_service(ref, namespace), weight=lenient.number(ref, "weight", default=1))
+        for ref in lenient.items(raw, "backendRefs")
     )
-    return RuleWeights(index=index, name=raw.get("name", ""), backends=backends)
+    return RuleWeights(index=index, name=lenient.text(raw, "name"), backends=backends)
 
 
-def _service(ref: Mapping[str, Any], namespace: str) -> str:
-    kind, home = ref.get("kind", "Service"), ref.get("namespace", namespace)
-    ours = not ref.get("group") and kind == "Service" and home == namespace
-    return str(ref["name"]) if ours else f"{kind}/{home}/{ref['name']}"
+def _service(ref: object, namespace: str) -> str:
+    name, group = lenient.text(ref, "name"), lenient.value(ref, "group")
+    kind, home = lenient.text(ref, "kind") or "Service", lenient.text(ref, "namespace") or namespace
+    ours = not group and kind == "Service" and home == namespace
+    return name if ours else f"{kind}/{home}/{name}"
 
 
 def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
     """Whether every parent took this generation, and the words of the one that did not."""
-    generation = raw["metadata"].get("generation", 0)
-    parents = (raw.get("status") or {}).get("parents") or ()
+    generation = lenient.number(raw, "metadata", "generation")
+    parents = lenient.items(raw, "status", "parents")
     answers: list[bool | None] = []
     for parent in parents:
-        now = {c["type"]: c for c in parent.get("conditions") or () if c.get("observedGeneration") == generation}
+        conditions = lenient.items(parent, "conditions")
+        now = {lenient.text(c, "type"): c for c in conditions if lenient.value(c, "observedGeneration") == generation}
         for kind in ("Accepted", "ResolvedRefs"):
-            if now.get(kind, {}).get("status") == "False":
-                return False, f"{now[kind].get('reason') or kind}: {now[kind].get('message', '')}".rstrip(": ")
-        answers.append(True if now.get("Accepted", {}).get("status") == "True" else None)
+            if lenient.text(now, kind, "status") == "False":
+                reason, message = (lenient.text(now, kind, field) for field in ("reason", "message"))
+                return False, f"{reason or kind}: {message}".rstrip(": ")
+        answers.append(True if lenient.text(now, "Accepted", "status") == "True" else None)
     if answers and all(answers):
         return True, ""
     return None, "" if parents else "no gateway has said anything about this route"
 
 
-def _moved_by(entries: Sequence[Mapping[str, Any]]) -> str:
+def _moved_by(entries: Sequence[object]) -> str:
     """Who wrote the rules last, and only where nobody is known for them, who wrote anything; status never counts.
 
     Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
     """
-    writers = [entry for entry in entries if entry.get("subresource") != "status"]
-    movers = [entry for entry in writers if "f:rules" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})]
-    last = max(reversed(movers or writers), key=lambda entry: str(entry.get("time", "")), default=None)
+    writers = [entry for entry in entries if lenient.value(entry, "subresource") != "status"]
+    movers = [entry for entry in writers if "f:rules" in lenient.mapping(entry, "fieldsV1", "f:spec")]
+    last = max(reversed(movers or writers), key=lambda entry: lenient.text(entry, "time"), default=None)
     if last is None:
         return ""
-    return f"{last.get('manager', 'unknown')} ({last.get('operation', 'Update')}) at {last.get('time', 'unknown')}"
+    manager, operation, time = (lenient.text(last, field) for field in ("manager", "operation", "time"))
+    return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"
 
 
 def _found(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:

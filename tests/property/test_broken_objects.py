@@ -1,0 +1,391 @@
+"""Objects that are broken in every way that JSON allows, through the real readers, into a decision.
+
+What a cluster holds may have been written by hand, by another version, or by nobody who meant well. Reading it and
+deciding on it never raises; whoever looks is told why nothing goes on; and no weight moves forward for a plan that
+cannot be read. Only what the API server itself writes of an object is sound: its name, namespace, uid and version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from functools import cache, reduce
+from itertools import count
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from rolloutplan.cluster import events, jobs, plans, scale, workloads
+from rolloutplan.cluster.client import Api
+from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.look import Look, Probe
+from rolloutplan.engine.step import MarkPlan, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.weights import pair
+from rolloutplan.loop.memory import Memory
+from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, ROUTES, SOURCES, TEMPLATES, Store
+from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.command import Verb
+from rolloutplan.plan.status import Phase
+from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.traffic import httproute
+from tests import situations
+from tests.property.test_status_by_hand import PLAUSIBLE, places
+from tests.refusals import POLICY, TEMPLATE
+from tests.world import START, World
+
+HOW_MANY = 10_000
+BATCHES = 10
+KEY = "ns/plan"
+Raw = dict[str, Any]
+Objects = dict[str, Raw]
+
+TEMPLATE_OF_PODS: Raw = {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "app"}]}}
+WRITTEN_BY_THE_SERVER = frozenset({"name", "namespace", "uid", "resourceVersion", "apiVersion", "kind"})
+ROUNDS = 3
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+
+def _spoken(command: str) -> Callable[[], World]:
+    def given() -> World:
+        world = situations.judging()()
+        world.say(command)
+        return world
+
+    return given
+
+
+SITUATIONS: Mapping[str, Callable[[], World]] = {
+    "applied": situations.fresh(),
+    "probing": situations.probing(),
+    "expanding": situations.expanding,
+    "adding": situations.adding(),
+    "shifting": situations.shifting(),
+    "judging": situations.judging(),
+    "counting": situations.judging({"guards[0]": {"name": "many", "events": {"bad": "b", "total": "t"}, "is": "> 5%"}}),
+    "on two routes": situations.two_routes,
+    "held in a conflict": situations.held_conflict,
+    "held blind": situations.held_blind,
+    "held by a failure": situations.held_failed,
+    "held by a plan that cannot be read": situations.held_invalid,
+    "paused": situations.paused,
+    "awaiting": situations.awaiting,
+    "baking": situations.baking,
+    "contracting": situations.contracting(),
+    "held by a failed contract": situations.contract_failed,
+    "reverting": situations.reverting(),
+    "rolled back": situations.rolled_back,
+    "succeeded": situations.succeeded,
+    "invalid": situations.invalid,
+    **{f"told to {verb}": _spoken(f"{verb} c1") for verb in Verb},
+}
+
+
+@cache
+def objects(situation: str) -> tuple[World, Objects]:
+    """The objects of a situation as they stand in the API server, by their kind and name."""
+    world = SITUATIONS[situation]()
+    status = copy.deepcopy(world.status_raw)
+    if "revision" in status:
+        status["revision"] = workloads.revision(TEMPLATE_OF_PODS)
+    found: Objects = {
+        f"{SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "15s"}),
+        f"{CLUSTER_SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}}, namespace=""),
+        f"{POLICIES} all": _object("all", {**POLICY, "selector": {"namespaces": ["*"]}, "freeze": {}}, namespace=""),
+        f"{TEMPLATES} errors": _object("errors", TEMPLATE),
+        f"{DEPLOYMENTS} v1": _deployment("v1"),
+        f"{DEPLOYMENTS} v2": _deployment("v2"),
+        f"{PLANS} plan": _plan(world, status),
+        "job": _job(world, status),
+        "pods": _pods(),
+        "autoscalers": {"items": [{"metadata": {"name": "h"}, "spec": {"scaleTargetRef": {"kind": "Deployment"}}}]},
+    }
+    for name, raw in world.routes.items():
+        condition = {"type": "Accepted", "status": "True", "observedGeneration": raw["metadata"]["generation"]}
+        found[f"{ROUTES} {name}"] = {**raw, "status": {"parents": [{"conditions": [condition]}]}}
+    return world, cast("Objects", json.loads(json.dumps(found)))
+
+
+def _object(name: str, spec: Raw, namespace: str = "ns", **meta: Any) -> Raw:
+    common = {"name": name, "uid": f"uid-{name}", "resourceVersion": "1", "generation": 1}
+    return {"metadata": {**common, **({"namespace": namespace} if namespace else {}), **meta}, "spec": spec}
+
+
+def _plan(world: World, status: Raw) -> Raw:
+    entry = {
+        "manager": "kubectl",
+        "operation": "Update",
+        "time": "2026-03-01T09:00:00Z",
+        "fieldsV1": {"f:metadata": {"f:annotations": {"f:rolloutplan.dev/command": {}}}},
+    }
+    meta = {
+        "uid": "0123456789",
+        "generation": world.generation,
+        "creationTimestamp": "2026-03-01T08:59:00Z",
+        "finalizers": ["rolloutplan.dev/restore"] if world.finalizer else [],
+        "annotations": {"rolloutplan.dev/command": world.command, "rolloutplan.dev/revert": world.breadcrumb},
+        "labels": {"tier": "prod"},
+        "managedFields": [entry],
+    }
+    return _object("plan", world.spec) | {"status": status} | {"metadata": {**_object("plan", {})["metadata"], **meta}}
+
+
+def _deployment(name: str) -> Raw:
+    spec = {
+        "replicas": 4,
+        "selector": {
+            "matchLabels": {"app": name},
+            "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}],
+        },
+        "template": TEMPLATE_OF_PODS,
+    }
+    condition = {"type": "Progressing", "status": "True", "lastUpdateTime": "2026-03-01T08:00:00Z"}
+    counts = {"replicas": 4, "updatedReplicas": 4, "readyReplicas": 4, "observedGeneration": 1}
+    return _object(name, spec) | {"status": {**counts, "conditions": [condition]}}
+
+
+def _job(world: World, status: Raw) -> Raw:
+    marks = {"rolloutplan.dev/plan": "plan", "rolloutplan.dev/run": "1", "rolloutplan.dev/task": "cache"}
+    condition = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "it failed"}
+    raw = _object(status.get("task", {}).get("job", "job"), {}, labels=marks, ownerReferences=[{"uid": "0123456789"}])
+    return raw | {"status": {"conditions": [condition] if world.job_fails else []}}
+
+
+def _pods() -> Raw:
+    ended = {"exitCode": 137, "reason": "OOMKilled", "message": "last words"}
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
+    container = {"restartCount": 2, "ready": False, "state": {"waiting": waiting}, "lastState": {"terminated": ended}}
+    condition = {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "not ready"}
+    pod = {
+        "metadata": {"name": "v2-abc", "creationTimestamp": "2026-03-01T08:00:00Z"},
+        "status": {"phase": "Running", "containerStatuses": [container], "conditions": [condition]},
+    }
+    return {"items": [pod, {"metadata": {"name": "v2-def"}, "status": {"phase": "Failed", "reason": "Evicted"}}]}
+
+
+# ---- how it is broken ------------------------------------------------------------------------------------------------
+
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 7, 3.5, 2**63, 10**30, 1e300, "", " ", "\n", "\x00", "x", "😀", "5", "100%", "half"),
+    *([], {}, [None], [[]], [{}], [{"name": None}], {"a": None}, {"": {}}, {"name": "x"}, ["x"], [0], "null", "{}"),
+    *("x" * 100_000, ["x"] * 1000, {f"k{i}": i for i in range(1000)}, "9" * 400, "-", "2026-13-45T99:99:99Z"),
+    *("2026-03-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1", "0", "True", "Unknown", "False"),
+)
+DEEP: Any = json.loads("[" * 60 + "]" * 60)
+COMMANDS = (
+    "", " ", "\n", "abort", "abort ", "abrot a1", "abort a1 a2", "pause a1 --because", "pause a1 --because \x00\n'\"",
+    "x" * 20_000, "skip " + "t" * 65, "promote \t p1", "resume é", "retry --because x", "revert 1;rm", "approve a1",
+    *(f"{verb} b1" for verb in Verb),
+)  # fmt: skip
+
+
+def broken(situation: str, random: Random) -> tuple[Objects, list[str]]:
+    """Some objects of a situation, each with a few places broken, and which."""
+    raw, touched, told = objects(situation)[1], dict[str, Raw](), list[str]()
+    for _ in range(random.choice((1, 1, 2, 3, 6))):
+        name = random.choice((f"{PLANS} plan", f"{PLANS} plan", *raw))
+        touched.setdefault(name, anew(raw[name]))
+        told.append(f"{name}: {_break(touched[name], random)}")
+    return touched, told
+
+
+def anew(raw: Raw) -> Raw:
+    """A copy of an object as it is after an edit."""
+    same: Raw = json.loads(json.dumps(raw))
+    if "metadata" in same:
+        same["metadata"] |= {"resourceVersion": "2", "generation": same["metadata"].get("generation", 0) + 1}
+    return same
+
+
+def _break(raw: Raw, random: Random) -> str:
+    if "annotations" in raw.get("metadata", {}) and random.random() < 0.15:
+        command = random.choice(COMMANDS)
+        if isinstance(raw["metadata"]["annotations"], dict):
+            raw["metadata"]["annotations"]["rolloutplan.dev/command"] = command
+        return f"the command {command[:80]!r}"
+    part = random.choice([part for part in raw if part != "metadata" or raw[part].keys() - WRITTEN_BY_THE_SERVER])
+    within = places(raw[part], without=WRITTEN_BY_THE_SERVER if part == "metadata" else ())
+    paths = [(part, *path) for path in within] + [(part,)] * (part != "metadata")
+    *above, last = random.choice(paths)
+    place: Any = raw
+    for key in above:
+        place = place[key]
+    where = ".".join(map(str, (*above, last)))
+    match random.randrange(6):
+        case 0 if isinstance(place, dict) and above:
+            del place[last]
+            return f"{where} is gone"
+        case 1 if isinstance(place, list):
+            place.insert(0, copy.deepcopy(random.choice(place)))
+            return f"{where} twice"
+        case 2:
+            value = copy.deepcopy(random.choice(_values(raw, paths)))
+        case 3:
+            value = random.choice(PLAUSIBLE)
+        case _:
+            value = copy.deepcopy(random.choice((*HOSTILE, DEEP)))
+    place[last] = value
+    return f"{where} = {repr(value)[:80]}"
+
+
+def _values(raw: Any, paths: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    """What stands at the first of these paths."""
+    return [reduce(lambda place, key: place[key], path, raw) for path in paths[:40]]
+
+
+# ---- what comes of it ------------------------------------------------------------------------------------------------
+
+
+METRICS, SOURCES_IN_USE = Metrics(), Sources()
+
+
+class Server:
+    """The API server, as far as Jobs and sizes are asked of it."""
+
+    def __init__(self, raw: Objects) -> None:
+        self._raw = raw
+
+    async def get(self, path: str) -> Raw:
+        return self._raw["job"] if "/jobs/" in path else {"metadata": _object("v1", {})["metadata"], "spec": {}}
+
+    async def list(self, path: str, **_: str) -> Raw:
+        return self._raw["pods" if path.endswith("pods") else "autoscalers"]
+
+    async def patch(self, path: str, body: Raw, **_: object) -> Raw:
+        return body
+
+
+def at_once(work: Any) -> Any:
+    """What comes of work that has nothing to wait for."""
+    with pytest.raises(StopIteration) as done:
+        work.send(None)
+    return done.value.value
+
+
+@cache
+def stocked(situation: str) -> Store:
+    """The store with everything in it as it should be."""
+    store = Store()
+    _, raw = objects(situation)
+    for name in raw:
+        offer(store, name, raw[name])
+    return store
+
+
+def offer(store: Store, name: str, raw: Raw) -> None:
+    kind, _, named = name.partition(" ")
+    if named:
+        store.offer(kind, "MODIFIED", raw)
+
+
+def twin(store: Store) -> Store:
+    """Another store in which all is the same so far."""
+    same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
+    same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
+    return same
+
+
+class Shop:
+    """The loop without its network: the store, what is remembered of the plan, and what is decided."""
+
+    def __init__(self, situation: str, touched: Objects) -> None:
+        world, known = objects(situation)
+        self.store, self.raw, self.now = twin(stocked(situation)), {**known, **touched}, world.now
+        self._server = cast("Api", Server(self.raw))
+        self._reconciler = Reconciler(self._server, self.store, SOURCES_IN_USE, METRICS, instance="test")
+        self._reconciler._epoch, self._reconciler._led_since = world.epoch, world.now
+        self._memory = Memory(uid="0123456789", count_restarts_at=START, ledger=world.memory.ledger)
+        self._memory.restarts, self._memory.worst = workloads.pods(self.raw["pods"])
+        self._versions = count(3)
+        for name, raw in touched.items():
+            offer(self.store, name, raw)
+        spec = self.store.plans[KEY].view.spec
+        if spec is not None:
+            self._memory.probe = Probe(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
+
+    def look(self) -> Look:
+        return self._reconciler.look(self.store.plans[KEY], self._memory, self.now)
+
+    def carry_out(self, look: Look, step: Step) -> None:
+        """Write and do what can be done without a network, as the loop does it."""
+        plan = self.store.plans[KEY]
+        meta: Raw = {**plan.meta, "resourceVersion": str(next(self._versions))}
+        for action in step.actions:
+            match action:
+                case PatchRoute():
+                    view = look.routes[action.target.name]
+                    with contextlib.suppress(LookupError):
+                        httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
+                case MarkPlan():
+                    plans.mark_patch(meta, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
+                case RunJob():
+                    self._memory.job = at_once(jobs.run(self._server, "ns", action, self.now))
+                case Scale():
+                    self._memory.scaled = at_once(scale.to(self._server, "ns", action, self.now))
+        if step.status is not look.status:
+            status = json.loads(json.dumps(step.status.to_raw()))
+            plans.merge_patch(plan.raw_status if isinstance(plan.raw_status, Mapping) else {}, status)
+            for decision in step.status.decisions:
+                events.event(look.plan, decision, instance="test", revert=step.status.revert)
+            self.store.offer(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
+        self.now += timedelta(seconds=20)
+
+
+def promised(look: Look, step: Step) -> None:
+    """What holds of every decision."""
+    status = step.status
+    assert status.phase in Phase
+    if step.status is look.status and not step.actions and not (look.plan.deleting and not look.plan.finalizer):
+        assert status.reason and status.message, f"it stands still as {status.phase} and does not say why"
+    if look.plan.spec is None:
+        assert not [action for action in step.actions if isinstance(action, PatchRoute) and forward(look, action)]
+
+
+def forward(look: Look, action: PatchRoute) -> bool:
+    """Whether a write would give the new side more than it has, in any rule."""
+    sides = look.status.weights.old, look.status.weights.new
+    there = {rule.index: pair(rule, *sides) for rule in look.routes[action.target.name].rules}
+    asked = [(there[rule.index], pair(rule, *sides)) for rule in action.target.rules if rule.index in there]
+    return any(new_then * (old + new) > new * (old_then + new_then) for (old, new), (old_then, new_then) in asked)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_whatever_is_broken_is_decided_upon_and_says_why(batch: int) -> None:
+    seen = Counter[str]()
+    for number in range(batch, HOW_MANY, BATCHES):
+        random = Random(f"broken {number}")
+        situation = random.choice(list(SITUATIONS))
+        touched, told = broken(situation, random)
+        try:
+            shop = Shop(situation, touched)
+            for _ in range(ROUNDS):
+                look = shop.look()
+                step = decide(look)
+                promised(look, step)
+                shop.carry_out(look, step)
+                seen.update([str(step.status.phase), *(type(action).__name__ for action in step.actions)])
+                seen["a plan that cannot be read"] += look.plan.spec is None
+                seen["a status that cannot be read"] += bool(look.status.damaged)
+        except Exception as error:
+            error.add_note(f"number {number}, {situation}: {'; '.join(told)}")
+            raise
+    much = {*Phase, "PatchRoute", "RunJob", "MarkPlan", "a plan that cannot be read", "a status that cannot be read"}
+    assert much <= seen.keys(), f"never seen: {much - seen.keys()}"
+
+
+def test_a_plan_that_can_no_longer_be_read_while_the_new_side_is_awaited_says_so() -> None:
+    plan = anew(objects("expanding")[1][f"{PLANS} plan"])
+    plan["spec"]["stages"] = []
+    shop = Shop("expanding", {f"{PLANS} plan": plan})
+    for _ in range(2):
+        look = shop.look()
+        step = decide(look)
+        shop.carry_out(look, step)
+    assert (step.status.phase, step.status.reason) == (Phase.INVALID, "InvalidSpec"), step.status.message

@@ -24,7 +24,7 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 	$(RUN)ruff format --check
 	$(RUN)mypy
 	cd operator && ../$(RUN)lint-imports --config ../pyproject.toml
-	$(RUN)python -m pytest -q tests/unit/test_plan_crd.py tests/unit/test_plan_reference.py
+	$(RUN)python -m pytest -q tests/unit/test_plan_crd.py tests/unit/test_plan_reference.py tests/unit/test_engine_states.py
 
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench
@@ -42,9 +42,10 @@ format: $(VENV)/ready ## bring the code into its form
 	$(RUN)ruff check --fix
 	$(RUN)ruff format
 
-generate: $(VENV)/ready ## write the CRDs and the field reference anew from the models
+generate: $(VENV)/ready ## write the CRDs and the pages of docs/ anew from the code
 	$(RUN)rolloutplan crds deploy/crds
 	$(RUN)rolloutplan reference docs/reference.md
+	$(RUN)rolloutplan states docs/states.md
 
 lock: $(VENV)/ready ## choose the versions of all dependencies anew
 	$(RUN)uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -16,6 +16,7 @@ from typing import Final
 
 from rolloutplan import __version__
 from rolloutplan.cli.judge import takes_looks
+from rolloutplan.engine.states import states
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.command import Command, CommandError, Verb
 from rolloutplan.plan.crd import crds, render
@@ -60,10 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
-    page = commands.add_parser("reference", help="write the field reference of all kinds, in Markdown")
-    page.add_argument("file", nargs="?", type=Path, help="where to write it (default: standard output)")
-    page.set_defaults(run=_reference)
+    _writes_a_page(
+        commands.add_parser("reference", help="write the field reference of all kinds, in Markdown"), reference
+    )
+    _writes_a_page(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
     return parser
+
+
+def _writes_a_page(parser: argparse.ArgumentParser, page: Callable[[], str]) -> None:
+    parser.add_argument("file", nargs="?", type=Path, help="where to write it (default: standard output)")
+    parser.set_defaults(run=_page, page=page)
 
 
 def _takes_options(parser: argparse.ArgumentParser) -> None:
@@ -293,10 +300,10 @@ def _crds(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _reference(chosen: argparse.Namespace) -> int:
+def _page(chosen: argparse.Namespace) -> int:
     if chosen.file is None:
-        sys.stdout.write(reference())
+        sys.stdout.write(chosen.page())
     else:
         chosen.file.parent.mkdir(parents=True, exist_ok=True)
-        chosen.file.write_text(reference())
+        chosen.file.write_text(chosen.page())
     return 0

@@ -1,0 +1,42 @@
+"""The page of states: it is the rendering of the table, and nothing of the table is missing in it."""
+
+from pathlib import Path
+
+import pytest
+
+from rolloutplan.cli.main import main
+from rolloutplan.engine.states import states
+from rolloutplan.engine.table import TABLE, Cause
+from rolloutplan.plan.status import Phase
+
+PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+TEXT = states()
+ARROWS = [line.strip() for line in TEXT.splitlines() if " --> " in line]
+
+
+def test_the_page_is_the_rendering() -> None:
+    assert PAGE.read_text() == TEXT, "write it again: make generate"
+
+
+def test_it_is_written_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["states", str(tmp_path / "page.md")]) == 0
+    assert main(["states"]) == 0
+    assert (tmp_path / "page.md").read_text() == capsys.readouterr().out == TEXT
+
+
+def test_every_way_is_drawn_once() -> None:
+    ends = [arrow.partition(":")[0] for arrow in ARROWS]
+    assert len(ends) == len(set(ends))
+    ways = {
+        f"{source} --> {row.to}"
+        for row in TABLE.values()
+        for source in row.sources
+        if isinstance(row.to, Phase) and row.to is not source
+    }
+    back = {f"Held --> {phase}" for phase in TABLE[Cause.HELD].sources if phase is not Phase.HELD}
+    assert set(ends) == ways | back | {"[*] --> Pending"}
+
+
+def test_every_decision_is_in_it_with_its_reason() -> None:
+    for row in TABLE.values():
+        assert any(f"| {row.tells or '-'} |" in line and row.because in line for line in TEXT.splitlines()), row

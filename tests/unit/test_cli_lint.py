@@ -86,6 +86,12 @@ def test_the_examples_are_good(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert "error" not in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_nothing_is_found_in_the_templates_that_ship(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted((EXAMPLES.parent / "deploy" / "predicates").glob("*.yaml"))
+    assert main(["lint", "--strict", *map(str, files)]) == 0
+    assert capsys.readouterr().out == "nothing found\n"
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("demo/*.yaml")), ids=lambda file: file.name)
 def test_what_the_demo_applies_is_taken(file: Path) -> None:
     assert main(["lint", str(file)]) == 0

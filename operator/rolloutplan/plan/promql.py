@@ -82,6 +82,8 @@ _COMPARISONS: Final = ("==", "!=", "<", "<=", ">", ">=")
 _DIVISIONS: Final = ("/", "%")
 
 _COUNTER: Final = ("_total", "_count", "_bucket")
+_KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
+"""Counters of much used exporters that are not named like one."""
 _GAUGE: Final = re.compile(
     "(^|_)(up|ratio|info|percent|celsius|temperature|timestamp|usage|utilization|current|in_?flight|active|idle|pending"
     "|connections|goroutines|threads|fds|replicas|ready|queued?|depth|length|size|limit|capacity|memory|available|free"
@@ -398,6 +400,10 @@ def _never_zero(expr: Expr) -> bool:
 # ---- counters ------------------------------------------------------------------------------------
 
 
+def _is_counter(name: str) -> bool:
+    return name.endswith(_COUNTER) or name in _KNOWN_COUNTERS
+
+
 def _rate_after_sum(query: _Query) -> _Found:
     for call in query.calls(*_RATES):
         inner = _bare(call.args[0])
@@ -412,7 +418,7 @@ def _rate_of_gauge(query: _Query) -> _Found:
         calls = [part.func.name for part in above if isinstance(part, Call)]
         rate, name = next((call for call in calls if call in _RATES), ""), _name(selector)
         native = any(call.startswith("histogram_") for call in calls)
-        if not rate or not name or native or ":" in name or name.endswith((*_COUNTER, "_sum")):
+        if not rate or not name or native or ":" in name or _is_counter(name) or name.endswith("_sum"):
             continue
         fix = "for a gauge write avg_over_time(), delta() or deriv()"
         if _GAUGE.search(name):
@@ -496,7 +502,7 @@ def _counter(selector: VectorSelector) -> _Found:
         yield "warning", "names no metric, so everything with these labels is counted: write the counter's name"
     elif _GAUGE.search(name):
         yield "warning", f"{name} looks like a gauge, and a gauge counts nothing: write a counter, such as x_total"
-    elif not name.endswith(_COUNTER):
+    elif not _is_counter(name):
         yield "hint", f"{name} is not named like a counter, and only a counter counts: write one, such as x_total"
 
 

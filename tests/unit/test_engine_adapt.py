@@ -42,6 +42,7 @@ from tests.situations import (
 )
 from tests.world import PLAN, World
 
+LATE = {"name": "late", "query": "wrong[$window]", "is": "> 0"}
 LATER = {"stages[2].soak": "4m"}
 
 
@@ -112,6 +113,9 @@ CASES = [
          AGAIN, "stage canary: 5% soak 3m deadline 10m", UP),
     Case("so does one that is passed", judging(stage="half"), edit({"stages[0].soak": "9m"}), P.JUDGING, "Soaking",
          AGAIN, "stage canary: ", UP),
+    Case("so does a later stage of which a started one uses a predicate",
+         judging({"stages[0].fail": [{"use": "late"}], "stages[2].fail": [LATE]}),
+         edit({"stages[2].fail[0].is": "> 9"}), P.JUDGING, "Soaking", AGAIN, "stage canary: ", UP),
     Case("so do the guards", judging(), edit({"guards[0].is": "> 2%"}), P.JUDGING, "Soaking", AGAIN,
          "guards: ", UP),
     Case("so does another new side", judging(), edit({"new.deployment": "v3"}), P.INVALID, "", [*BACK, "Stalled"],

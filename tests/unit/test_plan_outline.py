@@ -76,5 +76,16 @@ def test_what_a_run_has_begun_with_may_not_be_edited(edits: dict[str, Any], star
     assert allowed(BEFORE, after(edits), started) is may
 
 
+@pytest.mark.parametrize("user", ["guards", "stages[0].fail", "stages[0].warn", "stages[0].pass"])
+def test_what_a_part_uses_of_another_belongs_to_it(user: str) -> None:
+    late = {"name": "late", "query": "up", "is": "> 0"}
+    plan = changed(PLAN, {user: [{"name": "early", "use": "late"}], "stages[2].fail": [late]})
+    before = outline(read_plan_spec(plan))
+    edited = outline(read_plan_spec(changed(plan, {"stages[2].fail[0].is": "> 1"})))
+    part = "guards" if user == "guards" else "stage canary"
+    assert set(changes(before, edited)) == {part, "stage all"}
+    assert not allowed(before, edited, 1)
+
+
 def test_an_edit_of_a_run_that_kept_no_outline_is_none() -> None:
     assert not allowed((), BEFORE, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rolloutplan.plan.spec import PlanSpec
@@ -22,8 +22,16 @@ _LONGEST: Final = 60
 
 
 def outline(spec: PlanSpec) -> tuple[PlanPart, ...]:
-    """The parts of a plan that differ from their defaults, and its stages in their order, one line a weight."""
+    """The parts of a plan that differ from their defaults, and its stages in their order, one line a weight.
+
+    What a part uses of another belongs to it too: an edit of that other one changes both.
+    """
     meant = spec.written.meant().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    written = list(_predicates(meant))
+    named = {_name(each): dict(each) for each in written if "use" not in each}
+    for each in written:
+        if "use" in each:
+            each["uses"] = named.get(each["use"])
     stages = meant.pop("stages")
     parts = (PlanPart(name=name, text=_text(value)) for name, value in meant.items())
     rungs = zip(spec.written.ladder(), stages, strict=True)
@@ -41,6 +49,12 @@ def allowed(before: Sequence[PlanPart], after: Sequence[PlanPart], started: int)
     """Whether an edit left alone what a run has begun with, its first `started` weights among it."""
     fixed = {name for name in changes(before, after) if not name.startswith(_STAGE)} - EDITABLE
     return not fixed and bool(before) and _rungs(before)[:started] == _rungs(after)[:started]
+
+
+def _predicates(meant: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from meant.get("guards", ())
+    for stage in meant["stages"]:
+        yield from (each for key in ("pass", "fail", "warn") for each in stage.get(key, ()))
 
 
 def stage_part(name: str) -> str:

@@ -24,7 +24,7 @@ import jsonpatch
 
 from rolloutplan.engine.ask import count, needs, note_asked, weigh
 from rolloutplan.engine.counting import CountQuestion, Series
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
     Heard,

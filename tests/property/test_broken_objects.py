@@ -23,7 +23,7 @@ import pytest
 
 from rolloutplan.cluster import events, jobs, plans, scale, workloads
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Look, Probe
 from rolloutplan.engine.step import MarkPlan, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.weights import pair

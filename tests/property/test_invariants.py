@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.engine.ask import needs
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Rival
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.step import PatchRoute

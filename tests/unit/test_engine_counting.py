@@ -9,7 +9,7 @@ import pytest
 
 from rolloutplan.engine.ask import count, in_force, needs, note_asked
 from rolloutplan.engine.counting import CountQuestion, Series
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, PlanView, SourceView
 from rolloutplan.engine.narrate import measured
 from rolloutplan.judge.verdict import Answer, Outcome, Why

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Counting, Look, Track
 from rolloutplan.judge.sequential import Look as Counted
 from rolloutplan.judge.sequential import State

@@ -7,7 +7,7 @@ from functools import reduce
 
 import pytest
 
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Counting, Look, Track
 from rolloutplan.engine.share import FOLLOWS, NOT_EFFECTIVE, measured, not_moved, share_after
 from rolloutplan.judge import sequential

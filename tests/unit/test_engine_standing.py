@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.plan.status import Phase
 from tests.world import World
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.plan.status import Phase
 from tests.refusals import changed
 from tests.situations import (

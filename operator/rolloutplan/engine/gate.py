@@ -1,7 +1,7 @@
 """The gate before every increment: a person's approval, the policies of the cluster, and alerts that fire already.
 
 An alert that fires before a step is taken does not speak against the new side, and is no moment to take one. Nothing
-here stands in the way of a rollback: only the rungs that lead forward come by.
+here stands in the way of a rollback: only the rules that lead forward come by.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 
 from rolloutplan.engine.alerts import firing
 from rolloutplan.engine.ask import FIRST_SCRAPES, Role
-from rolloutplan.engine.rungs.forecast import too_slow
+from rolloutplan.engine.rules.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec

@@ -17,7 +17,7 @@ A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pas
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
 (DENIED).
 
-The ladder in `ladder.py` picks the row; nothing else changes a phase.
+The rules in `decide.py` pick the row; nothing else changes a phase.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def judged_by(plan: PlanView, status: Status, known: Known) -> PlanView:
     """The plan with predicates in the place of its references; one that cannot be had leaves it without a spec.
 
     A plan that was edited in mid-run may name what its run did not begin with: that is taken as it is now. Where it
-    cannot be had the plan has no spec, and goes back all the same: the rungs that lead back look at it as written.
+    cannot be had the plan has no spec, and goes back all the same: the rules that lead back look at it as written.
     """
     written = plan.written
     if written is None or not written.refers or (plan.spec is not None and not plan.readable):

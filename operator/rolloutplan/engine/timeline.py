@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from rolloutplan.engine.ask import Role, asked_of_both, first_window
 from rolloutplan.engine.counting import asked_of, distance, whole
 from rolloutplan.engine.look import SourceView
-from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
-from rolloutplan.engine.rungs.tasks import SCALED_WITHIN
+from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
+from rolloutplan.engine.rules.tasks import SCALED_WITHIN
 from rolloutplan.judge.feasible import Traffic, decided_after
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.spec import PlanSpec

@@ -20,7 +20,7 @@ import structlog
 
 from rolloutplan.cluster import jobs, paths, plans, scale, workloads
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.ladder import decide
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected

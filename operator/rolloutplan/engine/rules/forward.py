@@ -1,4 +1,4 @@
-"""Rungs 9 and 10: every wait ends, and forward only when nothing above speaks."""
+"""Every wait ends, and forward only when nothing above speaks."""
 
 from __future__ import annotations
 

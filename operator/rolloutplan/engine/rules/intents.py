@@ -1,4 +1,4 @@
-"""Rung 1: an unfinished intent. An action half done is the only thing that can be wrong twice."""
+"""An unfinished intent. An action half done is the only thing that can be wrong twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, fence, fenced, move, restores
 from rolloutplan.engine.routes import current, refusal, there, unlike, writes
-from rolloutplan.engine.rungs.back import LET_GO_AFTER
+from rolloutplan.engine.rules.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share, sound
@@ -127,7 +127,7 @@ def unjudged(look: Look) -> Step | None:
 
 
 def unfinished_shift(look: Look) -> Step | None:
-    """Finish a shift of weights. The rungs that lead back stand above it."""
+    """Finish a shift of weights. The rules that lead back stand above it."""
     intent = _shifting(look)
     if intent is None:
         return None

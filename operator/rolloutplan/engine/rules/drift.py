@@ -1,7 +1,7 @@
-"""Rung 7: weights that somebody else moved. What is judged must be what is asked.
+"""Weights that somebody else moved. What is judged must be what is asked.
 
 Weights moved towards the new side are put right at once, where the run stands; whoever goes on moving them gets the
-snapshot. Weights moved towards the old side may be somebody's way to safety: they hold the run (rungs/wait.py), and are
+snapshot. Weights moved towards the old side may be somebody's way to safety: they hold the run (rules/wait.py), and are
 never pushed forward again without a person's word or a fresh judgement.
 """
 
@@ -13,7 +13,7 @@ from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, fence, hold, move
 from rolloutplan.engine.routes import nowhere_below, refusal, unlike, writes
-from rolloutplan.engine.rungs.intents import ACCEPTED_WITHIN
+from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share

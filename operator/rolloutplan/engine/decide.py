@@ -1,6 +1,6 @@
-"""`decide`: from a look to what follows. A ladder of rungs; the first that applies decides.
+"""`decide`: from a look to what follows. An ordered list of rules; the first that applies decides.
 
-The order is the safety logic, and it stands in `LADDER` and nowhere else. The rungs that lead back (a person's word,
+The order is the safety logic, and it stands in `RULES` and nowhere else. The rules that lead back (a person's word,
 another revision, a dead new side, a proved failure) come before everything that could be missing, slow or broken, and
 look at none of it.
 """
@@ -14,14 +14,14 @@ from rolloutplan.engine.ask import ask_at, in_force
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
-from rolloutplan.engine.rungs.adapt import adapted
-from rolloutplan.engine.rungs.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
-from rolloutplan.engine.rungs.command import commanded, sent_back
-from rolloutplan.engine.rungs.contract import contracting
-from rolloutplan.engine.rungs.drift import drifted
-from rolloutplan.engine.rungs.forecast import forecast
-from rolloutplan.engine.rungs.forward import deadline, forward
-from rolloutplan.engine.rungs.intents import (
+from rolloutplan.engine.rules.adapt import adapted
+from rolloutplan.engine.rules.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
+from rolloutplan.engine.rules.command import commanded, sent_back
+from rolloutplan.engine.rules.contract import contracting
+from rolloutplan.engine.rules.drift import drifted
+from rolloutplan.engine.rules.forecast import forecast
+from rolloutplan.engine.rules.forward import deadline, forward
+from rolloutplan.engine.rules.intents import (
     adopted,
     adopted_on_record,
     adoption,
@@ -30,9 +30,9 @@ from rolloutplan.engine.rungs.intents import (
     unjudged,
     unrecorded_restore,
 )
-from rolloutplan.engine.rungs.start import ended, not_started
-from rolloutplan.engine.rungs.wait import inconsistent, waiting
-from rolloutplan.engine.rungs.warn import warned
+from rolloutplan.engine.rules.start import ended, not_started
+from rolloutplan.engine.rules.wait import inconsistent, waiting
+from rolloutplan.engine.rules.warn import warned
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.plan.status import Phase, Status
@@ -40,7 +40,7 @@ from rolloutplan.plan.status import Phase, Status
 PUBLISH_EVERY = timedelta(seconds=30)
 """Verdicts that change between decisions are written to status no oftener than this."""
 
-Rung = Callable[[Look], Step | None]
+Rule = Callable[[Look], Step | None]
 
 
 def decide(look: Look) -> Step:
@@ -48,7 +48,7 @@ def decide(look: Look) -> Step:
 
     Nothing but the way back is decided on a run that another leader served before it is adopted.
     """
-    step = next((step for rung in LADDER if (step := rung(look)) is not None), None) or Step(look.status)
+    step = next((step for rule in RULES if (step := rule(look)) is not None), None) or Step(look.status)
     if step.status is not look.status and not step.urgent:
         step = adoption(look) or step
     if step.status is look.status:
@@ -58,7 +58,7 @@ def decide(look: Look) -> Step:
 
 
 def _wake(look: Look) -> datetime | None:
-    """The next instant at which any rung could say something else; None where only an event can bring that."""
+    """The next instant at which any rule could say something else; None where only an event can bring that."""
     status, spec, at = look.status, look.plan.spec, look.status.stage
     if spec is None or status.phase not in MOVED:
         return look.plan.deleting + LET_GO_AFTER if look.plan.deleting and look.plan.finalizer else None
@@ -92,7 +92,7 @@ def _published(look: Look) -> Status:
     return reported(look, status.model_copy(update={"predicates": now}))
 
 
-LADDER: tuple[Rung, ...] = (
+RULES: tuple[Rule, ...] = (
     unfinished_restore,
     deletion,
     sent_back,

@@ -1,4 +1,4 @@
-"""Rungs 6 to 8: waiting is safe. A run that may not go on and has no cause to go back is held, and says why."""
+"""Waiting is safe. A run that may not go on and has no cause to go back is held, and says why."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rolloutplan.engine.incident import INCIDENT, incident
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.rungs.drift import foreign
-from rolloutplan.engine.rungs.forward import all_shown, next_stage
+from rolloutplan.engine.rules.drift import foreign
+from rolloutplan.engine.rules.forward import all_shown, next_stage
 from rolloutplan.engine.share import NOT_EFFECTIVE, moved_words, not_moved
 from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
@@ -96,7 +96,7 @@ def _goes_on(look: Look, held: Held) -> Status:
 
 
 def _in_the_way(look: Look) -> Closed | None:
-    """Rungs 6 to 8 in a line each: what holds the run."""
+    """In a line each: what holds the run."""
     spec, status = look.plan.spec, look.status
     if spec is None:
         return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")

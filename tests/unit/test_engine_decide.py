@@ -1,6 +1,6 @@
 """What follows from what: a situation, what happens in it, and what the plan says and does then.
 
-Each row is a promise of plan-api.md or engine.md. The world begins with a healthy plan of three stages.
+Each row is a promise. The world begins with a healthy plan of three stages.
 """
 
 from __future__ import annotations
@@ -540,33 +540,33 @@ def _windows_begin(world: World, since: datetime) -> None:
 
 
 @pytest.mark.parametrize("case", INTENTS, ids=ids)
-def test_rung_1_an_unfinished_intent(case: Case) -> None:
+def test_an_unfinished_intent(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", DELETIONS, ids=ids)
-def test_rung_2_a_deletion(case: Case) -> None:
+def test_a_deletion(case: Case) -> None:
     world = run(case)
     assert world.gone, "the plan is not let go"
 
 
 @pytest.mark.parametrize("case", SUPERSEDED, ids=ids)
-def test_rung_3_another_hypothesis(case: Case) -> None:
+def test_another_hypothesis(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", AVAILABILITY, ids=ids)
-def test_rung_4_the_new_side_must_stand(case: Case) -> None:
+def test_the_new_side_must_stand(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", PROOFS, ids=ids)
-def test_rung_5_a_proved_failure(case: Case) -> None:
+def test_a_proved_failure(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", STARTS, ids=ids)
-def test_rung_6_a_plan_that_cannot_start_says_why_and_heals_by_itself(case: Case) -> None:
+def test_a_plan_that_cannot_start_says_why_and_heals_by_itself(case: Case) -> None:
     world = run(case)
     assert not world.moves, "a weight was moved"
     mended(world)
@@ -580,22 +580,22 @@ def test_before_the_first_weight_the_new_side_must_stand(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", DRIFT, ids=ids)
-def test_rung_7_drift(case: Case) -> None:
+def test_drift(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", BLIND, ids=ids)
-def test_rung_8_blindness(case: Case) -> None:
+def test_blindness(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", DEADLINES, ids=ids)
-def test_rung_9_every_wait_ends(case: Case) -> None:
+def test_every_wait_ends(case: Case) -> None:
     run(case)
 
 
 @pytest.mark.parametrize("case", FORWARD, ids=ids)
-def test_rung_10_forward(case: Case) -> None:
+def test_forward(case: Case) -> None:
     run(case)
 
 

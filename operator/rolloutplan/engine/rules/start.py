@@ -9,7 +9,7 @@ from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
 from rolloutplan.engine.routes import claim, current
-from rolloutplan.engine.rungs.tasks import added, expanding, probing
+from rolloutplan.engine.rules.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound

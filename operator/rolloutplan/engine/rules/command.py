@@ -1,6 +1,6 @@
 """A person's word: done at once, once for each token, and answered in any case.
 
-`abort` and `revert` look at nothing but the snapshot, and stand high on the ladder. The others stand below every way
+`abort` and `revert` look at nothing but the snapshot, and stand high in the list. The others stand below every way
 back, so that none passes over a failure; where they make no sense they are refused, with what to say instead.
 """
 
@@ -21,9 +21,9 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import current, there
-from rolloutplan.engine.rungs.forward import is_last, next_stage
-from rolloutplan.engine.rungs.tasks import old_side_gone
-from rolloutplan.engine.rungs.wait import resumed
+from rolloutplan.engine.rules.forward import is_last, next_stage
+from rolloutplan.engine.rules.tasks import old_side_gone
+from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import pair, share, sound

@@ -13,9 +13,9 @@ from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.move import fence, hold, move
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.routes import current, unlike, writes
-from rolloutplan.engine.rungs.adapt import adapted
-from rolloutplan.engine.rungs.command import commanded
-from rolloutplan.engine.rungs.tasks import (
+from rolloutplan.engine.rules.adapt import adapted
+from rolloutplan.engine.rules.command import commanded
+from rolloutplan.engine.rules.tasks import (
     LEFT_OLD,
     SCALE_OLD,
     SCALED_WITHIN,
@@ -26,7 +26,7 @@ from rolloutplan.engine.rungs.tasks import (
     resized,
     under_way,
 )
-from rolloutplan.engine.rungs.wait import resumed
+from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.plan.spec import PlanSpec

@@ -1,4 +1,4 @@
-"""Rungs 2 to 5: the ways back. They look at nothing that can be missing, slow or broken."""
+"""The ways back. They look at nothing that can be missing, slow or broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, on_fail
 from rolloutplan.engine.narrate import bound_of, span, value_text
 from rolloutplan.engine.routes import there
-from rolloutplan.engine.rungs.adapt import adapts
+from rolloutplan.engine.rules.adapt import adapts
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import sound

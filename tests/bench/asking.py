@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rolloutplan.judge.verdict import Answer
-from rolloutplan.metrics.counters import counter_queries
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.counters import counter_queries
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.predicate import Events
 from tests.bed import Bed, objects

@@ -16,9 +16,9 @@ from uuid import uuid4
 import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.metrics.source import Source
-from rolloutplan.metrics.together import Shape
+from rolloutplan.metrics.prometheus.batching import Shape
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.predicate import Events
 from tests.bed import Bed, objects, until

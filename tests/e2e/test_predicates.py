@@ -15,8 +15,8 @@ import pytest
 from rolloutplan.engine.counting import rendered
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Answer
-from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.predicate import Predicate
 from tests.bed import Bed, until

@@ -12,8 +12,8 @@ from rolloutplan.engine.step import Observe
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.loop.probe import heard, inspect
 from rolloutplan.loop.schedule import now
-from rolloutplan.metrics.reading import Counts
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.response import Counts
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.quantities import parse_is
 from rolloutplan.plan.spec import read_plan_spec
 from tests.refusals import alert, changed

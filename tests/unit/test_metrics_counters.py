@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.plan.predicate import Events
 
 BY = "sum by (job, instance)"

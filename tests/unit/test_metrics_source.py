@@ -22,9 +22,9 @@ import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.metrics.reading import LONGEST_DETAIL, counts, number, understand
-from rolloutplan.metrics.source import Source
-from rolloutplan.metrics.threads import Threads
+from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, understand
+from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 AT = datetime(2026, 11, 22, 1, 2, 3, 456000, tzinfo=UTC)
@@ -592,7 +592,6 @@ def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> Non
 
 
 def test_a_hanging_thread_does_not_hold_up_the_end_of_the_process() -> None:
-    code = (
-        "import time; from rolloutplan.metrics.threads import Threads; Threads(1, 't').submit(lambda: time.sleep(60))"
-    )
+    package = "rolloutplan.metrics.prometheus"
+    code = f"import time; from {package}.threads import Threads; Threads(1, 't').submit(lambda: time.sleep(60))"
     subprocess.run([sys.executable, "-c", code], timeout=10, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})

@@ -26,7 +26,7 @@ from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.loop.asker import series
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.reading import SpecError
 from rolloutplan.plan.resolve import Known, Template, resolve

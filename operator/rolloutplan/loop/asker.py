@@ -20,10 +20,10 @@ from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.store import Plan, Store, source_view
-from rolloutplan.metrics.counters import counter_queries
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.metrics.reading import Counts
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.counters import counter_queries
+from rolloutplan.metrics.prometheus.response import Counts
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.telemetry.metrics import Metrics
 
 LOOKED_A_SECOND: Final = 125

@@ -16,8 +16,8 @@ from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.metrics.source import Source
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.spec import PlanSpec
 

@@ -1,1 +1,1 @@
-"""Asks Prometheus: one question in, one answer out, and never an exception."""
+"""Metric sources: base.py says what the engine needs of one, and each kind has a package beside it."""

@@ -18,7 +18,7 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from rolloutplan.metrics.reading import Counts
+from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.plan.predicate import Events
 from rolloutplan.plan.quantities import format_duration
 

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.reading import Counts, Instants, Read, Result, counts, each, gap, number
-from rolloutplan.metrics.threads import Threads
-from rolloutplan.metrics.together import Pack, Shape, Together
-from rolloutplan.metrics.wire import Observe, Reply, Wire
+from rolloutplan.metrics.prometheus.batching import Pack, Shape, Together
+from rolloutplan.metrics.prometheus.http import Observe, Reply, Wire
+from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, gap, number
+from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 T = TypeVar("T")

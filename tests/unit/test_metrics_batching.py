@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl
 import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.source import Source
-from rolloutplan.metrics.together import LONGEST, MOST, QUICK, Shape, Together
+from rolloutplan.metrics.prometheus.batching import LONGEST, MOST, QUICK, Shape, Together
+from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)

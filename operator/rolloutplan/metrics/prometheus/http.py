@@ -17,7 +17,7 @@ from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.reading import Read, gap, understand
+from rolloutplan.metrics.prometheus.response import Read, gap, understand
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from rolloutplan.metrics.reading import Q
+from rolloutplan.metrics.prometheus.response import Q
 
 QUICK: Final = 0.5
 """Seconds. What takes longer alone is slow, unless the source is."""

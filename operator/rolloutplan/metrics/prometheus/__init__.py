@@ -1,0 +1,1 @@
+"""Asks Prometheus: one question in, one answer out, and never an exception."""

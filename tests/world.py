@@ -42,7 +42,7 @@ from rolloutplan.engine.look import (
     WorkloadView,
 )
 from rolloutplan.engine.policy import Peer, PolicyView
-from rolloutplan.engine.routes import UnusableError, claim
+from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.judge.threshold import judge
@@ -883,7 +883,7 @@ def _workload(found: Deployment | None) -> WorkloadView | None:
 
 def _revert(look: Look) -> str:
     try:
-        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
+        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in select_rules(look))
     except UnusableError:
         return ""
 

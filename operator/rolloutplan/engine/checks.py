@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from rolloutplan.engine.gate import closed_to_runs
 from rolloutplan.engine.jobs import JOB_REFUSED
 from rolloutplan.engine.look import Look, Rival
-from rolloutplan.engine.routes import UnusableError, claim
+from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
@@ -96,7 +96,7 @@ def _workloads(look: Look, spec: PlanSpec) -> Obstacle | None:
 
 def _routes(look: Look, spec: PlanSpec) -> Obstacle | None:
     try:
-        routes = claim(look)
+        routes = select_rules(look)
     except UnusableError as problem:
         return Obstacle(problem.reason, problem.message)
     holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.ladder()[0]

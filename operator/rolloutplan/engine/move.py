@@ -9,7 +9,7 @@ from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import Said, Seen, decided, measured
 from rolloutplan.engine.policy import soak_factor
-from rolloutplan.engine.routes import writes
+from rolloutplan.engine.routes import route_patches
 from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
@@ -83,7 +83,7 @@ def back(
 
 def restores(look: Look, status: Status) -> tuple[PatchRoute, ...]:
     """What is left to write of a rollback: weights, fence, and the breadcrumb taken away."""
-    return writes(look, status.weights.snapshot, status.weights, fence(look, status), "", marks=True)
+    return route_patches(look, status.weights.snapshot, status.weights, fence(look, status), "", marks=True)
 
 
 def hold(

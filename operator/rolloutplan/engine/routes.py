@@ -19,7 +19,7 @@ class UnusableError(Exception):
         self.reason, self.message = reason, message
 
 
-def claim(look: Look) -> tuple[RouteWeights, ...]:
+def select_rules(look: Look) -> tuple[RouteWeights, ...]:
     """The rules that the plan asks to move, with the weights they have now. Raises UnusableError."""
     spec = look.plan.spec
     assert spec is not None
@@ -76,13 +76,13 @@ def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> 
     return {backend.service for backend in rule.backends} <= set(services)
 
 
-def there(look: Look, route: str) -> bool:
+def route_exists(look: Look, route: str) -> bool:
     """Whether a route exists and is not on its way out."""
     view = look.routes.get(route)
     return view is not None and not view.deleting
 
 
-def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
+def route_mismatch(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
     """What differs between the routes as they are and as they should be, in words; empty where nothing does."""
     for route in routes:
         view = look.routes.get(route.name)
@@ -99,7 +99,7 @@ def unlike(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
     return ""
 
 
-def nowhere_below(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> bool:
+def at_least_desired(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> bool:
     """Whether the new side holds nowhere less than in these weights, and all of their rules are there."""
     for route in routes:
         view = look.routes.get(route.name)
@@ -119,7 +119,7 @@ def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
 
-def refusal(look: Look, routes: Iterable[RouteWeights]) -> str | None:
+def acceptance_problem(look: Look, routes: Iterable[RouteWeights]) -> str | None:
     """Why a gateway does not take a route at its generation; empty while one has not said; None when all have."""
     waiting: str | None = None
     for route in routes:
@@ -141,7 +141,7 @@ def shifted(routes: Iterable[RouteWeights], weights: Weights, permille: int) -> 
     )
 
 
-def current(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
+def live_weights(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
     """The same rules with all the weights that they have now. Rules that are gone are left out."""
     found = []
     for route in routes:
@@ -151,7 +151,7 @@ def current(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tup
     return tuple(found)
 
 
-def writes(
+def route_patches(
     look: Look, routes: Iterable[RouteWeights], weights: Weights, fence: str, revert: str, *, marks: bool = False
 ) -> tuple[PatchRoute, ...]:
     """What to write so that the routes hold these weights; routes that are gone or right already are left out.
@@ -164,7 +164,7 @@ def writes(
         if view is None or view.deleting:
             continue
         marked = not marks or (view.seq, view.breadcrumb) == (fence, revert)
-        if marked and not unlike(look, (route,), weights):
+        if marked and not route_mismatch(look, (route,), weights):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(restore(now, rule, weights.old, weights.new) for now, rule in found if now is not None)

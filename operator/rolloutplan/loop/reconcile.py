@@ -24,7 +24,7 @@ from rolloutplan.engine.decide import decide
 from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected
-from rolloutplan.engine.routes import UnusableError, claim
+from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.asker import Asker
@@ -475,7 +475,7 @@ def _judged(plan: Plan) -> str:
 def _revert(look: Look) -> str:
     """The command that would put the routes back to the weights they have now."""
     try:
-        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in claim(look))
+        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in select_rules(look))
     except UnusableError:
         return ""
 

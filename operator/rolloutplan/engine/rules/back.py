@@ -9,7 +9,7 @@ from rolloutplan.engine.incident import on_both_sides
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, on_fail
 from rolloutplan.engine.narrate import bound_of, span, value_text
-from rolloutplan.engine.routes import there
+from rolloutplan.engine.routes import route_exists
 from rolloutplan.engine.rules.adapt import adapts
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
@@ -34,7 +34,7 @@ def deletion(look: Look) -> Step | None:
     ended = status.phase is Phase.ROLLED_BACK or status.stands_in in (Phase.CONTRACTING, Phase.SUCCEEDED)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
     known = sound(weights.snapshot, weights.old, weights.new)
-    gone = not known or not any(there(look, route.name) for route in weights.snapshot)
+    gone = not known or not any(route_exists(look, route.name) for route in weights.snapshot)
     if keep or ended or over or gone:
         return release
     if status.phase is Phase.REVERTING:

@@ -20,7 +20,7 @@ from rolloutplan.engine.jobs import job_name
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
 from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.routes import current, there
+from rolloutplan.engine.routes import live_weights, route_exists
 from rolloutplan.engine.rules.forward import is_last, next_stage
 from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.rules.wait import resumed
@@ -160,7 +160,7 @@ def _revert(order: _Order) -> Step:
     if status.phase is not Phase.SUCCEEDED:
         return _abort(order)
     routes = {route.name for route in status.weights.snapshot}
-    if not _snapshot_known(status) or not any(there(look, name) for name in routes):
+    if not _snapshot_known(status) or not any(route_exists(look, name) for name in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
     if gone := old_side_gone(look):
         raise _DeniedError(gone)
@@ -254,7 +254,7 @@ def _taken_up(order: _Order) -> Status:
     """Ask for the stage again and judge it from its beginning; what stands now is where it begins."""
     look, status = order.look, order.look.status
     weights = status.weights
-    stands = current(look, weights.snapshot, weights)
+    stands = live_weights(look, weights.snapshot, weights)
     pairs = [pair(rule, weights.old, weights.new) for route in stands for rule in route.rules]
     if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or look.old is None:
         raise _DeniedError(f"what is missing must be brought back first: {status.message}")

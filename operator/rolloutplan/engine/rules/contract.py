@@ -12,7 +12,7 @@ from rolloutplan.engine.gate import GATED, Closed, closed_to_contract
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.move import fence, hold, move
 from rolloutplan.engine.narrate import span
-from rolloutplan.engine.routes import current, unlike, writes
+from rolloutplan.engine.routes import live_weights, route_mismatch, route_patches
 from rolloutplan.engine.rules.adapt import adapted
 from rolloutplan.engine.rules.command import commanded
 from rolloutplan.engine.rules.tasks import (
@@ -65,7 +65,7 @@ def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
     status, weights = look.status, look.status.weights
     if spec is None or (look.plan.unresolved is None and not look.plan.readable):
         return Closed("Invalid", f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}")
-    if differs := unlike(look, weights.written, weights):
+    if differs := route_mismatch(look, weights.written, weights):
         return Closed("Conflict", f"{differs}: the old is not taken away; put them back as they were to go on")
     if status.paused is not None:
         return Closed("Paused", paused_words(status.paused))
@@ -138,8 +138,8 @@ def _announced(look: Look) -> Step | None:
         return Step(status, (MarkPlan(finalizer=look.plan.finalizer, breadcrumb=status.revert),))
     if look.scaled is not None and status.task is not None and look.scaled.at >= status.task.since:
         return None
-    routes = current(look, weights.written, weights)
-    marks = writes(look, routes, weights, fence(look, status), status.revert, marks=True)
+    routes = live_weights(look, weights.written, weights)
+    marks = route_patches(look, routes, weights, fence(look, status), status.revert, marks=True)
     return Step(status, marks) if marks else None
 
 

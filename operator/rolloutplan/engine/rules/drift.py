@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, fence, hold, move
-from rolloutplan.engine.routes import nowhere_below, refusal, unlike, writes
+from rolloutplan.engine.routes import acceptance_problem, at_least_desired, route_mismatch, route_patches
 from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
@@ -33,10 +33,12 @@ def drifted(look: Look) -> Step | None:
     shifting, asked, differs = _shifting(status), _asked(status), foreign(look)
     if not differs:
         return _mended(look, intent) if intent is not None and not shifting else None
-    if not nowhere_below(look, weights.written, weights):
+    if not at_least_desired(look, weights.written, weights):
         return _given_up(look, intent, differs) if intent is not None else None
     if intent is not None and intent.mends == differs:
-        return Step(status, writes(look, asked, weights, fence(look, status), status.revert), wake_at=_late(intent))
+        return Step(
+            status, route_patches(look, asked, weights, fence(look, status), status.revert), wake_at=_late(intent)
+        )
     recent = tuple(at for at in status.drifts if at > look.now - WITHIN)
     if len(recent) >= REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
@@ -52,14 +54,14 @@ def drifted(look: Look) -> Step | None:
         intent=Intent(action="Shift" if shifting else "Repair", at=look.now, to=to, routes=asked, mends=differs),
         drifts=(*recent, look.now),
     )
-    return Step(after, writes(look, asked, weights, fence(look, after), status.revert))
+    return Step(after, route_patches(look, asked, weights, fence(look, after), status.revert))
 
 
 def foreign(look: Look) -> str:
     """What some route holds that is neither asked for nor what was written before; empty where nothing is."""
     weights = look.status.weights
     for target, before in zip(_asked(look.status), weights.written, strict=False):
-        if (differs := unlike(look, (target,), weights)) and unlike(look, (before,), weights):
+        if (differs := route_mismatch(look, (target,), weights)) and route_mismatch(look, (before,), weights):
             return differs
     return ""
 
@@ -93,7 +95,7 @@ def _given_up(look: Look, intent: Intent, differs: str) -> Step:
 def _mended(look: Look, intent: Intent) -> Step:
     """The weights are right again: the stage begins anew, since part of it was measured at another weight."""
     status, spec, late = look.status, look.plan.spec, intent.at + ACCEPTED_WITHIN
-    refused = refusal(look, intent.routes)
+    refused = acceptance_problem(look, intent.routes)
     if refused is not None and look.now < late:
         return Step(status, wake_at=late)
     if refused is not None:

@@ -8,7 +8,7 @@ from rolloutplan.engine.ask import InForce, binding, current_stage, in_force, pa
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fence, hold, move, on_fail
 from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
-from rolloutplan.engine.routes import current, shifted, writes
+from rolloutplan.engine.routes import live_weights, route_patches, shifted
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
@@ -111,7 +111,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
         return Step(status, (MarkPlan(finalizer=True, breadcrumb=status.revert),))
     stage, ladder = next_stage(spec, status), spec.ladder()
     to, predicates = format_weight(stage.permille), sealed_predicates(look, spec, stage)
-    routes = shifted(current(look, weights.written, weights), weights, stage.permille)
+    routes = shifted(live_weights(look, weights.written, weights), weights, stage.permille)
     sealed = seal(stage, spec.guards)
     after = move(
         look,
@@ -136,7 +136,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
         predicates=predicates,
         intent=Intent(action="Shift", at=look.now, to=to, routes=routes),
     )
-    return Step(after, writes(look, routes, weights, fence(look, after), status.revert))
+    return Step(after, route_patches(look, routes, weights, fence(look, after), status.revert))
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:

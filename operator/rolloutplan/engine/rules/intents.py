@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, fence, fenced, move, restores
-from rolloutplan.engine.routes import current, refusal, there, unlike, writes
+from rolloutplan.engine.routes import acceptance_problem, live_weights, route_exists, route_mismatch, route_patches
 from rolloutplan.engine.rules.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
@@ -28,7 +28,7 @@ def unfinished_restore(look: Look) -> Step | None:
     if status.phase is not Phase.REVERTING or not sound(weights.snapshot, weights.old, weights.new):
         return None
     since = status.intent.at if status.intent else status.entered_at or look.now
-    differs = unlike(look, (r for r in weights.snapshot if there(look, r.name)), weights)
+    differs = route_mismatch(look, (r for r in weights.snapshot if route_exists(look, r.name)), weights)
     patches = restores(look, status)
     if differs or patches:
         if look.plan.deleting and look.now >= look.plan.deleting + LET_GO_AFTER:
@@ -36,7 +36,7 @@ def unfinished_restore(look: Look) -> Step | None:
         if not patches and status.message != differs:
             return Step(status.model_copy(update={"message": differs}), wake_at=look.now + ACCEPTED_WITHIN)
         return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
-    refused = refusal(look, weights.snapshot)
+    refused = acceptance_problem(look, weights.snapshot)
     if refused is not None and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
         return Step(status, wake_at=since + ACCEPTED_WITHIN)
     return Step(_restored(look, refused))
@@ -44,7 +44,7 @@ def unfinished_restore(look: Look) -> Step | None:
 
 def _restored(look: Look, refused: str | None) -> Status:
     status, weights = look.status, look.status.weights
-    gone = [route.name for route in weights.snapshot if not there(look, route.name)]
+    gone = [route.name for route in weights.snapshot if not route_exists(look, route.name)]
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {status.failed}"
     if gone:
         words = f"HTTPRoute {', '.join(gone)} is gone, so there was nothing to put back there; {words}"
@@ -57,7 +57,7 @@ def _restored(look: Look, refused: str | None) -> Status:
         reason=status.reason if refused is None else "RestoredNotAccepted",
         shares=(_shift_before(status), weights.desired),
         intent=None,
-        weights=weights.model_copy(update={"written": current(look, weights.snapshot, weights)}),
+        weights=weights.model_copy(update={"written": live_weights(look, weights.snapshot, weights)}),
     )
 
 
@@ -91,8 +91,8 @@ def adoption(look: Look) -> Step | None:
     status, weights = look.status, look.status.weights
     if status.phase not in MOVED or status.epoch == look.epoch:
         return None
-    routes = current(look, weights.snapshot, weights)
-    marks = writes(look, routes, weights, fence(look, status), status.revert, marks=True)
+    routes = live_weights(look, weights.snapshot, weights)
+    marks = route_patches(look, routes, weights, fence(look, status), status.revert, marks=True)
     return Step(status, marks) if marks else None
 
 
@@ -113,13 +113,13 @@ def unjudged(look: Look) -> Step | None:
     intent = _shifting(look)
     if intent is None:
         return None
-    status, differs = look.status, unlike(look, intent.routes, look.status.weights)
+    status, differs = look.status, route_mismatch(look, intent.routes, look.status.weights)
     entered = status.stage.entered_at if status.stage else None
     if look.now >= (entered or intent.at) + JUDGED_WITHIN:
         within = format_duration(JUDGED_WITHIN)
         words = differs or "its record could not be written"
         return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
-    refused, ours = refusal(look, intent.routes), status.epoch == look.epoch
+    refused, ours = acceptance_problem(look, intent.routes), status.epoch == look.epoch
     if ours and not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
         within, words = format_duration(ACCEPTED_WITHIN), refused or "no word from its gateway"
         return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
@@ -132,14 +132,14 @@ def unfinished_shift(look: Look) -> Step | None:
     if intent is None:
         return None
     status, weights, late = look.status, look.status.weights, intent.at + ACCEPTED_WITHIN
-    differs = unlike(look, intent.routes, weights)
-    if not differs and refusal(look, intent.routes) is None:
+    differs = route_mismatch(look, intent.routes, weights)
+    if not differs and acceptance_problem(look, intent.routes) is None:
         return Step(_verified(look, intent))
     # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
     if status.epoch != look.epoch or (differs and look.now >= intent.at + ASKED_ANEW_AFTER):
         again = {"intent": intent.model_copy(update={"at": look.now}), "epoch": look.epoch}
         status = status.model_copy(update=again)
-    written = writes(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()
+    written = route_patches(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()
     return Step(status, written, wake_at=late)
 
 
@@ -171,5 +171,5 @@ def _verified(look: Look, intent: Intent) -> Status:
         stage=at,
         counted_since=status.counted_since or look.now,
         intent=None,
-        weights=status.weights.model_copy(update={"written": current(look, intent.routes, status.weights)}),
+        weights=status.weights.model_copy(update={"written": live_weights(look, intent.routes, status.weights)}),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
-from rolloutplan.engine.routes import claim, current
+from rolloutplan.engine.routes import live_weights, select_rules
 from rolloutplan.engine.rules.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
@@ -46,7 +46,7 @@ def _serving(look: Look, spec: PlanSpec) -> bool:
     weights = look.status.weights
     if not sound(weights.written, weights.old, weights.new):
         return False
-    held = current(look, weights.written, weights)
+    held = live_weights(look, weights.written, weights)
     return share(held, weights.old, weights.new) > spec.ladder()[0].permille
 
 
@@ -120,7 +120,7 @@ def _standing(look: Look, spec: PlanSpec) -> Step:
 def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
     new = look.new
     assert new is not None
-    snapshot = claim(look)
+    snapshot = select_rules(look)
     old_service, new_service = spec.old.service_name, spec.new.service_name
     held = format_weight(share(snapshot, old_service, new_service))
     weights = Weights(desired=held, old=old_service, new=new_service, written=snapshot, snapshot=snapshot)

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.look import PlanView
-from rolloutplan.loop.lanes import Lanes
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
@@ -57,7 +56,7 @@ def told(held: Status, refuses: Refuses = lambda seq: None) -> tuple[list[int], 
             tasks.append(asyncio.create_task(work))
 
         memory = Memory(VIEW.uid, now())
-        Teller(cast("Api", server), store, Lanes(1), schedule, instance="test", spawn=spawn).tell(plan, memory)
+        Teller(cast("ResourceClient", server), store, schedule, instance="test", spawn=spawn).tell(plan, memory)
         await asyncio.gather(*tasks)
         return server.posted, memory, schedule._earliest.get("ns/plan")
 

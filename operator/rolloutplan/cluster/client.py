@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Protocol, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -30,6 +30,7 @@ FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
 TIMEOUT: Final = 5.0
 CONNECTIONS: Final = 32
+"""More requests at once wait for one of these, whatever they are for: loop/limiter.py lets fewer through."""
 KEPT_ALIVE: Final = 85.0
 """Seconds that an idle connection is kept, a little less than the API server does: a new one costs a TLS handshake."""
 _RENEW_AFTER: Final = 5.0
@@ -143,6 +144,28 @@ class _Request:
     @property
     def target(self) -> str:
         return self.path + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+class ResourceClient(Protocol):
+    """What whoever reads or writes objects sends its requests with: an Api, or one that lets others go first.
+
+    `timeout` is in seconds; every method raises ApiError. What each of them does, Api says.
+    """
+
+    async def get(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw: ...
+
+    async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw: ...
+
+    async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw: ...
+
+    async def patch(
+        self,
+        path: str,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        kind: Literal["merge", "json"] = "merge",
+        timeout: float | None = None,
+    ) -> Raw: ...
 
 
 class Api:

@@ -8,7 +8,7 @@ from datetime import UTC
 from typing import Any, Final
 
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError, Raw
+from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.look import PlanView
 from rolloutplan.plan.status import Decision, Evidence, Kind
 
@@ -65,7 +65,7 @@ def event(
     }
 
 
-async def post(api: Api, raw: Mapping[str, Any], *, timeout: float | None = None) -> None:
+async def post(api: ResourceClient, raw: Mapping[str, Any], *, timeout: float | None = None) -> None:
     """Post an Event. One that exists already is the same one: success. Raises ApiError for anything else."""
     try:
         await api.create(paths.event(raw["metadata"]["namespace"]), raw, timeout=timeout)

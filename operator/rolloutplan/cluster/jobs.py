@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.look import JobView
 from rolloutplan.engine.step import RunJob
 from rolloutplan.plan import lenient
@@ -20,7 +20,7 @@ _WRONG: Final = frozenset(
 _MARKS: Final = "rolloutplan.dev/"
 
 
-async def run(api: Api, namespace: str, wanted: RunJob, at: datetime) -> JobView:
+async def run(api: ResourceClient, namespace: str, wanted: RunJob, at: datetime) -> JobView:
     """See how a Job stands, and make it where there is none. Raises ApiError where nobody can tell."""
     found = await _read(api, namespace, wanted.name)
     if found is None and wanted.make:
@@ -44,7 +44,7 @@ async def run(api: Api, namespace: str, wanted: RunJob, at: datetime) -> JobView
     return JobView(wanted.name, at, found=True, ours=ours, ended=ended, message=words[:512])
 
 
-async def _read(api: Api, namespace: str, name: str) -> Mapping[str, Any] | None:
+async def _read(api: ResourceClient, namespace: str, name: str) -> Mapping[str, Any] | None:
     try:
         return await api.get(paths.job(namespace, name))
     except ApiError as error:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, Raw
+from rolloutplan.cluster.client import Raw, ResourceClient
 from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
 from rolloutplan.plan import lenient
 from rolloutplan.plan.command import ANNOTATION as COMMAND
@@ -92,7 +92,7 @@ def _made(raw: object) -> dict[str, Any]:
 
 
 async def write_status(
-    api: Api, namespace: str, name: str, *, before: object, after: Status, resource_version: str
+    api: ResourceClient, namespace: str, name: str, *, before: object, after: Status, resource_version: str
 ) -> Raw | None:
     """Write what differs between the raw status `before` and `after`; returns the plan as it is then.
 
@@ -120,7 +120,7 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 async def mark(
-    api: Api, raw: Mapping[str, Any], *, finalizer: bool | None = None, breadcrumb: str | None = None
+    api: ResourceClient, raw: Mapping[str, Any], *, finalizer: bool | None = None, breadcrumb: str | None = None
 ) -> Raw:
     """Set our marks on a plan; returns the plan as it is then, `raw` itself where nothing had to be done.
 

@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any
 
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.look import Scaled
 from rolloutplan.engine.step import Scale
 from rolloutplan.plan import lenient
 
 
-async def to(api: Api, namespace: str, wanted: Scale, at: datetime) -> Scaled:
+async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -> Scaled:
     """Give a Deployment its replicas, unless an autoscaler does. Raises ApiError; 409 says that it has just changed."""
     name = wanted.deployment
     if autoscaler := autoscaler_of(await api.list(paths.autoscalers(namespace)), name):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.alerts import how_many_new
 from rolloutplan.engine.counting import rendered
 from rolloutplan.engine.look import Heard, Observed, PlanView, Probe
@@ -23,7 +23,7 @@ from rolloutplan.plan.spec import PlanSpec
 
 
 async def inspect(
-    api: Api, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
+    api: ResourceClient, plan: PlanView, before: Probe | None, source: Source | None, selector: str, now: datetime
 ) -> Probe:
     """What is found now. The queries are tried until the source has taken all of them, once for each text of them."""
     spec = plan.spec
@@ -55,7 +55,7 @@ async def observed(question: Observe, source: Source | None, now: datetime, dela
     return Observed(question.name, now, judge(question.comparison, answer))
 
 
-async def _exists(api: Api, path: str) -> bool:
+async def _exists(api: ResourceClient, path: str) -> bool:
     try:
         await api.get(path)
     except ApiError as error:

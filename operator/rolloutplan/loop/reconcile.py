@@ -19,7 +19,7 @@ from zlib import crc32
 import structlog
 
 from rolloutplan.cluster import jobs, paths, plans, scale, workloads
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import Api, ApiError, ResourceClient
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
@@ -28,7 +28,7 @@ from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.asker import Asker
-from rolloutplan.loop.lanes import Lane, Lanes
+from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import heard, inspect, observed
 from rolloutplan.loop.schedule import Schedule, now
@@ -39,10 +39,6 @@ from rolloutplan.plan.status import Phase, Status
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import httproute
 
-WIDTH = 8
-"""Requests to the API server at the same time: more would not be answered sooner, and weights could not overtake."""
-KEPT = 4
-"""Places beside these for rollbacks alone, while others hang."""
 ROLLBACK_WITHIN = 2.0
 """Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
 ADOPTED_A_SECOND = 100
@@ -77,18 +73,23 @@ class Reconciler:
     """Brings each plan a step further whenever its time has come, while it leads. A follower only takes in."""
 
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
-        self.api, self.store = api, store
+        self._api, self.store = api, store
         self._sources, self._metrics = sources, metrics
         self._epoch: int | None = None
         self._led_since = now()
         self.schedule = Schedule(self._due, late=metrics.late)
-        self.lanes = Lanes(WIDTH, KEPT)
+        self._limiter = RequestLimiter()
         self._asker = Asker(store, sources, self.schedule, metrics, spawn=self._spawn)
-        self._teller = Teller(api, store, self.lanes, self.schedule, instance=instance, spawn=self._spawn)
+        events = self._client(Priority.EVENTS)
+        self._teller = Teller(events, store, self.schedule, instance=instance, spawn=self._spawn)
         self._memories: dict[str, Memory] = {}
         self._busy: set[str] = set()
         self._again: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _client(self, priority: Priority) -> ResourceClient:
+        """What every request goes through: it waits for its turn."""
+        return self._limiter.client(self._api, priority)
 
     async def close(self) -> None:
         """Let go of what is under way: every step is safe to abandon and to take up again."""
@@ -221,15 +222,15 @@ class Reconciler:
         again = max(memory.read_at or intent.at, intent.at) + READ_AGAIN
         if now() >= again:
             memory.read_at = now()
+            priority = Priority.RECORDS if plan.status.phase is Phase.REVERTING else Priority.READS
             for route in intent.routes:
-                self._spawn(self._read_route(plan.view.namespace, route.name))
+                self._spawn(self._read_route(plan.view.namespace, route.name, priority))
             again = memory.read_at + READ_AGAIN
         self.schedule.at(plan.view.key, again)
 
-    async def _read_route(self, namespace: str, name: str) -> None:
+    async def _read_route(self, namespace: str, name: str, priority: Priority) -> None:
         with suppress(ApiError):
-            async with self.lanes.take(Lane.RECORD):
-                raw = await self.api.get(paths.route(namespace, name), timeout=ROLLBACK_WITHIN)
+            raw = await self._client(priority).get(paths.route(namespace, name), timeout=ROLLBACK_WITHIN)
             self.offer(ROUTES, "MODIFIED", raw)
 
     def _memory(self, plan: Plan) -> Memory:
@@ -315,21 +316,20 @@ class Reconciler:
         view, told = plan.view, self._memory(plan).told
         if told is not None and told != status.told:
             status = status.model_copy(update={"told": told})
-        async with self.lanes.take(Lane.RECORD):
-            try:
-                raw = await plans.write_status(
-                    self.api,
-                    view.namespace,
-                    view.name,
-                    before=plan.raw_status,
-                    after=status,
-                    resource_version=plan.meta["resourceVersion"],
-                )
-            except ApiError as error:
-                if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
-                    raise
-                await self._read_again(PLANS, view.namespace, view.name)
-                raise _StaleError from error
+        try:
+            raw = await plans.write_status(
+                self._client(Priority.RECORDS),
+                view.namespace,
+                view.name,
+                before=plan.raw_status,
+                after=status,
+                resource_version=plan.meta["resourceVersion"],
+            )
+        except ApiError as error:
+            if error.status not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+                raise
+            await self._read_again(PLANS, view.namespace, view.name, Priority.RECORDS)
+            raise _StaleError from error
         plan.status, plan.owed = status, False
         if raw is not None:
             self.offer(PLANS, "MODIFIED", raw)
@@ -350,72 +350,73 @@ class Reconciler:
                 await self._mark(plan, action)
             case Inspect():
                 workload = self.store.workloads.get((plan.view.namespace, _new_name(plan)))
-                memory.probe = await inspect(
-                    self.api,
+                found = await inspect(
+                    self._client(Priority.READS),
                     plan.view,
                     memory.probe,
                     self._asker.source(plan),
                     workload.selector if workload else "",
                     now(),
                 )
+                # As old as its answers, however long they took: else it would be too old as soon as it is there.
+                memory.probe = replace(found, at=now())
             case AskGate():
                 memory.heard = await heard(action.questions, self._asker.source(plan), now())
             case RunJob():
-                async with self.lanes.take(Lane.FORWARD):
-                    memory.job = await jobs.run(self.api, plan.view.namespace, action, now())
+                memory.job = await jobs.run(self._client(Priority.FORWARD), plan.view.namespace, action, now())
             case Scale():
-                async with self.lanes.take(Lane.FORWARD):
-                    memory.scaled = await scale.to(self.api, plan.view.namespace, action, now())
+                memory.scaled = await scale.to(self._client(Priority.FORWARD), plan.view.namespace, action, now())
             case Observe():
-                delay = found.ingestion_delay if (found := self.store.source(plan.view).spec) else timedelta(0)
+                delay = spec.ingestion_delay if (spec := self.store.source(plan.view).spec) else timedelta(0)
                 memory.observed = await observed(action, self._asker.source(plan), now(), delay)
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
         namespace, name = plan.view.namespace, action.target.name
         view = self.store.routes.get((namespace, name))
-        lane = Lane.WEIGHTS if plan.status.phase is Phase.REVERTING else Lane.FORWARD
+        priority = Priority.WEIGHTS if plan.status.phase is Phase.REVERTING else Priority.FORWARD
         if view is None:
             return
         try:
             patch = httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
-            async with self.lanes.take(lane):
-                limit = ROLLBACK_WITHIN if lane is Lane.WEIGHTS else None
-                raw = await self.api.patch(paths.route(namespace, name), patch, kind="json", timeout=limit)
+            limit = ROLLBACK_WITHIN if priority is Priority.WEIGHTS else None
+            raw = await self._client(priority).patch(paths.route(namespace, name), patch, kind="json", timeout=limit)
         except (LookupError, ApiError) as error:
-            await self._changed_or_raise(ROUTES, namespace, name, error)
+            await self._changed_or_raise(ROUTES, namespace, name, error, priority)
             log.info("the route is not as it was seen; looking again", route=name, error=str(error))
             return
-        log.info("weights written", route=name, weights=_numbers(action), reverting=lane is Lane.WEIGHTS)
-        if lane is Lane.WEIGHTS and (known := _known_since(plan.status)):
+        log.info("weights written", route=name, weights=_numbers(action), reverting=priority is Priority.WEIGHTS)
+        if priority is Priority.WEIGHTS and (known := _known_since(plan.status)):
             self._metrics.written((now() - known).total_seconds())
         self.offer(ROUTES, "MODIFIED", raw)
 
     async def _mark(self, plan: Plan, action: MarkPlan) -> None:
         view = plan.view
         raw = {"metadata": plan.meta}
+        client = self._client(Priority.RECORDS)
         try:
-            async with self.lanes.take(Lane.RECORD):
-                raw = await plans.mark(self.api, raw, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
+            raw = await plans.mark(client, raw, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
         except ApiError as error:
-            await self._changed_or_raise(PLANS, view.namespace, view.name, error)
+            await self._changed_or_raise(PLANS, view.namespace, view.name, error, Priority.RECORDS)
             return
         if "spec" in raw:
             self.offer(PLANS, "MODIFIED", raw)
 
-    async def _changed_or_raise(self, kind: str, namespace: str, name: str, error: Exception) -> None:
+    async def _changed_or_raise(
+        self, kind: str, namespace: str, name: str, error: Exception, priority: Priority
+    ) -> None:
         """Return if a write was refused because the object has changed since it was seen; else raise the refusal."""
         if isinstance(error, ApiError) and error.status not in _STALE:
             raise error
         before = self.store.version((kind, namespace, name))
-        await self._read_again(kind, namespace, name)
+        await self._read_again(kind, namespace, name, priority)
         if self.store.version((kind, namespace, name)) == before:
             raise error
 
-    async def _read_again(self, kind: str, namespace: str, name: str) -> None:
+    async def _read_again(self, kind: str, namespace: str, name: str, priority: Priority) -> None:
         """See how an object is now, before trying again; when to try again is the caller's to say."""
         path = paths.plan(namespace, name) if kind == PLANS else paths.route(namespace, name)
         try:
-            self.store.offer(kind, "MODIFIED", await self.api.get(path))
+            self.store.offer(kind, "MODIFIED", await self._client(priority).get(path))
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -453,8 +454,8 @@ class Reconciler:
         workload = self.store.workloads.get((plan.view.namespace, _new_name(plan)))
         try:
             if workload is not None:
-                async with self.lanes.take(Lane.TELL):
-                    found = await self.api.list(paths.pods(plan.view.namespace), labelSelector=workload.selector)
+                client = self._client(Priority.READS)
+                found = await client.list(paths.pods(plan.view.namespace), labelSelector=workload.selector)
                 memory.restarts, memory.worst = workloads.pods(found)
         except ApiError as error:
             memory.count_restarts_at = now() + COUNT_RESTARTS_AGAIN

@@ -10,8 +10,7 @@ from typing import Any
 import structlog
 
 from rolloutplan.cluster import events
-from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.loop.lanes import Lane, Lanes
+from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.loop.memory import LONGEST_UNTOLD, Memory, pause
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
@@ -34,15 +33,14 @@ class Teller:
 
     def __init__(
         self,
-        api: Api,
+        api: ResourceClient,
         store: Store,
-        lanes: Lanes,
         schedule: Schedule,
         *,
         instance: str,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self._api, self._store, self._lanes, self._schedule = api, store, lanes, schedule
+        self._api, self._store, self._schedule = api, store, schedule
         self._instance, self._spawn = instance, spawn
 
     def tell(self, plan: Plan, memory: Memory) -> None:
@@ -76,13 +74,12 @@ class Teller:
             plan_hash=status.plan_hash,
             revert=status.revert,
         )
-        async with self._lanes.take(Lane.TELL):
-            try:
-                await events.post(self._api, raw, timeout=POST_WITHIN)
-            except ApiError as error:
-                if error.status not in _REFUSED_FOR_GOOD:
-                    raise
-                log.warning("an Event is refused for what it says; the next ones are posted", error=str(error))
+        try:
+            await events.post(self._api, raw, timeout=POST_WITHIN)
+        except ApiError as error:
+            if error.status not in _REFUSED_FOR_GOOD:
+                raise
+            log.warning("an Event is refused for what it says; the next ones are posted", error=str(error))
 
 
 def _told_before(status: Status) -> int:

@@ -2,8 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rolloutplan.loop.schedule import LONGEST_SLEEP, Schedule
 from tests.world import START
@@ -123,6 +126,63 @@ def test_it_wakes_for_a_deadline_that_is_earlier_than_the_one_it_sleeps_for() ->
         await asyncio.gather(turning, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def test_a_far_deadline_that_is_asked_for_again_and_again_is_kept_once() -> None:
+    """A plan that is frozen until Monday is touched by everything that happens to its objects until then."""
+    clock = Clock()
+    for number in range(1000):
+        clock.schedule.soon("frozen")
+        clock.passes(number / 1000)
+        clock.asks("frozen", 3 * 24 * 3600)
+    assert len(clock.schedule._heap) < 100
+    clock.due.clear()
+    clock.passes(3 * 24 * 3600)
+    assert clock.due == ["frozen"]
+
+
+def test_what_is_forgotten_does_not_stay_in_the_heap() -> None:
+    clock = Clock()
+    for number in range(1000):
+        clock.asks(f"{number}", 3600)
+    for number in range(1000):
+        clock.schedule.forget(f"{number}")
+    assert len(clock.schedule._heap) < 100
+
+
+Move = tuple[Literal["asks", "forgets", "passes"], str, int]
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["asks", "asks", "asks", "forgets", "passes"]), st.sampled_from("abcd"), st.integers(0, 50)
+    ),
+    max_size=400,
+)
+
+
+@given(MOVES)
+def test_whatever_is_asked_for_is_due_at_its_earliest_in_order_and_not_late(moves: list[Move]) -> None:
+    """As a plain dict of deadlines would have it; and the heap is no larger than what it holds asks for."""
+    clock, late = Clock(), list[float]()
+    clock.schedule = Schedule(clock.due.append, lambda: clock.at, late.append)
+    deadlines: dict[str, int] = {}
+    at = 0
+    for move, key, number in moves:
+        if move == "asks":
+            clock.asks(key, at + number)
+            deadlines[key] = min(at + number, deadlines.get(key, at + number))
+        elif move == "forgets":
+            clock.schedule.forget(key)
+            deadlines.pop(key, None)
+        else:
+            at += number
+            due = sorted((when, key) for key, when in deadlines.items() if when <= at)
+            clock.due.clear()
+            late.clear()
+            clock.passes(at)
+            assert clock.due == [key for _, key in due]
+            assert late == [at - when for when, _ in due]
+            deadlines = {key: when for key, when in deadlines.items() if when > at}
+        assert len(clock.schedule._heap) <= 2 * len(deadlines) + 64
 
 
 def test_it_says_when_it_turned_last() -> None:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 LONGEST_SLEEP = 2.0
 """Seconds. Bounds how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
+_STALE_AT_MOST = 64
+"""Entries of the heap whose deadline was replaced, beside as many as there are deadlines, before they are cleared."""
 
 
 def now() -> datetime:
@@ -29,8 +31,10 @@ class Schedule:
     ) -> None:
         """`late` is told by how many seconds each deadline was missed."""
         self._due, self._clock, self._late = due, clock, late
-        self._heap: list[tuple[datetime, str]] = []
+        # The deadlines, and a heap of them in which those stay that were replaced: they are known by no longer being
+        # the key's earliest.
         self._earliest: dict[str, datetime] = {}
+        self._heap: list[tuple[datetime, str]] = []
         self._changed = asyncio.Event()
         self.turned_at = clock()
 
@@ -41,6 +45,7 @@ class Schedule:
             return
         self._earliest[key] = when
         heapq.heappush(self._heap, (when, key))
+        self._clear_stale()
         if self._heap[0] == (when, key):
             self._changed.set()
 
@@ -49,6 +54,13 @@ class Schedule:
 
     def forget(self, key: str) -> None:
         self._earliest.pop(key, None)
+        self._clear_stale()
+
+    def _clear_stale(self) -> None:
+        """Bound the heap by what is asked for: each of its entries is cleared at the cost of one."""
+        if len(self._heap) > 2 * len(self._earliest) + _STALE_AT_MOST:
+            self._heap = [(when, key) for key, when in self._earliest.items()]
+            heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Turn for ever."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import jsonpatch
 
 from rolloutplan.engine.ask import count, needs, note_asked, weigh
-from rolloutplan.engine.counting import CountQuestion, Series
+from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
@@ -42,6 +41,7 @@ from rolloutplan.engine.look import (
     WorkloadView,
 )
 from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.queries import AlertQuery, Series
 from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.templates import judged_by
@@ -714,15 +714,15 @@ class World:
     def _before(self, question: Observe) -> Answer:
         """What the gate hears: of an error budget `says` under the policy's name, of an alert whether it fires."""
         name = question.name.partition(" ")[2]
-        return self._alerts(name, question.query) if question.query.startswith("count(ALERTS{") else self._answer(name)
+        query = question.query
+        return self._alerts(name, query) if isinstance(query, AlertQuery) else self._answer(name)
 
-    def _alerts(self, name: str, query: str) -> Answer:
+    def _alerts(self, name: str, query: AlertQuery) -> Answer:
         """How many of the alerts of a predicate fire, or fire that did not at the instant that the query names."""
         if self.down or isinstance(self.says.get(name), Why):
             return self._answer(name)
-        since = re.search(r" @ ([0-9.]+)\)", query)
         began = self.fires.get(name)
-        new = began is not None and (since is None or began.timestamp() > float(since[1]))
+        new = began is not None and (query.since is None or began > query.since)
         return Answer(float(new))
 
     def _inspected(self) -> Probe:
@@ -797,7 +797,7 @@ class World:
             self.memory.ledger = weigh(spec, status, self.memory.ledger, name, answers, asked_at)
 
     def _says(self, question: Question) -> Answer:
-        if question.query.startswith("count(ALERTS{"):
+        if isinstance(question.query, AlertQuery):
             return self._alerts(question.name, question.query)
         return self._answer(question.name if question.part == "new" else f"{question.name}/{question.part}")
 

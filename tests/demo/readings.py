@@ -70,7 +70,7 @@ def _verdict(
     spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
 ) -> Verdict | None:
     answers: dict[str, Answer] = {
-        question.part: _answer(query(question.query)) for question in questions if not question.beside
+        question.part: _answer(query(str(question.query))) for question in questions if not question.beside
     }
     return weigh(spec, status, EMPTY_LEDGER, name, answers, now)[name].verdict
 

@@ -549,7 +549,7 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
 
     def query(predicate: Predicate) -> str:
         if predicate.alert is not None:
-            return f'ALERTS{{alertstate="firing",{predicate.alert.matchers}}}'
+            return f"firing alerts with {predicate.alert.matchers}"
         if predicate.query is None:
             assert predicate.events is not None
             return f"{predicate.events.bad} of {predicate.events.total}"

@@ -12,6 +12,7 @@ import pytest
 
 from rolloutplan.engine.gate import ASKED_AGAIN
 from rolloutplan.engine.lint import lint_plan
+from rolloutplan.engine.queries import AlertQuery
 from rolloutplan.engine.replay import heard, of_run, replay
 from rolloutplan.engine.timeline import Sight, timeline
 from rolloutplan.judge.verdict import Answer, Why
@@ -45,7 +46,7 @@ from tests.situations import (
 )
 from tests.world import PLAN, SOURCE, START, World
 
-SERIES = 'ALERTS{alertstate="firing",severity="page",deployment="v2"}'
+MATCHERS = 'severity="page",deployment="v2"'
 PAGE = alert("page", 'severity="page",deployment="$deployment"')
 ALERTS: dict[str, Any] = {
     "guards": [PLAN["guards"][0], PAGE],
@@ -173,12 +174,10 @@ def test_what_is_asked_of_the_source() -> None:
     world = judging(ALERTS)()
     asked = [question for question in world.asked if question.name == "page"]
     assert {question.part for question in asked} == {"new"}
-    assert {question.query for question in asked} == {
-        f"count({SERIES} unless {SERIES} @ {START.timestamp():.3f}) or vector(0)"
-    }
+    assert {question.query for question in asked} == {AlertQuery(MATCHERS, since=START)}
     assert [question.at - START for question in asked][:2] == [s(0), s(10)], "there is no window to wait for"
     assert world.memory.heard is not None
-    assert [question.query for question in world.memory.heard.verdicts] == [f"count({SERIES}) or vector(0)"]
+    assert [question.query for question in world.memory.heard.verdicts] == [AlertQuery(MATCHERS)]
 
 
 def test_what_stands_in_the_status_and_on_the_trail() -> None:
@@ -186,10 +185,10 @@ def test_what_stands_in_the_status_and_on_the_trail() -> None:
     world.alert("page")
     world.until(P.ROLLED_BACK)
     (page,) = [each for each in world.records[-3].status.predicates if each.name == "page"]
-    assert (page.role, page.query, page.bound) == ("guard", SERIES, "> 0 alerts")
+    assert (page.role, page.query, page.bound) == ("guard", f"firing alerts with {MATCHERS}", "> 0 alerts")
     (seen,) = next(d for d in world.trail.values() if d.reason == "RollbackStarted").evidence
     assert (seen.value, seen.bound, seen.verdict) == ("1", "> 0 alerts", "Proved")
-    assert " unless " in seen.query
+    assert seen.query == f"alerts with {MATCHERS} that began to fire after 2026-03-01T09:00:00Z"
 
 
 def test_the_alerts_that_fire_are_told_anew_as_they_change_and_are_no_new_decision() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.ask import count, in_force, needs, note_asked
-from rolloutplan.engine.counting import CountQuestion, Series
+from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, PlanView, SourceView
 from rolloutplan.engine.narrate import measured
+from rolloutplan.engine.queries import Series
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.status import Phase, PredicateStatus, StageStatus, Status
@@ -93,7 +94,7 @@ def test_looks_stand_at_whole_multiples_of_their_distance_and_none_twice() -> No
     first = START + STEP
     assert watcher.looks == [first + i * STEP for i in range(7)]
     assert {question.part for question in watcher.asked} == {"new", "old"}
-    assert 'deployment="v2"' in (watcher.asked[0].events.bad or "")
+    assert 'deployment="v2"' in (watcher.asked[0].query.events.bad or "")
 
 
 def test_what_was_missed_is_fetched_from_the_last_look_on() -> None:

@@ -533,7 +533,7 @@ def _windows_begin(world: World, since: datetime) -> None:
     """No question asked since reaches back before the instant at which the weights were put back."""
     for question in world.asked:
         if question.at > since:
-            window = float(question.query.partition("[")[2].removesuffix("s]"))
+            window = float(str(question.query).partition("[")[2].removesuffix("s]"))
             assert question.at - s(window) >= since, (
                 f"{question.query} at {question.at:%H:%M:%S}, back at {since:%H:%M:%S}"
             )

@@ -214,7 +214,7 @@ def test_no_question_reaches_back_before_the_repair(given: Situation) -> None:
     since = world.moves[-1].at
     asked = len(world.asked)
     world.advance(m(2))
-    windows = [(q.at, float(q.query.partition("[")[2].removesuffix("s]"))) for q in world.asked[asked:]]
+    windows = [(q.at, float(str(q.query).partition("[")[2].removesuffix("s]"))) for q in world.asked[asked:]]
     assert windows
     assert all(at - timedelta(seconds=window) >= since for at, window in windows)
 

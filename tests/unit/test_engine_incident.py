@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.look import Question
+from rolloutplan.engine.queries import ValueQuery
 from rolloutplan.judge.verdict import Answer, Why
 from tests.situations import (
     BACK,
@@ -157,9 +158,9 @@ def test_the_old_side_is_asked_the_same_at_the_same_instant_and_only_where_it_ca
     asked = {q.part: q for q in world.asked if q.name == "errors" and q.at == look}
     window = timedelta(seconds=90)
     assert asked["old"] == Question(
-        "errors", "old", f'errors{{deployment="v1"}}[{window.seconds}s]', look, beside=True
+        "errors", "old", ValueQuery(f'errors{{deployment="v1"}}[{window.seconds}s]'), look, beside=True
     )  # fmt: skip
-    assert asked["oldSamples"].query == 'n{deployment="v1"}'
+    assert asked["oldSamples"].query == ValueQuery('n{deployment="v1"}')
     assert {part: q.beside for part, q in asked.items()} == {
         "new": False, "samples": False, "old": True, "oldSamples": True,
     }  # fmt: skip

@@ -18,12 +18,14 @@ import jsonpatch
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.queries import NumberQuery
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status, read_status
 from rolloutplan.telemetry.metrics import Metrics
+from tests.provider import FakeProvider
 from tests.refusals import changed
 from tests.world import PLAN, http_route
 
@@ -130,7 +132,7 @@ def deployment(name: str) -> Raw:
 
 
 @dataclass
-class Shop:
+class Shop(FakeProvider):
     """A plan at its first weight, on two routes, and the loop that runs it."""
 
     server: Server = field(default_factory=Server)
@@ -140,12 +142,10 @@ class Shop:
     warm: list[Answer] = field(default_factory=list)
     """What is said first of what is assumed."""
 
-    native = True
-
-    async def ask(self, query: str, at: datetime) -> Answer:
-        if query.startswith("warm"):
+    async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
+        if str(query).startswith("warm"):
             return self.warm.pop(0) if self.warm else Answer(0.95)
-        if query.startswith("errors"):
+        if str(query).startswith("errors"):
             self.proved = self.proved or self.errors > 0.01
             return Answer(self.errors)
         return Answer(0.95)

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from rolloutplan.engine.queries import ValueQuery
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, understand
@@ -405,7 +406,7 @@ def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -
     seen: queue.Queue[tuple[str, int, float]] = queue.Queue()
     sources = Sources(observe=lambda source, code, seconds: seen.put((source, code, seconds)))
     with server(behaviour) as url:
-        asyncio.run(sources.get(Key("MetricSource", "shop", "default"), spec(url)).ask("up", AT))
+        asyncio.run(sources.get(Key("MetricSource", "shop", "default"), spec(url)).evaluate(ValueQuery("up"), AT))
         told = [seen.get(timeout=1) for _ in codes]
     sources.close()
     assert [(source, code) for source, code, _ in told] == [("shop/default", code) for code in codes]
@@ -516,9 +517,9 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
     assert sources.get(other, spec("http://a:9090")) is not first
     changed = sources.get(one, spec("http://a:9090", timeout="400ms"))
     assert changed is not first
-    assert asyncio.run(first.ask("up", AT)).detail.startswith("not asked")
+    assert asyncio.run(first.evaluate(ValueQuery("up"), AT)).detail.startswith("not asked")
     sources.keep([other])
-    assert asyncio.run(changed.ask("up", AT)).detail.startswith("not asked")
+    assert asyncio.run(changed.evaluate(ValueQuery("up"), AT)).detail.startswith("not asked")
     assert sources.get(one, spec("http://a:9090", timeout="400ms")) is not changed
     sources.close()
 

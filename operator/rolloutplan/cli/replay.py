@@ -19,14 +19,13 @@ from rolloutplan.cli.table import table
 from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
-from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.narrate import named
 from rolloutplan.engine.replay import Asked, Case, RecordError, Replayed, ReplayError, Row, Said
 from rolloutplan.judge.verdict import Answer, Outcome, Why
-from rolloutplan.loop.asker import series
+from rolloutplan.loop import evaluator
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
-from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.pool import provider_for
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.reading import SpecError
 from rolloutplan.plan.resolve import Known, Template, resolve
@@ -120,13 +119,10 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[Case, Replayed]
 
         return case, await _through(case, recorded, lines)
     case, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
-    source = Source(spec)
+    source = provider_for(spec)
 
     async def ask(_: datetime, question: Asked) -> Said:
-        if isinstance(question, CountQuestion):
-            said = await series(source, question)
-        else:
-            said = await source.ask(question.query, question.at)
+        said = await evaluator.ask(source, question)
         if isinstance(said, Answer) and said.gap is Why.SOURCE_DOWN:
             raise FailedError(f"{spec.prometheus.url} does not answer: {said.detail}")
         return said

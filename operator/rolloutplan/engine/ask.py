@@ -14,13 +14,10 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
-from rolloutplan.engine.alerts import how_many_new
 from rolloutplan.engine.counting import (
     CountQuestion,
-    Series,
     count_questions,
     counted_so_far,
-    counted_text,
     distance,
     first_look,
     looks_due,
@@ -28,6 +25,7 @@ from rolloutplan.engine.counting import (
     weigh_counts,
 )
 from rolloutplan.engine.look import Ledger, Look, PlanView, Question, SourceView, Track
+from rolloutplan.engine.queries import AlertQuery, Series, ValueQuery
 from rolloutplan.engine.words import names_side, render, words_for
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
@@ -195,11 +193,12 @@ def _questions(
             spec, namespace=plan.namespace, plan=plan.name, stage=name, side=side, window=window, elapsed=elapsed
         )
 
-    def asked(query: str, side: str) -> str:
-        return render(query, words(side))
+    def asked(query: str, side: str) -> ValueQuery:
+        return ValueQuery(render(query, words(side)))
 
     if predicate.alert is not None:
-        yield Question(row.name, "new", how_many_new(predicate.alert, words("new"), now - elapsed), at)
+        new_alerts = AlertQuery(render(predicate.alert.matchers, words("new")), since=now - elapsed)
+        yield Question(row.name, "new", new_alerts, at)
         return
     assert predicate.query is not None
     yield Question(row.name, "new", asked(predicate.query, "new"), at)
@@ -233,9 +232,9 @@ def note_asked(status: Status, ledger: Ledger, questions: Iterable[Question | Co
     def asked(question: Question | CountQuestion) -> Track:
         track = ledger.get(question.name, Track())
         if isinstance(question, CountQuestion):
-            return replace(track, asked_at=now, query=counted_text(question.events))
+            return replace(track, asked_at=now, query=str(question.query))
         stale = since is None or track.asked_at is None or track.asked_at < since
-        return replace(Track() if stale else track, asked_at=now, query=question.query)
+        return replace(Track() if stale else track, asked_at=now, query=str(question.query))
 
     return MappingProxyType({**ledger, **{q.name: asked(q) for q in questions if q.part == "new"}})
 

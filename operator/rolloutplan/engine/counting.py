@@ -7,7 +7,7 @@ outage or while nobody led, is fetched from the last look on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -15,19 +15,17 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from rolloutplan.engine.look import Counting, Ledger, SourceView, Track
+from rolloutplan.engine.queries import CountQuery, Series
 from rolloutplan.engine.share import share_after
 from rolloutplan.engine.words import render
 from rolloutplan.judge.counts import Sample, between
 from rolloutplan.judge.sequential import Hypothesis, Look, hypothesis, start, step, unpack, verdict
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
 from rolloutplan.plan.predicate import Events, Predicate
-from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import PredicateStatus, Status
 
 Side: TypeAlias = Literal["new", "old"]
-Series: TypeAlias = Sequence[tuple[datetime, Sample]]
-"""The raw counters of one side, by instant."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -38,8 +36,7 @@ class CountQuestion:
 
     name: str
     part: Side
-    events: Events
-    """With its words filled in for this side."""
+    query: CountQuery
     start: datetime
     end: datetime
     step: timedelta
@@ -105,19 +102,13 @@ def count_questions(
     sides: tuple[Side, ...] = ("new",) if predicate.comparison.kind == "value" else ("new", "old")
     for side in sides:
         assert predicate.events is not None
-        yield CountQuestion(predicate.name, side, rendered(predicate.events, words[side]), *due, between_looks)
+        query = CountQuery(rendered(predicate.events, words[side]))
+        yield CountQuestion(predicate.name, side, query, *due, between_looks)
 
 
 def rendered(events: Events, words: Mapping[str, str]) -> Events:
     selectors = {name: getattr(events, name) for name in ("bad", "total", "histogram")}
     return events.model_copy(update={name: render(text, words) for name, text in selectors.items() if text})
-
-
-def counted_text(events: Events) -> str:
-    """What is counted, in a line."""
-    if events.histogram is not None and events.slower_than is not None:
-        return f"{events.histogram} slower than {format_duration(events.slower_than)}"
-    return f"{events.bad} of {events.total}"
 
 
 def weigh_counts(

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
 
-from rolloutplan.engine.alerts import NONE, how_many
 from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.incident import INCIDENT
 from rolloutplan.engine.look import Heard, Look
 from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreadable, wait_for_slot
+from rolloutplan.engine.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome, Verdict
@@ -29,6 +29,7 @@ ASKED_AGAIN = timedelta(seconds=10)
 """How old the answers to what the gate asks may be."""
 CONTRACT = "the contract"
 """What is approved before anything of the old is taken away; no stage can have this name."""
+_NONE = parse_is("== 0")
 GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
 """The reasons of Held that the gate gives."""
 
@@ -147,14 +148,14 @@ def _conditions(look: Look, stage: Stage) -> Iterator[_Condition]:
     for policy in look.policies:
         if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
             name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
-            question = Observe(name, render(budget.query, words("")), least)
+            question = Observe(name, ValueQuery(render(budget.query, words(""))), least)
             yield _Condition(question, "BudgetSpent", partial(_left, name, budget.at_least_text))
     roles = {"guard": spec.guards, "fail": stage.fail}
     for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
         if alert is not None:
-            filled = words(stage.name)
-            question = Observe(name, how_many(alert, filled), NONE)
-            yield _Condition(question, INCIDENT, partial(_firing, name, render(alert.matchers, filled)))
+            matchers = render(alert.matchers, words(stage.name))
+            question = Observe(name, AlertQuery(matchers), _NONE)
+            yield _Condition(question, INCIDENT, partial(_firing, name, matchers))
 
 
 def _left(name: str, least: str, verdict: Verdict | None) -> str:

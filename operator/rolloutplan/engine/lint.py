@@ -11,7 +11,6 @@ from datetime import timedelta
 from math import ceil
 from typing import Final
 
-from rolloutplan.engine.alerts import firing
 from rolloutplan.engine.ask import FIRST_SCRAPES, Role
 from rolloutplan.engine.rules.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
@@ -165,7 +164,7 @@ def _questions(spec: PlanSpec, judged: _Judged, scrape: timedelta | None) -> Ite
         asking = Asking(reach, scrape, sampled=True)
         yield from lint_query(filled(samples.query), asking, f"{judged.path}.minSamples.query")
     if predicate.alert is not None:
-        yield from lint_alerts(filled(firing(predicate.alert, {})), f"{judged.path}.alert.matchers")
+        yield from lint_alerts(filled(predicate.alert.matchers), f"{judged.path}.alert.matchers")
     for field, text in _counted(predicate):
         yield from lint_counter(filled(text), f"{judged.path}.events.{field}", histogram=field == "histogram")
 

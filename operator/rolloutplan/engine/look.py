@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.queries import NumberQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.sequential import State
@@ -251,7 +252,7 @@ class Question:
 
     name: str
     part: Literal["new", "old", "samples", "oldSamples"]
-    query: str
+    query: NumberQuery
     at: datetime
     beside: bool = False
     """Whether the verdict waits for no answer to it."""

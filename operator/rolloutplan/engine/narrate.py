@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from rolloutplan.engine.alerts import firing
 from rolloutplan.engine.ask import InForce, current_stage, in_force, track_of, verdict_of
-from rolloutplan.engine.counting import asked_of, counted_text
+from rolloutplan.engine.counting import asked_of
 from rolloutplan.engine.look import Look
+from rolloutplan.engine.queries import AlertQuery, CountQuery
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.sequential import pack
@@ -145,10 +145,10 @@ def predicate_status(look: Look, item: InForce, sealed: PredicateStatus | None) 
 
 
 def _asked(predicate: Predicate, words: Mapping[str, str]) -> str:
-    """What is asked or counted; of alerts the series of those that fire."""
+    """What is asked or counted."""
     if predicate.alert is not None:
-        return firing(predicate.alert, words)
-    return render(counted_text(predicate.events) if predicate.events else predicate.query or "", words)
+        return render(str(AlertQuery(predicate.alert.matchers)), words)
+    return render(str(CountQuery(predicate.events)) if predicate.events else predicate.query or "", words)
 
 
 def sealed_predicates(look: Look, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:

@@ -25,11 +25,12 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from rolloutplan.engine.ask import count, current_stage, in_force, needs, note_asked, weigh
-from rolloutplan.engine.counting import CountQuestion, Series
+from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.gate import nothing_against
 from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Look, PlanView, Question, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.narrate import value_text
+from rolloutplan.engine.queries import Series
 from rolloutplan.engine.rules.forward import next_stage
 from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from rolloutplan.engine.queries import NumberQuery
 from rolloutplan.plan.quantities import Comparison
 from rolloutplan.plan.status import RouteWeights, Status
 
@@ -48,7 +49,7 @@ class Observe:
     """Ask one query, and whether its value is what it must be: what an assumption rests on, or an increment."""
 
     name: str
-    query: str
+    query: NumberQuery
     comparison: Comparison
 
 

@@ -1,4 +1,4 @@
-"""All metric sources in use: one `Source` for each object, replaced when its spec changes."""
+"""All metric sources in use: one provider for each object, replaced when its spec changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
-from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.base import ObserveRequest, Provider
+from rolloutplan.metrics.prometheus.provider import PrometheusProvider
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 
@@ -23,6 +24,11 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+def provider_for(spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Provider:
+    """A provider for a spec. A further kind of source is a further field of the spec, and a further line here."""
+    return PrometheusProvider.connect(spec, observe)
+
+
 class Sources:
     """The sources in use. Not thread-safe: for the engine's loop alone.
 
@@ -31,17 +37,17 @@ class Sources:
     """
 
     def __init__(self, observe: Callable[[str, int, float], None] | None = None) -> None:
-        self._open: dict[Key, tuple[MetricSourceSpec, Source]] = {}
+        self._open: dict[Key, tuple[MetricSourceSpec, Provider]] = {}
         self.observe = observe
 
-    def get(self, key: Key, spec: MetricSourceSpec) -> Source:
-        """The source for this spec. Where the spec has changed the former one is closed, without waiting for it."""
+    def get(self, key: Key, spec: MetricSourceSpec) -> Provider:
+        """The provider for this spec. Where the spec has changed the former one is closed, without waiting for it."""
         known = self._open.get(key)
         if known is not None:
             if known[0] == spec:
                 return known[1]
             known[1].close()
-        source = Source(spec, partial(self.observe, key.title) if self.observe else None)
+        source = provider_for(spec, partial(self.observe, key.title) if self.observe else None)
         self._open[key] = (spec, source)
         return source
 

@@ -134,9 +134,14 @@ def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Find
     return tuple(Finding(path, rule, severity, words) for rule, severity, words in found)
 
 
-def lint_alerts(text: str, path: str) -> tuple[Finding, ...]:
-    """Find the traps in the series of alerts that fire, with its matchers filled in."""
-    tree = _read(text, path)
+def firing_alerts(matchers: str) -> str:
+    """The series of all alerts that match and fire: Prometheus keeps what fires in the series `ALERTS`."""
+    return f'ALERTS{{alertstate="firing",{matchers}}}'
+
+
+def lint_alerts(matchers: str, path: str) -> tuple[Finding, ...]:
+    """Find the traps in the matchers of alerts, with their words filled in."""
+    tree = _read(firing_alerts(matchers), path)
     if isinstance(tree, Finding):
         return (tree,)
     query = _Query(tree, tuple(_walk(tree)), Asking())

@@ -14,6 +14,7 @@ from rolloutplan.engine.jobs import JOB_NOT_OURS, JOB_REFUSED, job_name, manifes
 from rolloutplan.engine.look import JobView, Look, WorkloadView
 from rolloutplan.engine.move import move
 from rolloutplan.engine.narrate import Seen, doubt, value_text
+from rolloutplan.engine.queries import ValueQuery
 from rolloutplan.engine.step import Observe, RunJob, Scale, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import render, words_for
@@ -285,7 +286,7 @@ def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Ste
     status, seen, late = look.status, look.observed, task.deadline_at
     words = words_for(spec, namespace=look.plan.namespace, plan=look.plan.name, stage="", window=asked.window)
     query = render(asked.query, words)
-    ask = Observe(task.name, query, asked.is_)
+    ask = Observe(task.name, ValueQuery(query), asked.is_)
     if seen is None or seen.name != task.name or seen.at < task.since:
         return Step(status, (ask,))
     value, bound = value_text(asked.is_, seen.verdict), asked.is_.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.response import Read, gap, understand
 from rolloutplan.plan.kinds import MetricSourceSpec
 
@@ -25,8 +26,6 @@ T = TypeVar("T")
 LONGEST_ANSWER: Final = 1 << 20
 """Bytes. One number needs about 150; an answer longer than this has thousands of series."""
 LONGEST_RANGE: Final = 4 << 20
-Observe = Callable[[int, float], None]
-"""Told of each HTTP question, in the thread that asked it: HTTP status (0 where there was no answer), seconds."""
 
 
 class Reply(NamedTuple, Generic[T]):
@@ -50,7 +49,7 @@ class Reply(NamedTuple, Generic[T]):
 class Wire(PrometheusConnect):  # type: ignore[misc]  # it is not typed
     """PrometheusConnect that keeps what decides about an answer: the result's type, the warnings, the error's type."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: Observe | None) -> None:
+    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None) -> None:
         self._observe = observe
         self._flavor = spec.prometheus.flavor
         self._fixed = {"partial_response": "false"}  # Thanos answers with half of its data otherwise; others ignore it

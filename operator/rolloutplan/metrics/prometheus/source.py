@@ -17,8 +17,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.batching import Pack, Shape, Together
-from rolloutplan.metrics.prometheus.http import Observe, Reply, Wire
+from rolloutplan.metrics.prometheus.http import Reply, Wire
 from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, gap, number
 from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
@@ -53,7 +54,7 @@ class _Question:
 class Source:
     """A metric source for one spec. Close it when the spec changes; questions under way still end."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: Observe | None = None) -> None:
+    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
         self.native = spec.prometheus.flavor != "VictoriaMetrics"
         """Whether it knows native histograms."""
         self._timeout = spec.timeout.total_seconds()

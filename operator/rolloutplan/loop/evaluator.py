@@ -1,0 +1,49 @@
+"""One evaluation of one predicate: put all its questions to the source, and gather what is answered in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rolloutplan.engine.counting import CountQuestion
+from rolloutplan.engine.look import Question
+from rolloutplan.engine.queries import Series
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.metrics.base import Provider
+
+OPTIONAL_WITHIN: Final = 0.1
+"""Seconds after the last required answer within which an optional one may still come."""
+
+
+async def evaluate(provider: Provider, questions: Sequence[Question | CountQuestion]) -> Mapping[str, Answer | Series]:
+    """The answers by the questions' parts; an optional one that is late is left out. Never raises.
+
+    Optional questions are asked in a turn of their own: what goes to the source as one must not be slower for them.
+    """
+
+    async def later(question: Question | CountQuestion) -> Answer | Series:
+        await asyncio.sleep(0)
+        return await ask(provider, question)
+
+    required = {q.part: asyncio.ensure_future(ask(provider, q)) for q in questions if not _optional(q)}
+    optional = {q.part: asyncio.ensure_future(later(q)) for q in questions if _optional(q)}
+    try:
+        await asyncio.gather(*required.values())
+        if optional:
+            await asyncio.wait(optional.values(), timeout=OPTIONAL_WITHIN)
+        return {part: task.result() for part, task in (required | optional).items() if task.done()}
+    finally:
+        for task in optional.values():
+            task.cancel()
+
+
+async def ask(provider: Provider, question: Question | CountQuestion) -> Answer | Series:
+    """Put one question to the source."""
+    if isinstance(question, CountQuestion):
+        return await provider.counters(question.query, question.start, question.end, question.step)
+    return await provider.evaluate(question.query, question.at)
+
+
+def _optional(question: Question | CountQuestion) -> bool:
+    return isinstance(question, Question) and question.beside

@@ -1,0 +1,96 @@
+"""A server that speaks the HTTP API of Prometheus, as a provider: says the engine's queries in PromQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Self
+
+from rolloutplan.engine.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
+from rolloutplan.judge.counts import Sample
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.base import CheckResult, ObserveRequest, Provider
+from rolloutplan.metrics.prometheus.alerts import alert_query
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.response import Counts
+from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.plan.kinds import MetricSourceSpec
+
+
+class PrometheusProvider(Provider):
+    """Prometheus, Thanos, Mimir or VictoriaMetrics. Closes `source`, which it asks."""
+
+    def __init__(self, source: Source, *, native_histograms: bool) -> None:
+        self._source, self._native = source, native_histograms
+
+    @classmethod
+    def connect(cls, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Self:
+        """Make one for a spec; nothing is asked yet. `observe` is told of each HTTP question."""
+        return cls(Source(spec, observe), native_histograms=spec.prometheus.flavor != "VictoriaMetrics")
+
+    async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
+        """Ask for the one number."""
+        return await self._source.ask(_promql(query), at)
+
+    async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
+        """Ask for all events and for the bad ones, of one instant or of many."""
+        total, bad = counter_queries(query.events, native=self._native)
+        if start == end:
+            totals, bads = await asyncio.gather(self._source.sample(total, start), self._source.sample(bad, start))
+            if isinstance(totals, Answer) or isinstance(bads, Answer):
+                return _gap(totals, bads)
+            return [(start, _sample(totals, bads))]
+        span = start, end, step
+        all_totals, all_bads = await asyncio.gather(
+            self._source.samples(total, *span), self._source.samples(bad, *span)
+        )
+        if isinstance(all_totals, Answer) or isinstance(all_bads, Answer):
+            return _gap(all_totals, all_bads)
+        wrong = dict(all_bads)
+        return [(at, _sample(totals, wrong[at])) for at, totals in all_totals if at in wrong]
+
+    async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
+        """Ask each query once, and for the bounds of the histograms that are counted."""
+        texts = {query: self._texts(query) for query in queries}
+        once = list(dict.fromkeys(text for each in texts.values() for text in each))
+        counted = [q for q in texts if isinstance(q, CountQuery) and q.events.histogram is not None]
+        said, bounds = await asyncio.gather(
+            asyncio.gather(*(self._source.ask(text, at) for text in once)),
+            asyncio.gather(*(self._source.sample(bounds_query(query.events), at) for query in counted)),
+        )
+        answers = dict(zip(once, said, strict=True))
+        refused = {
+            query: f"the metric source refuses the query: {answers[text].detail}"
+            for query, each in texts.items()
+            for text in each
+            if answers[text].gap is Why.QUERY_REJECTED
+        }
+        for query, found in zip(counted, bounds, strict=True):
+            if not isinstance(found, Answer) and (problem := no_bound(query.events, found)):
+                refused[query] = f"events.slowerThan: {problem}"
+        silent = (answer.detail for answer in answers.values() if answer.gap is Why.SOURCE_DOWN)
+        return CheckResult(refused, next(silent, ""))
+
+    def close(self) -> None:
+        """Take no more questions."""
+        self._source.close()
+
+    def _texts(self, query: Query) -> tuple[str, ...]:
+        """Queries with one number each by which one is tried."""
+        if isinstance(query, CountQuery):
+            total, bad = counter_queries(query.events, native=self._native)
+            return f"sum({total})", f"sum({bad})"
+        return (_promql(query),)
+
+
+def _promql(query: NumberQuery) -> str:
+    return alert_query(query) if isinstance(query, AlertQuery) else query.text
+
+
+def _gap(*answers: object) -> Answer:
+    return next(answer for answer in answers if isinstance(answer, Answer))
+
+
+def _sample(totals: Counts, bads: Counts) -> Sample:
+    return {instance: (total, bads.get(instance)) for instance, total in totals.items()}

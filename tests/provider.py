@@ -1,0 +1,23 @@
+"""A metric source for tests: it answers every query in the same way, and tests override what they are about."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from rolloutplan.engine.queries import CountQuery, NumberQuery, Query, Series
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.metrics.base import CheckResult, Provider
+
+
+class FakeProvider(Provider):
+    """A source where every number is 0, nothing is counted, and that takes every query."""
+
+    async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
+        return Answer(0.0)
+
+    async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
+        return []
+
+    async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
+        return CheckResult({}, "")
+
+    def close(self) -> None: ...

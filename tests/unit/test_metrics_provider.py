@@ -1,0 +1,147 @@
+"""The engine's queries in PromQL, and what a Prometheus that is asked them before a run refuses."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from rolloutplan.engine.queries import AlertQuery, CountQuery, Query, ValueQuery
+from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.metrics.base import CheckResult
+from rolloutplan.metrics.prometheus.provider import PrometheusProvider
+from rolloutplan.metrics.prometheus.response import Counts
+from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.plan.predicate import Events
+
+AT = datetime(2026, 3, 1, 9, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SERIES = 'ALERTS{alertstate="firing",severity="page"}'
+REFUSED = Answer(gap=Why.QUERY_REJECTED, detail="parse error")
+
+
+@dataclass
+class Prometheus:
+    """A server whose histogram has these bounds, in seconds, and that answers each query so."""
+
+    bounds: tuple[str, ...] = ("0.25", "0.5", "1.0", "+Inf")
+    number: Answer = field(default_factory=lambda: Answer(1.0))
+    counted: dict[str, Counts | Answer] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def ask(self, query: str, at: datetime) -> Answer:
+        self.asked.append(query)
+        return self.number
+
+    async def sample(self, query: str, at: datetime) -> Counts | Answer:
+        if "label_replace" in query:
+            return {f"/{bound}": 1.0 for bound in self.bounds}
+        self.asked.append(query)
+        return self.counted[query]
+
+    async def samples(
+        self, query: str, start: datetime, end: datetime, step: timedelta
+    ) -> Sequence[tuple[datetime, Counts]] | Answer:
+        found = self.counted[query]
+        assert not isinstance(found, Answer)
+        return [(start + i * step, found) for i in range((end - start) // step + 1 - ("bad" in query))]
+
+
+def provider(server: Prometheus, *, native: bool = True) -> PrometheusProvider:
+    return PrometheusProvider(cast("Source", server), native_histograms=native)
+
+
+def slow(slower_than: str = "300ms") -> CountQuery:
+    return CountQuery(Events.model_validate({"histogram": "latency_seconds", "slowerThan": slower_than}))
+
+
+def checked(server: Prometheus, *queries: Query, native: bool = True) -> CheckResult:
+    return asyncio.run(provider(server, native=native).check(queries, AT))
+
+
+@pytest.mark.parametrize(
+    ("query", "promql"),
+    [
+        (ValueQuery("sum(up)"), "sum(up)"),
+        (AlertQuery('severity="page"'), f"count({SERIES}) or vector(0)"),
+        (
+            AlertQuery('severity="page"', since=AT),
+            f"count({SERIES} unless {SERIES} @ {AT.timestamp():.3f}) or vector(0)",
+        ),
+    ],
+)
+def test_what_is_asked_for_one_number(query: ValueQuery | AlertQuery, promql: str) -> None:
+    server = Prometheus()
+    assert asyncio.run(provider(server).evaluate(query, AT)) == Answer(1.0)
+    assert server.asked == [promql]
+
+
+ALL, BAD = "sum by (job, instance) (all)", "sum by (job, instance) (bad)"
+COUNT = CountQuery(Events(total="all", bad="bad"))
+
+
+def series(server: Prometheus, end: datetime) -> Any:
+    return asyncio.run(provider(server).counters(COUNT, AT, end, MINUTE))
+
+
+def test_counters_of_one_instant_go_together_and_an_instance_may_have_no_bad_ones_yet() -> None:
+    server = Prometheus(counted={ALL: {"web/a": 9.0, "web/b": 5.0}, BAD: {"web/a": 2.0}})
+    assert series(server, AT) == [(AT, {"web/a": (9.0, 2.0), "web/b": (5.0, None)})]
+
+
+def test_an_instant_at_which_one_of_them_is_missing_is_left_out() -> None:
+    server = Prometheus(counted={ALL: {"web/a": 9.0}, BAD: {"web/a": 2.0}})
+    assert [at for at, _ in series(server, AT + 2 * MINUTE)] == [AT, AT + MINUTE]
+
+
+def test_a_gap_of_either_is_the_answer() -> None:
+    gap = Answer(gap=Why.SOURCE_DOWN, detail="HTTP 503")
+    assert series(Prometheus(counted={ALL: {}, BAD: gap}), AT) == gap
+
+
+# ---- before a run ------------------------------------------------------------------------------------
+
+
+def test_a_time_that_is_no_bound_of_the_buckets_is_refused_with_those_that_are() -> None:
+    found = "300ms is no bound of the histogram's buckets: write one of 250ms, 500ms, 1s"
+    assert checked(Prometheus(), slow()) == ({slow(): f"events.slowerThan: {found}"}, "")
+
+
+@pytest.mark.parametrize(
+    ("server", "slower_than"),
+    [
+        pytest.param(Prometheus(), "500ms", id="it is a bound"),
+        pytest.param(Prometheus(bounds=()), "300ms", id="nothing is known yet"),
+        pytest.param(Prometheus(number=Answer(gap=Why.NO_DATA)), "500ms", id="there is no data yet"),
+    ],
+)
+def test_nothing_is_refused_where_it_can_be_counted_or_nobody_knows(server: Prometheus, slower_than: str) -> None:
+    assert checked(server, slow(slower_than)) == ({}, "")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_source_without_native_histograms_is_not_asked_for_them(native: bool) -> None:
+    server = Prometheus()
+    checked(server, slow(), native=native)
+    assert any("histogram_fraction" in query for query in server.asked) is native
+
+
+@pytest.mark.parametrize("query", [ValueQuery("su("), AlertQuery("severity=", since=AT), slow("500ms"), COUNT])
+def test_what_the_source_refuses_is_refused_in_its_words(query: Query) -> None:
+    assert checked(Prometheus(number=REFUSED), query).refused == {
+        query: "the metric source refuses the query: parse error"
+    }
+
+
+def test_that_the_source_does_not_answer_is_no_refusal() -> None:
+    silent = Prometheus(number=Answer(gap=Why.SOURCE_DOWN, detail="Connection refused"))
+    assert checked(silent, ValueQuery("up")) == ({}, "Connection refused")
+
+
+def test_each_text_is_tried_once_and_alerts_as_they_will_be_asked_for() -> None:
+    server = Prometheus()
+    checked(server, ValueQuery("up"), COUNT, AlertQuery('severity="page"', since=AT), CountQuery(COUNT.events))
+    alerts = f"count({SERIES} unless {SERIES} @ {AT.timestamp():.3f}) or vector(0)"
+    assert server.asked == ["up", f"sum({ALL})", f"sum({BAD})", alerts]

@@ -47,6 +47,7 @@ from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe,
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Decision, Phase, Status, read_status
@@ -410,7 +411,7 @@ class World:
 
     def _template(self, name: str) -> Template:
         if name not in self.templates:
-            return Template("", name, None, f"no template {name} exists: create one", "TemplateNotFound")
+            return Template("", name, None, f"no template {name} exists: create one", StatusReason.TEMPLATE_NOT_FOUND)
         try:
             return Template("PredicateTemplate", name, read_template(self.templates[name]))
         except SpecError as error:

@@ -1,6 +1,6 @@
 """A person's word: done at once, once for each token, and answered in any case by a decision in that person's name.
 
-Each row is a promise of plan-api.md ('Commands') or issue 4. Whoever says it is `kubectl`, and the token is `c1`.
+Each row is a promise. Whoever says it is `kubectl`, and the token is `c1`.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ import pytest
 
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Counting, Look, Track
-from rolloutplan.engine.share import FOLLOWS, NOT_EFFECTIVE, measured, not_moved, share_after
+from rolloutplan.engine.share import FOLLOWS, measured, not_moved, share_after
 from rolloutplan.judge import sequential
 from rolloutplan.judge.share import LOOKS, Share
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
+from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.status import Phase, Status
 from tests.refusals import changed
 from tests.unit.test_engine_counting import SPEC, STEP, Watcher, judging
@@ -71,8 +72,8 @@ def verified(world: World) -> tuple[str, str]:
 
 def test_a_gateway_that_ignores_the_weight_holds_the_run_and_says_where_to_look() -> None:
     world = held()
-    assert (world.status.reason, world.status.weights.measured) == (NOT_EFFECTIVE, "0.0%")
-    assert verified(world) == ("False", NOT_EFFECTIVE)
+    assert (world.status.reason, world.status.weights.measured) == (HoldReason.NOT_EFFECTIVE, "0.0%")
+    assert verified(world) == ("False", HoldReason.NOT_EFFECTIVE)
     assert world.weights()[0] == {"v1": 50, "v2": 50}, "the weights stay"
     for words in ("0.0% of 5000 requests", "by errors came to v2", "50% is asked", "HTTPRoute shop", "by the route"):
         assert words in world.status.message

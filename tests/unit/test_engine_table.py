@@ -9,9 +9,10 @@ import pytest
 
 from rolloutplan.engine.look import Rival
 from rolloutplan.engine.move import move
-from rolloutplan.engine.table import MOVED, TABLE, Cause, Whither
+from rolloutplan.engine.table import MOVED, TABLE, Cause, Severity, Whither, is_loud, severity_of
 from rolloutplan.judge.verdict import Why
-from rolloutplan.plan.status import RUNNING, Phase, Status, read_status
+from rolloutplan.plan.reasons import EventReason
+from rolloutplan.plan.status import RUNNING, Decision, Kind, Phase, Status, read_status
 from tests.refusals import GONE, changed
 from tests.situations import assumption, job
 from tests.world import PLAN, START, Deployment, World
@@ -47,6 +48,37 @@ def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> N
     leaving = {cause for cause, row in TABLE.items() if row.sources & ENDS and row.to is not Whither.STAYS}
     assert leaving == {Cause.AGAIN, Cause.RETRIED, Cause.REVERTED}
     assert not ENDS & RUNNING
+
+
+# ---- how loudly it is told ------------------------------------------------------------------------------------------
+
+ALARMING = {"RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"}
+WARNING = ALARMING | {"RolledBack", "StageCannotConclude", "Paused", "CommandRejected"}
+"""What a person should look at."""
+LOUD = ALARMING | {"WeightDrift"}
+
+
+def decision(kind: Kind, reason: str) -> Decision:
+    return Decision(seq=1, at=START, kind=kind, reason=reason)
+
+
+@pytest.mark.parametrize("cause", [cause for cause, row in TABLE.items() if row.kind])
+def test_how_loudly_a_decision_is_told_is_known_from_its_record(cause: Cause) -> None:
+    row = TABLE[cause]
+    assert row.kind is not None
+    told = decision(row.kind, str(row.tells))
+    assert severity_of(told) is row.severity is (Severity.WARNING if told.reason in WARNING else Severity.NORMAL)
+    assert is_loud(told) is row.loud is (told.reason in LOUD)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_decision_of_another_version_is_as_severe_as_all_of_its_kind(kind: Kind) -> None:
+    warns = kind in {Kind.HOLD, Kind.KILL, Kind.ROLLBACK}
+    assert severity_of(decision(kind, "Elsewhere")) is (Severity.WARNING if warns else Severity.NORMAL)
+
+
+def test_every_reason_of_an_event_stands_in_the_table() -> None:
+    assert {row.tells for row in TABLE.values()} == {*EventReason, None}
 
 
 # ---- a run along the table -------------------------------------------------------------------------------------------
@@ -296,4 +328,4 @@ def test_nothing_leads_from_where_its_row_does_not_begin(cause: Cause) -> None:
     look = World().look()
     for phase in set(Phase) - TABLE[cause].sources:
         with pytest.raises(AssertionError, match="no way on"):
-            move(replace(look, status=Status(phase=phase)), cause, "", reason="")
+            move(replace(look, status=Status(phase=phase)), cause, "")

@@ -13,6 +13,7 @@ from promql_parser import VectorSelector, parse
 
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import opposite, parse_is, parse_vs_old
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import Resolved, Template, as_kept, resolve
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import TemplateStatus
@@ -34,7 +35,7 @@ KNOWN = {"success-rate": TEMPLATE, "slow": COUNTING}
 def known(name: str) -> Template:
     raw = KNOWN.get(name)
     if raw is None:
-        return Template("", name, None, f"no template {name}: create one", "TemplateNotFound")
+        return Template("", name, None, f"no template {name}: create one", StatusReason.TEMPLATE_NOT_FOUND)
     return Template("PredicateTemplate", name, read_template(raw))
 
 

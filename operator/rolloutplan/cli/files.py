@@ -18,6 +18,7 @@ from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import read_policy
 from rolloutplan.plan.promql import Finding
 from rolloutplan.plan.reading import SpecError, Written
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import Resolved, Template, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
@@ -161,7 +162,7 @@ def resolved(plan: Found, spec: PlanSpec, templates: Templates) -> Resolved:
     def known(name: str) -> Template:
         lost = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
         own = templates.get((plan.name[0] or "", name))
-        return own or templates.get((None, name)) or Template("", name, None, lost, "TemplateNotFound")
+        return own or templates.get((None, name)) or Template("", name, None, lost, StatusReason.TEMPLATE_NOT_FOUND)
 
     return resolve(spec, known)
 

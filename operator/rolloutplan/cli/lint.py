@@ -30,6 +30,7 @@ from rolloutplan.judge.feasible import Traffic
 from rolloutplan.plan.policy import RolloutPolicySpec
 from rolloutplan.plan.promql import Finding, Severity
 from rolloutplan.plan.reading import Written
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.templates import PredicateTemplateSpec
 
@@ -67,7 +68,7 @@ def _traps(
         source, whole = source_of(found, spec, sources), resolved(found, spec, templates)
         every = source.scrape_interval if source else scrape
         for problem in whole.problems:
-            severity: Severity = "hint" if problem.why == "TemplateNotFound" else "error"
+            severity: Severity = "hint" if problem.why == StatusReason.TEMPLATE_NOT_FOUND else "error"
             yield Finding(problem.path, "template", severity, problem.words)
         yield from lint_plan(whole.spec, every)
         yield from lint_time(whole.spec, every, traffic) if traffic else ()

@@ -10,17 +10,14 @@ from typing import Any, Final
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.look import PlanView
-from rolloutplan.plan.status import Decision, Evidence, Kind
+from rolloutplan.engine.table import severity_of
+from rolloutplan.plan.status import Decision, Evidence
 
 CONTROLLER: Final = "rolloutplan.dev/operator"
 _PREFIX: Final = "rolloutplan.dev/"
 _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
-_WARNING_KINDS: Final = frozenset({Kind.HOLD, Kind.KILL, Kind.ROLLBACK})
-_WARNING_REASONS: Final = frozenset(
-    {"RollbackStarted", "RolledBack", "Held", "Stalled", "Blind", "StageCannotConclude", "Warned"}
-)
 
 
 def name(plan: str, uid: str, seq: int) -> str:
@@ -47,7 +44,7 @@ def event(
             "namespace": plan.namespace,
             "annotations": _annotations(decision, plan_hash, revert),
         },
-        "type": "Warning" if _warns(decision) else "Normal",
+        "type": str(severity_of(decision)),
         "reason": decision.reason[:_LONGEST_WORD],
         "action": str(decision.kind),
         "note": _cut(decision.note),
@@ -72,10 +69,6 @@ async def post(api: ResourceClient, raw: Mapping[str, Any], *, timeout: float | 
     except ApiError as error:
         if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
             raise
-
-
-def _warns(decision: Decision) -> bool:
-    return decision.kind in _WARNING_KINDS or decision.reason in _WARNING_REASONS
 
 
 def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rolloutplan.engine.gate import closed_to_runs
-from rolloutplan.engine.jobs import JOB_REFUSED
+from rolloutplan.engine.gate import ASKED_AGAIN, closed_to_runs, place_in_line
 from rolloutplan.engine.look import Look, Rival
 from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import STARTING, Paused, Status
 
@@ -26,7 +26,7 @@ PROBE_EVERY = timedelta(seconds=10)
 class Obstacle:
     """Why a run cannot start. `cause` is the row of the table that says so; with `asking`, asking again may help."""
 
-    reason: str
+    reason: Reason
     message: str
     cause: Cause = Cause.REFUSED
     asking: bool = False
@@ -53,7 +53,7 @@ def obstacle(look: Look) -> Obstacle | None:
 
 
 def _paused(status: Status) -> Obstacle | None:
-    return Obstacle("Paused", paused_words(status.paused), Cause.BLOCKED) if status.paused else None
+    return Obstacle(HoldReason.PAUSED, paused_words(status.paused), Cause.BLOCKED) if status.paused else None
 
 
 def paused_words(paused: Paused) -> str:
@@ -63,14 +63,18 @@ def paused_words(paused: Paused) -> str:
 
 def _policy(look: Look) -> Obstacle | None:
     closed = closed_to_runs(look)
-    return Obstacle(closed.reason, closed.words, Cause.BLOCKED, again=closed.again) if closed else None
+    if closed is not None:
+        return Obstacle(closed.reason, closed.words, Cause.BLOCKED, again=closed.again)
+    if words := place_in_line(look):
+        return Obstacle(StatusReason.WAITING, words, Cause.BLOCKED, again=look.now + ASKED_AGAIN)
+    return None
 
 
 def _refused_job(look: Look, spec: PlanSpec) -> Obstacle | None:
     """A Job of this very plan that the API server does not take; it would not take it the next time."""
     status = look.status
-    if status.reason == JOB_REFUSED and status.plan_hash == spec.plan_hash():
-        return Obstacle(JOB_REFUSED, status.message)
+    if status.reason == StatusReason.JOB_REFUSED and status.plan_hash == spec.plan_hash():
+        return Obstacle(StatusReason.JOB_REFUSED, status.message)
     return None
 
 
@@ -79,7 +83,7 @@ def status_lost(look: Look) -> Obstacle:
     fields = f" ({', '.join(look.status.damaged)})" if look.status.damaged else ""
     command = look.plan.breadcrumb or look.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
     return Obstacle(
-        "StatusLost",
+        StatusReason.STATUS_LOST,
         f"the status of a run was edited or lost{fields}, so nothing is moved any more: put the weights back with "
         f"`{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
     )
@@ -90,7 +94,7 @@ def _workloads(look: Look, spec: PlanSpec) -> Obstacle | None:
         if found is None:
             name = f"{look.plan.namespace}/{ref.deployment}"
             words = f"Deployment {name} does not exist: create it, or correct spec.{side}.deployment"
-            return Obstacle("DeploymentNotFound", words)
+            return Obstacle(StatusReason.DEPLOYMENT_NOT_FOUND, words)
     return None
 
 
@@ -102,7 +106,7 @@ def _routes(look: Look, spec: PlanSpec) -> Obstacle | None:
     holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.ladder()[0]
     if holds > first.permille:
         return Obstacle(
-            "NewSideAlreadyServing",
+            StatusReason.NEW_SIDE_ALREADY_SERVING,
             f"{spec.new.service_name} already holds {format_weight(holds)} of the traffic, more than the first stage "
             f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
         )
@@ -115,7 +119,7 @@ def _rival(look: Look, spec: PlanSpec) -> Obstacle | None:
         if rival.routes & ours and _goes_first(rival, look):
             route = ", ".join(sorted(rival.routes & ours))
             words = f"HTTPRoute {route} is held by plan {rival.key}: wait until it ends, or delete it"
-            return Obstacle("Conflict", words, Cause.BLOCKED)
+            return Obstacle(HoldReason.CONFLICT, words, Cause.BLOCKED)
     return None
 
 
@@ -129,7 +133,7 @@ def _goes_first(rival: Rival, look: Look) -> bool:
 def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
     """What the probe found. Without a probe of this very plan there is nothing to say, and the run must wait for it."""
     if look.source is None:
-        return Obstacle("MetricSourceNotFound", look.source_problem)
+        return Obstacle(StatusReason.METRIC_SOURCE_NOT_FOUND, look.source_problem)
     probe = look.probe
     if probe is None or probe.judged_hash != spec.judged_hash():
         return None
@@ -137,15 +141,15 @@ def _asked(look: Look, spec: PlanSpec) -> Obstacle | None:
         if ref.service_name not in probe.services:
             name = f"{look.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
-            return Obstacle("ServiceNotFound", words, asking=True)
+            return Obstacle(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
     binding = {
         predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
     }
     binding |= {assumption.called: assumption.called for assumption in spec.assumptions}
     for name, words in probe.rejected.items():
         if name in binding:
-            return Obstacle("QueryRejected", f"{binding[name]}: {words}", asking=True)
+            return Obstacle(StatusReason.QUERY_REJECTED, f"{binding[name]}: {words}", asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start blind: {probe.down}"
-        return Obstacle("Blind", words, Cause.BLOCKED, asking=True)
+        return Obstacle(HoldReason.BLIND, words, Cause.BLOCKED, asking=True)
     return None

@@ -35,6 +35,7 @@ from rolloutplan.engine.rules.wait import inconsistent, waiting
 from rolloutplan.engine.rules.warn import warned
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED
+from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.status import Phase, Status
 
 PUBLISH_EVERY = timedelta(seconds=30)
@@ -70,7 +71,7 @@ def _wake(look: Look) -> datetime | None:
         instants += [instant for instant in (at.soak_until, at.deadline_at) if instant is not None]
     if look.new is not None and look.new.short_since is not None:
         instants.append(look.new.short_since + spec.availability.grace)
-    if status.held is not None and status.held.reason == "Blind" and spec.on_blind.after:
+    if status.held is not None and status.held.reason == HoldReason.BLIND and spec.on_blind.after:
         instants.append((status.held.reason_since or status.held.since) + spec.on_blind.after)
     if status.epoch != look.epoch and look.adopt_at is not None:
         instants.append(look.adopt_at)

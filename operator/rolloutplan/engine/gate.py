@@ -13,7 +13,6 @@ from functools import partial
 from typing import Literal
 
 from rolloutplan.engine.ask import InForce
-from rolloutplan.engine.incident import INCIDENT
 from rolloutplan.engine.look import Heard, Look
 from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreadable, wait_for_slot
 from rolloutplan.engine.queries import AlertQuery, ValueQuery
@@ -21,6 +20,7 @@ from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome, Verdict
 from rolloutplan.plan.quantities import format_weight, parse_is
+from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import STARTING
@@ -30,7 +30,7 @@ ASKED_AGAIN = timedelta(seconds=10)
 CONTRACT = "the contract"
 """What is approved before anything of the old is taken away; no stage can have this name."""
 _NONE = parse_is("== 0")
-GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
+GATED = frozenset({HoldReason.AWAITING_APPROVAL, HoldReason.FROZEN, HoldReason.BUDGET_SPENT, HoldReason.CAPACITY})
 """The reasons of Held that the gate gives."""
 
 
@@ -38,7 +38,7 @@ GATED = frozenset({"AwaitingApproval", "Frozen", "BudgetSpent", "Capacity"})
 class Closed:
     """Why the gate is closed: the reason in a word, the words, and when to come by again (None: when told)."""
 
-    reason: str
+    reason: HoldReason
     words: str
     again: datetime | None = None
     evidence: tuple[InForce, ...] = ()
@@ -47,12 +47,15 @@ class Closed:
 def closed_to_runs(look: Look) -> Closed | None:
     """What the policies have against a run that has not moved any weight yet."""
     if words := unreadable(look.policies):
-        return Closed("Frozen", words)
+        return Closed(HoldReason.FROZEN, words)
     if look.status.phase not in STARTING and (closed := _frozen(look)):
         return closed
-    if words := wait_for_slot(_me(look), groups(look.policies), look.peers):
-        return Closed("Waiting", words, look.now + ASKED_AGAIN)
     return None
+
+
+def place_in_line(look: Look) -> str:
+    """What a run that has not begun waits for, and where it stands in line; empty where there is a place for it."""
+    return wait_for_slot(_me(look), groups(look.policies), look.peers)
 
 
 def closed_to(look: Look, stage: Stage) -> Closed | None:
@@ -60,9 +63,9 @@ def closed_to(look: Look, stage: Stage) -> Closed | None:
     status, plan = look.status, look.plan
     if stage.approval and status.approved != stage.name:
         words = f"stage {stage.name} wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
-        return Closed("AwaitingApproval", words)
+        return Closed(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable(look.policies):
-        return Closed("Frozen", words)
+        return Closed(HoldReason.FROZEN, words)
     return _frozen(look) or _short(look, stage)
 
 
@@ -71,9 +74,9 @@ def closed_to_contract(look: Look, spec: PlanSpec) -> Closed | None:
     plan = look.plan
     if spec.contract.approval and look.status.approved != CONTRACT:
         words = f"taking the old away wants approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
-        return Closed("AwaitingApproval", words)
+        return Closed(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable(look.policies):
-        return Closed("Frozen", words)
+        return Closed(HoldReason.FROZEN, words)
     return _frozen(look) or _short(look, spec.ladder()[-1])
 
 
@@ -88,12 +91,14 @@ def _short(look: Look, stage: Stage) -> Closed | None:
         return None
     worst = f": {new.worst}" if new.worst else ""
     words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
-    return Closed("Capacity", words + worst)
+    return Closed(HoldReason.CAPACITY, words + worst)
 
 
 def _frozen(look: Look) -> Closed | None:
     freeze = frozen(look.policies, look.now)
-    return Closed("Frozen", f"frozen by {freeze.words}", next_change(look.policies, look.now)) if freeze else None
+    return (
+        Closed(HoldReason.FROZEN, f"frozen by {freeze.words}", next_change(look.policies, look.now)) if freeze else None
+    )
 
 
 def _me(look: Look) -> Peer:
@@ -109,7 +114,7 @@ class _Condition:
     """What must be so before an increment; where it is not so, or not known, the reason and the words."""
 
     question: Observe
-    reason: str
+    reason: HoldReason
     words: Callable[[Verdict | None], str]
 
 
@@ -149,13 +154,13 @@ def _conditions(look: Look, stage: Stage) -> Iterator[_Condition]:
         if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
             name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
             question = Observe(name, ValueQuery(render(budget.query, words(""))), least)
-            yield _Condition(question, "BudgetSpent", partial(_left, name, budget.at_least_text))
+            yield _Condition(question, HoldReason.BUDGET_SPENT, partial(_left, name, budget.at_least_text))
     roles = {"guard": spec.guards, "fail": stage.fail}
     for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
         if alert is not None:
             matchers = render(alert.matchers, words(stage.name))
             question = Observe(name, AlertQuery(matchers), _NONE)
-            yield _Condition(question, INCIDENT, partial(_firing, name, matchers))
+            yield _Condition(question, HoldReason.INCIDENT, partial(_firing, name, matchers))
 
 
 def _left(name: str, least: str, verdict: Verdict | None) -> str:

@@ -7,16 +7,11 @@ waited for.
 
 from __future__ import annotations
 
-from typing import Final
-
 from rolloutplan.engine.ask import InForce, asked_of_both, binding, current_stage, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import bound_of, value_text
 from rolloutplan.judge.verdict import Outcome, Why
-from rolloutplan.plan.status import Phase
-
-INCIDENT: Final = "Incident"
-"""The reason of Held."""
+from rolloutplan.plan.reasons import HoldReason
 
 
 def on_both_sides(look: Look, item: InForce) -> bool:
@@ -38,8 +33,7 @@ def incident(look: Look) -> tuple[str, tuple[InForce, ...]]:
     both = tuple(item for item in items if on_both_sides(look, item))
     if both:
         return "; ".join(_words(look, item) for item in both), both
-    held = status.held if status.phase is Phase.HELD else None
-    if held is not None and held.reason == INCIDENT and any(_unknown(look, item) for item in items):
+    if status.held_for == HoldReason.INCIDENT and any(_unknown(look, item) for item in items):
         return status.message, ()
     return "", ()
 

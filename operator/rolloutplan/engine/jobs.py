@@ -10,8 +10,6 @@ from rolloutplan.plan.status import Task
 from rolloutplan.plan.tasks import JobTemplate
 
 GROUP: Final = "rolloutplan.dev"
-JOB_REFUSED: Final = "JobRefused"
-JOB_NOT_OURS: Final = "JobNotOurs"
 LONGEST_NAME: Final = 63
 """The Job's name is a label of its pods."""
 

@@ -15,6 +15,7 @@ from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.sequential import State
 from rolloutplan.judge.share import Share
 from rolloutplan.judge.verdict import Verdict
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RuleWeights, Status, TemplateStatus
 
@@ -55,7 +56,7 @@ class PlanView:
     labels: Mapping[str, str] = field(default_factory=dict)
     unresolved: PlanSpec | None = None
     """The plan as it was written, where it can be read and has no `spec`."""
-    wrong: str = "InvalidSpec"
+    wrong: StatusReason = StatusReason.INVALID_SPEC
     templates: tuple[TemplateStatus, ...] = ()
     """The templates that `spec` is made with, as the status of a run keeps them."""
 

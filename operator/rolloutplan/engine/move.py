@@ -14,6 +14,7 @@ from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
 
@@ -23,7 +24,7 @@ def move(
     cause: Cause,
     note: str,
     *,
-    reason: str,
+    reason: Reason | None = None,
     why: str = "",
     evidence: Iterable[InForce] = (),
     shares: tuple[str, str] = ("", ""),
@@ -31,11 +32,14 @@ def move(
     seen: Seen | None = None,
     **changes: Any,
 ) -> Status:
-    """The status one row further: phase, reason and message, what changes with it, and the decision on the trail."""
+    """The status one row further: phase, reason and message, what changes with it, and the decision on the trail.
+
+    Without a `reason` the status goes on saying what it said.
+    """
     row, before = TABLE[cause], look.status
     assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
     to = row.leads(before)
-    changes = {"phase": to, "reason": reason, "message": note, "epoch": look.epoch, **changes}
+    changes = {"phase": to, "reason": str(reason or before.reason), "message": note, "epoch": look.epoch, **changes}
     if said is not None:
         changes["tokens"] = (*before.tokens, said.token)[-TOKENS_KEPT:]
     if to is not before.phase:
@@ -50,7 +54,7 @@ def move(
 
 def back(
     look: Look,
-    reason: str,
+    reason: Reason,
     note: str,
     evidence: Iterable[InForce] = (),
     *,
@@ -88,7 +92,7 @@ def restores(look: Look, status: Status) -> tuple[PatchRoute, ...]:
 
 def hold(
     look: Look,
-    reason: str,
+    reason: HoldReason,
     note: str,
     evidence: Iterable[InForce] = (),
     *,
@@ -110,7 +114,7 @@ def judged_anew(look: Look) -> StageStatus | None:
     What was measured meanwhile was measured at another weight.
     """
     stage, held = look.status.stage, look.status.held
-    if stage is None or held is None or held.reason != "Conflict":
+    if stage is None or held is None or held.reason != HoldReason.CONFLICT:
         return stage
     return stage.model_copy(update={"judged_since": look.now, "verified_at": stage.verified_at and look.now})
 
@@ -128,13 +132,13 @@ def clocks(look: Look, at: StageStatus, stage: Stage) -> StageStatus:
     )
 
 
-def on_fail(look: Look, reason: str, note: str, evidence: Iterable[InForce] = ()) -> Step | None:
+def on_fail(look: Look, reason: StatusReason, note: str, evidence: Iterable[InForce] = ()) -> Step | None:
     """What the plan wants of a proved failure."""
     if look.plan.written is None or look.plan.written.on_fail == "Rollback":
         return back(look, reason, note, evidence)
-    if look.status.phase is Phase.HELD and look.status.held and look.status.held.reason == "Failed":
+    if look.status.held_for == HoldReason.FAILED:
         return None
-    return hold(look, "Failed", f"{note}; onFail is Hold, so the weights stay", evidence, failed=note[:1024])
+    return hold(look, HoldReason.FAILED, f"{note}; onFail is Hold, so the weights stay", evidence, failed=note[:1024])
 
 
 def fence(look: Look, status: Status) -> str:
@@ -149,7 +153,9 @@ def fenced(look: Look, mark: str) -> int:
     return int(number) if ours == look.plan.uid[:8] and number.isdigit() else 0
 
 
-def fresh(look: Look, cause: Cause, note: str, *, reason: str = "Pending", **changes: Any) -> Status:
+def fresh(
+    look: Look, cause: Cause, note: str, *, reason: StatusReason = StatusReason.PENDING, **changes: Any
+) -> Status:
     """Without anything of a run but its number and its trail, as every run begins."""
     clean: dict[str, Any] = {
         "stage": None,

@@ -54,7 +54,7 @@ def decided(
 ) -> Status:
     """The status with one more decision on its trail."""
     row = TABLE[cause]
-    if row.kind is None:
+    if row.kind is None or row.tells is None:
         return status
     shown = tuple(_evidence(look, item) for item in evidence)[:EVIDENCE_KEPT]
     seen = seen or Seen(_believed(look.plan.spec, status), "; ".join(sentence(item) for item in shown))

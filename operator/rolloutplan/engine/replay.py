@@ -39,6 +39,7 @@ from rolloutplan.judge.sequential import Evidence, evidence
 from rolloutplan.judge.verdict import Answer, Verdict, Why
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reading import SpecError
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import as_kept, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
@@ -168,7 +169,7 @@ class _Run:
         held = format_weight(share(found.snapshot, found.old, found.new))
         self.status = Status(
             phase=Phase.SHIFTING,
-            reason="Shifting",
+            reason=StatusReason.SHIFTING,
             observed_generation=1,
             plan_hash=self.spec.plan_hash(),
             run=case.run,

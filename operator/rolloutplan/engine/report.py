@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from rolloutplan.engine.jobs import JOB_NOT_OURS
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.share import NOT_EFFECTIVE, measured
+from rolloutplan.engine.share import measured
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
 
-NEEDS_A_PERSON = frozenset({"Conflict", "ContractFailed", "Failed", "Invalid"})
+NEEDS_A_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldReason.FAILED, HoldReason.INVALID})
 """Reasons of Held that no waiting will mend."""
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
@@ -31,10 +31,10 @@ class _Claim:
 def stalled(status: Status) -> bool:
     """Whether it needs a person or a new commit."""
     if status.phase is Phase.HELD:
-        return status.held is not None and status.held.reason in NEEDS_A_PERSON
+        return status.held_for in NEEDS_A_PERSON
     if status.phase is Phase.PENDING:
-        return status.reason == "Conflict"
-    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason == JOB_NOT_OURS
+        return status.reason == HoldReason.CONFLICT
+    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason == StatusReason.JOB_NOT_OURS
 
 
 def reported(look: Look, status: Status) -> Status:
@@ -80,15 +80,15 @@ def _claims(status: Status) -> list[_Claim]:
         claims.append(_Claim("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
     elif status.phase in _AT_A_WEIGHT and status.weights.written:
         claims.append(_verified(status))
-    elif status.phase is Phase.HELD and reason == NOT_EFFECTIVE:
+    elif status.phase is Phase.HELD and reason == HoldReason.NOT_EFFECTIVE:
         claims.append(_Claim("WeightsVerified", "False", reason, message))
-    if reason == "Blind":
+    if reason == HoldReason.BLIND:
         claims.append(_Claim("Blind", "True", "SourceDown", message))
     return claims
 
 
 def _verified(status: Status) -> _Claim:
-    if status.reason == "RestoredNotAccepted":
+    if status.reason == StatusReason.RESTORED_NOT_ACCEPTED:
         return _Claim("WeightsVerified", "False", status.reason, status.message)
     words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
     if not status.weights.measured:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from rolloutplan.engine.look import Look, RouteView
 from rolloutplan.engine.step import PatchRoute
 from rolloutplan.engine.weights import LARGEST, holds_both, pair, restore, same, shift
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import RouteRef
 from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
 
@@ -14,7 +15,7 @@ from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
 class UnusableError(Exception):
     """A route cannot be moved; holds the reason (one word) and the message with the fix."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: StatusReason, message: str) -> None:
         super().__init__(message)
         self.reason, self.message = reason, message
 
@@ -31,23 +32,25 @@ def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
     view = look.routes.get(ref.name)
     where = f"HTTPRoute {look.plan.namespace}/{ref.name}"
     if view is None or view.deleting:
-        raise UnusableError("RouteNotFound", f"{where} does not exist: create it, or correct spec.traffic.routes")
+        raise UnusableError(
+            StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
+        )
     asked = [_named(view, name, where) for name in ref.rules] or list(view.rules)
     rules = [rule for rule in asked if holds_both(rule, old, new)]
     if not rules or (ref.rules and len(rules) < len(asked)):
         held = sorted({backend.service for rule in asked for backend in rule.backends})
         raise UnusableError(
-            "RouteWithoutBothServices",
+            StatusReason.ROUTE_WITHOUT_BOTH_SERVICES,
             f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
         )
     for rule in rules:
         if sum(pair(rule, old, new)) > LARGEST:
             words = f"{where} rule {rule.index}: {old} and {new} hold more than {LARGEST} together: scale them down"
-            raise UnusableError("WeightsTooLarge", words)
+            raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
-            raise UnusableError("NoTrafficToShift", words)
+            raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, words)
     return RouteWeights(name=view.name, rules=tuple(rules))
 
 
@@ -55,7 +58,9 @@ def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
     for rule in view.rules:
         if rule.index == name or (rule.name and rule.name == name):
             return rule
-    raise UnusableError("RuleNotFound", f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules")
+    raise UnusableError(
+        StatusReason.RULE_NOT_FOUND, f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules"
+    )
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:

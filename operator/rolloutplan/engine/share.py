@@ -15,10 +15,9 @@ from rolloutplan.engine.weights import sound
 from rolloutplan.judge import sequential
 from rolloutplan.judge.share import Share, look, off
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.status import Phase, Status
 
-NOT_EFFECTIVE: Final = "WeightNotEffective"
-"""The reason of Held."""
 FOLLOWS: Final = timedelta(seconds=5)
 """A gateway may take so long to follow a route that it has accepted."""
 
@@ -48,7 +47,7 @@ def _nothing_yet(status: Status) -> Share | None:
         return None
     if not sound(weights.written, weights.old, weights.new):
         return None
-    since = held.reason_since or held.since if held and held.reason == NOT_EFFECTIVE else stage.judged_since
+    since = held.reason_since or held.since if held and held.reason == HoldReason.NOT_EFFECTIVE else stage.judged_since
     return Share(since, asked_of(weights.written, weights.old, weights.new) / 1000)
 
 
@@ -89,9 +88,9 @@ def not_moved(seen: Look) -> str:
     spec = seen.plan.spec
     if spec is None or spec.traffic.share == "Ignore":
         return ""
-    found, held = _fullest(seen), seen.status.held
+    found = _fullest(seen)
     outcome = off(found[1]) if found else Outcome.UNDECIDED
-    if seen.status.phase is Phase.HELD and held is not None and held.reason == NOT_EFFECTIVE:
+    if seen.status.held_for == HoldReason.NOT_EFFECTIVE:
         return "" if outcome is Outcome.REFUTED else seen.status.message
     if found is None or outcome is not Outcome.PROVED:
         return ""

@@ -26,7 +26,7 @@ from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
-from rolloutplan.engine.table import MOVED
+from rolloutplan.engine.table import MOVED, is_loud
 from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.memory import Memory
@@ -58,9 +58,6 @@ COUNT_RESTARTS_AGAIN = timedelta(minutes=1)
 
 _STALE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND})
 """How the API server refuses a write whose object is no longer as it was seen."""
-_LOUD = frozenset(
-    {"RollbackStarted", "Held", "Stalled", "WeightDrift", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"}
-)
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -426,7 +423,7 @@ class Reconciler:
         for decision in after.decisions:
             if decision.seq > before.seq:
                 self._metrics.decided(decision.kind, decision.reason)
-                level = log.warning if decision.reason in _LOUD else log.info
+                level = log.warning if is_loud(decision) else log.info
                 level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
     async def _look_through(self, plan: Plan, memory: Memory) -> None:

@@ -21,6 +21,7 @@ from rolloutplan.metrics.pool import Key
 from rolloutplan.plan import lenient
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.resolve import Template
 from rolloutplan.plan.spec import SpecError
 from rolloutplan.plan.status import RUNNING, STARTING, Phase, Status, read_status
@@ -191,7 +192,7 @@ class Store:
         """The template that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
         own = self.templates.get((TEMPLATES, plan.namespace, name))
         words = f"neither PredicateTemplate {plan.namespace}/{name} nor ClusterPredicateTemplate {name} exists"
-        missing = Template("", name, None, f"{words}: create one, or correct the name", "TemplateNotFound")
+        missing = Template("", name, None, f"{words}: create one, or correct the name", StatusReason.TEMPLATE_NOT_FOUND)
         return own or self.templates.get((CLUSTER_TEMPLATES, "", name), missing)
 
     def _rule(self, plan: Plan) -> None:
@@ -210,7 +211,7 @@ class Store:
 
     def _next_in_line(self, plan: Plan) -> frozenset[str]:
         """Plans that wait for a place that this one may have held."""
-        waits = (key for key, peer in self.plans.items() if peer.status.reason == "Waiting")
+        waits = (key for key, peer in self.plans.items() if peer.status.reason == StatusReason.WAITING)
         return frozenset(key for key in waits if self.plans[key].groups & plan.groups)
 
     def peers(self, plan: Plan) -> tuple[Peer, ...]:
@@ -282,7 +283,7 @@ def _uses(plan: Plan) -> Iterator[Id]:
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
     sound = view.readable and not view.deleting and status.paused is None
-    return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != "Frozen"
+    return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != HoldReason.FROZEN
 
 
 def _peer(plan: Plan) -> Peer | None:
@@ -316,7 +317,7 @@ def _rival(plan: Plan) -> Rival:
         key=view.key,
         routes=frozenset(ident[2] for ident in _uses(plan) if ident[0] == ROUTES),
         running=status.phase in RUNNING,
-        waiting=_about_to_start(plan) and status.reason != "Waiting",
+        waiting=_about_to_start(plan) and status.reason != StatusReason.WAITING,
         created=view.created,
         uid=view.uid,
     )

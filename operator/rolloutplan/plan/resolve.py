@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from rolloutplan.plan.predicate import OVERRIDES, Predicate
 from rolloutplan.plan.quantities import opposite
 from rolloutplan.plan.reading import SpecError, read
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import TemplateStatus
 from rolloutplan.plan.templates import PredicateTemplateSpec, fill
 
-Why: TypeAlias = Literal["TemplateNotFound", "TemplateInvalid"]
 Known: TypeAlias = Callable[[str], "Template"]
 """From a name to the template that a plan means by it; to one with a problem where there is none."""
 
@@ -31,7 +31,7 @@ class Template:
     name: str
     spec: PredicateTemplateSpec | None
     problem: str = ""
-    why: Why = "TemplateInvalid"
+    why: StatusReason = StatusReason.TEMPLATE_INVALID
 
     def kept(self) -> TemplateStatus:
         """As it stands in the status of a run."""
@@ -54,7 +54,7 @@ def as_kept(kept: Iterable[TemplateStatus], otherwise: Known | None = None) -> K
         lost = f"the status no longer holds template {name} as it was when the run began: `abort` puts the weights back"
         if name not in found and otherwise is not None:
             return otherwise(name)
-        return found.get(name) or Template("", name, None, lost, "TemplateNotFound")
+        return found.get(name) or Template("", name, None, lost, StatusReason.TEMPLATE_NOT_FOUND)
 
     return known
 
@@ -64,7 +64,7 @@ class Problem:
     """Why a reference cannot be replaced."""
 
     path: str
-    why: Why
+    why: StatusReason
     words: str
 
 
@@ -105,9 +105,9 @@ def resolve(spec: PlanSpec, known: Known) -> Resolved:
 
 
 class _UnresolvedError(Exception):
-    def __init__(self, why: Why, words: str) -> None:
+    def __init__(self, why: StatusReason, words: str) -> None:
         super().__init__(words)
-        self.why: Why = why
+        self.why = why
         self.words = words
 
 
@@ -150,13 +150,15 @@ def _filled(predicate: Predicate, for_new: bool, template: Template) -> Predicat
     try:
         body = fill(template.spec, predicate.with_)
     except SpecError as error:
-        raise _UnresolvedError("TemplateInvalid", f"{where}: {_line(error)}") from None
+        raise _UnresolvedError(StatusReason.TEMPLATE_INVALID, f"{where}: {_line(error)}") from None
     if own:
         body = {field: value for field, value in body.items() if field not in ("is", "vsOld")}
     try:
         whole = read(Predicate, {**body, **said, "name": predicate.name, "dryRun": predicate.dry_run})
     except SpecError as error:
-        raise _UnresolvedError("TemplateInvalid", f"{where}, as it is filled in here: {_line(error)}") from None
+        raise _UnresolvedError(
+            StatusReason.TEMPLATE_INVALID, f"{where}, as it is filled in here: {_line(error)}"
+        ) from None
     return whole if own else _turned(whole, (template.spec.speaks == "For") != for_new)
 
 

@@ -297,6 +297,11 @@ class Status(Part):
         """The phase it is in, or the one from which it is held."""
         return self.held.back_to if self.phase is Phase.HELD and self.held else self.phase
 
+    @property
+    def held_for(self) -> str:
+        """The reason for which it is held, one of HoldReason unless another version wrote it; empty where it is not."""
+        return self.held.reason if self.phase is Phase.HELD and self.held else ""
+
     def condition(self, kind: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == kind), None)
 

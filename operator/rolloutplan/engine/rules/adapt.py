@@ -15,6 +15,7 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.plan.outline import allowed, changes, outline, stage_part
 from rolloutplan.plan.quantities import parse_duration
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Status
 
@@ -43,8 +44,8 @@ def adapted(look: Look) -> Step | None:
     told = "; ".join(f"{name}: {change}" for name, change in differences.items())
     words = f"the plan was edited in mid-run{by}: {told}"
     if status.phase is Phase.BAKING and _climbs(status, spec):
-        return Step(move(look, Cause.ADAPTED_ON, words, reason="Shifting", **edited))
-    return Step(move(look, Cause.ADAPTED, words, reason=status.reason, message=status.message, **edited))
+        return Step(move(look, Cause.ADAPTED_ON, words, reason=StatusReason.SHIFTING, **edited))
+    return Step(move(look, Cause.ADAPTED, words, message=status.message, **edited))
 
 
 def _climbs(status: Status, spec: PlanSpec) -> bool:

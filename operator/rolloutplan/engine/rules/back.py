@@ -16,6 +16,7 @@ from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.outline import changes, outline
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import STARTING, Phase
 
@@ -41,7 +42,7 @@ def deletion(look: Look) -> Step | None:
         return None
     if status.phase not in TABLE[Cause.FAILED].sources:
         return release
-    return back(look, "Deleted", "the plan was deleted in mid-run")
+    return back(look, StatusReason.DELETED, "the plan was deleted in mid-run")
 
 
 def superseded(look: Look) -> Step | None:
@@ -56,7 +57,7 @@ def superseded(look: Look) -> Step | None:
         return None
     if status.phase in STARTING:
         return Step(fresh(look, Cause.CHANGED_EARLY, what))
-    return back(look, "Superseded", what)
+    return back(look, StatusReason.SUPERSEDED, what)
 
 
 def _changes(look: Look, spec: PlanSpec) -> str:
@@ -72,23 +73,23 @@ def unavailable(look: Look) -> Step | None:
     if spec is None or status.phase not in MOVED:
         return None
     if new is None:
-        return on_fail(look, "NewSideGone", f"Deployment {spec.new.deployment} is gone")
+        return on_fail(look, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
     if new.wanted == 0:
-        return on_fail(look, "NewSideDown", f"{new.name} is scaled to no pods at all")
+        return on_fail(look, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to no pods at all")
     worst = f": {new.worst}" if new.worst else ""
     if new.ready == 0:
-        return on_fail(look, "NewSideDown", f"none of {new.wanted} pods of {new.name} is ready{worst}")
+        return on_fail(look, StatusReason.NEW_SIDE_DOWN, f"none of {new.wanted} pods of {new.name} is ready{worst}")
     if (
         new.short_since
         and new.ready * 1000 < spec.availability.min_ready * new.wanted
         and look.now >= new.short_since + spec.availability.grace
     ):
         words = f"only {new.ready} of {new.wanted} pods of {new.name} are ready for {span(new.short_since, look.now)}"
-        return on_fail(look, "NewSideShort", words + worst)
+        return on_fail(look, StatusReason.NEW_SIDE_SHORT, words + worst)
     if new.restarts is not None and new.restarts - status.restarts > spec.availability.max_restarts:
         count = new.restarts - status.restarts
         words = f"the containers of {new.name} restarted {count} times, {spec.availability.max_restarts} are allowed"
-        return on_fail(look, "NewSideRestarting", words + worst)
+        return on_fail(look, StatusReason.NEW_SIDE_RESTARTING, words + worst)
     return None
 
 
@@ -101,8 +102,10 @@ def proved_against(look: Look) -> Step | None:
         value = value_text(item.predicate.comparison, verdict)
         if item.against and verdict.outcome is Outcome.PROVED and not on_both_sides(look, item):
             words = f"{item.role} {item.name} is proved: {value} {bound_of(item.predicate)}"
-            return on_fail(look, "FailProved" if item.role == "fail" else "GuardProved", words, [item])
+            return on_fail(
+                look, StatusReason.FAIL_PROVED if item.role == "fail" else StatusReason.GUARD_PROVED, words, [item]
+            )
         if item.predicate.events and verdict.outcome is Outcome.REFUTED:
             words = f"pass {item.name} is refuted for good: {value} is not {bound_of(item.predicate)}"
-            return on_fail(look, "PassRefuted", words, [item])
+            return on_fail(look, StatusReason.PASS_REFUTED, words, [item])
     return None

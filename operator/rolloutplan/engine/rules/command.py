@@ -15,7 +15,6 @@ from typing import Any
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.gate import CONTRACT
-from rolloutplan.engine.incident import INCIDENT
 from rolloutplan.engine.jobs import job_name
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move
@@ -29,9 +28,12 @@ from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import pair, share, sound
 from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
 from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Held, Paused, Phase, Status
 
+_BEFORE_A_PAUSE = frozenset({HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.BLIND, HoldReason.INCIDENT})
+"""What a run is held for goes on standing in its status: a pause begins to show when that is over."""
 _UNREAD = "unread-"
 _SOMEBODY = "somebody"
 
@@ -109,7 +111,7 @@ def _done(order: _Order) -> Step | None:
 def _denied(look: Look, said: Said, words: str) -> Step:
     status = look.status
     here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
-    return Step(move(look, Cause.DENIED, words, reason=status.reason, said=said, **here))
+    return Step(move(look, Cause.DENIED, words, said=said, **here))
 
 
 # ---- back ------------------------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def _abort(order: _Order) -> Step:
     if status.stands_in is Phase.CONTRACTING and (gone := old_side_gone(look)):
         raise _DeniedError(gone)
     if _snapshot_known(status) and status.phase in TABLE[Cause.FAILED].sources:
-        return back(look, "Aborted", order.words, said=order.said, paused=None)
+        return back(look, StatusReason.ABORTED, order.words, said=order.said, paused=None)
     if status.phase in TABLE[Cause.ABORTED].sources and not look.plan.finalizer:
         return Step(_ended_early(order))
     if status.phase is Phase.SUCCEEDED:
@@ -146,7 +148,7 @@ def _ended_early(order: _Order) -> Status:
         look,
         Cause.ABORTED,
         words,
-        reason="Aborted",
+        reason=StatusReason.ABORTED,
         said=order.said,
         failed=words[:1024],
         paused=None,
@@ -166,7 +168,7 @@ def _revert(order: _Order) -> Step:
         raise _DeniedError(gone)
     if rival := next((rival.key for rival in look.rivals if rival.running and rival.routes & routes), None):
         raise _DeniedError(f"plan {rival} holds the route now: abort that one first")
-    return back(look, "Reverted", order.words, said=order.said, paused=None)
+    return back(look, StatusReason.REVERTED, order.words, said=order.said, paused=None)
 
 
 # ---- again, and not now ----------------------------------------------------------------------------------------------
@@ -187,40 +189,42 @@ def _pause(order: _Order) -> Step:
     if status.paused is not None:
         raise _DeniedError(f"it is paused already, by {status.paused.by}")
     if status.phase in TABLE[Cause.BLOCKED].sources:
-        return Step(move(look, Cause.BLOCKED, paused_words(paused), reason="Paused", said=order.said, paused=paused))
+        return Step(
+            move(look, Cause.BLOCKED, paused_words(paused), reason=HoldReason.PAUSED, said=order.said, paused=paused)
+        )
     if status.phase not in {*MOVED, Phase.CONTRACTING}:
         raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
-    held = status.held.reason if status.phase is Phase.HELD and status.held else ""
-    if held in ("Failed", "ContractFailed"):
+    held = status.held_for
+    if held in (HoldReason.FAILED, HoldReason.CONTRACT_FAILED):
         raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
-    if status.intent is not None or held in ("Conflict", "Invalid", "Blind", INCIDENT):
+    if status.intent is not None or held in _BEFORE_A_PAUSE:
         words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
         here: dict[str, Any] = {"message": status.message, "paused": paused}
-        return Step(move(look, Cause.PAUSED, words, reason=status.reason, said=order.said, **here))
+        return Step(move(look, Cause.PAUSED, words, said=order.said, **here))
     stays = "the weights stay, the guards stay on"
     if status.stands_in is Phase.CONTRACTING:
         stays = "nothing more of the old is taken away"
-    return hold(look, "Paused", f"{order.words}; {stays}", said=order.said, paused=paused)
+    return hold(look, HoldReason.PAUSED, f"{order.words}; {stays}", said=order.said, paused=paused)
 
 
 def _resume(order: _Order) -> Step:
     look, status, held = order.look, order.look.status, order.look.status.held
-    reason = held.reason if status.phase is Phase.HELD and held is not None else ""
+    reason = status.held_for
     match reason:
-        case "Paused":
+        case HoldReason.PAUSED:
             assert held is not None
             words = f"{order.words}, after {span(held.since, look.now)}"
             return Step(resumed(look, held, words, order.said, paused=None))
-        case "Undecided":
+        case HoldReason.UNDECIDED:
             return Step(_given_time(order))
-        case "ContractFailed":
+        case HoldReason.CONTRACT_FAILED:
             assert held is not None
             return Step(_tried_again(order, held))
-        case "Conflict" if status.stands_in is not Phase.CONTRACTING:
+        case HoldReason.CONFLICT if status.stands_in is not Phase.CONTRACTING:
             return Step(_taken_up(order))
     if status.paused is not None:
         here: dict[str, Any] = {"message": status.message, "paused": None}
-        return Step(move(look, Cause.RELEASED, order.words, reason=status.reason, said=order.said, **here))
+        return Step(move(look, Cause.RELEASED, order.words, said=order.said, **here))
     if reason:
         raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
     raise _DeniedError(f"it is not held: it is {status.phase}")
@@ -267,7 +271,7 @@ def _taken_up(order: _Order) -> Status:
         look,
         Cause.TAKEN_UP,
         f"{order.words}; the stage begins anew from {now}",
-        reason="Shifting",
+        reason=StatusReason.SHIFTING,
         said=order.said,
         held=None,
         paused=None,
@@ -283,7 +287,7 @@ def _taken_up(order: _Order) -> Status:
 def _approve(order: _Order) -> Step:
     look, status, held = order.look, order.look.status, order.look.status.held
     spec = look.plan.written
-    if held is None or held.reason != "AwaitingApproval" or spec is None:
+    if held is None or held.reason != HoldReason.AWAITING_APPROVAL or spec is None:
         raise _DeniedError("nothing waits for approval: say it when it is Held as AwaitingApproval")
     if status.stands_in is Phase.CONTRACTING:
         words = f"{order.words}; the old may be taken away"
@@ -296,7 +300,7 @@ def _approve(order: _Order) -> Step:
 def _skip(order: _Order) -> Step:
     look, status, spec = order.look, order.look.status, _unhindered(order)
     at, stage = status.stage, current_stage(spec, status)
-    if status.held is not None and status.held.reason == "AwaitingApproval":
+    if status.held is not None and status.held.reason == HoldReason.AWAITING_APPROVAL:
         raise _DeniedError(f"nothing is left to judge, and the next stage waits: say `approve` ({status.message})")
     if status.phase is Phase.SHIFTING:
         raise _DeniedError("nothing is left to judge here: the next weight is on its way")
@@ -305,7 +309,7 @@ def _skip(order: _Order) -> Step:
     if is_last(spec, stage):
         raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
     words = f"{order.words}; {stage.step} is taken as passed after {span(at.verified_at, look.now)}"
-    return Step(move(look, Cause.SKIPPED, words, reason="Shifting", said=order.said, held=None))
+    return Step(move(look, Cause.SKIPPED, words, reason=StatusReason.SHIFTING, said=order.said, held=None))
 
 
 def _promote(order: _Order) -> Step:
@@ -320,7 +324,7 @@ def _promote(order: _Order) -> Step:
             look,
             Cause.PROMOTED,
             f"{order.words}; straight to {last.name} at {format_weight(last.permille)}",
-            reason="Shifting",
+            reason=StatusReason.SHIFTING,
             said=order.said,
             held=None,
             approved=last.name,
@@ -335,7 +339,7 @@ def _unhindered(order: _Order) -> PlanSpec:
     spec, held = look.plan.spec, status.held
     if spec is None or not look.plan.readable or status.phase not in MOVED or status.intent is not None:
         raise _DeniedError(f"no stage is being judged (it is {status.phase}): say it when one is")
-    if held is not None and held.reason not in ("Undecided", "AwaitingApproval"):
+    if held is not None and held.reason not in (HoldReason.UNDECIDED, HoldReason.AWAITING_APPROVAL):
         raise _DeniedError(f"it is held as {held.reason}, and that comes first: {status.message}")
     if status.failed:
         raise _DeniedError(f"it was refuted and never goes forward again: {status.failed}")

@@ -29,10 +29,9 @@ from rolloutplan.engine.rules.tasks import (
 from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Task
-
-FAILED = "ContractFailed"
 
 
 def contracting(look: Look) -> Step | None:
@@ -45,7 +44,7 @@ def contracting(look: Look) -> Step | None:
     if (edited := adapted(look)) is not None:
         return edited
     held = status.held if status.phase is Phase.HELD else None
-    if held is not None and held.reason == FAILED:
+    if status.held_for == HoldReason.CONTRACT_FAILED:
         return Step(status)
     closed = _closed(look, spec)
     if closed is not None:
@@ -64,11 +63,13 @@ def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
     """Why nothing may be taken away now. A part that is under way waits for weights and persons alone."""
     status, weights = look.status, look.status.weights
     if spec is None or (look.plan.unresolved is None and not look.plan.readable):
-        return Closed("Invalid", f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}")
+        return Closed(
+            HoldReason.INVALID, f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}"
+        )
     if differs := route_mismatch(look, weights.written, weights):
-        return Closed("Conflict", f"{differs}: the old is not taken away; put them back as they were to go on")
+        return Closed(HoldReason.CONFLICT, f"{differs}: the old is not taken away; put them back as they were to go on")
     if status.paused is not None:
-        return Closed("Paused", paused_words(status.paused))
+        return Closed(HoldReason.PAUSED, paused_words(status.paused))
     return None if status.task is not None or _to_take(look, spec) is None else closed_to_contract(look, spec)
 
 
@@ -91,7 +92,7 @@ def _part(look: Look, spec: PlanSpec) -> Step:
     if wanted is None:
         left = "" if _ours(look, spec) else ", and what is left of the old stays: the plan has other sides now"
         words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
-        return Step(move(look, Cause.FINISHED, words, reason="Succeeded", task=None))
+        return Step(move(look, Cause.FINISHED, words, reason=StatusReason.SUCCEEDED, task=None))
     task = under_way(look, wanted)
     if task is None:
         return _begun(look, spec, wanted)
@@ -147,8 +148,10 @@ def _ended(look: Look, task: Task, ended: Ended) -> Step:
     status = look.status
     if ended.good:
         done = (*status.done, LEFT_OLD if ended.left else task.name)
-        return Step(move(look, Cause.CONTRACTED, ended.words[:1024], reason="Contracting", task=None, done=done))
-    return hold(look, FAILED, f"{ended.words}; {_both_sides(look)}"[:1024])
+        return Step(
+            move(look, Cause.CONTRACTED, ended.words[:1024], reason=StatusReason.CONTRACTING, task=None, done=done)
+        )
+    return hold(look, HoldReason.CONTRACT_FAILED, f"{ended.words}; {_both_sides(look)}"[:1024])
 
 
 def _both_sides(look: Look) -> str:

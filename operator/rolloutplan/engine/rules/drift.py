@@ -18,6 +18,7 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status
 
 REPAIRS = 3
@@ -42,14 +43,13 @@ def drifted(look: Look) -> Step | None:
     recent = tuple(at for at in status.drifts if at > look.now - WITHIN)
     if len(recent) >= REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
-        return back(look, "WeightConflict", f"weights were moved by somebody else {times}: {differs}")
+        return back(look, StatusReason.WEIGHT_CONFLICT, f"weights were moved by somebody else {times}: {differs}")
     to = intent.to if intent is not None and shifting else _stands(status)
     words = f"{differs}; {to} is written again"
     after = move(
         look,
         Cause.DRIFTED,
         words,
-        reason=status.reason,
         message=status.message if status.phase is Phase.HELD else words,
         intent=Intent(action="Shift" if shifting else "Repair", at=look.now, to=to, routes=asked, mends=differs),
         drifts=(*recent, look.now),
@@ -89,7 +89,7 @@ def _given_up(look: Look, intent: Intent, differs: str) -> Step:
     stage = status.stage and status.stage.model_copy(update={"judged_since": status.stage.judged_since or look.now})
     stands = weights.model_copy(update={"desired": _stands(status)})
     words = f"while {intent.to} was being written: {differs}"
-    return hold(look, "Conflict", words, intent=None, weights=stands, stage=stage)
+    return hold(look, HoldReason.CONFLICT, words, intent=None, weights=stands, stage=stage)
 
 
 def _mended(look: Look, intent: Intent) -> Step:
@@ -100,7 +100,9 @@ def _mended(look: Look, intent: Intent) -> Step:
         return Step(status, wake_at=late)
     if refused is not None:
         within = format_duration(ACCEPTED_WITHIN)
-        return back(look, "WeightNotAccepted", f"{intent.to} was not in force again within {within}: {refused}")
+        return back(
+            look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"
+        )
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
         at = clocks(look, at, stage)

@@ -35,7 +35,7 @@ def forecast(look: Look) -> Step | None:
         return None
     here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
     after = at.model_copy(update={"forecast": told[:1024]})
-    return Step(move(look, Cause.FORESEEN, f"{stage.name}: {told}", reason=status.reason, stage=after, **here))
+    return Step(move(look, Cause.FORESEEN, f"{stage.name}: {told}", stage=after, **here))
 
 
 def _too_slow(look: Look, spec: PlanSpec, stage: Stage) -> Iterator[str]:

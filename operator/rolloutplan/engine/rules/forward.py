@@ -14,6 +14,7 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.stage import FULL, Stage
 from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
@@ -68,18 +69,18 @@ def deadline(look: Look) -> Step | None:
         value = value_text(false[0].predicate.comparison, verdict)
         bound = bound_of(false[0].predicate)
         words = f"at its deadline {stage.name} is refuted: {false[0].name} is {value}, not {bound}"
-        return on_fail(look, "PassRefuted", words, false)
+        return on_fail(look, StatusReason.PASS_REFUTED, words, false)
     open_ = [item for item in items if verdict_of(look, item).outcome is Outcome.UNDECIDED]
     doubts = ", ".join(f"{item.name} ({verdict_of(look, item).why})" for item in open_) or "nothing was measured"
     words = f"at its deadline {stage.name} is undecided: {doubts}"
     if spec.on_undecided == "Rollback":
-        return back(look, "Undecided", f"{words}; onUndecided is Rollback", open_)
+        return back(look, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", open_)
     if spec.on_undecided == "Extend":
         longer = max(stage.deadline - stage.soak, spec.interval)
         new = at.model_copy(update={"deadline_at": look.now + longer})
         note = f"{words}; onUndecided is Extend: {format_duration(longer)} more"
-        return Step(move(look, Cause.EXTENDED, note, reason="Judging", evidence=open_, stage=new))
-    return hold(look, "Undecided", f"{words}; onUndecided is Hold: goes on when it is decided", open_)
+        return Step(move(look, Cause.EXTENDED, note, reason=StatusReason.JUDGING, evidence=open_, stage=new))
+    return hold(look, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", open_)
 
 
 def forward(look: Look) -> Step | None:
@@ -118,7 +119,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
         Cause.SEAL,
         f"stage {stage.index + 1}/{len(ladder)} {stage.step}: {weights.desired} -> {to}; "
         f"{len(predicates)} predicates are fixed as {sealed}",
-        reason="Shifting",
+        reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
         stage=StageStatus(
             name=stage.name,
@@ -168,11 +169,11 @@ def _proved(look: Look, spec: PlanSpec) -> Status:
     assert at is not None and stage is not None
     words = f"{stage.step} is proved at {at.weight} after {span(at.verified_at, look.now)}"
     if not is_last(spec, stage):
-        return move(look, Cause.PROVED, words, reason="Shifting", evidence=items)
+        return move(look, Cause.PROVED, words, reason=StatusReason.SHIFTING, evidence=items)
     baking = bakes(look, spec, at)
     if baking.soak_until and baking.soak_until > look.now:
         words += f"; it is the last weight, and the guards stay on for {span(look.now, baking.soak_until)}"
-    return move(look, Cause.PROVED_LAST, words, reason="Baking", evidence=items, stage=baking)
+    return move(look, Cause.PROVED_LAST, words, reason=StatusReason.BAKING, evidence=items, stage=baking)
 
 
 def bakes(look: Look, spec: PlanSpec, at: StageStatus) -> StageStatus:
@@ -188,5 +189,5 @@ def _baked(look: Look, spec: PlanSpec) -> Status:
     left = "keeps the rest" if spec.ladder()[-1].permille < FULL else "has none left"
     words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} {left}"
     if spec.contract.wanted:
-        return move(look, Cause.CONTRACT, f"{words}: it is taken away", reason="Contracting", evidence=items)
-    return move(look, Cause.BAKED, words, reason="Succeeded", evidence=items)
+        return move(look, Cause.CONTRACT, f"{words}: it is taken away", reason=StatusReason.CONTRACTING, evidence=items)
+    return move(look, Cause.BAKED, words, reason=StatusReason.SUCCEEDED, evidence=items)

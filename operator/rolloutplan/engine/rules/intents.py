@@ -13,6 +13,7 @@ from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.reasons import EventReason, StatusReason
 from rolloutplan.plan.status import Intent, Phase, Status
 
 ACCEPTED_WITHIN = timedelta(seconds=30)
@@ -54,7 +55,7 @@ def _restored(look: Look, refused: str | None) -> Status:
         look,
         Cause.RESTORED,
         words,
-        reason=status.reason if refused is None else "RestoredNotAccepted",
+        reason=None if refused is None else StatusReason.RESTORED_NOT_ACCEPTED,
         shares=(_shift_before(status), weights.desired),
         intent=None,
         weights=weights.model_copy(update={"written": live_weights(look, weights.snapshot, weights)}),
@@ -63,7 +64,7 @@ def _restored(look: Look, refused: str | None) -> Status:
 
 def _shift_before(status: Status) -> str:
     """From which share the rollback came, as its own decision says."""
-    return next((d.weight_from for d in reversed(status.decisions) if d.reason == "RollbackStarted"), "")
+    return next((d.weight_from for d in reversed(status.decisions) if d.reason == EventReason.ROLLBACK_STARTED), "")
 
 
 def unrecorded_restore(look: Look) -> Step | None:
@@ -75,7 +76,9 @@ def unrecorded_restore(look: Look) -> Step | None:
     newest = max((fenced(look, view.seq) for view in views if view is not None), default=0)
     if newest <= status.seq:
         return None
-    return back(look, "Interrupted", "the operator was stopped after it put weights back and before it said why")
+    return back(
+        look, StatusReason.INTERRUPTED, "the operator was stopped after it put weights back and before it said why"
+    )
 
 
 def adopted(look: Look) -> Step | None:
@@ -118,11 +121,11 @@ def unjudged(look: Look) -> Step | None:
     if look.now >= (entered or intent.at) + JUDGED_WITHIN:
         within = format_duration(JUDGED_WITHIN)
         words = differs or "its record could not be written"
-        return back(look, "WeightNotAccepted", f"{intent.to} could not be judged within {within}: {words}")
+        return back(look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} could not be judged within {within}: {words}")
     refused, ours = acceptance_problem(look, intent.routes), status.epoch == look.epoch
     if ours and not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
         within, words = format_duration(ACCEPTED_WITHIN), refused or "no word from its gateway"
-        return back(look, "WeightNotAccepted", f"{intent.to} was not in force within {within}: {words}")
+        return back(look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force within {within}: {words}")
     return None
 
 
@@ -166,7 +169,7 @@ def _verified(look: Look, intent: Intent) -> Status:
         Cause.VERIFIED,
         f"{intent.to} of the traffic is on {status.weights.new} (HTTPRoute {names} read back and accepted); "
         f"judged for {_until(look, at.soak_until)} at least, decided within {_until(look, at.deadline_at)}",
-        reason="Soaking",
+        reason=StatusReason.SOAKING,
         shares=(format_weight(before), intent.to),
         stage=at,
         counted_since=status.counted_since or look.now,

@@ -15,6 +15,7 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.outline import outline
 from rolloutplan.plan.quantities import format_duration, format_weight
+from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import STARTING, Phase, Status, Weights
 
@@ -62,7 +63,7 @@ def not_started(look: Look) -> Step | None:
     if look.probe is None or look.probe.judged_hash != spec.judged_hash():
         return Step(status, (Inspect(),))
     if status.phase is Phase.INVALID:
-        return Step(move(look, Cause.HEALED, "what was wrong is mended", reason="Pending"))
+        return Step(move(look, Cause.HEALED, "what was wrong is mended", reason=StatusReason.PENDING))
     if status.phase is Phase.PROBING:
         return probing(look, spec)
     if status.phase is Phase.EXPANDING:
@@ -83,8 +84,8 @@ def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
     if same:
         of_this |= {"done": status.done, "sized": status.sized}
     if spec.assumptions:
-        return fresh(look, Cause.START_PROBING, words, reason="Probing", **of_this)
-    return fresh(look, Cause.START, words, reason="Expanding", **of_this)
+        return fresh(look, Cause.START_PROBING, words, reason=StatusReason.PROBING, **of_this)
+    return fresh(look, Cause.START, words, reason=StatusReason.EXPANDING, **of_this)
 
 
 def _refused(look: Look, problem: Obstacle) -> Step:
@@ -93,7 +94,7 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     actions: tuple[Action, ...] = (Inspect(),) if problem.asking and again and look.now >= again else ()
     if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
         return Step(status, actions, wake_at=again)
-    if status.phase is Phase.PENDING and status.reason == problem.reason == "Waiting":
+    if status.phase is Phase.PENDING and status.reason == problem.reason == StatusReason.WAITING:
         return Step(status.model_copy(update={"message": problem.message[:1024]}), wake_at=again)
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
 
@@ -128,7 +129,7 @@ def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
         look,
         Cause.READY,
         f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
-        reason="Shifting",
+        reason=StatusReason.SHIFTING,
         weights=weights,
         restarts=restarts,
         revert=look.revert,
@@ -142,4 +143,4 @@ def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
     found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
     left = f"no weight was moved{added(look.status, spec)}"
     words = f"{found}{f': {worst}' if worst else ''}; {left}: mend the Deployment, and a new run starts"
-    return move(look, Cause.NEVER_READY, words, reason="NewSideNotReady")
+    return move(look, Cause.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

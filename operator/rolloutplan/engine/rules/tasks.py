@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from rolloutplan.engine.jobs import JOB_NOT_OURS, JOB_REFUSED, job_name, manifest
+from rolloutplan.engine.jobs import job_name, manifest
 from rolloutplan.engine.look import JobView, Look, WorkloadView
 from rolloutplan.engine.move import move
 from rolloutplan.engine.narrate import Seen, doubt, value_text
@@ -20,6 +20,7 @@ from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.quantities import format_duration
+from rolloutplan.plan.reasons import Reason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status, Task
 from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
@@ -65,7 +66,7 @@ def probing(look: Look, spec: PlanSpec) -> Step:
     status = look.status
     assumption = next((each for each in spec.beliefs() if each.name not in status.done), None)
     if assumption is None:
-        return Step(move(look, Cause.PROBED, "all that it assumes is true", reason="Expanding", task=None))
+        return Step(move(look, Cause.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None))
     says, asked = f"assumption {assumption.name} is probed: {assumption.belief}", assumption.predicate
     template = assumption.job.template if assumption.job else None
     wanted = Wanted("Assumption", assumption.name, assumption.deadline, says, template)
@@ -83,12 +84,14 @@ def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
     if ended.good:
         words = f"assumption {assumption.name} is true: {ended.words}"
         done = (*status.done, assumption.name)
-        return move(look, Cause.BELIEVED, words[:1024], reason="Probing", seen=seen, task=None, done=done)
+        return move(look, Cause.BELIEVED, words[:1024], reason=StatusReason.PROBING, seen=seen, task=None, done=done)
     words = (
         f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
         "moved: change what it is about or the plan, or say `retry`, and a new run starts"
     )[:1024]
-    return move(look, Cause.DISBELIEVED, words, reason="AssumptionFalse", seen=seen, task=None, failed=words)
+    return move(
+        look, Cause.DISBELIEVED, words, reason=StatusReason.ASSUMPTION_FALSE, seen=seen, task=None, failed=words
+    )
 
 
 def expanding(look: Look, spec: PlanSpec) -> Step | None:
@@ -126,14 +129,14 @@ def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
         over: dict[str, Any] = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
         if task.kind == "Scale" and not ended.left:
             over["sized"] = task.replicas
-        return move(look, Cause.EXPANDED, ended.words[:1024], reason="Expanding", **over)
+        return move(look, Cause.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
     left = f"no weight was moved{added(status, spec)}"
     words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
-    return move(look, Cause.EXPAND_FAILED, words, reason="ExpandFailed", task=None, failed=words)
+    return move(look, Cause.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words)
 
 
 def _refused(look: Look, ended: Ended) -> Status:
-    return move(look, Cause.REFUSED, ended.words[:1024], reason=JOB_REFUSED)
+    return move(look, Cause.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
 
 
 def added(status: Status, spec: PlanSpec) -> str:
@@ -167,7 +170,7 @@ def begun(look: Look, wanted: Wanted, attempt: int = 1) -> Status:
         since=look.now,
         deadline_at=look.now + wanted.within,
     )
-    return _said(status, str(status.phase), wanted.says, task=task, epoch=look.epoch)
+    return _said(status, StatusReason(status.phase), wanted.says, task=task, epoch=look.epoch)
 
 
 def old_side_gone(look: Look) -> str:
@@ -211,7 +214,7 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
             return Ended(job.ended == "Complete", _end_words(job))
         if not task.made:
             made = task.model_copy(update={"made": True})
-            return Step(_said(status, str(status.phase), wanted.says, task=made))
+            return Step(_said(status, StatusReason(status.phase), wanted.says, task=made))
     elif task.made:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
@@ -236,15 +239,15 @@ def _late_words(job: JobView, task: Task) -> str:
     return f"Job {job.name} could not be made within {within}: {why}"
 
 
-def _stands(look: Look, job: JobView) -> tuple[str, str]:
+def _stands(look: Look, job: JobView) -> tuple[StatusReason, str]:
     """Why a Job of ours could not be made yet, as reason and words."""
     if job.found:
         words = f"Job {look.plan.namespace}/{job.name} exists and is not of this run: delete it, and this goes on"
-        return JOB_NOT_OURS, words
-    return "JobNotMade", f"Job {job.name} is not made yet, and tried again: {job.hindered}"
+        return StatusReason.JOB_NOT_OURS, words
+    return StatusReason.JOB_NOT_MADE, f"Job {job.name} is not made yet, and tried again: {job.hindered}"
 
 
-def _said(status: Status, reason: str, message: str, **changes: object) -> Status:
+def _said(status: Status, reason: Reason, message: str, **changes: object) -> Status:
     """The status with these words; the same where nothing is new."""
     news = {"reason": reason, "message": message[:1024], **changes}
     return (
@@ -272,7 +275,10 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
         why = f": {seen.hindered}" if seen.hindered else ""
         within = format_duration(late - task.since)
         return Ended(False, f"{deployment} was not given {task.replicas} replicas within {within}{why}")
-    if seen.hindered and (waits := _said(status, "NotScaled", f"{deployment}: {seen.hindered}")) is not status:
+    if (
+        seen.hindered
+        and (waits := _said(status, StatusReason.NOT_SCALED, f"{deployment}: {seen.hindered}")) is not status
+    ):
         return Step(waits)
     again = min(seen.at + TRY_AGAIN, late)
     return Step(status, (Scale(deployment, task.replicas),)) if now >= again else Step(status, wake_at=again)
@@ -296,7 +302,7 @@ def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Ste
         return Ended(False, f"{value} is not {bound} of {query}")
     if seen.at >= late:
         return Ended(False, f"undecided after {format_duration(late - task.since)} ({doubt(seen.verdict)}) of {query}")
-    waits = _said(status, "Probing", f"{task.name} is undecided so far: {doubt(seen.verdict)}")
+    waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(seen.verdict)}")
     again = min(seen.at + spec.interval, late)
     if waits is not status:
         return Step(waits)

@@ -7,26 +7,27 @@ from typing import Any
 from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, answered_against, closed_to, must_ask
-from rolloutplan.engine.incident import INCIDENT, incident
+from rolloutplan.engine.incident import incident
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.rules.drift import foreign
 from rolloutplan.engine.rules.forward import all_shown, next_stage
-from rolloutplan.engine.share import NOT_EFFECTIVE, moved_words, not_moved
+from rolloutplan.engine.share import moved_words, not_moved
 from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
 from rolloutplan.plan.quantities import format_duration
+from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RUNNING, STARTING, Held, Phase, Status
 
 _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
 _GOES_ON_AS = {
-    Phase.SHIFTING: "Shifting",
-    Phase.JUDGING: "Soaking",
-    Phase.BAKING: "Baking",
-    Phase.CONTRACTING: "Contracting",
+    Phase.SHIFTING: StatusReason.SHIFTING,
+    Phase.JUDGING: StatusReason.SOAKING,
+    Phase.BAKING: StatusReason.BAKING,
+    Phase.CONTRACTING: StatusReason.CONTRACTING,
 }
 
 
@@ -63,7 +64,7 @@ def waiting(look: Look) -> Step | None:
     if status.phase not in MOVED:
         return None
     held = status.held if status.phase is Phase.HELD else None
-    if held is not None and held.reason == "Failed":
+    if status.held_for == HoldReason.FAILED:
         return Step(status)
     found = _in_the_way(look)
     if found is None and spec is not None and _at_the_gate(status):
@@ -72,23 +73,28 @@ def waiting(look: Look) -> Step | None:
             return Step(status, (AskGate(questions),))
         found = answered_against(look, stage)
     if found is not None:
-        if found.reason == "Blind" and (step := _blind_too_long(look, found.words)) is not None:
+        if found.reason is HoldReason.BLIND and (step := _blind_too_long(look, found.words)) is not None:
             return step
-        if held is not None and (found.reason, held.reason) in ((held.reason, held.reason), ("Blind", "Undecided")):
+        if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
             if (found.reason in GATED or found.again) and found.words != status.message:
                 status = status.model_copy(update={"message": found.words})
             return Step(status, wake_at=found.again)
         return hold(look, found.reason, found.words, found.evidence)
-    if held is None or (held.reason == "Undecided" and not all_shown(look)):
+    if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(look)):
         return None
     return Step(_goes_on(look, held))
+
+
+def _is_undecided_and_blind(held: Held, found: Closed) -> bool:
+    """Whether it is held for want of proof, and now sees nothing at all: that is no news."""
+    return held.reason == HoldReason.UNDECIDED and found.reason is HoldReason.BLIND
 
 
 def _goes_on(look: Look, held: Held) -> Status:
     """What it waited for is over. Traffic that has moved only now makes the weight real: the stage begins anew."""
     spec, at = look.plan.spec, look.status.stage
     stage, after = current_stage(spec, look.status) if spec else None, span(held.since, look.now)
-    if held.reason == NOT_EFFECTIVE and at is not None and stage is not None:
+    if held.reason == HoldReason.NOT_EFFECTIVE and at is not None and stage is not None:
         words = f"{held.reason} is over after {after}: {moved_words(look)}; the stage begins anew"
         return resumed(look, held, words, stage=clocks(look, at, stage))
     words = f"{held.reason} is over after {after}; the stage's clocks are moved by that time"
@@ -99,24 +105,28 @@ def _in_the_way(look: Look) -> Closed | None:
     """In a line each: what holds the run."""
     spec, status = look.plan.spec, look.status
     if spec is None:
-        return Closed("Invalid", f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}")
+        return Closed(
+            HoldReason.INVALID, f"the plan can no longer be read, so nothing can be judged: {look.plan.problem}"
+        )
     if not look.plan.readable:
         words = f"the plan can no longer be read, and is judged by what it was until it can: {look.plan.problem}"
-        return Closed("Invalid", words)
+        return Closed(HoldReason.INVALID, words)
     if differs := foreign(look):
         fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
-        return Closed("Conflict", f"{differs}: {fix}")
+        return Closed(HoldReason.CONFLICT, f"{differs}: {fix}")
     if look.old is None:
-        return Closed("Conflict", f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on")
+        return Closed(
+            HoldReason.CONFLICT, f"Deployment {spec.old.deployment}, the way back, is gone: bring it back to go on"
+        )
     if words := _blind(look, spec):
-        return Closed("Blind", words)
+        return Closed(HoldReason.BLIND, words)
     words, evidence = incident(look)
     if words:
-        return Closed(INCIDENT, words, evidence=evidence)
+        return Closed(HoldReason.INCIDENT, words, evidence=evidence)
     if status.paused is not None:
-        return Closed("Paused", paused_words(status.paused))
+        return Closed(HoldReason.PAUSED, paused_words(status.paused))
     if words := not_moved(look):
-        return Closed(NOT_EFFECTIVE, words)
+        return Closed(HoldReason.NOT_EFFECTIVE, words)
     return closed_to(look, next_stage(spec, status)) if _at_the_gate(status) else None
 
 
@@ -133,7 +143,7 @@ def _blind(look: Look, spec: PlanSpec) -> str:
     tracks = {item.name: track_of(look, item) for item in binding(spec, status, look.source)}
     asked = [track for track in tracks.values() if track.verdict is not None]
     silent = [track.silent_since for track in asked if track.silent_since is not None]
-    if status.phase is Phase.HELD and status.held and status.held.reason == "Blind":
+    if status.held_for == HoldReason.BLIND:
         return "" if not tracks or len(silent) < len(asked) else status.message
     if not asked or len(silent) < len(asked) or look.now < max(silent) + patience(spec, look.source):
         return ""
@@ -147,10 +157,12 @@ def _blind_too_long(look: Look, words: str) -> Step | None:
         return None
     rule = spec.on_blind
     if rule.action == "Rollback":
-        return back(look, "Blind", f"onBlind is Rollback: {words}")
-    since = (held.reason_since or held.since) if held and held.reason == "Blind" else look.now
+        return back(look, HoldReason.BLIND, f"onBlind is Rollback: {words}")
+    since = (held.reason_since or held.since) if held and held.reason == HoldReason.BLIND else look.now
     if rule.after and rule.then == "Rollback" and look.now >= since + rule.after:
-        return back(look, "Blind", f"blind for {format_duration(rule.after)}, and onBlind.then is Rollback: {words}")
+        return back(
+            look, HoldReason.BLIND, f"blind for {format_duration(rule.after)}, and onBlind.then is Rollback: {words}"
+        )
     return None
 
 
@@ -162,7 +174,7 @@ def resumed(look: Look, held: Held, words: str, said: Said | None = None, **chan
     if stage is not None:
         soak, end = stage.soak_until, stage.deadline_at
         stage = stage.model_copy(update={"soak_until": soak and soak + pause, "deadline_at": end and end + pause})
-    reason = _GOES_ON_AS.get(held.back_to, "Soaking")
+    reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
     return move(
         look, Cause.RESUMED, words, reason=reason, said=said, **{"held": None, "stage": stage, "task": task, **changes}
     )

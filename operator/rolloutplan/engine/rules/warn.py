@@ -30,7 +30,7 @@ def warned(look: Look) -> Step | None:
             here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
             after = at.model_copy(update={"warned": seen[:1024]})
             note = f"{stage.step}: warn {seen}; {_follows(spec, stage)}"
-            return Step(move(look, Cause.WARNED, note, reason=status.reason, evidence=[item], stage=after, **here))
+            return Step(move(look, Cause.WARNED, note, evidence=[item], stage=after, **here))
     return None
 
 

@@ -15,7 +15,7 @@ from rolloutplan.engine.policy import PolicyView
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.policy import read_policy
 from rolloutplan.plan.status import Phase
-from tests.world import START, Deployment, World, http_route
+from tests.world import SHOP, START, Deployment, World, http_route
 
 P = Phase
 BACK = ["RollbackStarted", "RolledBack"]
@@ -222,7 +222,7 @@ def held_failed() -> World:
     return made.until(P.HELD)
 
 
-RIVAL = Rival("ns/other", frozenset({"shop"}), running=True, waiting=False, created=START - m(60), uid="0")
+RIVAL = Rival("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START - m(60), uid="0")
 
 
 @kept

@@ -49,10 +49,11 @@ from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import Template
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.plan.status import Decision, Phase, Status, read_status
 from rolloutplan.plan.templates import read_template
-from rolloutplan.traffic import httproute
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import changed
 
 START: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -79,6 +80,10 @@ PLAN: Final[dict[str, Any]] = {
     "bake": "5m",
 }
 """A small plan with everything in it; `changed` (tests/refusals.py) makes others of it."""
+
+HTTPROUTES: Final = ROUTE_KINDS["HTTPRoute"]
+SHOP: Final = RouteId("HTTPRoute", "shop")
+"""The route of a plan that has one."""
 
 HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong": 0.0}
 
@@ -424,7 +429,7 @@ class World:
             plan=plan,
             status=status,
             now=self.now,
-            routes={name: self._route_view(name) for name in self.routes},
+            routes={(view := self._route_view(name)).id: view for name in self.routes},
             old=_workload(self.old),
             new=self._new_side(plan.written),
             source=self.source,
@@ -460,7 +465,8 @@ class World:
             condition = {"type": "Accepted", "observedGeneration": raw["metadata"]["generation"]}
             condition |= {"status": "False", "reason": self.refusal} if self.refusal else {"status": "True"}
             parents = [{"conditions": [condition] if heard else []}]
-            seen = self._views[name] = raw, heard, self.refusal, httproute.view({**raw, "status": {"parents": parents}})
+            view = HTTPROUTES.view({**raw, "status": {"parents": parents}})
+            seen = self._views[name] = raw, heard, self.refusal, view
         return seen[3]
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
@@ -687,8 +693,8 @@ class World:
         """Write weights over a route as it was looked at. Raises StaleError where it is another by now."""
         name = action.target.name
         try:
-            patch = httproute.weights_patch(
-                look.routes[name], action.target, seq=action.fence, revert=action.revert or None
+            patch = HTTPROUTES.patch(
+                look.routes[action.target.id], action.target, token=action.fence, undo=action.revert
             )
             raw = jsonpatch.apply_patch(self.routes[name], patch)
         except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
@@ -884,7 +890,7 @@ def _workload(found: Deployment | None) -> WorkloadView | None:
 
 def _revert(look: Look) -> str:
     try:
-        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in select_rules(look))
+        return " && ".join(HTTPROUTES.undo_command(look.plan.namespace, route) for route in select_rules(look))
     except UnusableError:
         return ""
 

@@ -29,16 +29,15 @@ from rolloutplan.engine.step import MarkPlan, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.weights import pair
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, ROUTES, SOURCES, TEMPLATES, Store
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.command import Verb
 from rolloutplan.plan.status import Phase
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.traffic import httproute
 from tests import situations
 from tests.property.test_status_by_hand import PLAUSIBLE, places
 from tests.refusals import POLICY, TEMPLATE
-from tests.world import START, World
+from tests.world import HTTPROUTES, START, World
 
 HOW_MANY = 10_000
 BATCHES = 10
@@ -109,7 +108,7 @@ def objects(situation: str) -> tuple[World, Objects]:
     }
     for name, raw in world.routes.items():
         condition = {"type": "Accepted", "status": "True", "observedGeneration": raw["metadata"]["generation"]}
-        found[f"{ROUTES} {name}"] = {**raw, "status": {"parents": [{"conditions": [condition]}]}}
+        found[f"{HTTPROUTES.resource.plural} {name}"] = {**raw, "status": {"parents": [{"conditions": [condition]}]}}
     return world, cast("Objects", json.loads(json.dumps(found)))
 
 
@@ -320,9 +319,9 @@ class Shop:
         for action in step.actions:
             match action:
                 case PatchRoute():
-                    view = look.routes[action.target.name]
+                    view = look.routes[action.target.id]
                     with contextlib.suppress(LookupError):
-                        httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
+                        HTTPROUTES.patch(view, action.target, token=action.fence, undo=action.revert)
                 case MarkPlan():
                     plans.mark_patch(meta, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
                 case RunJob():
@@ -351,7 +350,7 @@ def promised(look: Look, step: Step) -> None:
 def forward(look: Look, action: PatchRoute) -> bool:
     """Whether a write would give the new side more than it has, in any rule."""
     sides = look.status.weights.old, look.status.weights.new
-    there = {rule.index: pair(rule, *sides) for rule in look.routes[action.target.name].rules}
+    there = {rule.index: pair(rule, *sides) for rule in look.routes[action.target.id].rules}
     asked = [(there[rule.index], pair(rule, *sides)) for rule in action.target.rules if rule.index in there]
     return any(new_then * (old + new) > new * (old_then + new_then) for (old, new), (old_then, new_then) in asked)
 

@@ -34,6 +34,7 @@ from tests.situations import assumption, job, ruled
 from tests.world import (
     PLAN,
     POINTS,
+    SHOP,
     SOURCE,
     START,
     Deployment,
@@ -373,7 +374,8 @@ SUDDEN: Mapping[str, Event] = {
 }
 RUNNING = Peer("ns/other", frozenset({"policy crowded"}), "running", START, "0")
 BUDGETED = ruled("budgeted", errorBudget={"query": "budget", "atLeast": "20%"})
-OTHER = Rival("ns/other", frozenset(routes()), running=True, waiting=False, created=START, uid="0")
+BOTH_ROUTES = frozenset(replace(SHOP, name=name) for name in routes())
+OTHER = Rival("ns/other", BOTH_ROUTES, running=True, waiting=False, created=START, uid="0")
 BOTH_BAD, BOTH_GOOD = {"errors": 0.2, "errors/old": 0.3}, {"errors": 0.0, "errors/old": 0.0}
 
 

@@ -6,9 +6,11 @@ from math import gcd
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.weights import LARGEST, restore, same, share, shift
+from rolloutplan.engine.weights import restore, same, share, shift
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
 
+LARGEST = 1_000_000
+"""The largest weight of a route of the Gateway API."""
 PERMILLE = st.integers(1, 1000)
 WEIGHT = st.one_of(st.integers(0, 1000), st.integers(0, LARGEST))
 SERVICES = st.sampled_from(["checkout", "legacy", "Service/other/v1", "shadow"])
@@ -43,23 +45,25 @@ def exact_scale(rule: RuleWeights, permille: int) -> int:
     return 1000 // gcd(both(rule) * permille, 1000)
 
 
-@given(rules(), PERMILLE)
-def test_a_shift_gives_weights_that_the_api_server_takes(rule: RuleWeights, permille: int) -> None:
+@given(rules(), PERMILLE, st.data())
+def test_a_shift_gives_weights_that_the_api_server_takes(rule: RuleWeights, permille: int, data: st.DataObject) -> None:
+    """Of any kind of route, whatever the largest weight is that it allows."""
     assume(both(rule) <= LARGEST)
-    shifted = shift(rule, "v1", "v2", permille)
-    assert all(0 <= backend.weight <= LARGEST for backend in shifted.backends), shifted
+    largest = data.draw(st.integers(max(both(rule), *(backend.weight for backend in rule.backends)), LARGEST))
+    shifted = shift(rule, "v1", "v2", permille, largest)
+    assert all(0 <= backend.weight <= largest for backend in shifted.backends), shifted
 
 
 @given(rules(), PERMILLE)
 def test_a_shift_keeps_the_backends_in_their_order(rule: RuleWeights, permille: int) -> None:
-    shifted = shift(rule, "v1", "v2", permille)
+    shifted = shift(rule, "v1", "v2", permille, LARGEST)
     assert [b.service for b in shifted.backends] == [b.service for b in rule.backends]
     assert (shifted.index, shifted.name) == (rule.index, rule.name)
 
 
 @given(rules(), PERMILLE)
 def test_a_share_is_exact_wherever_scaling_can_make_it_so(rule: RuleWeights, permille: int) -> None:
-    shifted = shift(rule, "v1", "v2", permille)
+    shifted = shift(rule, "v1", "v2", permille, LARGEST)
     largest = max(both(rule), *(backend.weight for backend in rule.backends))
     if largest * exact_scale(rule, permille) <= LARGEST:
         assert Fraction(of(shifted, "v2"), both(shifted)) == Fraction(permille, 1000)
@@ -68,14 +72,14 @@ def test_a_share_is_exact_wherever_scaling_can_make_it_so(rule: RuleWeights, per
 @given(rules(), PERMILLE)
 def test_a_share_that_cannot_be_exact_is_the_nearest(rule: RuleWeights, permille: int) -> None:
     """Scaling stops at the API's limit; what is left is half a unit of what both sides hold."""
-    shifted = shift(rule, "v1", "v2", permille)
+    shifted = shift(rule, "v1", "v2", permille, LARGEST)
     error = abs(Fraction(of(shifted, "v2")) - Fraction(both(shifted) * permille, 1000))
     assert error <= Fraction(1, 2)
 
 
 @given(rules(), PERMILLE)
 def test_a_shift_leaves_every_other_backend_its_share(rule: RuleWeights, permille: int) -> None:
-    assert others(shift(rule, "v1", "v2", permille)) == others(rule)
+    assert others(shift(rule, "v1", "v2", permille, LARGEST)) == others(rule)
 
 
 @given(rules(), st.lists(PERMILLE, min_size=1, max_size=5))
@@ -83,8 +87,8 @@ def test_the_snapshot_comes_back_to_the_number_after_any_shifts(rule: RuleWeight
     assume(both(rule) <= LARGEST)
     now = rule
     for permille in ladder:
-        now = shift(now, "v1", "v2", permille)
-    assert restore(now, rule, "v1", "v2") == rule
+        now = shift(now, "v1", "v2", permille, LARGEST)
+    assert restore(now, rule, "v1", "v2", LARGEST) == rule
 
 
 @given(rules(), PERMILLE, st.integers(1, LARGEST))
@@ -92,10 +96,10 @@ def test_another_backend_that_was_moved_meanwhile_keeps_its_new_share(
     rule: RuleWeights, permille: int, weight: int
 ) -> None:
     """Other backends are not ours: a rollback puts back both sides, and no old share of somebody else's."""
-    now = shift(rule, "v1", "v2", permille)
+    now = shift(rule, "v1", "v2", permille, LARGEST)
     moved = tuple(b if b.service in ("v1", "v2") else b.model_copy(update={"weight": weight}) for b in now.backends)
     now = now.model_copy(update={"backends": moved})
-    back = restore(now, rule, "v1", "v2")
+    back = restore(now, rule, "v1", "v2", LARGEST)
     assert same(back, rule, "v1", "v2")
     for (_, is_now), (_, was) in zip(others(back), others(now), strict=True):
         whole = is_now * both(rule)

@@ -15,7 +15,9 @@ from kubernetes.aio.client.configuration import Configuration
 
 from rolloutplan.cluster import client, paths
 from rolloutplan.cluster.client import Api, ApiError, own_namespace, read_config, read_namespace
+from rolloutplan.loop.routes import RESOURCES
 
+ROUTE = paths.path(RESOURCES["HTTPRoute"], "shop", "web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -73,13 +75,13 @@ def test_what_is_sent() -> None:
             await api.get(paths.plan("shop", "a"))
             await api.list(paths.pods("shop"), labelSelector="a=1,b in (x,y)", limit=5)
             await api.patch(paths.plan("shop", "a", "status"), {"a": None})
-            await api.patch(paths.route("shop", "web"), [{"op": "test"}], kind="json")
-            await api.patch(paths.route("shop", "web"), [], kind="json", field_manager="other")
+            await api.patch(ROUTE, [{"op": "test"}], kind="json")
+            await api.patch(ROUTE, [], kind="json", field_manager="other")
             assert await api.create(paths.event("shop"), {"b": 1}) == {"ok": True}
             await api.close()
 
     asyncio.run(run())
-    plan, route = "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/a", paths.route("shop", "web")
+    plan, route = "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/a", ROUTE
     assert [(method, path, body) for method, path, _, body in seen] == [
         ("GET", plan, None),
         ("GET", "/api/v1/namespaces/shop/pods?labelSelector=a%3D1,b+in+(x,y)&limit=5", None),

@@ -11,6 +11,8 @@ import pytest
 from rolloutplan.cluster import events
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.look import PlanView
+from rolloutplan.loop.routes import reference
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Decision, Evidence, Kind
 
 PLAN = PlanView(
@@ -44,7 +46,14 @@ def test_an_event_says_it_all() -> None:
         weight_to="0%",
         evidence=(ERRORS,),
     )
-    event = events.event(PLAN, told, instance="pod-1", route="web", plan_hash="abc", revert="kubectl ...")
+    event = events.event(
+        PLAN,
+        told,
+        instance="pod-1",
+        related=reference("shop", RouteId("HTTPRoute", "web")),
+        plan_hash="abc",
+        revert="kubectl ...",
+    )
     assert event == {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

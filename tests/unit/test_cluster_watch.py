@@ -13,12 +13,14 @@ import kopf
 import pytest
 from aiohttp import web
 
-from rolloutplan.cluster.paths import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, Kind
+from rolloutplan.cluster.paths import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, Kind
 from rolloutplan.loop import watch
+from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.watch import Watch
 
 Raw = dict[str, Any]
 Ident = tuple[str, str, str]
+ROUTES = RESOURCES["HTTPRoute"]
 
 
 class Cluster:

@@ -69,7 +69,7 @@ from tests.situations import (
     undecided,
     wait,
 )
-from tests.world import StaleError, World, crash, refuse
+from tests.world import SHOP, StaleError, World, crash, refuse
 
 DAYS = timedelta(days=2)
 
@@ -180,8 +180,11 @@ ENDED = [
          then(put(rivals=(replace(RIVAL, running=False, waiting=True),)), say("revert c1")), P.ROLLED_BACK, "Reverted",
          BACK, "", OLD_WEIGHTS),
     Case("nor one that is on its way on another route", succeeded,
-         then(put(rivals=(replace(RIVAL, routes=frozenset({"api"})),)), say("revert c1")), P.ROLLED_BACK, "Reverted",
-         BACK, "", OLD_WEIGHTS),
+         then(put(rivals=(replace(RIVAL, routes=frozenset({replace(SHOP, name="api")})),)), say("revert c1")),
+         P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
+    Case("nor one that is on its way on a route of another kind that has the same name", succeeded,
+         then(put(rivals=(replace(RIVAL, routes=frozenset({replace(SHOP, kind="GRPCRoute")})),)), say("revert c1")),
+         P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
     Case("retry after an abort", reverted, then(wait(DAYS), say("retry c1")), P.JUDGING, "Soaking",
          ["Retried", *BEGUN], "retry by kubectl", UP),
     Case("retry after a rollback, though nothing has changed", rolled_back, say("retry c1"), P.JUDGING, "Soaking",

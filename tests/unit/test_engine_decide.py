@@ -54,7 +54,7 @@ from tests.situations import (
     undecided,
     wait,
 )
-from tests.world import PLAN, START, Deployment, World, crash, http_route, refuse
+from tests.world import PLAN, SHOP, START, Deployment, World, crash, http_route, refuse
 
 INTENTS = [
     Case(
@@ -291,7 +291,7 @@ STARTS = [
          "spec.stages"),
     Case("a route that another plan moves", fresh(rivals=(RIVAL,)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"],
          "HTTPRoute shop is held by plan ns/other"),
-    Case("an elder plan that is about to start", fresh(rivals=(Rival("ns/other", frozenset({"shop"}), False, True,
+    Case("an elder plan that is about to start", fresh(rivals=(Rival("ns/other", frozenset({SHOP}), False, True,
          START - m(15), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),
 ]  # fmt: skip
 

@@ -88,7 +88,7 @@ def taken(world: World, late: Late) -> Iterator[str]:
                 world.write_weights(late.look, action)
             except StaleError:
                 continue
-            yield f"{action.target.name}: {action.fence}, where it was {late.look.routes[action.target.name].seq}"
+            yield f"{action.target.name}: {action.fence}, where it was {late.look.routes[action.target.id].seq}"
 
 
 @pytest.mark.parametrize("finds", TAKES_OVER)

@@ -15,7 +15,7 @@ from rolloutplan.plan.reasons import EventReason
 from rolloutplan.plan.status import RUNNING, Decision, Kind, Phase, Status, read_status
 from tests.refusals import GONE, changed
 from tests.situations import assumption, job
-from tests.world import PLAN, START, Deployment, World
+from tests.world import PLAN, SHOP, START, Deployment, World
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
 
@@ -193,7 +193,7 @@ def mended() -> World:
 
 
 def blocked() -> World:
-    other = Rival("ns/other", frozenset({"shop"}), running=True, waiting=False, created=START, uid="0")
+    other = Rival("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START, uid="0")
     world = World(rivals=(other,))
     world.settle()
     return world

@@ -21,6 +21,7 @@ from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.queries import NumberQuery
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase, Status, read_status
@@ -30,7 +31,7 @@ from tests.refusals import changed
 from tests.world import PLAN, http_route
 
 PLAN_PATH = paths.plan("ns", "plan")
-ROUTES = {name: paths.route("ns", name) for name in ("a", "b")}
+ROUTES = {name: paths.path(RESOURCES["HTTPRoute"], "ns", name) for name in ("a", "b")}
 SPEC = changed(
     PLAN,
     {

@@ -14,6 +14,7 @@ from rolloutplan.cluster.client import Api
 from rolloutplan.engine.rules import start
 from rolloutplan.loop.limiter import Places
 from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Phase
@@ -58,7 +59,7 @@ async def started(server: Server, plans: int, within: float) -> int:
     for name in (f"p{i}" for i in range(plans)):
         route = http_route(name, [{"v1": 100, "v2": 0}])
         accept(route)
-        reconciler.offer("httproutes", "ADDED", server.keep(paths.route("ns", name), route))
+        reconciler.offer("httproutes", "ADDED", server.keep(paths.path(RESOURCES["HTTPRoute"], "ns", name), route))
         meta = {"namespace": "ns", "name": name, "uid": name, "generation": 1}
         meta |= {"creationTimestamp": "2026-03-01T09:00:00Z"}
         spec = changed(SPEC, {"traffic.routes": [{"kind": "HTTPRoute", "name": name}]})

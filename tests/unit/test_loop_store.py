@@ -9,15 +9,17 @@ from rolloutplan.loop.store import (
     CLUSTER_TEMPLATES,
     DEPLOYMENTS,
     PLANS,
-    ROUTES,
     SOURCES,
     TEMPLATES,
     Store,
 )
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import STARTING, Phase
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]
+ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
 
 
 def made(kind: str, name: str, version: int = 1, spec: Any = None, **meta: Any) -> Raw:
@@ -59,7 +61,7 @@ def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_form
     store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", 4))
     store.offer(ROUTES, "ADDED", made(ROUTES, "checkout", 6))
     store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", 5))
-    assert ("shop", "checkout") in store.routes
+    assert ("shop", RouteId("HTTPRoute", "checkout")) in store.routes
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
     store.offer(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
     (found,) = store.rivals(store.plans[KEY])
     assert (found.key, found.running, found.waiting) == ("shop/rival", running, waiting)
-    assert found.routes == {"checkout"}
+    assert found.routes == {RouteId("HTTPRoute", "checkout")}
 
 
 @pytest.mark.parametrize("phase", Phase)

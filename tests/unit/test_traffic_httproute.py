@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from rolloutplan.engine.look import REVERT, SEQ
 from rolloutplan.engine.routes import locate
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.traffic.httproute import revert_command, view, weights_patch
+from rolloutplan.traffic.httproute import HTTPRoute
 
 Raw = dict[str, Any]
+
+KIND = HTTPRoute()
+view = KIND.view
 
 
 def ref(name: str, weight: int | None = None, **more: Any) -> Raw:
@@ -183,7 +186,7 @@ def test_locate_needs_only_the_sides() -> None:
 def test_the_patch_tests_all_that_it_relies_on() -> None:
     raw = route({"name": "main", "backendRefs": [ref("old", 100), ref("x", 5), ref("new", 0)]}, annotations={SEQ: "1"})
     wanted = target(rule(0, ("old", 95), ("x", 5), ("new", 5), name="main"))
-    assert weights_patch(view(raw), wanted, seq="2", revert="kubectl x") == [
+    assert KIND.patch(view(raw), wanted, token="2", undo="kubectl x") == [
         {"op": "test", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "1"},
         {"op": "test", "path": "/spec/rules/0/name", "value": "main"},
         {"op": "test", "path": "/spec/rules/0/backendRefs/0/name", "value": "old"},
@@ -201,7 +204,7 @@ def test_the_patch_tests_all_that_it_relies_on() -> None:
 
 def test_a_first_mark_makes_the_map() -> None:
     raw = route([ref("old", 1), ref("new", 0)])
-    patch = weights_patch(view(raw), target(rule(0, ("old", 1), ("new", 0))), seq="1", revert=None)
+    patch = KIND.patch(view(raw), target(rule(0, ("old", 1), ("new", 0))), token="1", undo="")
     assert patch[1:] == [
         {"op": "add", "path": "/metadata/annotations", "value": {}},
         {"op": "add", "path": "/metadata/annotations/rolloutplan.dev~1seq", "value": "1"},
@@ -211,7 +214,7 @@ def test_a_first_mark_makes_the_map() -> None:
 def test_a_route_without_a_fence_must_not_have_changed_at_all() -> None:
     raw = route([ref("old", 1), ref("new", 0)])
     raw["metadata"]["resourceVersion"] = "7"
-    patch = weights_patch(view(raw), target(rule(0, ("old", 0), ("new", 1))), seq="1", revert=None)
+    patch = KIND.patch(view(raw), target(rule(0, ("old", 0), ("new", 1))), token="1", undo="")
     raw["metadata"]["resourceVersion"] = "8"
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
         jsonpatch.apply_patch(raw, patch)
@@ -220,9 +223,9 @@ def test_a_route_without_a_fence_must_not_have_changed_at_all() -> None:
 def test_the_breadcrumb_is_taken_away_only_where_it_is() -> None:
     wanted = target(rule(0, ("old", 1), ("new", 0)))
     marked = route([ref("old", 1), ref("new", 0)], annotations={SEQ: "1", REVERT: "x", "a": "b"})
-    after = patched(marked, weights_patch(view(marked), wanted, seq="2", revert=None))
+    after = patched(marked, KIND.patch(view(marked), wanted, token="2", undo=""))
     assert after["metadata"]["annotations"] == {SEQ: "2", "a": "b"}
-    assert weights_patch(view(after), wanted, seq="2", revert=None) == []
+    assert KIND.patch(view(after), wanted, token="2", undo="") == []
 
 
 CHANGES = {
@@ -240,7 +243,7 @@ CHANGES = {
 def test_a_route_that_changed_refuses_the_whole_patch(change: str) -> None:
     raw = route({"name": "main", "backendRefs": [ref("old", 100), ref("new", 0), ref("x", 5)]}, annotations={SEQ: "1"})
     wanted = target(rule(0, ("old", 50), ("new", 50), ("x", 5), name="main"))
-    patch = weights_patch(view(raw), wanted, seq="2", revert="r")
+    patch = KIND.patch(view(raw), wanted, token="2", undo="r")
     CHANGES[change](raw)
     with pytest.raises(jsonpatch.JsonPatchException):
         patched(raw, patch)
@@ -252,7 +255,7 @@ def test_a_route_that_changed_refuses_the_whole_patch(change: str) -> None:
 def test_what_is_gone_is_named(rules: list[list[Raw]]) -> None:
     wanted = target(rule(0, ("old", 1), ("new", 2), ("new", 3), name="main"))
     with pytest.raises(LookupError, match=r"HTTPRoute web: rule main (is no longer there|no longer holds new)"):
-        weights_patch(view(route(*rules)), wanted, seq="1", revert=None)
+        KIND.patch(view(route(*rules)), wanted, token="1", undo="")
 
 
 weights = st.integers(0, 1_000_000)
@@ -274,8 +277,8 @@ def routes(draw: st.DrawFn) -> Raw:
     return route(*rules, annotations=draw(st.sampled_from([None, marks])))
 
 
-@given(routes(), st.data(), st.sampled_from([None, "kubectl -n 'shop' ..."]))
-def test_what_is_written_is_what_was_meant(raw: Raw, data: st.DataObject, revert: str | None) -> None:
+@given(routes(), st.data(), st.sampled_from(["", "kubectl -n 'shop' ..."]))
+def test_what_is_written_is_what_was_meant(raw: Raw, data: st.DataObject, undo: str) -> None:
     before = view(raw)
     some = data.draw(st.sets(st.sampled_from(before.rules)).map(lambda rules: sorted(rules, key=lambda r: r.index)))
     new = [
@@ -285,13 +288,13 @@ def test_what_is_written_is_what_was_meant(raw: Raw, data: st.DataObject, revert
         for r in some
     ]
     wanted = target(*new)
-    patch = weights_patch(before, wanted, seq="77", revert=revert)
+    patch = KIND.patch(before, wanted, token="77", undo=undo)
     result = patched(raw, patch)
     after = view(result)
 
     assert {r.index: r for r in after.rules} == {r.index: r for r in (*before.rules, *new)}
-    assert (after.seq, after.breadcrumb) == ("77", revert or "")
-    assert weights_patch(after, wanted, seq="77", revert=revert) == []
+    assert (after.seq, after.breadcrumb) == ("77", undo)
+    assert KIND.patch(after, wanted, token="77", undo=undo) == []
     assert _without_ours(result) == _without_ours(raw)
 
 
@@ -327,7 +330,7 @@ def test_the_revert_command_survives_a_shell_and_puts_the_snapshot_back() -> Non
         [ref("old", 1), ref("new", 0)],
     )
     snapshot = target(view(raw).rules[0], view(raw).rules[2])
-    command = revert_command("shop", snapshot)
+    command = KIND.undo_command("shop", snapshot)
     moved = copy.deepcopy(raw)
     for written in (moved["spec"]["rules"][0], moved["spec"]["rules"][2]):
         for backend in written["backendRefs"]:
@@ -339,7 +342,7 @@ def test_the_revert_command_survives_a_shell_and_puts_the_snapshot_back() -> Non
 
 
 def test_the_revert_command_is_one_line_that_a_person_can_read() -> None:
-    command = revert_command("shop", target(rule(0, ("old", 100), ("new", 0))))
+    command = KIND.undo_command("shop", target(rule(0, ("old", 100), ("new", 0))))
     assert command == (
         "kubectl -n shop patch httproute web --type=json -p '["
         '{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"old"},'

@@ -31,11 +31,11 @@ def event(
     decision: Decision,
     *,
     instance: str,
-    route: str | None = None,
+    related: Mapping[str, str] | None = None,
     plan_hash: str = "",
     revert: str = "",
 ) -> Raw:
-    """The Event for a decision. `instance` is the operator's own name (its pod), `route` an HTTPRoute it moved."""
+    """The Event for a decision. `instance` is the operator's own name (its pod), `related` a route it moved."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
@@ -58,7 +58,7 @@ def event(
             "name": plan.name,
             "uid": plan.uid,
         },
-        **({"related": _route(plan.namespace, route)} if route else {}),
+        **({"related": dict(related)} if related else {}),
     }
 
 
@@ -95,10 +95,6 @@ def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, s
             separators=(",", ":"),
         )
     return {_PREFIX + key: value for key, value in facts.items() if value}
-
-
-def _route(namespace: str, route: str) -> dict[str, str]:
-    return {"apiVersion": paths.ROUTES.api_version, "kind": "HTTPRoute", "namespace": namespace, "name": route}
 
 
 def _cut(note: str) -> str:

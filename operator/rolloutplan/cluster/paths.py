@@ -27,7 +27,6 @@ CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", 
 TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "predicatetemplates")
 CLUSTER_TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clusterpredicatetemplates", namespaced=False)
 POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
-ROUTES: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
@@ -46,10 +45,6 @@ def path(kind: Kind, namespace: str = "", name: str = "", sub: str = "") -> str:
 
 def plan(namespace: str, name: str, sub: str = "") -> str:
     return path(PLANS, namespace, name, sub)
-
-
-def route(namespace: str, name: str) -> str:
-    return path(ROUTES, namespace, name)
 
 
 def event(namespace: str, name: str = "") -> str:

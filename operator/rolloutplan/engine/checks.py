@@ -114,11 +114,11 @@ def _routes(look: Look, spec: PlanSpec) -> Obstacle | None:
 
 
 def _rival(look: Look, spec: PlanSpec) -> Obstacle | None:
-    ours = frozenset(route.name for route in spec.traffic.routes)
+    ours = frozenset(route.id for route in spec.traffic.routes)
     for rival in look.rivals:
         if rival.routes & ours and _goes_first(rival, look):
-            route = ", ".join(sorted(rival.routes & ours))
-            words = f"HTTPRoute {route} is held by plan {rival.key}: wait until it ends, or delete it"
+            routes = ", ".join(map(str, sorted(rival.routes & ours)))
+            words = f"{routes} is held by plan {rival.key}: wait until it ends, or delete it"
             return Obstacle(HoldReason.CONFLICT, words, Cause.BLOCKED)
     return None
 

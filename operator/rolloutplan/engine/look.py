@@ -16,6 +16,7 @@ from rolloutplan.judge.sequential import State
 from rolloutplan.judge.share import Share
 from rolloutplan.judge.verdict import Verdict
 from rolloutplan.plan.reasons import StatusReason
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RuleWeights, Status, TemplateStatus
 
@@ -79,7 +80,7 @@ class PlanView:
 class RouteView:
     """A route: the weights of all its rules, and what its gateway says of them."""
 
-    name: str
+    id: RouteId
     generation: int
     rules: tuple[RuleWeights, ...]
     version: str
@@ -96,6 +97,8 @@ class RouteView:
     """Whether it has annotations at all (a JSON Patch must make the map first)."""
     breadcrumb: str = ""
     """The revert command that stands in its annotations."""
+    largest_weight: int = 1_000_000
+    """The largest weight that its kind allows, which is how finely its traffic can be divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ class Rival:
     """Another plan that names one of the same routes."""
 
     key: str
-    routes: frozenset[str]
+    routes: frozenset[RouteId]
     running: bool
     waiting: bool
     """Whether it is about to start: valid, and nothing stalls it."""
@@ -266,7 +269,7 @@ class Look:
     plan: PlanView
     status: Status
     now: datetime
-    routes: Mapping[str, RouteView] = field(default_factory=dict)
+    routes: Mapping[RouteId, RouteView] = field(default_factory=dict)
     old: WorkloadView | None = None
     new: WorkloadView | None = None
     source: SourceView | None = None

@@ -175,7 +175,7 @@ class _Run:
             run=case.run,
             weights=found.model_copy(update={"desired": held, "written": found.snapshot}),
         )
-        self.routes = {r.name: RouteView(r.name, 1, r.rules, "1", accepted=True) for r in found.snapshot}
+        self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
         self.ledger: Ledger = EMPTY_LEDGER
         self.rows: list[Row] = []
         self.decisions: list[Decision] = []
@@ -232,8 +232,8 @@ class _Run:
         self.decisions += [decision for decision in step.status.decisions if decision.seq > seq]
         patches = [action for action in step.actions if isinstance(action, PatchRoute)]
         for patch in patches:
-            view = self.routes[patch.target.name]
-            self.routes[view.name] = replace(view, rules=patch.target.rules, seq=patch.fence, breadcrumb=patch.revert)
+            view = self.routes[patch.target.id]
+            self.routes[view.id] = replace(view, rules=patch.target.rules, seq=patch.fence, breadcrumb=patch.revert)
         return step.status is not look.status or bool(patches)
 
     def _hear(self, due: Sequence[Asked], answers: Sequence[Said]) -> None:
@@ -302,7 +302,7 @@ def _at_rest(spec: PlanSpec) -> Weights:
     old, new = spec.old.service_name, spec.new.service_name
     backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))
     rule = RuleWeights(index=0, backends=backends)
-    routes = tuple(RouteWeights(name=ref.name, rules=(rule,)) for ref in spec.traffic.routes)
+    routes = tuple(RouteWeights(kind=ref.kind, name=ref.name, rules=(rule,)) for ref in spec.traffic.routes)
     return Weights(old=old, new=new, written=routes, snapshot=routes)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from rolloutplan.engine.look import Look, RouteView
 from rolloutplan.engine.step import PatchRoute
-from rolloutplan.engine.weights import LARGEST, holds_both, pair, restore, same, shift
+from rolloutplan.engine.weights import holds_both, pair, restore, same, shift
 from rolloutplan.plan.reasons import StatusReason
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.spec import RouteRef
 from rolloutplan.plan.status import RouteWeights, RuleWeights, Weights
 
@@ -29,9 +30,9 @@ def select_rules(look: Look) -> tuple[RouteWeights, ...]:
 
 
 def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
-    view = look.routes.get(ref.name)
-    where = f"HTTPRoute {look.plan.namespace}/{ref.name}"
-    if view is None or view.deleting:
+    view = _standing(look, ref.id)
+    where = f"{ref.kind} {look.plan.namespace}/{ref.name}"
+    if view is None:
         raise UnusableError(
             StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
         )
@@ -45,13 +46,14 @@ def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
         )
     for rule in rules:
-        if sum(pair(rule, old, new)) > LARGEST:
-            words = f"{where} rule {rule.index}: {old} and {new} hold more than {LARGEST} together: scale them down"
+        if sum(pair(rule, old, new)) > view.largest_weight:
+            largest = view.largest_weight
+            words = f"{where} rule {rule.index}: {old} and {new} hold more than {largest} together: scale them down"
             raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
             raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, words)
-    return RouteWeights(name=view.name, rules=tuple(rules))
+    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
 
 
 def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
@@ -81,34 +83,38 @@ def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> 
     return {backend.service for backend in rule.backends} <= set(services)
 
 
-def route_exists(look: Look, route: str) -> bool:
+def route_exists(look: Look, route: RouteId) -> bool:
     """Whether a route exists and is not on its way out."""
+    return _standing(look, route) is not None
+
+
+def _standing(look: Look, route: RouteId) -> RouteView | None:
     view = look.routes.get(route)
-    return view is not None and not view.deleting
+    return None if view is None or view.deleting else view
 
 
 def route_mismatch(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> str:
     """What differs between the routes as they are and as they should be, in words; empty where nothing does."""
     for route in routes:
-        view = look.routes.get(route.name)
-        if view is None or view.deleting:
-            return f"HTTPRoute {route.name} is gone"
+        view = _standing(look, route.id)
+        if view is None:
+            return f"{route.id} is gone"
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
             if found is None:
-                return f"HTTPRoute {route.name} no longer holds both {weights.old} and {weights.new} in one rule"
+                return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
             if not same(found, rule, weights.old, weights.new):
                 stands, ours = _words(found, weights), _words(rule, weights)
                 by = f", last changed by {view.moved_by}" if view.moved_by else ""
-                return f"HTTPRoute {route.name} rule {found.index} has weights {stands}, not {ours}{by}"
+                return f"{route.id} rule {found.index} has weights {stands}, not {ours}{by}"
     return ""
 
 
 def at_least_desired(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> bool:
     """Whether the new side holds nowhere less than in these weights, and all of their rules are there."""
     for route in routes:
-        view = look.routes.get(route.name)
-        if view is None or view.deleting:
+        view = _standing(look, route.id)
+        if view is None:
             return False
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
@@ -128,29 +134,31 @@ def acceptance_problem(look: Look, routes: Iterable[RouteWeights]) -> str | None
     """Why a gateway does not take a route at its generation; empty while one has not said; None when all have."""
     waiting: str | None = None
     for route in routes:
-        view = look.routes.get(route.name)
+        view = look.routes.get(route.id)
         if view is not None and view.accepted is False:
-            return f"HTTPRoute {route.name}: {view.accepted_why or 'not accepted'}"
+            return f"{route.id}: {view.accepted_why or 'not accepted'}"
         if view is not None and view.accepted is None:
             waiting = ""
     return waiting
 
 
-def shifted(routes: Iterable[RouteWeights], weights: Weights, permille: int) -> tuple[RouteWeights, ...]:
-    """The routes with this share on the new side."""
+def shifted(look: Look, routes: Iterable[RouteWeights], weights: Weights, permille: int) -> tuple[RouteWeights, ...]:
+    """The routes with this share on the new side, as finely as each can divide its traffic."""
     return tuple(
-        route.model_copy(
-            update={"rules": tuple(shift(rule, weights.old, weights.new, permille) for rule in route.rules)}
-        )
-        for route in routes
+        route.model_copy(update={"rules": tuple(_shifted(look, route, weights, permille))}) for route in routes
     )
+
+
+def _shifted(look: Look, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
+    for rule in route.rules:
+        yield shift(rule, weights.old, weights.new, permille, look.routes[route.id].largest_weight)
 
 
 def live_weights(look: Look, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
     """The same rules with all the weights that they have now. Rules that are gone are left out."""
     found = []
     for route in routes:
-        view = look.routes.get(route.name)
+        view = look.routes.get(route.id)
         rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
         found.append(route.model_copy(update={"rules": tuple(rule for rule in rules if rule is not None)}))
     return tuple(found)
@@ -165,14 +173,16 @@ def route_patches(
     """
     patches = []
     for route in routes:
-        view = look.routes.get(route.name)
-        if view is None or view.deleting:
+        view = _standing(look, route.id)
+        if view is None:
             continue
         marked = not marks or (view.seq, view.breadcrumb) == (fence, revert)
         if marked and not route_mismatch(look, (route,), weights):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
-        rules = tuple(restore(now, rule, weights.old, weights.new) for now, rule in found if now is not None)
+        rules = tuple(
+            restore(now, rule, weights.old, weights.new, view.largest_weight) for now, rule in found if now is not None
+        )
         if rules:
-            patches.append(PatchRoute(RouteWeights(name=route.name, rules=rules), fence, revert))
+            patches.append(PatchRoute(route.model_copy(update={"rules": rules}), fence, revert))
     return tuple(patches)

@@ -94,9 +94,9 @@ def not_moved(seen: Look) -> str:
         return "" if outcome is Outcome.REFUTED else seen.status.message
     if found is None or outcome is not Outcome.PROVED:
         return ""
-    routes = ", ".join(route.name for route in seen.status.weights.written)
+    routes = ", ".join(str(route.id) for route in seen.status.weights.written)
     return (
-        f"{moved_words(seen)}: look whether the gateway follows HTTPRoute {routes}, and for another route that takes "
+        f"{moved_words(seen)}: look whether the gateway follows {routes}, and for another route that takes "
         f"its traffic; if requests also come by other ways, count in `total` only those that come by the route, "
         f"or set spec.traffic.share to Ignore"
     )

@@ -11,9 +11,6 @@ from math import gcd
 
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
 
-LARGEST = 1_000_000
-"""The Gateway API allows no larger weight."""
-
 
 def pair(rule: RuleWeights, old: str, new: str) -> tuple[int, int]:
     """The weights of the old and the new service in a rule. Raises KeyError where one is not there."""
@@ -33,8 +30,8 @@ def sound(routes: Iterable[RouteWeights], old: str, new: str) -> bool:
     return bool(rules) and all(holds_both(rule, old, new) for rule in rules)
 
 
-def shift(rule: RuleWeights, old: str, new: str, permille: int) -> RuleWeights:
-    """The rule with `permille` of what both sides hold on the new side.
+def shift(rule: RuleWeights, old: str, new: str, permille: int, largest: int) -> RuleWeights:
+    """The rule with `permille` of what both sides hold on the new side, in weights of at most `largest`.
 
     Raises ValueError where both hold nothing: no share of nothing can be asked for.
     """
@@ -42,14 +39,17 @@ def shift(rule: RuleWeights, old: str, new: str, permille: int) -> RuleWeights:
     if both == 0:
         raise ValueError(f"rule {rule.index}: {old} and {new} both have weight 0, so there is no traffic to shift")
     scale = 1000 // gcd(both * permille, 1000)
-    scale = max(1, min(scale, LARGEST // max(both, *(backend.weight for backend in rule.backends))))
+    scale = max(1, min(scale, largest // max(both, *(backend.weight for backend in rule.backends))))
     share = _nearest(both * scale * permille, 1000)
     wanted = {old: both * scale - share, new: share}
     return _with(rule, (wanted.get(b.service, b.weight * scale) for b in rule.backends))
 
 
-def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str) -> RuleWeights:
-    """The rule with both sides as in the snapshot, to the number, and every other backend at the share it has now."""
+def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest: int) -> RuleWeights:
+    """The rule with both sides as in the snapshot, to the number, and every other backend at the share it has now.
+
+    No backend gets more than `largest`, the largest weight that its kind of route allows.
+    """
     before, after = sum(pair(now, old, new)), sum(pair(snapshot, old, new))
     then = {backend.service: backend.weight for backend in snapshot.backends}
 
@@ -58,7 +58,7 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str) -> Rule
             return then[backend.service]
         if before == 0 or after == 0:
             return then.get(backend.service, backend.weight)
-        return min(LARGEST, max(_nearest(backend.weight * after, before), min(backend.weight, 1)))
+        return min(largest, max(_nearest(backend.weight * after, before), min(backend.weight, 1)))
 
     return _with(now, (weight(backend) for backend in now.backends))
 

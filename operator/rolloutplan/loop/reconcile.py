@@ -27,17 +27,19 @@ from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED, is_loud
+from rolloutplan.loop import routes
 from rolloutplan.loop.asker import Asker
 from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.probe import heard, inspect, observed
 from rolloutplan.loop.schedule import Schedule, now
-from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, ROUTES, SOURCES, Plan, Store, source_view
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Phase, Status
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.traffic import httproute
+from rolloutplan.traffic import ROUTE_KINDS
 
 ROLLBACK_WITHIN = 2.0
 """Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
@@ -221,14 +223,14 @@ class Reconciler:
             memory.read_at = now()
             priority = Priority.RECORDS if plan.status.phase is Phase.REVERTING else Priority.READS
             for route in intent.routes:
-                self._spawn(self._read_route(plan.view.namespace, route.name, priority))
+                self._spawn(self._read_route(plan.view.namespace, route.id, priority))
             again = memory.read_at + READ_AGAIN
         self.schedule.at(plan.view.key, again)
 
-    async def _read_route(self, namespace: str, name: str, priority: Priority) -> None:
+    async def _read_route(self, namespace: str, route: RouteId, priority: Priority) -> None:
         with suppress(ApiError):
-            raw = await self._client(priority).get(paths.route(namespace, name), timeout=ROLLBACK_WITHIN)
-            self.offer(ROUTES, "MODIFIED", raw)
+            raw = await self._client(priority).get(routes.path(namespace, route), timeout=ROLLBACK_WITHIN)
+            self.offer(routes.plural(route), "MODIFIED", raw)
 
     def _memory(self, plan: Plan) -> Memory:
         memory = self._memories.get(plan.view.key)
@@ -244,14 +246,12 @@ class Reconciler:
         """One picture of all that a decision about this plan may depend on."""
         view, store, spec = plan.view, self.store, plan.view.written
         namespace = view.namespace
-        names = {route.name for route in plan.status.weights.snapshot}
-        names |= {ref.name for ref in spec.traffic.routes} if spec else set()
         found = store.source(view)
         look = Look(
             plan=view,
             status=plan.status,
             now=at,
-            routes={name: route for name in names if (route := store.routes.get((namespace, name)))},
+            routes=store.routes_of(plan),
             old=self._workload(namespace, spec.old.deployment) if spec else None,
             new=self._new_side(plan, memory, at),
             source=source_view(found.spec) if found.spec else None,
@@ -368,23 +368,23 @@ class Reconciler:
                 memory.observed = await observed(action, self._asker.source(plan), now(), delay)
 
     async def _patch_route(self, plan: Plan, action: PatchRoute) -> None:
-        namespace, name = plan.view.namespace, action.target.name
-        view = self.store.routes.get((namespace, name))
+        namespace, route = plan.view.namespace, action.target.id
+        view = self.store.routes.get((namespace, route))
         priority = Priority.WEIGHTS if plan.status.phase is Phase.REVERTING else Priority.FORWARD
         if view is None:
             return
         try:
-            patch = httproute.weights_patch(view, action.target, seq=action.fence, revert=action.revert or None)
+            patch = ROUTE_KINDS[route.kind].patch(view, action.target, token=action.fence, undo=action.revert)
             limit = ROLLBACK_WITHIN if priority is Priority.WEIGHTS else None
-            raw = await self._client(priority).patch(paths.route(namespace, name), patch, kind="json", timeout=limit)
+            raw = await self._client(priority).patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
         except (LookupError, ApiError) as error:
-            await self._changed_or_raise(ROUTES, namespace, name, error, priority)
-            log.info("the route is not as it was seen; looking again", route=name, error=str(error))
+            await self._changed_or_raise(routes.plural(route), namespace, route.name, error, priority)
+            log.info("the route is not as it was seen; looking again", route=route.name, error=str(error))
             return
-        log.info("weights written", route=name, weights=_numbers(action), reverting=priority is Priority.WEIGHTS)
+        log.info("weights written", route=route.name, weights=_numbers(action), reverting=priority is Priority.WEIGHTS)
         if priority is Priority.WEIGHTS and (known := _known_since(plan.status)):
             self._metrics.written((now() - known).total_seconds())
-        self.offer(ROUTES, "MODIFIED", raw)
+        self.offer(routes.plural(route), "MODIFIED", raw)
 
     async def _mark(self, plan: Plan, action: MarkPlan) -> None:
         view = plan.view
@@ -411,9 +411,9 @@ class Reconciler:
 
     async def _read_again(self, kind: str, namespace: str, name: str, priority: Priority) -> None:
         """See how an object is now, before trying again; when to try again is the caller's to say."""
-        path = paths.plan(namespace, name) if kind == PLANS else paths.route(namespace, name)
+        resource = paths.PLANS if kind == PLANS else routes.RESOURCES[routes.BY_PLURAL[kind].kind]
         try:
-            self.store.offer(kind, "MODIFIED", await self._client(priority).get(path))
+            self.store.offer(kind, "MODIFIED", await self._client(priority).get(paths.path(resource, namespace, name)))
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -473,9 +473,10 @@ def _judged(plan: Plan) -> str:
 def _revert(look: Look) -> str:
     """The command that would put the routes back to the weights they have now."""
     try:
-        return " && ".join(httproute.revert_command(look.plan.namespace, route) for route in select_rules(look))
+        snapshot = select_rules(look)
     except UnusableError:
         return ""
+    return " && ".join(ROUTE_KINDS[route.kind].undo_command(look.plan.namespace, route) for route in snapshot)
 
 
 def _numbers(action: PatchRoute) -> dict[str, int]:

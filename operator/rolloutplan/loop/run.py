@@ -16,6 +16,7 @@ from rolloutplan.cluster.client import Api
 from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.watch import Names, Watch
@@ -24,7 +25,7 @@ from rolloutplan.telemetry.health import Health
 from rolloutplan.telemetry.metrics import Metrics
 
 WATCHED = (
-    paths.PLANS, paths.ROUTES, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
+    paths.PLANS, *RESOURCES.values(), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
     paths.TEMPLATES, paths.CLUSTER_TEMPLATES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0

@@ -17,18 +17,19 @@ from rolloutplan.engine.look import PlanView, Rival, RouteView, SourceView, Work
 from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
+from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.metrics.pool import Key
 from rolloutplan.plan import lenient
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.resolve import Template
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.spec import SpecError
 from rolloutplan.plan.status import RUNNING, STARTING, Phase, Status, read_status
 from rolloutplan.plan.templates import read_template
-from rolloutplan.traffic import httproute
 
-PLANS, ROUTES, DEPLOYMENTS = "rolloutplans", "httproutes", "deployments"
+PLANS, DEPLOYMENTS = "rolloutplans", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES = "rolloutpolicies"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
@@ -81,7 +82,7 @@ class Policy:
 @dataclass(slots=True)
 class Store:
     plans: dict[str, Plan] = field(default_factory=dict)
-    routes: dict[tuple[str, str], RouteView] = field(default_factory=dict)
+    routes: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
@@ -104,8 +105,9 @@ class Store:
         match kind:
             case "rolloutplans":
                 return self._take_plan(raw)
-            case "httproutes":
-                self.routes[ident[1:]] = httproute.view(raw)
+            case _ if kind in BY_PLURAL:
+                view = BY_PLURAL[kind].view(raw)
+                self.routes[ident[1], view.id] = view
             case "deployments":
                 self.workloads[ident[1:]] = Workload(workloads.view(raw), workloads.selector(raw))
             case "rolloutpolicies":
@@ -128,8 +130,8 @@ class Store:
             plan = self.plans.pop(key, None)
             self._index(key, frozenset())
             return self._sharing(plan) | self._next_in_line(plan) | {key} if plan else frozenset()
-        if kind == ROUTES:
-            self.routes.pop(ident[1:], None)
+        if kind in BY_PLURAL:
+            self.routes.pop((namespace, RouteId(BY_PLURAL[kind].kind, name)), None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
@@ -179,9 +181,13 @@ class Store:
 
     def _sharing(self, plan: Plan) -> frozenset[str]:
         """Plans that have not started and name a route of this one: its turn may be over."""
-        keys = {key for ident in _uses(plan) if ident[0] == ROUTES for key in self._users.get(ident, ())}
         idle = {*STARTING, Phase.PENDING, Phase.INVALID}
-        return frozenset(key for key in keys if key in self.plans and self.plans[key].status.phase in idle)
+        return frozenset(key for key in self._sharers(plan) if self.plans[key].status.phase in idle)
+
+    def _sharers(self, plan: Plan) -> set[str]:
+        """Plans that name a route of this one, itself among them."""
+        users = (self._users.get(_ident(plan, route), ()) for route in _routes(plan))
+        return {key for keys in users for key in keys if key in self.plans}
 
     def _refer_anew(self, keys: Iterable[str]) -> None:
         """Put the templates that are known now in the place of what plans say of them."""
@@ -233,9 +239,12 @@ class Store:
 
     def rivals(self, plan: Plan) -> tuple[Rival, ...]:
         """Other plans that name a route of this one."""
-        routes = [ident for ident in _uses(plan) if ident[0] == ROUTES]
-        keys = {key for ident in routes for key in self._users.get(ident, ())} - {plan.view.key}
-        return tuple(_rival(self.plans[key]) for key in sorted(keys) if key in self.plans)
+        return tuple(_rival(self.plans[key]) for key in sorted(self._sharers(plan) - {plan.view.key}))
+
+    def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
+        """The routes of a plan that exist."""
+        found = ((route, self.routes.get((plan.view.namespace, route))) for route in _routes(plan))
+        return {route: view for route, view in found if view is not None}
 
     def source(self, plan: PlanView) -> SourceObject:
         """The metric source that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
@@ -265,12 +274,10 @@ def _version(meta: Mapping[str, Any]) -> int:
 def _uses(plan: Plan) -> Iterator[Id]:
     """Every object that a look at this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
-    for route in plan.status.weights.snapshot:
-        yield ROUTES, namespace, route.name
+    for route in _routes(plan):
+        yield _ident(plan, route)
     if spec is None:
         return
-    for ref in spec.traffic.routes:
-        yield ROUTES, namespace, ref.name
     yield DEPLOYMENTS, namespace, spec.old.deployment
     yield DEPLOYMENTS, namespace, spec.new.deployment
     yield SOURCES, namespace, spec.metrics.source
@@ -278,6 +285,17 @@ def _uses(plan: Plan) -> Iterator[Id]:
     for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:
         yield TEMPLATES, namespace, name
         yield CLUSTER_TEMPLATES, "", name
+
+
+def _routes(plan: Plan) -> frozenset[RouteId]:
+    """The routes that a plan names, and those that it may have to put back."""
+    spec = plan.view.written
+    named = {ref.id for ref in spec.traffic.routes} if spec else set()
+    return frozenset(named | {route.id for route in plan.status.weights.snapshot})
+
+
+def _ident(plan: Plan, route: RouteId) -> Id:
+    return plural(route), plan.view.namespace, route.name
 
 
 def _about_to_start(plan: Plan) -> bool:
@@ -315,7 +333,7 @@ def _rival(plan: Plan) -> Rival:
     view, status = plan.view, plan.status
     return Rival(
         key=view.key,
-        routes=frozenset(ident[2] for ident in _uses(plan) if ident[0] == ROUTES),
+        routes=_routes(plan),
         running=status.phase in RUNNING,
         waiting=_about_to_start(plan) and status.reason != StatusReason.WAITING,
         created=view.created,

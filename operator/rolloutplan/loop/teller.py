@@ -12,6 +12,7 @@ import structlog
 from rolloutplan.cluster import events
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.loop.memory import LONGEST_UNTOLD, Memory, pause
+from rolloutplan.loop.routes import reference
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import Plan, Store
 from rolloutplan.plan.status import Decision, Status
@@ -70,7 +71,7 @@ class Teller:
             plan.view,
             decision,
             instance=self._instance,
-            route=next((route.name for route in status.weights.snapshot), None),
+            related=next((reference(plan.view.namespace, route.id) for route in status.weights.snapshot), None),
             plan_hash=status.plan_hash,
             revert=status.revert,
         )

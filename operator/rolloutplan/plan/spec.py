@@ -33,6 +33,7 @@ from rolloutplan.plan.quantities import (
     format_weight,
 )
 from rolloutplan.plan.reading import Filled, Refusals, Refused, SpecError, Whole, Written, read
+from rolloutplan.plan.route import RouteId, RouteKindName
 from rolloutplan.plan.spelling import DNS_NAME, DnsLabel, DnsName, cel
 from rolloutplan.plan.stage import DEADLINE_AFTER_SOAK, FULL, MAX_STAGES, Stage, StageSpec, made_name, step_name
 from rolloutplan.plan.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
@@ -108,13 +109,17 @@ RuleRef: TypeAlias = Annotated[
 class RouteRef(Written):
     """A route that holds both sides as weighted backends."""
 
-    kind: Literal["HTTPRoute"] = Field(description="The kind of the route.")
+    kind: RouteKindName = Field(description="The kind of the route.")
     name: DnsName = Field(description="The route's name, in the plan's namespace.")
     rules: tuple[RuleRef, ...] = Field(
         default=(),
         max_length=MAX_RULES,
         description="Which of its rules, by name or by index from 0; every rule that holds both services if left out.",
     )
+
+    @property
+    def id(self) -> RouteId:
+        return RouteId(self.kind, self.name)
 
 
 class Traffic(Written):

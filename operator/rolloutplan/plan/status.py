@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
+from rolloutplan.plan.route import RouteId, RouteKindName
+
 DECISIONS_KEPT = 30
 EVIDENCE_KEPT = 16
 TOKENS_KEPT = 50
@@ -99,9 +101,13 @@ class RuleWeights(Part):
 class RouteWeights(Part):
     """The weights of the rules of one route that a run moves."""
 
-    kind: Literal["HTTPRoute"] = Field("HTTPRoute", description="The kind of the route.")
+    kind: RouteKindName = Field("HTTPRoute", description="The kind of the route.")
     name: str = Field(description="The route's name.")
     rules: tuple[RuleWeights, ...] = Field((), description="The rules that hold both sides.")
+
+    @property
+    def id(self) -> RouteId:
+        return RouteId(self.kind, self.name)
 
 
 class Weights(Part):

@@ -1,7 +1,7 @@
 """HTTPRoutes of the Gateway API: reading the weights, and the one JSON Patch that moves them.
 
 `spec.rules` and `backendRefs` are atomic lists, so no field manager can own one weight. A patch therefore tests all
-that it relies on (names, the weights last seen, the fence that the last writer left) and touches nothing beyond
+that it relies on (names, the weights last seen, the token that the last writer left) and touches nothing beyond
 weights and our own annotations: a route that has changed meanwhile refuses the whole of it.
 """
 
@@ -16,63 +16,64 @@ from typing import Any, Final
 from rolloutplan.engine.look import REVERT, SEQ, RouteView
 from rolloutplan.engine.routes import locate
 from rolloutplan.plan import lenient
+from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.traffic.base import Operation, Resource, RouteKind
 
 _ANNOTATIONS: Final = "/metadata/annotations"
 
-Operation = dict[str, Any]
 
+class HTTPRoute(RouteKind):
+    """HTTPRoutes of the Gateway API, with gateways and with meshes."""
 
-def view(raw: Mapping[str, Any]) -> RouteView:
-    """Read an HTTPRoute.
+    kind = "HTTPRoute"
+    resource = Resource("gateway.networking.k8s.io", "v1", "httproutes")
 
-    A backend that is not a core Service of the route's namespace goes by `kind/namespace/name`, so that it is never
-    taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
-    """
-    meta = raw["metadata"]
-    accepted, why = _accepted(raw)
-    return RouteView(
-        name=meta["name"],
-        generation=lenient.number(meta, "generation"),
-        version=str(meta.get("resourceVersion", "")),
-        rules=tuple(_rule(i, rule, meta["namespace"]) for i, rule in enumerate(lenient.items(raw, "spec", "rules"))),
-        accepted=accepted,
-        accepted_why=why,
-        seq=lenient.text(meta, "annotations", SEQ),
-        moved_by=_moved_by(lenient.items(meta, "managedFields")),
-        deleting="deletionTimestamp" in meta,
-        annotated=meta.get("annotations") is not None,
-        breadcrumb=lenient.text(meta, "annotations", REVERT),
-    )
+    def view(self, raw: Mapping[str, Any]) -> RouteView:
+        """Read an HTTPRoute.
 
+        A backend that is not a core Service of the route's namespace goes by `kind/namespace/name`, so that it is never
+        taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
+        """
+        meta = raw["metadata"]
+        rules = enumerate(lenient.items(raw, "spec", "rules"))
+        accepted, why = _accepted(raw)
+        return RouteView(
+            id=RouteId(self.kind, meta["name"]),
+            generation=lenient.number(meta, "generation"),
+            version=str(meta.get("resourceVersion", "")),
+            rules=tuple(_rule(index, rule, meta["namespace"]) for index, rule in rules),
+            accepted=accepted,
+            accepted_why=why,
+            seq=lenient.text(meta, "annotations", SEQ),
+            moved_by=_moved_by(lenient.items(meta, "managedFields")),
+            deleting="deletionTimestamp" in meta,
+            annotated=meta.get("annotations") is not None,
+            breadcrumb=lenient.text(meta, "annotations", REVERT),
+        )
 
-def weights_patch(view: RouteView, target: RouteWeights, *, seq: str, revert: str | None) -> list[Operation]:
-    """The JSON Patch that brings the weights of `target` into the route seen as `view`; empty where nothing differs.
+    def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
+        """The JSON Patch from the route seen as `view` to the weights of `target`, its token and its undo command."""
+        patch = [operation for rule in target.rules for operation in _rule_patch(*_found(view, rule))]
+        marks = _marks(view, token, undo)
+        if not patch and not marks:
+            return []
+        # A patch cannot test that a token is absent: where there is none, nothing at all may have changed.
+        fence = _test(_annotation(SEQ), view.seq) if view.seq else _test("/metadata/resourceVersion", view.version)
+        return [fence, *patch, *marks]
 
-    Sets the fence `seq`, and the breadcrumb `revert`, which None takes away. Raises LookupError where a rule or a
-    backend of the target is no longer there.
-    """
-    patch = [operation for rule in target.rules for operation in _rule_patch(*_found(view, rule))]
-    marks = _marks(view, seq, revert)
-    if not patch and not marks:
-        return []
-    # A patch cannot test that a fence is absent: where there is none, nothing at all may have changed.
-    fence = _test(_annotation(SEQ), view.seq) if view.seq else _test("/metadata/resourceVersion", view.version)
-    return [fence, *patch, *marks]
-
-
-def revert_command(namespace: str, snapshot: RouteWeights) -> str:
-    """The command that puts the weights of a snapshot back with kubectl alone, as a line for a POSIX shell."""
-    patch = [
-        *(test for rule in snapshot.rules for test in _names(rule)),
-        *(
-            {"op": "replace", "path": _weight(rule, place), "value": backend.weight}
-            for rule in snapshot.rules
-            for place, backend in enumerate(rule.backends)
-        ),
-    ]
-    words = ["kubectl", "-n", namespace, "patch", "httproute", snapshot.name, "--type=json", "-p"]
-    return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
+    def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
+        """The `kubectl patch` that tests the names in each rule and replaces every weight in it."""
+        patch = [
+            *(test for rule in snapshot.rules for test in _names(rule)),
+            *(
+                {"op": "replace", "path": _weight(rule, place), "value": backend.weight}
+                for rule in snapshot.rules
+                for place, backend in enumerate(rule.backends)
+            ),
+        ]
+        words = ["kubectl", "-n", namespace, "patch", self.kind.lower(), snapshot.name, "--type=json", "-p"]
+        return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
 
 
 def _rule(index: int, raw: object, namespace: str) -> RuleWeights:
@@ -124,7 +125,7 @@ def _moved_by(entries: Sequence[object]) -> str:
 
 def _found(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
     """The rule as it stands now, and the wanted weight for each place in it. Raises LookupError."""
-    now, where = locate(view, rule), f"HTTPRoute {view.name}: rule {rule.name or rule.index}"
+    now, where = locate(view, rule), f"{view.id}: rule {rule.name or rule.index}"
     if now is None:
         raise LookupError(f"{where} is no longer there")
     places: dict[str, list[int]] = defaultdict(list)
@@ -133,9 +134,7 @@ def _found(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, i
     wanted = {}
     for backend in rule.backends:
         if not places[backend.service]:
-            raise LookupError(
-                f"HTTPRoute {view.name}: rule {rule.name or rule.index} no longer holds {backend.service}"
-            )
+            raise LookupError(f"{where} no longer holds {backend.service}")
         wanted[places[backend.service].pop(0)] = backend.weight
     return now, wanted
 
@@ -151,9 +150,9 @@ def _rule_patch(now: RuleWeights, wanted: Mapping[int, int]) -> Iterator[Operati
         yield {"op": "replace", "path": _weight(now, place), "value": weight}
 
 
-def _marks(view: RouteView, seq: str, revert: str | None) -> list[Operation]:
+def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
     """The operations that bring our annotations up to date."""
-    wanted = {SEQ: (view.seq, seq), REVERT: (view.breadcrumb, revert or "")}
+    wanted = {SEQ: (view.seq, token), REVERT: (view.breadcrumb, undo)}
     marks: list[Operation] = [
         {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
         for key, (old, new) in wanted.items()

@@ -35,7 +35,7 @@ def deletion(look: Look) -> Step | None:
     ended = status.phase is Phase.ROLLED_BACK or status.stands_in in (Phase.CONTRACTING, Phase.SUCCEEDED)
     over = look.now >= look.plan.deleting + LET_GO_AFTER
     known = sound(weights.snapshot, weights.old, weights.new)
-    gone = not known or not any(route_exists(look, route.name) for route in weights.snapshot)
+    gone = not known or not any(route_exists(look, route.id) for route in weights.snapshot)
     if keep or ended or over or gone:
         return release
     if status.phase is Phase.REVERTING:

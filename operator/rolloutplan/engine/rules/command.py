@@ -161,8 +161,8 @@ def _revert(order: _Order) -> Step:
     look, status = order.look, order.look.status
     if status.phase is not Phase.SUCCEEDED:
         return _abort(order)
-    routes = {route.name for route in status.weights.snapshot}
-    if not _snapshot_known(status) or not any(route_exists(look, name) for name in routes):
+    routes = {route.id for route in status.weights.snapshot}
+    if not _snapshot_known(status) or not any(route_exists(look, route) for route in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
     if gone := old_side_gone(look):
         raise _DeniedError(gone)

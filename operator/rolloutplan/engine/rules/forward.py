@@ -112,7 +112,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
         return Step(status, (MarkPlan(finalizer=True, breadcrumb=status.revert),))
     stage, ladder = next_stage(spec, status), spec.ladder()
     to, predicates = format_weight(stage.permille), sealed_predicates(look, spec, stage)
-    routes = shifted(live_weights(look, weights.written, weights), weights, stage.permille)
+    routes = shifted(look, live_weights(look, weights.written, weights), weights, stage.permille)
     sealed = seal(stage, spec.guards)
     after = move(
         look,

@@ -29,7 +29,7 @@ def unfinished_restore(look: Look) -> Step | None:
     if status.phase is not Phase.REVERTING or not sound(weights.snapshot, weights.old, weights.new):
         return None
     since = status.intent.at if status.intent else status.entered_at or look.now
-    differs = route_mismatch(look, (r for r in weights.snapshot if route_exists(look, r.name)), weights)
+    differs = route_mismatch(look, (r for r in weights.snapshot if route_exists(look, r.id)), weights)
     patches = restores(look, status)
     if differs or patches:
         if look.plan.deleting and look.now >= look.plan.deleting + LET_GO_AFTER:
@@ -45,10 +45,10 @@ def unfinished_restore(look: Look) -> Step | None:
 
 def _restored(look: Look, refused: str | None) -> Status:
     status, weights = look.status, look.status.weights
-    gone = [route.name for route in weights.snapshot if not route_exists(look, route.name)]
+    gone = [str(route.id) for route in weights.snapshot if not route_exists(look, route.id)]
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {status.failed}"
     if gone:
-        words = f"HTTPRoute {', '.join(gone)} is gone, so there was nothing to put back there; {words}"
+        words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
     if refused is not None:
         words = f"{words}; but the gateway has not accepted it: {refused or 'no word of it yet'}"
     return move(
@@ -72,7 +72,7 @@ def unrecorded_restore(look: Look) -> Step | None:
     status = look.status
     if status.phase not in {*MOVED, Phase.CONTRACTING}:
         return None
-    views = (look.routes.get(route.name) for route in status.weights.snapshot)
+    views = (look.routes.get(route.id) for route in status.weights.snapshot)
     newest = max((fenced(look, view.seq) for view in views if view is not None), default=0)
     if newest <= status.seq:
         return None
@@ -163,11 +163,11 @@ def _verified(look: Look, intent: Intent) -> Status:
     assert stage is not None and status.stage is not None
     before = share(status.weights.written, status.weights.old, status.weights.new)
     at = clocks(look, status.stage, stage)
-    names = ", ".join(route.name for route in intent.routes)
+    names = ", ".join(str(route.id) for route in intent.routes)
     return move(
         look,
         Cause.VERIFIED,
-        f"{intent.to} of the traffic is on {status.weights.new} (HTTPRoute {names} read back and accepted); "
+        f"{intent.to} of the traffic is on {status.weights.new} ({names} read back and accepted); "
         f"judged for {_until(look, at.soak_until)} at least, decided within {_until(look, at.deadline_at)}",
         reason=StatusReason.SOAKING,
         shares=(format_weight(before), intent.to),

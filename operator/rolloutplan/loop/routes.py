@@ -1,0 +1,31 @@
+"""The kinds of route as the loop meets them: by the plural that their objects come under, and where these stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rolloutplan.cluster import paths
+from rolloutplan.plan.route import RouteId
+from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.base import RouteKind
+
+RESOURCES: Final[Mapping[str, paths.Kind]] = {name: paths.Kind(*kind.resource) for name, kind in ROUTE_KINDS.items()}
+"""What to watch for each kind of route."""
+BY_PLURAL: Final[Mapping[str, RouteKind]] = {kind.resource.plural: kind for kind in ROUTE_KINDS.values()}
+
+
+def plural(route: RouteId) -> str:
+    """The name under which objects of its kind come from the watch."""
+    return RESOURCES[route.kind].plural
+
+
+def path(namespace: str, route: RouteId) -> str:
+    """Where a route stands in the API server."""
+    return paths.path(RESOURCES[route.kind], namespace, route.name)
+
+
+def reference(namespace: str, route: RouteId) -> dict[str, str]:
+    """The object reference of a route, as an Event relates to it."""
+    api_version = RESOURCES[route.kind].api_version
+    return {"apiVersion": api_version, "kind": route.kind, "namespace": namespace, "name": route.name}

@@ -385,6 +385,18 @@ def says(**values: float | Why) -> Callable[[World], object]:
     return lambda world: world.says.update(values)
 
 
+def every_second(seconds: int, **values: float | Why) -> Callable[[World], object]:
+    """For so long the source says this, and every second time it is asked it is silent."""
+
+    def happens(world: World) -> None:
+        world.says |= values
+        for i in range(seconds // 10):
+            world.down = "timeout" if i % 2 else ""
+            world.advance(s(10))
+
+    return happens
+
+
 def proved(name: str) -> Callable[[World], object]:
     """A predicate is proved in the very moment in which the command comes, and does not stay so."""
     return lambda world: world.answer(name, {"new": Answer(1.0)}, world.now)

@@ -37,6 +37,10 @@ from rolloutplan.plan.status import Phase, Status
 FIRST_SCRAPES = 4
 """A fail predicate's first window holds this many samples, unless its whole window holds fewer."""
 
+MISSED_IN_A_ROW = 2
+"""So many evaluations in a row may have no answer, and what was known before still stands: a source that drops some
+answers must not keep a guard from ever holding long enough, and what is older than that says nothing of now."""
+
 Role = Literal["pass", "fail", "guard", "warn"]
 
 
@@ -255,7 +259,7 @@ def weigh(
     minimum = predicate.min_samples.at_least if predicate.min_samples else 0
     old = answers.get("old") if predicate.comparison.kind != "value" else None
     raw = judge(predicate.comparison, answers["new"], old, answers.get("samples"), minimum)
-    since = (track.since or asked_at) if raw.holds else None
+    since, missed = _holding(track, raw, asked_at)
     awaited = (answers["new"], old, answers.get("samples"))
     heard = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
     new = replace(
@@ -265,9 +269,25 @@ def weigh(
         silent_since=None if heard else track.silent_since or asked_at,
         verdict=_held_long_enough(predicate, raw, since, asked_at),
         since=since,
+        missed=missed,
         old=_of_old(predicate, answers, minimum),
     )
     return MappingProxyType({**ledger, name: new})
+
+
+def _holding(track: Track, raw: Verdict, at: datetime) -> tuple[datetime | None, tuple[datetime, ...]]:
+    """Since when it holds, and the evaluations without an answer up to now.
+
+    The time from the first of those to the next answer counts neither for nor against it.
+    """
+    if raw.holds is None:
+        missed = (*track.missed, at)[: MISSED_IN_A_ROW + 1]
+        return (track.since if len(missed) <= MISSED_IN_A_ROW else None), missed
+    if not raw.holds:
+        return None, ()
+    if track.since is None:
+        return at, ()
+    return track.since + (at - track.missed[0] if track.missed else timedelta(0)), ()
 
 
 def _of_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:

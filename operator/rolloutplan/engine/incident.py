@@ -7,7 +7,7 @@ waited for.
 
 from __future__ import annotations
 
-from rolloutplan.engine.ask import InForce, asked_of_both, binding, current_stage, track_of, verdict_of
+from rolloutplan.engine.ask import MISSED_IN_A_ROW, InForce, asked_of_both, binding, current_stage, track_of, verdict_of
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import bound_of, value_text
 from rolloutplan.judge.verdict import Outcome, Why
@@ -26,7 +26,8 @@ def on_both_sides(look: Look, item: InForce) -> bool:
 def incident(look: Look) -> tuple[str, tuple[InForce, ...]]:
     """What is bad on both sides, in words and as evidence; empty where nothing is.
 
-    A run that is held for it stays so until the source has said that it is over.
+    A run that is held for it stays so until the source has said that it is over. That an answer is missing says
+    nothing, as long as not too many are missing in a row.
     """
     spec, status = look.plan.spec, look.status
     items = [i for i in binding(spec, status, look.source) if _asked_of_both(look, i)] if spec else []
@@ -48,8 +49,9 @@ def _asked_of_both(look: Look, item: InForce) -> bool:
 
 
 def _unknown(look: Look, item: InForce) -> bool:
-    verdict = track_of(look, item).verdict
-    return verdict is None or verdict.why is Why.SOURCE_DOWN
+    track = track_of(look, item)
+    silent = track.verdict is None or track.verdict.why is Why.SOURCE_DOWN
+    return silent or 0 < len(track.missed) <= MISSED_IN_A_ROW
 
 
 def _words(look: Look, item: InForce) -> str:

@@ -240,7 +240,9 @@ class Track:
     """The first time, since the source last answered, that it did not."""
     verdict: Verdict | None = None
     since: datetime | None = None
-    """Since when the comparison has held without a break."""
+    """Since when the comparison has held without a break, moved forward by the time without an answer."""
+    missed: tuple[datetime, ...] = ()
+    """The evaluations since the last one that had an answer; at most `MISSED_IN_A_ROW` + 1 are kept (ask.py)."""
     old: Verdict | None = None
     """What the same comparison says of the old side, at the same instant; None where that is not known."""
     count: Counting | None = None

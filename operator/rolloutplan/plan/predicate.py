@@ -143,7 +143,10 @@ class Predicate(Written):
         " Of events only relative or ratio: > to prove the new side worse, < to prove it good enough.",
     )
     for_: Duration | None = Field(
-        default=None, alias="for", description="It must hold continuously for so long. Not with events."
+        default=None,
+        alias="for",
+        description="It must hold for so long. Where up to two answers in a row are missing, that time does not count."
+        " Not with events.",
     )
     window_: Annotated[Duration, at_least("1s")] | None = Field(
         default=None,

@@ -34,14 +34,17 @@ def all_shown(look: Look) -> bool:
         if not item.against and verdict.outcome is not Outcome.PROVED:
             return False
         unheard = track_of(look, item).answered_at is None or verdict.why in (Why.SOURCE_DOWN, Why.QUERY_REJECTED)
-        if item.against and (unheard or _leans_against(item, verdict)):
+        if item.against and (unheard or _leans_against(look, item)):
             return False
     return any(_has_spoken(item, verdict_of(look, item)) for item in items)
 
 
-def _leans_against(item: InForce, verdict: Verdict) -> bool:
-    """Whether it holds, but not yet long enough. Of counts only the proof counts: they lean by chance."""
-    return verdict.holds is True and item.predicate.events is None
+def _leans_against(look: Look, item: InForce) -> bool:
+    """Whether it holds, but not yet long enough; an answer that is missing does not end that.
+
+    Of counts only the proof counts: they lean by chance.
+    """
+    return track_of(look, item).since is not None and item.predicate.events is None
 
 
 def _has_spoken(item: InForce, verdict: Verdict) -> bool:
@@ -100,9 +103,7 @@ def forward(look: Look) -> Step | None:
 def _doubted(look: Look, spec: PlanSpec) -> bool:
     """Whether a guard holds, but not yet long enough, or was not answered when it was last asked."""
     items = binding(spec, look.status, look.source)
-    return any(
-        _leans_against(item, verdict_of(look, item)) or track_of(look, item).silent_since is not None for item in items
-    )
+    return any(_leans_against(look, item) or track_of(look, item).silent_since is not None for item in items)
 
 
 def _seal_next(look: Look, spec: PlanSpec) -> Step | None:

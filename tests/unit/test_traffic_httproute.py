@@ -111,6 +111,110 @@ def test_accepted_as_every_parent_says_at_this_generation(
     assert (seen.accepted, seen.accepted_why) == (accepted, why)
 
 
+def parent(name: str = "edge", **more: Any) -> Raw:
+    return {"name": name, **more}
+
+
+def says(ref: Raw, *conditions: Raw, by: str = "example.net/gateway") -> Raw:
+    """What a controller says in the status for a parent."""
+    return {"parentRef": ref, "controllerName": by, "conditions": list(conditions)}
+
+
+EDGE, MESH = parent(), parent("web", group="", kind="Service", port=80)
+HTTP, HTTPS = parent(sectionName="http"), parent(sectionName="https")
+FULL = parent(group="gateway.networking.k8s.io", kind="Gateway", namespace="shop")
+MISSED = "Gateway shop/edge has not accepted generation 3"
+NOT_ALLOWED = "NotAllowedByListeners: no listener"
+UNDATED = [{"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "False"}]
+UNKNOWN = condition("Accepted", "Unknown", reason="Pending", message="waits for its listeners")
+
+
+# fmt: off
+PARENTS = [
+    pytest.param([EDGE], [says(EDGE, *YES)], True, "", id="the one parent accepts"),
+    pytest.param([EDGE], [], None, MISSED, id="nobody has answered"),
+    pytest.param([EDGE, parent("inner")], [says(EDGE, *YES)], None,
+                 "Gateway shop/inner has not accepted generation 3", id="one of two has answered"),
+    pytest.param([EDGE, parent("inner", namespace="net", sectionName="a", port=8080)], [], None,
+                 f"{MISSED}; Gateway net/inner section a port 8080 has not accepted generation 3",
+                 id="each that has not answered is named"),
+    pytest.param([EDGE, parent("inner")], [says(EDGE, *YES), says(parent("inner"), *YES)], True, "",
+                 id="both accept"),
+    pytest.param([EDGE, parent("inner")], [says(EDGE, *YES), says(parent("inner"), *NO)], False, NOT_ALLOWED,
+                 id="one of two refuses"),
+    pytest.param([parent("inner"), EDGE], [says(EDGE, *NO)], False, NOT_ALLOWED,
+                 id="a refusal is heard before all have answered"),
+    # What is left of others.
+    pytest.param([EDGE], [says(EDGE, *YES), says(parent("gone"), *STALE)], True, "",
+                 id="an old answer for a parent that is no longer in the spec"),
+    pytest.param([EDGE], [says(parent("gone"), *NO), says(EDGE, *YES)], True, "",
+                 id="a refusal for a parent that is no longer in the spec"),
+    pytest.param([EDGE], [says(parent("gone"), *YES)], None, MISSED,
+                 id="an answer for another parent is none for this one"),
+    pytest.param([EDGE], [says(EDGE, *STALE)], None, f"{MISSED} (it answered for generation 2)",
+                 id="an answer for the generation before"),
+    pytest.param([EDGE], [says(EDGE, *STALE, by="old"), says(EDGE, *YES)], True, "",
+                 id="two controllers, one of them long gone"),
+    pytest.param([EDGE], [says(EDGE, *YES), says(EDGE, *YES, by="other")], True, "", id="two controllers accept"),
+    pytest.param([EDGE], [says(EDGE, *YES), says(EDGE, *NO, by="other")], False, NOT_ALLOWED,
+                 id="two controllers, one of them refuses"),
+    pytest.param([EDGE], [says(EDGE, UNKNOWN), says(EDGE, *STALE, by="old")], None,
+                 f"{MISSED} (Pending: waits for its listeners, it answered for generation 2)",
+                 id="two controllers, and neither knows"),
+    # Who is meant.
+    pytest.param([EDGE], [says(FULL, *YES)], True, "", id="the answer spells the defaults out"),
+    pytest.param([FULL], [says(EDGE, *YES)], True, "", id="the spec spells the defaults out"),
+    pytest.param([parent(group=None, kind=None, namespace=None, sectionName=None, port=None)], [says(EDGE, *YES)],
+                 True, "", id="null is the default"),
+    pytest.param([EDGE], [says(parent(namespace="net"), *YES)], None, MISSED,
+                 id="a gateway of that name in another namespace"),
+    pytest.param([EDGE], [says(parent(kind="Service", group=""), *YES)], None, MISSED, id="a Service of that name"),
+    pytest.param([EDGE], [says(parent(group="example.net"), *YES)], None, MISSED, id="another group's Gateway"),
+    pytest.param([MESH], [says(MESH, *YES)], True, "", id="a mesh"),
+    pytest.param([MESH], [says({**MESH, "group": "core"}, *YES)], True, "", id="a mesh that spells the core group"),
+    pytest.param([MESH], [], None, "Service shop/web port 80 has not accepted generation 3", id="no mesh"),
+    pytest.param([HTTP, HTTPS], [says(HTTP, *YES), says(HTTPS, *YES)], True, "", id="two sections"),
+    pytest.param([HTTP, HTTPS], [says(HTTP, *YES)], None,
+                 "Gateway shop/edge section https has not accepted generation 3", id="one of two sections"),
+    pytest.param([HTTP, HTTPS], [says(HTTP, *YES), says(HTTPS, *NO)], False, NOT_ALLOWED, id="a section refuses"),
+    pytest.param([HTTP, HTTPS], [says(EDGE, *YES)], True, "", id="a controller answers for the gateway alone"),
+    pytest.param([parent(port=80)], [says(EDGE, *NO)], False, NOT_ALLOWED, id="and refuses for the gateway alone"),
+    pytest.param([EDGE], [says(HTTP, *YES), says(HTTPS, *YES)], True, "", id="a controller answers for each section"),
+    pytest.param([EDGE, HTTPS], [says(HTTPS, *YES)], None, MISSED,
+                 id="an answer for a section that the spec names is for that alone"),
+    # What conditions say.
+    pytest.param([EDGE], [says(EDGE, YES[0])], True, "", id="nothing is said of the backends"),
+    pytest.param([EDGE], [says(EDGE, *UNRESOLVED)], False, "BackendNotFound: Service new", id="a backend is not found"),
+    pytest.param([EDGE], [says(EDGE, YES[0]), says(EDGE, UNRESOLVED[1], by="other")], False,
+                 "BackendNotFound: Service new", id="a backend is not found by one of two"),
+    pytest.param([EDGE], [says(EDGE, YES[1])], None, MISSED, id="backends alone are no answer"),
+    pytest.param([EDGE], [says(EDGE, YES[0], condition("ResolvedRefs", "False", seen=2))], True, "",
+                 id="a backend that was not found in the generation before"),
+    pytest.param([EDGE], [says(EDGE, UNKNOWN)], None, f"{MISSED} (Pending: waits for its listeners)", id="unknown"),
+    pytest.param([EDGE], [says(EDGE, *UNDATED)], None, MISSED, id="conditions that name no generation"),
+    pytest.param([EDGE], [says(EDGE, condition("Accepted", "True", seen=4))], None,
+                 f"{MISSED} (it answered for generation 4)", id="an answer for a generation that is not known yet"),
+    # What is odd.
+    pytest.param("edge", [says(EDGE, *YES)], True, "", id="parents that are no list are none"),
+    pytest.param(["edge", EDGE], [says(EDGE, *YES)], True, "", id="a parent that is no object is none"),
+    pytest.param([EDGE, EDGE], [says(EDGE, *YES)], True, "", id="a parent that is named twice"),
+    pytest.param([EDGE], "yes", None, MISSED, id="answers that are no list are none"),
+    pytest.param([EDGE], ["yes", None, {}, {"parentRef": [], "conditions": {}}], None, MISSED, id="odd answers"),
+    pytest.param([EDGE], [says(EDGE, *YES, {"type": ["Accepted"]})], True, "", id="an odd condition"),
+    pytest.param([{"name": ["edge"], "port": "80", "group": 1}], [], None,
+                 "Gateway shop/ has not accepted generation 3", id="an odd parent has no answer"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("refs", "status", "accepted", "why"), PARENTS)
+def test_accepted_as_every_parent_that_the_spec_names(refs: Any, status: Any, accepted: bool | None, why: str) -> None:
+    raw = route(status={"parents": status})
+    raw["spec"]["parentRefs"] = refs
+    seen = view(raw)
+    assert (seen.accepted, seen.accepted_why) == (accepted, why)
+
+
 def wrote(manager: str, time: str, operation: str = "Update", what: str = "rules", **more: Any) -> Raw:
     fields: Raw = {"f:spec": {f"f:{what}": {}}}
     return {"manager": manager, "operation": operation, "time": time, "fieldsV1": fields, **more}

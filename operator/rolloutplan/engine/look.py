@@ -88,6 +88,7 @@ class RouteView:
     accepted: bool | None
     """True or False as every parent says at this generation; None while one has not said."""
     accepted_why: str = ""
+    """Who refused it and why, or who has not said."""
     seq: str = ""
     """The fence that stands in its annotations."""
     moved_by: str = ""

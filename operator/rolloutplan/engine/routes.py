@@ -130,15 +130,15 @@ def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
 
-def acceptance_problem(look: Look, routes: Iterable[RouteWeights]) -> str | None:
-    """Why a gateway does not take a route at its generation; empty while one has not said; None when all have."""
-    waiting: str | None = None
+def acceptance_problem(look: Look, routes: Iterable[RouteWeights]) -> str:
+    """Why a route is not accepted at its generation, or who has not answered for it yet; empty where all are."""
+    waiting = ""
     for route in routes:
         view = look.routes.get(route.id)
         if view is not None and view.accepted is False:
             return f"{route.id}: {view.accepted_why or 'not accepted'}"
         if view is not None and view.accepted is None:
-            waiting = ""
+            waiting = waiting or f"{route.id}: {view.accepted_why or 'no word from its gateway'}"
     return waiting
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 from rolloutplan.engine.look import REVERT, SEQ, RouteView
 from rolloutplan.engine.routes import locate
@@ -21,6 +22,9 @@ from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 
 _ANNOTATIONS: Final = "/metadata/annotations"
+
+
+_NOBODY: Final = "no gateway has said anything about this route"
 
 
 class HTTPRoute(RouteKind):
@@ -91,22 +95,99 @@ def _service(ref: object, namespace: str) -> str:
     return name if ours else f"{kind}/{home}/{name}"
 
 
+class _Parent(NamedTuple):
+    """A gateway that a route attaches to, or a Service in a mesh, as `spec` names it and `status` answers for it."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    section: str
+    port: int
+
+    def __str__(self) -> str:
+        section = f" section {self.section}" if self.section else ""
+        return f"{self.kind} {self.namespace}/{self.name}{section}{f' port {self.port}' if self.port else ''}"
+
+
+class _Answer(NamedTuple):
+    """What one controller says for one parent about the generation at hand."""
+
+    parent: _Parent
+    accepted: bool | None
+    why: str
+
+
+def _parent(ref: object, namespace: str) -> _Parent:
+    """A parentRef with the defaults of the API. Linkerd takes `core` for the group that others call empty."""
+    group = lenient.value(ref, "group")
+    return _Parent(
+        group=("" if group == "core" else group) if isinstance(group, str) else HTTPRoute.resource.group,
+        kind=lenient.text(ref, "kind") or "Gateway",
+        namespace=lenient.text(ref, "namespace") or namespace,
+        name=lenient.text(ref, "name"),
+        section=lenient.text(ref, "sectionName"),
+        port=lenient.number(ref, "port"),
+    )
+
+
 def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """Whether every parent took this generation, and the words of the one that did not."""
-    generation = lenient.number(raw, "metadata", "generation")
-    parents = lenient.items(raw, "status", "parents")
-    answers: list[bool | None] = []
-    for parent in parents:
-        conditions = lenient.items(parent, "conditions")
-        now = {lenient.text(c, "type"): c for c in conditions if lenient.value(c, "observedGeneration") == generation}
-        for kind in ("Accepted", "ResolvedRefs"):
-            if lenient.text(now, kind, "status") == "False":
-                reason, message = (lenient.text(now, kind, field) for field in ("reason", "message"))
-                return False, f"{reason or kind}: {message}".rstrip(": ")
-        answers.append(True if lenient.text(now, "Accepted", "status") == "True" else None)
-    if answers and all(answers):
+    """Whether every parent took this generation, and who has not answered, or the words of one that refused.
+
+    The parents are those that the spec names: what is left in the status of one that it no longer names says nothing.
+    Where it names none, they are whoever has answered.
+    """
+    generation, namespace = lenient.number(raw, "metadata", "generation"), raw["metadata"]["namespace"]
+    answers = [_answer(entry, generation, namespace) for entry in lenient.items(raw, "status", "parents")]
+    refs = [ref for ref in lenient.items(raw, "spec", "parentRefs") if isinstance(ref, Mapping)]
+    parents = list(dict.fromkeys(_parent(ref, namespace) for ref in refs))
+    heard = [_answers_of(parent, answers, parents) for parent in parents] or [[answer] for answer in answers]
+    for answer in chain.from_iterable(heard):
+        if answer.accepted is False:
+            return False, answer.why
+    if heard and all(any(answer.accepted for answer in each) for each in heard):
         return True, ""
-    return None, "" if parents else "no gateway has said anything about this route"
+    return None, _missed(zip(parents, heard, strict=False), generation) if heard else _NOBODY
+
+
+def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection[_Parent]) -> list[_Answer]:
+    """What was answered for a parent, by one controller or by several.
+
+    Some answer for the gateway alone where a section or a port of it was named, and others for each section where none
+    was: an answer for the same object counts, unless it is for another of the parents.
+    """
+    same = (answer for answer in answers if answer.parent[:4] == parent[:4])
+    return [answer for answer in same if answer.parent == parent or answer.parent not in parents]
+
+
+def _answer(entry: object, generation: int, namespace: str) -> _Answer:
+    parent = _parent(lenient.mapping(entry, "parentRef"), namespace)
+    conditions = {lenient.text(each, "type"): each for each in lenient.items(entry, "conditions")}
+    now = {kind: each for kind, each in conditions.items() if lenient.value(each, "observedGeneration") == generation}
+    for kind in ("Accepted", "ResolvedRefs"):
+        if lenient.text(now, kind, "status") == "False":
+            return _Answer(parent, accepted=False, why=_reason(now[kind]))
+    if lenient.text(now, "Accepted", "status") == "True":
+        return _Answer(parent, accepted=True, why="")
+    if "Accepted" in now:
+        return _Answer(parent, accepted=None, why=_reason(now["Accepted"]))
+    seen = lenient.number(conditions, "Accepted", "observedGeneration")
+    return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "")
+
+
+def _reason(condition: object) -> str:
+    kind, reason, message = (lenient.text(condition, field) for field in ("type", "reason", "message"))
+    return f"{reason or kind}: {message}".rstrip(": ")
+
+
+def _missed(heard: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
+    """Which parents that the spec names have not accepted this generation, with what they say instead."""
+    words = []
+    for parent, answers in heard:
+        if not any(answer.accepted for answer in answers):
+            why = ", ".join(answer.why for answer in answers if answer.why)
+            words.append(f"{parent} has not accepted generation {generation}{f' ({why})' if why else ''}")
+    return "; ".join(words)
 
 
 def _moved_by(entries: Sequence[object]) -> str:

@@ -96,9 +96,9 @@ def _mended(look: Look, intent: Intent) -> Step:
     """The weights are right again: the stage begins anew, since part of it was measured at another weight."""
     status, spec, late = look.status, look.plan.spec, intent.at + ACCEPTED_WITHIN
     refused = acceptance_problem(look, intent.routes)
-    if refused is not None and look.now < late:
+    if refused and look.now < late:
         return Step(status, wake_at=late)
-    if refused is not None:
+    if refused:
         within = format_duration(ACCEPTED_WITHIN)
         return back(
             look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"

@@ -38,24 +38,24 @@ def unfinished_restore(look: Look) -> Step | None:
             return Step(status.model_copy(update={"message": differs}), wake_at=look.now + ACCEPTED_WITHIN)
         return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
     refused = acceptance_problem(look, weights.snapshot)
-    if refused is not None and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
+    if refused and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
         return Step(status, wake_at=since + ACCEPTED_WITHIN)
     return Step(_restored(look, refused))
 
 
-def _restored(look: Look, refused: str | None) -> Status:
+def _restored(look: Look, refused: str) -> Status:
     status, weights = look.status, look.status.weights
     gone = [str(route.id) for route in weights.snapshot if not route_exists(look, route.id)]
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {status.failed}"
     if gone:
         words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
-    if refused is not None:
-        words = f"{words}; but the gateway has not accepted it: {refused or 'no word of it yet'}"
+    if refused:
+        words = f"{words}; but the gateway has not accepted it: {refused}"
     return move(
         look,
         Cause.RESTORED,
         words,
-        reason=None if refused is None else StatusReason.RESTORED_NOT_ACCEPTED,
+        reason=StatusReason.RESTORED_NOT_ACCEPTED if refused else None,
         shares=(_shift_before(status), weights.desired),
         intent=None,
         weights=weights.model_copy(update={"written": live_weights(look, weights.snapshot, weights)}),
@@ -123,9 +123,9 @@ def unjudged(look: Look) -> Step | None:
         words = differs or "its record could not be written"
         return back(look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} could not be judged within {within}: {words}")
     refused, ours = acceptance_problem(look, intent.routes), status.epoch == look.epoch
-    if ours and not differs and refused is not None and look.now >= intent.at + ACCEPTED_WITHIN:
-        within, words = format_duration(ACCEPTED_WITHIN), refused or "no word from its gateway"
-        return back(look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force within {within}: {words}")
+    if ours and not differs and refused and look.now >= intent.at + ACCEPTED_WITHIN:
+        within = format_duration(ACCEPTED_WITHIN)
+        return back(look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force within {within}: {refused}")
     return None
 
 
@@ -136,7 +136,7 @@ def unfinished_shift(look: Look) -> Step | None:
         return None
     status, weights, late = look.status, look.status.weights, intent.at + ACCEPTED_WITHIN
     differs = route_mismatch(look, intent.routes, weights)
-    if not differs and acceptance_problem(look, intent.routes) is None:
+    if not differs and not acceptance_problem(look, intent.routes):
         return Step(_verified(look, intent))
     # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
     if status.epoch != look.epoch or (differs and look.now >= intent.at + ASKED_ANEW_AFTER):

@@ -35,6 +35,7 @@ from rolloutplan.engine.rules.wait import inconsistent, waiting
 from rolloutplan.engine.rules.warn import warned
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED
+from rolloutplan.plan.changes import change
 from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.status import Phase, Status
 
@@ -90,7 +91,7 @@ def _published(look: Look) -> Status:
     now, last = measured(look, status), last_measured(status.predicates)
     if unmeasured(now) == unmeasured(status.predicates) or (last and look.now < last + PUBLISH_EVERY):
         return status
-    return reported(look, status.model_copy(update={"predicates": now}))
+    return reported(look, change(status, predicates=now))
 
 
 RULES: tuple[Rule, ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Unpack
 
 from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Look
@@ -13,6 +13,7 @@ from rolloutplan.engine.routes import route_patches
 from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
+from rolloutplan.plan.changes import RunChange, change, change_stage, change_weights
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.plan.stage import Stage
@@ -30,7 +31,7 @@ def move(
     shares: tuple[str, str] = ("", ""),
     said: Said | None = None,
     seen: Seen | None = None,
-    **changes: Any,
+    **changes: Unpack[RunChange],
 ) -> Status:
     """The status one row further: phase, reason and message, what changes with it, and the decision on the trail.
 
@@ -39,17 +40,32 @@ def move(
     row, before = TABLE[cause], look.status
     assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
     to = row.leads(before)
-    changes = {"phase": to, "reason": str(reason or before.reason), "message": note, "epoch": look.epoch, **changes}
-    if said is not None:
-        changes["tokens"] = (*before.tokens, said.token)[-TOKENS_KEPT:]
+    new: RunChange = {"message": note, **changes}
     if to is not before.phase:
-        changes["entered_at"] = look.now
+        new["entered_at"] = look.now
     if to not in RUNNING or to is Phase.REVERTING:
-        changes |= {"locked_stages": (), "outline": ()}
-    if before.predicates and "predicates" not in changes:
-        changes["predicates"] = measured(look, before)
-    after = before.model_copy(update=changes)
+        new["locked_stages"], new["outline"] = (), ()
+    if before.predicates and "predicates" not in new:
+        new["predicates"] = measured(look, before)
+    says = str(reason or before.reason)
+    tokens = before.tokens if said is None else (*before.tokens, said.token)[-TOKENS_KEPT:]
+    after = change(before, phase=to, reason=says, epoch=look.epoch, tokens=tokens, **new)
     return decided(look, after, cause, note, why=why, evidence=evidence, shares=shares, said=said, seen=seen)
+
+
+def noted(
+    look: Look,
+    cause: Cause,
+    note: str,
+    evidence: Iterable[InForce] = (),
+    *,
+    said: Said | None = None,
+    stage: StageStatus | None = None,
+) -> Step:
+    """A decision on the trail of a status that goes on saying what it said."""
+    status = look.status
+    kept: RunChange = {"message": status.message, "predicates": status.predicates, "stage": stage or status.stage}
+    return Step(move(look, cause, note, evidence=evidence, said=said, **kept))
 
 
 def back(
@@ -59,7 +75,7 @@ def back(
     evidence: Iterable[InForce] = (),
     *,
     said: Said | None = None,
-    **changes: Any,
+    **changes: Unpack[RunChange],
 ) -> Step:
     """Put the snapshot back: the intent and the writes in one step, and the writes wait for nothing.
 
@@ -68,6 +84,13 @@ def back(
     """
     weights = look.status.weights
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
+    goes_back: RunChange = {
+        **changes,
+        "failed": note[:1024],
+        "held": None,
+        "intent": Intent(action="Restore", at=look.now, to=safe, routes=weights.snapshot),
+        "weights": change_weights(weights, desired=safe),
+    }
     status = move(
         look,
         Cause.REVERTED if look.status.phase is Phase.SUCCEEDED else Cause.FAILED,
@@ -76,11 +99,7 @@ def back(
         evidence=evidence,
         shares=(weights.desired, safe),
         said=said,
-        failed=note[:1024],
-        held=None,
-        intent=Intent(action="Restore", at=look.now, to=safe, routes=weights.snapshot),
-        weights=weights.model_copy(update={"desired": safe}),
-        **changes,
+        **goes_back,
     )
     return Step(status, restores(look, status), urgent=True)
 
@@ -97,15 +116,18 @@ def hold(
     evidence: Iterable[InForce] = (),
     *,
     said: Said | None = None,
-    **changes: Any,
+    **changes: Unpack[RunChange],
 ) -> Step:
     """Wait where it stands. A hold for another reason keeps the time since which it is held."""
     held = look.status.held if look.status.phase is Phase.HELD else None
     back_to = held.back_to if held else look.status.phase
     since = held.since if held else look.now
-    changes = {"stage": judged_anew(look), **changes}
-    changes["held"] = Held(reason=reason, since=since, reason_since=look.now, back_to=back_to)
-    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, said=said, **changes))
+    waits: RunChange = {
+        "stage": judged_anew(look),
+        **changes,
+        "held": Held(reason=reason, since=since, reason_since=look.now, back_to=back_to),
+    }
+    return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, said=said, **waits))
 
 
 def judged_anew(look: Look) -> StageStatus | None:
@@ -116,19 +138,18 @@ def judged_anew(look: Look) -> StageStatus | None:
     stage, held = look.status.stage, look.status.held
     if stage is None or held is None or held.reason != HoldReason.CONFLICT:
         return stage
-    return stage.model_copy(update={"judged_since": look.now, "verified_at": stage.verified_at and look.now})
+    return change_stage(stage, judged_since=look.now, verified_at=stage.verified_at and look.now)
 
 
 def clocks(look: Look, at: StageStatus, stage: Stage) -> StageStatus:
     """The stage with all its clocks begun now, as its weight is read back. Policies may lengthen its soak."""
     longer = (soak_factor(look.policies) - 1) * stage.soak
-    return at.model_copy(
-        update={
-            "judged_since": look.now,
-            "verified_at": look.now,
-            "soak_until": look.now + stage.soak + longer,
-            "deadline_at": look.now + stage.deadline + longer,
-        }
+    return change_stage(
+        at,
+        judged_since=look.now,
+        verified_at=look.now,
+        soak_until=look.now + stage.soak + longer,
+        deadline_at=look.now + stage.deadline + longer,
     )
 
 
@@ -154,10 +175,16 @@ def fenced(look: Look, mark: str) -> int:
 
 
 def fresh(
-    look: Look, cause: Cause, note: str, *, reason: StatusReason = StatusReason.PENDING, **changes: Any
+    look: Look,
+    cause: Cause,
+    note: str,
+    *,
+    reason: StatusReason = StatusReason.PENDING,
+    said: Said | None = None,
+    **changes: Unpack[RunChange],
 ) -> Status:
     """Without anything of a run but its number and its trail, as every run begins."""
-    clean: dict[str, Any] = {
+    clean: RunChange = {
         "stage": None,
         "weights": Weights(),
         "predicates": (),
@@ -172,5 +199,6 @@ def fresh(
         "task": None,
         "done": (),
         "sized": 0,
+        **changes,
     }
-    return move(look, cause, note, reason=reason, **(clean | changes))
+    return move(look, cause, note, reason=reason, said=said, **clean)

@@ -14,6 +14,7 @@ from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.sequential import pack
 from rolloutplan.judge.verdict import Outcome, Verdict
+from rolloutplan.plan.changes import change
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import Comparison, format_confidence, format_duration
 from rolloutplan.plan.spec import PlanSpec
@@ -76,7 +77,7 @@ def decided(
         evidence=shown,
     )
     trail = (*status.decisions, decision)[-DECISIONS_KEPT:]
-    return status.model_copy(update={"seq": decision.seq, "decisions": trail})
+    return change(status, seq=decision.seq, decisions=trail)
 
 
 def _believed(spec: PlanSpec | None, status: Status) -> str:

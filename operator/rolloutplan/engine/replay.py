@@ -37,6 +37,7 @@ from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.judge.sequential import Evidence, evidence
 from rolloutplan.judge.verdict import Answer, Verdict, Why
+from rolloutplan.plan.changes import change, change_weights
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reading import SpecError
 from rolloutplan.plan.reasons import StatusReason
@@ -173,7 +174,7 @@ class _Run:
             observed_generation=1,
             plan_hash=self.spec.plan_hash(),
             run=case.run,
-            weights=found.model_copy(update={"desired": held, "written": found.snapshot}),
+            weights=change_weights(found, desired=held, written=found.snapshot),
         )
         self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
         self.ledger: Ledger = EMPTY_LEDGER
@@ -213,7 +214,7 @@ class _Run:
         stage = next_stage(self.spec, self.status)
         goes_on = self.case.stood is None or self._stood(stage.step)
         if goes_on and stage.approval and self.status.approved != stage.name:
-            self.status = self.status.model_copy(update={"approved": stage.name})
+            self.status = change(self.status, approved=stage.name)
         look = Look(
             plan=replace(self.plan, finalizer=goes_on),
             status=self.status,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.share import measured
+from rolloutplan.plan.changes import change, change_weights
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
 
@@ -39,17 +40,16 @@ def stalled(status: Status) -> bool:
 
 def reported(look: Look, status: Status) -> Status:
     """The status with everything that is derived from the rest of it."""
-    weights = status.weights.model_copy(update={"measured": _measured(look, status)})
-    status = status.model_copy(update={"weights": weights})
+    weights = change_weights(status.weights, measured=_measured(look, status))
+    status = change(status, weights=weights)
     claims = [*_claims(status), *_suspicion(look.warnings)]
     conditions = tuple(_condition(look, claim) for claim in claims)
-    return status.model_copy(
-        update={
-            "observed_generation": look.plan.generation,
-            "reason": status.reason or status.phase.value,
-            "verdict": _verdict(status.predicates) if status.phase in RUNNING else "",
-            "conditions": conditions,
-        }
+    return change(
+        status,
+        observed_generation=look.plan.generation,
+        reason=status.reason or status.phase.value,
+        verdict=_verdict(status.predicates) if status.phase in RUNNING else "",
+        conditions=conditions,
     )
 
 

@@ -144,9 +144,7 @@ def acceptance_problem(look: Look, routes: Iterable[RouteWeights]) -> str:
 
 def shifted(look: Look, routes: Iterable[RouteWeights], weights: Weights, permille: int) -> tuple[RouteWeights, ...]:
     """The routes with this share on the new side, as finely as each can divide its traffic."""
-    return tuple(
-        route.model_copy(update={"rules": tuple(_shifted(look, route, weights, permille))}) for route in routes
-    )
+    return tuple(route.with_rules(tuple(_shifted(look, route, weights, permille))) for route in routes)
 
 
 def _shifted(look: Look, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
@@ -160,7 +158,7 @@ def live_weights(look: Look, routes: Iterable[RouteWeights], weights: Weights) -
     for route in routes:
         view = look.routes.get(route.id)
         rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
-        found.append(route.model_copy(update={"rules": tuple(rule for rule in rules if rule is not None)}))
+        found.append(route.with_rules(tuple(rule for rule in rules if rule is not None)))
     return tuple(found)
 
 
@@ -184,5 +182,5 @@ def route_patches(
             restore(now, rule, weights.old, weights.new, view.largest_weight) for now, rule in found if now is not None
         )
         if rules:
-            patches.append(PatchRoute(route.model_copy(update={"rules": rules}), fence, revert))
+            patches.append(PatchRoute(route.with_rules(rules), fence, revert))
     return tuple(patches)

@@ -86,4 +86,4 @@ def _nearest(numerator: int, denominator: int) -> int:
 def _with(rule: RuleWeights, weights: Iterable[int]) -> RuleWeights:
     """The rule with these weights, in the order of its backends: a Service may be there twice, on two ports."""
     backends = tuple(Backend(service=b.service, weight=w) for b, w in zip(rule.backends, weights, strict=True))
-    return rule.model_copy(update={"backends": backends})
+    return rule.with_backends(backends)

@@ -36,6 +36,7 @@ from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.changes import change
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Phase, Status
 from rolloutplan.telemetry.metrics import Metrics
@@ -312,7 +313,7 @@ class Reconciler:
         """Write the status, on condition that the plan is still the one that was looked at. False: nothing differed."""
         view, told = plan.view, self._memory(plan).told
         if told is not None and told != status.told:
-            status = status.model_copy(update={"told": told})
+            status = change(status, told=told)
         try:
             raw = await plans.write_status(
                 self._client(Priority.RECORDS),

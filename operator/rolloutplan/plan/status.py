@@ -97,6 +97,9 @@ class RuleWeights(Part):
     name: str = Field("", description="Its name, if it has one.")
     backends: tuple[Backend, ...] = Field((), description="Its backends, in the order of the route.")
 
+    def with_backends(self, backends: tuple[Backend, ...]) -> RuleWeights:
+        return self.model_copy(update={"backends": backends})
+
 
 class RouteWeights(Part):
     """The weights of the rules of one route that a run moves."""
@@ -108,6 +111,9 @@ class RouteWeights(Part):
     @property
     def id(self) -> RouteId:
         return RouteId(self.kind, self.name)
+
+    def with_rules(self, rules: tuple[RuleWeights, ...]) -> RouteWeights:
+        return self.model_copy(update={"rules": rules})
 
 
 class Weights(Part):
@@ -129,6 +135,10 @@ class Intent(Part):
     to: str = Field("", description="The new side's share when it is done.")
     routes: tuple[RouteWeights, ...] = Field((), description="The weights to be written.")
     mends: str = Field("", description="The drift that it was decided to write over.")
+
+    def asked_again(self, at: datetime) -> Intent:
+        """The same change, asked for anew at this instant."""
+        return self.model_copy(update={"at": at})
 
 
 class StageStatus(Part):
@@ -237,6 +247,10 @@ class Held(Part):
     since: Instant = Field(description="Since when it is held at all.")
     reason_since: Instant | None = Field(None, description="Since when it is held for this reason.")
     back_to: Phase = Field(description="The phase in which it goes on.")
+
+    def going_on_in(self, phase: Phase) -> Held:
+        """The same hold, of a run that goes on elsewhere."""
+        return self.model_copy(update={"back_to": phase})
 
 
 class Paused(Part):

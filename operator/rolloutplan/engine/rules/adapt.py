@@ -6,13 +6,13 @@ An edit of anything else makes it another hypothesis, which goes back first (`su
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from rolloutplan.engine.gate import CONTRACT
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import move
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import TABLE, Cause
+from rolloutplan.plan.changes import RunChange, change_stage
 from rolloutplan.plan.outline import allowed, changes, outline, stage_part
 from rolloutplan.plan.quantities import parse_duration
 from rolloutplan.plan.reasons import StatusReason
@@ -36,16 +36,17 @@ def adapted(look: Look) -> Step | None:
         return None
     parts = outline(spec)
     differences = changes(status.outline, parts)
-    edited: dict[str, Any] = {"plan_hash": spec.plan_hash(), "outline": parts, "templates": look.plan.templates}
+    edited: RunChange = {"plan_hash": spec.plan_hash(), "outline": parts, "templates": look.plan.templates}
     if {"contract" if status.approved == CONTRACT else stage_part(status.approved)} & differences.keys():
         edited["approved"] = ""
-    edited |= _ending(status, spec, "bake" in differences)
+    edited.update(_ending(status, spec, "bake" in differences))
     by = f" by {look.plan.edited_by}" if look.plan.edited_by else ""
     told = "; ".join(f"{name}: {change}" for name, change in differences.items())
     words = f"the plan was edited in mid-run{by}: {told}"
     if status.phase is Phase.BAKING and _climbs(status, spec):
         return Step(move(look, Cause.ADAPTED_ON, words, reason=StatusReason.SHIFTING, **edited))
-    return Step(move(look, Cause.ADAPTED, words, message=status.message, **edited))
+    edited["message"] = status.message
+    return Step(move(look, Cause.ADAPTED, words, **edited))
 
 
 def _climbs(status: Status, spec: PlanSpec) -> bool:
@@ -53,13 +54,13 @@ def _climbs(status: Status, spec: PlanSpec) -> bool:
     return status.stage is not None and status.stage.index + 1 < len(spec.ladder())
 
 
-def _ending(status: Status, spec: PlanSpec, bake: bool) -> dict[str, Any]:
+def _ending(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
     """What an edit changes of a run that bakes: how long it does, or whether its weight is the last at all."""
     stage, held = status.stage, status.held
     if status.stands_in is not Phase.BAKING or stage is None or stage.soak_until is None:
         return {}
     if held is not None and _climbs(status, spec):
-        return {"held": held.model_copy(update={"back_to": Phase.SHIFTING})}
+        return {"held": held.going_on_in(Phase.SHIFTING)}
     before = next((part.text for part in status.outline if part.name == "bake"), "0s")
     longer = spec.bake - parse_duration(before) if bake else timedelta(0)
-    return {"stage": stage.model_copy(update={"soak_until": stage.soak_until + longer})}
+    return {"stage": change_stage(stage, soak_until=stage.soak_until + longer)}

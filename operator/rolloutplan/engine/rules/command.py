@@ -10,14 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from rolloutplan.engine.ask import current_stage
 from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.gate import CONTRACT
 from rolloutplan.engine.jobs import job_name
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, fresh, hold, move
+from rolloutplan.engine.move import back, fresh, hold, move, noted
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import live_weights, route_exists
 from rolloutplan.engine.rules.forward import is_last, next_stage
@@ -26,6 +25,7 @@ from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import pair, share, sound
+from rolloutplan.plan.changes import change_stage, change_task, change_weights
 from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reasons import HoldReason, StatusReason
@@ -109,9 +109,7 @@ def _done(order: _Order) -> Step | None:
 
 
 def _denied(look: Look, said: Said, words: str) -> Step:
-    status = look.status
-    here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
-    return Step(move(look, Cause.DENIED, words, said=said, **here))
+    return noted(look, Cause.DENIED, words, said=said)
 
 
 # ---- back ------------------------------------------------------------------------------------------------------------
@@ -199,8 +197,7 @@ def _pause(order: _Order) -> Step:
         raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
     if status.intent is not None or held in _BEFORE_A_PAUSE:
         words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
-        here: dict[str, Any] = {"message": status.message, "paused": paused}
-        return Step(move(look, Cause.PAUSED, words, said=order.said, **here))
+        return Step(move(look, Cause.PAUSED, words, said=order.said, message=status.message, paused=paused))
     stays = "the weights stay, the guards stay on"
     if status.stands_in is Phase.CONTRACTING:
         stays = "nothing more of the old is taken away"
@@ -223,8 +220,7 @@ def _resume(order: _Order) -> Step:
         case HoldReason.CONFLICT if status.stands_in is not Phase.CONTRACTING:
             return Step(_taken_up(order))
     if status.paused is not None:
-        here: dict[str, Any] = {"message": status.message, "paused": None}
-        return Step(move(look, Cause.RELEASED, order.words, said=order.said, **here))
+        return Step(move(look, Cause.RELEASED, order.words, said=order.said, message=status.message, paused=None))
     if reason:
         raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
     raise _DeniedError(f"it is not held: it is {status.phase}")
@@ -236,8 +232,7 @@ def _tried_again(order: _Order, held: Held) -> Status:
     if task is not None:
         attempt, until = task.attempt + 1, look.now + (task.deadline_at - task.since)
         job = job_name(look.plan.name, look.status.run, task.name, attempt) if task.job else ""
-        anew = {"since": look.now, "deadline_at": until, "made": False}
-        task = task.model_copy(update={**anew, "attempt": attempt, "job": job})
+        task = change_task(task, since=look.now, deadline_at=until, made=False, attempt=attempt, job=job)
     words = f"{order.words}; what failed is tried again"
     return resumed(look, held, words, order.said, task=task, paused=None)
 
@@ -250,7 +245,7 @@ def _given_time(order: _Order) -> Status:
     if spec is None or stage is None or status.stage is None:
         raise _DeniedError("the plan cannot be read, or the stage is no longer in it")
     until = look.now + max(stage.deadline - stage.soak, spec.interval)
-    at = status.stage.model_copy(update={"deadline_at": until})
+    at = change_stage(status.stage, deadline_at=until)
     return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at, paused=None)
 
 
@@ -275,8 +270,8 @@ def _taken_up(order: _Order) -> Status:
         said=order.said,
         held=None,
         paused=None,
-        stage=status.stage and status.stage.model_copy(update={"verified_at": None, "then": ""}),
-        weights=weights.model_copy(update={"desired": now, "written": stands}),
+        stage=status.stage and change_stage(status.stage, verified_at=None, then=""),
+        weights=change_weights(weights, desired=now, written=stands),
         drifts=(),
     )
 
@@ -328,7 +323,7 @@ def _promote(order: _Order) -> Step:
             said=order.said,
             held=None,
             approved=last.name,
-            stage=at.model_copy(update={"then": last.name}),
+            stage=change_stage(at, then=last.name),
         )
     )
 

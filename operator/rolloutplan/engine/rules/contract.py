@@ -29,6 +29,7 @@ from rolloutplan.engine.rules.tasks import (
 from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
+from rolloutplan.plan.changes import change
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Task
@@ -51,7 +52,7 @@ def contracting(look: Look) -> Step | None:
         if held is None or held.reason != closed.reason:
             return hold(look, closed.reason, closed.words)
         if closed.reason in GATED and closed.words != status.message:
-            status = status.model_copy(update={"message": closed.words})
+            status = change(status, message=closed.words)
         return Step(status, wake_at=closed.again)
     if held is not None:
         return Step(resumed(look, held, f"{held.reason} is over after {span(held.since, look.now)}"))
@@ -125,7 +126,7 @@ def _begun(look: Look, spec: PlanSpec, wanted: Wanted) -> Step:
     if wanted.name == SCALE_OLD and old is not None and revert and not revert.startswith("kubectl scale"):
         where = f"deployment/{spec.old.deployment} -n {look.plan.namespace}"
         up = f"kubectl scale {where} --replicas={max(old.wanted, 1)} && kubectl rollout status {where}"
-        status = status.model_copy(update={"revert": f"{up} && {revert}"})
+        status = change(status, revert=f"{up} && {revert}")
     return Step(status)
 
 

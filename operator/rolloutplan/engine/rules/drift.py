@@ -17,6 +17,7 @@ from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share
+from rolloutplan.plan.changes import change, change_stage, change_weights
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status
@@ -86,8 +87,8 @@ def _stands(status: Status) -> str:
 def _given_up(look: Look, intent: Intent, differs: str) -> Step:
     """Somebody moved the weights back while they were being written: their word counts."""
     status, weights = look.status, look.status.weights
-    stage = status.stage and status.stage.model_copy(update={"judged_since": status.stage.judged_since or look.now})
-    stands = weights.model_copy(update={"desired": _stands(status)})
+    stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or look.now)
+    stands = change_weights(weights, desired=_stands(status))
     words = f"while {intent.to} was being written: {differs}"
     return hold(look, HoldReason.CONFLICT, words, intent=None, weights=stands, stage=stage)
 
@@ -107,12 +108,9 @@ def _mended(look: Look, intent: Intent) -> Step:
     if at is not None and stage is not None and at.deadline_at is not None:
         at = clocks(look, at, stage)
         if status.held is not None:  # when it goes on, the whole time held is added
-            at = at.model_copy(
-                update={
-                    "soak_until": at.soak_until and at.soak_until - (look.now - status.held.since),
-                    "deadline_at": at.deadline_at and at.deadline_at - (look.now - status.held.since),
-                }
-            )
+            pause = look.now - status.held.since
+            soak, end = at.soak_until, at.deadline_at
+            at = change_stage(at, soak_until=soak and soak - pause, deadline_at=end and end - pause)
     elif at is not None:
-        at = at.model_copy(update={"judged_since": look.now})
-    return Step(status.model_copy(update={"intent": None, "stage": at}))
+        at = change_stage(at, judged_since=look.now)
+    return Step(change(status, intent=None, stage=at))

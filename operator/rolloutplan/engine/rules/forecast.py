@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from rolloutplan.engine.ask import InForce, current_stage, in_force, verdict_of
 from rolloutplan.engine.counting import asked_of, distance
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import move
+from rolloutplan.engine.move import noted
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.judge.feasible import Traffic, decided_after, words
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.changes import change_stage
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.spec import PlanSpec
@@ -33,9 +34,8 @@ def forecast(look: Look) -> Step | None:
     told = "; ".join(_too_slow(look, spec, stage))
     if not told:
         return None
-    here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
-    after = at.model_copy(update={"forecast": told[:1024]})
-    return Step(move(look, Cause.FORESEEN, f"{stage.name}: {told}", stage=after, **here))
+    after = change_stage(at, forecast=told[:1024])
+    return noted(look, Cause.FORESEEN, f"{stage.name}: {told}", stage=after)
 
 
 def _too_slow(look: Look, spec: PlanSpec, stage: Stage) -> Iterator[str]:

@@ -13,6 +13,7 @@ from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
+from rolloutplan.plan.changes import change_stage, change_weights
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
@@ -80,7 +81,7 @@ def deadline(look: Look) -> Step | None:
         return back(look, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", open_)
     if spec.on_undecided == "Extend":
         longer = max(stage.deadline - stage.soak, spec.interval)
-        new = at.model_copy(update={"deadline_at": look.now + longer})
+        new = change_stage(at, deadline_at=look.now + longer)
         note = f"{words}; onUndecided is Extend: {format_duration(longer)} more"
         return Step(move(look, Cause.EXTENDED, note, reason=StatusReason.JUDGING, evidence=open_, stage=new))
     return hold(look, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", open_)
@@ -134,7 +135,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
             warned=status.stage.warned if status.stage and status.stage.name == stage.name else "",
         ),
         locked_stages=spec.entries(stage),
-        weights=weights.model_copy(update={"desired": to}),
+        weights=change_weights(weights, desired=to),
         predicates=predicates,
         intent=Intent(action="Shift", at=look.now, to=to, routes=routes),
     )
@@ -182,7 +183,7 @@ def bakes(look: Look, spec: PlanSpec, at: StageStatus) -> StageStatus:
     until = look.now + spec.bake
     if spec.ladder()[-1].permille == FULL:
         until = max(until, (at.verified_at or look.now) + spec.traffic.drain)
-    return at.model_copy(update={"soak_until": until, "deadline_at": None})
+    return change_stage(at, soak_until=until, deadline_at=None)
 
 
 def _baked(look: Look, spec: PlanSpec) -> Status:

@@ -12,6 +12,7 @@ from rolloutplan.engine.rules.back import LET_GO_AFTER
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import share, sound
+from rolloutplan.plan.changes import change, change_weights
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import EventReason, StatusReason
 from rolloutplan.plan.status import Intent, Phase, Status
@@ -35,7 +36,7 @@ def unfinished_restore(look: Look) -> Step | None:
         if look.plan.deleting and look.now >= look.plan.deleting + LET_GO_AFTER:
             return None
         if not patches and status.message != differs:
-            return Step(status.model_copy(update={"message": differs}), wake_at=look.now + ACCEPTED_WITHIN)
+            return Step(change(status, message=differs), wake_at=look.now + ACCEPTED_WITHIN)
         return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
     refused = acceptance_problem(look, weights.snapshot)
     if refused and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
@@ -58,7 +59,7 @@ def _restored(look: Look, refused: str) -> Status:
         reason=StatusReason.RESTORED_NOT_ACCEPTED if refused else None,
         shares=(_shift_before(status), weights.desired),
         intent=None,
-        weights=weights.model_copy(update={"written": live_weights(look, weights.snapshot, weights)}),
+        weights=change_weights(weights, written=live_weights(look, weights.snapshot, weights)),
     )
 
 
@@ -104,7 +105,7 @@ def adopted_on_record(look: Look) -> Step | None:
     status = look.status
     if status.phase not in MOVED or status.epoch == look.epoch or not _due(look):
         return None
-    return Step(status.model_copy(update={"epoch": look.epoch}))
+    return Step(change(status, epoch=look.epoch))
 
 
 def _due(look: Look) -> bool:
@@ -140,8 +141,7 @@ def unfinished_shift(look: Look) -> Step | None:
         return Step(_verified(look, intent))
     # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
     if status.epoch != look.epoch or (differs and look.now >= intent.at + ASKED_ANEW_AFTER):
-        again = {"intent": intent.model_copy(update={"at": look.now}), "epoch": look.epoch}
-        status = status.model_copy(update=again)
+        status = change(status, intent=intent.asked_again(look.now), epoch=look.epoch)
     written = route_patches(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()
     return Step(status, written, wake_at=late)
 
@@ -174,5 +174,5 @@ def _verified(look: Look, intent: Intent) -> Status:
         stage=at,
         counted_since=status.counted_since or look.now,
         intent=None,
-        weights=status.weights.model_copy(update={"written": live_weights(look, intent.routes, status.weights)}),
+        weights=change_weights(status.weights, written=live_weights(look, intent.routes, status.weights)),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
@@ -13,6 +12,7 @@ from rolloutplan.engine.rules.tasks import added, expanding, probing
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
+from rolloutplan.plan.changes import RunChange, change
 from rolloutplan.plan.outline import outline
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import StatusReason
@@ -79,10 +79,15 @@ def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.ladder())} stages{hypothesis}"
-    of_this: dict[str, Any] = {"run": run, "plan_hash": plan_hash, "revision": revision}
-    of_this |= {"templates": look.plan.templates, "outline": outline(spec)}
-    if same:
-        of_this |= {"done": status.done, "sized": status.sized}
+    of_this: RunChange = {
+        "run": run,
+        "plan_hash": plan_hash,
+        "revision": revision,
+        "templates": look.plan.templates,
+        "outline": outline(spec),
+        "done": status.done if same else (),
+        "sized": status.sized if same else 0,
+    }
     if spec.assumptions:
         return fresh(look, Cause.START_PROBING, words, reason=StatusReason.PROBING, **of_this)
     return fresh(look, Cause.START, words, reason=StatusReason.EXPANDING, **of_this)
@@ -95,7 +100,7 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
         return Step(status, actions, wake_at=again)
     if status.phase is Phase.PENDING and status.reason == problem.reason == StatusReason.WAITING:
-        return Step(status.model_copy(update={"message": problem.message[:1024]}), wake_at=again)
+        return Step(change(status, message=problem.message[:1024]), wake_at=again)
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
 
 

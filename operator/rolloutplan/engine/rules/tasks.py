@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from rolloutplan.engine.jobs import job_name, manifest
 from rolloutplan.engine.look import JobView, Look, WorkloadView
@@ -19,6 +19,7 @@ from rolloutplan.engine.step import Observe, RunJob, Scale, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.changes import RunChange, change, change_task
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.reasons import Reason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
@@ -126,7 +127,7 @@ def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
     if ended.refused:
         return _refused(look, ended)
     if ended.good:
-        over: dict[str, Any] = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
+        over: RunChange = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
         if task.kind == "Scale" and not ended.left:
             over["sized"] = task.replicas
         return move(look, Cause.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
@@ -170,7 +171,7 @@ def begun(look: Look, wanted: Wanted, attempt: int = 1) -> Status:
         since=look.now,
         deadline_at=look.now + wanted.within,
     )
-    return _said(status, StatusReason(status.phase), wanted.says, task=task, epoch=look.epoch)
+    return _said(change(status, task=task, epoch=look.epoch), StatusReason(status.phase), wanted.says)
 
 
 def old_side_gone(look: Look) -> str:
@@ -213,8 +214,8 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
         if job.ended:
             return Ended(job.ended == "Complete", _end_words(job))
         if not task.made:
-            made = task.model_copy(update={"made": True})
-            return Step(_said(status, StatusReason(status.phase), wanted.says, task=made))
+            made = change(status, task=change_task(task, made=True))
+            return Step(_said(made, StatusReason(status.phase), wanted.says))
     elif task.made:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
@@ -247,14 +248,10 @@ def _stands(look: Look, job: JobView) -> tuple[StatusReason, str]:
     return StatusReason.JOB_NOT_MADE, f"Job {job.name} is not made yet, and tried again: {job.hindered}"
 
 
-def _said(status: Status, reason: Reason, message: str, **changes: object) -> Status:
+def _said(status: Status, reason: Reason, message: str) -> Status:
     """The status with these words; the same where nothing is new."""
-    news = {"reason": reason, "message": message[:1024], **changes}
-    return (
-        status
-        if all(getattr(status, name) == value for name, value in news.items())
-        else status.model_copy(update=news)
-    )
+    news = change(status, reason=str(reason), message=message[:1024])
+    return status if news == status else news
 
 
 # ---- replicas ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
@@ -17,6 +17,7 @@ from rolloutplan.engine.share import moved_words, not_moved
 from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
+from rolloutplan.plan.changes import RunChange, change, change_stage, change_task
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
@@ -77,7 +78,7 @@ def waiting(look: Look) -> Step | None:
             return step
         if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
             if (found.reason in GATED or found.again) and found.words != status.message:
-                status = status.model_copy(update={"message": found.words})
+                status = change(status, message=found.words)
             return Step(status, wake_at=found.again)
         return hold(look, found.reason, found.words, found.evidence)
     if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(look)):
@@ -166,15 +167,14 @@ def _blind_too_long(look: Look, words: str) -> Step | None:
     return None
 
 
-def resumed(look: Look, held: Held, words: str, said: Said | None = None, **changes: Any) -> Status:
+def resumed(look: Look, held: Held, words: str, said: Said | None = None, /, **changes: Unpack[RunChange]) -> Status:
     """Go on where it was held, with every clock moved by the time held."""
     stage, task, pause = judged_anew(look), look.status.task, look.now - held.since
     if task is not None:
-        task = task.model_copy(update={"deadline_at": task.deadline_at + pause})
+        task = change_task(task, deadline_at=task.deadline_at + pause)
     if stage is not None:
         soak, end = stage.soak_until, stage.deadline_at
-        stage = stage.model_copy(update={"soak_until": soak and soak + pause, "deadline_at": end and end + pause})
+        stage = change_stage(stage, soak_until=soak and soak + pause, deadline_at=end and end + pause)
     reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
-    return move(
-        look, Cause.RESUMED, words, reason=reason, said=said, **{"held": None, "stage": stage, "task": task, **changes}
-    )
+    goes_on: RunChange = {"stage": stage, "task": task, **changes, "held": None}
+    return move(look, Cause.RESUMED, words, reason=reason, said=said, **goes_on)

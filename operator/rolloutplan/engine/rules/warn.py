@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rolloutplan.engine.ask import current_stage, in_force, verdict_of
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import move
+from rolloutplan.engine.move import noted
 from rolloutplan.engine.narrate import bound_of, value_text
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.changes import change_stage
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.stage import Stage
@@ -27,10 +26,9 @@ def warned(look: Look) -> Step | None:
         verdict = verdict_of(look, item)
         if item.role == "warn" and not item.predicate.dry_run and verdict.outcome is Outcome.PROVED:
             seen = f"{item.name}: {value_text(item.predicate.comparison, verdict)} {bound_of(item.predicate)}"
-            here: dict[str, Any] = {"message": status.message, "predicates": status.predicates}
-            after = at.model_copy(update={"warned": seen[:1024]})
+            after = change_stage(at, warned=seen[:1024])
             note = f"{stage.step}: warn {seen}; {_follows(spec, stage)}"
-            return Step(move(look, Cause.WARNED, note, evidence=[item], stage=after, **here))
+            return noted(look, Cause.WARNED, note, [item], stage=after)
     return None
 
 

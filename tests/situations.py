@@ -6,7 +6,7 @@ The world begins with a healthy plan of three stages (tests/world.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -223,6 +223,8 @@ def held_failed() -> World:
 
 
 RIVAL = Rival("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START - m(60), uid="0")
+NAMESAKE = replace(RIVAL, routes=frozenset({replace(SHOP, kind="GRPCRoute")}))
+"""A plan that moves a route of another kind that has the same name."""
 
 
 @kept

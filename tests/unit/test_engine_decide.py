@@ -16,6 +16,7 @@ from tests.situations import (
     ALL,
     BACK,
     HALF,
+    NAMESAKE,
     OLD_WEIGHTS,
     RIVAL,
     SHIFTED,
@@ -294,6 +295,12 @@ STARTS = [
     Case("an elder plan that is about to start", fresh(rivals=(Rival("ns/other", frozenset({SHOP}), False, True,
          START - m(15), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),
 ]  # fmt: skip
+
+
+def test_a_plan_starts_beside_one_that_moves_a_route_of_another_kind_with_the_same_name() -> None:
+    world = World(rivals=(NAMESAKE,))
+    world.settle()
+    assert (world.status.phase, world.weights()) == (P.JUDGING, (UP,))
 
 
 def mended(world: World) -> None:

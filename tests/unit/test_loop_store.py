@@ -1,9 +1,12 @@
 """The store: the newest of everything, whoever brings it and in whatever order."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from rolloutplan.cluster.paths import Kind
+from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
     CLUSTER_TEMPLATES,
@@ -16,6 +19,8 @@ from rolloutplan.loop.store import (
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import STARTING, Phase
 from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.base import RouteKind
+from rolloutplan.traffic.httproute import HTTPRoute
 from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]
@@ -193,6 +198,54 @@ def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str
     touched = store.offer(PLANS, event, plan("first", version=2, status={"phase": "Succeeded"}))
     waits = phase in {*STARTING, Phase.PENDING, Phase.INVALID}
     assert touched == {"shop/first"} | ({KEY} if waits else set())
+
+
+class GRPCRoute(HTTPRoute):
+    kind = "GRPCRoute"
+    resource = HTTPRoute.resource._replace(plural="grpcroutes")
+
+
+@pytest.fixture
+def grpcroutes(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A second kind of route; the plural of its objects."""
+    grpc = GRPCRoute()
+    monkeypatch.setitem(cast("dict[str, RouteKind]", BY_PLURAL), grpc.resource.plural, grpc)
+    monkeypatch.setitem(cast("dict[str, Kind]", RESOURCES), grpc.kind, Kind(*grpc.resource))
+    return grpc.resource.plural
+
+
+def on_grpc(store: Store, name: str) -> None:
+    """Have a plan name a GRPCRoute, which the API does not let it write."""
+    found = store.plans[f"shop/{name}"]
+    spec = found.view.spec
+    assert spec is not None
+    refs = tuple(ref.model_copy(update={"kind": "GRPCRoute"}) for ref in spec.traffic.routes)
+    traffic = spec.traffic.model_copy(update={"routes": refs})
+    found.view = replace(found.view, spec=spec.model_copy(update={"traffic": traffic}))
+    store.offer(PLANS, "MODIFIED", plan(name, version=2))
+
+
+def test_routes_of_two_kinds_with_one_name_are_two_routes(grpcroutes: str) -> None:
+    store, http, grpc = Store(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
+    for name in ("checkout", "other"):
+        store.offer(PLANS, "ADDED", plan(name))
+    on_grpc(store, "other")
+    assert store.offer(ROUTES, "ADDED", made(ROUTES, "checkout", 3)) == {KEY}
+    assert store.offer(grpcroutes, "ADDED", made(grpcroutes, "checkout", 2)) == {"shop/other"}
+    assert [*store.routes_of(store.plans[KEY])] == [http]
+    assert [*store.routes_of(store.plans["shop/other"])] == [grpc]
+    assert store.offer(grpcroutes, "DELETED", made(grpcroutes, "checkout", 4)) == {"shop/other"}
+    assert [*store.routes] == [("shop", http)]
+
+
+def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals(grpcroutes: str) -> None:
+    store = Store()
+    for name in ("checkout", "other"):
+        store.offer(PLANS, "ADDED", plan(name))
+    assert [rival.key for rival in store.rivals(store.plans[KEY])] == ["shop/other"]
+    on_grpc(store, "other")
+    assert store.rivals(store.plans[KEY]) == store.rivals(store.plans["shop/other"]) == ()
+    assert store.offer(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
 
 
 ALL, OWN = source("http://all:9090"), source("http://own:9090")

@@ -26,10 +26,10 @@ def select_rules(look: Look) -> tuple[RouteWeights, ...]:
     spec = look.plan.spec
     assert spec is not None
     old, new = spec.old.service_name, spec.new.service_name
-    return tuple(_claim(look, ref, old, new) for ref in spec.traffic.routes)
+    return tuple(_select(look, ref, old, new) for ref in spec.traffic.routes)
 
 
-def _claim(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
+def _select(look: Look, ref: RouteRef, old: str, new: str) -> RouteWeights:
     view = _standing(look, ref.id)
     where = f"{ref.kind} {look.plan.namespace}/{ref.name}"
     if view is None:

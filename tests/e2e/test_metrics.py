@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.prometheus.batching import Shape
+from rolloutplan.metrics.prometheus.batching import Fingerprint
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
@@ -130,7 +130,7 @@ def test_a_query_that_goes_wrong_does_not_take_the_others_with_it(bed: Bed, shop
     async def story() -> None:
         asking = Asking(bed.prometheus_url)
         await asking.all(good, datetime.now(UTC))
-        asking.source._together.answered(Shape.of(bad), "vector", 0.001)
+        asking.source._batcher.record_single(Fingerprint.of(bad), "vector", 0.001)
         asking.number()
         *answers, wrong = await asking.all([*good, bad], datetime.now(UTC))
         assert [answer.value for answer in answers] == [*map(float, range(7))]
@@ -149,7 +149,7 @@ def test_a_slow_query_keeps_the_others_of_its_look_no_longer_than_a_moment(bed: 
     async def story() -> None:
         asking = Asking(bed.prometheus_url, timeout="3s")
         await asking.all(good, datetime.now(UTC))
-        asking.source._together.answered(Shape.of(slow), "vector", 0.001)
+        asking.source._batcher.record_single(Fingerprint.of(slow), "vector", 0.001)
         for _ in range(2):
             at = datetime.now(UTC)
             last = asyncio.create_task(asking.source.ask(slow, at))

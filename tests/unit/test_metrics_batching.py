@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.metrics.prometheus.batching import LONGEST, MOST, QUICK, Shape, Together
+from rolloutplan.metrics.prometheus.batching import LONGEST, MOST, QUICK, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 
@@ -133,7 +133,7 @@ def tell(story: Story, *, hurried: bool = False, **spec: Any) -> None:
     async def in_time(url: str) -> None:
         source = Source(MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": "2s", **spec}))
         if not hurried:
-            source._together = Together(60, quick=30)
+            source._batcher = QueryBatcher(60, quick=30)
         async with asyncio.timeout(10):
             await story(server, source)
         source.close()
@@ -395,7 +395,7 @@ def test_a_source_that_is_not_there_is_not_asked_once_more_for_each(reached: boo
         server.down = True
         server.number()
         if not reached:
-            source._wire.url = "http://127.0.0.1:1"
+            source._http.url = "http://127.0.0.1:1"
         answers = await looks.look()
         assert {answer.gap for answer in answers} == {Why.SOURCE_DOWN}
         assert server.number() == reached
@@ -497,20 +497,20 @@ class Query(NamedTuple):
     query: str
 
     @property
-    def shape(self) -> Shape:
-        return Shape.of(self.query)
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint.of(self.query)
 
 
-def knowing(seconds: Mapping[str, float]) -> Together:
+def knowing(seconds: Mapping[str, float]) -> QueryBatcher:
     """What is known where each took so long when it was asked alone; the timeout is 5 s."""
-    together = Together(5)
+    batcher = QueryBatcher(5)
     for query, took in seconds.items():
-        together.answered(Shape.of(query), "vector", took)
-    return together
+        batcher.record_single(Fingerprint.of(query), "vector", took)
+    return batcher
 
 
 @pytest.mark.parametrize(
-    ("seconds", "packs", "alone"),
+    ("seconds", "batches", "alone"),
     [
         ({"a": 0.01, "b": 0.02}, [["a", "b"]], []),
         ({"slow": 0.6, "a": 0.01, "b": 0.02}, [["a", "b"]], ["slow"]),
@@ -520,29 +520,29 @@ def knowing(seconds: Mapping[str, float]) -> Together:
     ],
     ids=["quick", "one is slow", "no more than a moment", "far away", "all are slow"],
 )
-def test_how_many_go_together(seconds: Mapping[str, float], packs: list[list[str]], alone: list[str]) -> None:
-    found = knowing(seconds).sort(map(Query, seconds))
-    assert [[question.query for question in pack.questions] for pack in found.packs] == packs
+def test_how_many_go_together(seconds: Mapping[str, float], batches: list[list[str]], alone: list[str]) -> None:
+    found = knowing(seconds).plan_batches(map(Query, seconds))
+    assert [[question.query for question in batch.questions] for batch in found.batches] == batches
     assert [question.query for question in found.slow] == alone
 
 
 def test_slow_ones_go_together_where_it_is_crowded_and_still_not_with_quick_ones() -> None:
-    together = knowing({"a": 0.01, "b": 0.7, "c": 2.0, "d": 0.01})
-    packs, slow, strange = together.sort(map(Query, "abcde"), crowded=True)
-    assert [([q.query for q in pack.questions], pack.slow) for pack in packs] == [
+    batcher = knowing({"a": 0.01, "b": 0.7, "c": 2.0, "d": 0.01})
+    batches, slow, unknown = batcher.plan_batches(map(Query, "abcde"), saturated=True)
+    assert [([q.query for q in batch.questions], batch.slow) for batch in batches] == [
         (["a", "d"], False),
         (["b", "c"], True),
     ]
-    assert (slow, strange) == ([], [Query("e")])
+    assert (slow, unknown) == ([], [Query("e")])
 
 
 def test_where_the_source_is_slow_no_query_is() -> None:
-    together = knowing({"a": 0.7, "b": 0.7})
+    batcher = knowing({"a": 0.7, "b": 0.7})
     for _ in range(16):
-        together.took(0.6)
-    packs, *_ = together.sort(map(Query, "ab"))
-    assert [len(pack.questions) for pack in packs] == [2]
-    assert packs[0].within > 2
+        batcher.record_latency(0.6)
+    batches, *_ = batcher.plan_batches(map(Query, "ab"))
+    assert [len(batch.questions) for batch in batches] == [2]
+    assert batches[0].within > 2
 
 
 @pytest.mark.parametrize(
@@ -554,10 +554,10 @@ def test_where_the_source_is_slow_no_query_is() -> None:
     ids=["number", "characters"],
 )
 def test_one_query_stays_within_bounds(queries: Sequence[str], sizes: Sequence[int]) -> None:
-    together = knowing(dict.fromkeys(queries, 0.001))
-    packs, *_ = together.sort(map(Query, queries))
-    assert [len(pack.questions) for pack in packs] == sizes
-    assert all(len(pack.query) <= LONGEST for pack in packs)
+    batcher = knowing(dict.fromkeys(queries, 0.001))
+    batches, *_ = batcher.plan_batches(map(Query, queries))
+    assert [len(batch.questions) for batch in batches] == sizes
+    assert all(len(batch.query) <= LONGEST for batch in batches)
 
 
 @pytest.mark.parametrize(
@@ -572,20 +572,20 @@ def test_one_query_stays_within_bounds(queries: Sequence[str], sizes: Sequence[i
     ],
 )
 def test_what_is_of_one_form(one: str, other: str, same: bool) -> None:
-    assert bool(knowing({one: 0.001}).sort([Query(other)])[0]) is same
+    assert bool(knowing({one: 0.001}).plan_batches([Query(other)])[0]) is same
 
 
 def test_a_query_that_is_slow_does_not_make_those_of_its_form_slow() -> None:
-    together = knowing({'x{a="1"}': 0.01, 'x{a="2"}': 2.0})
-    packs, slow, _ = together.sort([Query('x{a="1"}'), Query('x{a="2"}'), Query('x{a="3"}')])
-    assert [[question.query for question in pack.questions] for pack in packs] == [['x{a="1"}', 'x{a="3"}']]
+    batcher = knowing({'x{a="1"}': 0.01, 'x{a="2"}': 2.0})
+    batches, slow, _ = batcher.plan_batches([Query('x{a="1"}'), Query('x{a="2"}'), Query('x{a="3"}')])
+    assert [[question.query for question in batch.questions] for batch in batches] == [['x{a="1"}', 'x{a="3"}']]
     assert slow == [Query('x{a="2"}')]
 
 
 def test_what_was_slow_comes_back_after_a_while() -> None:
-    together = knowing({"x": 3.0})
+    batcher = knowing({"x": 3.0})
     looks = 0
-    while not together.sort([Query("x")])[0]:
-        together.answered(Shape.of("x"), "vector", 0.01)
+    while not batcher.plan_batches([Query("x")])[0]:
+        batcher.record_single(Fingerprint.of("x"), "vector", 0.01)
         looks += 1
     assert looks == 3

@@ -23,7 +23,7 @@ import pytest
 from rolloutplan.engine.queries import ValueQuery
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, understand
+from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
@@ -93,7 +93,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("status", "body", "value", "gap", "words"), ANSWERS)
 def test_understands(status: int, body: bytes, value: float | None, gap: Why | None, words: str) -> None:
-    answer = understand(status, body, number)
+    answer = parse_response(status, body, number)
     assert (answer.value, answer.gap) == (value, gap)
     assert words in answer.detail
     assert bool(answer.detail) is (gap is not None)
@@ -101,7 +101,7 @@ def test_understands(status: int, body: bytes, value: float | None, gap: Why | N
 
 def test_what_thanos_warns_of_is_a_store_that_did_not_answer() -> None:
     body = success("vector", [series("1")], warnings=["store b: connection refused"])
-    answer = understand(200, body, number, flavor="Thanos")
+    answer = parse_response(200, body, number, flavor="Thanos")
     assert answer == Answer(gap=Why.PARTIAL, detail="store b: connection refused")
 
 
@@ -132,7 +132,7 @@ COUNTERS = [
 
 @pytest.mark.parametrize(("body", "told"), COUNTERS)
 def test_understands_counters(body: bytes, told: dict[str, float] | tuple[Why, str]) -> None:
-    answer = understand(200, body, counts)
+    answer = parse_response(200, body, counts)
     if isinstance(answer, Answer):
         assert isinstance(told, tuple)
         assert answer.gap is told[0]
@@ -142,7 +142,7 @@ def test_understands_counters(body: bytes, told: dict[str, float] | tuple[Why, s
 
 
 def test_details_stay_short_and_in_one_line() -> None:
-    detail = understand(400, error("bad_data", "a\n\tb\x00" + "c" * 1000), number).detail
+    detail = parse_response(400, error("bad_data", "a\n\tb\x00" + "c" * 1000), number).detail
     assert detail == ("a b " + "c" * 1000)[:LONGEST_DETAIL]
 
 
@@ -545,11 +545,11 @@ def test_slow_calls_leave_half_of_the_threads_to_the_others() -> None:
     assert began.acquire(timeout=1) and began.acquire(timeout=1)
     assert [threads.submit(int).result(1) for _ in range(9)] == [0] * 9
     assert not began.acquire(blocking=False)
-    assert threads.crowded
+    assert threads.saturated
     go.set()
     for future in slow:
         future.result(1)
-    assert not threads.crowded
+    assert not threads.saturated
     threads.close()
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from rolloutplan.metrics.prometheus.response import Q
+from rolloutplan.metrics.prometheus.response import BATCH_LABEL
 
 QUICK: Final = 0.5
 """Seconds. What takes longer alone is slow, unless the source is."""
@@ -34,7 +34,7 @@ _AROUND: Final = 48
 """Characters that each query gets around it."""
 
 
-class Shape(NamedTuple):
+class Fingerprint(NamedTuple):
     """What is remembered of a query's text: hashes, so two that share one may be asked together in vain, no more."""
 
     text: int
@@ -43,7 +43,7 @@ class Shape(NamedTuple):
     """Of the query whatever its labels, too."""
 
     @classmethod
-    def of(cls, query: str) -> Shape:
+    def of(cls, query: str) -> Fingerprint:
         text = _SECONDS.sub("s", query)
         return cls(hash(text), hash(_STRING.sub('""', text)))
 
@@ -52,14 +52,14 @@ class Asked(Protocol):
     @property
     def query(self) -> str: ...
     @property
-    def shape(self) -> Shape: ...
+    def fingerprint(self) -> Fingerprint: ...
 
 
 A = TypeVar("A", bound=Asked)
 V = TypeVar("V")
 
 
-class Pack(NamedTuple, Generic[A]):
+class Batch(NamedTuple, Generic[A]):
     """Questions that go as one `query`, which may take `within` seconds; `slow` where it will not be quick."""
 
     query: str
@@ -68,13 +68,13 @@ class Pack(NamedTuple, Generic[A]):
     slow: bool
 
 
-class Sorted(NamedTuple, Generic[A]):
+class BatchPlan(NamedTuple, Generic[A]):
     """Questions by how they are to be asked."""
 
-    packs: list[Pack[A]]
+    batches: list[Batch[A]]
     slow: list[A]
     """Each alone, with all the time that there is."""
-    strange: list[A]
+    unknown: list[A]
     """Each alone, because none of its form has been answered yet."""
 
 
@@ -91,7 +91,7 @@ class _Known(NamedTuple, Generic[A]):
     question: A
 
 
-class Together:
+class QueryBatcher:
     """What is known of the queries of one source, whose questions end after `timeout` seconds."""
 
     def __init__(self, timeout: float, quick: float = QUICK) -> None:
@@ -110,64 +110,64 @@ class Together:
 
     # ---- what goes together --------------------------------------------------------------------------------------
 
-    def sort(self, questions: Iterable[A], *, crowded: bool = False) -> Sorted[A]:
+    def plan_batches(self, questions: Iterable[A], *, saturated: bool = False) -> BatchPlan[A]:
         """Say how each is to be asked.
 
-        Where it is `crowded`, slow ones go with each other: each alone would be asked too late.
+        Where it is `saturated`, slow ones go with each other: each alone would be asked too late.
         """
         quick: list[_Known[A]] = []
         slow: list[_Known[A]] = []
-        strange: list[A] = []
+        unknown: list[A] = []
         for question in questions:
-            form = self._forms.get(question.shape.form)
+            form = self._forms.get(question.fingerprint.form)
             if form is None:
-                strange.append(question)
+                unknown.append(question)
                 continue
-            known = _Known(self._slow.get(question.shape.text, form.seconds), form.kind, question)
+            known = _Known(self._slow.get(question.fingerprint.text, form.seconds), form.kind, question)
             (quick if known.seconds <= self.quick else slow).append(known)
         quick.sort(key=lambda known: known.seconds)
-        packs = [self._pack(row) for row in _rows(quick, self._limit)]
-        if not crowded:
-            return Sorted(packs, _questions(slow), strange)
-        packs += [Pack(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
-        return Sorted(packs, [], strange)
+        batches = [self._batch(row) for row in _rows(quick, self._limit)]
+        if not saturated:
+            return BatchPlan(batches, _questions(slow), unknown)
+        batches += [Batch(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
+        return BatchPlan(batches, [], unknown)
 
     def _limit(self, quickest: float) -> float:
         """Seconds that several may take together."""
         return min(max(self.quick, PATIENCE * quickest), self._timeout / 2)
 
-    def _pack(self, row: Sequence[_Known[A]]) -> Pack[A]:
+    def _batch(self, row: Sequence[_Known[A]]) -> Batch[A]:
         seconds = sum(known.seconds for known in row)
         within = min(max(self.quick, 2 * seconds), self._timeout / 2)
-        return Pack(_render(row), _questions(row), within, slow=seconds > self.quick)
+        return Batch(_render(row), _questions(row), within, slow=seconds > self.quick)
 
     # ---- what was learnt -----------------------------------------------------------------------------------------
 
-    def answered(self, shape: Shape, kind: object, seconds: float) -> None:
+    def record_single(self, fingerprint: Fingerprint, kind: object, seconds: float) -> None:
         """A query was answered well alone; one that was slow is believed to be quick again only after a while."""
-        seconds = max(seconds, self._slow.pop(shape.text, 0.0) / 2)
+        seconds = max(seconds, self._slow.pop(fingerprint.text, 0.0) / 2)
         if seconds > self.quick:
-            _keep(self._slow, shape.text, seconds)
-            known = self._forms.get(shape.form)
+            _keep(self._slow, fingerprint.text, seconds)
+            known = self._forms.get(fingerprint.form)
             seconds = known.seconds if known else self.quick
-        _keep(self._forms, shape.form, _Form(kind, seconds))
+        _keep(self._forms, fingerprint.form, _Form(kind, seconds))
 
-    def failed(self, shape: Shape) -> None:
+    def record_failure(self, fingerprint: Fingerprint) -> None:
         """A query was not answered well, or went badly with others: it is asked alone for a while."""
-        _keep(self._slow, shape.text, self._timeout)
+        _keep(self._slow, fingerprint.text, self._timeout)
 
-    def took(self, seconds: float) -> None:
+    def record_latency(self, seconds: float) -> None:
         """Some were asked as one, however that ended."""
         self._pace += (seconds - self._pace) / MEMORY
 
-    def went(self, shapes: Iterable[Shape], seconds: float) -> None:
+    def record_success(self, fingerprints: Iterable[Fingerprint], seconds: float) -> None:
         """Some were answered well as one: none of them takes longer than all."""
-        for shape in shapes:
-            if self._slow.get(shape.text, 0.0) > seconds:
-                self._slow[shape.text] = seconds
-            known = self._forms.get(shape.form)
+        for fingerprint in fingerprints:
+            if self._slow.get(fingerprint.text, 0.0) > seconds:
+                self._slow[fingerprint.text] = seconds
+            known = self._forms.get(fingerprint.form)
             if known and known.seconds > seconds:
-                self._forms[shape.form] = known._replace(seconds=seconds)
+                self._forms[fingerprint.form] = known._replace(seconds=seconds)
 
 
 def _rows(
@@ -199,7 +199,7 @@ def _render(row: Sequence[_Known[A]]) -> str:
     vectors = (  # a query may end in a comment
         f"vector(\n{one.question.query}\n)" if one.kind == "scalar" else f"\n{one.question.query}\n" for one in row
     )
-    return " or ".join(f'label_replace({vector}, "{Q}", "{i}", "", "")' for i, vector in enumerate(vectors))
+    return " or ".join(f'label_replace({vector}, "{BATCH_LABEL}", "{i}", "", "")' for i, vector in enumerate(vectors))
 
 
 def _keep(memory: dict[int, V], key: int, value: V) -> None:

@@ -18,7 +18,7 @@ from urllib3.util.retry import Retry
 from rolloutplan import __version__
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.base import ObserveRequest
-from rolloutplan.metrics.prometheus.response import Read, gap, understand
+from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
 from rolloutplan.plan.kinds import MetricSourceSpec
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ LONGEST_RANGE: Final = 4 << 20
 class Reply(NamedTuple, Generic[T]):
     """What was said to one HTTP question, and how."""
 
-    said: T | Answer
+    value: T | Answer
     """What was read, or the gap."""
     seconds: float = 0.0
     """How long it took; without the time in which it waited for its turn."""
@@ -41,12 +41,12 @@ class Reply(NamedTuple, Generic[T]):
     """Whether it was given up."""
 
     @property
-    def speaks_for_all(self) -> bool:
+    def affects_all_queries(self) -> bool:
         """Whether any other question would have been answered so too: the source was not reached, or wants less."""
         return (self.status == 0 and not self.late) or self.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
-class Wire(PrometheusConnect):  # type: ignore[misc]  # it is not typed
+class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not typed
     """PrometheusConnect that keeps what decides about an answer: the result's type, the warnings, the error's type."""
 
     def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None) -> None:
@@ -65,10 +65,10 @@ class Wire(PrometheusConnect):  # type: ignore[misc]  # it is not typed
         pool = HTTPAdapter(max_retries=Retry(total=0), pool_connections=1, pool_maxsize=spec.max_concurrency)
         session.mount(self.url, pool)
 
-    def put(self, form: Mapping[str, str], read: Read[T], deadline: float, within: float = math.inf) -> Reply[T]:
+    def query(self, params: Mapping[str, str], read: Read[T], deadline: float, within: float = math.inf) -> Reply[T]:
         """Ask, and read the answer until the monotonic instant `deadline`, at most for so many seconds. Blocks.
 
-        A form with a `step` is a range query.
+        Parameters with a `step` make it a range query.
         """
         began = time.monotonic()
         until = min(deadline, began + within)
@@ -77,41 +77,41 @@ class Wire(PrometheusConnect):  # type: ignore[misc]  # it is not typed
             if time.monotonic() >= until:
                 break
             try:
-                status, said = self._put(form, read, until)
+                status, said = self._once(params, read, until)
             except (requests.Timeout, urllib3.exceptions.TimeoutError):
                 seconds = time.monotonic() - began
-                return Reply(gap(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
+                return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
             except requests.ConnectionError as error:
                 detail = _root(error)
             except Exception as error:  # noqa: BLE001 - whatever breaks here is the source's silence, never ours
-                return Reply(gap(Why.SOURCE_DOWN, _root(error)))
+                return Reply(undecided(Why.SOURCE_DOWN, _root(error)))
             else:
                 return Reply(said, time.monotonic() - began, status)
-        return Reply(gap(Why.SOURCE_DOWN, detail), time.monotonic() - began)
+        return Reply(undecided(Why.SOURCE_DOWN, detail), time.monotonic() - began)
 
-    def _put(self, form: Mapping[str, str], read: Read[T], until: float) -> tuple[int, T | Answer]:
+    def _once(self, params: Mapping[str, str], read: Read[T], until: float) -> tuple[int, T | Answer]:
         left = until - time.monotonic()
-        ranges = "step" in form
+        ranges = "step" in params
         longest = LONGEST_RANGE if ranges else LONGEST_ANSWER
-        form = {**self._fixed, **form, "timeout": f"{left:.3f}"}
-        status, body = self._post("query_range" if ranges else "query", form, left, until, longest)
+        params = {**self._fixed, **params, "timeout": f"{left:.3f}"}
+        status, body = self._post("query_range" if ranges else "query", params, left, until, longest)
         if body is None:
-            return status, gap(Why.MANY_SERIES, f"the answer is longer than {longest} bytes")
-        return status, understand(status, body, read, self._flavor)
+            return status, undecided(Why.MANY_SERIES, f"the answer is longer than {longest} bytes")
+        return status, parse_response(status, body, read, self._flavor)
 
     def _post(
-        self, path: str, form: Mapping[str, str], left: float, until: float, longest: int
+        self, path: str, params: Mapping[str, str], left: float, until: float, longest: int
     ) -> tuple[int, bytes | None]:
         """The HTTP status and body of an answer; the body is None where it is too long."""
         began, status = time.monotonic(), 0
         try:
             with self._session.post(
                 f"{self.url}/api/v1/{path}",
-                data=form,
+                data=params,
                 headers=self.headers,
                 timeout=left,
                 stream=True,
-                allow_redirects=False,  # a redirected POST arrives as a GET without its form; headers may be secrets
+                allow_redirects=False,  # a redirected POST arrives as a GET without its body; headers may be secrets
             ) as response:
                 body = _read(response, until, longest)
                 status = response.status_code

@@ -18,7 +18,7 @@ from rolloutplan.judge.verdict import Answer, Why
 T = TypeVar("T")
 
 LONGEST_DETAIL: Final = 300
-Q: Final = "q"
+BATCH_LABEL: Final = "q"
 """The label by which each of several queries, asked as one, finds its own series again."""
 
 Counts: TypeAlias = Mapping[str, float]
@@ -38,26 +38,26 @@ Read: TypeAlias = Callable[[Result], T | Answer]
 """Makes what was asked for of a result, or says why there is no such thing."""
 
 
-def understand(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
+def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
     """What an HTTP status and body of the query API say: what `read` makes of the result, or the gap."""
     try:
         said = json.loads(body)
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        return gap(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not Prometheus' JSON")
+        return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not Prometheus' JSON")
     if said.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
         return _refusal(status, said)
     if warnings := said.get("warnings"):
         # Thanos warns of stores that did not answer, and of nothing else.
-        return gap(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
+        return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
     if said.get("isPartial"):
-        return gap(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
+        return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
     data = said.get("data") or {}
     try:
         return read(Result(data.get("resultType"), data.get("result")))
     except (LookupError, TypeError, ValueError, AttributeError):
-        return gap(Why.SOURCE_DOWN, "the answer has not the shape of Prometheus' JSON")
+        return undecided(Why.SOURCE_DOWN, "the answer has not the shape of Prometheus' JSON")
 
 
 def number(result: Result) -> Answer:
@@ -67,24 +67,26 @@ def number(result: Result) -> Answer:
         case "scalar":
             return _finite(rows[1])
         case "vector" if not rows:
-            return gap(Why.NO_DATA, "the query gives no series")
+            return undecided(Why.NO_DATA, "the query gives no series")
         case "vector" if len(rows) > 1:
             two = " and ".join(_labels(row["metric"]) for row in rows[:2])
-            return gap(Why.MANY_SERIES, f"{len(rows)} series instead of one, such as {two}")
+            return undecided(Why.MANY_SERIES, f"{len(rows)} series instead of one, such as {two}")
         case "vector" if "value" not in rows[0]:
-            return gap(Why.QUERY_REJECTED, "the query gives a histogram, not a number")
+            return undecided(Why.QUERY_REJECTED, "the query gives a histogram, not a number")
         case "vector":
             return _finite(rows[0]["value"][1])
         case "matrix":
-            return gap(Why.QUERY_REJECTED, "the query gives a range of samples, not one value: wrap it in a function")
+            return undecided(
+                Why.QUERY_REJECTED, "the query gives a range of samples, not one value: wrap it in a function"
+            )
         case _:
-            return gap(Why.QUERY_REJECTED, f"the query gives a {kind}, not a number")
+            return undecided(Why.QUERY_REJECTED, f"the query gives a {kind}, not a number")
 
 
 def counts(result: Result) -> Counts | Answer:
     """The number of each instance that a vector has."""
     if result.kind != "vector":
-        return gap(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters")
+        return undecided(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters")
     instances = _by_instance(result.rows, "value")
     if isinstance(instances, Answer):
         return instances
@@ -92,7 +94,7 @@ def counts(result: Result) -> Counts | Answer:
     for key, (_, text) in instances.items():
         value = _finite(text)
         if value.value is None:
-            return gap(Why.NAN, f"{value.detail} for {key}")
+            return undecided(Why.NAN, f"{value.detail} for {key}")
         found[key] = value.value
     return found
 
@@ -110,7 +112,7 @@ class Instants:
 
     def __call__(self, result: Result) -> list[tuple[datetime, Counts]] | Answer:
         if result.kind != "matrix":
-            return gap(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters over a time")
+            return undecided(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters over a time")
         instances = _by_instance(result.rows, "values")
         if isinstance(instances, Answer):
             return instances
@@ -130,11 +132,11 @@ def each(reads: Sequence[Callable[[Result], Any]], result: Result) -> list[Any]:
     rows: list[list[Any]] = [[] for _ in reads]
     for row in result.rows:
         labels = dict(row["metric"])
-        rows[int(labels.pop(Q))].append({**row, "metric": labels})
+        rows[int(labels.pop(BATCH_LABEL))].append({**row, "metric": labels})
     return [read(Result("vector", own)) for read, own in zip(reads, rows, strict=True)]
 
 
-def gap(why: Why, detail: str) -> Answer:
+def undecided(why: Why, detail: str) -> Answer:
     printable = "".join(c if c.isprintable() else " " for c in detail)
     return Answer(gap=why, detail=" ".join(printable.split())[:LONGEST_DETAIL])
 
@@ -150,9 +152,9 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
         labels = row["metric"]
         key = f"{labels.get('job', '')}/{labels.get('instance', '')}"
         if key in found:
-            return gap(Why.MANY_SERIES, f"more than one series of {key}, such as {_labels(labels)}")
+            return undecided(Why.MANY_SERIES, f"more than one series of {key}, such as {_labels(labels)}")
         if what not in row:
-            return gap(Why.QUERY_REJECTED, "the query gives histograms, not counters")
+            return undecided(Why.QUERY_REJECTED, "the query gives histograms, not counters")
         found[key] = row[what]
     return found
 
@@ -161,13 +163,13 @@ def _refusal(status: int, said: Mapping[str, Any]) -> Answer:
     kind, words = str(said.get("errorType", "")), str(said.get("error") or "no words")
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
     if rejected and said.get("status") == "error":
-        return gap(Why.QUERY_REJECTED, words)
-    return gap(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
+        return undecided(Why.QUERY_REJECTED, words)
+    return undecided(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
 
 
 def _finite(text: str) -> Answer:
     value = float(text)
-    return Answer(value) if math.isfinite(value) else gap(Why.NAN, f"the value is {text}")
+    return Answer(value) if math.isfinite(value) else undecided(Why.NAN, f"the value is {text}")
 
 
 def _labels(metric: Mapping[str, str]) -> str:

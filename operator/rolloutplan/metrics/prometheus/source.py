@@ -1,8 +1,8 @@
 """One metric source: every question gets an answer in time, and questions go together where they can.
 
-What is asked in one turn of the loop for one instant goes as one query, as far as `Together` lets it; what went badly
-is asked again, each alone. The same question is asked once, whoever asks. A question ends within its timeout whatever
-the server does; a server that hangs costs a thread, never the loop.
+What is asked in one turn of the loop for one instant goes as one query, as far as `QueryBatcher` lets it; what went
+badly is asked again, each alone. The same question is asked once, whoever asks. A question ends within its timeout
+whatever the server does; a server that hangs costs a thread, never the loop.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Final, TypeVar
 
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.base import ObserveRequest
-from rolloutplan.metrics.prometheus.batching import Pack, Shape, Together
-from rolloutplan.metrics.prometheus.http import Reply, Wire
-from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, gap, number
+from rolloutplan.metrics.prometheus.batching import Batch, Fingerprint, QueryBatcher
+from rolloutplan.metrics.prometheus.http import PrometheusHttp, Reply
+from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, number, undecided
 from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.plan.kinds import MetricSourceSpec
 
@@ -32,7 +32,7 @@ come at the same moment."""
 AT_ONCE: Final = 100
 """Instants of one range query."""
 _GRACE: Final = 0.25
-_ENDS: Final = gap(Why.SOURCE_DOWN, "not asked: the operator ends")
+_ENDS: Final = undecided(Why.SOURCE_DOWN, "not asked: the operator ends")
 _WELL: Final = frozenset({None, Why.NO_DATA, Why.NAN})
 """What a query may be answered that goes with others."""
 
@@ -43,7 +43,7 @@ class _Question:
     at: datetime
     read: Callable[[Result], Any]
     asked: float
-    shape: Shape
+    fingerprint: Fingerprint
     answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def settle(self, said: object) -> None:
@@ -55,15 +55,13 @@ class Source:
     """A metric source for one spec. Close it when the spec changes; questions under way still end."""
 
     def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
-        self.native = spec.prometheus.flavor != "VictoriaMetrics"
-        """Whether it knows native histograms."""
         self._timeout = spec.timeout.total_seconds()
-        self._wire = Wire(spec, observe)
+        self._http = PrometheusHttp(spec, observe)
         self._threads = Threads(spec.max_concurrency, "metrics", self._timeout / 2)
-        self._together = Together(self._timeout)
+        self._batcher = QueryBatcher(self._timeout)
         self._questions: dict[tuple[object, ...], _Question] = {}
         self._due: list[_Question] = []
-        self._scouts: dict[int, _Question] = {}
+        self._canaries: dict[int, _Question] = {}
         """The first of each form, while it is asked alone."""
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -93,18 +91,23 @@ class Source:
         while left > 0:
             part = Instants(start, step, min(left, AT_ONCE))
             last = start + (part.number - 1) * step
-            form = {"query": query, "start": _instant(start), "end": _instant(last), "step": str(step.total_seconds())}
-            reply = await self._put(form, part, time.monotonic() + self._timeout, slow=True)
-            if isinstance(reply.said, Answer):
-                return reply.said
-            found += reply.said
+            params = {
+                "query": query,
+                "start": _instant(start),
+                "end": _instant(last),
+                "step": str(step.total_seconds()),
+            }
+            reply = await self._put(params, part, time.monotonic() + self._timeout, slow=True)
+            if isinstance(reply.value, Answer):
+                return reply.value
+            found += reply.value
             start, left = last + step, left - part.number
         return found
 
     def close(self) -> None:
         """Take no more questions. Does not wait: a thread that hangs ends with its own timeout."""
         self._threads.close()
-        self._wire.close()
+        self._http.close()
 
     # ---- the same question is asked once -------------------------------------------------------------------------
 
@@ -114,7 +117,7 @@ class Source:
         key = read, query, at
         question = self._questions.get(key)
         if question is None or (question.answer.done() and _silent(question.answer.result())):
-            question = _Question(query, at, read, now, Shape.of(query))
+            question = _Question(query, at, read, now, Fingerprint.of(query))
             self._questions.pop(key, None)
             self._questions[key] = question
             self._due.append(question)
@@ -138,35 +141,35 @@ class Source:
         for question in due:
             instants.setdefault(question.at, []).append(question)
         for questions in instants.values():
-            followers = [question for question in self._dispatch(questions) if not self._scout(question)]
+            followers = [question for question in self._dispatch(questions) if not self._as_canary(question)]
             if followers:
-                scouts = {self._scouts[question.shape.form].answer for question in followers}
-                self._spawn(self._follow(scouts, followers))
+                canaries = {self._canaries[question.fingerprint.form].answer for question in followers}
+                self._spawn(self._follow(canaries, followers))
 
-    def _scout(self, question: _Question) -> bool:
+    def _as_canary(self, question: _Question) -> bool:
         """Ask it alone if none of its form is being asked yet."""
-        form = question.shape.form
-        if form in self._scouts:
+        form = question.fingerprint.form
+        if form in self._canaries:
             return False
-        self._scouts[form] = question
-        question.answer.add_done_callback(lambda _: self._scouts.pop(form))
-        self._spawn(self._alone(question), question)
+        self._canaries[form] = question
+        question.answer.add_done_callback(lambda _: self._canaries.pop(form))
+        self._spawn(self._single(question), question)
         return True
 
-    async def _follow(self, scouts: set[asyncio.Future[Any]], questions: Sequence[_Question]) -> None:
+    async def _follow(self, canaries: set[asyncio.Future[Any]], questions: Sequence[_Question]) -> None:
         """Wait a moment for those that went ahead: then what they have made known goes as one."""
-        await asyncio.wait(scouts, timeout=self._together.quick)
+        await asyncio.wait(canaries, timeout=self._batcher.quick)
         for question in self._dispatch(questions):
-            self._spawn(self._alone(question), question)
+            self._spawn(self._single(question), question)
 
     def _dispatch(self, questions: Iterable[_Question]) -> list[_Question]:
         """Ask what can be asked now; give back those of which none of their form has been answered yet."""
-        packs, slow, strange = self._together.sort(questions, crowded=self._threads.crowded)
-        for pack in packs:
-            self._spawn(self._as_one(pack), *pack.questions)
+        batches, slow, unknown = self._batcher.plan_batches(questions, saturated=self._threads.saturated)
+        for batch in batches:
+            self._spawn(self._batched(batch), *batch.questions)
         for question in slow:
-            self._spawn(self._alone(question), question)
-        return strange
+            self._spawn(self._single(question), question)
+        return unknown
 
     def _spawn(self, coroutine: Coroutine[Any, Any, object], *questions: _Question) -> None:
         task = asyncio.create_task(coroutine)
@@ -179,46 +182,46 @@ class Source:
 
         task.add_done_callback(done)
 
-    async def _as_one(self, pack: Pack[_Question]) -> None:
+    async def _batched(self, batch: Batch[_Question]) -> None:
         """Ask for all at once; where that went badly, for each alone in the time that is left."""
-        questions, deadline = pack.questions, min(map(self._deadline, pack.questions))
-        form = {"query": pack.query, "time": _instant(questions[0].at)}
-        put = partial(self._put, form, partial(each, [question.read for question in questions]), deadline)
-        reply = await put(within=pack.within, slow=pack.slow)
-        self._together.took(reply.seconds)
-        late = reply.seconds > pack.within / 2
-        if late and self._threads.crowded and isinstance(reply.said, Answer):
+        questions, deadline = batch.questions, min(map(self._deadline, batch.questions))
+        params = {"query": batch.query, "time": _instant(questions[0].at)}
+        put = partial(self._put, params, partial(each, [question.read for question in questions]), deadline)
+        reply = await put(within=batch.within, slow=batch.slow)
+        self._batcher.record_latency(reply.seconds)
+        late = reply.seconds > batch.within / 2
+        if late and self._threads.saturated and isinstance(reply.value, Answer):
             reply = await put(slow=True)  # once more: each alone would be asked too late
-        if not isinstance(reply.said, Answer):
-            self._together.went((question.shape for question in questions), reply.seconds)
-            for question, said in zip(questions, reply.said, strict=True):
+        if not isinstance(reply.value, Answer):
+            self._batcher.record_success((question.fingerprint for question in questions), reply.seconds)
+            for question, said in zip(questions, reply.value, strict=True):
                 self._settle(question, said)
-        elif reply.speaks_for_all or time.monotonic() >= deadline:
+        elif reply.affects_all_queries or time.monotonic() >= deadline:
             for question in questions:
-                question.settle(reply.said)
+                question.settle(reply.value)
         else:
-            well = await asyncio.gather(*map(self._alone, questions))
+            well = await asyncio.gather(*map(self._single, questions))
             if all(well) and not late:
                 for question in questions:
-                    self._together.failed(question.shape)
+                    self._batcher.record_failure(question.fingerprint)
 
-    async def _alone(self, question: _Question) -> bool:
+    async def _single(self, question: _Question) -> bool:
         """Ask for one, and say whether it was answered well."""
-        form = {"query": question.query, "time": _instant(question.at)}
-        reply = await self._put(form, _with_kind(question.read), self._deadline(question), slow=True)
-        if isinstance(reply.said, Answer):
-            if not reply.speaks_for_all:
-                self._together.failed(question.shape)
-            question.settle(reply.said)
+        params = {"query": question.query, "time": _instant(question.at)}
+        reply = await self._put(params, _with_kind(question.read), self._deadline(question), slow=True)
+        if isinstance(reply.value, Answer):
+            if not reply.affects_all_queries:
+                self._batcher.record_failure(question.fingerprint)
+            question.settle(reply.value)
             return False
-        kind, said = reply.said
-        self._together.answered(question.shape, kind, reply.seconds)
+        kind, said = reply.value
+        self._batcher.record_single(question.fingerprint, kind, reply.seconds)
         return self._settle(question, said)
 
     def _settle(self, question: _Question, said: object) -> bool:
         well = not isinstance(said, Answer) or said.gap in _WELL
         if not well:
-            self._together.failed(question.shape)
+            self._batcher.record_failure(question.fingerprint)
         question.settle(said)
         return well
 
@@ -226,17 +229,17 @@ class Source:
         return question.asked + self._timeout
 
     async def _put(
-        self, form: Mapping[str, str], read: Read[T], deadline: float, *, within: float = math.inf, slow: bool
+        self, params: Mapping[str, str], read: Read[T], deadline: float, *, within: float = math.inf, slow: bool
     ) -> Reply[T]:
         """Have a thread ask."""
         try:
-            call = self._threads.submit(partial(self._wire.put, form, read, deadline, within), slow=slow)
+            call = self._threads.submit(partial(self._http.query, params, read, deadline, within), slow=slow)
         except RuntimeError:
-            return Reply(gap(Why.SOURCE_DOWN, "not asked: the source has been changed or removed meanwhile"))
+            return Reply(undecided(Why.SOURCE_DOWN, "not asked: the source has been changed or removed meanwhile"))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(call), max(0, deadline - time.monotonic()) + _GRACE)
         except TimeoutError:
-            return Reply(gap(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
+            return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
 
 
 def _with_kind(read: Read[T]) -> Callable[[Result], tuple[object, T | Answer]]:

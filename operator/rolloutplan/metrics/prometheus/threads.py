@@ -50,7 +50,7 @@ class Threads:
         self._closed = False
 
     @property
-    def crowded(self) -> bool:
+    def saturated(self) -> bool:
         """Whether as many slow calls wait as can be done at the same time."""
         return len(self._slow) >= self._slots
 

@@ -30,6 +30,7 @@ from rolloutplan.engine.weights import pair
 from rolloutplan.loop.memory import Memory
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
+from rolloutplan.loop.versions import Versions
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.command import Verb
 from rolloutplan.plan.status import Phase
@@ -285,9 +286,10 @@ def offer(store: Store, name: str, raw: Raw) -> None:
 
 
 def twin(store: Store) -> Store:
-    """Another store in which all is the same so far."""
+    """Another store in which all is the same so far, and that takes an object whatever version it has."""
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
+    same._versions = Versions()
     return same
 
 

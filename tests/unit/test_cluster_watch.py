@@ -16,6 +16,7 @@ from aiohttp import web
 from rolloutplan.cluster.paths import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, Kind
 from rolloutplan.loop import watch
 from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.versions import Listing
 from rolloutplan.loop.watch import Watch
 
 Raw = dict[str, Any]
@@ -28,6 +29,8 @@ class Cluster:
 
     def __init__(self) -> None:
         self.version = 10
+        self.numbers = True
+        """Whether resourceVersions are numbers, as the API's contract says."""
         self.objects: dict[Ident, Raw] = {}
         self.absent: set[str] = set()
         self.forbidden: set[tuple[str, str]] = set()
@@ -39,19 +42,23 @@ class Cluster:
         self.writes: list[str] = []
         self.streams: list[tuple[str, str, asyncio.Queue[Raw | None]]] = []
 
+    @property
+    def resource_version(self) -> str:
+        return str(self.version) if self.numbers else f"v{self.version}"
+
     def put(self, plural: str, name: str, namespace: str = "shop", **more: Any) -> None:
         ident = (plural, namespace, name)
         event = "MODIFIED" if ident in self.objects else "ADDED"
         self.version += 1
         scope = {"namespace": namespace} if namespace else {}
-        meta = {"name": name, "uid": f"{plural}-{name}", "resourceVersion": str(self.version), **scope}
+        meta = {"name": name, "uid": f"{plural}-{name}", "resourceVersion": self.resource_version, **scope}
         self.objects[ident] = {"metadata": meta, **more}
         self.send(plural, namespace, {"type": event, "object": self.objects[ident]})
 
     def delete(self, plural: str, name: str, namespace: str = "shop", *, silently: bool = False) -> None:
         gone = self.objects.pop((plural, namespace, name))
         self.version += 1
-        gone["metadata"]["resourceVersion"] = str(self.version)
+        gone["metadata"]["resourceVersion"] = self.resource_version
         if not silently:
             self.send(plural, namespace, {"type": "DELETED", "object": gone})
 
@@ -120,7 +127,7 @@ class Cluster:
         items = [o for (of, where, _), o in self.objects.items() if of == plural and namespace in ("", where)]
         start, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
         more = {"continue": str(start + limit)} if start + limit < len(items) else {}
-        meta = {"resourceVersion": str(self.version), **more}
+        meta = {"resourceVersion": self.resource_version, **more}
         return web.json_response(
             {"apiVersion": "x/v1", "kind": "ThingList", "metadata": meta, "items": items[start : start + limit]}
         )
@@ -144,6 +151,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.listings: list[Listing] = []
         self.have: dict[Ident, Raw] = {}
 
     def offer(self, kind: str, event: str | None, raw: Raw) -> None:
@@ -156,10 +164,11 @@ class Engine:
         else:
             self.have[ident] = raw
 
-    def listed(self, kind: str, namespace: str | None, names: frozenset[tuple[str, str]]) -> None:
-        self.told.append((kind, "LISTED", namespace, names))
+    def listed(self, listing: Listing) -> None:
+        self.listings.append(listing)
+        self.told.append((listing.kind, "LISTED", listing.namespace, listing.names))
         for ident in list(self.have):
-            if ident[0] == kind and namespace in (None, ident[1]) and ident[1:] not in names:
+            if listing.covers(ident) and ident[1:] not in listing.names:
                 del self.have[ident]
 
     def names(self, kind: Kind) -> set[str]:
@@ -296,6 +305,53 @@ def test_an_event_older_than_the_list_is_left_out(tmp_path: Path) -> None:
             cluster.put("rolloutplans", "b")
             await until(lambda: engine.names(PLANS) == {"b"})
             assert ("rolloutplans", "MODIFIED", "a") not in engine.told
+
+    asyncio.run(run())
+
+
+def test_a_server_that_does_not_number_its_versions_is_followed(tmp_path: Path) -> None:
+    """Nothing can be said of which is newer then, and to leave everything out would be to see nothing any more."""
+
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.numbers = False
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            cluster.delete("rolloutplans", "a")
+            await until(lambda: engine.names(PLANS) == {"b"})
+
+    asyncio.run(run())
+
+
+def test_a_list_that_is_older_than_what_was_told_before_is_said_to_be_so(tmp_path: Path) -> None:
+    """The cluster was restored from a backup: what is known of newer versions is void."""
+
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            backup = cluster.version
+            cluster.put("rolloutplans", "a", spec={"x": 1})
+            cluster.put("rolloutplans", "a", spec={"x": 2})
+            await until(lambda: engine.have["rolloutplans", "shop", "a"].get("spec") == {"x": 2})
+            cluster.error("rolloutplans", 410)
+            await until(lambda: len(engine.listings) == 2)
+            await until(lambda: bool(cluster.streams))
+            cluster.version = backup
+            cluster.put("rolloutplans", "b")
+            cluster.error("rolloutplans", 410)
+            await until(lambda: len(engine.listings) == 3)
+            assert [(each.version, each.anew) for each in engine.listings] == [
+                (str(backup), False),
+                (str(backup + 2), False),
+                (str(backup + 1), True),
+            ]
 
     asyncio.run(run())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -154,6 +154,9 @@ class Shop(FakeProvider):
     def get(self, *_: object) -> Shop:
         """As `Sources.get`: it is the only source."""
         return self
+
+    def keep(self, used: Collection[object]) -> None:
+        """As `Sources.keep`."""
 
     def weights(self) -> dict[str, list[int]]:
         routes = {name: self.server.objects[path] for name, path in ROUTES.items()}

@@ -6,16 +6,19 @@ from typing import Any, cast
 import pytest
 
 from rolloutplan.cluster.paths import Kind
+from rolloutplan.loop import versions
 from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
     CLUSTER_TEMPLATES,
     DEPLOYMENTS,
     PLANS,
+    POLICIES,
     SOURCES,
     TEMPLATES,
     Store,
 )
+from rolloutplan.loop.versions import Listing
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import STARTING, Phase
 from rolloutplan.traffic import ROUTE_KINDS
@@ -27,7 +30,7 @@ Raw = dict[str, Any]
 ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
 
 
-def made(kind: str, name: str, version: int = 1, spec: Any = None, **meta: Any) -> Raw:
+def made(kind: str, name: str, version: object = 1, spec: Any = None, **meta: Any) -> Raw:
     namespace = {} if kind in (CLUSTER_SOURCES, CLUSTER_TEMPLATES) else {"namespace": "shop"}
     metadata = {
         "name": name,
@@ -58,6 +61,135 @@ def test_an_older_object_changes_nothing() -> None:
     store.offer(PLANS, "ADDED", plan(version=7, status={"phase": "Judging"}))
     assert store.offer(PLANS, "MODIFIED", plan(version=6, status={"phase": "Succeeded"})) == frozenset()
     assert store.plans["shop/checkout"].status.phase is Phase.JUDGING
+
+
+def test_an_object_of_the_version_that_is_known_changes_nothing() -> None:
+    """The watch brings every answer to a write of ours once more."""
+    store = Store()
+    store.offer(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
+    store.offer(PLANS, "MODIFIED", plan(version=8))
+    assert not store.offer(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
+    assert not store.offer(PLANS, "MODIFIED", plan(version=8))
+
+
+EVERY_KIND = [PLANS, ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES, POLICIES, TEMPLATES, CLUSTER_TEMPLATES]
+
+
+def any_object(kind: str, version: int, **meta: Any) -> Raw:
+    return plan("x", version, **meta) if kind == PLANS else made(kind, "x", version, **meta)
+
+
+def here(store: Store) -> bool:
+    return bool(store.plans or store.routes or store.workloads or store.sources or store.policies or store.templates)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_was_answered_before_an_object_went_does_not_bring_it_back(kind: str) -> None:
+    """The answer to a write may be read after the event that says that the object is gone."""
+    store = Store()
+    store.offer(kind, "ADDED", any_object(kind, 5))
+    store.offer(kind, "DELETED", any_object(kind, 8))
+    assert not store.offer(kind, "MODIFIED", any_object(kind, 7))
+    assert not here(store)
+    store.offer(kind, "ADDED", any_object(kind, 9, uid="another"))
+    assert here(store), "one that is made anew is taken"
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_a_request_did_not_find_is_not_brought_back_by_what_was_known(kind: str) -> None:
+    store, ident = Store(), (kind, "" if kind in (CLUSTER_SOURCES, CLUSTER_TEMPLATES) else "shop", "x")
+    store.offer(kind, "ADDED", any_object(kind, 5))
+    store.drop(ident)
+    assert not store.offer(kind, "MODIFIED", any_object(kind, 5))
+    assert not here(store)
+    assert not store.offer(kind, "DELETED", any_object(kind, 6))
+    store.offer(kind, "ADDED", any_object(kind, 9, uid="another"))
+    assert here(store)
+
+
+def listing(kind: str, *names: str, version: int, namespace: str | None = None, anew: bool = False) -> Listing:
+    return Listing(kind, namespace, frozenset(("shop", name) for name in names), str(version), anew)
+
+
+def test_what_is_missing_in_a_list_is_gone_and_no_older_answer_brings_it_back() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(version=5))
+    store.offer(PLANS, "ADDED", plan("there", version=6))
+    store.offer(PLANS, None, plan("there", version=6))
+    assert KEY in store.listed(listing(PLANS, "there", version=20))
+    assert not store.offer(PLANS, "MODIFIED", plan(version=15))
+    assert set(store.plans) == {"shop/there"}
+
+
+def test_a_list_says_nothing_of_other_kinds_and_namespaces() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan(version=5))
+    assert not store.listed(listing(ROUTES, version=20))
+    assert not store.listed(listing(PLANS, version=20, namespace="bank"))
+    assert store.listed(listing(PLANS, version=20, namespace="shop")) == {KEY}
+
+
+@pytest.mark.parametrize(
+    ("version", "anew", "taken"),
+    [(6, False, False), (9, False, True), (6, True, True), (9, True, True)],
+    ids=[
+        "the answer to a write is newer than the list",
+        "it would be in the list: the cluster was restored, and counts on from where it was",
+        "the list is older than what was told before: the cluster was restored",
+        "both",
+    ],
+)
+def test_a_list_with_an_older_version_than_is_known_is_right_where_history_began_anew(
+    version: int, anew: bool, taken: bool
+) -> None:
+    store = Store()
+    store.offer(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
+    assert not store.offer(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
+    touched = store.listed(listing(PLANS, "checkout", version=version, anew=anew))
+    assert touched == ({KEY} if taken else set())
+    assert store.plans[KEY].status.phase is (Phase.SHIFTING if taken else Phase.JUDGING)
+    store.offer(PLANS, "MODIFIED", plan(version=7, status={"phase": "Held"}))
+    assert (store.plans[KEY].status.phase is Phase.HELD) is taken, "and it counts from there"
+
+
+def test_an_object_is_taken_under_a_lower_version_than_it_went_with_where_history_began_anew() -> None:
+    store = Store()
+    store.offer(PLANS, "DELETED", plan(version=100))
+    store.listed(listing(PLANS, version=50, anew=True))
+    store.offer(PLANS, "ADDED", plan(version=51))
+    assert KEY in store.plans
+    store.offer(PLANS, "DELETED", plan(version=60))
+    store.offer(PLANS, None, plan(version=40))
+    store.listed(listing(PLANS, "checkout", version=45, anew=True))
+    assert KEY in store.plans, "in the list too"
+
+
+def test_a_list_that_broke_off_leaves_nothing_behind() -> None:
+    store = Store()
+    store.offer(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
+    store.offer(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
+    store.offer(PLANS, None, plan(version=9, status={"phase": "Held"}))
+    store.listed(listing(PLANS, "checkout", version=9, anew=True))
+    assert store.plans[KEY].status.phase is Phase.HELD
+
+
+def test_a_server_that_does_not_number_its_versions_is_taken_at_its_word() -> None:
+    store = Store()
+    for event, version in (("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "c"), ("ADDED", "a")):
+        assert store.offer(ROUTES, event, made(ROUTES, "checkout", version=version)) == set()
+    assert store.version((ROUTES, "shop", "checkout")) == "a"
+    store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", version="d"))
+    assert not store.routes
+
+
+def test_of_what_is_gone_only_the_newest_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "TOMBSTONES", 2)
+    store = Store()
+    for version, name in enumerate("abcb", 10):
+        store.offer(ROUTES, "DELETED", made(ROUTES, name, version))
+    for name in "abc":
+        store.offer(ROUTES, "MODIFIED", made(ROUTES, name, 5))
+    assert {route.name for _, route in store.routes} == {"a"}
 
 
 def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_former() -> None:
@@ -115,7 +247,7 @@ def test_what_is_gone_is_gone(kind: str) -> None:
     for event in ("ADDED", "DELETED"):
         store.offer(kind, event, made(kind, "default", spec=source("http://prom")))
     assert not (store.routes or store.workloads or store.sources or store.templates)
-    assert not list(store.known(kind))
+    assert not store.version((kind, "" if kind.startswith("cluster") else "shop", "default"))
 
 
 def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:

@@ -35,6 +35,7 @@ from rolloutplan.loop.probe import heard, inspect, observed
 from rolloutplan.loop.schedule import Schedule, now
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Plan, Store, source_view
 from rolloutplan.loop.teller import Teller
+from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.changes import change
 from rolloutplan.plan.route import RouteId
@@ -117,20 +118,21 @@ class Reconciler:
     def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Take in what a watch or an answer brought; the plans that it touches are looked at at once."""
         touched = self.store.offer(kind, event, raw)
-        if event == "DELETED" and kind in (SOURCES, CLUSTER_SOURCES):
-            self._sources.keep({source.key for source in self.store.sources.values()})
         if kind == DEPLOYMENTS and self._epoch is not None:
             self._look_at_pods(raw["metadata"]["name"], touched)
+        self._take(kind, touched)
+
+    def listed(self, listing: Listing) -> None:
+        """A list is complete: what is held and not in it is gone."""
+        self._take(listing.kind, self.store.listed(listing))
+        self.everything()
+
+    def _take(self, kind: str, touched: Iterable[str]) -> None:
+        """Act upon what the store says of a change of an object of this kind: nobody else will."""
+        if kind in (SOURCES, CLUSTER_SOURCES):
+            self._sources.keep({source.key for source in self.store.sources.values()})
         for key in touched:
             self.schedule.soon(key)
-
-    def listed(self, kind: str, namespace: str | None, names: frozenset[tuple[str, str]]) -> None:
-        """A list is complete: what is held and not in it is gone."""
-        for ident in self.store.known(kind):
-            if ident[1:] not in names and namespace in (None, ident[1]):
-                for key in self.store.drop(ident):
-                    self.schedule.soon(key)
-        self.everything()
 
     def everything(self) -> None:
         """Look at every plan: the watches have just become complete, or complete again."""
@@ -414,11 +416,11 @@ class Reconciler:
         """See how an object is now, before trying again; when to try again is the caller's to say."""
         resource = paths.PLANS if kind == PLANS else routes.RESOURCES[routes.BY_PLURAL[kind].kind]
         try:
-            self.store.offer(kind, "MODIFIED", await self._client(priority).get(paths.path(resource, namespace, name)))
+            self.offer(kind, "MODIFIED", await self._client(priority).get(paths.path(resource, namespace, name)))
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            self.store.drop((kind, namespace, name))
+            self._take(kind, self.store.drop((kind, namespace, name)))
 
     def _say(self, before: Status, after: Status) -> None:
         for decision in after.decisions:

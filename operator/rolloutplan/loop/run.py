@@ -19,7 +19,8 @@ from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import Store
-from rolloutplan.loop.watch import Names, Watch
+from rolloutplan.loop.versions import Listing
+from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import Health
 from rolloutplan.telemetry.metrics import Metrics
@@ -61,8 +62,8 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     metrics.plans_from(reconciler.store.phases)
     synced = asyncio.Event()
 
-    def listed(kind: str, namespace: str | None, names: Names) -> None:
-        reconciler.listed(kind, namespace, names)
+    def listed(listing: Listing) -> None:
+        reconciler.listed(listing)
         if watch.synced():
             synced.set()
 

@@ -1,7 +1,10 @@
 """The newest of everything that a look needs, as the watches and our own writes brought it.
 
 Raw objects are read once, when they come; what is kept is small. An object older than the one known changes nothing, so
-that a late watch event cannot undo what an answer to our own write has shown.
+that a late watch event cannot undo what an answer to our own write has shown, nor an answer bring back what is gone.
+
+Whatever changes something returns the keys of the plans for which it does: they have to be looked at again, and nobody
+else will say so.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.loop.routes import BY_PLURAL, plural
+from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.pool import Key
 from rolloutplan.plan import lenient
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
@@ -33,9 +37,6 @@ PLANS, DEPLOYMENTS = "rolloutplans", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES = "rolloutpolicies"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
-
-Id = tuple[str, str, str]
-"""Kind, namespace (empty for cluster kinds) and name."""
 
 
 @dataclass(slots=True)
@@ -87,43 +88,55 @@ class Store:
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     templates: dict[Id, Template] = field(default_factory=dict)
-    _versions: dict[Id, int] = field(default_factory=dict)
+    _versions: Versions = field(default_factory=Versions)
+    _doubted: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
+    """Members of a list under way that are older than what is known: the whole list tells which of the two is right."""
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
     _uses: dict[str, frozenset[Id]] = field(default_factory=dict)
 
     def offer(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
-        """Take in an object; returns the keys of the plans that have to be looked at again."""
-        meta = raw["metadata"]
-        ident = (kind, meta.get("namespace", ""), meta["name"])
-        version = _version(meta)
-        if version < self._versions.get(ident, 0):
-            return frozenset()
-        if event == "DELETED":
-            return self.drop(ident)
-        self._versions[ident] = version
-        touched = frozenset(self._users.get(ident, ()))
-        match kind:
-            case "rolloutplans":
-                return self._take_plan(raw)
-            case _ if kind in BY_PLURAL:
-                view = BY_PLURAL[kind].view(raw)
-                self.routes[ident[1], view.id] = view
-            case "deployments":
-                self.workloads[ident[1:]] = Workload(workloads.view(raw), workloads.selector(raw))
-            case "rolloutpolicies":
-                self.policies[meta["name"]] = _policy(raw)
-                return self._ruled_anew()
-            case "predicatetemplates" | "clusterpredicatetemplates":
-                self.templates[ident] = _template(kind, raw)
-                self._refer_anew(touched)
-            case _:
-                self.sources[ident] = _source(kind, raw)
-        return touched
+        """Take in an object: of a watch event, an answer to a request, or a list (`event` is None).
 
-    def drop(self, ident: Id) -> frozenset[str]:
-        """Forget an object; returns the keys of the plans that have to be looked at again."""
+        Returns the keys of the plans that have to be looked at again: none, where it is not newer than what is known.
+        """
+        ident: Id = (kind, *name_of(raw))
+        version, held = version_of(raw), self._versions.held(ident)
+        if event == "DELETED":
+            return frozenset() if is_older(version, held) else self.drop(ident, version)
+        if not self._versions.is_news(ident, version):
+            if event is None:
+                self._doubted[ident] = raw
+            return frozenset()
+        if event is not None and version and version == held:
+            return frozenset()
+        return self._take(ident, raw)
+
+    def listed(self, listing: Listing) -> frozenset[str]:
+        """Hear that a list is complete, after all its members were offered: what is held and not in it is gone.
+
+        Returns the keys of the plans that have to be looked at again.
+        """
+        touched = set[str]()
+        for ident in self._versions.covered(listing):
+            if ident[1:] not in listing.names:
+                touched |= self.drop(ident, listing.version)
+        doubted = {ident: raw for ident, raw in self._doubted.items() if listing.covers(ident)}
+        for ident, raw in doubted.items():
+            if ident[1:] in listing.names and self._versions.is_overruled(ident, listing):
+                touched |= self._take(ident, raw)
+            self._doubted.pop(ident, None)
+        if listing.anew:
+            self._versions.restart(listing)
+        return frozenset(touched)
+
+    def drop(self, ident: Id, version: str = "") -> frozenset[str]:
+        """Forget an object that is gone, at this version where one is known.
+
+        Returns the keys of the plans that have to be looked at again.
+        """
         kind, namespace, name = ident
-        self._versions.pop(ident, None)
+        self._versions.bury(ident, version)
+        self._doubted.pop(ident, None)
         touched = frozenset(self._users.get(ident, ()))
         if kind == PLANS:
             key = f"{namespace}/{name}"
@@ -144,13 +157,32 @@ class Store:
             self.sources.pop(ident, None)
         return touched
 
-    def version(self, ident: Id) -> int:
-        """The resourceVersion of an object as it is held; 0 where none is."""
-        return self._versions.get(ident, 0)
+    def _take(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
+        kind, _, name = ident
+        self._versions.hold(ident, version_of(raw))
+        self._doubted.pop(ident, None)
+        touched = frozenset(self._users.get(ident, ()))
+        match kind:
+            case "rolloutplans":
+                return self._take_plan(raw)
+            case _ if kind in BY_PLURAL:
+                view = BY_PLURAL[kind].view(raw)
+                self.routes[ident[1], view.id] = view
+            case "deployments":
+                self.workloads[ident[1:]] = Workload(workloads.view(raw), workloads.selector(raw))
+            case "rolloutpolicies":
+                self.policies[name] = _policy(raw)
+                return self._ruled_anew()
+            case "predicatetemplates" | "clusterpredicatetemplates":
+                self.templates[ident] = _template(kind, raw)
+                self._refer_anew(touched)
+            case _:
+                self.sources[ident] = _source(kind, raw)
+        return touched
 
-    def known(self, kind: str) -> Iterator[Id]:
-        """All objects of a kind that are held."""
-        return (ident for ident in list(self._versions) if ident[0] == kind)
+    def version(self, ident: Id) -> str:
+        """The resourceVersion of an object as it is held; empty where none is."""
+        return self._versions.held(ident)
 
     def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
@@ -264,11 +296,6 @@ def _still_owed(known: Plan, now: Plan) -> bool:
 
 def source_view(spec: MetricSourceSpec) -> SourceView:
     return SourceView(scrape=spec.scrape_interval, delay=spec.ingestion_delay, timeout=spec.timeout)
-
-
-def _version(meta: Mapping[str, Any]) -> int:
-    text = str(meta.get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0
 
 
 def _uses(plan: Plan) -> Iterator[Id]:

@@ -34,13 +34,11 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
 from rolloutplan.cluster.paths import Kind, path
+from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
 Offer = Callable[[str, str | None, Raw], None]
 """Takes a kind's plural, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
-Names = frozenset[tuple[str, str]]
-"""Namespace ("" where there is none) and name of each object."""
-Listed = Callable[[str, str | None, Names], None]
-"""Takes a kind's plural, the namespace that was listed (None: everywhere) and all that is there."""
+Listed = Callable[[Listing], None]
 
 CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
@@ -112,7 +110,8 @@ class Watch:
         self._by_path = {place.path: place for place in self._places}
         self._standing: dict[Place, Standing] = {}
         self._chunks: dict[Place, list[tuple[str, str]]] = {}
-        self._floor: dict[Place, int] = {}
+        self._floor: dict[Place, str] = {}
+        self._newest: dict[Place, str] = {}
         self._synced: set[Place] = set()
         self._asked: dict[Place, float] = {}
         self._logged_in = 0.0
@@ -212,7 +211,7 @@ class Watch:
             if now is not Standing.SERVED and now is not self._standing.get(place):
                 log.warning("cannot be watched", place=str(place), why=now.value)
             if now is Standing.ABSENT or (now is Standing.FORBIDDEN and self._optional(place)):
-                self._complete(place, frozenset())
+                self._complete(Listing(place.kind.plural, place.namespace, frozenset()), place)
         self._standing = standing
 
     async def _ask_on(
@@ -318,20 +317,26 @@ class Watch:
         common = {"apiVersion": said.get("apiVersion"), "kind": str(said.get("kind", "")).removesuffix("List")}
         if "continue" not in response.url.query:
             self._chunks[place] = []
-        self._chunks[place] += [_name(item) for item in items]
+        self._chunks[place] += [name_of(item) for item in items]
         self._in_engine(self._take, place.kind, [{**common, **item} for item in items])
         if not meta.get("continue"):
-            self._floor[place] = _version(meta)
-            self._complete(place, frozenset(self._chunks.pop(place)))
+            version, names = version_of(said), frozenset(self._chunks.pop(place))
+            anew = is_older(version, self._newest.get(place, ""))
+            self._floor[place] = self._newest[place] = version
+            self._complete(Listing(place.kind.plural, place.namespace, names, version, anew), place)
         return {**said, "items": []}
 
     def _seer(self, kind: Kind) -> Callable[..., Any]:
         async def seen(event: kopf.RawEvent, **_: object) -> None:
             # Nothing may be returned: kopf would write it into the object's status.
             raw: Raw = dict(event["object"])
-            namespace = raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
-            if _version(raw["metadata"]) > self._floor.get(Place(kind, namespace), -1):  # else the list was newer
-                self._in_engine(self._give, kind, event["type"], raw)
+            place = Place(kind, raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None)
+            version, floor = version_of(raw), self._floor.get(place)
+            if floor is not None and (version == floor or is_older(version, floor)):
+                return  # of a stream before the list, which is newer
+            if is_older(self._newest.get(place, ""), version):
+                self._newest[place] = version
+            self._in_engine(self._give, kind, event["type"], raw)
 
         return seen
 
@@ -350,14 +355,14 @@ class Watch:
         try:
             self._offer(kind.plural, event, raw)
         except Exception:
-            log.exception("an object could not be taken in", kind=kind.plural, object=_name(raw))
+            log.exception("an object could not be taken in", kind=kind.plural, object=name_of(raw))
 
-    def _complete(self, place: Place, names: Names) -> None:
-        self._in_engine(self._finish, place, names)
+    def _complete(self, listing: Listing, place: Place) -> None:
+        self._in_engine(self._finish, listing, place)
 
-    def _finish(self, place: Place, names: Names) -> None:
+    def _finish(self, listing: Listing, place: Place) -> None:
         self._synced.add(place)
-        self._listed(place.kind.plural, place.namespace, names)
+        self._listed(listing)
 
 
 class _Backoffs:
@@ -434,13 +439,3 @@ async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
 
 def _restarts() -> Iterator[float]:
     return chain(_RESTARTS, repeat(_RESTARTS[-1]))
-
-
-def _name(raw: Mapping[str, Any]) -> tuple[str, str]:
-    return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
-
-
-def _version(meta: Mapping[str, Any]) -> int:
-    """A resourceVersion as a number, which it is by the API's contract; 0 where a server does not keep to it."""
-    text = str(meta.get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0

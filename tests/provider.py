@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from rolloutplan.engine.queries import CountQuery, NumberQuery, Query, Series
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.metrics.base import CheckResult, Provider
+from rolloutplan.plan.spec import PlanSpec
 
 
 class FakeProvider(Provider):
@@ -19,5 +20,8 @@ class FakeProvider(Provider):
 
     async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
         return CheckResult({}, "")
+
+    def lint(self, spec: PlanSpec) -> str:
+        return ""
 
     def close(self) -> None: ...

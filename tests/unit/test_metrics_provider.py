@@ -15,6 +15,9 @@ from rolloutplan.metrics.prometheus.provider import PrometheusProvider
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.predicate import Events
+from rolloutplan.plan.spec import read_plan_spec
+from tests.refusals import changed
+from tests.world import PLAN
 
 AT = datetime(2026, 3, 1, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -99,6 +102,15 @@ def test_an_instant_at_which_one_of_them_is_missing_is_left_out() -> None:
 def test_a_gap_of_either_is_the_answer() -> None:
     gap = Answer(gap=Why.SOURCE_DOWN, detail="HTTP 503")
     assert series(Prometheus(counted={ALL: {}, BAD: gap}), AT) == gap
+
+
+def test_the_traps_of_promql_are_found_by_how_often_the_samples_come() -> None:
+    hidden = read_plan_spec(changed(PLAN, {"guards[0].query": "sum(rate(errors_total[20s])) or vector(0)"}))
+    often = provider(Prometheus()).lint(hidden)
+    assert '"or vector(0)" answers where nothing was measured' in often
+    seldom = PrometheusProvider(cast("Source", Prometheus()), scrape_interval=MINUTE).lint(hidden)
+    assert "20s" not in often
+    assert "20s" in seldom
 
 
 # ---- before a run ------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[Case, Replayed]
     async def ask(_: datetime, question: Asked) -> Said:
         said = await evaluator.ask(source, question)
         if isinstance(said, Answer) and said.gap is Why.SOURCE_DOWN:
-            raise FailedError(f"{spec.prometheus.url} does not answer: {said.detail}")
+            raise FailedError(f"{spec.address} does not answer: {said.detail}")
         return said
 
     try:
@@ -206,9 +206,7 @@ async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
     finally:
         await api.close()
     if options.prometheus:
-        there = spec.prometheus.model_dump(by_alias=True) | {"url": options.prometheus}
-        read = read_metric_source({"prometheus": there}, cluster=False)
-        spec = spec.model_copy(update={"prometheus": read.prometheus})
+        spec = spec.at(options.prometheus)
     return engine.of_run(view, raw["spec"], read_status(raw.get("status")), source_view(spec), now()), spec
 
 

@@ -21,7 +21,6 @@ import structlog
 from rolloutplan.cluster import jobs, paths, plans, scale, workloads
 from rolloutplan.cluster.client import Api, ApiError, ResourceClient
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.look import Look, WorkloadView
 from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, select_rules
@@ -193,7 +192,8 @@ class Reconciler:
             memory = self._memory(plan)
             if memory.restarts is None and plan.status.phase in MOVED and now() > memory.count_restarts_at:
                 self._look_at_pods(_new_name(plan), [key])
-            if memory.warned[0] != _judged(plan) and now() > self._led_since + LOOK_THROUGH_AFTER:
+            unread = memory.warned[0] != _judged(plan) and self._asker.source(plan) is not None
+            if unread and now() > self._led_since + LOOK_THROUGH_AFTER:
                 self._spawn(self._look_through(plan, memory))
             _bind(plan.status)
             try:
@@ -431,10 +431,9 @@ class Reconciler:
 
     async def _look_through(self, plan: Plan, memory: Memory) -> None:
         """Look for queries that cannot mean what they say: once for each plan as it is judged, beside the loop."""
-        judged, spec, found = _judged(plan), plan.view.spec, self.store.source(plan.view)
+        judged, spec, source = _judged(plan), plan.view.spec, self._asker.source(plan)
         memory.warned = judged, memory.warned[1]
-        scrape = found.spec.scrape_interval if found.spec else None
-        words = await asyncio.to_thread(warnings_of, spec, scrape) if spec else ""
+        words = await asyncio.to_thread(source.lint, spec) if spec and source else ""
         if words != memory.warned[1]:
             memory.warned = judged, words
             self.schedule.soon(plan.view.key)

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from rolloutplan.engine.queries import CountQuery, NumberQuery, Query, Series
 from rolloutplan.judge.verdict import Answer
+from rolloutplan.plan.spec import PlanSpec
 
 ObserveRequest: TypeAlias = Callable[[int, float], None]
 """Told of each request to a server, in the thread that made it: its HTTP status (0: no answer), seconds."""
@@ -52,6 +53,13 @@ class Provider(Protocol):
 
     async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
         """Try each query once, before a run depends on it."""
+        ...
+
+    def lint(self, spec: PlanSpec) -> str:
+        """Say in a line what the queries of a plan can hardly mean; empty where nothing is found, or nobody can say.
+
+        Asks nothing of the source. May take long: call it in a thread.
+        """
         ...
 
     def close(self) -> None:

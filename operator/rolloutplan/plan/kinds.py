@@ -5,7 +5,7 @@ Plans hold no address: a plan names a source, and whoever owns the sources decid
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -53,6 +53,16 @@ class MetricSourceSpec(Written):
         default=timedelta(0), description="How long a sample needs until it can be asked for."
     )
     max_concurrency: Whole = Field(default=16, ge=1, le=64, description="Questions asked at the same time.")
+
+    @property
+    def address(self) -> str:
+        """Where it is asked, as people know it."""
+        return self.prometheus.url
+
+    def at(self, url: str) -> Self:
+        """Return the same source at another address. Raises SpecError."""
+        there = self.prometheus.model_dump(by_alias=True) | {"url": url}
+        return self.model_copy(update={"prometheus": read(MetricSourceSpec, {"prometheus": there}).prometheus})
 
 
 class ClusterMetricSourceSpec(MetricSourceSpec):

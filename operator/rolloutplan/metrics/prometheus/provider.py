@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Self
 
+from rolloutplan.engine.lint import warnings_of
 from rolloutplan.engine.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
 from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.verdict import Answer, Why
@@ -16,18 +17,22 @@ from rolloutplan.metrics.prometheus.counters import bounds_query, counter_querie
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.plan.spec import PlanSpec
 
 
 class PrometheusProvider(Provider):
     """Prometheus, Thanos, Mimir or VictoriaMetrics. Closes `source`, which it asks."""
 
-    def __init__(self, source: Source, *, native_histograms: bool) -> None:
-        self._source, self._native = source, native_histograms
+    def __init__(
+        self, source: Source, *, native_histograms: bool = True, scrape_interval: timedelta | None = None
+    ) -> None:
+        self._source, self._native, self._scrape = source, native_histograms, scrape_interval
 
     @classmethod
     def connect(cls, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Self:
         """Make one for a spec; nothing is asked yet. `observe` is told of each HTTP question."""
-        return cls(Source(spec, observe), native_histograms=spec.prometheus.flavor != "VictoriaMetrics")
+        native = spec.prometheus.flavor != "VictoriaMetrics"
+        return cls(Source(spec, observe), native_histograms=native, scrape_interval=spec.scrape_interval)
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         """Ask for the one number."""
@@ -71,6 +76,10 @@ class PrometheusProvider(Provider):
                 refused[query] = f"events.slowerThan: {problem}"
         silent = (answer.detail for answer in answers.values() if answer.gap is Why.SOURCE_DOWN)
         return CheckResult(refused, next(silent, ""))
+
+    def lint(self, spec: PlanSpec) -> str:
+        """Find the traps of PromQL in a plan."""
+        return warnings_of(spec, self._scrape)
 
     def close(self) -> None:
         """Take no more questions."""

@@ -7,22 +7,16 @@ weights and our own annotations: a route that has changed meanwhile refuses the 
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from rolloutplan.engine.look import REVERT, SEQ, RouteView
-from rolloutplan.engine.routes import locate
+from rolloutplan.engine.look import RouteView
 from rolloutplan.plan import lenient
-from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.traffic import metadata
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
-
-_ANNOTATIONS: Final = "/metadata/annotations"
-
+from rolloutplan.traffic.patching import expected, kubectl_patch, located, whole_patch
 
 _NOBODY: Final = "no gateway has said anything about this route"
 
@@ -39,45 +33,25 @@ class HTTPRoute(RouteKind):
         A backend that is not a core Service of the route's namespace goes by `kind/namespace/name`, so that it is never
         taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
         """
-        meta = raw["metadata"]
-        rules = enumerate(lenient.items(raw, "spec", "rules"))
+        namespace = raw["metadata"]["namespace"]
+        rules = tuple(_rule(at, rule, namespace) for at, rule in enumerate(lenient.items(raw, "spec", "rules")))
         accepted, why = _accepted(raw)
-        return RouteView(
-            id=RouteId(self.kind, meta["name"]),
-            generation=lenient.number(meta, "generation"),
-            version=str(meta.get("resourceVersion", "")),
-            rules=tuple(_rule(index, rule, meta["namespace"]) for index, rule in rules),
-            accepted=accepted,
-            accepted_why=why,
-            seq=lenient.text(meta, "annotations", SEQ),
-            moved_by=_moved_by(lenient.items(meta, "managedFields")),
-            deleting="deletionTimestamp" in meta,
-            annotated=meta.get("annotations") is not None,
-            breadcrumb=lenient.text(meta, "annotations", REVERT),
-        )
+        return metadata.view(self.kind, raw, rules=rules, accepted=accepted, accepted_why=why, field="rules")
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         """The JSON Patch from the route seen as `view` to the weights of `target`, its token and its undo command."""
-        patch = [operation for rule in target.rules for operation in _rule_patch(*_found(view, rule))]
-        marks = _marks(view, token, undo)
-        if not patch and not marks:
-            return []
-        # A patch cannot test that a token is absent: where there is none, nothing at all may have changed.
-        fence = _test(_annotation(SEQ), view.seq) if view.seq else _test("/metadata/resourceVersion", view.version)
-        return [fence, *patch, *marks]
+        weights = [operation for rule in target.rules for operation in _rule_patch(*located(view, rule))]
+        return whole_patch(view, weights, token=token, undo=undo)
 
     def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
         """The `kubectl patch` that tests the names in each rule and replaces every weight in it."""
-        patch = [
-            *(test for rule in snapshot.rules for test in _names(rule)),
-            *(
-                {"op": "replace", "path": _weight(rule, place), "value": backend.weight}
-                for rule in snapshot.rules
-                for place, backend in enumerate(rule.backends)
-            ),
+        names = [test for rule in snapshot.rules for test in _names(rule)]
+        weights = [
+            {"op": "replace", "path": _weight(rule, place), "value": backend.weight}
+            for rule in snapshot.rules
+            for place, backend in enumerate(rule.backends)
         ]
-        words = ["kubectl", "-n", namespace, "patch", self.kind.lower(), snapshot.name, "--type=json", "-p"]
-        return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
+        return kubectl_patch(namespace, snapshot.id, [*names, *weights])
 
 
 def _rule(index: int, raw: object, namespace: str) -> RuleWeights:
@@ -162,8 +136,8 @@ def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection
 
 def _answer(entry: object, generation: int, namespace: str) -> _Answer:
     parent = _parent(lenient.mapping(entry, "parentRef"), namespace)
-    conditions = {lenient.text(each, "type"): each for each in lenient.items(entry, "conditions")}
-    now = {kind: each for kind, each in conditions.items() if lenient.value(each, "observedGeneration") == generation}
+    conditions = lenient.items(entry, "conditions")
+    now = {lenient.text(c, "type"): c for c in conditions if lenient.value(c, "observedGeneration") == generation}
     for kind in ("Accepted", "ResolvedRefs"):
         if lenient.text(now, kind, "status") == "False":
             return _Answer(parent, accepted=False, why=_reason(now[kind]))
@@ -171,7 +145,8 @@ def _answer(entry: object, generation: int, namespace: str) -> _Answer:
         return _Answer(parent, accepted=True, why="")
     if "Accepted" in now:
         return _Answer(parent, accepted=None, why=_reason(now["Accepted"]))
-    seen = lenient.number(conditions, "Accepted", "observedGeneration")
+    answers = (lenient.number(c, "observedGeneration") for c in conditions if lenient.text(c, "type") == "Accepted")
+    seen = max(answers, default=0)
     return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "")
 
 
@@ -190,76 +165,25 @@ def _missed(heard: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int)
     return "; ".join(words)
 
 
-def _moved_by(entries: Sequence[object]) -> str:
-    """Who wrote the rules last, and only where nobody is known for them, who wrote anything; status never counts.
-
-    Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
-    """
-    writers = [entry for entry in entries if lenient.value(entry, "subresource") != "status"]
-    movers = [entry for entry in writers if "f:rules" in lenient.mapping(entry, "fieldsV1", "f:spec")]
-    last = max(reversed(movers or writers), key=lambda entry: lenient.text(entry, "time"), default=None)
-    if last is None:
-        return ""
-    manager, operation, time = (lenient.text(last, field) for field in ("manager", "operation", "time"))
-    return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"
-
-
-def _found(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
-    """The rule as it stands now, and the wanted weight for each place in it. Raises LookupError."""
-    now, where = locate(view, rule), f"{view.id}: rule {rule.name or rule.index}"
-    if now is None:
-        raise LookupError(f"{where} is no longer there")
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, backend in enumerate(now.backends):
-        places[backend.service].append(place)
-    wanted = {}
-    for backend in rule.backends:
-        if not places[backend.service]:
-            raise LookupError(f"{where} no longer holds {backend.service}")
-        wanted[places[backend.service].pop(0)] = backend.weight
-    return now, wanted
-
-
 def _rule_patch(now: RuleWeights, wanted: Mapping[int, int]) -> Iterator[Operation]:
     changed = {place: weight for place, weight in wanted.items() if now.backends[place].weight != weight}
     if not changed:
         return
     yield from _names(now)
     for place, backend in enumerate(now.backends):
-        yield _test(_weight(now, place), backend.weight)
+        yield expected(_weight(now, place), backend.weight)
     for place, weight in changed.items():
         yield {"op": "replace", "path": _weight(now, place), "value": weight}
-
-
-def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
-    """The operations that bring our annotations up to date."""
-    wanted = {SEQ: (view.seq, token), REVERT: (view.breadcrumb, undo)}
-    marks: list[Operation] = [
-        {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
-        for key, (old, new) in wanted.items()
-        if old != new
-    ]
-    if marks and not view.annotated:
-        marks.insert(0, {"op": "add", "path": _ANNOTATIONS, "value": {}})
-    return marks
 
 
 def _names(rule: RuleWeights) -> Iterator[Operation]:
     """Tests that this is still the same rule with the same backends in the same places."""
     if rule.name:
-        yield _test(f"/spec/rules/{rule.index}/name", rule.name)
+        yield expected(f"/spec/rules/{rule.index}/name", rule.name)
     for place, backend in enumerate(rule.backends):
         name = backend.service.rpartition("/")[2]
-        yield _test(f"/spec/rules/{rule.index}/backendRefs/{place}/name", name)
-
-
-def _test(path: str, value: object) -> Operation:
-    return {"op": "test", "path": path, "value": value}
+        yield expected(f"/spec/rules/{rule.index}/backendRefs/{place}/name", name)
 
 
 def _weight(rule: RuleWeights, place: int) -> str:
     return f"/spec/rules/{rule.index}/backendRefs/{place}/weight"
-
-
-def _annotation(key: str) -> str:
-    return f"{_ANNOTATIONS}/{key.replace('~', '~0').replace('/', '~1')}"

@@ -1,0 +1,52 @@
+"""What is read of the metadata of any kind of route: our two annotations, and who wrote its rules last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rolloutplan.engine.look import REVERT, SEQ, RouteView
+from rolloutplan.plan import lenient
+from rolloutplan.plan.route import RouteId
+from rolloutplan.plan.status import RuleWeights
+
+
+def view(
+    kind: str,
+    raw: Mapping[str, Any],
+    *,
+    rules: tuple[RuleWeights, ...],
+    accepted: bool | None,
+    accepted_why: str = "",
+    field: str,
+) -> RouteView:
+    """A route as its metadata and what its kind has read of it. `field` is the one of its spec that holds the rules."""
+    meta = raw["metadata"]
+    return RouteView(
+        id=RouteId(kind, meta["name"]),
+        generation=lenient.number(meta, "generation"),
+        version=str(meta.get("resourceVersion", "")),
+        rules=rules,
+        accepted=accepted,
+        accepted_why=accepted_why,
+        seq=lenient.text(meta, "annotations", SEQ),
+        moved_by=_moved_by(meta, f"f:{field}"),
+        deleting="deletionTimestamp" in meta,
+        annotated=meta.get("annotations") is not None,
+        breadcrumb=lenient.text(meta, "annotations", REVERT),
+    )
+
+
+def _moved_by(meta: Mapping[str, Any], field: str) -> str:
+    """Who wrote the rules last, and only where nobody is known for them, who wrote anything; status never counts.
+
+    Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
+    """
+    entries = lenient.items(meta, "managedFields")
+    writers = [entry for entry in entries if lenient.value(entry, "subresource") != "status"]
+    movers = [entry for entry in writers if field in lenient.mapping(entry, "fieldsV1", "f:spec")]
+    last = max(reversed(movers or writers), key=lambda entry: lenient.text(entry, "time"), default=None)
+    if last is None:
+        return ""
+    manager, operation, time = (lenient.text(last, field) for field in ("manager", "operation", "time"))
+    return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"

@@ -1,0 +1,74 @@
+"""What a patch of any kind of route consists of beside its weights: what it tests, and our two annotations."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from rolloutplan.engine.look import REVERT, SEQ, RouteView
+from rolloutplan.engine.routes import locate
+from rolloutplan.plan.route import RouteId
+from rolloutplan.plan.status import RuleWeights
+from rolloutplan.traffic.base import Operation
+
+_ANNOTATIONS: Final = "/metadata/annotations"
+
+
+def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: str) -> list[Operation]:
+    """The patch with these operations on weights that also brings our annotations up to date; empty if all are right.
+
+    It begins with the test of the token that the last writer left. A patch cannot test that a token is absent: where
+    there is none, nothing at all may have changed.
+    """
+    marks = _marks(view, token, undo)
+    if not weights and not marks:
+        return []
+    fence = expected(_annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
+    return [fence, *weights, *marks]
+
+
+def expected(path: str, value: object) -> Operation:
+    """The operation that refuses the whole patch unless this stands there."""
+    return {"op": "test", "path": path, "value": value}
+
+
+def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
+    """The rule as it stands now, and the wanted weight for each place in it. Raises LookupError."""
+    now, where = locate(view, rule), f"{view.id}: rule {rule.name or rule.index}"
+    if now is None:
+        raise LookupError(f"{where} is no longer there")
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, backend in enumerate(now.backends):
+        places[backend.service].append(place)
+    wanted = {}
+    for backend in rule.backends:
+        if not places[backend.service]:
+            raise LookupError(f"{where} no longer holds {backend.service}")
+        wanted[places[backend.service].pop(0)] = backend.weight
+    return now, wanted
+
+
+def kubectl_patch(namespace: str, route: RouteId, patch: Sequence[Operation]) -> str:
+    """The command that applies a JSON Patch to a route with kubectl alone, as a line for a POSIX shell."""
+    words = ["kubectl", "-n", namespace, "patch", route.kind.lower(), route.name, "--type=json", "-p"]
+    return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
+
+
+def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
+    """The operations that bring our annotations up to date."""
+    wanted = {SEQ: (view.seq, token), REVERT: (view.breadcrumb, undo)}
+    marks: list[Operation] = [
+        {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
+        for key, (old, new) in wanted.items()
+        if old != new
+    ]
+    if marks and not view.annotated:
+        marks.insert(0, {"op": "add", "path": _ANNOTATIONS, "value": {}})
+    return marks
+
+
+def _annotation(key: str) -> str:
+    return f"{_ANNOTATIONS}/{key.replace('~', '~0').replace('/', '~1')}"

@@ -1,0 +1,49 @@
+"""Every kind of route: what else has to know of it, and what each must keep of the seam (traffic/base.py)."""
+
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import pytest
+import yaml
+
+from rolloutplan.engine.look import REVERT, SEQ
+from rolloutplan.plan.route import RouteId, RouteKindName
+from rolloutplan.plan.status import RouteWeights
+from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.base import RouteKind
+
+CHART = Path(__file__).parents[2] / "deploy/helm/rolloutplan/templates/_helpers.tpl"
+KINDS = pytest.mark.parametrize("kind", ROUTE_KINDS.values(), ids=ROUTE_KINDS)
+
+
+def test_the_kinds_that_a_plan_may_name_are_those_that_can_be_moved() -> None:
+    assert set(get_args(RouteKindName)) == set(ROUTE_KINDS)
+
+
+@KINDS
+def test_the_chart_lets_the_operator_watch_and_patch_it(kind: RouteKind) -> None:
+    _, _, rules = CHART.read_text().partition('{{- define "rolloutplan.rules" -}}')
+    granted: set[str] = set()
+    for rule in yaml.safe_load(rules.partition("{{- end -}}")[0]):
+        if kind.resource.group in rule["apiGroups"] and kind.resource.plural in rule["resources"]:
+            granted |= set(rule["verbs"])
+    assert granted == {"get", "list", "watch", "patch"}
+
+
+@KINDS
+@pytest.mark.parametrize("spec", [None, {}, [], {"rules": "odd"}, {"rules": [None, {}, []]}])
+def test_an_odd_object_is_a_route_without_weights(kind: RouteKind, spec: Any) -> None:
+    seen = kind.view({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec})
+    assert seen.id == RouteId(kind.kind, "web")
+    assert not [rule for rule in seen.rules if rule.backends]
+
+
+@KINDS
+def test_a_patch_marks_the_route_and_is_done_once(kind: RouteKind) -> None:
+    raw: dict[str, Any] = {"metadata": {"namespace": "shop", "name": "web", "resourceVersion": "7"}}
+    nothing = RouteWeights.model_construct(kind=cast("Any", kind.kind), name="web", rules=())
+    first, *marks = kind.patch(kind.view(raw), nothing, token="1", undo="kubectl")
+    assert first == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+    assert [mark["op"] for mark in marks] == ["add", "add", "add"]
+    raw["metadata"]["annotations"] = {SEQ: "1", REVERT: "kubectl"}
+    assert kind.patch(kind.view(raw), nothing, token="1", undo="kubectl") == []

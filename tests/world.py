@@ -576,18 +576,18 @@ class World:
             trap(self)
 
     def _carry_out(self, look: Look, step: Step) -> bool:
-        recorded, version = step.status is not look.status, self.version
-        if recorded and step.urgent:
-            self.memory.owed = step.status
-        elif recorded:
-            self.write_status(step.status, version)
+        status, version = step.status, self.version
+        if status is not None and step.urgent:
+            self.memory.owed = status
+        elif status is not None:
+            self.write_status(status, version)
         refused = [action for action in step.actions if not self._act(look, action)]
-        if recorded and step.urgent:
-            self._record_if_possible(step.status, version)
+        if status is not None and step.urgent:
+            self._record_if_possible(status, version)
         self._tell()
         if refused:
             raise RefusedError
-        return recorded or bool(step.actions)
+        return status is not None or bool(step.actions)
 
     def write_status(self, status: Status, version: int) -> None:
         """Write a status for the plan at this version. Raises StaleError where it is another by now."""
@@ -861,6 +861,11 @@ class World:
         assert self.new is not None
         self.new = replace(self.new, **changes)
         self.memory.restarts = self.new.restarts
+
+
+def after(look: Look, step: Step) -> Status:
+    """The status that stands after a step: what it writes, or what was recorded already."""
+    return step.status or look.status
 
 
 def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:

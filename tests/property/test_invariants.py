@@ -44,6 +44,7 @@ from tests.world import (
     Rules,
     StaleError,
     World,
+    after,
     crash,
     http_route,
     refuse,
@@ -799,10 +800,11 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
     world.now = (world.next() or now + s(3600)) - s(0.001)
     look = world.look()
     later = decide(look)
+    says = after(look, later)
     asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
     world.now = now
-    followed = (later.status.seq - status.seq, later.actions, asked)
-    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {later.status.message}"
+    followed = (says.seq - status.seq, later.actions, asked)
+    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {says.message}"
 
 
 def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:

@@ -17,7 +17,7 @@ from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
 from rolloutplan.plan.status import Phase, PredicateStatus, StageStatus, Status
 from tests.refusals import changed
-from tests.world import PLAN, SOURCE, START, World
+from tests.world import PLAN, SOURCE, START, World, after
 
 EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
 SPEC = changed(
@@ -174,7 +174,7 @@ def test_a_pass_predicate_that_is_proved_wrong_does_not_wait_for_the_deadline() 
     look, since = world.look(), world.now
     status = look.status.model_copy(update={"plan_hash": watcher.spec.plan_hash()})
     look = replace(look, plan=watcher.view, status=status, ledger=_proved(watcher.ledger, since))
-    assert decide(look).status.reason == "PassRefuted"
+    assert after(look, decide(look)).reason == "PassRefuted"
     assert all(row.role == "pass" for row in in_force(watcher.spec, watcher.status, SOURCE))
 
 

@@ -9,8 +9,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Rival
+from rolloutplan.engine.step import Step
 from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.plan.changes import change
 from tests.refusals import GONE
 from tests.situations import (
     ALL,
@@ -666,3 +669,13 @@ def test_every_generation_is_observed(given: Situation) -> None:
     world.edit({"deletionPolicy": "Keep"})
     world.settle()
     assert world.status.observed_generation == world.generation
+
+
+def test_an_equal_copy_of_the_status_is_nothing_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = succeeded().look()
+    monkeypatch.setattr("rolloutplan.engine.decide.RULES", (lambda look: Step(look.status.model_copy()),))
+    assert decide(look).status is None
+    monkeypatch.setattr("rolloutplan.engine.decide.RULES", (lambda look: Step(change(look.status, message="news")),))
+    status = decide(look).status
+    assert status is not None
+    assert status.message == "news"

@@ -34,7 +34,7 @@ from tests.situations import (
     then,
     two_routes,
 )
-from tests.world import Late, StaleError, World, refuse
+from tests.world import Late, StaleError, World, after, refuse
 
 TO_HOLD = {"onFail": "Hold"}
 Happens = Callable[[World], object]
@@ -121,7 +121,7 @@ def test_a_late_status_is_refused(write: str) -> None:
     late = world.interrupted("record")
     world.advance(s(30))
     with pytest.raises(StaleError):
-        world.write_status(late.step.status, late.version)
+        world.write_status(after(late.look, late.step), late.version)
 
 
 @pytest.mark.parametrize("write", WRITES)

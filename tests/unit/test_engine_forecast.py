@@ -14,7 +14,7 @@ from rolloutplan.judge.verdict import Outcome, Verdict, Why
 from rolloutplan.plan.spec import read_plan_spec
 from rolloutplan.plan.status import Phase
 from tests.refusals import changed
-from tests.world import PLAN, World
+from tests.world import PLAN, World, after
 
 EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
 NO_WORSE = {"name": "no-worse", "events": EVENTS, "vsOld": "< 2x"}
@@ -44,8 +44,9 @@ def seen(
 def told(look: Look) -> list[str]:
     """What is told of it, and only that: nothing is moved and nobody waits."""
     step = decide(look)
-    assert (step.status.phase, step.actions) == (Phase.JUDGING, ())
-    new = step.status.decisions[len(look.status.decisions) :]
+    status = after(look, step)
+    assert (status.phase, step.actions) == (Phase.JUDGING, ())
+    new = status.decisions[len(look.status.decisions) :]
     return [decision.note for decision in new if decision.reason == "StageCannotConclude"]
 
 
@@ -60,14 +61,14 @@ def test_a_stage_that_cannot_be_decided_in_its_time_says_how_long_it_would_take(
     (note,) = told(look)
     for words in (predicate["name"], "at 12 requests/s x 5 % this needs about", "the deadline is 10m"):
         assert words in note
-    stage = decide(look).status.stage
+    stage = after(look, decide(look)).stage
     assert stage is not None
     assert note.endswith(stage.forecast)
 
 
 def test_it_is_told_once_in_a_stage() -> None:
     look = seen(NO_WORSE, counts={"no-worse": SLOW})
-    assert told(replace(look, status=decide(look).status)) == []
+    assert told(replace(look, status=after(look, decide(look)))) == []
 
 
 @pytest.mark.parametrize(

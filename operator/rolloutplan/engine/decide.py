@@ -7,7 +7,7 @@ look at none of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.ask import ask_at, in_force
@@ -50,13 +50,19 @@ def decide(look: Look) -> Step:
 
     Nothing but the way back is decided on a run that another leader served before it is adopted.
     """
-    step = next((step for rule in RULES if (step := rule(look)) is not None), None) or Step(look.status)
-    if step.status is not look.status and not step.urgent:
+    step = first_match(RULES, look) or Step()
+    if step.status is not None and not step.urgent:
         step = adoption(look) or step
-    if step.status is look.status:
-        instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
-        return Step(_published(look), step.actions, min(instants, default=None), step.urgent)
-    return Step(reported(look, step.status), step.actions, step.wake_at or look.now, step.urgent)
+    after = reported(look, step.status) if step.status is not None else None
+    if after is not None and after != look.status:
+        return Step(after, step.actions, step.wake_at or look.now, step.urgent)
+    instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
+    return Step(_published(look), step.actions, min(instants, default=None), step.urgent)
+
+
+def first_match(rules: Iterable[Rule], look: Look) -> Step | None:
+    """What the first rule says that has something to say."""
+    return next((step for rule in rules if (step := rule(look)) is not None), None)
 
 
 def _wake(look: Look) -> datetime | None:
@@ -79,7 +85,7 @@ def _wake(look: Look) -> datetime | None:
     return min((instant for instant in instants if instant > look.now), default=None)
 
 
-def _published(look: Look) -> Status:
+def _published(look: Look) -> Status | None:
     """The status with the verdicts as they stand, when they changed and were not written a moment ago."""
     status = look.status
     behind = status.observed_generation != look.plan.generation or not status.reason
@@ -87,10 +93,10 @@ def _published(look: Look) -> Status:
     if behind and not look.plan.deleting:
         return reported(look, status)
     if status.phase not in MOVED or not status.predicates:
-        return status
+        return None
     now, last = measured(look, status), last_measured(status.predicates)
     if unmeasured(now) == unmeasured(status.predicates) or (last and look.now < last + PUBLISH_EVERY):
-        return status
+        return None
     return reported(look, change(status, predicates=now))
 
 

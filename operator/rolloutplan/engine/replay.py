@@ -202,7 +202,7 @@ class _Run:
             step = decide(look)
             due = () if step.urgent else needs(look.plan, look.status, look.source, look.ledger, look.now)
             self.ledger = note_asked(look.status, self.ledger, due, self.now)
-            moved = self._carry_out(step, look)
+            moved = self._carry_out(step)
             if due:
                 answers = yield Due(self.now, due)
                 self._hear(due, answers)
@@ -227,15 +227,15 @@ class _Run:
         )
         return replace(look, heard=nothing_against(look, stage))
 
-    def _carry_out(self, step: Step, look: Look) -> bool:
-        seq = self.status.seq
-        self.status = step.status
-        self.decisions += [decision for decision in step.status.decisions if decision.seq > seq]
+    def _carry_out(self, step: Step) -> bool:
+        if step.status is not None:
+            self.decisions += [each for each in step.status.decisions if each.seq > self.status.seq]
+            self.status = step.status
         patches = [action for action in step.actions if isinstance(action, PatchRoute)]
         for patch in patches:
             view = self.routes[patch.target.id]
             self.routes[view.id] = replace(view, rules=patch.target.rules, seq=patch.fence, breadcrumb=patch.revert)
-        return step.status is not look.status or bool(patches)
+        return step.status is not None or bool(patches)
 
     def _hear(self, due: Sequence[Asked], answers: Sequence[Said]) -> None:
         heard = zip(due, answers, strict=True)

@@ -75,10 +75,11 @@ Action = PatchRoute | MarkPlan | Inspect | AskGate | RunJob | Observe | Scale
 class Step:
     """`status` is written first, then the actions are done in order, then the new decisions are told as Events.
 
-    With `urgent`, a status that cannot be written holds up no action: weights go back first, whatever else fails.
+    Where `status` is None there is nothing to write: what is recorded stands. With `urgent`, a status that cannot be
+    written holds up no action: weights go back first, whatever else fails.
     """
 
-    status: Status
+    status: Status | None = None
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     urgent: bool = False

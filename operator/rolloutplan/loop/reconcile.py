@@ -295,11 +295,11 @@ class Reconciler:
 
     async def _carry_out(self, plan: Plan, memory: Memory, look: Look, step: Step) -> bool:
         """Write, act, tell. Returns whether the world may have changed, so that it has to be looked at again."""
-        changed = step.status is not look.status
-        if changed and step.urgent:
+        changed = step.status is not None
+        if step.status is not None and step.urgent:
             plan.status, plan.owed = step.status, True
             self._say(look.status, step.status)
-        elif changed:
+        elif step.status is not None:
             changed = await self._record(plan, step.status)
             self._say(look.status, step.status)
         done = [self._act(plan, memory, action) for action in step.actions]

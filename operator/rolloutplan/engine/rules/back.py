@@ -28,9 +28,9 @@ def deletion(look: Look) -> Step | None:
     if look.plan.deleting is None:
         return None
     if not look.plan.finalizer:
-        return Step(look.status)
+        return Step()
     status, weights = look.status, look.status.weights
-    release = Step(status, (MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
+    release = Step(actions=(MarkPlan(finalizer=False, breadcrumb=look.plan.breadcrumb),))
     keep = look.plan.written is not None and look.plan.written.deletion_policy == "Keep"
     ended = status.phase is Phase.ROLLED_BACK or status.stands_in in (Phase.CONTRACTING, Phase.SUCCEEDED)
     over = look.now >= look.plan.deleting + LET_GO_AFTER

@@ -46,14 +46,13 @@ def contracting(look: Look) -> Step | None:
         return edited
     held = status.held if status.phase is Phase.HELD else None
     if status.held_for == HoldReason.CONTRACT_FAILED:
-        return Step(status)
+        return Step()
     closed = _closed(look, spec)
     if closed is not None:
         if held is None or held.reason != closed.reason:
             return hold(look, closed.reason, closed.words)
-        if closed.reason in GATED and closed.words != status.message:
-            status = change(status, message=closed.words)
-        return Step(status, wake_at=closed.again)
+        says = closed.reason in GATED and closed.words != status.message
+        return Step(change(status, message=closed.words) if says else None, wake_at=closed.again)
     if held is not None:
         return Step(resumed(look, held, f"{held.reason} is over after {span(held.since, look.now)}"))
     assert spec is not None
@@ -84,7 +83,7 @@ def _drained(look: Look, spec: PlanSpec) -> Step | None:
     """Wait until nobody uses the old any more: for `drain` since all traffic has left it."""
     at = look.status.stage
     until = (at.verified_at if at and at.verified_at else look.now) + spec.traffic.drain
-    return Step(look.status, wake_at=until) if look.now < until else None
+    return Step(wake_at=until) if look.now < until else None
 
 
 def _part(look: Look, spec: PlanSpec) -> Step:
@@ -137,12 +136,12 @@ def _announced(look: Look) -> Step | None:
     """
     status, weights = look.status, look.status.weights
     if look.plan.breadcrumb != status.revert:
-        return Step(status, (MarkPlan(finalizer=look.plan.finalizer, breadcrumb=status.revert),))
+        return Step(actions=(MarkPlan(finalizer=look.plan.finalizer, breadcrumb=status.revert),))
     if look.scaled is not None and status.task is not None and look.scaled.at >= status.task.since:
         return None
     routes = live_weights(look, weights.written, weights)
     marks = route_patches(look, routes, weights, fence(look, status), status.revert, marks=True)
-    return Step(status, marks) if marks else None
+    return Step(actions=marks) if marks else None
 
 
 def _ended(look: Look, task: Task, ended: Ended) -> Step:

@@ -38,9 +38,8 @@ def drifted(look: Look) -> Step | None:
     if not at_least_desired(look, weights.written, weights):
         return _given_up(look, intent, differs) if intent is not None else None
     if intent is not None and intent.mends == differs:
-        return Step(
-            status, route_patches(look, asked, weights, fence(look, status), status.revert), wake_at=_late(intent)
-        )
+        again = route_patches(look, asked, weights, fence(look, status), status.revert)
+        return Step(actions=again, wake_at=_late(intent))
     recent = tuple(at for at in status.drifts if at > look.now - WITHIN)
     if len(recent) >= REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
@@ -98,7 +97,7 @@ def _mended(look: Look, intent: Intent) -> Step:
     status, spec, late = look.status, look.plan.spec, intent.at + ACCEPTED_WITHIN
     refused = acceptance_problem(look, intent.routes)
     if refused and look.now < late:
-        return Step(status, wake_at=late)
+        return Step(wake_at=late)
     if refused:
         within = format_duration(ACCEPTED_WITHIN)
         return back(

@@ -37,10 +37,10 @@ def unfinished_restore(look: Look) -> Step | None:
             return None
         if not patches and status.message != differs:
             return Step(change(status, message=differs), wake_at=look.now + ACCEPTED_WITHIN)
-        return Step(status, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
+        return Step(None, patches, urgent=True, wake_at=look.now + ACCEPTED_WITHIN)
     refused = acceptance_problem(look, weights.snapshot)
     if refused and not look.plan.deleting and look.now < since + ACCEPTED_WITHIN:
-        return Step(status, wake_at=since + ACCEPTED_WITHIN)
+        return Step(wake_at=since + ACCEPTED_WITHIN)
     return Step(_restored(look, refused))
 
 
@@ -97,7 +97,7 @@ def adoption(look: Look) -> Step | None:
         return None
     routes = live_weights(look, weights.snapshot, weights)
     marks = route_patches(look, routes, weights, fence(look, status), status.revert, marks=True)
-    return Step(status, marks) if marks else None
+    return Step(actions=marks) if marks else None
 
 
 def adopted_on_record(look: Look) -> Step | None:
@@ -140,10 +140,11 @@ def unfinished_shift(look: Look) -> Step | None:
     if not differs and not acceptance_problem(look, intent.routes):
         return Step(_verified(look, intent))
     # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
+    again = None
     if status.epoch != look.epoch or (differs and look.now >= intent.at + ASKED_ANEW_AFTER):
-        status = change(status, intent=intent.asked_again(look.now), epoch=look.epoch)
+        again = change(status, intent=intent.asked_again(look.now), epoch=look.epoch)
     written = route_patches(look, intent.routes, weights, fence(look, status), status.revert) if differs else ()
-    return Step(status, written, wake_at=late)
+    return Step(again, written, wake_at=late)
 
 
 def _shifting(look: Look) -> Intent | None:

@@ -32,14 +32,14 @@ def ended(look: Look) -> Step | None:
         return None
     crumb = plan.breadcrumb if status.phase is Phase.SUCCEEDED else ""
     if plan.finalizer or plan.breadcrumb != crumb:
-        return Step(status, (MarkPlan(finalizer=False, breadcrumb=crumb),))
+        return Step(actions=(MarkPlan(finalizer=False, breadcrumb=crumb),))
     if spec is not None and spec.plan_hash() != status.plan_hash:
         return Step(fresh(look, Cause.AGAIN, "the plan was changed"))
     if spec is None or look.new is None:
-        return Step(status)
+        return Step()
     if look.new.revision != status.revision and not _serving(look, spec):
         return Step(fresh(look, Cause.AGAIN, f"the pod template of {look.new.name} was changed"))
-    return Step(status)
+    return Step()
 
 
 def _serving(look: Look, spec: PlanSpec) -> bool:
@@ -61,7 +61,7 @@ def not_started(look: Look) -> Step | None:
         return _refused(look, problem)
     assert spec is not None and look.new is not None
     if look.probe is None or look.probe.judged_hash != spec.judged_hash():
-        return Step(status, (Inspect(),))
+        return Step(actions=(Inspect(),))
     if status.phase is Phase.INVALID:
         return Step(move(look, Cause.HEALED, "what was wrong is mended", reason=StatusReason.PENDING))
     if status.phase is Phase.PROBING:
@@ -98,7 +98,7 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     again = look.probe.at + PROBE_EVERY if look.probe and problem.asking else problem.again
     actions: tuple[Action, ...] = (Inspect(),) if problem.asking and again and look.now >= again else ()
     if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
-        return Step(status, actions, wake_at=again)
+        return Step(None, actions, wake_at=again)
     if status.phase is Phase.PENDING and status.reason == problem.reason == StatusReason.WAITING:
         return Step(change(status, message=problem.message[:1024]), wake_at=again)
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
@@ -110,17 +110,17 @@ def _standing(look: Look, spec: PlanSpec) -> Step:
     assert new is not None and probe is not None
     if new.settled and new.wanted > 0 and new.ready >= new.wanted:
         if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
-            return Step(status, wake_at=new.stood_since + STANDS_FOR)
+            return Step(wake_at=new.stood_since + STANDS_FOR)
         if look.now >= probe.at + COUNTED_WITHIN:
-            return Step(status, (Inspect(),))
+            return Step(actions=(Inspect(),))
         return Step(_ready(look, spec, probe.restarts))
     again = probe.at + PROBE_EVERY
     late = (status.entered_at or look.plan.created) + spec.availability.ready_within
     if probe.at >= late:
         return Step(_never_ready(look, spec, probe.worst))
     if look.now >= min(again, late):
-        return Step(status, (Inspect(),))
-    return Step(status, wake_at=min(again, late))
+        return Step(actions=(Inspect(),))
+    return Step(wake_at=min(again, late))
 
 
 def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:

@@ -206,7 +206,7 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
     read = RunJob(task.job, manifest(look.plan, status.run, task, wanted.template), make)
     job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
     if job is None:
-        return Step(status, (read,))
+        return Step(actions=(read,))
     if job.refused:
         fix = "correct its template"
         return Ended(False, f"the API server takes no such Job for {task.name}: {job.refused}: {fix}", refused=True)
@@ -219,12 +219,12 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
     elif task.made:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
-        return Step(status, (read,)) if job.at < late and not job.hindered else Ended(False, _late_words(job, task))
-    waits = _said(status, *_stands(look, job)) if not (job.found and job.ours) else status
-    again = job.at + (READ_EVERY if job.found and job.ours else TRY_AGAIN)
-    if waits is not status:
+        return Step(actions=(read,)) if job.at < late and not job.hindered else Ended(False, _late_words(job, task))
+    ours = job.found and job.ours
+    if not ours and (waits := _said(status, *_stands(look, job))) != status:
         return Step(waits)
-    return Step(status, (read,)) if now >= again else Step(status, wake_at=min(again, late))
+    again = job.at + (READ_EVERY if ours else TRY_AGAIN)
+    return Step(actions=(read,)) if now >= again else Step(wake_at=min(again, late))
 
 
 def _end_words(job: JobView) -> str:
@@ -249,9 +249,8 @@ def _stands(look: Look, job: JobView) -> tuple[StatusReason, str]:
 
 
 def _said(status: Status, reason: Reason, message: str) -> Status:
-    """The status with these words; the same where nothing is new."""
-    news = change(status, reason=str(reason), message=message[:1024])
-    return status if news == status else news
+    """The status with these words."""
+    return change(status, reason=str(reason), message=message[:1024])
 
 
 # ---- replicas ----------------------------------------------------------------------------------------------------
@@ -262,7 +261,7 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
     status, now, late = look.status, look.now, task.deadline_at
     seen = look.scaled
     if seen is None or seen.name != deployment or seen.at < task.since:
-        return Step(status, (Scale(deployment, task.replicas),))
+        return Step(actions=(Scale(deployment, task.replicas),))
     if seen.autoscaler:
         words = f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that"
         return Ended(True, words, left=True)
@@ -272,13 +271,11 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
         why = f": {seen.hindered}" if seen.hindered else ""
         within = format_duration(late - task.since)
         return Ended(False, f"{deployment} was not given {task.replicas} replicas within {within}{why}")
-    if (
-        seen.hindered
-        and (waits := _said(status, StatusReason.NOT_SCALED, f"{deployment}: {seen.hindered}")) is not status
-    ):
+    waits = _said(status, StatusReason.NOT_SCALED, f"{deployment}: {seen.hindered}")
+    if seen.hindered and waits != status:
         return Step(waits)
     again = min(seen.at + TRY_AGAIN, late)
-    return Step(status, (Scale(deployment, task.replicas),)) if now >= again else Step(status, wake_at=again)
+    return Step(actions=(Scale(deployment, task.replicas),)) if now >= again else Step(wake_at=again)
 
 
 # ---- predicates --------------------------------------------------------------------------------------------------
@@ -291,7 +288,7 @@ def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Ste
     query = render(asked.query, words)
     ask = Observe(task.name, ValueQuery(query), asked.is_)
     if seen is None or seen.name != task.name or seen.at < task.since:
-        return Step(status, (ask,))
+        return Step(actions=(ask,))
     value, bound = value_text(asked.is_, seen.verdict), asked.is_.text
     if seen.verdict.outcome is Outcome.PROVED:
         return Ended(True, f"{value} {bound} of {query}")
@@ -300,7 +297,7 @@ def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Ste
     if seen.at >= late:
         return Ended(False, f"undecided after {format_duration(late - task.since)} ({doubt(seen.verdict)}) of {query}")
     waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(seen.verdict)}")
-    again = min(seen.at + spec.interval, late)
-    if waits is not status:
+    if waits != status:
         return Step(waits)
-    return Step(status, (ask,)) if look.now >= again else Step(status, wake_at=again)
+    again = min(seen.at + spec.interval, late)
+    return Step(actions=(ask,)) if look.now >= again else Step(wake_at=again)

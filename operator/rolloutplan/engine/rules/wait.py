@@ -66,20 +66,19 @@ def waiting(look: Look) -> Step | None:
         return None
     held = status.held if status.phase is Phase.HELD else None
     if status.held_for == HoldReason.FAILED:
-        return Step(status)
+        return Step()
     found = _in_the_way(look)
     if found is None and spec is not None and _at_the_gate(status):
         stage = next_stage(spec, status)
         if questions := must_ask(look, stage):
-            return Step(status, (AskGate(questions),))
+            return Step(actions=(AskGate(questions),))
         found = answered_against(look, stage)
     if found is not None:
         if found.reason is HoldReason.BLIND and (step := _blind_too_long(look, found.words)) is not None:
             return step
         if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
-            if (found.reason in GATED or found.again) and found.words != status.message:
-                status = change(status, message=found.words)
-            return Step(status, wake_at=found.again)
+            says = (found.reason in GATED or found.again) and found.words != status.message
+            return Step(change(status, message=found.words) if says else None, wake_at=found.again)
         return hold(look, found.reason, found.words, found.evidence)
     if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(look)):
         return None

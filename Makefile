@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
+# How many processes share the tests out; each that runs tests on real parts has parts of its own, of about 1 GB.
+WORKERS ?= auto
+PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check bench bench-faults bench-judge bed format generate lock clean
@@ -13,11 +16,11 @@ help: ## show this list
 demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is caught and put back (KEEP=1 leaves it running)
 	@$(RUN)python -m tests.demo
 
-test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts
-	$(RUN)python -m pytest
+test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts (ARGS="-k word" runs a part)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/ready ## unit and property tests, in two minutes
-	$(RUN)python -m pytest tests/unit tests/property
+	$(PYTEST) tests/unit tests/property $(ARGS)
 
 check: $(VENV)/ready ## lint, format, types, floors of the house, generated files
 	$(RUN)ruff check

@@ -1,20 +1,55 @@
-"""Fixtures for tests on real parts. The bed is brought up once, for the tests that ask for it."""
+"""Fixtures for tests on real parts, and how tests are shared out. A bed is brought up once, where tests ask for it."""
 
+import gc
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.bed import Bed, UnusableError, netns, tools
+from tests.sharing import in_order, together
 from tests.shop import Operator, Shop, install
 
 settings.register_profile("machines-are-noisy", deadline=None)
 settings.load_profile("machines-are-noisy")
 
+NO_BED = pytest.StashKey[str]()
+"""Why a worker can have no bed; who runs tests alone says so and ends."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where tests are shared out among workers, give them the right to a network of their own before they start.
+
+    A worker has a second thread from its first moment on, and could not become root itself.
+    """
+    if config.getoption("numprocesses") and not netns.may_enter():
+        with suppress(OSError):  # a worker that wants a bed says why there is none
+            netns.become_root()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Share out whole groups, in the order in which they were collected."""
+    if config.getvalue("dist") != "load":
+        return None
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = together
+    return scheduler
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _is_worker(config):
+        items[:] = in_order(items)
+
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the bed's binaries where the progress can be seen; enter its network before any test starts a thread."""
+    gc.freeze()  # what was collected stays to the end: looking it through again and again took a fifth of the time
     wanted = any("bed" in getattr(item, "fixturenames", ()) for item in session.items)
     if session.config.option.collectonly or not wanted:
         return
@@ -22,15 +57,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     assert capture is not None
     try:
         with capture.global_and_fixture_disabled():
-            tools.ensure(print)
+            tools.ensure(_say_aside if _is_worker(session.config) else print)
         netns.enter()
-    except UnusableError as error:
-        pytest.exit(str(error), returncode=2)
+    except (UnusableError, OSError) as error:
+        if not _is_worker(session.config):
+            pytest.exit(str(error), returncode=2)
+        session.config.stash[NO_BED] = str(error)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of several processes that run tests for another one."""
+    return hasattr(config, "workerinput")
+
+
+def _say_aside(line: str) -> None:
+    """A worker's standard output leads nowhere."""
+    print(line, file=sys.stderr, flush=True)
 
 
 @pytest.fixture(scope="session")
-def bed() -> Iterator[Bed]:
+def bed(pytestconfig: pytest.Config) -> Iterator[Bed]:
     """A control plane, a data plane, Prometheus and a node, with our CRDs."""
+    if why := pytestconfig.stash.get(NO_BED, ""):
+        pytest.fail(why, pytrace=False)
     with Bed.up(progress=print) as bed:
         install(bed)
         yield bed

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import subprocess
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ POD_PORT = 8080
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+CAP_SYS_ADMIN = 21
 
 
 def entered() -> bool:
@@ -25,19 +27,38 @@ def entered() -> bool:
 
 @cache
 def enter() -> None:
-    """Put this process, and the children it will have, into a network namespace of its own. A second call does nothing.
+    """Put this thread, and the threads and children it will have, into a network namespace of its own.
 
-    A namespace belongs to a thread, so this must come before the process has a second one.
+    A second call does nothing. What a thread that runs already does stays outside: so only the main thread may call,
+    and before it has started another. Threads that Python's `threading` does not know, such as the one by which a
+    worker of pytest-xdist is told what to do, do not matter: they have no business in the network.
     """
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        raise RuntimeError("netns.enter() was called after a thread was started; call it first")
-    try:
-        _unshare(CLONE_NEWNET)
-    except PermissionError:
-        _unshare_as_user()
+    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+        raise RuntimeError("netns.enter() was called in or after another thread than the main one; call it first")
+    if not may_enter():
+        become_root()
+    _unshare(CLONE_NEWNET)
     _ip("link", "set", "lo", "up")
     for addresses in (POD_RANGE, SERVICE_RANGE, f"{ADDRESS}/32"):
         _ip("route", "add", "local", addresses, "dev", "lo")
+
+
+def may_enter() -> bool:
+    """Whether this process may make a network namespace as it is."""
+    fields = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return bool(int(fields["CapEff"], 16) >> CAP_SYS_ADMIN & 1)
+
+
+def become_root() -> None:
+    """Become root of a user namespace, with the children to come: there one may set up a network.
+
+    The kernel wants a process without any second thread, of whatever kind.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    _unshare(CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def nsenter() -> list[str]:
@@ -46,15 +67,6 @@ def nsenter() -> list[str]:
     has_one_user = Path("/proc/self/uid_map").read_text().split()[2] == "1"
     user = [f"--user={namespaces}/user", "--preserve-credentials"] if has_one_user else []
     return ["nsenter", *user, f"--net={namespaces}/net"]
-
-
-def _unshare_as_user() -> None:
-    """Become root of a user namespace too, where one may set up a network."""
-    uid, gid = os.geteuid(), os.getegid()
-    _unshare(CLONE_NEWUSER | CLONE_NEWNET)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
 def _unshare(flags: int) -> None:

@@ -16,6 +16,7 @@ from rolloutplan.engine.ask import in_force, needs, weigh
 from rolloutplan.engine.look import EMPTY_LEDGER, Question, SourceView
 from rolloutplan.engine.narrate import doubt, value_text
 from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.metrics.prometheus.provider import promql
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import PredicateStatus, Status, read_status
 
@@ -70,7 +71,7 @@ def _verdict(
     spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
 ) -> Verdict | None:
     answers: dict[str, Answer] = {
-        question.part: _answer(query(str(question.query))) for question in questions if not question.beside
+        question.part: _answer(query(promql(question.query))) for question in questions if not question.beside
     }
     return weigh(spec, status, EMPTY_LEDGER, name, answers, now)[name].verdict
 

@@ -36,7 +36,7 @@ def words_for(
     window: timedelta,
     elapsed: timedelta = timedelta(0),
 ) -> dict[str, str]:
-    """The words and their values for one side. Durations are whole seconds, as PromQL reads them."""
+    """The words and their values for one side. Durations are whole seconds, as `90s`."""
     subject = spec.old if side == "old" else spec.new
     return {
         **spec.variables,

@@ -36,7 +36,7 @@ class PrometheusProvider(Provider):
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         """Ask for the one number."""
-        return await self._source.ask(_promql(query), at)
+        return await self._source.ask(promql(query), at)
 
     async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
         """Ask for all events and for the bad ones, of one instant or of many."""
@@ -90,10 +90,11 @@ class PrometheusProvider(Provider):
         if isinstance(query, CountQuery):
             total, bad = counter_queries(query.events, native=self._native)
             return f"sum({total})", f"sum({bad})"
-        return (_promql(query),)
+        return (promql(query),)
 
 
-def _promql(query: NumberQuery) -> str:
+def promql(query: NumberQuery) -> str:
+    """Say a query with one number as its answer in PromQL."""
     return alert_query(query) if isinstance(query, AlertQuery) else query.text
 
 

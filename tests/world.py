@@ -1,9 +1,10 @@
-"""A small world for the engine, in memory: what a cluster holds, what breaks in it, and the loop's contract.
+"""A small cluster in memory, and the operator that serves one plan in it: a host of `PlanRun` in virtual time.
 
-`World.turn` is one pass of loop/reconcile.py without its network: look, decide, write the status, act, tell, ask. The
-status makes the round through JSON at every step, as through the API server, which takes it for the plan that was
-looked at and no other; routes are raw HTTPRoutes that our JSON Patches are applied to. What the operator only remembers
-is in `Memory`, and a crash forgets it: the next operator is another leader.
+The operator is the real `PlanRun` (engine/run.py); `World` is what it acts upon: what a cluster holds, and what breaks
+in it. `World.turn` hands the facts to `advance`, carries the effects out one after the other, and hands back what came
+of each. The status makes the round through JSON, as through the API server, which takes it for the version of the plan
+that was looked at and no other; routes are raw HTTPRoutes that our JSON Patches are applied to. What the operator only
+remembers is in the `PlanRun`, and a crash forgets it: the next operator is another leader.
 
 Faults are set in `traps`: what shall happen, once, at one of the `POINTS` of a turn. `broken` names what fails for
 good. Everything that happened stands in `history` (statuses written or refused, weights changed) and in `trail`.
@@ -16,16 +17,29 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import jsonpatch
 
-from rolloutplan.engine.ask import count, needs, note_asked, weigh
+from rolloutplan.engine.ask import weigh
 from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.decide import decide
+from rolloutplan.engine.effects import (
+    Answers,
+    Effect,
+    Evaluate,
+    Failure,
+    LintQueries,
+    ListPods,
+    Pods,
+    Publish,
+    ReadPlan,
+    ReadRoute,
+    Result,
+)
+from rolloutplan.engine.effects import Record as Write
 from rolloutplan.engine.look import (
-    EMPTY_LEDGER,
+    FINALIZER,
+    Facts,
     Heard,
     JobView,
     Ledger,
@@ -42,8 +56,8 @@ from rolloutplan.engine.look import (
 )
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.queries import AlertQuery, Series
-from rolloutplan.engine.routes import UnusableError, select_rules
-from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.run import PlanRun
+from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.judge.threshold import judge
 from rolloutplan.judge.verdict import Answer, Why
@@ -107,6 +121,10 @@ POINTS: Final = (
 
 Trap = Callable[["World"], None]
 
+SHORT_OF_TIME: Final = Failure(500, "InternalError", "the API server has made this up")
+CHANGED: Final = Failure(409, "Conflict", "the object has been modified")
+TEST_FAILED: Final = Failure(422, "Invalid", "the server rejected our request due to an error in our request")
+
 
 class KilledError(Exception):
     """The operator is gone, with all that it had not written."""
@@ -162,27 +180,6 @@ class Job:
     ends_at: datetime | None
     fails: bool
     ours: bool = True
-
-
-@dataclass
-class Memory:
-    """What a crash forgets."""
-
-    ledger: Ledger = field(default_factory=lambda: EMPTY_LEDGER)
-    probe: Probe | None = None
-    heard: Heard | None = None
-    job: JobView | None = None
-    observed: Observed | None = None
-    scaled: Scaled | None = None
-    short_since: datetime | None = None
-    restarts: int | None = None
-    """As counted at the Deployment's last change; None until it has changed in mid-run."""
-    owed: Status | None = None
-    """The status of a rollback that was acted upon and could not be written yet."""
-    told: int | None = None
-    replaced: tuple[tuple[str, str], ...] = ()
-    """Commands that a newer one took the place of, with who wrote them."""
-    failures: int = 0
 
 
 Rules = tuple[dict[str, int], ...]
@@ -244,12 +241,19 @@ class Resize:
 
 @dataclass(frozen=True)
 class Late:
-    """What an operator had decided upon when it was stopped, and has not written yet."""
+    """What an operator was about to do when it was stopped."""
 
-    look: Look
-    step: Step
-    version: int
-    """Of the plan, as it was looked at."""
+    effects: tuple[Effect, ...]
+
+    @property
+    def weights(self) -> list[Effect]:
+        """The writes of routes among it."""
+        return [effect for effect in self.effects if isinstance(effect.work, PatchRoute)]
+
+    @property
+    def record(self) -> Effect:
+        """The write of a status among it."""
+        return next(effect for effect in self.effects if isinstance(effect.work, Write))
 
 
 @dataclass
@@ -308,15 +312,22 @@ class World:
     led_since: datetime = START
     adopts_in: timedelta = timedelta(0)
     """How long after the take-over it is this plan's turn to be adopted, if nothing of it is half done."""
-    memory: Memory = field(default_factory=Memory)
+    replaced: tuple[tuple[str, str], ...] = ()
+    """Commands that a newer one took the place of, with who wrote them."""
+    run: PlanRun | None = None
+    """What the operator remembers; None before it has looked for the first time."""
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`, `job`."""
+    refused_as: Failure = SHORT_OF_TIME
+    """How the API server refuses what is `broken`, or trapped by `refuse`."""
     wake_at: datetime | None = None
-    step: Step | None = None
-    """What was decided last."""
+    sprung: Late | None = None
+    """What was being done when a trap sprang last, and what was to be done after it."""
     late: Late | None = None
-    """The same, with what it was decided upon."""
+    """What is being done, and what was to be done after it."""
+    done: list[Effect] = field(default_factory=list)
+    """Every effect that was carried out, or refused."""
     stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     resized: list[Resize] = field(default_factory=list)
@@ -326,7 +337,9 @@ class World:
     specs: dict[str, PlanSpec] = field(default_factory=dict)
     """Every plan that was read, by its hash."""
     trail: dict[int, Decision] = field(default_factory=dict)
-    """The decisions that were told, by number."""
+    """The decisions that were recorded, by number."""
+    published: list[int] = field(default_factory=list)
+    """The numbers of those that were published, in this order."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
     _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
     _judged: PlanSpec | None = None
@@ -342,6 +355,9 @@ class World:
         twin = copy.copy(self)
         for each in fields(self):
             setattr(twin, each.name, copy.copy(getattr(self, each.name)))
+        if twin.run is not None:
+            for name, value in vars(twin.run).items():
+                setattr(twin.run, name, copy.copy(value) if isinstance(value, dict) else value)
         return twin
 
     # ---- what stands there -------------------------------------------------------------------------------------------
@@ -405,10 +421,12 @@ class World:
             command=self.command,
             command_by=self.command_by,
             edited_by=self.edited_by,
-            replaced=self.memory.replaced,
+            replaced=self.replaced,
             labels=self.labels,
+            version=str(self.version),
+            finalizers=(FINALIZER,) if self.finalizer else (),
         )
-        judged = judged_by(view, self.memory.owed or self.status, self._template)
+        judged = judged_by(view, self.acted_upon, self._template)
         if judged.spec is not None:
             self._judged = judged.spec
             self.specs[judged.spec.plan_hash()] = judged.spec
@@ -422,40 +440,39 @@ class World:
         except SpecError as error:
             return Template("PredicateTemplate", name, None, str(error))
 
-    def look(self) -> Look:
-        """The picture that the loop would take now."""
-        status, plan = self.memory.owed or self.status, self.plan()
-        look = Look(
-            plan=plan,
-            status=status,
-            now=self.now,
+    @property
+    def acted_upon(self) -> Status:
+        """The status that the operator goes on from: of a rollback, before it could be written."""
+        return (self.run.owed if self.run else None) or self.status
+
+    def facts(self) -> Facts:
+        """What the operator knows of it now."""
+        return Facts(
+            plan=self.plan(),
+            status=self.status,
+            raw_status=self.status_raw,
             routes={(view := self._route_view(name)).id: view for name in self.routes},
             old=_workload(self.old),
-            new=self._new_side(plan.written),
+            new=_workload(self.new),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
-            probe=self.memory.probe,
-            ledger=self.memory.ledger,
             rivals=self.rivals,
             policies=self.policies,
             peers=self.peers,
-            heard=self.memory.heard,
-            job=self.memory.job,
-            observed=self.memory.observed,
-            scaled=self.memory.scaled,
             epoch=self.epoch,
             adopt_at=self.led_since + self.adopts_in,
         )
-        return replace(look, revert=_revert(look)) if plan.spec and status.phase is Phase.EXPANDING else look
 
-    def _new_side(self, spec: PlanSpec | None) -> WorkloadView | None:
-        view, memory = _workload(self.new), self.memory
-        if view is None or spec is None:
-            return None
-        short = view.ready * 1000 < spec.availability.min_ready * view.wanted
-        memory.short_since = (memory.short_since or self.now) if short else None
-        worst = self.new.worst if self.new and memory.restarts is not None else ""
-        return replace(view, restarts=memory.restarts, worst=worst, short_since=memory.short_since)
+    @property
+    def operator(self) -> PlanRun:
+        """The run as the present leader serves it."""
+        if self.run is None:
+            self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command, sinks=("events",))
+        return self.run
+
+    def look(self) -> Look:
+        """The picture that a decision would be taken upon now."""
+        return self.operator.snapshot(self.facts(), self.now)
 
     def _route_view(self, name: str) -> RouteView:
         raw, since = self.routes[name], self._changed_at.get(name, START)
@@ -469,49 +486,94 @@ class World:
             seen = self._views[name] = raw, heard, self.refusal, view
         return seen[3]
 
-    # ---- the loop ----------------------------------------------------------------------------------------------------
+    # ---- the host ----------------------------------------------------------------------------------------------------
 
     def turn(self) -> bool:
-        """Look, decide, act. Returns whether the world may have changed by it, so that it has to be looked at again."""
-        asked = len(self.asked)
+        """Look, decide, act. Returns whether anything was done, so that it has to be looked at again."""
+        run = self.operator
+        effects = run.advance(self.facts(), self.now)
+        self.wake_at = effects.wake_at
         try:
-            return self._turn()
+            for place, effect in enumerate(effects.todo):
+                self.late = Late(effects.todo[place:])
+                self.done.append(effect)
+                run.on_result(effect, self.carry_out(effect), self.now)
         except KilledError:
             self.crash()
             return True
-        except StaleError:
-            return True
+        return bool(effects.todo)
+
+    def carry_out(self, effect: Effect) -> Result:
+        """Do what an effect asks for, and say what came of it."""
+        try:
+            return self._carry_out(effect)
         except RefusedError:
-            urgent = (self.memory.owed or self.status).phase is Phase.REVERTING
-            self.wake_at = self.now + self._backoff(longest=1 if urgent else 2)
-            return len(self.asked) > asked
+            return self.refused_as
+        except StaleError:
+            return TEST_FAILED if isinstance(effect.work, PatchRoute) else CHANGED
 
-    def _turn(self) -> bool:
-        look = self.look()
-        step = self.step = decide(look)
-        assert step == decide(look), "the same look gave another step"
-        self.late = Late(look, step, self.version)
-        asked = not step.urgent and self._ask(look)
-        moved = self._carry_out(look, step)
-        if self.memory.owed is not None and not moved:
-            self.write_status(self.memory.owed, self.version)
-            moved = True
-        if not moved:
-            self.memory.failures = 0
-            self.wake_at = step.wake_at
-        return moved or asked
+    def _carry_out(self, effect: Effect) -> Result:
+        match effect.work:
+            case Write() | PatchRoute() | MarkPlan() | Publish():
+                return self._write(effect)
+            case RunJob() | Scale():
+                return self._do(effect.work)
+            case Evaluate() as work:
+                answers = self._evaluate(work)
+                self._at("asked")
+                return answers
+            case ReadPlan() | ReadRoute():
+                self._at("read")
+                return None
+            case ListPods():
+                return Pods(self.new.restarts, self.new.worst) if self.new else Pods(0, "")
+            case LintQueries():
+                return ""
+            case _ as work:
+                return self._ask_around(work)
 
-    def _backoff(self, longest: float) -> timedelta:
-        """The pause before the next attempt, as the loop's."""
-        self.memory.failures += 1
-        return timedelta(seconds=min(longest, 0.05 * 2.0 ** min(self.memory.failures, 12)))
+    def _write(self, effect: Effect) -> Result:
+        match effect.work:
+            case Write():
+                self.write_status(effect)
+            case PatchRoute() as work:
+                self._at("route", work.target.name)
+                self.write_weights(effect)
+                self._at("routed", work.target.name)
+            case MarkPlan() as work:
+                self._mark(effect, work)
+            case Publish() as work:
+                self._publish(work)
+        return None
 
-    def settle(self, limit: int = 40) -> Step:
+    def _do(self, work: RunJob | Scale) -> Result:
+        found: Result
+        if isinstance(work, RunJob):
+            self._at("job")
+            found = self._run(work)
+            self._at("made")
+        else:
+            self._at("scale")
+            found = self._scale(work)
+            self._at("scaled")
+        return found
+
+    def _ask_around(self, work: Inspect | AskGate | Observe) -> Result:
+        match work:
+            case Inspect():
+                self._at("inspect")
+                return self._inspected()
+            case AskGate():
+                verdicts = {each: judge(each.comparison, self._before(each)) for each in work.questions}
+                return Heard(self.now, verdicts)
+            case Observe():
+                return Observed(work.name, self.now, judge(work.comparison, self._answer(work.name)))
+
+    def settle(self, limit: int = 80) -> None:
         """Turn until nothing follows at this instant any more."""
         for _ in range(limit):
             if not self.turn():
-                assert self.step is not None
-                return self.step
+                return
         raise AssertionError(f"never comes to rest: {' '.join(self.told()[-8:])} ... {self.status.message}")
 
     def next(self) -> datetime | None:
@@ -520,17 +582,16 @@ class World:
         instants = [*(self._changed_at.get(name, START) + lag for name in self.routes), self.wake_at]
         return min((at for at in instants if at is not None and at > self.now), default=None)
 
-    def advance(self, by: timedelta | None = None) -> Step:
+    def advance(self, by: timedelta | None = None) -> None:
         """Let time pass, turning whenever it is time to; without `by`, to the next instant at which it is."""
         until = self.now + by if by is not None else self.next()
-        step = self.settle()
+        self.settle()
         while until is not None and (at := self.next()) is not None and at <= until:
             self.now = at
-            step = self.settle()
+            self.settle()
         if until is not None and until > self.now:
             self.now = until
-            step = self.settle()
-        return step
+            self.settle()
 
     def until(self, *phases: Phase, stage: str | None = None, limit: timedelta = timedelta(hours=6)) -> World:
         """Go on until it is in one of these phases (and at this stage)."""
@@ -551,8 +612,8 @@ class World:
         for _ in range(limit):
             moved = self.turn()
             if point not in self.traps:
-                assert self.late is not None
-                return self.late
+                assert self.sprung is not None
+                return self.sprung
             if not moved:
                 at = self.next()
                 assert at is not None, f"never comes to {point}: {self.phase} {self.status.message}"
@@ -561,9 +622,10 @@ class World:
 
     def crash(self) -> None:
         """The operator is killed and started again, or another takes its place."""
-        if self.memory.owed is not None:
-            self.lost.append(self.memory.owed)
-        self.memory = Memory()
+        if self.run is not None and self.run.owed is not None:
+            self.lost.append(self.run.owed)
+        self.run = None
+        self.replaced = ()
         self._read = self._judged = None
         self.epoch += 1
         self.led_since = self.now
@@ -573,79 +635,43 @@ class World:
         if {point, f"{point} {what}"} & self.broken:
             raise RefusedError
         if trap := self.traps.pop(point, None):
+            self.sprung = self.late
             trap(self)
 
-    def _carry_out(self, look: Look, step: Step) -> bool:
-        status, version = step.status, self.version
-        if status is not None and step.urgent:
-            self.memory.owed = status
-        elif status is not None:
-            self.write_status(status, version)
-        refused = [action for action in step.actions if not self._act(look, action)]
-        if status is not None and step.urgent:
-            self._record_if_possible(status, version)
-        self._tell()
-        if refused:
-            raise RefusedError
-        return status is not None or bool(step.actions)
-
-    def write_status(self, status: Status, version: int) -> None:
-        """Write a status for the plan at this version. Raises StaleError where it is another by now."""
+    def write_status(self, effect: Effect) -> None:
+        """Write a status for the plan as it was looked at. Raises StaleError where it is another by now."""
+        assert isinstance(effect.work, Write)
         try:
             self._at("record")
         except RefusedError:
-            self.history.append(Refusal(self.now, status))
+            self.history.append(Refusal(self.now, effect.work.status))
             raise
-        if version != self.version:
+        if effect.look.plan.version != str(self.version):
             raise StaleError
-        raw = json.loads(json.dumps(status.to_raw()))
-        self.memory.owed = None
-        if raw != self.status_raw:
-            self.status_raw = raw
-            self.version += 1
-            routes = {name: self.weights(name) for name in self.routes}
-            accepted = all(self._route_view(name).accepted for name in self.routes)
-            self.history.append(Record(self.now, self.status, routes, accepted, self.policies, self.fires))
+        self.status_raw = merged(self.status_raw, json.loads(json.dumps(effect.work.patch)))
+        self.version += 1
+        for decision in self.status.decisions:
+            said = self.trail.setdefault(decision.seq, decision)
+            assert said == decision, f"two decisions under one name: {said.note!r} and {decision.note!r}"
+        routes = {name: self.weights(name) for name in self.routes}
+        accepted = all(self._route_view(name).accepted for name in self.routes)
+        self.history.append(Record(self.now, self.status, routes, accepted, self.policies, self.fires))
         self._at("recorded")
 
-    def _record_if_possible(self, status: Status, version: int) -> None:
-        """Write the status of a rollback; where that fails, it stays owed."""
-        try:
-            self.write_status(status, version)
-        except (RefusedError, StaleError):
-            return
+    def _mark(self, effect: Effect, work: MarkPlan) -> None:
+        self._at("mark")
+        if effect.look.plan.version != str(self.version):
+            raise StaleError
+        self.finalizer, self.breadcrumb = work.finalizer, work.breadcrumb
+        self.version += 1
+        self._at("marked")
 
-    def _act(self, look: Look, action: Action) -> bool:
-        """Do an action; False where the API server refused it. One refusal keeps no other action from being tried."""
-        try:
-            match action:
-                case PatchRoute():
-                    self._patch(look, action)
-                case MarkPlan():
-                    self._at("mark")
-                    self.finalizer, self.breadcrumb = action.finalizer, action.breadcrumb
-                    self.version += 1
-                    self._at("marked")
-                case Inspect():
-                    self._at("inspect")
-                    self.memory.probe = self._inspected()
-                case AskGate():
-                    verdicts = {each: judge(each.comparison, self._before(each)) for each in action.questions}
-                    self.memory.heard = Heard(self.now, verdicts)
-                case RunJob():
-                    self._at("job")
-                    self.memory.job = self._run(action)
-                    self._at("made")
-                case Scale():
-                    self._at("scale")
-                    self.memory.scaled = self._scale(action)
-                    self._at("scaled")
-                case Observe():
-                    answer = self._answer(action.name)
-                    self.memory.observed = Observed(action.name, self.now, judge(action.comparison, answer))
-        except RefusedError:
-            return False
-        return True
+    def _publish(self, work: Publish) -> None:
+        self._at("publish")
+        if work.recorded:
+            decision = work.decision
+            assert self.trail.get(decision.seq) == decision, f"published, and never recorded: {decision.note}"
+            self.published = [*self.published, decision.seq]
 
     def _run(self, action: RunJob) -> JobView:
         name, job = action.name, self.jobs.get(action.name)
@@ -681,20 +707,14 @@ class World:
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 
-    def _patch(self, look: Look, action: PatchRoute) -> None:
-        self._at("route", action.target.name)
-        try:
-            self.write_weights(look, action)
-        except StaleError:
-            return
-        self._at("routed", action.target.name)
-
-    def write_weights(self, look: Look, action: PatchRoute) -> None:
+    def write_weights(self, effect: Effect) -> None:
         """Write weights over a route as it was looked at. Raises StaleError where it is another by now."""
-        name = action.target.name
+        work = effect.work
+        assert isinstance(work, PatchRoute)
+        name = work.target.name
         try:
             patch = HTTPROUTES.patch(
-                look.routes[action.target.id], action.target, token=action.fence, undo=action.revert
+                effect.look.routes[work.target.id], work.target, token=work.fence, undo=work.revert
             )
             raw = jsonpatch.apply_patch(self.routes[name], patch)
         except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
@@ -712,9 +732,9 @@ class World:
             raw["metadata"]["generation"] += 1
             raw["metadata"]["managedFields"] = [_entry(by or "rolloutplan", self.now)]
             self._changed_at[name] = self.now
-            acted = self.memory.owed or self.status
+            known = self.run.ledger if self.run else {}
             self.history.append(
-                Move(self.now, name, before, after, not by, self.status, acted, self.memory.ledger, self.old)
+                Move(self.now, name, before, after, not by, self.status, self.acted_upon, known, self.old)
             )
         self.routes[name] = raw
 
@@ -733,7 +753,7 @@ class World:
         return Answer(float(new))
 
     def _inspected(self) -> Probe:
-        spec, before = self.plan_spec, self.memory.probe
+        spec, before = self.plan_spec, self.look().probe
         assert spec is not None
         judged_hash = spec.judged_hash()
         sound = before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
@@ -747,45 +767,14 @@ class World:
             worst=self.new.worst if self.new else "",
         )
 
-    def _tell(self) -> None:
-        """Tell the decisions that were not told yet; after a start the last few again."""
-        if self.memory.owed is not None:
-            return
-        status = self.status
-        known = status.seq - 3 if self.memory.told is None else self.memory.told
-        for decision in status.decisions:
-            if decision.seq > known:
-                said = self.trail.setdefault(decision.seq, decision)
-                assert said == decision, f"two decisions under one name: {said.note!r} and {decision.note!r}"
-        self.memory.told = status.seq
-
     # ---- asking ------------------------------------------------------------------------------------------------------
 
-    def _ask(self, look: Look) -> bool:
-        asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
-        self.asked += [question for question in asked if isinstance(question, Question)]
-        self.memory.ledger = note_asked(look.status, look.ledger, asked, look.now)
-        for name, group in groupby(asked, key=lambda question: question.name):
-            questions = list(group)
-            values: dict[str, Answer] = {
-                each.part: self._says(each) for each in questions if isinstance(each, Question)
-            }
-            counted: dict[str, Series | Answer] = {
-                each.part: self._counted(each) for each in questions if isinstance(each, CountQuestion)
-            }
-            if values:
-                self.answer(name, values, look.now)
-            else:
-                self._count(name, counted, look.now)
-        if asked:
-            self._at("asked")
-        return bool(asked)
-
-    def _count(self, name: str, answers: Mapping[str, Series | Answer], asked_at: datetime) -> None:
-        spec, source = self.plan_spec, self.source
-        if spec is not None and source is not None:
-            status = self.memory.owed or self.status
-            self.memory.ledger = count(spec, status, source, self.memory.ledger, name, answers, asked_at)
+    def _evaluate(self, work: Evaluate) -> Answers:
+        self.asked += [question for question in work.questions if isinstance(question, Question)]
+        return {
+            question.part: self._says(question) if isinstance(question, Question) else self._counted(question)
+            for question in work.questions
+        }
 
     def _counted(self, question: CountQuestion) -> Series | Answer:
         """What one instance of this side has counted by each instant."""
@@ -798,10 +787,9 @@ class World:
 
     def answer(self, name: str, answers: Mapping[str, Answer], asked_at: datetime) -> None:
         """Let the answers for one predicate arrive now, whenever they were asked for."""
-        spec = self.plan_spec
+        spec, run = self.plan_spec, self.operator
         if spec is not None:
-            status = self.memory.owed or self.status
-            self.memory.ledger = weigh(spec, status, self.memory.ledger, name, answers, asked_at)
+            run.ledger = weigh(spec, self.acted_upon, run.ledger, name, answers, asked_at)
 
     def _says(self, question: Question) -> Answer:
         if isinstance(question.query, AlertQuery):
@@ -836,7 +824,7 @@ class World:
     def say(self, command: str, by: str = "kubectl") -> None:
         """A person writes a command into the plan's annotations; the empty one takes it away."""
         if self.command and command and self.command != command:
-            self.memory.replaced = (*self.memory.replaced, (self.command, self.command_by))[-5:]
+            self.replaced = (*self.replaced, (self.command, self.command_by))[-5:]
         self.command, self.command_by = command, by if command else ""
         self.version += 1
 
@@ -860,7 +848,6 @@ class World:
         """The new Deployment changes: `ready`, `wanted`, `restarts`, `revision`, `worst`, `settled`."""
         assert self.new is not None
         self.new = replace(self.new, **changes)
-        self.memory.restarts = self.new.restarts
 
 
 def after(look: Look, step: Step) -> Status:
@@ -890,14 +877,20 @@ def weights_of(raw: Mapping[str, Any]) -> Rules:
 def _workload(found: Deployment | None) -> WorkloadView | None:
     if found is None:
         return None
-    return WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)
+    view = WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)
+    return replace(view, version=repr(found), selector=f"app={found.name}")
 
 
-def _revert(look: Look) -> str:
-    try:
-        return " && ".join(HTTPROUTES.undo_command(look.plan.namespace, route) for route in select_rules(look))
-    except UnusableError:
-        return ""
+def merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON Merge Patch makes of an object."""
+    after = {key: value for key, value in before.items() if key not in patch}
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            inner = before.get(key)
+            after[key] = merged(inner if isinstance(inner, dict) else {}, value)
+        elif value is not None:
+            after[key] = value
+    return after
 
 
 def _by(rates: Sequence[Rate], at: datetime) -> tuple[float, float]:

@@ -21,24 +21,34 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.cluster import events, jobs, plans, scale, workloads
+from rolloutplan.cluster import jobs, plans, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import Look, Probe
-from rolloutplan.engine.step import MarkPlan, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.effects import (
+    Effect,
+    Evaluate,
+    Failure,
+    LintQueries,
+    ListPods,
+    Pods,
+    Publish,
+    Record,
+    Result,
+)
+from rolloutplan.engine.look import Facts, Look, Probe
+from rolloutplan.engine.run import PREFLIGHT, PlanRun
+from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.weights import pair
-from rolloutplan.loop.memory import Memory
-from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
 from rolloutplan.loop.versions import Versions
-from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.command import Verb
 from rolloutplan.plan.status import Phase
-from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.publish import events
+from rolloutplan.traffic import undo_command
 from tests import situations
 from tests.property.test_status_by_hand import PLAUSIBLE, places
 from tests.refusals import POLICY, TEMPLATE
-from tests.world import HTTPROUTES, START, World, after
+from tests.world import HTTPROUTES, START, World, after, merged
 
 HOW_MANY = 10_000
 BATCHES = 10
@@ -243,9 +253,6 @@ def _values(raw: Any, paths: Sequence[tuple[str | int, ...]]) -> list[Any]:
 # ---- what comes of it ------------------------------------------------------------------------------------------------
 
 
-METRICS, SOURCES_IN_USE = Metrics(), Sources()
-
-
 class Server:
     """The API server, as far as Jobs and sizes are asked of it."""
 
@@ -294,49 +301,66 @@ def twin(store: Store) -> Store:
 
 
 class Shop:
-    """The loop without its network: the store, what is remembered of the plan, and what is decided."""
+    """A host without a network: the store, the run that it has facts for, and what its effects need of the server."""
 
     def __init__(self, situation: str, touched: Objects) -> None:
         world, known = objects(situation)
         self.store, self.raw, self.now = twin(stocked(situation)), {**known, **touched}, world.now
-        self._server = cast("Api", Server(self.raw))
-        self._reconciler = Reconciler(self._server, self.store, SOURCES_IN_USE, METRICS, instance="test")
-        self._reconciler._epoch, self._reconciler._led_since = world.epoch, world.now
-        self._memory = Memory(uid="0123456789", count_restarts_at=START, ledger=world.memory.ledger)
-        self._memory.restarts, self._memory.worst = workloads.pods(self.raw["pods"])
+        self._server, self._epoch = cast("Api", Server(self.raw)), world.epoch
         self._versions = count(3)
         for name, raw in touched.items():
             offer(self.store, name, raw)
+        self.run = PlanRun(self.facts(), START, undo_command=undo_command, sinks=("events",))
+        self.run.ledger = world.operator.ledger
         spec = self.store.plans[KEY].view.spec
         if spec is not None:
-            self._memory.probe = Probe(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
+            self.run.results[PREFLIGHT] = Probe(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
+
+    def facts(self) -> Facts:
+        facts = self.store.facts(KEY, epoch=self._epoch, claim_at=lambda _: self.now)
+        assert facts is not None
+        return facts
 
     def look(self) -> Look:
-        return self._reconciler.look(self.store.plans[KEY], self._memory, self.now)
+        return self.run.snapshot(self.facts(), self.now)
 
-    def carry_out(self, look: Look, step: Step) -> None:
-        """Write and do what can be done without a network, as the loop does it."""
-        plan = self.store.plans[KEY]
-        meta: Raw = {**plan.meta, "resourceVersion": str(next(self._versions))}
-        for action in step.actions:
-            match action:
-                case PatchRoute():
-                    view = look.routes[action.target.id]
-                    with contextlib.suppress(LookupError):
-                        HTTPROUTES.patch(view, action.target, token=action.fence, undo=action.revert)
-                case MarkPlan():
-                    plans.mark_patch(meta, finalizer=action.finalizer, breadcrumb=action.breadcrumb)
-                case RunJob():
-                    self._memory.job = at_once(jobs.run(self._server, "ns", action, self.now))
-                case Scale():
-                    self._memory.scaled = at_once(scale.to(self._server, "ns", action, self.now))
-        if step.status is not None:
-            status = json.loads(json.dumps(step.status.to_raw()))
-            plans.merge_patch(plan.raw_status if isinstance(plan.raw_status, Mapping) else {}, status)
-            for decision in step.status.decisions:
-                events.event(look.plan, decision, instance="test", revert=step.status.revert)
-            self.store.offer(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
+    def carry_out(self) -> list[Effect]:
+        """Write and do what can be done without a network."""
+        effects = self.run.advance(self.facts(), self.now).todo
+        for effect in effects:
+            self.run.on_result(effect, self._done(effect), self.now)
         self.now += timedelta(seconds=20)
+        return [*effects]
+
+    def _done(self, effect: Effect) -> Result:
+        look, work = effect.look, effect.work
+        match work:
+            case Record():
+                self._write(work)
+            case PatchRoute():
+                view = look.routes[work.target.id]
+                with contextlib.suppress(LookupError):
+                    HTTPROUTES.patch(view, work.target, token=work.fence, undo=work.revert)
+            case MarkPlan():
+                plans.mark_patch(look.plan, finalizer=work.finalizer, breadcrumb=work.breadcrumb)
+            case RunJob():
+                return cast("Result", at_once(jobs.run(self._server, "ns", work, self.now)))
+            case Scale():
+                return cast("Result", at_once(scale.to(self._server, "ns", work, self.now)))
+            case ListPods():
+                return Pods(*workloads.pods(self.raw["pods"]))
+            case Publish():
+                events.event(look.plan, work.decision, instance="test", revert=look.status.revert)
+            case LintQueries():
+                return ""
+            case Evaluate() | Inspect() | AskGate() | Observe():
+                return Failure(0, "Timeout", "nobody answers here")
+        return None
+
+    def _write(self, work: Record) -> None:
+        meta: Raw = {**self.raw[f"{PLANS} plan"]["metadata"], "resourceVersion": str(next(self._versions))}
+        status = merged(self.store.plans[KEY].raw_status, json.loads(json.dumps(work.patch)))
+        self.store.offer(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
 
 
 def promised(look: Look, step: Step) -> None:
@@ -370,8 +394,8 @@ def test_whatever_is_broken_is_decided_upon_and_says_why(batch: int) -> None:
                 look = shop.look()
                 step = decide(look)
                 promised(look, step)
-                shop.carry_out(look, step)
-                seen.update([str(after(look, step).phase), *(type(action).__name__ for action in step.actions)])
+                done = shop.carry_out()
+                seen.update([str(after(look, step).phase), *(type(effect.work).__name__ for effect in done)])
                 seen["a plan that cannot be read"] += look.plan.spec is None
                 seen["a status that cannot be read"] += bool(look.status.damaged)
         except Exception as error:
@@ -388,6 +412,6 @@ def test_a_plan_that_can_no_longer_be_read_while_the_new_side_is_awaited_says_so
     for _ in range(2):
         look = shop.look()
         step = decide(look)
-        shop.carry_out(look, step)
+        shop.carry_out()
     status = after(look, step)
     assert (status.phase, status.reason) == (Phase.INVALID, "InvalidSpec"), status.message

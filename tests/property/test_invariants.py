@@ -21,7 +21,6 @@ from rolloutplan.engine.ask import needs
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.look import Rival
 from rolloutplan.engine.policy import Peer, PolicyView
-from rolloutplan.engine.step import PatchRoute
 from rolloutplan.engine.table import MOVED
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Answer, Outcome, Why
@@ -328,13 +327,13 @@ def both(*pairs: tuple[Event, Event]) -> tuple[Event, Event]:
 def wakes_up(world: World) -> None:
     """Every leader that was stopped goes on with its write, and is refused: another has taken over since."""
     not_yet = world.phase in MOVED and world.status.epoch != world.epoch
-    if not_yet or world.broken or world.traps or world.memory.failures:
+    if not_yet or world.broken or world.traps or world.operator.refusals:
         return  # that one could not write yet, so it is as if the late write had come before
     for late in world.stopped:
-        for action in late.step.actions:
-            if isinstance(action, PatchRoute) and late.look.status.phase is not P.SUCCEEDED:
+        for effect in late.weights:
+            if effect.look.status.phase is not P.SUCCEEDED:
                 with pytest.raises(StaleError):
-                    world.write_weights(late.look, action)
+                    world.write_weights(effect)
     world.stopped.clear()
 
 
@@ -794,7 +793,7 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
     assert world.wake_at is None or world.wake_at > world.now, f"{status.phase} is looked at without a pause"
     if world.wake_at is None and not world.gone and status.phase not in (P.SUCCEEDED, P.ROLLED_BACK):
         assert status.phase in (P.PENDING, P.INVALID, P.HELD) and status.message, f"{status.phase} waits for nothing"
-    if world.memory.failures:
+    if world.operator.refusals:
         return  # it was refused, and tries again
     now = world.now
     world.now = (world.next() or now + s(3600)) - s(0.001)

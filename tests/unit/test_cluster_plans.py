@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster import plans
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.look import FINALIZER, REVERT
-from rolloutplan.plan.status import Status, read_status
+from rolloutplan.plan.status import merge_patch, read_status, status_patch
 
 Raw = dict[str, Any]
 
@@ -112,8 +112,8 @@ def merged(target: Any, patch: Any) -> Any:
 
 @given(objects, objects)
 def test_a_merge_patch_leads_from_one_to_the_other(before: Raw, after: Raw) -> None:
-    assert merged(before, plans.merge_patch(before, after)) == after
-    assert plans.merge_patch(after, after) == {}
+    assert merged(before, merge_patch(before, after)) == after
+    assert merge_patch(after, after) == {}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_merge_patch_leads_from_one_to_the_other(before: Raw, after: Raw) -> N
     ],
 )
 def test_a_merge_patch_holds_the_difference(before: Raw, after: Raw, patch: Raw) -> None:
-    assert plans.merge_patch(before, after) == patch
+    assert merge_patch(before, after) == patch
 
 
 class Recorder:
@@ -147,12 +147,9 @@ def test_a_status_is_written_as_a_difference_with_its_precondition() -> None:
     before = {"phase": "Pending", "run": 1, "junk": {"by": "hand"}}
     after = read_status(before).model_copy(update={"run": 2})
 
-    async def write(before: object, after: Status) -> Raw | None:
-        return await plans.write_status(
-            cast("Api", api), "shop", "checkout", before=before, after=after, resource_version="41"
-        )
-
-    assert asyncio.run(write(before, after)) == {"after": True}
+    patch = status_patch(before, after)
+    seen = plans.view(plan())
+    assert asyncio.run(plans.write_status(cast("Api", api), seen, patch)) == {"after": True}
     ((path, body, kind),) = api.calls
     assert path == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout/status"
     assert kind == "merge"
@@ -160,44 +157,41 @@ def test_a_status_is_written_as_a_difference_with_its_precondition() -> None:
     assert body["status"]["run"] == 2
     assert body["status"]["junk"] is None
     assert "phase" not in body["status"]
-    assert asyncio.run(write(after.to_raw(), after)) is None
-    assert len(api.calls) == 1
-    asyncio.run(write("a text, by hand", after))
-    assert api.calls[1][1]["status"] == after.to_raw()
+    assert status_patch(after.to_raw(), after) == {}, "nothing differs"
 
 
 # ---- marks -------------------------------------------------------------------------------------------
 
-META = {"resourceVersion": "41"}
 OTHERS = {"finalizers": ["a/b", "c/d"], "annotations": {"x/y": "z"}}
 OURS = {"finalizers": ["a/b", FINALIZER, "c/d"], "annotations": {"x/y": "z", REVERT: "old"}}
 
 
 @pytest.mark.parametrize("start", [{}, {"annotations": {}, "finalizers": []}, OTHERS, OURS])
-@pytest.mark.parametrize("finalizer", [None, True, False])
-@pytest.mark.parametrize("breadcrumb", [None, "", "kubectl patch ..."])
-def test_marks(start: Raw, finalizer: bool | None, breadcrumb: str | None) -> None:
-    meta = {**META, **copy.deepcopy(start)}
-    patch = plans.mark_patch(meta, finalizer=finalizer, breadcrumb=breadcrumb)
-    after = jsonpatch.JsonPatch(patch).apply({"metadata": copy.deepcopy(meta)})["metadata"]
+@pytest.mark.parametrize("finalizer", [True, False])
+@pytest.mark.parametrize("breadcrumb", ["", "kubectl patch ..."])
+def test_marks(start: Raw, finalizer: bool, breadcrumb: str) -> None:
+    raw = plan(**copy.deepcopy(start))
+    patch = plans.mark_patch(plans.view(raw), finalizer=finalizer, breadcrumb=breadcrumb)
+    marked = jsonpatch.JsonPatch(patch).apply(copy.deepcopy(raw))
 
+    meta, after = raw["metadata"], marked["metadata"]
     had, has = set(meta.get("finalizers", [])), set(after.get("finalizers", []))
     assert has - {FINALIZER} == had - {FINALIZER}
-    assert (FINALIZER in has) is (FINALIZER in had if finalizer is None else finalizer)
+    assert (FINALIZER in has) is finalizer
     was, now = dict(meta.get("annotations", {})), dict(after.get("annotations", {}))
-    crumb, shown = was.pop(REVERT, ""), now.pop(REVERT, "")
+    was.pop(REVERT, "")
+    assert now.pop(REVERT, "") == breadcrumb
     assert now == was
-    assert shown == (crumb if breadcrumb is None else breadcrumb)
-    assert plans.mark_patch(after, finalizer=finalizer, breadcrumb=breadcrumb) == []
+    assert plans.mark_patch(plans.view(marked), finalizer=finalizer, breadcrumb=breadcrumb) == []
     if patch:
         assert patch[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "41"}
 
 
 def test_nothing_to_mark_is_no_request() -> None:
     api = Recorder()
-    raw = plan()
-    assert asyncio.run(plans.mark(cast("Api", api), raw, finalizer=False, breadcrumb="")) == raw
+    seen = plans.view(plan())
+    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=False, breadcrumb="")) is None
     assert api.calls == []
-    assert asyncio.run(plans.mark(cast("Api", api), raw, finalizer=True)) == {"after": True}
+    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=True, breadcrumb="")) == {"after": True}
     assert api.calls[0][0] == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout"
     assert api.calls[0][2] == "json"

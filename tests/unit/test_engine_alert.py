@@ -176,8 +176,9 @@ def test_what_is_asked_of_the_source() -> None:
     assert {question.part for question in asked} == {"new"}
     assert {question.query for question in asked} == {AlertQuery(MATCHERS, since=START)}
     assert [question.at - START for question in asked][:2] == [s(0), s(10)], "there is no window to wait for"
-    assert world.memory.heard is not None
-    assert [question.query for question in world.memory.heard.verdicts] == [AlertQuery(MATCHERS)]
+    heard = world.look().heard
+    assert heard is not None
+    assert [question.query for question in heard.verdicts] == [AlertQuery(MATCHERS)]
 
 
 def test_what_stands_in_the_status_and_on_the_trail() -> None:

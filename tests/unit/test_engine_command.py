@@ -11,7 +11,6 @@ from datetime import timedelta
 
 import pytest
 
-from rolloutplan.engine.step import PatchRoute
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.command import Verb
 from rolloutplan.plan.status import Decision, Kind
@@ -140,10 +139,9 @@ def test_a_weight_that_was_on_its_way_when_it_was_aborted_does_not_arrive(verb: 
     world.say(f"{verb} c1")
     world.settle()
     assert (world.phase, world.moves) == (P.ROLLED_BACK, [])
-    (action,) = late.step.actions
-    assert isinstance(action, PatchRoute)
+    (effect,) = late.weights
     with pytest.raises(StaleError):
-        world.write_weights(late.look, action)
+        world.write_weights(effect)
 
 
 @pytest.mark.parametrize("verb", [Verb.ABORT, Verb.REVERT])
@@ -654,7 +652,7 @@ def refused(world: World, command: str, words: str) -> None:
     assert (told.reason, told.kind) == ("CommandRejected", Kind.HOLD), told.note
     assert told.note.startswith(f"{command.split(maxsplit=1)[0]} by kubectl: ")
     assert words in told.note, told.note
-    answered = {"seq", "decisions", "tokens", "predicates", "conditions"}
+    answered = {"seq", "decisions", "tokens", "predicates", "conditions", "published_through"}
     assert world.status.model_dump(exclude=answered) == before.model_dump(exclude=answered)
     assert (world.status.seq, world.weights()) == (before.seq + 1, weights)
 

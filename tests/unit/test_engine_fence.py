@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from rolloutplan.engine.step import PatchRoute
 from tests.situations import (
     BACK,
     HALF,
@@ -34,7 +33,7 @@ from tests.situations import (
     then,
     two_routes,
 )
-from tests.world import Late, StaleError, World, after, refuse
+from tests.world import Late, StaleError, World, refuse
 
 TO_HOLD = {"onFail": "Hold"}
 Happens = Callable[[World], object]
@@ -82,13 +81,12 @@ TAKES_OVER: Mapping[str, Happens] = {
 
 def taken(world: World, late: Late) -> Iterator[str]:
     """The late writes of weights that the API server takes all the same."""
-    for action in late.step.actions:
-        if isinstance(action, PatchRoute):
-            try:
-                world.write_weights(late.look, action)
-            except StaleError:
-                continue
-            yield f"{action.target.name}: {action.fence}, where it was {late.look.routes[action.target.id].seq}"
+    for effect in late.weights:
+        try:
+            world.write_weights(effect)
+        except StaleError:
+            continue
+        yield str(effect.work)
 
 
 @pytest.mark.parametrize("finds", TAKES_OVER)
@@ -98,7 +96,7 @@ def test_a_late_weight_is_refused_when_the_next_leader(write: str, finds: str) -
     world = given()
     happens(world)
     late = world.interrupted("route")
-    assert any(isinstance(action, PatchRoute) for action in late.step.actions)
+    assert late.weights
     TAKES_OVER[finds](world)
     world.settle()
     assert list(taken(world, late)) == []
@@ -121,7 +119,7 @@ def test_a_late_status_is_refused(write: str) -> None:
     late = world.interrupted("record")
     world.advance(s(30))
     with pytest.raises(StaleError):
-        world.write_status(after(late.look, late.step), late.version)
+        world.write_status(late.record)
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -45,8 +45,8 @@ def counted(world: World, **shares: Share | None) -> None:
     for name, share in shares.items():
         verdict = Verdict(Outcome.UNDECIDED, why=Why.NOT_YET)
         count = Counting(START, sequential.State(), world.now, {}, share)
-        track = replace(world.memory.ledger.get(name, Track()), verdict=verdict, count=count)
-        world.memory.ledger = {**world.memory.ledger, name: track}
+        track = replace(world.operator.ledger.get(name, Track()), verdict=verdict, count=count)
+        world.operator.ledger = {**world.operator.ledger, name: track}
 
 
 def after(world: World, *looks: tuple[int, int]) -> World:

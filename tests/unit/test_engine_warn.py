@@ -261,9 +261,9 @@ def test_counts_of_the_stage_begin_anew_at_its_whole_weight() -> None:
     world.counts("few", new=(0.0, 100.0))
     world.until(P.JUDGING, stage="half")
     world.advance(s(110))
-    before = world.memory.ledger["few"].count
+    before = world.operator.ledger["few"].count
     world.advance(s(40))
-    after = world.memory.ledger["few"].count
+    after = world.operator.ledger["few"].count
     assert stage(world).halfway is None
     assert before is not None and after is not None
     assert after.since == stage(world).verified_at

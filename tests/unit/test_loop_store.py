@@ -259,42 +259,6 @@ def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:
     assert not store.offer(PLANS, "DELETED", plan(version=3))
 
 
-def test_a_status_that_is_owed_survives_what_the_watch_brings() -> None:
-    store = Store()
-    store.offer(PLANS, "ADDED", plan(status={"phase": "Judging"}))
-    held = store.plans["shop/checkout"]
-    held.status, held.owed = held.status.model_copy(update={"phase": Phase.REVERTING, "seq": 1}), True
-    store.offer(PLANS, "MODIFIED", plan(version=2, status={"phase": "Judging"}))
-    assert store.plans["shop/checkout"].status.phase is Phase.REVERTING
-    assert store.plans["shop/checkout"].meta["resourceVersion"] == "2", "but it is written against the newest version"
-
-
-def test_a_status_that_was_written_though_no_answer_said_so_is_owed_no_longer() -> None:
-    """Else what it records would be decided again, with another instant under the same number."""
-    store = Store()
-    store.offer(PLANS, "ADDED", plan(status={"phase": "Reverting", "seq": 5}))
-    held = store.plans[KEY]
-    held.status, held.owed = held.status.model_copy(update={"phase": Phase.ROLLED_BACK, "seq": 6}), True
-    store.offer(PLANS, "MODIFIED", plan(version=2, status={"phase": "RolledBack", "seq": 6, "message": "as written"}))
-    assert (store.plans[KEY].status.message, store.plans[KEY].owed) == ("as written", False)
-
-
-def test_a_status_that_is_owed_does_not_pass_to_another_plan_of_the_same_name() -> None:
-    store = Store()
-    store.offer(PLANS, "ADDED", plan(status={"phase": "Judging"}))
-    store.plans[KEY].status = store.plans[KEY].status.model_copy(update={"phase": Phase.REVERTING})
-    store.plans[KEY].owed = True
-    store.offer(PLANS, "MODIFIED", plan(version=9, uid="another"))
-    assert (store.plans[KEY].status.phase, store.plans[KEY].owed) == (Phase.PENDING, False)
-
-
-def test_what_a_plan_does_not_need_is_not_kept() -> None:
-    store = Store()
-    store.offer(PLANS, "ADDED", plan(managedFields=[{"manager": "kubectl"}], labels={"a": "b"}))
-    assert "managedFields" not in store.plans[KEY].meta
-    assert store.plans[KEY].meta["labels"] == {"a": "b"}
-
-
 @pytest.mark.parametrize(
     ("rival", "running", "waiting"),
     [

@@ -29,8 +29,6 @@ async def run(api: ResourceClient, namespace: str, wanted: RunJob, at: datetime)
         except ApiError as error:
             if error.status in _WRONG:
                 return JobView(wanted.name, at, refused=error.message or str(error))
-            if error.status == HTTPStatus.FORBIDDEN:  # a quota, or rights that are missing
-                return JobView(wanted.name, at, hindered=error.message or str(error))
             if error.reason != "AlreadyExists":
                 raise
             found = await _read(api, namespace, wanted.name)

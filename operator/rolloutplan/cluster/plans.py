@@ -12,7 +12,6 @@ from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
 from rolloutplan.plan import lenient
 from rolloutplan.plan.command import ANNOTATION as COMMAND
 from rolloutplan.plan.spec import SpecError, read_plan_spec
-from rolloutplan.plan.status import Status
 
 COMMANDS_KEPT: Final = 5
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -46,6 +45,9 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         edited_by=_writer(meta, "f:spec"),
         replaced=_replaced(known, meta),
         labels=lenient.mapping(meta, "labels"),
+        version=str(meta.get("resourceVersion", "")),
+        finalizers=tuple(map(str, lenient.items(meta, "finalizers"))),
+        annotated=meta.get("annotations") is not None,
         **made,
     )
 
@@ -91,67 +93,41 @@ def _made(raw: object) -> dict[str, Any]:
     return {"spec": None, "unresolved": spec} if spec.refers else {"spec": spec}
 
 
-async def write_status(
-    api: ResourceClient, namespace: str, name: str, *, before: object, after: Status, resource_version: str
-) -> Raw | None:
-    """Write what differs between the raw status `before` and `after`; returns the plan as it is then.
+async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, Any]) -> Raw:
+    """Write what differs in a status; returns the plan as it is then.
 
-    None where nothing differs: no request is made. Raises ApiError; 409 says that the plan is no longer at
-    `resource_version`: read again and decide again.
+    Raises ApiError; 409 says that the plan is no longer at the version of its view: read again and decide again.
     """
-    difference = merge_patch(before if isinstance(before, Mapping) else {}, after.to_raw())
-    if not difference:
-        return None
-    body = {"metadata": {"resourceVersion": resource_version}, "status": difference}
-    return await api.patch(paths.plan(namespace, name, "status"), body)
+    body = {"metadata": {"resourceVersion": plan.version}, "status": patch}
+    return await api.patch(paths.plan(plan.namespace, plan.name, "status"), body)
 
 
-def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Merge Patch (RFC 7396) from one object to another: maps by key, lists whole, null for what is gone."""
-    patch: dict[str, Any] = {key: None for key in before if key not in after and before[key] is not None}
-    for key, value in after.items():
-        former = before.get(key)
-        if isinstance(value, Mapping) and isinstance(former, Mapping):
-            if inner := merge_patch(former, value):
-                patch[key] = inner
-        elif key not in before or former != value:
-            patch[key] = value
-    return patch
+async def mark(api: ResourceClient, plan: PlanView, *, finalizer: bool, breadcrumb: str) -> Raw | None:
+    """Put our finalizer on a plan or take it off, and show the revert command ("" takes it away).
 
-
-async def mark(
-    api: ResourceClient, raw: Mapping[str, Any], *, finalizer: bool | None = None, breadcrumb: str | None = None
-) -> Raw:
-    """Set our marks on a plan; returns the plan as it is then, `raw` itself where nothing had to be done.
-
-    `finalizer`: True puts ours on, False takes it off, None leaves it. `breadcrumb`: the revert command to show, ""
-    takes it away, None leaves it. Raises ApiError; 422 says that the plan is no longer as in `raw`.
+    Returns the plan as it is then, None where nothing had to be done. Raises ApiError; 422 says that the plan is no
+    longer as it was seen.
     """
-    meta = raw["metadata"]
-    patch = mark_patch(meta, finalizer=finalizer, breadcrumb=breadcrumb)
-    if not patch:
-        return dict(raw)
-    return await api.patch(paths.plan(meta["namespace"], meta["name"]), patch, kind="json")
+    patch = mark_patch(plan, finalizer=finalizer, breadcrumb=breadcrumb)
+    return await api.patch(paths.plan(plan.namespace, plan.name), patch, kind="json") if patch else None
 
 
-def mark_patch(meta: Mapping[str, Any], *, finalizer: bool | None, breadcrumb: str | None) -> list[dict[str, Any]]:
+def mark_patch(plan: PlanView, *, finalizer: bool, breadcrumb: str) -> list[dict[str, Any]]:
     """The JSON Patch for `mark`; empty where all is as wanted. Others' finalizers and annotations stay."""
     patch: list[dict[str, Any]] = []
-    finalizers = [*lenient.items(meta, "finalizers")]
-    if finalizer is True and FINALIZER not in finalizers:
+    if finalizer and not plan.finalizer:
         last = {"path": "/metadata/finalizers/-", "value": FINALIZER}
         only = {"path": "/metadata/finalizers", "value": [FINALIZER]}
-        patch.append({"op": "add", **(last if finalizers else only)})
-    elif finalizer is False and FINALIZER in finalizers:
-        patch.append({"op": "remove", "path": f"/metadata/finalizers/{finalizers.index(FINALIZER)}"})
-    annotations = meta.get("annotations")
+        patch.append({"op": "add", **(last if plan.finalizers else only)})
+    elif not finalizer and plan.finalizer:
+        patch.append({"op": "remove", "path": f"/metadata/finalizers/{plan.finalizers.index(FINALIZER)}"})
     here = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
-    if breadcrumb and lenient.text(meta, "annotations", REVERT) != breadcrumb:
-        if annotations is None:
+    if breadcrumb and plan.breadcrumb != breadcrumb:
+        if not plan.annotated:
             patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
         patch.append({"op": "add", "path": here, "value": breadcrumb})
-    elif breadcrumb == "" and REVERT in lenient.mapping(meta, "annotations"):
+    elif not breadcrumb and plan.breadcrumb:
         patch.append({"op": "remove", "path": here})
     if patch:
-        patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]})
+        patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": plan.version})
     return patch

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.cluster.client import ResourceClient
 from rolloutplan.engine.look import Scaled
 from rolloutplan.engine.step import Scale
 from rolloutplan.plan import lenient
@@ -24,12 +23,7 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
     if lenient.number(found, "spec", "replicas") == wanted.replicas:
         return Scaled(name, at)
     seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
-    try:
-        await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
-    except ApiError as error:
-        if error.status != HTTPStatus.FORBIDDEN:
-            raise
-        return Scaled(name, at, hindered=error.message or str(error))
+    await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
     return Scaled(name, at)
 
 

@@ -30,6 +30,8 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         revision=revision(lenient.value(raw, "spec", "template")),
         stood_since=max((at for at in changes if at), default=None),
         settled=seen and updated == all_of_them == wanted,
+        version=lenient.text(raw, "metadata", "resourceVersion"),
+        selector=selector(raw),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.queries import NumberQuery
@@ -23,6 +23,9 @@ from rolloutplan.plan.status import RuleWeights, Status, TemplateStatus
 FINALIZER = "rolloutplan.dev/restore"
 REVERT = "rolloutplan.dev/revert"
 SEQ = "rolloutplan.dev/seq"
+
+PASSES_WITHIN = timedelta(seconds=10)
+"""What the API server may take back by itself (a conflict, an overload, a restart) is told only after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,12 @@ class PlanView:
     wrong: StatusReason = StatusReason.INVALID_SPEC
     templates: tuple[TemplateStatus, ...] = ()
     """The templates that `spec` is made with, as the status of a run keeps them."""
+    version: str = ""
+    """Its resourceVersion."""
+    finalizers: tuple[str, ...] = ()
+    """All that stand on it, ours and others'."""
+    annotated: bool = True
+    """Whether it has annotations at all."""
 
     @property
     def written(self) -> PlanSpec | None:
@@ -121,6 +130,10 @@ class WorkloadView:
     """The worst reason that a pod of it gives, as `ImagePullBackOff: ...`."""
     short_since: datetime | None = None
     """Since when fewer pods than `minReady` are ready."""
+    version: str = ""
+    """Its resourceVersion."""
+    selector: str = ""
+    """The label selector of its pods, as a list takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +279,54 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was refused, or not answered: what it was about, and the API server's own words."""
+
+    kind: str
+    """Of what it was to do: status, marks, route, job, scale, publication, preflight."""
+    what: str
+    """As people name it, as `HTTPRoute shop`."""
+    reason: str
+    words: str
+    definite: bool
+    """Whether the API server says no; else it may say yes the next time."""
+    urgent: bool
+    """Whether weights are kept from going back by it."""
+    since: datetime
+    retry_at: datetime
+    failures: int
+    """In a row."""
+
+    def told_at(self, now: datetime) -> bool:
+        """Whether it is to be told by now: a no at once, what may pass by itself only where it lasts."""
+        return self.definite or now >= self.since + PASSES_WITHIN
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a host knows of a plan and of all that a decision about it may depend on.
+
+    What does not exist is None or missing from its mapping.
+    """
+
+    plan: PlanView
+    status: Status
+    """As the API server has it."""
+    raw_status: Mapping[str, Any] = field(default_factory=dict)
+    """The same, as it stands there: with fields that this version does not know."""
+    routes: Mapping[RouteId, RouteView] = field(default_factory=dict)
+    old: WorkloadView | None = None
+    new: WorkloadView | None = None
+    source: SourceView | None = None
+    source_problem: str = ""
+    rivals: tuple[Rival, ...] = ()
+    policies: tuple[PolicyView, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    epoch: int = 0
+    adopt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Everything that `decide` looks at. What does not exist is None or missing from its mapping."""
 
@@ -291,6 +352,8 @@ class Look:
     scaled: Scaled | None = None
     warnings: str = ""
     """What the plan's queries can hardly mean; it keeps nothing from being done."""
+    refusals: tuple[Refusal, ...] = ()
+    """What was refused and not done since."""
     epoch: int = 0
     """The tenure of the leader that looks."""
     adopt_at: datetime | None = None

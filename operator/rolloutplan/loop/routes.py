@@ -23,9 +23,3 @@ def plural(route: RouteId) -> str:
 def path(namespace: str, route: RouteId) -> str:
     """Where a route stands in the API server."""
     return paths.path(RESOURCES[route.kind], namespace, route.name)
-
-
-def reference(namespace: str, route: RouteId) -> dict[str, str]:
-    """The object reference of a route, as an Event relates to it."""
-    api_version = RESOURCES[route.kind].api_version
-    return {"apiVersion": api_version, "kind": route.kind, "namespace": namespace, "name": route.name}

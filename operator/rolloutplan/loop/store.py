@@ -10,13 +10,14 @@ else will say so.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
 from rolloutplan.cluster import plans, workloads
-from rolloutplan.engine.look import PlanView, Rival, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.look import Facts, PlanView, Rival, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
@@ -41,26 +42,15 @@ TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
 @dataclass(slots=True)
 class Plan:
-    """A plan as it is known. `status` is what the engine goes on from; `raw_status` is what the API server has.
-
-    They differ only while a status is `owed`: decided and acted upon, but not yet written.
-    """
+    """A plan as the API server has it."""
 
     view: PlanView
     status: Status
-    meta: dict[str, Any]
-    raw_status: dict[str, Any]
-    owed: bool = False
+    raw_status: Mapping[str, Any]
     policies: tuple[PolicyView, ...] = ()
     """Those that select it."""
     groups: frozenset[str] = frozenset()
     """The lines that it stands in."""
-
-
-@dataclass(slots=True)
-class Workload:
-    view: WorkloadView
-    selector: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +74,7 @@ class Policy:
 class Store:
     plans: dict[str, Plan] = field(default_factory=dict)
     routes: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
-    workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
+    workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     templates: dict[Id, Template] = field(default_factory=dict)
@@ -169,7 +159,7 @@ class Store:
                 view = BY_PLURAL[kind].view(raw)
                 self.routes[ident[1], view.id] = view
             case "deployments":
-                self.workloads[ident[1:]] = Workload(workloads.view(raw), workloads.selector(raw))
+                self.workloads[ident[1:]] = workloads.view(raw)
             case "rolloutpolicies":
                 self.policies[name] = _policy(raw)
                 return self._ruled_anew()
@@ -187,13 +177,9 @@ class Store:
     def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
         view = plans.view(raw, before.view if before else None)
-        meta = {k: v for k, v in raw["metadata"].items() if k != "managedFields"}
-        raw_status = raw.get("status") or {}
+        raw_status = lenient.mapping(raw, "status")
         was_running = before is not None and before.status.phase in RUNNING
-        plan = Plan(view, read_status(raw_status), meta, raw_status)
-        if before is not None and _still_owed(before, plan):
-            before.view, before.meta, before.raw_status = view, meta, raw_status
-            plan = before
+        plan = Plan(view, read_status(raw.get("status")), raw_status)
         self.plans[view.key] = plan
         self._refer_anew([view.key])
         self._rule(plan)
@@ -263,11 +249,31 @@ class Store:
         """How many plans are in each phase."""
         return Counter(str(plan.status.phase) for plan in self.plans.values())
 
-    def forget_owed(self) -> None:
-        """Take the statuses as the API server has them: what was decided and not written is no longer ours to write."""
-        for plan in self.plans.values():
-            if plan.owed:
-                plan.status, plan.owed = read_status(plan.raw_status), False
+    def facts(self, key: str, *, epoch: int, claim_at: Callable[[str], datetime]) -> Facts | None:
+        """All that is known of a plan and of what it depends on; None where there is no such plan.
+
+        `claim_at` says, by the plan's uid, when a leader marks its run as its own.
+        """
+        plan = self.plans.get(key)
+        if plan is None:
+            return None
+        view, spec = plan.view, plan.view.written
+        found = self.source(view)
+        return Facts(
+            plan=view,
+            status=plan.status,
+            raw_status=plan.raw_status,
+            routes=self.routes_of(plan),
+            old=self.workloads.get((view.namespace, spec.old.deployment)) if spec else None,
+            new=self.workloads.get((view.namespace, spec.new.deployment)) if spec else None,
+            source=source_view(found.spec) if found.spec else None,
+            source_problem=found.problem,
+            rivals=self.rivals(plan),
+            policies=plan.policies,
+            peers=self.peers(plan),
+            epoch=epoch,
+            adopt_at=claim_at(view.uid),
+        )
 
     def rivals(self, plan: Plan) -> tuple[Rival, ...]:
         """Other plans that name a route of this one."""
@@ -287,11 +293,6 @@ class Store:
             return found if found is own or _may_use(found, plan.namespace) else _refused(found, plan.namespace)
         words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
         return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
-
-
-def _still_owed(known: Plan, now: Plan) -> bool:
-    """Whether a status waits to be written still: its write may be done though no answer said so."""
-    return known.owed and known.view.uid == now.view.uid and now.status.seq < known.status.seq
 
 
 def source_view(spec: MetricSourceSpec) -> SourceView:

@@ -61,7 +61,7 @@ class StatusChange(RunChange, total=False):
     observed_generation: int
     reason: str
     seq: int
-    told: int
+    published_through: dict[str, int]
     epoch: int
     verdict: str
     tokens: tuple[str, ...]

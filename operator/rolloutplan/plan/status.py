@@ -284,7 +284,9 @@ class Status(Part):
     run: int = Field(0, description="The number of the run.")
     seq: int = Field(0, description="Counts the decisions; the newest decision has this number.")
     counted_since: Instant | None = Field(None, description="When the run's first weight was in force.")
-    told: int = Field(0, description="The newest decision whose Event was posted when this status was written.")
+    published_through: dict[str, int] = Field(
+        {}, description="For each sink (events) the newest decision that it had when this status was written."
+    )
     epoch: int = Field(0, description="The leader that serves this plan, by the transitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the present phase began, or its last task was over.")
     stage: StageStatus | None = Field(None, description="The stage at which it stands.")
@@ -336,6 +338,24 @@ def _filled(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: inner for key, raw in value.items() if (inner := _filled(raw)) not in (None, "", [], {})}
     return [_filled(item) for item in value] if isinstance(value, list) else value
+
+
+def status_patch(raw: Mapping[str, Any], status: Status) -> dict[str, Any]:
+    """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed."""
+    return merge_patch(raw, status.to_raw())
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Merge Patch from one object to another: maps by key, lists whole, null for what is gone."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after and before[key] is not None}
+    for key, value in after.items():
+        former = before.get(key)
+        if isinstance(value, Mapping) and isinstance(former, Mapping):
+            if inner := merge_patch(former, value):
+                patch[key] = inner
+        elif key not in before or former != value:
+            patch[key] = value
+    return patch
 
 
 def read_status(raw: object) -> Status:

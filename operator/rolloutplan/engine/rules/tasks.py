@@ -206,6 +206,9 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
     read = RunJob(task.job, manifest(look.plan, status.run, task, wanted.template), make)
     job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
     if job is None:
+        words = refused_words(look, "job")
+        if words and now >= late:
+            return Ended(False, _late_words(JobView(task.job, now, hindered=words), task))
         return Step(actions=(read,))
     if job.refused:
         fix = "correct its template"
@@ -216,7 +219,7 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
         if not task.made:
             made = change(status, task=change_task(task, made=True))
             return Step(_said(made, StatusReason(status.phase), wanted.says))
-    elif task.made:
+    elif task.made and not job.hindered:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
         return Step(actions=(read,)) if job.at < late and not job.hindered else Ended(False, _late_words(job, task))
@@ -225,6 +228,11 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
         return Step(waits)
     again = job.at + (READ_EVERY if ours else TRY_AGAIN)
     return Step(actions=(read,)) if now >= again else Step(wake_at=min(again, late))
+
+
+def refused_words(look: Look, kind: str) -> str:
+    """The API server's words for what it refuses of this kind; empty where it refuses nothing."""
+    return next((refusal.words for refusal in look.refusals if refusal.kind == kind), "")
 
 
 def _end_words(job: JobView) -> str:
@@ -261,6 +269,9 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
     status, now, late = look.status, look.now, task.deadline_at
     seen = look.scaled
     if seen is None or seen.name != deployment or seen.at < task.since:
+        words = refused_words(look, "scale")
+        if words and now >= late:
+            return Ended(False, _not_resized(task, deployment, words))
         return Step(actions=(Scale(deployment, task.replicas),))
     if seen.autoscaler:
         words = f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that"
@@ -268,14 +279,18 @@ def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) 
     if side is not None and side.wanted == task.replicas:
         return Ended(True, f"{deployment} has {task.replicas} replicas")
     if now >= late:
-        why = f": {seen.hindered}" if seen.hindered else ""
-        within = format_duration(late - task.since)
-        return Ended(False, f"{deployment} was not given {task.replicas} replicas within {within}{why}")
+        return Ended(False, _not_resized(task, deployment, seen.hindered))
     waits = _said(status, StatusReason.NOT_SCALED, f"{deployment}: {seen.hindered}")
     if seen.hindered and waits != status:
         return Step(waits)
     again = min(seen.at + TRY_AGAIN, late)
     return Step(actions=(Scale(deployment, task.replicas),)) if now >= again else Step(wake_at=again)
+
+
+def _not_resized(task: Task, deployment: str, hindered: str) -> str:
+    within = format_duration(task.deadline_at - task.since)
+    words = f"{deployment} was not given {task.replicas} replicas within {within}"
+    return f"{words}: {hindered}" if hindered else words
 
 
 # ---- predicates --------------------------------------------------------------------------------------------------

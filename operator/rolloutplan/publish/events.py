@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC
-from typing import Any, Final
+from typing import Final
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.look import PlanView
 from rolloutplan.engine.table import severity_of
-from rolloutplan.plan.status import Decision, Evidence
+from rolloutplan.plan.route import RouteId
+from rolloutplan.plan.status import Decision, Evidence, Status
+from rolloutplan.traffic import ROUTE_KINDS
 
 CONTROLLER: Final = "rolloutplan.dev/operator"
 _PREFIX: Final = "rolloutplan.dev/"
+POST_WITHIN: Final = 2.0
+"""Seconds: an Event that hangs keeps others waiting."""
 _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
 
 
-def name(plan: str, uid: str, seq: int) -> str:
-    """The Event's name, `<plan>.<uid8>.<seq>`; a long plan name is cut so that it stays a DNS subdomain."""
-    suffix = f".{uid[:8]}.{seq}"
+class EventSink:
+    """Publishes decisions as Kubernetes Events. `instance` is the operator's own name (its pod)."""
+
+    name = "events"
+
+    def __init__(self, api: ResourceClient, *, instance: str) -> None:
+        self._api, self._instance = api, instance
+
+    async def publish(self, plan: PlanView, status: Status, decision: Decision, *, recorded: bool = True) -> None:
+        """Post the Event. One that exists already is the same one: success. Raises ApiError for anything else."""
+        route = next((route.id for route in status.weights.snapshot), None)
+        raw = event(
+            plan,
+            decision,
+            instance=self._instance,
+            route=route,
+            plan_hash=status.plan_hash,
+            revert=status.revert,
+            notice="" if recorded else decision.reason,
+        )
+        try:
+            await self._api.create(paths.event(plan.namespace), raw, timeout=POST_WITHIN)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
+                raise
+
+
+def event_name(plan: str, uid: str, seq: int, notice: str = "") -> str:
+    """The Event's name, `<plan>.<uid8>.<seq>`; a long plan name is cut so that it stays a DNS subdomain.
+
+    A notice is no decision, and bears its reason after the number of the newest one.
+    """
+    suffix = f".{uid[:8]}.{seq}" + (f".{notice.lower()}" if notice else "")
     return plan[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
 
 
@@ -31,16 +64,17 @@ def event(
     decision: Decision,
     *,
     instance: str,
-    related: Mapping[str, str] | None = None,
+    route: RouteId | None = None,
     plan_hash: str = "",
     revert: str = "",
+    notice: str = "",
 ) -> Raw:
-    """The Event for a decision. `instance` is the operator's own name (its pod), `related` a route it moved."""
+    """The Event for a decision. `instance` is the operator's own name (its pod), `route` one that the run moves."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
         "metadata": {
-            "name": name(plan.name, plan.uid, decision.seq),
+            "name": event_name(plan.name, plan.uid, decision.seq, notice),
             "namespace": plan.namespace,
             "annotations": _annotations(decision, plan_hash, revert),
         },
@@ -58,17 +92,13 @@ def event(
             "name": plan.name,
             "uid": plan.uid,
         },
-        **({"related": dict(related)} if related else {}),
+        **({"related": _reference(plan.namespace, route)} if route else {}),
     }
 
 
-async def post(api: ResourceClient, raw: Mapping[str, Any], *, timeout: float | None = None) -> None:
-    """Post an Event. One that exists already is the same one: success. Raises ApiError for anything else."""
-    try:
-        await api.create(paths.event(raw["metadata"]["namespace"]), raw, timeout=timeout)
-    except ApiError as error:
-        if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
-            raise
+def _reference(namespace: str, route: RouteId) -> dict[str, str]:
+    group, version, _ = ROUTE_KINDS[route.kind].resource
+    return {"apiVersion": f"{group}/{version}", "kind": route.kind, "namespace": namespace, "name": route.name}
 
 
 def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.cluster import events
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.look import PlanView
-from rolloutplan.loop.routes import reference
 from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import Decision, Evidence, Kind
+from rolloutplan.plan.status import Decision, Evidence, Kind, Status
+from rolloutplan.publish import events
+from rolloutplan.publish.events import EventSink
 
 PLAN = PlanView(
     namespace="shop",
@@ -50,7 +50,7 @@ def test_an_event_says_it_all() -> None:
         PLAN,
         told,
         instance="pod-1",
-        related=reference("shop", RouteId("HTTPRoute", "web")),
+        route=RouteId("HTTPRoute", "web"),
         plan_hash="abc",
         revert="kubectl ...",
     )
@@ -134,7 +134,7 @@ SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 
 @pytest.mark.parametrize("plan", ["a", "a" * 253, "x" * 235 + ".-" + "y" * 16, "a." * 126 + "b", "x" * 236 + "-yyyyy"])
 def test_the_name_stays_a_dns_subdomain(plan: str) -> None:
-    name = events.name(plan, PLAN.uid, 1234567)
+    name = events.event_name(plan, PLAN.uid, 1234567)
     assert len(name) <= 253
     assert SUBDOMAIN.fullmatch(name)
     assert name.endswith(".0a1b2c3d.1234567")
@@ -168,11 +168,21 @@ class Answering:
         return body
 
 
+def publish(api: Answering) -> None:
+    sink = EventSink(cast("Api", api), instance="x")
+    asyncio.run(sink.publish(PLAN, Status(), decision()))
+
+
 def test_an_event_that_is_there_already_is_a_success() -> None:
-    event = events.event(PLAN, decision(), instance="x")
     for api in (Answering(201), Answering(409, "AlreadyExists")):
-        asyncio.run(events.post(cast("Api", api), event))
+        publish(api)
         assert api.path == "/apis/events.k8s.io/v1/namespaces/shop/events"
     for api in (Answering(403, "Forbidden"), Answering(409, "Conflict")):
         with pytest.raises(ApiError):
-            asyncio.run(events.post(cast("Api", api), event))
+            publish(api)
+
+
+def test_a_notice_is_no_decision_and_takes_the_name_of_none() -> None:
+    told = decision(reason="StatusNotWritten")
+    names = [events.event(PLAN, told, instance="x", notice=notice)["metadata"]["name"] for notice in ("", told.reason)]
+    assert names == ["checkout-v2.0a1b2c3d.12", "checkout-v2.0a1b2c3d.12.statusnotwritten"]

@@ -10,7 +10,7 @@ from rolloutplan.cluster.client import Api
 from rolloutplan.engine.queries import AlertQuery, Query, ValueQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.judge.verdict import Outcome, Why
-from rolloutplan.loop.probe import heard, inspect
+from rolloutplan.loop.preflight import heard, inspect
 from rolloutplan.loop.schedule import now
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.plan.quantities import parse_is
@@ -50,7 +50,7 @@ def rejected(source: Refusing, **changes: Any) -> dict[str, str]:
     spec = changed(PLAN, {"guards": [SLOW], **changes})
     plan = World(spec=spec).plan()
     assert plan.written == read_plan_spec(spec)
-    probe = asyncio.run(inspect(cast("Api", Cluster()), plan, None, source, "", now()))
+    probe = asyncio.run(inspect(cast("Api", Cluster()), plan, None, source, "", now))
     assert probe.down == source.down
     return dict(probe.rejected)
 

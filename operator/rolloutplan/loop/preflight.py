@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
@@ -18,9 +18,14 @@ from rolloutplan.metrics.base import Provider
 
 
 async def inspect(
-    api: ResourceClient, plan: PlanView, before: Probe | None, provider: Provider | None, selector: str, now: datetime
+    api: ResourceClient,
+    plan: PlanView,
+    before: Probe | None,
+    provider: Provider | None,
+    selector: str,
+    clock: Callable[[], datetime],
 ) -> Probe:
-    """What is found now. The queries are tried until the source has taken all of them, once for each text of them."""
+    """What is found, as of when the last of it was. The queries are tried until the source has taken all of them."""
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
@@ -31,9 +36,9 @@ async def inspect(
     judged_hash = spec.judged_hash()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         provider = None
-    rejected, down = await tried(plan, provider, now) if provider else ({}, "")
+    rejected, down = await tried(plan, provider, clock()) if provider else ({}, "")
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
-    return Probe(now, judged_hash, services, rejected, down, restarts, worst)
+    return Probe(clock(), judged_hash, services, rejected, down, restarts, worst)
 
 
 async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:

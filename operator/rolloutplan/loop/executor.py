@@ -1,0 +1,226 @@
+"""Carry out the effects of runs: each kind of work has one way, to the API server, a metric source or a sink.
+
+Every request waits for its turn (loop/limiter.py), and whatever an API server answers is offered to the store before
+the run hears that it is done. A refusal comes back as a `Failure`, in the API server's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+
+from rolloutplan.cluster import jobs, paths, plans, scale, workloads
+from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.engine.counting import CountQuestion
+from rolloutplan.engine.effects import (
+    Answers,
+    Effect,
+    Evaluate,
+    Failure,
+    LintQueries,
+    ListPods,
+    Pods,
+    Publish,
+    ReadPlan,
+    ReadRoute,
+    Record,
+    Result,
+)
+from rolloutplan.engine.look import Heard, JobView, Look, Observed, Probe, Question, Scaled
+from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale
+from rolloutplan.judge.verdict import Answer
+from rolloutplan.loop import preflight, routes
+from rolloutplan.loop.evaluator import evaluate
+from rolloutplan.loop.limiter import Priority
+from rolloutplan.loop.schedule import now
+from rolloutplan.loop.store import PLANS, SourceObject, Store
+from rolloutplan.metrics.base import Provider
+from rolloutplan.metrics.pool import Sources
+from rolloutplan.plan.status import Status
+from rolloutplan.publish.base import DecisionSink
+from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.traffic import ROUTE_KINDS
+
+ROLLBACK_WITHIN: Final = 2.0
+"""Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
+
+Clients = Callable[[Priority], ResourceClient]
+Take = Callable[[str, str | None, dict[str, Any]], None]
+Drop = Callable[[str, str, str], None]
+
+log = structlog.stdlib.get_logger("rolloutplan")
+
+
+class Executor:
+    """Knows for each kind of work how it is done.
+
+    `take` is offered every object that an answer brings, `drop` kind, namespace and name of one that is gone. `turn_of`
+    says how many seconds a plan's counting waits for its turn.
+    """
+
+    def __init__(
+        self,
+        client: Clients,
+        store: Store,
+        sources: Sources,
+        metrics: Metrics,
+        sinks: Mapping[str, DecisionSink],
+        *,
+        take: Take,
+        drop: Drop,
+        turn_of: Callable[[str], float],
+    ) -> None:
+        self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
+        self._take, self._drop, self._turn_of = take, drop, turn_of
+        self._ways: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
+            Record: self._record,
+            PatchRoute: self._patch_route,
+            MarkPlan: self._mark_plan,
+            ReadPlan: self._read_plan,
+            ReadRoute: self._read_route,
+            Evaluate: self._evaluate,
+            Inspect: self._inspect,
+            AskGate: self._ask_gate,
+            Observe: self._observe,
+            RunJob: self._run_job,
+            Scale: self._scale,
+            ListPods: self._list_pods,
+            LintQueries: self._lint,
+            Publish: self._publish,
+        }
+
+    async def carry_out(self, effect: Effect) -> Result:
+        """Do what an effect asks for, and say what came of it."""
+        try:
+            return await self._ways[type(effect.work)](effect, effect.work)
+        except ApiError as error:
+            return Failure(error.status, error.reason, error.message, error.retry_after)
+
+    # ---- writing -------------------------------------------------------------------------------------------------
+
+    async def _record(self, effect: Effect, work: Record) -> None:
+        raw = await plans.write_status(self._client(Priority.RECORDS), effect.look.plan, work.patch)
+        self._take(PLANS, "MODIFIED", raw)
+
+    async def _mark_plan(self, effect: Effect, work: MarkPlan) -> None:
+        client = self._client(Priority.RECORDS)
+        raw = await plans.mark(client, effect.look.plan, finalizer=work.finalizer, breadcrumb=work.breadcrumb)
+        if raw is not None and "spec" in raw:
+            self._take(PLANS, "MODIFIED", raw)
+
+    async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | None:
+        """Write weights over what was decided upon; a rollback over the newest that is known."""
+        namespace, route, look = effect.look.plan.namespace, work.target.id, effect.look
+        seen = look.routes[route]
+        view = self._store.routes.get((namespace, route), seen) if effect.urgent else seen
+        try:
+            patch = ROUTE_KINDS[route.kind].patch(view, work.target, token=work.fence, undo=work.revert)
+        except LookupError as error:
+            return Failure(HTTPStatus.CONFLICT, "RouteChanged", str(error))
+        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
+        limit = ROLLBACK_WITHIN if effect.urgent else None
+        raw = await client.patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
+        log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
+        if effect.urgent and (known := _known_since(look.status)):
+            self._metrics.written((now() - known).total_seconds())
+        self._take(routes.plural(route), "MODIFIED", raw)
+        return None
+
+    async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
+        return await jobs.run(self._client(Priority.FORWARD), effect.look.plan.namespace, work, now())
+
+    async def _scale(self, effect: Effect, work: Scale) -> Scaled:
+        return await scale.to(self._client(Priority.FORWARD), effect.look.plan.namespace, work, now())
+
+    async def _publish(self, effect: Effect, work: Publish) -> None:
+        look = effect.look
+        await self._sinks[work.sink].publish(look.plan, look.status, work.decision, recorded=work.recorded)
+
+    # ---- reading -------------------------------------------------------------------------------------------------
+
+    async def _read_plan(self, effect: Effect, _: ReadPlan) -> None:
+        plan = effect.look.plan
+        await self._read(Priority.RECORDS, PLANS, paths.plan(plan.namespace, plan.name), plan.namespace, plan.name)
+
+    async def _read_route(self, effect: Effect, work: ReadRoute) -> None:
+        namespace, route = effect.look.plan.namespace, work.route
+        priority = Priority.WEIGHTS if effect.urgent else Priority.RECORDS
+        await self._read(priority, routes.plural(route), routes.path(namespace, route), namespace, route.name)
+
+    async def _read(self, priority: Priority, kind: str, path: str, namespace: str, name: str) -> None:
+        try:
+            raw = await self._client(priority).get(path, timeout=ROLLBACK_WITHIN)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            self._drop(kind, namespace, name)
+        else:
+            self._take(kind, "MODIFIED", raw)
+
+    async def _list_pods(self, effect: Effect, work: ListPods) -> Pods:
+        client = self._client(Priority.READS)
+        found = await client.list(paths.pods(effect.look.plan.namespace), labelSelector=work.selector)
+        return Pods(*workloads.pods(found))
+
+    # ---- asking --------------------------------------------------------------------------------------------------
+
+    async def _evaluate(self, effect: Effect, work: Evaluate) -> Answers:
+        """Ask at once; what counts, at a time of its own. Instants of counts are about the same for all who count."""
+        found, provider = self._source(effect.look)
+        if provider is None:
+            return {}
+        questions = work.questions
+        if isinstance(questions[0], CountQuestion) and questions[0].start == questions[0].end:
+            await asyncio.sleep(self._turn_of(effect.look.plan.key))
+        answers = await evaluate(provider, questions)
+        self._metrics_of(found, questions, answers)
+        return answers
+
+    def _metrics_of(
+        self, found: SourceObject, questions: tuple[Question, ...] | tuple[CountQuestion, ...], answers: Answers
+    ) -> None:
+        known: list[datetime] = []
+        for question in questions:
+            answer = answers.get(question.part)
+            if answer is not None and not (isinstance(answer, Answer) and answer.gap is not None):
+                known.append(question.end if isinstance(question, CountQuestion) else question.at)
+        if known:
+            self._metrics.answered(found.key.title, max(known))
+
+    async def _inspect(self, effect: Effect, _: Inspect) -> Probe:
+        look, provider = effect.look, self._source(effect.look)[1]
+        selector = look.new.selector if look.new else ""
+        client = self._client(Priority.READS)
+        return await preflight.inspect(client, look.plan, look.probe, provider, selector, now)
+
+    async def _ask_gate(self, effect: Effect, work: AskGate) -> Heard:
+        return await preflight.heard(work.questions, self._source(effect.look)[1], now())
+
+    async def _observe(self, effect: Effect, work: Observe) -> Observed:
+        found, provider = self._source(effect.look)
+        delay = found.spec.ingestion_delay if found.spec else timedelta(0)
+        return await preflight.observed(work, provider, now(), delay)
+
+    async def _lint(self, effect: Effect, _: LintQueries) -> str:
+        spec, provider = effect.look.plan.spec, self._source(effect.look)[1]
+        return await asyncio.to_thread(provider.lint, spec) if spec and provider else ""
+
+    def _source(self, look: Look) -> tuple[SourceObject, Provider | None]:
+        """Where a plan asks; None where there is no source that it may use."""
+        found = self._store.source(look.plan)
+        return found, self._sources.get(found.key, found.spec) if found.spec else None
+
+
+def _weights(work: PatchRoute) -> dict[str, int]:
+    return {backend.service: backend.weight for rule in work.target.rules for backend in rule.backends}
+
+
+def _known_since(status: Status) -> datetime | None:
+    """The instant that the question was about whose answer is behind the newest decision."""
+    last = status.decisions[-1] if status.decisions else None
+    return last.evidence[0].at if last and last.evidence else None

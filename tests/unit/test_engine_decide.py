@@ -199,7 +199,8 @@ SUPERSEDED = [
 
 AVAILABILITY = [
     Case("none ready: back at once, with the pod's reason", judging(),
-         then(pods(ready=3, worst="CrashLoopBackOff: exit code 1 (pod v2-abc)"), settle, pods(ready=0)), P.ROLLED_BACK, "NewSideDown", BACK,
+         then(pods(ready=3, worst="CrashLoopBackOff: exit code 1 (pod v2-abc)"), settle, pods(ready=0)),
+         P.ROLLED_BACK, "NewSideDown", BACK,
          "CrashLoopBackOff: exit code 1 (pod v2-abc)", OLD_WEIGHTS),
     Case("scaled to nothing is none ready", judging(), pods(wanted=0, ready=0), P.ROLLED_BACK, "NewSideDown", BACK,
          "v2 is scaled to no pods at all", OLD_WEIGHTS),

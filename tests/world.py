@@ -44,14 +44,18 @@ from rolloutplan.engine.look import (
     JobView,
     Ledger,
     Look,
+    NeedsTemplates,
     Observed,
+    PlanContent,
     PlanView,
     Probe,
     Question,
+    Readable,
     Rival,
     RouteView,
     Scaled,
     SourceView,
+    Unreadable,
     WorkloadView,
 )
 from rolloutplan.engine.policy import Peer, PolicyView
@@ -341,8 +345,8 @@ class World:
     published: list[int] = field(default_factory=list)
     """The numbers of those that were published, in this order."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
-    _read: tuple[dict[str, Any], PlanSpec | None, str] | None = None
-    _judged: PlanSpec | None = None
+    _read: tuple[dict[str, Any], PlanContent] | None = None
+    _judged: Readable | None = None
     _status: tuple[dict[str, Any], Status] | None = None
     _views: dict[str, tuple[dict[str, Any], bool, str, RouteView]] = field(default_factory=dict)
 
@@ -393,28 +397,24 @@ class World:
         """The reasons of all decisions so far."""
         return [decision.reason for _, decision in sorted(self.trail.items())]
 
-    def _read_spec(self) -> tuple[PlanSpec | None, str]:
+    def _content(self) -> PlanContent:
         if self._read is None or self._read[0] is not self.spec:
             try:
                 spec = read_plan_spec(self.spec)
             except SpecError as error:
-                self._read = self.spec, self._judged, str(error)
+                self._read = self.spec, Unreadable(str(error), self._judged)
             else:
-                self._read = self.spec, spec, ""
-        return self._read[1:]
+                self._read = self.spec, NeedsTemplates(spec) if spec.refers else Readable(spec)
+        return self._read[1]
 
     def plan(self) -> PlanView:
-        spec, problem = self._read_spec()
-        refers = spec is not None and spec.refers and not problem
         view = PlanView(
             namespace="ns",
             name="plan",
             uid="0123456789",
             generation=self.generation,
             created=START - timedelta(minutes=1),
-            spec=None if refers else spec,
-            unresolved=spec if refers else None,
-            problem=problem,
+            content=self._content(),
             deleting=self.deleting,
             finalizer=self.finalizer,
             breadcrumb=self.breadcrumb,
@@ -427,8 +427,8 @@ class World:
             finalizers=(FINALIZER,) if self.finalizer else (),
         )
         judged = judged_by(view, self.acted_upon, self._template)
+        self._judged = judged.last_good
         if judged.spec is not None:
-            self._judged = judged.spec
             self.specs[judged.spec.plan_hash()] = judged.spec
         return judged
 

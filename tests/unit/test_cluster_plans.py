@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.cluster import plans
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.look import FINALIZER, REVERT
+from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, Unreadable
 from rolloutplan.plan.status import merge_patch, read_status, status_patch
 
 Raw = dict[str, Any]
@@ -66,6 +66,16 @@ def test_a_plan_that_was_edited_into_what_cannot_be_read_stays_what_it_was() -> 
     assert mended.spec is not good.spec
     other = plans.view(plan({**SPEC, "typo": 1}, uid="another"), good)
     assert other.spec is None, "one of the same name is another plan"
+
+
+def test_a_plan_with_references_has_no_spec_before_its_templates_are_looked_up() -> None:
+    refers = {**SPEC, "guards": [{"name": "errors", "template": "success-rate"}]}
+    seen = plans.view(plan(refers))
+    assert isinstance(seen.content, NeedsTemplates)
+    assert (seen.spec, seen.written, seen.readable, seen.problem) == (None, seen.content.written, False, "")
+    edited = plans.view(plan({**refers, "typo": 1}, generation=5), seen)
+    assert edited.content == Unreadable(edited.problem), "nothing was ever judged by it"
+    assert edited.written is None
 
 
 def test_who_wrote_its_spec_last() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rolloutplan.engine.ask import count, in_force, needs, note_asked
 from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, PlanView, SourceView
+from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, PlanView, Readable, SourceView
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.queries import Series
 from rolloutplan.judge.verdict import Answer, Outcome, Why
@@ -30,7 +30,7 @@ STEP = timedelta(seconds=15)
 
 def plan_of(raw: dict[str, Any]) -> tuple[PlanSpec, PlanView]:
     spec = read_plan_spec(raw)
-    return spec, replace(World(spec=raw).plan(), spec=spec)
+    return spec, replace(World(spec=raw).plan(), content=Readable(spec))
 
 
 def judging(since: datetime, name: str = "canary") -> Status:

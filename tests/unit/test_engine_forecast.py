@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import Counting, Look, Track
+from rolloutplan.engine.look import Counting, Look, Readable, Track
 from rolloutplan.judge.sequential import Look as Counted
 from rolloutplan.judge.sequential import State
 from rolloutplan.judge.verdict import Outcome, Verdict, Why
@@ -38,7 +38,7 @@ def seen(
         name: Track(asked_at=now, answered_at=now, verdict=verdict, count=Counting(since, State(seen=seen), now, {}))
         for name, seen in counts.items()
     }
-    return replace(look, plan=replace(look.plan, spec=spec), status=status, now=now, ledger=tracks)
+    return replace(look, plan=replace(look.plan, content=Readable(spec)), status=status, now=now, ledger=tracks)
 
 
 def told(look: Look) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from rolloutplan.cluster.paths import Kind
+from rolloutplan.engine.look import NeedsTemplates, Readable
 from rolloutplan.loop import versions
 from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.store import (
@@ -317,7 +318,7 @@ def on_grpc(store: Store, name: str) -> None:
     assert spec is not None
     refs = tuple(ref.model_copy(update={"kind": "GRPCRoute"}) for ref in spec.traffic.routes)
     traffic = spec.traffic.model_copy(update={"routes": refs})
-    found.view = replace(found.view, spec=spec.model_copy(update={"traffic": traffic}))
+    found.view = replace(found.view, content=Readable(spec.model_copy(update={"traffic": traffic})))
     store.offer(PLANS, "MODIFIED", plan(name, version=2))
 
 
@@ -388,7 +389,10 @@ OWN_TEMPLATE, SHARED = changed(TEMPLATE, {"is": "> 0.1"}), changed(TEMPLATE, {"i
 def judged(store: Store) -> str:
     """The comparison of the guard that the template makes, else what is in the way."""
     view = store.plans[KEY].view
-    return view.spec.guards[0].comparison.text if view.spec else f"{view.wrong}: {view.problem}"
+    if isinstance(view.content, NeedsTemplates):
+        return f"{view.content.reason}: {view.problem}"
+    assert view.spec is not None
+    return view.spec.guards[0].comparison.text
 
 
 @pytest.mark.parametrize(

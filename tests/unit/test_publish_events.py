@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.look import PlanView
+from rolloutplan.engine.look import PlanView, Unreadable
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Decision, Evidence, Kind, Status
 from rolloutplan.publish import events
@@ -21,7 +21,7 @@ PLAN = PlanView(
     uid="0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
     generation=1,
     created=datetime(2026, 1, 1, tzinfo=UTC),
-    spec=None,
+    content=Unreadable("not read"),
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
-from rolloutplan.engine.look import FINALIZER, REVERT, PlanView
+from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
 from rolloutplan.plan import lenient
 from rolloutplan.plan.command import ANNOTATION as COMMAND
 from rolloutplan.plan.spec import SpecError, read_plan_spec
@@ -18,25 +18,25 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
-    """Read a plan. Never raises: a spec that cannot be read is None, and `problem` says why.
+    """Read a plan. Never raises: its content says why it cannot be read.
 
-    A spec with references is `unresolved` until they are replaced. Where `known` is a view of the same generation, all
-    that was made of its spec is taken over: reading one is most of the work. Where it is one of a generation before
-    and this one cannot be read, the plan that it holds stays.
+    A spec with references is without its templates until they are looked up. Where `known` is a view of the same
+    generation, all that was made of its spec is taken over: reading one is most of the work. Where it is one of a
+    generation before and this one cannot be read, the plan that it holds stays.
     """
     meta = raw["metadata"]
-    if known and (known.uid, known.generation) == (meta["uid"], lenient.number(meta, "generation")):
-        made = {name: getattr(known, name) for name in _MADE}
+    before = known if known and known.uid == meta["uid"] else None
+    if before and before.generation == lenient.number(meta, "generation"):
+        content = before.content
     else:
-        made = _made(raw.get("spec"))
-        if made.get("problem") and known and known.uid == meta["uid"]:
-            made |= {"spec": known.spec, "templates": known.templates}
+        content = _content(raw.get("spec"), before.last_good if before else None)
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         generation=lenient.number(meta, "generation"),
         created=lenient.instant(meta, "creationTimestamp") or _EPOCH,
+        content=content,
         deleting=lenient.instant(meta, "deletionTimestamp"),
         finalizer=FINALIZER in lenient.items(meta, "finalizers"),
         breadcrumb=lenient.text(meta, "annotations", REVERT),
@@ -48,7 +48,6 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, lenient.items(meta, "finalizers"))),
         annotated=meta.get("annotations") is not None,
-        **made,
     )
 
 
@@ -79,18 +78,14 @@ def _writer(meta: Mapping[str, Any], *path: str) -> str:
     return lenient.text(last, "manager")
 
 
-_MADE: Final = ("spec", "problem", "unresolved", "wrong", "templates")
-"""What is made of a plan's spec."""
-
-
-def _made(raw: object) -> dict[str, Any]:
+def _content(raw: object, last_good: Readable | None) -> PlanContent:
     if not isinstance(raw, Mapping):
-        return {"spec": None, "problem": "spec: required, and not there: write it"}
+        return Unreadable("spec: required, and not there: write it", last_good)
     try:
         spec = read_plan_spec(raw)
     except SpecError as error:
-        return {"spec": None, "problem": str(error)}
-    return {"spec": None, "unresolved": spec} if spec.refers else {"spec": spec}
+        return Unreadable(str(error), last_good)
+    return NeedsTemplates(spec) if spec.refers else Readable(spec)
 
 
 async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, Any]) -> Raw:

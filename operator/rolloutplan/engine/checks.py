@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.gate import ASKED_AGAIN, closed_to_runs, place_in_line
-from rolloutplan.engine.look import Look, Rival
+from rolloutplan.engine.look import Look, NeedsTemplates, Readable, Rival, Unreadable
 from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share
@@ -36,9 +36,13 @@ class Obstacle:
 
 def obstacle(look: Look) -> Obstacle | None:
     """The first thing that keeps a plan from starting; None where nothing does."""
-    spec = look.plan.spec
-    if spec is None or not look.plan.readable:
-        return Obstacle(look.plan.wrong, look.plan.problem)
+    match look.plan.content:
+        case NeedsTemplates(problem=problem, reason=reason):
+            return Obstacle(reason, problem)
+        case Unreadable(problem=problem):
+            return Obstacle(StatusReason.INVALID_SPEC, problem)
+        case Readable(spec=spec):
+            pass
     if look.plan.finalizer:
         return status_lost(look)
     return (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from rolloutplan.engine.policy import Peer, PolicyView
 from rolloutplan.engine.queries import NumberQuery
@@ -29,21 +29,47 @@ PASSES_WITHIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class PlanView:
-    """The plan, with predicates in the place of references to them (engine/templates.py).
+class Readable:
+    """A plan as it stands there now, with predicates in the place of references to them (engine/templates.py)."""
 
-    `spec` is None where it cannot be read, or where what it refers to cannot be had; `problem` then says why, and
-    `wrong` in a word. Of a plan that was edited into what cannot be read it is the plan as it was before, as long as
-    that is known: a run is judged on by it, and nothing goes forward.
-    """
+    spec: PlanSpec
+    templates: tuple[TemplateStatus, ...] = ()
+    """The templates that `spec` is made with, as the status of a run keeps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsTemplates:
+    """A plan that can be read, and refers to what cannot be had, or was not looked up yet: nothing is judged by it."""
+
+    written: PlanSpec
+    problem: str = ""
+    """Why it cannot be had, with the fix."""
+    reason: StatusReason = StatusReason.TEMPLATE_NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A plan that cannot be read. A run is judged on by what it was before, and nothing goes forward."""
+
+    problem: str
+    """The field, the value and the fix."""
+    last_good: Readable | None = None
+    """The plan as it was before it was edited into this, as long as that is known."""
+
+
+PlanContent: TypeAlias = Readable | NeedsTemplates | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """The plan: what it says, and what stands in its metadata."""
 
     namespace: str
     name: str
     uid: str
     generation: int
     created: datetime
-    spec: PlanSpec | None
-    problem: str = ""
+    content: PlanContent
     deleting: datetime | None = None
     finalizer: bool = False
     """Whether our finalizer stands on it."""
@@ -58,11 +84,6 @@ class PlanView:
     replaced: tuple[tuple[str, str], ...] = ()
     """Commands that others took the place of before they were answered, with who wrote them, the newest last."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    unresolved: PlanSpec | None = None
-    """The plan as it was written, where it can be read and has no `spec`."""
-    wrong: StatusReason = StatusReason.INVALID_SPEC
-    templates: tuple[TemplateStatus, ...] = ()
-    """The templates that `spec` is made with, as the status of a run keeps them."""
     version: str = ""
     """Its resourceVersion."""
     finalizers: tuple[str, ...] = ()
@@ -71,14 +92,43 @@ class PlanView:
     """Whether it has annotations at all."""
 
     @property
+    def last_good(self) -> Readable | None:
+        """The newest content that a run can be judged by."""
+        match self.content:
+            case Readable():
+                return self.content
+            case Unreadable(last_good=last_good):
+                return last_good
+            case NeedsTemplates():
+                return None
+
+    @property
+    def spec(self) -> PlanSpec | None:
+        """What a run is judged by; None where there is nothing to judge it by."""
+        good = self.last_good
+        return good.spec if good else None
+
+    @property
+    def templates(self) -> tuple[TemplateStatus, ...]:
+        good = self.last_good
+        return good.templates if good else ()
+
+    @property
     def written(self) -> PlanSpec | None:
         """The plan as it was written: what to go by where nothing is judged."""
-        return self.spec.written if self.spec else self.unresolved
+        if isinstance(self.content, NeedsTemplates):
+            return self.content.written
+        return self.spec.written if self.spec else None
+
+    @property
+    def problem(self) -> str:
+        """Why `spec` is not what stands there now; empty where it is, and before its templates were looked up."""
+        return "" if isinstance(self.content, Readable) else self.content.problem
 
     @property
     def readable(self) -> bool:
         """Whether `spec` is what stands there now."""
-        return self.spec is not None and not self.problem
+        return isinstance(self.content, Readable)
 
     @property
     def key(self) -> str:

@@ -28,7 +28,17 @@ from rolloutplan.engine.ask import count, current_stage, in_force, needs, note_a
 from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.gate import nothing_against
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Look, PlanView, Question, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.look import (
+    EMPTY_LEDGER,
+    Ledger,
+    Look,
+    PlanView,
+    Question,
+    Readable,
+    RouteView,
+    SourceView,
+    WorkloadView,
+)
 from rolloutplan.engine.narrate import value_text
 from rolloutplan.engine.queries import Series
 from rolloutplan.engine.rules.forward import next_stage
@@ -165,7 +175,7 @@ class _Run:
     def __init__(self, case: Case) -> None:
         self.case, self.now = case, case.start
         self.spec = resolve(read_plan_spec(case.raw), as_kept(())).spec
-        self.plan = PlanView(case.namespace, case.name, "replay", 1, case.start, self.spec)
+        self.plan = PlanView(case.namespace, case.name, "replay", 1, case.start, Readable(self.spec))
         found = case.weights if case.weights.snapshot else _at_rest(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
         self.status = Status(

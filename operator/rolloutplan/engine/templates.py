@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rolloutplan.engine.look import PlanView
+from rolloutplan.engine.look import NeedsTemplates, PlanView, Readable, Unreadable
 from rolloutplan.plan.resolve import Known, as_kept, resolve
 from rolloutplan.plan.status import RUNNING, Status
 
@@ -15,17 +15,16 @@ def judged_by(plan: PlanView, status: Status, known: Known) -> PlanView:
     A plan that was edited in mid-run may name what its run did not begin with: that is taken as it is now. Where it
     cannot be had the plan has no spec, and goes back all the same: the rules that lead back look at it as written.
     """
-    written = plan.written
-    if written is None or not written.refers or (plan.spec is not None and not plan.readable):
+    content, written = plan.content, plan.written
+    if isinstance(content, Unreadable) or written is None or not written.refers:
         return plan
     running, edited = status.phase in RUNNING, written.plan_hash() != status.plan_hash
-    if running and not edited and plan.spec is not None and plan.templates == status.templates:
+    if running and not edited and isinstance(content, Readable) and content.templates == status.templates:
         return plan
     kept = as_kept(status.templates, known if edited else None)
     found = resolve(written, kept if running else known)
     if found.problems:
         first = found.problems[0]
-        words = f"{first.path}: {first.words}"
-        return replace(plan, spec=None, unresolved=written, problem=words, wrong=first.why, templates=())
+        return replace(plan, content=NeedsTemplates(written, f"{first.path}: {first.words}", first.why))
     used = status.templates if running and not edited else tuple(template.kept() for template in found.used)
-    return replace(plan, spec=found.spec, unresolved=None, problem="", templates=used)
+    return replace(plan, content=Readable(found.spec, used))

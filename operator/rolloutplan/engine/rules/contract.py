@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.gate import GATED, Closed, closed_to_contract
-from rolloutplan.engine.look import Look, WorkloadView
+from rolloutplan.engine.look import Look, Unreadable, WorkloadView
 from rolloutplan.engine.move import fence, hold, move
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.routes import live_weights, route_mismatch, route_patches
@@ -62,7 +62,7 @@ def contracting(look: Look) -> Step | None:
 def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
     """Why nothing may be taken away now. A part that is under way waits for weights and persons alone."""
     status, weights = look.status, look.status.weights
-    if spec is None or (look.plan.unresolved is None and not look.plan.readable):
+    if spec is None or isinstance(look.plan.content, Unreadable):
         return Closed(
             HoldReason.INVALID, f"the plan can no longer be read, so nothing is taken away: {look.plan.problem}"
         )

@@ -1,0 +1,380 @@
+"""The six invariants of the engine, as an outside observer sees them.
+
+An observer reads nothing but the history: which status stood in the API server when, and who moved which weight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+from rolloutplan.engine.ask import needs
+from rolloutplan.engine.decide import decide
+from rolloutplan.engine.words import seal
+from rolloutplan.judge.verdict import Outcome
+from rolloutplan.plan.predicate import Predicate
+from rolloutplan.plan.stage import Stage
+from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
+from tests.situations import P, s
+from tests.world import (
+    START,
+    Move,
+    Record,
+    Refusal,
+    Rules,
+    World,
+    after,
+)
+
+
+def pair(rule: Mapping[str, int]) -> tuple[int, int]:
+    return rule["v1"], rule["v2"]
+
+
+def share(rule: Mapping[str, int]) -> Fraction:
+    old, new = pair(rule)
+    return Fraction(new, old + new) if new else Fraction(0)
+
+
+def saved(routes: tuple[RouteWeights, ...], name: str) -> Mapping[int, tuple[int, int]]:
+    """What a status says of a route: the old and the new side of each rule."""
+    rules = [rule for route in routes if route.name == name for rule in route.rules]
+    return {rule.index: pair({b.service: b.weight for b in rule.backends}) for rule in rules}
+
+
+def stage_of(world: World, status: Status) -> Stage:
+    """The stage at which a status stands; where that is half way to its weight, at the weight that it says."""
+    assert status.stage is not None
+    stage, half = world.specs[status.plan_hash].ladder()[status.stage.index], status.stage.halfway
+    assert half is None or 0 < half < stage.permille, f"half way to {stage.name} is {half}"
+    return stage if half is None else replace(stage, permille=half, half=True)
+
+
+def changed_rules(move: Move) -> list[tuple[int, dict[str, int], dict[str, int]]]:
+    """The rules that a move changed: place, weights before and after."""
+    rules = enumerate(zip(move.before, move.after, strict=True))
+    return [(place, before, after) for place, (before, after) in rules if before != after]
+
+
+def intent(move: Move) -> str:
+    """For what we changed weights: Shift, Repair or Restore; "" where it was somebody else."""
+    if not move.ours:
+        return ""
+    return "Restore" if move.by.phase is P.REVERTING else move.by.intent.action if move.by.intent else "Nothing"
+
+
+def ours(world: World, what: str) -> Iterator[Move]:
+    """Our own changes of weights for such an intent."""
+    return (move for move in world.moves if intent(move) == what)
+
+
+def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, str]]:
+    """Name, role and query of all that judges a stage, as they have to be fixed before its weight moves."""
+    guards = world.specs[status.plan_hash].guards
+    rows = [("guard", guards), ("fail", stage.fail), ("pass", stage.pass_), ("warn", stage.warn)]
+
+    def query(predicate: Predicate) -> str:
+        if predicate.alert is not None:
+            return f"firing alerts with {predicate.alert.matchers}"
+        if predicate.query is None:
+            assert predicate.events is not None
+            return f"{predicate.events.bad} of {predicate.events.total}"
+        filled = predicate.query.replace("$deployment", "v2")
+        return filled.replace("$window", f"{predicate.window.total_seconds():.0f}s")
+
+    return [(predicate.name, role, query(predicate)) for role, predicates in rows for predicate in predicates]
+
+
+def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
+    """Invariant 1: what will judge a weight stood in the API server before the weight was written."""
+    assert not list(ours(world, "Nothing")), "written without an intent"
+    for move in ours(world, "Shift"):
+        status = move.stands
+        where = f"{move.route} {move.before} -> {move.after} at {move.at:%H:%M:%S}, run {status.run}"
+        assert status.phase in (P.SHIFTING, P.HELD) and status.stage and status.intent, f"{where}: {status.phase}"
+        stage = stage_of(world, status)
+        right = all(share(now) == Fraction(stage.permille, 1000) for _, _, now in changed_rules(move))
+        assert right, f"{where}: not the weight of {stage.name}"
+        known = saved(status.weights.written, move.route)
+        over = [place for place, was, _ in changed_rules(move) if pair(was) != known[place]]
+        assert not over or status.intent.mends, f"{where}: over another's weight"
+        assert status.stage.seal == seal(stage, world.specs[status.plan_hash].guards), f"{where}: another seal"
+        fixed = [(p.name, p.role, p.query) for p in status.predicates]
+        assert fixed == judged(world, stage, status), f"{where}: other predicates are fixed"
+
+
+def weights_are_put_right_as_they_were_read_back(world: World) -> None:
+    """A repair: what was moved towards the new side goes back to what the plan holds, and nothing else moves."""
+    for move in ours(world, "Repair"):
+        known = saved(move.stands.weights.written, move.route)
+        assert all(pair(now) == known[place] for place, _, now in changed_rules(move)), f"repaired to {move.after}"
+        risen = [place for place, was, now in changed_rules(move) if share(now) > share(was)]
+        assert not risen, f"pushed forward as a repair: {move.before} -> {move.after}"
+
+
+def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) -> None:
+    """Invariant 2. A person may name the last stage as the next one, or have the same one asked for again.
+
+    After a warning the next stage comes half way first, and then in whole.
+    """
+    failed: set[int] = set()
+    comes: dict[int, tuple[tuple[int, bool], Any, int]] = {}
+    for event in world.history:
+        if isinstance(event, Record):
+            status = event.status
+            if status.failed:
+                failed.add(status.run)
+            if status.stage is not None and status.stage.verified_at is not None:
+                comes[status.run] = (what_follows(world, status), status.stage.judged_since, status.stage.index)
+            elif status.stage is not None and status.intent is None:
+                comes[status.run] = ((status.stage.index, status.stage.halfway is not None), event.at, -1)
+        if not isinstance(event, Move) or intent(event) != "Shift":
+            continue
+        status = event.stands
+        assert status.run not in failed, f"run {status.run} goes forward after {status.failed}"
+        assert status.stage is not None
+        wanted, since, before = comes.get(status.run, ((0, False), event.at, -1))
+        found = status.stage.index, status.stage.halfway is not None
+        assert found == wanted, f"to stage and half way {found}, and not to {wanted}"
+        if before == -1:
+            continue
+        spec = world.specs[status.plan_hash]
+        for predicate in (*spec.guards, *spec.ladder()[before].fail):
+            track = None if predicate.dry_run else event.known.get(predicate.name)
+            if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
+                continue
+            assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
+
+
+def what_follows(world: World, status: Status) -> tuple[int, bool]:
+    """The place of the stage that comes next, and whether half way, by what a status says of the present one."""
+    at, ladder = status.stage, world.specs[status.plan_hash].ladder()
+    assert at is not None
+    if at.then:
+        return [stage.name for stage in ladder].index(at.then), False
+    if at.halfway is not None:
+        return at.index, False
+    between = at.index + 1 < len(ladder) and ladder[at.index + 1].permille - ladder[at.index].permille > 1
+    return at.index + 1, bool(at.warned) and between
+
+
+def a_stage_is_warned_once_and_only_where_something_warns(world: World) -> None:
+    """And what only warns leads nowhere by itself: no rollback names it."""
+    told = Counter((d.run, d.stage) for _, d in decisions(world) if d.reason == "Warned")
+    again = {(run, stage): count for (run, stage), count in told.items() if count > 1}
+    assert not again, f"warned more than once: {again}"
+    for record, decision in decisions(world):
+        if decision.reason == "Warned":
+            warns = {predicate.name for predicate in stage_of(world, record.status).warn}
+            assert {seen.predicate for seen in decision.evidence} <= warns, decision.note
+        if decision.reason in ("RollbackStarted", "Held"):
+            assert "warn" not in {seen.role for seen in decision.evidence}, decision.note
+
+
+def decisions(world: World) -> Iterator[tuple[Record, Decision]]:
+    """Every decision with the record that brought it."""
+    seq = 0
+    for record in world.records:
+        for decision in record.status.decisions:
+            if decision.seq > seq:
+                yield record, decision
+        seq = record.status.seq
+
+
+def no_stage_begins_at_a_closed_gate(world: World) -> None:
+    """Neither paused, nor frozen, nor without the approval that it wants."""
+    for record, decision in decisions(world):
+        if decision.reason != "StageStarted":
+            continue
+        status, words = record.status, f"{decision.note} at {decision.at:%H:%M:%S}"
+        assert status.paused is None, f"{words}, and it is paused"
+        closed = [policy.name for policy in record.policies if policy.spec is None or policy.spec.freeze.now]
+        assert not closed, f"{words}, and {closed} are in the way"
+        assert not stage_of(world, status).approval or status.approved == decision.stage, f"{words}, not approved"
+
+
+def no_stage_begins_while_an_alert_fires_that_will_be_judged_there(world: World) -> None:
+    """Unless it began within the ten seconds for which an answer is good."""
+    for record, decision in decisions(world):
+        if decision.reason == "StageStarted":
+            stage, guards = stage_of(world, record.status), world.specs[record.status.plan_hash].guards
+            binding = {each.name for each in (*guards, *stage.fail) if each.alert and not each.dry_run}
+            known = {name for name, since in record.fires.items() if since <= decision.at - s(10)}
+            assert not binding & known, f"{decision.note} at {decision.at:%H:%M:%S}, and {binding & known} fires"
+
+
+def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) -> None:
+    said = [decision for _, decision in decisions(world) if decision.token]
+    tokens = Counter(decision.token for decision in said)
+    assert not [token for token, count in tokens.items() if count > 1], tokens
+    assert {decision.by for decision in said} <= {"kubectl"}
+
+
+def no_soak_is_shortened(world: World) -> None:
+    """Invariant 3: time counts while the stage is judged and its weight stands in the routes, and only then.
+
+    Where somebody moves weights while no status can be written, the hold begins when it can. A stage that is asked for
+    again, and one whose weights were put right, is soaked anew. A person may pass over what is left.
+    """
+    spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)  # by run, step and phase
+    status, at = read_status({}), START
+    stands: dict[str, Rules] = {}
+    unwritten = False
+    for event in world.history:
+        if status.stage is not None and status.phase in (P.JUDGING, P.BAKING):
+            wanted = Fraction(stage_of(world, status).permille, 1000)
+            if unwritten or all(share(rule) == wanted for rules in stands.values() for rule in rules):
+                spent[status.run, stage_of(world, status).step, status.phase] += event.at - at
+        at = event.at
+        unwritten = isinstance(event, Refusal) or (unwritten and isinstance(event, Move))
+        if isinstance(event, Move):
+            stands[event.route] = event.after
+        if not isinstance(event, Record):
+            continue
+        now, stands = event.status, dict(event.routes)
+        last = now.decisions[-1] if now.seq > status.seq else None
+        if last is not None and now.stage is not None and last.reason in ("WeightShifted", "WeightDrift"):
+            spent[now.run, stage_of(world, now).step, P.JUDGING] = timedelta()
+        if status.stage is not None and (status.phase, now.phase) in GOES_ON and not (last and last.token):
+            stage, spec = stage_of(world, status), world.specs[status.plan_hash]
+            took = spent[status.run, stage.step, status.phase]
+            least = stage.soak if status.phase is P.JUDGING else spec.bake
+            assert took >= least, f"{stage.step} is {status.phase} for {took}, not for {least}"
+        status = now
+
+
+GOES_ON = {(P.JUDGING, P.SHIFTING), (P.JUDGING, P.BAKING), (P.BAKING, P.SUCCEEDED)}
+
+
+def every_change_of_weights_has_one_decision(world: World) -> None:
+    """Invariant 4."""
+    seqs = []
+    for record in world.records:
+        kept = [decision.seq for decision in record.status.decisions]
+        assert kept == list(range(record.status.seq - len(kept) + 1, record.status.seq + 1)), f"numbers {kept}"
+        seqs.append(record.status.seq)
+    assert seqs == sorted(seqs), f"the numbers fall: {seqs}"
+    if not world.gone:
+        assert sorted(world.trail) == list(range(1, max(seqs, default=0) + 1)), "a decision was never told"
+    of_stage = ("StageStarted", "WeightShifted")
+
+    def step(decision: Decision) -> str:
+        return f"{decision.stage} {decision.weight_to}" if decision.reason in of_stage else ""
+
+    told = Counter((d.reason, d.run, step(d)) for d in world.trail.values())
+    for (reason, run, stage), count in told.items():
+        if reason in ("RollbackStarted", "RolledBack"):
+            assert count == 1, f"{count} times {reason} in run {run}"
+        if reason in of_stage:
+            asked, held = told["StageStarted", run, stage], told["Held", run, ""]
+            assert count <= asked <= 1 + held, f"{count} times {reason} in run {run} {stage}"
+    at = [(move.stands.run, move.stands.stage) for move in ours(world, "Shift")]
+    risen = {(run, f"{stage.name} {stage.weight}") for run, stage in at if stage}
+    shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
+    assert shifted <= risen, f"told, and not done: {shifted - risen}"
+    for run, stage in risen - shifted:
+        under_way = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
+        assert under_way or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
+    for move in ours(world, "Restore"):
+        told_of = world.gone or told["RollbackStarted", move.by.run, ""]
+        assert told_of, f"put back at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
+    for move in ours(world, "Repair"):
+        told_of = world.gone or told["WeightDrift", move.by.run, ""]
+        assert told_of, f"put right at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
+
+
+def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:
+    """Invariant 5."""
+    before, touched = read_status({}), False
+    began: Mapping[str, Any] = {}
+    for event in world.history:
+        if isinstance(event, Move):
+            touched = touched or not event.ours
+            for _, was, now in changed_rules(event):
+                if event.ours and any(pair(was)) and "v0" in was:
+                    asked = Fraction(was["v0"] * sum(pair(now)), sum(pair(was)))
+                    assert abs(now["v0"] - asked) <= Fraction(1, 2), f"another backend's share: {was} -> {now}"
+            if event.ours and event.by.phase is P.REVERTING:
+                wanted = saved(event.by.weights.snapshot, event.route)
+                right = all(pair(now) == wanted[place] for place, _, now in changed_rules(event))
+                assert right, f"a way back to somewhere else: {event.after}, not {wanted}"
+        if not isinstance(event, Record):
+            continue
+        status = event.status
+        if (before.phase, status.phase) == (P.EXPANDING, P.SHIFTING):
+            began, touched = event.routes, False
+        if (before.phase, status.phase) == (P.REVERTING, P.ROLLED_BACK):
+            for name, rules in event.routes.items():
+                wanted = saved(status.weights.snapshot, name)
+                assert {i: pair(rule) for i, rule in enumerate(rules)} == wanted, f"RolledBack, and {name} has {rules}"
+                assert touched or rules == began[name], f"{name} was {began[name]} before the run, and is {rules}"
+        before = status
+
+
+def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> None:
+    """Invariant 6, and before that next instant nothing would follow from another look."""
+    status = world.status
+    assert world.wake_at is None or world.wake_at > world.now, f"{status.phase} is looked at without a pause"
+    if world.wake_at is None and not world.gone and status.phase not in (P.SUCCEEDED, P.ROLLED_BACK):
+        assert status.phase in (P.PENDING, P.INVALID, P.HELD) and status.message, f"{status.phase} waits for nothing"
+    if world.operator.refusals:
+        return  # it was refused, and tries again
+    now = world.now
+    world.now = (world.next() or now + s(3600)) - s(0.001)
+    look = world.look()
+    later = decide(look)
+    says = after(look, later)
+    asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
+    world.now = now
+    followed = (says.seq - status.seq, later.actions, asked)
+    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {says.message}"
+
+
+def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:
+    names = Counter(name for _, name in world.made)
+    assert not [name for name, count in names.items() if count > 1], names
+    for move in ours(world, "Shift"):
+        spec = world.specs[move.stands.plan_hash]
+        for name in [*(each.name for each in spec.assumptions if each.job), *(each.name for each in spec.expand.jobs)]:
+            made = world.jobs.get(f"plan-{move.stands.run}-{name}")
+            over = made is not None and not made.fails and made.ends_at is not None and made.ends_at <= move.at
+            assert over, f"{name} is not over, and a weight moves"
+
+
+def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
+    smaller = [each for each in world.resized if each.name == "v1"]
+    for each in smaller:
+        status, where = each.stands, f"v1 is made smaller at {each.at:%H:%M:%S}"
+        assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
+        held = [rule for rules in each.routes.values() for rule in rules if rule["v1"]]
+        assert not held, f"{where}, and it has {held}"
+        since = max((move.at for move in world.moves if move.at < each.at), default=each.at)
+        assert each.at >= since + s(20), f"{where}, not drained since {since:%H:%M:%S}"
+    for name in ("drop", "vacuum"):
+        for at, made in world.made:
+            run = made.removeprefix("plan-").partition("-")[0]
+            before = [each for each in smaller if each.at <= at and str(each.stands.run) == run]
+            assert name not in made or before, f"{made} is made before the old side is scaled down"
+    for move in ours(world, "Restore"):
+        gone = [each for each in smaller if each.at <= move.at and each.stands.run == move.by.run]
+        assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"
+
+
+INVARIANTS = (
+    nothing_is_taken_away_that_has_traffic_or_may_get_it_back,
+    no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete,
+    no_weight_rises_before_its_predicates_are_sealed,
+    weights_are_put_right_as_they_were_read_back,
+    no_stage_begins_at_a_closed_gate,
+    no_stage_begins_while_an_alert_fires_that_will_be_judged_there,
+    every_command_is_answered_once_in_the_name_of_whoever_said_it,
+    nothing_goes_forward_after_a_failure_nor_two_stages_at_once,
+    a_stage_is_warned_once_and_only_where_something_warns,
+    no_soak_is_shortened,
+    every_change_of_weights_has_one_decision,
+    rolled_back_means_the_snapshot_to_the_number,
+)

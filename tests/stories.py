@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from rolloutplan.engine.look import Rival
-from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.policy import PolicyView, QueueEntry
 from rolloutplan.engine.table import MOVED
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.command import Verb
@@ -350,7 +350,7 @@ SUDDEN: Mapping[str, Event] = {
     for name, fault in FAULTS.items()
     if (point, name) != ("record", "somebody moves the weights up")  # between look and record there is no remedy
 }
-RUNNING = Peer("ns/other", frozenset({"policy crowded"}), "running", START, "0")
+RUNNING = QueueEntry("ns/other", frozenset({"policy crowded"}), "running", START, "0")
 BUDGETED = ruled("budgeted", errorBudget={"query": "budget", "atLeast": "20%"})
 BOTH_ROUTES = frozenset(replace(SHOP, name=name) for name in routes())
 OTHER = Rival("ns/other", BOTH_ROUTES, running=True, waiting=False, created=START, uid="0")

@@ -58,7 +58,7 @@ from rolloutplan.engine.look import (
     Unreadable,
     WorkloadView,
 )
-from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.policy import PolicyView, QueueEntry, concurrency_groups, queues
 from rolloutplan.engine.queries import AlertQuery, Series
 from rolloutplan.engine.run import PlanRun
 from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
@@ -305,7 +305,7 @@ class World:
     """Every Job that was ever made, by its name."""
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
-    peers: tuple[Peer, ...] = ()
+    peers: tuple[QueueEntry, ...] = ()
     templates: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: str = ""
     command_by: str = ""
@@ -447,8 +447,9 @@ class World:
 
     def facts(self) -> Facts:
         """What the operator knows of it now."""
+        plan, groups = self.plan(), frozenset(concurrency_groups(self.policies))
         return Facts(
-            plan=self.plan(),
+            plan=plan,
             status=self.status,
             raw_status=self.status_raw,
             routes={(view := self._route_view(name)).id: view for name in self.routes},
@@ -458,7 +459,7 @@ class World:
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             rivals=self.rivals,
             policies=self.policies,
-            peers=self.peers,
+            queues=queues(QueueEntry(plan.key, groups, "waiting", plan.created, plan.uid), self.peers),
             epoch=self.epoch,
             adopt_at=self.led_since + self.adopts_in,
         )

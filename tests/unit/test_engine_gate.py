@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.policy import PolicyView, QueueEntry
 from rolloutplan.judge.verdict import Why
 from tests.situations import (
     ALL,
@@ -165,19 +165,19 @@ def test_an_instant_freeze_has_no_end_to_wait_for() -> None:
 ONE = ruled(maxConcurrent=1)
 
 
-def peer(name: str, where: Literal["waiting", "starting", "running"], age: int = 60, *lines: str) -> Peer:
+def peer(name: str, where: Literal["waiting", "starting", "running"], age: int = 60, *lines: str) -> QueueEntry:
     """Another plan of the same line, created so many minutes before the world began; ours was one minute before."""
-    return Peer(f"ns/{name}", frozenset(lines or ("policy production",)), where, START - m(age), uid=name)
+    return QueueEntry(f"ns/{name}", frozenset(lines or ("policy production",)), where, START - m(age), uid=name)
 
 
-def peers(*peers: Peer) -> Happens:
+def peers(*peers: QueueEntry) -> Happens:
     return put(peers=peers)
 
 
 RUNNING, ELDER, YOUNGER = peer("a", "running"), peer("b", "waiting"), peer("c", "waiting", age=-60)
 
 
-def waiting(*who: Peer, rules: tuple[PolicyView, ...] = (ONE,)) -> Situation:
+def waiting(*who: QueueEntry, rules: tuple[PolicyView, ...] = (ONE,)) -> Situation:
     def make() -> World:
         world = World(policies=rules, peers=who)
         world.settle()

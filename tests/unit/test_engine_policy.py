@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,17 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.engine.policy import (
+    At,
     Freeze,
-    Peer,
     PolicyView,
+    QueueEntry,
+    concurrency_groups,
     doubt_factor,
     frozen,
-    groups,
     next_change,
+    queue_position,
+    queues,
     selects,
     soak_factor,
     unreadable,
-    wait_for_slot,
 )
 from rolloutplan.plan.policy import read_policy
 
@@ -82,7 +84,7 @@ def test_whom_a_policy_selects(
     ],
 )
 def test_focus_scales_the_places(focus: str, written: int, places: int) -> None:
-    assert groups([policy(maxConcurrent=written, focus=focus)]) == {"policy production": places}
+    assert concurrency_groups([policy(maxConcurrent=written, focus=focus)]) == {"policy production": places}
 
 
 FOCUSES = [
@@ -116,18 +118,20 @@ def test_every_policy_is_a_line_of_its_own_and_a_lock_group_is_one_for_all() -> 
         policy("d"),
         BROKEN,
     ]
-    assert groups(policies) == {"policy a": 6, "policy b": 3, "lock group payments": 1}
+    assert concurrency_groups(policies) == {"policy a": 6, "policy b": 3, "lock group payments": 1}
 
 
-At = Literal["waiting", "starting", "running"]
-
-
-def peer(name: str, at: At, age: int = 0, *lines: str) -> Peer:
+def peer(name: str, at: At, age: int = 0, *lines: str) -> QueueEntry:
     """A plan in these lines, or in the first alone; the greater the age, the earlier it was created."""
-    return Peer(f"shop/{name}", frozenset(lines or ("policy a",)), at, NOW - age * MINUTE, uid=name)
+    return QueueEntry(f"shop/{name}", frozenset(lines or ("policy a",)), at, NOW - age * MINUTE, uid=name)
 
 
-TURNS: list[tuple[str, int, Peer, list[Peer], str]] = [
+def wait_for_slot(me: QueueEntry, places: dict[str, int], others: list[QueueEntry]) -> str:
+    """What a plan waits for that sees these others."""
+    return queue_position(me.at, places, queues(me, others))
+
+
+TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
     ("nobody else", 1, peer("m", "waiting"), [], ""),
     ("a place is left", 2, peer("m", "waiting"), [peer("a", "running")], ""),
     (
@@ -205,7 +209,7 @@ TURNS: list[tuple[str, int, Peer, list[Peer], str]] = [
 
 
 @pytest.mark.parametrize(("places", "me", "peers", "words"), [row[1:] for row in TURNS], ids=[row[0] for row in TURNS])
-def test_whose_turn_it_is(places: int, me: Peer, peers: list[Peer], words: str) -> None:
+def test_whose_turn_it_is(places: int, me: QueueEntry, peers: list[QueueEntry], words: str) -> None:
     assert wait_for_slot(me, {"policy a": places}, peers) == words
 
 

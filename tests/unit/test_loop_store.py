@@ -280,9 +280,9 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
     store.offer(PLANS, "ADDED", plan())
     store.offer(PLANS, "ADDED", rival)
     store.offer(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
-    (found,) = store.rivals(store.plans[KEY])
-    assert (found.key, found.running, found.waiting) == ("shop/rival", running, waiting)
-    assert found.routes == {RouteId("HTTPRoute", "checkout")}
+    found = [(each.key, each.routes, each.running, each.waiting) for each in store.rivals(store.plans[KEY])]
+    routes = frozenset({RouteId("HTTPRoute", "checkout")})
+    assert found == ([("shop/rival", routes, running, waiting)] if running or waiting else [])
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -343,6 +343,76 @@ def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals(grpcroutes: st
     on_grpc(store, "other")
     assert store.rivals(store.plans[KEY]) == store.rivals(store.plans["shop/other"]) == ()
     assert store.offer(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
+
+
+RULED: Raw = {"maxConcurrent": 1}
+
+
+def in_line() -> Store:
+    """Two plans of which one may run at a time: `first` runs, and ours waits."""
+    store = Store()
+    store.offer(POLICIES, "ADDED", made(POLICIES, "one", spec=RULED))
+    store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
+    store.offer(PLANS, "ADDED", elsewhere(status={"phase": "Pending", "reason": "Waiting"}))
+    return store
+
+
+def elsewhere(**how: Any) -> Raw:
+    """Our plan, on a route of its own."""
+    return plan(changes={"traffic.routes[0].name": "another"}, **how)
+
+
+def test_who_waits_for_a_place_is_woken_by_the_answer_to_the_write_that_frees_it() -> None:
+    """By then the plan itself holds what was written."""
+    store = in_line()
+    held = store.plans["shop/first"]
+    held.status = held.status.model_copy(update={"phase": Phase.SUCCEEDED})
+    assert KEY in store.offer(PLANS, "MODIFIED", plan("first", version=2, status={"phase": "Succeeded"}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": {"phase": "RolledBack"}},
+        {"status": {"phase": "Invalid"}},
+        {"labels": {"team": "b"}, "status": {"phase": "Judging"}},
+    ],
+    ids=["it ends", "it becomes invalid", "it leaves the group"],
+)
+def test_who_waits_for_a_place_is_woken_by_every_way_in_which_it_comes_free(changes: Raw) -> None:
+    store = in_line()
+    selecting = RULED | {"selector": {"matchLabels": {"team": "a"}}}
+    store.offer(POLICIES, "MODIFIED", made(POLICIES, "one", 2, spec=selecting))
+    store.offer(PLANS, "MODIFIED", plan("first", version=2, labels={"team": "a"}, status={"phase": "Judging"}))
+    ours: Raw = {"labels": {"team": "a"}, "status": {"phase": "Pending", "reason": "Waiting"}}
+    store.offer(PLANS, "MODIFIED", elsewhere(version=2, **ours))
+    changes = {"labels": {"team": "a"}} | changes
+    assert store.offer(PLANS, "MODIFIED", plan("first", version=3, **changes)) == {"shop/first", KEY}
+
+
+def test_who_waits_for_a_route_is_woken_when_the_other_is_edited_to_another_route() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan())
+    store.offer(PLANS, "ADDED", plan("first"))
+    moved = plan("first", version=2, changes={"traffic.routes[0].name": "another"}, generation=2)
+    assert store.offer(PLANS, "MODIFIED", moved) == {"shop/first", KEY}
+
+
+def test_who_waits_for_a_route_is_woken_when_a_template_of_the_other_goes() -> None:
+    """It can no longer be read, and is not about to start any more."""
+    store = Store()
+    store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    store.offer(PLANS, "ADDED", plan())
+    store.offer(PLANS, "ADDED", plan("first", changes=REFERS))
+    assert store.offer(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 2)) == {"shop/first", KEY}
+
+
+def test_what_says_nothing_new_of_a_plan_wakes_nobody_else() -> None:
+    store = Store()
+    store.offer(PLANS, "ADDED", plan())
+    store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
+    told = plan("first", version=2, status={"phase": "Judging", "message": "all is well"})
+    assert store.offer(PLANS, "MODIFIED", told) == {"shop/first"}
 
 
 ALL, OWN = source("http://all:9090"), source("http://own:9090")
@@ -451,5 +521,7 @@ def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
     assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
     assert store.offer(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
     store.offer(PLANS, "ADDED", plan("rival"))
+    assert store.rivals(store.plans["shop/rival"]) == (), "it is not about to start"
+    store.offer(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
     (rival,) = store.rivals(store.plans["shop/rival"])
-    assert (rival.key, rival.waiting) == (KEY, False)
+    assert (rival.key, rival.running, rival.waiting) == (KEY, True, False)

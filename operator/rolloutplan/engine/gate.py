@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
 
 from rolloutplan.engine.ask import InForce
 from rolloutplan.engine.look import Heard, Look
-from rolloutplan.engine.policy import Peer, frozen, groups, next_change, unreadable, wait_for_slot
+from rolloutplan.engine.policy import At, concurrency_groups, frozen, next_change, queue_position, unreadable
 from rolloutplan.engine.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.engine.words import render, words_for
@@ -55,7 +54,8 @@ def closed_to_runs(look: Look) -> Closed | None:
 
 def place_in_line(look: Look) -> str:
     """What a run that has not begun waits for, and where it stands in line; empty where there is a place for it."""
-    return wait_for_slot(_me(look), groups(look.policies), look.peers)
+    at: At = "starting" if look.status.phase in STARTING else "waiting"
+    return queue_position(at, concurrency_groups(look.policies), look.queues)
 
 
 def closed_to(look: Look, stage: Stage) -> Closed | None:
@@ -99,11 +99,6 @@ def _frozen(look: Look) -> Closed | None:
     return (
         Closed(HoldReason.FROZEN, f"frozen by {freeze.words}", next_change(look.policies, look.now)) if freeze else None
     )
-
-
-def _me(look: Look) -> Peer:
-    at: Literal["waiting", "starting"] = "starting" if look.status.phase in STARTING else "waiting"
-    return Peer(look.plan.key, frozenset(groups(look.policies)), at, look.plan.created, look.plan.uid)
 
 
 # ---- what is asked ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from rolloutplan.engine.policy import Peer, PolicyView
+from rolloutplan.engine.policy import PolicyView, Queue
 from rolloutplan.engine.queries import NumberQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.judge.counts import Sample
@@ -371,7 +371,7 @@ class Facts:
     source_problem: str = ""
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
-    peers: tuple[Peer, ...] = ()
+    queues: Mapping[str, Queue] = field(default_factory=dict)
     epoch: int = 0
     adopt_at: datetime | None = None
 
@@ -393,8 +393,8 @@ class Look:
     rivals: tuple[Rival, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     """Those that select this plan."""
-    peers: tuple[Peer, ...] = ()
-    """Other plans that stand in a line with this one; looked up only before a run."""
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+    """The others in each concurrency group of this plan; looked up only before a run."""
     heard: Heard | None = None
     job: JobView | None = None
     """The Job of the task under way, as it was read last."""

@@ -5,6 +5,7 @@ Several policies may select one plan, and then all of them hold. None of this st
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Final, Literal
 from rolloutplan.engine.windows import spans
 from rolloutplan.plan.policy import RolloutPolicySpec
 
-_NAMED: Final = 5
+NAMED: Final = 5
 """So many of the plans that hold a place are named."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -61,19 +62,52 @@ def unreadable(policies: Iterable[PolicyView]) -> str:
 # ---- whose turn it is ----------------------------------------------------------------------------
 
 
+At = Literal["waiting", "starting", "running"]
+"""Where a plan is: it waits for a place, holds one and has moved no weight yet, or holds one."""
+
+
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """Another plan that stands in a line with this one."""
+class QueueEntry:
+    """A plan that holds a place of some concurrency groups, or waits for one of each."""
 
     key: str
     groups: frozenset[str]
-    at: Literal["waiting", "starting", "running"]
+    at: At
     created: datetime
     uid: str
 
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """The older one goes first: it sorts before the others."""
+        return self.created, self.uid
 
-def groups(policies: Iterable[PolicyView]) -> dict[str, int]:
-    """The lines that a plan stands in, and how many places each has."""
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What one plan must know of all the others in a concurrency group."""
+
+    running: int = 0
+    starting: int = 0
+    holders: tuple[str, ...] = ()
+    """The keys of those that hold a place, running or starting: the first few, in an order of their own."""
+    older_waiting: int = 0
+    older_starting: int = 0
+
+
+def queues(me: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
+    """Count what a plan must know of the others in each of its groups."""
+    entries = tuple(others)
+    return {group: _queue(me, [each for each in entries if group in each.groups]) for group in me.groups}
+
+
+def _queue(me: QueueEntry, others: list[QueueEntry]) -> Queue:
+    at, older = Counter(each.at for each in others), Counter(each.at for each in others if each.age < me.age)
+    holders = nsmallest(NAMED, (each.key for each in others if each.at != "waiting"))
+    return Queue(at["running"], at["starting"], tuple(holders), older["waiting"], older["starting"])
+
+
+def concurrency_groups(policies: Iterable[PolicyView]) -> dict[str, int]:
+    """The groups that a plan is in, and how many places each has."""
     places = {}
     for policy in policies:
         if policy.spec and policy.spec.max_concurrent:
@@ -89,35 +123,32 @@ def _scaled(count: int, focus: str) -> int:
     return count * 2 if focus == "Throughput" else count
 
 
-def wait_for_slot(me: Peer, places: Mapping[str, int], peers: Iterable[Peer]) -> str:
-    """What a plan waits for and where it stands in line; "" where every line has a place for it.
+def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue]) -> str:
+    """What a plan waits for and where it stands in line; "" where every group has a place for it.
 
-    One that waits lets its elders go first. One that is starting gives way only to elders that started beside it, so
-    that of two that took the last place at once one keeps it.
+    One that waits lets those go first that are older. One that is starting gives way only to older ones that started
+    beside it, so that of two that took the last place at once one keeps it.
     """
-    if me.at == "running":
+    if at == "running":
         return ""
-    peers = tuple(peers)
-    lines = ((group, count, [peer for peer in peers if group in peer.groups]) for group, count in places.items())
-    return next((words for group, count, line in lines if (words := _wait(me, group, count, line))), "")
+    waits = (_position(at, group, count, others.get(group, Queue())) for group, count in places.items())
+    return next((words for words in waits if words), "")
 
 
-def _wait(me: Peer, group: str, places: int, line: list[Peer]) -> str:
-    holders = [peer.key for peer in line if peer.at != "waiting"]
-    elders = [peer.at for peer in line if (peer.created, peer.uid) < (me.created, me.uid)]
-    running = sum(peer.at == "running" for peer in line)
-    first = len(holders) + elders.count("waiting") if me.at == "waiting" else running + elders.count("starting")
+def _position(at: At, group: str, places: int, others: Queue) -> str:
+    taken = others.running + others.starting
+    first = taken + others.older_waiting if at == "waiting" else others.running + others.older_starting
     if first < places:
         return ""
-    taken = f"{len(holders)} of {places} {'is' if len(holders) == 1 else 'are'} taken"
-    named = f": {_named(holders)}" if holders else ""
-    return f"{_ordinal(elders.count('waiting') + 1)} in line for a place of {group} ({taken}{named})"
+    words = f"{taken} of {places} {'is' if taken == 1 else 'are'} taken"
+    named = f": {_named(others.holders, taken)}" if taken else ""
+    return f"{_ordinal(others.older_waiting + 1)} in line for a place of {group} ({words}{named})"
 
 
-def _named(keys: list[str]) -> str:
+def _named(holders: tuple[str, ...], taken: int) -> str:
     """Name the first few in an order of their own, so that the words change no oftener than what they say."""
-    more = f", and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return ", ".join(nsmallest(_NAMED, keys)) + more
+    more = f", and {taken - len(holders)} more" if taken > len(holders) else ""
+    return ", ".join(holders) + more
 
 
 def _ordinal(number: int) -> str:

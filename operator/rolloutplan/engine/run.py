@@ -185,7 +185,7 @@ class PlanRun:
             ledger=self.ledger,
             rivals=facts.rivals,
             policies=facts.policies,
-            peers=facts.peers,
+            queues=facts.queues,
             heard=cast("Heard | None", self.results.get(GATE)),
             job=cast("JobView | None", self.results.get(Key("job", task.job)) if task else None),
             observed=cast("Observed | None", self.results.get(Key("observation", task.name)) if task else None),

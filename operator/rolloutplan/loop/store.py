@@ -9,18 +9,19 @@ else will say so.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.look import Facts, PlanView, Rival, RouteView, SourceView, WorkloadView
-from rolloutplan.engine.policy import Peer, PolicyView, groups, selects
+from rolloutplan.engine.policy import At, PolicyView, Queue, QueueEntry, concurrency_groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
+from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.pool import Key
@@ -38,6 +39,9 @@ PLANS, DEPLOYMENTS = "rolloutplans", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES = "rolloutpolicies"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
+
+BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
+"""The phases of a run that has not moved any weight: only then it matters what others do."""
 
 
 @dataclass(slots=True)
@@ -81,8 +85,13 @@ class Store:
     _versions: Versions = field(default_factory=Versions)
     _doubted: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """Members of a list under way that are older than what is known: the whole list tells which of the two is right."""
-    _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
-    _uses: dict[str, frozenset[Id]] = field(default_factory=dict)
+    _uses: Uses = field(default_factory=Uses)
+    """What each plan depends on."""
+    _queues: Queues = field(default_factory=Queues)
+    _rivals: dict[str, Rival] = field(default_factory=dict)
+    """The plans that hold their routes, or are about to, as the others on these routes see them."""
+    _holds: Uses = field(default_factory=Uses)
+    """The routes of these."""
 
     def offer(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
         """Take in an object: of a watch event, an answer to a request, or a list (`event` is None).
@@ -127,22 +136,23 @@ class Store:
         kind, namespace, name = ident
         self._versions.bury(ident, version)
         self._doubted.pop(ident, None)
-        touched = frozenset(self._users.get(ident, ()))
+        touched = self._uses.users(ident)
         if kind == PLANS:
             key = f"{namespace}/{name}"
-            plan = self.plans.pop(key, None)
-            self._index(key, frozenset())
-            return self._sharing(plan) | self._next_in_line(plan) | {key} if plan else frozenset()
+            if self.plans.pop(key, None) is None:
+                return frozenset()
+            self._uses.put(key, frozenset())
+            return self._announce(key) | {key}
         if kind in BY_PLURAL:
             self.routes.pop((namespace, RouteId(BY_PLURAL[kind].kind, name)), None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
             self.policies.pop(name, None)
-            return self._ruled_anew()
+            return self._rematch_policies()
         elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
             self.templates.pop(ident, None)
-            self._refer_anew(touched)
+            return self._resolve_anew(touched)
         else:
             self.sources.pop(ident, None)
         return touched
@@ -151,7 +161,7 @@ class Store:
         kind, _, name = ident
         self._versions.hold(ident, version_of(raw))
         self._doubted.pop(ident, None)
-        touched = frozenset(self._users.get(ident, ()))
+        touched = self._uses.users(ident)
         match kind:
             case "rolloutplans":
                 return self._take_plan(raw)
@@ -162,10 +172,10 @@ class Store:
                 self.workloads[ident[1:]] = workloads.view(raw)
             case "rolloutpolicies":
                 self.policies[name] = _policy(raw)
-                return self._ruled_anew()
+                return self._rematch_policies()
             case "predicatetemplates" | "clusterpredicatetemplates":
                 self.templates[ident] = _template(kind, raw)
-                self._refer_anew(touched)
+                return self._resolve_anew(touched)
             case _:
                 self.sources[ident] = _source(kind, raw)
         return touched
@@ -178,39 +188,40 @@ class Store:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
         view = plans.view(raw, before.view if before else None)
         raw_status = lenient.mapping(raw, "status")
-        was_running = before is not None and before.status.phase in RUNNING
         plan = Plan(view, read_status(raw.get("status")), raw_status)
         self.plans[view.key] = plan
-        self._refer_anew([view.key])
-        self._rule(plan)
-        self._index(view.key, frozenset(_uses(plan)))
-        released = self._next_in_line(plan) if was_running and plan.status.phase not in RUNNING else frozenset()
-        return self._sharing(plan) | released | {view.key}
+        self._resolve_templates(plan)
+        self._match_policies(plan)
+        self._uses.put(view.key, frozenset(_uses(plan)))
+        return self._announce(view.key) | {view.key}
 
-    def _index(self, key: str, uses: frozenset[Id]) -> None:
-        for ident in self._uses.pop(key, frozenset()) - uses:
-            self._users[ident].discard(key)
-            if not self._users[ident]:
-                del self._users[ident]
-        for ident in uses:
-            self._users[ident].add(key)
-        if uses:
-            self._uses[key] = uses
+    def _announce(self, key: str) -> frozenset[str]:
+        """Note how the others see a plan now; returns the keys of those for whom that changes something.
 
-    def _sharing(self, plan: Plan) -> frozenset[str]:
-        """Plans that have not started and name a route of this one: its turn may be over."""
-        idle = {*STARTING, Phase.PENDING, Phase.INVALID}
-        return frozenset(key for key in self._sharers(plan) if self.plans[key].status.phase in idle)
+        The last step after a plan has changed, or what it refers to: whether it waits for its turn depends on its
+        templates, and where it waits on its policies.
+        """
+        plan = self.plans.get(key)
+        freed = self._queues.put(key, _queue_entry(plan) if plan else None)
+        before, rival = self._rivals.pop(key, None), _rival(plan) if plan else None
+        if rival is not None:
+            self._rivals[key] = rival
+        if rival == before:
+            return freed
+        routes = self._holds.of(key) | (_route_idents(plan) if plan and rival else frozenset())
+        self._holds.put(key, _route_idents(plan) if plan and rival else frozenset())
+        sharers = (each for each in self._uses.users(*routes) if self.plans[each].status.phase in BEFORE_WEIGHTS)
+        return freed.union(sharers)
 
-    def _sharers(self, plan: Plan) -> set[str]:
-        """Plans that name a route of this one, itself among them."""
-        users = (self._users.get(_ident(plan, route), ()) for route in _routes(plan))
-        return {key for keys in users for key in keys if key in self.plans}
+    def _resolve_templates(self, plan: Plan) -> None:
+        """Put the templates that are known now in the place of what a plan says of them."""
+        plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
 
-    def _refer_anew(self, keys: Iterable[str]) -> None:
-        """Put the templates that are known now in the place of what plans say of them."""
-        for plan in (self.plans[key] for key in keys):
-            plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
+    def _resolve_anew(self, keys: frozenset[str]) -> frozenset[str]:
+        """A template of these plans has changed; returns them, and those for whom that changes something."""
+        for key in keys:
+            self._resolve_templates(self.plans[key])
+        return keys.union(*(self._announce(key) for key in keys))
 
     def template(self, plan: PlanView, name: str) -> Template:
         """The template that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
@@ -219,31 +230,30 @@ class Store:
         missing = Template("", name, None, f"{words}: create one, or correct the name", StatusReason.TEMPLATE_NOT_FOUND)
         return own or self.templates.get((CLUSTER_TEMPLATES, "", name), missing)
 
-    def _rule(self, plan: Plan) -> None:
+    def _match_policies(self, plan: Plan) -> None:
         """Find the policies that select a plan."""
         view = plan.view
         chosen = (p.view for p in self.policies.values() if selects(p.selecting, view.namespace, view.labels))
         plan.policies = tuple(sorted(chosen, key=lambda policy: policy.name))
-        plan.groups = frozenset(groups(plan.policies))
+        plan.groups = frozenset(concurrency_groups(plan.policies))
 
-    def _ruled_anew(self) -> frozenset[str]:
+    def _rematch_policies(self) -> frozenset[str]:
         """The policies have changed: every plan that may go forward has to be looked at again."""
-        for plan in self.plans.values():
-            self._rule(plan)
+        self._queues.places = concurrency_groups(policy.view for policy in self.policies.values())
+        for key, plan in self.plans.items():
+            self._match_policies(plan)
+            self._announce(key)
         ends = (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         return frozenset(key for key, plan in self.plans.items() if plan.status.phase not in ends)
 
-    def _next_in_line(self, plan: Plan) -> frozenset[str]:
-        """Plans that wait for a place that this one may have held."""
-        waits = (key for key, peer in self.plans.items() if peer.status.reason == StatusReason.WAITING)
-        return frozenset(key for key in waits if self.plans[key].groups & plan.groups)
+    def queues(self, plan: Plan) -> dict[str, Queue]:
+        """The others in each concurrency group of a plan that has not moved any weight yet; of others nothing.
 
-    def peers(self, plan: Plan) -> tuple[Peer, ...]:
-        """Other plans that stand in a line with this one, which has not moved any weight yet."""
-        if not plan.groups or plan.status.phase not in {*STARTING, Phase.PENDING, Phase.INVALID}:
-            return ()
-        others = (peer for peer in self.plans.values() if peer is not plan and peer.groups & plan.groups)
-        return tuple(peer for other in others if (peer := _peer(other)) is not None)
+        Who may have a place is told at once; that others stand before it in the line, only if it looks.
+        """
+        if plan.status.phase not in BEFORE_WEIGHTS:
+            return {}
+        return self._queues.of(QueueEntry(plan.view.key, plan.groups, "waiting", plan.view.created, plan.view.uid))
 
     def phases(self) -> dict[str, int]:
         """How many plans are in each phase."""
@@ -270,14 +280,15 @@ class Store:
             source_problem=found.problem,
             rivals=self.rivals(plan),
             policies=plan.policies,
-            peers=self.peers(plan),
+            queues=self.queues(plan),
             epoch=epoch,
             adopt_at=claim_at(view.uid),
         )
 
     def rivals(self, plan: Plan) -> tuple[Rival, ...]:
-        """Other plans that name a route of this one."""
-        return tuple(_rival(self.plans[key]) for key in sorted(self._sharers(plan) - {plan.view.key}))
+        """Other plans that hold a route of this one, or are about to."""
+        keys = self._holds.users(*_route_idents(plan)) - {plan.view.key}
+        return tuple(self._rivals[key] for key in sorted(keys))
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """The routes of a plan that exist."""
@@ -302,8 +313,7 @@ def source_view(spec: MetricSourceSpec) -> SourceView:
 def _uses(plan: Plan) -> Iterator[Id]:
     """Every object that a look at this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
-    for route in _routes(plan):
-        yield _ident(plan, route)
+    yield from _route_idents(plan)
     if spec is None:
         return
     yield DEPLOYMENTS, namespace, spec.old.deployment
@@ -322,8 +332,8 @@ def _routes(plan: Plan) -> frozenset[RouteId]:
     return frozenset(named | {route.id for route in plan.status.weights.snapshot})
 
 
-def _ident(plan: Plan, route: RouteId) -> Id:
-    return plural(route), plan.view.namespace, route.name
+def _route_idents(plan: Plan) -> frozenset[Id]:
+    return frozenset((plural(route), plan.view.namespace, route.name) for route in _routes(plan))
 
 
 def _about_to_start(plan: Plan) -> bool:
@@ -332,15 +342,16 @@ def _about_to_start(plan: Plan) -> bool:
     return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != HoldReason.FROZEN
 
 
-def _peer(plan: Plan) -> Peer | None:
-    """A plan as it stands in a line; None where it wants no place."""
+def _queue_entry(plan: Plan) -> QueueEntry | None:
+    """A plan as it stands in its queues; None where it wants no place."""
     view, phase = plan.view, plan.status.phase
-    at: Literal["waiting", "starting", "running"] = "starting" if phase in STARTING else "running"
-    if phase not in RUNNING:
+    if phase in RUNNING:
+        at: At = "starting" if phase in STARTING else "running"
+    elif _about_to_start(plan):
         at = "waiting"
-        if not _about_to_start(plan):
-            return None
-    return Peer(view.key, plan.groups, at, view.created, view.uid)
+    else:
+        return None
+    return QueueEntry(view.key, plan.groups, at, view.created, view.uid)
 
 
 def _policy(raw: Mapping[str, Any]) -> Policy:
@@ -357,16 +368,14 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
     return Policy(PolicyView(name, read), read)
 
 
-def _rival(plan: Plan) -> Rival:
+def _rival(plan: Plan) -> Rival | None:
+    """A plan as others on its routes see it; None where they need not mind it."""
     view, status = plan.view, plan.status
-    return Rival(
-        key=view.key,
-        routes=_routes(plan),
-        running=status.phase in RUNNING,
-        waiting=_about_to_start(plan) and status.reason != StatusReason.WAITING,
-        created=view.created,
-        uid=view.uid,
-    )
+    running = status.phase in RUNNING
+    waiting = _about_to_start(plan) and status.reason != StatusReason.WAITING
+    if not running and not waiting:
+        return None
+    return Rival(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
 
 
 def _source(kind: str, raw: Mapping[str, Any]) -> SourceObject:

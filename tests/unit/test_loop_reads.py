@@ -11,7 +11,7 @@ import pytest
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.rules import start
+from rolloutplan.engine.rules import expand
 from rolloutplan.loop.limiter import Places
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
@@ -89,5 +89,5 @@ def test_many_plans_that_start_together_take_no_more_places_than_there_are_for_r
 
 def test_a_run_starts_however_long_the_look_round_before_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found is as old as its answers: counted from before the requests, it would be too old at once."""
-    monkeypatch.setattr(start, "COUNTED_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr(expand, "COUNTED_WITHIN", timedelta(seconds=0.2))
     assert asyncio.run(started(Counting(0.15), 1, within=3)) == 1

@@ -1,13 +1,13 @@
 """`decide`: from a look to what follows. An ordered list of rules; the first that applies decides.
 
-The order is the safety logic, and it stands in `RULES` and nowhere else. The rules that lead back (a person's word,
-another revision, a dead new side, a proved failure) come before everything that could be missing, slow or broken, and
-look at none of it.
+The order is the safety logic. It stands in `RULES`, in the lists that some of its rules lead to (`INNER_RULES`), and
+nowhere else. The rules that lead back (a person's word, another revision, a dead new side, a proved failure) come
+before everything that could be missing, slow or broken, and look at none of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.ask import ask_at, in_force
@@ -15,24 +15,27 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
 from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
 from rolloutplan.engine.rules.adapt import adapted
-from rolloutplan.engine.rules.back import LET_GO_AFTER, deletion, proved_against, superseded, unavailable
-from rolloutplan.engine.rules.command import commanded, sent_back
-from rolloutplan.engine.rules.contract import contracting
-from rolloutplan.engine.rules.drift import drifted
+from rolloutplan.engine.rules.back import LET_GO_AFTER, deletion, failure_detected, superseded, unavailable
+from rolloutplan.engine.rules.command import abort_or_revert, other_commands
+from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
+from rolloutplan.engine.rules.drift import correct_drift
+from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
-from rolloutplan.engine.rules.forward import deadline, forward
+from rolloutplan.engine.rules.forward import begin_stage, deadline, finish_bake, pass_stage
 from rolloutplan.engine.rules.intents import (
-    adopted,
-    adopted_on_record,
-    adoption,
-    unfinished_restore,
-    unfinished_shift,
-    unjudged,
-    unrecorded_restore,
+    claim,
+    claim_after_failover,
+    record_claim,
+    recover_interrupted_rollback,
+    resume_rollback,
+    resume_shift,
+    shift_timed_out,
 )
-from rolloutplan.engine.rules.start import ended, not_started
-from rolloutplan.engine.rules.wait import inconsistent, waiting
-from rolloutplan.engine.rules.warn import warned
+from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
+from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
+from rolloutplan.engine.rules.wait import ask_gate, hold_run, inconsistent, resume_run, stay_failed
+from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.plan.changes import change
@@ -42,27 +45,20 @@ from rolloutplan.plan.status import Phase, Status
 PUBLISH_EVERY = timedelta(seconds=30)
 """Verdicts that change between decisions are written to status no oftener than this."""
 
-Rule = Callable[[Look], Step | None]
-
 
 def decide(look: Look) -> Step:
     """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold.
 
-    Nothing but the way back is decided on a run that another leader served before it is adopted.
+    Nothing but the way back is decided on a run that another leader served before it is claimed.
     """
     step = first_match(RULES, look) or Step()
     if step.status is not None and not step.urgent:
-        step = adoption(look) or step
+        step = claim(look) or step
     after = reported(look, step.status) if step.status is not None else None
     if after is not None and after != look.status:
         return Step(after, step.actions, step.wake_at or look.now, step.urgent)
     instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
     return Step(_published(look), step.actions, min(instants, default=None), step.urgent)
-
-
-def first_match(rules: Iterable[Rule], look: Look) -> Step | None:
-    """What the first rule says that has something to say."""
-    return next((step for rule in rules if (step := rule(look)) is not None), None)
 
 
 def _wake(look: Look) -> datetime | None:
@@ -101,27 +97,39 @@ def _published(look: Look) -> Status | None:
 
 
 RULES: tuple[Rule, ...] = (
-    unfinished_restore,
+    resume_rollback,
     deletion,
-    sent_back,
+    abort_or_revert,
     inconsistent,
-    unrecorded_restore,
-    contracting,
+    recover_interrupted_rollback,
+    clean_up_old,
     superseded,
     unavailable,
-    proved_against,
-    unjudged,
+    failure_detected,
+    shift_timed_out,
     adapted,
-    commanded,
-    ended,
-    not_started,
-    adopted,
-    drifted,
-    unfinished_shift,
-    waiting,
-    warned,
+    other_commands,
+    finished,
+    start,
+    claim_after_failover,
+    correct_drift,
+    resume_shift,
+    stay_failed,
+    ask_gate,
+    hold_run,
+    resume_run,
+    warning_detected,
     forecast,
     deadline,
-    forward,
-    adopted_on_record,
+    finish_bake,
+    pass_stage,
+    begin_stage,
+    record_claim,
 )
+INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {
+    clean_up_old: CONTRACTING_RULES,
+    start: STARTING_RULES,
+    probe_assumptions: PROBING_RULES,
+    expand: EXPANDING_RULES,
+}
+"""The rules that read a list of their own, which is all that is said of a plan in its phase."""

@@ -13,11 +13,18 @@ from rolloutplan.engine.routes import route_patches
 from rolloutplan.engine.step import PatchRoute, Step
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
-from rolloutplan.plan.changes import RunChange, change, change_stage, change_weights
+from rolloutplan.plan.changes import RunChange, change, change_stage, change_task, change_weights
 from rolloutplan.plan.quantities import format_weight
 from rolloutplan.plan.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
+
+_GOES_ON_AS = {
+    Phase.SHIFTING: StatusReason.SHIFTING,
+    Phase.JUDGING: StatusReason.SOAKING,
+    Phase.BAKING: StatusReason.BAKING,
+    Phase.CONTRACTING: StatusReason.CONTRACTING,
+}
 
 
 def move(
@@ -128,6 +135,19 @@ def hold(
         "held": Held(reason=reason, since=since, reason_since=look.now, back_to=back_to),
     }
     return Step(move(look, Cause.HELD, note, reason=reason, evidence=evidence, said=said, **waits))
+
+
+def resumed(look: Look, held: Held, words: str, said: Said | None = None, /, **changes: Unpack[RunChange]) -> Status:
+    """Go on where it was held, with every clock moved by the time held."""
+    stage, task, pause = judged_anew(look), look.status.task, look.now - held.since
+    if task is not None:
+        task = change_task(task, deadline_at=task.deadline_at + pause)
+    if stage is not None:
+        soak, end = stage.soak_until, stage.deadline_at
+        stage = change_stage(stage, soak_until=soak and soak + pause, deadline_at=end and end + pause)
+    reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
+    goes_on: RunChange = {"stage": stage, "task": task, **changes, "held": None}
+    return move(look, Cause.RESUMED, words, reason=reason, said=said, **goes_on)
 
 
 def judged_anew(look: Look) -> StageStatus | None:

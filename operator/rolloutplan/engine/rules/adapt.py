@@ -30,7 +30,10 @@ def adapts(look: Look) -> bool:
 
 
 def adapted(look: Look) -> Step | None:
-    """Take over an edit, with the difference on the trail. An approval of what was edited is asked for again."""
+    """Take over an edit of what has not had its turn, with the difference on the trail; an approval of it is void.
+
+    It stands below the ways back, so that an edit hides no failure, and above all that goes by the plan.
+    """
     status, spec = look.status, look.plan.spec
     if spec is None or status.phase not in TABLE[Cause.ADAPTED].sources or not adapts(look):
         return None

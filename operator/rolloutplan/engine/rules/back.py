@@ -25,6 +25,11 @@ LET_GO_AFTER = timedelta(minutes=1)
 
 
 def deletion(look: Look) -> Step | None:
+    """Put the weights back where the plan is deleted in mid-run, then let go of it.
+
+    At once where nothing is to be put back, and at the latest after a minute: nobody's deletion hangs for ever. It
+    stands above every other decision, since the plan does not outlive it.
+    """
     if look.plan.deleting is None:
         return None
     if not look.plan.finalizer:
@@ -46,6 +51,10 @@ def deletion(look: Look) -> Step | None:
 
 
 def superseded(look: Look) -> Step | None:
+    """Go back where the plan or the pod template is another one: what was judged is no longer what runs.
+
+    Before any weight has moved the run begins anew instead. It stands above all verdicts, which are about the former.
+    """
     status, spec = look.status, look.plan.written
     if spec is None or status.phase not in MOVED | STARTING:
         return None
@@ -69,6 +78,10 @@ def _changes(look: Look, spec: PlanSpec) -> str:
 
 
 def unavailable(look: Look) -> Step | None:
+    """Do as `onFail` says where the new side is gone, down, short of pods, or restarts too often.
+
+    It needs the Deployment alone, and stands above all predicates: dead pods send no metrics.
+    """
     spec, status, new = look.plan.written, look.status, look.new
     if spec is None or status.phase not in MOVED:
         return None
@@ -93,7 +106,12 @@ def unavailable(look: Look) -> Step | None:
     return None
 
 
-def proved_against(look: Look) -> Step | None:
+def failure_detected(look: Look) -> Step | None:
+    """Do as `onFail` says where a guard or a fail predicate is proved, or a pass predicate refuted for good.
+
+    It stands above all that waits: mitigate before anything is understood. What both sides show alike is an incident,
+    and no proof against the new side.
+    """
     spec, status = look.plan.spec, look.status
     if spec is None or status.phase not in MOVED:
         return None

@@ -16,12 +16,11 @@ from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.gate import CONTRACT
 from rolloutplan.engine.jobs import job_name
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, fresh, hold, move, noted
+from rolloutplan.engine.move import back, fresh, hold, move, noted, resumed
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import live_weights, route_exists
 from rolloutplan.engine.rules.forward import is_last, next_stage
 from rolloutplan.engine.rules.tasks import old_side_gone
-from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import pair, share, sound
@@ -56,17 +55,23 @@ class _Order:
         return f"{self.command.verb} by {self.said.by}{because}"
 
 
-def sent_back(look: Look) -> Step | None:
-    """Go back because a person says so: `abort` and `revert`."""
+def abort_or_revert(look: Look) -> Step | None:
+    """Go back because a person says so, with `abort` or `revert`. Needs the snapshot alone.
+
+    It stands near the top: whatever is missing, slow or broken, a person can have the old weights back.
+    """
     try:
         order = _new_order(look)
     except CommandError:
-        return None  # answered by `commanded`
+        return None  # answered by `other_commands`
     return _done(order) if order is not None and order.command.verb in (Verb.ABORT, Verb.REVERT) else None
 
 
-def commanded(look: Look) -> Step | None:
-    """Do what else a person asks for in the plan's annotations, if that was not answered yet."""
+def other_commands(look: Look) -> Step | None:
+    """Do what else a person asks for in the plan's annotations, if that was not answered yet, or say why not.
+
+    It stands below every way back, so that no word of a person passes over a failure.
+    """
     try:
         order = _new_order(look)
     except CommandError as error:

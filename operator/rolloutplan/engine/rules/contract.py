@@ -10,11 +10,12 @@ from __future__ import annotations
 from rolloutplan.engine.checks import paused_words
 from rolloutplan.engine.gate import GATED, Closed, closed_to_contract
 from rolloutplan.engine.look import Look, Unreadable, WorkloadView
-from rolloutplan.engine.move import fence, hold, move
+from rolloutplan.engine.move import fence, hold, move, resumed
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.routes import live_weights, route_mismatch, route_patches
 from rolloutplan.engine.rules.adapt import adapted
-from rolloutplan.engine.rules.command import commanded
+from rolloutplan.engine.rules.command import other_commands
+from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
     LEFT_OLD,
     SCALE_OLD,
@@ -26,7 +27,6 @@ from rolloutplan.engine.rules.tasks import (
     resized,
     under_way,
 )
-from rolloutplan.engine.rules.wait import resumed
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.plan.changes import change
@@ -35,28 +35,95 @@ from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Phase, Task
 
 
-def contracting(look: Look) -> Step | None:
-    """Take the old away, part by part. Says all that is to be said of a run that is so far, and of no other."""
-    status, spec = look.status, look.plan.written
-    if status.stands_in is not Phase.CONTRACTING:
+def clean_up_old(look: Look) -> Step | None:
+    """Once the bake is over, read CONTRACTING_RULES. They say all that is to be said of a run that is so far.
+
+    It stands above the rules that lead back by themselves: what is taken away could not be served from.
+    """
+    return first_match(CONTRACTING_RULES, look) if look.status.stands_in is Phase.CONTRACTING else None
+
+
+def stay_contract_failed(look: Look) -> Step | None:
+    """A part that could not be taken away waits for a person, whatever else is in the way or is not."""
+    return Step() if look.status.held_for == HoldReason.CONTRACT_FAILED else None
+
+
+def hold_contract(look: Look) -> Step | None:
+    """Take nothing away while anything is against it: plan, weights, a person, a policy, too few pods.
+
+    It stands above all that takes away: that cannot be undone by moving weights.
+    """
+    status, closed = look.status, _closed(look, look.plan.written)
+    if closed is None:
         return None
-    if (answered := commanded(look)) is not None:
-        return answered
-    if (edited := adapted(look)) is not None:
-        return edited
-    held = status.held if status.phase is Phase.HELD else None
-    if status.held_for == HoldReason.CONTRACT_FAILED:
-        return Step()
-    closed = _closed(look, spec)
-    if closed is not None:
-        if held is None or held.reason != closed.reason:
-            return hold(look, closed.reason, closed.words)
-        says = closed.reason in GATED and closed.words != status.message
-        return Step(change(status, message=closed.words) if says else None, wake_at=closed.again)
-    if held is not None:
-        return Step(resumed(look, held, f"{held.reason} is over after {span(held.since, look.now)}"))
-    assert spec is not None
-    return _drained(look, spec) or _part(look, spec)
+    if status.held_for != closed.reason:
+        return hold(look, closed.reason, closed.words)
+    says = closed.reason in GATED and closed.words != status.message
+    return Step(change(status, message=closed.words) if says else None, wake_at=closed.again)
+
+
+def resume_contract(look: Look) -> Step | None:
+    """Go on where nothing is against it any more."""
+    held = look.status.held if look.status.phase is Phase.HELD else None
+    if held is None:
+        return None
+    return Step(resumed(look, held, f"{held.reason} is over after {span(held.since, look.now)}"))
+
+
+def drain(look: Look) -> Step | None:
+    """Wait until nobody uses the old any more: for `drain` since all traffic has left it."""
+    at = look.status.stage
+    until = (at.verified_at if at and at.verified_at else look.now) + _spec(look).traffic.drain
+    return Step(wake_at=until) if look.now < until else None
+
+
+def finish_contract(look: Look) -> Step | None:
+    """Where nothing is left to take away, the run has succeeded. What other sides the plan names now is not touched."""
+    status, spec = look.status, _spec(look)
+    if _to_take(look, spec) is not None:
+        return None
+    left = "" if _ours(look, spec) else ", and what is left of the old stays: the plan has other sides now"
+    words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
+    return Step(move(look, Cause.FINISHED, words, reason=StatusReason.SUCCEEDED, task=None))
+
+
+def begin_contract_task(look: Look) -> Step | None:
+    """Intend the next part: it is recorded before it is begun, with the way back that is true after it."""
+    spec = _spec(look)
+    wanted = _to_take(look, spec)
+    return _begun(look, spec, wanted) if wanted is not None and under_way(look, wanted) is None else None
+
+
+def take_away(look: Look) -> Step | None:
+    """Do the part under way, until it is done or has failed. Nothing goes back by itself from here."""
+    spec = _spec(look)
+    wanted = _to_take(look, spec)
+    task = under_way(look, wanted) if wanted else None
+    if wanted is None or task is None:
+        return None
+    if wanted.template is not None:
+        found = job_run(look, task, wanted)
+    else:
+        found = _announced(look) or resized(look, task, look.old, spec.old.deployment)
+    return _ended(look, task, found) if isinstance(found, Ended) else found
+
+
+CONTRACTING_RULES: tuple[Rule, ...] = (
+    other_commands,
+    adapted,
+    stay_contract_failed,
+    hold_contract,
+    resume_contract,
+    drain,
+    finish_contract,
+    begin_contract_task,
+    take_away,
+)
+
+
+def _spec(look: Look) -> PlanSpec:
+    assert look.plan.written is not None  # `hold_contract` holds where it is not
+    return look.plan.written
 
 
 def _closed(look: Look, spec: PlanSpec | None) -> Closed | None:
@@ -77,30 +144,6 @@ def _ours(look: Look, spec: PlanSpec) -> bool:
     """Whether the plan still speaks of the sides of this run."""
     weights = look.status.weights
     return (spec.old.service_name, spec.new.service_name) == (weights.old, weights.new)
-
-
-def _drained(look: Look, spec: PlanSpec) -> Step | None:
-    """Wait until nobody uses the old any more: for `drain` since all traffic has left it."""
-    at = look.status.stage
-    until = (at.verified_at if at and at.verified_at else look.now) + spec.traffic.drain
-    return Step(wake_at=until) if look.now < until else None
-
-
-def _part(look: Look, spec: PlanSpec) -> Step:
-    status = look.status
-    wanted = _to_take(look, spec)
-    if wanted is None:
-        left = "" if _ours(look, spec) else ", and what is left of the old stays: the plan has other sides now"
-        words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
-        return Step(move(look, Cause.FINISHED, words, reason=StatusReason.SUCCEEDED, task=None))
-    task = under_way(look, wanted)
-    if task is None:
-        return _begun(look, spec, wanted)
-    if wanted.template is not None:
-        found = job_run(look, task, wanted)
-    else:
-        found = _announced(look) or resized(look, task, look.old, spec.old.deployment)
-    return _ended(look, task, found) if isinstance(found, Ended) else found
 
 
 def _to_take(look: Look, spec: PlanSpec) -> Wanted | None:

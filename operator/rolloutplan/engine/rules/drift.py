@@ -27,12 +27,15 @@ WITHIN = timedelta(minutes=10)
 """More repairs than this within this time are a fight, and a fight ends at the safe weight."""
 
 
-def drifted(look: Look) -> Step | None:
-    """Put weights right that were moved towards the new side, and wait until that is read back."""
+def correct_drift(look: Look) -> Step | None:
+    """Put weights right that were moved towards the new side, and wait until that is read back.
+
+    It stands above the shift: what is judged must be what is asked, before anything more is asked for.
+    """
     status, weights, intent = look.status, look.status.weights, look.status.intent
     if status.phase not in MOVED:
         return None
-    shifting, asked, differs = _shifting(status), _asked(status), foreign(look)
+    shifting, asked, differs = _shifting(status), _asked(status), external_change(look)
     if not differs:
         return _mended(look, intent) if intent is not None and not shifting else None
     if not at_least_desired(look, weights.written, weights):
@@ -57,7 +60,7 @@ def drifted(look: Look) -> Step | None:
     return Step(after, route_patches(look, asked, weights, fence(look, after), status.revert))
 
 
-def foreign(look: Look) -> str:
+def external_change(look: Look) -> str:
     """What some route holds that is neither asked for nor what was written before; empty where nothing is."""
     weights = look.status.weights
     for target, before in zip(_asked(look.status), weights.written, strict=False):

@@ -26,7 +26,10 @@ LOOKS: Final = 3
 
 
 def forecast(look: Look) -> Step | None:
-    """Say once in a stage which of its counts cannot be proved before its deadline."""
+    """Say once in a stage which of its counts cannot be proved before its deadline: whoever waits should know early.
+
+    It stops nothing, and stands above the deadline that it foresees.
+    """
     status, spec, at = look.status, look.plan.spec, look.status.stage
     stage = current_stage(spec, status) if spec else None
     if status.phase is not Phase.JUDGING or spec is None or stage is None or at is None or at.forecast:

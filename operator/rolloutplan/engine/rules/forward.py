@@ -56,6 +56,10 @@ def _has_spoken(item: InForce, verdict: Verdict) -> bool:
 
 
 def deadline(look: Look) -> Step | None:
+    """At its deadline a stage ends that is not proved: refuted as `onFail` says, undecided as `onUndecided` says.
+
+    It waits for answers that are on their way. Above the way forward, which a stage that is proved takes.
+    """
     status, spec, at = look.status, look.plan.spec, look.status.stage
     if status.phase is not Phase.JUDGING or spec is None or at is None or at.deadline_at is None:
         return None
@@ -87,18 +91,36 @@ def deadline(look: Look) -> Step | None:
     return hold(look, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", open_)
 
 
-def forward(look: Look) -> Step | None:
-    status, spec, at = look.status, look.plan.spec, look.status.stage
-    if spec is None:
+def begin_stage(look: Look) -> Step | None:
+    """Fix what will judge the next stage, then ask for its weight. Only here does a weight go up by itself.
+
+    It stands below everything: what could speak against an increment has spoken by now.
+    """
+    spec, status = look.plan.spec, look.status
+    if spec is None or status.phase is not Phase.SHIFTING or status.intent is not None:
         return None
-    if status.phase is Phase.SHIFTING and status.intent is None:
-        return _seal_next(look, spec)
-    soaked = at is not None and at.soak_until is not None and look.now >= at.soak_until
-    if status.phase is Phase.BAKING and soaked and not _doubted(look, spec):
-        return Step(_baked(look, spec))
-    if status.phase is Phase.JUDGING and soaked and all_shown(look):
-        return Step(_proved(look, spec))
-    return None
+    return _seal_next(look, spec)
+
+
+def finish_bake(look: Look) -> Step | None:
+    """End the bake when its time is over, and no guard is in doubt."""
+    spec = look.plan.spec
+    if spec is None or look.status.phase is not Phase.BAKING or not _soaked(look) or _doubted(look, spec):
+        return None
+    return Step(_baked(look, spec))
+
+
+def pass_stage(look: Look) -> Step | None:
+    """Leave a stage that has soaked and has nothing left to show; below the deadline, which needs less than that."""
+    spec = look.plan.spec
+    if spec is None or look.status.phase is not Phase.JUDGING or not _soaked(look) or not all_shown(look):
+        return None
+    return Step(_proved(look, spec))
+
+
+def _soaked(look: Look) -> bool:
+    at = look.status.stage
+    return at is not None and at.soak_until is not None and look.now >= at.soak_until
 
 
 def _doubted(look: Look, spec: PlanSpec) -> bool:

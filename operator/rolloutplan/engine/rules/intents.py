@@ -25,7 +25,11 @@ JUDGED_WITHIN = timedelta(minutes=5)
 """How long a weight may be on its way and not be judged; an operator that was down for less finishes what it began."""
 
 
-def unfinished_restore(look: Look) -> Step | None:
+def resume_rollback(look: Look) -> Step | None:
+    """Write the snapshot until every route holds it and its gateway takes it. Needs the routes alone.
+
+    It stands first: weights that are on their way back wait for nothing.
+    """
     status, weights = look.status, look.status.weights
     if status.phase is not Phase.REVERTING or not sound(weights.snapshot, weights.old, weights.new):
         return None
@@ -68,8 +72,11 @@ def _shift_before(status: Status) -> str:
     return next((d.weight_from for d in reversed(status.decisions) if d.reason == EventReason.ROLLBACK_STARTED), "")
 
 
-def unrecorded_restore(look: Look) -> Step | None:
-    """Weights that were put back by an operator that died before it could record it: the fence they carry is newer."""
+def recover_interrupted_rollback(look: Look) -> Step | None:
+    """Go back where weights were put back by an operator that died before it could record it: their fence is newer.
+
+    It stands above all that would judge or move the run: the routes know more of it than its status does.
+    """
     status = look.status
     if status.phase not in {*MOVED, Phase.CONTRACTING}:
         return None
@@ -82,12 +89,15 @@ def unrecorded_restore(look: Look) -> Step | None:
     )
 
 
-def adopted(look: Look) -> Step | None:
-    """Adopt a run in its turn: a thousand of them are no reason to judge any of them later."""
-    return adoption(look) if _due(look) else None
+def claim_after_failover(look: Look) -> Step | None:
+    """Mark the routes of a run that another leader served, in its turn: a thousand are no reason to judge any later.
+
+    It stands above all that goes on with the run; `decide` claims a run at once where a rule above wants to write.
+    """
+    return claim(look) if _due(look) else None
 
 
-def adoption(look: Look) -> Step | None:
+def claim(look: Look) -> Step | None:
     """The routes of a run that another leader served take this one's mark.
 
     Whatever that leader still has on its way was to find its own mark, and is refused.
@@ -100,8 +110,8 @@ def adoption(look: Look) -> Step | None:
     return Step(actions=marks) if marks else None
 
 
-def adopted_on_record(look: Look) -> Step | None:
-    """Where nothing else is to be said of an adopted run, say that."""
+def record_claim(look: Look) -> Step | None:
+    """Record who serves a claimed run. Last: any other record says so too."""
     status = look.status
     if status.phase not in MOVED or status.epoch == look.epoch or not _due(look):
         return None
@@ -112,8 +122,11 @@ def _due(look: Look) -> bool:
     return look.status.intent is not None or look.adopt_at is None or look.now >= look.adopt_at
 
 
-def unjudged(look: Look) -> Step | None:
-    """Go back where a weight is not in force in time, or cannot be judged: nobody watches what may stand there."""
+def shift_timed_out(look: Look) -> Step | None:
+    """Go back where a weight is not in force in time, or cannot be judged: nobody watches what may stand there.
+
+    It stands among the ways back, above all that would go on waiting for the gateway.
+    """
     intent = _shifting(look)
     if intent is None:
         return None
@@ -130,8 +143,11 @@ def unjudged(look: Look) -> Step | None:
     return None
 
 
-def unfinished_shift(look: Look) -> Step | None:
-    """Finish a shift of weights. The rules that lead back stand above it."""
+def resume_shift(look: Look) -> Step | None:
+    """Write the weights that were asked for until they are read back and accepted; then the stage's clocks begin.
+
+    It stands below the ways back and above every hold: what is half done is finished, and only then waited at.
+    """
     intent = _shifting(look)
     if intent is None:
         return None

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from rolloutplan.engine.checks import PROBE_EVERY, Obstacle, obstacle
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import fresh, move
-from rolloutplan.engine.routes import live_weights, select_rules
-from rolloutplan.engine.rules.tasks import added, expanding, probing
+from rolloutplan.engine.routes import live_weights
+from rolloutplan.engine.rules.expand import expand
+from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.probe import probe_assumptions
 from rolloutplan.engine.step import Action, Inspect, MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.weights import share, sound
 from rolloutplan.plan.changes import RunChange, change
 from rolloutplan.plan.outline import outline
-from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import STARTING, Phase, Status, Weights
-
-STANDS_FOR = timedelta(seconds=2)
-"""How long its pods must have been ready before the first weight: a gateway needs a moment to hear of new endpoints."""
-COUNTED_WITHIN = timedelta(seconds=2)
-"""How old the count of restarts may be from which a run counts on: older ones may be of pods that are gone."""
+from rolloutplan.plan.status import STARTING, Phase, Status
 
 
-def ended(look: Look) -> Step | None:
-    """At an end: tidy the plan, and start again only for another hypothesis."""
+def finished(look: Look) -> Step | None:
+    """At an end: tidy the plan, and start again only for another hypothesis.
+
+    It stands below the commands, since `retry` and `revert` are said at an end.
+    """
     status, plan, spec = look.status, look.plan, look.plan.written
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         return None
@@ -51,24 +48,46 @@ def _serving(look: Look, spec: PlanSpec) -> bool:
     return share(held, weights.old, weights.new) > spec.ladder()[0].permille
 
 
-def not_started(look: Look) -> Step | None:
-    """Start, or say what is in the way."""
-    status, spec = look.status, look.plan.spec
-    if status.phase not in {*STARTING, Phase.PENDING, Phase.INVALID}:
-        return None
+def start(look: Look) -> Step | None:
+    """Before any weight has moved, read STARTING_RULES. They say all that is to be said of such a plan."""
+    before_any_weight = look.status.phase in {*STARTING, Phase.PENDING, Phase.INVALID}
+    return first_match(STARTING_RULES, look) if before_any_weight else None
+
+
+def obstructed(look: Look) -> Step | None:
+    """Say what is in the way, the first thing alone. It comes first: nothing is begun that could not go on."""
     problem = obstacle(look)
-    if problem is not None:
-        return _refused(look, problem)
-    assert spec is not None and look.new is not None
-    if look.probe is None or look.probe.judged_hash != spec.judged_hash():
-        return Step(actions=(Inspect(),))
-    if status.phase is Phase.INVALID:
-        return Step(move(look, Cause.HEALED, "what was wrong is mended", reason=StatusReason.PENDING))
-    if status.phase is Phase.PROBING:
-        return probing(look, spec)
-    if status.phase is Phase.EXPANDING:
-        return expanding(look, spec) or _standing(look, spec)
-    return Step(_started(look, spec, look.new.revision))
+    return _refused(look, problem) if problem is not None else None
+
+
+def look_around(look: Look) -> Step | None:
+    """Ask for what no watch tells, once for each plan as it is judged: a run does not start on what nobody has seen."""
+    spec = _spec(look)
+    unknown = look.probe is None or look.probe.judged_hash != spec.judged_hash()
+    return Step(actions=(Inspect(),)) if unknown else None
+
+
+def healed(look: Look) -> Step | None:
+    """Take an invalid plan back where nothing is in its way any more. Below what may be in it."""
+    if look.status.phase is not Phase.INVALID:
+        return None
+    return Step(move(look, Cause.HEALED, "what was wrong is mended", reason=StatusReason.PENDING))
+
+
+def begin_run(look: Look) -> Step | None:
+    """Start: nothing is in the way, and all is known that can be. Probing comes before adding the new side."""
+    if look.status.phase is not Phase.PENDING:
+        return None
+    assert look.new is not None  # `obstructed` says where it is not
+    return Step(_started(look, _spec(look), look.new.revision))
+
+
+STARTING_RULES: tuple[Rule, ...] = (obstructed, look_around, healed, probe_assumptions, expand, begin_run)
+
+
+def _spec(look: Look) -> PlanSpec:
+    assert look.plan.spec is not None  # `obstructed` says where it is not
+    return look.plan.spec
 
 
 def _started(look: Look, spec: PlanSpec, revision: str) -> Status:
@@ -102,50 +121,3 @@ def _refused(look: Look, problem: Obstacle) -> Step:
     if status.phase is Phase.PENDING and status.reason == problem.reason == StatusReason.WAITING:
         return Step(change(status, message=problem.message[:1024]), wake_at=again)
     return Step(move(look, problem.cause, problem.message[:1024], reason=problem.reason), actions, wake_at=again)
-
-
-def _standing(look: Look, spec: PlanSpec) -> Step:
-    """Wait for the new side to stand, for `readyWithin` at most."""
-    new, probe, status = look.new, look.probe, look.status
-    assert new is not None and probe is not None
-    if new.settled and new.wanted > 0 and new.ready >= new.wanted:
-        if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
-            return Step(wake_at=new.stood_since + STANDS_FOR)
-        if look.now >= probe.at + COUNTED_WITHIN:
-            return Step(actions=(Inspect(),))
-        return Step(_ready(look, spec, probe.restarts))
-    again = probe.at + PROBE_EVERY
-    late = (status.entered_at or look.plan.created) + spec.availability.ready_within
-    if probe.at >= late:
-        return Step(_never_ready(look, spec, probe.worst))
-    if look.now >= min(again, late):
-        return Step(actions=(Inspect(),))
-    return Step(wake_at=min(again, late))
-
-
-def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
-    new = look.new
-    assert new is not None
-    snapshot = select_rules(look)
-    old_service, new_service = spec.old.service_name, spec.new.service_name
-    held = format_weight(share(snapshot, old_service, new_service))
-    weights = Weights(desired=held, old=old_service, new=new_service, written=snapshot, snapshot=snapshot)
-    return move(
-        look,
-        Cause.READY,
-        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
-        reason=StatusReason.SHIFTING,
-        weights=weights,
-        restarts=restarts,
-        revert=look.revert,
-    )
-
-
-def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
-    new = look.new
-    assert new is not None
-    within = format_duration(spec.availability.ready_within)
-    found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
-    left = f"no weight was moved{added(look.status, spec)}"
-    words = f"{found}{f': {worst}' if worst else ''}; {left}: mend the Deployment, and a new run starts"
-    return move(look, Cause.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

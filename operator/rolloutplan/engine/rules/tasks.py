@@ -13,18 +13,18 @@ from typing import Literal
 from rolloutplan.engine.jobs import job_name, manifest
 from rolloutplan.engine.look import JobView, Look, WorkloadView
 from rolloutplan.engine.move import move
-from rolloutplan.engine.narrate import Seen, doubt, value_text
+from rolloutplan.engine.narrate import doubt, value_text
 from rolloutplan.engine.queries import ValueQuery
 from rolloutplan.engine.step import Observe, RunJob, Scale, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.changes import RunChange, change, change_task
+from rolloutplan.plan.changes import change, change_task
 from rolloutplan.plan.quantities import format_duration
 from rolloutplan.plan.reasons import Reason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import Status, Task
-from rolloutplan.plan.tasks import Assumption, JobTemplate, Observation
+from rolloutplan.plan.tasks import JobTemplate, Observation
 
 SCALE_NEW = "scale new"
 """The name of that task, which no Job can have."""
@@ -62,81 +62,8 @@ class Wanted:
     replicas: int = 0
 
 
-def probing(look: Look, spec: PlanSpec) -> Step:
-    """Probe what the plan assumes, the most dangerous first, until one is false or all are true."""
-    status = look.status
-    assumption = next((each for each in spec.beliefs() if each.name not in status.done), None)
-    if assumption is None:
-        return Step(move(look, Cause.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None))
-    says, asked = f"assumption {assumption.name} is probed: {assumption.belief}", assumption.predicate
-    template = assumption.job.template if assumption.job else None
-    wanted = Wanted("Assumption", assumption.name, assumption.deadline, says, template)
-    task = under_way(look, wanted)
-    if task is None:
-        return Step(begun(look, wanted))
-    found = job_run(look, task, wanted) if asked is None else _observed(look, spec, task, asked)
-    return Step(_probed(look, assumption, found)) if isinstance(found, Ended) else found
-
-
-def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
-    status, seen = look.status, Seen(assumption.belief, ended.words)
-    if ended.refused:
-        return _refused(look, ended)
-    if ended.good:
-        words = f"assumption {assumption.name} is true: {ended.words}"
-        done = (*status.done, assumption.name)
-        return move(look, Cause.BELIEVED, words[:1024], reason=StatusReason.PROBING, seen=seen, task=None, done=done)
-    words = (
-        f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
-        "moved: change what it is about or the plan, or say `retry`, and a new run starts"
-    )[:1024]
-    return move(
-        look, Cause.DISBELIEVED, words, reason=StatusReason.ASSUMPTION_FALSE, seen=seen, task=None, failed=words
-    )
-
-
-def expanding(look: Look, spec: PlanSpec) -> Step | None:
-    """Add the new beside the old: the Jobs in the order written, then the replicas. None when all is added."""
-    wanted = _to_add(look, spec)
-    if wanted is None:
-        return None
-    task = under_way(look, wanted)
-    if task is None:
-        return Step(begun(look, wanted))
-    if wanted.template is not None:
-        found = job_run(look, task, wanted)
-    else:
-        found = resized(look, task, look.new, spec.new.deployment)
-    return Step(_added(look, spec, task, found)) if isinstance(found, Ended) else found
-
-
-def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
-    done, size = look.status.done, spec.expand.scale.new
-    job = next((job for job in spec.expand.jobs if job.name not in done), None)
-    if job is not None:
-        return Wanted("Expand", job.name, job.deadline, f"Job {job.name} runs before any traffic moves", job.template)
-    if size == "None" or SCALE_NEW in done or look.old is None:
-        return None
-    replicas = look.old.wanted if size == "MatchOld" else int(size)
-    says = f"Deployment {spec.new.deployment} is given {replicas} replicas"
-    return Wanted("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
-
-
-def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
-    status = look.status
-    if ended.refused:
-        return _refused(look, ended)
-    if ended.good:
-        over: RunChange = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
-        if task.kind == "Scale" and not ended.left:
-            over["sized"] = task.replicas
-        return move(look, Cause.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
-    left = f"no weight was moved{added(status, spec)}"
-    words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
-    return move(look, Cause.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words)
-
-
-def _refused(look: Look, ended: Ended) -> Status:
+def job_refused(look: Look, ended: Ended) -> Status:
+    """A Job that the API server does not take ends the start, until the plan has another one."""
     return move(look, Cause.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
 
 
@@ -296,7 +223,7 @@ def _not_resized(task: Task, deployment: str, hindered: str) -> str:
 # ---- predicates --------------------------------------------------------------------------------------------------
 
 
-def _observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step | Ended:
+def observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step | Ended:
     """Ask for what is to be observed until it is decided."""
     status, seen, late = look.status, look.observed, task.deadline_at
     words = words_for(spec, namespace=look.plan.namespace, plan=look.plan.name, stage="", window=asked.window)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Unpack
-
 from rolloutplan.engine.ask import binding, current_stage, patience, track_of
 from rolloutplan.engine.checks import paused_words, status_lost
 from rolloutplan.engine.gate import GATED, Closed, answered_against, closed_to, must_ask
 from rolloutplan.engine.incident import incident
 from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, clocks, hold, judged_anew, move
-from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.rules.drift import foreign
+from rolloutplan.engine.move import back, clocks, hold, move, resumed
+from rolloutplan.engine.narrate import span
+from rolloutplan.engine.rules.drift import external_change
 from rolloutplan.engine.rules.forward import all_shown, next_stage
 from rolloutplan.engine.share import moved_words, not_moved
 from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound
-from rolloutplan.plan.changes import RunChange, change, change_stage, change_task
+from rolloutplan.plan.changes import change
 from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.reasons import HoldReason, StatusReason
+from rolloutplan.plan.reasons import HoldReason
 from rolloutplan.plan.spec import PlanSpec
 from rolloutplan.plan.status import RUNNING, STARTING, Held, Phase, Status
 
 _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
-_GOES_ON_AS = {
-    Phase.SHIFTING: StatusReason.SHIFTING,
-    Phase.JUDGING: StatusReason.SOAKING,
-    Phase.BAKING: StatusReason.BAKING,
-    Phase.CONTRACTING: StatusReason.CONTRACTING,
-}
 
 
 def inconsistent(look: Look) -> Step | None:
-    """A status that was edited into contradiction: nothing is done on such ground, and it says so."""
+    """A status that was edited into contradiction: nothing is done on such ground, and it says so.
+
+    It stands above all that would act on what the status says, and below a person's word to go back.
+    """
     status, spec = look.status, look.plan.spec
     if status.phase not in RUNNING - STARTING:
         return None
@@ -59,30 +54,55 @@ def _consistent(status: Status) -> bool:
     return phase is Phase.REVERTING or (phase in _CLOCKED and None not in clocks)
 
 
-def waiting(look: Look) -> Step | None:
-    """Hold for what stands in the way; go on when it is gone."""
-    status, spec = look.status, look.plan.spec
-    if status.phase not in MOVED:
+def stay_failed(look: Look) -> Step | None:
+    """A failure that is held waits for a person: nothing that changes meanwhile lets it go on, or holds it anew."""
+    return Step() if look.status.held_for == HoldReason.FAILED else None
+
+
+def ask_gate(look: Look) -> Step | None:
+    """Before an increment, ask what the gate must know, if nothing else is in the way and it was not asked just now."""
+    spec = look.plan.spec
+    if look.status.phase not in MOVED or spec is None or not _at_the_gate(look.status) or _in_the_way(look):
         return None
+    questions = must_ask(look, next_stage(spec, look.status))
+    return Step(actions=(AskGate(questions),)) if questions else None
+
+
+def hold_run(look: Look) -> Step | None:
+    """Hold for the first thing that is in the way, and say so while it is. Nothing goes forward past this rule.
+
+    The ways back stand above it: what holds a run never keeps it from going back.
+    """
+    status = look.status
+    found = _found(look)
+    if found is None:
+        return None
+    if found.reason is HoldReason.BLIND and (step := _blind_too_long(look, found.words)) is not None:
+        return step
     held = status.held if status.phase is Phase.HELD else None
-    if status.held_for == HoldReason.FAILED:
-        return Step()
-    found = _in_the_way(look)
-    if found is None and spec is not None and _at_the_gate(status):
-        stage = next_stage(spec, status)
-        if questions := must_ask(look, stage):
-            return Step(actions=(AskGate(questions),))
-        found = answered_against(look, stage)
-    if found is not None:
-        if found.reason is HoldReason.BLIND and (step := _blind_too_long(look, found.words)) is not None:
-            return step
-        if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
-            says = (found.reason in GATED or found.again) and found.words != status.message
-            return Step(change(status, message=found.words) if says else None, wake_at=found.again)
-        return hold(look, found.reason, found.words, found.evidence)
+    if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
+        says = (found.reason in GATED or found.again) and found.words != status.message
+        return Step(change(status, message=found.words) if says else None, wake_at=found.again)
+    return hold(look, found.reason, found.words, found.evidence)
+
+
+def resume_run(look: Look) -> Step | None:
+    """Go on where nothing is in the way any more; what was undecided goes on when it is decided."""
+    held = look.status.held if look.status.phase is Phase.HELD else None
     if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(look)):
         return None
     return Step(_goes_on(look, held))
+
+
+def _found(look: Look) -> Closed | None:
+    """What is in the way, if the gate has its answers."""
+    status, spec = look.status, look.plan.spec
+    if status.phase not in MOVED:
+        return None
+    found = _in_the_way(look)
+    if found is None and spec is not None and _at_the_gate(status):
+        return answered_against(look, next_stage(spec, status))
+    return found
 
 
 def _is_undecided_and_blind(held: Held, found: Closed) -> bool:
@@ -111,7 +131,7 @@ def _in_the_way(look: Look) -> Closed | None:
     if not look.plan.readable:
         words = f"the plan can no longer be read, and is judged by what it was until it can: {look.plan.problem}"
         return Closed(HoldReason.INVALID, words)
-    if differs := foreign(look):
+    if differs := external_change(look):
         fix = "put them back as they were, or say `resume` to have the stage begin anew; `abort` restores"
         return Closed(HoldReason.CONFLICT, f"{differs}: {fix}")
     if look.old is None:
@@ -164,16 +184,3 @@ def _blind_too_long(look: Look, words: str) -> Step | None:
             look, HoldReason.BLIND, f"blind for {format_duration(rule.after)}, and onBlind.then is Rollback: {words}"
         )
     return None
-
-
-def resumed(look: Look, held: Held, words: str, said: Said | None = None, /, **changes: Unpack[RunChange]) -> Status:
-    """Go on where it was held, with every clock moved by the time held."""
-    stage, task, pause = judged_anew(look), look.status.task, look.now - held.since
-    if task is not None:
-        task = change_task(task, deadline_at=task.deadline_at + pause)
-    if stage is not None:
-        soak, end = stage.soak_until, stage.deadline_at
-        stage = change_stage(stage, soak_until=soak and soak + pause, deadline_at=end and end + pause)
-    reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
-    goes_on: RunChange = {"stage": stage, "task": task, **changes, "held": None}
-    return move(look, Cause.RESUMED, words, reason=reason, said=said, **goes_on)

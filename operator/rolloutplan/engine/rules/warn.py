@@ -16,8 +16,11 @@ from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import Phase
 
 
-def warned(look: Look) -> Step | None:
-    """Say the first thing that is warned of at a stage. It stays said, whatever the predicate shows from then on."""
+def warning_detected(look: Look) -> Step | None:
+    """Say the first thing that is warned of at a stage. It stays said, whatever the predicate shows from then on.
+
+    It stands above the way forward, which is taken in two steps from then on.
+    """
     status, spec, at = look.status, look.plan.spec, look.status.stage
     stage = current_stage(spec, status) if spec else None
     if status.phase is not Phase.JUDGING or spec is None or stage is None or at is None or at.warned:

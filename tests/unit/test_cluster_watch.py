@@ -559,6 +559,34 @@ def test_a_kopf_that_hangs_is_left_behind(
     asyncio.run(run())
 
 
+def test_a_stream_that_hangs_is_opened_anew_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on, and nothing is listed again: kopf goes on from the newest version that it was told."""
+    monkeypatch.setattr(watch, "STREAM_HANGS_AFTER", 0.5)
+
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "b")
+            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            asked = len(cluster.requests)
+            await until(lambda: len(cluster.requests) >= asked + 2)
+            assert all(
+                f"watch=true&allowWatchBookmarks=true&resourceVersion={cluster.version}" in request
+                for request in cluster.requests[asked:]
+            )
+            assert all(f"timeoutSeconds={watch.STREAM_ENDS_AFTER}" in request for request in cluster.requests[asked:])
+            assert len(engine.listings) == 1
+
+    asyncio.run(run())
+
+
+def test_a_stream_ends_before_it_is_said_to_hang_and_that_before_kopf_is() -> None:
+    assert watch.STREAM_ENDS_AFTER < watch.STREAM_HANGS_AFTER < watch.SILENT_AFTER
+
+
 def test_one_bad_object_stops_no_other(tmp_path: Path) -> None:
     async def run() -> None:
         cluster = Cluster()

@@ -47,8 +47,14 @@ RECHECK: Final = 15.0
 ASK_WITHIN: Final = 5.0
 """Seconds for one look at a place; what hangs is asked again."""
 ASK_AT_ONCE: Final = 10
-SILENT_AFTER: Final = 90.0
-"""Seconds without any request for a place after which kopf hangs: a stream lives for `server_timeout` at most."""
+STREAM_ENDS_AFTER: Final = 20
+"""Seconds after which the API server ends a stream, and kopf goes on from the newest version that it was told. For
+eight kinds that is less than one request in two seconds, answered from the API server's memory."""
+STREAM_HANGS_AFTER: Final = 25.0
+"""Seconds after which a stream hangs that the API server has not ended: it alone is opened anew, without a list. So
+long a change may stay unseen behind a connection that is dead and looks alive: a freeze, weights that were moved."""
+SILENT_AFTER: Final = 40.0
+"""Seconds without any request for a place after which kopf itself hangs, and its life ends."""
 _RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
 _SOUND_AFTER: Final = 60.0
 
@@ -410,7 +416,8 @@ def _settings() -> kopf.OperatorSettings:
     # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 60
+    settings.watching.server_timeout = STREAM_ENDS_AFTER
+    settings.watching.client_timeout = STREAM_HANGS_AFTER
     settings.watching.connect_timeout = 5
     settings.networking.connect_timeout = 5
     settings.networking.request_timeout = 10

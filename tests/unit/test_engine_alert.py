@@ -13,7 +13,8 @@ import pytest
 from rolloutplan.engine.gate import ASKED_AGAIN
 from rolloutplan.engine.lint import lint_plan
 from rolloutplan.engine.queries import AlertQuery
-from rolloutplan.engine.replay import heard, of_run, replay
+from rolloutplan.engine.replay import of_run, replay
+from rolloutplan.engine.replay_record import heard
 from rolloutplan.engine.timeline import Sight, timeline
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.resolve import as_kept, resolve

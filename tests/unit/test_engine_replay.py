@@ -9,19 +9,8 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.replay import (
-    Asked,
-    Case,
-    RecordError,
-    Replayed,
-    ReplayError,
-    Said,
-    header,
-    heard,
-    of_run,
-    read_record,
-    replay,
-)
+from rolloutplan.engine.replay import Asked, Case, Replayed, ReplayError, Said, of_run, replay
+from rolloutplan.engine.replay_record import RecordError, header, heard, read_record
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.plan.status import Decision, Phase, Status
 from tests.refusals import changed

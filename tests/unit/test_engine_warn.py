@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.replay import Case as Replay
-from rolloutplan.engine.replay import header, heard, of_run, read_record, replay
+from rolloutplan.engine.replay import of_run, replay
+from rolloutplan.engine.replay_record import header, heard, read_record
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.plan.spec import read_plan_spec
 from rolloutplan.plan.status import Decision, StageStatus

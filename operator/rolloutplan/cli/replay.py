@@ -20,7 +20,8 @@ from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
 from rolloutplan.engine.narrate import named
-from rolloutplan.engine.replay import Asked, Case, RecordError, Replayed, ReplayError, Row, Said
+from rolloutplan.engine.replay import Asked, Case, Replayed, ReplayError, Row, Said
+from rolloutplan.engine.replay_record import RecordError, header, heard, read_record
 from rolloutplan.judge.verdict import Answer, Outcome, Why
 from rolloutplan.loop import evaluator
 from rolloutplan.loop.schedule import now
@@ -85,7 +86,7 @@ def _replay(options: Options) -> None:
     lines: list[str] = []
     case, replayed = asyncio.run(_replayed(options, lines))
     if options.record:
-        options.record.write_text("".join(f"{line}\n" for line in (engine.header(case), *lines)))
+        options.record.write_text("".join(f"{line}\n" for line in (header(case), *lines)))
     curves = list(_curves(replayed.rows))
     print("\n".join(_report(case, replayed, curves)))
     if options.plot:
@@ -112,7 +113,7 @@ def _check(options: Options) -> None:
 async def _replayed(options: Options, lines: list[str]) -> tuple[Case, Replayed]:
     """Replay, and note in `lines` what was asked and said."""
     if options.looks:
-        case, record = engine.read_record(_text(options.looks).splitlines())
+        case, record = read_record(_text(options.looks).splitlines())
 
         async def recorded(at: datetime, question: Asked) -> Said:
             return record.answer(at, question)
@@ -139,7 +140,7 @@ async def _through(case: Case, ask: Ask, lines: list[str]) -> Replayed:
         due = next(turns)
         while True:
             said = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
-            lines += [engine.heard(due.now, q, answer) for q, answer in zip(due.questions, said, strict=True)]
+            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, said, strict=True)]
             due = turns.send(said)
     except StopIteration as end:
         replayed: Replayed = end.value

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from rolloutplan.engine.ask import InForce
-from rolloutplan.engine.look import Heard, Look
+from rolloutplan.engine.look import Look
 from rolloutplan.engine.policy import At, concurrency_groups, frozen, next_change, queue_position, unreadable
 from rolloutplan.engine.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.step import Observe
@@ -129,11 +129,6 @@ def answered_against(look: Look, stage: Stage) -> Closed | None:
             again = (look.heard.at if look.heard else look.now) + ASKED_AGAIN
             return Closed(condition.reason, condition.words(verdict), again)
     return None
-
-
-def nothing_against(look: Look, stage: Stage) -> Heard:
-    """The answers where nothing is against the increment to this stage."""
-    return Heard(look.now, {condition.question: Verdict(Outcome.PROVED) for condition in _conditions(look, stage)})
 
 
 def _conditions(look: Look, stage: Stage) -> Iterator[_Condition]:

@@ -1,6 +1,7 @@
 """Replay: what would have been decided, from the answers alone and in virtual time.
 
-The engine's own functions look, ask, weigh and decide, over routes that take each weight at once and sides that stand.
+`PlanRun` (engine/run.py) decides, as it does in the operator. Its host here is a cluster in which all is done at once:
+a status is written and a weight taken as it is asked for, both sides stand, and nothing is against an increment.
 What is asked is handed out, and the answers handed in: from a metric source, or from a record of what one has said.
 
 Of a run that there was, each weight is in force from the instant at which it was verified. Until then the guards go on
@@ -16,40 +17,26 @@ run may have decided without it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
-
-from rolloutplan.engine.ask import count, current_stage, in_force, needs, note_asked, weigh
+from rolloutplan.engine.ask import current_stage, in_force
 from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.decide import decide
-from rolloutplan.engine.gate import nothing_against
-from rolloutplan.engine.look import (
-    EMPTY_LEDGER,
-    Ledger,
-    Look,
-    PlanView,
-    Question,
-    Readable,
-    RouteView,
-    SourceView,
-    WorkloadView,
-)
+from rolloutplan.engine.effects import Effect, Evaluate, LintQueries, ListPods, Pods, Record, Result
+from rolloutplan.engine.look import Facts, Heard, PlanView, Question, Readable, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.narrate import value_text
 from rolloutplan.engine.queries import Series
 from rolloutplan.engine.rules.forward import next_stage
-from rolloutplan.engine.step import PatchRoute, Step
+from rolloutplan.engine.run import PlanRun
+from rolloutplan.engine.step import AskGate, MarkPlan, PatchRoute, RunJob, Scale
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.judge.sequential import Evidence, evidence
-from rolloutplan.judge.verdict import Answer, Verdict, Why
+from rolloutplan.judge.verdict import Answer, Outcome, Verdict
 from rolloutplan.plan.changes import change, change_weights
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.reading import SpecError
 from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.resolve import as_kept, resolve
 from rolloutplan.plan.spec import PlanSpec, read_plan_spec
@@ -63,10 +50,6 @@ _ENDS: Final = (Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK)
 
 class ReplayError(ValueError):
     """There is nothing to replay; the message says why."""
-
-
-class RecordError(ValueError):
-    """A record cannot be read; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +148,18 @@ def replay(case: Case) -> Replaying:
 
     Raises SpecError where the plan cannot be read.
     """
-    return _Run(case).through()
+    return _Host(case).through()
 
 
 # ---- the run, in virtual time --------------------------------------------------------------------
 
 
-class _Run:
+class _Host:
+    """The host of one `PlanRun`, and the cluster that it acts upon."""
+
     def __init__(self, case: Case) -> None:
         self.case, self.now = case, case.start
-        self.spec = resolve(read_plan_spec(case.raw), as_kept(())).spec
+        self.spec = _spec_of(case)
         self.plan = PlanView(case.namespace, case.name, "replay", 1, case.start, Readable(self.spec))
         found = case.weights if case.weights.snapshot else _at_rest(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
@@ -187,7 +172,7 @@ class _Run:
             weights=change_weights(found, desired=held, written=found.snapshot),
         )
         self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
-        self.ledger: Ledger = EMPTY_LEDGER
+        self.run = PlanRun(self._facts(), self.now, undo_command=lambda _, __: "")
         self.rows: list[Row] = []
         self.decisions: list[Decision] = []
 
@@ -206,66 +191,70 @@ class _Run:
             self.now = later
 
     def _settle(self) -> Generator[Due, Sequence[Said], datetime | None]:
-        """All that follows at this instant; returns when to look again. The order is that of the operator's loop."""
+        """All that follows at this instant; returns when to look again."""
+        asked: list[Effect] = []
         while True:
-            look = self._look()
-            step = decide(look)
-            due = () if step.urgent else needs(look.plan, look.status, look.source, look.ledger, look.now)
-            self.ledger = note_asked(look.status, self.ledger, due, self.now)
-            moved = self._carry_out(step)
-            if due:
-                answers = yield Due(self.now, due)
-                self._hear(due, answers)
-            elif not moved:
-                return step.wake_at
+            effects = self.run.advance(self._facts(), self.now)
+            self.decisions += effects.decided
+            asked += [effect for effect in effects.todo if isinstance(effect.work, Evaluate)]
+            done = [self._carry_out(effect) for effect in effects.todo if not isinstance(effect.work, Evaluate)]
+            if any(isinstance(effect.work, AskGate) for effect in effects.todo):
+                continue  # that the gate is open takes no time: what follows comes before the answers
+            if asked:
+                yield from self._ask(asked)
+                asked = []
+            elif not any(done):
+                return effects.wake_at
 
-    def _look(self) -> Look:
+    def _facts(self) -> Facts:
         """A weight is moved only on a plan that bears our finalizer: it does from when the run itself went on."""
         stage = next_stage(self.spec, self.status)
         goes_on = self.case.stood is None or self._stood(stage.step)
-        if goes_on and stage.approval and self.status.approved != stage.name:
-            self.status = change(self.status, approved=stage.name)
-        look = Look(
+        approved = stage.name if goes_on and stage.approval else self.status.approved
+        return Facts(
             plan=replace(self.plan, finalizer=goes_on),
-            status=self.status,
-            now=self.now,
+            status=change(self.status, approved=approved),
             routes=self.routes,
             old=_side(self.spec.old.deployment),
             new=_side(self.spec.new.deployment),
             source=self.case.source,
-            ledger=self.ledger,
         )
-        return replace(look, heard=nothing_against(look, stage))
 
-    def _carry_out(self, step: Step) -> bool:
-        if step.status is not None:
-            self.decisions += [each for each in step.status.decisions if each.seq > self.status.seq]
-            self.status = step.status
-        patches = [action for action in step.actions if isinstance(action, PatchRoute)]
-        for patch in patches:
-            view = self.routes[patch.target.id]
-            self.routes[view.id] = replace(view, rules=patch.target.rules, seq=patch.fence, breadcrumb=patch.revert)
-        return step.status is not None or bool(patches)
+    def _carry_out(self, effect: Effect) -> bool:
+        """Do what an effect asks for, at once; returns whether anything can follow from it at this instant.
 
-    def _hear(self, due: Sequence[Asked], answers: Sequence[Said]) -> None:
-        heard = zip(due, answers, strict=True)
-        for name, group in groupby(heard, key=lambda pair: pair[0].name):
-            pairs = list(group)
-            self.ledger = self._folded(name, pairs)
-            self._note(name, pairs[0][0])
+        The plan's marks, Jobs and sizes stay as they are: nothing of them is replayed.
+        """
+        result: Result = None
+        match effect.work:
+            case Record(status=status):
+                self.status = status
+            case PatchRoute(target=target, fence=fence, revert=revert):
+                view = self.routes[target.id]
+                self.routes = {**self.routes, view.id: replace(view, rules=target.rules, seq=fence, breadcrumb=revert)}
+            case AskGate(questions=questions):
+                result = Heard(self.now, {question: Verdict(Outcome.PROVED) for question in questions})
+            case ListPods():
+                result = Pods(restarts=0, worst="")
+            case LintQueries():
+                result = ""
+            case _:
+                pass
+        self.run.on_result(effect, result, self.now)
+        return not isinstance(effect.work, MarkPlan | RunJob | Scale)
 
-    def _folded(self, name: str, pairs: Sequence[tuple[Asked, Said]]) -> Ledger:
-        spec, status, source = self.spec, self.status, self.case.source
-        if isinstance(pairs[0][0], CountQuestion):
-            counters: dict[str, Said] = {question.part: said for question, said in pairs}
-            ledger = count(spec, status, source, self.ledger, name, counters, self.now)
-            return ledger if self.case.stood is not None else _without_share(ledger, name)
-        values: dict[str, Answer] = {question.part: said for question, said in pairs if isinstance(said, Answer)}
-        return weigh(spec, status, self.ledger, name, values, self.now)
+    def _ask(self, effects: Sequence[Effect]) -> Generator[Due, Sequence[Said], None]:
+        """Hand out all that is asked at this instant, and hand each predicate's answers to the run."""
+        asked = [(effect, work.questions) for effect in effects if isinstance(work := effect.work, Evaluate)]
+        said = iter((yield Due(self.now, tuple(question for _, questions in asked for question in questions))))
+        for effect, questions in asked:
+            answers: dict[str, Said] = {question.part: next(said) for question in questions}
+            self.run.on_result(effect, answers, self.now)
+            self._note(questions[0])
 
-    def _note(self, name: str, asked: Asked) -> None:
+    def _note(self, asked: Asked) -> None:
+        name, track = asked.name, self.run.ledger.get(asked.name)
         item = next((row for row in in_force(self.spec, self.status, self.case.source) if row.name == name), None)
-        track = self.ledger.get(name)
         if item is None or track is None or track.verdict is None or self.status.stage is None:
             return
         row = Row(
@@ -300,12 +289,12 @@ class _Run:
         return Replayed(tuple(self.rows), tuple(self.decisions), ended)
 
 
-def _without_share(ledger: Ledger, name: str) -> Ledger:
-    """Where there was no run, the traffic followed other weights than these."""
-    track = ledger.get(name)
-    if track is None or track.count is None:
-        return ledger
-    return {**ledger, name: replace(track, count=replace(track.count, share=None))}
+def _spec_of(case: Case) -> PlanSpec:
+    """The plan. Where there was no run the traffic followed other weights than these: its share says nothing."""
+    spec = resolve(read_plan_spec(case.raw), as_kept(())).spec
+    if case.stood is not None:
+        return spec
+    return spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
 
 
 def _at_rest(spec: PlanSpec) -> Weights:
@@ -319,136 +308,3 @@ def _at_rest(spec: PlanSpec) -> Weights:
 
 def _side(name: str) -> WorkloadView:
     return WorkloadView(name, wanted=1, ready=1, revision="", settled=True)
-
-
-# ---- the record ----------------------------------------------------------------------------------
-
-Key: TypeAlias = tuple[datetime, str, str]
-
-
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _Header(_Line):
-    record: Literal[1]
-    namespace: str
-    plan: str
-    run: int
-    spec: dict[str, Any]
-    scrape: timedelta
-    delay: timedelta
-    timeout: timedelta
-    start: AwareDatetime
-    end: AwareDatetime
-    weights: Weights
-    stages: dict[str, AwareDatetime] | None
-
-
-class _Heard(_Line):
-    """A question with its answer: a value, a gap, or `looks` (by instance all requests and the bad ones)."""
-
-    asked: AwareDatetime
-    predicate: str
-    part: Literal["new", "old", "samples", "oldSamples"]
-    at: AwareDatetime
-    looks: tuple[tuple[AwareDatetime, dict[str, tuple[float, float | None]]], ...] | None = None
-    value: float | None = None
-    gap: Why | None = None
-    detail: str = ""
-
-
-class Record:
-    """What was answered, by question."""
-
-    def __init__(self, said: Mapping[Key, Said]) -> None:
-        self._said = said
-
-    def answer(self, now: datetime, question: Asked) -> Said:
-        """What was said to a question that was asked at an instant. Raises RecordError.
-
-        One beside others may be missing: it was then not asked, or not answered in time.
-        """
-        key = (now, question.name, question.part)
-        if key not in self._said and isinstance(question, Question) and question.beside:
-            return Answer(gap=Why.NO_DATA, detail="not on record")
-        if key not in self._said:
-            asked = f"{question.name} ({question.part}) at {now.isoformat()}"
-            raise RecordError(f"the record holds no answer for {asked}: it is not whole")
-        return self._said[key]
-
-
-def header(case: Case) -> str:
-    """The first line of a record."""
-    line = _Header(
-        record=1,
-        namespace=case.namespace,
-        plan=case.name,
-        run=case.run,
-        spec=dict(case.raw),
-        scrape=case.source.scrape,
-        delay=case.source.delay,
-        timeout=case.source.timeout,
-        start=case.start,
-        end=case.end,
-        weights=case.weights,
-        stages=None if case.stood is None else dict(case.stood),
-    )
-    return line.model_dump_json(by_alias=True)
-
-
-def heard(now: datetime, question: Asked, said: Said) -> str:
-    """The line of a record for one question."""
-    about = question.end if isinstance(question, CountQuestion) else question.at
-    answer: dict[str, Any]
-    if isinstance(said, Answer):
-        answer = {"value": said.value, "gap": said.gap, "detail": said.detail}
-    else:
-        answer = {"looks": [(at, dict(sample)) for at, sample in said]}
-    line = _Heard(asked=now, predicate=question.name, part=question.part, at=about, **answer)
-    return line.model_dump_json(exclude_defaults=True)
-
-
-def read_record(lines: Iterable[str]) -> tuple[Case, Record]:
-    """Read a record. Raises RecordError, with the number of the line."""
-    case: Case | None = None
-    said: dict[Key, Said] = {}
-    for number, text in enumerate(lines, 1):
-        try:
-            if case is None:
-                case = _case(_Header.model_validate_json(text))
-            else:
-                line = _Heard.model_validate_json(text)
-                said[line.asked, line.predicate, line.part] = _said(line)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            where = ".".join(map(str, problem["loc"]))
-            words = f"{where}: {problem['msg']}" if where else problem["msg"]
-            raise RecordError(f"line {number}: {words}") from None
-        except SpecError as error:
-            raise RecordError(f"line {number}: {error}") from None
-    if case is None:
-        raise RecordError("line 1: the record is empty")
-    return case, Record(said)
-
-
-def _case(line: _Header) -> Case:
-    if resolve(read_plan_spec(line.spec), as_kept(())).problems:
-        raise SpecError("spec: a template stands in it, and no record holds templates: record the run again")
-    return Case(
-        line.namespace,
-        line.plan,
-        line.spec,
-        SourceView(line.scrape, line.delay, line.timeout),
-        line.start,
-        line.end,
-        line.run,
-        line.weights,
-        line.stages,
-    )
-
-
-def _said(line: _Heard) -> Said:
-    if line.looks is not None:
-        return line.looks
-    return Answer(line.value, line.gap, line.detail)

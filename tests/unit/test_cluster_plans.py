@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster import plans
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, Unreadable
-from rolloutplan.plan.status import merge_patch, read_status, status_patch
+from rolloutplan.plan.status import StageStatus, Weights, merge_patch, read_status, status_patch
 
 Raw = dict[str, Any]
 
@@ -154,7 +154,7 @@ class Recorder:
 
 def test_a_status_is_written_as_a_difference_with_its_precondition() -> None:
     api = Recorder()
-    before = {"phase": "Pending", "run": 1, "junk": {"by": "hand"}}
+    before = {"phase": "Pending", "run": 1, "verdict": ["not", "a", "text"]}
     after = read_status(before).model_copy(update={"run": 2})
 
     patch = status_patch(before, after)
@@ -165,7 +165,7 @@ def test_a_status_is_written_as_a_difference_with_its_precondition() -> None:
     assert kind == "merge"
     assert body["metadata"] == {"resourceVersion": "41"}
     assert body["status"]["run"] == 2
-    assert body["status"]["junk"] is None
+    assert body["status"]["verdict"] is None, "what cannot be read is put right"
     assert "phase" not in body["status"]
     assert status_patch(after.to_raw(), after) == {}, "nothing differs"
 
@@ -205,3 +205,54 @@ def test_nothing_to_mark_is_no_request() -> None:
     assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=True, breadcrumb="")) == {"after": True}
     assert api.calls[0][0] == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout"
     assert api.calls[0][2] == "json"
+
+
+AT = "2026-03-01T09:00:00.000Z"
+OF_A_NEWER_VERSION: Raw = {
+    "phase": "Judging",
+    "region": {"name": "eu", "empty": {}},
+    "weights": {"desired": "5%", "old": "v1", "shadow": {"weight": "1%"}},
+    "stage": {"name": "canary", "index": 0, "weight": "5%", "mirrored": True},
+    "held": {"reason": "Paused", "since": AT, "backTo": "Judging", "by": ["x"]},
+    "publishedThrough": {"events": 3, "webhook": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stands"),
+    [
+        pytest.param({}, OF_A_NEWER_VERSION, id="nothing"),
+        pytest.param({"run": 2}, OF_A_NEWER_VERSION | {"run": 2}, id="a field"),
+        pytest.param(
+            {"weights": Weights(desired="20%")},
+            OF_A_NEWER_VERSION | {"weights": {"desired": "20%", "shadow": {"weight": "1%"}}},
+            id="fields of a part",
+        ),
+        pytest.param(
+            {"weights": Weights()},
+            OF_A_NEWER_VERSION | {"weights": {"shadow": {"weight": "1%"}}},
+            id="all that it knows of a part",
+        ),
+        pytest.param(
+            {"stage": StageStatus(name="ramp", index=1)},
+            OF_A_NEWER_VERSION | {"stage": {"name": "ramp", "index": 1, "mirrored": True}},
+            id="another part in the place of one",
+        ),
+        pytest.param(
+            {"held": None},
+            {key: value for key, value in OF_A_NEWER_VERSION.items() if key != "held"},
+            id="a part that is over goes with all that is in it",
+        ),
+    ],
+)
+def test_what_a_newer_version_wrote_and_this_one_does_not_know_stays(changes: Raw, stands: Raw) -> None:
+    """An operator that was rolled back must not take from the newer one what that needs when it comes again."""
+    after = read_status(OF_A_NEWER_VERSION).model_copy(update={"seq": 7, **changes})
+    always = read_status({}).to_raw()
+    assert merged(OF_A_NEWER_VERSION, status_patch(OF_A_NEWER_VERSION, after)) == always | stands | {"seq": 7}
+
+
+@given(st.dictionaries(st.sampled_from(["later", "alsoLater"]), values, max_size=2), st.integers(0, 9))
+def test_unknown_fields_never_differ(unknown: Raw, run: int) -> None:
+    raw = read_status({}).model_copy(update={"run": run}).to_raw() | unknown
+    assert status_patch(raw, read_status(raw)) == {}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
@@ -78,7 +80,7 @@ Instant = Annotated[
 
 
 class Part(BaseModel):
-    """Base of everything in a status: frozen, camelCase outside, unknown fields left alone."""
+    """Base of everything in a status: frozen, camelCase outside, unknown fields left alone (see `status_patch`)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
@@ -341,8 +343,41 @@ def _filled(value: Any) -> Any:
 
 
 def status_patch(raw: Mapping[str, Any], status: Status) -> dict[str, Any]:
-    """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed."""
-    return merge_patch(raw, status.to_raw())
+    """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed.
+
+    What another version of the operator wrote and this one does not know stays, in the status itself and in its parts.
+    """
+    return merge_patch(raw, _with_unknown(raw, status.to_raw(), Status))
+
+
+def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
+    """A part of a status as it shall be, with the fields that stand there and that it does not know."""
+    known, whole = _fields(part), dict(after)
+    for name, value in before.items():
+        if name not in known:
+            whole[name] = value
+            continue
+        inner, always = known[name]
+        if inner is None or not isinstance(value, Mapping) or not (always or name in after):
+            continue
+        if kept := _with_unknown(value, after.get(name, {}), inner):
+            whole[name] = kept
+    return whole
+
+
+@cache
+def _fields(part: type[Part]) -> Mapping[str, tuple[type[Part] | None, bool]]:
+    """The fields of a part as they are written: which part stands under each, if one does, and whether it always does.
+
+    Parts in a list are left out: a list is written whole.
+    """
+    fields: dict[str, tuple[type[Part] | None, bool]] = {}
+    for name, field in part.model_fields.items():
+        if not field.exclude:
+            meant = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
+            inner = next((each for each in meant if isinstance(each, type) and issubclass(each, Part)), None)
+            fields[field.alias or name] = inner, len(meant) == 1
+    return fields
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

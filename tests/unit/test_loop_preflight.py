@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.queries import AlertQuery, Query, ValueQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.judge.verdict import Outcome, Why
 from rolloutplan.loop.preflight import heard, inspect
-from rolloutplan.loop.schedule import now
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.plan.quantities import parse_is
 from rolloutplan.plan.spec import read_plan_spec

@@ -16,16 +16,17 @@ import yaml
 from rolloutplan.cli import plot
 from rolloutplan.cli.say import explain
 from rolloutplan.cli.table import table
+from rolloutplan.clock import now
 from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine import replay as engine
+from rolloutplan.engine.look import PlanView, source_view
 from rolloutplan.engine.narrate import named
 from rolloutplan.engine.replay import Asked, Case, Replayed, ReplayError, Row, Said
 from rolloutplan.engine.replay_record import RecordError, header, heard, read_record
 from rolloutplan.judge.verdict import Answer, Outcome, Why
-from rolloutplan.loop import evaluator
-from rolloutplan.loop.schedule import now
-from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store, source_view
+from rolloutplan.metrics import evaluator
+from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
 from rolloutplan.metrics.pool import provider_for
 from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.reading import SpecError
@@ -201,7 +202,8 @@ async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
     api = await Api.connect()
     try:
         raw = await api.get(paths.plan(namespace, name))
-        view, spec = plans.view(raw), await _source(api, Store(), raw)
+        view = plans.view(raw)
+        spec = await _source(api, view)
     except ApiError as error:
         raise FailedError(explain(error, name, namespace)) from None
     finally:
@@ -211,20 +213,23 @@ async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
     return engine.of_run(view, raw["spec"], read_status(raw.get("status")), source_view(spec), now()), spec
 
 
-async def _source(api: Api, store: Store, raw: Mapping[str, Any]) -> MetricSourceSpec:
+async def _source(api: Api, plan: PlanView) -> MetricSourceSpec:
     """The metric source of a plan, as the operator finds it."""
-    view = plans.view(raw)
-    name = view.written.metrics.source if view.written else "default"
-    for kind, where in ((SOURCES, paths.SOURCES), (CLUSTER_SOURCES, paths.CLUSTER_SOURCES)):
-        try:
-            store.offer(kind, None, await api.get(paths.path(where, view.namespace, name)))
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-    found = store.source(view)
+    own, shared = [await _read_source(api, kind, plan) for kind in (paths.SOURCES, paths.CLUSTER_SOURCES)]
+    found = choose_source(plan, own, shared)
     if found.spec is None:
         raise FailedError(found.problem)
     return found.spec
+
+
+async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObject | None:
+    try:
+        raw = await api.get(paths.path(kind, plan.namespace, source_name(plan)))
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+    return read_source(kind.plural, raw, cluster=not kind.namespaced)
 
 
 # ---- what is printed -----------------------------------------------------------------------------

@@ -25,10 +25,9 @@ from rolloutplan.cli.files import (
 )
 from rolloutplan.cli.table import table
 from rolloutplan.engine.ask import asked_of_both
-from rolloutplan.engine.look import SourceView
+from rolloutplan.engine.look import SourceView, source_view
 from rolloutplan.engine.timeline import NEVER, Between, Sight, Stretch, Timeline, timeline
 from rolloutplan.judge.feasible import Traffic
-from rolloutplan.loop.store import source_view
 from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.promql import Finding
 from rolloutplan.plan.quantities import format_duration, format_weight

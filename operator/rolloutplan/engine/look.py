@@ -15,6 +15,7 @@ from rolloutplan.judge.counts import Sample
 from rolloutplan.judge.sequential import State
 from rolloutplan.judge.share import Share
 from rolloutplan.judge.verdict import Verdict
+from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.reasons import StatusReason
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.spec import PlanSpec
@@ -193,6 +194,11 @@ class SourceView:
     scrape: timedelta
     delay: timedelta
     timeout: timedelta
+
+
+def source_view(spec: MetricSourceSpec) -> SourceView:
+    """What a plan is judged by of a source."""
+    return SourceView(scrape=spec.scrape_interval, delay=spec.ingestion_delay, timeout=spec.timeout)
 
 
 @dataclass(frozen=True, slots=True)

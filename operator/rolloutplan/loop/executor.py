@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from rolloutplan.clock import now
 from rolloutplan.cluster import jobs, paths, plans, scale, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.counting import CountQuestion
@@ -35,11 +36,11 @@ from rolloutplan.engine.look import Heard, JobView, Look, Observed, Probe, Quest
 from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.loop import preflight, routes
-from rolloutplan.loop.evaluator import evaluate
 from rolloutplan.loop.limiter import Priority
-from rolloutplan.loop.schedule import now
-from rolloutplan.loop.store import PLANS, SourceObject, Store
+from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.metrics.base import Provider
+from rolloutplan.metrics.evaluator import evaluate
+from rolloutplan.metrics.objects import SourceObject
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.plan.status import Status
 from rolloutplan.publish.base import DecisionSink

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import structlog
 
+from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api, ResourceClient
 from rolloutplan.engine.ask import speaks_against
 from rolloutplan.engine.effects import Effect, Evaluate, Failure, Key, Record
@@ -23,7 +24,7 @@ from rolloutplan.engine.run import PlanRun
 from rolloutplan.engine.table import MOVED, is_loud
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.limiter import Priority, RequestLimiter
-from rolloutplan.loop.schedule import Schedule, now
+from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Sources

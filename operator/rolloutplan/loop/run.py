@@ -11,13 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from rolloutplan import __version__
+from rolloutplan.clock import now
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
 from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
-from rolloutplan.loop.schedule import now
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.loop.watch import Watch

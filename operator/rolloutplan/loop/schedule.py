@@ -6,18 +6,14 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
+
+from rolloutplan.clock import now
 
 LONGEST_SLEEP = 2.0
 """Seconds. Bounds how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
 _STALE_AT_MOST = 64
 """Entries of the heap whose deadline was replaced, beside as many as there are deadlines, before they are cleared."""
-
-
-def now() -> datetime:
-    """The wall clock, to the millisecond, as instants stand in a status."""
-    at = datetime.now(UTC)
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 class Schedule:

@@ -17,16 +17,15 @@ from functools import partial
 from typing import Any
 
 from rolloutplan.cluster import plans, workloads
-from rolloutplan.engine.look import Facts, PlanView, Rival, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.look import Facts, PlanView, Rival, RouteView, WorkloadView, source_view
 from rolloutplan.engine.policy import At, PolicyView, Queue, QueueEntry, concurrency_groups, selects
 from rolloutplan.engine.report import stalled
 from rolloutplan.engine.templates import judged_by
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
-from rolloutplan.metrics.pool import Key
+from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
 from rolloutplan.plan import lenient
-from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
 from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.resolve import Template
@@ -55,15 +54,6 @@ class Plan:
     """Those that select it."""
     groups: frozenset[str] = frozenset()
     """The lines that it stands in."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceObject:
-    """A metric source as written; `spec` is None where it cannot be read."""
-
-    key: Key
-    spec: MetricSourceSpec | None
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +167,7 @@ class Store:
                 self.templates[ident] = _template(kind, raw)
                 return self._resolve_anew(touched)
             case _:
-                self.sources[ident] = _source(kind, raw)
+                self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES)
         return touched
 
     def version(self, ident: Id) -> str:
@@ -296,18 +286,10 @@ class Store:
         return {route: view for route, view in found if view is not None}
 
     def source(self, plan: PlanView) -> SourceObject:
-        """The metric source that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
-        name = plan.written.metrics.source if plan.written else "default"
+        """The metric source that a plan asks. Its problem says the fix."""
+        name = source_name(plan)
         own = self.sources.get((SOURCES, plan.namespace, name))
-        shared = self.sources.get((CLUSTER_SOURCES, "", name))
-        if found := own or shared:
-            return found if found is own or _may_use(found, plan.namespace) else _refused(found, plan.namespace)
-        words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
-        return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
-
-
-def source_view(spec: MetricSourceSpec) -> SourceView:
-    return SourceView(scrape=spec.scrape_interval, delay=spec.ingestion_delay, timeout=spec.timeout)
+        return choose_source(plan, own, self.sources.get((CLUSTER_SOURCES, "", name)))
 
 
 def _uses(plan: Plan) -> Iterator[Id]:
@@ -378,15 +360,6 @@ def _rival(plan: Plan) -> Rival | None:
     return Rival(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
 
 
-def _source(kind: str, raw: Mapping[str, Any]) -> SourceObject:
-    meta, cluster = raw["metadata"], kind == CLUSTER_SOURCES
-    key = Key(kind, meta.get("namespace", ""), meta["name"])
-    try:
-        return SourceObject(key, read_metric_source(lenient.mapping(raw, "spec"), cluster))
-    except SpecError as error:
-        return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
-
-
 def _template(kind: str, raw: Mapping[str, Any]) -> Template:
     named = "PredicateTemplate" if kind == TEMPLATES else "ClusterPredicateTemplate"
     name = raw["metadata"]["name"]
@@ -394,13 +367,3 @@ def _template(kind: str, raw: Mapping[str, Any]) -> Template:
         return Template(named, name, read_template(lenient.mapping(raw, "spec")))
     except SpecError as error:
         return Template(named, name, None, f"{named} {name}: {error}")
-
-
-def _may_use(found: SourceObject, namespace: str) -> bool:
-    allows = getattr(found.spec, "allows", None)
-    return allows is None or bool(allows(namespace))
-
-
-def _refused(found: SourceObject, namespace: str) -> SourceObject:
-    words = f"ClusterMetricSource {found.key.name} does not admit namespace {namespace}: add it to spec.namespaces"
-    return SourceObject(found.key, None, words)

@@ -13,7 +13,7 @@ from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.look import Question
 from rolloutplan.engine.queries import CountQuery, NumberQuery, Series, ValueQuery
 from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.loop.evaluator import OPTIONAL_WITHIN, evaluate
+from rolloutplan.metrics.evaluator import OPTIONAL_WITHIN, evaluate
 from rolloutplan.plan.predicate import Events
 from tests.provider import FakeProvider
 

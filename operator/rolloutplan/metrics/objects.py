@@ -1,0 +1,50 @@
+"""MetricSource and ClusterMetricSource objects: what one says, and which of them a plan asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rolloutplan.engine.look import PlanView
+from rolloutplan.metrics.pool import Key
+from rolloutplan.plan import lenient
+from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec, read_metric_source
+from rolloutplan.plan.spec import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class SourceObject:
+    """A metric source as written; `spec` is None where it cannot be read, or where none may be asked."""
+
+    key: Key
+    spec: MetricSourceSpec | None
+    problem: str = ""
+
+
+def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceObject:
+    """Read an object of one of the two kinds; `kind` is its plural."""
+    meta = raw["metadata"]
+    key = Key(kind, meta.get("namespace", ""), meta["name"])
+    try:
+        return SourceObject(key, read_metric_source(lenient.mapping(raw, "spec"), cluster))
+    except SpecError as error:
+        return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
+
+
+def source_name(plan: PlanView) -> str:
+    """The name of the source that a plan asks."""
+    return plan.written.metrics.source if plan.written else "default"
+
+
+def choose_source(plan: PlanView, own: SourceObject | None, shared: SourceObject | None) -> SourceObject:
+    """Of the sources of that name, the one of the plan's namespace, else of the cluster. Its problem says the fix."""
+    name = source_name(plan)
+    if own:
+        return own
+    if shared:
+        allowed = not isinstance(shared.spec, ClusterMetricSourceSpec) or shared.spec.allows(plan.namespace)
+        words = f"ClusterMetricSource {name} does not admit namespace {plan.namespace}: add it to spec.namespaces"
+        return shared if allowed else SourceObject(shared.key, None, words)
+    words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
+    return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")

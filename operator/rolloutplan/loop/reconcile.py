@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
-from zlib import crc32
 
 import structlog
 
@@ -25,6 +24,7 @@ from rolloutplan.engine.table import MOVED, is_loud
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.schedule import Schedule
+from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Sources
@@ -69,7 +69,9 @@ class Reconciler:
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
         self._tasks: dict[tuple[str, Key], asyncio.Task[None]] = {}
-        self._counting: set[str] = set()
+        self._claims = Stagger(CLAIMED_A_SECOND)
+        """The uids of the plans that were in mid-run when this tenure began."""
+        self._counting = Stagger(COUNTED_A_SECOND)
         """Plans that count events now."""
 
     def _client(self, priority: Priority) -> ResourceClient:
@@ -92,6 +94,10 @@ class Reconciler:
     def lead(self, epoch: int) -> None:
         """Begin to act: what the watches have brought is there already."""
         self._epoch, self._led_since = epoch, now()
+        self._claims.clear()
+        for plan in self.store.plans.values():
+            if plan.status.phase in MOVED:
+                self._claims.join(plan.view.uid)
         self.requeue_all()
 
     def follow(self) -> None:
@@ -136,7 +142,7 @@ class Reconciler:
             return
         facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)
         if facts is None or facts.status.phase not in MOVED:
-            self._counting.discard(key)
+            self._counting.leave(key)
         if facts is None:
             self._runs.pop(key, None)
             self.schedule.forget(key)
@@ -162,9 +168,8 @@ class Reconciler:
         return run
 
     def _claim_at(self, uid: str) -> datetime:
-        """Spread over the time that so many writes may take, each plan at a place of its own."""
-        spread = len(self.store.plans) / CLAIMED_A_SECOND
-        return self._led_since + timedelta(seconds=spread * (crc32(uid.encode()) / 2**32))
+        """Spread over the time that so many writes may take, each run at a place of its own."""
+        return self._led_since + timedelta(seconds=self._claims.offset(uid))
 
     def _start(self, key: str, effect: Effect) -> None:
         """Have an effect carried out. A newer one about the same takes the place of one that is still under way."""
@@ -210,8 +215,8 @@ class Reconciler:
 
     def _turn_of(self, key: str) -> float:
         """Seconds. Instants of counts are about the same for all who count: each asks at a place of its own after."""
-        self._counting.add(key)
-        return len(self._counting) / COUNTED_A_SECOND * (crc32(key.encode()) / 2**32)
+        self._counting.join(key)
+        return self._counting.offset(key)
 
 
 def _context(facts: Facts) -> dict[str, object]:

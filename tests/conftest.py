@@ -11,12 +11,14 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import picks
 from tests.bed import Bed, UnusableError, netns, tools
 from tests.sharing import in_order, together
 from tests.shop import Operator, Shop, install
 
 settings.register_profile("machines-are-noisy", deadline=None)
 settings.load_profile("machines-are-noisy")
+picks.watch()
 
 NO_BED = pytest.StashKey[str]()
 """Why a worker can have no bed; who runs tests alone says so and ends."""

@@ -1,10 +1,14 @@
 """The page of states: it is the rendering of the table, and nothing of the table is missing in it."""
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rolloutplan.cli.main import main
+from rolloutplan.engine.decide import INNER_RULES, RULES
+from rolloutplan.engine.rules.match import Rule
 from rolloutplan.engine.states import states
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.plan.status import Phase
@@ -39,4 +43,18 @@ def test_every_way_is_drawn_once() -> None:
 
 def test_every_decision_is_in_it_with_its_reason() -> None:
     for row in TABLE.values():
-        assert any(f"| {row.tells or '-'} |" in line and row.because in line for line in TEXT.splitlines()), row
+        line = next(each for each in TEXT.splitlines() if f"| {row.tells or '-'} |" in each and row.because in each)
+        assert all(f"`{rule}`" in line for rule in row.by)
+
+
+def test_every_rule_is_in_it_in_its_place_with_what_it_says_of_itself() -> None:
+    order = TEXT.partition("## The rules")[2]
+    found = [line.strip().partition(". ")[2] for line in order.splitlines() if re.match(r" *[0-9]+\. ", line)]
+    assert [line.partition(":")[0].strip("`") for line in found] == [rule.__name__ for rule in every(RULES)]
+    assert all(line.partition(": ")[2].endswith(".") for line in found)
+
+
+def every(rules: Iterable[Rule]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        yield from every(INNER_RULES.get(rule, ()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from rolloutplan.engine.decide import INNER_RULES, RULES
+from rolloutplan.engine.rules.match import Rule
 from rolloutplan.engine.table import TABLE, Cause, Row, Whither
 from rolloutplan.plan.status import Phase
 
@@ -17,12 +19,18 @@ decision that a run can take. A decision is an Event of its reason on the plan, 
 stateDiagram-v2
     [*] --> Pending
 """
+_ORDER = """
+## The rules, in the order in which they are read
+
+The first rule that applies decides (`engine/decide.py`). A rule that reads a list of its own is followed by it.
+
+"""
 _BACK = {Whither.WHERE_IT_WAS_HELD: "where it was held", Whither.STAYS: "stays"}
 
 
 def states() -> str:
     """The page, in Markdown with a Mermaid diagram. Always the same text for the same table."""
-    return _HEAD + "".join(_arrows()) + "```\n\n" + "".join(_rows())
+    return "".join((_HEAD, *_arrows(), "```\n\n", *_rows(), _ORDER, *_order(RULES)))
 
 
 def _arrows() -> Iterator[str]:
@@ -51,9 +59,18 @@ def _ends(row: Row) -> frozenset[Phase]:
 
 
 def _rows() -> Iterator[str]:
-    yield "| Event | decision | from | to | because |\n|---|---|---|---|---|\n"
+    yield "| Event | decision | from | to | because | rule |\n|---|---|---|---|---|---|\n"
     for row in TABLE.values():
-        yield f"| {row.tells or '-'} | {row.kind or '-'} | {_from(row)} | {_to(row)} | {row.because} |\n"
+        rules = ", ".join(f"`{rule}`" for rule in row.by)
+        yield f"| {row.tells or '-'} | {row.kind or '-'} | {_from(row)} | {_to(row)} | {row.because} | {rules} |\n"
+
+
+def _order(rules: Iterable[Rule], indent: str = "") -> Iterator[str]:
+    """The rules as they are read, with the first words of what each says of itself, and the lists that they lead to."""
+    for number, rule in enumerate(rules, 1):
+        what = " ".join((rule.__doc__ or "").partition("\n\n")[0].split())
+        yield f"{indent}{number}. `{rule.__name__}`: {what}\n"
+        yield from _order(INNER_RULES.get(rule, ()), indent + "    ")
 
 
 def _from(row: Row) -> str:

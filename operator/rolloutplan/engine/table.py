@@ -17,7 +17,7 @@ A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pas
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
 (DENIED).
 
-The rules in `decide.py` pick the row; nothing else changes a phase.
+A row names the rules that pick it: those of `decide.py`, which say when. Nothing else changes a phase.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """From which phases, to which, as what decision, told under which Event reason and how loudly.
+    """From which phases, to which, as what decision, told under which Event reason and how loudly, by which rules.
 
     A row without a decision changes nothing that a person could have wondered about.
     """
@@ -102,6 +102,8 @@ class Row:
     kind: Kind | None
     tells: EventReason | None
     because: str
+    by: tuple[str, ...]
+    """The rules of `decide.py` that pick it, by name, in the order in which they are read. They say when."""
     severity: Severity
     loud: bool
     """Whether its line in the operator's own log is a warning."""
@@ -122,239 +124,197 @@ def _row(
     to: Phase | Whither,
     kind: Kind | None,
     tells: EventReason | None,
-    because: str,
     *,
+    by: tuple[str, ...],
+    because: str,
     severity: Severity = Severity.NORMAL,
     loud: bool = False,
 ) -> Row:
-    return Row(frozenset(sources), to, kind, tells, because, severity, loud)
+    return Row(frozenset(sources), to, kind, tells, because, by, severity, loud)
 
 
 P, E, S = Phase, EventReason, Severity
 MOVED = frozenset({P.SHIFTING, P.JUDGING, P.HELD, P.BAKING})
 """Phases in which a weight may stand above the snapshot and nothing is yet on its way back."""
 
+# fmt: off
 TABLE: Mapping[Cause, Row] = {
     Cause.START: _row(
-        {P.PENDING}, P.EXPANDING, Kind.START, E.STARTED, "all that it names exists, and no other plan holds its routes"
+        {P.PENDING}, P.EXPANDING, Kind.START, E.STARTED,
+        by=("begin_run",), because="all that it names exists, and no other plan holds its routes",
     ),
     Cause.START_PROBING: _row(
-        {P.PENDING}, P.PROBING, Kind.START, E.STARTED, "what it rests on is cheapest to know before anything is done"
+        {P.PENDING}, P.PROBING, Kind.START, E.STARTED,
+        by=("begin_run",), because="what it rests on is cheapest to know before anything is done",
     ),
     Cause.BELIEVED: _row(
-        {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE, "what could have ended it cheaply has not"
+        {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE,
+        by=("probe",), because="what could have ended it cheaply has not",
     ),
-    Cause.PROBED: _row({P.PROBING}, P.EXPANDING, None, None, "nothing is left to probe"),
+    Cause.PROBED: _row(
+        {P.PROBING}, P.EXPANDING, None, None,
+        by=("all_true",), because="nothing is left to probe",
+    ),
     Cause.DISBELIEVED: _row(
-        {P.PROBING},
-        P.ROLLED_BACK,
-        Kind.KILL,
-        E.ASSUMPTION_FALSE,
-        "what it rests on is not so; no weight was moved",
-        severity=S.WARNING,
-        loud=True,
+        {P.PROBING}, P.ROLLED_BACK, Kind.KILL, E.ASSUMPTION_FALSE, severity=S.WARNING, loud=True,
+        by=("probe",), because="what it rests on is not so; no weight was moved",
     ),
     Cause.EXPANDED: _row(
-        {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED, "the new is added beside the old, one thing after another"
+        {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
+        by=("add",), because="the new is added beside the old, one thing after another",
     ),
     Cause.EXPAND_FAILED: _row(
-        {P.EXPANDING},
-        P.ROLLED_BACK,
-        Kind.KILL,
-        E.EXPAND_FAILED,
-        "on half of what it needs nothing is tried",
-        severity=S.WARNING,
-        loud=True,
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,
+        by=("add",), because="on half of what it needs nothing is tried",
     ),
     Cause.CONTRACT: _row(
-        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED, "nothing needs the old any more: it is taken away"
+        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
+        by=("finish_bake",), because="nothing needs the old any more: it is taken away",
     ),
     Cause.CONTRACTED: _row(
-        {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACTED, "the old is taken away, one thing after another"
+        {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACTED,
+        by=("take_away",), because="the old is taken away, one thing after another",
     ),
-    Cause.FINISHED: _row({P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED, "nothing is left to take away"),
+    Cause.FINISHED: _row(
+        {P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_contract",), because="nothing is left to take away",
+    ),
     Cause.READY: _row(
-        {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, E.NEW_SIDE_READY, "traffic goes only to a side that stands"
+        {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, E.NEW_SIDE_READY,
+        by=("new_side_ready",), because="traffic goes only to a side that stands",
     ),
     Cause.NEVER_READY: _row(
-        {P.EXPANDING},
-        P.ROLLED_BACK,
-        Kind.KILL,
-        E.STALLED,
-        "every wait ends; no weight was moved, so none is put back",
-        severity=S.WARNING,
-        loud=True,
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.STALLED, severity=S.WARNING, loud=True,
+        by=("new_side_late",), because="every wait ends; no weight was moved, so none is put back",
     ),
     Cause.CHANGED_EARLY: _row(
-        {*STARTING}, P.PENDING, None, None, "what it waits for has changed, and no weight has moved yet"
+        {*STARTING}, P.PENDING, None, None,
+        by=("superseded",), because="what it waits for has changed, and no weight has moved yet",
     ),
     Cause.SEAL: _row(
-        {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_STARTED, "what will judge a step is fixed before it is taken"
+        {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_STARTED,
+        by=("begin_stage",), because="what will judge a step is fixed before it is taken",
     ),
     Cause.VERIFIED: _row(
-        {P.SHIFTING}, P.JUDGING, Kind.ADVANCE, E.WEIGHT_SHIFTED, "the clock of a stage starts when its weight is real"
+        {P.SHIFTING}, P.JUDGING, Kind.ADVANCE, E.WEIGHT_SHIFTED,
+        by=("resume_shift",), because="the clock of a stage starts when its weight is real",
     ),
     Cause.PROVED: _row(
-        {P.JUDGING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_PROVED, "the soak is over and nothing is left to show here"
+        {P.JUDGING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_PROVED,
+        by=("pass_stage",), because="the soak is over and nothing is left to show here",
     ),
     Cause.PROVED_LAST: _row(
-        {P.JUDGING}, P.BAKING, Kind.ADVANCE, E.STAGE_PROVED, "no weight is left to take; the guards stay while it bakes"
+        {P.JUDGING}, P.BAKING, Kind.ADVANCE, E.STAGE_PROVED,
+        by=("pass_stage",), because="no weight is left to take; the guards stay while it bakes",
     ),
     Cause.EXTENDED: _row(
-        {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED, "the plan says that doubt buys time"
+        {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED,
+        by=("deadline",), because="the plan says that doubt buys time",
     ),
     Cause.FORESEEN: _row(
-        {P.JUDGING},
-        Whither.STAYS,
-        Kind.PERSIST,
-        E.STAGE_CANNOT_CONCLUDE,
-        "who waits in vain shall know it early",
-        severity=S.WARNING,
+        {P.JUDGING}, Whither.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
+        by=("forecast",), because="who waits in vain shall know it early",
     ),
     Cause.ADAPTED: _row(
-        {*MOVED, P.CONTRACTING}, Whither.STAYS, Kind.ADAPT, E.ADAPTED, "what has not had its turn may still be edited"
+        {*MOVED, P.CONTRACTING}, Whither.STAYS, Kind.ADAPT, E.ADAPTED,
+        by=("adapted",), because="what has not had its turn may still be edited",
     ),
     Cause.ADAPTED_ON: _row(
-        {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED, "the ladder goes on above the weight that was the last"
+        {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED,
+        by=("adapted",), because="the ladder goes on above the weight that was the last",
     ),
     Cause.WARNED: _row(
-        {P.JUDGING},
-        Whither.STAYS,
-        Kind.PERSIST,
-        E.WARNED,
-        "what is no reason to go back is one to take smaller steps",
-        severity=S.WARNING,
-        loud=True,
+        {P.JUDGING}, Whither.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,
+        by=("warning_detected",), because="what is no reason to go back is one to take smaller steps",
     ),
     Cause.HELD: _row(
-        {*MOVED, P.CONTRACTING},
-        P.HELD,
-        Kind.HOLD,
-        E.HELD,
-        "no cause to go back, no right to go on",
-        severity=S.WARNING,
-        loud=True,
+        {*MOVED, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
+        by=("other_commands", "hold_contract", "take_away", "unavailable",
+            "failure_detected", "correct_drift", "hold_run", "deadline"),
+        because="no cause to go back, no right to go on",
     ),
     Cause.RESUMED: _row(
-        {P.HELD},
-        Whither.WHERE_IT_WAS_HELD,
-        Kind.RESUME,
-        E.RESUMED,
-        "what it waited for is over; time held does not count",
+        {P.HELD}, Whither.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED,
+        by=("other_commands", "resume_contract", "resume_run"),
+        because="what it waited for is over; time held does not count",
     ),
     Cause.FAILED: _row(
-        {*MOVED, P.CONTRACTING, P.PENDING, P.INVALID},
-        P.REVERTING,
-        Kind.ROLLBACK,
-        E.ROLLBACK_STARTED,
-        "mitigate first: the snapshot goes back at once",
-        severity=S.WARNING,
-        loud=True,
+        {*MOVED, P.CONTRACTING, P.PENDING, P.INVALID}, P.REVERTING, Kind.ROLLBACK, E.ROLLBACK_STARTED,
+        severity=S.WARNING, loud=True,
+        by=("deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "unavailable",
+            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "deadline"),
+        because="mitigate first: the snapshot goes back at once",
     ),
     Cause.RESTORED: _row(
-        {P.REVERTING},
-        P.ROLLED_BACK,
-        Kind.ROLLBACK,
-        E.ROLLED_BACK,
-        "the routes hold the snapshot, to the number",
-        severity=S.WARNING,
+        {P.REVERTING}, P.ROLLED_BACK, Kind.ROLLBACK, E.ROLLED_BACK, severity=S.WARNING,
+        by=("resume_rollback",), because="the routes hold the snapshot, to the number",
     ),
     Cause.BAKED: _row(
-        {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED, "it stood at its last weight for its whole bake"
+        {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_bake",), because="it stood at its last weight for its whole bake",
     ),
     Cause.AGAIN: _row(
-        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None, "another plan or another workload is another hypothesis"
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
+        by=("finished",), because="another plan or another workload is another hypothesis",
     ),
     Cause.REFUSED: _row(
-        {*STARTING, P.PENDING, P.INVALID},
-        P.INVALID,
-        Kind.HOLD,
-        E.STALLED,
-        "it names what is not there or not right",
-        severity=S.WARNING,
-        loud=True,
+        {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("obstructed", "probe", "add"), because="it names what is not there or not right",
     ),
     Cause.BLOCKED: _row(
-        {*STARTING, P.PENDING, P.INVALID},
-        P.PENDING,
-        Kind.HOLD,
-        E.STALLED,
-        "it must wait its turn, and says for whom",
-        severity=S.WARNING,
-        loud=True,
+        {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("other_commands", "obstructed"), because="it must wait its turn, and says for whom",
     ),
-    Cause.HEALED: _row({P.INVALID}, P.PENDING, None, None, "what was wrong is mended"),
+    Cause.HEALED: _row(
+        {P.INVALID}, P.PENDING, None, None,
+        by=("healed",), because="what was wrong is mended",
+    ),
     Cause.LOST: _row(
-        {*RUNNING},
-        P.INVALID,
-        Kind.HOLD,
-        E.STALLED,
-        "a status that contradicts itself is no ground to act on",
-        severity=S.WARNING,
-        loud=True,
+        {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("inconsistent",), because="a status that contradicts itself is no ground to act on",
     ),
     Cause.DRIFTED: _row(
-        {*MOVED},
-        Whither.STAYS,
-        Kind.PERSIST,
-        E.WEIGHT_DRIFT,
-        "what is judged must be what is asked, and nothing more",
-        loud=True,
+        {*MOVED}, Whither.STAYS, Kind.PERSIST, E.WEIGHT_DRIFT, loud=True,
+        by=("correct_drift",), because="what is judged must be what is asked, and nothing more",
     ),
     Cause.ABORTED: _row(
-        {*STARTING, P.PENDING, P.INVALID},
-        P.ROLLED_BACK,
-        Kind.KILL,
-        E.ABORTED,
-        "a person said so, before any weight",
-        severity=S.WARNING,
-        loud=True,
+        {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, E.ABORTED, severity=S.WARNING, loud=True,
+        by=("abort_or_revert",), because="a person said so, before any weight",
     ),
     Cause.REVERTED: _row(
-        {P.SUCCEEDED},
-        P.REVERTING,
-        Kind.ROLLBACK,
-        E.ROLLBACK_STARTED,
-        "a person said so, and the way back is known",
-        severity=S.WARNING,
-        loud=True,
+        {P.SUCCEEDED}, P.REVERTING, Kind.ROLLBACK, E.ROLLBACK_STARTED, severity=S.WARNING, loud=True,
+        by=("abort_or_revert",), because="a person said so, and the way back is known",
     ),
     Cause.RETRIED: _row(
-        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, Kind.START, E.RETRIED, "a person wants the same hypothesis tried again"
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, Kind.START, E.RETRIED,
+        by=("other_commands",), because="a person wants the same hypothesis tried again",
     ),
     Cause.SKIPPED: _row(
-        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED, "a person answers for what was not proved"
+        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED,
+        by=("other_commands",), because="a person answers for what was not proved",
     ),
     Cause.PROMOTED: _row(
-        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED, "a person answers for the stages between"
+        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,
+        by=("other_commands",), because="a person answers for the stages between",
     ),
     Cause.TAKEN_UP: _row(
-        {P.HELD}, P.SHIFTING, Kind.RESUME, E.RESUMED, "a person says go on: the stage is asked for and judged anew"
+        {P.HELD}, P.SHIFTING, Kind.RESUME, E.RESUMED,
+        by=("other_commands",), because="a person says go on: the stage is asked for and judged anew",
     ),
     Cause.RELEASED: _row(
-        {*MOVED, P.PENDING, P.INVALID, P.ROLLED_BACK},
-        Whither.STAYS,
-        Kind.RESUME,
-        E.RESUMED,
-        "a person takes the pause back",
+        {*MOVED, P.PENDING, P.INVALID, P.ROLLED_BACK}, Whither.STAYS, Kind.RESUME, E.RESUMED,
+        by=("other_commands",), because="a person takes the pause back",
     ),
     Cause.PAUSED: _row(
-        {*MOVED},
-        Whither.STAYS,
-        Kind.HOLD,
-        E.PAUSED,
-        "a person said so; what is half done is finished",
-        severity=S.WARNING,
+        {*MOVED}, Whither.STAYS, Kind.HOLD, E.PAUSED, severity=S.WARNING,
+        by=("other_commands",), because="a person said so; what is half done is finished",
     ),
     Cause.DENIED: _row(
-        {*P},
-        Whither.STAYS,
-        Kind.HOLD,
-        E.COMMAND_REJECTED,
-        "it cannot be done now, and whoever asked must know",
-        severity=S.WARNING,
+        {*P}, Whither.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,
+        by=("abort_or_revert", "other_commands"), because="it cannot be done now, and whoever asked must know",
     ),
 }
+# fmt: on
 
 
 def severity_of(decision: Decision) -> Severity:

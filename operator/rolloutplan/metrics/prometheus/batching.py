@@ -203,6 +203,7 @@ def _render(row: Sequence[_Known[A]]) -> str:
 
 
 def _keep(memory: dict[int, V], key: int, value: V) -> None:
+    """Remember, the newest last: a dict keeps the order in which its keys came, so the first is what is forgotten."""
     memory.pop(key, None)
     memory[key] = value
     if len(memory) > KEPT:

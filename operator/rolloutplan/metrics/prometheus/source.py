@@ -127,6 +127,7 @@ class Source:
         return said
 
     def _forget(self, now: float) -> None:
+        """Let go of old answers. Whoever asks anew is put last, so the oldest question stands first."""
         while self._questions:
             key, oldest = next(iter(self._questions.items()))
             if not oldest.answer.done() or now - oldest.asked < REMEMBERED:

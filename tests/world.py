@@ -568,6 +568,7 @@ class World:
                 verdicts = {each: judge(each.comparison, self._before(each)) for each in work.questions}
                 return Heard(self.now, verdicts)
             case Observe():
+                self._at("observe")
                 return Observed(work.name, self.now, judge(work.comparison, self._answer(work.name)))
 
     def settle(self, limit: int = 80) -> None:

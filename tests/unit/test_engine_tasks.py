@@ -26,6 +26,7 @@ from tests.situations import (
     delete,
     drift,
     edit,
+    expanding,
     fresh,
     ids,
     job,
@@ -479,6 +480,51 @@ def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was
 
 
 # ---- taking the old away ---------------------------------------------------------------------------------------------
+
+UNSEEN = [
+    Case(
+        "a Job that can no longer be read",
+        probing(job_takes=None),
+        then(put(broken={"job"}), wait(m(5) + s(15))),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["AssumptionFalse"],
+        "Job plan-1-cache has not ended within 5m",
+    ),
+    Case(
+        "a predicate that cannot be asked",
+        fresh({"assumptions": [WARM]}, broken={"observe"}),
+        wait(m(1) + s(15)),
+        P.ROLLED_BACK,
+        "AssumptionFalse",
+        ["Started", "AssumptionFalse"],
+        "not asked within 1m (500 InternalError: the API server has made this up)",
+    ),
+    Case(
+        "a new side that can no longer be looked at",
+        expanding,
+        then(put(broken={"inspect"}), wait(m(4) + s(15))),
+        P.ROLLED_BACK,
+        "NewSideNotReady",
+        ["Stalled"],
+        "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
+    ),
+    Case(
+        "a new side of which nobody can say whether it has restarted since it stands",
+        expanding,
+        then(put(broken={"inspect"}), wait(s(5)), pods(ready=4), wait(m(4) + s(15))),
+        P.ROLLED_BACK,
+        "NewSideNotReady",
+        ["Stalled"],
+        "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", UNSEEN, ids=ids)
+def test_what_the_api_server_does_not_show_any_more_ends_a_run_at_its_deadline_all_the_same(case: Case) -> None:
+    run(case)
+
 
 TAKEN = ["Contracted", "Contracted", "Contracted", "Succeeded"]
 TAKES = [

@@ -18,6 +18,7 @@ from rolloutplan.engine.rules.tasks import (
     begun,
     job_refused,
     job_run,
+    refused_words,
     resized,
     under_way,
 )
@@ -66,7 +67,8 @@ def add(look: Look) -> Step | None:
 def new_side_ready(look: Look) -> Step | None:
     """Where all its pods are ready, take the snapshot and go on. Before the deadline: who stands late stands.
 
-    A new side stands when it has done so for a moment, and its restarts are counted from the moment it does.
+    A new side stands when it has done so for a moment, and its restarts are counted from the moment it does. Where they
+    cannot be counted, the deadline holds.
     """
     new, probe = look.new, look.probe
     assert new is not None and probe is not None  # without them it would not have come here
@@ -75,15 +77,24 @@ def new_side_ready(look: Look) -> Step | None:
     if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
         return Step(wake_at=new.stood_since + STANDS_FOR)
     if look.now >= probe.at + COUNTED_WITHIN:
-        return Step(actions=(Inspect(),))
+        return None if _unseen(look) else Step(actions=(Inspect(),))
     return Step(_ready(look, _spec(look), probe.restarts))
 
 
 def new_side_late(look: Look) -> Step | None:
-    """End the run where the new side was looked at after `readyWithin` and does not stand: every wait ends."""
+    """End the run where the new side was looked at after `readyWithin` and does not stand: every wait ends.
+
+    So it does where the API server does not let it be looked at.
+    """
     probe = look.probe
     assert probe is not None
-    return Step(_never_ready(look, _spec(look), probe.worst)) if probe.at >= _late(look) else None
+    if words := _unseen(look):
+        name, within = _spec(look).new.deployment, format_duration(_spec(look).availability.ready_within)
+        found = f"whether {name} stands could not be seen within {within}: {words}"
+        return Step(_never_ready(look, found, "see to that, say `retry`"))
+    if probe.at < _late(look):
+        return None
+    return Step(_never_ready(look, _not_ready(look, probe.worst), "mend the Deployment"))
 
 
 def await_new_side(look: Look) -> Step | None:
@@ -103,6 +114,11 @@ def _spec(look: Look) -> PlanSpec:
 
 def _late(look: Look) -> datetime:
     return (look.status.entered_at or look.plan.created) + _spec(look).availability.ready_within
+
+
+def _unseen(look: Look) -> str:
+    """Why the new side cannot be looked at after its deadline, as the API server says it; empty where it can."""
+    return refused_words(look, "preflight") if look.now >= _late(look) else ""
 
 
 def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
@@ -149,11 +165,15 @@ def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
     )
 
 
-def _never_ready(look: Look, spec: PlanSpec, worst: str) -> Status:
+def _not_ready(look: Look, worst: str) -> str:
     new = look.new
     assert new is not None
-    within = format_duration(spec.availability.ready_within)
+    within = format_duration(_spec(look).availability.ready_within)
     found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
-    left = f"no weight was moved{added(look.status, spec)}"
-    words = f"{found}{f': {worst}' if worst else ''}; {left}: mend the Deployment, and a new run starts"
+    return f"{found}{f': {worst}' if worst else ''}"
+
+
+def _never_ready(look: Look, found: str, fix: str) -> Status:
+    left = f"no weight was moved{added(look.status, _spec(look))}"
+    words = f"{found}; {left}: {fix}, and a new run starts"
     return move(look, Cause.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

@@ -149,7 +149,8 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
     elif task.made and not job.hindered:
         return Ended(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
-        return Step(actions=(read,)) if job.at < late and not job.hindered else Ended(False, _late_words(job, task))
+        unread = job.at < late and not (job.hindered or refused_words(look, "job"))
+        return Step(actions=(read,)) if unread else Ended(False, _late_words(job, task))
     ours = job.found and job.ours
     if not ours and (waits := _said(status, *_stands(look, job))) != status:
         return Step(waits)
@@ -158,8 +159,9 @@ def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
 
 
 def refused_words(look: Look, kind: str) -> str:
-    """The API server's words for what it refuses of this kind; empty where it refuses nothing."""
-    return next((refusal.words for refusal in look.refusals if refusal.kind == kind), "")
+    """The API server's words for what it refuses of this kind, and has not just begun to; empty where it does not."""
+    found = (refusal for refusal in look.refusals if refusal.kind == kind and refusal.told_at(look.now))
+    return next((refusal.words for refusal in found), "")
 
 
 def _end_words(job: JobView) -> str:
@@ -230,7 +232,9 @@ def observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step
     query = render(asked.query, words)
     ask = Observe(task.name, ValueQuery(query), asked.is_)
     if seen is None or seen.name != task.name or seen.at < task.since:
-        return Step(actions=(ask,))
+        hindered = refused_words(look, "observation") if look.now >= late else ""
+        within = format_duration(late - task.since)
+        return Ended(False, f"not asked within {within} ({hindered}): {query}") if hindered else Step(actions=(ask,))
     value, bound = value_text(asked.is_, seen.verdict), asked.is_.text
     if seen.verdict.outcome is Outcome.PROVED:
         return Ended(True, f"{value} {bound} of {query}")

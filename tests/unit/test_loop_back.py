@@ -134,9 +134,10 @@ def deployment(name: str) -> Raw:
 
 @dataclass
 class Shop(FakeProvider):
-    """A plan at its first weight, on two routes, and the loop that runs it."""
+    """A plan on two routes, its metric source, and the loop that runs it."""
 
     server: Server = field(default_factory=Server)
+    loop: Reconciler = field(init=False)
     errors: float = 0.0
     proved: bool = False
     """Whether the source has said what proves the guard."""
@@ -186,13 +187,16 @@ async def running() -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def opened(spec: Mapping[str, Any], server: Server | None = None) -> AsyncIterator[Shop]:
-    """The loop, and the plan applied; or the loop of the next leader, over the API server of the one before."""
-    shop = Shop(server or Server())
+async def opened(
+    spec: Mapping[str, Any], server: Server | None = None, make: Callable[[Server], Shop] = Shop
+) -> AsyncIterator[Shop]:
+    """The loop, and the plan applied; or the loop of the next leader, where the API server has them from before."""
+    shop = make(server or Server())
     reconciler = Reconciler(cast("Api", shop.server), Store(), cast("Sources", shop), Metrics(), instance="test")
-    reconciler.lead(epoch=1 if server is None else 2)
+    shop.loop = reconciler
+    reconciler.lead(epoch=1 if PLAN_PATH not in shop.server.objects else 2)
     for name, path in ROUTES.items():
-        raw = http_route(name, [{"v1": 100, "v2": 0}]) if server is None else server.objects[path]
+        raw = shop.server.objects.get(path) or http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
         reconciler.offer("httproutes", "ADDED", shop.server.keep(path, raw))
     for name in ("v1", "v2"):
@@ -213,8 +217,7 @@ async def opened(spec: Mapping[str, Any], server: Server | None = None) -> Async
         },
         "spec": spec,
     }
-    if server is not None:
-        plan = server.objects[PLAN_PATH]
+    plan = shop.server.objects.get(PLAN_PATH, plan)
     reconciler.offer("rolloutplans", "ADDED", shop.server.keep(PLAN_PATH, plan))
     turning = asyncio.create_task(reconciler.schedule.run())
     try:

@@ -1,46 +1,40 @@
 """What is left of a tenure when the next one begins: nothing that would keep a plan waiting."""
 
+from __future__ import annotations
+
 import asyncio
-from typing import cast
+from typing import Any
 
-from rolloutplan.cluster.client import Api
-from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.store import Store
-from rolloutplan.metrics.pool import Sources
-from rolloutplan.telemetry.metrics import Metrics
+import pytest
 
-KEY = "ns/plan"
+from rolloutplan.plan.status import Phase
+from tests.unit.test_loop_back import SPEC, Raw, Server, opened
 
 
-class Turns(Reconciler):
-    """A reconciler whose turns take until they are let go; `begun` counts them."""
+class Hanging(Server):
+    """An API server that begins to answer writes when it is told to; `begun` counts them."""
 
-    begun = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.answers = 0, asyncio.Event()
 
-    async def _reconcile(self, key: str) -> None:
+    async def patch(self, path: str, body: Any, *, kind: str = "merge", timeout: float | None = None) -> Raw:
         self.begun += 1
-        await asyncio.Event().wait()
+        await self.answers.wait()
+        return await super().patch(path, body, kind=kind, timeout=timeout)
 
 
-async def _serves(steps_before_the_loss: int) -> None:
-    turns = Turns(cast("Api", None), Store(), cast("Sources", None), Metrics(), instance="test")
-    turns.lead(1)
-    turns._due(KEY)
-    for _ in range(steps_before_the_loss):
-        await asyncio.sleep(0)
-    turns.follow()
-    await asyncio.sleep(0.01)
-    before = turns.begun
-    turns.lead(2)
-    turns._due(KEY)
-    await asyncio.sleep(0.01)
-    assert turns.begun == before + 1, "the plan stands still for ever"
-    await turns.close()
+@pytest.mark.parametrize("sent", [0, 1], ids=["before it was sent", "under way"])
+def test_a_write_that_was_let_go_leaves_its_plan_to_the_next_tenure(sent: int) -> None:
+    async def story() -> None:
+        server = Hanging()
+        async with opened(SPEC, server) as shop:
+            shop.loop.schedule._pop_due()  # the first look, whose effects have not begun yet
+            assert await shop.comes(lambda: server.begun == sent, 1) or not sent
+            shop.loop.follow()
+            await asyncio.sleep(0.05)
+            server.answers.set()
+            shop.loop.lead(2)
+            assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), "the plan stands still for ever"
 
-
-def test_a_turn_that_was_let_go_before_its_first_step_leaves_its_plan_free() -> None:
-    asyncio.run(_serves(0))
-
-
-def test_a_turn_that_was_let_go_under_way_leaves_its_plan_free() -> None:
-    asyncio.run(_serves(3))
+    asyncio.run(story())

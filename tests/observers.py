@@ -6,10 +6,11 @@ An observer reads nothing but the history: which status stood in the API server 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
 from rolloutplan.engine.ask import needs
@@ -18,7 +19,7 @@ from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.predicate import Predicate
 from rolloutplan.plan.stage import Stage
-from rolloutplan.plan.status import Decision, Phase, RouteWeights, Status, read_status
+from rolloutplan.plan.status import Decision, Phase, RouteWeights, RuleWeights, Status, read_status
 from tests.situations import P, s
 from tests.world import (
     START,
@@ -26,6 +27,7 @@ from tests.world import (
     Record,
     Refusal,
     Rules,
+    Shown,
     World,
     after,
 )
@@ -40,10 +42,17 @@ def share(rule: Mapping[str, int]) -> Fraction:
     return Fraction(new, old + new) if new else Fraction(0)
 
 
-def saved(routes: tuple[RouteWeights, ...], name: str) -> Mapping[int, tuple[int, int]]:
-    """What a status says of a route: the old and the new side of each rule."""
-    rules = [rule for route in routes if route.name == name for rule in route.rules]
+Pairs = Mapping[int, tuple[int, int]]
+"""The weights of the old and the new side in each rule of a route, by its place."""
+
+
+def pairs(rules: Iterable[RuleWeights]) -> Pairs:
     return {rule.index: pair({b.service: b.weight for b in rule.backends}) for rule in rules}
+
+
+def saved(routes: tuple[RouteWeights, ...], name: str) -> Pairs:
+    """What a status says of a route."""
+    return pairs(rule for route in routes if route.name == name for rule in route.rules)
 
 
 def stage_of(world: World, status: Status) -> Stage:
@@ -62,14 +71,15 @@ def changed_rules(move: Move) -> list[tuple[int, dict[str, int], dict[str, int]]
 
 def intent(move: Move) -> str:
     """For what we changed weights: Shift, Repair or Restore; "" where it was somebody else."""
-    if not move.ours:
+    if move.look is None:
         return ""
-    return "Restore" if move.by.phase is P.REVERTING else move.by.intent.action if move.by.intent else "Nothing"
+    status = move.look.status
+    return "Restore" if status.phase is P.REVERTING else status.intent.action if status.intent else "Nothing"
 
 
-def ours(world: World, what: str) -> Iterator[Move]:
-    """Our own changes of weights for such an intent."""
-    return (move for move in world.moves if intent(move) == what)
+def ours(world: World, what: str) -> Iterator[tuple[Move, Status]]:
+    """Our own changes of weights for such an intent, each with the status that was acted upon."""
+    return ((move, move.look.status) for move in world.moves if move.look is not None and intent(move) == what)
 
 
 def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, str]]:
@@ -92,10 +102,11 @@ def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, s
 def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
     """Invariant 1: what will judge a weight stood in the API server before the weight was written."""
     assert not list(ours(world, "Nothing")), "written without an intent"
-    for move in ours(world, "Shift"):
-        status = move.stands
+    for move, status in ours(world, "Shift"):
         where = f"{move.route} {move.before} -> {move.after} at {move.at:%H:%M:%S}, run {status.run}"
         assert status.phase in (P.SHIFTING, P.HELD) and status.stage and status.intent, f"{where}: {status.phase}"
+        stood = any(record.at <= move.at and record.status == status for record in world.records)
+        assert stood, f"{where}: written before it was recorded"
         stage = stage_of(world, status)
         right = all(share(now) == Fraction(stage.permille, 1000) for _, _, now in changed_rules(move))
         assert right, f"{where}: not the weight of {stage.name}"
@@ -109,8 +120,8 @@ def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
 
 def weights_are_put_right_as_they_were_read_back(world: World) -> None:
     """A repair: what was moved towards the new side goes back to what the plan holds, and nothing else moves."""
-    for move in ours(world, "Repair"):
-        known = saved(move.stands.weights.written, move.route)
+    for move, status in ours(world, "Repair"):
+        known = saved(status.weights.written, move.route)
         assert all(pair(now) == known[place] for place, _, now in changed_rules(move)), f"repaired to {move.after}"
         risen = [place for place, was, now in changed_rules(move) if share(now) > share(was)]
         assert not risen, f"pushed forward as a repair: {move.before} -> {move.after}"
@@ -132,9 +143,9 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
                 comes[status.run] = (what_follows(world, status), status.stage.judged_since, status.stage.index)
             elif status.stage is not None and status.intent is None:
                 comes[status.run] = ((status.stage.index, status.stage.halfway is not None), event.at, -1)
-        if not isinstance(event, Move) or intent(event) != "Shift":
+        if not isinstance(event, Move) or event.look is None or intent(event) != "Shift":
             continue
-        status = event.stands
+        status = event.look.status
         assert status.run not in failed, f"run {status.run} goes forward after {status.failed}"
         assert status.stage is not None
         wanted, since, before = comes.get(status.run, ((0, False), event.at, -1))
@@ -144,7 +155,7 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
             continue
         spec = world.specs[status.plan_hash]
         for predicate in (*spec.guards, *spec.ladder()[before].fail):
-            track = None if predicate.dry_run else event.known.get(predicate.name)
+            track = None if predicate.dry_run else event.look.ledger.get(predicate.name)
             if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
@@ -192,7 +203,7 @@ def no_stage_begins_at_a_closed_gate(world: World) -> None:
             continue
         status, words = record.status, f"{decision.note} at {decision.at:%H:%M:%S}"
         assert status.paused is None, f"{words}, and it is paused"
-        closed = [policy.name for policy in record.policies if policy.spec is None or policy.spec.freeze.now]
+        closed = [policy.name for policy in record.look.policies if policy.spec is None or policy.spec.freeze.now]
         assert not closed, f"{words}, and {closed} are in the way"
         assert not stage_of(world, status).approval or status.approved == decision.stage, f"{words}, not approved"
 
@@ -217,25 +228,26 @@ def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) 
 def no_soak_is_shortened(world: World) -> None:
     """Invariant 3: time counts while the stage is judged and its weight stands in the routes, and only then.
 
-    Where somebody moves weights while no status can be written, the hold begins when it can. A stage that is asked for
-    again, and one whose weights were put right, is soaked anew. A person may pass over what is left.
+    It is taken as the operator was shown it: what nobody has heard of yet cannot hold a run. Where somebody moves
+    weights while no status can be written, the hold begins when it can. A stage that is asked for again, and one whose
+    weights were put right, is soaked anew. A person may pass over what is left.
     """
     spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)  # by run, step and phase
     status, at = read_status({}), START
-    stands: dict[str, Rules] = {}
+    stands: dict[str, Rules | None] = {}
     unwritten = False
-    for event in world.history:
+    for since, event in _as_decided(world):
         if status.stage is not None and status.phase in (P.JUDGING, P.BAKING):
             wanted = Fraction(stage_of(world, status).permille, 1000)
-            if unwritten or all(share(rule) == wanted for rules in stands.values() for rule in rules):
-                spent[status.run, stage_of(world, status).step, status.phase] += event.at - at
-        at = event.at
-        unwritten = isinstance(event, Refusal) or (unwritten and isinstance(event, Move))
-        if isinstance(event, Move):
-            stands[event.route] = event.after
+            if unwritten or all(share(rule) == wanted for rules in stands.values() for rule in rules or ()):
+                spent[status.run, stage_of(world, status).step, status.phase] += since - at
+        at = since
+        unwritten = isinstance(event, Refusal) or (unwritten and not isinstance(event, Record))
+        if isinstance(event, Shown):
+            stands[event.route] = event.weights
         if not isinstance(event, Record):
             continue
-        now, stands = event.status, dict(event.routes)
+        now = event.status
         last = now.decisions[-1] if now.seq > status.seq else None
         if last is not None and now.stage is not None and last.reason in ("WeightShifted", "WeightDrift"):
             spent[now.run, stage_of(world, now).step, P.JUDGING] = timedelta()
@@ -245,6 +257,12 @@ def no_soak_is_shortened(world: World) -> None:
             least = stage.soak if status.phase is P.JUDGING else spec.bake
             assert took >= least, f"{stage.step} is {status.phase} for {took}, not for {least}"
         status = now
+
+
+def _as_decided(world: World) -> list[tuple[datetime, Record | Refusal | Shown | Move]]:
+    """What happened, each status at the instant at which it was decided."""
+    at = ((event.look.now if isinstance(event, Record) else event.at, event) for event in world.history)
+    return sorted(at, key=itemgetter(0))
 
 
 GOES_ON = {(P.JUDGING, P.SHIFTING), (P.JUDGING, P.BAKING), (P.BAKING, P.SUCCEEDED)}
@@ -272,47 +290,60 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
         if reason in of_stage:
             asked, held = told["StageStarted", run, stage], told["Held", run, ""]
             assert count <= asked <= 1 + held, f"{count} times {reason} in run {run} {stage}"
-    at = [(move.stands.run, move.stands.stage) for move in ours(world, "Shift")]
+    at = [(status.run, status.stage) for _, status in ours(world, "Shift")]
     risen = {(run, f"{stage.name} {stage.weight}") for run, stage in at if stage}
     shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
     assert shifted <= risen, f"told, and not done: {shifted - risen}"
     for run, stage in risen - shifted:
         under_way = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
         assert under_way or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
-    for move in ours(world, "Restore"):
-        told_of = world.gone or told["RollbackStarted", move.by.run, ""]
+    for move, status in ours(world, "Restore"):
+        told_of = world.gone or told["RollbackStarted", status.run, ""]
         assert told_of, f"put back at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
-    for move in ours(world, "Repair"):
-        told_of = world.gone or told["WeightDrift", move.by.run, ""]
+    for move, status in ours(world, "Repair"):
+        told_of = world.gone or told["WeightDrift", status.run, ""]
         assert told_of, f"put right at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
 
 
 def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:
-    """Invariant 5."""
-    before, touched = read_status({}), False
-    began: Mapping[str, Any] = {}
+    """Invariant 5: so it is in every route that was shown to the operator, unless others have moved it since."""
+    before = read_status({})
+    began: Mapping[str, Pairs] = {}
+    touched: set[str] = set()
     for event in world.history:
         if isinstance(event, Move):
-            touched = touched or not event.ours
-            for _, was, now in changed_rules(event):
-                if event.ours and any(pair(was)) and "v0" in was:
-                    asked = Fraction(was["v0"] * sum(pair(now)), sum(pair(was)))
-                    assert abs(now["v0"] - asked) <= Fraction(1, 2), f"another backend's share: {was} -> {now}"
-            if event.ours and event.by.phase is P.REVERTING:
-                wanted = saved(event.by.weights.snapshot, event.route)
-                right = all(pair(now) == wanted[place] for place, _, now in changed_rules(event))
-                assert right, f"a way back to somewhere else: {event.after}, not {wanted}"
+            _keeps_the_shares(event)
+            if event.look is None:
+                touched.add(event.route)
         if not isinstance(event, Record):
             continue
-        status = event.status
+        status, shown = event.status, {route.name: pairs(view.rules) for route, view in event.look.routes.items()}
+        stands = {name: dict(enumerate(map(pair, rules))) for name, rules in event.routes.items()}
+        unseen = {name for name in shown if shown[name] != stands.get(name)}
         if (before.phase, status.phase) == (P.EXPANDING, P.SHIFTING):
-            began, touched = event.routes, False
+            began, touched = shown, unseen
         if (before.phase, status.phase) == (P.REVERTING, P.ROLLED_BACK):
-            for name, rules in event.routes.items():
+            for name, rules in shown.items():
                 wanted = saved(status.weights.snapshot, name)
-                assert {i: pair(rule) for i, rule in enumerate(rules)} == wanted, f"RolledBack, and {name} has {rules}"
-                assert touched or rules == began[name], f"{name} was {began[name]} before the run, and is {rules}"
+                assert rules == wanted, f"RolledBack, and {name} has {rules}"
+                assert name in touched or rules == began[name], f"{name} was {began[name]}, and is {rules}"
+                moved = [move for move in world.moves if move.route == name and move.at <= event.at]
+                assert name not in unseen or moved[-1].look is None, f"RolledBack, and {name} has {stands.get(name)}"
         before = status
+
+
+def _keeps_the_shares(move: Move) -> None:
+    """A change of ours leaves every other backend its share, and a way back leads to the snapshot."""
+    if move.look is None:
+        return
+    for _, was, now in changed_rules(move):
+        if any(pair(was)) and "v0" in was:
+            asked = Fraction(was["v0"] * sum(pair(now)), sum(pair(was)))
+            assert abs(now["v0"] - asked) <= Fraction(1, 2), f"another backend's share: {was} -> {now}"
+    if move.look.status.phase is P.REVERTING:
+        wanted = saved(move.look.status.weights.snapshot, move.route)
+        right = all(pair(now) == wanted[place] for place, _, now in changed_rules(move))
+        assert right, f"a way back to somewhere else: {move.after}, not {wanted}"
 
 
 def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> None:
@@ -331,16 +362,16 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
     asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
     world.now = now
     followed = (says.seq - status.seq, later.actions, asked)
-    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {says.message}"
+    assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {says.message}: {followed}"
 
 
 def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:
     names = Counter(name for _, name in world.made)
     assert not [name for name, count in names.items() if count > 1], names
-    for move in ours(world, "Shift"):
-        spec = world.specs[move.stands.plan_hash]
+    for move, status in ours(world, "Shift"):
+        spec = world.specs[status.plan_hash]
         for name in [*(each.name for each in spec.assumptions if each.job), *(each.name for each in spec.expand.jobs)]:
-            made = world.jobs.get(f"plan-{move.stands.run}-{name}")
+            made = world.jobs.get(f"plan-{status.run}-{name}")
             over = made is not None and not made.fails and made.ends_at is not None and made.ends_at <= move.at
             assert over, f"{name} is not over, and a weight moves"
 
@@ -348,7 +379,7 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
 def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
     smaller = [each for each in world.resized if each.name == "v1"]
     for each in smaller:
-        status, where = each.stands, f"v1 is made smaller at {each.at:%H:%M:%S}"
+        status, where = each.look.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
         assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
         held = [rule for rules in each.routes.values() for rule in rules if rule["v1"]]
         assert not held, f"{where}, and it has {held}"
@@ -357,10 +388,10 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
     for name in ("drop", "vacuum"):
         for at, made in world.made:
             run = made.removeprefix("plan-").partition("-")[0]
-            before = [each for each in smaller if each.at <= at and str(each.stands.run) == run]
+            before = [each for each in smaller if each.at <= at and str(each.look.status.run) == run]
             assert name not in made or before, f"{made} is made before the old side is scaled down"
-    for move in ours(world, "Restore"):
-        gone = [each for each in smaller if each.at <= move.at and each.stands.run == move.by.run]
+    for move, status in ours(world, "Restore"):
+        gone = [each for each in smaller if each.at <= move.at and each.look.status.run == status.run]
         assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -42,7 +42,6 @@ from rolloutplan.engine.look import (
     Facts,
     Heard,
     JobView,
-    Ledger,
     Look,
     NeedsTemplates,
     Observed,
@@ -194,15 +193,14 @@ Rules = tuple[dict[str, int], ...]
 class Record:
     """A status as it came to stand in the API server.
 
-    `routes` is what they held then, `accepted` whether so, `policies` what ruled over the plan, and `fires` since when
-    which alerts fired.
+    `look` is what it was decided upon, `routes` what they held when it was written, and `fires` since when which alerts
+    fired.
     """
 
     at: datetime
     status: Status
+    look: Look
     routes: Mapping[str, Rules]
-    accepted: bool
-    policies: tuple[PolicyView, ...]
     fires: Mapping[str, datetime]
 
 
@@ -215,32 +213,35 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Move:
-    """A change of weights: `stands` is the status that stood recorded then, and `by` the one that was acted upon.
+class Shown:
+    """What the operator was shown of the weights of a route; None where that is gone."""
 
-    They differ where the record of a rollback could not be written yet. `known` is what was known of the predicates.
-    """
+    at: datetime
+    route: str
+    weights: Rules | None
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of weights. `look` is what ours was decided upon; None where somebody else moved them."""
 
     at: datetime
     route: str
     before: Rules
     after: Rules
-    ours: bool
-    stands: Status
-    by: Status
-    known: Ledger
+    look: Look | None
     old: Deployment | None
     """The old side then."""
 
 
 @dataclass(frozen=True)
 class Resize:
-    """A Deployment that we gave another size; `stands` is the status that stood recorded then."""
+    """A Deployment that we gave another size: what was decided upon, and what the routes held then."""
 
     at: datetime
     name: str
+    look: Look
     routes: Mapping[str, Rules]
-    stands: Status
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,7 @@ class World:
     stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
     resized: list[Resize] = field(default_factory=list)
-    history: list[Record | Refusal | Move] = field(default_factory=list)
+    history: list[Record | Refusal | Shown | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
     """The statuses that were owed when the operator was killed: acted upon, and never written."""
     specs: dict[str, PlanSpec] = field(default_factory=dict)
@@ -348,6 +349,7 @@ class World:
     _read: tuple[dict[str, Any], PlanContent] | None = None
     _judged: Readable | None = None
     _status: tuple[dict[str, Any], Status] | None = None
+    _shown: dict[str, Rules | None] = field(default_factory=dict)
     _views: dict[str, tuple[dict[str, Any], bool, str, RouteView]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -407,8 +409,9 @@ class World:
                 self._read = self.spec, NeedsTemplates(spec) if spec.refers else Readable(spec)
         return self._read[1]
 
-    def plan(self) -> PlanView:
-        view = PlanView(
+    def written(self) -> PlanView:
+        """The plan as it stands there, with references in it."""
+        return PlanView(
             namespace="ns",
             name="plan",
             uid="0123456789",
@@ -426,13 +429,15 @@ class World:
             version=str(self.version),
             finalizers=(FINALIZER,) if self.finalizer else (),
         )
-        judged = judged_by(view, self.acted_upon, self._template)
+
+    def plan(self) -> PlanView:
+        judged = judged_by(self.written(), self.acted_upon, self.template)
         self._judged = judged.last_good
         if judged.spec is not None:
             self.specs[judged.spec.plan_hash()] = judged.spec
         return judged
 
-    def _template(self, name: str) -> Template:
+    def template(self, name: str) -> Template:
         if name not in self.templates:
             return Template("", name, None, f"no template {name} exists: create one", StatusReason.TEMPLATE_NOT_FOUND)
         try:
@@ -452,9 +457,9 @@ class World:
             plan=plan,
             status=self.status,
             raw_status=self.status_raw,
-            routes={(view := self._route_view(name)).id: view for name in self.routes},
-            old=_workload(self.old),
-            new=_workload(self.new),
+            routes={(view := self.route_view(name)).id: view for name in self.routes},
+            old=workload(self.old),
+            new=workload(self.new),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             rivals=self.rivals,
@@ -475,7 +480,7 @@ class World:
         """The picture that a decision would be taken upon now."""
         return self.operator.snapshot(self.facts(), self.now)
 
-    def _route_view(self, name: str) -> RouteView:
+    def route_view(self, name: str) -> RouteView:
         raw, since = self.routes[name], self._changed_at.get(name, START)
         heard = self.lag is not None and self.now >= since + self.lag
         seen = self._views.get(name)
@@ -492,6 +497,7 @@ class World:
     def turn(self) -> bool:
         """Look, decide, act. Returns whether anything was done, so that it has to be looked at again."""
         run = self.operator
+        self.show({name: self.weights(name) for name in self.routes})
         effects = run.advance(self.facts(), self.now)
         self.wake_at = effects.wake_at
         try:
@@ -503,6 +509,14 @@ class World:
             self.crash()
             return True
         return bool(effects.todo)
+
+    def show(self, routes: Mapping[str, Rules]) -> None:
+        """Note what the operator is shown of the weights of its routes."""
+        for name in sorted({*routes, *self._shown}):
+            weights = routes.get(name)
+            if self._shown.get(name) != weights:
+                self._shown = {**self._shown, name: weights}
+                self.history.append(Shown(self.now, name, weights))
 
     def carry_out(self, effect: Effect) -> Result:
         """Do what an effect asks for, and say what came of it."""
@@ -518,7 +532,7 @@ class World:
             case Write() | PatchRoute() | MarkPlan() | Publish():
                 return self._write(effect)
             case RunJob() | Scale():
-                return self._do(effect.work)
+                return self._do(effect, effect.work)
             case Evaluate() as work:
                 answers = self._evaluate(work)
                 self._at("asked")
@@ -531,7 +545,7 @@ class World:
             case LintQueries():
                 return ""
             case _ as work:
-                return self._ask_around(work)
+                return self._ask_around(effect, work)
 
     def _write(self, effect: Effect) -> Result:
         match effect.work:
@@ -547,7 +561,7 @@ class World:
                 self._publish(work)
         return None
 
-    def _do(self, work: RunJob | Scale) -> Result:
+    def _do(self, effect: Effect, work: RunJob | Scale) -> Result:
         found: Result
         if isinstance(work, RunJob):
             self._at("job")
@@ -555,15 +569,15 @@ class World:
             self._at("made")
         else:
             self._at("scale")
-            found = self._scale(work)
+            found = self._scale(effect.look, work)
             self._at("scaled")
         return found
 
-    def _ask_around(self, work: Inspect | AskGate | Observe) -> Result:
+    def _ask_around(self, effect: Effect, work: Inspect | AskGate | Observe) -> Result:
         match work:
             case Inspect():
                 self._at("inspect")
-                return self._inspected()
+                return self._inspected(effect.look)
             case AskGate():
                 verdicts = {each: judge(each.comparison, self._before(each)) for each in work.questions}
                 return Heard(self.now, verdicts)
@@ -580,9 +594,14 @@ class World:
 
     def next(self) -> datetime | None:
         """The next instant at which there is something to do, or at which a gateway says something."""
-        lag = self.lag or timedelta(0)
-        instants = [*(self._changed_at.get(name, START) + lag for name in self.routes), self.wake_at]
+        instants = [*self.gateways_speak_at(), self.wake_at]
         return min((at for at in instants if at is not None and at > self.now), default=None)
+
+    def gateways_speak_at(self) -> Iterator[datetime]:
+        """When gateways will have accepted the routes that they have not accepted yet."""
+        lag = self.lag
+        if lag is not None:
+            yield from (at for name in self.routes if (at := self._changed_at.get(name, START) + lag) > self.now)
 
     def advance(self, by: timedelta | None = None) -> None:
         """Let time pass, turning whenever it is time to; without `by`, to the next instant at which it is."""
@@ -656,8 +675,7 @@ class World:
             said = self.trail.setdefault(decision.seq, decision)
             assert said == decision, f"two decisions under one name: {said.note!r} and {decision.note!r}"
         routes = {name: self.weights(name) for name in self.routes}
-        accepted = all(self._route_view(name).accepted for name in self.routes)
-        self.history.append(Record(self.now, self.status, routes, accepted, self.policies, self.fires))
+        self.history.append(Record(self.now, self.status, effect.look, routes, self.fires))
         self._at("recorded")
 
     def _mark(self, effect: Effect, work: MarkPlan) -> None:
@@ -692,7 +710,7 @@ class World:
         ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
         return replace(ended, message="its last words")
 
-    def _scale(self, action: Scale) -> Scaled:
+    def _scale(self, look: Look, action: Scale) -> Scaled:
         name = action.deployment
         if name in self.autoscaled:
             return Scaled(name, self.now, autoscaler=f"{name}-hpa")
@@ -705,7 +723,7 @@ class World:
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
         if before.wanted != action.replicas:
             routes = {name: self.weights(name) for name in self.routes}
-            self.resized = [*self.resized, Resize(self.now, name, routes, self.status)]
+            self.resized = [*self.resized, Resize(self.now, name, look, routes)]
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 
@@ -721,10 +739,10 @@ class World:
             raw = jsonpatch.apply_patch(self.routes[name], patch)
         except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
             raise StaleError from error
-        self._put(name, raw)
+        self._put(name, raw, effect.look)
 
-    def _put(self, name: str, raw: dict[str, Any], by: str = "") -> None:
-        """Keep a route as its API server does; without `by`, it was written by us."""
+    def _put(self, name: str, raw: dict[str, Any], look: Look | None = None, by: str = "rolloutplan") -> None:
+        """Keep a route as its API server does; `look` is what we decided upon, where it was written by us."""
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
@@ -732,13 +750,16 @@ class World:
         raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
         if before != after:
             raw["metadata"]["generation"] += 1
-            raw["metadata"]["managedFields"] = [_entry(by or "rolloutplan", self.now)]
+            raw["metadata"]["managedFields"] = [_entry(by, self.now)]
             self._changed_at[name] = self.now
-            known = self.run.ledger if self.run else {}
-            self.history.append(
-                Move(self.now, name, before, after, not by, self.status, self.acted_upon, known, self.old)
-            )
+            self.history.append(Move(self.now, name, before, after, look, self.old))
         self.routes[name] = raw
+
+    def touch(self, name: str) -> None:
+        """Somebody writes to a route what is neither weights nor ours: another version is all that comes of it."""
+        meta = self.routes[name]["metadata"]
+        version = str(int(meta["resourceVersion"]) + 1)
+        self.routes[name] = {**self.routes[name], "metadata": {**meta, "resourceVersion": version}}
 
     def _before(self, question: Observe) -> Answer:
         """What the gate hears: of an error budget `says` under the policy's name, of an alert whether it fires."""
@@ -754,8 +775,8 @@ class World:
         new = began is not None and (query.since is None or began > query.since)
         return Answer(float(new))
 
-    def _inspected(self) -> Probe:
-        spec, before = self.plan_spec, self.look().probe
+    def _inspected(self, look: Look) -> Probe:
+        spec, before = look.plan.spec, look.probe
         assert spec is not None
         judged_hash = spec.judged_hash()
         sound = before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
@@ -844,7 +865,7 @@ class World:
         raw = copy.deepcopy(self.routes[route])
         for backend in raw["spec"]["rules"][rule]["backendRefs"]:
             backend["weight"] = weights.get(backend["name"], backend["weight"])
-        self._put(route, raw, by)
+        self._put(route, raw, by=by)
 
     def pods(self, **changes: Any) -> None:
         """The new Deployment changes: `ready`, `wanted`, `restarts`, `revision`, `worst`, `settled`."""
@@ -876,7 +897,7 @@ def weights_of(raw: Mapping[str, Any]) -> Rules:
     return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in raw["spec"]["rules"])
 
 
-def _workload(found: Deployment | None) -> WorkloadView | None:
+def workload(found: Deployment | None) -> WorkloadView | None:
     if found is None:
         return None
     view = WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)

@@ -134,7 +134,11 @@ class KilledError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server did not take a request."""
+    """The API server did not take a request, and says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
 
 
 class StaleError(Exception):
@@ -153,7 +157,7 @@ def stop(world: World) -> None:
 
 
 def refuse(_: World) -> None:
-    raise RefusedError
+    raise RefusedError(SHORT_OF_TIME)
 
 
 class Rate(NamedTuple):
@@ -324,8 +328,8 @@ class World:
     traps: dict[str, Trap] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """What the API server refuses until further notice: `record`, `route`, `route NAME`, `mark`, `inspect`, `job`."""
-    refused_as: Failure = SHORT_OF_TIME
-    """How the API server refuses what is `broken`, or trapped by `refuse`."""
+    refuses: dict[str, Failure] = field(default_factory=dict)
+    """How the API server answers at a point, or at a point and a name, until further notice."""
     wake_at: datetime | None = None
     sprung: Late | None = None
     """What was being done when a trap sprang last, and what was to be done after it."""
@@ -343,6 +347,8 @@ class World:
     """Every plan that was read, by its hash."""
     trail: dict[int, Decision] = field(default_factory=dict)
     """The decisions that were recorded, by number."""
+    notices: list[Decision] = field(default_factory=list)
+    """What was published that no status could hold."""
     published: list[int] = field(default_factory=list)
     """The numbers of those that were published, in this order."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
@@ -522,8 +528,8 @@ class World:
         """Do what an effect asks for, and say what came of it."""
         try:
             return self._carry_out(effect)
-        except RefusedError:
-            return self.refused_as
+        except RefusedError as error:
+            return error.failure
         except StaleError:
             return TEST_FAILED if isinstance(effect.work, PatchRoute) else CHANGED
 
@@ -654,7 +660,9 @@ class World:
     def _at(self, point: str, what: str = "") -> None:
         """Spring the trap that is set at this point."""
         if {point, f"{point} {what}"} & self.broken:
-            raise RefusedError
+            raise RefusedError(SHORT_OF_TIME)
+        if failure := self.refuses.get(point) or self.refuses.get(f"{point} {what}"):
+            raise RefusedError(failure)
         if trap := self.traps.pop(point, None):
             self.sprung = self.late
             trap(self)
@@ -692,6 +700,8 @@ class World:
             decision = work.decision
             assert self.trail.get(decision.seq) == decision, f"published, and never recorded: {decision.note}"
             self.published = [*self.published, decision.seq]
+        else:
+            self.notices = [*self.notices, work.decision]
 
     def _run(self, action: RunJob) -> JobView:
         name, job = action.name, self.jobs.get(action.name)
@@ -719,7 +729,7 @@ class World:
         side = "new" if self.new is not None and self.new.name == name else "old"
         before: Deployment | None = getattr(self, side)
         if before is None:
-            raise RefusedError
+            raise RefusedError(Failure(404, "NotFound", f"no Deployment {name}"))
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
         if before.wanted != action.replicas:
             routes = {name: self.weights(name) for name in self.routes}
@@ -746,7 +756,7 @@ class World:
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:
-                raise RefusedError(f"the API server takes no weight of {weight}")
+                raise RefusedError(Failure(422, "Invalid", f"no weight of {weight} is taken"))
         raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
         if before != after:
             raw["metadata"]["generation"] += 1

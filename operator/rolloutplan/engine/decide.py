@@ -8,12 +8,13 @@ before everything that could be missing, slow or broken, and look at none of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rolloutplan.engine.ask import ask_at, in_force
 from rolloutplan.engine.look import Look
 from rolloutplan.engine.narrate import measured
-from rolloutplan.engine.report import last_measured, reported, suspected, unmeasured
+from rolloutplan.engine.report import is_reported, last_measured, reported, suspected, unmeasured
 from rolloutplan.engine.rules.adapt import adapted
 from rolloutplan.engine.rules.back import LET_GO_AFTER, deletion, failure_detected, superseded, unavailable
 from rolloutplan.engine.rules.command import abort_or_revert, other_commands
@@ -33,6 +34,7 @@ from rolloutplan.engine.rules.intents import (
 )
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
+from rolloutplan.engine.rules.refused import refusal_told, said_anew, shift_refused
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
 from rolloutplan.engine.rules.wait import ask_gate, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.warn import warning_detected
@@ -54,11 +56,13 @@ def decide(look: Look) -> Step:
     step = first_match(RULES, look) or Step()
     if step.status is not None and not step.urgent:
         step = claim(look) or step
+    if step.status is None and (told := refusal_told(look)) is not None:
+        step = replace(step, status=told)
     after = reported(look, step.status) if step.status is not None else None
     if after is not None and after != look.status:
         return Step(after, step.actions, step.wake_at or look.now, step.urgent)
     instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
-    return Step(_published(look), step.actions, min(instants, default=None), step.urgent)
+    return Step(_published(look, step), step.actions, min(instants, default=None), step.urgent)
 
 
 def _wake(look: Look) -> datetime | None:
@@ -81,11 +85,14 @@ def _wake(look: Look) -> datetime | None:
     return min((instant for instant in instants if instant > look.now), default=None)
 
 
-def _published(look: Look) -> Status | None:
-    """The status with the verdicts as they stand, when they changed and were not written a moment ago."""
-    status = look.status
+def _published(look: Look, step: Step) -> Status | None:
+    """The status with what has changed without a decision: at once where it says what is no longer so.
+
+    Verdicts only now and then.
+    """
+    status = said_anew(look, nothing_to_do=not step.actions)
     behind = status.observed_generation != look.plan.generation or not status.reason
-    behind = behind or suspected(status) != look.warnings
+    behind = behind or suspected(status) != look.warnings or status != look.status or not is_reported(look)
     if behind and not look.plan.deleting:
         return reported(look, status)
     if status.phase not in MOVED or not status.predicates:
@@ -106,6 +113,7 @@ RULES: tuple[Rule, ...] = (
     superseded,
     unavailable,
     failure_detected,
+    shift_refused,
     shift_timed_out,
     adapted,
     other_commands,

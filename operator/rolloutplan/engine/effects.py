@@ -50,6 +50,11 @@ class Failure:
         return not passing
 
     @property
+    def uncertain(self) -> bool:
+        """Whether it may be done all the same: there was no answer, or one that came of the way to the server."""
+        return not self.status or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
     def words(self) -> str:
         """The sentence alone, where there is one."""
         return self.message or str(self)

@@ -352,6 +352,13 @@ class Refusal:
     retry_at: datetime
     failures: int
     """In a row."""
+    uncertain: bool = False
+    """Whether one of them may be done though no answer said so."""
+
+    @property
+    def condition_reason(self) -> str:
+        """Its reason as a condition takes it."""
+        return self.reason if self.reason.isalnum() and self.reason[0].isalpha() else "Refused"
 
     def told_at(self, now: datetime) -> bool:
         """Whether it is to be told by now: a no at once, what may pass by itself only where it lasts."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from rolloutplan.engine.look import Look
+from rolloutplan.engine.look import Look, Refusal
 from rolloutplan.engine.share import measured
 from rolloutplan.plan.changes import change, change_weights
-from rolloutplan.plan.reasons import HoldReason, StatusReason
+from rolloutplan.plan.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.plan.status import RUNNING, Condition, Phase, PredicateStatus, Status
 
 NEEDS_A_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldReason.FAILED, HoldReason.INVALID})
@@ -17,6 +17,8 @@ NEEDS_A_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, Hol
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
 SUSPECT = "QueriesSuspect"
+REQUESTS_ACCEPTED = "RequestsAccepted"
+"""False while the API server refuses what the run must do."""
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -42,7 +44,7 @@ def reported(look: Look, status: Status) -> Status:
     """The status with everything that is derived from the rest of it."""
     weights = change_weights(status.weights, measured=_measured(look, status))
     status = change(status, weights=weights)
-    claims = [*_claims(status), *_suspicion(look.warnings)]
+    claims = [*_claims(status), *_suspicion(look.warnings), *_refusal(look, status)]
     conditions = tuple(_condition(look, claim) for claim in claims)
     return change(
         status,
@@ -55,6 +57,35 @@ def reported(look: Look, status: Status) -> Status:
 
 def _suspicion(warnings: str) -> list[_Claim]:
     return [_Claim(SUSPECT, "True", "Lint", warnings)] if warnings else []
+
+
+def refused(look: Look) -> Refusal | None:
+    """The first refusal that is to be told by now. That a status cannot be written no status can tell."""
+    return next((each for each in look.refusals if each.kind != "status" and each.told_at(look.now)), None)
+
+
+def is_told(status: Status, refusal: Refusal) -> bool:
+    """Whether the status tells it already, in whatever words: these may differ from one attempt to the next."""
+    condition = status.condition(REQUESTS_ACCEPTED)
+    told = condition is not None and condition.reason == refusal.condition_reason
+    return told and condition is not None and condition.message.startswith(f"{refusal.what}: ")
+
+
+def is_reported(look: Look) -> bool:
+    """Whether the status tells that a publication is refused, if one is: no decision does."""
+    refusal = refused(look)
+    return refusal is None or refusal.kind != "publication" or is_told(look.status, refusal)
+
+
+def _refusal(look: Look, status: Status) -> list[_Claim]:
+    """What is refused, from when it is told on. That an Event is refused no Event can tell: the condition alone does."""
+    refusal = refused(look)
+    if refusal is None:
+        return []
+    told_now = status.seq != look.status.seq and status.decisions[-1].reason == EventReason.REQUEST_REFUSED
+    if not (told_now or refusal.kind == "publication" or is_told(look.status, refusal)):
+        return []
+    return [_Claim(REQUESTS_ACCEPTED, "False", refusal.condition_reason, f"{refusal.what}: {refusal.words}"[:1024])]
 
 
 def suspected(status: Status) -> str:

@@ -159,6 +159,9 @@ class PlanRun:
             self.owed = None
         look = self.snapshot(facts, now)
         step = decide(look)
+        if self._forget_unwanted(look, step):
+            look = self.snapshot(facts, now)
+            step = decide(look)
         todo: list[Effect] = []
         if step.urgent:
             todo += self._go_back(look, step, facts)
@@ -477,6 +480,23 @@ class PlanRun:
             if version == doubt.version and doubt.read:
                 self._refuse(doubt.effect, doubt.failure, now)
 
+    def _forget_unwanted(self, look: Look, step: Step) -> bool:
+        """Forget what was refused and is not to be done any more; say whether there was anything."""
+        if step.status is not None:
+            return False
+        wanted = {_key(action) for action in step.actions}
+        task = look.status.task
+        over = [
+            key
+            for key in self.refusals
+            if (key.kind in ("route", "marks", "preflight") and key not in wanted)
+            or (key.kind in ("job", "scale") and task is None)
+            or (key == STATUS and self.owed is None)
+        ]
+        for key in over:
+            del self.refusals[key]
+        return bool(over)
+
     def _refuse(self, effect: Effect, failure: Failure, now: datetime) -> None:
         """Remember what was refused, and when to try again: on the way back at once, then soon, whatever was said."""
         known = self.refusals.get(effect.key)
@@ -497,6 +517,7 @@ class PlanRun:
             since=known.since if known else now,
             retry_at=now + pause,
             failures=failures,
+            uncertain=failure.uncertain or (known is not None and known.uncertain),
         )
 
 

@@ -10,8 +10,9 @@ told (WARNED), and the way to the next weight is taken in two steps. From every 
 there is one way back (FAILED, RESTORED), which needs nothing but the route. A run that cannot go on and has no cause to
 go back waits (HELD, RESUMED). Weights that somebody else moved are put right where it stands (DRIFTED). What has not
 had its turn may be edited (ADAPTED; ADAPTED_ON where what was the last weight no longer is). What is wrong before any
-weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). At the end the old is taken away, if the plan
-says so (CONTRACT, CONTRACTED, FINISHED).
+weight has moved is said and heals by itself (REFUSED, BLOCKED, HEALED). A request that the API server refuses is told
+(REQUEST_REFUSED); where it keeps the first weight from being written, the run ends (SHIFT_REFUSED). At the end the old
+is taken away, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it anew (RETRIED), pass over what is left to judge (SKIPPED,
 PROMOTED), have it wait (PAUSED) and go on (RESUMED, TAKEN_UP, RELEASED). What cannot be done is answered
@@ -49,6 +50,8 @@ class Cause(StrEnum):
     PROVED = auto()
     PROVED_LAST = auto()
     EXTENDED = auto()
+    SHIFT_REFUSED = auto()
+    REQUEST_REFUSED = auto()
     FORESEEN = auto()
     ADAPTED = auto()
     ADAPTED_ON = auto()
@@ -210,6 +213,24 @@ TABLE: Mapping[Cause, Row] = {
     Cause.EXTENDED: _row(
         {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED,
         by=("deadline",), because="the plan says that doubt buys time",
+    ),
+    Cause.SHIFT_REFUSED: _row(
+        {P.SHIFTING},
+        P.ROLLED_BACK,
+        Kind.KILL,
+        E.SHIFT_REFUSED,
+        "no weight was moved, so none is put back",
+        severity=S.WARNING,
+        loud=True,
+    ),
+    Cause.REQUEST_REFUSED: _row(
+        {*P},
+        Whither.STAYS,
+        Kind.PERSIST,
+        E.REQUEST_REFUSED,
+        "somebody must mend what refuses it, and can only do so if told",
+        severity=S.WARNING,
+        loud=True,
     ),
     Cause.FORESEEN: _row(
         {P.JUDGING}, Whither.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,

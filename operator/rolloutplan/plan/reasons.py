@@ -67,6 +67,8 @@ class EventReason(StrEnum):
     HELD = "Held"
     PAUSED = "Paused"
     RESUMED = "Resumed"
+    REQUEST_REFUSED = "RequestRefused"
+    SHIFT_REFUSED = "ShiftRefused"
     STALLED = "Stalled"
     ROLLBACK_STARTED = "RollbackStarted"
     ROLLED_BACK = "RolledBack"
@@ -117,6 +119,9 @@ class StatusReason(StrEnum):
     ASSUMPTION_FALSE = "AssumptionFalse"
     EXPAND_FAILED = "ExpandFailed"
     NEW_SIDE_NOT_READY = "NewSideNotReady"
+
+    # Why a run has ended before any weight.
+    SHIFT_REFUSED = "ShiftRefused"
 
     # Why the weights go back, or have gone.
     ABORTED = "Aborted"

@@ -1,0 +1,89 @@
+"""Requests that the API server refuses: they are told in its own words, and a run that none of them let begin ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rolloutplan.engine.look import Look, Refusal
+from rolloutplan.engine.move import move
+from rolloutplan.engine.report import REQUESTS_ACCEPTED, is_told, refused
+from rolloutplan.engine.routes import route_mismatch
+from rolloutplan.engine.step import Step
+from rolloutplan.engine.table import Cause
+from rolloutplan.engine.weights import share
+from rolloutplan.plan.changes import change, change_weights
+from rolloutplan.plan.quantities import format_weight
+from rolloutplan.plan.reasons import EventReason, StatusReason
+from rolloutplan.plan.status import Phase, Status
+
+GIVEN_UP_AFTER = timedelta(minutes=5)
+"""How long a first weight is tried while the API server only says that it may work later."""
+_SAY_IT_THEMSELVES = ("job", "scale")
+"""Tasks put the API server's words into the status message themselves."""
+
+
+def shift_refused(look: Look) -> Step | None:
+    """End a run whose first weight the API server does not take.
+
+    Needs a refusal of a route or of the plan's marks, and routes that hold what they held before the run. It must be
+    sure that nothing was written: of a request without an answer nobody knows, and whatever comes late must find a
+    newer token on the route, so that such a run goes back instead. Stands above the ways back that are about a weight
+    which may stand there: where none does, nothing is put back.
+    """
+    status, weights = look.status, look.status.weights
+    if status.phase is not Phase.SHIFTING or weights.written != weights.snapshot:
+        return None
+    refusal = next((each for each in look.refusals if each.kind in ("route", "marks") and not each.urgent), None)
+    if refusal is None or refusal.uncertain or route_mismatch(look, weights.snapshot, weights):
+        return None
+    if not refusal.definite and look.now < refusal.since + GIVEN_UP_AFTER:
+        return None
+    words = (
+        f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: mend what refuses it, then say "
+        "`retry`, and a new run starts"
+    )[:1024]
+    held = format_weight(share(weights.snapshot, weights.old, weights.new))
+    kept = change_weights(weights, desired=held)
+    ended = move(
+        look, Cause.SHIFT_REFUSED, words, reason=StatusReason.SHIFT_REFUSED, failed=words, intent=None, weights=kept
+    )
+    return Step(ended)
+
+
+def refusal_told(look: Look) -> Status | None:
+    """Tell what is refused, once; and take it back when nothing is refused any more.
+
+    Needs no rule to have said anything else, and changes nothing but words: whatever was decided goes on being tried.
+    """
+    status, refusal = look.status, refused(look)
+    if refusal is None or is_told(status, refusal) or refusal.kind == "publication":
+        return None
+    words = _words(look, refusal)
+    message = status.message if refusal.kind in _SAY_IT_THEMSELVES else words
+    return move(look, Cause.REQUEST_REFUSED, words, message=message, predicates=status.predicates)
+
+
+def said_anew(look: Look, *, nothing_to_do: bool) -> Status:
+    """The status without the words of a refusal that is over: it says again what was decided last.
+
+    While something is left to do nobody knows whether it is over: a new leader has not tried it yet.
+    """
+    status, over = look.status, nothing_to_do and refused(look) is None
+    told = over and status.condition(REQUESTS_ACCEPTED) is not None
+    notes = {each.note for each in status.decisions if each.reason == EventReason.REQUEST_REFUSED}
+    last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
+    if status.message and not (told and status.message in notes):
+        conditions = tuple(each for each in status.conditions if not told or each.type != REQUESTS_ACCEPTED)
+        return change(status, conditions=conditions) if told else status
+    return change(status, message=last) if last != status.message else status
+
+
+def _words(look: Look, refusal: Refusal) -> str:
+    if refusal.urgent:
+        by_hand = f"; by hand: {look.status.revert}" if look.status.revert else ""
+        follows = f"the old weights are not back, and this is tried again every second{by_hand}"
+    elif refusal.kind == "preflight":
+        follows = "no run starts before they can be read; this is tried again"
+    else:
+        follows = "nothing follows before it is done; this is tried again"
+    return f"the API server refuses {refusal.what}: {refusal.words}; {follows}"[:1024]

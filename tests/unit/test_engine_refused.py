@@ -15,7 +15,7 @@ import pytest
 from rolloutplan.engine.effects import Failure
 from rolloutplan.plan.status import Condition, Phase
 from tests.refusals import changed
-from tests.situations import BACK, OLD_WEIGHTS, Situation, fresh, job, judging, m, s
+from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s
 from tests.world import PLAN, World
 
 P = Phase
@@ -154,8 +154,11 @@ def test_a_first_weight_that_may_have_been_written_goes_back_and_is_not_only_end
 def test_one_of_two_routes_that_is_refused_leaves_no_half_moved_run_behind() -> None:
     routes = [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")]
     world = World(spec=changed(PLAN, {"traffic.routes": routes}), refuses={"route api": REFUSALS["RBAC"]})
-    world.until(P.ROLLED_BACK, limit=m(7))
-    assert world.told()[-2:] == BACK
+    world.until(P.REVERTING, limit=m(7))
+    assert world.weights("shop")[0]["v2"] == 0, "what had moved goes back at once"
+    world.refuses = {}
+    world.until(P.ROLLED_BACK, limit=m(1))
+    assert world.told()[-1] == BACK[-1]
     assert {name: world.weights(name)[0]["v2"] for name in world.routes} == {"shop": 0, "api": 0}
 
 
@@ -198,13 +201,11 @@ def test_what_cannot_be_looked_up_before_a_run_is_told(refusal: str) -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_new_side_that_cannot_be_looked_at_is_not_waited_for_for_ever(refusal: str) -> None:
-    world = fresh({"availability.readyWithin": "1m"})()
-    world.traps["recorded"] = lambda world: world.refuses.update({"inspect": REFUSALS[refusal]})
+    world = expanding()
+    world.refuses = {"inspect": REFUSALS[refusal]}
     world.crash()
-    world.until(P.EXPANDING)
-    world.crash()
-    world.until(P.ROLLED_BACK, limit=m(5))
-    assert world.status.reason == "NewSideNotReady"
+    world.until(P.ROLLED_BACK, limit=m(6))
+    assert (world.status.reason, WORDS in world.status.message) == ("NewSideNotReady", True), world.status.message
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

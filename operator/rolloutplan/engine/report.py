@@ -78,7 +78,7 @@ def is_reported(look: Look) -> bool:
 
 
 def _refusal(look: Look, status: Status) -> list[_Claim]:
-    """What is refused, from when it is told on. That an Event is refused no Event can tell: the condition alone does."""
+    """What is refused, once it is told. That an Event is refused no Event can tell: the condition alone does."""
     refusal = refused(look)
     if refusal is None:
         return []

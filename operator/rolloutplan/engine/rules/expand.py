@@ -71,12 +71,12 @@ def new_side_ready(look: Look) -> Step | None:
     cannot be counted, the deadline holds.
     """
     new, probe = look.new, look.probe
-    assert new is not None and probe is not None  # without them it would not have come here
+    assert new is not None  # without it, it would not have come here
     if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
         return None
     if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
         return Step(wake_at=new.stood_since + STANDS_FOR)
-    if look.now >= probe.at + COUNTED_WITHIN:
+    if probe is None or look.now >= probe.at + COUNTED_WITHIN:
         return None if _unseen(look) else Step(actions=(Inspect(),))
     return Step(_ready(look, _spec(look), probe.restarts))
 
@@ -87,19 +87,19 @@ def new_side_late(look: Look) -> Step | None:
     So it does where the API server does not let it be looked at.
     """
     probe = look.probe
-    assert probe is not None
     if words := _unseen(look):
         name, within = _spec(look).new.deployment, format_duration(_spec(look).availability.ready_within)
         found = f"whether {name} stands could not be seen within {within}: {words}"
         return Step(_never_ready(look, found, "see to that, say `retry`"))
-    if probe.at < _late(look):
+    if probe is None or probe.at < _late(look):
         return None
     return Step(_never_ready(look, _not_ready(look, probe.worst), "mend the Deployment"))
 
 
 def await_new_side(look: Look) -> Step | None:
     """Look at its pods now and then, for the reason why they do not stand; at the deadline once more."""
-    assert look.probe is not None
+    if look.probe is None:
+        return Step(actions=(Inspect(),))
     due = min(look.probe.at + PROBE_EVERY, _late(look))
     return Step(actions=(Inspect(),)) if look.now >= due else Step(wake_at=due)
 

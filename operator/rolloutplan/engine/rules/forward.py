@@ -133,7 +133,7 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
     """Fix what will judge the next stage, then ask for its weight: status first, weights second."""
     status, weights = look.status, look.status.weights
     if not look.plan.finalizer or look.plan.breadcrumb != status.revert:
-        return Step(status, (MarkPlan(finalizer=True, breadcrumb=status.revert),))
+        return Step(actions=(MarkPlan(finalizer=True, breadcrumb=status.revert),))
     stage, ladder = next_stage(spec, status), spec.ladder()
     to, predicates = format_weight(stage.permille), sealed_predicates(look, spec, stage)
     routes = shifted(look, live_weights(look, weights.written, weights), weights, stage.permille)

@@ -61,7 +61,12 @@ def obstructed(look: Look) -> Step | None:
 
 
 def look_around(look: Look) -> Step | None:
-    """Ask for what no watch tells, once for each plan as it is judged: a run does not start on what nobody has seen."""
+    """Ask for what no watch tells, once for each plan as it is judged: a run does not start on what nobody has seen.
+
+    One that has started goes on without: its tasks have deadlines, which wait for no answer.
+    """
+    if look.status.phase in STARTING:
+        return None
     spec = _spec(look)
     unknown = look.probe is None or look.probe.judged_hash != spec.judged_hash()
     return Step(actions=(Inspect(),)) if unknown else None

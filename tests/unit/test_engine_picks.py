@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.engine.decide import INNER_RULES, RULES
+from rolloutplan.engine.decide import INNER_RULES, RULES, TELLING_RULES
 from rolloutplan.engine.rules.match import Rule
 from rolloutplan.engine.table import TABLE, Cause, Row
 from rolloutplan.plan.status import Phase
@@ -53,7 +53,7 @@ def inner_first(rules: Iterable[Rule]) -> Iterator[str]:
         yield from inner_first(INNER_RULES[rule]) if rule in INNER_RULES else [rule.__name__]
 
 
-READ = list(dict.fromkeys(inner_first(RULES)))
+READ = list(dict.fromkeys(inner_first((*RULES, *TELLING_RULES))))
 TO_HOLD = {"onFail": "Hold"}
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from rolloutplan.engine.effects import Failure
 from rolloutplan.engine.look import Rival
 from rolloutplan.engine.move import move
 from rolloutplan.engine.table import MOVED, TABLE, Cause, Severity, Whither, is_loud, severity_of
@@ -52,7 +53,10 @@ def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> N
 
 # ---- how loudly it is told ------------------------------------------------------------------------------------------
 
-ALARMING = {"RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"}
+ALARMING = {
+    *("RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"),
+    *("ShiftRefused", "RequestRefused"),
+}
 WARNING = ALARMING | {"RolledBack", "StageCannotConclude", "Paused", "CommandRejected"}
 """What a person should look at."""
 LOUD = ALARMING | {"WeightDrift"}
@@ -222,6 +226,20 @@ def reverted_and_tried_again() -> World:
     return told(promoted(), "revert a1", "retry a2")
 
 
+def refused_for_good() -> World:
+    world = World(refuses={"route": Failure(403, "Forbidden", "a webhook says no")})
+    world.settle()
+    return world
+
+
+def refused_for_a_while() -> World:
+    world = World().until(Phase.JUDGING)
+    world.says["errors"] = 0.2
+    world.refuses = {"route": Failure(403, "Forbidden", "a webhook says no")}
+    world.until(Phase.REVERTING).settle()
+    return world
+
+
 def skipped() -> World:
     return told(World().until(Phase.JUDGING), "skip a1", "skip a2")
 
@@ -273,6 +291,8 @@ RUNS: Mapping[Callable[[], World], set[Cause]] = {
     changed_before_it_was_ready: {Cause.CHANGED_EARLY},
     extended: {Cause.EXTENDED},
     slow_to_decide: {Cause.FORESEEN},
+    refused_for_good: {Cause.SHIFT_REFUSED},
+    refused_for_a_while: {Cause.REQUEST_REFUSED},
     edited: {Cause.ADAPTED},
     climbs_on: {Cause.ADAPTED_ON},
     only_warned: {Cause.WARNED},

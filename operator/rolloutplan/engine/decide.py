@@ -56,8 +56,8 @@ def decide(look: Look) -> Step:
     step = first_match(RULES, look) or Step()
     if step.status is not None and not step.urgent:
         step = claim(look) or step
-    if step.status is None and (told := refusal_told(look)) is not None:
-        step = replace(step, status=told)
+    if step.status is None and (told := first_match(TELLING_RULES, look)) is not None:
+        step = replace(step, status=told.status)
     after = reported(look, step.status) if step.status is not None else None
     if after is not None and after != look.status:
         return Step(after, step.actions, step.wake_at or look.now, step.urgent)
@@ -134,6 +134,8 @@ RULES: tuple[Rule, ...] = (
     begin_stage,
     record_claim,
 )
+TELLING_RULES: tuple[Rule, ...] = (refusal_told,)
+"""Read when there is nothing else to write, beside whatever is being done."""
 INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {
     clean_up_old: CONTRACTING_RULES,
     start: STARTING_RULES,

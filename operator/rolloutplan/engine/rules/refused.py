@@ -50,7 +50,7 @@ def shift_refused(look: Look) -> Step | None:
     return Step(ended)
 
 
-def refusal_told(look: Look) -> Status | None:
+def refusal_told(look: Look) -> Step | None:
     """Tell what is refused, once; and take it back when nothing is refused any more.
 
     Needs no rule to have said anything else, and changes nothing but words: whatever was decided goes on being tried.
@@ -60,7 +60,7 @@ def refusal_told(look: Look) -> Status | None:
         return None
     words = _words(look, refusal)
     message = status.message if refusal.kind in _SAY_IT_THEMSELVES else words
-    return move(look, Cause.REQUEST_REFUSED, words, message=message, predicates=status.predicates)
+    return Step(move(look, Cause.REQUEST_REFUSED, words, message=message, predicates=status.predicates))
 
 
 def said_anew(look: Look, *, nothing_to_do: bool) -> Status:

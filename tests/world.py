@@ -914,8 +914,9 @@ def workload(found: Deployment | None) -> WorkloadView | None:
     return replace(view, version=repr(found), selector=f"app={found.name}")
 
 
-def merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """What a JSON Merge Patch makes of an object."""
+def merged(before: object, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON Merge Patch makes of an object, or of what is none."""
+    before = before if isinstance(before, Mapping) else {}
     after = {key: value for key, value in before.items() if key not in patch}
     for key, value in patch.items():
         if isinstance(value, dict):

@@ -342,12 +342,13 @@ def _filled(value: Any) -> Any:
     return [_filled(item) for item in value] if isinstance(value, list) else value
 
 
-def status_patch(raw: Mapping[str, Any], status: Status) -> dict[str, Any]:
+def status_patch(raw: object, status: Status) -> dict[str, Any]:
     """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed.
 
     What another version of the operator wrote and this one does not know stays, in the status itself and in its parts.
     """
-    return merge_patch(raw, _with_unknown(raw, status.to_raw(), Status))
+    stands = raw if isinstance(raw, Mapping) else {}
+    return merge_patch(stands, _with_unknown(stands, status.to_raw(), Status))
 
 
 def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:

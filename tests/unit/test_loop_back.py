@@ -66,6 +66,7 @@ class Server:
         return copy.deepcopy(self._found("GET", path))
 
     async def list(self, path: str, **_: object) -> Raw:
+        self._heard("LIST", path)
         return {"items": []}
 
     async def create(self, path: str, body: Mapping[str, Any], **_: object) -> Raw:

@@ -68,7 +68,12 @@ def unreadable(shop: Shop) -> None:
     shop.loop.offer(PLANS, "MODIFIED", shop.server.keep(PLAN_PATH, raw))
 
 
-@pytest.mark.parametrize("what", [new_side_gone, unreadable])
+def pods_not_listed(shop: Shop) -> None:
+    forbidden = ApiError(403, "Forbidden", "pods is forbidden")
+    shop.server.refuses = lambda method, path: forbidden if method == "LIST" else None
+
+
+@pytest.mark.parametrize("what", [new_side_gone, unreadable, pods_not_listed])
 def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
     what: Callable[[Shop], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

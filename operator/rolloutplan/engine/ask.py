@@ -99,7 +99,7 @@ def in_force(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple
         return InForce(role, predicate, judged + delay + first, first, since)
 
     def growing(role: Role, predicate: Predicate, since: datetime | None) -> InForce:
-        return row(role, predicate, first_window(predicate, source), since)
+        return row(role, predicate, first_window(predicate, source.scrape), since)
 
     rows = [growing("guard", predicate, status.counted_since) for predicate in spec.guards]
     if at.verified_at is not None and phase is not Phase.BAKING:
@@ -117,9 +117,9 @@ def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[
     return tuple(row for row in in_force(spec, status, source) if row.binds)
 
 
-def first_window(predicate: Predicate, source: SourceView) -> timedelta:
+def first_window(predicate: Predicate, scrape: timedelta) -> timedelta:
     """The window over which a fail predicate or guard is asked first; it grows from there."""
-    return min(predicate.window, FIRST_SCRAPES * source.scrape)
+    return min(predicate.window, FIRST_SCRAPES * scrape)
 
 
 def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:

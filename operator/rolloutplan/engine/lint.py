@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
 from typing import Final
 
-from rolloutplan.engine.ask import FIRST_SCRAPES, Role
+from rolloutplan.engine.ask import Role, first_window
+from rolloutplan.engine.counting import whole
 from rolloutplan.engine.rules.forecast import too_slow
 from rolloutplan.engine.words import render, words_for
 from rolloutplan.judge.feasible import Traffic
@@ -46,7 +46,7 @@ class _Judged:
         if self.role == "pass":
             return window, max(window, self.soak)
         if scrape is not None:
-            window = min(window, timedelta(seconds=ceil(FIRST_SCRAPES * scrape / timedelta(seconds=1))))
+            window = min(window, whole(first_window(self.predicate, scrape), timedelta(seconds=1)))
         return window, window
 
 

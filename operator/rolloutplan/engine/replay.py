@@ -28,8 +28,8 @@ from rolloutplan.engine.effects import Effect, Evaluate, LintQueries, ListPods, 
 from rolloutplan.engine.look import Facts, Heard, PlanView, Question, Readable, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.narrate import value_text
 from rolloutplan.engine.queries import Series
-from rolloutplan.engine.rules.forward import next_stage
 from rolloutplan.engine.run import PlanRun
+from rolloutplan.engine.stages import next_stage
 from rolloutplan.engine.step import AskGate, MarkPlan, PatchRoute, RunJob, Scale
 from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share

@@ -188,7 +188,7 @@ def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
 
 def _heard(predicate: Predicate, source: SourceView) -> timedelta:
     """When something that could speak against a weight is asked first; counts are looked at once."""
-    return source.delay + (first_window(predicate, source) if predicate.events is None else _NOW)
+    return source.delay + (first_window(predicate, source.scrape) if predicate.events is None else _NOW)
 
 
 def _proof(
@@ -231,7 +231,9 @@ def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceVi
     # While an answer is waited for, the question is not put again.
     every = max(spec.interval, source.timeout)
     answered = source.delay + whole(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
-    return Sight(predicate.name, role, first_window(predicate, source) + answered, predicate.window + every + answered)
+    return Sight(
+        predicate.name, role, first_window(predicate, source.scrape) + answered, predicate.window + every + answered
+    )
 
 
 def _by_counts(

@@ -19,8 +19,8 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fresh, hold, move, noted, resumed
 from rolloutplan.engine.narrate import Said, span
 from rolloutplan.engine.routes import live_weights, route_exists
-from rolloutplan.engine.rules.forward import is_last, next_stage
 from rolloutplan.engine.rules.tasks import old_side_gone
+from rolloutplan.engine.stages import is_last, next_stage
 from rolloutplan.engine.step import Step
 from rolloutplan.engine.table import MOVED, TABLE, Cause
 from rolloutplan.engine.weights import pair, share, sound

@@ -9,6 +9,7 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, fence, hold, move, on_fail
 from rolloutplan.engine.narrate import bound_of, sealed_predicates, span, value_text
 from rolloutplan.engine.routes import live_weights, route_patches, shifted
+from rolloutplan.engine.stages import is_last, next_stage
 from rolloutplan.engine.step import MarkPlan, Step
 from rolloutplan.engine.table import Cause
 from rolloutplan.engine.words import seal
@@ -17,7 +18,7 @@ from rolloutplan.plan.changes import change_stage, change_weights
 from rolloutplan.plan.quantities import format_duration, format_weight
 from rolloutplan.plan.reasons import HoldReason, StatusReason
 from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.stage import FULL, Stage
+from rolloutplan.plan.stage import FULL
 from rolloutplan.plan.status import Intent, Phase, StageStatus, Status
 
 
@@ -162,29 +163,6 @@ def _seal_next(look: Look, spec: PlanSpec) -> Step | None:
         intent=Intent(action="Shift", at=look.now, to=to, routes=routes),
     )
     return Step(after, route_patches(look, routes, weights, fence(look, after), status.revert))
-
-
-def next_stage(spec: PlanSpec, status: Status) -> Stage:
-    """The stage to shift to: the one after the last that was verified, unless a person named another.
-
-    After a warning it comes half way first, and then in whole.
-    """
-    ladder, stage, at = spec.ladder(), current_stage(spec, status), status.stage
-    if stage is None or at is None:
-        return ladder[0]
-    if named := next((each for each in ladder if each.name == at.then), None):
-        return named
-    if at.verified_at is None:
-        return stage
-    if stage.half:
-        return ladder[stage.index]
-    following = ladder[min(stage.index + 1, len(ladder) - 1)]
-    return following.halved(stage.permille) if at.warned else following
-
-
-def is_last(spec: PlanSpec, stage: Stage) -> bool:
-    """Whether no weight is left to take after that of this stage, as it stands."""
-    return not stage.half and stage.index + 1 == len(spec.ladder())
 
 
 def _proved(look: Look, spec: PlanSpec) -> Status:

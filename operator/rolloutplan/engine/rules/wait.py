@@ -10,8 +10,9 @@ from rolloutplan.engine.look import Look
 from rolloutplan.engine.move import back, clocks, hold, move, resumed
 from rolloutplan.engine.narrate import span
 from rolloutplan.engine.rules.drift import external_change
-from rolloutplan.engine.rules.forward import all_shown, next_stage
+from rolloutplan.engine.rules.forward import all_shown
 from rolloutplan.engine.share import moved_words, not_moved
+from rolloutplan.engine.stages import next_stage
 from rolloutplan.engine.step import AskGate, Step
 from rolloutplan.engine.table import MOVED, Cause
 from rolloutplan.engine.weights import sound

@@ -267,7 +267,7 @@ class Shop:
         about = {"resource": "jobs", "namespace": self.namespace}
         return [
             entry["objectRef"]["name"]
-            for entry in self.bed.audit()
+            for entry in self.bed.audit(words=[f'"{self.namespace}"', '"jobs"', '"create"'])
             if entry["verb"] == "create" and entry["responseStatus"]["code"] == 201
             if about.items() <= entry["objectRef"].items() and "subresource" not in entry["objectRef"]
         ]

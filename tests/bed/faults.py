@@ -27,6 +27,7 @@ from yarl import URL
 from tests.bed.api import Api
 from tests.bed.bed import Bed
 from tests.bed.processes import Process, answers, python_path
+from tests.bed.writes import Write, facts, plan_of
 
 PORT = 7400
 KINDS = (409, 429, 500, 503, "timeout")
@@ -49,34 +50,6 @@ _REASONS = {
 
 When = Literal["before", "after"]
 Kind = int | str
-
-
-@dataclass
-class Write:
-    """A request that writes. Times are of one clock, in seconds."""
-
-    method: str
-    path: str
-    body: Any
-    asked: float
-    answered: float = 0.0
-    """When the API server had answered; 0 where it has not."""
-    status: int = 0
-    """What the API server answered; 0 where the request never got there."""
-    told: int = 0
-    """What the client was told; 0 where it got no answer."""
-
-    @property
-    def lease(self) -> bool:
-        """Whether it is the business of the leader's election: no trap counts it."""
-        return "/leases" in self.path
-
-    @property
-    def done(self) -> bool:
-        return 200 <= self.status < 300
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} -> {self.status}" + (f", told {self.told}" * (self.told != self.status))
 
 
 class FaultProxy:
@@ -159,13 +132,18 @@ class FaultProxy:
     def renew(self, token: str) -> None:
         self._tell("renew", token=token)
 
-    def trap(self, n: int, when: When, pid: int) -> None:
-        """Kill -9 a process at the n-th write from now on, Leases not counted.
+    def trap(self, fact: str, when: When, pid: int, plan: str = "") -> None:
+        """Kill -9 a process at the next write that says this (writes.facts) and is about this plan, or about none.
 
-        "before": that write never reaches the API server. "after": it does, and its answer is never told. While a trap
-        is set, writes are passed on one after the other; those that wait when it springs die with the process.
+        "before": that write never reaches the API server. "after": it is done, and its answer is never told. While a
+        trap is set, writes but those of Leases are passed on one after the other; those that wait when it springs die
+        with the process.
         """
-        self._tell("trap", n=n, when=when, pid=pid)
+        self._tell("trap", fact=fact, when=when, pid=pid, plan=plan)
+
+    def untrap(self) -> None:
+        """Take the trap away."""
+        self._tell("untrap")
 
     # ---- what it has seen --------------------------------------------------------------------------------------------
 
@@ -201,10 +179,14 @@ class FaultProxy:
 
 @dataclass
 class Trap:
-    left: int
+    fact: str
     when: When
     pid: int
+    plan: str
     sprung: bool = False
+
+    def waits_for(self, write: Write) -> bool:
+        return self.fact in facts(write) and plan_of(write) in ("", self.plan)
 
 
 class Proxy:
@@ -269,8 +251,11 @@ class Proxy:
     async def renew(self, token: str) -> None:
         self._expired.discard(token)
 
-    async def trap(self, n: int, when: When, pid: int) -> None:
-        self._trap = Trap(n, when, pid)
+    async def trap(self, fact: str, when: When, pid: int, plan: str) -> None:
+        self._trap = Trap(fact, when, pid, plan)
+
+    async def untrap(self) -> None:
+        self._trap = None
 
     async def forget(self) -> None:
         self.writes.clear()
@@ -292,8 +277,8 @@ class Proxy:
         body = await request.read()
         write = None
         if request.method in _WRITES:
-            text = body.decode(errors="replace")
-            write = Write(request.method, request.path, text, asyncio.get_running_loop().time())
+            said = _json(body.decode(errors="replace"))
+            write = Write(request.method, request.path, said, asyncio.get_running_loop().time())
             self.writes.append(write)
             self.counts["writes"] += not write.lease
         answer = await self._treat(request, body, write)
@@ -321,11 +306,11 @@ class Proxy:
         async with self._turn:
             if trap.sprung:
                 return _dropped(request)
-            trap.left -= 1
-            if trap.left or trap.when == "after":
+            here = trap.waits_for(write)
+            if not here or trap.when == "after":
                 answer = await self._forward(request, body, write)
-            if trap.left:
-                return answer
+                if not here or not write.done:
+                    return answer
             self._spring(trap)
             return _dropped(request)
 
@@ -432,6 +417,7 @@ def control(proxy: Proxy) -> web.Application:
             proxy.expire,
             proxy.renew,
             proxy.trap,
+            proxy.untrap,
             proxy.forget,
         )
     }
@@ -444,7 +430,7 @@ def control(proxy: Proxy) -> web.Application:
         return web.Response()
 
     async def writes(_: web.Request) -> web.Response:
-        return web.json_response([{**asdict(write), "body": _json(write.body)} for write in proxy.writes])
+        return web.json_response([asdict(write) for write in proxy.writes])
 
     async def sprung(_: web.Request) -> web.Response:
         return web.json_response(proxy.sprung)

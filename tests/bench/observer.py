@@ -23,8 +23,8 @@ from tests.bed.processes import Process, python_path
 PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/httproutes"
 EVENTS = "/apis/events.k8s.io/v1/events"
-LATE = 1.0
-"""Seconds that one watch may be behind the other."""
+LATE = 60.0
+"""Seconds that a watch may be behind what can be listed."""
 
 FORWARD = ("StageStarted", "WeightShifted", "StageProved", "Succeeded")
 GOING_BACK = ("Reverting", "RolledBack")
@@ -210,12 +210,15 @@ class Watcher:
         self._routes: dict[Key, list[RouteVersion]] = defaultdict(list)
         self._gaps: list[str] = []
         self._versions = 0
+        self._newest: dict[str, int] = {}
+        """The newest version of each object that was seen, by its uid."""
         self.listed = asyncio.Barrier(3)
 
     async def follow(self, path: str, take: Callable[[str, Manifest], None]) -> None:
         """List once, and then watch for ever; a version that is missed is a gap, and said."""
         listing = await self._client("GET", path)
         for item in listing["items"]:
+            self._see(item)
             take("ADDED", item)
         await self.listed.wait()
         version: str = listing["metadata"]["resourceVersion"]
@@ -227,8 +230,19 @@ class Watcher:
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     self._versions += 1
+                    self._see(event["object"])
                     take(event["type"], event["object"])
             await asyncio.sleep(0.1)
+
+    def _see(self, raw: Manifest) -> None:
+        self._newest[raw["metadata"]["uid"]] = _version(raw)
+
+    async def _catch_up(self) -> None:
+        """Wait until both watches have told of all that can be listed now: each comes in its own time."""
+        items = [item for path in (PLANS, ROUTES) for item in (await self._client("GET", path))["items"]]
+        async with asyncio.timeout(LATE):
+            while any(self._newest.get(item["metadata"]["uid"], 0) < _version(item) for item in items):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     def take_plan(self, event: str, raw: Manifest) -> None:
         meta = raw["metadata"]
@@ -247,7 +261,7 @@ class Watcher:
     async def findings(self) -> Findings:
         """Judge all that has happened until now."""
         told = await self._told()
-        await asyncio.sleep(LATE)
+        await self._catch_up()
         violations: dict[str, list[str]] = {"the observer": self._gaps} if self._gaps else {}
         untold = {}
         for uid, plan in self._plans.items():

@@ -159,13 +159,13 @@ def test_a_namespace_can_be_forbidden_and_a_token_run_out(proxy: FaultProxy, api
 
 
 @pytest.mark.parametrize(("when", "done"), [("before", ["1"]), ("after", ["1", "2"])])
-def test_a_trap_kills_at_the_nth_write_and_leases_do_not_count(
+def test_a_trap_kills_at_the_write_that_says_what_it_waits_for_and_at_no_other(
     proxy: FaultProxy, api: Api, when: When, done: list[str]
 ) -> None:
     name = f"{when}-trap"
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}}
     with victim() as process:
-        proxy.trap(2, when, process.pid)
+        proxy.trap(f"POST configmaps {name}-2", when, process.pid)
         api("POST", MAPS, config_map(f"{name}-1"))
         api("POST", LEASES, lease)
         assert not proxy.sprung

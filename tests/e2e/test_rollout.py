@@ -177,7 +177,7 @@ def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: Any) -> tuple[f
     shop.bed.behave("checkout-v2", shop.namespace, **behaviour)
     status = shop.until("RolledBack", timeout=20)
     known, moved = [], []
-    for entry in shop.bed.audit():
+    for entry in shop.bed.audit(words=[f'"{shop.namespace}"']):
         ref = entry.get("objectRef", {})
         if ref.get("namespace") != shop.namespace or entry["verb"] not in ("update", "patch"):
             continue

@@ -82,7 +82,7 @@ def bed(pytestconfig: pytest.Config) -> Iterator[Bed]:
     """A control plane, a data plane, Prometheus and a node, with our CRDs."""
     if why := pytestconfig.stash.get(NO_BED, ""):
         pytest.fail(why, pytrace=False)
-    with Bed.up(progress=print) as bed:
+    with Bed.up(progress=print, thrifty=True) as bed:
         install(bed)
         yield bed
 

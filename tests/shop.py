@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any, Self
+from uuid import uuid4
 
 import yaml
 
 from tests.bed import Bed, objects
-from tests.bed.api import ApiError
+from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
 
@@ -109,10 +111,21 @@ class Operator:
             for line in lines:
                 yield json.loads(line)
 
-    def counted(self, metric: str) -> float:
-        """One of its own metrics, all labels together."""
+    def counted(self, metric: str, *labels: str) -> float:
+        """One of its own metrics, all series together that have these labels, as `code="200"`."""
         lines = page(f"{self.url}/metrics").splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == metric)
+        ours = (line for line in lines if line.split("{")[0].split(" ")[0] == metric)
+        return sum(float(line.split()[-1]) for line in ours if all(label in line for label in labels))
+
+    def judges(self, times: int, timeout: float = 60.0) -> None:
+        """Wait until it has judged a predicate so often again: by then it has seen what there is to be seen now."""
+        before = self.counted("rolloutplan_verdicts_total")
+        until(
+            lambda: self.counted("rolloutplan_verdicts_total") >= before + times,
+            timeout,
+            f"verdict {times} more",
+            every=0.2,
+        )
 
     def leads(self) -> bool:
         return self.process.running() and answers(f"{self.url}/leading")
@@ -223,11 +236,20 @@ class Shop:
             return phase in phases or f"{phase}/{stage}" in phases
 
         try:
-            until(there, timeout, f"phase {' or '.join(phases)}", every=0.03)
+            until(there, timeout, f"phase {' or '.join(phases)}")
         except TimeoutError as error:
             raise TimeoutError(f"{error}; status is {json.dumps(seen.get('now'), indent=1)}") from None
         result: dict[str, Any] = seen["now"]
         return result
+
+    def looked_at_again(self, name: str = "checkout") -> None:
+        """Have the operator hear of a plan, and then of another one; wait until it has said something of that."""
+        change = {"metadata": {"labels": {"heard": uuid4().hex}}}
+        self.bed.api("PATCH", PLANS.format(self.namespace, name), change, MERGE_PATCH)
+        after = f"after-{uuid4().hex[:6]}"
+        self.start(after, traffic={"routes": [{"kind": "HTTPRoute", "name": "nowhere"}]})
+        until(lambda: self.status(after).get("reason"), 30, "a word on the plan after it")
+        self.bed.delete(self.plan(after))
 
     # ---- a person ------------------------------------------------------------------------------------------------
 
@@ -246,6 +268,11 @@ class Shop:
         env = {**os.environ, "KUBECONFIG": str(self.bed.kubeconfig()), "PYTHONPATH": str(ROOT / "operator")}
         command = [sys.executable, "-m", "rolloutplan", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
+
+    def measured(self, query: str, deployment: str, window: str) -> float | None:
+        """What Prometheus says now to a predicate's question."""
+        words = {"namespace": self.namespace, "deployment": deployment, "window": window}
+        return self.bed.query(Template(query).substitute(words))
 
     # ---- the world around it ---------------------------------------------------------------------------------------
 

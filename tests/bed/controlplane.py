@@ -73,8 +73,9 @@ subjectAltName = IP:{netns.ADDRESS}, IP:10.96.0.1, IP:127.0.0.1, DNS:kubernetes.
 class ControlPlane:
     """The three processes, and the ways to ask them."""
 
-    def __init__(self, workdir: Path, tools: Tools) -> None:
+    def __init__(self, workdir: Path, tools: Tools, *, thrifty: bool = False) -> None:
         self._workdir = workdir
+        self._thrifty = thrifty
         self._tokens = {name: secrets.token_hex(16) for name in USERS}
         self.ca = workdir / "ca.pem"
         self.audit_log = workdir / "audit.log"
@@ -167,7 +168,8 @@ class ControlPlane:
             f"--audit-log-path={self.audit_log}",
             "--audit-log-maxsize=4096",  # MB; without it the log is rotated and the counts are lost
         ]
-        return Process("kube-apiserver", command, w, lambda: answers(f"{SERVER}/readyz", self.ca))
+        env = {"GOGC": "400"} if self._thrifty else {}
+        return Process("kube-apiserver", command, w, lambda: answers(f"{SERVER}/readyz", self.ca), env=env)
 
     def _controller_manager(self, program: Path) -> Process:
         command = [

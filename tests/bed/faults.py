@@ -162,10 +162,9 @@ class FaultProxy:
         return bool(self._ask("sprung"))
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counter[str]:
         """How many requests, writes (no Leases), faults of each kind, and cut or expired watches there were."""
-        counts: dict[str, int] = self._ask("counts")
-        return counts
+        return Counter(self._ask("counts"))
 
     def _tell(self, order: str, **how: Any) -> None:
         self._session.post(f"{self._control}/{order}", json=how, timeout=10).raise_for_status()
@@ -269,6 +268,7 @@ class Proxy:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.counts["requests"] += 1
         if request.headers.get("Authorization", "").removeprefix("Bearer ") in self._expired:
+            self.counts["401"] += 1
             return _refusal(401)
         if _namespace(request.path) in self._forbidden:
             return _refusal(403)

@@ -1,6 +1,5 @@
 """A person's word, written into the plan's annotations by kubectl, by the CLI, or in Git."""
 
-import time
 from typing import Any
 
 import pytest
@@ -45,19 +44,21 @@ def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
     assert "customers complain" in told["note"]
 
 
-def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop) -> None:
+def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
     shop.until("Judging/w25")
     shop.say("pause t1")
     shop.until("Held", timeout=5)
     shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command-")
-    time.sleep(2)
+    shop.looked_at_again()
+    running.judges(2)
     assert shop.status()["held"]["reason"] == "Paused"
     shop.say("resume t2")
     shop.until("Judging/w25", timeout=5)
     shop.say("pause t1")
-    time.sleep(2)
+    shop.looked_at_again()
+    running.judges(2)
     assert shop.phase() == "Judging", "an old token from an old commit does nothing"
     shop.say("approve t3")
     assert answer(shop, "t3")["reason"] == "CommandRejected"

@@ -50,12 +50,12 @@ def test_three_times_the_errors_are_proved(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_slow_requests_are_counted_from_buckets(shop: Shop) -> None:
+def test_slow_requests_are_counted_from_buckets(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=90)
     shop.start(guards=[SLOWER], stages=[{"weights": ["50%", "100%"], "soak": "60s"}])
     shop.until("Judging/w50")
-    time.sleep(6)
+    running.judges(5)
     assert shop.phase() == "Judging"
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
     status = shop.until("RolledBack", timeout=40)
@@ -80,9 +80,10 @@ def test_no_look_is_lost_or_counted_twice_when_the_operator_dies(shop: Shop, run
     load = shop.bed.load(shop.host, rate=100, seconds=60)
     shop.start(guards=[WORSE], stages=[{"weights": ["50%", "100%"], "soak": "20s"}])
     shop.until("Judging/w50")
-    time.sleep(5)
+    running.judges(4)
     running.process.kill()
-    time.sleep(6)
+    unseen = load.total()
+    until(lambda: load.total() > unseen + 500, 60, "requests that are not looked at when they are made")
     running.process.start()
     shop.until("Judging/w100", timeout=60)
     proved = next(d for d in shop.status()["decisions"] if d["reason"] == "StageProved")
@@ -108,7 +109,8 @@ def test_a_stage_that_cannot_be_decided_in_its_time_says_so_early(shop: Shop) ->
 def test_a_time_that_is_no_bound_of_the_buckets_is_refused_before_any_weight_moves(shop: Shop) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=20, seconds=30)
-    time.sleep(4)  # until its buckets are known
+    buckets = f'count(http_request_duration_seconds_bucket{{namespace="{shop.namespace}",le="0.1"}} > 0)'
+    until(lambda: shop.bed.query(buckets), 20, "its buckets")
     odd = changed(SLOWER, {"events.slowerThan": "123ms"})
     shop.start(guards=[odd], stages=[{"weights": ["50%", "100%"], "soak": "5s"}])
     status = shop.until("Invalid", timeout=20)

@@ -1,7 +1,7 @@
 """The worked examples, as they stand in their files, on real parts."""
 
-import time
 from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import yaml
 
 from tests.bed import objects
 from tests.bed.processes import until
-from tests.shop import ROOT, Shop
+from tests.shop import ROOT, Operator, Shop
 
 EXAMPLES = ROOT / "examples"
 CHECKOUT, MAILER = "checkout-v2", "mailer-v2"
@@ -149,7 +149,7 @@ def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
 # ---- a person between half and all of the traffic --------------------------------------------------------------------
 
 
-def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop) -> None:
+def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=120)
     shop.bed.apply(example("approval.yaml", shop))
@@ -159,7 +159,7 @@ def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop) ->
     waits = ("--for=jsonpath={.status.reason}=AwaitingApproval", "--timeout=60s")
     shop.bed.kubectl("wait", f"rp/{CHECKOUT}", "-n", shop.namespace, *waits)
     assert shop.phase(CHECKOUT) == "Held"
-    time.sleep(3)
+    running.judges(3)
     assert shop.traffic() == {"checkout-v1": 50, "checkout-v2": 50}
     done = shop.cli("approve", CHECKOUT, "-n", shop.namespace, "--because", "seen the dashboards, told support")
     assert done.returncode == 0, done.stderr
@@ -194,14 +194,17 @@ def mailing(shop: Shop) -> Shop:
     return shop
 
 
-def test_a_worker_does_its_work_before_it_gets_any_and_the_old_one_ends_what_it_has(mailing: Shop) -> None:
+def test_a_worker_does_its_work_before_it_gets_any_and_the_old_one_ends_what_it_has(
+    mailing: Shop, running: Operator
+) -> None:
     shop = mailing
     shop.bed.behave(f"{MAILER}-1-does-its-work", shop.namespace, runs=2, says="500 mails, each once")
     shop.bed.apply(example("worker.yaml", shop))
     shop.until("Probing", name=MAILER)
     assert shop.traffic() == {"mailer-v1": 100, "mailer-v2": 0}
-    shop.until("Judging/all", name=MAILER, timeout=60)
-    time.sleep(6)
+    stage = shop.until("Judging/all", name=MAILER, timeout=60)["stage"]
+    until(lambda: datetime.now(UTC) > datetime.fromisoformat(stage["soakUntil"]), 10, "the end of the soak")
+    running.judges(3)
     assert shop.phase(MAILER) == "Judging", "the old one has mails to send yet"
     shop.bed.behave("mailer-v1", shop.namespace, exposes=f"{MAILS}mails_queue_length 0")
     status = shop.until("Succeeded", name=MAILER, timeout=60)

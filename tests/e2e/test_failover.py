@@ -1,6 +1,5 @@
 """Two replicas: one leads, the other is ready to, and none writes after it has lost the Lease."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,8 +64,8 @@ def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, runni
     finally:
         running.process.cont()
     until(lambda: not running.leads(), 5, "the first to follow")
-    time.sleep(3)
-    assert says(running, "another leads")
+    until(lambda: says(running, "another leads"), 10, "the first to say so")
+    second.judges(3)
     assert shop.route()["metadata"]["resourceVersion"] == route["metadata"]["resourceVersion"]
     assert decided(shop) == stood
     second.process.child.terminate()

@@ -84,14 +84,13 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, po
     until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 10, "two that wait")
     waits = " ".join(shop.status(name).get("message", "") for name in names if shop.phase(name) == "Pending")
     assert "in line for a place of lock group" in waits
-    for _ in range(400):
+
+    def over() -> bool:
         phases = [shop.phase(name) for name in names]
         assert sum(phase not in ("", "Pending", "Succeeded") for phase in phases) <= 1, phases
-        if phases.count("Succeeded") == 3:
-            break
-        until(lambda: True, 1)
-    for name in names:
-        shop.until("Succeeded", name=name, timeout=60)
+        return phases.count("Succeeded") == 3
+
+    until(over, 90, "the end of all three")
 
 
 def test_a_spent_error_budget_takes_no_increment_and_one_that_is_not_known_neither(shop: Shop, policy: Policy) -> None:

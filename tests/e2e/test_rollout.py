@@ -4,6 +4,8 @@ import json
 import shlex
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tests.bed import objects
@@ -53,12 +55,12 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     assert load.lost() == 0, counts
 
 
-def test_errors_put_the_old_weights_back(shop: Shop) -> None:
+def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     shop.open()
     load = shop.bed.load(shop.host, rate=100, seconds=60)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
-    time.sleep(4)
+    running.judges(3)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     status = shop.until("RolledBack", timeout=20)
 
@@ -79,19 +81,19 @@ def test_errors_put_the_old_weights_back(shop: Shop) -> None:
     assert load.lost() == 0, load.stop()
     assert "rolloutplan.dev/revert" not in shop.route()["metadata"].get("annotations", {}), "the breadcrumb is closed"
 
-    time.sleep(2)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
-    time.sleep(2)
+    shop.looked_at_again()
     assert shop.phase() == "RolledBack", "applying a rolled-back plan again must not start it again"
 
 
-def test_latency_puts_the_old_weights_back(shop: Shop) -> None:
+def test_latency_puts_the_old_weights_back(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=60)
     slower = {"name": "slower", "query": SLOW, "vsOld": "> 2x", "window": "5s"}
     shop.start(guards=[], stages=[{"weights": ["50%", "100%"], "soak": "30s", "fail": [slower]}])
     shop.until("Judging/w50")
-    time.sleep(5)
+    until(lambda: shop.measured(SLOW, "checkout-v2", "5s"), 20, "how slow the new side is")
+    running.judges(3)
     assert shop.phase() == "Judging", "two equal sides must not be told apart"
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
     status = shop.until("RolledBack", timeout=20)
@@ -100,7 +102,9 @@ def test_latency_puts_the_old_weights_back(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(shop: Shop) -> None:
+def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(
+    shop: Shop, running: Operator
+) -> None:
     shop.weights = {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=60)
@@ -109,24 +113,26 @@ def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backend
     now = shop.traffic()
     assert now["checkout-v2"] * 3 == now["checkout-v1"], now
     assert now["checkout-mirror"] * 10 == 2 * (now["checkout-v1"] + now["checkout-v2"]), "the mirror keeps its share"
-    time.sleep(4)
+    running.judges(3)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     shop.until("RolledBack", timeout=20)
     assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
 
 
-def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop) -> None:
+def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=50, seconds=120)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "10s", "deadline": "60s"}])
     soaking = shop.until("Judging/w25")["stage"]
-    time.sleep(5)
+    running.judges(3)
     shop.bed.prometheus.kill()
     try:
         held = shop.until("Held", timeout=15)
         assert held["reason"] == "Blind"
         assert condition(held, "Blind")["status"] == "True"
-        time.sleep(30)
+        unanswered = partial(running.counted, "rolloutplan_metric_requests_total", 'code="0"')
+        before = unanswered()
+        until(lambda: unanswered() >= before + 5, 60, "five more questions in vain")
         assert shop.phase() == "Held"
         assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}, "blind is not bad"
     finally:
@@ -157,12 +163,12 @@ def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop) -> None:
+def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=60)
     shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
     shop.until("Judging/w50")
-    time.sleep(4)
+    running.judges(3)
     shop.bed.behave("checkout-v1", shop.namespace, ready=False)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     shop.until("RolledBack", timeout=10)
@@ -226,14 +232,15 @@ def test_a_kill_in_the_soak_neither_shortens_it_nor_starts_it_again(shop: Shop, 
     shop.bed.load(shop.host, rate=50, seconds=60)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
     before = shop.until("Judging/w25")["stage"]
-    time.sleep(4)
+    running.judges(3)
     running.process.kill()
-    time.sleep(2)
     running.process.start()
+    back = datetime.now(UTC)
     shop.until("Shifting", "Judging/w100", "Succeeded", timeout=30)
     moved = next(d for d in shop.status()["decisions"] if d["reason"] == "StageProved")
-    assert before["soakUntil"] <= moved["at"], "the soak was shortened"
-    assert _instant(moved["at"]) - _instant(before["soakUntil"]) < 4, "the soak was started again"
+    soaked, at = (datetime.fromisoformat(text) for text in (before["soakUntil"], moved["at"]))
+    assert soaked <= at, "the soak was shortened"
+    assert at - max(soaked, back) < timedelta(seconds=4), "the soak was started again"
     assert shop.status()["run"] == 1
     shop.until("Succeeded", timeout=40)
     until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
@@ -339,7 +346,9 @@ def test_weights_moved_up_by_somebody_else_are_put_right_and_a_fight_ends_at_the
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_back(shop: Shop) -> None:
+def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_back(
+    shop: Shop, running: Operator
+) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=50, seconds=60)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "3s"}])
@@ -348,7 +357,7 @@ def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_bac
     held = shop.until("Held", timeout=5)
     assert held["reason"] == "Conflict"
     assert "kubectl-patch" in held["message"], "it says who moved them"
-    time.sleep(5)
+    running.judges(4)
     assert shop.traffic() == {"checkout-v1": 90, "checkout-v2": 10}, "a way to safety is never pushed forward again"
     by_hand(shop, 75, 25)
     shop.until("Succeeded", timeout=30)

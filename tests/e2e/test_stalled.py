@@ -1,6 +1,5 @@
 """What only the cluster can tell is said with its fix, and heals by itself; nothing broken stops anything else."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 import yaml
 
 from tests.bed import objects
-from tests.bed.api import MERGE_PATCH
+from tests.bed.api import MERGE_PATCH, ApiError, Manifest
 from tests.bed.processes import until
 from tests.shop import PLANS, ROOT, ROUTES, Shop, metric_source
 
@@ -18,16 +17,30 @@ BROKEN_QUERY = {"name": "odd", "query": "sum(rate(x[5m])", "is": "> 1"}
 Change = Callable[[Shop], None]
 
 
+def drop(shop: Shop, manifest: Manifest) -> None:
+    """Delete an object, and wait until it is gone."""
+    shop.bed.delete(manifest)
+    until(lambda: gone(shop, manifest), 20, "the end of what is dropped")
+
+
+def gone(shop: Shop, manifest: Manifest) -> bool:
+    try:
+        shop.bed.get(shop.bed.api.path(manifest))
+    except ApiError as error:
+        return error.status == 404
+    return False
+
+
 def drop_deployment(shop: Shop) -> None:
-    shop.bed.delete(objects.deployment("checkout-v2", shop.namespace))
+    drop(shop, objects.deployment("checkout-v2", shop.namespace))
 
 
 def drop_service(shop: Shop) -> None:
-    shop.bed.delete(objects.service("checkout-v2", shop.namespace))
+    drop(shop, objects.service("checkout-v2", shop.namespace))
 
 
 def drop_route(shop: Shop) -> None:
-    shop.bed.delete(objects.httproute("checkout", shop.weights, shop.namespace, shop.host))
+    drop(shop, objects.httproute("checkout", shop.weights, shop.namespace, shop.host))
 
 
 def route_without_v2(shop: Shop) -> None:
@@ -98,7 +111,6 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
 ) -> None:
     shop.open()
     breaks(shop)
-    time.sleep(0.5)
     shop.start(**spec)
     until(lambda: shop.status().get("reason") == reason, 15, reason)
     status = shop.status()

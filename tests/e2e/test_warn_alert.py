@@ -1,7 +1,5 @@
 """What only warns, and what fires: smaller steps on real traffic."""
 
-import time
-
 from tests.bed import prometheus
 from tests.bed.processes import until
 from tests.shop import SLOW, Operator, Shop
@@ -43,7 +41,7 @@ def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, runni
 FAILING = 'sum by (namespace, deployment) (rate(http_requests_total{{namespace="{}",code="500"}}[4s])) > 1'
 
 
-def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(shop: Shop) -> None:
+def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100, seconds=120)
     shop.bed.alert(f"Failing-{shop.namespace}", FAILING.format(shop.namespace), severity="page")
@@ -58,7 +56,7 @@ def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(s
 
     shop.bed.behave("checkout-v1", shop.namespace, errors=0.0)
     shop.until("Judging/w25", timeout=40)
-    time.sleep(3)
+    running.judges(3)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     status = shop.until("RolledBack", timeout=20)
     assert status["reason"] == "GuardProved"

@@ -44,7 +44,7 @@ def install(bed: Bed) -> None:
     """The CRDs, and a metric source for everybody."""
     for path in sorted((ROOT / "deploy/crds").glob("*.yaml")):
         bed.apply(yaml.safe_load(path.read_text()))
-    until(lambda: _served(bed), 20, "the CRDs")
+    until(lambda: _served(bed), 120, "the CRDs")
     bed.apply(metric_source(bed.prometheus_url))
 
 

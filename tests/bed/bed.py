@@ -95,7 +95,7 @@ class Bed:
         self.prometheus.spawn()
         for part in self._parts:
             part.wait_ready()
-        until(lambda: gateway.programmed(self.api), 20, "the gateway")
+        until(lambda: gateway.programmed(self.api), 120, "the gateway")
         progress("the bed is up")
 
     def down(self) -> None:
@@ -163,7 +163,7 @@ class Bed:
                 if error.status != 404:
                     raise
 
-    def wait_ready(self, namespace: str, deployment: str, timeout: float = 20.0) -> None:
+    def wait_ready(self, namespace: str, deployment: str, timeout: float = 90.0) -> None:
         """Wait until all pods that a Deployment wants are ready, and of its newest template."""
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
 

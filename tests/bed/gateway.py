@@ -49,7 +49,7 @@ def create_crds(api: Api, folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         api("POST", CRDS, path.read_bytes(), "application/yaml")
     for plural in ("gatewayclasses", "gateways", "httproutes"):
-        until(partial(_lists, api, f"{GROUP}/{plural}"), 30, f"the API of {plural}", every=0.02)
+        until(partial(_lists, api, f"{GROUP}/{plural}"), 120, f"the API of {plural}", every=0.02)
 
 
 def _lists(api: Api, path: str) -> bool:

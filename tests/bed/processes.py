@@ -122,11 +122,11 @@ class Process:
                 start_new_session=True,
             )
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = 180.0) -> None:
         """Wait until it can be used; fail, with the end of its log, if it ends or takes over `timeout` s."""
         self.wait_until(self._ready, timeout)
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 180.0) -> None:
         """Wait, as `wait_ready` does, for something else that it is to do."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -139,7 +139,7 @@ class Process:
     def _tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def start(self, timeout: float = 60.0) -> None:
+    def start(self, timeout: float = 180.0) -> None:
         """Start it, first or again, and wait until it can be used."""
         self.spawn()
         self.wait_ready(timeout)

@@ -680,3 +680,15 @@ def test_an_equal_copy_of_the_status_is_nothing_to_write(monkeypatch: pytest.Mon
     status = decide(look).status
     assert status is not None
     assert status.message == "news"
+
+
+@pytest.mark.parametrize("message", ["", [], 7])
+def test_a_message_that_was_edited_away_is_what_was_decided_last(message: object) -> None:
+    world = baking()
+    world.settle()
+    said = world.status.message
+    world.status_raw = {**world.status_raw, "message": message}
+    world.version += 1
+    world.settle()
+    assert (world.phase, world.status.message) == (P.BAKING, said)
+    assert said

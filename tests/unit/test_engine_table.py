@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from rolloutplan.engine.effects import Failure
-from rolloutplan.engine.look import Rival
+from rolloutplan.engine.look import Refusal, Rival
 from rolloutplan.engine.move import move
+from rolloutplan.engine.run import _notice
 from rolloutplan.engine.table import MOVED, TABLE, Cause, Severity, Whither, is_loud, severity_of
 from rolloutplan.judge.verdict import Why
 from rolloutplan.plan.reasons import EventReason
@@ -81,8 +82,14 @@ def test_a_decision_of_another_version_is_as_severe_as_all_of_its_kind(kind: Kin
     assert severity_of(decision(kind, "Elsewhere")) is (Severity.WARNING if warns else Severity.NORMAL)
 
 
-def test_every_reason_of_an_event_stands_in_the_table() -> None:
-    assert {row.tells for row in TABLE.values()} == {*EventReason, None}
+def test_every_reason_of_a_decision_stands_in_the_table() -> None:
+    assert {row.tells for row in TABLE.values()} == {*EventReason, None} - {EventReason.STATUS_NOT_WRITTEN}
+
+
+def test_that_nothing_can_be_recorded_is_a_warning() -> None:
+    world = World().until(Phase.JUDGING)
+    refusal = Refusal("status", "the status", "Forbidden", "no", True, False, START, START, 1)
+    assert severity_of(_notice(world.look(), refusal)) is Severity.WARNING
 
 
 # ---- a run along the table -------------------------------------------------------------------------------------------

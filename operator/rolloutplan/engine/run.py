@@ -64,6 +64,8 @@ from rolloutplan.engine.routes import UnusableError, select_rules
 from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.judge.verdict import Answer
+from rolloutplan.plan.changes import change
+from rolloutplan.plan.reasons import EventReason
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Decision, Kind, Phase, RouteWeights, Status, status_patch
 
@@ -270,7 +272,7 @@ class PlanRun:
         """Write a status, with the cursors of the sinks, unless the API server has it already."""
         if status is None or not self._may_start(STATUS, look.now):
             return
-        status = status.model_copy(update={"published_through": {**status.published_through, **self._published}})
+        status = change(status, published_through={**status.published_through, **self._published})
         patch = status_patch(facts.raw_status, status)
         if patch:
             yield self._start(STATUS, Record(status, patch), look)
@@ -592,4 +594,5 @@ def _notice(look: Look, refusal: Refusal) -> Decision:
     note = (
         f"{refusal.what} is not written: {refusal.words}; weights still go back if they must, and nothing goes forward"
     )
-    return Decision(seq=look.status.seq, at=look.now, kind=Kind.PERSIST, reason="StatusNotWritten", note=note[:1024])
+    reason = EventReason.STATUS_NOT_WRITTEN
+    return Decision(seq=look.status.seq, at=look.now, kind=Kind.HOLD, reason=reason, note=note[:1024])

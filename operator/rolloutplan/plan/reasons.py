@@ -78,6 +78,8 @@ class EventReason(StrEnum):
     CONTRACTED = "Contracted"
     SUCCEEDED = "Succeeded"
     COMMAND_REJECTED = "CommandRejected"
+    STATUS_NOT_WRITTEN = "StatusNotWritten"
+    """No decision, and in no table: the API server refuses the status, so that nothing can be recorded."""
 
 
 class StatusReason(StrEnum):

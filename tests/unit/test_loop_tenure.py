@@ -1,6 +1,4 @@
-"""What is left of a tenure when the next one begins: nothing that would keep a plan waiting."""
-
-from __future__ import annotations
+"""What is left of a tenure when the next one begins: nothing that keeps a plan waiting, and nothing that writes."""
 
 import asyncio
 from typing import Any
@@ -8,33 +6,40 @@ from typing import Any
 import pytest
 
 from rolloutplan.plan.status import Phase
-from tests.unit.test_loop_back import SPEC, Raw, Server, opened
+from tests.unit.test_loop_back import PLAN_PATH, SPEC, Raw, Server, opened
 
 
 class Hanging(Server):
-    """An API server that begins to answer writes when it is told to; `begun` counts them."""
+    """An API server that answers no write of a status while it hangs; `asked` counts them, `done` what it has done."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun, self.answers = 0, asyncio.Event()
+        self.hangs, self.asked, self.done = True, 0, 0
 
     async def patch(self, path: str, body: Any, *, kind: str = "merge", timeout: float | None = None) -> Raw:
-        self.begun += 1
-        await self.answers.wait()
+        if path == f"{PLAN_PATH}/status":
+            self.asked += 1
+            if self.hangs:
+                await asyncio.Event().wait()
+            self.done += 1
         return await super().patch(path, body, kind=kind, timeout=timeout)
 
 
-@pytest.mark.parametrize("sent", [0, 1], ids=["before it was sent", "under way"])
-def test_a_write_that_was_let_go_leaves_its_plan_to_the_next_tenure(sent: int) -> None:
+@pytest.mark.parametrize("steps", [0, 3, 30], ids=["before its first step", "on its way", "while it hangs"])
+def test_a_request_that_was_let_go_leaves_its_plan_free_for_the_next_tenure(steps: int) -> None:
     async def story() -> None:
         server = Hanging()
         async with opened(SPEC, server) as shop:
-            shop.loop.schedule._pop_due()  # the first look, whose effects have not begun yet
-            assert await shop.comes(lambda: server.begun == sent, 1) or not sent
+            for _ in range(steps):
+                await asyncio.sleep(0)
             shop.loop.follow()
             await asyncio.sleep(0.05)
-            server.answers.set()
-            shop.loop.lead(2)
-            assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), "the plan stands still for ever"
+            before = server.asked
+            await asyncio.sleep(0.1)
+            assert server.asked == before, "who does not lead writes nothing"
+            server.hangs = False
+            shop.loop.lead(epoch=2)
+            assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 20), shop.status
+            assert shop.status.epoch == 2
 
     asyncio.run(story())

@@ -123,6 +123,7 @@ def test_a_first_weight_that_is_refused_ends_the_run_and_nothing_goes_back(write
     world.advance(s(5))
     assert (world.phase, world.status.reason, world.weights()[0]) == (P.ROLLED_BACK, "ShiftRefused", OLD_WEIGHTS)
     assert "RollbackStarted" not in world.told()
+    assert "RequestRefused" not in world.told(), "its end says it"
     assert WORDS in world.status.message and "retry" in world.status.message
     stalled = world.status.condition("Stalled")
     assert stalled is not None and stalled.status == "True"

@@ -57,10 +57,10 @@ def decide(look: Look) -> Step:
     if step.status is not None and not step.urgent:
         step = claim(look) or step
     if step.status is None and (told := first_match(TELLING_RULES, look)) is not None:
-        step = replace(step, status=told.status)
+        step = replace(step, status=told.status, tells=True)
     after = reported(look, step.status) if step.status is not None else None
     if after is not None and after != look.status:
-        return Step(after, step.actions, step.wake_at or look.now, step.urgent)
+        return replace(step, status=after, wake_at=step.wake_at or look.now)
     instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
     return Step(_published(look, step), step.actions, min(instants, default=None), step.urgent)
 

@@ -483,8 +483,8 @@ class PlanRun:
                 self._refuse(doubt.effect, doubt.failure, now)
 
     def _forget_unwanted(self, look: Look, step: Step) -> bool:
-        """Forget what was refused and is not to be done any more; say whether there was anything."""
-        if step.status is not None:
+        """Forget what was refused and is not to be done any more, before it is told; say whether there was anything."""
+        if step.status is not None and not step.tells:
             return False
         wanted = {_key(action) for action in step.actions}
         task = look.status.task

@@ -83,3 +83,5 @@ class Step:
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
     urgent: bool = False
+    tells: bool = False
+    """Whether `status` only tells what is refused: nothing else was decided."""

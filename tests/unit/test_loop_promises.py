@@ -16,7 +16,7 @@ import pytest
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.engine import run
+from rolloutplan.engine import look, run
 from rolloutplan.engine.effects import Effects
 from rolloutplan.engine.look import Facts
 from rolloutplan.engine.queries import CountQuery, Series
@@ -25,6 +25,7 @@ from rolloutplan.loop.store import DEPLOYMENTS, PLANS
 from rolloutplan.plan.status import Phase
 from tests.refusals import changed
 from tests.situations import assumption
+from tests.unit.test_engine_refused import DEFINITE, REFUSALS, WORDS
 from tests.unit.test_loop_back import (
     BACK,
     PLAN_PATH,
@@ -268,6 +269,117 @@ def test_a_job_that_may_not_be_read_ends_a_run_at_its_deadline() -> None:
             assert await shop.comes(lambda: "jobs.batch is forbidden" in shop.status.message, 1), shop.status.message
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status.message
             assert "jobs.batch is forbidden" in shop.status.message
+
+    asyncio.run(story())
+
+
+# ---- what is refused is told -----------------------------------------------------------------------------------------
+
+
+def reasons(shop: Shop) -> list[str]:
+    return [decision.reason for decision in shop.status.decisions]
+
+
+def condition(shop: Shop) -> str:
+    """What the status says of refused requests; empty where all are accepted."""
+    found = shop.status.condition("RequestsAccepted")
+    assert found is None or found.status == "False"
+    return found.message if found else ""
+
+
+def refuses_routes(shop: Shop, refusal: str) -> None:
+    failure = REFUSALS[refusal]
+    error = ApiError(failure.status, failure.reason, failure.message, failure.retry_after)
+    shop.server.refuses = lambda method, path: error if method == "PATCH" and path in ROUTES.values() else None
+
+
+@pytest.mark.parametrize(
+    "refusal", ["an admission webhook", "a validation", "that it is overloaded", "an answer that was cut"]
+)
+def test_a_rollback_that_is_refused_says_so_and_goes_on_trying(refusal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PASSES_WITHIN", timedelta(seconds=0.5))
+
+    async def story() -> None:
+        async with running() as shop:
+            refuses_routes(shop, refusal)
+            shop.errors = 0.5
+            assert await shop.comes(lambda: WORDS in condition(shop), 5), shop.status.message
+            status = shop.status
+            assert (status.phase, status.message.count(WORDS)) == (Phase.REVERTING, 1)
+            assert status.revert in status.message, "the way back by hand"
+            tried = len(shop.server.log)
+            await asyncio.sleep(1.1)
+            assert 0 < len(shop.server.log) - tried < 12, "it goes on trying, and not without a pause"
+            assert [raw["reason"] for raw in published(shop.server)].count("RequestRefused") == 1
+            shop.server.refuses = lambda method, path: None
+            assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status.message
+            assert shop.weights() == {"a": BACK, "b": BACK}
+            assert not condition(shop)
+            assert reasons(shop)[-1] == "RolledBack"
+            assert reasons(shop).count("RequestRefused") <= len(ROUTES), "of each once, at most"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("refusal", sorted(DEFINITE))
+def test_a_first_weight_that_is_refused_for_good_ends_the_run_without_a_way_back(refusal: str) -> None:
+    async def story() -> None:
+        async with opened(SPEC) as shop:
+            refuses_routes(shop, refusal)
+            assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status.message
+            assert shop.status.reason == "ShiftRefused"
+            assert WORDS in shop.status.message
+            assert not {"RollbackStarted", "RolledBack"} & {*reasons(shop)}
+            assert shop.weights() == {"a": BACK, "b": BACK}
+            assert await shop.comes(lambda: len(published(shop.server)) == shop.status.seq, 2)
+            assert [WORDS in raw["note"] for raw in published(shop.server)].count(True) == 1
+
+    asyncio.run(story())
+
+
+def test_a_later_step_that_is_refused_is_told_once_and_taken_when_it_is_accepted() -> None:
+    async def story() -> None:
+        async with opened(QUICK) as shop:
+            assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), shop.status.message
+            refuses_routes(shop, "an admission webhook")
+            assert await shop.comes(lambda: WORDS in condition(shop), 5), shop.status.message
+            assert WORDS in shop.status.message
+            assert shop.weights() == {"a": [95, 5], "b": [95, 5]}
+            await asyncio.sleep(0.5)
+            assert reasons(shop).count("RequestRefused") == 1
+            shop.server.refuses = lambda method, path: None
+            assert await shop.comes(lambda: shop.weights()["b"] == [50, 50], 12), shop.status.message
+            assert await shop.comes(lambda: not condition(shop), 2), shop.status.message
+            assert WORDS not in shop.status.message
+
+    asyncio.run(story())
+
+
+def test_what_may_not_be_looked_up_before_a_run_is_told() -> None:
+    async def story() -> None:
+        server = Server()
+        forbidden = ApiError(403, "Forbidden", WORDS)
+        server.refuses = lambda method, path: forbidden if "/services" in path else None
+        async with opened(SPEC, server) as shop:
+            assert await shop.comes(lambda: WORDS in condition(shop), 3), shop.status.message
+            assert shop.status.phase is Phase.PENDING
+            server.refuses = lambda method, path: None
+            assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 12), shop.status.message
+            assert not condition(shop)
+
+    asyncio.run(story())
+
+
+def test_a_status_that_may_not_be_written_is_told_by_one_event() -> None:
+    async def story() -> None:
+        async with running() as shop:
+            forbidden = ApiError(403, "Forbidden", WORDS)
+            shop.server.refuses = lambda method, path: forbidden if path.endswith("/status") else None
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4)
+            await asyncio.sleep(0.5)
+            events = [raw for path, raw in shop.server.objects.items() if path.startswith(EVENTS)]
+            assert [raw["reason"] for raw in events if WORDS in raw["note"]] == ["StatusNotWritten"]
 
     asyncio.run(story())
 

@@ -417,6 +417,6 @@ def test_a_plan_that_counts_waits_for_no_plan_that_has_ended(monkeypatch: pytest
                 raw = {"metadata": meta, "spec": SPEC, "status": {"phase": "Succeeded"}}
                 shop.loop.store.offer(PLANS, "ADDED", raw)
             assert await shop.comes(lambda: len(shop.waited) >= 4, 6), shop.status.message
-            assert max(shop.waited) < timedelta(seconds=2)
+            assert max(shop.waited) < timedelta(seconds=4), "it would be seven with the others"
 
     asyncio.run(story())

@@ -72,7 +72,8 @@ from rolloutplan.plan.status import Decision, Kind, Phase, RouteWeights, Status,
 LOST_AFTER: Final = timedelta(minutes=1)
 """An effect that has not come back by then never will: no request of ours may take nearly as long."""
 LOST_AFTER_URGENT: Final = timedelta(seconds=10)
-"""The same on the way back. A write that is done twice is done once."""
+"""The same on the way back, for its records too: while one may be done, nobody knows whether weights must go back
+again. A write that is done twice is done once."""
 READ_AGAIN: Final = timedelta(seconds=4)
 """How long a gateway may say nothing before the route itself is asked: its watch may be down."""
 COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
@@ -92,6 +93,9 @@ LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
 CHANGED_IN_A_ROW: Final = 8
 """So many times an object may have changed under our hands before the next attempt waits too."""
+KNOWN_WITHIN: Final = timedelta(seconds=30)
+"""How long a new run that is to go back tries to read its plan; then it goes back upon what is known. A read takes
+milliseconds, and an API server that does not let it be read takes no record of it either."""
 LEAST_SLEEP: Final = timedelta(seconds=1)
 """What asks to be looked at again at once, without anything to do, is looked at after this: no loop spins."""
 
@@ -106,6 +110,8 @@ _WRONG: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
 """What is refused for what it says, and would be again: it keeps back no later decision."""
+_FACTS: Final = _WRITES | {"publication", "preflight"}
+"""The kinds of effects whose refusal a decision looks at. Of all others the answer is missing, and that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,9 @@ class PlanRun:
         """The newest result of each question and task, by what it is about."""
         self._undo_command = undo_command
         self._born = now
+        self._knows_the_plan = False
+        """Whether the API server itself has shown the plan to this run. What a new leader has heard of it until then
+        may be older than what the one before has written."""
         self._number = 0
         self._under_way: dict[Key, tuple[Effect, datetime]] = {}
         self._doubts: dict[Key, _Doubt] = {}
@@ -148,6 +157,7 @@ class PlanRun:
         """Of the new Deployment, as its pods were listed last, or as it was first seen."""
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
+        self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", suspected(facts.status)
 
     # ---- what follows from the facts -----------------------------------------------------------------------------
@@ -196,7 +206,7 @@ class PlanRun:
             observed=cast("Observed | None", self.results.get(Key("observation", task.name)) if task else None),
             scaled=self._scaled(facts, status),
             warnings=self._warnings,
-            refusals=tuple(self.refusals.values()),
+            refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _FACTS),
             epoch=facts.epoch,
             adopt_at=facts.adopt_at,
         )
@@ -236,8 +246,13 @@ class PlanRun:
     def _go_back(self, look: Look, step: Step, facts: Facts) -> Iterator[Effect]:
         """Weights first, whatever is under way; the record beside them.
 
-        A record that is under way may be done: then the way back begins from what it says, not from before it.
+        A record that is under way may be done: then the way back begins from what it says, not from before it. A new
+        run makes sure of its plan first, which another leader may have taken further.
         """
+        if not self._knows_the_plan and look.now < self._born + KNOWN_WITHIN:
+            if self._may_start(READ_PLAN, look.now, urgent=True):
+                yield self._start(READ_PLAN, ReadPlan(), look, urgent=True)
+            return
         recording = self._under_way.get(STATUS)
         if self.owed is None and recording is not None:
             ahead = cast("Record", recording[0].work).status
@@ -328,13 +343,19 @@ class PlanRun:
     def _lint_due(self, look: Look) -> Iterator[Effect]:
         """Look for queries that cannot mean what they say, once for each plan as it is judged."""
         spec = look.plan.spec
-        if spec is None or look.source is None or look.now < self._born + LINT_AFTER:
-            return
-        if spec.judged_hash() == self._linted:
-            return
-        if self._may_start(LINT, look.now):
+        if (
+            spec is not None
+            and self._is_to_be_linted(look)
+            and look.now >= self._lint_at
+            and self._may_start(LINT, look.now)
+        ):
             self._linted = spec.judged_hash()
             yield self._start(LINT, LintQueries(), look)
+
+    def _is_to_be_linted(self, look: Look) -> bool:
+        """Whether something may still be judged by the plan as it is, and nobody has looked at its queries."""
+        spec, ended = look.plan.spec, look.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+        return spec is not None and look.source is not None and not ended and spec.judged_hash() != self._linted
 
     def _publications(self, look: Look, facts: Facts) -> Iterator[Effect]:
         """The next decision for each sink, of those that the API server has."""
@@ -357,7 +378,8 @@ class PlanRun:
     def _start(self, key: Key, work: Work, look: Look, *, urgent: bool = False) -> Effect:
         self._number += 1
         effect = Effect(self._number, key, work, look, urgent)
-        self._under_way[key] = effect, look.now + (LOST_AFTER_URGENT if urgent else LOST_AFTER)
+        back = urgent or look.status.phase is Phase.REVERTING
+        self._under_way[key] = effect, look.now + (LOST_AFTER_URGENT if back else LOST_AFTER)
         return effect
 
     def _may_start(self, key: Key, now: datetime, *, urgent: bool = False) -> bool:
@@ -385,6 +407,8 @@ class PlanRun:
             instants.append(self._reading_at(look.status.intent.at))
         if look.new is not None and look.status.phase in MOVED and self._pods is None:
             instants.append(self._count_restarts_at)
+        if self._is_to_be_linted(look):
+            instants.append(self._lint_at)
         return min((at for at in instants if at > look.now), default=None)
 
     # ---- what comes back -----------------------------------------------------------------------------------------
@@ -412,7 +436,10 @@ class PlanRun:
                 self._warnings = cast("str", result)
             case Publish(recorded=True):
                 self._published[effect.work.sink] = effect.work.decision.seq
+            case Record():
+                self._knows_the_plan = True
             case ReadPlan():
+                self._knows_the_plan = True
                 self._have_read(STATUS, MARKS)
             case ReadRoute():
                 self._have_read(Key("route", str(effect.work.route)))
@@ -449,7 +476,6 @@ class PlanRun:
                 return
             case ReadPlan():
                 self._have_read(STATUS, MARKS)
-                return
             case ReadRoute():
                 self._have_read(Key("route", str(work.route)))
                 return

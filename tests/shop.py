@@ -189,6 +189,7 @@ class Shop:
         return f"{self.namespace}.example.com"
 
     def close(self) -> None:
+        self.bed.end_loads(self.host)
         self.bed.delete(objects.namespace(self.namespace))
 
     # ---- the plan ------------------------------------------------------------------------------------------------

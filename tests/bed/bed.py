@@ -47,7 +47,7 @@ class Bed:
         """Bring a bed up, in a network namespace that this process enters; wait until all of it can be used.
 
         `workdir` gets its logs and data (if absent: a temporary folder, removed in the end); `scrape` is how often
-        Prometheus asks each pod; a `thrifty` bed takes a third less of the processor for its API server, and more
+        Prometheus asks each pod; the parts of a `thrifty` bed take a third less of the processor, and more
         memory: for tests, not for figures.
         """
         programs = tools.ensure(progress)
@@ -74,7 +74,7 @@ class Bed:
         self.traefik = gateway.traefik(programs.traefik, workdir, self._control_plane)
         self.prometheus = monitoring.prometheus(programs.prometheus, workdir, self._control_plane, scrape)
         self.api: Api = self._control_plane.api("admin")
-        self._loads: list[Load] = []
+        self._loads: list[tuple[str, Load]] = []
         self._remove_workdir = False
 
     @property
@@ -100,7 +100,7 @@ class Bed:
 
     def down(self) -> None:
         """Kill all parts and loads."""
-        for load in self._loads:
+        for _, load in self._loads:
             load.kill()
         for part in self._parts:
             part.kill()
@@ -189,14 +189,20 @@ class Bed:
         names: list[str] = answer.json()
         return names
 
-    def load(self, host: str, rate: float = 200.0, seconds: float = 60.0, timeout: float = 5.0) -> Load:
+    def load(self, host: str, rate: float = 200.0, seconds: float = 600.0, timeout: float = 5.0) -> Load:
         """Start sending `rate` requests a second for `host` to the gateway, for at most `seconds`.
 
         An answer that takes longer than `timeout` seconds is lost.
         """
         load = Load(gateway.URL, self.workdir, host=host, rate=rate, seconds=seconds, timeout=timeout)
-        self._loads.append(load)
+        self._loads.append((host, load))
         return load
+
+    def end_loads(self, host: str) -> None:
+        """End every load for a host that has not ended yet: nobody counts its answers any more."""
+        for load in [load for its, load in self._loads if its == host]:
+            load.kill()
+        self._loads = [(its, load) for its, load in self._loads if its != host]
 
     def query(self, promql: str) -> float | None:
         """The value of an instant query that has at most one; None if it has none."""

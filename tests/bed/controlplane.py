@@ -44,6 +44,9 @@ CONTROLLERS = (
     "horizontal-pod-autoscaler-controller",
 )
 
+THRIFTY = {"GOGC": "400"}
+"""Garbage is collected when memory has grown to five times what is in use, in place of twice."""
+
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -75,7 +78,8 @@ class ControlPlane:
 
     def __init__(self, workdir: Path, tools: Tools, *, thrifty: bool = False) -> None:
         self._workdir = workdir
-        self._thrifty = thrifty
+        self.env = THRIFTY if thrifty else {}
+        """What is added to the environment of every part that is a Go program."""
         self._tokens = {name: secrets.token_hex(16) for name in USERS}
         self.ca = workdir / "ca.pem"
         self.audit_log = workdir / "audit.log"
@@ -144,7 +148,7 @@ class ControlPlane:
             "--unsafe-no-fsync",
             "--log-level=warn",
         ]
-        return Process("etcd", command, self._workdir, lambda: answers(f"{client}/health"))
+        return Process("etcd", command, self._workdir, lambda: answers(f"{client}/health"), env=self.env)
 
     def _apiserver(self, program: Path) -> Process:
         w = self._workdir
@@ -168,8 +172,7 @@ class ControlPlane:
             f"--audit-log-path={self.audit_log}",
             "--audit-log-maxsize=4096",  # MB; without it the log is rotated and the counts are lost
         ]
-        env = {"GOGC": "400"} if self._thrifty else {}
-        return Process("kube-apiserver", command, w, lambda: answers(f"{SERVER}/readyz", self.ca), env=env)
+        return Process("kube-apiserver", command, w, lambda: answers(f"{SERVER}/readyz", self.ca), env=self.env)
 
     def _controller_manager(self, program: Path) -> Process:
         command = [
@@ -182,4 +185,4 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             f"--cert-dir={self._workdir}/controller-manager",
         ]
-        return Process("kube-controller-manager", command, self._workdir)
+        return Process("kube-controller-manager", command, self._workdir, env=self.env)

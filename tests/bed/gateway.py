@@ -76,7 +76,8 @@ def traefik(program: Path, workdir: Path, control_plane: ControlPlane) -> Proces
         f"--providers.kubernetesgateway.certauthfilepath={control_plane.ca}",
         "--providers.providersthrottleduration=100ms",
     ]
-    return Process("traefik", command, workdir, lambda: answers(f"http://127.0.0.1:{PING_PORT}/ping"))
+    ready = f"http://127.0.0.1:{PING_PORT}/ping"
+    return Process("traefik", command, workdir, lambda: answers(ready), env=control_plane.env)
 
 
 def programmed(api: Api) -> bool:

@@ -32,7 +32,7 @@ def prometheus(program: Path, workdir: Path, control_plane: ControlPlane, scrape
         f"--web.listen-address={netns.ADDRESS}:{PORT}",
         "--log.level=warn",
     ]
-    return Process("prometheus", command, workdir, lambda: answers(f"{URL}/-/ready"))
+    return Process("prometheus", command, workdir, lambda: answers(f"{URL}/-/ready"), env=control_plane.env)
 
 
 def _config(kubeconfig: Path, scrape: str) -> dict[str, object]:

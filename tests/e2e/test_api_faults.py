@@ -67,7 +67,7 @@ def test_an_outage_is_ridden_out_and_what_was_proved_in_it_goes_back_first(
     faulted: Shop, proxy: FaultProxy, operator: Operator
 ) -> None:
     shop = faulted.open()
-    shop.bed.load(shop.host, rate=50, seconds=120)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=SLOW_STAGES, guards=[FLIPS])
     soaking = shop.until("Judging/w25")
     proxy.down()
@@ -104,7 +104,7 @@ def test_a_namespace_that_is_forbidden_stops_no_other(faulted: Shop, bed: Bed, p
     shop, other = faulted.open(), Shop(bed, f"forbidden-{uuid4().hex[:6]}").open()
     try:
         for each in (shop, other):
-            each.bed.load(each.host, rate=20, seconds=60)
+            each.bed.load(each.host, rate=20)
             each.start(stages=SLOW_STAGES, guards=[FLIPS])
             each.until("Judging/w25")
         proxy.forbid(other.namespace)
@@ -120,7 +120,7 @@ def test_a_namespace_that_is_forbidden_stops_no_other(faulted: Shop, bed: Bed, p
 
 def test_a_token_that_has_expired_is_read_anew(faulted: Shop, proxy: FaultProxy, operator: Operator) -> None:
     shop = faulted.open()
-    shop.bed.load(shop.host, rate=20, seconds=60)
+    shop.bed.load(shop.host, rate=20)
     shop.start(stages=SLOW_STAGES, guards=[FLIPS])
     shop.until("Judging/w25")
     proxy.expire(proxy.token())

@@ -28,6 +28,7 @@ def namespace(bed: Bed) -> Iterator[str]:
     for version in ("v1", "v2"):
         bed.wait_ready(name, f"web-{version}")
     yield name
+    bed.end_loads(f"{name}.example.com")
     bed.delete(objects.namespace(name))
 
 

@@ -278,7 +278,7 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
-    installed.load(good.host, rate=50, seconds=90)
+    installed.load(good.host, rate=50)
     good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
     installed.delete(lease(NAME))
     trail = Trail(installed)
@@ -336,7 +336,7 @@ def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> N
 
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     served, other = Shop(installed, "chart-served").open(), Shop(installed, "chart-other").open()
-    installed.load(served.host, rate=50, seconds=90)
+    installed.load(served.host, rate=50)
     for shop in (served, other):
         shop.start(**FAST)
     everywhere = rights(installed, "ClusterRole", "Role")
@@ -581,7 +581,7 @@ def frozen(bed: Bed, path: str) -> Iterator[Callable[[], None]]:
 
 def roll_back(shop: Shop) -> None:
     """Start a rollout that goes wrong in the middle of its first stage, and wait until it is undone."""
-    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.bed.load(shop.host, rate=100)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s", "deadline": "60s"}])
     shop.until("Judging/w25")
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.3)

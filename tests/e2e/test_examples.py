@@ -64,7 +64,7 @@ def migrating(shop: Shop) -> Shop:
     shop.open()
     shop.bed.apply(objects.deployment("orders-db", shop.namespace, "v1", 1, {"exposes": DISK}))
     shop.bed.wait_ready(shop.namespace, "orders-db")
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     return shop
 
 
@@ -101,7 +101,7 @@ def test_a_version_that_is_fast_enough_gets_all_traffic(shop: Shop) -> None:
     shop.open()
     for name, latency in (("checkout-v1", 0.03), ("checkout-v2", 0.06)):
         shop.bed.behave(name, shop.namespace, latency=latency)
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("latency.yaml", shop))
     shop.until("Succeeded", name=CHECKOUT, timeout=110)
     assert shop.traffic() == NEW
@@ -110,7 +110,7 @@ def test_a_version_that_is_fast_enough_gets_all_traffic(shop: Shop) -> None:
 def test_a_slower_version_is_taken_back(shop: Shop) -> None:
     shop.open()
     shop.bed.behave("checkout-v2", shop.namespace, slow=0.1, slow_latency=0.4)
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("latency.yaml", shop))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=90)
     assert status["reason"] == "GuardProved"
@@ -124,7 +124,7 @@ def test_a_slower_version_is_taken_back(shop: Shop) -> None:
 
 def test_few_requests_prove_a_good_version_in_a_time_that_is_extended(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=6, seconds=200)
+    shop.bed.load(shop.host, rate=6)
     shop.bed.apply(example("low-traffic.yaml", shop, deadline="15s"))
     shop.until("Succeeded", name=CHECKOUT, timeout=150)
     reasons = told(shop, CHECKOUT)
@@ -137,7 +137,7 @@ def test_few_requests_prove_a_good_version_in_a_time_that_is_extended(shop: Shop
 def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
     shop.open()
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
-    load = shop.bed.load(shop.host, rate=6, seconds=200)
+    load = shop.bed.load(shop.host, rate=6)
     shop.bed.apply(example("low-traffic.yaml", shop, deadline="15s"))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=120)
     assert status["reason"] == "GuardProved"
@@ -151,7 +151,7 @@ def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
 
 def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("approval.yaml", shop))
     shop.until("Judging", name=CHECKOUT)
     early = shop.cli("approve", CHECKOUT, "-n", shop.namespace)
@@ -170,7 +170,7 @@ def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop, ru
 
 def test_what_fails_while_a_word_is_waited_for_goes_back_without_it(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("approval.yaml", shop))
     shop.until("Held", name=CHECKOUT, timeout=60)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
@@ -190,7 +190,7 @@ def mailing(shop: Shop) -> Shop:
         "mailer-v2": {"exposes": f"{MAILS}mails_queue_length 0"},
     }
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=150)
+    shop.bed.load(shop.host, rate=50)
     return shop
 
 

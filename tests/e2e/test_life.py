@@ -25,7 +25,7 @@ def scale(shop: Shop, name: str, wanted: int) -> None:
 
 def test_what_is_assumed_is_probed_before_any_weight_moves(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     calm = assumption("calm", predicate=CALM)
     cache = assumption("cache", job=job(runs="1s", says="it answers within 2 ms")) | {"impact": 5}
     shop.start(assumptions=[calm, cache], stages=STAGES)
@@ -76,7 +76,7 @@ def test_a_deleted_plan_takes_its_jobs_along(shop: Shop) -> None:
 
 def test_the_new_is_added_beside_the_old_before_any_weight_moves(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     added = [{"name": name, **job(runs="1s")} for name in ("add-columns", "add-index")]
     shop.start(expand={"jobs": added, "scale": {"new": 3}}, stages=STAGES)
     shop.until("Succeeded", timeout=60)
@@ -90,7 +90,7 @@ def test_the_new_is_added_beside_the_old_before_any_weight_moves(shop: Shop) -> 
 
 def test_an_autoscaler_is_left_to_its_work(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout-v2"}
     shop.bed.apply(
         {
@@ -119,7 +119,7 @@ def test_a_migration_that_fails_keeps_the_traffic_where_it_is(shop: Shop) -> Non
 
 def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop: Shop) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    load = shop.bed.load(shop.host, rate=100)
     drop = {"name": "drop-columns", **job(runs="1s")}
     contract = {"approval": "Required", "scaleOld": 0, "jobs": [drop]}
     traffic = {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "drain": "3s"}
@@ -143,7 +143,7 @@ def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop:
 
 def test_the_command_on_the_plan_brings_the_old_side_back_with_its_pods(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=90)
+    shop.bed.load(shop.host, rate=50)
     shop.start(contract={"scaleOld": 0}, stages=STAGES)
     shop.until("Succeeded", timeout=60)
     until(lambda: shop.size("checkout-v1") == 0, 5, "the old side's end")
@@ -156,7 +156,7 @@ def test_the_command_on_the_plan_brings_the_old_side_back_with_its_pods(shop: Sh
 
 def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=90)
+    shop.bed.load(shop.host, rate=50)
     drop = {"name": "drop-columns", **job(exit_code="1", says="still in use")}
     shop.start(contract={"jobs": [drop]}, stages=STAGES)
     status = shop.until("Held", timeout=60)
@@ -173,7 +173,7 @@ def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(sh
 
 def test_a_new_side_that_is_scaled_to_nothing_gets_no_more_traffic(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=[{"weights": ["50%", "100%"], "soak": "4s", "deadline": "60s"}])
     shop.until("Judging")
     scale(shop, "checkout-v2", 0)
@@ -186,7 +186,7 @@ def test_a_new_side_that_is_scaled_to_nothing_gets_no_more_traffic(shop: Shop) -
 
 def test_a_new_side_that_is_too_small_for_the_next_weight_waits_until_its_pods_are_back(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=90)
+    shop.bed.load(shop.host, rate=50)
     stages = [{"weights": ["25%", "100%"], "soak": "4s", "deadline": "60s"}]
     shop.start(expand={"scale": {"new": 4}}, stages=stages)
     shop.until("Judging")
@@ -259,7 +259,7 @@ def lives_until(shop: Shop, moment: Moment) -> None:
             shop.approve()
         return there
 
-    until(now, 60, "the moment", every=0.01)
+    until(now, 180, "the moment", every=0.01)
 
 
 @pytest.mark.parametrize("moment", DEATHS.values(), ids=DEATHS)

@@ -42,7 +42,7 @@ def test_the_decisions_of_a_run_follow_from_its_looks(shop: Shop, tmp_path: Path
     shop.open()
     shop.bed.behave("checkout-v1", shop.namespace, errors=0.1)
     shop.bed.behave("checkout-v2", shop.namespace, errors=errors)
-    shop.bed.load(shop.host, rate=200, seconds=90)
+    shop.bed.load(shop.host, rate=200)
     shop.start(guards=[WORSE], stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
     lived = read_status(shop.until(end, timeout=60)).decisions
     looks, copy = tmp_path / "looks.jsonl", tmp_path / "copy.jsonl"

@@ -33,7 +33,7 @@ def condition(status: Json, kind: str) -> Json:
 
 def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    load = shop.bed.load(shop.host, rate=100)
     fits = {"name": "few-errors", "query": ERRORS, "is": "< 1%", "window": "3s"}
     shop.start(stages=[{"weights": ["25%", "50%", "100%"], "soak": "5s", "pass": [fits]}], bake="2s")
     status = shop.until("Succeeded", timeout=60)
@@ -57,7 +57,7 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
 
 def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=100, seconds=60)
+    load = shop.bed.load(shop.host, rate=100)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
     running.judges(3)
@@ -88,7 +88,7 @@ def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
 
 def test_latency_puts_the_old_weights_back(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.bed.load(shop.host, rate=100)
     slower = {"name": "slower", "query": SLOW, "vsOld": "> 2x", "window": "5s"}
     shop.start(guards=[], stages=[{"weights": ["50%", "100%"], "soak": "30s", "fail": [slower]}])
     shop.until("Judging/w50")
@@ -107,7 +107,7 @@ def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backend
 ) -> None:
     shop.weights = {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.bed.load(shop.host, rate=100)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
     now = shop.traffic()
@@ -121,7 +121,7 @@ def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backend
 
 def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=120)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "10s", "deadline": "60s"}])
     soaking = shop.until("Judging/w25")["stage"]
     running.judges(3)
@@ -165,7 +165,7 @@ def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop:
 
 def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=60)
+    shop.bed.load(shop.host, rate=100)
     shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
     shop.until("Judging/w50")
     running.judges(3)
@@ -229,7 +229,7 @@ def test_no_weight_moves_to_pods_that_never_become_ready(shop: Shop) -> None:
 
 def test_a_kill_in_the_soak_neither_shortens_it_nor_starts_it_again(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
     before = shop.until("Judging/w25")["stage"]
     running.judges(3)
@@ -250,7 +250,7 @@ def test_a_kill_in_the_soak_neither_shortens_it_nor_starts_it_again(shop: Shop, 
 
 def test_two_plans_on_one_route(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     shop.start("first", stages=[{"weights": ["25%", "100%"], "soak": "4s"}])
     shop.until("Judging", name="first")
     shop.start("second", stages=[{"weights": ["50%", "100%"], "soak": "4s"}])
@@ -350,7 +350,7 @@ def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_bac
     shop: Shop, running: Operator
 ) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "3s"}])
     shop.until("Judging/w25")
     by_hand(shop, 90, 10)
@@ -365,7 +365,7 @@ def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_bac
 
 def test_kubectl_shows_what_a_person_on_call_needs(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50, seconds=60)
+    shop.bed.load(shop.host, rate=50)
     shop.start(stages=[{"name": "canary", "weight": "25%", "soak": "30s"}, {"weight": "100%"}])
     shop.until("Judging/canary")
     header, row = shop.bed.kubectl("-n", shop.namespace, "get", "rp").splitlines()

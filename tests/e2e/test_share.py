@@ -31,7 +31,7 @@ def verified(status: dict[str, Any]) -> dict[str, Any]:
 def test_traffic_that_did_not_move_holds_the_run_until_it_has(shop: Shop) -> None:
     shop.open()
     shop.bed.apply(in_front(shop))
-    load = shop.bed.load(shop.host, rate=100, seconds=150)
+    load = shop.bed.load(shop.host, rate=100)
     shop.start(guards=[WORSE], stages=[{"weights": ["25%", "100%"], "soak": "25s", "deadline": "60s"}])
     status = shop.until("Held", timeout=40)
     assert (status["reason"], verified(status)["status"]) == ("WeightNotEffective", "False")
@@ -50,7 +50,7 @@ def test_traffic_that_did_not_move_holds_the_run_until_it_has(shop: Shop) -> Non
 @pytest.mark.parametrize("rate", [10, 300])
 def test_a_gateway_that_follows_is_never_accused(shop: Shop, rate: int) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=rate, seconds=120)
+    shop.bed.load(shop.host, rate=rate)
     stages = [{"weights": ["5%", "50%", "80%", "100%"], "soak": "15s", "deadline": "60s"}]
     shop.start(guards=[WORSE], stages=stages)
     shop.until("Succeeded", "Held", timeout=110)

@@ -9,7 +9,7 @@ PROVED = ["StageProved", "StageStarted", "WeightShifted"]
 
 def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, running: Operator) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=50, seconds=90)
+    load = shop.bed.load(shop.host, rate=50)
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.2)
     slow = {"name": "slow", "query": SLOW, "is": "> 0.1", "window": "4s"}
     stages = [
@@ -43,7 +43,7 @@ FAILING = 'sum by (namespace, deployment) (rate(http_requests_total{{namespace="
 
 def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100, seconds=120)
+    shop.bed.load(shop.host, rate=100)
     shop.bed.alert(f"Failing-{shop.namespace}", FAILING.format(shop.namespace), severity="page")
     shop.bed.behave("checkout-v1", shop.namespace, errors=0.3)
     until(lambda: prometheus.query(f'count(ALERTS{{namespace="{shop.namespace}"}})'), 20, "the alert")

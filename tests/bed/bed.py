@@ -215,6 +215,7 @@ class Bed:
         them once it has ended.
         """
         name = self._control_plane.user_name(user) if user else None
+        words = [*words, f'"username":"{name}"'] if name else words
         with self._control_plane.audit_log.open() as log:
             for line in log:
                 if not line.endswith("\n"):

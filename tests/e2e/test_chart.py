@@ -51,6 +51,7 @@ exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
 
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
+READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
 
 
 # ---- without a cluster -----------------------------------------------------------------------------------------------
@@ -291,8 +292,13 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     ):
         until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 20, "a second look at the plan")
         thaw_plan()
-        until(lambda: ("get", "httproutes.gateway.networking.k8s.io") in trail.used(), 20, "a second look at the route")
+        until(lambda: good.status().get("reason") == "ShiftRefused", 30, "the end of a run whose weights are refused")
+        assert good.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+        assert "RollbackStarted" not in [decision["reason"] for decision in good.status()["decisions"]]
         thaw_route()
+        with silent(installed.traefik):
+            good.say("retry r1")
+            until(lambda: READS_ROUTE in trail.used(), 60, "a second look at the route that nobody accepts")
         roll_back(bad)
         good.until("Succeeded", timeout=60)
         until(lambda: "Succeeded" in good.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
@@ -323,7 +329,7 @@ def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: B
 def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> None:
     pod = installed.get(DEPLOYMENT)["spec"]["template"]["metadata"]["annotations"]
     with as_its_pod(installed, "one") as first:
-        until(lambda: answers(f"{first.url}/leading"), 5, "a leader")
+        until(lambda: answers(f"{first.url}/leading"), 30, "a leader")
         with as_its_pod(installed, "two", HEALTH_PORT + 1) as second:
             assert answers(f"{first.url}/leading")
             assert not answers(f"{second.url}/leading"), "it is ready, and no more"
@@ -570,6 +576,7 @@ def frozen(bed: Bed, path: str) -> Iterator[Callable[[], None]]:
 
     def lift() -> None:
         bed.delete(binding, policy)
+        until(lambda: not refuses(), 20, "the end of the change freeze")
 
     bed.apply(policy, binding)
     try:
@@ -577,6 +584,16 @@ def frozen(bed: Bed, path: str) -> Iterator[Callable[[], None]]:
         yield lift
     finally:
         lift()
+
+
+@contextmanager
+def silent(part: Process) -> Iterator[None]:
+    """Stop a part of the bed for a while."""
+    part.stop()
+    try:
+        yield
+    finally:
+        part.cont()
 
 
 def roll_back(shop: Shop) -> None:

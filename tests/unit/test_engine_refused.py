@@ -15,7 +15,7 @@ import pytest
 from rolloutplan.engine.effects import Failure
 from rolloutplan.plan.status import Condition, Phase
 from tests.refusals import changed
-from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s
+from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s, two_routes
 from tests.world import PLAN, World
 
 P = Phase
@@ -233,6 +233,19 @@ def test_the_same_refusal_is_told_once_whoever_leads() -> None:
     world.advance(m(1))
     assert world.told().count("RequestRefused") == 1
     assert "kubectl" in world.status.message, "how to do it by hand"
+
+
+def test_what_is_told_on_the_way_back_writes_no_route_anew_that_is_right() -> None:
+    world = two_routes()
+    world.says["errors"] = 0.2
+    world.refuses = {"route api": REFUSALS["RBAC"]}
+    world.until(P.REVERTING)
+    written = world.routes["shop"]["metadata"]["resourceVersion"]
+    world.advance(s(30))
+    assert world.told()[-1] == "RequestRefused"
+    assert world.routes["shop"]["metadata"]["resourceVersion"] == written
+    world.refuses = {}
+    world.until(P.ROLLED_BACK, limit=m(1))
 
 
 def test_another_refusal_of_the_same_write_is_told_too() -> None:

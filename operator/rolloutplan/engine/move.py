@@ -15,7 +15,7 @@ from rolloutplan.engine.table import TABLE, Cause
 from rolloutplan.engine.weights import share
 from rolloutplan.plan.changes import RunChange, change, change_stage, change_task, change_weights
 from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.reasons import HoldReason, Reason, StatusReason
+from rolloutplan.plan.reasons import EventReason, HoldReason, Reason, StatusReason
 from rolloutplan.plan.stage import Stage
 from rolloutplan.plan.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
 
@@ -112,8 +112,13 @@ def back(
 
 
 def restores(look: Look, status: Status) -> tuple[PatchRoute, ...]:
-    """What is left to write of a rollback: weights, fence, and the breadcrumb taken away."""
-    return route_patches(look, status.weights.snapshot, status.weights, fence(look, status), "", marks=True)
+    """What is left to write of a rollback: weights, fence, and the breadcrumb taken away.
+
+    The fence is that of the decision to go back: what is told later on the way makes no route wrong that is right.
+    """
+    started = (each.seq for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
+    mark = fence(look, status, next(started, status.seq))
+    return route_patches(look, status.weights.snapshot, status.weights, mark, "", marks=True)
 
 
 def hold(
@@ -182,9 +187,9 @@ def on_fail(look: Look, reason: StatusReason, note: str, evidence: Iterable[InFo
     return hold(look, HoldReason.FAILED, f"{note}; onFail is Hold, so the weights stay", evidence, failed=note[:1024])
 
 
-def fence(look: Look, status: Status) -> str:
+def fence(look: Look, status: Status, seq: int | None = None) -> str:
     """What a write of ours leaves on a route: plan, decision, leader. The next write tests that it still stands."""
-    return f"{look.plan.uid[:8]}.{status.seq}.{look.epoch}"
+    return f"{look.plan.uid[:8]}.{status.seq if seq is None else seq}.{look.epoch}"
 
 
 def fenced(look: Look, mark: str) -> int:

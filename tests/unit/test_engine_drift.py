@@ -155,7 +155,7 @@ REPAIRED = [
          OLD_WEIGHTS),
     Case("the API server takes it later: still one drift", judging(),
          then(put(broken={"route"}), drift(HALF), wait(s(20)), lambda w: same(w.weights()[0], HALF),
-              put(broken=set()), wait(s(3))), P.JUDGING, "Soaking", ["WeightDrift"], "", UP),
+              put(broken=set()), wait(s(3))), P.JUDGING, "Soaking", ["WeightDrift", "RequestRefused"], "", UP),
     Case("nothing is written that is not on the record", judging(),
          then(put(broken={"record"}), drift(HALF), wait(s(20)), lambda w: same(w.weights()[0], HALF),
               put(broken=set()), wait(s(3))), P.JUDGING, "Soaking", ["WeightDrift"], "", UP),

@@ -488,7 +488,7 @@ UNSEEN = [
         then(put(broken={"job"}), wait(m(5) + s(15))),
         P.ROLLED_BACK,
         "AssumptionFalse",
-        ["AssumptionFalse"],
+        ["RequestRefused", "AssumptionFalse"],
         "Job plan-1-cache has not ended within 5m",
     ),
     Case(
@@ -498,7 +498,7 @@ UNSEEN = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["Started", "AssumptionFalse"],
-        "not asked within 1m (500 InternalError: the API server has made this up)",
+        "no answer within 1m to warm[120s]",
     ),
     Case(
         "a new side that can no longer be looked at",
@@ -506,7 +506,7 @@ UNSEEN = [
         then(put(broken={"inspect"}), wait(m(4) + s(15))),
         P.ROLLED_BACK,
         "NewSideNotReady",
-        ["Stalled"],
+        ["RequestRefused", "Stalled"],
         "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
     ),
     Case(
@@ -515,7 +515,7 @@ UNSEEN = [
         then(put(broken={"inspect"}), wait(s(5)), pods(ready=4), wait(m(4) + s(15))),
         P.ROLLED_BACK,
         "NewSideNotReady",
-        ["Stalled"],
+        ["RequestRefused", "Stalled"],
         "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
     ),
 ]

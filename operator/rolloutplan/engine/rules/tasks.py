@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Literal
 
 from rolloutplan.engine.jobs import job_name, manifest
-from rolloutplan.engine.look import JobView, Look, WorkloadView
+from rolloutplan.engine.look import PASSES_WITHIN, JobView, Look, WorkloadView
 from rolloutplan.engine.move import move
 from rolloutplan.engine.narrate import doubt, value_text
 from rolloutplan.engine.queries import ValueQuery
@@ -232,9 +232,9 @@ def observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step
     query = render(asked.query, words)
     ask = Observe(task.name, ValueQuery(query), asked.is_)
     if seen is None or seen.name != task.name or seen.at < task.since:
-        hindered = refused_words(look, "observation") if look.now >= late else ""
-        within = format_duration(late - task.since)
-        return Ended(False, f"not asked within {within} ({hindered}): {query}") if hindered else Step(actions=(ask,))
+        if look.now >= late + PASSES_WITHIN:
+            return Ended(False, f"no answer within {format_duration(late - task.since)} to {query}")
+        return Step(actions=(ask,), wake_at=late + PASSES_WITHIN)
     value, bound = value_text(asked.is_, seen.verdict), asked.is_.text
     if seen.verdict.outcome is Outcome.PROVED:
         return Ended(True, f"{value} {bound} of {query}")

@@ -148,7 +148,7 @@ def approved_in_the_window() -> World:
 )
 def test_it_sleeps_until_the_window_ends(given: Situation) -> None:
     world = given()
-    world.advance(s(5))
+    world.advance(s(15))  # its queries are looked at, and its pods
     assert world.wake_at == at("10:00:00")
     world.until(P.JUDGING)
     assert world.now == at("10:00:00")
@@ -156,7 +156,7 @@ def test_it_sleeps_until_the_window_ends(given: Situation) -> None:
 
 def test_an_instant_freeze_has_no_end_to_wait_for() -> None:
     world = World(policies=(FROZEN,))
-    world.settle()
+    world.advance(s(15))
     assert world.wake_at is None
 
 

@@ -25,6 +25,7 @@ from rolloutplan.cluster import jobs, plans, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.effects import (
+    PREFLIGHT,
     Effect,
     Evaluate,
     Failure,
@@ -36,7 +37,7 @@ from rolloutplan.engine.effects import (
     Result,
 )
 from rolloutplan.engine.look import Facts, Look, Probe
-from rolloutplan.engine.run import PREFLIGHT, PlanRun
+from rolloutplan.engine.run import PlanRun
 from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.weights import pair
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.look import Heard, JobView, Look, Observed, Probe, Question, Scaled
 from rolloutplan.engine.queries import Series
-from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale
+from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Decision, Status
@@ -69,6 +69,10 @@ class Key(NamedTuple):
 
     kind: str
     name: str = ""
+
+
+STATUS, MARKS = Key("status"), Key("marks")
+PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +178,55 @@ class Effects:
     todo: tuple[Effect, ...] = ()
     wake_at: datetime | None = None
     decided: tuple[Decision, ...] = ()
+
+
+def key_of(action: Action) -> Key:
+    """What an action is about."""
+    match action:
+        case PatchRoute():
+            return Key("route", str(action.target.id))
+        case MarkPlan():
+            return MARKS
+        case Inspect():
+            return PREFLIGHT
+        case AskGate():
+            return GATE
+        case RunJob():
+            return Key("job", action.name)
+        case Observe():
+            return Key("observation", action.name)
+        case Scale():
+            return Key("scale", action.deployment)
+
+
+def target_of(effect: Effect) -> RouteId:
+    """The route that an effect writes."""
+    return cast("PatchRoute", effect.work).target.id
+
+
+def version_of(effect: Effect) -> str:
+    """The version of the object that an effect was to be written over."""
+    if isinstance(effect.work, PatchRoute):
+        return effect.look.routes[effect.work.target.id].version
+    return effect.look.plan.version
+
+
+def name_of(effect: Effect) -> str:
+    """What an effect is about, as people name it."""
+    match effect.work:
+        case Record():
+            return "the status of the plan"
+        case MarkPlan():
+            return "the finalizer and annotations of the plan"
+        case PatchRoute():
+            return str(effect.work.target.id)
+        case RunJob():
+            return f"Job {effect.work.name}"
+        case Scale():
+            return f"the scale of Deployment {effect.work.deployment}"
+        case Publish():
+            return f"publication to {effect.work.sink}"
+        case Inspect():
+            return "the Services and pods of the plan"
+        case _:
+            return effect.key.kind

@@ -29,6 +29,13 @@ from rolloutplan.engine.ask import count, needs, note_asked, weigh
 from rolloutplan.engine.counting import CountQuestion
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.effects import (
+    GATE,
+    LINT,
+    MARKS,
+    PODS,
+    PREFLIGHT,
+    READ_PLAN,
+    STATUS,
     Answers,
     Effect,
     Effects,
@@ -44,6 +51,10 @@ from rolloutplan.engine.effects import (
     Record,
     Result,
     Work,
+    key_of,
+    name_of,
+    target_of,
+    version_of,
 )
 from rolloutplan.engine.look import (
     EMPTY_LEDGER,
@@ -61,12 +72,11 @@ from rolloutplan.engine.look import (
 from rolloutplan.engine.policy import doubt_factor
 from rolloutplan.engine.report import suspected
 from rolloutplan.engine.routes import UnusableError, select_rules
-from rolloutplan.engine.step import Action, AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
+from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
 from rolloutplan.engine.table import MOVED
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.plan.changes import change
 from rolloutplan.plan.reasons import EventReason
-from rolloutplan.plan.route import RouteId
 from rolloutplan.plan.status import Decision, Kind, Phase, RouteWeights, Status, status_patch
 
 LOST_AFTER: Final = timedelta(minutes=1)
@@ -102,8 +112,6 @@ LEAST_SLEEP: Final = timedelta(seconds=1)
 UndoCommand = Callable[[str, RouteWeights], str]
 """Makes the command that puts the weights of a route back: takes the namespace and the weights."""
 
-STATUS, MARKS = Key("status"), Key("marks")
-PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
 _MOVING: Final = MOVED | {Phase.REVERTING}
 _WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
 _WRONG: Final = frozenset(
@@ -264,7 +272,7 @@ class PlanRun:
             self.owed = step.status
             look = replace(look, status=step.status)
         for action in step.actions:
-            key = _key(action)
+            key = key_of(action)
             if self._may_start(key, look.now, urgent=True):
                 yield self._start(key, action, look, urgent=True)
         yield from self._record(self.owed, look, facts)
@@ -279,7 +287,7 @@ class PlanRun:
             if recorded or STATUS in self.refusals or STATUS in self._doubts:
                 return
         for action in step.actions:
-            key = _key(action)
+            key = key_of(action)
             if self._may_start(key, look.now):
                 yield self._start(key, action, look)
 
@@ -313,7 +321,7 @@ class PlanRun:
     def _reads(self, look: Look) -> Iterator[Effect]:
         """Read what was doubted; and the routes now and then, where a change of weights waits for its gateway."""
         routes = {
-            _target(doubt.effect) for key, doubt in self._doubts.items() if key.kind == "route" and not doubt.read
+            target_of(doubt.effect) for key, doubt in self._doubts.items() if key.kind == "route" and not doubt.read
         }
         intent = look.status.intent
         if intent is not None and look.status.phase in _MOVING and look.now >= self._reading_at(intent.at):
@@ -472,7 +480,7 @@ class PlanRun:
         work = effect.work
         match work:
             case Record() | MarkPlan() | PatchRoute() if failure.may_be_stale and self._changes_seldom(effect.key):
-                self._doubts[effect.key] = _Doubt(_version(effect), effect, failure)
+                self._doubts[effect.key] = _Doubt(version_of(effect), effect, failure)
                 return
             case ReadPlan():
                 self._have_read(STATUS, MARKS)
@@ -501,7 +509,7 @@ class PlanRun:
     def _settle_doubts(self, facts: Facts, now: datetime) -> None:
         """A write whose object is another by now is decided anew; one whose object is the same was refused."""
         for key, doubt in [*self._doubts.items()]:
-            route = facts.routes.get(_target(doubt.effect)) if key.kind == "route" else None
+            route = facts.routes.get(target_of(doubt.effect)) if key.kind == "route" else None
             version = (route.version if route else "") if key.kind == "route" else facts.plan.version
             if version != doubt.version or doubt.read:
                 del self._doubts[key]
@@ -512,7 +520,7 @@ class PlanRun:
         """Forget what was refused and is not to be done any more, before it is told; say whether there was anything."""
         if step.status is not None and not step.tells:
             return False
-        wanted = {_key(action) for action in step.actions}
+        wanted = {key_of(action) for action in step.actions}
         task = look.status.task
         over = [
             key
@@ -537,7 +545,7 @@ class PlanRun:
             pause = max(pause, timedelta(seconds=failure.retry_after))
         self.refusals[effect.key] = Refusal(
             kind=effect.key.kind,
-            what=_named(effect),
+            what=name_of(effect),
             reason=failure.reason,
             words=str(failure),
             definite=failure.definite,
@@ -547,57 +555,6 @@ class PlanRun:
             failures=failures,
             uncertain=failure.uncertain or (known is not None and known.uncertain),
         )
-
-
-def _key(action: Action) -> Key:
-    match action:
-        case PatchRoute():
-            return Key("route", str(action.target.id))
-        case MarkPlan():
-            return MARKS
-        case Inspect():
-            return PREFLIGHT
-        case AskGate():
-            return GATE
-        case RunJob():
-            return Key("job", action.name)
-        case Observe():
-            return Key("observation", action.name)
-        case Scale():
-            return Key("scale", action.deployment)
-
-
-def _target(effect: Effect) -> RouteId:
-    """The route that an effect writes."""
-    return cast("PatchRoute", effect.work).target.id
-
-
-def _version(effect: Effect) -> str:
-    """The version of the object that an effect was to be written over."""
-    if isinstance(effect.work, PatchRoute):
-        return effect.look.routes[effect.work.target.id].version
-    return effect.look.plan.version
-
-
-def _named(effect: Effect) -> str:
-    """What an effect is about, as people name it."""
-    match effect.work:
-        case Record():
-            return "the status of the plan"
-        case MarkPlan():
-            return "the finalizer and annotations of the plan"
-        case PatchRoute():
-            return str(effect.work.target.id)
-        case RunJob():
-            return f"Job {effect.work.name}"
-        case Scale():
-            return f"the scale of Deployment {effect.work.deployment}"
-        case Publish():
-            return f"publication to {effect.work.sink}"
-        case Inspect():
-            return "the Services and pods of the plan"
-        case _:
-            return effect.key.kind
 
 
 def _longest_pause(effect: Effect, failure: Failure) -> timedelta:

@@ -16,19 +16,19 @@ import structlog
 
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api, ResourceClient
-from rolloutplan.engine.ask import speaks_against
-from rolloutplan.engine.effects import Effect, Evaluate, Failure, Key, Record
+from rolloutplan.engine.effects import Effect, Failure, Key, Record
 from rolloutplan.engine.look import Facts
 from rolloutplan.engine.run import PlanRun
-from rolloutplan.engine.table import MOVED, is_loud
+from rolloutplan.engine.table import MOVED
 from rolloutplan.loop.executor import Executor
+from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.plan.status import Decision, Phase
+from rolloutplan.plan.status import Phase
 from rolloutplan.publish.events import EventSink
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import undo_command
@@ -52,7 +52,7 @@ class Reconciler:
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.store = store
         self.schedule = Schedule(self._due, late=metrics.late)
-        self._api, self._sources, self._metrics = api, sources, metrics
+        self._api, self._sources, self._journal = api, sources, Journal(metrics)
         self._limiter = RequestLimiter()
         self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}
         self._executor = Executor(
@@ -147,7 +147,7 @@ class Reconciler:
             self._runs.pop(key, None)
             self.schedule.forget(key)
             return
-        with structlog.contextvars.bound_contextvars(**_context(facts)):
+        with structlog.contextvars.bound_contextvars(**context(facts)):
             try:
                 effects = self._run_of(key, facts).advance(facts, now())
             except Exception:
@@ -155,7 +155,7 @@ class Reconciler:
                 back = facts.status.phase is Phase.REVERTING
                 self.schedule.at(key, now() + (AFTER_AN_ERROR_ON_THE_WAY_BACK if back else AFTER_AN_ERROR))
                 return
-            self._log(effects.decided)
+            self._journal.decided(effects.decided)
             for effect in effects.todo:
                 self._start(key, effect)
         self.schedule.at(key, effects.wake_at)
@@ -191,35 +191,10 @@ class Reconciler:
             log.exception("an effect could not be carried out; it is tried again")
             result = Failure(0, type(error).__name__, str(error))
         run.on_result(effect, result, now())
-        if isinstance(result, Failure):
-            log.warning("refused; trying again", what=" ".join(effect.key).strip(), error=str(result))
-        elif isinstance(effect.work, Evaluate):
-            self._judged(run, effect, effect.work.name)
+        self._journal.done(run, effect, result)
         self.schedule.at(key, now() + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Record) else now())
-
-    # ---- what is said of it --------------------------------------------------------------------------------------
-
-    def _judged(self, run: PlanRun, effect: Effect, name: str) -> None:
-        track, look = run.ledger.get(name), effect.look
-        if track is None or track.verdict is None:
-            return
-        self._metrics.judged(track.verdict.outcome)
-        if look.plan.spec and speaks_against(look.plan.spec, look.status, name, track):
-            log.warning("proved against the new side", predicate=name, value=track.verdict.value)
-
-    def _log(self, decided: tuple[Decision, ...]) -> None:
-        for decision in decided:
-            self._metrics.decided(decision.kind, decision.reason)
-            level = log.warning if is_loud(decision) else log.info
-            level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
     def _turn_of(self, key: str) -> float:
         """Seconds. Instants of counts are about the same for all who count: each asks at a place of its own after."""
         self._counting.join(key)
         return self._counting.offset(key)
-
-
-def _context(facts: Facts) -> dict[str, object]:
-    """What stands on every line that is logged of a plan."""
-    status = facts.status
-    return {"plan": facts.plan.key, "run": status.run, "stage": status.stage.name if status.stage else ""}

@@ -1,7 +1,7 @@
 """A test bed of real parts on one machine: see bed.py."""
 
 from tests.bed.bed import Bed
-from tests.bed.processes import until
+from tests.bed.processes import Stopwatch, until
 from tests.bed.tools import UnusableError
 
-__all__ = ["Bed", "UnusableError", "until"]
+__all__ = ["Bed", "Stopwatch", "UnusableError", "until"]

@@ -21,16 +21,51 @@ _http.trust_env = False
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
+_PRESSURE = Path("/proc/pressure/cpu")
+_BUSY = 2 / 3
+"""How much less a second counts in which something waited for a processor all the time."""
+
+
+class Stopwatch:
+    """Seconds since it was made, as far as the machine had time for what runs on it.
+
+    Where others keep the processors busy, a second counts less, down to a third of one: what is to happen within a time
+    may take up to three times that there, and on a machine of its own not a moment longer.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._waited = _waited()
+
+    def seconds(self) -> float:
+        """What it shows now."""
+        return self.pace() * (time.monotonic() - self._began)
+
+    def pace(self) -> float:
+        """How many of its seconds one second was, on average until now."""
+        waited, elapsed = _waited() - self._waited, time.monotonic() - self._began
+        return 1 - _BUSY * min(1.0, waited / elapsed)
+
+
+def _waited() -> float:
+    """The seconds in which something waited for a processor, of all so far; 0 where the kernel does not say."""
+    try:
+        some = _PRESSURE.read_text().splitlines()[0]
+    except OSError:
+        return 0.0
+    return int(some.rpartition("total=")[2]) / 1e6
+
+
 def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", every: float = 0.05) -> T:
     """Ask `condition` every `every` seconds until it answers something true, and return that answer.
 
-    Raises TimeoutError after `timeout` seconds.
+    Raises TimeoutError after `timeout` seconds of a Stopwatch.
     """
-    deadline = time.monotonic() + timeout
+    watch = Stopwatch()
     while True:
         if answer := condition():
             return answer
-        if time.monotonic() > deadline:
+        if watch.seconds() > timeout:
             raise TimeoutError(f"{what} did not come within {timeout:g} s")
         time.sleep(every)
 
@@ -128,11 +163,11 @@ class Process:
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 180.0) -> None:
         """Wait, as `wait_ready` does, for something else that it is to do."""
-        deadline = time.monotonic() + timeout
+        watch = Stopwatch()
         while not condition():
             if not self.running():
                 raise RuntimeError(f"{self.name} ended with status {self.child.returncode}:\n{self._tail()}")
-            if time.monotonic() > deadline:
+            if watch.seconds() > timeout:
                 raise TimeoutError(f"{self.name} was not ready within {timeout:g} s:\n{self._tail()}")
             time.sleep(0.03)
 
@@ -143,6 +178,11 @@ class Process:
         """Start it, first or again, and wait until it can be used."""
         self.spawn()
         self.wait_ready(timeout)
+
+    def ends(self, timeout: float) -> int:
+        """Wait until it has ended by itself, for at most so many seconds of a Stopwatch; returns its status."""
+        until(lambda: not self.running(), timeout, f"the end of {self.name}")
+        return int(self.child.returncode)
 
     def kill(self) -> None:
         """Kill it as `kill -9` does, and wait until it is gone."""

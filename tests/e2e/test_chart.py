@@ -549,7 +549,7 @@ def as_its_pod(bed: Bed, name: str = "pod", port: int = HEALTH_PORT) -> Iterator
         process.start()
         yield Replica(process, url)
         process.child.terminate()
-        assert process.child.wait(5) == 0
+        assert process.ends(5) == 0
     finally:
         process.kill()
 

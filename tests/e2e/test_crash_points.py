@@ -172,7 +172,7 @@ class Bench:
         before_death: list[Write] = []
         self._lives_until(point, lambda: self._proxy.sprung or self._ended(point), "the end of the run, or a death")
         if self._proxy.sprung:
-            self._operator.process.child.wait(LONG)
+            self._operator.process.ends(LONG)
             before_death = self._proxy.writes
             if point.course.passing:
                 self._cause(there=False)

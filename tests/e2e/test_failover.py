@@ -42,7 +42,7 @@ def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second
         running.process.start()
     assert not running.leads(), "a Lease that is held is waited for"
     second.process.child.terminate()
-    assert second.process.child.wait(10) == 0
+    assert second.process.ends(10) == 0
     until(running.leads, 5, "the Lease that was released")
 
 
@@ -69,7 +69,7 @@ def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, runni
     assert shop.route()["metadata"]["resourceVersion"] == route["metadata"]["resourceVersion"]
     assert decided(shop) == stood
     second.process.child.terminate()
-    assert second.process.child.wait(10) == 0
+    assert second.process.ends(10) == 0
     until(running.leads, 5, "the Lease that was released")
     shop.say("abort t1")
     shop.until("RolledBack", timeout=5)

@@ -1,7 +1,6 @@
 """The elector on a real API server: it takes what the elector writes, and refuses what comes late."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
 from rolloutplan.cluster.lease import Elector
-from tests.bed import Bed, objects
+from tests.bed import Bed, Stopwatch, objects
 from tests.bed.api import MERGE_PATCH
 
 NAME = "rolloutplan"
@@ -56,12 +55,13 @@ async def connected() -> AsyncIterator[Api]:
 
 
 async def until(condition: Callable[[], bool], within: float) -> float:
-    """How long it took until it was so, in seconds."""
-    began = time.monotonic()
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - it changes without an event
-            await asyncio.sleep(0.01)
-    return time.monotonic() - began
+    """How long it took until it was so, in seconds of a Stopwatch."""
+    watch = Stopwatch()
+    while not condition():
+        if watch.seconds() > within:
+            raise TimeoutError
+        await asyncio.sleep(0.01)
+    return watch.seconds()
 
 
 def stored(bed: Bed, namespace: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bed format generate lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bed format generate lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ bench-faults: $(VENV)/ready bed ## ten minutes of faults, watched from outside
 
 bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of others
 	@$(RUN)python -m tests.bench.judge
+
+bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses
+	@$(RUN)python -m tests.bench.model
 
 bed: $(VENV)/ready
 	@$(RUN)python -m tests.bed.binaries

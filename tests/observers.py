@@ -15,6 +15,7 @@ from typing import Any
 
 from rolloutplan.engine.ask import needs
 from rolloutplan.engine.decide import decide
+from rolloutplan.engine.look import Look
 from rolloutplan.engine.words import seal
 from rolloutplan.judge.verdict import Outcome
 from rolloutplan.plan.predicate import Predicate
@@ -48,6 +49,14 @@ Pairs = Mapping[int, tuple[int, int]]
 
 def pairs(rules: Iterable[RuleWeights]) -> Pairs:
     return {rule.index: pair({b.service: b.weight for b in rule.backends}) for rule in rules}
+
+
+def shown_to(look: Look) -> Mapping[str, Rules]:
+    """The weights of the routes in a look."""
+    return {
+        route.name: tuple({backend.service: backend.weight for backend in rule.backends} for rule in view.rules)
+        for route, view in look.routes.items()
+    }
 
 
 def saved(routes: tuple[RouteWeights, ...], name: str) -> Pairs:
@@ -228,23 +237,20 @@ def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) 
 def no_soak_is_shortened(world: World) -> None:
     """Invariant 3: time counts while the stage is judged and its weight stands in the routes, and only then.
 
-    It is taken as the operator was shown it: what nobody has heard of yet cannot hold a run. Where somebody moves
-    weights while no status can be written, the hold begins when it can. A stage that is asked for again, and one whose
-    weights were put right, is soaked anew. A person may pass over what is left.
+    Weights that others have moved cannot hold a run before the operator is shown them. Where somebody moves weights
+    while no status can be written, the hold begins when it can. A stage that is asked for again, and one whose weights
+    were put right, is soaked anew. A person may pass over what is left.
     """
     spent: dict[tuple[int, str, Phase], timedelta] = defaultdict(timedelta)  # by run, step and phase
     status, at = read_status({}), START
-    stands: dict[str, Rules | None] = {}
-    unwritten = False
+    weights = _Weights()
     for since, event in _as_decided(world):
         if status.stage is not None and status.phase in (P.JUDGING, P.BAKING):
-            wanted = Fraction(stage_of(world, status).permille, 1000)
-            if unwritten or all(share(rule) == wanted for rules in stands.values() for rule in rules or ()):
-                spent[status.run, stage_of(world, status).step, status.phase] += since - at
+            stage = stage_of(world, status)
+            if weights.count_for(Fraction(stage.permille, 1000)):
+                spent[status.run, stage.step, status.phase] += since - at
         at = since
-        unwritten = isinstance(event, Refusal) or (unwritten and not isinstance(event, Record))
-        if isinstance(event, Shown):
-            stands[event.route] = event.weights
+        weights.see(event)
         if not isinstance(event, Record):
             continue
         now = event.status
@@ -257,6 +263,39 @@ def no_soak_is_shortened(world: World) -> None:
             least = stage.soak if status.phase is P.JUDGING else spec.bake
             assert took >= least, f"{stage.step} is {status.phase} for {took}, not for {least}"
         status = now
+
+
+class _Weights:
+    """The weights of the routes as they are and as they are shown, and whether a status can be written."""
+
+    def __init__(self) -> None:
+        self._stand: dict[str, Rules | None] = {}
+        self._shown: dict[str, Rules | None] = {}
+        self._unwritten: Look | None = None
+        """What a status was decided upon that is not known to be written."""
+
+    def see(self, event: Record | Refusal | Shown | Move) -> None:
+        match event:
+            case Shown():
+                self._shown[event.route] = event.weights
+            case Move():
+                self._stand[event.route] = event.after
+            case Refusal():
+                self._unwritten = event.look
+            case Record() if event.look is not self._unwritten:
+                self._unwritten = None
+
+    def count_for(self, wanted: Fraction) -> bool:
+        """Whether the time counts at which this share of the new side is asked for."""
+        shown, stand = self._shown, self._stand
+        return self._unwritten is not None or all(
+            _holds(stand.get(name), wanted) or _holds(shown[name], wanted) for name in shown
+        )
+
+
+def _holds(rules: Rules | None, wanted: Fraction) -> bool:
+    """Whether each rule of a route has this share of the new side; a route that is gone has no rules."""
+    return all(share(rule) == wanted for rule in rules or ())
 
 
 def _as_decided(world: World) -> list[tuple[datetime, Record | Refusal | Shown | Move]]:
@@ -293,7 +332,7 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
     at = [(status.run, status.stage) for _, status in ours(world, "Shift")]
     risen = {(run, f"{stage.name} {stage.weight}") for run, stage in at if stage}
     shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
-    assert shifted <= risen, f"told, and not done: {shifted - risen}"
+    _are_in_force(world)
     for run, stage in risen - shifted:
         under_way = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
         assert under_way or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
@@ -303,6 +342,15 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
     for move, status in ours(world, "Repair"):
         told_of = world.gone or told["WeightDrift", status.run, ""]
         assert told_of, f"put right at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
+
+
+def _are_in_force(world: World) -> None:
+    """A weight of which it is told that it is in force was seen in every route."""
+    for record, decision in decisions(world):
+        if decision.reason == "WeightShifted":
+            wanted = Fraction(stage_of(world, record.status).permille, 1000)
+            stands = all(_holds(rules, wanted) for rules in shown_to(record.look).values())
+            assert stands, f"told, and not done: {decision.note}"
 
 
 def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:
@@ -377,13 +425,14 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
 
 
 def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
+    """As far as the operator was shown: what others have just moved it cannot know."""
     smaller = [each for each in world.resized if each.name == "v1"]
     for each in smaller:
         status, where = each.look.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
         assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
-        held = [rule for rules in each.routes.values() for rule in rules if rule["v1"]]
+        held = [rule for rules in shown_to(each.look).values() for rule in rules if rule["v1"]]
         assert not held, f"{where}, and it has {held}"
-        since = max((move.at for move in world.moves if move.at < each.at), default=each.at)
+        since = max(_left_at(world, each.look), default=each.at)
         assert each.at >= since + s(20), f"{where}, not drained since {since:%H:%M:%S}"
     for name in ("drop", "vacuum"):
         for at, made in world.made:
@@ -393,6 +442,16 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
     for move, status in ours(world, "Restore"):
         gone = [each for each in smaller if each.at <= move.at and each.look.status.run == status.run]
         assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"
+
+
+def _left_at(world: World, look: Look) -> Iterator[datetime]:
+    """When the operator was shown that a rule gives the old side no traffic any more, before it decided upon a look."""
+    known: dict[str, Rules] = {}
+    for event in world.history:
+        if isinstance(event, Shown) and event.at <= look.now:
+            before, known[event.route] = known.get(event.route, ()), event.weights or ()
+            if any(was["v1"] and not now["v1"] for was, now in zip(before, known[event.route], strict=False)):
+                yield event.at
 
 
 INVARIANTS = (

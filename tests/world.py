@@ -210,10 +210,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status that the API server did not take."""
+    """A status that the API server did not take, or not at once, and what it was decided upon."""
 
     at: datetime
-    status: Status
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -676,7 +676,7 @@ class World:
         try:
             self._at("record")
         except RefusedError:
-            self.history.append(Refusal(self.now, effect.work.status))
+            self.history.append(Refusal(self.now, effect.look))
             raise
         if effect.look.plan.version != str(self.version):
             raise StaleError

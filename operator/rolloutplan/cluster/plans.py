@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from rolloutplan.cluster.client import Raw, ResourceClient
 from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
 from rolloutplan.plan import lenient
 from rolloutplan.plan.command import ANNOTATION as COMMAND
+from rolloutplan.plan.command import CommandError, read_command
 from rolloutplan.plan.spec import SpecError, read_plan_spec
 
 COMMANDS_KEPT: Final = 5
@@ -43,7 +44,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         command=lenient.text(meta, "annotations", COMMAND),
         command_by=_commander(meta),
         edited_by=_writer(meta, "f:spec"),
-        replaced=_replaced(known, meta),
+        replaced=replaced(before, lenient.text(meta, "annotations", COMMAND), lenient.items(raw, "status", "tokens")),
         labels=lenient.mapping(meta, "labels"),
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, lenient.items(meta, "finalizers"))),
@@ -51,14 +52,24 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     )
 
 
-def _replaced(known: PlanView | None, meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The commands that were seen before the one that stands there; the engine knows which it has answered."""
-    if known is None or known.uid != meta["uid"]:
+def replaced(before: PlanView | None, command: str, answered: Collection[object]) -> tuple[tuple[str, str], ...]:
+    """The commands that were seen before the one that stands there, and who wrote them; not those that were answered.
+
+    `answered` are the tokens of those that were: the engine forgets them in the end, and would answer once more.
+    """
+    if before is None:
         return ()
-    new = lenient.text(meta, "annotations", COMMAND)
-    if not known.command or not new or known.command == new:
-        return known.replaced
-    return (*known.replaced, (known.command, known.command_by))[-COMMANDS_KEPT:]
+    seen = before.replaced
+    if before.command and command and before.command != command:
+        seen = (*seen, (before.command, before.command_by))[-COMMANDS_KEPT:]
+    return tuple(each for each in seen if _token(each[0]) not in answered)
+
+
+def _token(command: str) -> str:
+    try:
+        return read_command(command).token
+    except CommandError:
+        return ""
 
 
 def _commander(meta: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ from rolloutplan.engine.table import MOVED
 from rolloutplan.judge.verdict import Answer
 from rolloutplan.plan.changes import change
 from rolloutplan.plan.reasons import EventReason
-from rolloutplan.plan.status import Decision, Kind, Phase, RouteWeights, Status, status_patch
+from rolloutplan.plan.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status, status_patch
 
 LOST_AFTER: Final = timedelta(minutes=1)
 """An effect that has not come back by then never will: no request of ours may take nearly as long."""
@@ -254,14 +254,18 @@ class PlanRun:
     def _go_back(self, look: Look, step: Step, facts: Facts) -> Iterator[Effect]:
         """Weights first, whatever is under way; the record beside them.
 
-        A record that is under way may be done: then the way back begins from what it says, not from before it. A new
-        run makes sure of its plan first, which another leader may have taken further.
+        A record that is under way may be done: then the way back begins from what it says, not from before it. Where
+        the plan is another by now it is known to be done, or can be done no more. A new run makes sure of its plan
+        first, which another leader may have taken further.
         """
         if not self._knows_the_plan and look.now < self._born + KNOWN_WITHIN:
             if self._may_start(READ_PLAN, look.now, urgent=True):
                 yield self._start(READ_PLAN, ReadPlan(), look, urgent=True)
             return
         recording = self._under_way.get(STATUS)
+        if recording is not None and version_of(recording[0]) != facts.plan.version:
+            del self._under_way[STATUS]
+            recording = None
         if self.owed is None and recording is not None:
             ahead = cast("Record", recording[0].work).status
             look = self.snapshot(facts, look.now, ahead)
@@ -521,12 +525,12 @@ class PlanRun:
         if step.status is not None and not step.tells:
             return False
         wanted = {key_of(action) for action in step.actions}
-        task = look.status.task
+        has_task = look.status.task is not None and look.status.phase in RUNNING
         over = [
             key
             for key in self.refusals
             if (key.kind in ("route", "marks", "preflight") and key not in wanted)
-            or (key.kind in ("job", "scale") and task is None)
+            or (key.kind in ("job", "scale") and not has_task)
             or (key == STATUS and self.owed is None)
         ]
         for key in over:

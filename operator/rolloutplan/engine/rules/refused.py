@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rolloutplan.engine.look import Look, Refusal
-from rolloutplan.engine.move import move
+from rolloutplan.engine.move import fenced, move
 from rolloutplan.engine.report import REQUESTS_ACCEPTED, is_told, refused
 from rolloutplan.engine.routes import route_mismatch
 from rolloutplan.engine.step import Step
@@ -26,17 +26,19 @@ def shift_refused(look: Look) -> Step | None:
     """End a run whose first weight the API server does not take.
 
     Needs a refusal of a route or of the plan's marks, and routes that hold what they held before the run. It must be
-    sure that nothing was written: of a request without an answer nobody knows, and whatever comes late must find a
-    newer token on the route, so that such a run goes back instead. Stands above the ways back that are about a weight
-    which may stand there: where none does, nothing is put back.
+    sure that nothing was written: where a route was, nobody but a person has put it back; of a request without an
+    answer nobody knows, and whatever comes late must find a newer token on the route. Such a run goes back instead.
+    Stands above the ways back that are about a weight which may stand there: where none does, nothing is put back.
     """
     status, weights = look.status, look.status.weights
     if status.phase is not Phase.SHIFTING or weights.written != weights.snapshot:
         return None
-    refusal = next((each for each in look.refusals if each.kind in ("route", "marks") and not each.urgent), None)
-    if refusal is None or refusal.uncertain or route_mismatch(look, weights.snapshot, weights):
+    refusals = [each for each in look.refusals if each.kind in ("route", "marks") and not each.urgent]
+    lasting = (each for each in refusals if each.definite or look.now >= each.since + GIVEN_UP_AFTER)
+    refusal = next(lasting, None)
+    if refusal is None or any(each.uncertain for each in refusals):
         return None
-    if not refusal.definite and look.now < refusal.since + GIVEN_UP_AFTER:
+    if route_mismatch(look, weights.snapshot, weights) or _has_written(look):
         return None
     words = (
         f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: mend what refuses it, then say "
@@ -48,6 +50,15 @@ def shift_refused(look: Look) -> Step | None:
         look, Cause.SHIFT_REFUSED, words, reason=StatusReason.SHIFT_REFUSED, failed=words, intent=None, weights=kept
     )
     return Step(ended)
+
+
+def _has_written(look: Look) -> bool:
+    """Whether a route bears the token of the present weight, or may bear it as far as the trail tells."""
+    if look.status.intent is None:
+        return False
+    decisions, views = look.status.decisions, (look.routes.get(route.id) for route in look.status.weights.snapshot)
+    asked = next((each.seq for each in reversed(decisions) if each.reason == EventReason.STAGE_STARTED), 0)
+    return any(fenced(look, view.seq) >= asked for view in views if view is not None)
 
 
 def refusal_told(look: Look) -> Step | None:

@@ -1,0 +1,24 @@
+"""PlanRun under a host that refuses, delays, repeats, reorders and loses whatever it is asked for, and what it is told.
+
+Each batch lives through stories that are drawn from seeds, one after the other, until it has done its share of steps. A
+story that breaks a promise is named by its seed: `python -m tests.bench.model --seed N` tells it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ordeal import lived_through
+
+STEPS = 20_000
+BATCHES = 8
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_the_invariants_hold_whatever_becomes_of_effects_and_events(batch: int) -> None:
+    steps, seed = 0, 100_000 * (batch + 1)
+    while steps < STEPS / BATCHES:
+        ordeal = lived_through(seed)
+        assert not ordeal.violations, f"seed {seed}: {ordeal.violations[0]}"
+        steps += ordeal.host.steps
+        seed += 1

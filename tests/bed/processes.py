@@ -43,7 +43,7 @@ class Stopwatch:
 
     def pace(self) -> float:
         """How many of its seconds one second was, on average until now."""
-        waited, elapsed = _waited() - self._waited, time.monotonic() - self._began
+        waited, elapsed = _waited() - self._waited, max(1e-9, time.monotonic() - self._began)
         return 1 - _BUSY * min(1.0, waited / elapsed)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster import plans
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, Unreadable
+from rolloutplan.plan.command import ANNOTATION
 from rolloutplan.plan.status import StageStatus, Weights, merge_patch, read_status, status_patch
 
 Raw = dict[str, Any]
@@ -46,6 +47,22 @@ def test_reads_a_plan() -> None:
     assert seen.created == datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
     assert seen.deleting == datetime(2026, 11, 22, 2, tzinfo=UTC)
     assert (seen.finalizer, seen.breadcrumb) == (True, "kubectl ...")
+
+
+def commanded(command: str, *answered: str) -> Raw:
+    annotations = {ANNOTATION: command} if command else {}
+    return {**plan(annotations=annotations), "status": {"tokens": [*answered]}}
+
+
+def test_a_command_that_another_took_the_place_of_is_known_until_it_is_answered() -> None:
+    """Also where the other one is taken away: who remembered it for ever would answer it again in the end."""
+    seen = plans.view(commanded("pause one"))
+    seen = plans.view(commanded("resume two"), seen)
+    assert seen.replaced == (("pause one", ""),)
+    seen = plans.view(commanded(""), seen)
+    assert seen.replaced == (("pause one", ""),)
+    seen = plans.view(commanded("", "one", "two"), seen)
+    assert seen.replaced == ()
 
 
 def test_reads_a_bare_plan() -> None:

@@ -34,6 +34,7 @@ REFUSALS: Mapping[str, Failure] = {
     "an answer that was cut": Failure(0, "ClientPayloadError", WORDS),
 }
 DEFINITE = {name for name, failure in REFUSALS.items() if failure.definite}
+TWO_ROUTES = changed(PLAN, {"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")]})
 ADDING = {"expand": {"jobs": [job("columns", deadline="10m")], "scale": {"new": 3}}}
 
 
@@ -153,14 +154,40 @@ def test_a_first_weight_that_may_have_been_written_goes_back_and_is_not_only_end
 
 
 def test_one_of_two_routes_that_is_refused_leaves_no_half_moved_run_behind() -> None:
-    routes = [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")]
-    world = World(spec=changed(PLAN, {"traffic.routes": routes}), refuses={"route api": REFUSALS["RBAC"]})
+    world = World(spec=TWO_ROUTES, refuses={"route api": REFUSALS["RBAC"]})
     world.until(P.REVERTING, limit=m(7))
     assert world.weights("shop")[0]["v2"] == 0, "what had moved goes back at once"
     world.refuses = {}
     world.until(P.ROLLED_BACK, limit=m(1))
     assert world.told()[-1] == BACK[-1]
     assert {name: world.weights(name)[0]["v2"] for name in world.routes} == {"shop": 0, "api": 0}
+
+
+def test_a_first_weight_that_only_a_person_has_put_back_was_moved() -> None:
+    world = World(spec=TWO_ROUTES, refuses={"route api": REFUSALS["RBAC"]})
+    world.advance(s(2))
+    world.drift(OLD_WEIGHTS, "shop")
+    world.advance(m(1))
+    assert (world.phase, "ShiftRefused" in world.told()) == (P.SHIFTING, False)
+    world.refuses = {}
+    world.until(P.JUDGING)
+
+
+def test_one_route_of_which_nobody_knows_is_enough_to_go_back() -> None:
+    refuses = {"route shop": REFUSALS["RBAC"], "route api": REFUSALS["an answer that was cut"]}
+    world = World(spec=TWO_ROUTES, refuses=refuses)
+    world.advance(m(1))
+    assert (world.phase, "ShiftRefused" in world.told()) == (P.SHIFTING, False)
+
+
+@pytest.mark.parametrize("point", ["job", "scale"])
+def test_what_is_refused_of_a_task_is_over_when_its_run_is(point: str) -> None:
+    world = fresh(ADDING, refuses={point: REFUSALS["an answer that was cut"]})()
+    world.advance(s(20))
+    assert told(world) is not None
+    world.say("abort a1")
+    world.settle()
+    assert (world.phase, told(world)) == (P.ROLLED_BACK, None)
 
 
 @pytest.mark.parametrize("point", ["job", "scale"])

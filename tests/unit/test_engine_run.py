@@ -78,6 +78,26 @@ def test_the_end_of_a_rollback_that_nobody_confirms_does_not_keep_weights_from_g
     assert PatchRoute in works(run.advance(world.facts(), world.now).todo)
 
 
+def test_a_record_that_can_be_done_no_more_is_nothing_to_go_back_from() -> None:
+    """It is under way again, decided anew, since nobody heard that it was done."""
+    world = judging()()
+    run, behind = world.operator, world.facts()
+    world.say("pause p1")
+    told = world.facts()
+    (first,) = [effect for effect in run.advance(told, world.now).todo if isinstance(effect.work, Record)]
+    world.carry_out(first)
+    run.on_result(first, NO_ANSWER, world.now)
+    world.now += s(1)
+    assert Record in works(run.advance(told, world.now).todo)
+    assert behind.status.seq + 1 == world.status.seq
+
+    world.pods(ready=0)
+    effects = run.advance(world.facts(), world.now).todo
+    assert run.owed is not None
+    assert run.owed.decisions[-2] == world.status.decisions[-1], "what is recorded stays as it is recorded"
+    assert {PatchRoute, Record} <= set(works(effects))
+
+
 def test_a_question_without_an_answer_is_no_request_that_the_api_server_refuses() -> None:
     world = judging()()
     world.refuses = {"asked": NO_ANSWER}

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.queries import AlertQuery, Query, ValueQuery
+from rolloutplan.engine.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.engine.step import Observe
 from rolloutplan.judge.verdict import Outcome, Why
 from rolloutplan.loop.preflight import heard, inspect
@@ -57,6 +57,14 @@ def rejected(source: Refusing, **changes: Any) -> dict[str, str]:
 
 def test_what_the_source_refuses_is_refused_under_the_predicates_name_and_in_its_words() -> None:
     assert rejected(Refusing())["slow"] == 'no: latency_seconds{deployment="v2"} slower than 300ms'
+
+
+def test_what_is_compared_with_the_old_side_is_tried_of_both() -> None:
+    """A new side that serves nothing yet has no buckets from which a bound could be refused."""
+    source = Refusing()
+    rejected(source)
+    histograms = [query.events.histogram for query in source.checked if isinstance(query, CountQuery)]
+    assert histograms == ['latency_seconds{deployment="v2"}', 'latency_seconds{deployment="v1"}']
 
 
 def test_that_the_source_is_down_is_known_and_refuses_nothing() -> None:

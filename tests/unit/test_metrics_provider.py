@@ -29,7 +29,7 @@ REFUSED = Answer(gap=Why.QUERY_REJECTED, detail="parse error")
 class Prometheus:
     """A server whose histogram has these bounds, in seconds, and that answers each query so."""
 
-    bounds: tuple[str, ...] = ("0.25", "0.5", "1.0", "+Inf")
+    bounds: tuple[str, ...] | Answer = ("0.25", "0.5", "1.0", "+Inf")
     number: Answer = field(default_factory=lambda: Answer(1.0))
     counted: dict[str, Counts | Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -40,6 +40,8 @@ class Prometheus:
 
     async def sample(self, query: str, at: datetime) -> Counts | Answer:
         if "label_replace" in query:
+            if isinstance(self.bounds, Answer):
+                return self.bounds
             return {f"/{bound}": 1.0 for bound in self.bounds}
         self.asked.append(query)
         return self.counted[query]
@@ -131,6 +133,11 @@ def test_a_time_that_is_no_bound_of_the_buckets_is_refused_with_those_that_are()
 )
 def test_nothing_is_refused_where_it_can_be_counted_or_nobody_knows(server: Prometheus, slower_than: str) -> None:
     assert checked(server, slow(slower_than)) == ({}, "")
+
+
+def test_a_source_that_answers_all_but_the_bounds_is_down() -> None:
+    silent = Answer(gap=Why.SOURCE_DOWN, detail="timed out")
+    assert checked(Prometheus(bounds=silent), slow()) == ({}, "timed out")
 
 
 @pytest.mark.parametrize("native", [True, False])

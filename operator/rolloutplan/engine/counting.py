@@ -99,11 +99,14 @@ def count_questions(
     between_looks: timedelta,
 ) -> Iterator[CountQuestion]:
     """One question for each side that the comparison needs."""
-    sides: tuple[Side, ...] = ("new",) if predicate.comparison.kind == "value" else ("new", "old")
-    for side in sides:
+    for side in sides_asked(predicate):
         assert predicate.events is not None
         query = CountQuery(rendered(predicate.events, words[side]))
         yield CountQuestion(predicate.name, side, query, *due, between_looks)
+
+
+def sides_asked(predicate: Predicate) -> tuple[Side, ...]:
+    return ("new",) if predicate.comparison.kind == "value" else ("new", "old")
 
 
 def rendered(events: Events, words: Mapping[str, str]) -> Events:

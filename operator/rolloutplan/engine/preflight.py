@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from rolloutplan.engine.counting import rendered
+from rolloutplan.engine.counting import Side, rendered, sides_asked
 from rolloutplan.engine.look import PlanView
 from rolloutplan.engine.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.engine.words import render, words_for
@@ -27,16 +27,17 @@ def queries_to_try(plan: PlanView, now: datetime) -> Iterator[Tried]:
     if spec is None:
         return
 
-    def words(stage: str, window: timedelta) -> dict[str, str]:
-        return words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, window=window)
+    def words(stage: str, window: timedelta, side: Side = "new") -> dict[str, str]:
+        return words_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, window=window, side=side)
 
     for assumption in spec.assumptions:
         if (asked := assumption.predicate) is not None:
             yield Tried(assumption.called, ValueQuery(render(asked.query, words("", asked.window))))
     for stage in spec.ladder():
         for predicate in (*spec.guards, *stage.predicates):
-            for query in _queries(predicate, words(stage.name, predicate.window), now):
-                yield Tried(predicate.name, query)
+            for side in sides_asked(predicate):
+                for query in _queries(predicate, words(stage.name, predicate.window, side), now):
+                    yield Tried(predicate.name, query)
 
 
 def _queries(predicate: Predicate, words: dict[str, str], now: datetime) -> Iterator[Query]:

@@ -45,7 +45,10 @@ async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict
     """What cannot be asked, with the reason; and why the source did not answer, empty where it did."""
     asked = list(queries_to_try(plan, now))
     result = await provider.check(list(dict.fromkeys(each.query for each in asked)), now)
-    refused = {each.name: result.refused[each.query] for each in asked if each.query in result.refused}
+    refused: dict[str, str] = {}
+    for each in asked:
+        if each.query in result.refused:
+            refused.setdefault(each.name, result.refused[each.query])
     return refused, result.down
 
 

@@ -74,7 +74,8 @@ class PrometheusProvider(Provider):
         for query, found in zip(counted, bounds, strict=True):
             if not isinstance(found, Answer) and (problem := no_bound(query.events, found)):
                 refused[query] = f"events.slowerThan: {problem}"
-        silent = (answer.detail for answer in answers.values() if answer.gap is Why.SOURCE_DOWN)
+        heard = (*answers.values(), *(found for found in bounds if isinstance(found, Answer)))
+        silent = (answer.detail for answer in heard if answer.gap is Why.SOURCE_DOWN)
         return CheckResult(refused, next(silent, ""))
 
     def lint(self, spec: PlanSpec) -> str:

@@ -17,6 +17,7 @@ import pytest
 from rolloutplan.judge.verdict import Answer, Why
 from rolloutplan.metrics.prometheus.batching import Fingerprint
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.plan.kinds import MetricSourceSpec
 from rolloutplan.plan.predicate import Events
@@ -216,6 +217,15 @@ def test_what_is_counted_is_what_was_served(bed: Bed, shop: str) -> None:
         assert all(value.is_integer() for value in (*total.values(), *bad.values()))
 
 
+async def answered(source: Source, query: str, at: datetime) -> Counts | Answer:
+    """What is answered, asked up to three times: a machine that others use may stand still for one answer."""
+    for _ in range(2):
+        found = await source.sample(query, at)
+        if not isinstance(found, Answer) or found.gap is not Why.SOURCE_DOWN:
+            return found
+    return await source.sample(query, at)
+
+
 def test_looks_that_were_missed_are_what_would_have_been_seen(bed: Bed, shop: str) -> None:
     query = counter_queries(Events(total=f'http_requests_total{{namespace="{shop}"}}', bad="up"))[0]
     step = timedelta(seconds=1)
@@ -228,7 +238,7 @@ def test_looks_that_were_missed_are_what_would_have_been_seen(bed: Bed, shop: st
         assert not isinstance(missed, Answer)
         assert [at for at, _ in missed] == [start + i * step for i in range(25)]
         for at, counts in missed:
-            assert await source.sample(query, at) == counts
+            assert await answered(source, query, at) == counts
         assert len({tuple(sorted(counts.items())) for _, counts in missed}) > 2, "something has moved"
         source.close()
 

@@ -13,13 +13,13 @@ PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is caught and put back (KEEP=1 leaves it running)
+demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is rolled back (KEEP=1 leaves it running)
 	@$(RUN)python -m tests.demo
 
 test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts (ARGS="-k word" runs a part)
 	$(PYTEST) $(ARGS)
 
-test-fast: $(VENV)/ready ## unit and property tests, in two minutes
+test-fast: $(VENV)/ready ## unit and property tests, in three minutes
 	$(PYTEST) tests/unit tests/property $(ARGS)
 
 check: $(VENV)/ready ## lint, format, types, floors of the house, generated files
@@ -27,7 +27,7 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 	$(RUN)ruff format --check
 	$(RUN)mypy
 	cd operator && ../$(RUN)lint-imports --config ../pyproject.toml
-	$(RUN)python -m pytest -q tests/unit/test_plan_crd.py tests/unit/test_plan_reference.py tests/unit/test_engine_states.py
+	$(RUN)python -m pytest -q tests/unit/test_generate_crd.py tests/unit/test_generate_reference.py tests/unit/test_generate_states.py
 
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench

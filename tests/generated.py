@@ -20,12 +20,12 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec
-from rolloutplan.plan.policy import RolloutPolicySpec
-from rolloutplan.plan.reading import Written
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.spelling import CALLED
-from rolloutplan.plan.templates import PredicateTemplateSpec
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.parsing import SpecModel
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.template import PredicateTemplateSpec
+from rolloutplan.api.text_format import CALLED
 from tests.refusals import (
     CLUSTER_SOURCE,
     COUNTED,
@@ -180,7 +180,7 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
     ),
     "Events": (COUNTERS, HISTOGRAM),
     "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}),
-    "OnBlind": ({"action": "Rollback"}, {"after": "5m", "then": "Rollback"}),
+    "OnMetricsUnavailable": ({"action": "Rollback"}, {"after": "5m", "then": "Rollback"}),
     "Assumption": TASKS["assumptions"],
     "NamedJob": ({"name": "j", **JOB}, {"name": "j", **JOB, "deadline": "5s"}),
     "Job": (JOB,),
@@ -215,7 +215,7 @@ class Kind:
     """A kind of object, its model, what its specs begin with, and what is known to be refused."""
 
     name: str
-    model: type[Written]
+    model: type[SpecModel]
     good: Sequence[dict[str, Any]]
     """The first has everything in it."""
     refusals: Sequence[Refusal] = ()
@@ -738,7 +738,7 @@ FULL: Final = changed(
         "onFail": "Hold",
         "onUndecided": "Extend",
         "onIncident": "Hold",
-        "onBlind": {"action": "Hold", "after": "5m", "then": "Rollback"},
+        "onMetricsUnavailable": {"action": "Hold", "after": "5m", "then": "Rollback"},
         "deletionPolicy": "Keep",
         "variables": {"team": "payments"},
     },
@@ -753,7 +753,7 @@ REFERRING: Final = changed(
         "stages[1].pass": [{"use": "hits"}],
         "stages[2].pass": [{"use": "hits", "dryRun": True}, {"name": "wrong-again", "use": "wrong"}],
         "variables": {"team": "payments"},
-        "onBlind": {"after": "5m", "then": "Rollback"},
+        "onMetricsUnavailable": {"after": "5m", "then": "Rollback"},
         "stages[0].approval": "Required",
     },
 )

@@ -20,8 +20,10 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
+from rolloutplan.api.status import Status
 from rolloutplan.cluster.plans import replaced
-from rolloutplan.engine.effects import (
+from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, QueryOnce, RunJob
+from rolloutplan.engine.model.effects import (
     Effect,
     Evaluate,
     Failure,
@@ -32,13 +34,13 @@ from rolloutplan.engine.effects import (
     ReadRoute,
     Result,
 )
-from rolloutplan.engine.effects import Record as Write
-from rolloutplan.engine.look import Facts, JobView, PlanView, RouteView, Unreadable
-from rolloutplan.engine.policy import QueueEntry, concurrency_groups, queues
-from rolloutplan.engine.run import LOST_AFTER, PlanRun
-from rolloutplan.engine.step import AskGate, MarkPlan, Observe, PatchRoute, RunJob
-from rolloutplan.engine.templates import judged_by
-from rolloutplan.plan.status import Status
+from rolloutplan.engine.model.effects import Record as Write
+from rolloutplan.engine.model.plan_view import PlanView, Unreadable
+from rolloutplan.engine.model.policy_view import QueueEntry
+from rolloutplan.engine.model.snapshot import Facts, JobView, RouteView
+from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.plan_run import LOST_AFTER, PlanRun
+from rolloutplan.engine.policy.policies import concurrency_groups, queues
 from tests.situations import s
 from tests.world import HTTPROUTES, Refusal, Rules, World, workload
 
@@ -80,7 +82,7 @@ FAILURES: Final = (
     Failure(0, "TimeoutError", "no answer within 5 s"),
 )
 NO_ANSWER: Final = FAILURES[-1]
-_QUESTIONS = (Evaluate, AskGate, Observe, LintQueries)
+_QUESTIONS = (Evaluate, CheckGate, QueryOnce, LintQueries)
 """What is no request to the API server: it is answered, or it is not."""
 
 
@@ -222,7 +224,7 @@ class Host:
         heapq.heappush(self._agenda, (when, self.random.random(), what))
 
     def soon(self, when: datetime) -> None:
-        """Look at the plan then, if not before."""
+        """Snapshot at the plan then, if not before."""
         if self.looks_at is None or when < self.looks_at:
             self.looks_at = when
             self.at(when, partial(self._due, when))
@@ -230,7 +232,7 @@ class Host:
     def _due(self, when: datetime) -> None:
         if self.looks_at == when:
             self.looks_at = None
-            self.look()
+            self.snapshot()
 
     def next(self) -> datetime | None:
         return self._agenda[0][0] if self._agenda else None
@@ -274,7 +276,7 @@ class Host:
             "source": world.source,
             "templates": world.templates,
             "policies": world.policies,
-            "plans rivals": world.rivals,
+            "plans rivals": world.route_conflicts,
             "plans peers": world.peers,
         }
 
@@ -328,11 +330,11 @@ class Host:
             new=known("deployment new"),
             source=known("source"),
             source_problem="" if known("source") else "no MetricSource ns/default exists: create one",
-            rivals=known("plans rivals"),
+            route_conflicts=known("plans rivals"),
             policies=known("policies"),
             queues=queues(QueueEntry(view.key, groups, "waiting", view.created, view.uid), known("plans peers")),
             epoch=world.epoch,
-            adopt_at=world.led_since + world.adopts_in,
+            claim_at=world.led_since + world.adopts_in,
         )
 
     def _judged_view(self, plan: Plan) -> PlanView:
@@ -365,7 +367,7 @@ class Host:
 
     # ---- looking and doing -------------------------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def snapshot(self) -> None:
         if not self.leads:
             return
         facts, world = self.facts(), self.world
@@ -391,7 +393,7 @@ class Host:
         self.fates[effect.key] = fate
         self._count_start(effect.key)
         if fate is not Fate.NOTHING and isinstance(effect.work, Write):
-            self.world.history.append(Refusal(self.now, effect.look))
+            self.world.history.append(Refusal(self.now, effect.snapshot))
         done, answered = self._course(fate, effect)
         for after, answers in done:
             self.at(self.now + after, partial(self._arrive, run, effect, answers))
@@ -451,7 +453,7 @@ class Host:
         match effect.work:
             case _ if isinstance(result, Failure):
                 return None
-            case Write() | MarkPlan() | ReadPlan():
+            case Write() | PatchPlanMetadata() | ReadPlan():
                 name = "plan"
             case PatchRoute() as work:
                 name = f"route {work.target.name}"

@@ -13,14 +13,14 @@ from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
-from rolloutplan.engine.ask import needs
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import Decision, Phase, RouteWeights, RuleWeights, Status, read_status
+from rolloutplan.engine.analysis.measurements import due_queries
+from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.words import seal
-from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.predicate import Predicate
-from rolloutplan.plan.stage import Stage
-from rolloutplan.plan.status import Decision, Phase, RouteWeights, RuleWeights, Status, read_status
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.stats.verdict import Outcome
 from tests.situations import P, s
 from tests.world import (
     START,
@@ -51,11 +51,11 @@ def pairs(rules: Iterable[RuleWeights]) -> Pairs:
     return {rule.index: pair({b.service: b.weight for b in rule.backends}) for rule in rules}
 
 
-def shown_to(look: Look) -> Mapping[str, Rules]:
+def shown_to(snapshot: Snapshot) -> Mapping[str, Rules]:
     """The weights of the routes in a look."""
     return {
         route.name: tuple({backend.service: backend.weight for backend in rule.backends} for rule in view.rules)
-        for route, view in look.routes.items()
+        for route, view in snapshot.routes.items()
     }
 
 
@@ -67,7 +67,7 @@ def saved(routes: tuple[RouteWeights, ...], name: str) -> Pairs:
 def stage_of(world: World, status: Status) -> Stage:
     """The stage at which a status stands; where that is half way to its weight, at the weight that it says."""
     assert status.stage is not None
-    stage, half = world.specs[status.plan_hash].ladder()[status.stage.index], status.stage.halfway
+    stage, half = world.specs[status.plan_hash].steps()[status.stage.index], status.stage.halfway
     assert half is None or 0 < half < stage.permille, f"half way to {stage.name} is {half}"
     return stage if half is None else replace(stage, permille=half, half=True)
 
@@ -80,15 +80,15 @@ def changed_rules(move: Move) -> list[tuple[int, dict[str, int], dict[str, int]]
 
 def intent(move: Move) -> str:
     """For what we changed weights: Shift, Repair or Restore; "" where it was somebody else."""
-    if move.look is None:
+    if move.snapshot is None:
         return ""
-    status = move.look.status
-    return "Restore" if status.phase is P.REVERTING else status.intent.action if status.intent else "Nothing"
+    status = move.snapshot.status
+    return "Restore" if status.phase is P.ROLLING_BACK else status.intent.action if status.intent else "Nothing"
 
 
 def ours(world: World, what: str) -> Iterator[tuple[Move, Status]]:
     """Our own changes of weights for such an intent, each with the status that was acted upon."""
-    return ((move, move.look.status) for move in world.moves if move.look is not None and intent(move) == what)
+    return ((move, move.snapshot.status) for move in world.moves if move.snapshot is not None and intent(move) == what)
 
 
 def judged(world: World, stage: Stage, status: Status) -> list[tuple[str, str, str]]:
@@ -121,8 +121,10 @@ def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
         assert right, f"{where}: not the weight of {stage.name}"
         known = saved(status.weights.written, move.route)
         over = [place for place, was, _ in changed_rules(move) if pair(was) != known[place]]
-        assert not over or status.intent.mends, f"{where}: over another's weight"
-        assert status.stage.seal == seal(stage, world.specs[status.plan_hash].guards), f"{where}: another seal"
+        assert not over or status.intent.corrects, f"{where}: over another's weight"
+        assert status.stage.predicates_hash == predicates_hash(stage, world.specs[status.plan_hash].guards), (
+            f"{where}: another seal"
+        )
         fixed = [(p.name, p.role, p.query) for p in status.predicates]
         assert fixed == judged(world, stage, status), f"{where}: other predicates are fixed"
 
@@ -152,9 +154,9 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
                 comes[status.run] = (what_follows(world, status), status.stage.judged_since, status.stage.index)
             elif status.stage is not None and status.intent is None:
                 comes[status.run] = ((status.stage.index, status.stage.halfway is not None), event.at, -1)
-        if not isinstance(event, Move) or event.look is None or intent(event) != "Shift":
+        if not isinstance(event, Move) or event.snapshot is None or intent(event) != "Shift":
             continue
-        status = event.look.status
+        status = event.snapshot.status
         assert status.run not in failed, f"run {status.run} goes forward after {status.failed}"
         assert status.stage is not None
         wanted, since, before = comes.get(status.run, ((0, False), event.at, -1))
@@ -163,8 +165,8 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
         if before == -1:
             continue
         spec = world.specs[status.plan_hash]
-        for predicate in (*spec.guards, *spec.ladder()[before].fail):
-            track = None if predicate.dry_run else event.look.ledger.get(predicate.name)
+        for predicate in (*spec.guards, *spec.steps()[before].fail):
+            track = None if predicate.dry_run else event.snapshot.measurements.get(predicate.name)
             if track is None or track.verdict is None or track.asked_at is None or track.asked_at <= since:
                 continue
             assert track.verdict.outcome is not Outcome.PROVED, f"{predicate.name} is proved, and the weights go on"
@@ -172,13 +174,13 @@ def nothing_goes_forward_after_a_failure_nor_two_stages_at_once(world: World) ->
 
 def what_follows(world: World, status: Status) -> tuple[int, bool]:
     """The place of the stage that comes next, and whether half way, by what a status says of the present one."""
-    at, ladder = status.stage, world.specs[status.plan_hash].ladder()
+    at, steps = status.stage, world.specs[status.plan_hash].steps()
     assert at is not None
-    if at.then:
-        return [stage.name for stage in ladder].index(at.then), False
+    if at.next_stage:
+        return [stage.name for stage in steps].index(at.next_stage), False
     if at.halfway is not None:
         return at.index, False
-    between = at.index + 1 < len(ladder) and ladder[at.index + 1].permille - ladder[at.index].permille > 1
+    between = at.index + 1 < len(steps) and steps[at.index + 1].permille - steps[at.index].permille > 1
     return at.index + 1, bool(at.warned) and between
 
 
@@ -212,7 +214,7 @@ def no_stage_begins_at_a_closed_gate(world: World) -> None:
             continue
         status, words = record.status, f"{decision.note} at {decision.at:%H:%M:%S}"
         assert status.paused is None, f"{words}, and it is paused"
-        closed = [policy.name for policy in record.look.policies if policy.spec is None or policy.spec.freeze.now]
+        closed = [policy.name for policy in record.snapshot.policies if policy.spec is None or policy.spec.freeze.now]
         assert not closed, f"{words}, and {closed} are in the way"
         assert not stage_of(world, status).approval or status.approved == decision.stage, f"{words}, not approved"
 
@@ -271,7 +273,7 @@ class _Weights:
     def __init__(self) -> None:
         self._stand: dict[str, Rules | None] = {}
         self._shown: dict[str, Rules | None] = {}
-        self._unwritten: Look | None = None
+        self._unwritten: Snapshot | None = None
         """What a status was decided upon that is not known to be written."""
 
     def see(self, event: Record | Refusal | Shown | Move) -> None:
@@ -281,8 +283,8 @@ class _Weights:
             case Move():
                 self._stand[event.route] = event.after
             case Refusal():
-                self._unwritten = event.look
-            case Record() if event.look is not self._unwritten:
+                self._unwritten = event.snapshot
+            case Record() if event.snapshot is not self._unwritten:
                 self._unwritten = None
 
     def count_for(self, wanted: Fraction) -> bool:
@@ -300,7 +302,7 @@ def _holds(rules: Rules | None, wanted: Fraction) -> bool:
 
 def _as_decided(world: World) -> list[tuple[datetime, Record | Refusal | Shown | Move]]:
     """What happened, each status at the instant at which it was decided."""
-    at = ((event.look.now if isinstance(event, Record) else event.at, event) for event in world.history)
+    at = ((event.snapshot.now if isinstance(event, Record) else event.at, event) for event in world.history)
     return sorted(at, key=itemgetter(0))
 
 
@@ -334,8 +336,8 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
     shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
     _are_in_force(world)
     for run, stage in risen - shifted:
-        under_way = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
-        assert under_way or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
+        current_task = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
+        assert current_task or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
     for move, status in ours(world, "Restore"):
         told_of = world.gone or told["RollbackStarted", status.run, ""]
         assert told_of, f"put back at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"
@@ -349,7 +351,7 @@ def _are_in_force(world: World) -> None:
     for record, decision in decisions(world):
         if decision.reason == "WeightShifted":
             wanted = Fraction(stage_of(world, record.status).permille, 1000)
-            stands = all(_holds(rules, wanted) for rules in shown_to(record.look).values())
+            stands = all(_holds(rules, wanted) for rules in shown_to(record.snapshot).values())
             assert stands, f"told, and not done: {decision.note}"
 
 
@@ -361,35 +363,37 @@ def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:
     for event in world.history:
         if isinstance(event, Move):
             _keeps_the_shares(event)
-            if event.look is None:
+            if event.snapshot is None:
                 touched.add(event.route)
         if not isinstance(event, Record):
             continue
-        status, shown = event.status, {route.name: pairs(view.rules) for route, view in event.look.routes.items()}
+        status, shown = event.status, {route.name: pairs(view.rules) for route, view in event.snapshot.routes.items()}
         stands = {name: dict(enumerate(map(pair, rules))) for name, rules in event.routes.items()}
         unseen = {name for name in shown if shown[name] != stands.get(name)}
         if (before.phase, status.phase) == (P.EXPANDING, P.SHIFTING):
             began, touched = shown, unseen
-        if (before.phase, status.phase) == (P.REVERTING, P.ROLLED_BACK):
+        if (before.phase, status.phase) == (P.ROLLING_BACK, P.ROLLED_BACK):
             for name, rules in shown.items():
                 wanted = saved(status.weights.snapshot, name)
                 assert rules == wanted, f"RolledBack, and {name} has {rules}"
                 assert name in touched or rules == began[name], f"{name} was {began[name]}, and is {rules}"
                 moved = [move for move in world.moves if move.route == name and move.at <= event.at]
-                assert name not in unseen or moved[-1].look is None, f"RolledBack, and {name} has {stands.get(name)}"
+                assert name not in unseen or moved[-1].snapshot is None, (
+                    f"RolledBack, and {name} has {stands.get(name)}"
+                )
         before = status
 
 
 def _keeps_the_shares(move: Move) -> None:
     """A change of ours leaves every other backend its share, and a way back leads to the snapshot."""
-    if move.look is None:
+    if move.snapshot is None:
         return
     for _, was, now in changed_rules(move):
         if any(pair(was)) and "v0" in was:
             asked = Fraction(was["v0"] * sum(pair(now)), sum(pair(was)))
             assert abs(now["v0"] - asked) <= Fraction(1, 2), f"another backend's share: {was} -> {now}"
-    if move.look.status.phase is P.REVERTING:
-        wanted = saved(move.look.status.weights.snapshot, move.route)
+    if move.snapshot.status.phase is P.ROLLING_BACK:
+        wanted = saved(move.snapshot.status.weights.snapshot, move.route)
         right = all(pair(now) == wanted[place] for place, _, now in changed_rules(move))
         assert right, f"a way back to somewhere else: {move.after}, not {wanted}"
 
@@ -404,10 +408,10 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
         return  # it was refused, and tries again
     now = world.now
     world.now = (world.next() or now + s(3600)) - s(0.001)
-    look = world.look()
-    later = decide(look)
-    says = after(look, later)
-    asked = needs(look.plan, look.status, look.source, look.ledger, look.now)
+    snapshot = world.snapshot()
+    later = decide(snapshot)
+    says = after(snapshot, later)
+    asked = due_queries(snapshot.plan, snapshot.status, snapshot.source, snapshot.measurements, snapshot.now)
     world.now = now
     followed = (says.seq - status.seq, later.actions, asked)
     assert followed == (0, (), ()), f"{status.phase} sleeps until {world.wake_at} and misses {says.message}: {followed}"
@@ -428,27 +432,27 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
     """As far as the operator was shown: what others have just moved it cannot know."""
     smaller = [each for each in world.resized if each.name == "v1"]
     for each in smaller:
-        status, where = each.look.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
+        status, where = each.snapshot.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
         assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
-        held = [rule for rules in shown_to(each.look).values() for rule in rules if rule["v1"]]
+        held = [rule for rules in shown_to(each.snapshot).values() for rule in rules if rule["v1"]]
         assert not held, f"{where}, and it has {held}"
-        since = max(_left_at(world, each.look), default=each.at)
+        since = max(_left_at(world, each.snapshot), default=each.at)
         assert each.at >= since + s(20), f"{where}, not drained since {since:%H:%M:%S}"
     for name in ("drop", "vacuum"):
         for at, made in world.made:
             run = made.removeprefix("plan-").partition("-")[0]
-            before = [each for each in smaller if each.at <= at and str(each.look.status.run) == run]
+            before = [each for each in smaller if each.at <= at and str(each.snapshot.status.run) == run]
             assert name not in made or before, f"{made} is made before the old side is scaled down"
     for move, status in ours(world, "Restore"):
-        gone = [each for each in smaller if each.at <= move.at and each.look.status.run == status.run]
+        gone = [each for each in smaller if each.at <= move.at and each.snapshot.status.run == status.run]
         assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"
 
 
-def _left_at(world: World, look: Look) -> Iterator[datetime]:
+def _left_at(world: World, snapshot: Snapshot) -> Iterator[datetime]:
     """When the operator was shown that a rule gives the old side no traffic any more, before it decided upon a look."""
     known: dict[str, Rules] = {}
     for event in world.history:
-        if isinstance(event, Shown) and event.at <= look.now:
+        if isinstance(event, Shown) and event.at <= snapshot.now:
             before, known[event.route] = known.get(event.route, ()), event.weights or ()
             if any(was["v1"] and not now["v1"] for was, now in zip(before, known[event.route], strict=False)):
                 yield event.at

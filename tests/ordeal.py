@@ -15,8 +15,8 @@ from random import Random
 from traceback import format_exc
 from typing import Final
 
-from rolloutplan.plan.reasons import HoldReason, StatusReason
-from rolloutplan.plan.status import DECISIONS_KEPT, Status
+from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.status import DECISIONS_KEPT, Status
 from tests.hostile import FAILURES, FAIR, MISFORTUNES, Fate, Host, Weather
 from tests.observers import INVARIANTS, saved
 from tests.situations import P, s
@@ -265,7 +265,7 @@ class GoesBack:
             self._free_since = None
             return
         status = run.owed or host.watches.known("plan").status
-        if status.phase is not P.REVERTING or at_the_snapshot(world, status) or _is_hindered(host):
+        if status.phase is not P.ROLLING_BACK or at_the_snapshot(world, status) or _is_hindered(host):
             self._free_since = None
             return
         self._free_since = self._free_since or host.now

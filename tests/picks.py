@@ -10,12 +10,13 @@ from functools import cache, wraps
 from types import ModuleType
 from typing import Any, Final
 
-from rolloutplan.engine import decide, move, narrate
-from rolloutplan.engine.look import Look
+from rolloutplan.engine import decide
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.rules import contract, expand, probe, start
 from rolloutplan.engine.rules.match import Rule
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import TABLE, Cause
+from rolloutplan.engine.run import decision_log, transition
 
 LISTS: Final[tuple[tuple[ModuleType, str], ...]] = (
     (decide, "RULES"),
@@ -24,21 +25,21 @@ LISTS: Final[tuple[tuple[ModuleType, str], ...]] = (
     (probe, "PROBING_RULES"),
     (expand, "EXPANDING_RULES"),
 )
-TAKEN: Final[set[tuple[Cause, str]]] = set()
+TAKEN: Final[set[tuple[TransitionName, str]]] = set()
 """The rows that were picked, each with the rule that picked it, since this was cleared last."""
-_moved: list[Cause] = []
+_moved: list[TransitionName] = []
 
 
 def watch() -> None:
     """Watch from now on, in this process."""
-    recorded = narrate.decided
+    recorded = decision_log.append_decision
 
     @wraps(recorded)
-    def decided(look: Look, status: Any, cause: Cause, note: str, **more: Any) -> Any:
+    def append_decision(snapshot: Snapshot, status: Any, cause: TransitionName, note: str, **more: Any) -> Any:
         _moved.append(cause)
-        return recorded(look, status, cause, note, **more)
+        return recorded(snapshot, status, cause, note, **more)
 
-    setattr(move, "decided", decided)  # noqa: B010
+    setattr(transition, "append_decision", append_decision)  # noqa: B010
     for module, name in LISTS:
         setattr(module, name, _all_watched(getattr(module, name)))
     inner = {_watched(rule): _all_watched(rules) for rule, rules in decide.INNER_RULES.items()}
@@ -52,12 +53,12 @@ def _all_watched(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 @cache
 def _watched(rule: Rule) -> Rule:
     @wraps(rule)
-    def watched(look: Look) -> Step | None:
+    def watched(snapshot: Snapshot) -> ReconcileResult | None:
         _moved.clear()
-        step = rule(look)
+        step = rule(snapshot)
         if step is not None and step.status is not None and _moved:
             cause = _moved[-1]  # of a rule that leads to a list the innermost has taken it already
-            assert rule.__name__ in TABLE[cause].by, f"{rule.__name__} picks {cause}, which does not name it"
+            assert rule.__name__ in TRANSITIONS[cause].by, f"{rule.__name__} picks {cause}, which does not name it"
             TAKEN.add((cause, rule.__name__))
         _moved.clear()
         return step

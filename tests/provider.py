@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from rolloutplan.engine.queries import CountQuery, NumberQuery, Query, Series
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Series
 from rolloutplan.metrics.base import CheckResult, Provider
-from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.stats.verdict import Answer
 
 
 class FakeProvider(Provider):

@@ -179,6 +179,11 @@ PLANS: Final = (
     Refusal(
         "a Deployment's name", {"old.deployment": "Check_out"}, ("spec.old.deployment", '"Check_out"', "small letters")
     ),
+    Refusal(
+        "the old name of onMetricsUnavailable",
+        {"onBlind": {"action": "Hold"}},
+        ("spec.onBlind", "onBlind is called onMetricsUnavailable now: write onMetricsUnavailable"),
+    ),
     Refusal("no route", {"traffic.routes": []}, ("spec.traffic.routes", "at least 1")),
     Refusal("a kind of route", {"traffic.routes[0].kind": "Ingress"}, ("spec.traffic.routes[0].kind", "HTTPRoute")),
     Refusal(
@@ -203,15 +208,15 @@ PLANS: Final = (
     Refusal(
         "an end below 100%",
         {"stages[2].weight": "99%"},
-        ("spec.stages", "is 99%: end the ladder with 100%, or write stopAt to end there"),
+        ("spec.stages", "is 99%: end the stages with 100%, or write stopAt to end there"),
     ),
     Refusal(
         "an end below stopAt",
         {"stopAt": "75.5%", "stages[2].weight": "75%"},
-        ("spec.stages", "is 75%: end the ladder with 75.5%, as stopAt says"),
+        ("spec.stages", "is 75%: end the stages with 75.5%, as stopAt says"),
     ),
     Refusal(
-        "an end above stopAt", {"stopAt": "60%"}, ("spec.stages", "is 100%: end the ladder with 60%, as stopAt says")
+        "an end above stopAt", {"stopAt": "60%"}, ("spec.stages", "is 100%: end the stages with 60%, as stopAt says")
     ),
     Refusal("a stopAt of nothing", {"stopAt": "0%"}, ("spec.stopAt", '"0%" moves no traffic')),
     Refusal("a stopAt that is no share", {"stopAt": "half"}, ("spec.stopAt", '"half" is not a share')),
@@ -368,7 +373,7 @@ PLANS: Final = (
     Refusal(
         "other samples than the template's",
         {"guards[0]": {"template": "errors", "minSamples": {"query": "up", "atLeast": 1}}},
-        (f"{_GUARD}.minSamples", "is for the template to say: remove it"),
+        (f"{_GUARD}.minSamples", "is set by the template: remove it"),
     ),
     *(
         Refusal(
@@ -552,8 +557,16 @@ PLANS: Final = (
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
     Refusal("a policy of incidents", {"onIncident": "Wait"}, ("spec.onIncident", "Hold", "Rollback")),
-    Refusal("after without then", {"onBlind": {"after": "5m"}}, ("spec.onBlind", "write both or neither")),
-    Refusal("then without after", {"onBlind": {"then": "Rollback"}}, ("spec.onBlind", "write both or neither")),
+    Refusal(
+        "after without then",
+        {"onMetricsUnavailable": {"after": "5m"}},
+        ("spec.onMetricsUnavailable", "write both or neither"),
+    ),
+    Refusal(
+        "then without after",
+        {"onMetricsUnavailable": {"then": "Rollback"}},
+        ("spec.onMetricsUnavailable", "write both or neither"),
+    ),
     Refusal("restarts in quotes", {"availability.maxRestarts": "3"}, ("spec.availability.maxRestarts",)),
     Refusal("restarts that are true", {"availability.maxRestarts": True}, ("spec.availability.maxRestarts",)),
     Refusal("restarts below 0", {"availability.maxRestarts": -1}, ("spec.availability.maxRestarts", "0")),
@@ -638,7 +651,7 @@ SOURCES: Final = (
 
 TEMPLATE: Final[dict[str, Any]] = {
     "description": "The share of requests that do not fail.",
-    "speaks": "For",
+    "indicates": "Success",
     "parameters": [
         {"name": "deployment", "type": "String", "default": "$deployment"},
         {"name": "metric", "type": "Name", "default": "http_requests_total"},
@@ -654,7 +667,7 @@ TEMPLATE: Final[dict[str, Any]] = {
     },
 }
 COUNTING: Final[dict[str, Any]] = {
-    "speaks": "Against",
+    "indicates": "Failure",
     "parameters": [{"name": "slowerThan", "type": "Duration"}, {"name": "sure", "type": "Percent", "default": "99%"}],
     "events": {
         "histogram": 'http_request_duration_seconds{deployment="$deployment"}',
@@ -670,8 +683,9 @@ def _template(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
 
 
 TEMPLATES: Final = (
-    _template("it says nothing", {"speaks": GONE}, "spec.speaks", "equired"),
-    _template("for whom it speaks", {"speaks": "Both"}, "spec.speaks", "For", "Against"),
+    _template("it says nothing", {"indicates": GONE}, "spec.indicates", "equired"),
+    _template("what it indicates", {"indicates": "Both"}, "spec.indicates", "Success", "Failure"),
+    _template("the old name of indicates", {"speaks": "For"}, "spec.speaks", "speaks is called indicates now"),
     _template("nothing is asked", {"query": GONE, "minSamples": GONE}, "spec", "exactly one of query and events"),
     _template("two things are asked", {"events": COUNTERS}, "spec", "exactly one of query and events"),
     _template("nothing is compared", {"is": GONE}, "spec", "either is or vsOld"),

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from rolloutplan.engine.look import Rival
-from rolloutplan.engine.policy import PolicyView
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.policy import read_policy
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.policy import read_policy
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.policy_view import PolicyView
+from rolloutplan.engine.model.snapshot import RouteConflict
+from rolloutplan.stats.verdict import Answer, Why
 from tests.world import SHOP, START, Deployment, World, http_route
 
 P = Phase
@@ -222,7 +222,7 @@ def held_failed() -> World:
     return made.until(P.HELD)
 
 
-RIVAL = Rival("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START - m(60), uid="0")
+RIVAL = RouteConflict("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START - m(60), uid="0")
 NAMESAKE = replace(RIVAL, routes=frozenset({replace(SHOP, kind="GRPCRoute")}))
 """A plan that moves a route of another kind that has the same name."""
 
@@ -230,7 +230,7 @@ NAMESAKE = replace(RIVAL, routes=frozenset({replace(SHOP, kind="GRPCRoute")}))
 @kept
 def blocked() -> World:
     """Another plan moves the route."""
-    made = World(rivals=(RIVAL,))
+    made = World(route_conflicts=(RIVAL,))
     made.settle()
     return made
 
@@ -318,7 +318,7 @@ def reverting(changes: Mapping[str, Any] | None = None) -> Situation:
         made.says["errors"] = 0.2
         made.broken = {"route"}
         made.advance(s(30))
-        assert (made.phase, made.weights()[0]["v2"]) == (P.REVERTING, 5)
+        assert (made.phase, made.weights()[0]["v2"]) == (P.ROLLING_BACK, 5)
         return made
 
     return kept(make, changes)

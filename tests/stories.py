@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolloutplan.engine.look import Rival
-from rolloutplan.engine.policy import PolicyView, QueueEntry
-from rolloutplan.engine.table import MOVED
-from rolloutplan.judge.verdict import Why
-from rolloutplan.plan.command import Verb
+from rolloutplan.api.command import Verb
+from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
+from rolloutplan.engine.model.snapshot import RouteConflict
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
+from rolloutplan.stats.verdict import Why
 from tests.observers import every_state_has_a_next_instant_or_says_what_it_waits_for
 from tests.refusals import alert, changed
 from tests.situations import P, assumption, job, ruled, s
@@ -55,14 +55,16 @@ SPEC = changed(
 )
 Event = Callable[[World], object]
 EVENTS = {"bad": "bad", "total": "all"}
-SHARE = {"speaks": "Against", "query": "errors[$window]", "is": "> 1%"}
+SHARE = {"indicates": "Failure", "query": "errors[$window]", "is": "> 1%"}
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "the defaults": {},
     "onFail is Hold": {"onFail": "Hold"},
     "onUndecided is Rollback": {"onUndecided": "Rollback"},
     "onUndecided is Extend": {"onUndecided": "Extend"},
-    "onBlind is Rollback": {"onBlind": {"action": "Rollback"}},
-    "onBlind.then is Rollback": {"onBlind": {"action": "Hold", "after": "2m10s", "then": "Rollback"}},
+    "onMetricsUnavailable is Rollback": {"onMetricsUnavailable": {"action": "Rollback"}},
+    "onMetricsUnavailable.then is Rollback": {
+        "onMetricsUnavailable": {"action": "Hold", "after": "2m10s", "then": "Rollback"}
+    },
     "a guard must hold for a while": {"guards[0].for": "30s"},
     "a drain longer than the bake": {"bake": "0s", "traffic.drain": "2m"},
     "a guard and a pass predicate count": {
@@ -177,7 +179,7 @@ def decided(world: World) -> None:
 
 def all_has_moved(world: World) -> None:
     """Time passes until the old may be taken away, for half an hour at most."""
-    pass_time(world, s(1800), enough=lambda: P.CONTRACTING in (world.phase, world.status.stands_in))
+    pass_time(world, s(1800), enough=lambda: P.CONTRACTING in (world.phase, world.status.effective_phase))
 
 
 def put(**attributes: Any) -> Event:
@@ -304,12 +306,12 @@ def both(*pairs: tuple[Event, Event]) -> tuple[Event, Event]:
 
 def wakes_up(world: World) -> None:
     """Every leader that was stopped goes on with its write, and is refused: another has taken over since."""
-    not_yet = world.phase in MOVED and world.status.epoch != world.epoch
+    not_yet = world.phase in TRAFFIC_SHIFTED_PHASES and world.status.epoch != world.epoch
     if not_yet or world.broken or world.traps or world.operator.refusals:
         return  # that one could not write yet, so it is as if the late write had come before
     for late in world.stopped:
         for effect in late.weights:
-            if effect.look.status.phase is not P.SUCCEEDED:
+            if effect.snapshot.status.phase is not P.SUCCEEDED:
                 with pytest.raises(StaleError):
                     world.write_weights(effect)
     world.stopped.clear()
@@ -353,7 +355,7 @@ SUDDEN: Mapping[str, Event] = {
 RUNNING = QueueEntry("ns/other", frozenset({"policy crowded"}), "running", START, "0")
 BUDGETED = ruled("budgeted", errorBudget={"query": "budget", "atLeast": "20%"})
 BOTH_ROUTES = frozenset(replace(SHOP, name=name) for name in routes())
-OTHER = Rival("ns/other", BOTH_ROUTES, running=True, waiting=False, created=START, uid="0")
+OTHER = RouteConflict("ns/other", BOTH_ROUTES, running=True, waiting=False, created=START, uid="0")
 BOTH_BAD, BOTH_GOOD = {"errors": 0.2, "errors/old": 0.3}, {"errors": 0.0, "errors/old": 0.0}
 
 
@@ -400,7 +402,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "Jobs are forbidden": (put(job_hindered="exceeded quota"), put(job_hindered="")),
     "no Job can be read": (put(broken={"job"}), put(broken=set())),
     "what is assumed is not known": (says(warm=Why.NO_DATA), says(warm=0.95)),
-    "another plan moves the route": (put(rivals=(OTHER,)), put(rivals=())),
+    "another plan moves the route": (put(route_conflicts=(OTHER,)), put(route_conflicts=())),
     "the alert of a page fires": fires("page"),
     "the alert of a ticket fires": fires("ticket"),
     "whether an alert fires is not known": (says(ticket=Why.NAN), lambda w: w.says.pop("ticket", None)),
@@ -474,5 +476,5 @@ def lived(kind: str, story: list[str]) -> World:
     pass_time(world, s(31))
     wakes_up(world)
     since = world.status.entered_at or START
-    assert world.phase is not P.REVERTING or world.now <= since + s(31), f"no way back ends: {world.status.message}"
+    assert world.phase is not P.ROLLING_BACK or world.now <= since + s(31), f"no way back ends: {world.status.message}"
     return world

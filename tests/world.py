@@ -1,6 +1,7 @@
 """A small cluster in memory, and the operator that serves one plan in it: a host of `PlanRun` in virtual time.
 
-The operator is the real `PlanRun` (engine/run.py); `World` is what it acts upon: what a cluster holds, and what breaks
+The operator is the real `PlanRun` (engine/plan_run.py); `World` is what it acts upon: what a cluster holds,
+and what breaks
 in it. `World.turn` hands the facts to `advance`, carries the effects out one after the other, and hands back what came
 of each. The status makes the round through JSON, as through the API server, which takes it for the version of the plan
 that was looked at and no other; routes are raw HTTPRoutes that our JSON Patches are applied to. What the operator only
@@ -21,9 +22,24 @@ from typing import Any, Final, NamedTuple
 
 import jsonpatch
 
-from rolloutplan.engine.ask import weigh
-from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.effects import (
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.resolve import Template
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
+from rolloutplan.api.status import Decision, Phase, Status, read_status
+from rolloutplan.api.template import read_template
+from rolloutplan.engine.analysis.measurements import apply_answers
+from rolloutplan.engine.model.actions import (
+    CheckGate,
+    PatchPlanMetadata,
+    PatchRoute,
+    QueryOnce,
+    ReconcileResult,
+    RunJob,
+    RunPreflight,
+    Scale,
+)
+from rolloutplan.engine.model.effects import (
     Answers,
     Effect,
     Evaluate,
@@ -36,40 +52,29 @@ from rolloutplan.engine.effects import (
     ReadRoute,
     Result,
 )
-from rolloutplan.engine.effects import Record as Write
-from rolloutplan.engine.look import (
+from rolloutplan.engine.model.effects import Record as Write
+from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
+from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
+from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
+from rolloutplan.engine.model.snapshot import (
     FINALIZER,
     Facts,
-    Heard,
+    GateAnswers,
     JobView,
-    Look,
-    NeedsTemplates,
-    Observed,
-    PlanContent,
-    PlanView,
-    Probe,
-    Question,
-    Readable,
-    Rival,
+    PreflightResult,
+    QueryResult,
+    RouteConflict,
     RouteView,
     Scaled,
+    Snapshot,
     SourceView,
-    Unreadable,
     WorkloadView,
 )
-from rolloutplan.engine.policy import PolicyView, QueueEntry, concurrency_groups, queues
-from rolloutplan.engine.queries import AlertQuery, Series
-from rolloutplan.engine.run import PlanRun
-from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
-from rolloutplan.engine.templates import judged_by
-from rolloutplan.judge.threshold import judge
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.reasons import StatusReason
-from rolloutplan.plan.resolve import Template
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.spec import PlanSpec, SpecError, read_plan_spec
-from rolloutplan.plan.status import Decision, Phase, Status, read_status
-from rolloutplan.plan.templates import read_template
+from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.engine.policy.policies import concurrency_groups, queues
+from rolloutplan.stats.threshold import judge
+from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import changed
 
@@ -203,7 +208,7 @@ class Record:
 
     at: datetime
     status: Status
-    look: Look
+    snapshot: Snapshot
     routes: Mapping[str, Rules]
     fires: Mapping[str, datetime]
 
@@ -213,7 +218,7 @@ class Refusal:
     """A status that the API server did not take, or not at once, and what it was decided upon."""
 
     at: datetime
-    look: Look
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ class Move:
     route: str
     before: Rules
     after: Rules
-    look: Look | None
+    snapshot: Snapshot | None
     old: Deployment | None
     """The old side then."""
 
@@ -244,7 +249,7 @@ class Resize:
 
     at: datetime
     name: str
-    look: Look
+    snapshot: Snapshot
     routes: Mapping[str, Rules]
 
 
@@ -275,7 +280,7 @@ class World:
     """The resourceVersion of the plan."""
     deleting: datetime | None = None
     finalizer: bool = False
-    breadcrumb: str = ""
+    undo_annotation: str = ""
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     lag: timedelta | None = timedelta(0)
     """How long the gateway takes to accept a route; None: it never says anything."""
@@ -308,7 +313,7 @@ class World:
     """Whether pods that are added become ready at once."""
     made: list[tuple[datetime, str]] = field(default_factory=list)
     """Every Job that was ever made, by its name."""
-    rivals: tuple[Rival, ...] = ()
+    route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[QueueEntry, ...] = ()
     templates: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -415,7 +420,7 @@ class World:
             except SpecError as error:
                 self._read = self.spec, Unreadable(str(error), self._judged)
             else:
-                self._read = self.spec, NeedsTemplates(spec) if spec.refers else Readable(spec)
+                self._read = self.spec, NeedsTemplates(spec) if spec.has_references else Readable(spec)
         return self._read[1]
 
     def written(self) -> PlanView:
@@ -429,7 +434,7 @@ class World:
             content=self._content(),
             deleting=self.deleting,
             finalizer=self.finalizer,
-            breadcrumb=self.breadcrumb,
+            undo_annotation=self.undo_annotation,
             command=self.command,
             command_by=self.command_by,
             edited_by=self.edited_by,
@@ -471,11 +476,11 @@ class World:
             new=workload(self.new),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
-            rivals=self.rivals,
+            route_conflicts=self.route_conflicts,
             policies=self.policies,
             queues=queues(QueueEntry(plan.key, groups, "waiting", plan.created, plan.uid), self.peers),
             epoch=self.epoch,
-            adopt_at=self.led_since + self.adopts_in,
+            claim_at=self.led_since + self.adopts_in,
         )
 
     @property
@@ -485,7 +490,7 @@ class World:
             self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command, sinks=("events",))
         return self.run
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """The picture that a decision would be taken upon now."""
         return self.operator.snapshot(self.facts(), self.now)
 
@@ -504,7 +509,7 @@ class World:
     # ---- the host ----------------------------------------------------------------------------------------------------
 
     def turn(self) -> bool:
-        """Look, decide, act. Returns whether anything was done, so that it has to be looked at again."""
+        """Snapshot, decide, act. Returns whether anything was done, so that it has to be looked at again."""
         run = self.operator
         self.show({name: self.weights(name) for name in self.routes})
         effects = run.advance(self.facts(), self.now)
@@ -538,7 +543,7 @@ class World:
 
     def _carry_out(self, effect: Effect) -> Result:
         match effect.work:
-            case Write() | PatchRoute() | MarkPlan() | Publish():
+            case Write() | PatchRoute() | PatchPlanMetadata() | Publish():
                 return self._write(effect)
             case RunJob() | Scale():
                 return self._do(effect, effect.work)
@@ -564,7 +569,7 @@ class World:
                 self._at("route", work.target.name)
                 self.write_weights(effect)
                 self._at("routed", work.target.name)
-            case MarkPlan() as work:
+            case PatchPlanMetadata() as work:
                 self._mark(effect, work)
             case Publish() as work:
                 self._publish(work)
@@ -578,21 +583,21 @@ class World:
             self._at("made")
         else:
             self._at("scale")
-            found = self._scale(effect.look, work)
+            found = self._scale(effect.snapshot, work)
             self._at("scaled")
         return found
 
-    def _ask_around(self, effect: Effect, work: Inspect | AskGate | Observe) -> Result:
+    def _ask_around(self, effect: Effect, work: RunPreflight | CheckGate | QueryOnce) -> Result:
         match work:
-            case Inspect():
+            case RunPreflight():
                 self._at("inspect")
-                return self._inspected(effect.look)
-            case AskGate():
+                return self._inspected(effect.snapshot)
+            case CheckGate():
                 verdicts = {each: judge(each.comparison, self._before(each)) for each in work.questions}
-                return Heard(self.now, verdicts)
-            case Observe():
+                return GateAnswers(self.now, verdicts)
+            case QueryOnce():
                 self._at("observe")
-                return Observed(work.name, self.now, judge(work.comparison, self._answer(work.name)))
+                return QueryResult(work.name, self.now, judge(work.comparison, self._answer(work.name)))
 
     def settle(self, limit: int = 80) -> None:
         """Turn until nothing follows at this instant any more."""
@@ -676,9 +681,9 @@ class World:
         try:
             self._at("record")
         except RefusedError:
-            self.history.append(Refusal(self.now, effect.look))
+            self.history.append(Refusal(self.now, effect.snapshot))
             raise
-        if effect.look.plan.version != str(self.version):
+        if effect.snapshot.plan.version != str(self.version):
             raise StaleError
         self.status_raw = merged(self.status_raw, json.loads(json.dumps(effect.work.patch)))
         self.version += 1
@@ -686,14 +691,14 @@ class World:
             said = self.trail.setdefault(decision.seq, decision)
             assert said == decision, f"two decisions under one name: {said.note!r} and {decision.note!r}"
         routes = {name: self.weights(name) for name in self.routes}
-        self.history.append(Record(self.now, self.status, effect.look, routes, self.fires))
+        self.history.append(Record(self.now, self.status, effect.snapshot, routes, self.fires))
         self._at("recorded")
 
-    def _mark(self, effect: Effect, work: MarkPlan) -> None:
+    def _mark(self, effect: Effect, work: PatchPlanMetadata) -> None:
         self._at("mark")
-        if effect.look.plan.version != str(self.version):
+        if effect.snapshot.plan.version != str(self.version):
             raise StaleError
-        self.finalizer, self.breadcrumb = work.finalizer, work.breadcrumb
+        self.finalizer, self.undo_annotation = work.finalizer, work.undo_annotation
         self.version += 1
         self._at("marked")
 
@@ -724,7 +729,7 @@ class World:
         ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
         return replace(ended, message="its last words")
 
-    def _scale(self, look: Look, action: Scale) -> Scaled:
+    def _scale(self, snapshot: Snapshot, action: Scale) -> Scaled:
         name = action.deployment
         if name in self.autoscaled:
             return Scaled(name, self.now, autoscaler=f"{name}-hpa")
@@ -737,7 +742,7 @@ class World:
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
         if before.wanted != action.replicas:
             routes = {name: self.weights(name) for name in self.routes}
-            self.resized = [*self.resized, Resize(self.now, name, look, routes)]
+            self.resized = [*self.resized, Resize(self.now, name, snapshot, routes)]
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 
@@ -748,14 +753,14 @@ class World:
         name = work.target.name
         try:
             patch = HTTPROUTES.patch(
-                effect.look.routes[work.target.id], work.target, token=work.fence, undo=work.revert
+                effect.snapshot.routes[work.target.id], work.target, token=work.fencing_token, undo=work.undo_command
             )
             raw = jsonpatch.apply_patch(self.routes[name], patch)
         except (LookupError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
             raise StaleError from error
-        self._put(name, raw, effect.look)
+        self._put(name, raw, effect.snapshot)
 
-    def _put(self, name: str, raw: dict[str, Any], look: Look | None = None, by: str = "rolloutplan") -> None:
+    def _put(self, name: str, raw: dict[str, Any], snapshot: Snapshot | None = None, by: str = "rolloutplan") -> None:
         """Keep a route as its API server does; `look` is what we decided upon, where it was written by us."""
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
@@ -766,7 +771,7 @@ class World:
             raw["metadata"]["generation"] += 1
             raw["metadata"]["managedFields"] = [_entry(by, self.now)]
             self._changed_at[name] = self.now
-            self.history.append(Move(self.now, name, before, after, look, self.old))
+            self.history.append(Move(self.now, name, before, after, snapshot, self.old))
         self.routes[name] = raw
 
     def touch(self, name: str) -> None:
@@ -775,7 +780,7 @@ class World:
         version = str(int(meta["resourceVersion"]) + 1)
         self.routes[name] = {**self.routes[name], "metadata": {**meta, "resourceVersion": version}}
 
-    def _before(self, question: Observe) -> Answer:
+    def _before(self, question: QueryOnce) -> Answer:
         """What the gate hears: of an error budget `says` under the policy's name, of an alert whether it fires."""
         name = question.name.partition(" ")[2]
         query = question.query
@@ -789,17 +794,19 @@ class World:
         new = began is not None and (query.since is None or began > query.since)
         return Answer(float(new))
 
-    def _inspected(self, look: Look) -> Probe:
-        spec, before = look.plan.spec, look.probe
+    def _inspected(self, snapshot: Snapshot) -> PreflightResult:
+        spec, before = snapshot.plan.spec, snapshot.preflight
         assert spec is not None
         judged_hash = spec.judged_hash()
-        sound = before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
-        return Probe(
+        is_valid_snapshot = (
+            before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected
+        )
+        return PreflightResult(
             at=self.now,
             judged_hash=judged_hash,
             services=self.services,
-            rejected={} if sound else dict(self.rejected),
-            down="" if sound else self.down,
+            rejected={} if is_valid_snapshot else dict(self.rejected),
+            down="" if is_valid_snapshot else self.down,
             restarts=self.new.restarts if self.new else 0,
             worst=self.new.worst if self.new else "",
         )
@@ -826,7 +833,7 @@ class World:
         """Let the answers for one predicate arrive now, whenever they were asked for."""
         spec, run = self.plan_spec, self.operator
         if spec is not None:
-            run.ledger = weigh(spec, self.acted_upon, run.ledger, name, answers, asked_at)
+            run.measurements = apply_answers(spec, self.acted_upon, run.measurements, name, answers, asked_at)
 
     def _says(self, question: Question) -> Answer:
         if isinstance(question.query, AlertQuery):
@@ -887,9 +894,9 @@ class World:
         self.new = replace(self.new, **changes)
 
 
-def after(look: Look, step: Step) -> Status:
+def after(snapshot: Snapshot, step: ReconcileResult) -> Status:
     """The status that stands after a step: what it writes, or what was recorded already."""
-    return step.status or look.status
+    return step.status or snapshot.status
 
 
 def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.predicate import Events
 from rolloutplan.metrics.prometheus.counters import counter_queries
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.predicate import Events
+from rolloutplan.stats.verdict import Answer
 from tests.bed import Bed, objects
 from tests.bench.table import Row, percentile
 
@@ -103,12 +103,12 @@ def _asked(bed: Bed, plans: int, seconds: float) -> list[Row]:
 
 async def _plan(run: Run, questions: Sequence[Put], first: float, looks: int) -> None:
     """Ask at each look; what the first brings is not measured."""
-    for look in range(looks):
-        due = first + look * INTERVAL
+    for snapshot in range(looks):
+        due = first + snapshot * INTERVAL
         await asyncio.sleep(due - time.monotonic())
         at = datetime.now(UTC) - timedelta(seconds=1)
         answers = await asyncio.gather(*(put(at) for put in questions))
-        if look:
+        if snapshot:
             run.heard(due, answers)
 
 

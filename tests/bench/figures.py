@@ -122,7 +122,7 @@ def control(bed: Bed, operator: Operator, plans: int, bar: str, limit: float) ->
         known = {
             line["plan"].partition("/")[2]: instant(line["timestamp"])
             for line in operator.log()
-            if line["event"] == "proved against the new side" and line["plan"].startswith(namespace + "/")
+            if line["event"] == "a predicate tripped" and line["plan"].startswith(namespace + "/")
         }
         written = {name: last_write(bed, namespace, name, began) for name in known}
         time.sleep(5)
@@ -161,7 +161,7 @@ def repeated_control(bed: Bed, operator: Operator, runs: int) -> list[Row]:
         known = next(
             instant(line["timestamp"])
             for line in operator.log()
-            if line["event"] == "proved against the new side" and line["plan"] == f"control/{name}"
+            if line["event"] == "a predicate tripped" and line["plan"] == f"control/{name}"
         )
         took.append(last_write(bed, "control", "checkout", began) - known)
         bed.behave("checkout-v2", "control", errors=0.0)

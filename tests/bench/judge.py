@@ -16,8 +16,8 @@ from multiprocessing import Pool, cpu_count
 from random import Random
 from statistics import median
 
-from rolloutplan.judge.sequential import Hypothesis, Look, evidence, hypothesis, start, step, verdict
-from rolloutplan.plan.quantities import parse_vs_old
+from rolloutplan.api.quantities import parse_vs_old
+from rolloutplan.stats.sequential import CountDelta, Hypothesis, evidence, hypothesis, start, step, verdict
 from tests.bench.peers import PEERS, Rule, failures, mann_whitney, z_test
 from tests.bench.releases import NOISY, QUIET, Noise, Pods, Release
 
@@ -29,11 +29,11 @@ SHORT = 60
 """In longer runs the peers that sort all pairs of looks are left out."""
 
 
-def ours(looks: Sequence[Look], of: Hypothesis = FAIL) -> int | None:
+def ours(looks: Sequence[CountDelta], of: Hypothesis = FAIL) -> int | None:
     """The look at which it is proved."""
     state = start(of)
-    for at, look in enumerate(looks, 1):
-        state = step(of, state, look)
+    for at, delta in enumerate(looks, 1):
+        state = step(of, state, delta)
         if evidence(state).proving >= PROOF:
             return at
     return None
@@ -225,11 +225,11 @@ def cost() -> tuple[str, str, str, str, bool]:
     return "one look of 16 predicates judged", "<= 0.5 ms of CPU", f"{1000 * spent:.2f} ms", "-", spent <= 0.0005
 
 
-def _timed(asked: Sequence[Hypothesis], looks: Sequence[Look]) -> float:
+def _timed(asked: Sequence[Hypothesis], looks: Sequence[CountDelta]) -> float:
     states = [start(of) for of in asked]
     began = time.process_time()
-    for look in looks:
-        states = [step(of, state, look) for of, state in zip(asked, states, strict=True)]
+    for delta in looks:
+        states = [step(of, state, delta) for of, state in zip(asked, states, strict=True)]
         for of, state in zip(asked, states, strict=True):
             verdict(of, state, 0.95)
     return (time.process_time() - began) / len(looks)

@@ -27,7 +27,7 @@ LATE = 60.0
 """Seconds that a watch may be behind what can be listed."""
 
 FORWARD = ("StageStarted", "WeightShifted", "StageProved", "Succeeded")
-GOING_BACK = ("Reverting", "RolledBack")
+GOING_BACK = ("RollingBack", "RolledBack")
 
 Key = tuple[str, str]
 """Namespace and name."""

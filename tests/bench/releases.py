@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import exp, floor, lgamma, log, sqrt
 from random import Random
 
-from rolloutplan.judge.counts import Sample, between
-from rolloutplan.judge.sequential import Look
+from rolloutplan.stats.counts import Sample, counter_delta
+from rolloutplan.stats.sequential import CountDelta
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class Release:
     shares: Sequence[float] = (0.1,)
     """The new side's share of the traffic, through equal parts of the run."""
 
-    def run(self, rng: Random) -> list[Look]:
+    def run(self, rng: Random) -> list[CountDelta]:
         """One run of it."""
         return list(self._looks(rng))
 
-    def _looks(self, rng: Random) -> Iterator[Look]:
+    def _looks(self, rng: Random) -> Iterator[CountDelta]:
         noise = self.noise
         ours, theirs, common = (drift(rng, sd, noise.memory) for sd in (noise.new, noise.old, noise.both))
-        for look in range(1, self.looks + 1):
-            broken = look >= self.since
+        for delta in range(1, self.looks + 1):
+            broken = delta >= self.since
             base = self.base * next(common) * (self.incident if broken else 1)
-            share = self.shares[(look - 1) * len(self.shares) // self.looks]
+            share = self.shares[(delta - 1) * len(self.shares) // self.looks]
             requests = self.rate * self.seconds
             new = side(rng, requests * share, base * next(ours) * (self.ratio if broken else 1))
-            yield Look(*new, *side(rng, requests * (1 - share), base * next(theirs)))
+            yield CountDelta(*new, *side(rng, requests * (1 - share), base * next(theirs)))
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Pods(Release):
     restarts: float = 0.005
     """The chance of a pod's restart in a look: its counters begin again, under the same name."""
 
-    def _looks(self, rng: Random) -> Iterator[Look]:
+    def _looks(self, rng: Random) -> Iterator[CountDelta]:
         shares = ((self.new, self.shares[0]), (self.old, 1 - self.shares[0]))
         sides = [self._side(rng, pods, self.rate * self.seconds * share) for pods, share in shares]
         before = [next(side) for side in sides]
         for _ in range(self.looks):
             after = [next(side) for side in sides]
-            new, old = (between(*samples) for samples in zip(before, after, strict=True))
+            new, old = (counter_delta(*samples) for samples in zip(before, after, strict=True))
             if isinstance(new, tuple) and isinstance(old, tuple):  # else a restart that the total alone does not show
-                yield Look(*new, *old)
+                yield CountDelta(*new, *old)
             before = after
 
     def _side(self, rng: Random, pods: int, requests: float) -> Iterator[Sample]:

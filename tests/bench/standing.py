@@ -159,6 +159,6 @@ def _copy(bed: Bed, shop: Shop, model: dict[str, Any], weights: dict[str, int], 
 
 
 def _hash(spec: dict[str, Any]) -> str:
-    from rolloutplan.plan.spec import read_plan_spec  # noqa: PLC0415 - the rest of the bench knows nothing of our code
+    from rolloutplan.api.spec import read_plan_spec  # noqa: PLC0415 - the rest of the bench knows nothing of our code
 
     return read_plan_spec(spec).plan_hash()

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rolloutplan.plan.policy import ZONE
-from rolloutplan.plan.predicate import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
-from rolloutplan.plan.reading import Refusals, SpecError, Written, read
-from rolloutplan.plan.templates import ONE_BODY, TWICE
+from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
+from rolloutplan.api.policy import ZONE
+from rolloutplan.api.predicate import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
+from rolloutplan.api.template import ONE_BODY, TWICE
 from tests.bed.api import Api, ApiError
 from tests.bed.bed import Bed
 from tests.contract.test_refusals import PATHS, manifest
@@ -37,7 +37,7 @@ class Outcome:
     """What came of a spec: how the reader read it, what the API server would store, and the words of who refused."""
 
     made: Made
-    read: Written | None
+    read: SpecModel | None
     stored: Any
     reader: str = ""
     server: str = ""
@@ -110,7 +110,7 @@ def only_read(kind: Kind, spec: Any) -> bool:
 def _only_read(kind: str, loc: tuple[int | str, ...], error: object, said: object) -> bool:
     if kind == "RolloutPolicy":
         return loc[-1:] == ("timeZone",) and isinstance(said, str) and ZONE.matches(said)
-    if loc or not isinstance(error, Refusals):
+    if loc or not isinstance(error, Violations):
         return False
     if kind == "RolloutPlan":
         return all(

@@ -130,7 +130,7 @@ def test_a_good_plan_is_stored_with_its_defaults(bed: Bed) -> None:
     stored = try_out(bed, "RolloutPlan", PLAN)
     assert stored["status"] == {"observedGeneration": -1}
     spec = stored["spec"]
-    assert (spec["interval"], spec["bake"], spec["onFail"], spec["onBlind"]) == (
+    assert (spec["interval"], spec["bake"], spec["onFail"], spec["onMetricsUnavailable"]) == (
         "10s",
         "0s",
         "Rollback",

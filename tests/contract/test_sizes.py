@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from rolloutplan.plan.crd import crds
+from rolloutplan.generate.crd import crds
 from tests.bed import Bed, objects
 from tests.bench.applying import large
 from tests.shop import PLANS, Shop, timed

@@ -1,10 +1,14 @@
-"""`python -m tests.demo`: v2 goes out, v3 comes back. Exit code 0 only when both ended so; KEEP=1 leaves all up."""
+"""`python -m tests.demo`: v2 goes out, v3 comes back. Exit code 0 only when both ended so.
+
+KEEP=1 leaves all up; PICTURE=demo.svg keeps the screen as it is once v3 has come back.
+"""
 
 import os
 import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import requests
@@ -17,7 +21,7 @@ from tests.bed.load import Load
 from tests.bed.tools import Progress
 from tests.demo.play import EXAMPLES, Play
 from tests.demo.summary import WEIGHTS, tell, well
-from tests.demo.views import console, shown
+from tests.demo.views import console, kept, shown
 from tests.shop import Operator, Shop, install
 
 RATE = 200.0
@@ -62,7 +66,8 @@ def _demo(out: Console) -> int:
         with Operator(bed) as operator:
             shop, load = _open(bed, say)
             with shown(out) as show:
-                story = Play(shop, load, operator, show, began).run()
+                wanted = os.environ.get("PICTURE")
+                story = Play(shop, load, operator, kept(show, Path(wanted)) if wanted else show, began).run()
             tell(out, story, bed)
             good = well(out, story)
             if os.environ.get("KEEP"):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import yaml
 
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Phase
 from tests.bed.load import Load
 from tests.demo import BAD, GOOD
 from tests.demo.rollback import Sighting, measure
@@ -57,7 +57,7 @@ class Play:
         """Watch and show until it is over, or for so many seconds."""
         deadline = time.monotonic() + seconds
         while True:
-            moment = self._watch.look()
+            moment = self._watch.snapshot()
             self._show(moment)
             if over(moment) or time.monotonic() > deadline:
                 return moment

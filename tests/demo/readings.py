@@ -11,14 +11,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import PredicateStatus, Status, read_status
 from rolloutplan.cluster import plans
-from rolloutplan.engine.ask import in_force, needs, weigh
-from rolloutplan.engine.look import EMPTY_LEDGER, Question, SourceView
-from rolloutplan.engine.narrate import doubt, value_text
-from rolloutplan.judge.verdict import Answer, Outcome, Verdict, Why
+from rolloutplan.engine.analysis.measurements import active_predicates, apply_answers, due_queries
+from rolloutplan.engine.model.queries import Question
+from rolloutplan.engine.model.snapshot import NO_MEASUREMENTS, SourceView
+from rolloutplan.engine.run.decision_log import CLEAR, doubt, value_text, verdict_word
 from rolloutplan.metrics.prometheus.provider import promql
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import PredicateStatus, Status, read_status
+from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
 Query = Callable[[str], float | None]
 SOURCE = SourceView(scrape=timedelta(seconds=1), delay=timedelta(0), timeout=timedelta(seconds=5))
@@ -38,10 +39,10 @@ class Reading:
 
     @property
     def good(self) -> bool | None:
-        """Whether it speaks for the new side; None while it says nothing."""
+        """Whether it indicates success; None while it is undecided."""
         if self.verdict == Outcome.UNDECIDED:
             return None
-        return (self.verdict == Outcome.PROVED) == (self.role == "pass")
+        return self.verdict in (Outcome.PROVED, CLEAR)
 
 
 def read(plan: Mapping[str, Any], query: Query) -> tuple[Reading, ...]:
@@ -49,10 +50,10 @@ def read(plan: Mapping[str, Any], query: Query) -> tuple[Reading, ...]:
     view, status, now = plans.view(plan), read_status(plan.get("status")), datetime.now(UTC)
     if view.spec is None:
         return ()
-    due = needs(view, _soaked(status), SOURCE, EMPTY_LEDGER, now)
+    due = due_queries(view, _soaked(status), SOURCE, NO_MEASUREMENTS, now)
     asked = groupby((each for each in due if isinstance(each, Question)), key=lambda question: question.name)
     verdicts = {name: _verdict(view.spec, status, name, questions, query, now) for name, questions in asked}
-    from_when = {row.name: row.first_at for row in in_force(view.spec, status, SOURCE)}
+    from_when = {row.name: row.first_at for row in active_predicates(view.spec, status, SOURCE)}
     return tuple(
         _reading(view.spec, sealed, verdicts.get(sealed.name), from_when.get(sealed.name, now) - now)
         for sealed in status.predicates
@@ -71,9 +72,9 @@ def _verdict(
     spec: PlanSpec, status: Status, name: str, questions: Iterable[Question], query: Query, now: datetime
 ) -> Verdict | None:
     answers: dict[str, Answer] = {
-        question.part: _answer(query(promql(question.query))) for question in questions if not question.beside
+        question.part: _answer(query(promql(question.query))) for question in questions if not question.optional
     }
-    return weigh(spec, status, EMPTY_LEDGER, name, answers, now)[name].verdict
+    return apply_answers(spec, status, NO_MEASUREMENTS, name, answers, now)[name].verdict
 
 
 def _answer(value: float | None) -> Answer:
@@ -90,4 +91,4 @@ def _reading(spec: PlanSpec, sealed: PredicateStatus, verdict: Verdict | None, d
     comparison = next(predicate.comparison for _, predicate in spec.predicates() if predicate.name == sealed.name)
     value = value_text(comparison, verdict)
     note = f"decides in {waits} s" if waits > 0 else doubt(verdict)
-    return Reading(sealed.role, sealed.name, value, sealed.bound, verdict.outcome, note)
+    return Reading(sealed.role, sealed.name, value, sealed.bound, verdict_word(sealed.role, verdict.outcome), note)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from rolloutplan.engine.words import render, words_for
-from rolloutplan.judge.threshold import judge
-from rolloutplan.judge.verdict import Answer
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Status
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Status
+from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.stats.threshold import judge
+from rolloutplan.stats.verdict import Answer
 from tests.bed import Bed
 from tests.bed.load import Load
 
@@ -22,7 +22,7 @@ class Sighting:
 
     def __init__(self, bed: Bed, namespace: str, plan: str, spec: PlanSpec) -> None:
         self.guard = spec.guards[0]
-        words = words_for(spec, namespace=namespace, plan=plan, stage="", window=self.guard.window)
+        words = variables_for(spec, namespace=namespace, plan=plan, stage="", window=self.guard.window)
         self.at: float | None = None
         assert self.guard.query is not None, "the demo asks for a value"
         self._query = render(self.guard.query, words)

@@ -11,14 +11,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.status import Phase
 from tests.demo import BAD
 from tests.demo.readings import Reading
 from tests.demo.watch import Event, Moment, Plan, Version
 
 BAR = 16
-STYLES = {Phase.SUCCEEDED: "bold green", Phase.REVERTING: "bold red", Phase.ROLLED_BACK: "bold red"}
+STYLES = {Phase.SUCCEEDED: "bold green", Phase.ROLLING_BACK: "bold red", Phase.ROLLED_BACK: "bold red"}
 
 
 def picture(moment: Moment) -> Layout:
@@ -77,13 +77,13 @@ def _ladder(plan: Plan) -> Text:
     stage, phase = plan.status.stage, plan.status.phase
     at = stage.index if stage else 0 if phase is Phase.SHIFTING else -1
     words = Text()
-    for rung in plan.view.spec.ladder():
-        done = rung.index < at or phase is Phase.SUCCEEDED
+    for step in plan.view.spec.steps():
+        done = step.index < at or phase is Phase.SUCCEEDED
         mark, style = ("✔", "green") if done else ("○", "dim")
-        if rung.index == at and not done:
-            failed = phase in (Phase.REVERTING, Phase.ROLLED_BACK)
+        if step.index == at and not done:
+            failed = phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
             mark, style = ("✘", "bold red") if failed else ("●", "bold cyan")
-        words.append(f"{mark} {format_weight(rung.permille)}  ", style)
+        words.append(f"{mark} {format_weight(step.permille)}  ", style)
     return words
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.status import Phase
 from tests.bed import Bed
 from tests.bed.load import Key
 from tests.demo import BAD, GOOD
@@ -115,8 +115,8 @@ def _stages(plan: Plan) -> str:
     """`5%, 25%, 50%, 100%`; of a plan that came back only those that it saw, and why."""
     status = plan.status
     last = status.stage.index if status.stage else -1
-    rungs = plan.view.spec.ladder() if plan.view.spec else ()
-    seen = ", ".join(format_weight(rung.permille) for rung in rungs if rung.index <= last)
+    steps = plan.view.spec.steps() if plan.view.spec else ()
+    seen = ", ".join(format_weight(step.permille) for step in steps if step.index <= last)
     proof = next((d.observed for d in status.decisions if d.reason == "RollbackStarted"), "")
     return f"{seen}; {proof}" if proof else seen
 

@@ -1,11 +1,16 @@
-"""How the demo is shown: a live screen on a terminal, plain lines elsewhere."""
+"""How the demo is shown: a live screen on a terminal, plain lines elsewhere, and a picture where one is wanted."""
 
+import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.live import Live
 
+from rolloutplan.api.status import Phase
 from tests.demo.screen import picture
 from tests.demo.watch import Event, Moment
 
@@ -21,6 +26,23 @@ def console() -> Console:
     if not out.file.isatty():
         out.width = WIDTH_OF_LINES
     return out
+
+
+def kept(show: Show, path: Path) -> Show:
+    """Show each moment, and keep the screen as it is once a plan has rolled back, as an SVG."""
+
+    def show_and_keep(moment: Moment) -> None:
+        show(moment)
+        if any(plan.status.phase is Phase.ROLLED_BACK for plan in moment.plans):
+            paper = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
+            paper.print(picture(moment), height=24)
+            path.write_text(paper.export_svg(title="make demo", code_format=_WITHOUT_FONTS))
+
+    return show_and_keep
+
+
+_WITHOUT_FONTS = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+"""rich has the font fetched from another server, where a page that shows the picture should fetch nothing."""
 
 
 @contextmanager

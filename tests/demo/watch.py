@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rolloutplan.api.status import Status, read_status
 from rolloutplan.cluster import plans
-from rolloutplan.engine.look import PlanView
-from rolloutplan.plan.status import Status, read_status
+from rolloutplan.engine.model.plan_view import PlanView
 from tests.bed.load import Key, Load
 from tests.demo.readings import Reading, read
 from tests.shop import EVENTS, Shop
@@ -82,7 +82,7 @@ class Watch:
         self._readings: tuple[Reading, ...] = ()
         self._read_of, self._read_at = "", 0.0
 
-    def look(self) -> Moment:
+    def snapshot(self) -> Moment:
         raw = sorted(self._get(PLANS), key=lambda item: str(item["metadata"]["name"]))
         counts = self._load.counts()
         return Moment(

@@ -53,7 +53,7 @@ def faulted(bed: Bed, operator: Operator, proxy: FaultProxy) -> Iterator[Shop]:
 
 def proofs(operator: Operator) -> float:
     """How often it has found a guard to be true. What it has proved it judges no more while it goes back for it."""
-    return operator.counted("rolloutplan_verdicts_total", 'verdict="Proved"')
+    return operator.counted("rolloutplan_verdicts_total", 'verdict="Tripped"')
 
 
 def has_run_out(bed: Bed) -> bool:
@@ -79,7 +79,7 @@ def test_an_outage_is_ridden_out_and_what_was_proved_in_it_goes_back_first(
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     proxy.up()
     status = shop.until("RolledBack", timeout=10)
-    assert (status["reason"], status["epoch"]) == ("GuardProved", soaking["epoch"]), "nobody else took the Lease"
+    assert (status["reason"], status["epoch"]) == ("GuardTripped", soaking["epoch"]), "nobody else took the Lease"
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     assert operator.process.running()
 

@@ -33,7 +33,7 @@ def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
         shop.bed.behave(name, shop.namespace, ready=name == "checkout-v2")
     shop.bed.prometheus.stop()
     try:
-        shop.say("abort t1 --because customers complain")
+        shop.say("abort t1 --reason customers complain")
         status = shop.until("RolledBack", timeout=5)
     finally:
         shop.bed.prometheus.cont()
@@ -86,7 +86,7 @@ def test_of_two_commands_at_once_the_newest_counts_and_both_are_recorded(shop: S
 def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: Shop) -> None:
     shop.open()
     plan = shop.plan(stages=SLOW_STAGES, guards=[NEVER])
-    plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "pause from-git --because not before the sale"}
+    plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "pause from-git --reason not before the sale"}
     shop.bed.apply(plan, manager="flux")
     until(lambda: shop.status().get("reason") == "Paused", 5, "the pause")
     assert answer(shop, "from-git")["by"] == "flux"
@@ -102,7 +102,7 @@ def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
     held = shop.until("Held", timeout=20)
     assert held["reason"] == "AwaitingApproval"
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
-    done = shop.cli("approve", "checkout", "-n", shop.namespace, "--because", "seen the dashboards")
+    done = shop.cli("approve", "checkout", "-n", shop.namespace, "--reason", "seen the dashboards")
     assert done.returncode == 0, done.stderr
     assert "seen the dashboards" in done.stdout
     shop.until("Succeeded", timeout=20)

@@ -43,7 +43,7 @@ def test_three_times_the_errors_are_proved(shop: Shop) -> None:
     shop.bed.load(shop.host, rate=200)
     shop.start(guards=[WORSE], stages=[{"weights": ["50%", "100%"], "soak": "60s"}])
     status = shop.until("RolledBack", timeout=60)
-    assert status["reason"] == "GuardProved"
+    assert status["reason"] == "GuardTripped"
     assert "> 1.5x vs old at 95%" in status["message"]
     told = next(d for d in status["decisions"] if d["reason"] == "RollbackStarted")["evidence"][0]
     assert "http_requests_total" in told["query"]

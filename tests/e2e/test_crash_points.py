@@ -68,7 +68,7 @@ TASKS = {
 }
 # A rollback's weights do not wait for its record. Where the operator dies between the two, its successor sees by the
 # route that somebody went back, finishes it, and cannot know the cause.
-BACK = ("RolledBack", ("GuardProved", "Interrupted"))
+BACK = ("RolledBack", ("GuardTripped", "Interrupted"))
 COURSES = (
     Course("rollout", "vector(0)", "Succeeded", ("Succeeded",)),
     Course("rollback", "vector(1)", *BACK),
@@ -104,7 +104,7 @@ class End:
     replicas: tuple[int, int]
     """Of the old side and of the new one."""
     marks: tuple[bool, bool]
-    """Whether the plan still has our finalizer, and whether its breadcrumb."""
+    """Whether the plan still has our finalizer, and whether its undo command."""
 
 
 @dataclass(frozen=True)

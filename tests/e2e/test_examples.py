@@ -113,7 +113,7 @@ def test_a_slower_version_is_taken_back(shop: Shop) -> None:
     shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("latency.yaml", shop))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=90)
-    assert status["reason"] == "GuardProved"
+    assert status["reason"] == "GuardTripped"
     assert "slow" in status["message"]
     assert shop.traffic() == OLD
     assert "w25" not in str(status["decisions"]), "nine of ten requests are fast, and that is not enough for a step"
@@ -140,7 +140,7 @@ def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
     load = shop.bed.load(shop.host, rate=6)
     shop.bed.apply(example("low-traffic.yaml", shop, deadline="15s"))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=120)
-    assert status["reason"] == "GuardProved"
+    assert status["reason"] == "GuardTripped"
     assert shop.traffic() == OLD
     failed = load.counts().get(("v2", 500), 0)
     assert failed < 20, f"{failed} requests failed until it was seen"
@@ -161,7 +161,7 @@ def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop, ru
     assert shop.phase(CHECKOUT) == "Held"
     running.judges(3)
     assert shop.traffic() == {"checkout-v1": 50, "checkout-v2": 50}
-    done = shop.cli("approve", CHECKOUT, "-n", shop.namespace, "--because", "seen the dashboards, told support")
+    done = shop.cli("approve", CHECKOUT, "-n", shop.namespace, "--reason", "seen the dashboards, told support")
     assert done.returncode == 0, done.stderr
     status = shop.until("Succeeded", name=CHECKOUT, timeout=60)
     assert any("seen the dashboards, told support" in decision["note"] for decision in status["decisions"])
@@ -175,7 +175,7 @@ def test_what_fails_while_a_word_is_waited_for_goes_back_without_it(shop: Shop) 
     shop.until("Held", name=CHECKOUT, timeout=60)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     status = shop.until("RolledBack", name=CHECKOUT, timeout=60)
-    assert (status["reason"], shop.traffic()) == ("GuardProved", OLD)
+    assert (status["reason"], shop.traffic()) == ("GuardTripped", OLD)
 
 
 # ---- a worker --------------------------------------------------------------------------------------------------------

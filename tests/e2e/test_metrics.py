@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import pytest
 
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.predicate import Events
 from rolloutplan.metrics.prometheus.batching import Fingerprint
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.predicate import Events
+from rolloutplan.stats.verdict import Answer, Why
 from tests.bed import Bed, Stopwatch, objects, until
 from tests.bed.processes import Process, answers
 
@@ -51,6 +51,10 @@ def run(story: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(in_time())
 
 
+SERVED: dict[str, datetime] = {}
+"""When each shop had served its requests, and Prometheus knew it."""
+
+
 @pytest.fixture(scope="module")
 def shop(bed: Bed) -> Iterator[str]:
     """A namespace with `web-v1` and `web-v2` that have been asked 600 times, and will not be asked again."""
@@ -67,6 +71,7 @@ def shop(bed: Bed) -> Iterator[str]:
     bed.load(f"{name}.example.com", rate=200, seconds=3).wait()
     grown = f'sum(increase(http_requests_total{{namespace="{name}"}}[3s]))'
     until(lambda: bed.query(grown) == 0, 10, "the last scrape")
+    SERVED[name] = datetime.now(UTC).replace(microsecond=0)
     yield name
     bed.delete(objects.namespace(name))
 
@@ -168,21 +173,21 @@ def test_a_prometheus_that_stops_is_found_again(bed: Bed) -> None:
     async def story() -> None:
         asking = Asking(bed.prometheus_url, timeout="2s")
 
-        async def look() -> set[Why | None]:
+        async def snapshot() -> set[Why | None]:
             asking.number()
             return {answer.gap for answer in await asking.all(queries, datetime.now(UTC))}
 
-        await look()
+        await snapshot()
         bed.prometheus.stop()
         until(lambda: not answers(f"{bed.prometheus_url}/-/ready"))
         watch = Stopwatch()
         try:
-            assert await look() == {Why.SOURCE_DOWN}
+            assert await snapshot() == {Why.SOURCE_DOWN}
             assert watch.seconds() < 2.5
         finally:
             bed.prometheus.cont()
         until(lambda: answers(f"{bed.prometheus_url}/-/ready"))
-        while await look() != {None} or asking.number() != 1:
+        while await snapshot() != {None} or asking.number() != 1:
             assert watch.seconds() < 30, "asked as one again"
         asking.source.close()
 
@@ -228,8 +233,7 @@ async def answered(source: Source, query: str, at: datetime) -> Counts | Answer:
 
 def test_looks_that_were_missed_are_what_would_have_been_seen(bed: Bed, shop: str) -> None:
     query = counter_queries(Events(total=f'http_requests_total{{namespace="{shop}"}}', bad="up"))[0]
-    step = timedelta(seconds=1)
-    end = datetime.now(UTC).replace(microsecond=0)
+    step, end = timedelta(seconds=1), SERVED[shop]
 
     async def story() -> None:
         source = Asking(bed.prometheus_url).source

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.counting import rendered
-from rolloutplan.engine.words import render, words_for
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.engine.analysis.counting import rendered
+from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.predicate import Predicate
+from rolloutplan.stats.verdict import Answer
 from tests.bed import Bed, until
 from tests.bed.processes import Process, answers
 from tests.unit.test_predicates import LIBRARY, WHOSE, plan
@@ -176,7 +176,7 @@ def made(name: str) -> tuple[Predicate, dict[str, dict[str, str]]]:
     """The predicate that a template makes with its defaults, and the words of each side."""
     spec = plan(guards=[{"template": name}])
     words = {
-        side: words_for(spec, namespace="shop", plan="checkout", stage="all", side=side, window=WINDOW)
+        side: variables_for(spec, namespace="shop", plan="checkout", stage="all", side=side, window=WINDOW)
         for side in SIDES
     }
     return spec.guards[0], words
@@ -236,7 +236,7 @@ def test_where_all_fail_the_share_is_0_and_no_gap(url: str, whose: str) -> None:
     """Else a guard would wait for a series of successes that never comes."""
     bad = {"bad": ".+"} if whose != "-linkerd" else {}
     spec = plan(guards=[{"template": f"success-rate{whose}", "with": bad}])
-    words = words_for(spec, namespace="shop", plan="checkout", stage="all", window=WINDOW)
+    words = variables_for(spec, namespace="shop", plan="checkout", stage="all", window=WINDOW)
     query = render(spec.guards[0].query or "", words)
     if whose == "-linkerd":
         query = query.replace('classification="success"', 'classification="none"')

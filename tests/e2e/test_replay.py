@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.plan.status import Decision, read_status
+from rolloutplan.api.status import Decision, read_status
 from tests.e2e.test_counting import WORSE
 from tests.shop import ROOT, Shop
-from tests.unit.test_engine_replay import again
+from tests.unit.test_tools_replay import again
 
 
 def replay(shop: Shop, *arguments: str | Path, cluster: bool = True) -> str:

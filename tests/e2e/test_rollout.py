@@ -64,21 +64,21 @@ def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     status = shop.until("RolledBack", timeout=20)
 
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert status["reason"] == "GuardProved"
+    assert status["reason"] == "GuardTripped"
     assert condition(status, "Stalled")["status"] == "True"
     assert condition(status, "Ready")["status"] == "False"
     assert "new-errors" in status["message"], status["message"]
     until(lambda: "RolledBack" in shop.reasons(), 5, "the last Event")
     told = first(shop.events(), "RollbackStarted")
     assert annotation(told, "predicate") == "new-errors"
-    assert annotation(told, "verdict") == "Proved"
+    assert annotation(told, "verdict") == "Tripped"
     assert annotation(told, "bound") == "> 5%"
     assert annotation(told, "value").endswith("%")
     assert "http_requests_total" in annotation(told, "query")
     assert (annotation(told, "weight-from"), annotation(told, "weight-to")) == ("25%", "0%")
     assert shop.reasons().count("RolledBack") == 1
     assert load.lost() == 0, load.stop()
-    assert "rolloutplan.dev/revert" not in shop.route()["metadata"].get("annotations", {}), "the breadcrumb is closed"
+    assert "rolloutplan.dev/revert" not in shop.route()["metadata"].get("annotations", {}), "the undo command is gone"
 
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.looked_at_again()
@@ -96,7 +96,7 @@ def test_latency_puts_the_old_weights_back(shop: Shop, running: Operator) -> Non
     assert shop.phase() == "Judging", "two equal sides must not be told apart"
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
     status = shop.until("RolledBack", timeout=20)
-    assert status["reason"] == "FailProved"
+    assert status["reason"] == "FailTripped"
     assert "slower" in status["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
@@ -127,8 +127,8 @@ def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop, 
     shop.bed.prometheus.kill()
     try:
         held = shop.until("Held", timeout=15)
-        assert held["reason"] == "Blind"
-        assert condition(held, "Blind")["status"] == "True"
+        assert held["reason"] == "MetricsUnavailable"
+        assert condition(held, "MetricsAvailable")["status"] == "False"
         unanswered = partial(running.counted, "rolloutplan_metric_requests_total", 'code="0"')
         before = unanswered()
         until(lambda: unanswered() >= before + 5, 60, "five more questions in vain")
@@ -340,7 +340,7 @@ def test_weights_moved_up_by_somebody_else_are_put_right_and_a_fight_ends_at_the
         until(lambda: shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}, 3, "the repair")
         until(lambda: not shop.status().get("intent"), 5, "the repair read back")
     assert shop.phase() == "Judging"
-    assert shop.status()["stage"]["soakUntil"] > before["soakUntil"], "the stage begins anew"
+    assert shop.status()["stage"]["soakUntil"] > before["soakUntil"], "the stage starts again"
     told = [decision for decision in shop.status()["decisions"] if decision["reason"] == "WeightDrift"]
     assert len(told) == 3
     assert all("kubectl-patch (Update) at 20" in decision["note"] for decision in told), "it says who, how and when"

@@ -107,7 +107,7 @@ CASES = [
 
 @pytest.mark.parametrize(("breaks", "spec", "reason", "words", "mends"), CASES)
 def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
-    shop: Shop, breaks: Change, spec: dict[str, Any], reason: str, words: str, mends: Change
+    shop: Shop, breaks: Change, spec: dict[str, Any], reason: str, words: str, corrects: Change
 ) -> None:
     shop.open()
     breaks(shop)
@@ -118,7 +118,7 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
     assert words in status["message"]
     assert next(c for c in status["conditions"] if c["type"] == "Stalled")["reason"] == reason
     until(lambda: "Stalled" in shop.reasons(), 5, "the Event")
-    mends(shop)
+    corrects(shop)
     shop.until("Judging", timeout=30)
 
 
@@ -126,7 +126,7 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
     "damage",
     [
         {"phase": "Dancing"},
-        {"phase": "Reverting", "weights": None, "intent": None},
+        {"phase": "RollingBack", "weights": None, "intent": None},
         {"phase": "Judging", "stage": None},
         {"stage": {"soakUntil": "tomorrow"}},
         {"weights": {"snapshot": [{"name": "elsewhere"}]}},
@@ -152,7 +152,7 @@ def test_a_status_edited_by_hand_never_stops_another_plan_nor_loses_the_way_back
         other.until("Judging/w25", timeout=10)
     finally:
         other.close()
-    assert shop.status()["phase"] in ("Judging", "Held", "Invalid", "Reverting", "RolledBack")
+    assert shop.status()["phase"] in ("Judging", "Held", "Invalid", "RollingBack", "RolledBack")
     assert shop.status()["message"]
     command = shop.stored()["metadata"].get("annotations", {}).get("rolloutplan.dev/revert", "")
     assert command.startswith("kubectl") or shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
@@ -173,7 +173,7 @@ def test_a_plan_with_a_source_that_is_down_does_not_start_blind(shop: Shop) -> N
     shop.open()
     shop.bed.apply(metric_source("http://10.99.0.1:9", "down", timeout="1s"))
     shop.start(metrics={"source": "down"})
-    until(lambda: shop.status().get("reason") == "Blind", 15, "Blind")
+    until(lambda: shop.status().get("reason") == "MetricsUnavailable", 15, "MetricsUnavailable")
     assert shop.phase() == "Pending"
     assert shop.route()["metadata"]["generation"] == 1
     shop.bed.apply(metric_source(shop.bed.prometheus_url, "down", timeout="1s"))

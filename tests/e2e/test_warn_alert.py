@@ -59,8 +59,8 @@ def test_an_alert_that_fires_already_holds_the_run_and_a_new_one_takes_it_back(s
     running.judges(3)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     status = shop.until("RolledBack", timeout=20)
-    assert status["reason"] == "GuardProved"
-    assert "guard page is proved: 1 > 0 alerts" in status["message"]
+    assert status["reason"] == "GuardTripped"
+    assert "guard page tripped: 1 > 0 alerts" in status["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     until(lambda: "RolledBack" in shop.reasons(), 5, "the last Event")
     assert [reason for reason in shop.reasons() if reason in ("Held", "Resumed")] == ["Held", "Resumed"]

@@ -21,10 +21,22 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.command import Verb
+from rolloutplan.api.status import Phase
 from rolloutplan.cluster import jobs, plans, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.effects import (
+from rolloutplan.engine.model.actions import (
+    CheckGate,
+    PatchPlanMetadata,
+    PatchRoute,
+    QueryOnce,
+    ReconcileResult,
+    RunJob,
+    RunPreflight,
+    Scale,
+)
+from rolloutplan.engine.model.effects import (
     PREFLIGHT,
     Effect,
     Evaluate,
@@ -36,14 +48,11 @@ from rolloutplan.engine.effects import (
     Record,
     Result,
 )
-from rolloutplan.engine.look import Facts, Look, Probe
-from rolloutplan.engine.run import PlanRun
-from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale, Step
-from rolloutplan.engine.weights import pair
+from rolloutplan.engine.model.snapshot import Facts, PreflightResult, Snapshot
+from rolloutplan.engine.model.weights import pair
+from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
 from rolloutplan.loop.versions import Versions
-from rolloutplan.plan.command import Verb
-from rolloutplan.plan.status import Phase
 from rolloutplan.publish import events
 from rolloutplan.traffic import undo_command
 from tests import situations
@@ -141,7 +150,7 @@ def _plan(world: World, status: Raw) -> Raw:
         "generation": world.generation,
         "creationTimestamp": "2026-03-01T08:59:00Z",
         "finalizers": ["rolloutplan.dev/restore"] if world.finalizer else [],
-        "annotations": {"rolloutplan.dev/command": world.command, "rolloutplan.dev/revert": world.breadcrumb},
+        "annotations": {"rolloutplan.dev/command": world.command, "rolloutplan.dev/revert": world.undo_annotation},
         "labels": {"tier": "prod"},
         "managedFields": [entry],
     }
@@ -191,8 +200,8 @@ HOSTILE: tuple[Any, ...] = (
 )
 DEEP: Any = json.loads("[" * 60 + "]" * 60)
 COMMANDS = (
-    "", " ", "\n", "abort", "abort ", "abrot a1", "abort a1 a2", "pause a1 --because", "pause a1 --because \x00\n'\"",
-    "x" * 20_000, "skip " + "t" * 65, "promote \t p1", "resume é", "retry --because x", "revert 1;rm", "approve a1",
+    "", " ", "\n", "abort", "abort ", "abrot a1", "abort a1 a2", "pause a1 --reason", "pause a1 --reason \x00\n'\"",
+    "x" * 20_000, "skip " + "t" * 65, "promote \t p1", "resume é", "retry --reason x", "revert 1;rm", "approve a1",
     *(f"{verb} b1" for verb in Verb),
 )  # fmt: skip
 
@@ -313,17 +322,17 @@ class Shop:
         for name, raw in touched.items():
             offer(self.store, name, raw)
         self.run = PlanRun(self.facts(), START, undo_command=undo_command, sinks=("events",))
-        self.run.ledger = world.operator.ledger
+        self.run.measurements = world.operator.measurements
         spec = self.store.plans[KEY].view.spec
         if spec is not None:
-            self.run.results[PREFLIGHT] = Probe(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
+            self.run.results[PREFLIGHT] = PreflightResult(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
 
     def facts(self) -> Facts:
         facts = self.store.facts(KEY, epoch=self._epoch, claim_at=lambda _: self.now)
         assert facts is not None
         return facts
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         return self.run.snapshot(self.facts(), self.now)
 
     def carry_out(self) -> list[Effect]:
@@ -335,16 +344,16 @@ class Shop:
         return [*effects]
 
     def _done(self, effect: Effect) -> Result:
-        look, work = effect.look, effect.work
+        snapshot, work = effect.snapshot, effect.work
         match work:
             case Record():
                 self._write(work)
             case PatchRoute():
-                view = look.routes[work.target.id]
+                view = snapshot.routes[work.target.id]
                 with contextlib.suppress(LookupError):
-                    HTTPROUTES.patch(view, work.target, token=work.fence, undo=work.revert)
-            case MarkPlan():
-                plans.mark_patch(look.plan, finalizer=work.finalizer, breadcrumb=work.breadcrumb)
+                    HTTPROUTES.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
+            case PatchPlanMetadata():
+                plans.mark_patch(snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation)
             case RunJob():
                 return cast("Result", at_once(jobs.run(self._server, "ns", work, self.now)))
             case Scale():
@@ -352,10 +361,10 @@ class Shop:
             case ListPods():
                 return Pods(*workloads.pods(self.raw["pods"]))
             case Publish():
-                events.event(look.plan, work.decision, instance="test", revert=look.status.revert)
+                events.event(snapshot.plan, work.decision, instance="test", revert=snapshot.status.revert)
             case LintQueries():
                 return ""
-            case Evaluate() | Inspect() | AskGate() | Observe():
+            case Evaluate() | RunPreflight() | CheckGate() | QueryOnce():
                 return Failure(0, "Timeout", "nobody answers here")
         return None
 
@@ -365,20 +374,20 @@ class Shop:
         self.store.offer(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
 
 
-def promised(look: Look, step: Step) -> None:
+def promised(snapshot: Snapshot, step: ReconcileResult) -> None:
     """What holds of every decision."""
-    status = after(look, step)
+    status = after(snapshot, step)
     assert status.phase in Phase
-    if step.status is None and not step.actions and not (look.plan.deleting and not look.plan.finalizer):
+    if step.status is None and not step.actions and not (snapshot.plan.deleting and not snapshot.plan.finalizer):
         assert status.reason and status.message, f"it stands still as {status.phase} and does not say why"
-    if look.plan.spec is None:
-        assert not [action for action in step.actions if isinstance(action, PatchRoute) and forward(look, action)]
+    if snapshot.plan.spec is None:
+        assert not [action for action in step.actions if isinstance(action, PatchRoute) and forward(snapshot, action)]
 
 
-def forward(look: Look, action: PatchRoute) -> bool:
+def forward(snapshot: Snapshot, action: PatchRoute) -> bool:
     """Whether a write would give the new side more than it has, in any rule."""
-    sides = look.status.weights.old, look.status.weights.new
-    there = {rule.index: pair(rule, *sides) for rule in look.routes[action.target.id].rules}
+    sides = snapshot.status.weights.old, snapshot.status.weights.new
+    there = {rule.index: pair(rule, *sides) for rule in snapshot.routes[action.target.id].rules}
     asked = [(there[rule.index], pair(rule, *sides)) for rule in action.target.rules if rule.index in there]
     return any(new_then * (old + new) > new * (old_then + new_then) for (old, new), (old_then, new_then) in asked)
 
@@ -393,17 +402,24 @@ def test_whatever_is_broken_is_decided_upon_and_says_why(batch: int) -> None:
         try:
             shop = Shop(situation, touched)
             for _ in range(ROUNDS):
-                look = shop.look()
-                step = decide(look)
-                promised(look, step)
+                snapshot = shop.snapshot()
+                step = decide(snapshot)
+                promised(snapshot, step)
                 done = shop.carry_out()
-                seen.update([str(after(look, step).phase), *(type(effect.work).__name__ for effect in done)])
-                seen["a plan that cannot be read"] += look.plan.spec is None
-                seen["a status that cannot be read"] += bool(look.status.damaged)
+                seen.update([str(after(snapshot, step).phase), *(type(effect.work).__name__ for effect in done)])
+                seen["a plan that cannot be read"] += snapshot.plan.spec is None
+                seen["a status that cannot be read"] += bool(snapshot.status.damaged)
         except Exception as error:
             error.add_note(f"number {number}, {situation}: {'; '.join(told)}")
             raise
-    much = {*Phase, "PatchRoute", "RunJob", "MarkPlan", "a plan that cannot be read", "a status that cannot be read"}
+    much = {
+        *Phase,
+        "PatchRoute",
+        "RunJob",
+        "PatchPlanMetadata",
+        "a plan that cannot be read",
+        "a status that cannot be read",
+    }
     assert much <= seen.keys(), f"never seen: {much - seen.keys()}"
 
 
@@ -412,8 +428,8 @@ def test_a_plan_that_can_no_longer_be_read_while_the_new_side_is_awaited_says_so
     plan["spec"]["stages"] = []
     shop = Shop("expanding", {f"{PLANS} plan": plan})
     for _ in range(2):
-        look = shop.look()
-        step = decide(look)
+        snapshot = shop.snapshot()
+        step = decide(snapshot)
         shop.carry_out()
-    status = after(look, step)
+    status = after(snapshot, step)
     assert (status.phase, status.reason) == (Phase.INVALID, "InvalidSpec"), status.message

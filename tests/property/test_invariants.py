@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolloutplan.engine.table import MOVED
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
+from rolloutplan.stats.verdict import Answer
 from tests.observers import INVARIANTS, pair
 from tests.situations import P, s
 from tests.stories import (
@@ -227,7 +227,7 @@ OTHERS_BROKEN: Mapping[str, Event] = {
     "the old Deployment is gone": put(old=None),
     "no pod of the old side is ready": put(old=Deployment("v1", ready=0)),
     "the Services are gone": put(services=frozenset()),
-    "another plan moves the routes": put(rivals=(OTHER,)),
+    "another plan moves the routes": put(route_conflicts=(OTHER,)),
     "somebody moves another backend": drift("api", v0=33),
     "somebody moves the weights up": drift("shop", v1=0, v2=100),
     "a policy freezes": TROUBLES["a policy freezes"][0],
@@ -252,7 +252,7 @@ def at_the_snapshot(world: World) -> bool:
 
 def broken(state: str, troubles: list[str]) -> World:
     world = MID_RUN[state]()
-    assert world.phase in MOVED and not at_the_snapshot(world), f"nothing to put back: {world.phase}"
+    assert world.phase in TRAFFIC_SHIFTED_PHASES and not at_the_snapshot(world), f"nothing to put back: {world.phase}"
     for trouble in troubles:
         OTHERS_BROKEN[trouble](world)
     return world

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolloutplan.engine.look import Rival
-from rolloutplan.engine.policy import QueueEntry, concurrency_groups, queue_position, queues
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.policy_view import QueueEntry
+from rolloutplan.engine.model.snapshot import RouteConflict
+from rolloutplan.engine.policy.policies import concurrency_groups, queue_position, queues
 from rolloutplan.loop import store as stores
 from rolloutplan.loop.store import (
     BEFORE_WEIGHTS,
@@ -30,7 +32,6 @@ from rolloutplan.loop.store import (
     Store,
 )
 from rolloutplan.loop.versions import Id, Listing
-from rolloutplan.plan.status import Phase
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import PLAN, TEMPLATE, changed
 
@@ -48,7 +49,7 @@ STATUSES: tuple[Raw, ...] = (
     {"phase": "Probing"},
     {"phase": "Expanding"},
     {"phase": "Judging"},
-    {"phase": "Reverting", "weights": {"snapshot": [{"kind": "HTTPRoute", "name": "r1", "rules": []}]}},
+    {"phase": "RollingBack", "weights": {"snapshot": [{"kind": "HTTPRoute", "name": "r1", "rules": []}]}},
     {"phase": "Succeeded"},
     {"phase": "RolledBack"},
 )
@@ -165,11 +166,11 @@ def facts(store: Store, plan: Plan) -> dict[str, Any]:
     if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         found["policies"] = plan.policies
     if plan.status.phase in BEFORE_WEIGHTS:
-        found["rivals"] = rivals(store, plan)
+        found["rivals"] = route_conflicts(store, plan)
     return found
 
 
-def rivals(store: Store, plan: Plan) -> tuple[Rival, ...]:
+def route_conflicts(store: Store, plan: Plan) -> tuple[RouteConflict, ...]:
     """By a scan: the other plans on a route of this one that hold it, or are about to."""
     seen = (stores._rival(other) for _, other in sorted(store.plans.items()) if other is not plan)
     return tuple(rival for rival in seen if rival is not None and rival.routes & stores._routes(plan))
@@ -199,7 +200,7 @@ def agrees(store: Store) -> None:
     """The indexes say of every plan what a scan says."""
     known = entries(store)
     for key, plan in store.plans.items():
-        assert store.rivals(plan) == rivals(store, plan)
+        assert store.route_conflicts(plan) == route_conflicts(store, plan)
         if plan.status.phase in BEFORE_WEIGHTS:
             me = QueueEntry(key, plan.groups, "waiting", plan.view.created, plan.view.uid)
             assert store.queues(plan) == queues(me, [entry for each, entry in known.items() if each != key])

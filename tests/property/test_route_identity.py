@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.look import Look, RouteView
-from rolloutplan.engine.routes import (
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights, Weights
+from rolloutplan.engine.model.routes import (
     acceptance_problem,
     at_least_desired,
     live_weights,
@@ -17,15 +18,14 @@ from rolloutplan.engine.routes import (
     route_mismatch,
     route_patches,
 )
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights, Weights
+from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from tests.situations import judging
 
 KINDS = st.sampled_from(["HTTPRoute", "GRPCRoute", "VirtualService"])
 IDS = st.builds(RouteId, KINDS, st.sampled_from(["shop", "api"]))
 PAIRS = st.tuples(st.integers(1, 100), st.integers(0, 100))
 SIDES = Weights(old="v1", new="v2")
-LOOK = judging()().look()
+LOOK = judging()().snapshot()
 
 
 def rule(pair: tuple[int, int]) -> RuleWeights:
@@ -38,7 +38,7 @@ def asked(route: RouteId, pair: tuple[int, int]) -> RouteWeights:
     return RouteWeights.model_construct(kind=cast("Any", route.kind), name=route.name, rules=(rule(pair),))
 
 
-def seen(routes: Mapping[RouteId, tuple[int, int]], accepted: Mapping[RouteId, bool | None] | None = None) -> Look:
+def seen(routes: Mapping[RouteId, tuple[int, int]], accepted: Mapping[RouteId, bool | None] | None = None) -> Snapshot:
     views = {
         route: RouteView(route, 1, (rule(pair),), "1", accepted=(accepted or {}).get(route, True))
         for route, pair in routes.items()
@@ -50,16 +50,16 @@ def seen(routes: Mapping[RouteId, tuple[int, int]], accepted: Mapping[RouteId, b
 def test_what_is_written_goes_to_the_routes_that_are_asked_and_differ(
     stand: dict[RouteId, tuple[int, int]], wanted: dict[RouteId, tuple[int, int]]
 ) -> None:
-    look, targets = seen(stand), [asked(route, pair) for route, pair in wanted.items()]
-    patches = {patch.target.id: patch.target for patch in route_patches(look, targets, SIDES, "1", "undo")}
+    snapshot, targets = seen(stand), [asked(route, pair) for route, pair in wanted.items()]
+    patches = {patch.target.id: patch.target for patch in route_patches(snapshot, targets, SIDES, "1", "undo")}
     assert set(patches) == {route for route in stand.keys() & wanted if stand[route] != wanted[route]}
     assert all(patches[route].rules == (rule(wanted[route]),) for route in patches)
     for target in targets:
         there = target.id in stand
-        assert route_exists(look, target.id) is there
-        assert live_weights(look, [target], SIDES)[0].rules == ((rule(stand[target.id]),) if there else ())
-        assert (route_mismatch(look, [target], SIDES) == "") is (there and target.id not in patches)
-        assert route_mismatch(look, [target], SIDES).startswith(f"{target.id} " if target.id not in stand else "")
+        assert route_exists(snapshot, target.id) is there
+        assert live_weights(snapshot, [target], SIDES)[0].rules == ((rule(stand[target.id]),) if there else ())
+        assert (route_mismatch(snapshot, [target], SIDES) == "") is (there and target.id not in patches)
+        assert route_mismatch(snapshot, [target], SIDES).startswith(f"{target.id} " if target.id not in stand else "")
 
 
 @given(IDS, IDS, PAIRS, PAIRS)
@@ -73,8 +73,8 @@ def test_what_another_route_holds_says_nothing_of_this_one(
 
 @given(st.dictionaries(IDS, st.sampled_from([True, False, None]), min_size=1), IDS)
 def test_a_route_is_accepted_by_its_own_gateways(accepted: dict[RouteId, bool | None], route: RouteId) -> None:
-    look = seen(dict.fromkeys(accepted, (1, 0)), accepted)
-    problem = acceptance_problem(look, [asked(route, (1, 0))])
+    snapshot = seen(dict.fromkeys(accepted, (1, 0)), accepted)
+    problem = acceptance_problem(snapshot, [asked(route, (1, 0))])
     assert (problem == "") is (accepted.get(route, True) is True)
     assert problem.startswith(f"{route}: " if problem else "")
 

@@ -13,9 +13,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rolloutplan.api.command import Verb
+from rolloutplan.api.status import Phase, read_status
 from rolloutplan.engine.decide import decide
-from rolloutplan.plan.command import Verb
-from rolloutplan.plan.status import Phase, read_status
 from tests.world import World
 
 JSON = st.recursive(
@@ -39,7 +39,7 @@ PLAUSIBLE = (
     "Conflict",
     "Failed",
     "Undecided",
-    "Blind",
+    "MetricsUnavailable",
     "Paused",
     "Frozen",
     "AwaitingApproval",
@@ -135,9 +135,9 @@ def test_an_edited_status_is_decided_upon_and_says_why(
     world.drift(weights)
     if deleting:
         world.delete()
-    look = world.look()
-    step = decide(look)
-    assert decide(look) == step, "the same look gave another step"
+    snapshot = world.snapshot()
+    step = decide(snapshot)
+    assert decide(snapshot) == step, "the same look gave another step"
     for _ in range(3):
         world.turn()
     status = world.status

@@ -6,8 +6,8 @@ from math import gcd
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.weights import restore, same, share, shift
-from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.weights import restore, same, share, shift
 
 LARGEST = 1_000_000
 """The largest weight of a route of the Gateway API."""

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from rolloutplan.api.command import ANNOTATION, Command, Verb, read_command
 from rolloutplan.cli.main import VERBS, main
-from rolloutplan.loop import run as loop_run
+from rolloutplan.loop import main as loop_main
 from rolloutplan.loop.options import Options
-from rolloutplan.plan.command import ANNOTATION, Command, Verb, read_command
 
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces"
 Refusal = tuple[int, dict[str, Any] | None]
@@ -102,7 +102,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     server.daemon_threads = True
     (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{server.server_port}")))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("rolloutplan.cli.say.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("rolloutplan.cli.command.LOOK_EVERY", 0.01)
     threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True).start()
     yield cluster
     server.shutdown()
@@ -110,14 +110,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def test_a_command_is_written_and_its_answer_told(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pause", "checkout", "--because", "disk full", "--token", "t1"]) == 0
+    assert main(["pause", "checkout", "--reason", "disk full", "--token", "t1"]) == 0
     [(path, query, content, body)] = cluster.patches
     assert path == f"{PLANS}/shop/rolloutplans/checkout"
     assert query == {"fieldManager": ["rolloutplan-cli"]}
     assert content == "application/merge-patch+json"
-    assert body == {"metadata": {"annotations": {ANNOTATION: 'pause t1 --because "disk full"'}}}
+    assert body == {"metadata": {"annotations": {ANNOTATION: 'pause t1 --reason "disk full"'}}}
     assert capsys.readouterr().out.splitlines() == [
-        'shop/checkout rolloutplan.dev/command: pause t1 --because "disk full"',
+        'shop/checkout rolloutplan.dev/command: pause t1 --reason "disk full"',
         "paused; the weights stay",
     ]
 
@@ -169,7 +169,7 @@ def test_a_token_that_was_answered_before(cluster: Cluster, capsys: pytest.Captu
 def test_no_answer_in_time(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.after = 10_000
     assert main(["pause", "checkout", "--wait", "0.05"]) == 1
-    assert capsys.readouterr().err.startswith("rolloutplan: no answer within 0.05 s; the command stands on the plan")
+    assert capsys.readouterr().err.startswith("rolloutplan: no answer within 0.05 s; the command is on the plan")
 
 
 def status(code: int, reason: str, message: str) -> Refusal:
@@ -251,7 +251,7 @@ def test_wrong_usage(arguments: list[str], words: str, capsys: pytest.CaptureFix
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("token", ["", "a b", "--because"])
+@pytest.mark.parametrize("token", ["", "a b", "--reason"])
 def test_a_token_that_is_none(token: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pause", "checkout", f"--token={token}"]) == 2
     assert capsys.readouterr().err.startswith("rolloutplan: token: ")
@@ -300,7 +300,7 @@ def test_the_operators_options(
     async def run(options: Options) -> None:
         given.append(options)
 
-    monkeypatch.setattr(loop_run, "run", run)
+    monkeypatch.setattr(loop_main, "run", run)
     monkeypatch.setattr("rolloutplan.telemetry.logs.set_up", lambda _: None)
     monkeypatch.setattr("socket.gethostname", lambda: "host")
     monkeypatch.setenv("POD_ID", pod)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.quantities import format_duration
 from rolloutplan.cli.main import main
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.quantities import format_duration
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PLAN = """\
@@ -452,7 +452,7 @@ apiVersion: rolloutplan.dev/v1alpha1
 kind: ClusterPredicateTemplate
 metadata: {name: errors}
 spec:
-  speaks: Against
+  indicates: Failure
   parameters: [{name: atMost, type: Number, default: "1"}]
   query: |
     sum(rate(errors_total{deployment="$deployment"}[$window]))
@@ -476,9 +476,9 @@ SUSPECT = TEMPLATE.replace("[$window]))", "[$window])) or vector(0)")
             [(0, 11, "error", "template", "spec.guards[0]")],
         ),
         (
-            (NAMES, TEMPLATE.replace("speaks: Against", "speaks: Nothing")),
+            (NAMES, TEMPLATE.replace("indicates: Failure", "indicates: Nothing")),
             1,
-            [(0, 11, "error", "template", "spec.guards[0]"), (1, 5, "error", "refused", "spec.speaks")],
+            [(0, 11, "error", "template", "spec.guards[0]"), (1, 5, "error", "refused", "spec.indicates")],
         ),
         (
             (NAMES, SUSPECT),

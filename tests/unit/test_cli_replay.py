@@ -96,7 +96,7 @@ def test_a_template_may_stand_beside_the_plan(url: str, plan: Path, capsys: pyte
     template = {
         "kind": "PredicateTemplate",
         "metadata": {"name": "worse"},
-        "spec": {"speaks": "Against", "events": EVENTS, "vsOld": "> 1.5x"},
+        "spec": {"indicates": "Failure", "events": EVENTS, "vsOld": "> 1.5x"},
     }
     plan.write_text(yaml.safe_dump_all([written, template]))
     assert recorded(url, plan) == 0
@@ -112,9 +112,9 @@ def test_it_prints_looks_decisions_and_evidence(url: str, plan: Path, capsys: py
     assert lines[0] == "shop/checkout run 1, from 2026-03-01T09:00:00.000Z"
     assert lines[2].split() == ["instant", "stage", "predicate", "verdict", "value", "samples", "evidence"]
     assert lines[3].split() == ["2026-03-01T09:00:00.000Z", "canary", "worse", "Undecided", "(NoData)", "0", "1"]
-    proved = next(line for line in lines[3:] if "Proved" in line).split()
-    assert proved[1:6] == ["canary", "worse", "Proved", "3x", "1500"]
-    assert float(proved[6]) >= 20
+    tripped = next(line for line in lines[3:] if "Tripped" in line).split()
+    assert tripped[1:6] == ["canary", "worse", "Tripped", "3x", "1500"]
+    assert float(tripped[6]) >= 20
     told = next(line for line in lines if "RollbackStarted" in line)
     assert told.endswith("Rollback RollbackStarted canary 5% -> 0%")
     assert any(line.startswith("    20 │─") for line in lines), "the line of proof"
@@ -128,7 +128,7 @@ def test_a_dry_run_is_shown_and_does_not_end_it(url: str, tmp_path: Path, capsys
     plan.write_text(yaml.safe_dump({"kind": "RolloutPlan", "spec": changed(SPEC, {"guards": [lenient, tried]})}))
     assert recorded(url, plan) == 0
     out = capsys.readouterr().out
-    assert "worse (dry run)" in next(line for line in out.splitlines() if "Proved" in line)
+    assert "worse (dry run)" in next(line for line in out.splitlines() if "Tripped" in line)
     assert "RollbackStarted" not in out
 
 
@@ -137,7 +137,7 @@ def test_the_evidence_is_drawn_as_svg(url: str, plan: Path, tmp_path: Path) -> N
     assert recorded(url, plan, "--plot", str(file)) == 0
     root = ET.fromstring(file.read_text())
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert "worse: evidence after each look, 20 is proof" in texts
+    assert "worse: evidence after each evaluation, 20 is proof" in texts
     assert "canary" in texts
 
 
@@ -225,8 +225,8 @@ def test_where_nothing_was_measured_it_says_so(url: str, plan: Path, capsys: pyt
 
 
 def test_more_looks_than_columns_are_drawn_with_none_of_the_peaks_lost() -> None:
-    evidence = [50.0 if look == 501 else 1.0 for look in range(1000)]
-    points = [plot.Point(START + timedelta(seconds=look), "canary", each) for look, each in enumerate(evidence)]
+    evidence = [50.0 if snapshot == 501 else 1.0 for snapshot in range(1000)]
+    points = [plot.Point(START + timedelta(seconds=snapshot), "canary", each) for snapshot, each in enumerate(evidence)]
     lines = plot.terminal(plot.Curve("worse", 20, points)).splitlines()
     assert max(map(len, lines)) <= plot.COLUMNS + 8
     assert sum(line.count("●") for line in lines) == plot.COLUMNS

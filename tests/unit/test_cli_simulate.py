@@ -122,7 +122,7 @@ def test_what_is_taken_away_at_the_end_is_told_without_faults(
         (BAKED + "  onFail: Hold\n", "onFail is Hold: what is proved against the new side holds the run"),
         (
             UNGUARDED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0'}]"),
-            "-: no guard and no fail predicate looks",
+            "-: no guard or fail predicate is evaluated",
         ),
     ],
     ids=["an approval", "a window too long", "both sides", "onFail: Hold", "no guards"],

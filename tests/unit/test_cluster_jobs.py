@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.status import Task
+from rolloutplan.api.tasks import JobTemplate
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.jobs import end_of, is_ours, last_words, run
-from rolloutplan.engine.jobs import manifest
-from rolloutplan.engine.look import JobView
-from rolloutplan.engine.step import RunJob
-from rolloutplan.plan.status import Task
-from rolloutplan.plan.tasks import JobTemplate
+from rolloutplan.engine.model.actions import RunJob
+from rolloutplan.engine.model.snapshot import JobView
+from rolloutplan.engine.run.jobs import manifest
 from tests.refusals import JOB, changed
 from tests.unit.test_loop_back import Server
 from tests.world import START, World

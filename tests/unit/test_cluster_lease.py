@@ -21,13 +21,13 @@ from rolloutplan.cluster.lease import (
     NO_LEASE,
     Claim,
     Elector,
-    Known,
+    ElectorState,
     Lease,
     may_write,
+    next_claim,
+    observe,
     read,
-    saw,
-    to_write,
-    wrote,
+    renewed,
 )
 
 # ---- the decision ----------------------------------------------------------------------------------------------------
@@ -40,9 +40,9 @@ def lease(holder: str, epoch: int, acquired: str = "then", version: str = "7") -
     return Lease(version, holder, epoch, acquired)
 
 
-NEWCOMER = Known(ME)
-STANDBY = saw(NEWCOMER, lease(OTHER, 4, version="6"), -100.0)
-LEADER = wrote(replace(STANDBY, claim=Claim(5, "then")), lease(ME, 5), 0.0)
+NEWCOMER = ElectorState(ME)
+STANDBY = observe(NEWCOMER, lease(OTHER, 4, version="6"), -100.0)
+LEADER = renewed(replace(STANDBY, claim=Claim(5, "then")), lease(ME, 5), 0.0)
 UNANSWERED = replace(STANDBY, claim=Claim(5, "then"))
 
 Looks = Sequence[tuple[float, Lease]]
@@ -89,10 +89,10 @@ Looks = Sequence[tuple[float, Lease]]
         pytest.param(LEADER, [(9, NO_LEASE)], 9, Claim(5, "then"), id="leading, deleted"),
     ],
 )
-def test_what_is_written(known: Known, looks: Looks, now: float, written: Claim | None) -> None:
+def test_what_is_written(known: ElectorState, looks: Looks, now: float, written: Claim | None) -> None:
     for at, seen in looks:
-        known = saw(known, seen, at)
-    assert to_write(known, now, NEW) == written
+        known = observe(known, seen, at)
+    assert next_claim(known, now, NEW) == written
     assert known.leading == (known.epoch > 0)
 
 
@@ -110,19 +110,19 @@ def test_what_is_written(known: Known, looks: Looks, now: float, written: Claim 
 def test_a_leader_who_sees_anything_but_its_own_tenure_leads_no_longer(
     seen: Lease, at: float, written: Claim | None
 ) -> None:
-    known = saw(LEADER, seen, at)
+    known = observe(LEADER, seen, at)
     assert not known.leading
     assert not may_write(known, at)
-    assert to_write(known, at, NEW) == written
-    put_back = saw(known, lease(ME, 5, version="9"), at)
-    assert to_write(put_back, at, NEW) is None, "a tenure that is over does not come back"
+    assert next_claim(known, at, NEW) == written
+    put_back = observe(known, lease(ME, 5, version="9"), at)
+    assert next_claim(put_back, at, NEW) is None, "a tenure that is over does not come back"
 
 
 def test_a_leader_may_write_for_ten_seconds_after_it_sent_a_renewal() -> None:
     assert may_write(LEADER, 9.99)
     assert not may_write(LEADER, 10)
     assert LEADER.leading
-    assert may_write(wrote(LEADER, lease(ME, 5, version="8"), 3601), 3610)
+    assert may_write(renewed(LEADER, lease(ME, 5, version="8"), 3601), 3610)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolloutplan.api.command import ANNOTATION
+from rolloutplan.api.status import StageStatus, Weights, read_status
+from rolloutplan.api.status_patch import merge_patch, status_patch
 from rolloutplan.cluster import plans
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, Unreadable
-from rolloutplan.plan.command import ANNOTATION
-from rolloutplan.plan.status import StageStatus, Weights, merge_patch, read_status, status_patch
+from rolloutplan.engine.model.plan_view import NeedsTemplates, Unreadable
+from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
 
 Raw = dict[str, Any]
 
@@ -46,7 +48,7 @@ def test_reads_a_plan() -> None:
     assert seen.spec is not None
     assert seen.created == datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
     assert seen.deleting == datetime(2026, 11, 22, 2, tzinfo=UTC)
-    assert (seen.finalizer, seen.breadcrumb) == (True, "kubectl ...")
+    assert (seen.finalizer, seen.undo_annotation) == (True, "kubectl ...")
 
 
 def commanded(command: str, *answered: str) -> Raw:
@@ -67,7 +69,7 @@ def test_a_command_that_another_took_the_place_of_is_known_until_it_is_answered(
 
 def test_reads_a_bare_plan() -> None:
     seen = plans.view(plan(finalizers=None, annotations=None))
-    assert (seen.deleting, seen.finalizer, seen.breadcrumb) == (None, False, "")
+    assert (seen.deleting, seen.finalizer, seen.undo_annotation) == (None, False, "")
 
 
 def test_a_plan_that_was_edited_into_what_cannot_be_read_stays_what_it_was() -> None:
@@ -195,10 +197,10 @@ OURS = {"finalizers": ["a/b", FINALIZER, "c/d"], "annotations": {"x/y": "z", REV
 
 @pytest.mark.parametrize("start", [{}, {"annotations": {}, "finalizers": []}, OTHERS, OURS])
 @pytest.mark.parametrize("finalizer", [True, False])
-@pytest.mark.parametrize("breadcrumb", ["", "kubectl patch ..."])
-def test_marks(start: Raw, finalizer: bool, breadcrumb: str) -> None:
+@pytest.mark.parametrize("undo_annotation", ["", "kubectl patch ..."])
+def test_marks(start: Raw, finalizer: bool, undo_annotation: str) -> None:
     raw = plan(**copy.deepcopy(start))
-    patch = plans.mark_patch(plans.view(raw), finalizer=finalizer, breadcrumb=breadcrumb)
+    patch = plans.mark_patch(plans.view(raw), finalizer=finalizer, undo_annotation=undo_annotation)
     marked = jsonpatch.JsonPatch(patch).apply(copy.deepcopy(raw))
 
     meta, after = raw["metadata"], marked["metadata"]
@@ -207,9 +209,9 @@ def test_marks(start: Raw, finalizer: bool, breadcrumb: str) -> None:
     assert (FINALIZER in has) is finalizer
     was, now = dict(meta.get("annotations", {})), dict(after.get("annotations", {}))
     was.pop(REVERT, "")
-    assert now.pop(REVERT, "") == breadcrumb
+    assert now.pop(REVERT, "") == undo_annotation
     assert now == was
-    assert plans.mark_patch(plans.view(marked), finalizer=finalizer, breadcrumb=breadcrumb) == []
+    assert plans.mark_patch(plans.view(marked), finalizer=finalizer, undo_annotation=undo_annotation) == []
     if patch:
         assert patch[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "41"}
 
@@ -217,9 +219,9 @@ def test_marks(start: Raw, finalizer: bool, breadcrumb: str) -> None:
 def test_nothing_to_mark_is_no_request() -> None:
     api = Recorder()
     seen = plans.view(plan())
-    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=False, breadcrumb="")) is None
+    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=False, undo_annotation="")) is None
     assert api.calls == []
-    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=True, breadcrumb="")) == {"after": True}
+    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=True, undo_annotation="")) == {"after": True}
     assert api.calls[0][0] == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout"
     assert api.calls[0][2] == "json"
 

@@ -10,8 +10,8 @@ import pytest
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.scale import to
-from rolloutplan.engine.look import Scaled
-from rolloutplan.engine.step import Scale
+from rolloutplan.engine.model.actions import Scale
+from rolloutplan.engine.model.snapshot import Scaled
 from tests.world import START
 
 SCALE = paths.scale("ns", "v2")

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.gate import ASKED_AGAIN
-from rolloutplan.engine.lint import lint_plan
-from rolloutplan.engine.queries import AlertQuery
-from rolloutplan.engine.replay import of_run, replay
-from rolloutplan.engine.replay_record import heard
-from rolloutplan.engine.timeline import Sight, timeline
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.resolve import as_kept, resolve
-from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.api.resolve import resolve, snapshot_lookup
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.engine.model.queries import AlertQuery
+from rolloutplan.engine.policy.gate import ASKED_AGAIN
+from rolloutplan.stats.verdict import Answer, Why
+from rolloutplan.tools.lint import lint_plan
+from rolloutplan.tools.replay import of_run, replay
+from rolloutplan.tools.replay_record import heard
+from rolloutplan.tools.timeline import DetectionTime, timeline
 from tests.refusals import alert, changed
 from tests.situations import (
     BACK,
@@ -81,28 +81,29 @@ def held(*, stage: bool = True) -> Situation:
 
 
 IN_FORCE = [
-    Case("one that begins to fire goes back", judging(ALERTS), then(fires(), wait(s(10))), P.ROLLED_BACK, "GuardProved",
-         BACK, "guard page is proved: 1 > 0 alerts", OLD_WEIGHTS),
+    Case("one that begins to fire goes back", judging(ALERTS), then(fires(), wait(s(10))), P.ROLLED_BACK,
+         "GuardTripped",
+         BACK, "guard page tripped: 1 > 0 alerts", OLD_WEIGHTS),
     Case("that of a fail predicate at its stage", judging(ALERTS, "half"), then(fires("ticket"), wait(s(10))),
-         P.ROLLED_BACK, "FailProved", BACK, "fail ticket is proved: 1 > 0 alerts", OLD_WEIGHTS),
+         P.ROLLED_BACK, "FailTripped", BACK, "fail ticket tripped: 1 > 0 alerts", OLD_WEIGHTS),
     Case("it must fire for as long as the plan says", judging(changing(**{"for": "30s"})), then(fires(), wait(s(29))),
          P.JUDGING, "Soaking", [], "", UP),
     Case("and goes back then", judging(changing(**{"for": "30s"})), then(fires(), wait(s(40))), P.ROLLED_BACK,
-         "GuardProved", BACK, "1 > 0 alerts for 30s", OLD_WEIGHTS),
+         "GuardTripped", BACK, "1 > 0 alerts for 30s", OLD_WEIGHTS),
     Case("one that ends before is no cause", judging(changing(**{"for": "30s"})),
          then(fires(), wait(s(20)), quiet(), wait(s(50))), P.JUDGING, "Soaking", [], "", UP),
     Case("where nothing fires nothing is against it", fresh(ONLY), wait(m(3)), P.JUDGING, "Soaking",
          [*BEGUN, "StageProved", *SHIFTED], "", HALF),
     Case("it speaks in the bake too", lambda: fresh(ALERTS)().until(P.BAKING), then(fires(), wait(s(10))),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("a dry run goes back for nothing", judging(changing(dryRun=True)), then(fires(), wait(s(20))), P.JUDGING,
          "Soaking", [], "", UP),
     Case("onFail is Hold: it holds", judging(ALERTS | {"onFail": "Hold"}), then(fires(), wait(s(10))), P.HELD, "Failed",
-         ["Held"], "guard page is proved", UP),
+         ["Held"], "guard page tripped", UP),
     Case("as a warning it warns", judging({"stages[0].warn": [alert("ticket")]}), then(fires("ticket"), wait(s(10))),
          P.JUDGING, "Soaking", ["Warned"], "warn ticket: 1 > 0 alerts", UP),
     Case("a source that does not answer is blindness", judging(ONLY), then(put(down="refused"), wait(m(2))), P.HELD,
-         "Blind", ["Held"], "", UP),
+         "MetricsUnavailable", ["Held"], "", UP),
     Case("what is not known is no proof", judging(ALERTS), then(says(page=Why.MANY_SERIES), wait(s(20))), P.JUDGING,
          "Soaking", [], "", UP),
     Case("one that fired when the weight was verified does not go back", judging(ALERTS),
@@ -126,7 +127,7 @@ AT_THE_GATE = [
          ["Resumed", *SHIFTED], "", HALF),
     *(
         Case(f"what is not known ({why}) holds", judging(ALERTS), then(says(ticket=why), wait(m(3))), P.HELD,
-             "Incident", ["StageProved", "Held"], f"fail ticket: nothing is known ({why}) of alerts", UP)
+             "Incident", ["StageProved", "Held"], f"fail ticket: no answer ({why}) about alerts", UP)
         for why in (Why.NAN, Why.WARNINGS, Why.SOURCE_DOWN, Why.QUERY_REJECTED)
     ),
     Case("that of a later stage does not", judging({"stages[2].fail": [alert("late")]}),
@@ -152,9 +153,9 @@ AT_THE_GATE = [
     Case("a budget is asked for beside it", held(),
          then(put(policies=(ruled(errorBudget={"query": "b", "atLeast": "20%"}),)), says(production=0.1), wait(s(10))),
          P.HELD, "BudgetSpent", ["Held"], "", UP),
-    Case("a guard that is proved goes back from there", held(), proved("errors"), P.ROLLED_BACK, "GuardProved", BACK,
+    Case("a guard that is proved goes back from there", held(), proved("errors"), P.ROLLED_BACK, "GuardTripped", BACK,
          "", OLD_WEIGHTS),
-    Case("one that begins meanwhile goes back, too", held(), then(fires(), wait(s(10))), P.ROLLED_BACK, "GuardProved",
+    Case("one that begins meanwhile goes back, too", held(), then(fires(), wait(s(10))), P.ROLLED_BACK, "GuardTripped",
          BACK, "guard page", OLD_WEIGHTS),
     Case("a person says so", held(), say("abort a1"), P.ROLLED_BACK, "Aborted", BACK, "", OLD_WEIGHTS),
 ]  # fmt: skip
@@ -177,7 +178,7 @@ def test_what_is_asked_of_the_source() -> None:
     assert {question.part for question in asked} == {"new"}
     assert {question.query for question in asked} == {AlertQuery(MATCHERS, since=START)}
     assert [question.at - START for question in asked][:2] == [s(0), s(10)], "there is no window to wait for"
-    heard = world.look().heard
+    heard = world.snapshot().gate_answers
     assert heard is not None
     assert [question.query for question in heard.verdicts] == [AlertQuery(MATCHERS)]
 
@@ -189,7 +190,7 @@ def test_what_stands_in_the_status_and_on_the_trail() -> None:
     (page,) = [each for each in world.records[-3].status.predicates if each.name == "page"]
     assert (page.role, page.query, page.bound) == ("guard", f"firing alerts with {MATCHERS}", "> 0 alerts")
     (seen,) = next(d for d in world.trail.values() if d.reason == "RollbackStarted").evidence
-    assert (seen.value, seen.bound, seen.verdict) == ("1", "> 0 alerts", "Proved")
+    assert (seen.value, seen.bound, seen.verdict) == ("1", "> 0 alerts", "Tripped")
     assert seen.query == f"alerts with {MATCHERS} that began to fire after 2026-03-01T09:00:00Z"
 
 
@@ -203,7 +204,7 @@ def test_the_alerts_that_fire_are_told_anew_as_they_change_and_are_no_new_decisi
 
 def test_it_may_be_used_at_other_stages() -> None:
     used = changed(PLAN, {"stages[0].fail": [PAGE], "stages[2].warn": [{"use": "page"}]})
-    (page,) = resolve(read_plan_spec(used), as_kept(())).spec.stages[2].warn
+    (page,) = resolve(read_plan_spec(used), snapshot_lookup(())).spec.stages[2].warn
     assert (page.name, page.alert and page.alert.matchers) == ("page", PAGE["alert"]["matchers"])
 
 
@@ -227,7 +228,7 @@ def test_matchers_are_looked_through(place: str, matchers: str, traps: list[str]
 def test_an_alert_is_seen_from_when_it_fires() -> None:
     """5 s for an answer and 1 s for the weights; later up to an interval until it is asked for again."""
     (_, seen) = timeline(read_plan_spec(changed(PLAN, ALERTS)), SOURCE).stretches[0].sights[:2]
-    assert seen == Sight("page", "guard", s(6), s(16))
+    assert seen == DetectionTime("page", "guard", s(6), s(16))
     alone = timeline(read_plan_spec(changed(PLAN, ONLY | {"stages[0].soak": "0s"})), SOURCE).stretches[0]
     assert (alone.ends.earliest, alone.queries) == (s(0), 6)
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 
 import pytest
 
-from rolloutplan.judge.verdict import Why
-from rolloutplan.plan.command import Verb
-from rolloutplan.plan.status import Decision, Kind
+from rolloutplan.api.command import Verb
+from rolloutplan.api.status import Decision, Kind
+from rolloutplan.stats.verdict import Why
 from tests.situations import (
     ALL,
     BACK,
@@ -116,7 +116,7 @@ MID_RUN: Mapping[str, Situation] = {
 @pytest.mark.parametrize("wrecked", [False, True], ids=["", "wrecked"])
 @pytest.mark.parametrize("given", MID_RUN)
 def test_in_mid_run_abort_and_revert_put_the_old_weights_back(given: str, wrecked: bool, verb: Verb) -> None:
-    happens = then(WRECKED if wrecked else nothing, say(f"{verb} c1 --because checkout is slow"), wait(s(20)))
+    happens = then(WRECKED if wrecked else nothing, say(f"{verb} c1 --reason checkout is slow"), wait(s(20)))
     world = obeyed(Case("", MID_RUN[given], happens, P.ROLLED_BACK, "Aborted", None, "", OLD_WEIGHTS))
     assert world.told()[-2:] == BACK
     assert answer(world).note.startswith(f"{verb} by kubectl: checkout is slow; weights go back from ")
@@ -170,19 +170,20 @@ def reverted() -> World:
 
 
 ENDED = [
-    Case("revert after a success puts the old weights back", succeeded, say("revert c1 --because of the bill"),
+    Case("revert after a success puts the old weights back", succeeded, say("revert c1 --reason of the bill"),
          P.ROLLED_BACK, "Reverted", BACK, "revert by kubectl: of the bill; weights go back from 100% to 0%",
          OLD_WEIGHTS),
     Case("it needs neither spec nor pods nor metrics", succeeded, then(WRECKED, say("revert c1")), P.ROLLED_BACK,
          "Reverted", BACK, "", OLD_WEIGHTS),
     Case("a plan that is no longer on its way holds it up no more than one that waits", succeeded,
-         then(put(rivals=(replace(RIVAL, running=False, waiting=True),)), say("revert c1")), P.ROLLED_BACK, "Reverted",
+         then(put(route_conflicts=(replace(RIVAL, running=False, waiting=True),)), say("revert c1")), P.ROLLED_BACK,
+         "Reverted",
          BACK, "", OLD_WEIGHTS),
     Case("nor one that is on its way on another route", succeeded,
-         then(put(rivals=(replace(RIVAL, routes=frozenset({replace(SHOP, name="api")})),)), say("revert c1")),
+         then(put(route_conflicts=(replace(RIVAL, routes=frozenset({replace(SHOP, name="api")})),)), say("revert c1")),
          P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
     Case("nor one that is on its way on a route of another kind that has the same name", succeeded,
-         then(put(rivals=(NAMESAKE,)), say("revert c1")), P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
+         then(put(route_conflicts=(NAMESAKE,)), say("revert c1")), P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
     Case("retry after an abort", reverted, then(wait(DAYS), say("retry c1")), P.JUDGING, "Soaking",
          ["Retried", *BEGUN], "retry by kubectl", UP),
     Case("retry after a rollback, though nothing has changed", rolled_back, say("retry c1"), P.JUDGING, "Soaking",
@@ -230,7 +231,7 @@ READABLE = edit({"stages": World().spec["stages"]})
 # ---- not now -----------------------------------------------------------------------------------------------------
 
 PAUSES = [
-    Case("in mid-soak: the weights stay", judging(), then(say("pause c1 --because lunch"), wait(m(6))), P.HELD,
+    Case("in mid-soak: the weights stay", judging(), then(say("pause c1 --reason lunch"), wait(m(6))), P.HELD,
          "Paused", ["Held"], "pause by kubectl: lunch; the weights stay", UP),
     Case("in the bake", baking, then(say("pause c1"), wait(m(6))), P.HELD, "Paused", ["Held"], "", ALL),
     Case("while a weight is being written that weight is finished first", shifting(lag=s(10)),
@@ -242,8 +243,9 @@ PAUSES = [
     Case("a weight that is not accepted goes back while paused too", shifting(), then(say("pause c1"), wait(m(2))),
          P.ROLLED_BACK, "", ["Paused", *BACK], "was not in force within 30s", OLD_WEIGHTS),
     Case("blind: when it sees again", held_blind,
-         then(say("pause c1"), settle, lambda w: phase_is(w, P.HELD, "Blind"), put(down=""), wait(s(15))), P.HELD,
-         "Paused", ["Paused", "Held"], "once Blind is over", UP),
+         then(say("pause c1"), settle, lambda w: phase_is(w, P.HELD, "MetricsUnavailable"), put(down=""),
+         wait(s(15))), P.HELD,
+         "Paused", ["Paused", "Held"], "once MetricsUnavailable is over", UP),
     Case("in conflict: when the weights are as they were", held_conflict,
          then(say("pause c1"), settle, lambda w: phase_is(w, P.HELD, "Conflict"), drift(UP)), P.HELD, "Paused",
          ["Paused", "Held"], "once Conflict is over", UP),
@@ -254,7 +256,7 @@ PAUSES = [
     Case("frozen", held_frozen, say("pause c1"), P.HELD, "Paused", ["Held"], "", UP),
     Case("awaiting approval", awaiting, say("pause c1"), P.HELD, "Paused", ["Held"], "", UP),
     Case("before the start it keeps it from starting", World, then(say("pause c1"), wait(DAYS)), P.PENDING, "Paused",
-         ["Stalled"], "paused by kubectl; `resume` lets it go on", OLD_WEIGHTS),
+         ["Stalled"], "paused by kubectl; `resume` ends the pause", OLD_WEIGHTS),
     Case("before the new side is ready too", expanding, then(say("pause c1"), wait(DAYS)), P.PENDING, "Paused",
          ["Stalled"], "", OLD_WEIGHTS),
     Case("a killed operator does not forget it", judging(),
@@ -269,16 +271,17 @@ def test_a_pause(case: Case) -> None:
 
 @kept
 def paused_to_go_back_blind() -> World:
-    world = judging({"onBlind": {"action": "Rollback"}})()
+    world = judging({"onMetricsUnavailable": {"action": "Rollback"}})()
     world.say("pause p1")
     world.settle()
     return world
 
 
 WHILE_PAUSED = [
-    Case("a guard that is proved", paused, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardProved", BACK, "",
+    Case("a guard that is proved", paused, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardTripped", BACK, "",
          OLD_WEIGHTS),
-    Case("a fail predicate that is proved", paused, then(says(wrong=1), wait(s(20))), P.ROLLED_BACK, "FailProved", BACK,
+    Case("a fail predicate that is proved", paused, then(says(wrong=1), wait(s(20))), P.ROLLED_BACK, "FailTripped",
+         BACK,
          "", OLD_WEIGHTS),
     Case("a new side that is down", paused, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
     Case("a deletion", paused, lambda w: w.delete(), P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
@@ -290,12 +293,14 @@ WHILE_PAUSED = [
          P.HELD, "Paused", ["Held", "Held"], "", UP),
     Case("another template puts the old weights back, and the next run waits", paused, pods(revision="second"),
          P.PENDING, "Paused", None, "", OLD_WEIGHTS),
-    Case("a source that is down is told of", paused, then(put(down="timeout"), wait(m(6))), P.HELD, "Blind", ["Held"],
+    Case("a source that is down is told of", paused, then(put(down="timeout"), wait(m(6))), P.HELD,
+         "MetricsUnavailable", ["Held"],
          "", UP),
     Case("and when it answers it is still paused", paused,
          then(put(down="timeout"), wait(m(1)), put(down=""), wait(m(2))), P.HELD, "Paused", ["Held", "Held"], "", UP),
-    Case("and onBlind is done", paused_to_go_back_blind, then(put(down="timeout"), wait(m(1))), P.ROLLED_BACK, "Blind",
-         BACK, "onBlind is Rollback", OLD_WEIGHTS),
+    Case("and onMetricsUnavailable is done", paused_to_go_back_blind, then(put(down="timeout"), wait(m(1))),
+         P.ROLLED_BACK, "MetricsUnavailable",
+         BACK, "onMetricsUnavailable is Rollback", OLD_WEIGHTS),
     Case("neither soak nor deadline ends", paused, then(says(hits=Why.NO_DATA), wait(m(6))), P.HELD, "Paused", [], "",
          UP),
 ]  # fmt: skip
@@ -364,7 +369,8 @@ RESUMES = [
     Case("paused, and unreadable since: it starts once it can be read", paused_and_unreadable,
          then(say("resume c1"), settle, READABLE), P.JUDGING, "Soaking", None, "", UP),
     Case("paused, and blind since: the pause is taken back", paused,
-         then(put(down="timeout"), wait(m(1)), say("resume c1"), settle, lambda w: phase_is(w, P.HELD, "Blind"),
+         then(put(down="timeout"), wait(m(1)), say("resume c1"), settle, lambda w: phase_is(w, P.HELD,
+         "MetricsUnavailable"),
               put(down=""), wait(s(15))), P.JUDGING, "Soaking", ["Held", "Resumed", "Resumed"], "", UP),
     Case("paused, and rolled back since: the pause is taken back", paused,
          then(pods(ready=0), settle, say("resume c1"), settle, pods(ready=4, revision="second")), P.JUDGING, "Soaking",
@@ -378,7 +384,7 @@ RESUMES = [
          then(say("resume c1"), wait(m(3)), says(hits=0.95), wait(s(20))), P.JUDGING, "Soaking",
          ["Resumed", "StageProved", *SHIFTED], "", HALF),
     Case("in conflict: the stage is asked for again", held_conflict, then(wait(m(6)), say("resume c1")), P.JUDGING,
-         "Soaking", ["Resumed", *SHIFTED], "the stage begins anew from 0%", UP),
+         "Soaking", ["Resumed", *SHIFTED], "the stage starts again from 0%", UP),
     Case("in conflict: what stands is where it begins", judging(),
          then(drift({"v1": 98, "v2": 2}), settle, say("resume c1")), P.JUDGING, "Soaking",
          ["Held", "Resumed", *SHIFTED], "stage 1/3 canary: 2% -> 5%", UP),
@@ -413,11 +419,11 @@ def test_resume(case: Case) -> None:
 TWICE = {"stages[1].approval": "Required", "stages[2].approval": "Required"}
 APPROVALS = [
     Case("a stage that wants approval waits for it before its weight", awaiting, wait(m(6)), P.HELD,
-         "AwaitingApproval", [], "stage half wants approval: `rolloutplan approve plan -n ns`", UP),
+         "AwaitingApproval", [], "stage half needs approval: `rolloutplan approve plan -n ns`", UP),
     Case("a proof against it while it waits", awaiting, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
-         "GuardProved", BACK, "", OLD_WEIGHTS),
+         "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("a fail predicate of the stage before", awaiting, then(says(wrong=1), wait(s(20))), P.ROLLED_BACK,
-         "FailProved", BACK, "", OLD_WEIGHTS),
+         "FailTripped", BACK, "", OLD_WEIGHTS),
     Case("a new side that is down while it waits", awaiting, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "",
          OLD_WEIGHTS),
     Case("the first stage waits before any weight", awaiting_the_first, wait(DAYS), P.HELD, "AwaitingApproval", [], "",
@@ -444,7 +450,7 @@ APPROVES = [
          "", UP),
     Case("exactly that stage: the next one waits for its own", lambda: fresh(TWICE)().until(P.HELD),
          then(say("approve c1"), wait(m(6))), P.HELD, "AwaitingApproval",
-         ["Resumed", *SHIFTED, "StageProved", "Held"], "stage all wants approval", HALF),
+         ["Resumed", *SHIFTED, "StageProved", "Held"], "stage all needs approval", HALF),
     Case("frozen: it begins when it is thawed", awaiting,
          then(put(policies=(FROZEN,)), say("approve c1"), settle, lambda w: phase_is(w, P.HELD, "Frozen"),
               put(policies=())), P.JUDGING, "Soaking", ["Resumed", "Held", "Resumed", *SHIFTED], "", HALF),
@@ -471,7 +477,7 @@ SKIPS = [
     Case("undecided", held_undecided, say("skip c1"), P.JUDGING, "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
     Case("the next stage is soaked and judged", judging(), then(say("skip c1"), wait(m(2) - s(0.1))), P.JUDGING,
          "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
-    Case("the next stage wants approval", judging({"stages[1].approval": "Required"}), say("skip c1"), P.HELD,
+    Case("the next stage needs approval", judging({"stages[1].approval": "Required"}), say("skip c1"), P.HELD,
          "AwaitingApproval", ["StageSkipped", "Held"], "", UP),
     Case("frozen before the next stage", judging(), then(put(policies=(FROZEN,)), say("skip c1")), P.HELD, "Frozen",
          ["StageSkipped", "Held"], "", UP),
@@ -482,14 +488,14 @@ PROMOTES = [
     Case("in mid-soak: straight to the last stage", judging(), say("promote c1"), P.JUDGING, "Soaking",
          ["Promoted", *SHIFTED], "straight to all at 100%", ALL),
     Case("undecided", held_undecided, say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
-    Case("awaiting approval, and the last stage wants it too: it is given", lambda: fresh(TWICE)().until(P.HELD),
+    Case("awaiting approval, and the last stage wants it too: it is scaled to", lambda: fresh(TWICE)().until(P.HELD),
          say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
     Case("the last stage is soaked", judging(), then(say("promote c1"), wait(m(2) - s(0.1))), P.JUDGING, "Soaking",
          ["Promoted", *SHIFTED], "", ALL),
     Case("and baked", judging(), then(say("promote c1"), wait(m(2))), P.BAKING, "Baking",
          ["Promoted", *SHIFTED, "StageProved"], "", ALL),
     Case("and judged", judging(), then(say("promote c1"), settle, says(errors=0.2), wait(m(1))), P.ROLLED_BACK,
-         "GuardProved", ["Promoted", *SHIFTED, *BACK], "", OLD_WEIGHTS),
+         "GuardTripped", ["Promoted", *SHIFTED, *BACK], "", OLD_WEIGHTS),
     Case("frozen: to the last stage when it is thawed", judging(),
          then(put(policies=(FROZEN,)), say("promote c1"), wait(m(6)), put(policies=())), P.JUDGING, "Soaking",
          ["Promoted", "Held", "Resumed", *SHIFTED], "", ALL),
@@ -510,12 +516,12 @@ def test_promote(case: Case) -> None:
 
 WATCHED_LAST = {"stages[2].fail": [{"name": "late", "query": "late", "is": "> 0"}]}
 PROVED_THEN: Mapping[str, tuple[Situation, Callable[[World], object], str]] = {
-    "a guard in mid-stage": (judging(), proved("errors"), "GuardProved"),
-    "a fail predicate in mid-stage": (judging(), proved("wrong"), "FailProved"),
+    "a guard in mid-stage": (judging(), proved("errors"), "GuardTripped"),
+    "a fail predicate in mid-stage": (judging(), proved("wrong"), "FailTripped"),
     "the new side is down in mid-stage": (judging(), pods(ready=0), "NewSideDown"),
-    "a guard at the last stage": (judging(stage="all"), proved("errors"), "GuardProved"),
-    "a fail predicate of the last stage": (judging(WATCHED_LAST, stage="all"), proved("late"), "FailProved"),
-    "a guard in the bake": (baking, proved("errors"), "GuardProved"),
+    "a guard at the last stage": (judging(stage="all"), proved("errors"), "GuardTripped"),
+    "a fail predicate of the last stage": (judging(WATCHED_LAST, stage="all"), proved("late"), "FailTripped"),
+    "a guard in the bake": (baking, proved("errors"), "GuardTripped"),
     "the new side is down in the bake": (baking, pods(ready=0), "NewSideDown"),
 }
 
@@ -557,7 +563,7 @@ def rolled_back_while_paused() -> World:
 
 NOT_ENDED = "it has not ended"
 NO_STAGE = "no stage is being judged"
-NOTHING_WAITS = "nothing waits for approval: say it when it is Held as AwaitingApproval"
+NOTHING_WAITS = "nothing waits for approval: send it when the plan is Held: AwaitingApproval"
 REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
     "blocked by another plan": (blocked, {
         "resume": "it is not held: it is Pending", "approve": NOTHING_WAITS, "retry": f"{NOT_ENDED} (it is Pending)",
@@ -583,7 +589,7 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
         "resume": "it is not held: it is Judging", "approve": NOTHING_WAITS, "retry": f"{NOT_ENDED} (it is Judging)",
     }),
     "at the last stage": (judging(stage="all"), {
-        "promote": "it stands at the last stage already", "skip": "all is the last stage: nothing comes after it",
+        "promote": "it is at the last stage already", "skip": "all is the last stage: nothing comes after it",
         "resume": "it is not held: it is Judging", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
     }),
     "held for a conflict": (held_conflict, {
@@ -591,8 +597,9 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
         "skip": "it is held as Conflict, and that comes first", "promote": "it is held as Conflict",
     }),
     "held blind": (held_blind, {
-        "resume": "held as Blind, which this does not end: the metric source has not answered",
-        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as Blind", "promote": "it is held as Blind",
+        "resume": "held as MetricsUnavailable, which this does not end: the metric source has not answered",
+        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as MetricsUnavailable",
+        "promote": "it is held as MetricsUnavailable",
     }),
     "held undecided": (held_undecided, {"approve": NOTHING_WAITS, "retry": NOT_ENDED}),
     "held after onFail: Hold": (held_failed, {
@@ -609,13 +616,13 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
         "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as Frozen", "promote": "it is held as Frozen",
     }),
     "held for approval": (awaiting, {
-        "resume": "held as AwaitingApproval, which this does not end: stage half wants approval", "retry": NOT_ENDED,
-        "skip": "the next stage waits: say `approve` (stage half wants approval",
+        "resume": "held as AwaitingApproval, which this does not end: stage half needs approval", "retry": NOT_ENDED,
+        "skip": "the next stage waits: send `approve` (stage half needs approval",
     }),
     "held for approval of the first weight": (awaiting_the_first, {
-        "skip": "the next stage waits: say `approve` (stage canary wants approval",
-        "promote": f"{NO_STAGE}: say it when one is", "retry": NOT_ENDED,
-        "resume": "held as AwaitingApproval, which this does not end: stage canary wants approval",
+        "skip": "the next stage waits: send `approve` (stage canary needs approval",
+        "promote": f"{NO_STAGE}: send it when one is", "retry": NOT_ENDED,
+        "resume": "held as AwaitingApproval, which this does not end: stage canary needs approval",
     }),
     "paused": (paused, {
         "pause": "it is paused already, by kubectl", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
@@ -710,7 +717,7 @@ DENIED = [
     ("resume", "brought back first", judging(), lambda w: w.routes.clear()),
     ("resume", "brought back first", two_routes, lambda w: w.routes.pop("api")),
     ("resume", "weight 0", judging(), drift({"v1": 0, "v2": 0})),
-    ("revert", "plan ns/other holds the route now: abort that one first", succeeded, put(rivals=(RIVAL,))),
+    ("revert", "plan ns/other holds the route now: abort that one first", succeeded, put(route_conflicts=(RIVAL,))),
     ("revert", "there is nothing to put back", succeeded, lambda w: w.routes.clear()),
 ]
 
@@ -748,7 +755,7 @@ def test_during_a_rollback_every_verb_is_answered_when_it_has_ended(verb: Verb) 
     world.says["errors"] = 0.0
     world.say(f"{verb} c1")
     world.advance(m(1))
-    assert world.phase is P.REVERTING
+    assert world.phase is P.ROLLING_BACK
     world.broken = set()
     world.advance(s(2))
     assert world.told()[-2:] == ["RolledBack", "CommandRejected"] or verb is Verb.RETRY
@@ -790,7 +797,7 @@ def test_a_command_is_done_once_whenever_the_operator_dies(verb: Verb, point: st
     [
         lambda w: None,
         lambda w: w.say(w.command),
-        lambda w: w.say(w.command + " --because of something else"),
+        lambda w: w.say(w.command + " --reason of something else"),
         lambda w: w.say("", ""),
         lambda w: (w.crash(), w.say(w.command)),
     ],

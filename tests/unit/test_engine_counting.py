@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.ask import count, in_force, needs, note_asked
-from rolloutplan.engine.counting import CountQuestion
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.status import Phase, PredicateStatus, StageStatus, Status
+from rolloutplan.engine.analysis.measurements import active_predicates, count, due_queries, mark_asked
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, PlanView, Readable, SourceView
-from rolloutplan.engine.narrate import measured
-from rolloutplan.engine.queries import Series
-from rolloutplan.judge.verdict import Answer, Outcome, Why
-from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from rolloutplan.plan.status import Phase, PredicateStatus, StageStatus, Status
+from rolloutplan.engine.model.plan_view import PlanView, Readable
+from rolloutplan.engine.model.queries import CountQuestion, Series
+from rolloutplan.engine.model.snapshot import NO_MEASUREMENTS, Measurements, SourceView
+from rolloutplan.engine.run.decision_log import predicate_statuses
+from rolloutplan.stats.verdict import Answer, Outcome, Why
 from tests.refusals import changed
 from tests.world import PLAN, SOURCE, START, World, after
 
@@ -58,22 +58,22 @@ class Watcher:
 
     def __init__(self, raw: dict[str, Any], status: Status, source: SourceView = SOURCE) -> None:
         self.spec, self.view = plan_of(raw)
-        self.status, self.source, self.ledger = status, source, EMPTY_LEDGER
+        self.status, self.source, self.measurements = status, source, NO_MEASUREMENTS
         self.asked: list[CountQuestion] = []
 
-    def look(self, now: datetime, bad: Mapping[str, float], gap: Answer | None = None) -> None:
-        due = needs(self.view, self.status, self.source, self.ledger, now)
+    def snapshot(self, now: datetime, bad: Mapping[str, float], gap: Answer | None = None) -> None:
+        due = due_queries(self.view, self.status, self.source, self.measurements, now)
         questions = [question for question in due if isinstance(question, CountQuestion)]
         assert len(questions) == len(due)
         self.asked += questions
-        self.ledger = note_asked(self.status, self.ledger, due, now)
+        self.measurements = mark_asked(self.status, self.measurements, due, now)
         if questions:
             answers: dict[str, Series | Answer] = {q.part: gap or series(q, bad) for q in questions}
-            self.ledger = count(self.spec, self.status, self.source, self.ledger, "worse", answers, now)
+            self.measurements = count(self.spec, self.status, self.source, self.measurements, "worse", answers, now)
 
     def run(self, start: datetime, seconds: int, bad: Mapping[str, float]) -> None:
         for second in range(seconds):
-            self.look(start + timedelta(seconds=second), bad)
+            self.snapshot(start + timedelta(seconds=second), bad)
 
     @property
     def looks(self) -> list[datetime]:
@@ -101,13 +101,13 @@ def test_what_was_missed_is_fetched_from_the_last_look_on() -> None:
     watcher = Watcher(SPEC, judging(START))
     watcher.run(START, 40, {"new": 1, "old": 1})
     for second in range(40, 100):
-        watcher.look(START + timedelta(seconds=second), {}, gap=Answer(gap=Why.SOURCE_DOWN, detail="refused"))
-    assert watcher.ledger["worse"].silent_since is not None
+        watcher.snapshot(START + timedelta(seconds=second), {}, gap=Answer(gap=Why.SOURCE_DOWN, detail="refused"))
+    assert watcher.measurements["worse"].silent_since is not None
     asked = len(watcher.asked)
-    watcher.look(START + timedelta(seconds=110), {"new": 1, "old": 1})
+    watcher.snapshot(START + timedelta(seconds=110), {"new": 1, "old": 1})
     question = watcher.asked[asked]
     assert (question.start, question.end) == (START + 3 * STEP, START + 7 * STEP)
-    counted = watcher.ledger["worse"].count
+    counted = watcher.measurements["worse"].count
     assert counted is not None
     assert counted.state.seen.new_total == 100 * 7 * 15, "every request is counted once"
 
@@ -120,14 +120,19 @@ def test_an_operator_that_is_started_again_comes_to_the_same_state(kept: bool) -
         watcher.run(START, 80, bad)
     if kept:
         sealed = (PredicateStatus(name="worse", role="guard"),)
-        look = replace(World(spec=SPEC).look(), ledger=died.ledger, now=START + timedelta(seconds=80), source=SOURCE)
-        predicates = measured(look, died.status.model_copy(update={"predicates": sealed}))
+        snapshot = replace(
+            World(spec=SPEC).snapshot(),
+            measurements=died.measurements,
+            now=START + timedelta(seconds=80),
+            source=SOURCE,
+        )
+        predicates = predicate_statuses(snapshot, died.status.model_copy(update={"predicates": sealed}))
         assert len(predicates[0].state) <= 500
         died.status = died.status.model_copy(update={"predicates": predicates})
-    died.ledger = EMPTY_LEDGER
+    died.measurements = NO_MEASUREMENTS
     for watcher in (lived, died):
         watcher.run(START + timedelta(seconds=100), 100, bad)
-    one, other = lived.ledger["worse"].count, died.ledger["worse"].count
+    one, other = lived.measurements["worse"].count, died.measurements["worse"].count
     assert one is not None
     assert other is not None
     assert (one.state, one.at) == (other.state, other.at)
@@ -145,7 +150,7 @@ def test_an_operator_that_is_started_again_comes_to_the_same_state(kept: bool) -
 def test_a_guard_is_proved_by_counts_alone(bad: Mapping[str, float], outcome: Outcome) -> None:
     watcher = Watcher(SPEC, judging(START))
     watcher.run(START, 300, bad)
-    verdict = watcher.ledger["worse"].verdict
+    verdict = watcher.measurements["worse"].verdict
     assert verdict is not None
     assert verdict.outcome is outcome, verdict
 
@@ -154,7 +159,7 @@ def test_counters_that_are_none_decide_nothing_and_say_why() -> None:
     watcher = Watcher(SPEC, judging(START))
     watcher.run(START, 40, {"new": 1, "old": 1})
     watcher.run(START + timedelta(seconds=40), 20, {"new": 150, "old": 1})
-    verdict = watcher.ledger["worse"].verdict
+    verdict = watcher.measurements["worse"].verdict
     assert verdict is not None
     assert (verdict.outcome, verdict.why) == (Outcome.UNDECIDED, Why.NOT_COUNTERS)
     assert "bad must be a part of total" in verdict.detail
@@ -167,19 +172,19 @@ def test_a_pass_predicate_that_is_proved_wrong_does_not_wait_for_the_deadline() 
     watcher = Watcher(raw, judging(START))
     watcher.run(START, 100, {"new": 9.0, "old": 0.0})
     assert {question.part for question in watcher.asked} == {"new"}, "one side is enough"
-    verdict = watcher.ledger["worse"].verdict
+    verdict = watcher.measurements["worse"].verdict
     assert verdict is not None
     assert verdict.outcome is Outcome.REFUTED
     world = World().until(Phase.JUDGING)
-    look, since = world.look(), world.now
-    status = look.status.model_copy(update={"plan_hash": watcher.spec.plan_hash()})
-    look = replace(look, plan=watcher.view, status=status, ledger=_proved(watcher.ledger, since))
-    assert after(look, decide(look)).reason == "PassRefuted"
-    assert all(row.role == "pass" for row in in_force(watcher.spec, watcher.status, SOURCE))
+    snapshot, since = world.snapshot(), world.now
+    status = snapshot.status.model_copy(update={"plan_hash": watcher.spec.plan_hash()})
+    snapshot = replace(snapshot, plan=watcher.view, status=status, measurements=_proved(watcher.measurements, since))
+    assert after(snapshot, decide(snapshot)).reason == "PassRefuted"
+    assert all(row.role == "pass" for row in active_predicates(watcher.spec, watcher.status, SOURCE))
 
 
-def _proved(ledger: Ledger, since: datetime) -> Ledger:
-    track = ledger["worse"]
+def _proved(measurements: Measurements, since: datetime) -> Measurements:
+    track = measurements["worse"]
     assert track.count is not None
     later = datetime(2026, 3, 1, 12, tzinfo=UTC)
     return {"worse": replace(track, asked_at=later, count=replace(track.count, since=since))}

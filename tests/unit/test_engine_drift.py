@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.plan.status import Kind, Status
+from rolloutplan.api.status import Kind, Status
 from tests.situations import (
     ALL,
     BACK,
@@ -150,7 +150,7 @@ REPAIRED = [
     Case("with source and pods gone it is their matter first", judging(), then(pods(ready=0), drift(HALF)),
          P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),
     Case("a guard that is proved comes first", judging(), then(proved("errors"), drift(HALF)), P.ROLLED_BACK,
-         "GuardProved", BACK, "", OLD_WEIGHTS),
+         "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("an abort comes first", judging(), then(drift(HALF), say("abort a1")), P.ROLLED_BACK, "Aborted", BACK, "",
          OLD_WEIGHTS),
     Case("the API server takes it later: still one drift", judging(),
@@ -253,8 +253,9 @@ FIGHTS = [
     Case("and once more", paused, fight(s(1), s(1), s(1), m(10), s(1), s(1), s(1)), P.ROLLED_BACK, "WeightConflict",
          [*DRIFTS, *DRIFTS, *BACK], "", OLD_WEIGHTS),
     Case("in a row, before any gateway has accepted a repair", judging(lag=s(3)), fight(s(1), s(1), s(1), s(1)),
-         P.REVERTING, "WeightConflict", [*DRIFTS, "RollbackStarted"], "", OLD_WEIGHTS),
-    Case("while a weight is being written", shifting_to_half, fight(s(1), s(1), s(1), s(1), weights=ALL), P.REVERTING,
+         P.ROLLING_BACK, "WeightConflict", [*DRIFTS, "RollbackStarted"], "", OLD_WEIGHTS),
+    Case("while a weight is being written", shifting_to_half, fight(s(1), s(1), s(1), s(1), weights=ALL),
+         P.ROLLING_BACK,
          "WeightConflict", [*DRIFTS, "RollbackStarted"], "", OLD_WEIGHTS),
     Case("an operator that is killed counts on", judging(),
          then(fight(s(1), s(1)), lambda w: w.crash(), fight(s(1), s(1))), P.ROLLED_BACK, "WeightConflict",
@@ -318,7 +319,7 @@ HELD = [
          "HTTPRoute shop no longer holds both v1 and v2 in one rule", {"v2": 5}),
     Case("the rules are gone", judging(), replaced([]), P.HELD, "Conflict", ["Held"], "no longer holds both"),
     Case("a rule before it is put in", judging(), replaced([{"v0": 1}, UP]), P.JUDGING, "Soaking", []),
-    Case("a proof is still a proof", held_conflict, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardProved",
+    Case("a proof is still a proof", held_conflict, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardTripped",
          BACK, "", OLD_WEIGHTS),
     Case("one of two routes up, the other back", two_routes,
          then(lambda w: w.drift(HALF, "shop"), lambda w: w.drift(OLD_WEIGHTS, "api")), P.HELD, "Conflict", ["Held"], "",
@@ -364,7 +365,7 @@ def test_guards_look_on_where_the_first_weight_was_given_up() -> None:
     phase_is(world, P.HELD, "Conflict")
     world.says["errors"] = 0.2
     world.advance(m(1))
-    assert (world.phase, world.weights()[0]) == (P.REVERTING, {"v1": 98, "v2": 2})
+    assert (world.phase, world.weights()[0]) == (P.ROLLING_BACK, {"v1": 98, "v2": 2})
 
 
 def test_of_two_rules_one_up_and_one_back_is_held() -> None:

@@ -65,7 +65,7 @@ def finds_the_api_server_busy(world: World) -> None:
 
 TAKES_OVER: Mapping[str, Happens] = {
     "looks": nothing,
-    "is given a command that makes no sense": say("retry b1"),
+    "is scaled to a command that makes no sense": say("retry b1"),
     "is told to pause": say("pause b1"),
     "is told to skip": say("skip b1"),
     "is told to abort": say("abort b1"),

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.ask import MISSED_IN_A_ROW, note_asked, weigh
-from rolloutplan.engine.look import EMPTY_LEDGER, Ledger, Question, Track
-from rolloutplan.engine.queries import ValueQuery
-from rolloutplan.judge.verdict import Answer, Outcome, Why
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Phase, StageStatus, Status
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Phase, StageStatus, Status
+from rolloutplan.engine.analysis.measurements import MISSED_IN_A_ROW, apply_answers, mark_asked
+from rolloutplan.engine.model.queries import Question, ValueQuery
+from rolloutplan.engine.model.snapshot import NO_MEASUREMENTS, Measurement, Measurements
+from rolloutplan.stats.verdict import Answer, Outcome, Why
 from tests.refusals import changed
 from tests.situations import (
     BACK,
@@ -52,17 +52,17 @@ ANSWERS: Final = {
 }
 
 
-def evaluated(ledger: Ledger, letter: str, at: datetime, status: Status = STATUS) -> Ledger:
-    asked = note_asked(status, ledger, [Question("errors", "new", ValueQuery("errors"), at)], at)
-    return weigh(SPEC, status, asked, "errors", {"new": ANSWERS[letter]}, at)
+def evaluated(measurements: Measurements, letter: str, at: datetime, status: Status = STATUS) -> Measurements:
+    asked = mark_asked(status, measurements, [Question("errors", "new", ValueQuery("errors"), at)], at)
+    return apply_answers(SPEC, status, asked, "errors", {"new": ANSWERS[letter]}, at)
 
 
-def told(story: str) -> list[Track]:
+def told(story: str) -> list[Measurement]:
     """What is known of the guard after each evaluation."""
-    ledger, tracks = EMPTY_LEDGER, []
+    measurements, tracks = NO_MEASUREMENTS, []
     for i, letter in enumerate(story):
-        ledger = evaluated(ledger, letter, START + i * INTERVAL)
-        tracks.append(ledger["errors"])
+        measurements = evaluated(measurements, letter, START + i * INTERVAL)
+        tracks.append(measurements["errors"])
     return tracks
 
 
@@ -118,18 +118,18 @@ def test_once_proved_a_gap_does_not_let_it_wait_anew() -> None:
 
 
 def test_another_weight_begins_anew() -> None:
-    ledger = EMPTY_LEDGER
+    measurements = NO_MEASUREMENTS
     for i, letter in enumerate("TT-"):
-        ledger = evaluated(ledger, letter, START + i * INTERVAL)
+        measurements = evaluated(measurements, letter, START + i * INTERVAL)
     later = START + 3 * INTERVAL
     there = STATUS.model_copy(update={"stage": STAGE.model_copy(update={"judged_since": later, "verified_at": later})})
-    track = evaluated(ledger, "T", later, there)["errors"]
+    track = evaluated(measurements, "T", later, there)["errors"]
     assert (track.since, track.missed) == (later, ())
 
 
 # ---- any story ---------------------------------------------------------------------------------------
 
-Step = tuple[str, timedelta]
+ReconcileResult = tuple[str, timedelta]
 STEPS = st.lists(
     st.tuples(st.sampled_from("TTTTF?-"), st.integers(1, 40).map(lambda seconds: timedelta(seconds=seconds))),
     min_size=1,
@@ -138,7 +138,7 @@ STEPS = st.lists(
 """Evaluations, each with the time until the next."""
 
 
-def counted(steps: list[Step], until: int) -> timedelta:
+def counted(steps: list[ReconcileResult], until: int) -> timedelta:
     """How long it has held by an evaluation: the time after each that found it true, since it was last broken."""
     letters = "".join(letter for letter, _ in steps[: until + 1]).replace("-", "?")
     broken = max(letters.rfind("F"), letters.rfind("?" * (MISSED_IN_A_ROW + 1)))
@@ -146,11 +146,11 @@ def counted(steps: list[Step], until: int) -> timedelta:
     return sum(spans, timedelta(0))
 
 
-def verdicts(steps: list[Step]) -> list[Outcome]:
-    ledger, at, found = EMPTY_LEDGER, START, []
+def verdicts(steps: list[ReconcileResult]) -> list[Outcome]:
+    measurements, at, found = NO_MEASUREMENTS, START, []
     for letter, span in steps:
-        ledger = evaluated(ledger, letter, at)
-        verdict = ledger["errors"].verdict
+        measurements = evaluated(measurements, letter, at)
+        verdict = measurements["errors"].verdict
         assert verdict is not None
         found.append(verdict.outcome)
         at += span
@@ -158,13 +158,13 @@ def verdicts(steps: list[Step]) -> list[Outcome]:
 
 
 @given(STEPS)
-def test_it_is_proved_where_it_is_true_and_was_true_for_so_long_without_the_gaps(steps: list[Step]) -> None:
+def test_it_is_proved_where_it_is_true_and_was_true_for_so_long_without_the_gaps(steps: list[ReconcileResult]) -> None:
     proved = [letter == "T" and counted(steps, i) >= FOR for i, (letter, _) in enumerate(steps)]
     assert [outcome is Outcome.PROVED for outcome in verdicts(steps)] == proved
 
 
 @given(STEPS)
-def test_a_source_that_always_answers_is_judged_by_the_clock_alone(steps: list[Step]) -> None:
+def test_a_source_that_always_answers_is_judged_by_the_clock_alone(steps: list[ReconcileResult]) -> None:
     answered = [(letter, span) for letter, span in steps if letter in "TF"]
     since: datetime | None = None
     at, expected = START, []
@@ -196,7 +196,7 @@ def leaning() -> Situation:
 
 CASES = [
     Case("a guard that holds goes back though every second answer is missing", judging(LONG),
-         every_second(80, errors=0.2), P.ROLLED_BACK, "GuardProved", BACK, "guard errors is proved: 20% > 1% for 30s",
+         every_second(80, errors=0.2), P.ROLLED_BACK, "GuardTripped", BACK, "guard errors tripped: 20% > 1% for 30s",
          OLD_WEIGHTS),
     Case("one that does not hold does not", judging(LONG), every_second(600, errors=0.0), P.JUDGING, "", [], "", UP),
     Case("what holds, but not long enough, keeps it from going on in a gap too", leaning(),

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Phase
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import Counting, Look, Readable, Track
-from rolloutplan.judge.sequential import Look as Counted
-from rolloutplan.judge.sequential import State
-from rolloutplan.judge.verdict import Outcome, Verdict, Why
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Phase
+from rolloutplan.engine.model.plan_view import Readable
+from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Snapshot
+from rolloutplan.stats.sequential import CountDelta as Counted
+from rolloutplan.stats.sequential import State
+from rolloutplan.stats.verdict import Outcome, Verdict, Why
 from tests.refusals import changed
 from tests.world import PLAN, World, after
 
@@ -25,28 +26,32 @@ MINUTE = timedelta(minutes=1)
 
 def seen(
     *passes: dict[str, Any], counts: dict[str, Counted], taken: timedelta = MINUTE, guard: dict[str, Any] = WORSE
-) -> Look:
+) -> Snapshot:
     """A look at the first stage, of 5 %, when predicates have counted so much since its weight was verified."""
     changes = {"stages[0].pass": list(passes), "stages[0].fail": [], "stages[0].deadline": "10m", "guards": [guard]}
     world = World().until(Phase.JUDGING)
     since = world.now
-    look, now = world.look(), since + taken
+    snapshot, now = world.snapshot(), since + taken
     spec = read_plan_spec(changed(PLAN, changes))
-    status = look.status.model_copy(update={"counted_since": since, "plan_hash": spec.plan_hash()})
+    status = snapshot.status.model_copy(update={"counted_since": since, "plan_hash": spec.plan_hash()})
     verdict = Verdict(Outcome.UNDECIDED, samples=1.0, why=Why.NOT_YET)
     tracks = {
-        name: Track(asked_at=now, answered_at=now, verdict=verdict, count=Counting(since, State(seen=seen), now, {}))
+        name: Measurement(
+            asked_at=now, answered_at=now, verdict=verdict, count=CountProgress(since, State(seen=seen), now, {})
+        )
         for name, seen in counts.items()
     }
-    return replace(look, plan=replace(look.plan, content=Readable(spec)), status=status, now=now, ledger=tracks)
+    return replace(
+        snapshot, plan=replace(snapshot.plan, content=Readable(spec)), status=status, now=now, measurements=tracks
+    )
 
 
-def told(look: Look) -> list[str]:
+def told(snapshot: Snapshot) -> list[str]:
     """What is told of it, and only that: nothing is moved and nobody waits."""
-    step = decide(look)
-    status = after(look, step)
+    step = decide(snapshot)
+    status = after(snapshot, step)
     assert (status.phase, step.actions) == (Phase.JUDGING, ())
-    new = status.decisions[len(look.status.decisions) :]
+    new = status.decisions[len(snapshot.status.decisions) :]
     return [decision.note for decision in new if decision.reason == "StageCannotConclude"]
 
 
@@ -57,18 +62,18 @@ FAST = Counted(60_000, 60, 1_140_000, 1_140)
 
 @pytest.mark.parametrize("predicate", [NO_WORSE, FEW_BAD], ids=["against the old side", "of one side"])
 def test_a_stage_that_cannot_be_decided_in_its_time_says_how_long_it_would_take(predicate: dict[str, Any]) -> None:
-    look = seen(predicate, counts={predicate["name"]: SLOW})
-    (note,) = told(look)
+    snapshot = seen(predicate, counts={predicate["name"]: SLOW})
+    (note,) = told(snapshot)
     for words in (predicate["name"], "at 12 requests/s x 5 % this needs about", "the deadline is 10m"):
         assert words in note
-    stage = after(look, decide(look)).stage
+    stage = after(snapshot, decide(snapshot)).stage
     assert stage is not None
     assert note.endswith(stage.forecast)
 
 
 def test_it_is_told_once_in_a_stage() -> None:
-    look = seen(NO_WORSE, counts={"no-worse": SLOW})
-    assert told(replace(look, status=after(look, decide(look)))) == []
+    snapshot = seen(NO_WORSE, counts={"no-worse": SLOW})
+    assert told(replace(snapshot, status=after(snapshot, decide(snapshot)))) == []
 
 
 @pytest.mark.parametrize(

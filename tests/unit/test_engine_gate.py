@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import pytest
 
-from rolloutplan.engine.policy import PolicyView, QueueEntry
-from rolloutplan.judge.verdict import Why
+from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
+from rolloutplan.stats.verdict import Why
 from tests.situations import (
     ALL,
     BACK,
@@ -190,16 +190,16 @@ def waiting(*who: QueueEntry, rules: tuple[PolicyView, ...] = (ONE,)) -> Situati
 PLACES = [
     Case("no place is left: it waits, and says for whom and where it stands", fresh(policies=(ONE,), peers=(RUNNING,)),
          wait(m(5)), P.PENDING, "Waiting", ["Stalled"],
-         "1st in line for a place of policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
+         "1st in the queue for a place of policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
     Case("its place in the line changes: told, and no new decision", waiting(RUNNING), peers(RUNNING, ELDER), P.PENDING,
-         "Waiting", [], "2nd in line", OLD_WEIGHTS),
+         "Waiting", [], "2nd in the queue", OLD_WEIGHTS),
     Case("who holds the place changes: told, and no new decision", waiting(RUNNING), peers(peer("z", "running")),
          P.PENDING, "Waiting", [], "taken: ns/z", OLD_WEIGHTS),
     Case("a younger one that waits changes nothing", waiting(RUNNING), peers(RUNNING, YOUNGER), P.PENDING, "Waiting",
-         [], "1st in line", OLD_WEIGHTS),
+         [], "1st in the queue", OLD_WEIGHTS),
     Case("a place is free: it starts", waiting(RUNNING), peers(), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("a place is free, and an elder waits", waiting(RUNNING), peers(ELDER), P.PENDING, "Waiting", [],
-         "2nd in line for a place of policy production (0 of 1 are taken)", OLD_WEIGHTS),
+         "2nd in the queue for a place of policy production (0 of 1 are taken)", OLD_WEIGHTS),
     Case("a place is free, and a younger one waits", waiting(RUNNING), peers(YOUNGER), P.JUDGING, "Soaking", BEGUN, "",
          UP),
     Case("there are places enough", fresh(policies=(ruled(maxConcurrent=2),), peers=(RUNNING,)), wait(s(0)), P.JUDGING,
@@ -208,7 +208,7 @@ PLACES = [
          P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("every line must have a place", waiting(RUNNING, rules=(ONE, ruled("second", lockGroup="payments"))),
          peers(peer("a", "running", 60, "lock group payments")), P.PENDING, "Waiting", [],
-         "1st in line for a place of lock group payments", OLD_WEIGHTS),
+         "1st in the queue for a place of lock group payments", OLD_WEIGHTS),
     Case("two that started at the same instant: the younger gives way", expanding,
          then(policies(ONE), peers(peer("a", "starting"))), P.PENDING, "Waiting", ["Stalled"], "ns/a", OLD_WEIGHTS),
     Case("the elder does not", expanding, then(policies(ONE), peers(peer("a", "starting", age=-60)), pods(ready=4)),
@@ -309,18 +309,18 @@ BUDGETS = [
     Case("exactly what must be left is enough", budgeted(0.2), wait(s(0)), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("too little is left: held before the first weight", budgeted(0.1999), wait(m(5)), P.HELD, "BudgetSpent",
          ["Started", "NewSideReady", "Held"],
-         "policy production: 19.99% is left of the error budget, 20% must be left", OLD_WEIGHTS),
+         "policy production: 19.99% of the error budget is left, 20% must be left", OLD_WEIGHTS),
     *(
         Case(f"not known ({why}) is not left", budgeted(why), wait(m(5)), P.HELD, "BudgetSpent", None,
-             f"nothing is known ({why}) of the error budget", OLD_WEIGHTS)
+             f"the error budget is not known ({why})", OLD_WEIGHTS)
         for why in (Why.NO_DATA, Why.NAN, Why.MANY_SERIES, Why.WARNINGS, Why.SOURCE_DOWN, Why.QUERY_REJECTED)
     ),
     Case("a stage in mid-soak is judged on", judging(), then(policies(BUDGET), left(0.0), wait(s(89.9))), P.JUDGING,
          "Soaking", [], "", UP),
     Case("it is asked again before each increment", budgeted(0.5), then(wait(m(1)), left(0.1), wait(m(4))), P.HELD,
-         "BudgetSpent", [*BEGUN, "StageProved", "Held"], "10% is left", UP),
+         "BudgetSpent", [*BEGUN, "StageProved", "Held"], "10% of the error budget is left", UP),
     Case("as it becomes less it is told, and no new decision", spent, then(left(0.05), wait(s(10))), P.HELD,
-         "BudgetSpent", [], "5% is left", UP),
+         "BudgetSpent", [], "5% of the error budget is left", UP),
     Case("it heals by itself", spent, then(left(0.3), wait(s(10))), P.JUDGING, "Soaking", ["Resumed", *SHIFTED],
          "BudgetSpent is over", HALF),
     Case("not before it is asked again", spent, then(left(0.3), wait(s(9.9))), P.HELD, "BudgetSpent", [], "", UP),
@@ -329,7 +329,8 @@ BUDGETS = [
     Case("the policy is taken away", spent, policies(), P.JUDGING, "Soaking", ["Resumed", *SHIFTED], "", HALF),
     Case("of two budgets both must be left", spent,
          then(policies(BUDGET, ruled("second", errorBudget={"query": "b", "atLeast": "90%"})), left(0.9),
-              left(0.8, "second"), wait(s(10))), P.HELD, "BudgetSpent", [], "policy second: 80% is left", UP),
+              left(0.8, "second"), wait(s(10))), P.HELD, "BudgetSpent", [], "policy second: 80% of the error budget",
+         UP),
     Case("the bake is no increment", baking, then(policies(BUDGET), left(0.0), wait(m(4))), P.SUCCEEDED, "Succeeded",
          ["Succeeded"], "", ALL),
     Case("a plan that cannot be read asks nothing", spent, then(edit({"stages": []}), wait(m(1))), P.HELD, "Invalid",
@@ -354,7 +355,7 @@ def test_a_budget_is_asked_at_the_gate_and_nowhere_else() -> None:
 
 def asked_at(world: World) -> datetime | None:
     """When the gate was asked last."""
-    heard = world.look().heard
+    heard = world.snapshot().gate_answers
     return heard.at if heard else None
 
 
@@ -363,7 +364,7 @@ def test_a_budget_is_not_asked_while_something_else_is_waited_for(given: Situati
     world = given()
     world.policies = (*world.policies, BUDGET)
     world.advance(m(1))
-    assert world.look().heard is None
+    assert world.snapshot().gate_answers is None
 
 
 # ---- never in the way back ---------------------------------------------------------------------------------------
@@ -386,8 +387,8 @@ CLOSED: Mapping[str, Situation] = {
     "all of them, and a policy that cannot be read": all_closed,
 }
 WAYS_BACK: Mapping[str, tuple[Happens, str]] = {
-    "a guard is proved": (proved("errors"), "GuardProved"),
-    "a fail predicate is proved": (proved("wrong"), "FailProved"),
+    "a guard is proved": (proved("errors"), "GuardTripped"),
+    "a fail predicate is proved": (proved("wrong"), "FailTripped"),
     "no pod is ready": (pods(ready=0), "NewSideDown"),
     "the new Deployment is gone": (put(new=None), "NewSideGone"),
     "somebody says abort": (say("abort a1"), "Aborted"),

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.look import Question
-from rolloutplan.engine.queries import ValueQuery
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.engine.model.queries import Question, ValueQuery
+from rolloutplan.stats.verdict import Answer, Why
 from tests.situations import (
     BACK,
     HALF,
@@ -70,7 +69,7 @@ def held(changes: dict[str, Any] | None = None, **more: float | Why) -> Situatio
 HOLDS = [
     Case("both are bad: the weights stay, in the words of both", judging(SIDED),
          then(says(errors=0.2, old=0.3), wait(s(10))), P.HELD, "Incident", ["Held"],
-         "guard errors is proved for both sides (> 1%: v2 20%, v1 30%)", UP),
+         "guard errors tripped for both sides (> 1%: v2 20%, v1 30%)", UP),
     Case("the old side is half as far beyond the bound", judging(SIDED),
          then(says(errors=0.2, old=0.11), wait(s(10))), P.HELD, "Incident", ["Held"], "", UP),
     Case("it stays so as long as it lasts", held(), wait(m(30)), P.HELD, "Incident", [], "", UP),
@@ -91,7 +90,8 @@ HOLDS = [
     Case("nor is every second one that is missing", held(), every_second(600, **BAD), P.HELD, "Incident", [], "", UP),
     Case("too many in a row that are no number are the end of it", held(), then(says(errors=Why.NAN, old=Why.NAN),
          wait(s(30))), P.JUDGING, "Soaking", ["Resumed"], "", UP),
-    Case("an outage of the source is blindness", held(), then(put(down="timeout"), wait(m(1))), P.HELD, "Blind",
+    Case("an outage of the source is blindness", held(), then(put(down="timeout"), wait(m(1))), P.HELD,
+         "MetricsUnavailable",
          ["Held"], "", UP),
     Case("with enough samples on both sides", judging(WHOLE | {"guards[0].window": "1m"}),
          then(says(errors=0.2, old=0.3, samples=500, many=500), wait(s(10))), P.HELD, "Incident"),
@@ -102,35 +102,35 @@ HOLDS = [
 
 BACKS = [
     Case("the old side is good", judging(SIDED), then(says(errors=0.2, old=0.0), wait(s(10))), P.ROLLED_BACK,
-         "GuardProved", BACK, "guard errors is proved: 20% > 1%", OLD_WEIGHTS),
+         "GuardTripped", BACK, "guard errors tripped: 20% > 1%", OLD_WEIGHTS),
     Case("the old side is bad too, but by far not so bad", judging(SIDED), then(says(errors=0.2, old=0.1),
-         wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         wait(s(10))), P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the new side becomes far worse", held(), then(says(errors=0.9), wait(s(10))), P.ROLLED_BACK,
-         "GuardProved", BACK, "", OLD_WEIGHTS),
+         "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the old side has no data", judging(SIDED), then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK,
-         "GuardProved", BACK, "", OLD_WEIGHTS),
+         "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the old side is not answered for", judging(SIDED), then(says(errors=0.2, old=Why.SOURCE_DOWN), wait(s(10))),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the old side's answer comes too late", judging(SIDED), then(says(errors=0.0, old=0.3), wait(s(10)),
-         lambda w: w.answer("errors", {"new": Answer(0.2)}, w.now)), P.ROLLED_BACK, "GuardProved", BACK, "",
+         lambda w: w.answer("errors", {"new": Answer(0.2)}, w.now)), P.ROLLED_BACK, "GuardTripped", BACK, "",
          OLD_WEIGHTS),
     Case("too few samples on the old side", judging(WHOLE), then(says(errors=0.2, old=0.3, samples=500, many=5),
-         wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         wait(s(10))), P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the old side's samples come too late", judging(WHOLE),
          lambda w: w.answer("errors", {"new": Answer(0.2), "samples": Answer(500), "old": Answer(0.3)}, w.now),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the plan says so", judging(SIDED | {"onIncident": "Rollback"}), then(says(errors=0.2, old=0.3), wait(s(10))),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("the query is the same for both sides", judging(), then(says(errors=0.2, old=0.3), wait(s(10))),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("another predicate is proved against the new side alone", held(), then(says(wrong=1), wait(s(10))),
-         P.ROLLED_BACK, "FailProved", BACK, "fail wrong is proved", OLD_WEIGHTS),
+         P.ROLLED_BACK, "FailTripped", BACK, "fail wrong tripped", OLD_WEIGHTS),
     Case("the old side is good again, and the new one is not", held(), then(says(old=0.0), wait(s(10))),
-         P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("at full traffic, where the old side serves nothing", judging(SIDED, stage="all"),
-         then(says(errors=0.2, old=0.3), wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK, "", OLD_WEIGHTS),
+         then(says(errors=0.2, old=0.3), wait(s(10))), P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("while a weight is being written", judging(SIDED), then(put(lag=None), wait(s(91)),
-         says(errors=0.2, old=0.3), wait(s(10))), P.REVERTING, "GuardProved", None, "", OLD_WEIGHTS),
+         says(errors=0.2, old=0.3), wait(s(10))), P.ROLLING_BACK, "GuardTripped", None, "", OLD_WEIGHTS),
     Case("the pods of the new side are gone", held(), pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "",
          OLD_WEIGHTS),
     Case("a person says so", held(), say("abort a1"), P.ROLLED_BACK, "Aborted", BACK, "", OLD_WEIGHTS),
@@ -155,19 +155,19 @@ def test_a_guard_is_judged_at_the_same_instant_whatever_the_old_side_says(old: f
     world.says |= told(errors=0.2, old=old)
     world.until(P.HELD, P.ROLLED_BACK)
     assert world.now - at <= s(10)
-    assert world.status.reason == ("Incident" if old == 0.3 else "GuardProved")
+    assert world.status.reason == ("Incident" if old == 0.3 else "GuardTripped")
 
 
 def test_the_old_side_is_asked_the_same_at_the_same_instant_and_only_where_it_can_matter() -> None:
     world = judging(WHOLE)()
-    look = max(question.at for question in world.asked if question.name == "errors")
-    asked = {q.part: q for q in world.asked if q.name == "errors" and q.at == look}
+    snapshot = max(question.at for question in world.asked if question.name == "errors")
+    asked = {q.part: q for q in world.asked if q.name == "errors" and q.at == snapshot}
     window = timedelta(seconds=90)
     assert asked["old"] == Question(
-        "errors", "old", ValueQuery(f'errors{{deployment="v1"}}[{window.seconds}s]'), look, beside=True
+        "errors", "old", ValueQuery(f'errors{{deployment="v1"}}[{window.seconds}s]'), snapshot, optional=True
     )  # fmt: skip
     assert asked["oldSamples"].query == ValueQuery('n{deployment="v1"}')
-    assert {part: q.beside for part, q in asked.items()} == {
+    assert {part: q.optional for part, q in asked.items()} == {
         "new": False, "samples": False, "old": True, "oldSamples": True,
     }  # fmt: skip
     assert {question.part for question in judging()().asked} == {"new"}
@@ -188,5 +188,5 @@ def test_weights_that_somebody_moves_in_it_are_put_right_and_it_stays_held() -> 
 def test_the_evidence_is_on_record() -> None:
     (seen,) = next(d for d in held()().trail.values() if d.reason == "Held").evidence
     assert (seen.predicate, seen.verdict, seen.value, seen.query) == (
-        "errors", "Proved", "20%", 'errors{deployment="v2"}[100s]',
+        "errors", "Tripped", "20%", 'errors{deployment="v2"}[100s]',
     )  # fmt: skip

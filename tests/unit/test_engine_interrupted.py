@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.status import Phase
 from tests.world import World, crash
 
 

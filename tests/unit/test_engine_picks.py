@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.engine.decide import INNER_RULES, RULES, TELLING_RULES
+from rolloutplan.engine.model.transitions import TRANSITIONS, Transition, TransitionName
 from rolloutplan.engine.rules.match import Rule
-from rolloutplan.engine.table import TABLE, Cause, Row
-from rolloutplan.plan.status import Phase
 from tests import picks
 from tests.refusals import changed
 from tests.situations import (
@@ -73,51 +73,54 @@ def back_and_dead(world: World) -> None:
     world.says["errors"] = 0.0
 
 
-PICKS: Mapping[tuple[Cause, str], tuple[Situation, Happens]] = {
-    (Cause.HELD, "other_commands"): (judging(), say("pause p1")),
-    (Cause.HELD, "hold_contract"): (contracting(), drift(OLD_WEIGHTS)),
-    (Cause.HELD, "take_away"): (contracting(job_fails=True), settle),
-    (Cause.HELD, "unavailable"): (judging(TO_HOLD), pods(ready=0)),
-    (Cause.HELD, "failure_detected"): (judging(TO_HOLD), says(errors=0.2)),
-    (Cause.HELD, "correct_drift"): (shifting_to_half, drift({"v1": 99, "v2": 1})),
-    (Cause.HELD, "hold_run"): (judging(), drift(OLD_WEIGHTS)),
-    (Cause.HELD, "deadline"): (undecided(), wait(s(1))),
-    (Cause.RESUMED, "other_commands"): (paused, say("resume r1")),
-    (Cause.RESUMED, "resume_contract"): (contracting(), then(drift(OLD_WEIGHTS), settle, drift(ALL))),
-    (Cause.RESUMED, "resume_run"): (held_conflict, drift(UP)),
-    (Cause.FAILED, "deletion"): (judging(), delete),
-    (Cause.FAILED, "abort_or_revert"): (judging(), say("abort a1")),
-    (Cause.FAILED, "recover_interrupted_rollback"): (judging(), back_and_dead),
-    (Cause.FAILED, "superseded"): (judging(), pods(revision="second")),
-    (Cause.FAILED, "unavailable"): (judging(), pods(ready=0)),
-    (Cause.FAILED, "failure_detected"): (judging(), says(errors=0.2)),
-    (Cause.FAILED, "shift_timed_out"): (shifting(), wait(m(1))),
-    (Cause.FAILED, "correct_drift"): (judging(), then(*[drift(HALF), wait(s(1))] * 4)),
-    (Cause.FAILED, "hold_run"): (judging({"onBlind": {"action": "Rollback"}}), put(down="timeout")),
-    (Cause.FAILED, "deadline"): (undecided({"onUndecided": "Rollback"}), wait(s(1))),
-    (Cause.REFUSED, "obstructed"): (World, put(old=None)),
-    (Cause.REFUSED, "probe"): (refused_job({"assumptions": [assumption("cache")]}), settle),
-    (Cause.REFUSED, "add"): (refused_job({"expand": {"jobs": [job("columns")]}}), settle),
-    (Cause.BLOCKED, "obstructed"): (lambda: World(rivals=(RIVAL,)), settle),
-    (Cause.BLOCKED, "other_commands"): (World, say("pause p1")),
-    (Cause.DENIED, "abort_or_revert"): (rolled_back, say("abort a1")),
-    (Cause.DENIED, "other_commands"): (judging(), say("resume r1")),
+PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
+    (TransitionName.HELD, "other_commands"): (judging(), say("pause p1")),
+    (TransitionName.HELD, "hold_contract"): (contracting(), drift(OLD_WEIGHTS)),
+    (TransitionName.HELD, "take_away"): (contracting(job_fails=True), settle),
+    (TransitionName.HELD, "unavailable"): (judging(TO_HOLD), pods(ready=0)),
+    (TransitionName.HELD, "failure_detected"): (judging(TO_HOLD), says(errors=0.2)),
+    (TransitionName.HELD, "correct_drift"): (shifting_to_half, drift({"v1": 99, "v2": 1})),
+    (TransitionName.HELD, "hold_run"): (judging(), drift(OLD_WEIGHTS)),
+    (TransitionName.HELD, "deadline"): (undecided(), wait(s(1))),
+    (TransitionName.RESUMED, "other_commands"): (paused, say("resume r1")),
+    (TransitionName.RESUMED, "resume_contract"): (contracting(), then(drift(OLD_WEIGHTS), settle, drift(ALL))),
+    (TransitionName.RESUMED, "resume_run"): (held_conflict, drift(UP)),
+    (TransitionName.FAILED, "deletion"): (judging(), delete),
+    (TransitionName.FAILED, "abort_or_revert"): (judging(), say("abort a1")),
+    (TransitionName.FAILED, "recover_interrupted_rollback"): (judging(), back_and_dead),
+    (TransitionName.FAILED, "superseded"): (judging(), pods(revision="second")),
+    (TransitionName.FAILED, "unavailable"): (judging(), pods(ready=0)),
+    (TransitionName.FAILED, "failure_detected"): (judging(), says(errors=0.2)),
+    (TransitionName.FAILED, "shift_timed_out"): (shifting(), wait(m(1))),
+    (TransitionName.FAILED, "correct_drift"): (judging(), then(*[drift(HALF), wait(s(1))] * 4)),
+    (TransitionName.FAILED, "hold_run"): (
+        judging({"onMetricsUnavailable": {"action": "Rollback"}}),
+        put(down="timeout"),
+    ),
+    (TransitionName.FAILED, "deadline"): (undecided({"onUndecided": "Rollback"}), wait(s(1))),
+    (TransitionName.REFUSED, "obstructed"): (World, put(old=None)),
+    (TransitionName.REFUSED, "probe"): (refused_job({"assumptions": [assumption("cache")]}), settle),
+    (TransitionName.REFUSED, "add"): (refused_job({"expand": {"jobs": [job("columns")]}}), settle),
+    (TransitionName.BLOCKED, "obstructed"): (lambda: World(route_conflicts=(RIVAL,)), settle),
+    (TransitionName.BLOCKED, "other_commands"): (World, say("pause p1")),
+    (TransitionName.DENIED, "abort_or_revert"): (rolled_back, say("abort a1")),
+    (TransitionName.DENIED, "other_commands"): (judging(), say("resume r1")),
 }
 """Of rows that several rules pick, what happens that each of them picks it."""
 
 
-@pytest.mark.parametrize("cause", Cause)
-def test_a_row_names_rules_that_are_read_and_in_that_order(cause: Cause) -> None:
-    assert TABLE[cause].by
-    assert [*TABLE[cause].by] == sorted(TABLE[cause].by, key=READ.index)
+@pytest.mark.parametrize("cause", TransitionName)
+def test_a_row_names_rules_that_are_read_and_in_that_order(cause: TransitionName) -> None:
+    assert TRANSITIONS[cause].by
+    assert [*TRANSITIONS[cause].by] == sorted(TRANSITIONS[cause].by, key=READ.index)
 
 
 def test_every_rule_that_picks_one_of_several_is_seen_to_do_so() -> None:
-    assert set(PICKS) == {(cause, rule) for cause, row in TABLE.items() for rule in row.by if len(row.by) > 1}
+    assert set(PICKS) == {(cause, rule) for cause, row in TRANSITIONS.items() for rule in row.by if len(row.by) > 1}
 
 
 @pytest.mark.parametrize(("cause", "rule"), PICKS, ids=str)
-def test_a_row_is_picked_by_each_rule_that_it_names(cause: Cause, rule: str) -> None:
+def test_a_row_is_picked_by_each_rule_that_it_names(cause: TransitionName, rule: str) -> None:
     """That no other picks it is asserted of every decision in any test (tests/picks.py)."""
     given, happens = PICKS[cause, rule]
     world = given()
@@ -131,7 +134,11 @@ def test_a_row_is_picked_by_each_rule_that_it_names(cause: Cause, rule: str) -> 
 
 
 def test_a_rule_that_picks_a_row_which_does_not_name_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cast("dict[Cause, Row]", TABLE), Cause.FAILED, replace(TABLE[Cause.FAILED], by=("deletion",)))
+    monkeypatch.setitem(
+        cast("dict[TransitionName, Transition]", TRANSITIONS),
+        TransitionName.FAILED,
+        replace(TRANSITIONS[TransitionName.FAILED], by=("deletion",)),
+    )
     world = World().until(Phase.JUDGING)
     world.say("abort a1")
     with pytest.raises(AssertionError, match="abort_or_revert picks failed, which does not name it"):

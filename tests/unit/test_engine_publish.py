@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rolloutplan.engine.effects import Failure, Publish
-from rolloutplan.engine.run import RECENT
+from rolloutplan.engine.model.effects import Failure, Publish
+from rolloutplan.engine.plan_run import RECENT
 from tests.situations import P, judging, m, s
 from tests.world import World
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.effects import Failure
-from rolloutplan.plan.status import Condition, Phase
+from rolloutplan.api.status import Condition, Phase
+from rolloutplan.engine.model.effects import Failure
 from tests.refusals import changed
 from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s, two_routes
 from tests.world import PLAN, World
@@ -97,7 +97,7 @@ def test_what_is_refused_is_told_and_done_when_it_is_mended(moment: str, write: 
     else:
         assert write == "the marks of the plan" and moment != "before the first weight", "nothing had to be written"
     if moment == "on the way back":
-        assert world.phase in (P.JUDGING, P.REVERTING, P.ROLLED_BACK)
+        assert world.phase in (P.JUDGING, P.ROLLING_BACK, P.ROLLED_BACK)
         assert (world.weights()[0] == OLD_WEIGHTS) is (write != "a route"), "the weights wait for nothing else"
     elif write == "a route":
         assert world.weights() == before
@@ -155,7 +155,7 @@ def test_a_first_weight_that_may_have_been_written_goes_back_and_is_not_only_end
 
 def test_one_of_two_routes_that_is_refused_leaves_no_half_moved_run_behind() -> None:
     world = World(spec=TWO_ROUTES, refuses={"route api": REFUSALS["RBAC"]})
-    world.until(P.REVERTING, limit=m(7))
+    world.until(P.ROLLING_BACK, limit=m(7))
     assert world.weights("shop")[0]["v2"] == 0, "what had moved goes back at once"
     world.refuses = {}
     world.until(P.ROLLED_BACK, limit=m(1))
@@ -266,7 +266,7 @@ def test_what_is_told_on_the_way_back_writes_no_route_anew_that_is_right() -> No
     world = two_routes()
     world.says["errors"] = 0.2
     world.refuses = {"route api": REFUSALS["RBAC"]}
-    world.until(P.REVERTING)
+    world.until(P.ROLLING_BACK)
     written = world.routes["shop"]["metadata"]["resourceVersion"]
     world.advance(s(30))
     assert world.told()[-1] == "RequestRefused"

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from rolloutplan.engine.effects import Effect, Failure, LintQueries, ReadPlan, Record
-from rolloutplan.engine.look import Facts
-from rolloutplan.engine.run import KNOWN_WITHIN, PlanRun
-from rolloutplan.engine.step import PatchRoute
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.actions import PatchRoute
+from rolloutplan.engine.model.effects import Effect, Failure, LintQueries, ReadPlan, Record
+from rolloutplan.engine.model.snapshot import Facts
+from rolloutplan.engine.plan_run import KNOWN_WITHIN, PlanRun
 from tests.situations import judging, m, s
 from tests.world import HTTPROUTES, World
 
@@ -63,7 +63,7 @@ def test_the_end_of_a_rollback_that_nobody_confirms_does_not_keep_weights_from_g
     """Somebody moves them up once more while the record of the end is under way, and lost."""
     world = judging()()
     world.say("abort a1")
-    while world.phase is not P.REVERTING:
+    while world.phase is not P.ROLLING_BACK:
         world.turn()
     run = world.operator
     for _ in range(5):

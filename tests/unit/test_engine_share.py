@@ -7,14 +7,14 @@ from functools import reduce
 
 import pytest
 
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.analysis.traffic_share import FOLLOWS, measured, traffic_not_shifted, update_share
 from rolloutplan.engine.decide import decide
-from rolloutplan.engine.look import Counting, Look, Track
-from rolloutplan.engine.share import FOLLOWS, measured, not_moved, share_after
-from rolloutplan.judge import sequential
-from rolloutplan.judge.share import LOOKS, Share
-from rolloutplan.judge.verdict import Outcome, Verdict, Why
-from rolloutplan.plan.reasons import HoldReason
-from rolloutplan.plan.status import Phase, Status
+from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Snapshot
+from rolloutplan.stats import sequential
+from rolloutplan.stats.traffic_share import LOOKS, Share
+from rolloutplan.stats.verdict import Outcome, Verdict, Why
 from tests.refusals import changed
 from tests.unit.test_engine_counting import SPEC, STEP, Watcher, judging
 from tests.world import PLAN, SOURCE, START, World
@@ -35,7 +35,7 @@ def seen(status: Status, looks: Iterable[tuple[int, int]], since: datetime, shar
     """The share after looks at so many requests of new and old, one after the other."""
     at = since
     for new, old in looks:
-        share = share_after(status, share, (at, at + STEP), sequential.Look(new, 0, old, 0))
+        share = update_share(status, share, (at, at + STEP), sequential.CountDelta(new, 0, old, 0))
         at += STEP
     return share
 
@@ -44,9 +44,9 @@ def counted(world: World, **shares: Share | None) -> None:
     """The predicates of these names have counted so much at this weight."""
     for name, share in shares.items():
         verdict = Verdict(Outcome.UNDECIDED, why=Why.NOT_YET)
-        count = Counting(START, sequential.State(), world.now, {}, share)
-        track = replace(world.operator.ledger.get(name, Track()), verdict=verdict, count=count)
-        world.operator.ledger = {**world.operator.ledger, name: track}
+        count = CountProgress(START, sequential.State(), world.now, {}, share)
+        track = replace(world.operator.measurements.get(name, Measurement()), verdict=verdict, count=count)
+        world.operator.measurements = {**world.operator.measurements, name: track}
 
 
 def after(world: World, *looks: tuple[int, int]) -> World:
@@ -126,15 +126,15 @@ def test_whether_it_is_a_dry_run_is_said_where_it_stands(dry: bool, phase: Phase
 def test_a_share_alone_is_not_worth_a_write() -> None:
     world = begun()
     counted(world, another=seen(world.status, [BALANCED] * ENOUGH, world.now))
-    look = world.look()
-    assert measured(look) == "50.0%"
-    assert decide(look).status is None
+    snapshot = world.snapshot()
+    assert measured(snapshot) == "50.0%"
+    assert decide(snapshot).status is None
 
 
 def test_the_guards_stay_on_while_it_is_held() -> None:
     world = held()
     world.says["errors"] = 0.5
-    assert world.until(Phase.ROLLED_BACK).status.reason == "GuardProved"
+    assert world.until(Phase.ROLLED_BACK).status.reason == "GuardTripped"
 
 
 def test_what_was_counted_before_it_was_held_neither_holds_nor_heals_it() -> None:
@@ -175,14 +175,14 @@ def test_what_was_measured_at_another_weight_is_forgotten() -> None:
     assert world.status.weights.measured
     world.until(Phase.JUDGING, stage="half")
     assert world.status.weights.measured == ""
-    assert measured(world.look()) == ""
+    assert measured(world.snapshot()) == ""
 
 
 def test_the_predicate_with_most_requests_speaks() -> None:
     world, status = begun(), begun().status
-    few, many = (seen(status, [look] * ENOUGH, world.now) for look in [(0, 100), (500, 510)])
+    few, many = (seen(status, [update] * ENOUGH, world.now) for update in [(0, 100), (500, 510)])
     counted(world, errors=few, hits=many)
-    assert (measured(world.look()), not_moved(world.look())) == ("49.5%", "")
+    assert (measured(world.snapshot()), traffic_not_shifted(world.snapshot())) == ("49.5%", "")
 
 
 @pytest.mark.parametrize(
@@ -204,12 +204,14 @@ def test_the_looks_at_which_a_gateway_may_still_follow_are_left_out(begins: time
 def test_short_looks_are_left_out_for_as_long_as_a_gateway_may_take() -> None:
     world, second = begun(), timedelta(seconds=1)
     looks = [(world.now + i * second, world.now + (i + 1) * second) for i in range(10)]
-    share = reduce(lambda share, over: share_after(world.status, share, over, sequential.Look(1, 0, 1, 0)), looks, None)
+    share = reduce(
+        lambda share, over: update_share(world.status, share, over, sequential.CountDelta(1, 0, 1, 0)), looks, None
+    )
     assert share is not None
     assert share.looks == 10 - FOLLOWS // second
 
 
-@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.BAKING, Phase.REVERTING, Phase.SUCCEEDED])
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.BAKING, Phase.ROLLING_BACK, Phase.SUCCEEDED])
 def test_where_no_weight_is_judged_nothing_is_measured(phase: Phase) -> None:
     world = begun()
     status = world.status.model_copy(update={"phase": phase})
@@ -220,8 +222,8 @@ def test_the_share_comes_with_the_counts_of_both_sides() -> None:
     status = judging(START).model_copy(update={"weights": begun().status.weights})
     watcher = Watcher(SPEC, status)
     watcher.run(START, int(ENOUGH * STEP.total_seconds()) + 1, {"new": 1, "old": 1})
-    look = Look(watcher.view, status, START + ENOUGH * STEP, source=SOURCE, ledger=watcher.ledger)
-    assert measured(look) == "50.0%"
+    snapshot = Snapshot(watcher.view, status, START + ENOUGH * STEP, source=SOURCE, measurements=watcher.measurements)
+    assert measured(snapshot) == "50.0%"
 
 
 def test_one_side_alone_has_no_share() -> None:
@@ -229,6 +231,6 @@ def test_one_side_alone_has_no_share() -> None:
     status = judging(START).model_copy(update={"weights": begun().status.weights})
     watcher = Watcher(changed(SPEC, {"guards": [guard]}), status)
     watcher.run(START, 200, {"new": 1})
-    track = watcher.ledger["worse"]
+    track = watcher.measurements["worse"]
     assert track.count is not None
     assert track.count.share is None

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.engine.decide import decide
-from rolloutplan.plan.status import Phase
 from tests.world import World, after
 
 
@@ -25,8 +25,8 @@ def test_the_first_weight_waits_for_gateways_to_hear_of_the_pods(stood: timedelt
     world = World()
     while world.phase is not Phase.EXPANDING:
         world.turn()
-    look = world.look()
-    assert look.new is not None
-    step = decide(replace(look, new=replace(look.new, stood_since=look.now - stood)))
-    assert after(look, step).phase is phase
-    assert phase is Phase.SHIFTING or step.wake_at == look.now - stood + timedelta(seconds=2)
+    snapshot = world.snapshot()
+    assert snapshot.new is not None
+    step = decide(replace(snapshot, new=replace(snapshot.new, stood_since=snapshot.now - stood)))
+    assert after(snapshot, step).phase is phase
+    assert phase is Phase.SHIFTING or step.wake_at == snapshot.now - stood + timedelta(seconds=2)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from rolloutplan.engine.jobs import job_name, manifest
-from rolloutplan.engine.step import RunJob
-from rolloutplan.judge.verdict import Why
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Kind, Phase, Task
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Kind, Phase, Task
+from rolloutplan.engine.model.actions import RunJob
+from rolloutplan.engine.run.jobs import job_name, manifest
+from rolloutplan.stats.verdict import Why
 from tests.refusals import changed
 from tests.situations import (
     ALL,
@@ -117,7 +117,7 @@ PROBES = [
         P.PROBING,
         "JobNotMade",
         [],
-        "Job plan-1-cache is not made yet, and tried again: exceeded quota",
+        "Job plan-1-cache could not be created and is tried again: exceeded quota",
     ),
     Case(
         "once it allows the Job, that is made",
@@ -131,7 +131,7 @@ PROBES = [
         wait(m(5)),
         P.ROLLED_BACK,
         "AssumptionFalse",
-        says="Job plan-1-cache could not be made within 5m: exceeded quota",
+        says="Job plan-1-cache could not be created within 5m: exceeded quota",
     ),
     Case(
         "a Job of somebody else is not taken for ours",
@@ -140,7 +140,7 @@ PROBES = [
         P.PROBING,
         "JobNotOurs",
         [],
-        "Job ns/plan-1-cache exists and is not of this run: delete it, and this goes on",
+        "Job ns/plan-1-cache exists and is not from this run: delete it to go on",
     ),
     Case(
         "and when it is deleted, ours is made",
@@ -279,7 +279,7 @@ ADDS = [
         fresh({"expand": {"scale": {"new": 7}}}, autoscaled=frozenset({"v2"})),
         nothing,
         P.JUDGING,
-        says="HorizontalPodAutoscaler v2-hpa scales v2: it is left to that | NewSideReady: 4 of 4 pods",
+        says="HorizontalPodAutoscaler v2-hpa scales v2, so its size is left alone | NewSideReady: 4 of 4 pods",
     ),
     Case(
         "without a right to scale it tries again, and says why",
@@ -296,7 +296,7 @@ ADDS = [
         wait(m(5)),
         P.ROLLED_BACK,
         "ExpandFailed",
-        says="v2 was not given 7 replicas within 5m: deployments/scale is forbidden",
+        says="v2 was not scaled to 7 replicas within 5m: deployments/scale is forbidden",
     ),
     Case(
         "pods that are added have readyWithin from then on",
@@ -404,7 +404,7 @@ CAPACITY = [
         judging(),
         then(pods(ready=3), lambda world: world.until(P.HELD), says(errors=0.2), wait(m(1))),
         P.ROLLED_BACK,
-        "GuardProved",
+        "GuardTripped",
         weights=OLD_WEIGHTS,
     ),
 ]
@@ -507,7 +507,7 @@ UNSEEN = [
         P.ROLLED_BACK,
         "NewSideNotReady",
         ["RequestRefused", "Stalled"],
-        "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
+        "the pods of v2 could not be read within 5m: 500 InternalError: the API server has made this up",
     ),
     Case(
         "a new side of which nobody can say whether it has restarted since it stands",
@@ -516,7 +516,7 @@ UNSEEN = [
         P.ROLLED_BACK,
         "NewSideNotReady",
         ["RequestRefused", "Stalled"],
-        "whether v2 stands could not be seen within 5m: 500 InternalError: the API server has made this up",
+        "the pods of v2 could not be read within 5m: 500 InternalError: the API server has made this up",
     ),
 ]
 
@@ -550,7 +550,7 @@ TAKES = [
         wait(s(12)),
         P.SUCCEEDED,
         tells=TAKEN,
-        says="HorizontalPodAutoscaler v1-hpa scales v1: it is left to that",
+        says="HorizontalPodAutoscaler v1-hpa scales v1, so its size is left alone",
     ),
     Case(
         "and it is there to go back to, whatever its size",
@@ -567,7 +567,7 @@ TAKES = [
         P.HELD,
         "AwaitingApproval",
         ["Held"],
-        "taking the old away wants approval",
+        "removing the old side needs approval",
     ),
     Case(
         "and then it goes on",
@@ -609,7 +609,7 @@ TAKES = [
         wait(m(60)),
         P.HELD,
         "ContractFailed",
-        says="the API server takes no such Job for drop: restartPolicy: Required value",
+        says="the API server refuses the Job for drop: restartPolicy: Required value",
     ),
     Case(
         "resume tries it again under another name",
@@ -659,7 +659,7 @@ TAKES = [
         then(wait(s(12)), say("revert r1")),
         P.SUCCEEDED,
         tells=[*TAKEN, "CommandRejected"],
-        says="scale Deployment v1 up to 4 first, and say it again when its pods are ready",
+        says="scale Deployment v1 up to 4 first, and send it again when its pods are ready",
         weights=ALL,
     ),
     Case(
@@ -677,7 +677,7 @@ TAKES = [
         P.HELD,
         "Conflict",
         ["Held"],
-        "the old is not taken away",
+        "the old side is not removed",
         OLD_WEIGHTS,
     ),
     Case(
@@ -760,7 +760,7 @@ def test_the_way_back_says_how_the_old_side_is_made_larger_again_before_it_is_ma
         assert world.old is not None
         if world.old.wanted == 0:
             annotations = world.routes["shop"]["metadata"]["annotations"]
-            crumbs |= {world.breadcrumb, annotations["rolloutplan.dev/revert"]}
+            crumbs |= {world.undo_annotation, annotations["rolloutplan.dev/revert"]}
         if not world.turn():
             at = world.next()
             assert at is not None

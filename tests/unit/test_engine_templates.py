@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.engine.decide import decide
-from rolloutplan.plan.status import Phase
 from tests.refusals import changed
 from tests.situations import (
     BACK,
@@ -36,7 +36,7 @@ from tests.situations import (
 from tests.world import PLAN, World
 
 SHARE: dict[str, Any] = {
-    "speaks": "Against",
+    "indicates": "Failure",
     "parameters": [{"name": "atMost", "type": "Percent", "default": "1%"}],
     "query": "share[$window]",
     "is": "> $(atMost)",
@@ -81,17 +81,17 @@ CASES = [
     Case("it starts when the template comes", made(templates={}), put(templates={"share": SHARE}), P.JUDGING, "Soaking",
          BEGUN, "", UP),
     Case("a template that cannot be read is none", made(templates={"share": {}}), nothing, P.INVALID, "TemplateInvalid",
-         [], "spec.speaks", OLD_WEIGHTS),
+         [], "spec.indicates", OLD_WEIGHTS),
     Case("nor is one without the parameter", made(templates={"share": {**SHARE, "parameters": [], "is": "> 1"}}),
          nothing, P.INVALID, "TemplateInvalid", [], "with.atMost: is no parameter of it: it has none", OLD_WEIGHTS),
     Case("what a template makes is judged", made(judging=True), then(says(errors=0.03), wait(m(2))), P.ROLLED_BACK,
-         "GuardProved", BACK, "guard errors is proved: 3% > 2%", OLD_WEIGHTS),
+         "GuardTripped", BACK, "guard errors tripped: 3% > 2%", OLD_WEIGHTS),
     Case("as it was when the run began", made(judging=True), then(ANOTHER, says(errors=0.01), wait(m(2))), P.JUDGING,
          "Soaking", [], "", UP),
     Case("at every stage of it", made(judging=True), then(ANOTHER, says(errors=0.01), wait(m(4))), P.JUDGING,
          "Soaking", ["StageProved", "StageStarted", "WeightShifted"], "", HALF),
     Case("also where there is no template any more", made(judging=True), then(GONE, wait(s(10)), says(errors=0.03),
-         wait(m(2))), P.ROLLED_BACK, "GuardProved", BACK, "errors is proved: 3% > 2%", OLD_WEIGHTS),
+         wait(m(2))), P.ROLLED_BACK, "GuardTripped", BACK, "errors tripped: 3% > 2%", OLD_WEIGHTS),
     Case("another template makes no ended run begin again", made(judging=True), then(ENDED, ANOTHER, wait(m(5))),
          P.SUCCEEDED, "Succeeded"),
     Case("nor does none", made(judging=True), then(ENDED, GONE, wait(m(5))), P.SUCCEEDED, "Succeeded"),
@@ -106,8 +106,8 @@ CASES = [
     Case("what somebody took out of the status is missed", made(judging=True), then(lose, settle, wait(m(1))), P.HELD,
          "Invalid", ["Held"], "the status no longer holds template share", UP),
     Case("from a dry run nothing follows, and where it is used without that it binds", made(judging=True, spec=TRIED),
-         then(says(tried=0.5), wait(m(4))), P.ROLLED_BACK, "FailProved",
-         ["StageProved", "StageStarted", "WeightShifted", *BACK], "fail tried is proved: 50% > 1%", OLD_WEIGHTS),
+         then(says(tried=0.5), wait(m(4))), P.ROLLED_BACK, "FailTripped",
+         ["StageProved", "StageStarted", "WeightShifted", *BACK], "fail tried tripped: 50% > 1%", OLD_WEIGHTS),
     Case("a side that is down goes back all the same", made(judging=True), then(lose, pods(ready=0), settle),
          P.ROLLED_BACK, "NewSideDown", BACK, "none of 4 pods", OLD_WEIGHTS),
 ]  # fmt: skip
@@ -141,11 +141,11 @@ def test_queries_of_a_changed_template_are_tried_anew_before_a_run() -> None:
     world.settle()
     assert world.status.reason == "ServiceNotFound"
     ANOTHER(world)
-    look = world.look()
-    assert look.probe is not None
-    assert look.plan.spec is not None
-    assert look.probe.judged_hash != look.plan.spec.judged_hash()
-    assert decide(look).actions
+    snapshot = world.snapshot()
+    assert snapshot.preflight is not None
+    assert snapshot.plan.spec is not None
+    assert snapshot.preflight.judged_hash != snapshot.plan.spec.judged_hash()
+    assert decide(snapshot).actions
 
 
 def test_the_seal_is_that_of_the_predicates_themselves() -> None:
@@ -155,5 +155,5 @@ def test_the_seal_is_that_of_the_predicates_themselves() -> None:
     for spec in (REFERS, changed(PLAN, {"guards[0]": plain})):
         stage = made(judging=True, spec=spec)().status.stage
         assert stage is not None
-        seals.append(stage.seal)
+        seals.append(stage.predicates_hash)
     assert seals[0] == seals[1]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.replay import Case as Replay
-from rolloutplan.engine.replay import of_run, replay
-from rolloutplan.engine.replay_record import header, heard, read_record
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Decision, StageStatus
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Decision, StageStatus
+from rolloutplan.stats.verdict import Answer, Why
+from rolloutplan.tools.replay import ReplayInput as Replay
+from rolloutplan.tools.replay import of_run, replay
+from rolloutplan.tools.replay_record import header, heard, read_record
 from tests.refusals import changed
 from tests.situations import (
     ALL,
@@ -122,8 +122,8 @@ WARNINGS = [
     Case("and warns then", calm({"stages[0].warn": [{**SLOW, "for": "30s"}]}),
          then(says(slow=512.0), wait(s(40))), P.JUDGING, "Soaking", ["Warned"], "", UP),
     Case("what is proved against the new side goes back beside it", calm(),
-         then(says(slow=512.0, wrong=1.0), wait(s(10))), P.ROLLED_BACK, "FailProved", None, "", OLD_WEIGHTS),
-    Case("and after it", warned(), then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK, "GuardProved", BACK, "",
+         then(says(slow=512.0, wrong=1.0), wait(s(10))), P.ROLLED_BACK, "FailTripped", None, "", OLD_WEIGHTS),
+    Case("and after it", warned(), then(says(errors=0.2), wait(s(10))), P.ROLLED_BACK, "GuardTripped", BACK, "",
          OLD_WEIGHTS),
     Case("killed after it was told: not told again, and halved", warned(), then(lambda w: w.crash(), wait(s(80))),
          P.JUDGING, "Soaking", PROVED, "", BETWEEN),
@@ -151,7 +151,7 @@ HALFWAY = [
     Case("and then the next stage in one step", halfway(), wait(m(4)), P.JUDGING, "Soaking", [*PROVED, *PROVED], "",
          FULL),
     Case("its predicates are judged", halfway({"stages[1].fail": [{"name": "bad", "query": "bad", "is": "> 0"}]}),
-         then(says(bad=1.0), wait(m(1))), P.ROLLED_BACK, "FailProved", BACK, "", OLD_WEIGHTS),
+         then(says(bad=1.0), wait(m(1))), P.ROLLED_BACK, "FailTripped", BACK, "", OLD_WEIGHTS),
     Case("its deadline is kept",
          halfway({"stages[1].pass": [{"name": "good", "query": "good", "is": "> 0"}], "stages[1].deadline": "4m"}),
          wait(m(4)), P.HELD, "Undecided", ["Held"], "at its deadline half is undecided", BETWEEN),
@@ -236,22 +236,22 @@ def test_the_trail_holds_the_predicate_as_evidence() -> None:
         "warn",
         "512",
         "> 300",
-        "Proved",
+        "Tripped",
     )
     assert "slow: 512 > 300" in told.observed
 
 
 def test_a_warning_says_nothing_of_the_stage_as_a_whole() -> None:
     world = warned()()
-    assert [p.verdict for p in world.status.predicates if p.role == "warn"] == ["Proved"]
+    assert [p.verdict for p in world.status.predicates if p.role == "warn"] == ["Tripped"]
     assert world.status.verdict != "Refuted"
 
 
 def test_both_steps_have_seals_of_their_own_and_the_same_predicates() -> None:
     world = halfway()()
-    half = stage(world).seal, [(p.name, p.role, p.query) for p in world.status.predicates]
+    half = stage(world).predicates_hash, [(p.name, p.role, p.query) for p in world.status.predicates]
     world.advance(m(2))
-    whole = stage(world).seal, [(p.name, p.role, p.query) for p in world.status.predicates]
+    whole = stage(world).predicates_hash, [(p.name, p.role, p.query) for p in world.status.predicates]
     assert half[0] != whole[0]
     assert half[1] == whole[1]
 
@@ -262,9 +262,9 @@ def test_counts_of_the_stage_begin_anew_at_its_whole_weight() -> None:
     world.counts("few", new=(0.0, 100.0))
     world.until(P.JUDGING, stage="half")
     world.advance(s(110))
-    before = world.operator.ledger["few"].count
+    before = world.operator.measurements["few"].count
     world.advance(s(40))
-    after = world.operator.ledger["few"].count
+    after = world.operator.measurements["few"].count
     assert stage(world).halfway is None
     assert before is not None and after is not None
     assert after.since == stage(world).verified_at
@@ -281,7 +281,7 @@ def test_what_only_warns_is_not_asked_of_both_sides() -> None:
     ("before", "own", "between"), [(50, 500, 275), (50, 51, None), (50, 52, 51), (999, 1000, None), (5, 10, 7)]
 )
 def test_half_way_is_a_whole_permille_rounded_down(before: int, own: int, between: int | None) -> None:
-    half = replace(read_plan_spec(PLAN).ladder()[1], permille=own).halved(before)
+    half = replace(read_plan_spec(PLAN).steps()[1], permille=own).halved(before)
     assert (half.permille, half.half) == (between or own, between is not None)
 
 
@@ -294,10 +294,10 @@ def lived() -> World:
     return fresh(WARNS, says={**World().says, "slow": 512.0})().until(P.SUCCEEDED)
 
 
-def through(case: Replay) -> tuple[list[Decision], str, list[str]]:
+def through(given: Replay) -> tuple[list[Decision], str, list[str]]:
     """The decisions, how it ends, and the record, as this world answers."""
     says, lines = {**World().says, "slow": 512.0}, []
-    turns = replay(case)
+    turns = replay(given)
     try:
         due = next(turns)
         while True:
@@ -311,9 +311,9 @@ def through(case: Replay) -> tuple[list[Decision], str, list[str]]:
 
 def test_a_run_that_was_warned_is_replayed_step_by_step() -> None:
     world = lived()
-    case = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
-    assert list(case.stood or {}) == ["canary", "half half way", "half", "all"]
-    decisions, ended, _ = through(case)
+    given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
+    assert list(given.stood or {}) == ["canary", "half half way", "half", "all"]
+    decisions, ended, _ = through(given)
     told = [world.trail[seq] for seq in sorted(world.trail)]
     first = next(i for i, decision in enumerate(told) if decision.reason == "StageStarted")
     assert [(d.reason, d.at, d.note) for d in decisions] == [(d.reason, d.at, d.note) for d in told[first:]]
@@ -322,20 +322,20 @@ def test_a_run_that_was_warned_is_replayed_step_by_step() -> None:
 
 def test_a_run_whose_looks_warn_of_nothing_ends_where_it_went_half_way() -> None:
     world = lived()
-    case = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
-    _, ended, _ = through(replace(case, raw=changed(world.spec, {"stages[0].warn": []})))
+    given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
+    _, ended, _ = through(replace(given, raw=changed(world.spec, {"stages[0].warn": []})))
     assert "the run went on to half half way then" in ended
 
 
 def test_a_record_holds_the_steps() -> None:
     world = lived()
-    case = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
-    again, _ = read_record([header(case)])
-    assert again.stood == case.stood
+    given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
+    again, _ = read_record([header(given)])
+    assert again.stood == given.stood
 
 
 def test_over_any_time_a_warning_halves_too() -> None:
-    case = Replay("ns", "plan", changed(PLAN, WARNS), SOURCE, World().now, World().now + timedelta(minutes=30))
-    decisions, ended, _ = through(case)
+    given = Replay("ns", "plan", changed(PLAN, WARNS), SOURCE, World().now, World().now + timedelta(minutes=30))
+    decisions, ended, _ = through(given)
     shares = [d.weight_to for d in decisions if d.reason == "WeightShifted"]
     assert (shares, ended) == (["5%", "27.5%", "50%", "100%"], "it ends as Succeeded")

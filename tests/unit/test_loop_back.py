@@ -16,15 +16,15 @@ from typing import Any, cast
 
 import jsonpatch
 
+from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.queries import NumberQuery
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.engine.model.queries import NumberQuery
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.plan.status import Phase, Status, read_status
+from rolloutplan.stats.verdict import Answer
 from rolloutplan.telemetry.metrics import Metrics
 from tests.provider import FakeProvider
 from tests.refusals import changed
@@ -281,7 +281,7 @@ def test_a_route_that_cannot_be_written_keeps_no_other_route_from_going_back() -
             before = len(shop.server.log)
             await asyncio.sleep(1)
             assert len(shop.server.log) - before < 10, "the API server is asked without a pause"
-            assert shop.status.phase is Phase.REVERTING
+            assert shop.status.phase is Phase.ROLLING_BACK
             shop.server.refuses = lambda method, path: None
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 3), shop.status
             assert shop.weights() == {"a": BACK, "b": BACK}

@@ -7,7 +7,8 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.policy import At, QueueEntry, queue_position, queues
+from rolloutplan.engine.model.policy_view import At, QueueEntry
+from rolloutplan.engine.policy.policies import queue_position, queues
 from rolloutplan.loop.index import Queues, Uses
 from tests.world import START
 

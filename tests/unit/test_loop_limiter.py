@@ -62,7 +62,7 @@ class Desk:
         self._tasks[name].cancel()
 
     @property
-    def under_way(self) -> dict[Priority, list[str]]:
+    def current_task(self) -> dict[Priority, list[str]]:
         """Who holds a place."""
         return {p: [name for name in self.order if self.here.get(name) is p] for p in Priority}
 
@@ -236,7 +236,7 @@ def test_who_gives_up_leaves_the_place_to_the_next(when: Callable[[Desk], Awaita
         await desk.comes(("first", F), ("a", W), ("b", R), ("c", R))
         await when(desk)
         assert desk.order[-1] == "b", "the place is lost"
-        assert "c" not in desk.order, "the place is given twice"
+        assert "c" not in desk.order, "the place is scaled to twice"
 
     tell(story)
 
@@ -263,10 +263,10 @@ MOVES = st.lists(
 )
 
 
-def allowed(places: Places, under_way: dict[Priority, list[str]]) -> set[Priority]:
+def allowed(places: Places, current_task: dict[Priority, list[str]]) -> set[Priority]:
     """The rule in other words: which requests could start now."""
-    events, reads, weights = (len(under_way[priority]) for priority in (E, READ, W))
-    others = len(under_way[R]) + len(under_way[F])
+    events, reads, weights = (len(current_task[priority]) for priority in (E, READ, W))
+    others = len(current_task[R]) + len(current_task[F])
     free = {E: events < places.events, W: weights + others + reads < places.shared + places.reserved}
     free[R] = free[F] = weights + others + reads < places.shared
     free[READ] = free[F] and reads < places.reads
@@ -289,9 +289,9 @@ def test_whatever_comes_ends_and_gives_up_nobody_waits_beside_a_free_place(place
         for _ in range(len(moves) + 1):
             await turns()
             _none_too_many(desk, places)
-            may, waiting = allowed(places, desk.under_way), desk.waiting
-            assert not any(waiting[priority] for priority in may), (desk.under_way, waiting)
-            for name in [name for names in desk.under_way.values() for name in names][:1]:
+            may, waiting = allowed(places, desk.current_task), desk.waiting
+            assert not any(waiting[priority] for priority in may), (desk.current_task, waiting)
+            for name in [name for names in desk.current_task.values() for name in names][:1]:
                 desk.finishes(name)
         assert not desk.here, "every request had its turn at last"
         assert not any(desk.limiter._under_way.values()), "every place came back"
@@ -300,13 +300,13 @@ def test_whatever_comes_ends_and_gives_up_nobody_waits_beside_a_free_place(place
 
 
 def _none_too_many(desk: Desk, places: Places) -> None:
-    under_way = desk.under_way
-    held = {priority: len(names) for priority, names in under_way.items()}
+    current_task = desk.current_task
+    held = {priority: len(names) for priority, names in current_task.items()}
     assert held[E] <= places.events
     assert held[READ] <= min(places.reads, places.shared)
     assert held[R] + held[F] + held[READ] <= places.shared
     assert sum(held.values()) <= places.total
-    for names in under_way.values():
+    for names in current_task.values():
         assert all(int(first) < int(second) for first, second in pairwise(names)), "first come, first served"
 
 

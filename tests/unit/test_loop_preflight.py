@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from rolloutplan.api.quantities import parse_is
+from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api
-from rolloutplan.engine.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.engine.step import Observe
-from rolloutplan.judge.verdict import Outcome, Why
+from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.loop.preflight import heard, inspect
 from rolloutplan.metrics.base import CheckResult
-from rolloutplan.plan.quantities import parse_is
-from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
 from tests.refusals import alert, changed
 from tests.world import PLAN, World
@@ -98,8 +98,8 @@ def test_alerts_are_tried_as_they_will_be_asked_for_and_warnings_and_samples_too
 
 
 def test_what_the_gate_asks_is_answered_all_together() -> None:
-    calm = Observe("guard page", AlertQuery('severity="page"'), parse_is("== 0"))
-    left = Observe("policy p", ValueQuery("b"), parse_is(">= 20%"))
+    calm = QueryOnce("guard page", AlertQuery('severity="page"'), parse_is("== 0"))
+    left = QueryOnce("policy p", ValueQuery("b"), parse_is(">= 20%"))
     at = now()
     found = asyncio.run(heard((calm, left), Refusing(), at))
     assert ({question.name: verdict.outcome for question, verdict in found.verdicts.items()}, found.at) == (

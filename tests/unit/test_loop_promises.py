@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.engine import look, run
-from rolloutplan.engine.effects import Effects
-from rolloutplan.engine.look import Facts
-from rolloutplan.engine.queries import CountQuery, Series
+from rolloutplan.engine import plan_run
+from rolloutplan.engine.model import snapshot
+from rolloutplan.engine.model.effects import Effects
+from rolloutplan.engine.model.queries import CountQuery, Series
+from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.loop import reconcile
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS
-from rolloutplan.plan.status import Phase
 from tests.refusals import changed
 from tests.situations import assumption
 from tests.unit.test_engine_refused import DEFINITE, REFUSALS, WORDS
@@ -39,14 +40,14 @@ from tests.unit.test_loop_back import (
     opened,
     running,
 )
-from tests.unit.test_loop_reads import Counting
+from tests.unit.test_loop_reads import CountingServer
 from tests.world import http_route
 
 EVENTS = paths.event("ns")
 HTTPROUTES = "httproutes"
 
 
-class CountedRun(run.PlanRun):
+class CountedRun(plan_run.PlanRun):
     """A run that counts how often it is looked at."""
 
     looks = 0
@@ -80,7 +81,7 @@ def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
 ) -> None:
     """A run that waits for a person, taken over by another leader, which cannot count restarts and never will."""
     monkeypatch.setattr(reconcile, "PlanRun", CountedRun)
-    monkeypatch.setattr(run, "COUNT_RESTARTS_AFTER", timedelta(milliseconds=50))
+    monkeypatch.setattr(plan_run, "COUNT_RESTARTS_AFTER", timedelta(milliseconds=50))
 
     async def story() -> None:
         async with opened(changed(SPEC, {"onFail": "Hold"})) as before:
@@ -228,7 +229,7 @@ LATE = changed(SPEC, {"availability.readyWithin": "2s"})
 
 def test_a_run_whose_new_side_never_stands_ends_in_time_however_slow_the_reads_are() -> None:
     async def story() -> None:
-        async with opened(LATE, Counting(0.4)) as shop:
+        async with opened(LATE, CountingServer(0.4)) as shop:
             short_of_pods(shop)
             assert await shop.comes(lambda: shop.status.phase is Phase.EXPANDING, 3), shop.status.message
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status.message
@@ -297,7 +298,7 @@ def refuses_routes(shop: Shop, refusal: str) -> None:
     "refusal", ["an admission webhook", "a validation", "that it is overloaded", "an answer that was cut"]
 )
 def test_a_rollback_that_is_refused_says_so_and_goes_on_trying(refusal: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "PASSES_WITHIN", timedelta(seconds=0.5))
+    monkeypatch.setattr(snapshot, "PASSES_WITHIN", timedelta(seconds=0.5))
 
     async def story() -> None:
         async with running() as shop:
@@ -305,7 +306,7 @@ def test_a_rollback_that_is_refused_says_so_and_goes_on_trying(refusal: str, mon
             shop.errors = 0.5
             assert await shop.comes(lambda: WORDS in condition(shop), 5), shop.status.message
             status = shop.status
-            assert (status.phase, status.message.count(WORDS)) == (Phase.REVERTING, 1)
+            assert (status.phase, status.message.count(WORDS)) == (Phase.ROLLING_BACK, 1)
             assert status.revert in status.message, "the way back by hand"
             tried = len(shop.server.log)
             await asyncio.sleep(1.1)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.rules import expand
@@ -17,14 +18,13 @@ from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.plan.status import Phase
 from rolloutplan.telemetry.metrics import Metrics
 from tests.refusals import changed
 from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment
 from tests.world import http_route
 
 
-class Counting(Server):
+class CountingServer(Server):
     """An API server that takes its time for every read. `most` is how many it had at once."""
 
     def __init__(self, seconds: float) -> None:
@@ -66,23 +66,23 @@ async def started(server: Server, plans: int, within: float) -> int:
         raw = server.keep(paths.plan("ns", name), {"metadata": meta, "spec": spec})
         reconciler.offer("rolloutplans", "ADDED", raw)
 
-    def under_way() -> int:
+    def current_task() -> int:
         phases = reconciler.store.phases()
         return phases[Phase.SHIFTING] + phases[Phase.JUDGING]
 
     turning = asyncio.create_task(reconciler.schedule.run())
     for _ in range(int(within / 0.02)):
-        if under_way() == plans:
+        if current_task() == plans:
             break
         await asyncio.sleep(0.02)
     turning.cancel()
     await asyncio.gather(turning, return_exceptions=True)
     await reconciler.close()
-    return under_way()
+    return current_task()
 
 
 def test_many_plans_that_start_together_take_no_more_places_than_there_are_for_reads() -> None:
-    server = Counting(0.01)
+    server = CountingServer(0.01)
     assert asyncio.run(started(server, 60, within=10)) == 60
     assert server.most <= Places().reads
 
@@ -90,4 +90,4 @@ def test_many_plans_that_start_together_take_no_more_places_than_there_are_for_r
 def test_a_run_starts_however_long_the_look_round_before_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found is as old as its answers: counted from before the requests, it would be too old at once."""
     monkeypatch.setattr(expand, "COUNTED_WITHIN", timedelta(seconds=0.2))
-    assert asyncio.run(started(Counting(0.15), 1, within=3)) == 1
+    assert asyncio.run(started(CountingServer(0.15), 1, within=3)) == 1

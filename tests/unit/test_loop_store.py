@@ -5,8 +5,10 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import STARTING, Phase
 from rolloutplan.cluster.paths import Kind
-from rolloutplan.engine.look import NeedsTemplates, Readable
+from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.loop import versions
 from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.store import (
@@ -20,8 +22,6 @@ from rolloutplan.loop.store import (
     Store,
 )
 from rolloutplan.loop.versions import Listing
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import STARTING, Phase
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
@@ -265,7 +265,7 @@ def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:
     [
         (plan("rival", status={"phase": "Judging"}), True, False),
         (plan("rival", status={"phase": "Expanding"}), True, False),
-        (plan("rival", status={"phase": "Reverting"}, **DELETING), True, False),
+        (plan("rival", status={"phase": "RollingBack"}, **DELETING), True, False),
         (plan("rival"), False, True),
         (plan("rival", **DELETING), False, False),
         (plan("rival", status={"phase": "Pending", "reason": "Conflict"}), False, False),
@@ -280,7 +280,7 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
     store.offer(PLANS, "ADDED", plan())
     store.offer(PLANS, "ADDED", rival)
     store.offer(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
-    found = [(each.key, each.routes, each.running, each.waiting) for each in store.rivals(store.plans[KEY])]
+    found = [(each.key, each.routes, each.running, each.waiting) for each in store.route_conflicts(store.plans[KEY])]
     routes = frozenset({RouteId("HTTPRoute", "checkout")})
     assert found == ([("shop/rival", routes, running, waiting)] if running or waiting else [])
 
@@ -339,9 +339,9 @@ def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals(grpcroutes: st
     store = Store()
     for name in ("checkout", "other"):
         store.offer(PLANS, "ADDED", plan(name))
-    assert [rival.key for rival in store.rivals(store.plans[KEY])] == ["shop/other"]
+    assert [rival.key for rival in store.route_conflicts(store.plans[KEY])] == ["shop/other"]
     on_grpc(store, "other")
-    assert store.rivals(store.plans[KEY]) == store.rivals(store.plans["shop/other"]) == ()
+    assert store.route_conflicts(store.plans[KEY]) == store.route_conflicts(store.plans["shop/other"]) == ()
     assert store.offer(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
 
 
@@ -521,7 +521,7 @@ def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
     assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
     assert store.offer(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
     store.offer(PLANS, "ADDED", plan("rival"))
-    assert store.rivals(store.plans["shop/rival"]) == (), "it is not about to start"
+    assert store.route_conflicts(store.plans["shop/rival"]) == (), "it is not about to start"
     store.offer(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
-    (rival,) = store.rivals(store.plans["shop/rival"])
+    (rival,) = store.route_conflicts(store.plans["shop/rival"])
     assert (rival.key, rival.running, rival.waiting) == (KEY, True, False)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.judge.verdict import Answer, Why
-from rolloutplan.plan.status import Phase
+from rolloutplan.stats.verdict import Answer, Why
 from tests.refusals import changed
 from tests.situations import WARM, assumption
 from tests.unit.test_loop_back import PLAN_PATH, SPEC, Server, Shop, opened

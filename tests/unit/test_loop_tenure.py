@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.status import Phase
 from tests.unit.test_loop_back import PLAN_PATH, SPEC, Raw, Server, opened
 
 

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.plan.status import Phase
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment

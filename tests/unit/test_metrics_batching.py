@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.prometheus.batching import LONGEST, MOST, QUICK, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.stats.verdict import Answer, Why
 
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 LOOK = timedelta(seconds=10)
@@ -152,7 +152,7 @@ class Looks:
     def __init__(self, source: Source, queries: Sequence[str]) -> None:
         self._source, self._queries, self._at = source, queries, AT
 
-    async def look(self) -> list[Answer]:
+    async def snapshot(self) -> list[Answer]:
         self._at += LOOK
         return await ask(self._source, self._queries, self._at)
 
@@ -169,11 +169,11 @@ def test_a_looks_questions_are_one_once_each_has_succeeded_alone() -> None:
 
     async def story(server: Server, source: Source) -> None:
         looks = Looks(source, queries)
-        assert [answer.value for answer in await looks.look()] == [1.0] * 8
+        assert [answer.value for answer in await looks.snapshot()] == [1.0] * 8
         assert server.number() == 8
         for i, query in enumerate(queries):
             server.known[query] = Known(float(i))
-        assert [answer.value for answer in await looks.look()] == [*map(float, range(8))]
+        assert [answer.value for answer in await looks.snapshot()] == [*map(float, range(8))]
         assert server.number() == 1
         assert server.forms[-1]["time"] == f"{AT.timestamp() + 20:.3f}"
 
@@ -199,7 +199,7 @@ def test_each_answer_is_what_it_is_alone() -> None:
     async def story(server: Server, source: Source) -> None:
         server.known = {row.query: row.known for row in ANSWERS}
         looks = Looks(source, [row.query for row in ANSWERS])
-        alone, together = await looks.look(), await looks.look()
+        alone, together = await looks.snapshot(), await looks.snapshot()
         assert together == alone
         assert server.number() == len(ANSWERS) + 1
         assert [answer.gap for answer in together] == [row.gap for row in ANSWERS]
@@ -227,12 +227,12 @@ def test_series_that_come_to_be_many_go_alone_from_then_on() -> None:
     async def story(server: Server, source: Source) -> None:
         server.known = dict.fromkeys(EIGHT, VECTOR)
         looks = Looks(source, EIGHT)
-        await looks.look()
+        await looks.snapshot()
         server.known[EIGHT[3]] = Known([({"pod": "a"}, "1"), ({"pod": "b"}, "1")])
         server.number()
-        assert [answer.gap for answer in await looks.look()] == [None] * 3 + [Why.MANY_SERIES] + [None] * 4
+        assert [answer.gap for answer in await looks.snapshot()] == [None] * 3 + [Why.MANY_SERIES] + [None] * 4
         assert server.number() == 1
-        await looks.look()
+        await looks.snapshot()
         assert sorted(map(len, map(GROUP.findall, server.asked))) == [0, 7]
 
     tell(story)
@@ -356,17 +356,17 @@ def test_a_question_that_was_not_answered_is_asked_again() -> None:
 def test_what_goes_badly_is_asked_alone_and_only_the_bad_one_stays_alone(bad: Known, gap: Why | None) -> None:
     async def story(server: Server, source: Source) -> None:
         looks = Looks(source, EIGHT)
-        await looks.look()
+        await looks.snapshot()
         server.number()
         server.known[EIGHT[5]] = bad
         for questions in (1 + 8, 2, 2):
-            answers = await looks.look()
+            answers = await looks.snapshot()
             assert answers[:5] + answers[6:] == [Answer(1.0)] * 7
             assert answers[5].value is None
             assert answers[5].gap is gap or gap is None
             assert server.number() == questions
         del server.known[EIGHT[5]]
-        numbers = [len(await looks.look()) and server.number() for _ in range(8)]
+        numbers = [len(await looks.snapshot()) and server.number() for _ in range(8)]
         assert (numbers[0], numbers[-1]) == (2, 1), "it comes back in a while, and not at once"
 
     tell(story)
@@ -376,12 +376,12 @@ def test_what_is_refused_together_and_not_alone_stays_apart_for_a_while() -> Non
     async def story(server: Server, source: Source) -> None:
         queries = ["a", "b", "c"]
         looks = Looks(source, queries)
-        await looks.look()
+        await looks.snapshot()
         server.known["b"] = VECTOR  # no longer a scalar: whoever knew it as one asks in vain
         server.number()
-        assert await looks.look() == [Answer(1.0)] * 3
+        assert await looks.snapshot() == [Answer(1.0)] * 3
         assert server.number() == 1 + 3
-        assert await looks.look() == [Answer(1.0)] * 3
+        assert await looks.snapshot() == [Answer(1.0)] * 3
         assert server.number() == 3
 
     tell(story)
@@ -391,12 +391,12 @@ def test_what_is_refused_together_and_not_alone_stays_apart_for_a_while() -> Non
 def test_a_source_that_is_not_there_is_not_asked_once_more_for_each(reached: bool) -> None:
     async def story(server: Server, source: Source) -> None:
         looks = Looks(source, EIGHT)
-        await looks.look()
+        await looks.snapshot()
         server.down = True
         server.number()
         if not reached:
             source._http.url = "http://127.0.0.1:1"
-        answers = await looks.look()
+        answers = await looks.snapshot()
         assert {answer.gap for answer in answers} == {Why.SOURCE_DOWN}
         assert server.number() == reached
 
@@ -409,7 +409,7 @@ def test_a_source_that_is_not_there_is_not_asked_once_more_for_each(reached: boo
 def test_a_query_that_comes_to_be_slow_keeps_its_look_no_longer_than_a_moment_and_then_not_at_all() -> None:
     async def story(server: Server, source: Source) -> None:
         looks = Looks(source, EIGHT)
-        await looks.look()
+        await looks.snapshot()
         held = threading.Event()
         server.known[EIGHT[0]] = Known(held=held)
         for limit in (QUICK + 0.5, 0.4):
@@ -456,10 +456,10 @@ def test_where_slow_ones_wait_already_a_look_that_is_late_is_asked_once_more_and
         held, strangers = threading.Event(), ["new", "newer", "newest"]
         server.known = dict.fromkeys([*strangers, EIGHT[0]], Known(held=held))
         waiting = asyncio.gather(ask(source, strangers, AT + LOOK))
-        look = asyncio.ensure_future(ask(source, EIGHT, AT + 2 * LOOK))
+        snapshot = asyncio.ensure_future(ask(source, EIGHT, AT + 2 * LOOK))
         await asyncio.sleep(QUICK + 0.2)
         held.set()
-        assert await look == [Answer(1.0)] * 8
+        assert await snapshot == [Answer(1.0)] * 8
         await waiting
         assert server.number() == len(strangers) + 2
 
@@ -472,9 +472,9 @@ def test_a_slow_source_is_asked_together_all_the_same() -> None:
     async def story(server: Server, source: Source) -> None:
         server.known = {query: Known(held=_Sleep(0.07)) for query in EIGHT}
         looks = Looks(source, EIGHT)
-        await looks.look()
+        await looks.snapshot()
         server.number()
-        assert [answer.value for answer in await looks.look()] == [1.0] * 8
+        assert [answer.value for answer in await looks.snapshot()] == [1.0] * 8
         assert server.number() < 8
 
     tell(story, hurried=True)

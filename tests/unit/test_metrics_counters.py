@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.predicate import Events
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.plan.predicate import Events
 
 BY = "sum by (job, instance)"
 

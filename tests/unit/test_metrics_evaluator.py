@@ -9,12 +9,10 @@ from typing import Literal
 
 import pytest
 
-from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.look import Question
-from rolloutplan.engine.queries import CountQuery, NumberQuery, Series, ValueQuery
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.predicate import Events
+from rolloutplan.engine.model.queries import CountQuery, CountQuestion, NumberQuery, Question, Series, ValueQuery
 from rolloutplan.metrics.evaluator import OPTIONAL_WITHIN, evaluate
-from rolloutplan.plan.predicate import Events
+from rolloutplan.stats.verdict import Answer, Why
 from tests.provider import FakeProvider
 
 AT = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -44,7 +42,7 @@ class Slow(FakeProvider):
 
 
 def value(part: Literal["new", "old"], *, optional: bool = False) -> Question:
-    return Question("errors", part, ValueQuery(part), AT, beside=optional)
+    return Question("errors", part, ValueQuery(part), AT, optional=optional)
 
 
 def counted(part: Literal["new", "old"], total: str) -> CountQuestion:

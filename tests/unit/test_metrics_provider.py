@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.engine.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.predicate import Events
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.metrics.prometheus.provider import PrometheusProvider
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.predicate import Events
-from rolloutplan.plan.spec import read_plan_spec
+from rolloutplan.stats.verdict import Answer, Why
 from tests.refusals import changed
 from tests.world import PLAN
 

@@ -20,13 +20,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from rolloutplan.engine.queries import ValueQuery
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
-from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.stats.verdict import Answer, Why
 
 AT = datetime(2026, 11, 22, 1, 2, 3, 456000, tzinfo=UTC)
 
@@ -568,7 +568,12 @@ def test_a_single_thread_does_slow_calls_too() -> None:
     ("patience", "order"), [(60, [0, 1, 2, 3, 4]), (0, [4, 3, 2, 1, 0])], ids=["in time", "more than can be done"]
 )
 def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience: float, order: list[int]) -> None:
-    threads, began, go, done = Threads(1, "t", patience), threading.Barrier(2), threading.Event(), list[int]()
+    threads, began, go, done = (
+        Threads(1, "t", patience),
+        threading.Barrier(2),
+        threading.Event(),
+        list[int](),
+    )
     threads.submit(lambda: (began.wait(1), go.wait(5)))
     began.wait(1)
     futures = [threads.submit(partial(done.append, i)) for i in range(5)]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rolloutplan.engine.lint import lint_plan, lint_template
-from rolloutplan.plan.resolve import Template, resolve
-from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from rolloutplan.plan.templates import read_template
+from rolloutplan.api.resolve import Template, resolve
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.template import read_template
+from rolloutplan.tools.lint import lint_plan, lint_template
 from tests.refusals import PLAN, changed
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "predicates"

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Decision, Evidence, Kind, Status
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.look import PlanView, Unreadable
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import Decision, Evidence, Kind, Status
+from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.publish import events
 from rolloutplan.publish.events import EventSink
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.engine.look import REVERT, SEQ
-from rolloutplan.engine.routes import locate
-from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.traffic.httproute import HTTPRoute
 
 Raw = dict[str, Any]
@@ -70,9 +70,9 @@ def test_reads_every_rule_and_backend_in_order() -> None:
 
 def test_reads_our_marks() -> None:
     bare = view(route())
-    assert (bare.annotated, bare.seq, bare.breadcrumb, bare.deleting) == (False, "", "", False)
+    assert (bare.annotated, bare.seq, bare.undo_annotation, bare.deleting) == (False, "", "", False)
     marked = view(route(annotations={SEQ: "12", REVERT: "kubectl ..."}, metadata={"deletionTimestamp": "now"}))
-    assert (marked.annotated, marked.seq, marked.breadcrumb, marked.deleting) == (True, "12", "kubectl ...", True)
+    assert (marked.annotated, marked.seq, marked.undo_annotation, marked.deleting) == (True, "12", "kubectl ...", True)
     assert view(route(annotations={})).annotated
 
 
@@ -89,7 +89,7 @@ STALE = [condition("Accepted", "True", seen=2), condition("ResolvedRefs", "False
 @pytest.mark.parametrize(
     ("parents", "accepted", "why"),
     [
-        ([], None, "no gateway has said anything about this route"),
+        ([], None, "no gateway has answered for this route yet"),
         ([YES], True, ""),
         ([YES, YES], True, ""),
         ([[YES[0]]], True, ""),
@@ -397,7 +397,7 @@ def test_what_is_written_is_what_was_meant(raw: Raw, data: st.DataObject, undo: 
     after = view(result)
 
     assert {r.index: r for r in after.rules} == {r.index: r for r in (*before.rules, *new)}
-    assert (after.seq, after.breadcrumb) == ("77", undo)
+    assert (after.seq, after.undo_annotation) == ("77", undo)
     assert KIND.patch(after, wanted, token="77", undo=undo) == []
     assert _without_ours(result) == _without_ours(raw)
 

@@ -6,9 +6,9 @@ from typing import Any, cast, get_args
 import pytest
 import yaml
 
-from rolloutplan.engine.look import REVERT, SEQ
-from rolloutplan.plan.route import RouteId, RouteKindName
-from rolloutplan.plan.status import RouteWeights
+from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.status import RouteWeights
+from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 

@@ -13,22 +13,22 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from rolloutplan.plan.crd import GROUP, VERSION
-from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
-from rolloutplan.plan.policy import read_policy
-from rolloutplan.plan.promql import Finding
-from rolloutplan.plan.reading import SpecError, Written
-from rolloutplan.plan.reasons import StatusReason
-from rolloutplan.plan.resolve import Resolved, Template, resolve
-from rolloutplan.plan.spec import PlanSpec, read_plan_spec
-from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME
-from rolloutplan.plan.templates import PredicateTemplateSpec, read_template
+from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
+from rolloutplan.api.parsing import SpecError, SpecModel
+from rolloutplan.api.policy import read_policy
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.resolve import Resolved, Template, resolve
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.template import PredicateTemplateSpec, read_template
+from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
+from rolloutplan.generate.crd import GROUP, VERSION
+from rolloutplan.tools.promql import Finding
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 """Exit codes: of files without errors, with errors, and of those that cannot be read."""
 
 _API: Final = f"{GROUP}/{VERSION}"
-_READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Written]]] = {
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
     "RolloutPlan": read_plan_spec,
     "MetricSource": partial(read_metric_source, cluster=False),
     "ClusterMetricSource": partial(read_metric_source, cluster=True),
@@ -50,7 +50,7 @@ Templates: TypeAlias = Mapping[Place, Template]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Diagnostic:
     """One finding, and where it is: the file as it was named, its line from 1 on, and the object."""
 
     file: str
@@ -60,13 +60,13 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ParsedObject:
     """What stands where an object may; `twice` are the keys written twice, with their lines."""
 
     file: str
     node: yaml.Node
     raw: Any
-    twice: tuple[tuple[int, str], ...]
+    duplicate_keys: tuple[tuple[int, str], ...]
 
     @property
     def name(self) -> tuple[str | None, str]:
@@ -103,16 +103,16 @@ class Found:
             line, node = named[-1][0].start_mark.line, named[-1][1]
         return int(line) + 1
 
-    def row(self, finding: Finding) -> Row:
-        return Row(self.file, self.line(finding.path), self.subject, finding)
+    def row(self, finding: Finding) -> Diagnostic:
+        return Diagnostic(self.file, self.line(finding.path), self.subject, finding)
 
 
-def printed(row: Row) -> str:
+def printed(row: Diagnostic) -> str:
     """A finding in a line, as compilers print theirs."""
     return f"{row.file}:{row.line}: {row.finding.severity}: {words(row)} [{row.finding.rule}]"
 
 
-def words(row: Row) -> str:
+def words(row: Diagnostic) -> str:
     named = " ".join(part for part in (row.subject, row.finding.path) if part)
     return " ".join(f"{named}: {row.finding.words}".split() if named else row.finding.words.split())
 
@@ -120,31 +120,31 @@ def words(row: Row) -> str:
 # ---- what is in them ------------------------------------------------------------------------------
 
 
-def read_files(files: Sequence[str]) -> tuple[list[Found], list[Row]]:
+def read_files(files: Sequence[str]) -> tuple[list[ParsedObject], list[Diagnostic]]:
     """Give all objects of some files (`-` is standard input), and what is wrong with the files that cannot be read."""
-    objects: list[Found] = []
-    unreadable: list[Row] = []
+    objects: list[ParsedObject] = []
+    unreadable: list[Diagnostic] = []
     for file in files:
         try:
             objects.extend(_objects(file))
         except _UnreadableError as error:
-            unreadable.append(Row(file, error.line, "", Finding("", "unreadable", "error", str(error))))
+            unreadable.append(Diagnostic(file, error.line, "", Finding("", "unreadable", "error", str(error))))
     return objects, unreadable
 
 
-def sources_in(objects: Iterable[Found]) -> Sources:
+def sources_in(objects: Iterable[ParsedObject]) -> Sources:
     """The metric sources among objects that can be read."""
     specs = ((each, read_object(each)[0]) for each in objects)
     return {each.place: spec for each, spec in specs if isinstance(spec, MetricSourceSpec)}
 
 
-def source_of(plan: Found, spec: PlanSpec, sources: Sources) -> MetricSourceSpec | None:
+def source_of(plan: ParsedObject, spec: PlanSpec, sources: Sources) -> MetricSourceSpec | None:
     """The metric source of a plan: its own namespace's, else the cluster's; None where neither is there."""
     name = spec.metrics.source
     return sources.get((plan.name[0] or "", name)) or sources.get((None, name))
 
 
-def templates_in(objects: Iterable[Found]) -> Templates:
+def templates_in(objects: Iterable[ParsedObject]) -> Templates:
     """The templates among objects, also those that are refused: a plan that names one of them must hear of it."""
     found: dict[Place, Template] = {}
     for each in objects:
@@ -156,7 +156,7 @@ def templates_in(objects: Iterable[Found]) -> Templates:
     return found
 
 
-def resolved(plan: Found, spec: PlanSpec, templates: Templates) -> Resolved:
+def resolved(plan: ParsedObject, spec: PlanSpec, templates: Templates) -> Resolved:
     """A plan with predicates for its references, by the templates of its own namespace, else by the cluster's."""
 
     def known(name: str) -> Template:
@@ -178,7 +178,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, look) for tag, look in looks if tag.rpartition(":")[2] in ("bool", "null", "merge")]
+    first: [(tag, pattern) for tag, pattern in looks if tag.rpartition(":")[2] in ("bool", "null", "merge")]
     for first, looks in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _look in (
@@ -188,7 +188,7 @@ for _tag, _look in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_look), list("-+.0123456789"))
 
 
-def _objects(file: str) -> Iterator[Found]:
+def _objects(file: str) -> Iterator[ParsedObject]:
     """Give what a file holds, object by object. Raises _UnreadableError at what is no YAML, after all before it."""
     text = _text(file)
     try:
@@ -196,10 +196,10 @@ def _objects(file: str) -> Iterator[Found]:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None  # there is a next one
-            twice = tuple(_look_through(node))
+            duplicate_keys = tuple(_check_node(node))
             raw = loader.construct_document(node)
             if raw is not None:
-                yield from _listed(Found(file, node, raw, twice))
+                yield from _listed(ParsedObject(file, node, raw, duplicate_keys))
     except yaml.reader.ReaderError as error:
         raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
     except yaml.MarkedYAMLError as error:
@@ -222,7 +222,7 @@ def _text(file: str) -> str:
         raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _look_through(node: yaml.Node) -> Iterator[tuple[int, str]]:
+def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
     """Find the keys that are written twice: a cluster would refuse the second, and YAML forgets the first.
 
     Raises _UnreadableError at what no cluster would take and what could not be printed.
@@ -245,12 +245,12 @@ def _look_through(node: yaml.Node) -> Iterator[tuple[int, str]]:
                 waiting += [key, value]
 
 
-def _listed(found: Found) -> Iterator[Found]:
+def _listed(found: ParsedObject) -> Iterator[ParsedObject]:
     """Give the items of a List, as `kubectl get -o yaml` writes it, and everything else as it is."""
     if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
         *_, items = (value for key, value in found.node.value if key.value == "items")
         for node, raw in zip(items.value, found.raw["items"], strict=True):
-            yield Found(found.file, node, raw, ())
+            yield ParsedObject(found.file, node, raw, ())
     else:
         yield found
 
@@ -258,16 +258,18 @@ def _listed(found: Found) -> Iterator[Found]:
 # ---- whether they are good ------------------------------------------------------------------------
 
 
-def read_object(found: Found) -> tuple[Written | None, list[Row]]:
+def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]]:
     """Read an object as the operator does: its spec, if it is one of ours and good, and what is to be said of it."""
     if stranger := _stranger(found.raw):
         return None, [found.row(stranger)]
-    twice = [
-        Row(found.file, line, found.subject, Finding("", "twice", "error", f"{key} is written twice: keep one of them"))
-        for line, key in found.twice
+    duplicate_keys = [
+        Diagnostic(
+            found.file, line, found.subject, Finding("", "twice", "error", f"{key} is written twice: keep one of them")
+        )
+        for line, key in found.duplicate_keys
     ]
     spec, refusals = _read(found.raw)
-    return spec, [*twice, *(found.row(finding) for finding in (*_frame(found.raw), *refusals))]
+    return spec, [*duplicate_keys, *(found.row(finding) for finding in (*_frame(found.raw), *refusals))]
 
 
 def _stranger(raw: Any) -> Finding | None:
@@ -281,8 +283,8 @@ def _stranger(raw: Any) -> Finding | None:
     if version != _API:
         return Finding("apiVersion", "object", "error", f'"{version}" is no version of a {kind}: write {_API}')
     if kind not in _READERS:
-        meant = get_close_matches(kind, _READERS, n=1) or _READERS
-        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(meant)}')
+        normalized = get_close_matches(kind, _READERS, n=1) or _READERS
+        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(normalized)}')
     return None
 
 
@@ -310,7 +312,7 @@ def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("metadata.name", "object", "error", words)
 
 
-def _read(raw: Mapping[str, Any]) -> tuple[Written | None, list[Finding]]:
+def _read(raw: Mapping[str, Any]) -> tuple[SpecModel | None, list[Finding]]:
     """Read a spec as the operator does: the spec, or why it is refused."""
     if not isinstance(raw.get("spec"), dict):
         return None, [Finding("spec", "refused", "error", "required, and not there: write it")]

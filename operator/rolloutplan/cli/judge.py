@@ -13,11 +13,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
 
-from rolloutplan.judge.sequential import Evidence, Hypothesis, Look, evidence, hypothesis, pack, start, step, unpack
-from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.quantities import Comparison, parse_is, parse_vs_old
+from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
+from rolloutplan.stats.sequential import (
+    CountDelta,
+    Evidence,
+    Hypothesis,
+    evidence,
+    hypothesis,
+    pack,
+    start,
+    step,
+    unpack,
+)
+from rolloutplan.stats.verdict import Outcome
 
-COLUMNS: Final = ("run", "look", *Look._fields)
+COLUMNS: Final = ("run", "look", *CountDelta._fields)
 DIGITS: Final = 12
 """A count that is longer is taken for a mistake."""
 
@@ -69,8 +79,8 @@ class Line:
 
     at: int
     run: str
-    look: int
-    counts: Look
+    delta: int
+    counts: CountDelta
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ class Run:
     """What is known of a run. Its state is kept packed: there may be many runs, and their lines mixed."""
 
     state: str
-    look: int = -1
+    delta: int = -1
     outcome: Outcome = Outcome.UNDECIDED
     decided: int | None = None
     """The look at which it was."""
@@ -94,9 +104,9 @@ def judge(lines: Iterable[Line], of: Hypothesis, confidence: float) -> dict[str,
         state = unpack(of, run.state)
         assert state is not None  # it was packed here
         for line in group:
-            if line.look <= run.look:
-                raise LineError(line.at, "look", f"{line.look} comes after {run.look} in run {name}: sort its looks")
-            run.look = line.look
+            if line.delta <= run.delta:
+                raise LineError(line.at, "look", f"{line.delta} comes after {run.delta} in run {name}: sort its looks")
+            run.delta = line.delta
             if run.decided is None:
                 state = step(of, state, line.counts)
                 _decide(run, evidence(state), needed)
@@ -107,9 +117,9 @@ def judge(lines: Iterable[Line], of: Hypothesis, confidence: float) -> dict[str,
 def _decide(run: Run, found: Evidence, needed: float) -> None:
     run.evidence = found.proving
     if found.refuting >= needed:
-        run.outcome, run.decided, run.evidence = Outcome.REFUTED, run.look, found.refuting
+        run.outcome, run.decided, run.evidence = Outcome.REFUTED, run.delta, found.refuting
     elif found.proving >= needed:
-        run.outcome, run.decided = Outcome.PROVED, run.look
+        run.outcome, run.decided = Outcome.PROVED, run.delta
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -138,11 +148,11 @@ def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
             column = header[len(row)] if len(row) < len(header) else header[-1]
             raise LineError(at, column, f"{len(row)} values for {len(header)} columns")
         run, *texts = (row[place] for place in places)
-        look, *counts = (_number(at, *pair) for pair in zip(columns[1:], texts, strict=True))
+        delta, *counts = (_number(at, *pair) for pair in zip(columns[1:], texts, strict=True))
         for column, total, bad in zip(("new_bad", "old_bad"), counts[::2], counts[1::2], strict=False):
             if bad > total:
                 raise LineError(at, column, f"{bad} bad ones are more than the total of {total}")
-        yield Line(at, run, look, Look(*counts))
+        yield Line(at, run, delta, CountDelta(*counts))
 
 
 def _number(at: int, column: str, text: str) -> int:

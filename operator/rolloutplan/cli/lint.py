@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from rolloutplan.api.parsing import SpecModel
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.template import PredicateTemplateSpec
 from rolloutplan.cli.files import (
     CLEAN,
     FOUND,
     UNREADABLE,
-    Found,
-    Row,
+    Diagnostic,
+    ParsedObject,
     Sources,
     Templates,
     printed,
@@ -25,14 +30,9 @@ from rolloutplan.cli.files import (
     templates_in,
     words,
 )
-from rolloutplan.engine.lint import lint_plan, lint_policy, lint_template, lint_time
-from rolloutplan.judge.feasible import Traffic
-from rolloutplan.plan.policy import RolloutPolicySpec
-from rolloutplan.plan.promql import Finding, Severity
-from rolloutplan.plan.reading import Written
-from rolloutplan.plan.reasons import StatusReason
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.templates import PredicateTemplateSpec
+from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
+from rolloutplan.tools.promql import Finding, Severity
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
@@ -56,8 +56,8 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
 
 
 def _traps(
-    found: Found,
-    spec: Written | None,
+    found: ParsedObject,
+    spec: SpecModel | None,
     sources: Sources,
     templates: Templates,
     scrape: timedelta,
@@ -83,7 +83,7 @@ def _traps(
 _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning", "hint": "notice"}
 
 
-def _print_text(rows: Sequence[Row]) -> None:
+def _print_text(rows: Sequence[Diagnostic]) -> None:
     for row in rows:
         print(printed(row))
     times = Counter(row.finding.severity for row in rows)
@@ -91,7 +91,7 @@ def _print_text(rows: Sequence[Row]) -> None:
     print(", ".join(counted) or "nothing found")
 
 
-def _print_json(rows: Sequence[Row]) -> None:
+def _print_json(rows: Sequence[Diagnostic]) -> None:
     found = [
         {
             "file": row.file,
@@ -107,7 +107,7 @@ def _print_json(rows: Sequence[Row]) -> None:
     print(json.dumps(found, indent=2))
 
 
-def _print_github(rows: Sequence[Row]) -> None:
+def _print_github(rows: Sequence[Diagnostic]) -> None:
     """Print workflow commands, which stand at the lines of a pull request."""
     for row in (row for row in rows if row.finding.rule != "skipped"):
         where = f"file={_escaped(row.file, ':,')},line={row.line},title=rolloutplan {row.finding.rule}"
@@ -118,7 +118,7 @@ def _escaped(text: str, also: str = "") -> str:
     return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
 
 
-_PRINTERS: Final[Mapping[str, Callable[[Sequence[Row]], None]]] = {
+_PRINTERS: Final[Mapping[str, Callable[[Sequence[Diagnostic]], None]]] = {
     "text": _print_text,
     "json": _print_json,
     "github": _print_github,

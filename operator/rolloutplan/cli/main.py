@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Final
 
 from rolloutplan import __version__
+from rolloutplan.api.command import Command, CommandError, Verb
+from rolloutplan.api.quantities import parse_duration
+from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.judge import takes_looks
-from rolloutplan.engine.states import states
-from rolloutplan.judge.feasible import Traffic
-from rolloutplan.plan.command import Command, CommandError, Verb
-from rolloutplan.plan.crd import crds, render
-from rolloutplan.plan.quantities import parse_duration
-from rolloutplan.plan.reference import reference
-from rolloutplan.plan.spelling import DNS_LABEL, DNS_NAME, Spelling
+from rolloutplan.generate.crd import crds, render
+from rolloutplan.generate.reference import reference
+from rolloutplan.generate.states import states
+from rolloutplan.stats.feasibility import Traffic
 
 VERBS: Final[Mapping[Verb, str]] = {
-    Verb.PAUSE: "hold where it stands; guards stay on",
+    Verb.PAUSE: "hold the weights; guards stay on",
     Verb.RESUME: "go on after a pause, or after a hold that needs a person",
     Verb.APPROVE: "let the next stage begin",
     Verb.ABORT: "put the weights back now and end the run",
     Verb.RETRY: "start a rolled-back or finished plan again",
     Verb.PROMOTE: "go to the last weight next, without the stages between",
-    Verb.SKIP: "take the present stage as passed",
+    Verb.SKIP: "count the present stage as passed",
     Verb.REVERT: "put the weights back, also after it has succeeded",
 }
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
     _takes_a_lint(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
     _takes_a_simulation(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
-    _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, look by look"))
+    _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation"))
     takes_looks(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
@@ -138,14 +138,16 @@ def _takes_files(parser: argparse.ArgumentParser, *, outputs: Sequence[str], tol
 
 def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Decide again, look by look: a plan's newest run, a plan in a file over some time, or a record of either."
+        "Decide again, evaluation by evaluation: a plan's newest run, a plan in a file over a time, or a record of one."
         " Exit 0 when it is replayed, 1 where nothing can be, 2 where the input cannot be read."
     )
     parser.add_argument("plan", nargs="?", metavar="PLAN", type=_spelled(DNS_NAME), help="a plan of the cluster")
     parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
     parser.add_argument("--file", type=Path, help="a plan in YAML; each stage begins when the one before is proved")
     parser.add_argument("--start", type=_instant, metavar="TIME", help="when the first weight of --file is in force")
-    parser.add_argument("--end", type=_instant, metavar="TIME", help="when the looks of --file end (default: now)")
+    parser.add_argument(
+        "--end", type=_instant, metavar="TIME", help="when the evaluations of --file end (default: now)"
+    )
     parser.add_argument("--prometheus", metavar="URL", help="where to ask (default: the plan's own MetricSource)")
     parser.add_argument(
         "--scrape-interval", default="15s", metavar="TIME", help="how often samples come, for --file (default: 15s)"
@@ -159,7 +161,7 @@ def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
 def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument("plan", metavar="PLAN", type=_spelled(DNS_NAME), help="the plan's name")
     parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
-    parser.add_argument("--because", default="", metavar="WORDS", help="why; it stands in the plan's record")
+    parser.add_argument("--reason", default="", metavar="WORDS", help="why; it is kept in the plan's record")
     parser.add_argument("--token", metavar="T", help="acted on once for each token (default: a new one)")
     parser.add_argument(
         "--wait",
@@ -171,7 +173,7 @@ def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.set_defaults(run=_say, verb=verb)
 
 
-def _spelled(spelling: Spelling) -> Callable[[str], str]:
+def _spelled(spelling: TextFormat) -> Callable[[str], str]:
     def read(text: str) -> str:
         try:
             return spelling.read(text)
@@ -223,11 +225,11 @@ def _instant(text: str) -> datetime:
 
 
 def _say(chosen: argparse.Namespace) -> int:
-    from rolloutplan.cli.say import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
+    from rolloutplan.cli.command import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
 
     token = secrets.token_hex(4) if chosen.token is None else chosen.token
     try:
-        command = Command(chosen.verb, token, chosen.because)
+        command = Command(chosen.verb, token, chosen.reason)
     except CommandError as error:
         sys.stderr.write(f"rolloutplan: {error}\n")
         return 2
@@ -270,8 +272,8 @@ def _replay(chosen: argparse.Namespace) -> int:
 
 def _operator(chosen: argparse.Namespace) -> int:
     from rolloutplan.cluster.client import ApiError, own_namespace  # noqa: PLC0415 - `crds` needs no cluster
+    from rolloutplan.loop.main import run  # noqa: PLC0415
     from rolloutplan.loop.options import Options  # noqa: PLC0415
-    from rolloutplan.loop.run import run  # noqa: PLC0415
     from rolloutplan.telemetry.logs import set_up  # noqa: PLC0415
 
     set_up(chosen.log_level)

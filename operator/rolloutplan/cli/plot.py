@@ -59,7 +59,7 @@ def terminal(curve: Curve) -> str:
     heights = [_line(curve, max(p.evidence for p in points[a:b])) for a, b in pairwise(edges)]
     proof, (low, high) = _line(curve, curve.proof), curve.decades
     names = {LINES - 1: f"1e{high}", 0: f"1e{low}"} | {proof: f"{curve.proof:.4g}"}
-    rows = [f"{curve.name}: evidence after each look, {curve.proof:.4g} is proof"]
+    rows = [f"{curve.name}: evidence after each evaluation, {curve.proof:.4g} is proof"]
     for line in reversed(range(LINES)):
         marks = ("●" if height == line else "─" if line == proof else " " for height in heights)
         rows.append(f"{names.get(line, ''):>6} │{''.join(marks)}".rstrip())
@@ -108,7 +108,7 @@ def _drawing(curve: Curve, top: float) -> Iterator[_Stroke | _Words]:
     def y(evidence: float) -> float:
         return bottom - curve.height(evidence) * (bottom - top - TOP)
 
-    yield _Words(LEFT, top + 18, f"{curve.name}: evidence after each look, {curve.proof:.4g} is proof")
+    yield _Words(LEFT, top + 18, f"{curve.name}: evidence after each evaluation, {curve.proof:.4g} is proof")
     low, high = curve.decades
     for decade in range(low, high + 1, max(1, (high - low) // 5)):
         yield _Stroke([(LEFT, y(10.0**decade)), (right, y(10.0**decade))], _PALE)

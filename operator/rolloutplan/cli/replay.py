@@ -13,34 +13,35 @@ from typing import Any, Final
 
 import yaml
 
+from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
+from rolloutplan.api.parsing import SpecError
+from rolloutplan.api.resolve import Template, TemplateLookup, resolve
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Decision, read_status
+from rolloutplan.api.template import read_template
 from rolloutplan.cli import plot
-from rolloutplan.cli.say import explain
+from rolloutplan.cli.command import explain
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
-from rolloutplan.engine import replay as engine
-from rolloutplan.engine.look import PlanView, source_view
-from rolloutplan.engine.narrate import named
-from rolloutplan.engine.replay import Asked, Case, Replayed, ReplayError, Row, Said
-from rolloutplan.engine.replay_record import RecordError, header, heard, read_record
-from rolloutplan.judge.verdict import Answer, Outcome, Why
+from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.snapshot import source_view
+from rolloutplan.engine.run.decision_log import named, verdict_word
 from rolloutplan.metrics import evaluator
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
 from rolloutplan.metrics.pool import provider_for
-from rolloutplan.plan.kinds import MetricSourceSpec, read_metric_source
-from rolloutplan.plan.reading import SpecError
-from rolloutplan.plan.resolve import Known, Template, resolve
-from rolloutplan.plan.spec import read_plan_spec
-from rolloutplan.plan.status import Decision, read_status
-from rolloutplan.plan.templates import read_template
+from rolloutplan.stats.verdict import Answer, Outcome, Why
+from rolloutplan.tools import replay as engine
+from rolloutplan.tools.replay import Asked, MetricAnswer, Replayed, ReplayError, ReplayInput, ReplayRow
+from rolloutplan.tools.replay_record import RecordError, header, heard, read_record
 
 DONE, FAILED, WRONG = 0, 1, 2
 
 _KIND: Final = "RolloutPlan"
 _COLUMNS: Final = ("instant", "stage", "predicate", "verdict", "value", "samples", "evidence")
 
-Ask = Callable[[datetime, Asked], Awaitable[Said]]
+Ask = Callable[[datetime, Asked], Awaitable[MetricAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,15 @@ def replay(options: Options) -> int:
 def _replay(options: Options) -> None:
     _check(options)
     lines: list[str] = []
-    case, replayed = asyncio.run(_replayed(options, lines))
+    given, replayed = asyncio.run(_replayed(options, lines))
     if options.record:
-        options.record.write_text("".join(f"{line}\n" for line in (header(case), *lines)))
+        options.record.write_text("".join(f"{line}\n" for line in (header(given), *lines)))
     curves = list(_curves(replayed.rows))
-    print("\n".join(_report(case, replayed, curves)))
+    print("\n".join(_report(given, replayed, curves)))
     if options.plot:
         _draw(options.plot, curves)
     if all(row.verdict.value is None for row in replayed.rows):
-        span = f"between {_instant(case.start)} and {_instant(case.end)}"
+        span = f"between {_instant(given.start)} and {_instant(given.end)}"
         raise FailedError(f"nothing was measured {span}: is this the time, and the source, of the run?")
 
 
@@ -111,38 +112,38 @@ def _check(options: Options) -> None:
         raise WrongError(f"--plot {options.plot}: write a name that ends with .svg or .png")
 
 
-async def _replayed(options: Options, lines: list[str]) -> tuple[Case, Replayed]:
+async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Replayed]:
     """Replay, and note in `lines` what was asked and said."""
     if options.looks:
-        case, record = read_record(_text(options.looks).splitlines())
+        given, record = read_record(_text(options.looks).splitlines())
 
-        async def recorded(at: datetime, question: Asked) -> Said:
+        async def recorded(at: datetime, question: Asked) -> MetricAnswer:
             return record.answer(at, question)
 
-        return case, await _through(case, recorded, lines)
-    case, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
+        return given, await _through(given, recorded, lines)
+    given, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
     source = provider_for(spec)
 
-    async def ask(_: datetime, question: Asked) -> Said:
-        said = await evaluator.ask(source, question)
-        if isinstance(said, Answer) and said.gap is Why.SOURCE_DOWN:
-            raise FailedError(f"{spec.address} does not answer: {said.detail}")
-        return said
+    async def ask(_: datetime, question: Asked) -> MetricAnswer:
+        commanded_by = await evaluator.ask(source, question)
+        if isinstance(commanded_by, Answer) and commanded_by.gap is Why.SOURCE_DOWN:
+            raise FailedError(f"{spec.address} does not answer: {commanded_by.detail}")
+        return commanded_by
 
     try:
-        return case, await _through(case, ask, lines)
+        return given, await _through(given, ask, lines)
     finally:
         source.close()
 
 
-async def _through(case: Case, ask: Ask, lines: list[str]) -> Replayed:
-    turns = engine.replay(case)
+async def _through(given: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
+    turns = engine.replay(given)
     try:
         due = next(turns)
         while True:
-            said = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
-            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, said, strict=True)]
-            due = turns.send(said)
+            commanded_by = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
+            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, commanded_by, strict=True)]
+            due = turns.send(commanded_by)
     except StopIteration as end:
         replayed: Replayed = end.value
         return replayed
@@ -151,7 +152,7 @@ async def _through(case: Case, ask: Ask, lines: list[str]) -> Replayed:
 # ---- what is replayed ----------------------------------------------------------------------------
 
 
-def _of_file(options: Options, file: Path) -> tuple[Case, MetricSourceSpec]:
+def _of_file(options: Options, file: Path) -> tuple[ReplayInput, MetricSourceSpec]:
     spec = read_metric_source(
         {"prometheus": {"url": options.prometheus}, "scrapeInterval": options.scrape}, cluster=False
     )
@@ -165,10 +166,10 @@ def _of_file(options: Options, file: Path) -> tuple[Case, MetricSourceSpec]:
     if end <= start:
         raise WrongError(f"it ends at {_instant(end)}, and does not begin before that: give an --end after --start")
     namespace = options.namespace or str(meta.get("namespace") or "default")
-    return Case(namespace, str(meta.get("name", "")), plain, source_view(spec), start, end), spec
+    return ReplayInput(namespace, str(meta.get("name", "")), plain, source_view(spec), start, end), spec
 
 
-def _plan_in(file: Path) -> tuple[Mapping[str, Any], Known]:
+def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
     """The plan in a file, and the templates beside it."""
     try:
         objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
@@ -197,7 +198,7 @@ def _text(file: Path) -> str:
         raise WrongError(f"{file}: no text: {error.reason}") from None
 
 
-async def _of_cluster(options: Options) -> tuple[Case, MetricSourceSpec]:
+async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:
     namespace, name = options.namespace or read_namespace(), options.plan or ""
     api = await Api.connect()
     try:
@@ -235,8 +236,8 @@ async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObje
 # ---- what is printed -----------------------------------------------------------------------------
 
 
-def _report(case: Case, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
-    yield f"{case.namespace}/{case.name} run {case.run}, from {_instant(case.start)}"
+def _report(given: ReplayInput, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
+    yield f"{given.namespace}/{given.name} run {given.run}, from {_instant(given.start)}"
     yield ""
     yield from table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
     for decision in replayed.decisions:
@@ -249,9 +250,9 @@ def _report(case: Case, replayed: Replayed, curves: Sequence[plot.Curve]) -> Ite
         yield plot.terminal(curve)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ReplayRow) -> tuple[str, ...]:
     verdict = row.verdict
-    words = f"{verdict.outcome} ({verdict.why})" if verdict.why else str(verdict.outcome)
+    words = verdict_word(row.role, verdict.outcome) + (f" ({verdict.why})" if verdict.why else "")
     samples = "" if verdict.samples is None else f"{verdict.samples:.6g}"
     evidence = ""
     if row.evidence is not None:
@@ -264,18 +265,18 @@ def _told(decision: Decision) -> Iterator[str]:
     weights = f" {decision.weight_from} -> {decision.weight_to}" if decision.weight_to else ""
     yield f"{_instant(decision.at)}  {decision.kind} {decision.reason} {decision.stage}{weights}"
     yield f"  {decision.note}"
-    for seen in decision.evidence:
+    for item in decision.evidence:
         words = [
-            named(seen.predicate, dry_run=bool(seen.dry_run)),
-            seen.bound,
-            seen.verdict,
-            seen.value,
-            seen.samples and f"over {seen.samples}",
+            named(item.predicate, dry_run=bool(item.dry_run)),
+            item.bound,
+            item.verdict,
+            item.value,
+            item.samples and f"over {item.samples}",
         ]
-        yield f"  {' '.join(word for word in words if word)}{f': {seen.why}' if seen.why else ''}"
+        yield f"  {' '.join(word for word in words if word)}{f': {item.why}' if item.why else ''}"
 
 
-def _curves(rows: Sequence[Row]) -> Iterator[plot.Curve]:
+def _curves(rows: Sequence[ReplayRow]) -> Iterator[plot.Curve]:
     """The evidence of every predicate that counts, and against every pass predicate."""
     for name in dict.fromkeys(row.predicate for row in rows):
         own = [row for row in rows if row.predicate == name and row.evidence is not None]

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.files import (
     CLEAN,
     FOUND,
     UNREADABLE,
-    Found,
-    Row,
+    Diagnostic,
+    ParsedObject,
     printed,
     read_files,
     read_object,
@@ -24,14 +27,11 @@ from rolloutplan.cli.files import (
     templates_in,
 )
 from rolloutplan.cli.table import table
-from rolloutplan.engine.ask import asked_of_both
-from rolloutplan.engine.look import SourceView, source_view
-from rolloutplan.engine.timeline import NEVER, Between, Sight, Stretch, Timeline, timeline
-from rolloutplan.judge.feasible import Traffic
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.promql import Finding
-from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.engine.analysis.measurements import asked_of_both
+from rolloutplan.engine.model.snapshot import SourceView, source_view
+from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.timeline import NEVER, DetectionTime, Range, Segment, Timeline, timeline
 
 WIDTH: Final = 60
 """Columns of the picture."""
@@ -41,7 +41,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Simulated:
-    found: Found
+    found: ParsedObject
     spec: PlanSpec
     timeline: Timeline
 
@@ -80,7 +80,7 @@ def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
     return SourceView(scrape, fields["ingestion_delay"].default, fields["timeout"].default)
 
 
-def _complain(complaints: Iterable[Row], plans: Sequence[_Simulated]) -> None:
+def _complain(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
     said = [printed(row) for row in complaints]
     if not said and not plans:
         said = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
@@ -107,18 +107,18 @@ def _as_text(plan: _Simulated) -> Iterator[str]:
 def _rows(line: Timeline) -> Iterator[Sequence[str]]:
     waited = False
     yield "ready", "", "0s", _between(line.ready), "", "", ""
-    for stretch in line.parts:
-        waited = waited or stretch.approval
+    for segment in line.parts:
+        waited = waited or segment.approval
         yield (
-            stretch.name,
-            format_weight(stretch.permille),
-            _between(stretch.begins, open_=waited),
-            _between(stretch.ends, open_=waited) + (" !" if stretch.late else ""),
-            *(("", "", "") if stretch is line.contract else (*_faults(stretch), f"{stretch.queries:.3g}")),
+            segment.name,
+            format_weight(segment.permille),
+            _between(segment.begins, open_=waited),
+            _between(segment.ends, open_=waited) + (" !" if segment.late else ""),
+            *(("", "", "") if segment is line.contract else (*_faults(segment), f"{segment.queries:.3g}")),
         )
 
 
-def _between(span: Between, *, open_: bool = False) -> str:
+def _between(span: Range, *, open_: bool = False) -> str:
     """When, at the earliest and at the latest; with + where a person is waited for before."""
     first, last = (_time(at) for at in span)
     return (first if first == last else f"{first} - {last}") + ("+" if open_ else "")
@@ -128,28 +128,28 @@ def _time(span: timedelta) -> str:
     return format_duration(round(span / _SECOND) * _SECOND) if span >= timedelta(minutes=2) else format_duration(span)
 
 
-def _faults(stretch: Stretch) -> tuple[str, str]:
-    slowest = stretch.slowest
+def _faults(segment: Segment) -> tuple[str, str]:
+    slowest = segment.slowest
     if slowest is None:
         return "-", "-"
     return _told(slowest.at_once, slowest), _told(slowest.later, slowest)
 
 
-def _told(span: timedelta | None, sight: Sight) -> str:
-    return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {sight.predicate}"
+def _told(span: timedelta | None, detection: DetectionTime) -> str:
+    return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {detection.predicate}"
 
 
 def _picture(line: Timeline) -> Iterator[str]:
     """A bar for each stretch: full from its earliest beginning to its earliest end, dots up to its latest end."""
     whole = max(line.ends.latest, _SECOND)
-    margin = max(len(stretch.name) for stretch in line.parts)
+    margin = max(len(segment.name) for segment in line.parts)
     yield f"{'':{margin}}  0s{_time(whole):>{WIDTH - 2}}"
-    for stretch in line.parts:
+    for segment in line.parts:
         begins, ends, last = (
-            round(at / whole * WIDTH) for at in (stretch.begins.earliest, stretch.ends.earliest, stretch.ends.latest)
+            round(at / whole * WIDTH) for at in (segment.begins.earliest, segment.ends.earliest, segment.ends.latest)
         )
         bar = " " * begins + "█" * max(ends - begins, 1)
-        yield f"{stretch.name:{margin}}  {bar + '·' * (last - len(bar))}{' approval' if stretch.approval else ''}"
+        yield f"{segment.name:{margin}}  {bar + '·' * (last - len(bar))}{' approval' if segment.approval else ''}"
 
 
 def _notes(plan: _Simulated) -> Iterator[str]:
@@ -163,26 +163,26 @@ def _notes(plan: _Simulated) -> Iterator[str]:
     if waits:
         yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
     yield from _notes_on_steps(spec, stretches)
-    sights = [stretch.slowest for stretch in stretches]
+    sights = [segment.slowest for segment in stretches]
     if plan.timeline.contract is not None:
-        yield "contract: no predicate is judged any more; what fails there is held until a person says what follows"
-    if any(sight is None for sight in sights):
-        yield "-: no guard and no fail predicate looks: a fault is seen at the deadline, and in the bake not at all"
-    if any(sight is not None and sight.later is None for sight in sights):
+        yield "contract: no predicate is judged any more; what fails there is held until a person decides"
+    if any(detection is None for detection in sights):
+        yield "-: no guard or fail predicate is evaluated: a fault is seen at the deadline, and in the bake not at all"
+    if any(detection is not None and detection.later is None for detection in sights):
         yield "?: it counts, and how fast depends on the traffic: give --traffic"
-    if any(sight is not None and sight.later is NEVER for sight in sights):
+    if any(detection is not None and detection.later is NEVER for detection in sights):
         yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
 
 
-def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Stretch]) -> Iterator[str]:
+def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Segment]) -> Iterator[str]:
     if any(predicate.alert is not None for _, predicate in spec.predicates()):
         yield "alert: counted from when it fires"
-    if any(stretch.perhaps for stretch in stretches):
+    if any(segment.conditional for segment in stretches):
         yield "half way: comes only where the stage before was warned; the latest times count it"
-    for stretch in stretches:
-        if stretch.late:
+    for segment in stretches:
+        if segment.late:
             yield (
-                f"!: {stretch.name} is not decided by its deadline, for {', '.join(stretch.late)}; "
+                f"!: {segment.name} is not decided by its deadline, for {', '.join(segment.late)}; "
                 f"onUndecided is {spec.on_undecided}"
             )
 
@@ -197,7 +197,7 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
         "file": plan.found.file,
         "object": plan.found.subject,
         "ready": _seconds(line.ready),
-        "stages": [_stretch(stretch) for stretch in line.stretches[:-1]],
+        "stages": [_stretch(segment) for segment in line.stretches[:-1]],
         "bake": _stretch(line.stretches[-1]),
         "contract": None if line.contract is None else _stretch(line.contract),
         "ends": _seconds(line.ends),
@@ -205,30 +205,30 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
     }
 
 
-def _stretch(stretch: Stretch) -> Mapping[str, Any]:
+def _stretch(segment: Segment) -> Mapping[str, Any]:
     return {
-        "name": stretch.name,
-        "weight": format_weight(stretch.permille),
-        "approval": stretch.approval,
-        "perhaps": stretch.perhaps,
-        "begins": _seconds(stretch.begins),
-        "ends": _seconds(stretch.ends),
-        "undecided": list(stretch.late),
+        "name": segment.name,
+        "weight": format_weight(segment.permille),
+        "approval": segment.approval,
+        "perhaps": segment.conditional,
+        "begins": _seconds(segment.begins),
+        "ends": _seconds(segment.ends),
+        "undecided": list(segment.late),
         "faults": [
             {
-                "predicate": sight.predicate,
-                "role": sight.role,
-                "known": sight.later is not None,
-                "atOnce": _span(sight.at_once),
-                "later": _span(sight.later),
+                "predicate": detection.predicate,
+                "role": detection.role,
+                "known": detection.later is not None,
+                "atOnce": _span(detection.at_once),
+                "later": _span(detection.later),
             }
-            for sight in stretch.sights
+            for detection in segment.sights
         ],
-        "queriesPerMinute": round(stretch.queries, 3),
+        "queriesPerMinute": round(segment.queries, 3),
     }
 
 
-def _seconds(span: Between) -> Mapping[str, float]:
+def _seconds(span: Range) -> Mapping[str, float]:
     return {"earliest": span.earliest.total_seconds(), "latest": span.latest.total_seconds()}
 
 

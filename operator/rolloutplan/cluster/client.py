@@ -39,7 +39,7 @@ _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespac
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
 Raw = dict[str, Any]
-Observe = Callable[[str, str, int, float], None]
+QueryOnce = Callable[[str, str, int, float], None]
 """Told of each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
 
 
@@ -175,7 +175,7 @@ class Api:
     each write is sent; where it says no, the write raises ApiError (status 0, `NotLeading`).
     """
 
-    def __init__(self, config: Configuration, *, timeout: float = TIMEOUT, observe: Observe | None = None) -> None:
+    def __init__(self, config: Configuration, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None) -> None:
         self.may_write: Callable[[], bool] | None = None
         self._client = _client(config)
         self._timeout = timeout
@@ -184,7 +184,7 @@ class Api:
         self._renewing = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, *, timeout: float = TIMEOUT, observe: Observe | None = None) -> Self:
+    async def connect(cls, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None) -> Self:
         """Read the configuration; the first request connects. Raises ApiError (status 0)."""
         return cls(await read_config(), timeout=timeout, observe=observe)
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
+from rolloutplan.api import safe_get
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, ResourceClient
-from rolloutplan.engine.look import JobView
-from rolloutplan.engine.step import RunJob
-from rolloutplan.plan import lenient
+from rolloutplan.engine.model.actions import RunJob
+from rolloutplan.engine.model.snapshot import JobView
 
 _WRONG: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -54,23 +54,23 @@ async def _read(api: ResourceClient, namespace: str, name: str) -> Mapping[str, 
 def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
     """Whether a Job is the one that was to be made: of the same plan object, run and task."""
     wanted = manifest["metadata"]
-    owners = {lenient.text(owner, "uid") for owner in lenient.items(raw, "metadata", "ownerReferences")}
+    owners = {safe_get.text(owner, "uid") for owner in safe_get.items(raw, "metadata", "ownerReferences")}
     marks = {key: value for key, value in wanted["labels"].items() if key.startswith(_MARKS)}
     return (
         wanted["ownerReferences"][0]["uid"] in owners
-        and marks.items() <= lenient.mapping(raw, "metadata", "labels").items()
+        and marks.items() <= safe_get.mapping(raw, "metadata", "labels").items()
     )
 
 
 def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], str]:
     """How a Job has ended, and its controller's words for a failure; both empty while it runs."""
-    for condition in lenient.items(raw, "status", "conditions"):
-        if lenient.text(condition, "status") == "True":
-            match lenient.text(condition, "type"):
+    for condition in safe_get.items(raw, "status", "conditions"):
+        if safe_get.text(condition, "status") == "True":
+            match safe_get.text(condition, "type"):
                 case "Complete":
                     return "Complete", ""
                 case "Failed":
-                    said = (lenient.text(condition, "reason"), lenient.text(condition, "message"))
+                    said = (safe_get.text(condition, "reason"), safe_get.text(condition, "message"))
                     return "Failed", ": ".join(part for part in said if part)
     return "", ""
 
@@ -78,10 +78,10 @@ def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], s
 def last_words(raw: Mapping[str, Any]) -> str:
     """The termination message of the newest pod of a list that left one."""
     newest_first = sorted(
-        lenient.items(raw, "items"), key=lambda pod: lenient.text(pod, "metadata", "creationTimestamp"), reverse=True
+        safe_get.items(raw, "items"), key=lambda pod: safe_get.text(pod, "metadata", "creationTimestamp"), reverse=True
     )
     for pod in newest_first:
-        for container in lenient.items(pod, "status", "containerStatuses"):
-            if message := lenient.text(container, "state", "terminated", "message").strip():
+        for container in safe_get.items(pod, "status", "containerStatuses"):
+            if message := safe_get.text(container, "state", "terminated", "message").strip():
                 return message
     return ""

@@ -65,7 +65,7 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
+class ElectorState:
     """What a process knows of the Lease and of itself. Instants are of its own monotonic clock."""
 
     me: str
@@ -75,7 +75,7 @@ class Known:
     """When `lease` was first seen as it is."""
     highest: int = 0
     """The highest epoch ever seen; the next tenure's is above it even where the Lease was deleted or put back."""
-    inherits: int | None = None
+    inherited_epoch: int | None = None
     """The epoch of the tenure that bore our name when we started: the former process of this pod, which is gone."""
     claim: Claim | None = None
     epoch: int = 0
@@ -84,22 +84,24 @@ class Known:
     """When the last write that made or kept us leader was sent."""
 
 
-def saw(known: Known, lease: Lease, now: float) -> Known:
+def observe(known: ElectorState, lease: Lease, now: float) -> ElectorState:
     """After a look at the Lease. A leader who sees anything but its own tenure leads no longer."""
     if not known.looked:
-        known = replace(known, looked=True, inherits=lease.epoch if lease.holder == known.me else None, since=now)
+        known = replace(
+            known, looked=True, inherited_epoch=lease.epoch if lease.holder == known.me else None, since=now
+        )
     if lease != known.lease:
         known = replace(known, lease=lease, since=now, highest=max(known.highest, lease.epoch))
-    if known.leading and not ours(known, now):
+    if known.leading and not held_by_us(known, now):
         known = replace(known, leading=False, claim=None)
     return known
 
 
-def to_write(known: Known, now: float, stamp: str) -> Claim | None:
+def next_claim(known: ElectorState, now: float, stamp: str) -> Claim | None:
     """The tenure to write: our own again, a new one (acquired at `stamp`), or None while another's goes on."""
-    if ours(known, now):
+    if held_by_us(known, now):
         return known.claim
-    if not free(known, now):
+    if not is_available(known, now):
         return None
     epoch = known.highest + 1
     if known.claim is not None and known.claim.epoch == epoch:
@@ -107,14 +109,14 @@ def to_write(known: Known, now: float, stamp: str) -> Claim | None:
     return Claim(epoch, stamp)
 
 
-def wrote(known: Known, lease: Lease, sent: float) -> Known:
+def renewed(known: ElectorState, lease: Lease, sent: float) -> ElectorState:
     """After a write of our claim that was answered: the Lease is `lease` now."""
     assert known.claim is not None
     epoch = known.claim.epoch
     return replace(known, lease=lease, since=sent, highest=epoch, epoch=epoch, leading=True, renewed=sent)
 
 
-def ours(known: Known, now: float) -> bool:
+def held_by_us(known: ElectorState, now: float) -> bool:
     """Whether the Lease carries our tenure; while we may write, nobody can have taken one that was deleted."""
     lease, claim = known.lease, known.claim
     if claim is None:
@@ -125,17 +127,17 @@ def ours(known: Known, now: float) -> bool:
     return same and (known.leading or lease.acquired == claim.acquired)
 
 
-def free(known: Known, now: float) -> bool:
+def is_available(known: ElectorState, now: float) -> bool:
     """Whether the Lease can be taken. One that was deleted may still have a leader who has not noticed."""
     lease = known.lease
     if now - known.since >= LEASE_DURATION:
         return True
     if lease == NO_LEASE:
         return known.highest == 0
-    return not lease.holder or (lease.holder, lease.epoch) == (known.me, known.inherits)
+    return not lease.holder or (lease.holder, lease.epoch) == (known.me, known.inherited_epoch)
 
 
-def may_write(known: Known, now: float) -> bool:
+def may_write(known: ElectorState, now: float) -> bool:
     return known.leading and now - known.renewed < RENEW_DEADLINE
 
 
@@ -204,7 +206,7 @@ class Elector:
         self._api, self._namespace, self._name = api, namespace, name
         self._gained, self._lost, self._clock = gained, lost, clock
         self._ready = ready or _always()
-        self._known = Known(identity)
+        self._known = ElectorState(identity)
         self._current = False
         """Whether a write of ours has just told how the Lease stands: no need to look."""
         self._trouble = ""
@@ -232,7 +234,7 @@ class Elector:
         """Stand for election, until cancelled."""
         while True:
             try:
-                await self._turn()
+                await self._one_round()
                 self._trouble = ""
             except ApiError as error:
                 self._complain(error)
@@ -252,21 +254,21 @@ class Elector:
                     await asyncio.sleep(_RELEASE_AGAIN)
         log.warning("the Lease could not be released", dead_in=LEASE_DURATION)
 
-    async def _turn(self) -> None:
+    async def _one_round(self) -> None:
         await self._see()
-        claim = to_write(self._known, self._clock(), _stamp())
+        claim = next_claim(self._known, self._clock(), _stamp())
         if claim is None or not self._ready.is_set():
             return
         self._known, sent = replace(self._known, claim=claim), self._clock()
         lease = await self._write(claim, self._known.me)
-        self._become(wrote(self._known, lease, sent))
+        self._become(renewed(self._known, lease, sent))
         self._current = True
 
     async def _gave_up(self) -> bool:
         """Try to empty the Lease; whether it is no longer ours."""
         try:
             await self._see()
-            if self._known.claim is not None and ours(self._known, self._clock()):
+            if self._known.claim is not None and held_by_us(self._known, self._clock()):
                 await self._write(self._known.claim, "")
         except ApiError:
             return False
@@ -277,7 +279,7 @@ class Elector:
         current, self._current = self._current, False
         if not current:
             lease = await self._look()
-            self._become(saw(self._known, lease, self._clock()))
+            self._become(observe(self._known, lease, self._clock()))
 
     async def _look(self) -> Lease:
         try:
@@ -294,7 +296,7 @@ class Elector:
             return read(await self._api.patch(paths.lease(self._namespace, self._name), body))
         return read(await self._api.create(paths.lease(self._namespace), body))
 
-    def _become(self, known: Known) -> None:
+    def _become(self, known: ElectorState) -> None:
         """Know this from now on, and tell what is new."""
         was, self._known = self._known, known
         lease = known.lease
@@ -306,7 +308,7 @@ class Elector:
         elif was.leading and not known.leading:
             log.warning("another leads" if lease.holder else "nobody leads", holder=lease.holder, lost=was.epoch)
             self._lost(lease.holder)
-        elif not known.leading and lease.holder != was.lease.holder and not free(known, known.since):
+        elif not known.leading and lease.holder != was.lease.holder and not is_available(known, known.since):
             log.info("another leads", holder=lease.holder)
 
     def _complain(self, error: ApiError) -> None:

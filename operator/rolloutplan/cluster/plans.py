@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rolloutplan.api import safe_get
+from rolloutplan.api.command import ANNOTATION as COMMAND
+from rolloutplan.api.command import CommandError, read_command
+from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
-from rolloutplan.engine.look import FINALIZER, REVERT, NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
-from rolloutplan.plan import lenient
-from rolloutplan.plan.command import ANNOTATION as COMMAND
-from rolloutplan.plan.command import CommandError, read_command
-from rolloutplan.plan.spec import SpecError, read_plan_spec
+from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
+from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
 
 COMMANDS_KEPT: Final = 5
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -27,7 +28,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     """
     meta = raw["metadata"]
     before = known if known and known.uid == meta["uid"] else None
-    if before and before.generation == lenient.number(meta, "generation"):
+    if before and before.generation == safe_get.number(meta, "generation"):
         content = before.content
     else:
         content = _content(raw.get("spec"), before.last_good if before else None)
@@ -35,19 +36,19 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
-        generation=lenient.number(meta, "generation"),
-        created=lenient.instant(meta, "creationTimestamp") or _EPOCH,
+        generation=safe_get.number(meta, "generation"),
+        created=safe_get.instant(meta, "creationTimestamp") or _EPOCH,
         content=content,
-        deleting=lenient.instant(meta, "deletionTimestamp"),
-        finalizer=FINALIZER in lenient.items(meta, "finalizers"),
-        breadcrumb=lenient.text(meta, "annotations", REVERT),
-        command=lenient.text(meta, "annotations", COMMAND),
+        deleting=safe_get.instant(meta, "deletionTimestamp"),
+        finalizer=FINALIZER in safe_get.items(meta, "finalizers"),
+        undo_annotation=safe_get.text(meta, "annotations", REVERT),
+        command=safe_get.text(meta, "annotations", COMMAND),
         command_by=_commander(meta),
         edited_by=_writer(meta, "f:spec"),
-        replaced=replaced(before, lenient.text(meta, "annotations", COMMAND), lenient.items(raw, "status", "tokens")),
-        labels=lenient.mapping(meta, "labels"),
+        replaced=replaced(before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")),
+        labels=safe_get.mapping(meta, "labels"),
         version=str(meta.get("resourceVersion", "")),
-        finalizers=tuple(map(str, lenient.items(meta, "finalizers"))),
+        finalizers=tuple(map(str, safe_get.items(meta, "finalizers"))),
         annotated=meta.get("annotations") is not None,
     )
 
@@ -74,7 +75,7 @@ def _token(command: str) -> str:
 
 def _commander(meta: Mapping[str, Any]) -> str:
     """The field manager that wrote the command; "" where there is none, or nobody knows."""
-    if not lenient.text(meta, "annotations", COMMAND):
+    if not safe_get.text(meta, "annotations", COMMAND):
         return ""
     return _writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
 
@@ -83,10 +84,10 @@ def _writer(meta: Mapping[str, Any], *path: str) -> str:
     """The field manager that wrote last what stands under this path; "" where nobody knows."""
     *above, field = path
     owned = (
-        entry for entry in lenient.items(meta, "managedFields") if field in lenient.mapping(entry, "fieldsV1", *above)
+        entry for entry in safe_get.items(meta, "managedFields") if field in safe_get.mapping(entry, "fieldsV1", *above)
     )
-    last = max(owned, key=lambda entry: lenient.text(entry, "time"), default=None)
-    return lenient.text(last, "manager")
+    last = max(owned, key=lambda entry: safe_get.text(entry, "time"), default=None)
+    return safe_get.text(last, "manager")
 
 
 def _content(raw: object, last_good: Readable | None) -> PlanContent:
@@ -96,7 +97,7 @@ def _content(raw: object, last_good: Readable | None) -> PlanContent:
         spec = read_plan_spec(raw)
     except SpecError as error:
         return Unreadable(str(error), last_good)
-    return NeedsTemplates(spec) if spec.refers else Readable(spec)
+    return NeedsTemplates(spec) if spec.has_references else Readable(spec)
 
 
 async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, Any]) -> Raw:
@@ -108,17 +109,17 @@ async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, 
     return await api.patch(paths.plan(plan.namespace, plan.name, "status"), body)
 
 
-async def mark(api: ResourceClient, plan: PlanView, *, finalizer: bool, breadcrumb: str) -> Raw | None:
+async def mark(api: ResourceClient, plan: PlanView, *, finalizer: bool, undo_annotation: str) -> Raw | None:
     """Put our finalizer on a plan or take it off, and show the revert command ("" takes it away).
 
     Returns the plan as it is then, None where nothing had to be done. Raises ApiError; 422 says that the plan is no
     longer as it was seen.
     """
-    patch = mark_patch(plan, finalizer=finalizer, breadcrumb=breadcrumb)
+    patch = mark_patch(plan, finalizer=finalizer, undo_annotation=undo_annotation)
     return await api.patch(paths.plan(plan.namespace, plan.name), patch, kind="json") if patch else None
 
 
-def mark_patch(plan: PlanView, *, finalizer: bool, breadcrumb: str) -> list[dict[str, Any]]:
+def mark_patch(plan: PlanView, *, finalizer: bool, undo_annotation: str) -> list[dict[str, Any]]:
     """The JSON Patch for `mark`; empty where all is as wanted. Others' finalizers and annotations stay."""
     patch: list[dict[str, Any]] = []
     if finalizer and not plan.finalizer:
@@ -128,11 +129,11 @@ def mark_patch(plan: PlanView, *, finalizer: bool, breadcrumb: str) -> list[dict
     elif not finalizer and plan.finalizer:
         patch.append({"op": "remove", "path": f"/metadata/finalizers/{plan.finalizers.index(FINALIZER)}"})
     here = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
-    if breadcrumb and plan.breadcrumb != breadcrumb:
+    if undo_annotation and plan.undo_annotation != undo_annotation:
         if not plan.annotated:
             patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-        patch.append({"op": "add", "path": here, "value": breadcrumb})
-    elif not breadcrumb and plan.breadcrumb:
+        patch.append({"op": "add", "path": here, "value": undo_annotation})
+    elif not undo_annotation and plan.undo_annotation:
         patch.append({"op": "remove", "path": here})
     if patch:
         patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": plan.version})

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from rolloutplan.api import safe_get
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ResourceClient
-from rolloutplan.engine.look import Scaled
-from rolloutplan.engine.step import Scale
-from rolloutplan.plan import lenient
+from rolloutplan.engine.model.actions import Scale
+from rolloutplan.engine.model.snapshot import Scaled
 
 
 async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -> Scaled:
@@ -20,7 +20,7 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
         return Scaled(name, at, autoscaler=autoscaler)
     path = paths.scale(namespace, name)
     found = await api.get(path)
-    if lenient.number(found, "spec", "replicas") == wanted.replicas:
+    if safe_get.number(found, "spec", "replicas") == wanted.replicas:
         return Scaled(name, at)
     seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
     await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
@@ -29,8 +29,8 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
 
 def autoscaler_of(raw: Mapping[str, Any], deployment: str) -> str:
     """The HorizontalPodAutoscaler of a list that scales a Deployment; "" where there is none."""
-    for item in lenient.items(raw, "items"):
-        target = lenient.mapping(item, "spec", "scaleTargetRef")
+    for item in safe_get.items(raw, "items"):
+        target = safe_get.mapping(item, "spec", "scaleTargetRef")
         if (target.get("kind"), target.get("name")) == ("Deployment", deployment):
-            return lenient.text(item, "metadata", "name")
+            return safe_get.text(item, "metadata", "name")
     return ""

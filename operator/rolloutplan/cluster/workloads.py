@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from rolloutplan.engine.look import WorkloadView
-from rolloutplan.plan import lenient
+from rolloutplan.api import safe_get
+from rolloutplan.engine.model.snapshot import WorkloadView
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 """What a container waits for when nothing is wrong."""
@@ -16,21 +16,21 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 def view(raw: Mapping[str, Any]) -> WorkloadView:
     """Read a Deployment; restarts and the worst reason are not in it, see `pods`."""
-    wanted = lenient.number(raw, "spec", "replicas", default=1)
-    seen = lenient.number(raw, "status", "observedGeneration") >= lenient.number(raw, "metadata", "generation")
+    wanted = safe_get.number(raw, "spec", "replicas", default=1)
+    seen = safe_get.number(raw, "status", "observedGeneration") >= safe_get.number(raw, "metadata", "generation")
     changes = (
-        lenient.instant(condition, "lastUpdateTime") or lenient.instant(condition, "lastTransitionTime")
-        for condition in lenient.items(raw, "status", "conditions")
+        safe_get.instant(condition, "lastUpdateTime") or safe_get.instant(condition, "lastTransitionTime")
+        for condition in safe_get.items(raw, "status", "conditions")
     )
-    updated, all_of_them = (lenient.number(raw, "status", name) for name in ("updatedReplicas", "replicas"))
+    updated, all_of_them = (safe_get.number(raw, "status", name) for name in ("updatedReplicas", "replicas"))
     return WorkloadView(
         name=raw["metadata"]["name"],
         wanted=wanted,
-        ready=lenient.number(raw, "status", "readyReplicas"),
-        revision=revision(lenient.value(raw, "spec", "template")),
+        ready=safe_get.number(raw, "status", "readyReplicas"),
+        revision=revision(safe_get.value(raw, "spec", "template")),
         stood_since=max((at for at in changes if at), default=None),
         settled=seen and updated == all_of_them == wanted,
-        version=lenient.text(raw, "metadata", "resourceVersion"),
+        version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
     )
 
@@ -43,11 +43,11 @@ def revision(template: object) -> str:
 
 def selector(raw: Mapping[str, Any]) -> str:
     """The label selector of a Deployment's pods, as the `labelSelector` of a list takes it."""
-    labels = lenient.mapping(raw, "spec", "selector", "matchLabels")
+    labels = safe_get.mapping(raw, "spec", "selector", "matchLabels")
     terms = [f"{key}={value}" for key, value in sorted(labels.items())]
-    for term in lenient.items(raw, "spec", "selector", "matchExpressions"):
-        key, values = lenient.text(term, "key"), ",".join(map(str, lenient.items(term, "values")))
-        match lenient.text(term, "operator"):
+    for term in safe_get.items(raw, "spec", "selector", "matchExpressions"):
+        key, values = safe_get.text(term, "key"), ",".join(map(str, safe_get.items(term, "values")))
+        match safe_get.text(term, "operator"):
             case "In":
                 terms.append(f"{key} in ({values})")
             case "NotIn":
@@ -65,44 +65,47 @@ def pods(raw: Mapping[str, Any]) -> tuple[int, str]:
     The reason is as `ImagePullBackOff: Back-off pulling image "x" (pod web-7f9)`. Pods on their way out count their
     restarts, but nothing that they say is a fault.
     """
-    found = lenient.items(raw, "items")
-    restarts = sum(lenient.number(container, "restartCount") for pod in found for container in _containers(pod))
-    leaving = (pod for pod in found if not lenient.value(pod, "metadata", "deletionTimestamp"))
+    found = safe_get.items(raw, "items")
+    restarts = sum(safe_get.number(container, "restartCount") for pod in found for container in _containers(pod))
+    leaving = (pod for pod in found if not safe_get.value(pod, "metadata", "deletionTimestamp"))
     faults = [fault for pod in leaving for fault in _faults(pod)]
     return restarts, min(faults, default=(0, ""))[1]
 
 
 def _faults(pod: object) -> Iterator[tuple[int, str]]:
     """What a pod says is wrong: rank (0 is the worst) and words."""
-    name = lenient.text(pod, "metadata", "name")
+    name = safe_get.text(pod, "metadata", "name")
     for container in _containers(pod):
-        reason = lenient.text(container, "state", "waiting", "reason")
+        reason = safe_get.text(container, "state", "waiting", "reason")
         if reason and reason not in _STARTING:
-            yield 0, _words(reason, _ended(container), lenient.text(container, "state", "waiting", "message"), name)
-        elif not lenient.value(container, "ready") and (ended := _ended(container)):
+            yield 0, _words(reason, _ended(container), safe_get.text(container, "state", "waiting", "message"), name)
+        elif not safe_get.value(container, "ready") and (ended := _ended(container)):
             yield 1, _words(ended, "", "", name)
-    reason = lenient.text(pod, "status", "reason")
-    if lenient.text(pod, "status", "phase") == "Failed" and reason:
-        yield 1, _words(reason, "", lenient.text(pod, "status", "message"), name)
-    for condition in lenient.items(pod, "status", "conditions"):
-        kind = lenient.text(condition, "type")
-        if lenient.text(condition, "status") == "False" and kind in ("PodScheduled", "Ready"):
+    reason = safe_get.text(pod, "status", "reason")
+    if safe_get.text(pod, "status", "phase") == "Failed" and reason:
+        yield 1, _words(reason, "", safe_get.text(pod, "status", "message"), name)
+    for condition in safe_get.items(pod, "status", "conditions"):
+        kind = safe_get.text(condition, "type")
+        if safe_get.text(condition, "status") == "False" and kind in ("PodScheduled", "Ready"):
             rank = 2 if kind == "PodScheduled" else 3
-            reason = lenient.text(condition, "reason") or f"not {kind}"
+            reason = safe_get.text(condition, "reason") or f"not {kind}"
             if reason != "PodCompleted":
-                yield rank, _words(reason, "", lenient.text(condition, "message"), name)
+                yield rank, _words(reason, "", safe_get.text(condition, "message"), name)
 
 
 def _containers(pod: object) -> Iterable[object]:
-    return [*lenient.items(pod, "status", "initContainerStatuses"), *lenient.items(pod, "status", "containerStatuses")]
+    return [
+        *safe_get.items(pod, "status", "initContainerStatuses"),
+        *safe_get.items(pod, "status", "containerStatuses"),
+    ]
 
 
 def _ended(container: object) -> str:
     """How a container ended, now or the last time, as `OOMKilled, exit code 137`; "" where it did not fail."""
-    now, before = (lenient.mapping(container, when, "terminated") for when in ("state", "lastState"))
+    now, before = (safe_get.mapping(container, when, "terminated") for when in ("state", "lastState"))
     end = now or before
-    code = lenient.number(end, "exitCode")
-    return f"{lenient.text(end, 'reason') or 'Error'}, exit code {code}" if code else ""
+    code = safe_get.number(end, "exitCode")
+    return f"{safe_get.text(end, 'reason') or 'Error'}, exit code {code}" if code else ""
 
 
 def _words(reason: str, ended: str, message: str, pod: str) -> str:

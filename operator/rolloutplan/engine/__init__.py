@@ -1,1 +1,1 @@
-"""The heart: from one frozen look at the world to what follows from it. Pure: no network, no clock, no kopf."""
+"""The heart: a frozen snapshot goes in, what follows from it comes out. Pure: no network, no clock, no kopf."""

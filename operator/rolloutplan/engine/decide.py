@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rolloutplan.engine.ask import ask_at, in_force
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.narrate import measured
-from rolloutplan.engine.report import is_reported, last_measured, reported, suspected, unmeasured
+from rolloutplan.api.changes import change
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.analysis.measurements import active_predicates, ask_at
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.rules.adapt import adapted
-from rolloutplan.engine.rules.back import LET_GO_AFTER, deletion, failure_detected, superseded, unavailable
 from rolloutplan.engine.rules.command import abort_or_revert, other_commands
 from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
 from rolloutplan.engine.rules.forward import begin_stage, deadline, finish_bake, pass_stage
+from rolloutplan.engine.rules.hold import ask_gate, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.intents import (
     claim,
     claim_after_failover,
@@ -35,72 +38,73 @@ from rolloutplan.engine.rules.intents import (
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
 from rolloutplan.engine.rules.refused import refusal_told, said_anew, shift_refused
+from rolloutplan.engine.rules.rollback import LET_GO_AFTER, deletion, failure_detected, superseded, unavailable
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
-from rolloutplan.engine.rules.wait import ask_gate, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.warn import warning_detected
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import MOVED
-from rolloutplan.plan.changes import change
-from rolloutplan.plan.reasons import HoldReason
-from rolloutplan.plan.status import Phase, Status
+from rolloutplan.engine.run.conditions import is_reported, last_measured, reported, suspected, unmeasured
+from rolloutplan.engine.run.decision_log import predicate_statuses
 
 PUBLISH_EVERY = timedelta(seconds=30)
 """Verdicts that change between decisions are written to status no oftener than this."""
 
 
-def decide(look: Look) -> Step:
+def decide(snapshot: Snapshot) -> ReconcileResult:
     """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold.
 
     Nothing but the way back is decided on a run that another leader served before it is claimed.
     """
-    step = first_match(RULES, look) or Step()
+    step = first_match(RULES, snapshot) or ReconcileResult()
     if step.status is not None and not step.urgent:
-        step = claim(look) or step
-    if step.status is None and (told := first_match(TELLING_RULES, look)) is not None:
-        step = replace(step, status=told.status, tells=True)
-    after = reported(look, step.status) if step.status is not None else None
-    if after is not None and after != look.status:
-        return replace(step, status=after, wake_at=step.wake_at or look.now)
-    instants = [instant for instant in (step.wake_at, _wake(look)) if instant is not None]
-    return Step(_published(look, step), step.actions, min(instants, default=None), step.urgent)
+        step = claim(snapshot) or step
+    if step.status is None and (told := first_match(TELLING_RULES, snapshot)) is not None:
+        step = replace(step, status=told.status, only_reports_refusals=True)
+    after = reported(snapshot, step.status) if step.status is not None else None
+    if after is not None and after != snapshot.status:
+        return replace(step, status=after, wake_at=step.wake_at or snapshot.now)
+    instants = [instant for instant in (step.wake_at, _wake(snapshot)) if instant is not None]
+    return ReconcileResult(_published(snapshot, step), step.actions, min(instants, default=None), step.urgent)
 
 
-def _wake(look: Look) -> datetime | None:
+def _wake(snapshot: Snapshot) -> datetime | None:
     """The next instant at which any rule could say something else; None where only an event can bring that."""
-    status, spec, at = look.status, look.plan.spec, look.status.stage
-    if spec is None or status.phase not in MOVED:
-        return look.plan.deleting + LET_GO_AFTER if look.plan.deleting and look.plan.finalizer else None
+    status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
+    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
+        return snapshot.plan.deleting + LET_GO_AFTER if snapshot.plan.deleting and snapshot.plan.finalizer else None
     instants = []
-    if look.source is not None:
-        rows = in_force(spec, status, look.source)
-        instants = [ask_at(row, spec, status, look.source, look.ledger) for row in rows]
+    if snapshot.source is not None:
+        rows = active_predicates(spec, status, snapshot.source)
+        instants = [ask_at(row, spec, status, snapshot.source, snapshot.measurements) for row in rows]
     if at is not None and status.phase in (Phase.JUDGING, Phase.BAKING):
         instants += [instant for instant in (at.soak_until, at.deadline_at) if instant is not None]
-    if look.new is not None and look.new.short_since is not None:
-        instants.append(look.new.short_since + spec.availability.grace)
-    if status.held is not None and status.held.reason == HoldReason.BLIND and spec.on_blind.after:
-        instants.append((status.held.reason_since or status.held.since) + spec.on_blind.after)
-    if status.epoch != look.epoch and look.adopt_at is not None:
-        instants.append(look.adopt_at)
-    return min((instant for instant in instants if instant > look.now), default=None)
+    if snapshot.new is not None and snapshot.new.short_since is not None:
+        instants.append(snapshot.new.short_since + spec.availability.grace)
+    if (
+        status.held is not None
+        and status.held.reason == HoldReason.METRICS_UNAVAILABLE
+        and spec.on_metrics_unavailable.after
+    ):
+        instants.append((status.held.reason_since or status.held.since) + spec.on_metrics_unavailable.after)
+    if status.epoch != snapshot.epoch and snapshot.claim_at is not None:
+        instants.append(snapshot.claim_at)
+    return min((instant for instant in instants if instant > snapshot.now), default=None)
 
 
-def _published(look: Look, step: Step) -> Status | None:
+def _published(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     """The status with what has changed without a decision: at once where it says what is no longer so.
 
     Verdicts only now and then.
     """
-    status = said_anew(look, nothing_to_do=not step.actions)
-    behind = status.observed_generation != look.plan.generation or not status.reason
-    behind = behind or suspected(status) != look.warnings or status != look.status or not is_reported(look)
-    if behind and not look.plan.deleting:
-        return reported(look, status)
-    if status.phase not in MOVED or not status.predicates:
+    status = said_anew(snapshot, nothing_to_do=not step.actions)
+    behind = status.observed_generation != snapshot.plan.generation or not status.reason
+    behind = behind or suspected(status) != snapshot.warnings or status != snapshot.status or not is_reported(snapshot)
+    if behind and not snapshot.plan.deleting:
+        return reported(snapshot, status)
+    if status.phase not in TRAFFIC_SHIFTED_PHASES or not status.predicates:
         return None
-    now, last = measured(look, status), last_measured(status.predicates)
-    if unmeasured(now) == unmeasured(status.predicates) or (last and look.now < last + PUBLISH_EVERY):
+    now, last = predicate_statuses(snapshot, status), last_measured(status.predicates)
+    if unmeasured(now) == unmeasured(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
         return None
-    return reported(look, change(status, predicates=now))
+    return reported(snapshot, change(status, predicates=now))
 
 
 RULES: tuple[Rule, ...] = (

@@ -14,11 +14,20 @@ from typing import Any, Final
 
 import structlog
 
+from rolloutplan.api.status import Status
 from rolloutplan.clock import now
 from rolloutplan.cluster import jobs, paths, plans, scale, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
-from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.effects import (
+from rolloutplan.engine.model.actions import (
+    CheckGate,
+    PatchPlanMetadata,
+    PatchRoute,
+    QueryOnce,
+    RunJob,
+    RunPreflight,
+    Scale,
+)
+from rolloutplan.engine.model.effects import (
     Answers,
     Effect,
     Evaluate,
@@ -32,9 +41,8 @@ from rolloutplan.engine.effects import (
     Record,
     Result,
 )
-from rolloutplan.engine.look import Heard, JobView, Look, Observed, Probe, Question, Scaled
-from rolloutplan.engine.step import AskGate, Inspect, MarkPlan, Observe, PatchRoute, RunJob, Scale
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.engine.model.queries import CountQuestion, Question
+from rolloutplan.engine.model.snapshot import GateAnswers, JobView, PreflightResult, QueryResult, Scaled, Snapshot
 from rolloutplan.loop import preflight, routes
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.store import PLANS, Store
@@ -42,8 +50,8 @@ from rolloutplan.metrics.base import Provider
 from rolloutplan.metrics.evaluator import evaluate
 from rolloutplan.metrics.objects import SourceObject
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.plan.status import Status
 from rolloutplan.publish.base import DecisionSink
+from rolloutplan.stats.verdict import Answer
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
 
@@ -81,13 +89,13 @@ class Executor:
         self._ways: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
             PatchRoute: self._patch_route,
-            MarkPlan: self._mark_plan,
+            PatchPlanMetadata: self._mark_plan,
             ReadPlan: self._read_plan,
             ReadRoute: self._read_route,
             Evaluate: self._evaluate,
-            Inspect: self._inspect,
-            AskGate: self._ask_gate,
-            Observe: self._observe,
+            RunPreflight: self._inspect,
+            CheckGate: self._ask_gate,
+            QueryOnce: self._observe,
             RunJob: self._run_job,
             Scale: self._scale,
             ListPods: self._list_pods,
@@ -105,51 +113,53 @@ class Executor:
     # ---- writing -------------------------------------------------------------------------------------------------
 
     async def _record(self, effect: Effect, work: Record) -> None:
-        raw = await plans.write_status(self._client(Priority.RECORDS), effect.look.plan, work.patch)
+        raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
         self._take(PLANS, "MODIFIED", raw)
 
-    async def _mark_plan(self, effect: Effect, work: MarkPlan) -> None:
+    async def _mark_plan(self, effect: Effect, work: PatchPlanMetadata) -> None:
         client = self._client(Priority.RECORDS)
-        raw = await plans.mark(client, effect.look.plan, finalizer=work.finalizer, breadcrumb=work.breadcrumb)
+        raw = await plans.mark(
+            client, effect.snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation
+        )
         if raw is not None and "spec" in raw:
             self._take(PLANS, "MODIFIED", raw)
 
     async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | None:
         """Write weights over what was decided upon; a rollback over the newest that is known."""
-        namespace, route, look = effect.look.plan.namespace, work.target.id, effect.look
-        seen = look.routes[route]
+        namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
+        seen = snapshot.routes[route]
         view = self._store.routes.get((namespace, route), seen) if effect.urgent else seen
         try:
-            patch = ROUTE_KINDS[route.kind].patch(view, work.target, token=work.fence, undo=work.revert)
+            patch = ROUTE_KINDS[route.kind].patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
         except LookupError as error:
             return Failure(HTTPStatus.CONFLICT, "RouteChanged", str(error))
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
         raw = await client.patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
         log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
-        if effect.urgent and (known := _known_since(look.status)):
+        if effect.urgent and (known := _known_since(snapshot.status)):
             self._metrics.written((now() - known).total_seconds())
         self._take(routes.plural(route), "MODIFIED", raw)
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
-        return await jobs.run(self._client(Priority.FORWARD), effect.look.plan.namespace, work, now())
+        return await jobs.run(self._client(Priority.FORWARD), effect.snapshot.plan.namespace, work, now())
 
     async def _scale(self, effect: Effect, work: Scale) -> Scaled:
-        return await scale.to(self._client(Priority.FORWARD), effect.look.plan.namespace, work, now())
+        return await scale.to(self._client(Priority.FORWARD), effect.snapshot.plan.namespace, work, now())
 
     async def _publish(self, effect: Effect, work: Publish) -> None:
-        look = effect.look
-        await self._sinks[work.sink].publish(look.plan, look.status, work.decision, recorded=work.recorded)
+        snapshot = effect.snapshot
+        await self._sinks[work.sink].publish(snapshot.plan, snapshot.status, work.decision, recorded=work.recorded)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
     async def _read_plan(self, effect: Effect, _: ReadPlan) -> None:
-        plan = effect.look.plan
+        plan = effect.snapshot.plan
         await self._read(Priority.RECORDS, PLANS, paths.plan(plan.namespace, plan.name), plan.namespace, plan.name)
 
     async def _read_route(self, effect: Effect, work: ReadRoute) -> None:
-        namespace, route = effect.look.plan.namespace, work.route
+        namespace, route = effect.snapshot.plan.namespace, work.route
         priority = Priority.WEIGHTS if effect.urgent else Priority.RECORDS
         await self._read(priority, routes.plural(route), routes.path(namespace, route), namespace, route.name)
 
@@ -165,19 +175,19 @@ class Executor:
 
     async def _list_pods(self, effect: Effect, work: ListPods) -> Pods:
         client = self._client(Priority.READS)
-        found = await client.list(paths.pods(effect.look.plan.namespace), labelSelector=work.selector)
+        found = await client.list(paths.pods(effect.snapshot.plan.namespace), labelSelector=work.selector)
         return Pods(*workloads.pods(found))
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
     async def _evaluate(self, effect: Effect, work: Evaluate) -> Answers:
         """Ask at once; what counts, at a time of its own. Instants of counts are about the same for all who count."""
-        found, provider = self._source(effect.look)
+        found, provider = self._source(effect.snapshot)
         if provider is None:
             return {}
         questions = work.questions
         if isinstance(questions[0], CountQuestion) and questions[0].start == questions[0].end:
-            await asyncio.sleep(self._turn_of(effect.look.plan.key))
+            await asyncio.sleep(self._turn_of(effect.snapshot.plan.key))
         answers = await evaluate(provider, questions)
         self._metrics_of(found, questions, answers)
         return answers
@@ -193,27 +203,27 @@ class Executor:
         if known:
             self._metrics.answered(found.key.title, max(known))
 
-    async def _inspect(self, effect: Effect, _: Inspect) -> Probe:
-        look, provider = effect.look, self._source(effect.look)[1]
-        selector = look.new.selector if look.new else ""
+    async def _inspect(self, effect: Effect, _: RunPreflight) -> PreflightResult:
+        snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
+        selector = snapshot.new.selector if snapshot.new else ""
         client = self._client(Priority.READS)
-        return await preflight.inspect(client, look.plan, look.probe, provider, selector, now)
+        return await preflight.inspect(client, snapshot.plan, snapshot.preflight, provider, selector, now)
 
-    async def _ask_gate(self, effect: Effect, work: AskGate) -> Heard:
-        return await preflight.heard(work.questions, self._source(effect.look)[1], now())
+    async def _ask_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
+        return await preflight.heard(work.questions, self._source(effect.snapshot)[1], now())
 
-    async def _observe(self, effect: Effect, work: Observe) -> Observed:
-        found, provider = self._source(effect.look)
+    async def _observe(self, effect: Effect, work: QueryOnce) -> QueryResult:
+        found, provider = self._source(effect.snapshot)
         delay = found.spec.ingestion_delay if found.spec else timedelta(0)
         return await preflight.observed(work, provider, now(), delay)
 
     async def _lint(self, effect: Effect, _: LintQueries) -> str:
-        spec, provider = effect.look.plan.spec, self._source(effect.look)[1]
+        spec, provider = effect.snapshot.plan.spec, self._source(effect.snapshot)[1]
         return await asyncio.to_thread(provider.lint, spec) if spec and provider else ""
 
-    def _source(self, look: Look) -> tuple[SourceObject, Provider | None]:
+    def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Where a plan asks; None where there is no source that it may use."""
-        found = self._store.source(look.plan)
+        found = self._store.source(snapshot.plan)
         return found, self._sources.get(found.key, found.spec) if found.spec else None
 
 

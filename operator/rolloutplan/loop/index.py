@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from rolloutplan.engine.policy import NAMED, Queue, QueueEntry
+from rolloutplan.engine.model.policy_view import Queue, QueueEntry
+from rolloutplan.engine.policy.policies import NAMED
 from rolloutplan.loop.versions import Id
 
 

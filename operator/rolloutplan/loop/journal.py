@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import structlog
 
-from rolloutplan.engine.ask import speaks_against
-from rolloutplan.engine.effects import Effect, Evaluate, Failure, Result
-from rolloutplan.engine.look import Facts
-from rolloutplan.engine.run import PlanRun
-from rolloutplan.engine.table import is_loud
-from rolloutplan.plan.status import Decision
+from rolloutplan.api.status import Decision
+from rolloutplan.engine.analysis.measurements import indicates_failure
+from rolloutplan.engine.model.effects import Effect, Evaluate, Failure, Result
+from rolloutplan.engine.model.snapshot import Facts
+from rolloutplan.engine.model.transitions import is_loud
+from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.engine.run.decision_log import verdict_word
 from rolloutplan.telemetry.metrics import Metrics
 
 log = structlog.stdlib.get_logger("rolloutplan")
@@ -35,12 +36,13 @@ class Journal:
             self._judged(run, effect, effect.work.name)
 
     def _judged(self, run: PlanRun, effect: Effect, name: str) -> None:
-        track, look = run.ledger.get(name), effect.look
+        track, snapshot = run.measurements.get(name), effect.snapshot
         if track is None or track.verdict is None:
             return
-        self._metrics.judged(track.verdict.outcome)
-        if look.plan.spec and speaks_against(look.plan.spec, look.status, name, track):
-            log.warning("proved against the new side", predicate=name, value=track.verdict.value)
+        role = next((each.role for each in snapshot.status.predicates if each.name == name), "")
+        self._metrics.judged(verdict_word(role, track.verdict.outcome))
+        if snapshot.plan.spec and indicates_failure(snapshot.plan.spec, snapshot.status, name, track):
+            log.warning("a predicate tripped", predicate=name, value=track.verdict.value)
 
 
 def context(facts: Facts) -> dict[str, object]:

@@ -103,13 +103,13 @@ class RequestLimiter:
                     turn.set_result(None)
 
     def _may_start(self, priority: Priority) -> bool:
-        places, under_way = self._places, self._under_way
+        places, current_task = self._places, self._under_way
         if priority is Priority.EVENTS:
-            return under_way[priority] < places.events
-        room = places.shared + places.reserved - sum(under_way.values()) + under_way[Priority.EVENTS]
+            return current_task[priority] < places.events
+        room = places.shared + places.reserved - sum(current_task.values()) + current_task[Priority.EVENTS]
         if priority is Priority.WEIGHTS:
             return room > 0
-        return room > places.reserved and (priority is not Priority.READS or under_way[priority] < places.reads)
+        return room > places.reserved and (priority is not Priority.READS or current_task[priority] < places.reads)
 
 
 @dataclass(frozen=True, slots=True)

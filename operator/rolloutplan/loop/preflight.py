@@ -9,22 +9,23 @@ from http import HTTPStatus
 
 from rolloutplan.cluster import paths, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
-from rolloutplan.engine.look import Heard, Observed, PlanView, Probe
-from rolloutplan.engine.preflight import queries_to_try
-from rolloutplan.engine.step import Observe
-from rolloutplan.judge.threshold import judge
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.snapshot import GateAnswers, PreflightResult, QueryResult
+from rolloutplan.engine.policy.preflight import queries_to_try
 from rolloutplan.metrics.base import Provider
+from rolloutplan.stats.threshold import judge
+from rolloutplan.stats.verdict import Answer, Why
 
 
 async def inspect(
     api: ResourceClient,
     plan: PlanView,
-    before: Probe | None,
+    before: PreflightResult | None,
     provider: Provider | None,
     selector: str,
     clock: Callable[[], datetime],
-) -> Probe:
+) -> PreflightResult:
     """What is found, as of when the last of it was. The queries are tried until the source has taken all of them."""
     spec = plan.spec
     assert spec is not None
@@ -38,7 +39,7 @@ async def inspect(
         provider = None
     rejected, down = await tried(plan, provider, clock()) if provider else ({}, "")
     services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
-    return Probe(clock(), judged_hash, services, rejected, down, restarts, worst)
+    return PreflightResult(clock(), judged_hash, services, rejected, down, restarts, worst)
 
 
 async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
@@ -52,18 +53,18 @@ async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict
     return refused, result.down
 
 
-async def heard(questions: Iterable[Observe], provider: Provider | None, now: datetime) -> Heard:
+async def heard(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:
     """What is answered to the questions of the gate, all asked at once."""
     asked = tuple(questions)
     said = await asyncio.gather(*(observed(question, provider, now, timedelta(0)) for question in asked))
-    return Heard(now, {question: each.verdict for question, each in zip(asked, said, strict=True)})
+    return GateAnswers(now, {question: each.verdict for question, each in zip(asked, said, strict=True)})
 
 
-async def observed(question: Observe, provider: Provider | None, now: datetime, delay: timedelta) -> Observed:
+async def observed(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:
     """What is answered now; `delay` is how long a sample needs until it can be asked for."""
     silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
     answer = await provider.evaluate(question.query, now - delay) if provider else silent
-    return Observed(question.name, now, judge(question.comparison, answer))
+    return QueryResult(question.name, now, judge(question.comparison, answer))
 
 
 async def _exists(api: ResourceClient, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 Facts come from the store, which the watches and the answers to our own requests fill. Effects go to the executor, each
 in a task of its own; what comes of one goes back to its run, which is looked at again at once. What is decided, and in
-which order things are done, stands in engine/run.py; here is only who leads, when to look, and what becomes of tasks.
+which order things are done, stands in engine/plan_run.py; here is who leads, when to look, and what becomes of tasks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import structlog
 
+from rolloutplan.api.status import Phase
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api, ResourceClient
-from rolloutplan.engine.effects import Effect, Failure, Key, Record
-from rolloutplan.engine.look import Facts
-from rolloutplan.engine.run import PlanRun
-from rolloutplan.engine.table import MOVED
+from rolloutplan.engine.model.effects import Effect, Failure, Key, Record
+from rolloutplan.engine.model.snapshot import Facts
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
+from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
@@ -28,7 +29,6 @@ from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.plan.status import Phase
 from rolloutplan.publish.events import EventSink
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import undo_command
@@ -96,7 +96,7 @@ class Reconciler:
         self._epoch, self._led_since = epoch, now()
         self._claims.clear()
         for plan in self.store.plans.values():
-            if plan.status.phase in MOVED:
+            if plan.status.phase in TRAFFIC_SHIFTED_PHASES:
                 self._claims.join(plan.view.uid)
         self.requeue_all()
 
@@ -123,7 +123,7 @@ class Reconciler:
         self.requeue_all()
 
     def requeue_all(self) -> None:
-        """Look at every plan: the watches have just become complete, or complete again."""
+        """Snapshot at every plan: the watches have just become complete, or complete again."""
         for key in self.store.plans:
             self.schedule.soon(key)
 
@@ -141,7 +141,7 @@ class Reconciler:
         if self._epoch is None:
             return
         facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)
-        if facts is None or facts.status.phase not in MOVED:
+        if facts is None or facts.status.phase not in TRAFFIC_SHIFTED_PHASES:
             self._counting.leave(key)
         if facts is None:
             self._runs.pop(key, None)
@@ -152,7 +152,7 @@ class Reconciler:
                 effects = self._run_of(key, facts).advance(facts, now())
             except Exception:
                 log.exception("a plan could not be looked at; the others go on")
-                back = facts.status.phase is Phase.REVERTING
+                back = facts.status.phase is Phase.ROLLING_BACK
                 self.schedule.at(key, now() + (AFTER_AN_ERROR_ON_THE_WAY_BACK if back else AFTER_AN_ERROR))
                 return
             self._journal.decided(effects.decided)

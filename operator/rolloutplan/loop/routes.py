@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from rolloutplan.api.route import RouteId
 from rolloutplan.cluster import paths
-from rolloutplan.plan.route import RouteId
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 

@@ -35,7 +35,7 @@ class Schedule:
         self.turned_at = clock()
 
     def at(self, key: str, when: datetime | None) -> None:
-        """Look at `key` at `when`, unless it is to be looked at earlier anyway. None asks for nothing."""
+        """Snapshot at `key` at `when`, unless it is to be looked at earlier anyway. None asks for nothing."""
         known = self._earliest.get(key)
         if when is None or (known is not None and known <= when):
             return

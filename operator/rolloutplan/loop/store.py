@@ -16,23 +16,25 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from rolloutplan.api import safe_get
+from rolloutplan.api.policy import RolloutPolicySpec, read_policy
+from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.resolve import Template
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec import SpecError
+from rolloutplan.api.status import RUNNING, STARTING, Phase, Status, read_status
+from rolloutplan.api.template import read_template
 from rolloutplan.cluster import plans, workloads
-from rolloutplan.engine.look import Facts, PlanView, Rival, RouteView, WorkloadView, source_view
-from rolloutplan.engine.policy import At, PolicyView, Queue, QueueEntry, concurrency_groups, selects
-from rolloutplan.engine.report import stalled
-from rolloutplan.engine.templates import judged_by
+from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
+from rolloutplan.engine.model.snapshot import Facts, RouteConflict, RouteView, WorkloadView, source_view
+from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.policy.policies import concurrency_groups, selects
+from rolloutplan.engine.run.conditions import stalled
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
-from rolloutplan.plan import lenient
-from rolloutplan.plan.policy import RolloutPolicySpec, read_policy
-from rolloutplan.plan.reasons import HoldReason, StatusReason
-from rolloutplan.plan.resolve import Template
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.spec import SpecError
-from rolloutplan.plan.status import RUNNING, STARTING, Phase, Status, read_status
-from rolloutplan.plan.templates import read_template
 
 PLANS, DEPLOYMENTS = "rolloutplans", "deployments"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
@@ -78,7 +80,7 @@ class Store:
     _uses: Uses = field(default_factory=Uses)
     """What each plan depends on."""
     _queues: Queues = field(default_factory=Queues)
-    _rivals: dict[str, Rival] = field(default_factory=dict)
+    _rivals: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, as the others on these routes see them."""
     _holds: Uses = field(default_factory=Uses)
     """The routes of these."""
@@ -177,7 +179,7 @@ class Store:
     def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
         view = plans.view(raw, before.view if before else None)
-        raw_status = lenient.mapping(raw, "status")
+        raw_status = safe_get.mapping(raw, "status")
         plan = Plan(view, read_status(raw.get("status")), raw_status)
         self.plans[view.key] = plan
         self._resolve_templates(plan)
@@ -268,14 +270,14 @@ class Store:
             new=self.workloads.get((view.namespace, spec.new.deployment)) if spec else None,
             source=source_view(found.spec) if found.spec else None,
             source_problem=found.problem,
-            rivals=self.rivals(plan),
+            route_conflicts=self.route_conflicts(plan),
             policies=plan.policies,
             queues=self.queues(plan),
             epoch=epoch,
-            adopt_at=claim_at(view.uid),
+            claim_at=claim_at(view.uid),
         )
 
-    def rivals(self, plan: Plan) -> tuple[Rival, ...]:
+    def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
         """Other plans that hold a route of this one, or are about to."""
         keys = self._holds.users(*_route_idents(plan)) - {plan.view.key}
         return tuple(self._rivals[key] for key in sorted(keys))
@@ -320,8 +322,13 @@ def _route_idents(plan: Plan) -> frozenset[Id]:
 
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
-    sound = view.readable and not view.deleting and status.paused is None
-    return status.phase is Phase.PENDING and sound and not stalled(status) and status.reason != HoldReason.FROZEN
+    is_valid_snapshot = view.readable and not view.deleting and status.paused is None
+    return (
+        status.phase is Phase.PENDING
+        and is_valid_snapshot
+        and not stalled(status)
+        and status.reason != HoldReason.FROZEN
+    )
 
 
 def _queue_entry(plan: Plan) -> QueueEntry | None:
@@ -338,7 +345,7 @@ def _queue_entry(plan: Plan) -> QueueEntry | None:
 
 def _policy(raw: Mapping[str, Any]) -> Policy:
     """Read a policy. One of which not even the selector can be read may be about any plan."""
-    name, spec = raw["metadata"]["name"], lenient.mapping(raw, "spec")
+    name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
     try:
         read = read_policy(spec)
     except SpecError as error:
@@ -350,20 +357,20 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
     return Policy(PolicyView(name, read), read)
 
 
-def _rival(plan: Plan) -> Rival | None:
+def _rival(plan: Plan) -> RouteConflict | None:
     """A plan as others on its routes see it; None where they need not mind it."""
     view, status = plan.view, plan.status
     running = status.phase in RUNNING
     waiting = _about_to_start(plan) and status.reason != StatusReason.WAITING
     if not running and not waiting:
         return None
-    return Rival(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
+    return RouteConflict(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
 
 
 def _template(kind: str, raw: Mapping[str, Any]) -> Template:
     named = "PredicateTemplate" if kind == TEMPLATES else "ClusterPredicateTemplate"
     name = raw["metadata"]["name"]
     try:
-        return Template(named, name, read_template(lenient.mapping(raw, "spec")))
+        return Template(named, name, read_template(safe_get.mapping(raw, "spec")))
     except SpecError as error:
         return Template(named, name, None, f"{named} {name}: {error}")

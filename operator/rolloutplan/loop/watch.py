@@ -9,6 +9,8 @@ Lists are taken from kopf's own requests, whole, as they arrive: kopf tells neit
 while a stream was down, and it spends a task and 2 KB on every object that it is given. So it is given none of them: it
 only follows the streams from the lists' versions on.
 
+All that works round kopf stands in this one file, so that it can be replaced as a whole.
+
 The rights it needs: list and watch on each kind, and the discovery that every account has.
 """
 
@@ -73,7 +75,7 @@ for _part in ("orchestration", "running"):  # else two tracebacks for each exit,
     logging.getLogger(f"kopf._core.reactor.{_part}").setLevel(logging.CRITICAL)
 
 
-class Place(NamedTuple):
+class WatchTarget(NamedTuple):
     """What one list and one stream cover."""
 
     kind: Kind
@@ -87,7 +89,7 @@ class Place(NamedTuple):
         return path(self.kind, self.namespace or "")
 
 
-class Standing(Enum):
+class Availability(Enum):
     """How the API server answers for a place."""
 
     SERVED = "served"
@@ -109,17 +111,17 @@ class Watch:
         self._listed = listed
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self._places = [
-            Place(kind, namespace)
+            WatchTarget(kind, namespace)
             for kind in kinds
             for namespace in (self._namespaces if kind.namespaced and self._namespaces else (None,))
         ]
         self._by_path = {place.path: place for place in self._places}
-        self._standing: dict[Place, Standing] = {}
-        self._chunks: dict[Place, list[tuple[str, str]]] = {}
-        self._floor: dict[Place, str] = {}
-        self._newest: dict[Place, str] = {}
-        self._synced: set[Place] = set()
-        self._asked: dict[Place, float] = {}
+        self._standing: dict[WatchTarget, Availability] = {}
+        self._chunks: dict[WatchTarget, list[tuple[str, str]]] = {}
+        self._floor: dict[WatchTarget, str] = {}
+        self._newest: dict[WatchTarget, str] = {}
+        self._synced: set[WatchTarget] = set()
+        self._asked: dict[WatchTarget, float] = {}
         self._logged_in = 0.0
         self._sessions: list[aiohttp.ClientSession] = []
         self._engine: asyncio.AbstractEventLoop | None = None
@@ -195,34 +197,36 @@ class Watch:
         """Watch until kopf ends, until it hangs, or until a kind can be watched that could not be."""
         if self._stopping.is_set():
             return
-        await self._look_around()
-        kinds = {place.kind for place, standing in self._standing.items() if standing is Standing.SERVED}
-        tasks: set[asyncio.Future[Any]] = {asyncio.create_task(self._changed(kinds))}
+        await self._discover()
+        kinds = {place.kind for place, standing in self._standing.items() if standing is Availability.SERVED}
+        tasks: set[asyncio.Future[Any]] = {asyncio.create_task(self._availability_changed(kinds))}
         if kinds:
-            tasks.add(asyncio.create_task(self._silent(kinds)))
+            tasks.add(asyncio.create_task(self._watchdog(kinds)))
             where: Mapping[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
             tasks.update(await kopf.spawn_tasks(registry=self._registry(kinds), settings=_settings(), **where))
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
-    async def _look_around(self) -> None:
+    async def _discover(self) -> None:
         """Ask for one object of each place: tells whether it is there and whether we may, before kopf stumbles."""
         config = await read_config()
         turns = asyncio.Semaphore(ASK_AT_ONCE)
         async with await _session(config) as session:
-            answers = await asyncio.gather(*(self._ask_on(session, config.host, p, turns) for p in self._places))
+            answers = await asyncio.gather(
+                *(self._probe_until_answered(session, config.host, p, turns) for p in self._places)
+            )
         standing = dict(zip(self._places, answers, strict=True))
         for place, now in standing.items():
-            if now is not Standing.SERVED and now is not self._standing.get(place):
+            if now is not Availability.SERVED and now is not self._standing.get(place):
                 log.warning("cannot be watched", place=str(place), why=now.value)
-            if now is Standing.ABSENT or (now is Standing.FORBIDDEN and self._optional(place)):
+            if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._optional(place)):
                 self._complete(Listing(place.kind.plural, place.namespace, frozenset()), place)
         self._standing = standing
 
-    async def _ask_on(
-        self, session: aiohttp.ClientSession, host: str, place: Place, turns: asyncio.Semaphore
-    ) -> Standing:
+    async def _probe_until_answered(
+        self, session: aiohttp.ClientSession, host: str, place: WatchTarget, turns: asyncio.Semaphore
+    ) -> Availability:
         """Ask for a place until it is answered: no failure of one has all others asked again."""
         for delay in _Backoffs():
             try:
@@ -234,17 +238,17 @@ class Watch:
             await asyncio.sleep(delay)
         raise AssertionError("there is no end to the attempts")
 
-    async def _ask(self, session: aiohttp.ClientSession, host: str, place: Place) -> Standing:
+    async def _ask(self, session: aiohttp.ClientSession, host: str, place: WatchTarget) -> Availability:
         within = aiohttp.ClientTimeout(total=ASK_WITHIN)
         async with session.get(host + place.path, params={"limit": "1"}, timeout=within) as response:
             if response.status == HTTPStatus.NOT_FOUND:
-                return Standing.ABSENT
+                return Availability.ABSENT
             if response.status == HTTPStatus.FORBIDDEN:
-                return Standing.FORBIDDEN
+                return Availability.FORBIDDEN
             response.raise_for_status()
-            return Standing.SERVED
+            return Availability.SERVED
 
-    async def _changed(self, watched: Collection[Kind]) -> None:
+    async def _availability_changed(self, watched: Collection[Kind]) -> None:
         """Return when a kind that is not watched has changed its standing; never, where there is none.
 
         A kind that is forbidden in some of our namespaces only is watched: kopf asks there again and again.
@@ -252,7 +256,7 @@ class Watch:
         missing = {
             place: standing
             for place, standing in self._standing.items()
-            if place.kind not in watched and not (standing is Standing.FORBIDDEN and self._optional(place))
+            if place.kind not in watched and not (standing is Availability.FORBIDDEN and self._optional(place))
         }
         while missing:
             await asyncio.sleep(RECHECK)
@@ -264,7 +268,7 @@ class Watch:
                             return
         await asyncio.Event().wait()
 
-    async def _silent(self, kinds: Collection[Kind]) -> None:
+    async def _watchdog(self, kinds: Collection[Kind]) -> None:
         """Raise TimeoutError when kopf has asked neither for a list nor for a stream of a place for too long."""
         clock = asyncio.get_running_loop().time
         self._asked = {place: clock() for place in self._places if place.kind in kinds}
@@ -278,7 +282,7 @@ class Watch:
         if place := self._by_path.get(request.url.path):
             self._asked[place] = asyncio.get_running_loop().time()
 
-    def _optional(self, place: Place) -> bool:
+    def _optional(self, place: WatchTarget) -> bool:
         return bool(self._namespaces) and not place.kind.namespaced
 
     # ---- kopf ------------------------------------------------------------------------------------
@@ -287,7 +291,9 @@ class Watch:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         for kind in kinds:
-            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(self._seer(kind))
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(
+                self._event_handler(kind)
+            )
         return registry
 
     async def _login(self, **_: object) -> kopf.AiohttpSession:
@@ -305,7 +311,7 @@ class Watch:
         )
 
     def _response_class(self) -> type[aiohttp.ClientResponse]:
-        hear = self._hear
+        hear = self._intercept_list
 
         class Response(aiohttp.ClientResponse):
             async def json(self, **how: Any) -> Any:
@@ -314,7 +320,7 @@ class Watch:
 
         return Response
 
-    def _hear(self, response: aiohttp.ClientResponse, said: Any) -> Any:
+    def _intercept_list(self, response: aiohttp.ClientResponse, said: Any) -> Any:
         """Take a list out of kopf's hands; everything else is left as it is."""
         place = self._by_path.get(response.url.path)
         if place is None or "items" not in said:
@@ -324,7 +330,7 @@ class Watch:
         if "continue" not in response.url.query:
             self._chunks[place] = []
         self._chunks[place] += [name_of(item) for item in items]
-        self._in_engine(self._take, place.kind, [{**common, **item} for item in items])
+        self._in_engine(self._deliver_list, place.kind, [{**common, **item} for item in items])
         if not meta.get("continue"):
             version, names = version_of(said), frozenset(self._chunks.pop(place))
             anew = is_older(version, self._newest.get(place, ""))
@@ -332,17 +338,19 @@ class Watch:
             self._complete(Listing(place.kind.plural, place.namespace, names, version, anew), place)
         return {**said, "items": []}
 
-    def _seer(self, kind: Kind) -> Callable[..., Any]:
+    def _event_handler(self, kind: Kind) -> Callable[..., Any]:
         async def seen(event: kopf.RawEvent, **_: object) -> None:
             # Nothing may be returned: kopf would write it into the object's status.
             raw: Raw = dict(event["object"])
-            place = Place(kind, raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None)
+            place = WatchTarget(
+                kind, raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
+            )
             version, floor = version_of(raw), self._floor.get(place)
             if floor is not None and (version == floor or is_older(version, floor)):
                 return  # of a stream before the list, which is newer
             if is_older(self._newest.get(place, ""), version):
                 self._newest[place] = version
-            self._in_engine(self._give, kind, event["type"], raw)
+            self._in_engine(self._deliver, kind, event["type"], raw)
 
         return seen
 
@@ -353,20 +361,20 @@ class Watch:
         with contextlib.suppress(RuntimeError):  # the engine's loop is closed: nobody listens any more
             self._engine.call_soon_threadsafe(call, *args)
 
-    def _take(self, kind: Kind, items: Sequence[Raw]) -> None:
+    def _deliver_list(self, kind: Kind, items: Sequence[Raw]) -> None:
         for raw in items:
-            self._give(kind, None, raw)
+            self._deliver(kind, None, raw)
 
-    def _give(self, kind: Kind, event: str | None, raw: Raw) -> None:
+    def _deliver(self, kind: Kind, event: str | None, raw: Raw) -> None:
         try:
             self._offer(kind.plural, event, raw)
         except Exception:
             log.exception("an object could not be taken in", kind=kind.plural, object=name_of(raw))
 
-    def _complete(self, listing: Listing, place: Place) -> None:
-        self._in_engine(self._finish, listing, place)
+    def _complete(self, listing: Listing, place: WatchTarget) -> None:
+        self._in_engine(self._list_complete, listing, place)
 
-    def _finish(self, listing: Listing, place: Place) -> None:
+    def _list_complete(self, listing: Listing, place: WatchTarget) -> None:
         self._synced.add(place)
         self._listed(listing)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
-from rolloutplan.engine.queries import CountQuery, NumberQuery, Query, Series
-from rolloutplan.judge.verdict import Answer
-from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Series
+from rolloutplan.stats.verdict import Answer
 
 ObserveRequest: TypeAlias = Callable[[int, float], None]
 """Told of each request to a server, in the thread that made it: its HTTP status (0: no answer), seconds."""

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rolloutplan.engine.counting import CountQuestion
-from rolloutplan.engine.look import Question
-from rolloutplan.engine.queries import Series
-from rolloutplan.judge.verdict import Answer
+from rolloutplan.engine.model.queries import CountQuestion, Question, Series
 from rolloutplan.metrics.base import Provider
+from rolloutplan.stats.verdict import Answer
 
 OPTIONAL_WITHIN: Final = 0.1
 """Seconds after the last required answer within which an optional one may still come."""
@@ -46,4 +44,4 @@ async def ask(provider: Provider, question: Question | CountQuestion) -> Answer 
 
 
 def _optional(question: Question | CountQuestion) -> bool:
-    return isinstance(question, Question) and question.beside
+    return isinstance(question, Question) and question.optional

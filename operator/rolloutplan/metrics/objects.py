@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rolloutplan.engine.look import PlanView
+from rolloutplan.api import safe_get
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec, read_metric_source
+from rolloutplan.api.spec import SpecError
+from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.metrics.pool import Key
-from rolloutplan.plan import lenient
-from rolloutplan.plan.kinds import ClusterMetricSourceSpec, MetricSourceSpec, read_metric_source
-from rolloutplan.plan.spec import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceOb
     meta = raw["metadata"]
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     try:
-        return SourceObject(key, read_metric_source(lenient.mapping(raw, "spec"), cluster))
+        return SourceObject(key, read_metric_source(safe_get.mapping(raw, "spec"), cluster))
     except SpecError as error:
         return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
+from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.base import ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.provider import PrometheusProvider
-from rolloutplan.plan.kinds import MetricSourceSpec
 
 
 class Key(NamedTuple):

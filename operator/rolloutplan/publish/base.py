@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rolloutplan.engine.look import PlanView
-from rolloutplan.plan.status import Decision, Status
+from rolloutplan.api.status import Decision, Status
+from rolloutplan.engine.model.plan_view import PlanView
 
 
 class DecisionSink(Protocol):
     """Somewhere that decisions are published: one file beside this one implements it, events.py to begin with.
 
-    The run (engine/run.py) keeps a cursor for each sink in `status.publishedThrough`, under the sink's `name`: it hands
+    The run (engine/plan_run.py) keeps a cursor for each sink in `status.publishedThrough`, under its `name`: it hands
     over one decision after the other, in order, each only when the API server has it in the plan's status. After a
     crash a decision may come twice, so a sink must recognise it by the plan's uid and the decision's number. A sink
     that fails is tried again, with longer and longer pauses, and holds up nothing but itself.

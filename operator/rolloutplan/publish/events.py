@@ -6,12 +6,12 @@ import json
 from datetime import UTC
 from typing import Final
 
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Decision, Evidence, Status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
-from rolloutplan.engine.look import PlanView
-from rolloutplan.engine.table import severity_of
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import Decision, Evidence, Status
+from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.transitions import severity_of
 from rolloutplan.traffic import ROUTE_KINDS
 
 CONTROLLER: Final = "rolloutplan.dev/operator"

@@ -1,1 +1,1 @@
-"""How the operator tells of itself: logs, and whether it is alive and ready."""
+"""What the operator reports about itself: logs, its own metrics, and whether it is alive and ready."""

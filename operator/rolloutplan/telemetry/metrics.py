@@ -12,7 +12,6 @@ from prometheus_client.metrics import disable_created_metrics
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rolloutplan import __version__
-from rolloutplan.judge.verdict import Outcome
 
 IN_USE: Final = timedelta(minutes=10)
 """A source that nobody asked for so long is in no plan's use: the age of its newest sample would only mislead."""
@@ -80,8 +79,8 @@ class Metrics:
         Info("rolloutplan_build", "The version that runs.", registry=registry).info({"version": __version__})
         registry.register(self)
         ProcessCollector(registry=registry)
-        for outcome in Outcome:
-            self._verdicts.labels(outcome)
+        for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
+            self._verdicts.labels(verdict)
 
     def plans_from(self, plans: Callable[[], Mapping[str, int]]) -> None:
         """Where the number of plans by phase comes from; asked at each scrape."""
@@ -91,7 +90,7 @@ class Metrics:
         self._decisions.labels(kind, reason).inc()
 
     def judged(self, verdict: str) -> None:
-        """Count a verdict: Proved, Refuted or Undecided."""
+        """Count a verdict: Proved or Refuted of a pass predicate, Tripped or Clear of any other, or Undecided."""
         self._verdicts.labels(verdict).inc()
 
     def written(self, seconds: float) -> None:

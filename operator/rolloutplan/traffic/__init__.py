@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from rolloutplan.plan.status import RouteWeights
+from rolloutplan.api.status import RouteWeights
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
 

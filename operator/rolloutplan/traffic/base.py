@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from rolloutplan.engine.look import RouteView
-from rolloutplan.plan.status import RouteWeights
+from rolloutplan.api.status import RouteWeights
+from rolloutplan.engine.model.snapshot import RouteView
 
 Operation = dict[str, Any]
 """One operation of a JSON Patch (RFC 6902)."""

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from rolloutplan.engine.look import RouteView
-from rolloutplan.plan import lenient
-from rolloutplan.plan.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.api import safe_get
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.patching import expected, kubectl_patch, located, whole_patch
 
-_NOBODY: Final = "no gateway has said anything about this route"
+_NOBODY: Final = "no gateway has answered for this route yet"
 
 
 class HTTPRoute(RouteKind):
@@ -34,7 +34,7 @@ class HTTPRoute(RouteKind):
         taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
         """
         namespace = raw["metadata"]["namespace"]
-        rules = tuple(_rule(at, rule, namespace) for at, rule in enumerate(lenient.items(raw, "spec", "rules")))
+        rules = tuple(_rule(at, rule, namespace) for at, rule in enumerate(safe_get.items(raw, "spec", "rules")))
         accepted, why = _accepted(raw)
         return metadata.view(self.kind, raw, rules=rules, accepted=accepted, accepted_why=why, field="rules")
 
@@ -56,15 +56,15 @@ class HTTPRoute(RouteKind):
 
 def _rule(index: int, raw: object, namespace: str) -> RuleWeights:
     backends = tuple(
-        Backend(service=_service(ref, namespace), weight=lenient.number(ref, "weight", default=1))
-        for ref in lenient.items(raw, "backendRefs")
+        Backend(service=_service(ref, namespace), weight=safe_get.number(ref, "weight", default=1))
+        for ref in safe_get.items(raw, "backendRefs")
     )
-    return RuleWeights(index=index, name=lenient.text(raw, "name"), backends=backends)
+    return RuleWeights(index=index, name=safe_get.text(raw, "name"), backends=backends)
 
 
 def _service(ref: object, namespace: str) -> str:
-    name, group = lenient.text(ref, "name"), lenient.value(ref, "group")
-    kind, home = lenient.text(ref, "kind") or "Service", lenient.text(ref, "namespace") or namespace
+    name, group = safe_get.text(ref, "name"), safe_get.value(ref, "group")
+    kind, home = safe_get.text(ref, "kind") or "Service", safe_get.text(ref, "namespace") or namespace
     ours = not group and kind == "Service" and home == namespace
     return name if ours else f"{kind}/{home}/{name}"
 
@@ -94,14 +94,14 @@ class _Answer(NamedTuple):
 
 def _parent(ref: object, namespace: str) -> _Parent:
     """A parentRef with the defaults of the API. Linkerd takes `core` for the group that others call empty."""
-    group = lenient.value(ref, "group")
+    group = safe_get.value(ref, "group")
     return _Parent(
         group=("" if group == "core" else group) if isinstance(group, str) else HTTPRoute.resource.group,
-        kind=lenient.text(ref, "kind") or "Gateway",
-        namespace=lenient.text(ref, "namespace") or namespace,
-        name=lenient.text(ref, "name"),
-        section=lenient.text(ref, "sectionName"),
-        port=lenient.number(ref, "port"),
+        kind=safe_get.text(ref, "kind") or "Gateway",
+        namespace=safe_get.text(ref, "namespace") or namespace,
+        name=safe_get.text(ref, "name"),
+        section=safe_get.text(ref, "sectionName"),
+        port=safe_get.number(ref, "port"),
     )
 
 
@@ -111,9 +111,9 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
     The parents are those that the spec names: what is left in the status of one that it no longer names says nothing.
     Where it names none, they are whoever has answered.
     """
-    generation, namespace = lenient.number(raw, "metadata", "generation"), raw["metadata"]["namespace"]
-    answers = [_answer(entry, generation, namespace) for entry in lenient.items(raw, "status", "parents")]
-    refs = [ref for ref in lenient.items(raw, "spec", "parentRefs") if isinstance(ref, Mapping)]
+    generation, namespace = safe_get.number(raw, "metadata", "generation"), raw["metadata"]["namespace"]
+    answers = [_answer(entry, generation, namespace) for entry in safe_get.items(raw, "status", "parents")]
+    refs = [ref for ref in safe_get.items(raw, "spec", "parentRefs") if isinstance(ref, Mapping)]
     parents = list(dict.fromkeys(_parent(ref, namespace) for ref in refs))
     heard = [_answers_of(parent, answers, parents) for parent in parents] or [[answer] for answer in answers]
     for answer in chain.from_iterable(heard):
@@ -135,23 +135,23 @@ def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection
 
 
 def _answer(entry: object, generation: int, namespace: str) -> _Answer:
-    parent = _parent(lenient.mapping(entry, "parentRef"), namespace)
-    conditions = lenient.items(entry, "conditions")
-    now = {lenient.text(c, "type"): c for c in conditions if lenient.value(c, "observedGeneration") == generation}
+    parent = _parent(safe_get.mapping(entry, "parentRef"), namespace)
+    conditions = safe_get.items(entry, "conditions")
+    now = {safe_get.text(c, "type"): c for c in conditions if safe_get.value(c, "observedGeneration") == generation}
     for kind in ("Accepted", "ResolvedRefs"):
-        if lenient.text(now, kind, "status") == "False":
+        if safe_get.text(now, kind, "status") == "False":
             return _Answer(parent, accepted=False, why=_reason(now[kind]))
-    if lenient.text(now, "Accepted", "status") == "True":
+    if safe_get.text(now, "Accepted", "status") == "True":
         return _Answer(parent, accepted=True, why="")
     if "Accepted" in now:
         return _Answer(parent, accepted=None, why=_reason(now["Accepted"]))
-    answers = (lenient.number(c, "observedGeneration") for c in conditions if lenient.text(c, "type") == "Accepted")
+    answers = (safe_get.number(c, "observedGeneration") for c in conditions if safe_get.text(c, "type") == "Accepted")
     seen = max(answers, default=0)
     return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "")
 
 
 def _reason(condition: object) -> str:
-    kind, reason, message = (lenient.text(condition, field) for field in ("type", "reason", "message"))
+    kind, reason, message = (safe_get.text(condition, field) for field in ("type", "reason", "message"))
     return f"{reason or kind}: {message}".rstrip(": ")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rolloutplan.engine.look import REVERT, SEQ, RouteView
-from rolloutplan.plan import lenient
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import RuleWeights
+from rolloutplan.api import safe_get
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import RuleWeights
+from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 
 
 def view(
@@ -24,16 +24,16 @@ def view(
     meta = raw["metadata"]
     return RouteView(
         id=RouteId(kind, meta["name"]),
-        generation=lenient.number(meta, "generation"),
+        generation=safe_get.number(meta, "generation"),
         version=str(meta.get("resourceVersion", "")),
         rules=rules,
         accepted=accepted,
         accepted_why=accepted_why,
-        seq=lenient.text(meta, "annotations", SEQ),
+        seq=safe_get.text(meta, "annotations", SEQ),
         moved_by=_moved_by(meta, f"f:{field}"),
         deleting="deletionTimestamp" in meta,
         annotated=meta.get("annotations") is not None,
-        breadcrumb=lenient.text(meta, "annotations", REVERT),
+        undo_annotation=safe_get.text(meta, "annotations", REVERT),
     )
 
 
@@ -42,11 +42,11 @@ def _moved_by(meta: Mapping[str, Any], field: str) -> str:
 
     Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
     """
-    entries = lenient.items(meta, "managedFields")
-    writers = [entry for entry in entries if lenient.value(entry, "subresource") != "status"]
-    movers = [entry for entry in writers if field in lenient.mapping(entry, "fieldsV1", "f:spec")]
-    last = max(reversed(movers or writers), key=lambda entry: lenient.text(entry, "time"), default=None)
+    entries = safe_get.items(meta, "managedFields")
+    writers = [entry for entry in entries if safe_get.value(entry, "subresource") != "status"]
+    movers = [entry for entry in writers if field in safe_get.mapping(entry, "fieldsV1", "f:spec")]
+    last = max(reversed(movers or writers), key=lambda entry: safe_get.text(entry, "time"), default=None)
     if last is None:
         return ""
-    manager, operation, time = (lenient.text(last, field) for field in ("manager", "operation", "time"))
+    manager, operation, time = (safe_get.text(last, field) for field in ("manager", "operation", "time"))
     return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"

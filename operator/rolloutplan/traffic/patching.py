@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from rolloutplan.engine.look import REVERT, SEQ, RouteView
-from rolloutplan.engine.routes import locate
-from rolloutplan.plan.route import RouteId
-from rolloutplan.plan.status import RuleWeights
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import RuleWeights
+from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation
 
 _ANNOTATIONS: Final = "/metadata/annotations"
@@ -59,7 +59,7 @@ def kubectl_patch(namespace: str, route: RouteId, patch: Sequence[Operation]) ->
 
 def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
     """The operations that bring our annotations up to date."""
-    wanted = {SEQ: (view.seq, token), REVERT: (view.breadcrumb, undo)}
+    wanted = {SEQ: (view.seq, token), REVERT: (view.undo_annotation, undo)}
     marks: list[Operation] = [
         {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
         for key, (old, new) in wanted.items()

@@ -1,1 +1,1 @@
-"""The rules of `decide`, a file for each sort. A rule looks, and says what follows or None."""
+"""The rules of `decide`. A rule takes a snapshot and returns what follows from it, or None. RULES has their order."""

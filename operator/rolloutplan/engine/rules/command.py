@@ -1,7 +1,8 @@
-"""A person's word: done at once, once for each token, and answered in any case.
+"""Commands of a person: carried out at once, once for each token, and answered in any case.
 
-`abort` and `revert` look at nothing but the snapshot, and stand high in the list. The others stand below every way
-back, so that none passes over a failure; where they make no sense they are refused, with what to say instead.
+`abort` and `revert` need nothing but the weights from before the run, and stand high in RULES. The others stand below
+every rollback, so that none passes over a failure; where one makes no sense it is rejected, with what to send instead.
+Each verb is one function, and all eight stand in this file because they share how a command is read and answered.
 """
 
 from __future__ import annotations
@@ -11,27 +12,36 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rolloutplan.engine.ask import current_stage
-from rolloutplan.engine.checks import paused_words
-from rolloutplan.engine.gate import CONTRACT
-from rolloutplan.engine.jobs import job_name
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, fresh, hold, move, noted, resumed
-from rolloutplan.engine.narrate import Said, span
-from rolloutplan.engine.routes import live_weights, route_exists
+from rolloutplan.api.changes import change_stage, change_task, change_weights
+from rolloutplan.api.command import ANNOTATION, Command, CommandError, Verb, read_command
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Held, Paused, Phase, Status
+from rolloutplan.engine.analysis.measurements import current_stage
+from rolloutplan.engine.analysis.stages import is_last, next_stage
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.routes import live_weights, route_exists
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
+from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
+from rolloutplan.engine.policy.gate import CONTRACT
+from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.tasks import old_side_gone
-from rolloutplan.engine.stages import is_last, next_stage
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import MOVED, TABLE, Cause
-from rolloutplan.engine.weights import pair, share, sound
-from rolloutplan.plan.changes import change_stage, change_task, change_weights
-from rolloutplan.plan.command import ANNOTATION, Command, CommandError, Verb, read_command
-from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.reasons import HoldReason, StatusReason
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Held, Paused, Phase, Status
+from rolloutplan.engine.run.decision_log import CommandSource, span
+from rolloutplan.engine.run.jobs import job_name
+from rolloutplan.engine.run.transition import (
+    enter_hold,
+    leave_hold,
+    note_decision,
+    reset_run,
+    start_rollback,
+    transition,
+)
 
-_BEFORE_A_PAUSE = frozenset({HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.BLIND, HoldReason.INCIDENT})
+_BEFORE_A_PAUSE = frozenset(
+    {HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.METRICS_UNAVAILABLE, HoldReason.INCIDENT}
+)
 """What a run is held for goes on standing in its status: a pause begins to show when that is over."""
 _UNREAD = "unread-"
 _SOMEBODY = "somebody"
@@ -45,187 +55,220 @@ class _DeniedError(Exception):
 class _Order:
     """A look with a command in it."""
 
-    look: Look
+    snapshot: Snapshot
     command: Command
-    said: Said
+    commanded_by: CommandSource
 
     @property
     def words(self) -> str:
-        because = f": {self.command.because}" if self.command.because else ""
-        return f"{self.command.verb} by {self.said.by}{because}"
+        reason = f": {self.command.reason}" if self.command.reason else ""
+        return f"{self.command.verb} by {self.commanded_by.by}{reason}"
 
 
-def abort_or_revert(look: Look) -> Step | None:
+def abort_or_revert(snapshot: Snapshot) -> ReconcileResult | None:
     """Go back because a person says so, with `abort` or `revert`. Needs the snapshot alone.
 
     It stands near the top: whatever is missing, slow or broken, a person can have the old weights back.
     """
     try:
-        order = _new_order(look)
+        order = _new_order(snapshot)
     except CommandError:
         return None  # answered by `other_commands`
     return _done(order) if order is not None and order.command.verb in (Verb.ABORT, Verb.REVERT) else None
 
 
-def other_commands(look: Look) -> Step | None:
+def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
     """Do what else a person asks for in the plan's annotations, if that was not answered yet, or say why not.
 
     It stands below every way back, so that no word of a person passes over a failure.
     """
     try:
-        order = _new_order(look)
+        order = _new_order(snapshot)
     except CommandError as error:
-        token = _UNREAD + hashlib.sha256(look.plan.command.encode()).hexdigest()[:12]
-        if token in look.status.tokens:
+        token = _UNREAD + hashlib.sha256(snapshot.plan.command.encode()).hexdigest()[:12]
+        if token in snapshot.status.tokens:
             return None
-        return _denied(look, Said(look.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
+        return _denied(snapshot, CommandSource(snapshot.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
     if order is not None:
         return _done(order)
-    return _passed_over(look)
+    return _passed_over(snapshot)
 
 
-def _passed_over(look: Look) -> Step | None:
+def _passed_over(snapshot: Snapshot) -> ReconcileResult | None:
     """Answer a command that a newer one replaced before it was done: the newest counts."""
-    for text, by in look.plan.replaced:
+    for text, by in snapshot.plan.replaced:
         with suppress(CommandError):
             command = read_command(text)
-            if command.token not in look.status.tokens:
+            if command.token not in snapshot.status.tokens:
                 words = (
                     f"{command.verb} by {by or _SOMEBODY}: a newer command came before it was seen, and counts alone"
                 )
-                return _denied(look, Said(by or _SOMEBODY, command.token), words)
+                return _denied(snapshot, CommandSource(by or _SOMEBODY, command.token), words)
     return None
 
 
-def _new_order(look: Look) -> _Order | None:
+def _new_order(snapshot: Snapshot) -> _Order | None:
     """The command that was not answered yet. Raises CommandError for one that cannot be read."""
-    if not look.plan.command:
+    if not snapshot.plan.command:
         return None
-    command = read_command(look.plan.command)
-    said = Said(look.plan.command_by or _SOMEBODY, command.token)
-    return _Order(look, command, said) if command.token not in look.status.tokens else None
+    command = read_command(snapshot.plan.command)
+    commanded_by = CommandSource(snapshot.plan.command_by or _SOMEBODY, command.token)
+    return _Order(snapshot, command, commanded_by) if command.token not in snapshot.status.tokens else None
 
 
-def _done(order: _Order) -> Step | None:
+def _done(order: _Order) -> ReconcileResult | None:
     try:
         return _DONE[order.command.verb](order)
     except _DeniedError as denial:
-        return _denied(order.look, order.said, f"{order.words}: {denial}")
+        return _denied(order.snapshot, order.commanded_by, f"{order.words}: {denial}")
 
 
-def _denied(look: Look, said: Said, words: str) -> Step:
-    return noted(look, Cause.DENIED, words, said=said)
+def _denied(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult:
+    return note_decision(snapshot, TransitionName.DENIED, words, commanded_by=commanded_by)
 
 
 # ---- back ------------------------------------------------------------------------------------------------------------
 
 
-def _abort(order: _Order) -> Step:
-    look, status = order.look, order.look.status
-    if status.stands_in is Phase.CONTRACTING and (gone := old_side_gone(look)):
+def _abort(order: _Order) -> ReconcileResult:
+    snapshot, status = order.snapshot, order.snapshot.status
+    if status.effective_phase is Phase.CONTRACTING and (gone := old_side_gone(snapshot)):
         raise _DeniedError(gone)
-    if _snapshot_known(status) and status.phase in TABLE[Cause.FAILED].sources:
-        return back(look, StatusReason.ABORTED, order.words, said=order.said, paused=None)
-    if status.phase in TABLE[Cause.ABORTED].sources and not look.plan.finalizer:
-        return Step(_ended_early(order))
+    if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
+        return start_rollback(snapshot, StatusReason.ABORTED, order.words, commanded_by=order.commanded_by, paused=None)
+    if status.phase in TRANSITIONS[TransitionName.ABORTED].sources and not snapshot.plan.finalizer:
+        return ReconcileResult(_ended_early(order))
     if status.phase is Phase.SUCCEEDED:
         raise _DeniedError("the run has ended: `revert` puts the old weights back")
     if status.phase is Phase.ROLLED_BACK:
         raise _DeniedError("nothing is left to abort: the run has ended and its weights are back")
-    command = look.plan.breadcrumb or status.revert or "the command in the route's annotation rolloutplan.dev/revert"
+    command = (
+        snapshot.plan.undo_annotation or status.revert or "the command in the route's annotation rolloutplan.dev/revert"
+    )
     raise _DeniedError(f"the weights before the run are not known any more: run {command}")
 
 
 def _snapshot_known(status: Status) -> bool:
     weights = status.weights
-    return sound(weights.snapshot, weights.old, weights.new)
+    return is_valid_snapshot(weights.snapshot, weights.old, weights.new)
 
 
 def _ended_early(order: _Order) -> Status:
     """End it before any weight has moved; it does not start again before something else is tried."""
-    look, spec = order.look, order.look.plan.written
-    task = look.status.task
+    snapshot, spec = order.snapshot, order.snapshot.plan.written
+    task = snapshot.status.task
     left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
     words = f"{order.words}; no weight was moved{left}"
-    return move(
-        look,
-        Cause.ABORTED,
+    return transition(
+        snapshot,
+        TransitionName.ABORTED,
         words,
         reason=StatusReason.ABORTED,
-        said=order.said,
+        commanded_by=order.commanded_by,
         failed=words[:1024],
         paused=None,
         plan_hash=spec.plan_hash() if spec else "",
-        revision=look.new.revision if look.new else "",
+        revision=snapshot.new.revision if snapshot.new else "",
     )
 
 
-def _revert(order: _Order) -> Step:
-    look, status = order.look, order.look.status
+def _revert(order: _Order) -> ReconcileResult:
+    snapshot, status = order.snapshot, order.snapshot.status
     if status.phase is not Phase.SUCCEEDED:
         return _abort(order)
     routes = {route.id for route in status.weights.snapshot}
-    if not _snapshot_known(status) or not any(route_exists(look, route) for route in routes):
+    if not _snapshot_known(status) or not any(route_exists(snapshot, route) for route in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
-    if gone := old_side_gone(look):
+    if gone := old_side_gone(snapshot):
         raise _DeniedError(gone)
-    if rival := next((rival.key for rival in look.rivals if rival.running and rival.routes & routes), None):
+    if rival := next(
+        (rival.key for rival in snapshot.route_conflicts if rival.running and rival.routes & routes), None
+    ):
         raise _DeniedError(f"plan {rival} holds the route now: abort that one first")
-    return back(look, StatusReason.REVERTED, order.words, said=order.said, paused=None)
+    return start_rollback(snapshot, StatusReason.REVERTED, order.words, commanded_by=order.commanded_by, paused=None)
 
 
 # ---- again, and not now ----------------------------------------------------------------------------------------------
 
 
-def _retry(order: _Order) -> Step | None:
-    look, status = order.look, order.look.status
-    if status.phase not in TABLE[Cause.RETRIED].sources:
+def _retry(order: _Order) -> ReconcileResult | None:
+    snapshot, status = order.snapshot, order.snapshot.status
+    if status.phase not in TRANSITIONS[TransitionName.RETRIED].sources:
         raise _DeniedError(f"it has not ended (it is {status.phase}): there is nothing to try again yet")
-    if look.plan.finalizer:
+    if snapshot.plan.finalizer:
         return None  # its end is tidied up first
-    return Step(fresh(look, Cause.RETRIED, order.words, said=order.said, paused=None))
+    return ReconcileResult(
+        reset_run(snapshot, TransitionName.RETRIED, order.words, commanded_by=order.commanded_by, paused=None)
+    )
 
 
-def _pause(order: _Order) -> Step:
-    look, status = order.look, order.look.status
-    paused = Paused(at=look.now, by=order.said.by, because=order.command.because)
+def _pause(order: _Order) -> ReconcileResult:
+    snapshot, status = order.snapshot, order.snapshot.status
+    paused = Paused(at=snapshot.now, by=order.commanded_by.by, reason=order.command.reason)
     if status.paused is not None:
         raise _DeniedError(f"it is paused already, by {status.paused.by}")
-    if status.phase in TABLE[Cause.BLOCKED].sources:
-        return Step(
-            move(look, Cause.BLOCKED, paused_words(paused), reason=HoldReason.PAUSED, said=order.said, paused=paused)
+    if status.phase in TRANSITIONS[TransitionName.BLOCKED].sources:
+        return ReconcileResult(
+            transition(
+                snapshot,
+                TransitionName.BLOCKED,
+                paused_words(paused),
+                reason=HoldReason.PAUSED,
+                commanded_by=order.commanded_by,
+                paused=paused,
+            )
         )
-    if status.phase not in {*MOVED, Phase.CONTRACTING}:
+    if status.phase not in {*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING}:
         raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
     held = status.held_for
     if held in (HoldReason.FAILED, HoldReason.CONTRACT_FAILED):
         raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
     if status.intent is not None or held in _BEFORE_A_PAUSE:
         words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
-        return Step(move(look, Cause.PAUSED, words, said=order.said, message=status.message, paused=paused))
+        return ReconcileResult(
+            transition(
+                snapshot,
+                TransitionName.PAUSED,
+                words,
+                commanded_by=order.commanded_by,
+                message=status.message,
+                paused=paused,
+            )
+        )
     stays = "the weights stay, the guards stay on"
-    if status.stands_in is Phase.CONTRACTING:
-        stays = "nothing more of the old is taken away"
-    return hold(look, HoldReason.PAUSED, f"{order.words}; {stays}", said=order.said, paused=paused)
+    if status.effective_phase is Phase.CONTRACTING:
+        stays = "nothing more of the old side is removed"
+    return enter_hold(
+        snapshot, HoldReason.PAUSED, f"{order.words}; {stays}", commanded_by=order.commanded_by, paused=paused
+    )
 
 
-def _resume(order: _Order) -> Step:
-    look, status, held = order.look, order.look.status, order.look.status.held
+def _resume(order: _Order) -> ReconcileResult:
+    snapshot, status, held = order.snapshot, order.snapshot.status, order.snapshot.status.held
     reason = status.held_for
     match reason:
         case HoldReason.PAUSED:
             assert held is not None
-            words = f"{order.words}, after {span(held.since, look.now)}"
-            return Step(resumed(look, held, words, order.said, paused=None))
+            words = f"{order.words}, after {span(held.since, snapshot.now)}"
+            return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, paused=None))
         case HoldReason.UNDECIDED:
-            return Step(_given_time(order))
+            return ReconcileResult(_given_time(order))
         case HoldReason.CONTRACT_FAILED:
             assert held is not None
-            return Step(_tried_again(order, held))
-        case HoldReason.CONFLICT if status.stands_in is not Phase.CONTRACTING:
-            return Step(_taken_up(order))
+            return ReconcileResult(_tried_again(order, held))
+        case HoldReason.CONFLICT if status.effective_phase is not Phase.CONTRACTING:
+            return ReconcileResult(_taken_up(order))
     if status.paused is not None:
-        return Step(move(look, Cause.RELEASED, order.words, said=order.said, message=status.message, paused=None))
+        return ReconcileResult(
+            transition(
+                snapshot,
+                TransitionName.RELEASED,
+                order.words,
+                commanded_by=order.commanded_by,
+                message=status.message,
+                paused=None,
+            )
+        )
     if reason:
         raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
     raise _DeniedError(f"it is not held: it is {status.phase}")
@@ -233,112 +276,133 @@ def _resume(order: _Order) -> Step:
 
 def _tried_again(order: _Order, held: Held) -> Status:
     """Begin the task that failed once more, under a name of its own."""
-    look, task = order.look, order.look.status.task
+    snapshot, task = order.snapshot, order.snapshot.status.task
     if task is not None:
-        attempt, until = task.attempt + 1, look.now + (task.deadline_at - task.since)
-        job = job_name(look.plan.name, look.status.run, task.name, attempt) if task.job else ""
-        task = change_task(task, since=look.now, deadline_at=until, made=False, attempt=attempt, job=job)
+        attempt, until = task.attempt + 1, snapshot.now + (task.deadline_at - task.since)
+        job = job_name(snapshot.plan.name, snapshot.status.run, task.name, attempt) if task.job else ""
+        task = change_task(task, since=snapshot.now, deadline_at=until, made=False, attempt=attempt, job=job)
     words = f"{order.words}; what failed is tried again"
-    return resumed(look, held, words, order.said, task=task, paused=None)
+    return leave_hold(snapshot, held, words, order.commanded_by, task=task, paused=None)
 
 
 def _given_time(order: _Order) -> Status:
     """Judge on for as long again as the stage has from its soak to its deadline."""
-    look, status, spec = order.look, order.look.status, order.look.plan.spec
+    snapshot, status, spec = order.snapshot, order.snapshot.status, order.snapshot.plan.spec
     held, stage = status.held, current_stage(spec, status) if spec else None
     assert held is not None
     if spec is None or stage is None or status.stage is None:
         raise _DeniedError("the plan cannot be read, or the stage is no longer in it")
-    until = look.now + max(stage.deadline - stage.soak, spec.interval)
+    until = snapshot.now + max(stage.deadline - stage.soak, spec.interval)
     at = change_stage(status.stage, deadline_at=until)
-    return resumed(look, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.said, stage=at, paused=None)
+    return leave_hold(
+        snapshot, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.commanded_by, stage=at, paused=None
+    )
 
 
 def _taken_up(order: _Order) -> Status:
     """Ask for the stage again and judge it from its beginning; what stands now is where it begins."""
-    look, status = order.look, order.look.status
+    snapshot, status = order.snapshot, order.snapshot.status
     weights = status.weights
-    stands = live_weights(look, weights.snapshot, weights)
+    stands = live_weights(snapshot, weights.snapshot, weights)
     pairs = [pair(rule, weights.old, weights.new) for route in stands for rule in route.rules]
-    if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or look.old is None:
+    if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or snapshot.old is None:
         raise _DeniedError(f"what is missing must be brought back first: {status.message}")
     if not all(sum(each) for each in pairs):
         raise _DeniedError(
             f"both sides have weight 0 somewhere; give {weights.old} its traffic first: {status.message}"
         )
     now = format_weight(share(stands, weights.old, weights.new))
-    return move(
-        look,
-        Cause.TAKEN_UP,
-        f"{order.words}; the stage begins anew from {now}",
+    return transition(
+        snapshot,
+        TransitionName.TAKEN_UP,
+        f"{order.words}; the stage starts again from {now}",
         reason=StatusReason.SHIFTING,
-        said=order.said,
+        commanded_by=order.commanded_by,
         held=None,
         paused=None,
-        stage=status.stage and change_stage(status.stage, verified_at=None, then=""),
+        stage=status.stage and change_stage(status.stage, verified_at=None, next_stage=""),
         weights=change_weights(weights, desired=now, written=stands),
-        drifts=(),
+        repaired_at=(),
     )
 
 
 # ---- on --------------------------------------------------------------------------------------------------------------
 
 
-def _approve(order: _Order) -> Step:
-    look, status, held = order.look, order.look.status, order.look.status.held
-    spec = look.plan.written
+def _approve(order: _Order) -> ReconcileResult:
+    snapshot, status, held = order.snapshot, order.snapshot.status, order.snapshot.status.held
+    spec = snapshot.plan.written
     if held is None or held.reason != HoldReason.AWAITING_APPROVAL or spec is None:
-        raise _DeniedError("nothing waits for approval: say it when it is Held as AwaitingApproval")
-    if status.stands_in is Phase.CONTRACTING:
-        words = f"{order.words}; the old may be taken away"
-        return Step(resumed(look, held, words, order.said, approved=CONTRACT))
+        raise _DeniedError("nothing waits for approval: send it when the plan is Held: AwaitingApproval")
+    if status.effective_phase is Phase.CONTRACTING:
+        words = f"{order.words}; the old side may be removed"
+        return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, approved=CONTRACT))
     stage = next_stage(spec, status)
     words = f"{order.words}; stage {stage.name} may begin"
-    return Step(resumed(look, held, words, order.said, approved=stage.name))
+    return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, approved=stage.name))
 
 
-def _skip(order: _Order) -> Step:
-    look, status, spec = order.look, order.look.status, _unhindered(order)
+def _skip(order: _Order) -> ReconcileResult:
+    snapshot, status, spec = order.snapshot, order.snapshot.status, _unhindered(order)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == HoldReason.AWAITING_APPROVAL:
-        raise _DeniedError(f"nothing is left to judge, and the next stage waits: say `approve` ({status.message})")
+        raise _DeniedError(f"nothing is left to judge, and the next stage waits: send `approve` ({status.message})")
     if status.phase is Phase.SHIFTING:
         raise _DeniedError("nothing is left to judge here: the next weight is on its way")
     if at is None or stage is None or at.verified_at is None:
-        raise _DeniedError("no stage is being judged: say it when one is")
+        raise _DeniedError("no stage is being judged: send it when one is")
     if is_last(spec, stage):
         raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
-    words = f"{order.words}; {stage.step} is taken as passed after {span(at.verified_at, look.now)}"
-    return Step(move(look, Cause.SKIPPED, words, reason=StatusReason.SHIFTING, said=order.said, held=None))
+    words = f"{order.words}; {stage.step} is taken as passed after {span(at.verified_at, snapshot.now)}"
+    return ReconcileResult(
+        transition(
+            snapshot,
+            TransitionName.SKIPPED,
+            words,
+            reason=StatusReason.SHIFTING,
+            commanded_by=order.commanded_by,
+            held=None,
+        )
+    )
 
 
-def _promote(order: _Order) -> Step:
-    look, status, spec = order.look, order.look.status, _unhindered(order)
-    last, at, stage = spec.ladder()[-1], status.stage, current_stage(spec, status)
-    if status.phase not in TABLE[Cause.PROMOTED].sources or at is None or stage is None or at.verified_at is None:
-        raise _DeniedError("no stage is being judged: say it when one is")
+def _promote(order: _Order) -> ReconcileResult:
+    snapshot, status, spec = order.snapshot, order.snapshot.status, _unhindered(order)
+    last, at, stage = spec.steps()[-1], status.stage, current_stage(spec, status)
+    if (
+        status.phase not in TRANSITIONS[TransitionName.PROMOTED].sources
+        or at is None
+        or stage is None
+        or at.verified_at is None
+    ):
+        raise _DeniedError("no stage is being judged: send it when one is")
     if is_last(spec, stage):
-        raise _DeniedError("it stands at the last stage already, and ends by itself when that is proved")
-    return Step(
-        move(
-            look,
-            Cause.PROMOTED,
+        raise _DeniedError("it is at the last stage already, and ends by itself when that is proved")
+    return ReconcileResult(
+        transition(
+            snapshot,
+            TransitionName.PROMOTED,
             f"{order.words}; straight to {last.name} at {format_weight(last.permille)}",
             reason=StatusReason.SHIFTING,
-            said=order.said,
+            commanded_by=order.commanded_by,
             held=None,
             approved=last.name,
-            stage=change_stage(at, then=last.name),
+            stage=change_stage(at, next_stage=last.name),
         )
     )
 
 
 def _unhindered(order: _Order) -> PlanSpec:
     """The plan, if a person may answer here for what was not proved: not for what is broken, and not for others."""
-    look, status = order.look, order.look.status
-    spec, held = look.plan.spec, status.held
-    if spec is None or not look.plan.readable or status.phase not in MOVED or status.intent is not None:
-        raise _DeniedError(f"no stage is being judged (it is {status.phase}): say it when one is")
+    snapshot, status = order.snapshot, order.snapshot.status
+    spec, held = snapshot.plan.spec, status.held
+    if (
+        spec is None
+        or not snapshot.plan.readable
+        or status.phase not in TRAFFIC_SHIFTED_PHASES
+        or status.intent is not None
+    ):
+        raise _DeniedError(f"no stage is being judged (it is {status.phase}): send it when one is")
     if held is not None and held.reason not in (HoldReason.UNDECIDED, HoldReason.AWAITING_APPROVAL):
         raise _DeniedError(f"it is held as {held.reason}, and that comes first: {status.message}")
     if status.failed:
@@ -346,7 +410,7 @@ def _unhindered(order: _Order) -> PlanSpec:
     return spec
 
 
-_DONE: Mapping[Verb, Callable[[_Order], Step | None]] = {
+_DONE: Mapping[Verb, Callable[[_Order], ReconcileResult | None]] = {
     Verb.ABORT: _abort,
     Verb.REVERT: _revert,
     Verb.RETRY: _retry,

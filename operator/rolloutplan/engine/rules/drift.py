@@ -9,62 +9,66 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rolloutplan.engine.ask import current_stage
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import back, clocks, fence, hold, move
-from rolloutplan.engine.routes import acceptance_problem, at_least_desired, route_mismatch, route_patches
+from rolloutplan.api.changes import change, change_stage, change_weights
+from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.status import Intent, Phase, RouteWeights, Status
+from rolloutplan.engine.analysis.measurements import current_stage
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.routes import acceptance_problem, at_least_desired, route_mismatch, route_patches
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
+from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import MOVED, Cause
-from rolloutplan.engine.weights import share
-from rolloutplan.plan.changes import change, change_stage, change_weights
-from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.reasons import HoldReason, StatusReason
-from rolloutplan.plan.status import Intent, Phase, RouteWeights, Status
+from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_rollback, start_stage_timers, transition
 
 REPAIRS = 3
 WITHIN = timedelta(minutes=10)
 """More repairs than this within this time are a fight, and a fight ends at the safe weight."""
 
 
-def correct_drift(look: Look) -> Step | None:
+def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
     """Put weights right that were moved towards the new side, and wait until that is read back.
 
     It stands above the shift: what is judged must be what is asked, before anything more is asked for.
     """
-    status, weights, intent = look.status, look.status.weights, look.status.intent
-    if status.phase not in MOVED:
+    status, weights, intent = snapshot.status, snapshot.status.weights, snapshot.status.intent
+    if status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    shifting, asked, differs = _shifting(status), _asked(status), external_change(look)
+    shifting, asked, differs = _shifting(status), _asked(status), external_change(snapshot)
     if not differs:
-        return _mended(look, intent) if intent is not None and not shifting else None
-    if not at_least_desired(look, weights.written, weights):
-        return _given_up(look, intent, differs) if intent is not None else None
-    if intent is not None and intent.mends == differs:
-        again = route_patches(look, asked, weights, fence(look, status), status.revert)
-        return Step(actions=again, wake_at=_late(intent))
-    recent = tuple(at for at in status.drifts if at > look.now - WITHIN)
+        return _mended(snapshot, intent) if intent is not None and not shifting else None
+    if not at_least_desired(snapshot, weights.written, weights):
+        return _given_up(snapshot, intent, differs) if intent is not None else None
+    if intent is not None and intent.corrects == differs:
+        again = route_patches(snapshot, asked, weights, fencing_token(snapshot, status), status.revert)
+        return ReconcileResult(actions=again, wake_at=_late(intent))
+    recent = tuple(at for at in status.repaired_at if at > snapshot.now - WITHIN)
     if len(recent) >= REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
-        return back(look, StatusReason.WEIGHT_CONFLICT, f"weights were moved by somebody else {times}: {differs}")
+        return start_rollback(
+            snapshot, StatusReason.WEIGHT_CONFLICT, f"weights were moved by somebody else {times}: {differs}"
+        )
     to = intent.to if intent is not None and shifting else _stands(status)
     words = f"{differs}; {to} is written again"
-    after = move(
-        look,
-        Cause.DRIFTED,
+    after = transition(
+        snapshot,
+        TransitionName.DRIFTED,
         words,
         message=status.message if status.phase is Phase.HELD else words,
-        intent=Intent(action="Shift" if shifting else "Repair", at=look.now, to=to, routes=asked, mends=differs),
-        drifts=(*recent, look.now),
+        intent=Intent(action="Shift" if shifting else "Repair", at=snapshot.now, to=to, routes=asked, corrects=differs),
+        repaired_at=(*recent, snapshot.now),
     )
-    return Step(after, route_patches(look, asked, weights, fence(look, after), status.revert))
+    return ReconcileResult(
+        after, route_patches(snapshot, asked, weights, fencing_token(snapshot, after), status.revert)
+    )
 
 
-def external_change(look: Look) -> str:
+def external_change(snapshot: Snapshot) -> str:
     """What some route holds that is neither asked for nor what was written before; empty where nothing is."""
-    weights = look.status.weights
-    for target, before in zip(_asked(look.status), weights.written, strict=False):
-        if (differs := route_mismatch(look, (target,), weights)) and route_mismatch(look, (before,), weights):
+    weights = snapshot.status.weights
+    for target, before in zip(_asked(snapshot.status), weights.written, strict=False):
+        if (differs := route_mismatch(snapshot, (target,), weights)) and route_mismatch(snapshot, (before,), weights):
             return differs
     return ""
 
@@ -86,33 +90,33 @@ def _stands(status: Status) -> str:
     return format_weight(share(weights.written, weights.old, weights.new))
 
 
-def _given_up(look: Look, intent: Intent, differs: str) -> Step:
+def _given_up(snapshot: Snapshot, intent: Intent, differs: str) -> ReconcileResult:
     """Somebody moved the weights back while they were being written: their word counts."""
-    status, weights = look.status, look.status.weights
-    stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or look.now)
+    status, weights = snapshot.status, snapshot.status.weights
+    stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or snapshot.now)
     stands = change_weights(weights, desired=_stands(status))
     words = f"while {intent.to} was being written: {differs}"
-    return hold(look, HoldReason.CONFLICT, words, intent=None, weights=stands, stage=stage)
+    return enter_hold(snapshot, HoldReason.CONFLICT, words, intent=None, weights=stands, stage=stage)
 
 
-def _mended(look: Look, intent: Intent) -> Step:
-    """The weights are right again: the stage begins anew, since part of it was measured at another weight."""
-    status, spec, late = look.status, look.plan.spec, intent.at + ACCEPTED_WITHIN
-    refused = acceptance_problem(look, intent.routes)
-    if refused and look.now < late:
-        return Step(wake_at=late)
+def _mended(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
+    """The weights are right again: the stage starts again, since part of it was measured at another weight."""
+    status, spec, late = snapshot.status, snapshot.plan.spec, intent.at + ACCEPTED_WITHIN
+    refused = acceptance_problem(snapshot, intent.routes)
+    if refused and snapshot.now < late:
+        return ReconcileResult(wake_at=late)
     if refused:
         within = format_duration(ACCEPTED_WITHIN)
-        return back(
-            look, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"
+        return start_rollback(
+            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"
         )
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
-        at = clocks(look, at, stage)
+        at = start_stage_timers(snapshot, at, stage)
         if status.held is not None:  # when it goes on, the whole time held is added
-            pause = look.now - status.held.since
+            pause = snapshot.now - status.held.since
             soak, end = at.soak_until, at.deadline_at
             at = change_stage(at, soak_until=soak and soak - pause, deadline_at=end and end - pause)
     elif at is not None:
-        at = change_stage(at, judged_since=look.now)
-    return Step(change(status, intent=None, stage=at))
+        at = change_stage(at, judged_since=snapshot.now)
+    return ReconcileResult(change(status, intent=None, stage=at))

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rolloutplan.engine.checks import PROBE_EVERY
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import move
-from rolloutplan.engine.routes import select_rules
+from rolloutplan.api.changes import RunChange
+from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Phase, Status, Task, Weights
+from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
+from rolloutplan.engine.model.routes import select_rules
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.preconditions import PROBE_EVERY
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
     SCALE_NEW,
     SCALED_WITHIN,
-    Ended,
-    Wanted,
+    TaskResult,
+    TaskSpec,
     added,
-    begun,
+    current_task,
     job_refused,
     job_run,
     refused_words,
     resized,
-    under_way,
+    start_task,
 )
-from rolloutplan.engine.step import Inspect, Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.engine.weights import share
-from rolloutplan.plan.changes import RunChange
-from rolloutplan.plan.quantities import format_duration, format_weight
-from rolloutplan.plan.reasons import StatusReason
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Phase, Status, Task, Weights
+from rolloutplan.engine.run.transition import transition
 
 STANDS_FOR = timedelta(seconds=2)
 """How long its pods must have been ready before the first weight: a gateway needs a moment to hear of new endpoints."""
@@ -37,143 +37,149 @@ COUNTED_WITHIN = timedelta(seconds=2)
 """How old the count of restarts may be from which a run counts on: older ones may be of pods that are gone."""
 
 
-def expand(look: Look) -> Step | None:
+def expand(snapshot: Snapshot) -> ReconcileResult | None:
     """In phase Expanding, read EXPANDING_RULES: no weight is moved before the new side stands."""
-    return first_match(EXPANDING_RULES, look) if look.status.phase is Phase.EXPANDING else None
+    return first_match(EXPANDING_RULES, snapshot) if snapshot.status.phase is Phase.EXPANDING else None
 
 
-def begin_expansion(look: Look) -> Step | None:
+def begin_expansion(snapshot: Snapshot) -> ReconcileResult | None:
     """Intend what is to be added next: the Jobs in the order written, then the replicas. Recorded, then begun."""
-    wanted = _to_add(look, _spec(look))
-    if wanted is None or under_way(look, wanted) is not None:
+    wanted = _to_add(snapshot, _spec(snapshot))
+    if wanted is None or current_task(snapshot, wanted) is not None:
         return None
-    return Step(begun(look, wanted))
+    return ReconcileResult(start_task(snapshot, wanted))
 
 
-def add(look: Look) -> Step | None:
+def add(snapshot: Snapshot) -> ReconcileResult | None:
     """Do what is under way, until it is done, has failed or is late; pods are waited for only after it."""
-    spec = _spec(look)
-    wanted = _to_add(look, spec)
-    task = under_way(look, wanted) if wanted else None
+    spec = _spec(snapshot)
+    wanted = _to_add(snapshot, spec)
+    task = current_task(snapshot, wanted) if wanted else None
     if wanted is None or task is None:
         return None
     if wanted.template is not None:
-        found = job_run(look, task, wanted)
+        found = job_run(snapshot, task, wanted)
     else:
-        found = resized(look, task, look.new, spec.new.deployment)
-    return Step(_added(look, spec, task, found)) if isinstance(found, Ended) else found
+        found = resized(snapshot, task, snapshot.new, spec.new.deployment)
+    return ReconcileResult(_added(snapshot, spec, task, found)) if isinstance(found, TaskResult) else found
 
 
-def new_side_ready(look: Look) -> Step | None:
+def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     """Where all its pods are ready, take the snapshot and go on. Before the deadline: who stands late stands.
 
     A new side stands when it has done so for a moment, and its restarts are counted from the moment it does. Where they
     cannot be counted, the deadline holds.
     """
-    new, probe = look.new, look.probe
+    new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # without it, it would not have come here
     if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
         return None
-    if new.stood_since and timedelta(0) <= look.now - new.stood_since < STANDS_FOR:
-        return Step(wake_at=new.stood_since + STANDS_FOR)
-    if probe is None or look.now >= probe.at + COUNTED_WITHIN:
-        return None if _unseen(look) else Step(actions=(Inspect(),))
-    return Step(_ready(look, _spec(look), probe.restarts))
+    if new.stood_since and timedelta(0) <= snapshot.now - new.stood_since < STANDS_FOR:
+        return ReconcileResult(wake_at=new.stood_since + STANDS_FOR)
+    if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
+        return None if _unseen(snapshot) else ReconcileResult(actions=(RunPreflight(),))
+    return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.restarts))
 
 
-def new_side_late(look: Look) -> Step | None:
+def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
     """End the run where the new side was looked at after `readyWithin` and does not stand: every wait ends.
 
     So it does where the API server does not let it be looked at.
     """
-    probe = look.probe
-    if words := _unseen(look):
-        name, within = _spec(look).new.deployment, format_duration(_spec(look).availability.ready_within)
-        found = f"whether {name} stands could not be seen within {within}: {words}"
-        return Step(_never_ready(look, found, "see to that, say `retry`"))
-    if probe is None or probe.at < _late(look):
+    probe = snapshot.preflight
+    if words := _unseen(snapshot):
+        name, within = _spec(snapshot).new.deployment, format_duration(_spec(snapshot).availability.ready_within)
+        found = f"the pods of {name} could not be read within {within}: {words}"
+        return ReconcileResult(_never_ready(snapshot, found, "fix that, send `retry`"))
+    if probe is None or probe.at < _late(snapshot):
         return None
-    return Step(_never_ready(look, _not_ready(look, probe.worst), "mend the Deployment"))
+    return ReconcileResult(_never_ready(snapshot, _not_ready(snapshot, probe.worst), "fix the Deployment"))
 
 
-def await_new_side(look: Look) -> Step | None:
-    """Look at its pods now and then, for the reason why they do not stand; at the deadline once more."""
-    if look.probe is None:
-        return Step(actions=(Inspect(),))
-    due = min(look.probe.at + PROBE_EVERY, _late(look))
-    return Step(actions=(Inspect(),)) if look.now >= due else Step(wake_at=due)
+def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
+    """Snapshot at its pods now and then, for the reason why they do not stand; at the deadline once more."""
+    if snapshot.preflight is None:
+        return ReconcileResult(actions=(RunPreflight(),))
+    due = min(snapshot.preflight.at + PROBE_EVERY, _late(snapshot))
+    return ReconcileResult(actions=(RunPreflight(),)) if snapshot.now >= due else ReconcileResult(wake_at=due)
 
 
 EXPANDING_RULES: tuple[Rule, ...] = (begin_expansion, add, new_side_ready, new_side_late, await_new_side)
 
 
-def _spec(look: Look) -> PlanSpec:
-    assert look.plan.spec is not None  # a plan without one cannot start
-    return look.plan.spec
+def _spec(snapshot: Snapshot) -> PlanSpec:
+    assert snapshot.plan.spec is not None  # a plan without one cannot start
+    return snapshot.plan.spec
 
 
-def _late(look: Look) -> datetime:
-    return (look.status.entered_at or look.plan.created) + _spec(look).availability.ready_within
+def _late(snapshot: Snapshot) -> datetime:
+    return (snapshot.status.entered_at or snapshot.plan.created) + _spec(snapshot).availability.ready_within
 
 
-def _unseen(look: Look) -> str:
+def _unseen(snapshot: Snapshot) -> str:
     """Why the new side cannot be looked at after its deadline, as the API server says it; empty where it can."""
-    return refused_words(look, "preflight") if look.now >= _late(look) else ""
+    return refused_words(snapshot, "preflight") if snapshot.now >= _late(snapshot) else ""
 
 
-def _to_add(look: Look, spec: PlanSpec) -> Wanted | None:
-    done, size = look.status.done, spec.expand.scale.new
+def _to_add(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
+    done, size = snapshot.status.completed_tasks, spec.expand.scale.new
     job = next((job for job in spec.expand.jobs if job.name not in done), None)
     if job is not None:
-        return Wanted("Expand", job.name, job.deadline, f"Job {job.name} runs before any traffic moves", job.template)
-    if size == "None" or SCALE_NEW in done or look.old is None:
+        return TaskSpec("Expand", job.name, job.deadline, f"Job {job.name} runs before any traffic moves", job.template)
+    if size == "None" or SCALE_NEW in done or snapshot.old is None:
         return None
-    replicas = look.old.wanted if size == "MatchOld" else int(size)
-    says = f"Deployment {spec.new.deployment} is given {replicas} replicas"
-    return Wanted("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
+    replicas = snapshot.old.wanted if size == "MatchOld" else int(size)
+    says = f"Deployment {spec.new.deployment} is scaled to {replicas} replicas"
+    return TaskSpec("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
 
 
-def _added(look: Look, spec: PlanSpec, task: Task, ended: Ended) -> Status:
-    status = look.status
+def _added(snapshot: Snapshot, spec: PlanSpec, task: Task, ended: TaskResult) -> Status:
+    status = snapshot.status
     if ended.refused:
-        return job_refused(look, ended)
+        return job_refused(snapshot, ended)
     if ended.good:
-        over: RunChange = {"task": None, "done": (*status.done, task.name), "entered_at": look.now}
+        over: RunChange = {
+            "task": None,
+            "completed_tasks": (*status.completed_tasks, task.name),
+            "entered_at": snapshot.now,
+        }
         if task.kind == "Scale" and not ended.left:
-            over["sized"] = task.replicas
-        return move(look, Cause.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
+            over["scaled_to"] = task.replicas
+        return transition(snapshot, TransitionName.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
     left = f"no weight was moved{added(status, spec)}"
-    words = f"{ended.words}; {left}: mend it or the plan, or say `retry`, and a new run starts"[:1024]
-    return move(look, Cause.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words)
+    words = f"{ended.words}; {left}: fix it or the plan, or send `retry`, and a new run starts"[:1024]
+    return transition(
+        snapshot, TransitionName.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words
+    )
 
 
-def _ready(look: Look, spec: PlanSpec, restarts: int) -> Status:
-    new = look.new
+def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
+    new = snapshot.new
     assert new is not None
-    snapshot = select_rules(look)
+    before = select_rules(snapshot)
     old_service, new_service = spec.old.service_name, spec.new.service_name
-    held = format_weight(share(snapshot, old_service, new_service))
-    weights = Weights(desired=held, old=old_service, new=new_service, written=snapshot, snapshot=snapshot)
-    return move(
-        look,
-        Cause.READY,
+    held = format_weight(share(before, old_service, new_service))
+    weights = Weights(desired=held, old=old_service, new=new_service, written=before, snapshot=before)
+    return transition(
+        snapshot,
+        TransitionName.READY,
         f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarts=restarts,
-        revert=look.revert,
+        revert=snapshot.undo_command,
     )
 
 
-def _not_ready(look: Look, worst: str) -> str:
-    new = look.new
+def _not_ready(snapshot: Snapshot, worst: str) -> str:
+    new = snapshot.new
     assert new is not None
-    within = format_duration(_spec(look).availability.ready_within)
+    within = format_duration(_spec(snapshot).availability.ready_within)
     found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
     return f"{found}{f': {worst}' if worst else ''}"
 
 
-def _never_ready(look: Look, found: str, fix: str) -> Status:
-    left = f"no weight was moved{added(look.status, _spec(look))}"
+def _never_ready(snapshot: Snapshot, found: str, fix: str) -> Status:
+    left = f"no weight was moved{added(snapshot.status, _spec(snapshot))}"
     words = f"{found}; {left}: {fix}, and a new run starts"
-    return move(look, Cause.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)
+    return transition(snapshot, TransitionName.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

@@ -6,54 +6,56 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from rolloutplan.engine.ask import InForce, current_stage, in_force, verdict_of
-from rolloutplan.engine.counting import asked_of, distance
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import noted
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.judge.feasible import Traffic, decided_after, words
-from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.changes import change_stage
-from rolloutplan.plan.predicate import Predicate
-from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.stage import Stage
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.changes import change_stage
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.analysis.counting import asked_of, distance
+from rolloutplan.engine.analysis.measurements import ActivePredicate, active_predicates, current_stage, verdict_of
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.run.transition import note_decision
+from rolloutplan.stats.feasibility import Traffic, decided_after, words
+from rolloutplan.stats.verdict import Outcome
 
 LOOKS: Final = 3
 """After fewer, the traffic is not known."""
 
 
-def forecast(look: Look) -> Step | None:
+def forecast(snapshot: Snapshot) -> ReconcileResult | None:
     """Say once in a stage which of its counts cannot be proved before its deadline: whoever waits should know early.
 
     It stops nothing, and stands above the deadline that it foresees.
     """
-    status, spec, at = look.status, look.plan.spec, look.status.stage
+    status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     stage = current_stage(spec, status) if spec else None
     if status.phase is not Phase.JUDGING or spec is None or stage is None or at is None or at.forecast:
         return None
-    told = "; ".join(_too_slow(look, spec, stage))
+    told = "; ".join(_too_slow(snapshot, spec, stage))
     if not told:
         return None
     after = change_stage(at, forecast=told[:1024])
-    return noted(look, Cause.FORESEEN, f"{stage.name}: {told}", stage=after)
+    return note_decision(snapshot, TransitionName.FORESEEN, f"{stage.name}: {told}", stage=after)
 
 
-def _too_slow(look: Look, spec: PlanSpec, stage: Stage) -> Iterator[str]:
-    items = [item for item in in_force(spec, look.status, look.source) if item.predicate.events is not None]
+def _too_slow(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> Iterator[str]:
+    items = [
+        item for item in active_predicates(spec, snapshot.status, snapshot.source) if item.predicate.events is not None
+    ]
     for item in items:
         if (
-            item.against
+            item.is_failure_signal
             or item.predicate.dry_run
-            or verdict_of(look, item).outcome is not Outcome.UNDECIDED
-            or look.source is None
+            or verdict_of(snapshot, item).outcome is not Outcome.UNDECIDED
+            or snapshot.source is None
         ):
             continue
-        counted = next((c for peer in _same(item, items) if (c := _counted(look, peer)) is not None), None)
+        counted = next((c for peer in _same(item, items) if (c := _counted(snapshot, peer)) is not None), None)
         if counted is not None:
-            told = too_slow(item.predicate, stage.permille, stage.deadline, counted, distance(spec, look.source))
+            told = too_slow(item.predicate, stage.permille, stage.deadline, counted, distance(spec, snapshot.source))
             yield from (told,) if told else ()
 
 
@@ -70,10 +72,10 @@ def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: 
     if seconds <= deadline.total_seconds():
         return ""
     asked = words(seconds, float(f"{rate if of.paired else traffic.new / share:.3g}"), share)
-    return f"{predicate.name} can hardly be decided: {asked}; the deadline is {format_duration(deadline)}"
+    return f"{predicate.name} cannot be decided in time: {asked}; the deadline is {format_duration(deadline)}"
 
 
-def _same(item: InForce, items: list[InForce]) -> Iterator[InForce]:
+def _same(item: ActivePredicate, items: list[ActivePredicate]) -> Iterator[ActivePredicate]:
     """The predicate, and those that count the same of both sides: a guard has done so from the first stage on."""
     yield item
     for other in items:
@@ -81,18 +83,18 @@ def _same(item: InForce, items: list[InForce]) -> Iterator[InForce]:
             yield other
 
 
-def _paired(item: InForce) -> bool:
+def _paired(item: ActivePredicate) -> bool:
     return item.predicate.comparison.kind != "value"
 
 
-def _counted(look: Look, item: InForce) -> Traffic | None:
+def _counted(snapshot: Snapshot, item: ActivePredicate) -> Traffic | None:
     """The traffic that a predicate has counted, in requests a second; None while that is too little to say."""
-    track = look.ledger.get(item.name)
+    track = snapshot.measurements.get(item.name)
     count = track.count if track is not None else None
-    if count is None or count.at is None or look.plan.spec is None or look.source is None:
+    if count is None or count.at is None or snapshot.plan.spec is None or snapshot.source is None:
         return None
     taken = count.at - count.since
-    if taken < LOOKS * distance(look.plan.spec, look.source):
+    if taken < LOOKS * distance(snapshot.plan.spec, snapshot.source):
         return None
     seconds = taken.total_seconds()
     new, new_bad, old, old_bad = count.state.seen

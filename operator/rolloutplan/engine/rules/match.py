@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.step import Step
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
 
-Rule: TypeAlias = Callable[[Look], Step | None]
+Rule: TypeAlias = Callable[[Snapshot], ReconcileResult | None]
 
 
-def first_match(rules: Iterable[Rule], look: Look) -> Step | None:
+def first_match(rules: Iterable[Rule], snapshot: Snapshot) -> ReconcileResult | None:
     """What the first rule that applies says."""
-    return next((step for rule in rules if (step := rule(look)) is not None), None)
+    return next((step for rule in rules if (step := rule(snapshot)) is not None), None)

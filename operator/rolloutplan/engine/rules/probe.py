@@ -2,80 +2,109 @@
 
 from __future__ import annotations
 
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import move
-from rolloutplan.engine.narrate import Seen
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.api.tasks import Assumption
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.rules.match import Rule, first_match
-from rolloutplan.engine.rules.tasks import Ended, Wanted, begun, job_refused, job_run, observed, under_way
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.plan.reasons import StatusReason
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Phase, Status
-from rolloutplan.plan.tasks import Assumption
+from rolloutplan.engine.rules.tasks import (
+    TaskResult,
+    TaskSpec,
+    current_task,
+    job_refused,
+    job_run,
+    query_result,
+    start_task,
+)
+from rolloutplan.engine.run.decision_log import Belief
+from rolloutplan.engine.run.transition import transition
 
 
-def probe_assumptions(look: Look) -> Step | None:
+def probe_assumptions(snapshot: Snapshot) -> ReconcileResult | None:
     """In phase Probing, read PROBING_RULES: nothing is added to the cluster before all beliefs hold."""
-    return first_match(PROBING_RULES, look) if look.status.phase is Phase.PROBING else None
+    return first_match(PROBING_RULES, snapshot) if snapshot.status.phase is Phase.PROBING else None
 
 
-def all_true(look: Look) -> Step | None:
+def all_true(snapshot: Snapshot) -> ReconcileResult | None:
     """Where no assumption is left, go on to add the new side. First, since all else needs one that is left."""
-    if _next(look) is not None:
+    if _next(snapshot) is not None:
         return None
-    return Step(move(look, Cause.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None))
+    return ReconcileResult(
+        transition(
+            snapshot, TransitionName.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None
+        )
+    )
 
 
-def begin_probe(look: Look) -> Step | None:
+def begin_probe(snapshot: Snapshot) -> ReconcileResult | None:
     """Intend the next probe, the most dangerous first: it is recorded before it is begun, so that none is lost."""
-    assumption = _next(look)
-    if assumption is None or under_way(look, _wanted(assumption)) is not None:
+    assumption = _next(snapshot)
+    if assumption is None or current_task(snapshot, _wanted(assumption)) is not None:
         return None
-    return Step(begun(look, _wanted(assumption)))
+    return ReconcileResult(start_task(snapshot, _wanted(assumption)))
 
 
-def probe(look: Look) -> Step | None:
+def probe(snapshot: Snapshot) -> ReconcileResult | None:
     """Run the Job or ask the query of the assumption under way, until it is true, false or late."""
-    assumption = _next(look)
-    task = under_way(look, _wanted(assumption)) if assumption else None
+    assumption = _next(snapshot)
+    task = current_task(snapshot, _wanted(assumption)) if assumption else None
     if assumption is None or task is None:
         return None
     wanted, asked = _wanted(assumption), assumption.predicate
-    found = job_run(look, task, wanted) if asked is None else observed(look, _spec(look), task, asked)
-    return Step(_probed(look, assumption, found)) if isinstance(found, Ended) else found
+    found = job_run(snapshot, task, wanted) if asked is None else query_result(snapshot, _spec(snapshot), task, asked)
+    return ReconcileResult(_probed(snapshot, assumption, found)) if isinstance(found, TaskResult) else found
 
 
 PROBING_RULES: tuple[Rule, ...] = (all_true, begin_probe, probe)
 
 
-def _spec(look: Look) -> PlanSpec:
-    assert look.plan.spec is not None  # a plan without one cannot start
-    return look.plan.spec
+def _spec(snapshot: Snapshot) -> PlanSpec:
+    assert snapshot.plan.spec is not None  # a plan without one cannot start
+    return snapshot.plan.spec
 
 
-def _next(look: Look) -> Assumption | None:
-    return next((each for each in _spec(look).beliefs() if each.name not in look.status.done), None)
+def _next(snapshot: Snapshot) -> Assumption | None:
+    return next(
+        (each for each in _spec(snapshot).assumptions_by_risk() if each.name not in snapshot.status.completed_tasks),
+        None,
+    )
 
 
-def _wanted(assumption: Assumption) -> Wanted:
+def _wanted(assumption: Assumption) -> TaskSpec:
     says = f"assumption {assumption.name} is probed: {assumption.belief}"
     template = assumption.job.template if assumption.job else None
-    return Wanted("Assumption", assumption.name, assumption.deadline, says, template)
+    return TaskSpec("Assumption", assumption.name, assumption.deadline, says, template)
 
 
-def _probed(look: Look, assumption: Assumption, ended: Ended) -> Status:
-    status, seen = look.status, Seen(assumption.belief, ended.words)
+def _probed(snapshot: Snapshot, assumption: Assumption, ended: TaskResult) -> Status:
+    status, belief = snapshot.status, Belief(assumption.belief, ended.words)
     if ended.refused:
-        return job_refused(look, ended)
+        return job_refused(snapshot, ended)
     if ended.good:
         words = f"assumption {assumption.name} is true: {ended.words}"
-        done = (*status.done, assumption.name)
-        return move(look, Cause.BELIEVED, words[:1024], reason=StatusReason.PROBING, seen=seen, task=None, done=done)
+        done = (*status.completed_tasks, assumption.name)
+        return transition(
+            snapshot,
+            TransitionName.BELIEVED,
+            words[:1024],
+            reason=StatusReason.PROBING,
+            belief=belief,
+            task=None,
+            completed_tasks=done,
+        )
     words = (
         f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
-        "moved: change what it is about or the plan, or say `retry`, and a new run starts"
+        "moved: fix what it is about or the plan, or send `retry`, and a new run starts"
     )[:1024]
-    return move(
-        look, Cause.DISBELIEVED, words, reason=StatusReason.ASSUMPTION_FALSE, seen=seen, task=None, failed=words
+    return transition(
+        snapshot,
+        TransitionName.DISBELIEVED,
+        words,
+        reason=StatusReason.ASSUMPTION_FALSE,
+        belief=belief,
+        task=None,
+        failed=words,
     )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rolloutplan.engine.look import Look, Refusal
-from rolloutplan.engine.move import fenced, move
-from rolloutplan.engine.report import REQUESTS_ACCEPTED, is_told, refused
-from rolloutplan.engine.routes import route_mismatch
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.engine.weights import share
-from rolloutplan.plan.changes import change, change_weights
-from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.reasons import EventReason, StatusReason
-from rolloutplan.plan.status import Phase, Status
+from rolloutplan.api.changes import change, change_weights
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import EventReason, StatusReason
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.routes import route_mismatch
+from rolloutplan.engine.model.snapshot import Refusal, Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.run.conditions import REQUESTS_ACCEPTED, is_told, refused
+from rolloutplan.engine.run.transition import token_seq, transition
 
 GIVEN_UP_AFTER = timedelta(minutes=5)
 """How long a first weight is tried while the API server only says that it may work later."""
@@ -22,7 +22,7 @@ _SAY_IT_THEMSELVES = ("job", "scale")
 """Tasks put the API server's words into the status message themselves."""
 
 
-def shift_refused(look: Look) -> Step | None:
+def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
     """End a run whose first weight the API server does not take.
 
     Needs a refusal of a route or of the plan's marks, and routes that hold what they held before the run. It must be
@@ -30,56 +30,67 @@ def shift_refused(look: Look) -> Step | None:
     answer nobody knows, and whatever comes late must find a newer token on the route. Such a run goes back instead.
     Stands above the ways back that are about a weight which may stand there: where none does, nothing is put back.
     """
-    status, weights = look.status, look.status.weights
+    status, weights = snapshot.status, snapshot.status.weights
     if status.phase is not Phase.SHIFTING or weights.written != weights.snapshot:
         return None
-    refusals = [each for each in look.refusals if each.kind in ("route", "marks") and not each.urgent]
-    lasting = (each for each in refusals if each.definite or look.now >= each.since + GIVEN_UP_AFTER)
+    refusals = [each for each in snapshot.refusals if each.kind in ("route", "marks") and not each.urgent]
+    lasting = (each for each in refusals if each.definite or snapshot.now >= each.since + GIVEN_UP_AFTER)
     refusal = next(lasting, None)
     if refusal is None or any(each.uncertain for each in refusals):
         return None
-    if route_mismatch(look, weights.snapshot, weights) or _has_written(look):
+    if route_mismatch(snapshot, weights.snapshot, weights) or _has_written(snapshot):
         return None
     words = (
-        f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: mend what refuses it, then say "
+        f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: fix what refuses it, then send "
         "`retry`, and a new run starts"
     )[:1024]
     held = format_weight(share(weights.snapshot, weights.old, weights.new))
     kept = change_weights(weights, desired=held)
-    ended = move(
-        look, Cause.SHIFT_REFUSED, words, reason=StatusReason.SHIFT_REFUSED, failed=words, intent=None, weights=kept
+    ended = transition(
+        snapshot,
+        TransitionName.SHIFT_REFUSED,
+        words,
+        reason=StatusReason.SHIFT_REFUSED,
+        failed=words,
+        intent=None,
+        weights=kept,
     )
-    return Step(ended)
+    return ReconcileResult(ended)
 
 
-def _has_written(look: Look) -> bool:
+def _has_written(snapshot: Snapshot) -> bool:
     """Whether a route bears the token of the present weight, or may bear it as far as the trail tells."""
-    if look.status.intent is None:
+    if snapshot.status.intent is None:
         return False
-    decisions, views = look.status.decisions, (look.routes.get(route.id) for route in look.status.weights.snapshot)
+    decisions, views = (
+        snapshot.status.decisions,
+        (snapshot.routes.get(route.id) for route in snapshot.status.weights.snapshot),
+    )
     asked = next((each.seq for each in reversed(decisions) if each.reason == EventReason.STAGE_STARTED), 0)
-    return any(fenced(look, view.seq) >= asked for view in views if view is not None)
+    return any(token_seq(snapshot, view.seq) >= asked for view in views if view is not None)
 
 
-def refusal_told(look: Look) -> Step | None:
+def refusal_told(snapshot: Snapshot) -> ReconcileResult | None:
     """Tell what is refused, once; and take it back when nothing is refused any more.
 
     Needs no rule to have said anything else, and changes nothing but words: whatever was decided goes on being tried.
     """
-    status, refusal = look.status, refused(look)
+    status, refusal = snapshot.status, refused(snapshot)
     if refusal is None or is_told(status, refusal) or refusal.kind == "publication":
         return None
-    words = _words(look, refusal)
+    words = _words(snapshot, refusal)
     message = status.message if refusal.kind in _SAY_IT_THEMSELVES else words
-    return Step(move(look, Cause.REQUEST_REFUSED, words, message=message, predicates=status.predicates))
+    return ReconcileResult(
+        transition(snapshot, TransitionName.REQUEST_REFUSED, words, message=message, predicates=status.predicates)
+    )
 
 
-def said_anew(look: Look, *, nothing_to_do: bool) -> Status:
+def said_anew(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
     """The status without the words of a refusal that is over: it says again what was decided last.
 
     While something is left to do nobody knows whether it is over: a new leader has not tried it yet.
     """
-    status, over = look.status, nothing_to_do and refused(look) is None
+    status, over = snapshot.status, nothing_to_do and refused(snapshot) is None
     told = over and status.condition(REQUESTS_ACCEPTED) is not None
     notes = {each.note for each in status.decisions if each.reason == EventReason.REQUEST_REFUSED}
     last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
@@ -89,9 +100,9 @@ def said_anew(look: Look, *, nothing_to_do: bool) -> Status:
     return change(status, message=last) if last != status.message else status
 
 
-def _words(look: Look, refusal: Refusal) -> str:
+def _words(snapshot: Snapshot, refusal: Refusal) -> str:
     if refusal.urgent:
-        by_hand = f"; by hand: {look.status.revert}" if look.status.revert else ""
+        by_hand = f"; by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
         follows = f"the old weights are not back, and this is tried again every second{by_hand}"
     elif refusal.kind == "preflight":
         follows = "no run starts before they can be read; this is tried again"

@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from rolloutplan.engine.jobs import job_name, manifest
-from rolloutplan.engine.look import PASSES_WITHIN, JobView, Look, WorkloadView
-from rolloutplan.engine.move import move
-from rolloutplan.engine.narrate import doubt, value_text
-from rolloutplan.engine.queries import ValueQuery
-from rolloutplan.engine.step import Observe, RunJob, Scale, Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.engine.words import render, words_for
-from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.changes import change, change_task
-from rolloutplan.plan.quantities import format_duration
-from rolloutplan.plan.reasons import Reason, StatusReason
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.status import Status, Task
-from rolloutplan.plan.tasks import JobTemplate, Observation
+from rolloutplan.api.changes import change, change_task
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.reasons import Reason, StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Status, Task
+from rolloutplan.api.tasks import JobTemplate, Observation
+from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.engine.model.actions import QueryOnce, ReconcileResult, RunJob, Scale
+from rolloutplan.engine.model.queries import ValueQuery
+from rolloutplan.engine.model.snapshot import PASSES_WITHIN, JobView, Snapshot, WorkloadView
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.run.decision_log import doubt, value_text
+from rolloutplan.engine.run.jobs import job_name, manifest
+from rolloutplan.engine.run.transition import transition
+from rolloutplan.stats.verdict import Outcome
 
 SCALE_NEW = "scale new"
 """The name of that task, which no Job can have."""
 SCALE_OLD = "scale old"
-LEFT_OLD = "leave old"
+SKIPPED_AUTOSCALED = "leave old"
 """What is done instead, where an autoscaler scales the old side."""
 SCALED_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
@@ -39,7 +39,7 @@ TRY_AGAIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class TaskResult:
     """How a task has ended, with the words for it."""
 
     good: bool
@@ -51,7 +51,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TaskSpec:
     """A task as the plan has it: how long it may take, and what is said while it is under way."""
 
     kind: Literal["Assumption", "Expand", "Scale", "Contract"]
@@ -62,105 +62,109 @@ class Wanted:
     replicas: int = 0
 
 
-def job_refused(look: Look, ended: Ended) -> Status:
+def job_refused(snapshot: Snapshot, ended: TaskResult) -> Status:
     """A Job that the API server does not take ends the start, until the plan has another one."""
-    return move(look, Cause.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
+    return transition(snapshot, TransitionName.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
 
 
 def added(status: Status, spec: PlanSpec) -> str:
     """What this run has added and nobody takes away, in words."""
-    jobs = [job.name for job in spec.expand.jobs if job.name in status.done]
+    jobs = [job.name for job in spec.expand.jobs if job.name in status.completed_tasks]
     parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
-    parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.done else []
+    parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.completed_tasks else []
     return f", what was added stays ({'; '.join(parts)})" if parts else ""
 
 
-def under_way(look: Look, wanted: Wanted) -> Task | None:
+def current_task(snapshot: Snapshot, wanted: TaskSpec) -> Task | None:
     """The task under way, if it is this one.
 
     One that a leader before this one has begun, and made nothing of, is begun anew: it has its whole time from then on.
     """
-    task = look.status.task
-    if task is None or task.name != wanted.name or (not task.made and look.status.epoch != look.epoch):
+    task = snapshot.status.task
+    if task is None or task.name != wanted.name or (not task.made and snapshot.status.epoch != snapshot.epoch):
         return None
     return task
 
 
-def begun(look: Look, wanted: Wanted, attempt: int = 1) -> Status:
+def start_task(snapshot: Snapshot, wanted: TaskSpec, attempt: int = 1) -> Status:
     """The status in which a task is intended; nothing of it is done yet."""
-    status = look.status
+    status = snapshot.status
     task = Task(
         kind=wanted.kind,
         name=wanted.name,
-        job=job_name(look.plan.name, status.run, wanted.name, attempt) if wanted.template else "",
+        job=job_name(snapshot.plan.name, status.run, wanted.name, attempt) if wanted.template else "",
         attempt=attempt,
         replicas=wanted.replicas,
-        since=look.now,
-        deadline_at=look.now + wanted.within,
+        since=snapshot.now,
+        deadline_at=snapshot.now + wanted.within,
     )
-    return _said(change(status, task=task, epoch=look.epoch), StatusReason(status.phase), wanted.says)
+    return _said(change(status, task=task, epoch=snapshot.epoch), StatusReason(status.phase), wanted.says)
 
 
-def old_side_gone(look: Look) -> str:
+def old_side_gone(snapshot: Snapshot) -> str:
     """Why the traffic cannot go back to the old side, which the run has scaled down; empty where it can."""
-    old, new = look.old, look.new
-    if not _made_smaller(look) or (old and new and min(old.ready, old.wanted) >= new.wanted):
+    old, new = snapshot.old, snapshot.new
+    if not _made_smaller(snapshot) or (old and new and min(old.ready, old.wanted) >= new.wanted):
         return ""
     name, needed = old.name if old else "of the old side", f" to {new.wanted}" if new else ""
     ready = f"{old.ready} ready pods" if old else "no pods"
     return (
         f"the old side was scaled down at the end of the run and has {ready}: scale Deployment {name} up{needed} "
-        "first, and say it again when its pods are ready"
+        "first, and send it again when its pods are ready"
     )
 
 
-def _made_smaller(look: Look) -> bool:
-    task, seen = look.status.task, look.scaled
+def _made_smaller(snapshot: Snapshot) -> bool:
+    task, result = snapshot.status.task, snapshot.scaled
     if task is None or task.name != SCALE_OLD:
-        return SCALE_OLD in look.status.done
-    asked = seen is not None and seen.at >= task.since and not (seen.hindered or seen.autoscaler)
-    return asked or look.old is None or look.old.wanted <= task.replicas
+        return SCALE_OLD in snapshot.status.completed_tasks
+    asked = result is not None and result.at >= task.since and not (result.hindered or result.autoscaler)
+    return asked or snapshot.old is None or snapshot.old.wanted <= task.replicas
 
 
 # ---- Jobs --------------------------------------------------------------------------------------------------------
 
 
-def job_run(look: Look, task: Task, wanted: Wanted) -> Step | Ended:
+def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult | TaskResult:
     """Make the Job of the task under way, once, and wait for its end until the deadline."""
     assert wanted.template is not None
-    status, now, late = look.status, look.now, task.deadline_at
+    status, now, late = snapshot.status, snapshot.now, task.deadline_at
     make = not task.made and now < late
-    read = RunJob(task.job, manifest(look.plan, status.run, task, wanted.template), make)
-    job = look.job if look.job is not None and look.job.name == task.job and look.job.at >= task.since else None
+    read = RunJob(task.job, manifest(snapshot.plan, status.run, task, wanted.template), make)
+    job = (
+        snapshot.job
+        if snapshot.job is not None and snapshot.job.name == task.job and snapshot.job.at >= task.since
+        else None
+    )
     if job is None:
-        words = refused_words(look, "job")
+        words = refused_words(snapshot, "job")
         if words and now >= late:
-            return Ended(False, _late_words(JobView(task.job, now, hindered=words), task))
-        return Step(actions=(read,))
+            return TaskResult(False, _late_words(JobView(task.job, now, hindered=words), task))
+        return ReconcileResult(actions=(read,))
     if job.refused:
         fix = "correct its template"
-        return Ended(False, f"the API server takes no such Job for {task.name}: {job.refused}: {fix}", refused=True)
+        return TaskResult(False, f"the API server refuses the Job for {task.name}: {job.refused}: {fix}", refused=True)
     if job.found and job.ours:
         if job.ended:
-            return Ended(job.ended == "Complete", _end_words(job))
+            return TaskResult(job.ended == "Complete", _end_words(job))
         if not task.made:
             made = change(status, task=change_task(task, made=True))
-            return Step(_said(made, StatusReason(status.phase), wanted.says))
+            return ReconcileResult(_said(made, StatusReason(status.phase), wanted.says))
     elif task.made and not job.hindered:
-        return Ended(False, f"Job {job.name} is gone, and its end was not seen")
+        return TaskResult(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
-        unread = job.at < late and not (job.hindered or refused_words(look, "job"))
-        return Step(actions=(read,)) if unread else Ended(False, _late_words(job, task))
+        unread = job.at < late and not (job.hindered or refused_words(snapshot, "job"))
+        return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
     ours = job.found and job.ours
-    if not ours and (waits := _said(status, *_stands(look, job))) != status:
-        return Step(waits)
+    if not ours and (waits := _said(status, *_stands(snapshot, job))) != status:
+        return ReconcileResult(waits)
     again = job.at + (READ_EVERY if ours else TRY_AGAIN)
-    return Step(actions=(read,)) if now >= again else Step(wake_at=min(again, late))
+    return ReconcileResult(actions=(read,)) if now >= again else ReconcileResult(wake_at=min(again, late))
 
 
-def refused_words(look: Look, kind: str) -> str:
+def refused_words(snapshot: Snapshot, kind: str) -> str:
     """The API server's words for what it refuses of this kind, and has not just begun to; empty where it does not."""
-    found = (refusal for refusal in look.refusals if refusal.kind == kind and refusal.told_at(look.now))
+    found = (refusal for refusal in snapshot.refusals if refusal.kind == kind and refusal.told_at(snapshot.now))
     return next((refusal.words for refusal in found), "")
 
 
@@ -174,15 +178,15 @@ def _late_words(job: JobView, task: Task) -> str:
     if job.found and job.ours:
         return f"Job {job.name} has not ended within {within}, and is left as it is"
     why = job.hindered or ("another Job has its name" if job.found else "the API server did not answer")
-    return f"Job {job.name} could not be made within {within}: {why}"
+    return f"Job {job.name} could not be created within {within}: {why}"
 
 
-def _stands(look: Look, job: JobView) -> tuple[StatusReason, str]:
+def _stands(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
     """Why a Job of ours could not be made yet, as reason and words."""
     if job.found:
-        words = f"Job {look.plan.namespace}/{job.name} exists and is not of this run: delete it, and this goes on"
+        words = f"Job {snapshot.plan.namespace}/{job.name} exists and is not from this run: delete it to go on"
         return StatusReason.JOB_NOT_OURS, words
-    return StatusReason.JOB_NOT_MADE, f"Job {job.name} is not made yet, and tried again: {job.hindered}"
+    return StatusReason.JOB_NOT_MADE, f"Job {job.name} could not be created and is tried again: {job.hindered}"
 
 
 def _said(status: Status, reason: Reason, message: str) -> Status:
@@ -193,57 +197,63 @@ def _said(status: Status, reason: Reason, message: str) -> Status:
 # ---- replicas ----------------------------------------------------------------------------------------------------
 
 
-def resized(look: Look, task: Task, side: WorkloadView | None, deployment: str) -> Step | Ended:
+def resized(snapshot: Snapshot, task: Task, side: WorkloadView | None, deployment: str) -> ReconcileResult | TaskResult:
     """Give a Deployment its replicas, and wait until it is seen to have them."""
-    status, now, late = look.status, look.now, task.deadline_at
-    seen = look.scaled
-    if seen is None or seen.name != deployment or seen.at < task.since:
-        words = refused_words(look, "scale")
+    status, now, late = snapshot.status, snapshot.now, task.deadline_at
+    result = snapshot.scaled
+    if result is None or result.name != deployment or result.at < task.since:
+        words = refused_words(snapshot, "scale")
         if words and now >= late:
-            return Ended(False, _not_resized(task, deployment, words))
-        return Step(actions=(Scale(deployment, task.replicas),))
-    if seen.autoscaler:
-        words = f"HorizontalPodAutoscaler {seen.autoscaler} scales {deployment}: it is left to that"
-        return Ended(True, words, left=True)
+            return TaskResult(False, _not_resized(task, deployment, words))
+        return ReconcileResult(actions=(Scale(deployment, task.replicas),))
+    if result.autoscaler:
+        words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so its size is left alone"
+        return TaskResult(True, words, left=True)
     if side is not None and side.wanted == task.replicas:
-        return Ended(True, f"{deployment} has {task.replicas} replicas")
+        return TaskResult(True, f"{deployment} has {task.replicas} replicas")
     if now >= late:
-        return Ended(False, _not_resized(task, deployment, seen.hindered))
-    waits = _said(status, StatusReason.NOT_SCALED, f"{deployment}: {seen.hindered}")
-    if seen.hindered and waits != status:
-        return Step(waits)
-    again = min(seen.at + TRY_AGAIN, late)
-    return Step(actions=(Scale(deployment, task.replicas),)) if now >= again else Step(wake_at=again)
+        return TaskResult(False, _not_resized(task, deployment, result.hindered))
+    waits = _said(status, StatusReason.NOT_SCALED, f"{deployment}: {result.hindered}")
+    if result.hindered and waits != status:
+        return ReconcileResult(waits)
+    again = min(result.at + TRY_AGAIN, late)
+    return (
+        ReconcileResult(actions=(Scale(deployment, task.replicas),)) if now >= again else ReconcileResult(wake_at=again)
+    )
 
 
 def _not_resized(task: Task, deployment: str, hindered: str) -> str:
     within = format_duration(task.deadline_at - task.since)
-    words = f"{deployment} was not given {task.replicas} replicas within {within}"
+    words = f"{deployment} was not scaled to {task.replicas} replicas within {within}"
     return f"{words}: {hindered}" if hindered else words
 
 
 # ---- predicates --------------------------------------------------------------------------------------------------
 
 
-def observed(look: Look, spec: PlanSpec, task: Task, asked: Observation) -> Step | Ended:
+def query_result(snapshot: Snapshot, spec: PlanSpec, task: Task, asked: Observation) -> ReconcileResult | TaskResult:
     """Ask for what is to be observed until it is decided."""
-    status, seen, late = look.status, look.observed, task.deadline_at
-    words = words_for(spec, namespace=look.plan.namespace, plan=look.plan.name, stage="", window=asked.window)
+    status, result, late = snapshot.status, snapshot.query_result, task.deadline_at
+    words = variables_for(
+        spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage="", window=asked.window
+    )
     query = render(asked.query, words)
-    ask = Observe(task.name, ValueQuery(query), asked.is_)
-    if seen is None or seen.name != task.name or seen.at < task.since:
-        if look.now >= late + PASSES_WITHIN:
-            return Ended(False, f"no answer within {format_duration(late - task.since)} to {query}")
-        return Step(actions=(ask,), wake_at=late + PASSES_WITHIN)
-    value, bound = value_text(asked.is_, seen.verdict), asked.is_.text
-    if seen.verdict.outcome is Outcome.PROVED:
-        return Ended(True, f"{value} {bound} of {query}")
-    if seen.verdict.outcome is Outcome.REFUTED:
-        return Ended(False, f"{value} is not {bound} of {query}")
-    if seen.at >= late:
-        return Ended(False, f"undecided after {format_duration(late - task.since)} ({doubt(seen.verdict)}) of {query}")
-    waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(seen.verdict)}")
+    ask = QueryOnce(task.name, ValueQuery(query), asked.is_)
+    if result is None or result.name != task.name or result.at < task.since:
+        if snapshot.now >= late + PASSES_WITHIN:
+            return TaskResult(False, f"no answer within {format_duration(late - task.since)} to {query}")
+        return ReconcileResult(actions=(ask,), wake_at=late + PASSES_WITHIN)
+    value, bound = value_text(asked.is_, result.verdict), asked.is_.text
+    if result.verdict.outcome is Outcome.PROVED:
+        return TaskResult(True, f"{value} {bound} of {query}")
+    if result.verdict.outcome is Outcome.REFUTED:
+        return TaskResult(False, f"{value} is not {bound} of {query}")
+    if result.at >= late:
+        return TaskResult(
+            False, f"undecided after {format_duration(late - task.since)} ({doubt(result.verdict)}) of {query}"
+        )
+    waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(result.verdict)}")
     if waits != status:
-        return Step(waits)
-    again = min(seen.at + spec.interval, late)
-    return Step(actions=(ask,)) if look.now >= again else Step(wake_at=again)
+        return ReconcileResult(waits)
+    again = min(result.at + spec.interval, late)
+    return ReconcileResult(actions=(ask,)) if snapshot.now >= again else ReconcileResult(wake_at=again)

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from rolloutplan.engine.ask import current_stage, in_force, verdict_of
-from rolloutplan.engine.look import Look
-from rolloutplan.engine.move import noted
-from rolloutplan.engine.narrate import bound_of, value_text
-from rolloutplan.engine.step import Step
-from rolloutplan.engine.table import Cause
-from rolloutplan.judge.verdict import Outcome
-from rolloutplan.plan.changes import change_stage
-from rolloutplan.plan.quantities import format_weight
-from rolloutplan.plan.spec import PlanSpec
-from rolloutplan.plan.stage import Stage
-from rolloutplan.plan.status import Phase
+from rolloutplan.api.changes import change_stage
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.analysis.measurements import active_predicates, current_stage, verdict_of
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.run.decision_log import bound_of, value_text
+from rolloutplan.engine.run.transition import note_decision
+from rolloutplan.stats.verdict import Outcome
 
 
-def warning_detected(look: Look) -> Step | None:
+def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
     """Say the first thing that is warned of at a stage. It stays said, whatever the predicate shows from then on.
 
     It stands above the way forward, which is taken in two steps from then on.
     """
-    status, spec, at = look.status, look.plan.spec, look.status.stage
+    status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     stage = current_stage(spec, status) if spec else None
     if status.phase is not Phase.JUDGING or spec is None or stage is None or at is None or at.warned:
         return None
-    for item in in_force(spec, status, look.source):
-        verdict = verdict_of(look, item)
+    for item in active_predicates(spec, status, snapshot.source):
+        verdict = verdict_of(snapshot, item)
         if item.role == "warn" and not item.predicate.dry_run and verdict.outcome is Outcome.PROVED:
-            seen = f"{item.name}: {value_text(item.predicate.comparison, verdict)} {bound_of(item.predicate)}"
-            after = change_stage(at, warned=seen[:1024])
-            note = f"{stage.step}: warn {seen}; {_follows(spec, stage)}"
-            return noted(look, Cause.WARNED, note, [item], stage=after)
+            shown = f"{item.name}: {value_text(item.predicate.comparison, verdict)} {bound_of(item.predicate)}"
+            after = change_stage(at, warned=shown[:1024])
+            note = f"{stage.step}: warn {shown}; {_follows(spec, stage)}"
+            return note_decision(snapshot, TransitionName.WARNED, note, [item], stage=after)
     return None
 
 
 def _follows(spec: PlanSpec, stage: Stage) -> str:
     """What comes of it: `the next increment is halved: first 37.5%, then 50%`."""
-    whole = spec.ladder()[stage.index]
-    following = spec.ladder()[stage.index + 1 :][:1]
+    whole = spec.steps()[stage.index]
+    following = spec.steps()[stage.index + 1 :][:1]
     halves = [half for each in following if (half := each.halved(whole.permille)).half]
     if not halves:
         return "no increment is left that could be halved"

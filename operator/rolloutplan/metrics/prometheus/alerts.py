@@ -5,8 +5,8 @@ An alert is its set of labels: whatever differs in one is another.
 
 from __future__ import annotations
 
-from rolloutplan.engine.queries import AlertQuery
-from rolloutplan.plan.promql import firing_alerts
+from rolloutplan.engine.model.queries import AlertQuery
+from rolloutplan.tools.promql import firing_alerts
 
 
 def alert_query(query: AlertQuery) -> str:

@@ -18,9 +18,9 @@ import re
 from datetime import timedelta
 from typing import Final
 
+from rolloutplan.api.predicate import Events
+from rolloutplan.api.quantities import format_duration
 from rolloutplan.metrics.prometheus.response import Counts
-from rolloutplan.plan.predicate import Events
-from rolloutplan.plan.quantities import format_duration
 
 _SUM: Final = "sum by (job, instance)"
 _HISTOGRAM: Final = re.compile(r"([^{]*?)\s*(?:{(.*)})?\s*", re.DOTALL)

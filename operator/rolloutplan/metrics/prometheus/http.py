@@ -16,10 +16,10 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
-from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 

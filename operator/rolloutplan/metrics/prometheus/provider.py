@@ -7,17 +7,17 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Self
 
-from rolloutplan.engine.lint import warnings_of
-from rolloutplan.engine.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
-from rolloutplan.judge.counts import Sample
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
 from rolloutplan.metrics.base import CheckResult, ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.alerts import alert_query
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
-from rolloutplan.plan.kinds import MetricSourceSpec
-from rolloutplan.plan.spec import PlanSpec
+from rolloutplan.stats.counts import Sample
+from rolloutplan.stats.verdict import Answer, Why
+from rolloutplan.tools.lint import warnings_of
 
 
 class PrometheusProvider(Provider):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ class Instants:
             for at, text in samples:
                 found[_milliseconds(at)][key] = float(text)
         looks = enumerate(found.values())
-        return [(self.start + i * self.step, look) for i, look in looks if all(map(math.isfinite, look.values()))]
+        return [(self.start + i * self.step, counts) for i, counts in looks if all(map(math.isfinite, counts.values()))]
 
 
 def each(reads: Sequence[Callable[[Result], Any]], result: Result) -> list[Any]:

@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from rolloutplan.judge.verdict import Answer, Why
+from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.batching import Batch, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.http import PrometheusHttp, Reply
 from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, number, undecided
 from rolloutplan.metrics.prometheus.threads import Threads
-from rolloutplan.plan.kinds import MetricSourceSpec
+from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 

@@ -1,0 +1,121 @@
+"""Typed changes of a status and of its parts: a misspelt field, or a value of another type, fails mypy.
+
+pydantic's own `model_copy(update=...)` takes any keys with any values, and validates none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict, Unpack
+
+from rolloutplan.api.status import (
+    Condition,
+    Decision,
+    Held,
+    Instant,
+    Intent,
+    Paused,
+    Phase,
+    PredicateStatus,
+    RouteWeights,
+    SpecSection,
+    StageStatus,
+    Status,
+    Task,
+    TemplateStatus,
+    Weights,
+)
+
+
+class RunChange(TypedDict, total=False):
+    """What a rule may change of a status beside the phase, the reason and the trail, which follow from its row."""
+
+    message: str
+    plan_hash: str
+    revision: str
+    run: int
+    counted_since: Instant | None
+    entered_at: Instant | None
+    stage: StageStatus | None
+    weights: Weights
+    predicates: tuple[PredicateStatus, ...]
+    templates: tuple[TemplateStatus, ...]
+    spec_digest: tuple[SpecSection, ...]
+    locked_stages: tuple[str, ...]
+    restarts: int
+    failed: str
+    held: Held | None
+    paused: Paused | None
+    approved: str
+    repaired_at: tuple[Instant, ...]
+    intent: Intent | None
+    task: Task | None
+    completed_tasks: tuple[str, ...]
+    scaled_to: int
+    revert: str
+
+
+class StatusChange(RunChange, total=False):
+    """What may be changed of a status: every field of it."""
+
+    phase: Phase
+    observed_generation: int
+    reason: str
+    seq: int
+    published_through: dict[str, int]
+    epoch: int
+    verdict: str
+    tokens: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    conditions: tuple[Condition, ...]
+    damaged: tuple[str, ...]
+
+
+class StageChange(TypedDict, total=False):
+    """What may be changed of a stage: not which it is."""
+
+    entered_at: Instant | None
+    judged_since: Instant | None
+    verified_at: Instant | None
+    soak_until: Instant | None
+    deadline_at: Instant | None
+    forecast: str
+    next_stage: str
+    warned: str
+
+
+class WeightsChange(TypedDict, total=False):
+    """What may be changed of where the traffic stands: the sides and the snapshot are those of the run."""
+
+    desired: str
+    measured: str
+    written: tuple[RouteWeights, ...]
+
+
+class TaskChange(TypedDict, total=False):
+    """What may be changed of a task while it is under way."""
+
+    job: str
+    made: bool
+    attempt: int
+    since: Instant
+    deadline_at: Instant
+
+
+def change(status: Status, **changes: Unpack[StatusChange]) -> Status:
+    """The status with these fields changed. Nothing is validated when it runs: the types were."""
+    return status.model_copy(update=dict(changes))
+
+
+def change_stage(stage: StageStatus, **changes: Unpack[StageChange]) -> StageStatus:
+    """The stage with these fields changed."""
+    return stage.model_copy(update=dict(changes))
+
+
+def change_weights(weights: Weights, **changes: Unpack[WeightsChange]) -> Weights:
+    """The weights with these fields changed."""
+    return weights.model_copy(update=dict(changes))
+
+
+def change_task(task: Task, **changes: Unpack[TaskChange]) -> Task:
+    """The task with these fields changed."""
+    return task.model_copy(update=dict(changes))

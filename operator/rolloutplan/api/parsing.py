@@ -1,0 +1,159 @@
+"""Reading what people write: strict models, and refusals that name the field and the fix.
+
+Errors: every reader raises `SpecError`, one line a refusal, at most three of them.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+_LINES: Final = 3
+
+RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
+"""Fields that had another name, with the name that they have now."""
+
+
+def renamed(name: str) -> str:
+    """Say what to write for a field that had this name."""
+    return f"{name} is called {RENAMED[name]} now: write {RENAMED[name]}"
+
+
+class SpecModel(BaseModel):
+    """The base of everything that people write: camelCase outside, snake_case inside, frozen, no unknown fields.
+
+    A field with nothing behind it (null) is left out, as the API server has it.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, raw: object) -> object:
+        if not isinstance(raw, Mapping) or None not in raw.values():
+            return raw
+        known = {field.alias for field in cls.model_fields.values()}
+        return {name: value for name, value in raw.items() if value is not None or name not in known}
+
+
+def _filled(raw: object) -> object:
+    return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, Mapping) else raw
+
+
+DropNulls: Final = BeforeValidator(_filled)
+"""Keys of a mapping with nothing behind them are left out, as the API server has it."""
+
+
+def _strict_int(number: object) -> object:
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Integral: Final = BeforeValidator(_strict_int)
+"""3.0 is a whole number, as the API server has it."""
+StrictInt: TypeAlias = Annotated[int, Field(strict=True), Integral]
+"""A whole number, and neither a text nor true."""
+
+
+class SpecError(ValueError):
+    """What was written cannot be used; the message says where and what to write instead."""
+
+
+FieldErrors: TypeAlias = Iterator[tuple[str, str]]
+"""What one rule between fields refuses: the path and the sentence for it, each time."""
+
+
+class Violations(ValueError):  # noqa: N818 - several, and carried by pydantic's own error
+    """What is wrong between the fields of one model: pairs of a path below that model and the sentence for it."""
+
+    def __init__(self, *refusals: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{where}: {why}" for where, why in refusals))
+        self.refusals = refusals
+
+
+Model = TypeVar("Model", bound=SpecModel)
+
+
+def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
+    """Read an object's `spec`. Raises SpecError.
+
+    A refusal that only follows from another below it is left out: a list is "too short" without its bad items.
+    """
+    try:
+        return model.model_validate(raw, by_alias=True, by_name=False)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+        lines = [line for detail in details if detail["loc"] not in above for line in _lines(model, detail)]
+        more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+        raise SpecError("\n".join(lines[:_LINES] + more)) from None
+
+
+def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
+    where = _path(("spec", *detail["loc"]))
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, Violations):
+        yield from (f"{where}.{below}: {why}" if below else f"{where}: {why}" for below, why in cause.refusals)
+    elif detail["type"] == "extra_forbidden" and detail["loc"][-1] in RENAMED:
+        yield f"{where}: {renamed(str(detail['loc'][-1]))}"
+    elif detail["type"] == "extra_forbidden":
+        yield f"{where}: unknown field{_nearest(model, detail['loc'])}"
+    else:
+        yield f"{where}: {cause or _sentence(detail)}"
+
+
+def _path(loc: Sequence[str | int]) -> str:
+    """Write a location as kubectl does: `spec.stages[0].pass[1].is`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """Say the fix for the refusals that pydantic itself makes."""
+    ctx = detail.get("ctx", {})
+    said = repr(detail["input"])
+    sentences = {
+        "missing": "required, and not there: write it",
+        "literal_error": f"{said} is not one of the choices: write {ctx.get('expected')}",
+        "string_too_short": f"too short: write at least {ctx.get('min_length')}",
+        "string_too_long": f"too long: write at most {ctx.get('max_length')}",
+        "too_short": f"too few: write at least {ctx.get('min_length')}",
+        "too_long": f"too many: write at most {ctx.get('max_length')}",
+        "greater_than_equal": f"{said} is too small: write at least {ctx.get('ge')}",
+        "less_than_equal": f"{said} is too large: write at most {ctx.get('le')}",
+        "int_type": f"{said} is not a whole number: write one",
+        "int_parsing": f"{said} is not a whole number: write one",
+        "int_from_float": f"{said} is not a whole number: write one",
+        "string_type": f"{said} is not a text: put it in quotes",
+        "model_type": f"{said} is not a mapping: write its fields below it",
+        "bool_type": f"{said} is neither true nor false: write one of them, without quotes",
+        "dict_type": f"{said} is not a mapping: write its fields below it",
+        "tuple_type": f"{said} is not a list: write it as a list",
+    }
+    return sentences.get(detail["type"]) or detail["msg"].replace("Input should", "should")
+
+
+def _nearest(model: type[SpecModel], loc: Sequence[str | int]) -> str:
+    """Guess which field was meant, from all field names below this model."""
+    name, names = str(loc[-1]), _field_names(model)
+    if name in names:
+        return " here: remove it"
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ": remove it"
+
+
+@cache
+def _field_names(model: type[SpecModel]) -> frozenset[str]:
+    schema = model.model_json_schema(by_alias=True)
+    return frozenset(
+        name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})
+    )

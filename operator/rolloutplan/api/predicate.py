@@ -1,0 +1,300 @@
+"""A predicate as a person writes it: what is asked or counted, what that is compared with, and the rules of both."""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from fractions import Fraction
+from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
+
+from pydantic import Field, StrictBool, model_validator
+
+from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations
+from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
+from rolloutplan.api.text_format import DnsLabel, Matchers, Query
+
+MAX_PREDICATES: Final = 16
+MAX_PARAMETERS: Final = 16
+WINDOW: Final = timedelta(minutes=1)
+CONFIDENCE: Final = Fraction(95, 100)
+NOT_WITH_EVENTS: Final = {
+    "for": "is not for events, which are tested on all that was counted so far: remove it",
+    "window": "is not for events, which are counted from the first evaluation on: remove it",
+    "minSamples": "is not for events, whose test itself waits for enough of them: remove it",
+}
+_FIRES: Final = "is not for alert, which is true while one fires: remove it"
+NOT_WITH_ALERT: Final = dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES)
+FIRES: Final = Comparison(">", 0.0, "value", "> 0 alerts")
+"""What is compared where an alert is asked for."""
+NOT_FOR: Final = "an alert speaks against the new side, and pass is what speaks for it: write it under fail or guards"
+MORE_THAN_SERIES: Final = r"[])][^}]*$"
+"""Something closes behind the labels. Short: the API server reckons what it costs for all predicates there may be."""
+AS_SCRAPED: Final = (
+    "has a function or a range: write the counter as it is scraped, its name and labels and no more, and we count"
+)
+HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
+ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
+ONE_QUESTION: Final = "needs exactly one of query, events, alert, use and template: write one of them"
+ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
+NO_NAME: Final = "required, and not there: write it"
+NOT_WITH_USE: Final = "is not for use, which takes the other predicate over as it is: remove it"
+NOT_WITH_TEMPLATE: Final = "is set by the template: remove it"
+ONLY_WITH_TEMPLATE: Final = "is for template alone, which has the parameters: remove it"
+OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
+"""What a predicate may say otherwise than its template, by the names of the fields."""
+
+
+class MinSamples(SpecModel):
+    """How much must have been seen before the value counts."""
+
+    query: Query = Field(description="PromQL that counts the samples behind the value.")
+    at_least: StrictInt = Field(ge=1, le=2**53, description="Below this count the predicate is Undecided.")
+
+
+class Events(SpecModel):
+    """What is counted: requests and the bad ones among them, or requests and the slow ones among them."""
+
+    bad: Query | None = Field(
+        default=None, description="The counter of bad requests, as it is scraped: no function, no range. With total."
+    )
+    total: Query | None = Field(default=None, description="The counter of all requests, as it is scraped. With bad.")
+    histogram: Query | None = Field(
+        default=None, description="A classic or native histogram of seconds, as it is scraped. With slowerThan."
+    )
+    slower_than: Annotated[Duration, at_least("1ms")] | None = Field(
+        default=None,
+        description="What takes longer is slow; a bound of one of the histogram's buckets. With histogram.",
+    )
+
+    @property
+    def kind(self) -> Literal["counters", "histogram"]:
+        """Which pair is written: bad and total, or histogram and slower_than."""
+        return "histogram" if self.histogram is not None else "counters"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refusals = tuple(_scraped(self))
+        if refusals:
+            raise Violations(*refusals)
+        return self
+
+
+class Alert(SpecModel):
+    """Alerts of the metric source that must not begin to fire. Those that fired before hold the next increment."""
+
+    matchers: Matchers = Field(
+        description='Which of its firing alerts, as PromQL matches labels, without braces: severity="page"; words such'
+        " as $deployment are replaced."
+    )
+
+
+def _not_stored(schema: dict[str, Any]) -> None:
+    """Leave a default to the reader: predicates are stored as they are written."""
+    del schema["default"]
+
+
+class Predicate(SpecModel):
+    """One observation that proves or refutes: a value or counted events and what that is compared with, or an alert.
+
+    Or a reference to one, which stands for it: `use` or `template`. Nothing is judged by a reference; see templates.py.
+    """
+
+    name_: DnsLabel | None = Field(
+        default=None,
+        alias="name",
+        description="Its name, unique in the plan; left out, it is named as its template, or as what it uses.",
+    )
+    query: Query | None = Field(
+        default=None,
+        description="PromQL with one value as its answer; variables such as $deployment are replaced. This, events,"
+        " alert, use or template.",
+    )
+    events: Events | None = Field(
+        default=None,
+        description="What is counted and tested, for a verdict that repeated evaluations cannot spoil. Or query.",
+    )
+    alert: Alert | None = Field(
+        default=None,
+        description="Alerts of the metric source: true while one fires that did not when the stage's weight was"
+        " verified. Not under pass; beside it name, for and dryRun alone. Or query.",
+    )
+    use: DnsLabel | None = Field(
+        default=None,
+        description="The name of another predicate of this plan, to be judged here too. Where one indicates success"
+        " (pass) and the other failure, the comparison is reversed. dryRun is set at each place.",
+    )
+    template: DnsLabel | None = Field(
+        default=None,
+        description="The name of a PredicateTemplate of the plan's namespace, else of a ClusterPredicateTemplate; is,"
+        " vsOld, for, window and confidence may be written beside it, and take the place of its own.",
+    )
+    with_: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=MAX_PARAMETERS), DropNulls] = (
+        Field(
+            default={}, alias="with", description="What the template's parameters stand for, by their names; in quotes."
+        )
+    )
+    is_: Is | None = Field(
+        default=None,
+        alias="is",
+        description='Compare the value, or the share of bad events, with a number: "> 0.9", "< 1%". This or vsOld.',
+    )
+    vs_old: VsOld | None = Field(
+        default=None,
+        description='Compare new with old: "<= +5%" relative, "<= +0.2" absolute, "> 1.5x" ratio. This or is.'
+        " Of events only relative or ratio: > to prove the new side worse, < to prove it good enough.",
+    )
+    for_: Duration | None = Field(
+        default=None,
+        alias="for",
+        description="It must hold for so long. Where up to two answers in a row are missing, that time does not count."
+        " Not with events.",
+    )
+    window_: Annotated[Duration, at_least("1s")] | None = Field(
+        default=None,
+        alias="window",
+        description="The value of $window, which never reaches back before the stage's weight; 1m if left out."
+        " Not with events.",
+    )
+    min_samples: MinSamples | None = Field(
+        default=None, description="How much must have been seen before the value counts. Not with events."
+    )
+    confidence_: Confidence | None = Field(
+        default=None,
+        alias="confidence",
+        description="How sure the test of events must be, at any number of evaluations; 95% if left out.",
+    )
+    dry_run: StrictBool = Field(
+        default=False,
+        description="Whether it is only evaluated and recorded: no decision follows from its verdict.",
+        json_schema_extra=_not_stored,
+    )
+
+    @property
+    def name(self) -> str:
+        return self.name_ or self.template or self.use or ""
+
+    @property
+    def has_references(self) -> bool:
+        """Whether it only stands for a predicate."""
+        return self.use is not None or self.template is not None
+
+    @property
+    def comparison(self) -> Comparison:
+        """Only of what is no reference."""
+        comparison = self.is_ or self.vs_old or (FIRES if self.alert is not None else None)
+        assert comparison is not None  # the validator below lets no other predicate exist
+        return comparison
+
+    @property
+    def window(self) -> timedelta:
+        """What it reads goes so far back; an alert is asked of an instant."""
+        return timedelta(0) if self.alert is not None else self.window_ or WINDOW
+
+    @property
+    def confidence(self) -> Fraction:
+        """An exact fraction of 1: 95% is 19/20."""
+        return self.confidence_ or CONFIDENCE
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refusals = (*_one_question(self), *(_reference(self) if self.has_references else _one_test(self)))
+        if refusals:
+            raise Violations(*refusals)
+        return self
+
+
+Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(max_length=MAX_PREDICATES)]
+
+
+def as_normalized(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
+    """The predicates without what is written out and would be resolved to the same.
+
+    Beside a template our defaults are none: they take the place of what it says.
+    """
+    return tuple(
+        predicate.model_copy(
+            update={"name_": None if predicate.name_ in (predicate.template, predicate.use) else predicate.name_}
+            if predicate.has_references
+            else {
+                "window_": None if predicate.window_ == WINDOW else predicate.window_,
+                "confidence_": None if predicate.confidence_ == CONFIDENCE else predicate.confidence_,
+            }
+        )
+        for predicate in predicates
+    )
+
+
+# ---- the rules between its fields: each yields the path and the sentence of what it refuses ----------
+
+
+def _scraped(events: Events) -> FieldErrors:
+    written = [field is not None for field in (events.bad, events.total, events.histogram, events.slower_than)]
+    if written not in ([True, True, False, False], [False, False, True, True]):
+        yield "", "needs bad with total, or histogram with slowerThan: write one pair"
+    for name, series in (("bad", events.bad), ("total", events.total), ("histogram", events.histogram)):
+        if series is not None and re.search(MORE_THAN_SERIES, series):
+            yield name, AS_SCRAPED
+    own = events.histogram
+    if own is not None and (own.startswith("{") or "_bucket{" in own or own.endswith("_bucket")):
+        yield "histogram", HISTOGRAM_NAME
+
+
+def _one_question(predicate: Predicate) -> FieldErrors:
+    asked = (predicate.query, predicate.events, predicate.alert, predicate.use, predicate.template)
+    if sum(each is not None for each in asked) != 1:
+        yield "", ONE_QUESTION
+    if predicate.name_ is None and not predicate.has_references:
+        yield "name", NO_NAME
+    compares = not predicate.has_references and predicate.alert is None
+    if compares and (predicate.is_ is None) == (predicate.vs_old is None):
+        yield "", ONE_COMPARISON
+    if predicate.with_ and predicate.template is None:
+        yield "with", ONLY_WITH_TEMPLATE
+
+
+def _reference(predicate: Predicate) -> FieldErrors:
+    if predicate.use is not None:
+        yield from ((name, NOT_WITH_USE) for name, field in OVERRIDES.items() if getattr(predicate, field) is not None)
+    elif predicate.is_ is not None and predicate.vs_old is not None:
+        yield "", ONE_COMPARISON
+    if predicate.min_samples is not None:
+        yield "minSamples", NOT_WITH_USE if predicate.use is not None else NOT_WITH_TEMPLATE
+
+
+class ComparisonFields(Protocol):
+    """What may stand beside a query or events, in a predicate and in a template of one."""
+
+    @property
+    def events(self) -> object: ...
+    @property
+    def for_(self) -> object: ...
+    @property
+    def window_(self) -> object: ...
+    @property
+    def min_samples(self) -> object: ...
+    @property
+    def confidence_(self) -> object: ...
+
+
+def unfit_fields(fields: ComparisonFields) -> FieldErrors:
+    """What stands beside a query, or beside events, and is not for it."""
+    if fields.events is None:
+        if fields.confidence_ is not None:
+            yield "confidence", ONLY_WITH_EVENTS
+        return
+    of_values = {"for": fields.for_, "window": fields.window_, "minSamples": fields.min_samples}
+    yield from ((name, NOT_WITH_EVENTS[name]) for name, value in of_values.items() if value is not None)
+
+
+def _one_test(predicate: Predicate) -> FieldErrors:
+    if predicate.alert is not None:
+        fields = {**OVERRIDES, "minSamples": "min_samples"}
+        yield from ((name, why) for name, why in NOT_WITH_ALERT.items() if getattr(predicate, fields[name]) is not None)
+        return
+    yield from unfit_fields(predicate)
+    for name, comparison in (("is", predicate.is_), ("vsOld", predicate.vs_old)):
+        if predicate.events is None or comparison is None:
+            continue
+        try:
+            counted(comparison)
+        except ValueError as refusal:
+            yield name, str(refusal)

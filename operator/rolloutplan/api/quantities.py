@@ -1,0 +1,262 @@
+"""The small languages of a plan: durations, weights, confidences and comparisons.
+
+Each has one `Spelling` and a reader to an exact value: whole milliseconds, whole permille, a fraction, one operator
+with one number.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Final, Literal, TypeAlias, cast
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from rolloutplan.api.text_format import TextFormat
+
+# ---- durations: as Go writes them, to the millisecond --------------------------------------------
+
+_DURATION: Final = TextFormat(
+    called="duration",
+    pattern=r"^(([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s))|([0-9]{1,5}ms)){1,4}$",
+    longest=40,
+    fix='is not a duration: write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"',
+)
+_MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_LONGEST: Final = timedelta(hours=99_999)
+_TOO_LONG: Final = "is too long: write at most 99999h"
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
+    parts = re.findall(r"([0-9.]+)(ms|h|m|s)", _DURATION.read(text))
+    duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
+    if duration > _LONGEST:
+        raise ValueError(f'"{text}" {_TOO_LONG}')
+    return duration
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration of whole milliseconds in its one short form: `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
+    rest = duration // timedelta(milliseconds=1)
+    if 0 < rest < _MILLISECONDS["s"]:
+        return f"{rest}ms"
+    hours, rest = divmod(rest, _MILLISECONDS["h"])
+    minutes, rest = divmod(rest, _MILLISECONDS["m"])
+    parts = ((str(hours), "h"), (str(minutes), "m"), (_decimal(rest, _MILLISECONDS["s"]), "s"))
+    return "".join(number + unit for number, unit in parts if number != "0") or "0s"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_DURATION.schema(("duration(self) <= duration('99999h')", _TOO_LONG))),
+]
+
+
+def at_least(floor: str) -> AfterValidator:
+    """Refuse a duration below the floor."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration < parse_duration(floor):
+            raise ValueError(f"{format_duration(duration)} is below the floor of {floor}: write {floor} or more")
+        return duration
+
+    return AfterValidator(check)
+
+
+# ---- weights: shares of traffic or replicas, in whole permille -----------------------------------
+
+_WEIGHT: Final = TextFormat(
+    called="share",
+    pattern=r"^(100(\.0)?|[1-9]?[0-9](\.[0-9])?)%$",
+    longest=6,
+    fix='is not a share: write 0% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
+)
+_STEP: Final = replace(_WEIGHT, called="weight", forbidden=((r"^0(\.0)?%$", "moves no traffic: begin above 0%"),))
+
+
+def parse_weight(text: object) -> int:
+    """Read `5%` as 50 and `0.5%` as 5: permille. Raises ValueError with the fix."""
+    return int(Decimal(_WEIGHT.read(text).removesuffix("%")) * 10)
+
+
+def format_weight(permille: int) -> str:
+    """Write 50 as `5%` and 5 as `0.5%`."""
+    return f"{_decimal(permille, 10)}%"
+
+
+def _decimal(count: int, parts: int) -> str:
+    """Write count / parts, where parts is a power of ten, without a needless fraction."""
+    whole, fraction = divmod(count, parts)
+    digits = str(fraction).zfill(len(str(parts)) - 1).rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+Permille = Annotated[
+    int,
+    BeforeValidator(parse_weight),
+    PlainSerializer(format_weight, return_type=str),
+    WithJsonSchema(_WEIGHT.schema()),
+]
+"""A share from 0 to 1000 permille."""
+
+Weight = Annotated[
+    int,
+    BeforeValidator(lambda value: parse_weight(_STEP.read(value))),
+    PlainSerializer(format_weight, return_type=str),
+    WithJsonSchema(_STEP.schema()),
+]
+"""A share of the ladder, from 1 to 1000 permille."""
+
+
+# ---- confidences: how sure a test must be --------------------------------------------------------
+
+_CONFIDENCE: Final = TextFormat(
+    called="confidence",
+    pattern=r"^(50\.(0[1-9]|[1-9][0-9]?)|(5[1-9]|[6-9][0-9])(\.[0-9]{1,2})?)%$",
+    longest=8,
+    fix='is not a confidence: write more than 50% and at most 99.99%, such as "95%" or "99.9%"',
+)
+
+
+def parse_confidence(text: object) -> Fraction:
+    """Read `95%` as 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
+    return Fraction(_CONFIDENCE.read(text).removesuffix("%")) / 100
+
+
+def format_confidence(confidence: Fraction) -> str:
+    """Write 19/20 as `95%`."""
+    return f"{_decimal(int(confidence * 10_000), 100)}%"
+
+
+Confidence = Annotated[
+    Fraction,
+    BeforeValidator(lambda value: value if isinstance(value, Fraction) else parse_confidence(value)),
+    PlainSerializer(format_confidence, return_type=str),
+    WithJsonSchema(_CONFIDENCE.schema()),
+]
+"""An exact fraction of 1, from 0.5001 to 0.9999."""
+
+
+# ---- comparisons: what a predicate says about its value ------------------------------------------
+
+Operator: TypeAlias = Literal["<", "<=", ">", ">=", "==", "!="]
+Kind: TypeAlias = Literal["value", "relative", "absolute", "ratio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One operator and one number.
+
+    `kind` says what stands left of the operator, new and old being the values of the two sides: the `value` itself, the
+    `relative` change new / old - 1, the `absolute` change new - old, or the `ratio` new / old. `number` is plain: 1% is
+    0.01, +5% is 0.05, 1.5x is 1.5. `text` is how it is written, with one space.
+    """
+
+    op: Operator
+    number: float
+    kind: Kind
+    text: str
+
+
+_OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
+_NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,12})?"
+"""So few digits that 1 and a change of it are told from 1."""
+
+IS: Final = TextFormat(
+    called="comparison",
+    pattern=rf"^{_OPERATOR}[+-]?{_NUMBER}(e[+-]?[0-9]{{1,2}})?%?$",
+    longest=48,
+    fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
+)
+_NOISE: Final = "asks whether new and old are equal, where noise alone gives false alarms: leave room, such as"
+VS_OLD: Final = TextFormat(
+    called="comparison with the old side",
+    pattern=rf"^{_OPERATOR}([+-]{_NUMBER}%?|{_NUMBER}x)$",
+    longest=48,
+    fix=(
+        "is not a comparison with the old side: write an operator and a relative change with its sign "
+        '("<= +5%"), an absolute change with its sign ("<= +0.2") or a ratio ("> 1.5x")'
+    ),
+    forbidden=(
+        (r"[^0-9.]0*1(\.0*)?x$", f'{_NOISE} "> 1.5x" or "< 1.1x"'),
+        (r"[+-]0+(\.0*)?%$", f'{_NOISE} "> +50%" or "<= +10%"'),
+    ),
+)
+
+NO_EQUAL_COUNTS: Final = "cannot be proved with counts: write < or >"
+NO_ABSOLUTE_COUNTS: Final = 'is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"'
+NO_RATIO: Final = 'is no bound for a ratio: write one above 0, such as "> 1.5x"'
+NO_SHARE: Final = "is no bound for a share of bad requests: write one between 0% and 100%"
+
+
+def parse_is(text: object) -> Comparison:
+    """Read a comparison of a value with a number: `> 0.9`, `< 1%`. Raises ValueError with the fix."""
+    op, written = _split(IS.read(text))
+    return Comparison(op, _number(written), "value", f"{op} {written}")
+
+
+def parse_vs_old(text: object) -> Comparison:
+    """Read a comparison of new with old: `<= +5%`, `<= +0.2`, `> 1.5x`. Raises ValueError with the fix."""
+    op, written = _split(VS_OLD.read(text))
+    kind: Kind = "ratio" if written.endswith("x") else "relative" if written.endswith("%") else "absolute"
+    return Comparison(op, _number(written), kind, f"{op} {written}")
+
+
+_OPPOSITE: Final[Mapping[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+
+
+def opposite(comparison: Comparison) -> Comparison:
+    """The comparison that holds exactly where this one does not: `>= 99%` becomes `< 99%`."""
+    op = _OPPOSITE[comparison.op]
+    return replace(comparison, op=op, text=op + comparison.text.removeprefix(comparison.op))
+
+
+def counted(comparison: Comparison) -> float:
+    """The bound that counts are tested against: a ratio of bad ratios (`<= +5%` is 1.05) or a bad ratio (`< 1%`).
+
+    Raises ValueError with the fix where no count of events can prove what is written.
+    """
+    said = f'"{comparison.text}"'
+    bound = 1 + comparison.number if comparison.kind == "relative" else comparison.number
+    if comparison.op in ("==", "!="):
+        raise ValueError(f"{said} {NO_EQUAL_COUNTS}")
+    if comparison.kind == "absolute":
+        raise ValueError(f"{said} {NO_ABSOLUTE_COUNTS}")
+    if comparison.kind == "value" and not 0 < bound < 1:
+        raise ValueError(f"{said} {NO_SHARE}")
+    if bound <= 0:
+        raise ValueError(f"{said} {NO_RATIO}")
+    return bound
+
+
+def _split(text: str) -> tuple[Operator, str]:
+    written = text.lstrip("<>=!")
+    return cast("Operator", text.removesuffix(written)), written.strip()
+
+
+def _number(written: str) -> float:
+    """Read the number behind the operator; Decimal, so that 1% is the float nearest to 0.01."""
+    return float(Decimal(written.rstrip("%x")) / (100 if written.endswith("%") else 1))
+
+
+def _text(comparison: Comparison) -> str:
+    return comparison.text
+
+
+Is = Annotated[
+    Comparison,
+    BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_is(value)),
+    PlainSerializer(_text, return_type=str),
+    WithJsonSchema(IS.schema()),
+]
+VsOld = Annotated[
+    Comparison,
+    BeforeValidator(lambda value: value if isinstance(value, Comparison) else parse_vs_old(value)),
+    PlainSerializer(_text, return_type=str),
+    WithJsonSchema(VS_OLD.schema()),
+]

@@ -1,0 +1,166 @@
+"""Put predicates in the place of references: `use` within a plan, `template` among the templates that are known.
+
+A change of a template must not change what a run in progress is judged by, nor end it: nobody has touched the plan. So
+a run writes the templates that it begins with into its status and is judged by these to its end; a changed template
+holds from the next run on. The hash of a plan is that of what its author wrote: no template starts a run or ends one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rolloutplan.api.parsing import SpecError, read
+from rolloutplan.api.predicate import OVERRIDES, Predicate
+from rolloutplan.api.quantities import opposite
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import TemplateStatus
+from rolloutplan.api.template import PredicateTemplateSpec, fill
+
+TemplateLookup: TypeAlias = Callable[[str], "Template"]
+"""From a name to the template that a plan means by it; to one with a problem where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template as it was found. `spec` is None where there is none that can be read; `problem` then says the fix."""
+
+    kind: str
+    name: str
+    spec: PredicateTemplateSpec | None
+    problem: str = ""
+    why: StatusReason = StatusReason.TEMPLATE_INVALID
+
+    def to_status(self) -> TemplateStatus:
+        """As it stands in the status of a run."""
+        assert self.spec is not None
+        words: Any = {"description": True, "parameters": {"__all__": {"description"}}}
+        text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude=words)
+        return TemplateStatus(kind=self.kind, name=self.name, text=text)
+
+
+def snapshot_lookup(kept: Iterable[TemplateStatus], otherwise: TemplateLookup | None = None) -> TemplateLookup:
+    """The templates that a run began with, and `otherwise` those it did not. Never raises: a status may be edited."""
+    found: dict[str, Template] = {}
+    for each in kept:
+        try:
+            found[each.name] = Template(each.kind, each.name, PredicateTemplateSpec.model_validate_json(each.text))
+        except ValueError:
+            continue
+
+    def known(name: str) -> Template:
+        lost = f"the status no longer holds template {name} as it was when the run began: `abort` puts the weights back"
+        if name not in found and otherwise is not None:
+            return otherwise(name)
+        return found.get(name) or Template("", name, None, lost, StatusReason.TEMPLATE_NOT_FOUND)
+
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a reference cannot be replaced."""
+
+    path: str
+    why: StatusReason
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A plan with predicates for references. Those with a problem are left in, and nothing can be judged by them."""
+
+    spec: PlanSpec
+    used: tuple[Template, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def raw(self) -> dict[str, Any]:
+        """The plan as it could be written without templates. What it uses stays: a name is written out once."""
+        written = dict(self.spec.written.predicates())
+        filled = {path: whole for path, whole in self.spec.predicates() if written[path].use is None}
+        return self.spec.written.replaced(filled).model_dump(mode="json", exclude_defaults=True)
+
+
+def resolve(spec: PlanSpec, known: TemplateLookup) -> Resolved:
+    """Replace all references; a plan without any is given back as it is."""
+    written = spec.written
+    if not written.has_references:
+        return Resolved(written)
+    named = {p.template for _, p in written.predicates() if p.template is not None}
+    templates = {name: known(name) for name in sorted(named)}
+    places = dict(_places(written))
+    problems: list[Problem] = []
+
+    def replaced(path: str, predicate: Predicate) -> Predicate:
+        try:
+            return _replaced(predicate, path, places, templates)
+        except _UnresolvedError as error:
+            problems.append(Problem(f"spec.{path}", error.why, error.words))
+            return predicate
+
+    whole = written.replaced({path: replaced(path, predicate) for path, predicate in written.predicates()})
+    return Resolved(whole, tuple(t for t in templates.values() if t.spec is not None), tuple(problems))
+
+
+class _UnresolvedError(Exception):
+    def __init__(self, why: StatusReason, words: str) -> None:
+        super().__init__(words)
+        self.why = why
+        self.words = words
+
+
+def _places(spec: PlanSpec) -> Iterator[tuple[str, tuple[str, Predicate]]]:
+    """Where the predicates stand that others may use, by name."""
+    yield from ((p.name, (path, p)) for path, p in spec.predicates() if p.use is None)
+
+
+def _replaced(
+    predicate: Predicate, path: str, places: Mapping[str, tuple[str, Predicate]], templates: Mapping[str, Template]
+) -> Predicate:
+    if predicate.use is not None:
+        where, used = places[predicate.use]
+        whole = _replaced(used, where, places, templates)
+        own = {"name_": predicate.name, "dry_run": predicate.dry_run}
+        return _reversed(whole, _for_new(where) != _for_new(path)).model_copy(update=own)
+    if predicate.template is not None:
+        return _filled(predicate, _for_new(path), templates[predicate.template])
+    return predicate
+
+
+def _for_new(path: str) -> bool:
+    """Whether what is true at this place speaks for the new side."""
+    return ".pass[" in path
+
+
+def _reversed(predicate: Predicate, really: bool) -> Predicate:
+    if not really:
+        return predicate
+    is_, vs_old = (comparison and opposite(comparison) for comparison in (predicate.is_, predicate.vs_old))
+    return predicate.model_copy(update={"is_": is_, "vs_old": vs_old})
+
+
+def _filled(predicate: Predicate, for_new: bool, template: Template) -> Predicate:
+    if template.spec is None:
+        raise _UnresolvedError(template.why, template.problem)
+    said = predicate.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(OVERRIDES.values()))
+    own = bool({"is", "vsOld"} & said.keys())
+    where = f"{template.kind} {template.name}"
+    try:
+        body = fill(template.spec, predicate.with_)
+    except SpecError as error:
+        raise _UnresolvedError(StatusReason.TEMPLATE_INVALID, f"{where}: {_line(error)}") from None
+    if own:
+        body = {field: value for field, value in body.items() if field not in ("is", "vsOld")}
+    try:
+        whole = read(Predicate, {**body, **said, "name": predicate.name, "dryRun": predicate.dry_run})
+    except SpecError as error:
+        raise _UnresolvedError(
+            StatusReason.TEMPLATE_INVALID, f"{where}, as it is filled in here: {_line(error)}"
+        ) from None
+    return whole if own else _reversed(whole, (template.spec.indicates == "Success") != for_new)
+
+
+def _line(error: SpecError) -> str:
+    return "; ".join(str(error).splitlines())

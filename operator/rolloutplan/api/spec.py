@@ -1,0 +1,482 @@
+"""What a person writes: the spec of a RolloutPlan, its rules, its steps and its hash.
+
+`read_plan_spec` reads it. The CRD states the rules of this file a second time, in CEL (generate/cel.py), so that a bad
+plan is refused at apply; they stand here too because an object may be older than its CRD, and the CLI reads files.
+Only what `use` names is looked up here alone: to compare all names with all is too dear for the API server. The file is
+long because a rule between two fields stands beside the model that has both.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice, pairwise
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecError, SpecModel, StrictInt, Violations, read
+from rolloutplan.api.predicate import NOT_FOR, Predicate, Predicates, as_normalized
+from rolloutplan.api.quantities import (
+    Duration,
+    Permille,
+    Weight,
+    at_least,
+    format_weight,
+)
+from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.stage import DEADLINE_AFTER_SOAK, FULL, MAX_STAGES, Stage, StageSpec, made_name, step_name
+from rolloutplan.api.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
+from rolloutplan.api.text_format import DNS_NAME, DnsLabel, DnsName, cel
+
+__all__ = [
+    "BUILTIN_VARIABLES",
+    "Availability",
+    "MetricsRef",
+    "OnMetricsUnavailable",
+    "PlanSpec",
+    "RouteRef",
+    "Side",
+    "SpecError",
+    "Traffic",
+    "read_plan_spec",
+]
+
+BUILTIN_VARIABLES: Final = ("namespace", "plan", "stage", "deployment", "service", "old", "new", "window", "elapsed")
+VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
+MAX_TEMPLATES: Final = 16
+"""So many stand in the status while a run is on."""
+MAX_REFUSALS: Final = 3
+"""Of what takes long to find the right name for."""
+JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
+
+
+class Side(SpecModel):
+    """One side of the change."""
+
+    deployment: DnsName = Field(description="The Deployment of this side, in the plan's namespace.")
+    service: DnsLabel | None = Field(
+        default=None, description="The Service that the routes name for this side; the Deployment's name if left out."
+    )
+
+    @property
+    def service_name(self) -> str:
+        return self.service or self.deployment
+
+
+MAX_RULES: Final = 16
+
+
+_RULE_FIX: Final = f"is not a rule of a route: write its name, or its index from 0 to {MAX_RULES - 1}"
+
+
+def _read_rule(rule: object) -> int | str:
+    if isinstance(rule, int) and not isinstance(rule, bool) and 0 <= rule < MAX_RULES:
+        return rule
+    if isinstance(rule, str) and DNS_NAME.matches(rule):
+        return rule
+    raise ValueError(f"{rule} {_RULE_FIX}")
+
+
+RuleRef: TypeAlias = Annotated[
+    int | str,
+    BeforeValidator(_read_rule),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": DNS_NAME.longest,
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"type(self) == int ? self >= 0 && self < {MAX_RULES}"
+                    f" : self.matches({cel(DNS_NAME.pattern)})",
+                    "messageExpression": f"string(self) + {cel(' ' + _RULE_FIX)}",
+                }
+            ],
+        }
+    ),
+]
+
+
+class RouteRef(SpecModel):
+    """A route that holds both sides as weighted backends."""
+
+    kind: RouteKindName = Field(description="The kind of the route.")
+    name: DnsName = Field(description="The route's name, in the plan's namespace.")
+    rules: tuple[RuleRef, ...] = Field(
+        default=(),
+        max_length=MAX_RULES,
+        description="Which of its rules, by name or by index from 0; every rule that holds both services if left out.",
+    )
+
+    @property
+    def id(self) -> RouteId:
+        return RouteId(self.kind, self.name)
+
+
+class Traffic(SpecModel):
+    """How traffic is moved."""
+
+    routes: tuple[RouteRef, ...] = Field(
+        min_length=1, max_length=16, description="The routes whose weights are moved, all together."
+    )
+    drain: Duration = Field(
+        default=timedelta(seconds=30), description="Wait between a side's weight 0 and any scale-down of it."
+    )
+    share: Literal["Verify", "Ignore"] = Field(
+        default="Verify",
+        description="Whether a run is held where the requests that are counted provably do not follow its weight.",
+    )
+
+
+class MetricsRef(SpecModel):
+    """Where the predicates are asked."""
+
+    source: DnsName = Field(
+        default="default", description="A MetricSource of the plan's namespace, else a ClusterMetricSource."
+    )
+
+
+class Availability(SpecModel):
+    """What is required of the new side's pods, seen from the API server and not from metrics."""
+
+    ready_within: Duration = Field(
+        default=timedelta(minutes=10), description="How long the new side may take to be ready before the first weight."
+    )
+    min_ready: Permille = Field(
+        default=500, description="Share of its replicas that must stay ready; less for longer than grace is onFail."
+    )
+    grace: Duration = Field(
+        default=timedelta(seconds=10), description="How long readiness may be below minReady; none ready acts at once."
+    )
+    max_restarts: StrictInt = Field(
+        default=3, ge=0, le=1_000_000, description="Container restarts allowed over the run, all new pods together."
+    )
+
+
+class OnMetricsUnavailable(SpecModel):
+    """What follows when the metric source itself cannot answer."""
+
+    action: Literal["Hold", "Rollback"] = Field(default="Hold", description="What is done at once.")
+    after: Duration | None = Field(
+        default=None, description="When `then` is done, counted from the first missing answer."
+    )
+    then: Literal["Hold", "Rollback"] | None = Field(default=None, description="What is done after `after`.")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if (self.after is None) != (self.then is None):
+            raise Violations(("", "after and then belong together: write both or neither"))
+        return self
+
+
+def _named_words(variables: dict[str, str]) -> dict[str, str]:
+    for name in variables:
+        if name in BUILTIN_VARIABLES:
+            raise ValueError(f'"{name}" is a word that the operator fills in: choose another name')
+        if not re.fullmatch(VARIABLE, name):
+            raise ValueError(f'"{name}" is not a name for a variable: write letters and digits, a small letter first')
+    return variables
+
+
+class PlanSpec(SpecModel):
+    """A sequence of hypotheses about production, each with what would prove it and what would refute it."""
+
+    hypothesis: str = Field(default="", max_length=1024, description="What this change is believed to do, in words.")
+    old: Side = Field(description="The side that has the traffic now.")
+    new: Side = Field(description="The side that is to get it.")
+    traffic: Traffic = Field(description="How traffic is moved.")
+    metrics: MetricsRef = Field(default=MetricsRef(), description="Where the predicates are asked.")
+    interval: Annotated[Duration, at_least("1s")] = Field(
+        default=timedelta(seconds=10), description="How often fail predicates and guards are evaluated; at least 1s."
+    )
+    assumptions: tuple[Assumption, ...] = Field(
+        default=(),
+        max_length=MAX_TASKS,
+        description="What the plan assumes, checked before anything else, the largest impact x uncertainty first.",
+    )
+    expand: Expand = Field(default=Expand(), description="What is added beside the old side before any traffic moves.")
+    availability: Availability = Field(
+        default=Availability(), description="What is required of the new side's pods, seen from the API server."
+    )
+    guards: Predicates = Field(
+        default=(), description="Fail predicates in force from the first weight to the end of the bake."
+    )
+    stages: tuple[StageSpec, ...] = Field(
+        min_length=1, max_length=MAX_STAGES, description="The stages: weights that rise to 100%, or to stopAt."
+    )
+    stop_at: Weight | None = Field(
+        default=None, description="The last weight of a plan that ends below 100%. Both sides keep their traffic then."
+    )
+    bake: Duration = Field(
+        default=timedelta(0),
+        description="Time at the last weight with the guards still on and the old side still running.",
+    )
+    contract: Contract = Field(
+        default=Contract(), description="What is removed of the old side after the bake; nothing if left out."
+    )
+    on_fail: Literal["Rollback", "Hold"] = Field(
+        default="Rollback", description="What follows when a fail predicate or a guard trips."
+    )
+    on_undecided: Literal["Hold", "Rollback", "Extend"] = Field(
+        default="Hold", description="What follows at a deadline while a predicate is undecided."
+    )
+    on_incident: Literal["Hold", "Rollback"] = Field(
+        default="Hold",
+        description="What follows where a value compared by `is` trips for both sides at once: Hold waits until"
+        " that is over, with the guards on; Rollback rolls back as for the new side alone.",
+    )
+    on_metrics_unavailable: OnMetricsUnavailable = Field(
+        default=OnMetricsUnavailable(), description="What follows when the metric source itself cannot answer."
+    )
+    deletion_policy: Literal["Restore", "Keep"] = Field(
+        default="Restore", description="What happens to the weights when the plan is deleted during a run."
+    )
+    variables: Annotated[
+        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words), DropNulls
+    ] = Field(default={}, description="Variables of the plan for its predicates: NAME is written there as $NAME.")
+
+    _written: "PlanSpec | None" = PrivateAttr(default=None)
+
+    @property
+    def written(self) -> "PlanSpec":
+        """The plan as a person wrote it, where this is the one with all its references replaced."""
+        return self._written or self
+
+    def replaced(self, predicates: Mapping[str, Predicate]) -> "PlanSpec":
+        """The same plan with other predicates at these paths, the paths being those of `predicates`."""
+
+        def at(where: str, former: tuple[Predicate, ...]) -> tuple[Predicate, ...]:
+            return tuple(predicates.get(f"{where}[{i}]", each) for i, each in enumerate(former))
+
+        stages = tuple(
+            stage.model_copy(
+                update={
+                    "pass_": at(f"stages[{i}].pass", stage.pass_),
+                    "fail": at(f"stages[{i}].fail", stage.fail),
+                    "warn": at(f"stages[{i}].warn", stage.warn),
+                }
+            )
+            for i, stage in enumerate(self.stages)
+        )
+        changed = {**dict(self), "guards": at("guards", self.guards), "stages": stages}
+        spec = PlanSpec.model_construct(**changed)  # a copy would keep its hash
+        spec._written = self.written  # noqa: SLF001 - its own class
+        return spec
+
+    @property
+    def has_references(self) -> bool:
+        """Whether a predicate in it only stands for another."""
+        return any(predicate.has_references for _, predicate in self.predicates())
+
+    def steps(self) -> tuple[Stage, ...]:
+        """Flatten the stages to one weight each, named: `canary`, `ramp-w10`, `w5`, `w0-5`."""
+        return self._steps
+
+    @cached_property
+    def _steps(self) -> tuple[Stage, ...]:
+        steps = [(entry, spec, permille) for entry, spec in enumerate(self.stages) for permille in spec.steps]
+        return tuple(
+            Stage(
+                name=step_name(spec, permille),
+                index=index,
+                permille=permille,
+                soak=spec.soak,
+                deadline=spec.resolved_deadline,
+                pass_=spec.pass_,
+                fail=spec.fail,
+                approval=spec.approval is not None and permille == spec.steps[0],
+                entry=entry,
+                warn=spec.warn,
+            )
+            for index, (entry, spec, permille) in enumerate(steps)
+        )
+
+    def entries(self, stage: Stage) -> tuple[str, ...]:
+        """The names of `stages` up to the one that holds this stage; one without a name has that of its weight."""
+        first = self.stages[: stage.entry + 1]
+        return tuple(spec.name or made_name(spec.steps[0]) for spec in first)
+
+    def predicates(self) -> Iterator[tuple[str, Predicate]]:
+        """Give every predicate once, with its path below the spec."""
+        yield from ((f"guards[{i}]", guard) for i, guard in enumerate(self.guards))
+        for i, stage in enumerate(self.stages):
+            yield from ((f"stages[{i}].pass[{j}]", predicate) for j, predicate in enumerate(stage.pass_))
+            yield from ((f"stages[{i}].fail[{j}]", predicate) for j, predicate in enumerate(stage.fail))
+            yield from ((f"stages[{i}].warn[{j}]", predicate) for j, predicate in enumerate(stage.warn))
+
+    def assumptions_by_risk(self) -> tuple[Assumption, ...]:
+        """Give the assumptions in the order in which they are probed."""
+        return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.risk))
+
+    def tasks(self) -> Iterator[tuple[str, str]]:
+        """Give every task of a name of its own, as the path of that name below the spec and the name."""
+        yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))
+        yield from ((f"expand.jobs[{i}].name", job.name) for i, job in enumerate(self.expand.jobs))
+        yield from ((f"contract.jobs[{i}].name", job.name) for i, job in enumerate(self.contract.jobs))
+
+    def plan_hash(self) -> str:
+        """Give 16 hex digits that change when, and only when, what a person wrote means something else.
+
+        Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
+        makes a finished plan start again. Nor does what a template says: a change of it begins no run and ends none.
+        """
+        return self.written.judged_hash()
+
+    def judged_hash(self) -> str:
+        """The same of the plan with all its references replaced: it changes with its templates too."""
+        return self._hash
+
+    def normalized(self) -> "PlanSpec":
+        """The plan with one stage a weight, and without what is written out and would be resolved to the same.
+
+        Without what is no part of the rollout, too: what a deletion does, and stopAt, which says what the last weight
+        says.
+        """
+        stages = tuple(
+            StageSpec.model_construct(
+                name=stage.name,
+                weight=stage.permille,
+                soak=stage.soak,
+                deadline=None if stage.deadline == stage.soak + DEADLINE_AFTER_SOAK else stage.deadline,
+                approval="Required" if stage.approval else None,
+                pass_=as_normalized(stage.pass_),
+                fail=as_normalized(stage.fail),
+                warn=as_normalized(stage.warn),
+            )
+            for stage in self.steps()
+        )
+        sides = {
+            side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec
+            for side, spec in (("old", self.old), ("new", self.new))
+        }
+        left_out = {"deletion_policy": "Restore", "stop_at": None}
+        return self.model_copy(update={"guards": as_normalized(self.guards), "stages": stages, **sides, **left_out})
+
+    @cached_property
+    def _hash(self) -> str:
+        plain = self.normalized().model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        refusals = (
+            *_sides(self),
+            *_weights(self),
+            *_judged(self),
+            *_contract(self),
+            *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
+            *_twice("a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))),
+            *islice(_uses(self), MAX_REFUSALS),
+            *_together(self),
+            *_templates(self),
+            *_twice("a task", self.tasks()),
+            *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
+        )
+        if refusals:
+            raise Violations(*refusals)
+        return self
+
+
+def read_plan_spec(raw: Mapping[str, Any]) -> PlanSpec:
+    """Read the `spec` of a RolloutPlan. Raises SpecError: one line a refusal, each with field and fix."""
+    return read(PlanSpec, raw)
+
+
+# ---- the rules between fields: each yields the path and the sentence of what it refuses ----------
+
+
+def _sides(spec: PlanSpec) -> FieldErrors:
+    if spec.old.deployment == spec.new.deployment:
+        yield "new.deployment", f'"{spec.new.deployment}" is the old side too: name the Deployment of the new version'
+    elif spec.old.service_name == spec.new.service_name:
+        yield "new.service", f'"{spec.new.service_name}" is the old side\'s Service too: give each side its own'
+
+
+def _weights(spec: PlanSpec) -> FieldErrors:
+    steps = [
+        (f"stages[{i}].weight" if stage.weights is None else f"stages[{i}].weights[{j}]", permille)
+        for i, stage in enumerate(spec.stages)
+        for j, permille in enumerate(stage.steps)
+    ]
+    if len(steps) > MAX_STAGES:
+        yield "stages", f"{len(steps)} weights are too many: write at most {MAX_STAGES}"
+    for (_, before), (where, permille) in pairwise(steps):
+        if permille <= before:
+            yield where, f"{format_weight(permille)} does not rise above {format_weight(before)}: weights must increase"
+    where, last = steps[-1]
+    if last != (spec.stop_at or FULL):
+        end = f"{format_weight(spec.stop_at)}, as stopAt says" if spec.stop_at else "100%, or write stopAt to end there"
+        yield where, f"the last weight is {format_weight(last)}: end the stages with {end}"
+
+
+def _contract(spec: PlanSpec) -> FieldErrors:
+    if spec.contract.wanted and spec.stop_at is not None and spec.stop_at < FULL:
+        yield "contract", NOT_BELOW_FULL
+
+
+def _judged(spec: PlanSpec) -> FieldErrors:
+    for i, stage in enumerate(spec.stages):
+        if all(each.dry_run for each in (*spec.guards, *stage.pass_, *stage.fail)):
+            yield f"stages[{i}]", f"nothing judges this stage: {JUDGED_BY}"
+
+
+def _twice(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors:
+    seen: dict[str, str] = {}
+    for where, name in named:
+        if name in seen:
+            yield where, f'"{name}" names {what} already, at {seen[name]}: choose another name'
+        seen.setdefault(name, where)
+
+
+def _has_own_name(predicate: Predicate) -> bool:
+    """Whether its name must be unique in the plan: what is used elsewhere keeps its name there."""
+    return predicate.use is None or predicate.name_ is not None
+
+
+def _uses(spec: PlanSpec) -> FieldErrors:
+    named = {predicate.name: predicate for _, predicate in spec.predicates() if _has_own_name(predicate)}
+    for where, predicate in spec.predicates():
+        if predicate.use is None:
+            continue
+        used = named.get(predicate.use)
+        if used is None:
+            near = get_close_matches(predicate.use, [name for name, other in named.items() if other.use is None], n=1)
+            normalized = f"did you mean {near[0]}?" if near else "write the name of one"
+            yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {normalized}'
+        elif used.use is not None:
+            yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
+        elif used.alert is not None and ".pass[" in where:
+            yield f"{where}.use", f'"{predicate.use}": {NOT_FOR}'
+
+
+def _together(spec: PlanSpec) -> FieldErrors:
+    """What is used where one of its name is judged already."""
+    if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
+        return
+    paths, told = list(spec.predicates()), set[str]()
+    for i in range(len(spec.stages)):
+        here = [each for each in paths if each[0].startswith(("guards[", f"stages[{i}]."))]
+        seen: dict[str, str] = {}
+        for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
+            if predicate.name in seen and not _has_own_name(predicate) and where not in told:
+                told.add(where)
+                words = f'"{predicate.name}" is judged here already, as {seen[predicate.name]}'
+                yield f"{where}.use", f"{words}: remove this, or give it a name of its own"
+            seen.setdefault(predicate.name, where)
+
+
+def _templates(spec: PlanSpec) -> FieldErrors:
+    named = {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}
+    if len(named) > MAX_TEMPLATES:
+        yield "", f"{len(named)} templates are too many: name at most {MAX_TEMPLATES}"

@@ -1,0 +1,92 @@
+"""The outline of a plan: each part of it in a line. A run keeps it, so that it can be told what an edit changed.
+
+What a run has begun with is fixed: its sides, what it is judged by, and the stages that have started. What has not had
+its turn may still be edited: EDITABLE, and the stages that have not started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import SpecSection
+
+EDITABLE: Final = frozenset(
+    {"hypothesis", "bake", "contract", "onFail", "onUndecided", "onIncident", "onMetricsUnavailable"}
+)
+"""Parts that say what comes later, or what is done then; by none of them is the present stage judged."""
+_STAGE: Final = "stage "
+_LONGEST: Final = 60
+"""Letters of a part that is written out; of a longer one the hash is."""
+
+
+def spec_digest(spec: PlanSpec) -> tuple[SpecSection, ...]:
+    """The parts of a plan that differ from their defaults, and its stages in their order, one line a weight.
+
+    What a part uses of another belongs to it too: an edit of that other one changes both.
+    """
+    normalized = spec.written.normalized().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    written = list(_predicates(normalized))
+    named = {_name(each): dict(each) for each in written if "use" not in each}
+    for each in written:
+        if "use" in each:
+            each["uses"] = named.get(each["use"])
+    stages = normalized.pop("stages")
+    parts = (SpecSection(name=name, text=_text(value)) for name, value in normalized.items())
+    steps = zip(spec.written.steps(), stages, strict=True)
+    return (*parts, *(SpecSection(name=_STAGE + step.name, text=_stage_text(stage)) for step, stage in steps))
+
+
+def changes(before: Sequence[SpecSection], after: Sequence[SpecSection]) -> dict[str, str]:
+    """What changed from one outline to another, as `before -> after` by the names of the parts."""
+    old, new = ({part.name: part.text for part in parts} for parts in (before, after))
+    differ = (name for name in {**old, **new} if old.get(name) != new.get(name))
+    return {name: f"{old.get(name, 'left out')} -> {new.get(name, 'left out')}" for name in differ}
+
+
+def is_allowed_edit(before: Sequence[SpecSection], after: Sequence[SpecSection], started: int) -> bool:
+    """Whether an edit left alone what a run has begun with, its first `started` weights among it."""
+    fixed = {name for name in changes(before, after) if not name.startswith(_STAGE)} - EDITABLE
+    return not fixed and bool(before) and _stage_sections(before)[:started] == _stage_sections(after)[:started]
+
+
+def _predicates(normalized: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from normalized.get("guards", ())
+    for stage in normalized["stages"]:
+        yield from (each for key in ("pass", "fail", "warn") for each in stage.get(key, ()))
+
+
+def stage_part(name: str) -> str:
+    """The name of the part that is the stage of this name."""
+    return _STAGE + name
+
+
+def _stage_sections(parts: Sequence[SpecSection]) -> list[SpecSection]:
+    return [part for part in parts if part.name.startswith(_STAGE)]
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else _hash(text)
+
+
+def _hash(text: str) -> str:
+    return "#" + hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _stage_text(stage: Mapping[str, Any]) -> str:
+    """A stage in a line: `25% soak 10m pass hit-rate#1f0c2a44`."""
+    words = [stage["weight"]]
+    for key, value in stage.items():
+        if isinstance(value, list):
+            words += [f"{key} {_name(each)}{_hash(json.dumps(each, sort_keys=True))}" for each in value]
+        elif key not in ("name", "weight"):
+            words.append(f"{key} {value}")
+    return " ".join(words)
+
+
+def _name(predicate: Mapping[str, Any]) -> str:
+    return str(predicate.get("name") or predicate.get("template") or predicate.get("use"))

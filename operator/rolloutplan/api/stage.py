@@ -1,0 +1,127 @@
+"""A stage as a person writes it, and the steps that it makes: one weight each, with a name."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rolloutplan.api.parsing import SpecModel, Violations
+from rolloutplan.api.predicate import NOT_FOR, Predicate, Predicates
+from rolloutplan.api.quantities import Duration, Weight, format_duration, format_weight
+from rolloutplan.api.text_format import StageName
+
+MAX_STAGES: Final = 50
+MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
+FULL: Final = 1000
+DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
+
+
+class StageSpec(SpecModel):
+    """One step of the ladder, or with `weights` several steps that are judged alike."""
+
+    name: StageName | None = Field(
+        default=None, description="Its name, unique in the plan; made from the weight (w5) if left out."
+    )
+    weight: Weight | None = Field(default=None, description='The new side\'s share: "5%", "0.5%". This or weights.')
+    weights: tuple[Weight, ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_STAGES, description="Several shares, one step each. This or weight."
+    )
+    soak: Duration = Field(
+        default=timedelta(minutes=5), description="Time at the verified weight before it may end; never shorter."
+    )
+    deadline: Duration | None = Field(
+        default=None, description="Never longer than this without a decision; soak + 30m if left out."
+    )
+    approval: Literal["Required"] | None = Field(
+        default=None, description="Whether a person must send `approve` before its first weight."
+    )
+    pass_: Predicates = Field(
+        default=(), alias="pass", description="All of them proved after the soak: the run goes on."
+    )
+    fail: Predicates = Field(default=(), description="Any of them tripped at any time: onFail.")
+    warn: Predicates = Field(
+        default=(),
+        description="Any of them tripped: an Event says so, and the next increment is halved. None of them ever rolls"
+        " back, or keeps the stage from being proved.",
+    )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Its weights in permille, one or several."""
+        return (self.weight,) if self.weight is not None else self.weights or ()
+
+    @property
+    def resolved_deadline(self) -> timedelta:
+        return self.soak + DEADLINE_AFTER_SOAK if self.deadline is None else self.deadline
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.weight is None) == (self.weights is None):
+            raise Violations(("", "needs exactly one of weight and weights: write one of them"))
+        if self.resolved_deadline < self.soak:
+            deadline, soak = format_duration(self.resolved_deadline), format_duration(self.soak)
+            raise Violations(("deadline", f"{deadline} is shorter than the soak of {soak}: write as much or more"))
+        if self.name and self.weight is not None and _misnamed(self.name, self.weight):
+            raise Violations(
+                ("name", f'"{self.name}" names another weight than {format_weight(self.weight)}: change one')
+            )
+        if alerts := [f"pass[{i}].alert" for i, each in enumerate(self.pass_) if each.alert is not None]:
+            raise Violations(*((where, NOT_FOR) for where in alerts))
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step: one weight, from 1 to 1000 permille, with all that is judged at it."""
+
+    name: str
+    index: int
+    permille: int
+    soak: timedelta
+    deadline: timedelta
+    pass_: tuple[Predicate, ...]
+    fail: tuple[Predicate, ...]
+    approval: bool = False
+    """Whether a person must approve before its weight is asked for."""
+    entry: int = 0
+    """Its place in the plan's `stages`, of which one may have several weights."""
+    warn: tuple[Predicate, ...] = ()
+    half: bool = False
+    """Whether it is the step half way to its weight, and `permille` the weight there."""
+
+    @property
+    def predicates(self) -> tuple[Predicate, ...]:
+        """All that is judged at it beside the guards."""
+        return (*self.fail, *self.pass_, *self.warn)
+
+    @property
+    def step(self) -> str:
+        """Its name; of the step half way to its weight one of its own."""
+        return f"{self.name} half way" if self.half else self.name
+
+    def at(self, permille: int) -> "Stage":
+        """The step on the way to its weight that stands at this one."""
+        return replace(self, permille=permille, half=True)
+
+    def halved(self, before: int) -> "Stage":
+        """The step half way from a weight to its own; itself where no whole permille lies between."""
+        between = (before + self.permille) // 2
+        return self.at(between) if before < between < self.permille else self
+
+
+def made_name(permille: int) -> str:
+    return "w" + format_weight(permille).removesuffix("%").replace(".", "-")
+
+
+def _misnamed(name: str, permille: int) -> bool:
+    """Say whether a name could be taken for the made name of another weight."""
+    return re.search(MADE_NAME, name) is not None and not name.endswith(made_name(permille))
+
+
+def step_name(spec: StageSpec, permille: int) -> str:
+    made = made_name(permille)
+    if spec.name is None:
+        return made
+    return spec.name if spec.weights is None else f"{spec.name}-{made}"

@@ -1,0 +1,62 @@
+"""From one status to another, as the JSON Merge Patch that the API server takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from rolloutplan.api.status import Part, Status
+
+
+def status_patch(raw: object, status: Status) -> dict[str, Any]:
+    """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed.
+
+    What another version of the operator wrote and this one does not know stays, in the status itself and in its parts.
+    """
+    stands = raw if isinstance(raw, Mapping) else {}
+    return merge_patch(stands, _with_unknown(stands, status.to_raw(), Status))
+
+
+def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
+    """A part of a status as it shall be, with the fields that stand there and that it does not know."""
+    known, whole = _fields(part), dict(after)
+    for name, value in before.items():
+        if name not in known:
+            whole[name] = value
+            continue
+        inner, always = known[name]
+        if inner is None or not isinstance(value, Mapping) or not (always or name in after):
+            continue
+        if kept := _with_unknown(value, after.get(name, {}), inner):
+            whole[name] = kept
+    return whole
+
+
+@cache
+def _fields(part: type[Part]) -> Mapping[str, tuple[type[Part] | None, bool]]:
+    """The fields of a part as they are written: which part stands under each, if one does, and whether it always does.
+
+    Parts in a list are left out: a list is written whole.
+    """
+    fields: dict[str, tuple[type[Part] | None, bool]] = {}
+    for name, field in part.model_fields.items():
+        if not field.exclude:
+            kinds = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
+            inner = next((each for each in kinds if isinstance(each, type) and issubclass(each, Part)), None)
+            fields[field.alias or name] = inner, len(kinds) == 1
+    return fields
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Merge Patch from one object to another: maps by key, lists whole, null for what is gone."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after and before[key] is not None}
+    for key, value in after.items():
+        former = before.get(key)
+        if isinstance(value, Mapping) and isinstance(former, Mapping):
+            if inner := merge_patch(former, value):
+                patch[key] = inner
+        elif key not in before or former != value:
+            patch[key] = value
+    return patch

@@ -1,0 +1,356 @@
+"""Templates of predicates: what a person writes into one, and the predicate that comes of it.
+
+A parameter is written `$(name)`, as in the arguments of a container. That is no word that the operator fills in
+(`$name`, `${name}`), nothing that PromQL knows, and nothing that Helm (`{{ }}`) or Flux (`${ }`) would replace.
+
+No value can say more than its place gives it room for. A Number, Percent, Duration or Name is one token, wherever it
+stands. A String stands within quotes, and the template is refused where it does not; it holds no quote, no backslash
+and no end of a line, so the quotes end where the template ends them. A `$` in it begins one of the operator's own
+words, which become names and times. All values are put in at once, so none is looked through for parameters.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
+from rolloutplan.api.predicate import MAX_PARAMETERS, ONE_COMPARISON, Predicate, unfit_fields
+from rolloutplan.api.quantities import format_duration, parse_duration
+from rolloutplan.api.spec import BUILTIN_VARIABLES
+from rolloutplan.api.text_format import QUOTED, Query, TextFormat, cel
+
+__all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
+
+TWICE: Final = "two have the same name: choose another name for the second"
+ONE_BODY: Final = "needs exactly one of query and events: write one of them"
+PARAMETER: Final = TextFormat(
+    called="name of a parameter",
+    pattern="^[a-z][a-zA-Z0-9]*$",
+    longest=63,
+    fix="is not the name of a parameter: write letters and digits, a small letter first",
+)
+
+_HOLE: Final = re.compile(r"\$\(([^()]*)\)")
+_ASKED: Final = ("query", "bad", "total", "histogram")
+"""The fields that hold PromQL."""
+_NUMBERED: Final = "atLeast"
+"""The field that holds a whole number."""
+
+# ---- what a parameter may stand for ---------------------------------------------------------------
+
+_STRING: Final = TextFormat(
+    called="String",
+    pattern=r"""^[^"'`\\\x00-\x1f\x7f]*$""",
+    longest=256,
+    fix="cannot stand within quotes: write it without quotes, backslashes and ends of lines",
+)
+_NAME: Final = TextFormat(
+    called="Name",
+    pattern="^[a-zA-Z_:][a-zA-Z0-9_:]*$",
+    longest=256,
+    fix="is not the name of a metric or a label: write letters, digits, '_' and ':'",
+)
+_NUMBER: Final = TextFormat(
+    called="Number",
+    pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$",
+    longest=32,
+    fix='is not a number: write digits, such as "0.99"',
+)
+_PERCENT: Final = TextFormat(
+    called="Percent",
+    pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?%$",
+    longest=16,
+    fix='is not a percentage: write one such as "99%" or "0.5%"',
+)
+
+
+def _string(value: object) -> str:
+    text = _STRING.read(value)
+    for plain, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})?", text):
+        if plain not in BUILTIN_VARIABLES and braced not in BUILTIN_VARIABLES:
+            words = ", ".join(f"${known}" for known in BUILTIN_VARIABLES)
+            raise ValueError(f'"{text}" holds a $ that begins no word: write $ only in {words}')
+    return text
+
+
+TypeName: TypeAlias = Literal["String", "Name", "Number", "Percent", "Duration"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    read: Callable[[object], object]
+    """Raises ValueError with the fix."""
+    sample: str
+    asked: Callable[[str], str] = str
+    """How PromQL writes it."""
+
+
+def _fraction(text: str) -> str:
+    return format(Decimal(text.removesuffix("%")) / 100, "f")
+
+
+def _range(text: str) -> str:
+    """PromQL knows no fractions of a unit."""
+    duration = parse_duration(text)
+    short = format_duration(duration)
+    return f"{duration // timedelta(milliseconds=1)}ms" if "." in short else short
+
+
+_TYPES: Final[Mapping[TypeName, _Type]] = {
+    "String": _Type(_string, "text"),
+    "Name": _Type(_NAME.read, "name"),
+    "Number": _Type(_NUMBER.read, "1"),
+    "Percent": _Type(_PERCENT.read, "50%", _fraction),
+    "Duration": _Type(parse_duration, "1m", _range),
+}
+
+# ---- the template ---------------------------------------------------------------------------------
+
+Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
+"""A small text with parameters; what it must be is known when they are filled in."""
+
+
+_COUNT_FIX: Final = "is not a whole number: write one, or a parameter such as $(samples)"
+
+
+def _count(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and 0 < len(value) <= 64:
+        return value
+    raise ValueError(f"{value} {_COUNT_FIX}")
+
+
+Count: TypeAlias = Annotated[
+    int | str,
+    BeforeValidator(_count),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 64,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "type(self) == int || (type(self) == string && self.size() > 0)",
+                    "messageExpression": f"string(self) + {cel(' ' + _COUNT_FIX)}",
+                }
+            ],
+        }
+    ),
+]
+
+
+class Parameter(SpecModel):
+    """What a template leaves open; it is written $(name) there."""
+
+    name: Annotated[str, BeforeValidator(PARAMETER.read), WithJsonSchema(PARAMETER.schema())] = Field(
+        description="Its name, written $(name) where its value goes."
+    )
+    type: TypeName = Field(
+        description="String: a text that stands within quotes; Name: of a metric or a label; Number; Percent: in PromQL"
+        " the fraction of 1; Duration."
+    )
+    default: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Its value where a plan sets none; without a default a plan must set it."
+    )
+    description: Annotated[str, Field(max_length=512)] = Field(
+        default="", description="What it means, for people who use the template."
+    )
+
+
+class TemplateEvents(SpecModel):
+    """What is counted, with parameters."""
+
+    bad: Query | None = Field(default=None, description="The counter of bad requests, as it is scraped. With total.")
+    total: Query | None = Field(default=None, description="The counter of all requests, as it is scraped. With bad.")
+    histogram: Query | None = Field(
+        default=None, description="A histogram of seconds, as it is scraped, without _bucket. With slowerThan."
+    )
+    slower_than: Text | None = Field(default=None, description="What takes longer is slow. With histogram.")
+
+
+class TemplateSamples(SpecModel):
+    """How much must have been seen before the value counts, with parameters."""
+
+    query: Query = Field(description="PromQL that counts the samples behind the value.")
+    at_least: Count = Field(description="Below this count the predicate is Undecided.")
+
+
+class PredicateTemplateSpec(SpecModel):
+    """A predicate with parameters, for plans that name it."""
+
+    description: Annotated[str, Field(max_length=512)] = Field(default="", description="What it says, in words.")
+    indicates: Literal["Success", "Failure"] = Field(
+        description="What it indicates about the new side when it is true. Plans may name it in pass (Success) and"
+        " in guards and fail (Failure): where the place needs the opposite, its comparison is reversed."
+    )
+    parameters: tuple[Parameter, ...] = Field(
+        default=(), max_length=MAX_PARAMETERS, description="What a plan may or must set."
+    )
+    query: Query | None = Field(
+        default=None,
+        description="PromQL with one value as its answer; variables such as $deployment too. This or events.",
+    )
+    events: TemplateEvents | None = Field(default=None, description="What is counted and tested. Or query.")
+    is_: Text | None = Field(
+        default=None, alias="is", description='A comparison with a number, such as ">= $(atLeast)". This or vsOld.'
+    )
+    vs_old: Text | None = Field(
+        default=None, description='A comparison with the old side, such as "> $(times)x". This or is.'
+    )
+    for_: Text | None = Field(
+        default=None, alias="for", description="It must hold continuously for so long. Not with events."
+    )
+    window_: Text | None = Field(
+        default=None, alias="window", description="The value of $window; 1m if left out. Not with events."
+    )
+    min_samples: TemplateSamples | None = Field(
+        default=None, description="How much must have been seen before the value counts. Not with events."
+    )
+    confidence_: Text | None = Field(
+        default=None, alias="confidence", description="How sure the test of events must be; 95% if left out."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if refusals := tuple(_refused(self)):
+            raise Violations(*refusals)
+        return self
+
+
+def read_template(raw: Mapping[str, Any]) -> PredicateTemplateSpec:
+    """Read the `spec` of a PredicateTemplate or a ClusterPredicateTemplate. Raises SpecError."""
+    return read(PredicateTemplateSpec, raw)
+
+
+def samples(template: PredicateTemplateSpec) -> dict[str, str]:
+    """A value for each parameter that must have one, so that the template can be looked at by itself."""
+    return {p.name: _TYPES[p.type].sample for p in template.parameters if p.default is None}
+
+
+# ---- filling it in --------------------------------------------------------------------------------
+
+
+def fill(template: PredicateTemplateSpec, given: Mapping[str, str]) -> dict[str, Any]:
+    """Give the fields of the predicate that these values make, as a person would have written them.
+
+    Raises SpecError: a line for each value that is unknown, missing or not of its type.
+    """
+    if refusals := [f"with.{name}: {words}" for name, words in _wrong(template.parameters, given)]:
+        raise SpecError("\n".join(refusals))
+    types = {p.name: _TYPES[p.type] for p in template.parameters}
+    texts = {p.name: p.default or "" for p in template.parameters} | dict(given)
+    asked = {name: types[name].asked(text) for name, text in texts.items()}
+
+    def filled(field: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: filled(name, below) for name, below in value.items()}
+        if not isinstance(value, str):
+            return value
+        values = asked if field in _ASKED else texts
+        text = _HOLE.sub(lambda hole: values[hole[1]], value)
+        return int(text) if field == _NUMBERED and re.fullmatch("[0-9]+", text) else text
+
+    plain = template.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"description", "indicates", "parameters"}
+    )
+    return {field: filled(field, value) for field, value in plain.items()}
+
+
+def _wrong(parameters: Iterable[Parameter], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    known = {parameter.name: parameter for parameter in parameters}
+    for name, text in given.items():
+        if name not in known:
+            yield name, f"is no parameter of it: {_meant(name, known)}"
+        elif words := _not_of(known[name], text):
+            yield name, words
+    yield from (
+        (name, f"has no default: write a {parameter.type}")
+        for name, parameter in known.items()
+        if parameter.default is None and name not in given
+    )
+
+
+def _not_of(parameter: Parameter, text: str) -> str:
+    """Why a text is none of its type; empty where it is one."""
+    try:
+        _TYPES[parameter.type].read(text)
+    except ValueError as refusal:
+        return str(refusal)
+    return ""
+
+
+def _meant(name: str, known: Mapping[str, object]) -> str:
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"write one of {', '.join(known)}" if known else "it has none, remove it"
+
+
+# ---- what is refused of a template ----------------------------------------------------------------
+
+
+def _refused(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+    if (template.query is None) == (template.events is None):
+        yield "", ONE_BODY
+    if (template.is_ is None) == (template.vs_old is None):
+        yield "", ONE_COMPARISON
+    wrong = [*unfit_fields(template), *_defaults(template), *_holes(template)]
+    yield from wrong
+    if not wrong and all(parameter.default is not None for parameter in template.parameters):
+        yield from _unfit(template)
+
+
+def _defaults(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for i, parameter in enumerate(template.parameters):
+        if parameter.name in seen:
+            yield "parameters", TWICE
+        seen.add(parameter.name)
+        if parameter.default is not None and (words := _not_of(parameter, parameter.default)):
+            yield f"parameters[{i}].default", words
+
+
+def _holes(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+    types = {parameter.name: parameter.type for parameter in template.parameters}
+    for path, text in _texts(template):
+        names = _HOLE.findall(text)
+        for name in dict.fromkeys(names):
+            if name not in types:
+                yield path, f"$({name}) is no parameter: {_meant(name, types)}, or list it in parameters"
+        if path.rpartition(".")[2] in _ASKED:
+            bare = [name for name in _HOLE.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
+            for name in dict.fromkeys(bare):
+                fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
+                yield path, f"$({name}) is a String and stands outside of quotes: {fix}"
+
+
+def _texts(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+    """Every text that may hold a parameter, with its path."""
+    plain = template.model_dump(by_alias=True, exclude_none=True, exclude={"description", "indicates", "parameters"})
+    for field, value in plain.items():
+        below = value.items() if isinstance(value, dict) else ()
+        yield from ((f"{field}.{name}", text) for name, text in below if isinstance(text, str))
+        if isinstance(value, str):
+            yield field, value
+
+
+def _unfit(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+    """What is no predicate when every default is filled in."""
+    try:
+        read(Predicate, {**fill(template, {}), "name": "template"})
+    except SpecError as error:
+        yield from _lines(error)
+
+
+def _lines(error: SpecError) -> Iterator[tuple[str, str]]:
+    """The refusals of a reader: the path below `spec`, and the words."""
+    for line in str(error).splitlines():
+        path, _, words = line.partition(": ")
+        if path.startswith("spec"):
+            yield path.removeprefix("spec").removeprefix("."), words

@@ -1,0 +1,138 @@
+"""How a text must look, said once: to people here, and to the API server in the same words."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+QUOTE: Final = '"'
+CALLED: Final = "x-called"
+"""Where a schema has the name of its spelling; the CRDs leave it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """What a text must match, and the words that follow a text that does not.
+
+    `called` names it in the field reference. `never` are looks that match the pattern and mean nothing, each with its
+    own words. Patterns are RE2, as in Go, with nothing that Python reads differently.
+    """
+
+    called: str
+    pattern: str
+    longest: int
+    fix: str
+    forbidden: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, text: str) -> bool:
+        return len(text) <= self.longest and "\n" not in text and re.search(self.pattern, text) is not None
+
+    def read(self, text: object) -> str:
+        """Give the text back if it is spelled well, else raise ValueError."""
+        if isinstance(text, str) and len(text) > self.longest:
+            raise ValueError(f"too long: write at most {self.longest} characters")
+        if not isinstance(text, str) or not self.matches(text):
+            raise ValueError(f'"{text}" {self.fix}')
+        for pattern, why in self.forbidden:
+            if re.search(pattern, text):
+                raise ValueError(f'"{text}" {why}')
+        return text
+
+    def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
+        """Say the same in OpenAPI: `pattern` for editors and offline linters, CEL for the words.
+
+        `more` are rules in CEL for a text that matches, each with the words for one that does not keep it.
+        """
+        rules = [(f"self.matches({cel(self.pattern)})", self.fix)]
+        rules += [(f"!self.matches({cel(pattern)})", why) for pattern, why in self.forbidden]
+        rules += more
+        return {
+            "type": "string",
+            CALLED: self.called,
+            "maxLength": self.longest,
+            "pattern": self.pattern,
+            "x-kubernetes-validations": [
+                {"rule": rule, "messageExpression": f"{cel(QUOTE)} + self + {cel(QUOTE + ' ' + why)}"}
+                for rule, why in rules
+            ],
+        }
+
+
+def cel(text: str) -> str:
+    """Quote a text as a CEL literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+DNS_LABEL: Final = TextFormat(
+    called="name",
+    pattern=f"^{_LABEL}$",
+    longest=63,
+    fix="is not a name: write small letters, digits and '-', with a letter or digit at both ends",
+)
+STAGE_NAME: Final = replace(
+    DNS_LABEL, called="stage name", longest=50
+)  # short enough that a weight behind it still makes a DNS label
+DNS_NAME: Final = TextFormat(
+    called="object's name",
+    pattern=rf"^{_LABEL}(\.{_LABEL})*$",
+    longest=253,
+    fix="is not an object's name: write small letters, digits, '-' and '.', with a letter or digit at both ends",
+)
+URL: Final = TextFormat(
+    called="address",
+    pattern=r"^https?://[^/?#@\x00-\x20]+(/[^?#@\x00-\x20]*)?$",
+    longest=2048,
+    fix='is not an address: write it without user, query or spaces, such as "http://prometheus.monitoring:9090"',
+)
+HEADER: Final = TextFormat(
+    called="name of a header",
+    pattern="^[A-Za-z0-9][-A-Za-z0-9]{0,127}$",
+    longest=128,
+    fix="is not the name of a header: write at most 128 letters, digits and '-', such as X-Scope-OrgID",
+)
+NAMESPACE: Final = TextFormat(
+    called="namespace",
+    pattern=rf"^([*]|{_LABEL})$",
+    longest=63,
+    fix='is not a namespace: write its name, or "*" for every one',
+)
+NAMESPACES: Final = TextFormat(
+    called="namespaces",
+    pattern=f"^({_LABEL}|([a-z0-9][-a-z0-9]*)?[*])$",
+    longest=63,
+    fix='does not name namespaces: write a name, the beginning of names with "*" behind, or "*" for every one',
+)
+LABEL: Final = TextFormat(
+    called="name of a label",
+    pattern="^([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    longest=317,
+    fix="is not the name of a label: write letters, digits, '-', '_' and '.', such as app.kubernetes.io/part-of",
+)
+LABEL_VALUE: Final = TextFormat(
+    called="value of a label",
+    pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    longest=63,
+    fix="is not the value of a label: write letters, digits, '-', '_' and '.', in quotes",
+)
+
+MATCHERS: Final = TextFormat(
+    called="matchers of labels",
+    pattern=r"^[^{}\n]*[=!][^{}\n]*$",
+    longest=1024,
+    fix='does not match labels: write matchers as PromQL does, in one line and without braces, such as severity="page"',
+)
+
+DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]
+StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
+DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
+Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
+Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
+NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
+Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSchema(MATCHERS.schema())]
+LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
+Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
+QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
+"""What PromQL takes as it stands: texts, and comments."""

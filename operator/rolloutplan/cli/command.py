@@ -1,0 +1,100 @@
+"""Say a command to a plan: write it as the annotation, then read from the status what the operator answered."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any, Final
+
+from rolloutplan.api.command import ANNOTATION, Command, write_command
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
+
+FIELD_MANAGER: Final = "rolloutplan-cli"
+LOOK_EVERY: Final = 0.2
+ACTED, FAILED, REFUSED = 0, 1, 3
+
+
+def say(command: Command, plan: str, namespace: str | None, wait: float) -> int:
+    """Write a command, and tell what was answered within `wait` seconds (0: do not wait). Returns the exit code.
+
+    The namespace is that of the kubeconfig's context where none is given.
+    """
+    try:
+        namespace = namespace or read_namespace()
+        return asyncio.run(_say(command, plan, namespace, wait))
+    except ApiError as error:
+        return _complain(explain(error, plan, namespace), FAILED)
+
+
+async def _say(command: Command, plan: str, namespace: str, wait: float) -> int:
+    path, text = paths.plan(namespace, plan), write_command(command)
+    api = await Api.connect()
+    try:
+        body = {"metadata": {"annotations": {ANNOTATION: text}}}
+        raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
+        print(f"{namespace}/{plan} {ANNOTATION}: {text}")
+        if known := _answer(raw, command.token):
+            return _tell(known, f"token {command.token} was answered before, and is not acted on again: ")
+        if not wait:
+            return ACTED
+        if answer := await _answered(api, path, command.token, wait):
+            return _tell(answer)
+    finally:
+        await api.close()
+    words = f"no answer within {wait:g} s; the command is on the plan, and the operator acts on it when it sees it"
+    return _complain(words, FAILED)
+
+
+async def _answered(api: Api, path: str, token: str, wait: float) -> Raw | None:
+    """The decision that answers a token; None where there was none in time. Raises ApiError if the last look failed."""
+    deadline = time.monotonic() + wait
+    problem: ApiError | None = None
+    while (left := deadline - time.monotonic()) > 0:
+        await asyncio.sleep(min(LOOK_EVERY, left))
+        try:
+            raw, problem = await api.get(path, timeout=max(left, 1.0)), None
+        except ApiError as error:
+            problem = error
+        else:
+            if answer := _answer(raw, token):
+                return answer
+    if problem:
+        raise problem
+    return None
+
+
+def _answer(raw: Raw, token: str) -> Raw | None:
+    # The operator may be newer than this program: of a decision no more is read than is told.
+    decisions: list[dict[str, Any]] = (raw.get("status") or {}).get("decisions") or []
+    return next((decision for decision in decisions if decision.get("token") == token), None)
+
+
+def _tell(decision: Raw, before: str = "") -> int:
+    words = f"{before}{decision.get('note') or decision.get('reason')}"
+    if decision.get("reason") == "CommandRejected":
+        return _complain(words, REFUSED)
+    print(words)
+    return ACTED
+
+
+def explain(error: ApiError, plan: str, namespace: str | None) -> str:
+    match error.status:
+        case 0 if error.reason != "NoConfig":
+            return f"the API server cannot be reached: {error.message or error.reason}"
+        case 404 if f'"{plan}"' in error.message:
+            return f"there is no RolloutPlan {plan} in namespace {namespace}: see kubectl get rolloutplans -A"
+        case 404:
+            return "this cluster knows no RolloutPlans: install them with rolloutplan crds | kubectl apply -f -"
+        case 401:
+            return "the API server does not know you: log in again"
+        case 403:
+            return f"not allowed: {error.message}"
+        case _:
+            return error.message or str(error)
+
+
+def _complain(words: str, code: int) -> int:
+    sys.stderr.write(f"rolloutplan: {words}\n")
+    return code

@@ -1,0 +1,159 @@
+"""What is counted: looks at the raw counters of both sides, one after the other, none twice and none left out.
+
+Looks stand at whole multiples of their distance since the epoch, so that plans that ask the same ask it together and a
+replay looks at the same instants. The first instant gives what later ones are subtracted from. What was missed, in an
+outage or while nobody led, is fetched from the last look on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from types import MappingProxyType
+
+from rolloutplan.api.predicate import Events, Predicate
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import PredicateStatus, Status
+from rolloutplan.engine.analysis.traffic_share import update_share
+from rolloutplan.engine.analysis.variables import render
+from rolloutplan.engine.model.queries import CountQuery, CountQuestion, Series, Side
+from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Measurements, SourceView
+from rolloutplan.stats.counts import Sample, counter_delta
+from rolloutplan.stats.sequential import CountDelta, Hypothesis, hypothesis, start, step, unpack, verdict
+from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def distance(spec: PlanSpec, source: SourceView) -> timedelta:
+    """The time between looks: the plan's interval, but not less than a scrape; whole seconds."""
+    return whole(max(spec.interval, source.scrape), timedelta(seconds=1))
+
+
+def first_evaluation(since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
+    """The instant of the first look that may be taken since then."""
+    return _EPOCH + whole(since - _EPOCH, distance(spec, source))
+
+
+def next_evaluation(count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
+    """The instant of the next look."""
+    if count is None or count.at is None:
+        return first_evaluation(since, spec, source)
+    return count.at + distance(spec, source)
+
+
+def counted_so_far(
+    status: Status, measurements: Measurements, predicate: Predicate, role: str, since: datetime
+) -> CountProgress | None:
+    """What is known of the looks so far: as remembered, else as the status has it; None before the first."""
+    track = measurements.get(predicate.name)
+    if track is not None and track.count is not None and track.count.since == since:
+        return track.count
+    kept = next((each for each in status.predicates if each.name == predicate.name), None)
+    return _restored(kept, asked_of(predicate, role), since) if kept is not None else None
+
+
+def _restored(kept: PredicateStatus, of: Hypothesis, since: datetime) -> CountProgress | None:
+    if not kept.state or kept.looked_at is None or kept.looked_at < since:
+        return None
+    state = unpack(of, kept.state)
+    return CountProgress(since, state, kept.looked_at) if state is not None else None
+
+
+def asked_of(predicate: Predicate, role: str) -> Hypothesis:
+    return hypothesis(predicate.comparison, "pass" if role == "pass" else "fail")
+
+
+def evaluations_due(
+    count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView, now: datetime
+) -> tuple[datetime, datetime] | None:
+    """From which instant to which to ask now; None where the next look has not come yet."""
+    between_looks = distance(spec, source)
+    last = _EPOCH + (now - source.delay - _EPOCH) // between_looks * between_looks
+    following = next_evaluation(count, since, spec, source)
+    if following > last:
+        return None
+    known = count is None or count.at is None or count.samples is not None
+    return (following if known else following - between_looks), last
+
+
+def count_questions(
+    predicate: Predicate,
+    words: Mapping[Side, Mapping[str, str]],
+    due: tuple[datetime, datetime],
+    between_looks: timedelta,
+) -> Iterator[CountQuestion]:
+    """One question for each side that the comparison needs."""
+    for side in sides_asked(predicate):
+        assert predicate.events is not None
+        query = CountQuery(rendered(predicate.events, words[side]))
+        yield CountQuestion(predicate.name, side, query, *due, between_looks)
+
+
+def sides_asked(predicate: Predicate) -> tuple[Side, ...]:
+    return ("new",) if predicate.comparison.kind == "value" else ("new", "old")
+
+
+def rendered(events: Events, words: Mapping[str, str]) -> Events:
+    selectors = {name: getattr(events, name) for name in ("bad", "total", "histogram")}
+    return events.model_copy(update={name: render(text, words) for name, text in selectors.items() if text})
+
+
+def apply_counts(
+    status: Status,
+    measurements: Measurements,
+    predicate: Predicate,
+    role: str,
+    since: datetime,
+    answers: Mapping[str, Series | Answer],
+    asked_at: datetime,
+    doubt: Fraction,
+) -> Measurements:
+    """Fold the counters of some looks into the ledger. Where a side could not be asked, nothing is counted yet."""
+    of, track = asked_of(predicate, role), measurements.get(predicate.name, Measurement())
+    count = counted_so_far(status, measurements, predicate, role, since) or CountProgress(since, start(of))
+    gap = next((answer for answer in answers.values() if isinstance(answer, Answer)), None)
+    if gap is not None:
+        heard = gap.gap is not Why.SOURCE_DOWN
+        said = Verdict(Outcome.UNDECIDED, why=gap.gap, detail=gap.detail)
+        silent = None if heard else track.silent_since or asked_at
+        known = replace(track, verdict=said, count=count, silent_since=silent)
+        return MappingProxyType(
+            {**measurements, predicate.name: known if not heard else replace(known, answered_at=asked_at)}
+        )
+    sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
+    problem: Answer | None = None
+    for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
+        count, problem = _looked(status, of, count, at, {side: series[at] for side, series in sides.items()})
+    found = verdict(of, count.state, float(predicate.confidence), float(doubt))
+    if problem is not None:
+        found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
+    new = replace(track, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
+    return MappingProxyType({**measurements, predicate.name: new})
+
+
+def _looked(
+    status: Status, of: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
+) -> tuple[CountProgress, Answer | None]:
+    """One look further. What cannot be counted is left out, and the next look is counted from here."""
+    if count.at is not None and at <= count.at and count.samples is not None:
+        return count, None
+    here = replace(count, at=at, samples=samples)
+    if count.samples is None:
+        return here, None
+    counted: list[int] = []
+    for side in ("new", "old"):
+        both = counter_delta(count.samples.get(side, {}), samples.get(side, {}))
+        if isinstance(both, Answer):
+            return here, replace(both, detail=f"{side} side: {both.detail}")
+        counted += both
+    delta = CountDelta(*counted)
+    share = update_share(status, count.share, (count.at or at, at), delta) if of.paired else None
+    return replace(here, state=step(of, count.state, delta), share=share), None
+
+
+def whole(span: timedelta, part: timedelta) -> timedelta:
+    """The span, rounded up to whole parts."""
+    return -(-span // part) * part

@@ -1,0 +1,380 @@
+"""What to ask a metric source, when, over which window, and what the answers mean.
+
+A window never reaches back before the moment at which the stage's weight was verified. A fail predicate starts with a
+short window that grows, so that a bad start is seen early; a pass predicate is asked once the soak is over, and only
+over its whole window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Literal
+
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import FULL, Stage
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.analysis.counting import (
+    apply_counts,
+    count_questions,
+    counted_so_far,
+    distance,
+    evaluations_due,
+    first_evaluation,
+    next_evaluation,
+)
+from rolloutplan.engine.analysis.variables import is_side_specific, render, variables_for
+from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series, ValueQuery
+from rolloutplan.engine.model.snapshot import Measurement, Measurements, Snapshot, SourceView
+from rolloutplan.stats.threshold import judge
+from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
+
+FIRST_SCRAPES = 4
+"""A fail predicate's first window holds this many samples, unless its whole window holds fewer."""
+
+MISSED_IN_A_ROW = 2
+"""So many evaluations in a row may have no answer, and what was known before still stands: a source that drops some
+answers must not keep a guard from ever holding long enough, and what is older than that says nothing of now."""
+
+Role = Literal["pass", "fail", "guard", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePredicate:
+    """A predicate that is in force now, the instant from which it may be asked, and its window then."""
+
+    role: Role
+    predicate: Predicate
+    first_at: datetime
+    first_window: timedelta
+    since: datetime
+    """From when on its events are counted; only where it counts."""
+
+    @property
+    def name(self) -> str:
+        return self.predicate.name
+
+    @property
+    def is_failure_signal(self) -> bool:
+        """Whether it being true speaks against the new side."""
+        return self.role != "pass"
+
+    @property
+    def enforced(self) -> bool:
+        """Whether going on or going back follows from it: not from a dry run, nor from what only warns."""
+        return self.role != "warn" and not self.predicate.dry_run
+
+
+def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
+    """The stage that the run stands in, by its name, and at the weight half way to its own where it stands there."""
+    if status.stage is None:
+        return None
+    name, half = status.stage.name, status.stage.halfway
+    stage = next((stage for stage in spec.steps() if stage.name == name), None)
+    return stage.at(half) if stage is not None and half is not None and 0 < half < stage.permille else stage
+
+
+def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
+    """The predicates that are judged now, those against the new side first, and last those that do not bind.
+
+    While the next weight is being written the guards go on over the weight before.
+    """
+    stage, at = current_stage(spec, status), status.stage
+    if stage is None or at is None or at.judged_since is None or source is None:
+        return ()
+    phase = status.effective_phase
+    if phase not in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING):
+        return ()
+    judged, delay = at.judged_since, source.delay
+
+    def row(role: Role, predicate: Predicate, first: timedelta, since: datetime | None) -> ActivePredicate:
+        since = since or judged
+        if predicate.events is not None:
+            return ActivePredicate(role, predicate, first_evaluation(since, spec, source) + delay, first, since)
+        return ActivePredicate(role, predicate, judged + delay + first, first, since)
+
+    def growing(role: Role, predicate: Predicate, since: datetime | None) -> ActivePredicate:
+        return row(role, predicate, first_window(predicate, source.scrape), since)
+
+    rows = [growing("guard", predicate, status.counted_since) for predicate in spec.guards]
+    if at.verified_at is not None and phase is not Phase.BAKING:
+        rows += [growing("fail", predicate, at.verified_at) for predicate in stage.fail]
+    if at.verified_at is not None and phase is Phase.JUDGING:
+        passes = [row("pass", predicate, predicate.window, at.verified_at) for predicate in stage.pass_]
+        soaked = at.soak_until or judged + delay
+        rows += [p if p.predicate.events else replace(p, first_at=max(soaked, p.first_at)) for p in passes]
+        rows += [growing("warn", predicate, at.verified_at) for predicate in stage.warn]
+    return tuple(sorted(rows, key=lambda row: not row.enforced))
+
+
+def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
+    """Those that are judged now and from which going on or going back follows."""
+    return tuple(row for row in active_predicates(spec, status, source) if row.enforced)
+
+
+def first_window(predicate: Predicate, scrape: timedelta) -> timedelta:
+    """The window over which a fail predicate or guard is asked first; it grows from there."""
+    return min(predicate.window, FIRST_SCRAPES * scrape)
+
+
+def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
+    """Whether the old side is asked what a fail predicate or guard on a value asks of the new one.
+
+    At full traffic it is not: of a side that serves nothing no value means anything.
+    """
+    of_one_side = (
+        predicate.query is not None and predicate.comparison.kind == "value" and is_side_specific(predicate.query)
+    )
+    return of_one_side and spec.on_incident == "Hold" and not predicate.dry_run and permille < FULL
+
+
+def due_queries(
+    plan: PlanView, status: Status, source: SourceView | None, measurements: Measurements, now: datetime
+) -> tuple[Question | CountQuestion, ...]:
+    """The questions that are due now. A predicate is asked at most once an interval, all its parts at one instant."""
+    spec = plan.spec
+    since = _judged_since(status)
+    if spec is None or source is None or since is None:
+        return ()
+    questions: list[Question | CountQuestion] = []
+    for row in active_predicates(spec, status, source):
+        if ask_at(row, spec, status, source, measurements) > now:
+            continue
+        if row.predicate.events is None:
+            questions += _questions(spec, plan, status, row, source, now, now - since)
+        else:
+            questions += _counts(spec, plan, status, row, source, measurements, now)
+    return tuple(questions)
+
+
+def ask_at(
+    row: ActivePredicate, spec: PlanSpec, status: Status, source: SourceView, measurements: Measurements
+) -> datetime:
+    """When a predicate is to be asked next."""
+    track = measurements.get(row.name)
+    asked = track.asked_at if track is not None else None
+    if row.predicate.events is not None:
+        count = counted_so_far(status, measurements, row.predicate, row.role, row.since)
+        due = next_evaluation(count, row.since, spec, source) + source.delay
+        return due if asked is None or asked < due else asked + spec.interval
+    if asked is None or asked < row.first_at:
+        return row.first_at
+    return asked + spec.interval
+
+
+def _counts(
+    spec: PlanSpec,
+    plan: PlanView,
+    status: Status,
+    row: ActivePredicate,
+    source: SourceView,
+    measurements: Measurements,
+    now: datetime,
+) -> Iterator[CountQuestion]:
+    count = counted_so_far(status, measurements, row.predicate, row.role, row.since)
+    due = evaluations_due(count, row.since, spec, source, now)
+    stage = status.stage.name if status.stage else ""
+
+    def words(side: str) -> dict[str, str]:
+        return variables_for(
+            spec, namespace=plan.namespace, plan=plan.name, stage=stage, side=side, window=timedelta(0)
+        )
+
+    if due is not None:
+        yield from count_questions(
+            row.predicate, {"new": words("new"), "old": words("old")}, due, distance(spec, source)
+        )
+
+
+def _questions(
+    spec: PlanSpec,
+    plan: PlanView,
+    status: Status,
+    row: ActivePredicate,
+    source: SourceView,
+    now: datetime,
+    elapsed: timedelta,
+) -> Iterator[Question]:
+    predicate, at = row.predicate, now - source.delay
+    window = min(predicate.window, row.first_window + (now - row.first_at))
+    name = status.stage.name if status.stage else ""
+
+    def words(side: str) -> dict[str, str]:
+        return variables_for(
+            spec, namespace=plan.namespace, plan=plan.name, stage=name, side=side, window=window, elapsed=elapsed
+        )
+
+    def asked(query: str, side: str) -> ValueQuery:
+        return ValueQuery(render(query, words(side)))
+
+    if predicate.alert is not None:
+        new_alerts = AlertQuery(render(predicate.alert.matchers, words("new")), since=now - elapsed)
+        yield Question(row.name, "new", new_alerts, at)
+        return
+    assert predicate.query is not None
+    yield Question(row.name, "new", asked(predicate.query, "new"), at)
+    if predicate.comparison.kind != "value":
+        yield Question(row.name, "old", asked(predicate.query, "old"), at)
+    if predicate.min_samples is not None:
+        yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
+    stage = current_stage(spec, status)
+    if row.is_failure_signal and row.enforced and stage is not None and asked_of_both(spec, predicate, stage.permille):
+        yield Question(row.name, "old", asked(predicate.query, "old"), at, optional=True)
+        if predicate.min_samples is not None:
+            yield Question(row.name, "oldSamples", asked(predicate.min_samples.query, "old"), at, optional=True)
+
+
+def _judged_since(status: Status) -> datetime | None:
+    return status.stage.judged_since if status.stage else None
+
+
+def missing_answer_timeout(spec: PlanSpec, source: SourceView) -> timedelta:
+    """How long an answer may be missing before that means anything."""
+    return max(3 * spec.interval, spec.interval + source.timeout)
+
+
+def mark_asked(
+    status: Status, measurements: Measurements, questions: Iterable[Question | CountQuestion], now: datetime
+) -> Measurements:
+    """The ledger with these questions marked as asked now; what was known at another weight is forgotten.
+
+    What is counted is not: a weight changes how much is counted, and not what the counts say.
+    """
+    since = _judged_since(status)
+
+    def asked(question: Question | CountQuestion) -> Measurement:
+        track = measurements.get(question.name, Measurement())
+        if isinstance(question, CountQuestion):
+            return replace(track, asked_at=now, query=str(question.query))
+        stale = since is None or track.asked_at is None or track.asked_at < since
+        return replace(Measurement() if stale else track, asked_at=now, query=str(question.query))
+
+    return MappingProxyType({**measurements, **{q.name: asked(q) for q in questions if q.part == "new"}})
+
+
+def apply_answers(
+    spec: PlanSpec,
+    status: Status,
+    measurements: Measurements,
+    name: str,
+    answers: Mapping[str, Answer],
+    asked_at: datetime,
+) -> Measurements:
+    """Fold the answers for one predicate into the ledger.
+
+    `answers` is keyed by the question's part; those beside may be missing. An answer to what was asked before this
+    weight was verified says nothing about this weight and changes nothing.
+    """
+    predicate = find(spec, status, name)
+    judged_since = _judged_since(status)
+    if predicate is None or judged_since is None or asked_at < judged_since:
+        return measurements
+    track = measurements.get(name, Measurement())
+    minimum = predicate.min_samples.at_least if predicate.min_samples else 0
+    old = answers.get("old") if predicate.comparison.kind != "value" else None
+    raw = judge(predicate.comparison, answers["new"], old, answers.get("samples"), minimum)
+    since, missed = _holding(track, raw, asked_at)
+    awaited = (answers["new"], old, answers.get("samples"))
+    heard = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
+    new = replace(
+        track,
+        asked_at=track.asked_at or asked_at,
+        answered_at=asked_at if heard else track.answered_at,
+        silent_since=None if heard else track.silent_since or asked_at,
+        verdict=_held_long_enough(predicate, raw, since, asked_at),
+        since=since,
+        missed=missed,
+        old=_of_old(predicate, answers, minimum),
+    )
+    return MappingProxyType({**measurements, name: new})
+
+
+def _holding(track: Measurement, raw: Verdict, at: datetime) -> tuple[datetime | None, tuple[datetime, ...]]:
+    """Since when it holds, and the evaluations without an answer up to now.
+
+    The time from the first of those to the next answer counts neither for nor against it.
+    """
+    if raw.holds is None:
+        missed = (*track.missed, at)[: MISSED_IN_A_ROW + 1]
+        return (track.since if len(missed) <= MISSED_IN_A_ROW else None), missed
+    if not raw.holds:
+        return None, ()
+    if track.since is None:
+        return at, ()
+    return track.since + (at - track.missed[0] if track.missed else timedelta(0)), ()
+
+
+def _of_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:
+    """What a comparison of one value says of the old side, where that was asked and all of it was answered."""
+    if predicate.comparison.kind != "value" or "old" not in answers:
+        return None
+    if predicate.min_samples is not None and "oldSamples" not in answers:
+        return None
+    return judge(predicate.comparison, answers["old"], samples=answers.get("oldSamples"), at_least=minimum)
+
+
+def count(
+    spec: PlanSpec,
+    status: Status,
+    source: SourceView,
+    measurements: Measurements,
+    name: str,
+    answers: Mapping[str, Series | Answer],
+    asked_at: datetime,
+    doubt: Fraction = Fraction(1),
+) -> Measurements:
+    """Fold the counters for one predicate into the ledger; `answers` is keyed by the side.
+
+    A pass predicate is proved where it leaves no more than this part of the `doubt` that its confidence allows.
+    """
+    row = next(
+        (row for row in active_predicates(spec, status, source) if row.name == name and row.predicate.events), None
+    )
+    if row is None or asked_at < row.first_at:
+        return measurements
+    doubt = Fraction(1) if row.is_failure_signal else doubt
+    return apply_counts(status, measurements, row.predicate, row.role, row.since, answers, asked_at, doubt)
+
+
+def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None, at: datetime) -> Verdict:
+    if predicate.for_ is None or not raw.holds or since is None or at - since >= predicate.for_:
+        return raw
+    words = f"holds for {(at - since).total_seconds():.0f} s of {predicate.for_.total_seconds():.0f} s"
+    return replace(raw, outcome=Outcome.UNDECIDED, why=Why.NOT_YET, detail=words)
+
+
+def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
+    """The predicate of this name among the guards and those of the present stage."""
+    stage = current_stage(spec, status)
+    own = stage.predicates if stage else ()
+    return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
+
+
+def indicates_failure(spec: PlanSpec, status: Status, name: str, track: Measurement) -> bool:
+    """Whether a fail predicate or guard of this name is proved, and anything follows from that."""
+    stage = current_stage(spec, status)
+    is_failure_signal = (*spec.guards, *(stage.fail if stage else ()))
+    proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
+    return proved and any(predicate.name == name and not predicate.dry_run for predicate in is_failure_signal)
+
+
+def measurement_of(snapshot: Snapshot, row: ActivePredicate) -> Measurement:
+    """What is known of a predicate at this weight; nothing, if it was last asked before it might be."""
+    track = snapshot.measurements.get(row.name)
+    if track is None or track.asked_at is None or track.asked_at < row.first_at:
+        return Measurement()
+    return track
+
+
+def verdict_of(snapshot: Snapshot, row: ActivePredicate) -> Verdict:
+    """The verdict as it stands; before the first answer it is Undecided for the plainest reason."""
+    verdict = measurement_of(snapshot, row).verdict
+    if verdict is not None:
+        return verdict
+    why = Why.WINDOW_NOT_FILLED if snapshot.now < row.first_at else Why.NOT_YET
+    return Verdict(Outcome.UNDECIDED, why=why)

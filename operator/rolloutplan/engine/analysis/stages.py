@@ -1,0 +1,31 @@
+"""Which stage comes next on the ladder of a plan."""
+
+from __future__ import annotations
+
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import Status
+from rolloutplan.engine.analysis.measurements import current_stage
+
+
+def next_stage(spec: PlanSpec, status: Status) -> Stage:
+    """The stage to shift to: the one after the last that was verified, unless a person named another.
+
+    After a warning it comes half way first, and then in whole.
+    """
+    steps, stage, at = spec.steps(), current_stage(spec, status), status.stage
+    if stage is None or at is None:
+        return steps[0]
+    if named := next((each for each in steps if each.name == at.next_stage), None):
+        return named
+    if at.verified_at is None:
+        return stage
+    if stage.half:
+        return steps[stage.index]
+    following = steps[min(stage.index + 1, len(steps) - 1)]
+    return following.halved(stage.permille) if at.warned else following
+
+
+def is_last(spec: PlanSpec, stage: Stage) -> bool:
+    """Whether no weight is left to take after that of this stage, as it stands."""
+    return not stage.half and stage.index + 1 == len(spec.steps())

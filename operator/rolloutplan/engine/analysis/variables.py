@@ -1,0 +1,72 @@
+"""The words a query may use: `$deployment`, `$window` and the plan's own variables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+
+_WORD = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+
+def render(query: str, words: Mapping[str, str]) -> str:
+    """Put the words into a query. A word that is not known stays as it is, so that the source can refuse it."""
+    return _WORD.sub(lambda match: words.get(match[1] or match[2], match[0]), query)
+
+
+def is_side_specific(query: str) -> bool:
+    """Whether a query asks something else of each side."""
+    return any((match[1] or match[2]) in ("deployment", "service") for match in _WORD.finditer(query))
+
+
+def variables_for(
+    spec: PlanSpec,
+    *,
+    namespace: str,
+    plan: str,
+    stage: str,
+    side: str = "new",
+    window: timedelta,
+    elapsed: timedelta = timedelta(0),
+) -> dict[str, str]:
+    """The words and their values for one side. Durations are whole seconds, as `90s`."""
+    subject = spec.old if side == "old" else spec.new
+    return {
+        **spec.variables,
+        "namespace": namespace,
+        "plan": plan,
+        "stage": stage,
+        "deployment": subject.deployment,
+        "service": subject.service_name,
+        "old": spec.old.deployment,
+        "new": spec.new.deployment,
+        "window": _seconds(window),
+        "elapsed": _seconds(elapsed),
+    }
+
+
+def predicates_hash(stage: Stage, guards: Iterable[Predicate]) -> str:
+    """Hash of everything that will judge a stage, taken before its weight moves: 16 hexadecimal digits."""
+    judged = {
+        "stage": stage.name,
+        "permille": stage.permille,
+        "pass": [_judging(p) for p in stage.pass_],
+        "fail": [_judging(p) for p in (*guards, *stage.fail)],
+        "warn": [_judging(p) for p in stage.warn],
+    }
+    return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _judging(predicate: Predicate) -> dict[str, Any]:
+    return predicate.model_dump(mode="json", by_alias=True, exclude={"use", "template", "with_"})
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{max(1, int(duration.total_seconds()))}s"

@@ -1,0 +1,1 @@
+"""What the engine knows and what it says: snapshot, actions, effects, transitions, weights. Nothing here decides."""

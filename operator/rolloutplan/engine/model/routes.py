@@ -1,0 +1,194 @@
+"""Routes as a run sees them: which rules it moves, whether they hold what they should, and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec import RouteRef
+from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
+from rolloutplan.engine.model.actions import PatchRoute
+from rolloutplan.engine.model.snapshot import RouteView, Snapshot
+from rolloutplan.engine.model.weights import holds_both, pair, restore, same, shift
+
+
+class UnusableError(Exception):
+    """A route cannot be moved; holds the reason (one word) and the message with the fix."""
+
+    def __init__(self, reason: StatusReason, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+def select_rules(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
+    """The rules that the plan asks to move, with the weights they have now. Raises UnusableError."""
+    spec = snapshot.plan.spec
+    assert spec is not None
+    old, new = spec.old.service_name, spec.new.service_name
+    return tuple(_select(snapshot, ref, old, new) for ref in spec.traffic.routes)
+
+
+def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeights:
+    view = _standing(snapshot, ref.id)
+    where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
+    if view is None:
+        raise UnusableError(
+            StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
+        )
+    asked = [_named(view, name, where) for name in ref.rules] or list(view.rules)
+    rules = [rule for rule in asked if holds_both(rule, old, new)]
+    if not rules or (ref.rules and len(rules) < len(asked)):
+        held = sorted({backend.service for rule in asked for backend in rule.backends})
+        raise UnusableError(
+            StatusReason.ROUTE_WITHOUT_BOTH_SERVICES,
+            f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
+            f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
+        )
+    for rule in rules:
+        if sum(pair(rule, old, new)) > view.largest_weight:
+            largest = view.largest_weight
+            words = f"{where} rule {rule.index}: {old} and {new} hold more than {largest} together: scale them down"
+            raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
+        if not any(b.weight for b in rule.backends if b.service in (old, new)):
+            words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
+            raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, words)
+    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
+
+
+def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
+    for rule in view.rules:
+        if rule.index == name or (rule.name and rule.name == name):
+            return rule
+    raise UnusableError(
+        StatusReason.RULE_NOT_FOUND, f"{where} has no rule {name!r}: correct spec.traffic.routes[].rules"
+    )
+
+
+def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
+    """Find a rule again in a route that may have been edited: by its name, its place, or as the only one that fits.
+
+    A rule fits where it holds each of `sides` once; without `sides`, where it holds every service of `rule`.
+    """
+    fit = [candidate for candidate in view.rules if _fits(candidate, rule, sides)]
+    named = [candidate for candidate in fit if rule.name and candidate.name == rule.name]
+    placed = [candidate for candidate in fit if candidate.index == rule.index]
+    return next(iter(named or placed or (fit if len(fit) == 1 else ())), None)
+
+
+def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
+    services = [backend.service for backend in candidate.backends]
+    if sides:
+        return all(services.count(side) == 1 for side in sides)
+    return {backend.service for backend in rule.backends} <= set(services)
+
+
+def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
+    """Whether a route exists and is not on its way out."""
+    return _standing(snapshot, route) is not None
+
+
+def _standing(snapshot: Snapshot, route: RouteId) -> RouteView | None:
+    view = snapshot.routes.get(route)
+    return None if view is None or view.deleting else view
+
+
+def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> str:
+    """What differs between the routes as they are and as they should be, in words; empty where nothing does."""
+    for route in routes:
+        view = _standing(snapshot, route.id)
+        if view is None:
+            return f"{route.id} is gone"
+        for rule in route.rules:
+            found = locate(view, rule, (weights.old, weights.new))
+            if found is None:
+                return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
+            if not same(found, rule, weights.old, weights.new):
+                stands, ours = _words(found, weights), _words(rule, weights)
+                by = f", last changed by {view.moved_by}" if view.moved_by else ""
+                return f"{route.id} rule {found.index} has weights {stands}, not {ours}{by}"
+    return ""
+
+
+def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
+    """Whether the new side holds nowhere less than in these weights, and all of their rules are there."""
+    for route in routes:
+        view = _standing(snapshot, route.id)
+        if view is None:
+            return False
+        for rule in route.rules:
+            found = locate(view, rule, (weights.old, weights.new))
+            if found is None:
+                return False
+            (old, new), (old_asked, new_asked) = (pair(each, weights.old, weights.new) for each in (found, rule))
+            if old + new == 0 or new * (old_asked + new_asked) < new_asked * (old + new):
+                return False
+    return True
+
+
+def _words(rule: RuleWeights, weights: Weights) -> str:
+    return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
+
+
+def acceptance_problem(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
+    """Why a route is not accepted at its generation, or who has not answered for it yet; empty where all are."""
+    waiting = ""
+    for route in routes:
+        view = snapshot.routes.get(route.id)
+        if view is not None and view.accepted is False:
+            return f"{route.id}: {view.accepted_why or 'not accepted'}"
+        if view is not None and view.accepted is None:
+            waiting = waiting or f"{route.id}: {view.accepted_why or 'its gateway has not answered yet'}"
+    return waiting
+
+
+def shifted(
+    snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights, permille: int
+) -> tuple[RouteWeights, ...]:
+    """The routes with this share on the new side, as finely as each can divide its traffic."""
+    return tuple(route.with_rules(tuple(_shifted(snapshot, route, weights, permille))) for route in routes)
+
+
+def _shifted(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
+    for rule in route.rules:
+        yield shift(rule, weights.old, weights.new, permille, snapshot.routes[route.id].largest_weight)
+
+
+def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
+    """The same rules with all the weights that they have now. Rules that are gone are left out."""
+    found = []
+    for route in routes:
+        view = snapshot.routes.get(route.id)
+        rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
+        found.append(route.with_rules(tuple(rule for rule in rules if rule is not None)))
+    return tuple(found)
+
+
+def route_patches(
+    snapshot: Snapshot,
+    routes: Iterable[RouteWeights],
+    weights: Weights,
+    fence: str,
+    undo_command: str,
+    *,
+    marks: bool = False,
+) -> tuple[PatchRoute, ...]:
+    """What to write so that the routes hold these weights; routes that are gone or right already are left out.
+
+    With `marks`, a route is right only if it bears this fencing token and this undo command too.
+    """
+    patches = []
+    for route in routes:
+        view = _standing(snapshot, route.id)
+        if view is None:
+            continue
+        marked = not marks or (view.seq, view.undo_annotation) == (fence, undo_command)
+        if marked and not route_mismatch(snapshot, (route,), weights):
+            continue
+        found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
+        rules = tuple(
+            restore(now, rule, weights.old, weights.new, view.largest_weight) for now, rule in found if now is not None
+        )
+        if rules:
+            patches.append(PatchRoute(route.with_rules(rules), fence, undo_command))
+    return tuple(patches)

@@ -1,0 +1,345 @@
+"""All legal transitions of a run, in one table, with the reason for each. Nothing else changes a phase.
+
+Theory of operation. A run starts when everything that it needs exists (START). Its assumptions are checked before
+anything is changed (START_PROBING, BELIEVED, PROBED); a false one ends the run (DISBELIEVED). Then the tasks of
+`expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the pods of the new side become ready (READY).
+
+Then stage by stage: the predicates are fixed and the weight is asked for (START_STAGE), the weight is read back and
+accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
+increment (WARNED). From every phase in which a weight may have moved there is one way back (FAILED, RESTORED), which
+needs nothing but the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights
+that somebody else moved are corrected (DRIFTED). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
+the last weight is no longer the last). What is wrong before any weight has moved is reported and heals by itself
+(REFUSED, BLOCKED, HEALED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight
+cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so (CONTRACT,
+CONTRACTED, FINISHED).
+
+A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
+(PAUSED) and let it go on (RESUMED, TAKEN_UP, RELEASED). A command that cannot be carried out is answered (DENIED).
+
+A transition names the rules that pick it, which stand in `decide.py` and say when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from rolloutplan.api.reasons import EventReason
+from rolloutplan.api.status import RUNNING, STARTING, Decision, Kind, Phase, Status
+
+
+class TransitionName(StrEnum):
+    START = auto()
+    START_PROBING = auto()
+    BELIEVED = auto()
+    PROBED = auto()
+    DISBELIEVED = auto()
+    EXPANDED = auto()
+    EXPAND_FAILED = auto()
+    CONTRACT = auto()
+    CONTRACTED = auto()
+    FINISHED = auto()
+    READY = auto()
+    NEVER_READY = auto()
+    CHANGED_BEFORE_SHIFT = auto()
+    START_STAGE = auto()
+    VERIFIED = auto()
+    PROVED = auto()
+    PROVED_LAST = auto()
+    EXTENDED = auto()
+    SHIFT_REFUSED = auto()
+    REQUEST_REFUSED = auto()
+    FORESEEN = auto()
+    ADAPTED = auto()
+    ADAPTED_ON = auto()
+    WARNED = auto()
+    HELD = auto()
+    RESUMED = auto()
+    FAILED = auto()
+    RESTORED = auto()
+    BAKED = auto()
+    AGAIN = auto()
+    REFUSED = auto()
+    BLOCKED = auto()
+    HEALED = auto()
+    LOST = auto()
+    DRIFTED = auto()
+    ABORTED = auto()
+    REVERTED = auto()
+    RETRIED = auto()
+    SKIPPED = auto()
+    PROMOTED = auto()
+    TAKEN_UP = auto()
+    RELEASED = auto()
+    PAUSED = auto()
+    DENIED = auto()
+
+
+class Target(StrEnum):
+    """Where a row leads that leads to no phase of its own."""
+
+    STAYS = auto()
+    WHERE_IT_WAS_HELD = auto()
+
+
+class Severity(StrEnum):
+    """The type of a decision's Event."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+    """A person should look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From which phases, to which, as what decision, told under which Event reason and how loudly, by which rules.
+
+    A row without a decision changes nothing that a person could have wondered about.
+    """
+
+    sources: frozenset[Phase]
+    to: Phase | Target
+    kind: Kind | None
+    event_reason: EventReason | None
+    rationale: str
+    by: tuple[str, ...]
+    """The rules of `decide.py` that pick it, by name, in the order in which they are read. They say when."""
+    severity: Severity
+    loud: bool
+    """Whether its line in the operator's own log is a warning."""
+
+    def target_phase(self, status: Status) -> Phase:
+        """The phase to which it leads from this status."""
+        match self.to:
+            case Target.STAYS:
+                return status.phase
+            case Target.WHERE_IT_WAS_HELD:
+                return status.held.back_to if status.held else Phase.PENDING
+            case Phase():
+                return self.to
+
+
+def _row(
+    sources: set[Phase],
+    to: Phase | Target,
+    kind: Kind | None,
+    event_reason: EventReason | None,
+    *,
+    by: tuple[str, ...],
+    rationale: str,
+    severity: Severity = Severity.NORMAL,
+    loud: bool = False,
+) -> Transition:
+    return Transition(frozenset(sources), to, kind, event_reason, rationale, by, severity, loud)
+
+
+P, E, S = Phase, EventReason, Severity
+TRAFFIC_SHIFTED_PHASES = frozenset({P.SHIFTING, P.JUDGING, P.HELD, P.BAKING})
+"""Phases in which a weight may stand above the snapshot and nothing is yet on its way back."""
+
+# fmt: off
+TRANSITIONS: Mapping[TransitionName, Transition] = {
+    TransitionName.START: _row(
+        {P.PENDING}, P.EXPANDING, Kind.START, E.STARTED,
+        by=("begin_run",), rationale="everything that the plan names exists, and no other plan holds its routes",
+    ),
+    TransitionName.START_PROBING: _row(
+        {P.PENDING}, P.PROBING, Kind.START, E.STARTED,
+        by=("begin_run",), rationale="an assumption is cheapest to check before anything is changed",
+    ),
+    TransitionName.BELIEVED: _row(
+        {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE,
+        by=("probe",), rationale="the assumption is true, so the run goes on",
+    ),
+    TransitionName.PROBED: _row(
+        {P.PROBING}, P.EXPANDING, None, None,
+        by=("all_true",), rationale="no assumption is left to check",
+    ),
+    TransitionName.DISBELIEVED: _row(
+        {P.PROBING}, P.ROLLED_BACK, Kind.KILL, E.ASSUMPTION_FALSE, severity=S.WARNING, loud=True,
+        by=("probe",), rationale="an assumption is false; no weight was moved",
+    ),
+    TransitionName.EXPANDED: _row(
+        {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
+        by=("add",), rationale="the new side is added beside the old, one task after another",
+    ),
+    TransitionName.EXPAND_FAILED: _row(
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,
+        by=("add",), rationale="a run does not start with half of what it needs",
+    ),
+    TransitionName.CONTRACT: _row(
+        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
+        by=("finish_bake",), rationale="the bake is over, so the old side is removed",
+    ),
+    TransitionName.CONTRACTED: _row(
+        {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACTED,
+        by=("take_away",), rationale="the old side is removed, one task after another",
+    ),
+    TransitionName.FINISHED: _row(
+        {P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_contract",), rationale="nothing of the old side is left to remove",
+    ),
+    TransitionName.READY: _row(
+        {P.EXPANDING}, P.SHIFTING, Kind.EXPAND, E.NEW_SIDE_READY,
+        by=("new_side_ready",), rationale="traffic goes only to a side whose pods are ready",
+    ),
+    TransitionName.NEVER_READY: _row(
+        {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.STALLED, severity=S.WARNING, loud=True,
+        by=("new_side_late",),
+        rationale="the wait for ready pods has a limit; no weight was moved, so none is put back",
+    ),
+    TransitionName.CHANGED_BEFORE_SHIFT: _row(
+        {*STARTING}, P.PENDING, None, None,
+        by=("superseded",), rationale="the plan changed before any weight moved, so the run starts again",
+    ),
+    TransitionName.START_STAGE: _row(
+        {P.SHIFTING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_STARTED,
+        by=("begin_stage",), rationale="the predicates of a step are fixed before its weight moves",
+    ),
+    TransitionName.VERIFIED: _row(
+        {P.SHIFTING}, P.JUDGING, Kind.ADVANCE, E.WEIGHT_SHIFTED,
+        by=("resume_shift",), rationale="the soak starts when the weight is read back and accepted",
+    ),
+    TransitionName.PROVED: _row(
+        {P.JUDGING}, P.SHIFTING, Kind.ADVANCE, E.STAGE_PROVED,
+        by=("pass_stage",), rationale="the soak is over and every pass predicate is proved",
+    ),
+    TransitionName.PROVED_LAST: _row(
+        {P.JUDGING}, P.BAKING, Kind.ADVANCE, E.STAGE_PROVED,
+        by=("pass_stage",), rationale="this is the last weight; the guards stay on during the bake",
+    ),
+    TransitionName.EXTENDED: _row(
+        {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED,
+        by=("deadline",), rationale="onUndecided is Extend",
+    ),
+    TransitionName.SHIFT_REFUSED: _row(
+        {P.SHIFTING}, P.ROLLED_BACK, Kind.KILL, E.SHIFT_REFUSED, severity=S.WARNING, loud=True,
+        by=("shift_refused",), rationale="no weight was moved, so none is put back",
+    ),
+    TransitionName.REQUEST_REFUSED: _row(
+        {*P}, Target.STAYS, Kind.PERSIST, E.REQUEST_REFUSED, severity=S.WARNING, loud=True,
+        by=("refusal_told",), rationale="somebody must fix what refuses the request",
+    ),
+    TransitionName.FORESEEN: _row(
+        {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
+        by=("forecast",), rationale="the stage cannot be decided before its deadline at this traffic",
+    ),
+    TransitionName.ADAPTED: _row(
+        {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, Target.STAYS, Kind.ADAPT, E.ADAPTED,
+        by=("adapted",), rationale="stages that have not started may be edited",
+    ),
+    TransitionName.ADAPTED_ON: _row(
+        {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED,
+        by=("adapted",), rationale="the edit adds a weight above the last one",
+    ),
+    TransitionName.WARNED: _row(
+        {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,
+        by=("warning_detected",), rationale="a warning halves the next increment and rolls nothing back",
+    ),
+    TransitionName.HELD: _row(
+        {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
+        by=("other_commands", "hold_contract", "take_away", "unavailable",
+            "failure_detected", "correct_drift", "hold_run", "deadline"),
+        rationale="there is no cause to roll back, and the run may not go on",
+    ),
+    TransitionName.RESUMED: _row(
+        {P.HELD}, Target.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED,
+        by=("other_commands", "resume_contract", "resume_run"),
+        rationale="the reason for the hold is gone; time held does not count as soak",
+    ),
+    TransitionName.FAILED: _row(
+        {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING, P.PENDING, P.INVALID}, P.ROLLING_BACK, Kind.ROLLBACK,
+        E.ROLLBACK_STARTED,
+        severity=S.WARNING, loud=True,
+        by=("deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "unavailable",
+            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "deadline"),
+        rationale="mitigate first: the weights go back at once",
+    ),
+    TransitionName.RESTORED: _row(
+        {P.ROLLING_BACK}, P.ROLLED_BACK, Kind.ROLLBACK, E.ROLLED_BACK, severity=S.WARNING,
+        by=("resume_rollback",), rationale="the routes hold the weights from before the run again",
+    ),
+    TransitionName.BAKED: _row(
+        {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_bake",), rationale="it held its last weight for the whole bake",
+    ),
+    TransitionName.AGAIN: _row(
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
+        by=("finished",), rationale="the plan or the pod template changed, which starts a new run",
+    ),
+    TransitionName.REFUSED: _row(
+        {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("obstructed", "probe", "add"), rationale="the plan names something that does not exist or is not right",
+    ),
+    TransitionName.BLOCKED: _row(
+        {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("other_commands", "obstructed"), rationale="it waits for another plan, a policy or a person",
+    ),
+    TransitionName.HEALED: _row(
+        {P.INVALID}, P.PENDING, None, None,
+        by=("healed",), rationale="what was wrong is fixed",
+    ),
+    TransitionName.LOST: _row(
+        {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
+        by=("inconsistent",), rationale="the status contradicts itself, so nothing is moved by it",
+    ),
+    TransitionName.DRIFTED: _row(
+        {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.PERSIST, E.WEIGHT_DRIFT, loud=True,
+        by=("correct_drift",), rationale="the weights that are judged must be the weights that were asked for",
+    ),
+    TransitionName.ABORTED: _row(
+        {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, E.ABORTED, severity=S.WARNING, loud=True,
+        by=("abort_or_revert",), rationale="a person aborted the run before any weight moved",
+    ),
+    TransitionName.REVERTED: _row(
+        {P.SUCCEEDED}, P.ROLLING_BACK, Kind.ROLLBACK, E.ROLLBACK_STARTED, severity=S.WARNING, loud=True,
+        by=("abort_or_revert",), rationale="a person reverted the plan",
+    ),
+    TransitionName.RETRIED: _row(
+        {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, Kind.START, E.RETRIED,
+        by=("other_commands",), rationale="a person starts the same plan again",
+    ),
+    TransitionName.SKIPPED: _row(
+        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED,
+        by=("other_commands",), rationale="a person skips what was not proved",
+    ),
+    TransitionName.PROMOTED: _row(
+        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,
+        by=("other_commands",), rationale="a person skips the stages in between",
+    ),
+    TransitionName.TAKEN_UP: _row(
+        {P.HELD}, P.SHIFTING, Kind.RESUME, E.RESUMED,
+        by=("other_commands",), rationale="a person resumes the run: its stage starts again",
+    ),
+    TransitionName.RELEASED: _row(
+        {*TRAFFIC_SHIFTED_PHASES, P.PENDING, P.INVALID, P.ROLLED_BACK}, Target.STAYS, Kind.RESUME, E.RESUMED,
+        by=("other_commands",), rationale="a person ends the pause",
+    ),
+    TransitionName.PAUSED: _row(
+        {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.HOLD, E.PAUSED, severity=S.WARNING,
+        by=("other_commands",), rationale="a person pauses the run; a change under way is finished first",
+    ),
+    TransitionName.DENIED: _row(
+        {*P}, Target.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,
+        by=("abort_or_revert", "other_commands"), rationale="the command cannot be carried out now",
+    ),
+}
+# fmt: on
+
+
+def severity_of(decision: Decision) -> Severity:
+    """The type of the Event of a decision that was recorded, by this version or by another one."""
+    return Severity.WARNING if all(row.severity is Severity.WARNING for row in _rows(decision)) else Severity.NORMAL
+
+
+def is_loud(decision: Decision) -> bool:
+    """Whether the log says it as a warning."""
+    return any(row.loud for row in TRANSITIONS.values() if row.event_reason == decision.reason)
+
+
+def _rows(decision: Decision) -> list[Transition]:
+    """The rows under whose reason it was taken; of a reason that the table does not know, those of its kind."""
+    known = [row for row in TRANSITIONS.values() if row.event_reason == decision.reason]
+    return known or [row for row in TRANSITIONS.values() if row.kind is decision.kind]

@@ -1,0 +1,606 @@
+"""PlanRun: the object that decides about one plan. It does no I/O and has no clock; every host drives it the same way.
+
+    facts, now -> advance -> effects -> (the host carries them out) -> on_result -> advance -> ...
+
+It owns all of a run that is not persisted: what was measured, what was answered, what was refused, what is under way;
+and the order of a pass:
+
+- A status is written before what it intends is done: the effects of a decision follow from the next snapshot, in which
+  it is recorded. So whoever comes after a crash decides the same, and what a person wrote in between is seen.
+- On the way back the weights wait for nothing: they go beside the record, over whatever else is under way. A status
+  that cannot be written then is owed, and everything goes on from it.
+- A decision is published when it is recorded, never before, and in order; each sink has a cursor.
+- Writes of one plan go one after the other, apart from a rollback. Questions, reads and publications go beside them.
+
+A host may refuse, delay, repeat, reorder and lose effects and results: each effect has a number, what comes back late
+counts as nothing, and what never comes back is given up. Losing a PlanRun loses nothing but time. It is one long class
+because its methods share one state, and the order in which they read and change it is what this file is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from itertools import groupby
+from typing import Final, cast
+
+from rolloutplan.api.changes import change
+from rolloutplan.api.reasons import EventReason
+from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
+from rolloutplan.api.status_patch import status_patch
+from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, mark_asked
+from rolloutplan.engine.decide import decide
+from rolloutplan.engine.model.actions import (
+    CheckGate,
+    PatchPlanMetadata,
+    PatchRoute,
+    QueryOnce,
+    ReconcileResult,
+    RunJob,
+    RunPreflight,
+    Scale,
+)
+from rolloutplan.engine.model.effects import (
+    GATE,
+    LINT,
+    MARKS,
+    PODS,
+    PREFLIGHT,
+    READ_PLAN,
+    STATUS,
+    Answers,
+    Effect,
+    Effects,
+    Evaluate,
+    Failure,
+    Key,
+    LintQueries,
+    ListPods,
+    Pods,
+    Publish,
+    ReadPlan,
+    ReadRoute,
+    Record,
+    Result,
+    Work,
+    key_of,
+    name_of,
+    target_of,
+    version_of,
+)
+from rolloutplan.engine.model.queries import CountQuestion
+from rolloutplan.engine.model.routes import UnusableError, select_rules
+from rolloutplan.engine.model.snapshot import (
+    NO_MEASUREMENTS,
+    Facts,
+    GateAnswers,
+    JobView,
+    Measurements,
+    PreflightResult,
+    QueryResult,
+    Refusal,
+    Scaled,
+    Snapshot,
+    WorkloadView,
+)
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
+from rolloutplan.engine.policy.policies import doubt_factor
+from rolloutplan.engine.run.conditions import suspected
+from rolloutplan.stats.verdict import Answer
+
+LOST_AFTER: Final = timedelta(minutes=1)
+"""An effect that has not come back by then never will: no request of ours may take nearly as long."""
+LOST_AFTER_URGENT: Final = timedelta(seconds=10)
+"""The same on the way back, for its records too: while one may be done, nobody knows whether weights must go back
+again. A write that is done twice is done once."""
+READ_AGAIN: Final = timedelta(seconds=4)
+"""How long a gateway may say nothing before the route itself is asked: its watch may be down."""
+COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
+"""After a start, weights that must go back come before the pods are counted."""
+COUNT_RESTARTS_AGAIN: Final = timedelta(minutes=1)
+"""After the pods could not be listed."""
+LINT_AFTER: Final = timedelta(seconds=10)
+"""After a start, judging comes before warning."""
+RECENT: Final = timedelta(hours=1)
+"""An older decision that was not published by then stays unpublished: an Event lives no longer."""
+SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
+LONGEST_PAUSE: Final = timedelta(seconds=2)
+"""Between attempts at what may succeed the next time. On the way back `LONGEST_PAUSE_URGENT`."""
+LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
+LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
+"""Between attempts at what was refused with a definite no: a person must mend it, who then need not wait long."""
+LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
+CHANGED_IN_A_ROW: Final = 8
+"""So many times an object may have changed under our hands before the next attempt waits too."""
+KNOWN_WITHIN: Final = timedelta(seconds=30)
+"""How long a new run that is to go back tries to read its plan; then it goes back upon what is known. A read takes
+milliseconds, and an API server that does not let it be read takes no record of it either."""
+LEAST_SLEEP: Final = timedelta(seconds=1)
+"""What asks to be looked at again at once, without anything to do, is looked at after this: no loop spins."""
+
+UndoCommand = Callable[[str, RouteWeights], str]
+"""Makes the command that puts the weights of a route back: takes the namespace and the weights."""
+
+_MOVING: Final = TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
+_WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
+_WRONG: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""What is refused for what it says, and would be again: it keeps back no later decision."""
+_FACTS: Final = _WRITES | {"publication", "preflight"}
+"""The kinds of effects whose refusal a decision looks at. Of all others the answer is missing, and that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A write was refused as if its object had changed. `version` is the one that was written over."""
+
+    version: str
+    effect: Effect
+    failure: Failure
+    read: bool = False
+    """Whether the object was read since."""
+
+
+class PlanRun:
+    """One plan as one leader serves it. A plan object of another uid, or another tenure, has another PlanRun."""
+
+    def __init__(self, facts: Facts, now: datetime, *, undo_command: UndoCommand, sinks: Sequence[str] = ()) -> None:
+        self.uid = facts.plan.uid
+        self._facts = facts
+        self.measurements: Measurements = NO_MEASUREMENTS
+        self.owed: Status | None = None
+        """The status of a rollback that was acted upon and is not known to be written."""
+        self.refusals: dict[Key, Refusal] = {}
+        self.results: dict[Key, Result] = {}
+        """The newest result of each question and task, by what it is about."""
+        self._undo_command = undo_command
+        self._born = now
+        self._knows_the_plan = False
+        """Whether the API server itself has shown the plan to this run. What a new leader has heard of it until then
+        may be older than what the one before has written."""
+        self._number = 0
+        self._under_way: dict[Key, tuple[Effect, datetime]] = {}
+        self._doubts: dict[Key, _Doubt] = {}
+        self._changes: dict[Key, int] = {}
+        """How often in a row an object had changed when it was to be written."""
+        self._published = {sink: _published_before(facts.status, sink, now) for sink in sinks}
+        self._noticed = ""
+        """The refusal of a status that was published as a notice."""
+        self._logged = facts.status.seq
+        self._short_since: datetime | None = None
+        self._pods: Pods | None = None
+        self._pods_version = facts.new.version if facts.new else ""
+        """Of the new Deployment, as its pods were listed last, or as it was first seen."""
+        self._count_restarts_at = now + COUNT_RESTARTS_AFTER
+        self._routes_read_at: datetime | None = None
+        self._lint_at = now + LINT_AFTER
+        self._linted, self._warnings = "", suspected(facts.status)
+
+    # ---- what follows from the facts -----------------------------------------------------------------------------
+
+    def advance(self, facts: Facts, now: datetime) -> Effects:
+        """What is to be done now, and when to look again."""
+        self._facts = facts
+        self._give_up_lost(now)
+        self._settle_doubts(facts, now)
+        if self.owed is not None and facts.status.seq >= self.owed.seq:
+            self.owed = None
+        snapshot = self.snapshot(facts, now)
+        step = decide(snapshot)
+        if self._forget_unwanted(snapshot, step):
+            snapshot = self.snapshot(facts, now)
+            step = decide(snapshot)
+        todo: list[Effect] = []
+        if step.urgent:
+            todo += self._go_back(snapshot, step, facts)
+        else:
+            todo += self._evaluations(snapshot)
+            todo += self._go_on(snapshot, step, facts)
+        todo += self._beside(snapshot, facts)
+        return Effects(tuple(todo), self._wake_at(snapshot, step), self._news(facts))
+
+    def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
+        """Everything that a decision may look at; from `status` if that is known to be newer than the facts."""
+        status = status or self.owed or facts.status
+        task = status.task
+        snapshot = Snapshot(
+            plan=facts.plan,
+            status=status,
+            now=now,
+            routes=facts.routes,
+            old=facts.old,
+            new=self._new_side(facts, now),
+            source=facts.source,
+            source_problem=facts.source_problem,
+            preflight=cast("PreflightResult | None", self.results.get(PREFLIGHT)),
+            measurements=self.measurements,
+            route_conflicts=facts.route_conflicts,
+            policies=facts.policies,
+            queues=facts.queues,
+            gate_answers=cast("GateAnswers | None", self.results.get(GATE)),
+            job=cast("JobView | None", self.results.get(Key("job", task.job)) if task else None),
+            query_result=cast("QueryResult | None", self.results.get(Key("observation", task.name)) if task else None),
+            scaled=self._scaled(facts, status),
+            warnings=self._warnings,
+            refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _FACTS),
+            epoch=facts.epoch,
+            claim_at=facts.claim_at,
+        )
+        return (
+            replace(snapshot, undo_command=self._revert(snapshot))
+            if snapshot.plan.spec and status.phase is Phase.EXPANDING
+            else snapshot
+        )
+
+    def _new_side(self, facts: Facts, now: datetime) -> WorkloadView | None:
+        spec, new = facts.plan.written, facts.new
+        if spec is None or new is None:
+            return None
+        short = new.ready * 1000 < spec.availability.min_ready * new.wanted
+        self._short_since = (self._short_since or now) if short else None
+        restarts, worst = (self._pods.restarts, self._pods.worst) if self._pods else (None, "")
+        return replace(new, restarts=restarts, worst=worst, short_since=self._short_since)
+
+    def _scaled(self, facts: Facts, status: Status) -> Scaled | None:
+        spec = facts.plan.written
+        if spec is None:
+            return None
+        side = spec.old if status.effective_phase is Phase.CONTRACTING else spec.new
+        return cast("Scaled | None", self.results.get(Key("scale", side.deployment)))
+
+    def _revert(self, snapshot: Snapshot) -> str:
+        """The command that would put the routes back to the weights that they have now."""
+        try:
+            return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in select_rules(snapshot))
+        except UnusableError:
+            return ""
+
+    def _news(self, facts: Facts) -> tuple[Decision, ...]:
+        known = self.owed or facts.status
+        new = tuple(decision for decision in known.decisions if decision.seq > self._logged)
+        self._logged = max(known.seq, self._logged)
+        return new
+
+    # ---- back, and on --------------------------------------------------------------------------------------------
+
+    def _go_back(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
+        """Weights first, whatever is under way; the record beside them.
+
+        A record that is under way may be done: then the way back begins from what it says, not from before it. Where
+        the plan is another by now it is known to be done, or can be done no more. A new run makes sure of its plan
+        first, which another leader may have taken further.
+        """
+        if not self._knows_the_plan and snapshot.now < self._born + KNOWN_WITHIN:
+            if self._may_start(READ_PLAN, snapshot.now, urgent=True):
+                yield self._start(READ_PLAN, ReadPlan(), snapshot, urgent=True)
+            return
+        recording = self._under_way.get(STATUS)
+        if recording is not None and version_of(recording[0]) != facts.plan.version:
+            del self._under_way[STATUS]
+            recording = None
+        if self.owed is None and recording is not None:
+            ahead = cast("Record", recording[0].work).status
+            snapshot = self.snapshot(facts, snapshot.now, ahead)
+            step = decide(snapshot)
+            if not step.urgent:
+                return
+        if step.status is not None:
+            self.owed = step.status
+            snapshot = replace(snapshot, status=step.status)
+        for action in step.actions:
+            key = key_of(action)
+            if self._may_start(key, snapshot.now, urgent=True):
+                yield self._start(key, action, snapshot, urgent=True)
+        yield from self._record(self.owed, snapshot, facts)
+
+    def _go_on(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
+        """Record what was decided, or do what is recorded; one after the other."""
+        if any(key.kind in _WRITES for key in self._under_way):
+            return
+        if step.status is not None or self.owed is not None:
+            recorded = [*self._record(step.status or self.owed, snapshot, facts)]
+            yield from recorded
+            if recorded or STATUS in self.refusals or STATUS in self._doubts:
+                return
+        for action in step.actions:
+            key = key_of(action)
+            if self._may_start(key, snapshot.now):
+                yield self._start(key, action, snapshot)
+
+    def _record(self, status: Status | None, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+        """Write a status, with the cursors of the sinks, unless the API server has it already."""
+        if status is None or not self._may_start(STATUS, snapshot.now):
+            return
+        status = change(status, published_through={**status.published_through, **self._published})
+        patch = status_patch(facts.raw_status, status)
+        if patch:
+            yield self._start(STATUS, Record(status, patch), snapshot)
+
+    # ---- what goes beside ----------------------------------------------------------------------------------------
+
+    def _evaluations(self, snapshot: Snapshot) -> Iterator[Effect]:
+        """Ask each predicate on its own, so that the first decisive one acts and waits for none that is slower."""
+        questions = due_queries(snapshot.plan, snapshot.status, snapshot.source, snapshot.measurements, snapshot.now)
+        due = [question for question in questions if Key("evaluation", question.name) not in self._under_way]
+        if not due:
+            return
+        self.measurements = mark_asked(snapshot.status, self.measurements, due, snapshot.now)
+        for name, group in groupby(due, key=lambda question: question.name):
+            yield self._start(Key("evaluation", name), Evaluate(name, tuple(group)), snapshot)  # type: ignore[arg-type]
+
+    def _beside(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+        yield from self._reads(snapshot)
+        yield from self._pods_due(snapshot)
+        yield from self._lint_due(snapshot)
+        yield from self._publications(snapshot, facts)
+
+    def _reads(self, snapshot: Snapshot) -> Iterator[Effect]:
+        """Read what was doubted; and the routes now and then, where a change of weights waits for its gateway."""
+        routes = {
+            target_of(doubt.effect) for key, doubt in self._doubts.items() if key.kind == "route" and not doubt.read
+        }
+        intent = snapshot.status.intent
+        if intent is not None and snapshot.status.phase in _MOVING and snapshot.now >= self._reading_at(intent.at):
+            self._routes_read_at = snapshot.now
+            routes |= {route.id for route in intent.routes}
+        urgent = snapshot.status.phase is Phase.ROLLING_BACK
+        for route in sorted(routes, key=str):
+            key = Key("read", str(route))
+            if self._may_start(key, snapshot.now, urgent=urgent):
+                yield self._start(key, ReadRoute(route), snapshot, urgent=urgent)
+        doubted = any(key in self._doubts and not self._doubts[key].read for key in (STATUS, MARKS))
+        if doubted and self._may_start(READ_PLAN, snapshot.now):
+            yield self._start(READ_PLAN, ReadPlan(), snapshot)
+
+    def _reading_at(self, since: datetime) -> datetime:
+        return max(self._routes_read_at or since, since) + READ_AGAIN
+
+    def _pods_due(self, snapshot: Snapshot) -> Iterator[Effect]:
+        """The new side has changed in mid-run, or nobody has counted its restarts: see why. What is known decides."""
+        new = snapshot.new
+        if (
+            new is None
+            or snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
+            or not self._may_start(PODS, snapshot.now)
+        ):
+            return
+        if new.version != self._pods_version or (self._pods is None and snapshot.now >= self._count_restarts_at):
+            self._pods_version = new.version
+            yield self._start(PODS, ListPods(new.selector), snapshot)
+
+    def _lint_due(self, snapshot: Snapshot) -> Iterator[Effect]:
+        """Snapshot for queries that cannot mean what they say, once for each plan as it is judged."""
+        spec = snapshot.plan.spec
+        if (
+            spec is not None
+            and self._is_to_be_linted(snapshot)
+            and snapshot.now >= self._lint_at
+            and self._may_start(LINT, snapshot.now)
+        ):
+            self._linted = spec.judged_hash()
+            yield self._start(LINT, LintQueries(), snapshot)
+
+    def _is_to_be_linted(self, snapshot: Snapshot) -> bool:
+        """Whether something may still be judged by the plan as it is, and nobody has looked at its queries."""
+        spec, ended = snapshot.plan.spec, snapshot.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+        return spec is not None and snapshot.source is not None and not ended and spec.judged_hash() != self._linted
+
+    def _publications(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+        """The next decision for each sink, of those that the API server has."""
+        for sink, through in self._published.items():
+            key = Key("publication", sink)
+            decision = next((each for each in facts.status.decisions if each.seq > through), None)
+            if decision is not None and self._may_start(key, snapshot.now):
+                yield self._start(key, Publish(sink, decision), snapshot)
+        unwritten = self.refusals.get(STATUS)
+        if unwritten is None:
+            self._noticed = ""
+        elif unwritten.told_at(snapshot.now) and self._noticed != unwritten.reason:
+            self._noticed = unwritten.reason
+            notice = _notice(snapshot, unwritten)
+            for sink in self._published:
+                yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
+
+    # ---- what is under way ---------------------------------------------------------------------------------------
+
+    def _start(self, key: Key, work: Work, snapshot: Snapshot, *, urgent: bool = False) -> Effect:
+        self._number += 1
+        effect = Effect(self._number, key, work, snapshot, urgent)
+        back = urgent or snapshot.status.phase is Phase.ROLLING_BACK
+        self._under_way[key] = effect, snapshot.now + (LOST_AFTER_URGENT if back else LOST_AFTER)
+        return effect
+
+    def _may_start(self, key: Key, now: datetime, *, urgent: bool = False) -> bool:
+        """Whether nothing about this is under way, doubted or refused a moment ago. A rollback overtakes."""
+        current_task, doubt, refusal = self._under_way.get(key), self._doubts.get(key), self.refusals.get(key)
+        if current_task is not None and (not urgent or current_task[0].urgent):
+            return False
+        if doubt is not None and (not urgent or doubt.effect.urgent):
+            return False
+        return refusal is None or now >= refusal.retry_at or (urgent and not refusal.urgent)
+
+    def _give_up_lost(self, now: datetime) -> None:
+        for effect, until in [*self._under_way.values()]:
+            if now >= until:
+                words = f"nothing was heard of it for {(until - effect.snapshot.now).total_seconds():.0f} s"
+                self.on_result(effect, Failure(0, "Lost", words), now)
+
+    def _wake_at(self, snapshot: Snapshot, step: ReconcileResult) -> datetime | None:
+        """The next instant at which something could follow, if nothing comes back until then."""
+        instants = [until for _, until in self._under_way.values()]
+        instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
+        if step.wake_at is not None:
+            instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + LEAST_SLEEP)
+        if snapshot.status.intent is not None and snapshot.status.phase in _MOVING:
+            instants.append(self._reading_at(snapshot.status.intent.at))
+        if snapshot.new is not None and snapshot.status.phase in TRAFFIC_SHIFTED_PHASES and self._pods is None:
+            instants.append(self._count_restarts_at)
+        if self._is_to_be_linted(snapshot):
+            instants.append(self._lint_at)
+        return min((at for at in instants if at > snapshot.now), default=None)
+
+    # ---- what comes back -----------------------------------------------------------------------------------------
+
+    def on_result(self, effect: Effect, result: Result, now: datetime) -> None:
+        """Take in what came of an effect. What comes late or twice counts as nothing."""
+        current_task = self._under_way.get(effect.key)
+        if current_task is None or current_task[0].number != effect.number:
+            return
+        del self._under_way[effect.key]
+        if isinstance(result, Failure):
+            self._failed(effect, result, now)
+        else:
+            self.refusals.pop(effect.key, None)
+            self._changes.pop(effect.key, None)
+            self._done(effect, result)
+
+    def _done(self, effect: Effect, result: Result) -> None:
+        match effect.work:
+            case Evaluate():
+                self._answered(effect, cast("Answers", result))
+            case ListPods():
+                self._pods = cast("Pods", result)
+            case LintQueries():
+                self._warnings = cast("str", result)
+            case Publish(recorded=True):
+                self._published[effect.work.sink] = effect.work.decision.seq
+            case Record():
+                self._knows_the_plan = True
+            case ReadPlan():
+                self._knows_the_plan = True
+                self._have_read(STATUS, MARKS)
+            case ReadRoute():
+                self._have_read(Key("route", str(effect.work.route)))
+            case RunPreflight() | CheckGate() | RunJob() | QueryOnce() | Scale():
+                self.results[effect.key] = result
+            case _:
+                pass
+
+    def _have_read(self, *keys: Key) -> None:
+        for key in keys:
+            if key in self._doubts:
+                self._doubts[key] = replace(self._doubts[key], read=True)
+
+    def _answered(self, effect: Effect, answers: Answers) -> None:
+        """Fold the answers for one predicate into what was measured, by the plan and the status as they are now."""
+        work, facts, asked_at = cast("Evaluate", effect.work), self._facts, effect.snapshot.now
+        spec, source, status = facts.plan.spec, facts.source, self.owed or facts.status
+        if spec is None or source is None or not answers:
+            return
+        if isinstance(work.questions[0], CountQuestion):
+            doubt = doubt_factor(facts.policies)
+            self.measurements = count(spec, status, source, self.measurements, work.name, answers, asked_at, doubt)
+        else:
+            values = {part: answer for part, answer in answers.items() if isinstance(answer, Answer)}
+            self.measurements = apply_answers(spec, status, self.measurements, work.name, values, asked_at)
+
+    # ---- what was refused ----------------------------------------------------------------------------------------
+
+    def _failed(self, effect: Effect, failure: Failure, now: datetime) -> None:
+        work = effect.work
+        match work:
+            case Record() | PatchPlanMetadata() | PatchRoute() if failure.may_be_stale and self._changes_seldom(
+                effect.key
+            ):
+                self._doubts[effect.key] = _Doubt(version_of(effect), effect, failure)
+                return
+            case ReadPlan():
+                self._have_read(STATUS, MARKS)
+            case ReadRoute():
+                self._have_read(Key("route", str(work.route)))
+                return
+            case Publish() if not work.recorded:
+                return
+            case Publish() if failure.status in _WRONG:
+                self._published[work.sink] = work.decision.seq
+            case ListPods():
+                self._count_restarts_at = now + COUNT_RESTARTS_AGAIN
+            case RunJob() if failure.definite:
+                known = cast("JobView | None", self.results.get(effect.key)) or JobView(work.name, now)
+                self.results[effect.key] = replace(known, at=now, hindered=failure.words)
+            case Scale() if failure.definite:
+                self.results[effect.key] = Scaled(work.deployment, now, hindered=failure.words)
+            case _:
+                pass
+        self._refuse(effect, failure, now)
+
+    def _changes_seldom(self, key: Key) -> bool:
+        self._changes[key] = self._changes.get(key, 0) + 1
+        return self._changes[key] <= CHANGED_IN_A_ROW
+
+    def _settle_doubts(self, facts: Facts, now: datetime) -> None:
+        """A write whose object is another by now is decided anew; one whose object is the same was refused."""
+        for key, doubt in [*self._doubts.items()]:
+            route = facts.routes.get(target_of(doubt.effect)) if key.kind == "route" else None
+            version = (route.version if route else "") if key.kind == "route" else facts.plan.version
+            if version != doubt.version or doubt.read:
+                del self._doubts[key]
+            if version == doubt.version and doubt.read:
+                self._refuse(doubt.effect, doubt.failure, now)
+
+    def _forget_unwanted(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
+        """Forget what was refused and is not to be done any more, before it is told; say whether there was anything."""
+        if step.status is not None and not step.only_reports_refusals:
+            return False
+        wanted = {key_of(action) for action in step.actions}
+        has_task = snapshot.status.task is not None and snapshot.status.phase in RUNNING
+        over = [
+            key
+            for key in self.refusals
+            if (key.kind in ("route", "marks", "preflight") and key not in wanted)
+            or (key.kind in ("job", "scale") and not has_task)
+            or (key == STATUS and self.owed is None)
+        ]
+        for key in over:
+            del self.refusals[key]
+        return bool(over)
+
+    def _refuse(self, effect: Effect, failure: Failure, now: datetime) -> None:
+        """Remember what was refused, and when to try again: on the way back at once, then soon, whatever was said."""
+        known = self.refusals.get(effect.key)
+        known = known if known is not None and known.urgent == effect.urgent else None
+        failures = known.failures + 1 if known else 1
+        pause = min(SHORTEST_PAUSE * 2 ** min(failures, 12), _longest_pause(effect, failure))
+        if effect.urgent:
+            pause = timedelta(0) if failures == 1 else pause
+        elif failure.retry_after is not None:
+            pause = max(pause, timedelta(seconds=failure.retry_after))
+        self.refusals[effect.key] = Refusal(
+            kind=effect.key.kind,
+            what=name_of(effect),
+            reason=failure.reason,
+            words=str(failure),
+            definite=failure.definite,
+            urgent=effect.urgent,
+            since=known.since if known else now,
+            retry_at=now + pause,
+            failures=failures,
+            uncertain=failure.uncertain or (known is not None and known.uncertain),
+        )
+
+
+def _longest_pause(effect: Effect, failure: Failure) -> timedelta:
+    if isinstance(effect.work, Publish):
+        return LONGEST_PAUSE_PUBLISHING
+    if effect.urgent:
+        return LONGEST_PAUSE_URGENT
+    return LONGEST_PAUSE_REFUSED if failure.definite else LONGEST_PAUSE
+
+
+def _published_before(status: Status, sink: str, now: datetime) -> int:
+    """The newest decision that need not be published again: who led before may have died before it was."""
+    through = status.published_through.get(sink, 0)
+    missing = (each.seq for each in status.decisions if each.seq > through and each.at > now - RECENT)
+    return next(missing, status.seq + 1) - 1
+
+
+def _notice(snapshot: Snapshot, refusal: Refusal) -> Decision:
+    """What is published where no status can hold it: that the status itself cannot be written."""
+    note = (
+        f"{refusal.what} is not written: {refusal.words}; weights still go back if they must, and nothing goes forward"
+    )
+    reason = EventReason.STATUS_NOT_WRITTEN
+    return Decision(seq=snapshot.status.seq, at=snapshot.now, kind=Kind.HOLD, reason=reason, note=note[:1024])

@@ -1,0 +1,174 @@
+"""The gate before every increment: a person's approval, the policies of the cluster, and alerts that fire already.
+
+An alert that fires before a step is taken does not speak against the new side, and is no moment to take one. Nothing
+here stands in the way of a rollback: only the rules that lead forward come by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from rolloutplan.api.quantities import format_weight, parse_is
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import STARTING
+from rolloutplan.engine.analysis.measurements import ActivePredicate
+from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.policy_view import At
+from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.policy.policies import concurrency_groups, frozen, next_change, queue_position, unreadable
+from rolloutplan.stats.verdict import Outcome, Verdict
+
+ASKED_AGAIN = timedelta(seconds=10)
+"""How old the answers to what the gate asks may be."""
+CONTRACT = "the contract"
+"""What is approved before anything of the old is taken away; no stage can have this name."""
+_NONE = parse_is("== 0")
+GATED = frozenset({HoldReason.AWAITING_APPROVAL, HoldReason.FROZEN, HoldReason.BUDGET_SPENT, HoldReason.CAPACITY})
+"""The reasons of Held that the gate gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why the gate is closed: the reason in a word, the words, and when to come by again (None: when told)."""
+
+    reason: HoldReason
+    words: str
+    again: datetime | None = None
+    evidence: tuple[ActivePredicate, ...] = ()
+
+
+def block_on_start(snapshot: Snapshot) -> Blocked | None:
+    """What the policies have against a run that has not moved any weight yet."""
+    if words := unreadable(snapshot.policies):
+        return Blocked(HoldReason.FROZEN, words)
+    if snapshot.status.phase not in STARTING and (closed := _frozen(snapshot)):
+        return closed
+    return None
+
+
+def position_in_queue(snapshot: Snapshot) -> str:
+    """What a run that has not begun waits for, and where it stands in line; empty where there is a place for it."""
+    at: At = "starting" if snapshot.status.phase in STARTING else "waiting"
+    return queue_position(at, concurrency_groups(snapshot.policies), snapshot.queues)
+
+
+def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
+    """What stands before the increment to this stage, apart from what is asked when nothing else does."""
+    status, plan = snapshot.status, snapshot.plan
+    if stage.approval and status.approved != stage.name:
+        words = f"stage {stage.name} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+        return Blocked(HoldReason.AWAITING_APPROVAL, words)
+    if words := unreadable(snapshot.policies):
+        return Blocked(HoldReason.FROZEN, words)
+    return _frozen(snapshot) or _short(snapshot, stage)
+
+
+def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
+    """What stands before anything of the old is taken away."""
+    plan = snapshot.plan
+    if spec.contract.approval and snapshot.status.approved != CONTRACT:
+        words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+        return Blocked(HoldReason.AWAITING_APPROVAL, words)
+    if words := unreadable(snapshot.policies):
+        return Blocked(HoldReason.FROZEN, words)
+    return _frozen(snapshot) or _short(snapshot, spec.steps()[-1])
+
+
+def _short(snapshot: Snapshot, stage: Stage) -> Blocked | None:
+    """Capacity before traffic: so much of the new side must be ready as gets of the traffic.
+
+    The whole of it is what the run made it, also where somebody has made it smaller since.
+    """
+    new = snapshot.new
+    needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0
+    if new is None or new.ready >= needed:
+        return None
+    worst = f": {new.worst}" if new.worst else ""
+    words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
+    return Blocked(HoldReason.CAPACITY, words + worst)
+
+
+def _frozen(snapshot: Snapshot) -> Blocked | None:
+    freeze = frozen(snapshot.policies, snapshot.now)
+    return (
+        Blocked(HoldReason.FROZEN, f"frozen by {freeze.words}", next_change(snapshot.policies, snapshot.now))
+        if freeze
+        else None
+    )
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """What must be so before an increment; where it is not so, or not known, the reason and the words."""
+
+    question: QueryOnce
+    reason: HoldReason
+    words: Callable[[Verdict | None], str]
+
+
+def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
+    """All that must be asked before the increment to this stage; nothing where all of it was asked just now."""
+    questions = tuple(condition.question for condition in _conditions(snapshot, stage))
+    heard = snapshot.gate_answers
+    recent = heard is not None and snapshot.now < heard.at + ASKED_AGAIN and heard.verdicts.keys() >= set(questions)
+    return () if recent else questions
+
+
+def block_by_answers(snapshot: Snapshot, stage: Stage) -> Blocked | None:
+    """What was answered against the increment to this stage."""
+    for condition in _conditions(snapshot, stage):
+        verdict = snapshot.gate_answers.verdicts.get(condition.question) if snapshot.gate_answers else None
+        if verdict is None or verdict.outcome is not Outcome.PROVED:
+            again = (snapshot.gate_answers.at if snapshot.gate_answers else snapshot.now) + ASKED_AGAIN
+            return Blocked(condition.reason, condition.words(verdict), again)
+    return None
+
+
+def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
+    """The error budgets that policies name, and the alerts that will be judged at the stage and bind."""
+    plan, spec = snapshot.plan, snapshot.plan.spec
+    if spec is None:
+        return
+
+    def words(stage: str) -> dict[str, str]:
+        return variables_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, window=spec.interval)
+
+    for policy in snapshot.policies:
+        if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
+            name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
+            question = QueryOnce(name, ValueQuery(render(budget.query, words(""))), least)
+            yield _Condition(question, HoldReason.BUDGET_SPENT, partial(_left, name, budget.at_least_text))
+    roles = {"guard": spec.guards, "fail": stage.fail}
+    for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
+        if alert is not None:
+            matchers = render(alert.matchers, words(stage.name))
+            question = QueryOnce(name, AlertQuery(matchers), _NONE)
+            yield _Condition(question, HoldReason.INCIDENT, partial(_firing, name, matchers))
+
+
+def _left(name: str, least: str, verdict: Verdict | None) -> str:
+    if verdict is None or verdict.value is None:
+        return f"{name}: the error budget is not known ({_unknown(verdict)}), {least} must be left"
+    return f"{name}: {100 * verdict.value:.4g}% of the error budget is left, {least} must be left"
+
+
+def _firing(name: str, matchers: str, verdict: Verdict | None) -> str:
+    goes_on = "nothing goes forward until none fires; `abort` rolls back"
+    if verdict is None or verdict.value is None:
+        return f"{name}: no answer ({_unknown(verdict)}) about alerts with {matchers}: {goes_on}"
+    alerts = "1 alert fires" if verdict.value == 1 else f"{verdict.value:.6g} alerts fire"
+    return f"{name}: {alerts} already with {matchers}: {goes_on}"
+
+
+def _unknown(verdict: Verdict | None) -> str:
+    return str(verdict.why) if verdict else "not asked"

@@ -1,0 +1,151 @@
+"""What policies say about a plan: whose turn it is, what is frozen and until when, how long to soak.
+
+Several policies may select one plan, and then all of them hold. None of this stands in the way of a rollback.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from heapq import nsmallest
+from typing import Final
+
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
+from rolloutplan.engine.policy.freeze_windows import spans
+
+NAMED: Final = 5
+"""So many of the plans that hold a place are named."""
+_FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def selects(spec: RolloutPolicySpec, namespace: str, labels: Mapping[str, str]) -> bool:
+    """Say whether a policy is for a plan of this namespace with these labels."""
+    named = any(
+        namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name
+        for name in spec.selector.namespaces
+    )
+    return named and spec.selector.match_labels.items() <= labels.items()
+
+
+def soak_factor(policies: Iterable[PolicyView]) -> int:
+    """By how much soaks are longer than written, and deadlines with them."""
+    return 2 if any(policy.spec and policy.spec.focus == "Stability" for policy in policies) else 1
+
+
+def doubt_factor(policies: Iterable[PolicyView]) -> Fraction:
+    """How much less doubt than a plan leaves is left where counts speak for going on: of 5 % a half, for stability."""
+    return Fraction(1, soak_factor(policies))
+
+
+def unreadable(policies: Iterable[PolicyView]) -> str:
+    """Why the first policy that cannot be read keeps everything it may be about from going forward; "" if all can."""
+    for policy in policies:
+        if policy.spec is None:
+            return (
+                f"policy {policy.name} cannot be read, so nothing goes forward: correct or delete it: {policy.problem}"
+            )
+    return ""
+
+
+# ---- whose turn it is ----------------------------------------------------------------------------
+
+
+def queues(me: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
+    """Count what a plan must know of the others in each of its groups."""
+    entries = tuple(others)
+    return {group: _queue(me, [each for each in entries if group in each.groups]) for group in me.groups}
+
+
+def _queue(me: QueueEntry, others: list[QueueEntry]) -> Queue:
+    at, older = Counter(each.at for each in others), Counter(each.at for each in others if each.age < me.age)
+    holders = nsmallest(NAMED, (each.key for each in others if each.at != "waiting"))
+    return Queue(at["running"], at["starting"], tuple(holders), older["waiting"], older["starting"])
+
+
+def concurrency_groups(policies: Iterable[PolicyView]) -> dict[str, int]:
+    """The groups that a plan is in, and how many places each has."""
+    places = {}
+    for policy in policies:
+        if policy.spec and policy.spec.max_concurrent:
+            places[f"policy {policy.name}"] = _scaled(policy.spec.max_concurrent, policy.spec.focus)
+        if policy.spec and policy.spec.lock_group:
+            places[f"lock group {policy.spec.lock_group}"] = 1
+    return places
+
+
+def _scaled(count: int, focus: str) -> int:
+    if focus == "Stability":
+        return (count + 1) // 2
+    return count * 2 if focus == "Throughput" else count
+
+
+def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue]) -> str:
+    """What a plan waits for and where it stands in line; "" where every group has a place for it.
+
+    One that waits lets those go first that are older. One that is starting gives way only to older ones that started
+    beside it, so that of two that took the last place at once one keeps it.
+    """
+    if at == "running":
+        return ""
+    waits = (_position(at, group, count, others.get(group, Queue())) for group, count in places.items())
+    return next((words for words in waits if words), "")
+
+
+def _position(at: At, group: str, places: int, others: Queue) -> str:
+    taken = others.running + others.starting
+    first = taken + others.older_waiting if at == "waiting" else others.running + others.older_starting
+    if first < places:
+        return ""
+    words = f"{taken} of {places} {'is' if taken == 1 else 'are'} taken"
+    named = f": {_named(others.holders, taken)}" if taken else ""
+    return f"{_ordinal(others.older_waiting + 1)} in the queue for a place of {group} ({words}{named})"
+
+
+def _named(holders: tuple[str, ...], taken: int) -> str:
+    """Name the first few in an order of their own, so that the words change no oftener than what they say."""
+    more = f", and {taken - len(holders)} more" if taken > len(holders) else ""
+    return ", ".join(holders) + more
+
+
+def _ordinal(number: int) -> str:
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+# ---- what is frozen ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Why no increment is taken; `until` is None where it lasts until somebody takes it out."""
+
+    words: str
+    until: datetime | None
+
+
+def frozen(policies: Iterable[PolicyView], now: datetime) -> Freeze | None:
+    """Of the freezes that are on, the one that lasts longest."""
+    return max(_freezes(policies, now), key=lambda freeze: freeze.until or _FOREVER, default=None)
+
+
+def _freezes(policies: Iterable[PolicyView], now: datetime) -> Iterator[Freeze]:
+    for policy in policies:
+        if policy.spec is None:
+            continue
+        if policy.spec.freeze.now:
+            yield Freeze(f"policy {policy.name}: {policy.spec.freeze.now}", None)
+        for window in policy.spec.freeze.windows:
+            for begin, end in spans(window, now):
+                if begin <= now < end:
+                    yield Freeze(f"policy {policy.name}: {window.reason}, until {end:%Y-%m-%dT%H:%M:%SZ}", end)
+
+
+def next_change(policies: Iterable[PolicyView], now: datetime) -> datetime | None:
+    """When the next window begins or ends; None where no window is left to come."""
+    windows = (window for policy in policies if policy.spec for window in policy.spec.freeze.windows)
+    edges = (edge for window in windows for span in spans(window, now) for edge in span)
+    return min((edge for edge in edges if edge > now), default=None)

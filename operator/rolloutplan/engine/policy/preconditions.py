@@ -1,0 +1,166 @@
+"""What must be there before a run may start: everything that only the cluster can answer.
+
+None of this stands in the way of a rollback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import STARTING, Paused, Status
+from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
+from rolloutplan.engine.model.routes import UnusableError, select_rules
+from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.gate import ASKED_AGAIN, block_on_start, position_in_queue
+
+PROBE_EVERY = timedelta(seconds=10)
+"""How often what no watch tells is asked again, while a run cannot start for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetPrecondition:
+    """Why a run cannot start. `cause` is the row of the table that says so; with `asking`, asking again may help."""
+
+    reason: Reason
+    message: str
+    cause: TransitionName = TransitionName.REFUSED
+    asking: bool = False
+    again: datetime | None = None
+    """When to look again, where no watch tells."""
+
+
+def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
+    """The first thing that keeps a plan from starting; None where nothing does."""
+    match snapshot.plan.content:
+        case NeedsTemplates(problem=problem, reason=reason):
+            return UnmetPrecondition(reason, problem)
+        case Unreadable(problem=problem):
+            return UnmetPrecondition(StatusReason.INVALID_SPEC, problem)
+        case Readable(spec=spec):
+            pass
+    if snapshot.plan.finalizer:
+        return status_lost(snapshot)
+    return (
+        _paused(snapshot.status)
+        or _workloads(snapshot, spec)
+        or _rival(snapshot, spec)
+        or _routes(snapshot, spec)
+        or _asked(snapshot, spec)
+        or _policy(snapshot)
+        or _refused_job(snapshot, spec)
+    )
+
+
+def _paused(status: Status) -> UnmetPrecondition | None:
+    return (
+        UnmetPrecondition(HoldReason.PAUSED, paused_words(status.paused), TransitionName.BLOCKED)
+        if status.paused
+        else None
+    )
+
+
+def paused_words(paused: Paused) -> str:
+    reason = f": {paused.reason}" if paused.reason else ""
+    return f"paused by {paused.by}{reason}; `resume` ends the pause"
+
+
+def _policy(snapshot: Snapshot) -> UnmetPrecondition | None:
+    closed = block_on_start(snapshot)
+    if closed is not None:
+        return UnmetPrecondition(closed.reason, closed.words, TransitionName.BLOCKED, again=closed.again)
+    if words := position_in_queue(snapshot):
+        return UnmetPrecondition(StatusReason.WAITING, words, TransitionName.BLOCKED, again=snapshot.now + ASKED_AGAIN)
+    return None
+
+
+def _refused_job(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """A Job of this very plan that the API server does not take; it would not take it the next time."""
+    status = snapshot.status
+    if status.reason == StatusReason.JOB_REFUSED and status.plan_hash == spec.plan_hash():
+        return UnmetPrecondition(StatusReason.JOB_REFUSED, status.message)
+    return None
+
+
+def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
+    """A run was on, and what its status should say of it is gone or contradicts itself."""
+    fields = f" ({', '.join(snapshot.status.damaged)})" if snapshot.status.damaged else ""
+    command = (
+        snapshot.plan.undo_annotation or snapshot.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
+    )
+    return UnmetPrecondition(
+        StatusReason.STATUS_LOST,
+        f"the status of a run was edited or lost{fields}, so nothing is moved any more: put the weights back with "
+        f"`{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
+    )
+
+
+def _workloads(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    for side, ref, found in (("old", spec.old, snapshot.old), ("new", spec.new, snapshot.new)):
+        if found is None:
+            name = f"{snapshot.plan.namespace}/{ref.deployment}"
+            words = f"Deployment {name} does not exist: create it, or correct spec.{side}.deployment"
+            return UnmetPrecondition(StatusReason.DEPLOYMENT_NOT_FOUND, words)
+    return None
+
+
+def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    try:
+        routes = select_rules(snapshot)
+    except UnusableError as problem:
+        return UnmetPrecondition(problem.reason, problem.message)
+    holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.steps()[0]
+    if holds > first.permille:
+        return UnmetPrecondition(
+            StatusReason.NEW_SIDE_ALREADY_SERVING,
+            f"{spec.new.service_name} already holds {format_weight(holds)} of the traffic, more than the first stage "
+            f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
+        )
+    return None
+
+
+def _rival(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    ours = frozenset(route.id for route in spec.traffic.routes)
+    for rival in snapshot.route_conflicts:
+        if rival.routes & ours and _goes_first(rival, snapshot):
+            routes = ", ".join(map(str, sorted(rival.routes & ours)))
+            words = f"{routes} is held by plan {rival.key}: wait until it ends, or delete it"
+            return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
+    return None
+
+
+def _goes_first(rival: RouteConflict, snapshot: Snapshot) -> bool:
+    elder = (rival.created, rival.uid) < (snapshot.plan.created, snapshot.plan.uid)
+    if snapshot.status.phase in STARTING:
+        return rival.running and elder
+    return rival.running or (rival.waiting and elder)
+
+
+def _asked(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """What the probe found. Without a probe of this very plan there is nothing to say, and the run must wait for it."""
+    if snapshot.source is None:
+        return UnmetPrecondition(StatusReason.METRIC_SOURCE_NOT_FOUND, snapshot.source_problem)
+    probe = snapshot.preflight
+    if probe is None or probe.judged_hash != spec.judged_hash():
+        return None
+    for side, ref in (("old", spec.old), ("new", spec.new)):
+        if ref.service_name not in probe.services:
+            name = f"{snapshot.plan.namespace}/{ref.service_name}"
+            words = f"Service {name} does not exist: create it, or set spec.{side}.service"
+            return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
+    binding = {
+        predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
+    }
+    binding |= {assumption.called: assumption.called for assumption in spec.assumptions}
+    for name, words in probe.rejected.items():
+        if name in binding:
+            return UnmetPrecondition(StatusReason.QUERY_REJECTED, f"{binding[name]}: {words}", asking=True)
+    if probe.down:
+        words = f"the metric source does not answer, and a run does not start without metrics: {probe.down}"
+        return UnmetPrecondition(HoldReason.METRICS_UNAVAILABLE, words, TransitionName.BLOCKED, asking=True)
+    return None

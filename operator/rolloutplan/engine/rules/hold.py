@@ -1,0 +1,212 @@
+"""Waiting is safe. A run that may not go on and has no cause to go back is held, and says why."""
+
+from __future__ import annotations
+
+from rolloutplan.api.changes import change
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import RUNNING, STARTING, Held, Phase, Status
+from rolloutplan.engine.analysis.measurements import binding, current_stage, measurement_of, missing_answer_timeout
+from rolloutplan.engine.analysis.stages import next_stage
+from rolloutplan.engine.analysis.traffic_share import moved_words, traffic_not_shifted
+from rolloutplan.engine.model.actions import CheckGate, ReconcileResult
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
+from rolloutplan.engine.model.weights import is_valid_snapshot
+from rolloutplan.engine.policy.gate import GATED, Blocked, block_by_answers, block_on_stage, gate_queries
+from rolloutplan.engine.policy.preconditions import paused_words, status_lost
+from rolloutplan.engine.rules.drift import external_change
+from rolloutplan.engine.rules.forward import all_shown
+from rolloutplan.engine.run.decision_log import span
+from rolloutplan.engine.run.shared_outage import incident
+from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_rollback, start_stage_timers, transition
+
+_CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
+
+
+def inconsistent(snapshot: Snapshot) -> ReconcileResult | None:
+    """A status that was edited into contradiction: nothing is done on such ground, and it says so.
+
+    It stands above all that would act on what the status says, and below a person's word to go back.
+    """
+    status, spec = snapshot.status, snapshot.plan.spec
+    if status.phase not in RUNNING - STARTING:
+        return None
+    ours = spec is not None and spec.plan_hash() == status.plan_hash
+    unknown = ours and spec is not None and status.stage is not None and current_stage(spec, status) is None
+    if _consistent(status) and not unknown:
+        return None
+    lost = status_lost(snapshot)
+    return ReconcileResult(
+        transition(
+            snapshot,
+            TransitionName.LOST,
+            lost.message,
+            reason=lost.reason,
+            predicates=(),
+            task=None,
+            completed_tasks=(),
+        )
+    )
+
+
+def _consistent(status: Status) -> bool:
+    weights, stage = status.weights, status.stage
+    phase = status.effective_phase
+    routes = (weights.snapshot, weights.written, *((status.intent.routes,) if status.intent else ()))
+    if not all(is_valid_snapshot(each, weights.old, weights.new) for each in routes):
+        return False
+    if phase is Phase.SHIFTING:
+        return status.intent is None or status.intent.action != "Shift" or stage is not None
+    start_stage_timers = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
+    if phase is Phase.JUDGING and stage is not None:
+        start_stage_timers = (*start_stage_timers, stage.deadline_at)
+    return phase is Phase.ROLLING_BACK or (phase in _CLOCKED and None not in start_stage_timers)
+
+
+def stay_failed(snapshot: Snapshot) -> ReconcileResult | None:
+    """A failure that is held waits for a person: nothing that changes meanwhile lets it go on, or holds it anew."""
+    return ReconcileResult() if snapshot.status.held_for == HoldReason.FAILED else None
+
+
+def ask_gate(snapshot: Snapshot) -> ReconcileResult | None:
+    """Before an increment, ask what the gate must know, if nothing else is in the way and it was not asked just now."""
+    spec = snapshot.plan.spec
+    if (
+        snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
+        or spec is None
+        or not _at_the_gate(snapshot.status)
+        or _in_the_way(snapshot)
+    ):
+        return None
+    questions = gate_queries(snapshot, next_stage(spec, snapshot.status))
+    return ReconcileResult(actions=(CheckGate(questions),)) if questions else None
+
+
+def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
+    """Hold for the first thing that is in the way, and say so while it is. Nothing goes forward past this rule.
+
+    The ways back stand above it: what holds a run never keeps it from going back.
+    """
+    status = snapshot.status
+    found = _found(snapshot)
+    if found is None:
+        return None
+    if found.reason is HoldReason.METRICS_UNAVAILABLE and (step := _blind_too_long(snapshot, found.words)) is not None:
+        return step
+    held = status.held if status.phase is Phase.HELD else None
+    if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
+        says = (found.reason in GATED or found.again) and found.words != status.message
+        return ReconcileResult(change(status, message=found.words) if says else None, wake_at=found.again)
+    return enter_hold(snapshot, found.reason, found.words, found.evidence)
+
+
+def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
+    """Go on where nothing is in the way any more; what was undecided goes on when it is decided."""
+    held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
+    if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(snapshot)):
+        return None
+    return ReconcileResult(_goes_on(snapshot, held))
+
+
+def _found(snapshot: Snapshot) -> Blocked | None:
+    """What is in the way, if the gate has its answers."""
+    status, spec = snapshot.status, snapshot.plan.spec
+    if status.phase not in TRAFFIC_SHIFTED_PHASES:
+        return None
+    found = _in_the_way(snapshot)
+    if found is None and spec is not None and _at_the_gate(status):
+        return block_by_answers(snapshot, next_stage(spec, status))
+    return found
+
+
+def _is_undecided_and_blind(held: Held, found: Blocked) -> bool:
+    """Whether it is held for want of proof, and now sees nothing at all: that is no news."""
+    return held.reason == HoldReason.UNDECIDED and found.reason is HoldReason.METRICS_UNAVAILABLE
+
+
+def _goes_on(snapshot: Snapshot, held: Held) -> Status:
+    """What it waited for is over. Traffic that has moved only now makes the weight real: the stage starts again."""
+    spec, at = snapshot.plan.spec, snapshot.status.stage
+    stage, after = current_stage(spec, snapshot.status) if spec else None, span(held.since, snapshot.now)
+    if held.reason == HoldReason.NOT_EFFECTIVE and at is not None and stage is not None:
+        words = f"{held.reason} is over after {after}: {moved_words(snapshot)}; the stage starts again"
+        return leave_hold(snapshot, held, words, stage=start_stage_timers(snapshot, at, stage))
+    words = f"{held.reason} is over after {after}; the stage's clocks are moved by that time"
+    return leave_hold(snapshot, held, words)
+
+
+def _in_the_way(snapshot: Snapshot) -> Blocked | None:
+    """In a line each: what holds the run."""
+    spec, status = snapshot.plan.spec, snapshot.status
+    if spec is None:
+        return Blocked(
+            HoldReason.INVALID, f"the plan can no longer be read, so nothing can be judged: {snapshot.plan.problem}"
+        )
+    if not snapshot.plan.readable:
+        words = f"the plan can no longer be read, and is judged by what it was until it can: {snapshot.plan.problem}"
+        return Blocked(HoldReason.INVALID, words)
+    if differs := external_change(snapshot):
+        fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"
+        return Blocked(HoldReason.CONFLICT, f"{differs}: {fix}")
+    if snapshot.old is None:
+        return Blocked(
+            HoldReason.CONFLICT,
+            f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
+        )
+    if words := _blind(snapshot, spec):
+        return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
+    words, evidence = incident(snapshot)
+    if words:
+        return Blocked(HoldReason.INCIDENT, words, evidence=evidence)
+    if status.paused is not None:
+        return Blocked(HoldReason.PAUSED, paused_words(status.paused))
+    if words := traffic_not_shifted(snapshot):
+        return Blocked(HoldReason.NOT_EFFECTIVE, words)
+    return block_on_stage(snapshot, next_stage(spec, status)) if _at_the_gate(status) else None
+
+
+def _at_the_gate(status: Status) -> bool:
+    """Whether the next thing to do is an increment."""
+    return status.effective_phase is Phase.SHIFTING and status.intent is None
+
+
+def _blind(snapshot: Snapshot, spec: PlanSpec) -> str:
+    """Why nothing can be seen; empty while something can. One answer that is late is not blindness."""
+    status = snapshot.status
+    if snapshot.source is None:
+        return snapshot.source_problem or "the metric source is gone"
+    tracks = {item.name: measurement_of(snapshot, item) for item in binding(spec, status, snapshot.source)}
+    asked = [track for track in tracks.values() if track.verdict is not None]
+    silent = [track.silent_since for track in asked if track.silent_since is not None]
+    if status.held_for == HoldReason.METRICS_UNAVAILABLE:
+        return "" if not tracks or len(silent) < len(asked) else status.message
+    if (
+        not asked
+        or len(silent) < len(asked)
+        or snapshot.now < max(silent) + missing_answer_timeout(spec, snapshot.source)
+    ):
+        return ""
+    detail = next(track.verdict.detail for track in asked if track.verdict is not None)
+    return f"the metric source has not answered for {span(max(silent), snapshot.now)}: {detail}"
+
+
+def _blind_too_long(snapshot: Snapshot, words: str) -> ReconcileResult | None:
+    spec, held = snapshot.plan.spec, snapshot.status.held
+    if spec is None:
+        return None
+    rule = spec.on_metrics_unavailable
+    if rule.action == "Rollback":
+        return start_rollback(snapshot, HoldReason.METRICS_UNAVAILABLE, f"onMetricsUnavailable is Rollback: {words}")
+    since = (
+        (held.reason_since or held.since) if held and held.reason == HoldReason.METRICS_UNAVAILABLE else snapshot.now
+    )
+    if rule.after and rule.then == "Rollback" and snapshot.now >= since + rule.after:
+        return start_rollback(
+            snapshot,
+            HoldReason.METRICS_UNAVAILABLE,
+            f"metrics unavailable for {format_duration(rule.after)}, "
+            f"and onMetricsUnavailable.then is Rollback: {words}",
+        )
+    return None

@@ -1,0 +1,136 @@
+"""The ways back. They look at nothing that can be missing, slow or broken."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.spec_digest import changes, spec_digest
+from rolloutplan.api.status import STARTING, Phase
+from rolloutplan.engine.analysis.measurements import binding, verdict_of
+from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
+from rolloutplan.engine.model.routes import route_exists
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
+from rolloutplan.engine.model.weights import is_valid_snapshot
+from rolloutplan.engine.rules.adapt import is_live_edit
+from rolloutplan.engine.run.decision_log import bound_of, span, value_text
+from rolloutplan.engine.run.shared_outage import is_shared_outage
+from rolloutplan.engine.run.transition import on_fail, reset_run, start_rollback
+from rolloutplan.stats.verdict import Outcome
+
+LET_GO_AFTER = timedelta(minutes=1)
+"""How long a deletion may wait for the weights to be put back."""
+
+
+def deletion(snapshot: Snapshot) -> ReconcileResult | None:
+    """Put the weights back where the plan is deleted in mid-run, then let go of it.
+
+    At once where nothing is to be put back, and at the latest after a minute: nobody's deletion hangs for ever. It
+    stands above every other decision, since the plan does not outlive it.
+    """
+    if snapshot.plan.deleting is None:
+        return None
+    if not snapshot.plan.finalizer:
+        return ReconcileResult()
+    status, weights = snapshot.status, snapshot.status.weights
+    release = ReconcileResult(
+        actions=(PatchPlanMetadata(finalizer=False, undo_annotation=snapshot.plan.undo_annotation),)
+    )
+    keep = snapshot.plan.written is not None and snapshot.plan.written.deletion_policy == "Keep"
+    ended = status.phase is Phase.ROLLED_BACK or status.effective_phase in (Phase.CONTRACTING, Phase.SUCCEEDED)
+    over = snapshot.now >= snapshot.plan.deleting + LET_GO_AFTER
+    known = is_valid_snapshot(weights.snapshot, weights.old, weights.new)
+    gone = not known or not any(route_exists(snapshot, route.id) for route in weights.snapshot)
+    if keep or ended or over or gone:
+        return release
+    if status.phase is Phase.ROLLING_BACK:
+        return None
+    if status.phase not in TRANSITIONS[TransitionName.FAILED].sources:
+        return release
+    return start_rollback(snapshot, StatusReason.DELETED, "the plan was deleted in mid-run")
+
+
+def superseded(snapshot: Snapshot) -> ReconcileResult | None:
+    """Go back where the plan or the pod template is another one: what was judged is no longer what runs.
+
+    Before any weight has moved the run begins anew instead. It stands above all verdicts, which are about the former.
+    """
+    status, spec = snapshot.status, snapshot.plan.written
+    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES | STARTING:
+        return None
+    if spec.plan_hash() != status.plan_hash and (status.phase in STARTING or not is_live_edit(snapshot)):
+        what = f"the plan was changed in mid-run{_changes(snapshot, spec)}"
+    elif snapshot.new is not None and snapshot.new.revision != status.revision:
+        what = f"the pod template of {snapshot.new.name} was changed in mid-run"
+    else:
+        return None
+    if status.phase in STARTING:
+        return ReconcileResult(reset_run(snapshot, TransitionName.CHANGED_BEFORE_SHIFT, what))
+    return start_rollback(snapshot, StatusReason.SUPERSEDED, what)
+
+
+def _changes(snapshot: Snapshot, spec: PlanSpec) -> str:
+    """What was changed, and what in it cannot be had; empty where it is not known."""
+    found = changes(snapshot.status.spec_digest, spec_digest(spec)) if snapshot.status.spec_digest else {}
+    words = [f"{name}: {change}" for name, change in found.items()] + [snapshot.plan.problem]
+    told = "; ".join(word for word in words if word)
+    return f" ({told[:600]})" if told else ""
+
+
+def unavailable(snapshot: Snapshot) -> ReconcileResult | None:
+    """Do as `onFail` says where the new side is gone, down, short of pods, or restarts too often.
+
+    It needs the Deployment alone, and stands above all predicates: dead pods send no metrics.
+    """
+    spec, status, new = snapshot.plan.written, snapshot.status, snapshot.new
+    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
+        return None
+    if new is None:
+        return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
+    if new.wanted == 0:
+        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to no pods at all")
+    worst = f": {new.worst}" if new.worst else ""
+    if new.ready == 0:
+        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"none of {new.wanted} pods of {new.name} is ready{worst}")
+    if (
+        new.short_since
+        and new.ready * 1000 < spec.availability.min_ready * new.wanted
+        and snapshot.now >= new.short_since + spec.availability.grace
+    ):
+        words = (
+            f"only {new.ready} of {new.wanted} pods of {new.name} are ready for {span(new.short_since, snapshot.now)}"
+        )
+        return on_fail(snapshot, StatusReason.NEW_SIDE_SHORT, words + worst)
+    if new.restarts is not None and new.restarts - status.restarts > spec.availability.max_restarts:
+        count = new.restarts - status.restarts
+        words = f"the containers of {new.name} restarted {count} times, {spec.availability.max_restarts} are allowed"
+        return on_fail(snapshot, StatusReason.NEW_SIDE_RESTARTING, words + worst)
+    return None
+
+
+def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
+    """Do as `onFail` says where a guard or a fail predicate is proved, or a pass predicate refuted for good.
+
+    It stands above all that waits: mitigate before anything is understood. What both sides show alike is an incident,
+    and no proof against the new side.
+    """
+    spec, status = snapshot.plan.spec, snapshot.status
+    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
+        return None
+    for item in binding(spec, status, snapshot.source):
+        verdict = verdict_of(snapshot, item)
+        value = value_text(item.predicate.comparison, verdict)
+        if item.is_failure_signal and verdict.outcome is Outcome.PROVED and not is_shared_outage(snapshot, item):
+            words = f"{item.role} {item.name} tripped: {value} {bound_of(item.predicate)}"
+            return on_fail(
+                snapshot,
+                StatusReason.FAIL_TRIPPED if item.role == "fail" else StatusReason.GUARD_TRIPPED,
+                words,
+                [item],
+            )
+        if item.predicate.events and verdict.outcome is Outcome.REFUTED:
+            words = f"pass {item.name} is refuted for good: {value} is not {bound_of(item.predicate)}"
+            return on_fail(snapshot, StatusReason.PASS_REFUTED, words, [item])
+    return None

@@ -1,0 +1,246 @@
+"""The trail: what was believed, seen and decided, and why; in words for people and in fields for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rolloutplan.api.changes import change
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.quantities import Comparison, format_confidence, format_duration
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
+from rolloutplan.engine.analysis.counting import asked_of
+from rolloutplan.engine.analysis.measurements import (
+    ActivePredicate,
+    active_predicates,
+    current_stage,
+    measurement_of,
+    verdict_of,
+)
+from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.engine.model.queries import AlertQuery, CountQuery
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
+from rolloutplan.stats.sequential import pack
+from rolloutplan.stats.verdict import Outcome, Verdict
+
+QUERY_KEPT = 400
+"""Characters of a query that a decision keeps; the whole of it stands in `status.predicates`."""
+
+
+TRIPPED, CLEAR = "Tripped", "Clear"
+"""What a guard, a `fail` or a `warn` predicate is where its comparison holds, and where it does not."""
+
+
+def verdict_word(role: str, outcome: Outcome) -> str:
+    """The verdict as status, Events and the command line say it."""
+    words = {Outcome.PROVED: TRIPPED, Outcome.REFUTED: CLEAR}
+    return outcome.value if role == "pass" else words.get(outcome, outcome.value)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSource:
+    """Whose word a decision follows, and the token under which it was said."""
+
+    by: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What was believed and what was observed, where no predicate of a stage says it."""
+
+    believed: str
+    observed: str
+
+
+def append_decision(
+    snapshot: Snapshot,
+    status: Status,
+    cause: TransitionName,
+    note: str,
+    *,
+    why: str = "",
+    evidence: Iterable[ActivePredicate] = (),
+    shares: tuple[str, str] = ("", ""),
+    commanded_by: CommandSource | None = None,
+    belief: Belief | None = None,
+) -> Status:
+    """The status with one more decision on its trail."""
+    row = TRANSITIONS[cause]
+    if row.kind is None or row.event_reason is None:
+        return status
+    shown = tuple(_evidence(snapshot, item) for item in evidence)[:EVIDENCE_KEPT]
+    belief = belief or Belief(
+        _believed(snapshot.plan.spec, status), "; ".join(describe_evidence(item) for item in shown)
+    )
+    decision = Decision(
+        seq=max([status.seq, *(decision.seq for decision in status.decisions)]) + 1,
+        at=snapshot.now,
+        kind=row.kind,
+        reason=row.event_reason,
+        note=note[:1024],
+        run=status.run,
+        stage=status.stage.name if status.stage else "",
+        weight_from=shares[0],
+        weight_to=shares[1],
+        believed=belief.believed[:1024],
+        observed=belief.observed[:1024],
+        why=why or row.rationale,
+        by=commanded_by.by if commanded_by else "rolloutplan",
+        token=commanded_by.token if commanded_by else "",
+        evidence=shown,
+    )
+    trail = (*status.decisions, decision)[-DECISIONS_KEPT:]
+    return change(status, seq=decision.seq, decisions=trail)
+
+
+def _believed(spec: PlanSpec | None, status: Status) -> str:
+    """What the stage would show, if it were good; at the ends of a run the plan's own hypothesis."""
+    stage = current_stage(spec, status) if spec else None
+    if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
+        return spec.hypothesis if spec else ""
+    good = [f"{p.name} {bound_of(p)}" for p in stage.pass_ if not p.dry_run]
+    bad = [f"not ({p.name} {bound_of(p)})" for p in (*spec.guards, *stage.fail, *stage.warn) if not p.dry_run]
+    return ", ".join(good + bad)[:1024]
+
+
+def bound_of(predicate: Predicate) -> str:
+    """The bound as a person reads it: `<= +5% vs old for 30s`."""
+    words = predicate.comparison.text
+    if predicate.comparison.kind != "value":
+        words += " vs old"
+    if predicate.events is not None:
+        return f"{words} at {format_confidence(predicate.confidence)}"
+    return f"{words} for {format_duration(predicate.for_)}" if predicate.for_ else words
+
+
+def value_text(comparison: Comparison, verdict: Verdict) -> str:
+    """The value in the form in which its bound is written."""
+    if verdict.value is None:
+        return verdict.detail if verdict.holds is not None else ""
+    value = verdict.value
+    if comparison.kind == "relative":
+        return f"{value:+.4g}" if abs(value) > 100 else f"{100 * value:+.4g}%"
+    if comparison.kind == "ratio":
+        return f"{value:.4g}x"
+    if comparison.kind == "value" and comparison.text.endswith("%"):
+        return f"{100 * value:.4g}%"
+    return f"{value:+.4g}" if comparison.kind == "absolute" else f"{value:.6g}"
+
+
+def doubt(verdict: Verdict) -> str:
+    """Why a predicate is Undecided, with the source's words."""
+    if verdict.outcome is not Outcome.UNDECIDED:
+        return verdict.detail
+    return ": ".join(part for part in (verdict.why or "", verdict.detail) if part)
+
+
+def predicate_status(snapshot: Snapshot, item: ActivePredicate, fixed: PredicateStatus | None) -> PredicateStatus:
+    """How a predicate stands, for `status.predicates`; the query is the one that was sealed."""
+    verdict = verdict_of(snapshot, item)
+    track = snapshot.measurements.get(item.name)
+    count = track.count if track else None
+    state, looked_at = (fixed.state, fixed.looked_at) if fixed else ("", None)
+    if count is not None and count.at is not None:
+        state, looked_at = pack(asked_of(item.predicate, item.role), count.state), count.at
+    return PredicateStatus(
+        name=item.name,
+        role=item.role,
+        query=fixed.query if fixed else _asked(item.predicate, {}),
+        bound=bound_of(item.predicate),
+        verdict=verdict_word(item.role, verdict.outcome),
+        value=value_text(item.predicate.comparison, verdict),
+        samples="" if verdict.samples is None else f"{verdict.samples:.6g}",
+        at=track.asked_at if track else None,
+        why=doubt(verdict),
+        state=state,
+        looked_at=looked_at,
+        dry_run=item.predicate.dry_run or None,
+    )
+
+
+def _asked(predicate: Predicate, words: Mapping[str, str]) -> str:
+    """What is asked or counted."""
+    if predicate.alert is not None:
+        return render(str(AlertQuery(predicate.alert.matchers)), words)
+    return render(str(CountQuery(predicate.events)) if predicate.events else predicate.query or "", words)
+
+
+def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
+    """The predicates of a stage as they are fixed before its weight moves, rendered over their whole window.
+
+    What a guard has counted goes on counting.
+    """
+    before = {each.name: each for each in predicate_statuses(snapshot, snapshot.status) if each.role == "guard"}
+
+    def fixed(role: str, predicate: Predicate) -> PredicateStatus:
+        counted = before.get(predicate.name)
+        words = variables_for(
+            spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage=stage.name, window=predicate.window
+        )
+        return PredicateStatus.model_validate(
+            {
+                "name": predicate.name,
+                "role": role,
+                "query": _asked(predicate, words),
+                "bound": bound_of(predicate),
+                "why": "NotYet",
+                "state": counted.state if counted else "",
+                "looked_at": counted.looked_at if counted else None,
+                "dry_run": predicate.dry_run or None,
+            }
+        )
+
+    roles = {"guard": spec.guards, "fail": stage.fail, "pass": stage.pass_, "warn": stage.warn}
+    return tuple(fixed(role, predicate) for role, predicates in roles.items() for predicate in predicates)
+
+
+def predicate_statuses(snapshot: Snapshot, status: Status) -> tuple[PredicateStatus, ...]:
+    """The predicates of the stage as they stand now, in the order in which they were sealed."""
+    spec = snapshot.plan.spec
+    now = {item.name: item for item in active_predicates(spec, status, snapshot.source)} if spec else {}
+    return tuple(
+        predicate_status(snapshot, now[fixed.name], fixed) if fixed.name in now else fixed
+        for fixed in status.predicates
+    )
+
+
+def describe_evidence(evidence: Evidence) -> str:
+    """One predicate in words: `new-errors: 21.3% > 1% over 1500 samples`."""
+    name = named(evidence.predicate, dry_run=bool(evidence.dry_run))
+    if evidence.verdict == Outcome.UNDECIDED:
+        return f"{name} is Undecided ({evidence.why})"
+    count = f" over {evidence.samples} samples" if evidence.samples else ""
+    holds = evidence.verdict in (Outcome.PROVED, TRIPPED)
+    return f"{name}: {evidence.value} {'' if holds else 'is not '}{evidence.bound}{count}"
+
+
+def named(predicate: str, *, dry_run: bool) -> str:
+    """A predicate's name, and that nothing follows from it where it is a dry run."""
+    return f"{predicate} (dry run)" if dry_run else predicate
+
+
+def _evidence(snapshot: Snapshot, item: ActivePredicate) -> Evidence:
+    fixed = next((p for p in snapshot.status.predicates if p.name == item.name), None)
+    state, track = predicate_status(snapshot, item, fixed), measurement_of(snapshot, item)
+    return Evidence(
+        predicate=item.name,
+        role=item.role,
+        query=(track.query or state.query)[:QUERY_KEPT],
+        at=track.asked_at,
+        value=state.value,
+        bound=state.bound,
+        samples=state.samples,
+        verdict=state.verdict,
+        why=state.why,
+        dry_run=state.dry_run,
+    )
+
+
+def span(start: datetime | None, end: datetime) -> str:
+    """A stretch of time in words, to the second."""
+    return f"{(end - start).total_seconds():.0f}s" if start else "0s"

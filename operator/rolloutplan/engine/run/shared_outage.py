@@ -1,0 +1,73 @@
+"""Both sides bad together: no proof against the new side, and no moment to go on.
+
+Only what one look has found of both sides speaks here. Where the old side's answer is missing or came late, where it is
+good or by far not as bad, and while a weight is being written, a proof is a proof against the new side, and nothing is
+waited for.
+"""
+
+from __future__ import annotations
+
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.engine.analysis.measurements import (
+    MISSED_IN_A_ROW,
+    ActivePredicate,
+    asked_of_both,
+    binding,
+    current_stage,
+    measurement_of,
+    verdict_of,
+)
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.run.decision_log import bound_of, value_text
+from rolloutplan.stats.verdict import Outcome, Why
+
+
+def is_shared_outage(snapshot: Snapshot, item: ActivePredicate) -> bool:
+    """Whether what is proved against the new side holds for the old one too, at least half as far beyond the bound."""
+    new, old = verdict_of(snapshot, item), measurement_of(snapshot, item).old
+    if new.outcome is not Outcome.PROVED or old is None or old.holds is not True or not _asked_of_both(snapshot, item):
+        return False
+    bound = item.predicate.comparison.number
+    return old.value is not None and new.value is not None and 2 * abs(old.value - bound) >= abs(new.value - bound)
+
+
+def incident(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]:
+    """What is bad on both sides, in words and as evidence; empty where nothing is.
+
+    A run that is held for it stays so until the source has said that it is over. That an answer is missing says
+    nothing, as long as not too many are missing in a row.
+    """
+    spec, status = snapshot.plan.spec, snapshot.status
+    items = [i for i in binding(spec, status, snapshot.source) if _asked_of_both(snapshot, i)] if spec else []
+    both = tuple(item for item in items if is_shared_outage(snapshot, item))
+    if both:
+        return "; ".join(_words(snapshot, item) for item in both), both
+    if status.held_for == HoldReason.INCIDENT and any(_unknown(snapshot, item) for item in items):
+        return status.message, ()
+    return "", ()
+
+
+def _asked_of_both(snapshot: Snapshot, item: ActivePredicate) -> bool:
+    spec, status = snapshot.plan.spec, snapshot.status
+    stage = current_stage(spec, status) if spec else None
+    shifting = status.intent is not None and status.intent.action == "Shift"
+    if spec is None or stage is None or shifting or not item.is_failure_signal:
+        return False
+    return asked_of_both(spec, item.predicate, stage.permille)
+
+
+def _unknown(snapshot: Snapshot, item: ActivePredicate) -> bool:
+    track = measurement_of(snapshot, item)
+    silent = track.verdict is None or track.verdict.why is Why.SOURCE_DOWN
+    return silent or 0 < len(track.missed) <= MISSED_IN_A_ROW
+
+
+def _words(snapshot: Snapshot, item: ActivePredicate) -> str:
+    weights, old = snapshot.status.weights, measurement_of(snapshot, item).old
+    assert old is not None
+    new_text, old_text = (value_text(item.predicate.comparison, each) for each in (verdict_of(snapshot, item), old))
+    return (
+        f"{item.role} {item.name} tripped for both sides ({bound_of(item.predicate)}: {weights.new} {new_text}, "
+        f"{weights.old} {old_text}): an incident, which says nothing against {weights.new} alone; the weights stay, "
+        f"the guards stay on, and the run goes on when it is over; `abort` rolls back"
+    )

@@ -1,0 +1,254 @@
+"""One step along the table: the status it leads to, with its decision on the trail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from rolloutplan.api.changes import RunChange, change, change_stage, change_task, change_weights
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import EventReason, HoldReason, Reason, StatusReason
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
+from rolloutplan.engine.analysis.measurements import ActivePredicate
+from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
+from rolloutplan.engine.model.routes import route_patches
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.policies import soak_factor
+from rolloutplan.engine.run.decision_log import Belief, CommandSource, append_decision, predicate_statuses
+
+_GOES_ON_AS = {
+    Phase.SHIFTING: StatusReason.SHIFTING,
+    Phase.JUDGING: StatusReason.SOAKING,
+    Phase.BAKING: StatusReason.BAKING,
+    Phase.CONTRACTING: StatusReason.CONTRACTING,
+}
+
+
+def transition(
+    snapshot: Snapshot,
+    cause: TransitionName,
+    note: str,
+    *,
+    reason: Reason | None = None,
+    why: str = "",
+    evidence: Iterable[ActivePredicate] = (),
+    shares: tuple[str, str] = ("", ""),
+    commanded_by: CommandSource | None = None,
+    belief: Belief | None = None,
+    **changes: Unpack[RunChange],
+) -> Status:
+    """The status one row further: phase, reason and message, what changes with it, and the decision on the trail.
+
+    Without a `reason` the status goes on saying what it said.
+    """
+    row, before = TRANSITIONS[cause], snapshot.status
+    assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
+    to = row.target_phase(before)
+    new: RunChange = {"message": note, **changes}
+    if to is not before.phase:
+        new["entered_at"] = snapshot.now
+    if to not in RUNNING or to is Phase.ROLLING_BACK:
+        new["locked_stages"], new["spec_digest"] = (), ()
+    if before.predicates and "predicates" not in new:
+        new["predicates"] = predicate_statuses(snapshot, before)
+    says = str(reason or before.reason)
+    tokens = before.tokens if commanded_by is None else (*before.tokens, commanded_by.token)[-TOKENS_KEPT:]
+    after = change(before, phase=to, reason=says, epoch=snapshot.epoch, tokens=tokens, **new)
+    return append_decision(
+        snapshot,
+        after,
+        cause,
+        note,
+        why=why,
+        evidence=evidence,
+        shares=shares,
+        commanded_by=commanded_by,
+        belief=belief,
+    )
+
+
+def note_decision(
+    snapshot: Snapshot,
+    cause: TransitionName,
+    note: str,
+    evidence: Iterable[ActivePredicate] = (),
+    *,
+    commanded_by: CommandSource | None = None,
+    stage: StageStatus | None = None,
+) -> ReconcileResult:
+    """A decision on the trail of a status that goes on saying what it said."""
+    status = snapshot.status
+    kept: RunChange = {"message": status.message, "predicates": status.predicates, "stage": stage or status.stage}
+    return ReconcileResult(transition(snapshot, cause, note, evidence=evidence, commanded_by=commanded_by, **kept))
+
+
+def start_rollback(
+    snapshot: Snapshot,
+    reason: Reason,
+    note: str,
+    evidence: Iterable[ActivePredicate] = (),
+    *,
+    commanded_by: CommandSource | None = None,
+    **changes: Unpack[RunChange],
+) -> ReconcileResult:
+    """Put the snapshot back: the intent and the writes in one step, and the writes wait for nothing.
+
+    Every route gets the new fence, also one that holds the snapshot already: a write that is still on its way from
+    whoever decided before must not arrive.
+    """
+    weights = snapshot.status.weights
+    safe = format_weight(share(weights.snapshot, weights.old, weights.new))
+    goes_back: RunChange = {
+        **changes,
+        "failed": note[:1024],
+        "held": None,
+        "intent": Intent(action="Restore", at=snapshot.now, to=safe, routes=weights.snapshot),
+        "weights": change_weights(weights, desired=safe),
+    }
+    status = transition(
+        snapshot,
+        TransitionName.REVERTED if snapshot.status.phase is Phase.SUCCEEDED else TransitionName.FAILED,
+        f"{note}; weights go back from {weights.desired} to {safe}",
+        reason=reason,
+        evidence=evidence,
+        shares=(weights.desired, safe),
+        commanded_by=commanded_by,
+        **goes_back,
+    )
+    return ReconcileResult(status, rollback_patches(snapshot, status), urgent=True)
+
+
+def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ...]:
+    """What is left to write of a rollback: weights, the fencing token, and the undo command removed.
+
+    The fence is that of the decision to go back: what is told later on the way makes no route wrong that is right.
+    """
+    started = (each.seq for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
+    mark = fencing_token(snapshot, status, next(started, status.seq))
+    return route_patches(snapshot, status.weights.snapshot, status.weights, mark, "", marks=True)
+
+
+def enter_hold(
+    snapshot: Snapshot,
+    reason: HoldReason,
+    note: str,
+    evidence: Iterable[ActivePredicate] = (),
+    *,
+    commanded_by: CommandSource | None = None,
+    **changes: Unpack[RunChange],
+) -> ReconcileResult:
+    """Wait where it stands. A hold for another reason keeps the time since which it is held."""
+    held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
+    back_to = held.back_to if held else snapshot.status.phase
+    since = held.since if held else snapshot.now
+    waits: RunChange = {
+        "stage": restart_windows(snapshot),
+        **changes,
+        "held": Held(reason=reason, since=since, reason_since=snapshot.now, back_to=back_to),
+    }
+    return ReconcileResult(
+        transition(
+            snapshot, TransitionName.HELD, note, reason=reason, evidence=evidence, commanded_by=commanded_by, **waits
+        )
+    )
+
+
+def leave_hold(
+    snapshot: Snapshot,
+    held: Held,
+    words: str,
+    commanded_by: CommandSource | None = None,
+    /,
+    **changes: Unpack[RunChange],
+) -> Status:
+    """Go on where it was held, with every clock moved by the time held."""
+    stage, task, pause = restart_windows(snapshot), snapshot.status.task, snapshot.now - held.since
+    if task is not None:
+        task = change_task(task, deadline_at=task.deadline_at + pause)
+    if stage is not None:
+        soak, end = stage.soak_until, stage.deadline_at
+        stage = change_stage(stage, soak_until=soak and soak + pause, deadline_at=end and end + pause)
+    reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
+    goes_on: RunChange = {"stage": stage, "task": task, **changes, "held": None}
+    return transition(snapshot, TransitionName.RESUMED, words, reason=reason, commanded_by=commanded_by, **goes_on)
+
+
+def restart_windows(snapshot: Snapshot) -> StageStatus | None:
+    """The stage with windows that begin now, if its weights were in conflict until now.
+
+    What was measured meanwhile was measured at another weight.
+    """
+    stage, held = snapshot.status.stage, snapshot.status.held
+    if stage is None or held is None or held.reason != HoldReason.CONFLICT:
+        return stage
+    return change_stage(stage, judged_since=snapshot.now, verified_at=stage.verified_at and snapshot.now)
+
+
+def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> StageStatus:
+    """The stage with all its clocks begun now, as its weight is read back. Policies may lengthen its soak."""
+    longer = (soak_factor(snapshot.policies) - 1) * stage.soak
+    return change_stage(
+        at,
+        judged_since=snapshot.now,
+        verified_at=snapshot.now,
+        soak_until=snapshot.now + stage.soak + longer,
+        deadline_at=snapshot.now + stage.deadline + longer,
+    )
+
+
+def on_fail(
+    snapshot: Snapshot, reason: StatusReason, note: str, evidence: Iterable[ActivePredicate] = ()
+) -> ReconcileResult | None:
+    """What the plan wants of a proved failure."""
+    if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
+        return start_rollback(snapshot, reason, note, evidence)
+    if snapshot.status.held_for == HoldReason.FAILED:
+        return None
+    return enter_hold(
+        snapshot, HoldReason.FAILED, f"{note}; onFail is Hold, so the weights stay", evidence, failed=note[:1024]
+    )
+
+
+def fencing_token(snapshot: Snapshot, status: Status, seq: int | None = None) -> str:
+    """What a write of ours leaves on a route: plan, decision, leader. The next write tests that it still stands."""
+    return f"{snapshot.plan.uid[:8]}.{status.seq if seq is None else seq}.{snapshot.epoch}"
+
+
+def token_seq(snapshot: Snapshot, mark: str) -> int:
+    """The number of our decision that a route's fence names; 0 where it is not ours."""
+    ours, _, rest = mark.partition(".")
+    number = rest.partition(".")[0]
+    return int(number) if ours == snapshot.plan.uid[:8] and number.isdigit() else 0
+
+
+def reset_run(
+    snapshot: Snapshot,
+    cause: TransitionName,
+    note: str,
+    *,
+    reason: StatusReason = StatusReason.PENDING,
+    commanded_by: CommandSource | None = None,
+    **changes: Unpack[RunChange],
+) -> Status:
+    """Without anything of a run but its number and its trail, as every run begins."""
+    clean: RunChange = {
+        "stage": None,
+        "weights": Weights(),
+        "predicates": (),
+        "failed": "",
+        "held": None,
+        "intent": None,
+        "revert": "",
+        "approved": "",
+        "repaired_at": (),
+        "counted_since": None,
+        "templates": (),
+        "task": None,
+        "completed_tasks": (),
+        "scaled_to": 0,
+        **changes,
+    }
+    return transition(snapshot, cause, note, reason=reason, commanded_by=commanded_by, **clean)

@@ -1,0 +1,404 @@
+"""The rules between the fields of a model, in CEL, for the API server: refused at apply, with the field and the fix.
+
+They say what the validators in `api/` say; tests/refusals.py holds the two together. All of them stand in this one
+file because they share their fragments of CEL, which is written for Kubernetes 1.33 and later and for its cost limits:
+
+- sizes must be known from the schema, so lists of lists are not flattened, and `orValue` is not used;
+- the API server pays for each look at a field of each predicate, of which there may be 1,600: the first look of a rule
+  settles it where nothing is wrong, lists are not made, and rules on one field are made one (crd.py);
+- comparing all with all is too dear for 1,600 names: `transformMapEntry` itself refuses a key that is there already.
+
+A rule that needs a well-spelled text looks for one first: a text that is not has its own refusal, and a rule that fails
+beside it would only be noise.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rolloutplan.api.policy import INSTANT
+from rolloutplan.api.predicate import (
+    AS_SCRAPED,
+    HISTOGRAM_NAME,
+    MORE_THAN_SERIES,
+    NO_NAME,
+    NOT_FOR,
+    NOT_WITH_ALERT,
+    NOT_WITH_EVENTS,
+    NOT_WITH_TEMPLATE,
+    NOT_WITH_USE,
+    ONE_COMPARISON,
+    ONE_QUESTION,
+    ONLY_WITH_EVENTS,
+    ONLY_WITH_TEMPLATE,
+    OVERRIDES,
+)
+from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
+from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, VARIABLE
+from rolloutplan.api.stage import MADE_NAME, MAX_STAGES
+from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
+from rolloutplan.api.template import ONE_BODY, TWICE
+from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, TextFormat, cel
+
+
+def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
+    """One x-kubernetes-validations entry; `expression` gives the words where they hold the values."""
+    words = {"message": says} if says else {"messageExpression": expression}
+    return {"rule": rule, **words, **({"fieldPath": at} if at else {})}
+
+
+def _is_time(field: str) -> str:
+    return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
+
+
+def _floor(field: str, floor: str) -> dict[str, Any]:
+    return _rule(
+        f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
+        expression=f"self.{field} + ' is below the floor of {floor}: write {floor} or more'",
+        at=f".{field}",
+    )
+
+
+def _spelled(field: str, names: TextFormat) -> dict[str, Any]:
+    """The names in a mapping that may be left out."""
+    return _rule(
+        f"!has(self.{field}) || self.{field}.all(name, name.matches({cel(names.pattern)}))",
+        says=f"one of the names {names.fix}",
+        at=f".{field}",
+    )
+
+
+def _or_none(field: str, names: str) -> str:
+    """What comes of a list that may be left out. `orValue` would say the same, but its size counts as unknown."""
+    return f"(has({field}) ? {names} : [])"
+
+
+def _names(field: str) -> str:
+    return _or_none(field, f"{field}.map(p, p.name)")
+
+
+def _own_names(field: str) -> str:
+    """The names of predicates, but for those of what is used from elsewhere."""
+    named = f"{field}.filter(p, has(p.name) || has(p.template)).map(p, has(p.name) ? p.name : p.template)"
+    return _or_none(field, named)
+
+
+def _judged(field: str) -> str:
+    """Whether a list of predicates that may be left out holds one from which anything follows."""
+    return f"(has({field}) && {field}.exists(p, !has(p.dryRun) || !p.dryRun))"
+
+
+def _wanted(contract: str) -> str:
+    """Whether a contract takes anything away."""
+    return f"has({contract}.scaleOld) || (has({contract}.jobs) && {contract}.jobs.size() > 0)"
+
+
+def _percent(text: str) -> str:
+    return f"double({text}.replace('%', ''))"
+
+
+_SERVICE: Final = "(has(self.{0}.service) ? self.{0}.service : self.{0}.deployment)"
+_OLD_SERVICE: Final = _SERVICE.format("old")
+_NEW_SERVICE: Final = _SERVICE.format("new")
+
+_READABLE: Final = (
+    "(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? s.weight.matches('^[0-9.]+%$')"
+    " : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, w.matches('^[0-9.]+%$'))))"
+)
+_FIRST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[0])"
+_LAST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[{0}.weights.size() - 1])"
+_BEFORE: Final = _LAST.format("self.stages[i - 1]")
+_END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
+_MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
+
+_PREDICATES: Final = (
+    f"((i == 0 ? {_own_names('self.guards')} : []) + {_own_names('s.pass')} + {_own_names('s.fail')}"
+    f" + {_own_names('s.warn')})"
+)
+
+_TASKS: Final = (
+    f"({_names('self.assumptions')} + (has(self.expand) ? {_names('self.expand.jobs')} : [])"
+    f" + (has(self.contract) ? {_names('self.contract.jobs')} : []))"
+)
+
+_PLAN: Final = (
+    _rule(
+        "self.old.deployment != self.new.deployment",
+        expression="'\"' + self.new.deployment + '\" is the old side too: name the Deployment of the new version'",
+        at=".new.deployment",
+    ),
+    _rule(
+        f"self.old.deployment == self.new.deployment || {_OLD_SERVICE} != {_NEW_SERVICE}",
+        expression=f"'\"' + {_NEW_SERVICE} + '\" is the old side\\'s Service too: give each side its own'",
+        at=".new.service",
+    ),
+    _floor("interval", "1s"),
+    _rule(
+        f"!{_READABLE} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
+        says="weights must increase from stage to stage: write each larger than the one before",
+        at=".stages",
+    ),
+    _rule(
+        f"!{_READABLE} || has(self.stopAt) || {_percent(_END)} == 100.0",
+        expression=f"'the last weight is ' + {_END} + ': end the stages with 100%, or write stopAt to end there'",
+        at=".stages",
+    ),
+    _rule(
+        f"!{_READABLE} || !has(self.stopAt) || !self.stopAt.matches('^[0-9.]+%$')"
+        f" || {_percent(_END)} == {_percent('self.stopAt')}",
+        expression=f"'the last weight is ' + {_END} + ': end the stages with ' + self.stopAt + ', as stopAt says'",
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.map(s, has(s.weights) ? s.weights.size() : 1).sum() <= {MAX_STAGES}",
+        says=f"too many weights in all stages together: write at most {MAX_STAGES}",
+        at=".stages",
+    ),
+    _rule(
+        f"{_judged('self.guards')} || self.stages.all(s, {_judged('s.pass')} || {_judged('s.fail')})",
+        says=f"nothing judges one of the stages: {JUDGED_BY}",
+        at=".stages",
+    ),
+    _rule(
+        "self.stages.all(s, !has(s.name) || self.stages.exists_one(other, has(other.name) && other.name == s.name))",
+        says="two stages have the same name: choose another name for the second",
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.transformMapEntry(i, s, {_PREDICATES}.transformMapEntry(j, name, {{name: j}})).size() >= 0",
+        says="two predicates have the same name: choose another name for the second",
+    ),
+    _rule(
+        f"{_TASKS}.transformMapEntry(i, name, {{name: i}}).size() >= 0",
+        says="two tasks have the same name: choose another name for the second",
+    ),
+    _rule(
+        f"!has(self.contract) || !({_wanted('self.contract')}) || !has(self.stopAt)"
+        f" || !self.stopAt.matches('^[0-9.]+%$') || {_percent('self.stopAt')} == 100.0",
+        says=NOT_BELOW_FULL,
+        at=".contract",
+    ),
+    _rule(
+        f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",
+        says="a name of a variable is not one: write letters and digits, a small letter first",
+        at=".variables",
+    ),
+    _rule(
+        f"!has(self.variables) || self.variables.all(name, !(name in {list(BUILTIN_VARIABLES)}))",
+        says=f"the operator sets {', '.join(BUILTIN_VARIABLES)} itself: choose another name for the variable",
+        at=".variables",
+    ),
+)
+
+_LOCKED: Final = _rule(
+    "!has(oldSelf.status) || !has(oldSelf.status.lockedStages)"
+    " || self.spec.old != oldSelf.spec.old || self.spec.new != oldSelf.spec.new"
+    " || oldSelf.status.lockedStages.all(i, name, i < self.spec.stages.size() && i < oldSelf.spec.stages.size()"
+    " && self.spec.stages[i] == oldSelf.spec.stages[i])",
+    says="those that have started, status.lockedStages, cannot be edited in mid-run: edit those after them, or end"
+    " the run with `abort` first",
+    at=".spec.stages",
+)
+
+_ASSUMPTION: Final = (
+    _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
+    _floor("deadline", "1s"),
+)
+
+_STAGE: Final = (
+    _rule("has(self.weight) != has(self.weights)", says="needs exactly one of weight and weights: write one of them"),
+    _rule(
+        f"!has(self.weights) || !self.weights.all(w, w.matches('^[0-9.]+%$'))"
+        f" || self.weights.all(i, w, i == 0 || {_percent('self.weights[i - 1]')} < {_percent('w')})",
+        expression="'weights must increase, and these do not: ' + self.weights.join(' ')",
+        at=".weights",
+    ),
+    _rule(
+        f"!has(self.deadline) || !{_is_time('deadline')} || !{_is_time('soak')}"
+        " || duration(self.deadline) >= duration(self.soak)",
+        expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write as much or more'",
+        at=".deadline",
+    ),
+    _rule(
+        f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)}) || self.name.endsWith({_MADE})",
+        expression="'\"' + self.name + '\" names another weight than ' + self.weight + ': change one'",
+        at=".name",
+    ),
+    _rule("!has(self.pass) || !self.pass.exists(p, has(p.alert))", says=NOT_FOR, at=".pass"),
+)
+
+_NUMBER: Final = "double(self.{0}.find('[+-]?[0-9.]+(e[+-]?[0-9]+)?'))"
+
+
+def _counted(field: str, refused: str, why: str, spelling: TextFormat = IS) -> dict[str, Any]:
+    """Refuse a comparison of events, if it is one at all."""
+    return _rule(
+        f"!has(self.events) || !has(self.{field}) || !self.{field}.matches({cel(spelling.pattern)}) || !({refused})",
+        expression=f"{cel(QUOTE)} + self.{field} + {cel(QUOTE + ' ' + why)}",
+        at=f".{field}",
+    )
+
+
+_REFERS: Final = "(has(self.use) || has(self.template))"
+_ESCAPED: Final = {"for": "__for__"}
+"""Fields whose names are words of CEL."""
+
+_ONE_COMPARISON: Final = _rule("has(self.is) != has(self.vsOld)", says=ONE_COMPARISON)
+
+
+def _beside(question: str, refused: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+    """What may not stand beside a question, with the words for each."""
+    return tuple(
+        _rule(f"!has(self.{question}) || !has(self.{_ESCAPED.get(name, name)})", says=says, at=f".{name}")
+        for name, says in refused.items()
+    )
+
+
+_BESIDE: Final = _beside("events", NOT_WITH_EVENTS)
+
+_PREDICATE: Final = (
+    _rule(
+        f"{_ONE_COMPARISON['rule']} || has(self.use) || has(self.alert) || (has(self.template) && !has(self.is))",
+        says=ONE_COMPARISON,
+    ),
+    _rule(
+        " + ".join(f"(has(self.{each}) ? 1 : 0)" for each in ("query", "events", "alert", "use", "template")) + " == 1",
+        says=ONE_QUESTION,
+    ),
+    _rule(f"has(self.name) || {_REFERS}", says=NO_NAME, at=".name"),
+    _floor("window", "1s"),
+    _rule(
+        f"!has(self.confidence) || has(self.events) || has(self.alert) || {_REFERS}",
+        says=ONLY_WITH_EVENTS,
+        at=".confidence",
+    ),
+    *_BESIDE,
+    *_beside("alert", NOT_WITH_ALERT),
+    *(
+        _rule(f"!has(self.use) || !has(self.{_ESCAPED.get(name, name)})", says=NOT_WITH_USE, at=f".{name}")
+        for name in (*OVERRIDES, "minSamples")
+    ),
+    _rule("!has(self.template) || !has(self.minSamples)", says=NOT_WITH_TEMPLATE, at=".minSamples"),
+    _rule("!has(self.with) || has(self.template) || self.with.size() == 0", says=ONLY_WITH_TEMPLATE, at=".with"),
+    _counted("is", "self.is.matches('^[!=]')", NO_EQUAL_COUNTS),
+    _counted(
+        "is",
+        f"{_NUMBER.format('is')} <= 0.0 || {_NUMBER.format('is')} >= (self.is.endsWith('%') ? 100.0 : 1.0)",
+        NO_SHARE,
+    ),
+    _counted("vsOld", "self.vsOld.matches('^[!=]')", NO_EQUAL_COUNTS, VS_OLD),
+    _counted("vsOld", "self.vsOld.matches('[0-9]$')", NO_ABSOLUTE_COUNTS, VS_OLD),
+    _counted(
+        "vsOld",
+        f"self.vsOld.matches('[%x]$') && {_NUMBER.format('vsOld')} <= (self.vsOld.endsWith('%') ? -100.0 : 0.0)",
+        NO_RATIO,
+        VS_OLD,
+    ),
+)
+
+_SOURCE: Final = (
+    _floor("timeout", "100ms"),
+    _floor("scrapeInterval", "100ms"),
+    _spelled("headers", HEADER),
+)
+
+_WINDOW: Final = (
+    _rule(
+        "[has(self.weekly), has(self.daily), has(self.from) || has(self.to)].exists_one(written, written)",
+        says="needs exactly one time: write weekly, daily, or from with to",
+    ),
+    _rule("has(self.from) == has(self.to)", says="from and to belong together: write both"),
+    _rule(
+        f"!has(self.from) || !has(self.to) || ![self.from, self.to].all(at, at.matches({cel(INSTANT.pattern)}))"
+        " || timestamp(self.from) < timestamp(self.to)",
+        says="does not come after from: write a later instant",
+        at=".to",
+    ),
+)
+_RECURRING: Final = (
+    _rule(
+        "self.from != self.to",
+        says="is the same as from: write another time, or freeze.now to freeze without an end",
+        at=".to",
+    ),
+)
+
+_NAMEABLE: Final = (
+    _rule(
+        "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+        says="metadata.name is none that a plan could name: write at most 63 small letters, digits and '-'",
+    ),
+)
+_TEMPLATE: Final = (
+    _rule("has(self.query) != has(self.events)", says=ONE_BODY),
+    _ONE_COMPARISON,
+    _rule("has(self.events) || !has(self.confidence)", says=ONLY_WITH_EVENTS, at=".confidence"),
+    *_BESIDE,
+    _rule(
+        "!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(other, other.name == p.name))",
+        says=TWICE,
+        at=".parameters",
+    ),
+)
+
+RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
+    "RolloutPlan": (
+        _rule(
+            "self.metadata.name.size() <= 63",
+            says="metadata.name is too long for the names of Events and for labels: write at most 63 characters",
+        ),
+        _LOCKED,
+    ),
+    "PlanSpec": _PLAN,
+    "Traffic": (
+        _rule(
+            "self.routes.all(r, self.routes.exists_one(other, other.name == r.name))",
+            says="two routes have the same name: name each once",
+            at=".routes",
+        ),
+    ),
+    "Assumption": _ASSUMPTION,
+    "Contract": (
+        _rule(
+            f"!has(self.approval) || {_wanted('self')}",
+            says=NOTHING_TO_APPROVE,
+            at=".approval",
+        ),
+    ),
+    "NamedJob": (_floor("deadline", "1s"),),
+    "Observation": (_floor("window", "1s"),),
+    "StageSpec": _STAGE,
+    "Events": (
+        _rule(
+            "has(self.bad) == has(self.total) && has(self.histogram) == has(self.slowerThan)"
+            " && has(self.bad) != has(self.histogram)",
+            says="needs bad with total, or histogram with slowerThan: write one pair",
+        ),
+        *(
+            _rule(
+                f"!has(self.{field}) || !self.{field}.matches({cel(MORE_THAN_SERIES)})", says=AS_SCRAPED, at=f".{field}"
+            )
+            for field in ("bad", "total", "histogram")
+        ),
+        _rule(
+            "!has(self.histogram) || !(self.histogram.startsWith('{') || self.histogram.contains('_bucket{')"
+            " || self.histogram.endsWith('_bucket'))",
+            says=HISTOGRAM_NAME,
+            at=".histogram",
+        ),
+        _floor("slowerThan", "1ms"),
+    ),
+    "Predicate": _PREDICATE,
+    "PredicateTemplate": _NAMEABLE,
+    "ClusterPredicateTemplate": _NAMEABLE,
+    "PredicateTemplateSpec": _TEMPLATE,
+    "OnMetricsUnavailable": (
+        _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
+    ),
+    "MetricSourceSpec": _SOURCE,
+    "ClusterMetricSourceSpec": _SOURCE,
+    "Selector": (_spelled("matchLabels", LABEL),),
+    "Window": _WINDOW,
+    "Weekly": _RECURRING,
+    "Daily": _RECURRING,
+}
+"""The rules of each model, by its name, and those of whole objects by their kind."""

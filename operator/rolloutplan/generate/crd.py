@@ -1,0 +1,230 @@
+"""The CRDs, made from the models: one source for what is read here and what the API server accepts.
+
+A field that no model has is refused by the API server (`kubectl apply` asks for strict decoding): the schema is
+structural and preserves nothing unknown. A status has types alone, so that one broken by hand can be healed.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import yaml
+from pydantic import BaseModel
+
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.parsing import RENAMED, renamed
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Status
+from rolloutplan.api.template import PredicateTemplateSpec
+from rolloutplan.api.text_format import CALLED, cel
+from rolloutplan.generate.cel import RULES
+
+Schema: TypeAlias = dict[str, Any]
+
+GROUP: Final = "rolloutplan.dev"
+VERSION: Final = "v1alpha1"
+
+_KEPT: Final = (
+    "description", "type", "format", "default", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
+    "minItems", "maxItems", "maxProperties", "required", "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+)  # fmt: skip
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
+_MANY: Final = frozenset({"Predicate"})
+"""Models of which there may be so many in an object that the API server takes long over each of their rules."""
+_LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
+
+_COLUMNS: Final = (
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Stage", "type": "string", "jsonPath": ".status.stage.display"},
+    {"name": "Weight", "type": "string", "jsonPath": ".status.weights.desired"},
+    {"name": "Verdict", "type": "string", "jsonPath": ".status.verdict"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Measured", "type": "string", "jsonPath": ".status.weights.measured", "priority": 1},
+    {"name": "Deadline", "type": "string", "jsonPath": ".status.stage.deadlineAt", "priority": 1},
+    {"name": "Run", "type": "integer", "jsonPath": ".status.run", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+_SOURCE_COLUMNS: Final = (
+    {"name": "URL", "type": "string", "jsonPath": ".spec.prometheus.url"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+_TEMPLATE_COLUMNS: Final = (
+    {"name": "Indicates", "type": "string", "jsonPath": ".spec.indicates"},
+    {"name": "Is", "type": "string", "jsonPath": ".spec.is"},
+    {"name": "VsOld", "type": "string", "jsonPath": ".spec.vsOld"},
+    {"name": "Description", "type": "string", "jsonPath": ".spec.description"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+_POLICY_COLUMNS: Final = (
+    {"name": "Focus", "type": "string", "jsonPath": ".spec.focus"},
+    {"name": "Max", "type": "integer", "jsonPath": ".spec.maxConcurrent"},
+    {"name": "Lock", "type": "string", "jsonPath": ".spec.lockGroup"},
+    {"name": "Frozen", "type": "string", "jsonPath": ".spec.freeze.now"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+
+class _InFull(yaml.SafeDumper):
+    """Writes a part that stands in two places twice: anchors are hard to read in a diff."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+class ObjectKind(NamedTuple):
+    """A kind of object: its name and short name, its models, and what `kubectl get` shows."""
+
+    name: str
+    short: str
+    scope: str
+    spec: type[BaseModel]
+    columns: Sequence[Schema]
+    status: type[BaseModel] | None = None
+
+
+KINDS: Final = (
+    ObjectKind("RolloutPlan", "rp", "Namespaced", PlanSpec, _COLUMNS, Status),
+    ObjectKind("MetricSource", "ms", "Namespaced", MetricSourceSpec, _SOURCE_COLUMNS),
+    ObjectKind("ClusterMetricSource", "cms", "Cluster", ClusterMetricSourceSpec, _SOURCE_COLUMNS),
+    ObjectKind("PredicateTemplate", "pt", "Namespaced", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
+    ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
+    ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
+)
+
+
+def crds() -> dict[str, Schema]:
+    """Give the CustomResourceDefinitions by the names of their files."""
+    made = map(_crd, KINDS)
+    return {f"{GROUP}_{crd['spec']['names']['plural']}.yaml": crd for crd in made}
+
+
+def render(crd: Schema) -> str:
+    """Write a CRD as YAML, always the same text for the same CRD."""
+    return yaml.dump(crd, Dumper=_InFull, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _crd(of: ObjectKind) -> Schema:
+    kind, short, scope, spec, columns, status = of
+    plural = re.sub("y$", "ie", kind.lower()) + "s"
+    properties: Schema = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": _schema_of(spec, _KEPT),
+    }
+    version: Schema = {"name": VERSION, "served": True, "storage": True}
+    if status:
+        properties["status"] = _schema_of(status, _LENIENT) | {"default": {"observedGeneration": -1}}
+        version["subresources"] = {"status": {}}
+        version["selectableFields"] = [{"jsonPath": ".status.phase"}]
+    version["additionalPrinterColumns"] = [dict(column) for column in columns]
+    version["schema"] = {
+        "openAPIV3Schema": {
+            "description": summary(spec),
+            "type": "object",
+            "required": ["spec"],
+            **({"x-kubernetes-validations": list(RULES[kind])} if kind in RULES else {}),
+            "properties": properties,
+        }
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
+            },
+            "scope": scope,
+            "versions": [version],
+        },
+    }
+
+
+def summary(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").partition("\n")[0]
+
+
+# ---- from pydantic's JSON schema to a structural one ----
+
+
+def _schema_of(model: type[BaseModel], kept: Sequence[str]) -> Schema:
+    schema = model.model_json_schema(mode="serialization")
+    return _structural({"$ref": model.__name__}, {**schema.pop("$defs", {}), model.__name__: schema}, kept)
+
+
+def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str]) -> Schema:
+    """Put a referenced model in its place, with its rules; an optional field is one that may be left out."""
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        rules = RULES.get(name, ())
+        node = {**models[name], "x-kubernetes-validations": _one_a_field(rules) if name in _MANY else [*rules], **node}
+        del node["$ref"]
+        return _structural(node, models, kept)
+    if "anyOf" in node:
+        (choice,) = (choice for choice in node["anyOf"] if choice != {"type": "null"})
+        return _structural({**choice, **{key: value for key, value in node.items() if key != "anyOf"}}, models, kept)
+    if "const" in node:
+        node = {**node, "enum": [node["const"]]}
+    if CALLED in node:
+        node = {**node, "x-kubernetes-validations": _one_a_field(node["x-kubernetes-validations"])}
+    flat = {key: _plain(node[key]) for key in kept if _plain(node.get(key)) not in _EMPTY}
+    if "properties" in node:
+        flat["properties"] = {name: _structural(below, models, kept) for name, below in node["properties"].items()}
+        _refuse_old_names(flat)
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            flat[key] = _structural(node[key], models, kept)
+    return flat
+
+
+def _refuse_old_names(model: Schema) -> None:
+    """Let the API server name the new field to whoever writes the old one: one that no schema has is only unknown."""
+    properties = model["properties"]
+    for old, new in RENAMED.items():
+        if new in properties:
+            anything: dict[str, Schema] = {
+                "object": {"x-kubernetes-preserve-unknown-fields": True},
+                "string": {"maxLength": 64},
+            }
+            kind = properties[new]["type"]
+            properties[old] = {"description": f"Is called {new} now.", "type": kind, **anything[kind]}
+            rule = {"rule": f"!has(self.{old})", "message": renamed(old), "fieldPath": f".{old}"}
+            model.setdefault("x-kubernetes-validations", []).append(rule)
+
+
+def _one_a_field(rules: Iterable[Schema]) -> list[Schema]:
+    """Make one rule of those on the same field: each is paid for anew. The first that is broken has the word."""
+    by_field: dict[str, list[Schema]] = {}
+    for rule in rules:
+        by_field.setdefault(rule.get("fieldPath", ""), []).append(rule)
+    return [_joined(each) for each in by_field.values()]
+
+
+def _joined(rules: Sequence[Schema]) -> Schema:
+    *others, last = rules
+    if not others:
+        return last
+    words = _words(last)
+    for rule in reversed(others):
+        words = f"!({rule['rule']}) ? {_words(rule)} : {words}"
+    field = {"fieldPath": last["fieldPath"]} if "fieldPath" in last else {}
+    return {"rule": " && ".join(f"({rule['rule']})" for rule in rules), "messageExpression": words, **field}
+
+
+def _words(rule: Schema) -> str:
+    return str(rule["messageExpression"]) if "messageExpression" in rule else cel(rule["message"])
+
+
+def _plain(value: object) -> object:
+    """Leave out of a default what is not set in it."""
+    if isinstance(value, dict):
+        return {key: below for key, below in value.items() if below not in _EMPTY}
+    return value

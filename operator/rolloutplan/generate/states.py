@@ -1,0 +1,82 @@
+"""The page of states: what follows from what, as a picture and as a table, made of the engine's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.decide import INNER_RULES, RULES
+from rolloutplan.engine.model.transitions import TRANSITIONS, Target, Transition, TransitionName
+from rolloutplan.engine.rules.match import Rule
+
+_HEAD = """# States and decisions
+
+`make generate` makes this page from `engine/model/transitions.py`: every way from one phase to another, and every
+decision that a run can take. A decision is an Event of its reason on the plan, and an entry of `.status.decisions`.
+
+```mermaid
+stateDiagram-v2
+    [*] --> Pending
+"""
+_ORDER = """
+## The rules, in the order in which they are read
+
+The first rule that applies decides (`engine/decide.py`). A rule that reads a list of its own is followed by it.
+
+"""
+_BACK = {Target.WHERE_IT_WAS_HELD: "where it was held", Target.STAYS: "stays"}
+
+
+def states() -> str:
+    """The page, in Markdown with a Mermaid diagram. Always the same text for the same table."""
+    return "".join((_HEAD, *_arrows(), "```\n\n", *_rows(), _ORDER, *_order(RULES)))
+
+
+def _arrows() -> Iterator[str]:
+    """One arrow from a phase to another, with all the Events that lead there. What stays is no arrow."""
+    steps = [
+        (source, to, row.event_reason or row.rationale)
+        for row in TRANSITIONS.values()
+        for source in row.sources
+        for to in _ends(row)
+        if to is not source
+    ]
+    places = {phase: place for place, phase in enumerate(Phase)}
+    steps.sort(key=lambda step: (places[step[0]], places[step[1]]))
+    for (source, to), found in groupby(steps, key=lambda step: step[:2]):
+        yield f"    {source} --> {to}: {', '.join(dict.fromkeys(words for _, _, words in found))}\n"
+
+
+def _ends(row: Transition) -> frozenset[Phase]:
+    match row.to:
+        case Phase():
+            return frozenset({row.to})
+        case Target.WHERE_IT_WAS_HELD:
+            return TRANSITIONS[TransitionName.HELD].sources
+        case Target.STAYS:
+            return frozenset()
+
+
+def _rows() -> Iterator[str]:
+    yield "| Event | decision | from | to | because | rule |\n|---|---|---|---|---|---|\n"
+    for row in TRANSITIONS.values():
+        rules = ", ".join(f"`{rule}`" for rule in row.by)
+        cells = row.event_reason or "-", row.kind or "-", _from(row), _to(row), row.rationale, rules
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def _order(rules: Iterable[Rule], indent: str = "") -> Iterator[str]:
+    """The rules as they are read, with the first words of what each says of itself, and the lists that they lead to."""
+    for number, rule in enumerate(rules, 1):
+        what = " ".join((rule.__doc__ or "").partition("\n\n")[0].split())
+        yield f"{indent}{number}. `{rule.__name__}`: {what}\n"
+        yield from _order(INNER_RULES.get(rule, ()), indent + "    ")
+
+
+def _from(row: Transition) -> str:
+    return "any" if len(row.sources) == len(Phase) else ", ".join(phase for phase in Phase if phase in row.sources)
+
+
+def _to(row: Transition) -> str:
+    return row.to if isinstance(row.to, Phase) else _BACK[row.to]

@@ -1,1 +1,0 @@
-"""Verdicts: what an answer says about a bound. Pure."""

@@ -1,0 +1,197 @@
+"""What a plan asks and cannot mean: each query as it will be asked first, each window in the time that it has.
+
+None of it stands in the way of a plan. It is told, and the metric source decides what it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.spec import BUILTIN_VARIABLES, PlanSpec
+from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
+from rolloutplan.engine.analysis.counting import whole
+from rolloutplan.engine.analysis.measurements import Role, first_window
+from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.engine.rules.forecast import too_slow
+from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
+
+TELLABLE: Final = 1024
+"""So many bytes the note of an Event holds."""
+_MINUTE: Final = timedelta(minutes=1)
+_THEMSELVES: Final = {word: word for word in BUILTIN_VARIABLES} | {"window": "1m", "elapsed": "1m"}
+"""The words where there is no plan to fill them in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A predicate where it stands. `soak` is the longest time for which one weight stands while it is in force."""
+
+    path: str
+    role: Role
+    predicate: Predicate
+    stage: str
+    soak: timedelta
+    deadline: timedelta
+
+    def first(self, scrape: timedelta | None) -> tuple[timedelta, timedelta]:
+        """The window when it is asked first, and how long the weight has stood then. Queries know whole seconds."""
+        window = self.predicate.window
+        if self.role == "pass":
+            return window, max(window, self.soak)
+        if scrape is not None:
+            window = min(window, whole(first_window(self.predicate, scrape), timedelta(seconds=1)))
+        return window, window
+
+
+def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
+    """Find the traps in every predicate of a plan, and in what its assumptions ask.
+
+    `scrape` is how often the samples come, None if nobody knows. A reference that could not be replaced asks nothing.
+    """
+    return (
+        *_assumed(spec, scrape),
+        *(
+            finding
+            for judged in _judged(spec)
+            if not judged.predicate.has_references
+            for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
+        ),
+    )
+
+
+def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[Finding]:
+    """Find the stages that cannot be decided by their deadline at this traffic of both sides together."""
+    every = max(spec.interval, scrape)
+    for i, stage in enumerate(spec.stages):
+        for j, predicate in enumerate(stage.pass_):
+            if predicate.has_references or predicate.events is None or predicate.dry_run:
+                continue
+            for permille in stage.steps:
+                there = traffic.at(permille / 1000)
+                if words := too_slow(predicate, permille, stage.resolved_deadline, there, every):
+                    yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
+                    break
+
+
+def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:
+    """Find the traps in what a policy asks. It is asked for any plan, so the words stand for themselves."""
+    if spec.error_budget is None:
+        return ()
+    return lint_query(render(spec.error_budget.query, _THEMSELVES), Asking(), "spec.errorBudget.query")
+
+
+def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
+    """Find the traps in a template, with its defaults and with samples where it has none."""
+    body = fill(spec, samples(spec))
+    counted, beside = body.get("events", {}), body.get("minSamples", {})
+    for path, query in (("query", body.get("query")), ("minSamples.query", beside.get("query"))):
+        if query is not None:
+            yield from lint_query(render(query, _THEMSELVES), Asking(sampled=bool(beside)), f"spec.{path}")
+    for field in ("bad", "total", "histogram"):
+        if field in counted:
+            series = render(counted[field], _THEMSELVES)
+            yield from lint_counter(series, f"spec.events.{field}", histogram=field == "histogram")
+
+
+def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:
+    """Tell the warnings in one line of at most 1,024 bytes; "" where there are none."""
+    told = [f"{found.path}: {found.words}" for found in lint_plan(spec, scrape) if found.severity == "warning"]
+    for shown in range(min(len(told), TELLABLE // 32), 0, -1):
+        more = f"; and {len(told) - shown} more" if shown < len(told) else ""
+        line = "; ".join(told[:shown]) + more
+        if len(line.encode()) <= TELLABLE:
+            return line
+    return told[0].encode()[: TELLABLE - 3].decode(errors="ignore") + "..." if told else ""
+
+
+def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
+    """They are asked before any weight, so that nothing they read is of another stage."""
+    for i, assumption in enumerate(spec.assumptions):
+        if (asked := assumption.predicate) is not None:
+            query = _filled(spec, "", asked.query, "new", asked.window, timedelta(0))
+            yield from lint_query(query, Asking(scrape=scrape), f"spec.assumptions[{i}].predicate.query")
+
+
+def _judged(spec: PlanSpec) -> Iterator[_Judged]:
+    stands = max(spec.bake, *(stage.soak for stage in spec.stages))
+    for i, guard in enumerate(spec.guards):
+        yield _Judged(f"spec.guards[{i}]", "guard", guard, spec.steps()[0].name, stands, stands)
+    for i, stage in enumerate(spec.stages):
+        name, deadline = stage.name or "stage", stage.resolved_deadline
+        for j, predicate in enumerate(stage.pass_):
+            yield _Judged(f"spec.stages[{i}].pass[{j}]", "pass", predicate, name, stage.soak, deadline)
+        for j, predicate in enumerate(stage.fail):
+            yield _Judged(f"spec.stages[{i}].fail[{j}]", "fail", predicate, name, stage.soak, deadline)
+        for j, predicate in enumerate(stage.warn):
+            yield _Judged(f"spec.stages[{i}].warn[{j}]", "warn", predicate, name, stage.soak, deadline)
+
+
+def _time(judged: _Judged) -> Iterator[Finding]:
+    window, path = judged.predicate.window, f"{judged.path}.window"
+    if judged.predicate.query is None or window <= judged.soak:
+        return
+    too_long = f"{format_duration(window)} does not fit in the soak of {format_duration(judged.soak)}"
+    fix = "write a shorter window, or a longer soak"
+    if judged.role != "pass":
+        yield Finding(path, "window-over-soak", "hint", f"{too_long}, so it is never filled: {fix}")
+    elif window <= judged.deadline:
+        taken = f"{too_long}, so the stage takes {format_duration(window)}"
+        yield Finding(path, "window-over-soak", "warning", f"{taken}: {fix}")
+    else:
+        never = f"{too_long}, nor before the deadline of {format_duration(judged.deadline)}, so it is never proved"
+        yield Finding(path, "window-over-soak", "warning", f"{never}: {fix}")
+
+
+def _questions(spec: PlanSpec, judged: _Judged, scrape: timedelta | None) -> Iterator[Finding]:
+    predicate = judged.predicate
+    window, reach = judged.first(scrape)
+    samples = predicate.min_samples
+
+    def filled(text: str) -> str:
+        return _filled(spec, judged.stage, text, "new", window, reach)
+
+    if predicate.query is not None:
+        asking = Asking(reach, scrape, sampled=samples is not None)
+        yield from lint_query(filled(predicate.query), asking, f"{judged.path}.query")
+    if samples is not None:
+        asking = Asking(reach, scrape, sampled=True)
+        yield from lint_query(filled(samples.query), asking, f"{judged.path}.minSamples.query")
+    if predicate.alert is not None:
+        yield from lint_alerts(filled(predicate.alert.matchers), f"{judged.path}.alert.matchers")
+    for field, text in _counted(predicate):
+        yield from lint_counter(filled(text), f"{judged.path}.events.{field}", histogram=field == "histogram")
+
+
+def _sides(spec: PlanSpec, judged: _Judged) -> Iterator[Finding]:
+    predicate = judged.predicate
+    if predicate.comparison.kind == "value":
+        return
+    asked = [(f"events.{field}", text) for field, text in _counted(predicate)]
+    if predicate.query is not None:
+        asked.append(("query", predicate.query))
+    for field, text in asked:
+        new, old = (_filled(spec, judged.stage, text, side, _MINUTE, _MINUTE) for side in ("new", "old"))
+        if new == old:
+            words = "both sides are asked the same, and never differ: say whose it is, with $deployment or $service"
+            yield Finding(f"{judged.path}.{field}", "same-sides", "warning", words)
+
+
+def _counted(predicate: Predicate) -> Iterator[tuple[str, str]]:
+    """What is counted, by its field below `events`."""
+    if predicate.events is not None:
+        texts = {field: getattr(predicate.events, field) for field in ("bad", "total", "histogram")}
+        yield from ((field, text) for field, text in texts.items() if text is not None)
+
+
+def _filled(spec: PlanSpec, stage: str, text: str, side: str, window: timedelta, elapsed: timedelta) -> str:
+    words = variables_for(
+        spec, namespace="namespace", plan="plan", stage=stage, side=side, window=window, elapsed=elapsed
+    )
+    return render(text, words)

@@ -1,0 +1,535 @@
+"""The traps of PromQL: queries that a server takes, and that do not say what their writer meant.
+
+`lint_query` reads a query and `lint_counter` a counter of `events`, both with their words filled in. Nothing here
+refuses: what this parser cannot read, a newer server may, and the server decides. All checks stand in this one file:
+each is a few lines on the same parsed tree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Final, Literal, TypeAlias
+
+from promql_parser import (
+    AggModifierType,
+    AggregateExpr,
+    AtModifierType,
+    BinaryExpr,
+    Call,
+    Expr,
+    MatchOp,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    SubqueryExpr,
+    UnaryExpr,
+    ValueType,
+    VectorMatchCardinality,
+    VectorSelector,
+    parse,
+)
+
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.spec import BUILTIN_VARIABLES
+from rolloutplan.api.text_format import QUOTED
+
+Severity: TypeAlias = Literal["error", "warning", "hint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to change: where (a path from `spec` on), by which rule, how bad it is, and words with the fix.
+
+    An error is refused by the operator. A warning is taken, and does not mean what was meant. Whether a hint matters is
+    in the data.
+    """
+
+    path: str
+    rule: str
+    severity: Severity
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a query is asked, as far as it is known."""
+
+    reach: timedelta | None = None
+    """How long the weight has stood when it is first asked: what it reads from before that is not of this stage."""
+    scrape: timedelta | None = None
+    sampled: bool = False
+    """Whether minSamples keeps it from being judged without traffic."""
+
+
+SCRAPES: Final = 4
+"""So many scrapes a range must hold, so that one which comes late leaves a rate."""
+
+_LONGEST: Final = 6000
+"""So many characters are parsed: the parser recurses, and no stack holds what much longer texts can nest."""
+_HARDEST: Final = 100
+"""So many operators and parentheses are parsed: the time that they take grows with their square."""
+
+_RATES: Final = ("rate", "irate", "increase")
+_ABSENT: Final = ("absent", "absent_over_time")
+_OF_BUCKETS: Final = ("histogram_quantile", "histogram_quantiles", "histogram_fraction")
+_NOT_OF_VALUES: Final = (*_ABSENT, "count_over_time", "present_over_time", "timestamp", "resets", "changes")
+_COUNTS: Final = ("count", "group")
+_PICKS: Final = ("topk", "bottomk", "limitk")
+_COMPARISONS: Final = ("==", "!=", "<", "<=", ">", ">=")
+_DIVISIONS: Final = ("/", "%")
+
+_COUNTER: Final = ("_total", "_count", "_bucket")
+_KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
+"""Counters of much used exporters that are not named like one."""
+_GAUGE: Final = re.compile(
+    "(^|_)(up|ratio|info|percent|celsius|temperature|timestamp|usage|utilization|current|in_?flight|active|idle|pending"
+    "|connections|goroutines|threads|fds|replicas|ready|queued?|depth|length|size|limit|capacity|memory|available|free"
+    "|used|min|max|age|working_set|load(1|5|15))(_(bytes|seconds))?$"
+)
+
+_Found: TypeAlias = Iterator[tuple[Severity, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    top: Expr
+    parts: tuple[tuple[Expr, tuple[Expr, ...]], ...]
+    """As `_walk` gives them."""
+    asking: Asking
+
+    def selectors(self) -> Iterator[tuple[VectorSelector, tuple[Expr, ...]]]:
+        yield from ((part, above) for part, above in self.parts if isinstance(part, VectorSelector))
+
+    def calls(self, *names: str) -> Iterator[Call]:
+        yield from (part for part, _ in self.parts if isinstance(part, Call) and part.func.name in names)
+
+    def operations(self, *operators: str) -> Iterator[BinaryExpr]:
+        yield from (part for part, _ in self.parts if isinstance(part, BinaryExpr) and str(part.op) in operators)
+
+
+def lint_query(text: str, asking: Asking, path: str = "query") -> tuple[Finding, ...]:
+    """Find the traps in a query whose answer shall be one number."""
+    tree = _read(text, path)
+    if isinstance(tree, Finding):
+        return (tree,)
+    query = _Query(tree, tuple(_walk(tree)), asking)
+    found = (Finding(path, rule, severity, words) for rule, check in _TRAPS.items() for severity, words in check(query))
+    return tuple(dict.fromkeys(found))
+
+
+def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Finding, ...]:
+    """Find the traps in what is counted: a counter as it is scraped, or a histogram by its own name."""
+    tree = _read(text, path)
+    if isinstance(tree, Finding):
+        return (tree,)
+    if not isinstance(tree, VectorSelector) or tree.offset or tree.at:
+        words = "is more than a counter, and we count: write it as it is scraped, without rate(), range or offset"
+        return (Finding(path, "no-counter", "warning", words),)
+    check = _histogram if histogram else _counter
+    query = _Query(tree, ((tree, ()),), Asking())
+    found = [("no-counter", *found) for found in check(tree)] + [("unknown-word", *found) for found in _words(query)]
+    return tuple(Finding(path, rule, severity, words) for rule, severity, words in found)
+
+
+def firing_alerts(matchers: str) -> str:
+    """The series of all alerts that match and fire: Prometheus keeps what fires in the series `ALERTS`."""
+    return f'ALERTS{{alertstate="firing",{matchers}}}'
+
+
+def lint_alerts(matchers: str, path: str) -> tuple[Finding, ...]:
+    """Find the traps in the matchers of alerts, with their words filled in."""
+    tree = _read(firing_alerts(matchers), path)
+    if isinstance(tree, Finding):
+        return (tree,)
+    query = _Query(tree, tuple(_walk(tree)), Asking())
+    return tuple(Finding(path, "unknown-word", severity, words) for severity, words in _words(query))
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+_LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+_HARD: Final = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
+
+_FIXES: Final = {
+    "expected type matrix": ': write a range behind the selector, and sums outside: "sum(rate(x[$window]))"',
+    "got matrix": ': put a function around the range, such as "rate(x[$window])"',
+    "expected type": "",
+    "only scalar and instant vector": ": a range needs a function around it, and a number no quotes",
+    "only allowed on expressions of type": "",
+    "must use BOOL": ": write bool behind the operator",
+}
+"""What the parser says of a wrong type, and what to write instead."""
+
+
+def _read(text: str, path: str) -> Expr | Finding:
+    if len(text) > _LONGEST or len(_HARD.findall(QUOTED.sub("", text))) > _HARDEST:
+        return Finding(path, "too-large", "hint", "too large to be checked here: record parts of it with a rule")
+    try:
+        tree = _bare(parse(text))
+        _check_times(tree)
+    except BaseException as error:
+        # A panic of the parser is no Exception, so that nobody takes it for one.
+        if not isinstance(error, ValueError | OverflowError) and type(error).__name__ != "PanicException":
+            raise
+        if left := _LEFT.search(QUOTED.sub("", text)):
+            return Finding(path, "unknown-word", "warning", _unknown(left))
+        return Finding(path, *_refusal(" ".join(str(error).split())[:200]))
+    return tree
+
+
+def _check_times(tree: Expr) -> None:
+    """Raise OverflowError for times that are too long to be counted with."""
+    sum((abs(time) for part in _below(tree) for time in _times(part)), timedelta())
+
+
+def _times(expr: Expr) -> tuple[timedelta, ...]:
+    """How far back something is read: by a range, by an offset."""
+    match expr:
+        case MatrixSelector():
+            return (expr.range,)
+        case VectorSelector():
+            return (expr.offset or timedelta(),)
+        case SubqueryExpr():
+            return (expr.range or timedelta(), expr.offset or timedelta())
+    return ()
+
+
+def _refusal(said: str) -> tuple[str, Severity, str]:
+    for needle, fix in _FIXES.items():
+        if needle in said:
+            return "type", "warning", said + fix
+    return "syntax", "warning", f"{said}: correct it, unless your server knows more than Prometheus 3"
+
+
+def _unknown(word: re.Match[str]) -> str:
+    near = get_close_matches(word[1] or word[2], BUILTIN_VARIABLES, n=1)
+    normalized = f"did you mean ${near[0]}?" if near else "name it in variables"
+    return f"{word[0]} is no word that is filled in: {normalized}"
+
+
+def _bare(expr: Expr) -> Expr:
+    while isinstance(expr, ParenExpr):
+        expr = expr.expr
+    return expr
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    """What an expression is made of, without parentheses."""
+    parts: tuple[object, ...] = ()
+    match expr:
+        case BinaryExpr():
+            parts = (expr.lhs, expr.rhs)
+        case Call():
+            parts = tuple(expr.args)
+        case AggregateExpr():
+            parts = (expr.param, expr.expr)
+        case UnaryExpr() | SubqueryExpr():
+            parts = (expr.expr,)
+        case MatrixSelector():
+            parts = (expr.vector_selector,)
+    return tuple(_bare(part) for part in parts if isinstance(part, Expr))
+
+
+def _walk(expr: Expr) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
+    """Give every part of an expression, itself first, with those that it stands in, outermost first."""
+    waiting: list[tuple[Expr, tuple[Expr, ...]]] = [(expr, ())]
+    while waiting:
+        part, above = waiting.pop()
+        yield part, above
+        waiting += [(inner, (*above, part)) for inner in reversed(_parts(part))]
+
+
+def _below(expr: Expr) -> Iterator[Expr]:
+    yield from (part for part, _ in _walk(expr))
+
+
+def _selectors(expr: Expr) -> list[VectorSelector]:
+    return [part for part in _below(expr) if isinstance(part, VectorSelector)]
+
+
+def _said(expr: Expr) -> str:
+    text = " ".join(expr.prettify().split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _name(selector: VectorSelector) -> str:
+    """The metric's name; "" where several may be meant."""
+    named = (m.value for m in selector.matchers.matchers if m.name == "__name__" and m.op == MatchOp.Equal)
+    return selector.name or next(named, "")
+
+
+# ---- what comes out ------------------------------------------------------------------------------
+
+
+def _no_number(query: _Query) -> _Found:
+    match query.top:
+        case StringLiteral():
+            yield "warning", "a text comes out, and a verdict needs one number: ask for a metric"
+        case MatrixSelector() | SubqueryExpr():
+            fix = "put a function around it, such as rate() or avg_over_time()"
+            yield "warning", f"a whole range comes out, and a verdict needs one number: {fix}"
+
+
+def _many_series(query: _Query) -> _Found:
+    if not isinstance(query.top, MatrixSelector | SubqueryExpr) and _width(query.top) == _MANY:
+        of_buckets = isinstance(query.top, Call) and query.top.func.name in _OF_BUCKETS
+        fix = 'write "sum by (le) (...)" in it' if of_buckets else "put sum(), max() or avg() around it"
+        yield "hint", f"several series can come out, and several are no answer (ManySeries): {fix}"
+
+
+_NUMBER, _ONE, _MANY = range(3)
+
+
+def _width(expr: Expr, gone: frozenset[str] = frozenset()) -> int:
+    """Say what comes out: a number, one series at most, or many that differ in other labels than those in `gone`."""
+    match expr:
+        case NumberLiteral():
+            return _NUMBER
+        case VectorSelector():
+            recorded_for_one = ":" in _name(expr) and bool(_pinned(expr))
+            return _ONE if recorded_for_one else _MANY
+        case AggregateExpr():
+            return _width_of_aggregate(expr, gone)
+        case BinaryExpr():
+            return _width_of_pairs(expr, gone)
+        case Call() if expr.func.return_type == ValueType.Scalar:
+            return _NUMBER
+        case Call() if expr.func.name in _ABSENT:
+            return _ONE
+        case Call() if expr.func.name in _OF_BUCKETS:
+            gone |= {"le"}
+    widths = [_width(part, gone) for part in _parts(expr)]
+    return max(widths if isinstance(expr, UnaryExpr) else [_ONE, *widths])
+
+
+def _width_of_aggregate(expr: AggregateExpr, gone: frozenset[str]) -> int:
+    op, by, inner = str(expr.op), expr.modifier, _bare(expr.expr)
+    if op == "count_values":
+        return _MANY
+    if op in _PICKS and isinstance(expr.param, NumberLiteral) and expr.param.val == 1 and by is None:
+        return _ONE
+    if op in (*_PICKS, "limit_ratio") or (by is not None and by.type == AggModifierType.Without):
+        return _width(inner, gone)
+    return _ONE if by is None or set(by.labels) <= gone | _pinned(inner) else _MANY
+
+
+def _pinned(expr: Expr) -> set[str]:
+    """The labels that have one value in all that is selected."""
+    pinned = [{m.name for m in s.matchers.matchers if m.op == MatchOp.Equal} for s in _selectors(expr)]
+    return set.intersection(*pinned) if pinned else set()
+
+
+def _width_of_pairs(expr: BinaryExpr, gone: frozenset[str]) -> int:
+    lhs, rhs = (_width(part, gone) for part in _parts(expr))
+    card = expr.modifier.card if expr.modifier else VectorMatchCardinality.OneToOne
+    if str(expr.op) in ("and", "unless") or card == VectorMatchCardinality.ManyToOne:
+        return lhs
+    if card == VectorMatchCardinality.OneToMany:
+        return rhs
+    return max(lhs, rhs) if str(expr.op) == "or" or _NUMBER in (lhs, rhs) else min(lhs, rhs)
+
+
+# ---- answers that are there when they should not be, and not there when they should ---------------
+
+
+def _hides_gaps(query: _Query) -> _Found:
+    for either in query.operations("or"):
+        filler = next((part for part in reversed(_parts(either)) if _measures_nothing(part)), None)
+        if filler is not None:
+            fix = "take it out; for failures that may have no series yet, write 0 * (all requests) in its place"
+            yield "warning", f'"or {_said(filler)}" answers where nothing was measured, and hides that: {fix}'
+
+
+def _measures_nothing(expr: Expr) -> bool:
+    selections = (above for part, above in _walk(expr) if isinstance(part, VectorSelector))
+    return all(any(isinstance(part, Call) and part.func.name in _ABSENT for part in above) for above in selections)
+
+
+def _filtered(query: _Query) -> _Found:
+    yield from _filters(query.top, "warning")
+
+
+def _filters(expr: Expr, severity: Severity) -> _Found:
+    """Find what has no answer when it is false, unless that is what it stands there for."""
+    parts = _parts(expr)
+    match expr:
+        case BinaryExpr() if _is_filter(expr):
+            fix = f'compare with "is" or "vsOld", or write bool behind {expr.op}'
+            yield severity, f'"{_said(expr)}" has no answer when it is false, which is Undecided and not a no: {fix}'
+            return
+        case Call() if expr.func.name in _ABSENT:
+            fix = "ask for what must be there, such as count(x)"
+            yield severity, f'"{_said(expr)}" has no answer while there is data, which is Undecided and not a no: {fix}'
+            return
+        case BinaryExpr() if str(expr.op) in ("and", "unless"):
+            parts = parts[:1]
+        case BinaryExpr() if str(expr.op) == "or":
+            parts = tuple(part for part in parts[1:] if not _measures_nothing(part))
+        case BinaryExpr() if str(expr.op) in _DIVISIONS and _is_filter(parts[1]):
+            parts = parts[:1]
+        case AggregateExpr() if str(expr.op) not in _COUNTS:
+            severity = "hint"
+    for part in parts:
+        yield from _filters(part, severity)
+
+
+def _is_filter(expr: Expr) -> bool:
+    if not isinstance(expr, BinaryExpr) or str(expr.op) not in _COMPARISONS:
+        return False
+    return not (expr.modifier and expr.modifier.return_bool)
+
+
+def _divides_by_zero(query: _Query) -> _Found:
+    if query.asking.sampled:
+        return
+    for division in query.operations(*_DIVISIONS):
+        if not _never_zero(_bare(division.rhs)):
+            fix = "say with minSamples how much there must be"
+            yield "hint", f"without traffic it is 0 / 0, and NaN is Undecided: {fix}"
+
+
+def _never_zero(expr: Expr) -> bool:
+    match expr:
+        case Call() if expr.func.name in ("clamp_min", "clamp"):
+            return isinstance(expr.args[1], NumberLiteral) and expr.args[1].val > 0
+        case AggregateExpr() if str(expr.op) in _COUNTS:
+            return True
+    return _is_filter(expr) or not _selectors(expr)
+
+
+# ---- counters ------------------------------------------------------------------------------------
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith(_COUNTER) or name in _KNOWN_COUNTERS
+
+
+def _rate_after_sum(query: _Query) -> _Found:
+    for call in query.calls(*_RATES):
+        inner = _bare(call.args[0])
+        if isinstance(inner, SubqueryExpr) and any(isinstance(part, AggregateExpr) for part in _below(inner)):
+            name = call.func.name
+            fix = f'take the {name} first: "sum({name}(x[$window]))"'
+            yield "warning", f"{name}() behind a sum takes the restart of one pod for a fall of them all: {fix}"
+
+
+def _rate_of_gauge(query: _Query) -> _Found:
+    for selector, above in query.selectors():
+        calls = [part.func.name for part in above if isinstance(part, Call)]
+        rate, name = next((call for call in calls if call in _RATES), ""), _name(selector)
+        native = any(call.startswith("histogram_") for call in calls)
+        if not rate or not name or native or ":" in name or _is_counter(name) or name.endswith("_sum"):
+            continue
+        fix = "for a gauge write avg_over_time(), delta() or deriv()"
+        if _GAUGE.search(name):
+            yield "warning", f"{name} looks like a gauge, and {rate}() takes every fall of it for a restart: {fix}"
+        else:
+            yield "hint", f"{name} is not named like a counter, and {rate}() takes every fall for a restart: {fix}"
+
+
+def _raw_counter(query: _Query) -> _Found:
+    for selector, above in query.selectors():
+        name = _name(selector)
+        changes = any(isinstance(part, Call) and part.func.name in (*_RATES, *_NOT_OF_VALUES) for part in above)
+        counted = any(isinstance(part, AggregateExpr) and str(part.op) in _COUNTS for part in above)
+        if name.endswith(_COUNTER) and not changes and not counted:
+            fix = f'write "rate({name}[$window])"'
+            yield "hint", f"{name} counts from the start of its process, long before this stage: {fix}"
+
+
+def _no_le(query: _Query) -> _Found:
+    for call in query.calls(*_OF_BUCKETS):
+        for part in _below(call):
+            if isinstance(part, AggregateExpr) and not _keeps_le(part) and _of_buckets(part):
+                fix = f'write "{part.op} by (le) (...)"'
+                yield "warning", f"{call.func.name}() needs the label le, and this {part.op} takes it away: {fix}"
+
+
+def _keeps_le(expr: AggregateExpr) -> bool:
+    if str(expr.op) in _PICKS:
+        return True
+    return expr.modifier is not None and ("le" in expr.modifier.labels) == (expr.modifier.type == AggModifierType.By)
+
+
+def _of_buckets(expr: Expr) -> bool:
+    return any(_name(selector).endswith("_bucket") for selector in _selectors(expr))
+
+
+# ---- time ----------------------------------------------------------------------------------------
+
+
+def _short_range(query: _Query) -> _Found:
+    scrape = query.asking.scrape
+    for part, _ in query.parts:
+        if scrape and isinstance(part, MatrixSelector) and part.range < SCRAPES * scrape:
+            fix = f"write a window of {_time(SCRAPES * scrape)} or more"
+            yield "warning", f"[{_time(part.range)}] is shorter than {SCRAPES} scrapes of {_time(scrape)}: {fix}"
+
+
+def _before_stage(query: _Query) -> _Found:
+    reach = query.asking.reach
+    for selector, above in query.selectors():
+        timed = [part for part in (selector, *above) if isinstance(part, VectorSelector | SubqueryExpr)]
+        offset = sum((part.offset for part in timed if part.offset), timedelta())
+        back = sum((time for part in (selector, *above) for time in _times(part)), timedelta())
+        if any(part.at and part.at.type == AtModifierType.At for part in timed):
+            yield "warning", "@ asks about the same instant at every evaluation, before this stage: remove it"
+        elif offset < timedelta():
+            yield "warning", "a negative offset asks for what is not measured yet: take it out"
+        elif reach is not None and back > reach:
+            fix = 'write "[$window]"' + (" without offset" if offset else "")
+            first = f"when first asked it is {_time(reach)} old"
+            yield "warning", f"{_said(selector)} is read {_time(back)} back, to before this stage ({first}): {fix}"
+
+
+def _time(time: timedelta) -> str:
+    return format_duration(time - time % timedelta(milliseconds=1))
+
+
+# ---- words and counters as they are scraped ------------------------------------------------------
+
+
+def _words(query: _Query) -> _Found:
+    for selector, _ in query.selectors():
+        for matcher in selector.matchers.matchers:
+            if left := _LEFT.search(matcher.value):
+                yield "warning", f"{matcher.name}: {_unknown(left)}"
+
+
+def _counter(selector: VectorSelector) -> _Found:
+    name = _name(selector)
+    if not name:
+        yield "warning", "names no metric, so everything with these labels is counted: write the counter's name"
+    elif _GAUGE.search(name):
+        yield "warning", f"{name} looks like a gauge, and a gauge counts nothing: write a counter, such as x_total"
+    elif not _is_counter(name):
+        yield "hint", f"{name} is not named like a counter, and only a counter counts: write one, such as x_total"
+
+
+def _histogram(selector: VectorSelector) -> _Found:
+    name = _name(selector)
+    if name.endswith((*_COUNTER, "_sum")):
+        yield "warning", f"{name} is a counter: write the histogram's own name, without what stands behind it"
+    if any(matcher.name == "le" for matcher in selector.matchers.matchers):
+        yield "warning", "le chooses one bucket: take it out, slowerThan chooses"
+
+
+_TRAPS: Final[Mapping[str, Callable[[_Query], _Found]]] = {
+    "type": _no_number,
+    "hidden-gap": _hides_gaps,
+    "filter": _filtered,
+    "rate-after-sum": _rate_after_sum,
+    "rate-of-gauge": _rate_of_gauge,
+    "no-le": _no_le,
+    "short-range": _short_range,
+    "before-stage": _before_stage,
+    "unknown-word": _words,
+    "raw-counter": _raw_counter,
+    "many-series": _many_series,
+    "zero-division": _divides_by_zero,
+}

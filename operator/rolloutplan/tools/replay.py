@@ -1,0 +1,317 @@
+"""Replay: what would have been decided, from the answers alone and in virtual time.
+
+`PlanRun` (engine/plan_run.py) decides, as in the operator. Its host here is a cluster in which all is done at once:
+a status is written and a weight taken as it is asked for, both sides stand, and nothing is against an increment.
+What is asked is handed out, and the answers handed in: from a metric source, or from a record of what one has said.
+
+Of a run that there was, each weight is in force from the instant at which it was verified. Until then the guards go on
+over the weight before, as they did. What people and policies said meanwhile is not replayed, nor alerts that fired
+before a step: a stage that waited for them begins when it did begin, and where the run went on by more than its looks
+the replay ends.
+
+What is counted is looked at in the very instants of the run, so that its evidence is the same to the bit. A decision
+is taken in the instant of the look or of the clock that it follows from; the run's own stands some milliseconds later,
+and so do its questions for plain values. Where a soak or a deadline ended within these milliseconds after a look, the
+run may have decided without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from rolloutplan.api.changes import change, change_weights
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.resolve import resolve, snapshot_lookup
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
+from rolloutplan.engine.analysis.stages import next_stage
+from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, RunJob, Scale
+from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Pods, Record, Result
+from rolloutplan.engine.model.plan_view import PlanView, Readable
+from rolloutplan.engine.model.queries import CountQuestion, Question, Series
+from rolloutplan.engine.model.snapshot import Facts, GateAnswers, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.engine.run.decision_log import value_text
+from rolloutplan.stats.sequential import Evidence, evidence
+from rolloutplan.stats.verdict import Answer, Outcome, Verdict
+
+Asked: TypeAlias = Question | CountQuestion
+MetricAnswer: TypeAlias = Answer | Series
+
+_ENDS: Final = (Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK)
+
+
+class ReplayError(ValueError):
+    """There is nothing to replay; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayInput:
+    """What is replayed."""
+
+    namespace: str
+    name: str
+    raw: Mapping[str, Any]
+    """The plan's spec, as it was written; no template stands in it."""
+    source: SourceView
+    start: datetime
+    """When the first weight is in force."""
+    end: datetime
+    """After this instant nothing is asked."""
+    run: int = 1
+    weights: Weights = field(default_factory=Weights)
+    """As the run found them; made of the plan where there was no run."""
+    stood: Mapping[str, datetime] | None = None
+    """When the weight of each step was verified. None: each as soon as the one before is proved."""
+
+
+class Due(NamedTuple):
+    """What is to be asked at an instant."""
+
+    now: datetime
+    questions: tuple[Asked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """A predicate after a look. `at` is the instant that was asked about."""
+
+    at: datetime
+    stage: str
+    predicate: str
+    role: str
+    verdict: Verdict
+    value: str
+    evidence: Evidence | None
+    """None where it does not count events."""
+    proof: float
+    """How much evidence is proof."""
+    dry_run: bool = False
+    """Whether nothing follows from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    rows: tuple[ReplayRow, ...]
+    decisions: tuple[Decision, ...]
+    ended: str
+    """How it ends, in words."""
+
+
+ReplayGenerator: TypeAlias = Generator[Due, Sequence[MetricAnswer], Replayed]
+
+
+def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: SourceView, now: datetime) -> ReplayInput:
+    """The newest run of a plan, up to its end or until now; `raw` is the plan's spec. Raises ReplayError.
+
+    It is judged by the templates that it began with.
+    """
+    written = plan.written
+    if written is None:
+        raise ReplayError(f"the plan cannot be read: {plan.problem}")
+    trail = [decision for decision in status.decisions if decision.run == status.run]
+    stood: dict[str, datetime] = {}
+    for decision in trail:
+        if decision.reason == TRANSITIONS[TransitionName.VERIFIED].event_reason:
+            stood.setdefault(_step(written, decision), decision.at)
+    if not stood or not status.weights.snapshot:
+        raise ReplayError("no run of it has moved a weight yet: give --file and --start to replay it over any time")
+    if written.plan_hash() != status.plan_hash:
+        raise ReplayError(f"it was changed after run {status.run}: give --file with the plan of that run, and --start")
+    found = resolve(written, snapshot_lookup(status.templates))
+    if found.problems:
+        raise ReplayError(f"{found.problems[0].path}: {found.problems[0].words}")
+    first = written.steps()[0].name
+    if first not in stood:
+        raise ReplayError(f"its status no longer says when {first} began: give --file and --start")
+    over = (d.at for d in trail if d.kind in (Kind.ROLLBACK, Kind.FINISH, Kind.KILL) and d.at > stood[first])
+    end = next(over, now)
+    raw = found.raw() if found.used else raw
+    return ReplayInput(plan.namespace, plan.name, raw, source, stood[first], end, status.run, status.weights, stood)
+
+
+def _step(spec: PlanSpec, verified: Decision) -> str:
+    """Of which step a decision says that its weight is in force."""
+    stage = next((stage for stage in spec.steps() if stage.name == verified.stage), None)
+    half = stage is not None and verified.weight_to != format_weight(stage.permille)
+    return stage.at(0).step if stage is not None and half else verified.stage
+
+
+def replay(given: ReplayInput) -> ReplayGenerator:
+    """Replay a case: a generator of what is to be asked, to be sent the answers in the order of the questions.
+
+    Raises SpecError where the plan cannot be read.
+    """
+    return _Host(given).through()
+
+
+# ---- the run, in virtual time --------------------------------------------------------------------
+
+
+class _Host:
+    """The host of one `PlanRun`, and the cluster that it acts upon."""
+
+    def __init__(self, given: ReplayInput) -> None:
+        self.given, self.now = given, given.start
+        self.spec = _spec_of(given)
+        self.plan = PlanView(given.namespace, given.name, "replay", 1, given.start, Readable(self.spec))
+        found = given.weights if given.weights.snapshot else _at_rest(self.spec)
+        held = format_weight(share(found.snapshot, found.old, found.new))
+        self.status = Status(
+            phase=Phase.SHIFTING,
+            reason=StatusReason.SHIFTING,
+            observed_generation=1,
+            plan_hash=self.spec.plan_hash(),
+            run=given.run,
+            weights=change_weights(found, desired=held, written=found.snapshot),
+        )
+        self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
+        self.run = PlanRun(self._facts(), self.now, undo_command=lambda _, __: "")
+        self.rows: list[ReplayRow] = []
+        self.decisions: list[Decision] = []
+
+    def through(self) -> ReplayGenerator:
+        while True:
+            wake_at = yield from self._settle()
+            if self.status.phase in _ENDS:
+                return self._replayed(f"it ends as {self.status.phase}")
+            if words := self._outrun():
+                return self._replayed(words)
+            instants = (wake_at, *(self.given.stood or {}).values())
+            later = min((at for at in instants if at is not None and at > self.now), default=None)
+            if later is None or later > self.given.end:
+                why = self.status.message if self.status.phase is Phase.HELD else "nothing more is decided"
+                return self._replayed(f"it ends with the evaluations, as {self.status.phase}: {why}")
+            self.now = later
+
+    def _settle(self) -> Generator[Due, Sequence[MetricAnswer], datetime | None]:
+        """All that follows at this instant; returns when to look again."""
+        asked: list[Effect] = []
+        while True:
+            effects = self.run.advance(self._facts(), self.now)
+            self.decisions += effects.decided
+            asked += [effect for effect in effects.todo if isinstance(effect.work, Evaluate)]
+            done = [self._carry_out(effect) for effect in effects.todo if not isinstance(effect.work, Evaluate)]
+            if any(isinstance(effect.work, CheckGate) for effect in effects.todo):
+                continue  # that the gate is open takes no time: what follows comes before the answers
+            if asked:
+                yield from self._ask(asked)
+                asked = []
+            elif not any(done):
+                return effects.wake_at
+
+    def _facts(self) -> Facts:
+        """A weight is moved only on a plan that bears our finalizer: it does from when the run itself went on."""
+        stage = next_stage(self.spec, self.status)
+        goes_on = self.given.stood is None or self._stood(stage.step)
+        approved = stage.name if goes_on and stage.approval else self.status.approved
+        return Facts(
+            plan=replace(self.plan, finalizer=goes_on),
+            status=change(self.status, approved=approved),
+            routes=self.routes,
+            old=_side(self.spec.old.deployment),
+            new=_side(self.spec.new.deployment),
+            source=self.given.source,
+        )
+
+    def _carry_out(self, effect: Effect) -> bool:
+        """Do what an effect asks for, at once; returns whether anything can follow from it at this instant.
+
+        The plan's marks, Jobs and sizes stay as they are: nothing of them is replayed.
+        """
+        result: Result = None
+        match effect.work:
+            case Record(status=status):
+                self.status = status
+            case PatchRoute(target=target, fencing_token=fence, undo_command=undo):
+                view = self.routes[target.id]
+                self.routes = {
+                    **self.routes,
+                    view.id: replace(view, rules=target.rules, seq=fence, undo_annotation=undo),
+                }
+            case CheckGate(questions=questions):
+                result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})
+            case ListPods():
+                result = Pods(restarts=0, worst="")
+            case LintQueries():
+                result = ""
+            case _:
+                pass
+        self.run.on_result(effect, result, self.now)
+        return not isinstance(effect.work, PatchPlanMetadata | RunJob | Scale)
+
+    def _ask(self, effects: Sequence[Effect]) -> Generator[Due, Sequence[MetricAnswer], None]:
+        """Hand out all that is asked at this instant, and hand each predicate's answers to the run."""
+        asked = [(effect, work.questions) for effect in effects if isinstance(work := effect.work, Evaluate)]
+        answered = iter((yield Due(self.now, tuple(question for _, questions in asked for question in questions))))
+        for effect, questions in asked:
+            answers: dict[str, MetricAnswer] = {question.part: next(answered) for question in questions}
+            self.run.on_result(effect, answers, self.now)
+            self._note(questions[0])
+
+    def _note(self, asked: Asked) -> None:
+        name, track = asked.name, self.run.measurements.get(asked.name)
+        item = next(
+            (row for row in active_predicates(self.spec, self.status, self.given.source) if row.name == name), None
+        )
+        if item is None or track is None or track.verdict is None or self.status.stage is None:
+            return
+        row = ReplayRow(
+            asked.end if isinstance(asked, CountQuestion) else asked.at,
+            self.status.stage.name,
+            name,
+            item.role,
+            track.verdict,
+            value_text(item.predicate.comparison, track.verdict),
+            evidence(track.count.state) if track.count else None,
+            1 / (1 - float(item.predicate.confidence)),
+            item.predicate.dry_run,
+        )
+        self.rows.append(row)
+
+    def _outrun(self) -> str:
+        """Where the run has gone on to a later stage than these looks lead to; empty where it has not."""
+        stage, steps = current_stage(self.spec, self.status), self.spec.steps()
+        reached = (stage.index, not stage.half) if stage else (-1, True)
+        halves = (step for stage in steps for step in (stage.at(0), stage))
+        ahead = [step for step in halves if (step.index, not step.half) > reached and self._stood(step.step)]
+        if not ahead:
+            return ""
+        words = f"the run went on to {ahead[0].step} then, and by its looks it was {self.status.phase}"
+        return f"{words}: a person's word, a policy or an outage is not replayed"
+
+    def _stood(self, step: str) -> bool:
+        """Whether the run had the weight of this step in force by now."""
+        at = (self.given.stood or {}).get(step)
+        return at is not None and at <= self.now
+
+    def _replayed(self, ended: str) -> Replayed:
+        return Replayed(tuple(self.rows), tuple(self.decisions), ended)
+
+
+def _spec_of(given: ReplayInput) -> PlanSpec:
+    """The plan. Where there was no run the traffic followed other weights than these: its share says nothing."""
+    spec = resolve(read_plan_spec(given.raw), snapshot_lookup(())).spec
+    if given.stood is not None:
+        return spec
+    return spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
+
+
+def _at_rest(spec: PlanSpec) -> Weights:
+    """All traffic on the old side, on every route that the plan names."""
+    old, new = spec.old.service_name, spec.new.service_name
+    backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))
+    rule = RuleWeights(index=0, backends=backends)
+    routes = tuple(RouteWeights(kind=ref.kind, name=ref.name, rules=(rule,)) for ref in spec.traffic.routes)
+    return Weights(old=old, new=new, written=routes, snapshot=routes)
+
+
+def _side(name: str) -> WorkloadView:
+    return WorkloadView(name, wanted=1, ready=1, revision="", settled=True)

@@ -1,0 +1,155 @@
+"""The record of a replay: a line of JSON for the case, and one for each question with its answer.
+
+It needs nothing but itself, and what is replayed from it is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from rolloutplan.api.parsing import SpecError
+from rolloutplan.api.resolve import resolve, snapshot_lookup
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Weights
+from rolloutplan.engine.model.queries import CountQuestion, Question
+from rolloutplan.engine.model.snapshot import SourceView
+from rolloutplan.stats.verdict import Answer, Why
+from rolloutplan.tools.replay import Asked, MetricAnswer, ReplayInput
+
+Key: TypeAlias = tuple[datetime, str, str]
+
+
+class RecordError(ValueError):
+    """A record cannot be read; the message names the line."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Header(_Line):
+    record: Literal[1]
+    namespace: str
+    plan: str
+    run: int
+    spec: dict[str, Any]
+    scrape: timedelta
+    delay: timedelta
+    timeout: timedelta
+    start: AwareDatetime
+    end: AwareDatetime
+    weights: Weights
+    stages: dict[str, AwareDatetime] | None
+
+
+class _Heard(_Line):
+    """A question with its answer: a value, a gap, or `looks` (by instance all requests and the bad ones)."""
+
+    asked: AwareDatetime
+    predicate: str
+    part: Literal["new", "old", "samples", "oldSamples"]
+    at: AwareDatetime
+    looks: tuple[tuple[AwareDatetime, dict[str, tuple[float, float | None]]], ...] | None = None
+    value: float | None = None
+    gap: Why | None = None
+    detail: str = ""
+
+
+class Record:
+    """What was answered, by question."""
+
+    def __init__(self, said: Mapping[Key, MetricAnswer]) -> None:
+        self._said = said
+
+    def answer(self, now: datetime, question: Asked) -> MetricAnswer:
+        """What was said to a question that was asked at an instant. Raises RecordError.
+
+        One beside others may be missing: it was then not asked, or not answered in time.
+        """
+        key = (now, question.name, question.part)
+        if key not in self._said and isinstance(question, Question) and question.optional:
+            return Answer(gap=Why.NO_DATA, detail="not on record")
+        if key not in self._said:
+            asked = f"{question.name} ({question.part}) at {now.isoformat()}"
+            raise RecordError(f"the record holds no answer for {asked}: it is not whole")
+        return self._said[key]
+
+
+def header(given: ReplayInput) -> str:
+    """The first line of a record."""
+    line = _Header(
+        record=1,
+        namespace=given.namespace,
+        plan=given.name,
+        run=given.run,
+        spec=dict(given.raw),
+        scrape=given.source.scrape,
+        delay=given.source.delay,
+        timeout=given.source.timeout,
+        start=given.start,
+        end=given.end,
+        weights=given.weights,
+        stages=None if given.stood is None else dict(given.stood),
+    )
+    return line.model_dump_json(by_alias=True)
+
+
+def heard(now: datetime, question: Asked, said: MetricAnswer) -> str:
+    """The line of a record for one question."""
+    about = question.end if isinstance(question, CountQuestion) else question.at
+    answer: dict[str, Any]
+    if isinstance(said, Answer):
+        answer = {"value": said.value, "gap": said.gap, "detail": said.detail}
+    else:
+        answer = {"looks": [(at, dict(sample)) for at, sample in said]}
+    line = _Heard(asked=now, predicate=question.name, part=question.part, at=about, **answer)
+    return line.model_dump_json(exclude_defaults=True)
+
+
+def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
+    """Read a record. Raises RecordError, with the number of the line."""
+    given: ReplayInput | None = None
+    said: dict[Key, MetricAnswer] = {}
+    for number, text in enumerate(lines, 1):
+        try:
+            if given is None:
+                given = _case(_Header.model_validate_json(text))
+            else:
+                line = _Heard.model_validate_json(text)
+                said[line.asked, line.predicate, line.part] = _said(line)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            words = f"{where}: {problem['msg']}" if where else problem["msg"]
+            raise RecordError(f"line {number}: {words}") from None
+        except SpecError as error:
+            raise RecordError(f"line {number}: {error}") from None
+    if given is None:
+        raise RecordError("line 1: the record is empty")
+    return given, Record(said)
+
+
+def _case(line: _Header) -> ReplayInput:
+    if resolve(read_plan_spec(line.spec), snapshot_lookup(())).problems:
+        raise SpecError("spec: a template stands in it, and no record holds templates: record the run again")
+    return ReplayInput(
+        line.namespace,
+        line.plan,
+        line.spec,
+        SourceView(line.scrape, line.delay, line.timeout),
+        line.start,
+        line.end,
+        line.run,
+        line.weights,
+        line.stages,
+    )
+
+
+def _said(line: _Heard) -> MetricAnswer:
+    if line.looks is not None:
+        return line.looks
+    return Answer(line.value, line.gap, line.detail)

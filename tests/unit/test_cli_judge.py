@@ -1,0 +1,199 @@
+"""`rolloutplan judge`: a CSV of looks in, verdicts out; and every way in which a file cannot be read."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from rolloutplan.api.quantities import parse_vs_old
+from rolloutplan.cli.main import main
+from rolloutplan.stats.sequential import CountDelta, evidence, hypothesis, start, step
+
+HEADER = "run,look,new_total,new_bad,old_total,old_bad"
+GOOD, WORSE = "6000,12,54000,108", "6000,36,54000,108"
+
+
+@pytest.fixture
+def looks(tmp_path: Path) -> Path:
+    return tmp_path / "looks.csv"
+
+
+def judged(file: Path, *arguments: str) -> int:
+    return main(["judge", str(file), *(arguments or ("--vs-old", "> 1.5x"))])
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    said = capsys.readouterr()
+    assert said.err == ""
+    header, *lines = said.out.splitlines()
+    assert header == "run,verdict,look,evidence"
+    return [line.split(",") for line in lines]
+
+
+def test_each_run_has_its_verdict_its_look_and_the_evidence(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"{run},{delta},{counts}" for run, counts in (("a", GOOD), ("b", WORSE)) for delta in range(1, 11)]
+    looks.write_text("\n".join([HEADER, *lines]) + "\n")
+    assert judged(looks) == 0
+    (good, *rest), worse = rows(capsys)
+    assert (good, rest[:2]) == ("a", ["Undecided", ""])
+    assert float(rest[2]) < 1
+    of, state, taken = hypothesis(parse_vs_old("> 1.5x"), "fail"), None, 0
+    while state is None or evidence(state).proving < 20:
+        state, taken = step(of, state or start(of), CountDelta(6000, 36, 54000, 108)), taken + 1
+    assert worse == ["b", "Proved", str(taken), f"{evidence(state).proving:.6g}"]
+
+
+def test_runs_may_be_mixed(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed = [f"{run},{delta},{counts}" for delta in range(1, 11) for run, counts in (("a", GOOD), ("b", WORSE))]
+    looks.write_text("\n".join([HEADER, *mixed]))
+    judged(looks)
+    found = rows(capsys)
+    looks.write_text("\n".join([HEADER, *sorted(mixed, key=lambda line: line[0])]))
+    judged(looks)
+    assert rows(capsys) == found
+    assert [row[1] for row in found] == ["Undecided", "Proved"]
+
+
+def test_the_first_decision_stands(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"a,{delta},{WORSE if delta <= 10 else GOOD}" for delta in range(1, 40)]
+    looks.write_text("\n".join([HEADER, *lines[:10]]))
+    judged(looks)
+    first = rows(capsys)
+    looks.write_text("\n".join([HEADER, *lines]))
+    judged(looks)
+    assert rows(capsys) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counts", "verdict"),
+    [
+        (["--vs-old", "> 1.5x"], GOOD, "Undecided"),
+        (["--vs-old", "> 1.5x", "--role", "pass"], GOOD, "Refuted"),
+        (["--vs-old", "< 2x", "--role", "pass"], GOOD, "Proved"),
+        (["--vs-old", "< 2x", "--role", "pass"], WORSE, "Refuted"),
+        (["--vs-old", "< 2x", "--role", "fail"], WORSE, "Undecided"),
+        (["--vs-old", "> +50%"], WORSE, "Proved"),
+        (["--vs-old", "> 1.5x", "--confidence", "0.95"], WORSE, "Proved"),
+        (["--vs-old", "> 1.5x"], "1200,7,10800,22", "Proved"),
+        (["--vs-old", "> 1.5x", "--confidence", "99.999999%"], "1200,7,10800,22", "Undecided"),
+        (["--is", "> 0.4%"], WORSE, "Proved"),
+        (["--is", "< 0.4%", "--role", "pass"], GOOD, "Proved"),
+    ],
+)
+def test_options(
+    looks: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], counts: str, verdict: str
+) -> None:
+    looks.write_text("\n".join([HEADER, *(f"a,{delta},{counts}" for delta in range(8))]))
+    assert judged(looks, *arguments) == 0
+    assert rows(capsys)[0][1] == verdict
+
+
+def test_a_bound_of_one_side_needs_no_old_columns_and_looks_at_none(
+    looks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks.write_text("run,look,new_total,new_bad\n" + "".join(f"a,{delta},6000,36\n" for delta in range(8)))
+    assert judged(looks, "--is", "> 0.4%") == 0
+    alone = rows(capsys)
+    looks.write_text(HEADER + "\n" + "".join(f"a,{delta},6000,36,900,{delta % 2 * 800}\n" for delta in range(8)))
+    assert judged(looks, "--is", "> 0.4%") == 0
+    assert rows(capsys) == alone
+
+
+def test_from_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{HEADER}\na,1,{GOOD}\n"))
+    assert main(["judge", "-", "--vs-old", "> 1.5x"]) == 0
+    assert [row[:3] for row in rows(capsys)] == [["a", "Undecided", ""]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"\ufeff{HEADER}\r\na,1,{GOOD}\r\n", id="as spreadsheets write it"),
+        pytest.param(f"{HEADER}\n\na,1,{GOOD}\n\n", id="empty lines"),
+        pytest.param(f"{HEADER}\n a, 1, {GOOD.replace(',', ', ')}", id="blanks"),
+        pytest.param(f"zone,{HEADER}\nx,a,1,{GOOD}\n", id="another column"),
+        pytest.param('old_bad,old_total,new_bad,new_total,look,run\n108,54000,12,6000,1,"a"\n', id="another order"),
+    ],
+)
+def test_what_else_is_a_csv(looks: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    looks.write_bytes(text.encode())
+    assert judged(looks) == 0
+    assert [row[0].strip() for row in rows(capsys)] == ["a"]
+
+
+def test_no_runs_have_no_verdicts(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.write_text(HEADER + "\n")
+    assert judged(looks) == 0
+    assert rows(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["run,look,new_total,new_bad,old_total"], "line 1, column old_bad: this column must be there once"),
+        (["run,look,new_total,new_bad,old_total,old_bad,run"], "line 1, column run: this column must be there once"),
+        ([f"a,1,{GOOD}"], "line 1, column run: this column must be there once"),
+        ([], "line 1, column run: this column must be there once"),
+        ([HEADER, "a,1,100,x,100,0"], 'line 2, column new_bad: "x" is not a whole number'),
+        ([HEADER, f"a,1,{GOOD}", "a,2,-100,0,100,0"], 'line 3, column new_total: "-100" is not a whole number'),
+        ([HEADER, "", "a,1,100,0,100,"], 'line 3, column old_bad: "" is not a whole number'),
+        ([HEADER, "a,1,100,1.5,100,0"], 'line 2, column new_bad: "1.5" is not a whole number'),
+        ([HEADER, "a,1,100,nan,100,0"], 'line 2, column new_bad: "nan" is not a whole number'),
+        ([HEADER, "a,one,100,0,100,0"], 'line 2, column look: "one" is not a whole number'),
+        ([HEADER, "a,1,1_00,0,100,0"], 'line 2, column new_total: "1_00" is not a whole number'),
+        ([HEADER, f"a,1,{'9' * 5000},0,100,0"], "line 2, column new_total: "),
+        ([HEADER, "a,1,100,101,100,0"], "line 2, column new_bad: 101 bad ones are more than the total of 100"),
+        ([HEADER, "a,1,100,0,100,101"], "line 2, column old_bad: 101 bad ones are more than the total of 100"),
+        ([HEADER, "a,1,100,0,100"], "line 2, column old_bad: 5 values for 6 columns"),
+        ([HEADER, "a,1,1,000,0,100,0"], "line 2, column old_bad: 7 values for 6 columns"),
+        ([HEADER, "a,2,100,0,100,0", "a,1,100,0,100,0"], "line 3, column look: 1 comes after 2 in run a"),
+        ([HEADER, "a,2,100,0,100,0", "a,2,100,0,100,0"], "line 3, column look: 2 comes after 2 in run a"),
+        ([HEADER, *[f"a,{delta},{WORSE}" for delta in range(9)], "a,9,1,x,1,1"], "line 11, column new_bad: "),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    looks: Path, capsys: pytest.CaptureFixture[str], lines: list[str], words: str
+) -> None:
+    looks.write_text("\n".join(lines))
+    assert judged(looks) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"rolloutplan: {words}")
+
+
+def test_bytes_that_are_no_text_are_named(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.write_bytes(HEADER.encode() + b"\na,1,\xff\xfe,0,1,0\n")
+    assert judged(looks) == 2
+    assert capsys.readouterr().err.startswith("rolloutplan: line 2, column new_total: ")
+
+
+def test_a_file_that_is_not_there(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judged(looks) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "one of the arguments --vs-old --is is required"),
+        (["--vs-old", "> 1.5x", "--is", "> 1%"], "not allowed with argument"),
+        (["--vs-old", "> 1x"], "noise alone"),
+        (["--vs-old", "1.5x"], "is not a comparison with the old side"),
+        (["--is", "1%"], "is not a comparison"),
+        (["--vs-old", "> 1.5x", "--confidence", "100%"], '"100%" is not a confidence: write 50% or more'),
+        (["--vs-old", "> 1.5x", "--confidence", "5%"], '"5%" is not a confidence'),
+        (["--vs-old", "> 1.5x", "--confidence", "95"], '"95" is not a confidence'),
+        (["--vs-old", "> 1.5x", "--role", "guard"], "invalid choice"),
+    ],
+)
+def test_wrong_usage(looks: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["judge", str(looks), *arguments])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_bound_that_counts_cannot_prove(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.write_text(HEADER)
+    assert judged(looks, "--vs-old", "<= +0.2") == 2
+    assert "write a ratio" in capsys.readouterr().err

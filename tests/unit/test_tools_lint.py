@@ -1,0 +1,247 @@
+"""What a plan asks and cannot mean: every query in its place and its role, every window in its time."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rolloutplan.api.policy import read_policy
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.template import read_template
+from rolloutplan.tools.lint import TELLABLE, lint_plan, lint_policy, lint_template, warnings_of
+from tests.refusals import GONE, POLICY, TEMPLATE, changed
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRAPE = timedelta(seconds=15)
+PLAN: dict[str, Any] = {
+    "old": {"deployment": "checkout-v1", "service": "checkout-old"},
+    "new": {"deployment": "checkout-v2"},
+    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "checkout"}]},
+    "guards": [],
+    "stages": [
+        {
+            "weights": ["5%", "100%"],
+            "soak": "10m",
+            "deadline": "1h",
+            "pass": [{"name": "good", "query": 'sum(up{d="$deployment"})', "vsOld": "> 0.9x"}],
+            "fail": [],
+        }
+    ],
+    "bake": "5m",
+    "variables": {"team": "pay"},
+}
+PLACES = ("guards", "stages[0].pass", "stages[0].fail", "stages[0].warn")
+
+
+def plan(place: str, **judged: Any) -> PlanSpec:
+    """A plan with this predicate alone in its place."""
+    comparison = {} if "vsOld" in judged else {"is": "> 0"}
+    return read_plan_spec(changed(PLAN, {place: [{"name": "more", **comparison, **judged}]}))
+
+
+def found(spec: PlanSpec, scrape: timedelta | None = SCRAPE) -> list[str]:
+    return [f"{finding.severity} {finding.rule} {finding.path}" for finding in lint_plan(spec, scrape)]
+
+
+def counted(**fields: str) -> dict[str, Any]:
+    return {"events": fields, "vsOld": "> 1.5x"}
+
+
+def test_a_good_plan_has_nothing_to_tell() -> None:
+    assert found(read_plan_spec(PLAN)) == []
+    assert warnings_of(read_plan_spec(PLAN), SCRAPE) == ""
+
+
+def test_what_an_assumption_asks_is_looked_at_as_it_is_asked_before_any_weight() -> None:
+    """A range may reach as far back as it likes, for no stage has begun."""
+    asked = [{"query": "rate(a_total[5s])", "is": "> 0"}, {"query": "sum(rate(a_total[2h]))", "is": "> 0"}]
+    assumed = [
+        {"name": f"a{i}", "belief": "b", "impact": 1, "uncertainty": 1, "predicate": each}
+        for i, each in enumerate(asked)
+    ]
+    told = found(read_plan_spec(changed(PLAN, {"assumptions": assumed})))
+    assert told
+    assert all("spec.assumptions[0].predicate.query" in each for each in told), told
+
+
+@pytest.mark.parametrize("file", ["first-plan.yaml", "counts.yaml", "schema-migration.yaml"])
+def test_the_examples_have_no_warnings(file: str) -> None:
+    objects = yaml.safe_load_all((EXAMPLES / file).read_text())
+    (spec,) = (read_plan_spec(each["spec"]) for each in objects if each["kind"] == "RolloutPlan")
+    assert warnings_of(spec, SCRAPE) == ""
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("judged", "trap"),
+    [
+        ({"query": "sum(x) or vector(0)"}, "warning hidden-gap {}.query"),
+        ({"query": "sum(x"}, "warning syntax {}.query"),
+        ({"query": 'sum(x{team="$taem"})'}, "warning unknown-word {}.query"),
+        ({"query": "sum(rate(x_total[10s]))"}, "warning short-range {}.query"),
+        ({"query": "sum(x) / sum(y)"}, "hint zero-division {}.query"),
+        ({"query": "sum(x)", "minSamples": {"query": "x", "atLeast": 5}}, "hint many-series {}.minSamples.query"),
+        ({"query": "sum(x)", "vsOld": "> 2x"}, "warning same-sides {}.query"),
+        ({"query": 'sum(x{a="$old",b="$new"})', "vsOld": "> 2x"}, "warning same-sides {}.query"),
+        (counted(bad='b_total{d="$service"}', total="a_total"), "warning same-sides {}.events.total"),
+        (counted(bad='b{d="$service"}', total='a_total{d="$service"}'), "hint no-counter {}.events.bad"),
+        (counted(histogram='h{d="$service",le="1"}', slowerThan="1s"), "warning no-counter {}.events.histogram"),
+    ],
+)
+def test_what_is_asked_is_looked_at_wherever_it_stands(place: str, judged: dict[str, Any], trap: str) -> None:
+    assert found(plan(place, **judged)) == [trap.format(f"spec.{place}[0]")]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"query": 'sum(x{a="$namespace",b="$plan",c="$stage",d="$old",e="$new",f="${team}"})'},
+        {"query": "sum(x) / sum(y)", "minSamples": {"query": "sum(increase(y_total[$window]))", "atLeast": 5}},
+        {"query": "sum(increase(x_total[$elapsed]))"},
+        {"query": 'sum(x{d="$service"})', "vsOld": "> 2x"},
+        counted(bad='b_total{d="$deployment"}', total='a_total{d="$deployment"}'),
+        counted(histogram='h{d="$deployment"}', slowerThan="1s"),
+        {"events": {"bad": "b_total", "total": "a_total"}, "is": "> 1%"},
+    ],
+)
+def test_what_means_what_it_says(place: str, judged: dict[str, Any]) -> None:
+    assert found(plan(place, **judged)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "range_", "window", "scrape", "reads_before"),
+    [
+        # Asked first when four scrapes fit, and the window grows with the stage: a range of its own does not.
+        ("guards", "$window", "10m", 15, False),
+        ("stages[0].fail", "$window", "10m", 15, False),
+        ("stages[0].fail", "1m", "10m", 15, False),
+        ("stages[0].fail", "5m", "10m", 15, True),
+        ("guards", "2m", "10m", 30, False),
+        ("guards", "5m", "5m", None, False),
+        # Asked first after the soak.
+        ("stages[0].pass", "$window", "10m", 15, False),
+        ("stages[0].pass", "10m", "1m", 15, False),
+        ("stages[0].pass", "11m", "1m", 15, True),
+        ("stages[0].pass", "$window] offset 5m", "5m", 15, False),
+        ("stages[0].pass", "$window] offset 5m", "6m", 15, True),
+        ("stages[0].fail", "$window] offset 1s", "6m", 15, True),
+    ],
+)
+def test_no_range_reaches_back_before_its_stage(
+    place: str, range_: str, window: str, scrape: int | None, reads_before: bool
+) -> None:
+    query = f"sum(rate(x_total[{range_}]))" if "]" not in range_ else f"sum(rate(x_total[{range_}))"
+    spec = plan(place, query=query, window=window)
+    trap = [f"warning before-stage spec.{place}[0].query"] if reads_before else []
+    assert found(spec, timedelta(seconds=scrape) if scrape else None) == trap
+
+
+@pytest.mark.parametrize("scrape", [0.1, 1.3, 14.9, 29.999])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_window_in_whole_seconds_holds_scrapes_that_are_not(place: str, scrape: float) -> None:
+    spec = plan(place, query="sum(rate(x_total[$window]))", window="10m")
+    assert found(spec, timedelta(seconds=scrape)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "window", "trap", "words"),
+    [
+        ("stages[0].pass", "10m", "", ""),
+        ("stages[0].pass", "11m", "warning", "11m does not fit in the soak of 10m, so the stage takes 11m: write a"),
+        ("stages[0].pass", "2h", "warning", "nor before the deadline of 1h, so it is never proved: write a shorter"),
+        (
+            "stages[0].fail",
+            "11m",
+            "hint",
+            "11m does not fit in the soak of 10m, so it is never filled: write a shorter",
+        ),
+        ("guards", "10m", "", ""),
+        ("guards", "2h", "hint", "2h does not fit in the soak of 10m, so it is never filled: write a shorter"),
+    ],
+)
+def test_a_window_fits_in_the_soak(place: str, window: str, trap: str, words: str) -> None:
+    findings = lint_plan(plan(place, query="sum(rate(x_total[$window]))", window=window), SCRAPE)
+    told = [(finding.rule, finding.severity, finding.path) for finding in findings]
+    assert told == ([("window-over-soak", trap, f"spec.{place}[0].window")] if trap else [])
+    assert all(words in finding.words for finding in findings)
+
+
+def test_a_guard_has_the_bake_to_fill_its_window() -> None:
+    guards = [{"name": "more", "query": "sum(x)", "is": "> 0", "window": "1h"}]
+    assert found(read_plan_spec(changed(PLAN, {"guards": guards, "bake": "1h"}))) == []
+
+
+def test_an_unknown_scrape_interval_accuses_no_range() -> None:
+    assert found(plan("guards", query="sum(rate(x_total[1s]))"), None) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "traps"),
+    [
+        ('slo:budget:ratio{service="$service"}', []),
+        ("sum(increase(x_total[30d])) / 100", []),
+        ("sum(x) or vector(1)", ["hidden-gap"]),
+        ('sum(x{team="$team"})', ["unknown-word"]),
+    ],
+)
+def test_what_a_policy_asks(query: str, traps: list[str]) -> None:
+    findings = lint_policy(read_policy(changed(POLICY, {"errorBudget.query": query})))
+    assert [finding.rule for finding in findings] == traps
+    assert {finding.path for finding in findings} <= {"spec.errorBudget.query"}
+    assert lint_policy(read_policy({})) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "traps"),
+    [
+        ({}, []),
+        ({"query": 'sum(x{a="$(deployment)"}) or vector(0)'}, ["warning hidden-gap spec.query"]),
+        ({"query": 'sum(x{a="$(deployment)"', "parameters[0].default": GONE}, ["warning syntax spec.query"]),
+        ({"minSamples.query": 'sum(x{a="$taem"})'}, ["warning unknown-word spec.minSamples.query"]),
+        (
+            {"query": GONE, "minSamples": GONE, "events": {"bad": "x_total > 0", "total": "x_total"}},
+            ["warning no-counter spec.events.bad"],
+        ),
+    ],
+)
+def test_what_a_template_asks_with_its_defaults_and_samples(changes: dict[str, Any], traps: list[str]) -> None:
+    findings = lint_template(read_template(changed(TEMPLATE, changes)))
+    assert [f"{f.severity} {f.rule} {f.path}" for f in findings if f.severity != "hint"] == traps
+
+
+def test_a_reference_that_nobody_replaced_asks_nothing() -> None:
+    assert found(read_plan_spec(changed(PLAN, {"guards": [{"template": "unknown"}]}))) == []
+
+
+# ---- told in one line ----------------------------------------------------------------------------
+
+
+def test_warnings_are_told_with_their_places_and_hints_are_not() -> None:
+    line = warnings_of(plan("guards", query="sum(x) / sum(y) or vector(0)"), SCRAPE)
+    assert line.startswith('spec.guards[0].query: "or vector(0)" answers where nothing was measured')
+    assert "NaN" not in line
+
+
+@pytest.mark.parametrize("length", [1, 100, 1000, 4000])
+@pytest.mark.parametrize("many", [1, 2, 7, 16])
+def test_a_line_fits_in_the_note_of_an_event(many: int, length: int) -> None:
+    guards = [
+        {"name": f"g{i}", "query": f'sum(x{{a="{"ä" * length}"}}) or on(a{i}) vector(0)', "is": "> 0"}
+        for i in range(many)
+    ]
+    line = warnings_of(read_plan_spec(changed(PLAN, {"guards": guards})), SCRAPE)
+    told = line.count("answers where nothing was measured")
+    assert len(line.encode()) <= TELLABLE
+    assert "\n" not in line
+    assert told >= 1
+    assert line.endswith(f"; and {many - told} more") == (told < many)
+
+
+def test_one_warning_that_is_too_long_is_cut() -> None:
+    line = warnings_of(plan("guards", query=f"sum(rate({'x' * 2000}_used[$window]))"), SCRAPE)
+    assert line.startswith("spec.guards[0].query: xxx")
+    assert line.endswith("xxx...")
+    assert len(line) == TELLABLE

@@ -1,0 +1,322 @@
+"""The timeline that a plan would take: exact times of a handful of plans, and that the engine keeps to them."""
+
+from typing import Any
+
+import pytest
+
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.snapshot import SourceView
+from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.timeline import NEVER, DetectionTime, Segment, Timeline, timeline
+from tests.refusals import GONE, JOB, changed
+from tests.situations import m, s
+from tests.world import PLAN, SOURCE, World
+
+EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
+COUNTED = {"name": "worse", "events": EVENTS, "vsOld": "> 1.5x"}
+"""Looks are 15 s apart, as often as samples come."""
+
+
+def of(changes: dict[str, Any] | None = None, traffic: Traffic | None = None, source: SourceView = SOURCE) -> Timeline:
+    return timeline(read_plan_spec(changed(PLAN, changes or {})), source, traffic)
+
+
+def seconds(line: Timeline) -> dict[str, list[float]]:
+    """Each stretch with its earliest and latest beginning, and its earliest and latest end."""
+    return {each.name: [at.total_seconds() for at in (*each.begins, *each.ends)] for each in line.stretches}
+
+
+def test_a_plan_of_values() -> None:
+    """Soaks of 3, 2 and 2 minutes, deadlines of 10, and 30 s at most for the gateway to take each weight."""
+    assert of().ready == (s(0), m(5))
+    assert seconds(of()) == {
+        "canary": [0, 330, 180, 930],
+        "half": [180, 960, 300, 1560],
+        "all": [300, 1590, 420, 2190],
+        "bake": [420, 2190, 720, 2490],
+    }
+    assert of().ends == (s(720), s(2490))
+
+
+@pytest.mark.parametrize(
+    ("promise", "changes", "stage", "took"),
+    [
+        ("a window that is longer than the soak is waited for", {"stages[0].pass[0].window": "4m"}, 0, (240, 600)),
+        (
+            "what must hold for a while is asked every interval until then",
+            {"stages[0].pass[0].for": "25s"},
+            0,
+            (210, 600),
+        ),
+        ("without a soak the guards are heard first, over four scrapes", {"stages[1].soak": "0s"}, 1, (60, 600)),
+        ("a short window is full soon", {"stages[1].soak": "0s", "guards[0].window": "20s"}, 1, (20, 600)),
+        (
+            "an answer that is asked for at the deadline is waited for",
+            {"stages[0].soak": "3m", "stages[0].deadline": "3m"},
+            0,
+            (180, 185),
+        ),
+        ("counts alone need a second look", {"stages[0].soak": "0s", "stages[0].pass": [], "stages[0].fail": [],
+                                             "guards": [COUNTED]}, 0, (15, 600)),
+        ("a guard has counted since the first stage", {"stages[1].soak": "0s", "guards": [COUNTED]}, 1, (0, 600)),
+        ("a proof of counts needs a second look", {"stages[0].soak": "0s", "stages[0].fail": [], "guards": [COUNTED],
+         "stages[0].pass": [{**COUNTED, "name": "better", "vsOld": "< 2x"}]}, 0, (15, 600)),
+    ],
+)  # fmt: skip
+def test_how_long_a_stage_takes(promise: str, changes: dict[str, Any], stage: int, took: tuple[int, int]) -> None:
+    segment = of(changes).stretches[stage]
+    earliest, latest = (end - begin for begin, end in zip(segment.begins, segment.ends, strict=True))
+    assert (earliest.total_seconds(), latest.total_seconds()) == took, promise
+    assert not segment.late
+
+
+def test_the_delay_of_the_source_is_waited_for() -> None:
+    late = SourceView(scrape=s(15), delay=s(30), timeout=s(5))
+    changes = {"stages[0].pass[0].window": "4m", "stages[1].soak": "0s"}
+    canary, half, *_ = of(changes, source=late).stretches
+    assert canary.ends.earliest == m(4) + s(30)
+    assert half.ends.earliest - half.begins.earliest == m(1) + s(30)
+    assert canary.sights[0] == DetectionTime("errors", "guard", m(1) + s(36), m(2) + s(46))
+
+
+def test_the_last_weight_lasts_until_the_old_side_is_drained() -> None:
+    *_, last, bake = of({"bake": "0s", "traffic.drain": "4m"}).stretches
+    assert bake.ends.earliest == last.begins.earliest + m(4)
+    assert bake.ends.latest == last.ends.latest
+
+
+def test_below_full_traffic_nothing_is_drained() -> None:
+    changes = {"stages[2].weight": "80%", "stopAt": "80%", "bake": "0s", "traffic.drain": "4m"}
+    *_, last, bake = of(changes).stretches
+    assert (bake.permille, bake.ends) == (800, last.ends)
+
+
+def test_before_the_first_weight_every_assumption_and_every_addition_has_its_deadline() -> None:
+    """1 m and 2 m with 5 s for the last answer, 10 m and 3 m for Jobs, 5 m for the replicas, 5 m to be ready."""
+    probe = {"belief": "it is so", "impact": 1, "uncertainty": 1}
+    value = {"query": "warm", "is": "> 0"}
+    line = of(
+        {
+            "assumptions": [
+                {**probe, "name": "a", "job": JOB, "deadline": "1m"},
+                {**probe, "name": "b", "predicate": value, "deadline": "2m"},
+            ],
+            "expand": {"jobs": [{"name": "c", **JOB}, {"name": "d", **JOB, "deadline": "3m"}], "scale": {"new": 3}},
+        }
+    )
+    assert line.ready == (s(0), m(26) + s(5))
+    assert line.stretches[0].begins == (s(0), m(26) + s(35))
+
+
+def test_after_the_bake_every_part_of_the_contract_has_its_deadline() -> None:
+    """5 m for the replicas, 10 m and 3 m for Jobs; nothing is judged meanwhile."""
+    jobs = [{"name": "c", **JOB}, {"name": "d", **JOB, "deadline": "3m"}]
+    line = of({"contract": {"approval": "Required", "scaleOld": 0, "jobs": jobs}})
+    assert line.contract is not None
+    assert line.contract == Segment("contract", 1000, of().ends, line.ends, approval=True)
+    assert (line.ends, line.approvals) == ((s(720), s(2490) + m(18)), ("contract",))
+
+
+def test_a_stage_that_waits_for_a_person_says_so() -> None:
+    line = of({"stages[1].approval": "Required"})
+    assert [segment.approval for segment in line.stretches] == [False, True, False, False]
+
+
+def test_a_stage_that_cannot_be_proved_in_its_time_says_by_what() -> None:
+    canary, half, *_ = of({"stages[0].pass[0].window": "11m"}).stretches
+    assert canary.late == ("hits",)
+    assert (canary.ends, half.late) == ((m(10), s(330) + m(10)), ())
+
+
+SLOW = {"name": "slow", "query": "slow", "is": "> 300"}
+
+
+def test_a_stage_after_one_that_may_warn_comes_half_way_first_at_the_latest() -> None:
+    line = of({"stages[0].warn": [SLOW], "stages[1].approval": "Required"})
+    assert seconds(line) == {
+        "canary": [0, 330, 180, 930],
+        "half half way": [180, 960, 180, 1560],
+        "half": [180, 1590, 300, 2190],
+        "all": [300, 2220, 420, 2820],
+        "bake": [420, 2820, 720, 3120],
+    }
+    half = line.stretches[1]
+    assert (half.permille, half.conditional, half.approval, line.approvals) == (275, True, True, ("half",))
+    assert [detection.predicate for detection in line.stretches[0].sights] == ["errors", "wrong"], (
+        "what warns takes nothing back"
+    )
+    assert line.stretches[0].queries == 24, "and is asked like the others"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stages[2].warn": [SLOW]},
+        {"stages[0].warn": [{**SLOW, "dryRun": True}]},
+        {"stages[0].warn": [SLOW], "stages[1].weight": "5.1%"},
+    ],
+    ids=["the last", "a dry run", "no permille between"],
+)
+def test_where_nothing_can_be_halved_nothing_is_counted(changes: dict[str, Any]) -> None:
+    assert [segment.name for segment in of(changes).stretches] == ["canary", "half", "all", "bake"]
+
+
+def test_a_run_that_is_warned_everywhere_ends_within_its_latest_time() -> None:
+    changes = {f"stages[{i}].warn": [{**SLOW, "name": f"slow{i}"}] for i in range(3)}
+    world = World()
+    start = world.now
+    world.says |= {f"slow{i}": 512.0 for i in range(3)}
+    world.edit(changes)
+    world.until(Phase.SUCCEEDED)
+    assert [d.weight_to for d in world.trail.values() if d.reason == "WeightShifted"] == [
+        "5%", "27.5%", "50%", "75%", "100%",
+    ]  # fmt: skip
+    assert of(changes).ends.earliest < world.now - start <= of(changes).ends.latest
+
+
+def test_a_dry_run_takes_no_time_and_sees_no_fault_but_asks() -> None:
+    changes = {
+        "stages[0].pass": [],
+        "stages[0].fail[0].dryRun": True,
+        "guards[0].window": "20s",
+        "stages[0].soak": "0s",
+    }
+    canary = of(changes).stretches[0]
+    assert ([detection.predicate for detection in canary.sights], canary.ends.earliest, canary.queries) == (
+        ["errors"],
+        s(20),
+        12,
+    )
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("promise", "predicate", "at_once", "later"),
+    [
+        ("four scrapes at once, then the whole window and an interval", {"window": "2m"}, 66, 136),
+        ("a window of less than four scrapes", {"window": "20s"}, 26, 36),
+        ("held for three looks", {"window": "2m", "for": "25s"}, 96, 166),
+    ],
+)
+def test_how_long_a_fault_stands_that_a_value_shows(
+    promise: str, predicate: dict[str, Any], at_once: int, later: int
+) -> None:
+    """5 s for the answer and 1 s for the weights are in it."""
+    changes = {"guards[0]": {"name": "errors", "query": "errors[$window]", "is": "> 1%", **predicate}}
+    assert of(changes).stretches[1].sights == (DetectionTime("errors", "guard", s(at_once), s(later)),), promise
+
+
+def test_slow_answers_are_not_asked_for_again_before_they_come() -> None:
+    slow = SourceView(scrape=s(15), delay=s(0), timeout=s(20))
+    assert of({"guards[0].for": "30s"}, source=slow).stretches[1].sights[0].later == m(2) + s(20 + 40 + 20 + 1)
+
+
+def test_each_stage_is_watched_by_the_guards_and_its_own_and_the_bake_by_the_guards() -> None:
+    names = [[(detection.predicate, detection.role) for detection in segment.sights] for segment in of().stretches]
+    assert names == [[("errors", "guard"), ("wrong", "fail")], *[[("errors", "guard")]] * 3]
+
+
+def test_the_slowest_is_who_sees_its_faults_last() -> None:
+    assert slowest(of().stretches[0]) == "errors"
+    assert slowest(of({"stages[0].fail[0].window": "3m"}).stretches[0]) == "wrong"
+    assert slowest(of({"stages[0].fail": [COUNTED]}).stretches[0]) == "worse"
+    assert of({"guards": GONE, "stages[1].fail": [COUNTED], "stages[2].fail": [{**COUNTED, "name": "worst"}]})\
+        .stretches[-1].slowest is None  # fmt: skip
+
+
+def slowest(segment: Segment) -> str:
+    assert segment.slowest is not None
+    return segment.slowest.predicate
+
+
+def test_counts_are_forecast_where_the_traffic_is_known() -> None:
+    """The test needs 6 looks at 5% of 1,000 requests/s, 2 at 50%; before it a look, behind it 6 s."""
+    changes = {"guards": [COUNTED]}
+    assert of(changes).stretches[0].sights[0] == DetectionTime("worse", "guard", None, None)
+    at = [segment.sights[0].later for segment in of(changes, Traffic(1000, 0, 0.002)).stretches]
+    assert at == [s(15 + 6 * 15 + 6), s(15 + 2 * 15 + 6), NEVER, NEVER]
+
+
+def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
+    better = {**COUNTED, "name": "better", "vsOld": "< 2x"}
+    changes = {"stages[0].pass": [better], "stages[0].soak": "1m"}
+    canary = of(changes, Traffic(1000, 0, 0.002)).stretches[0]
+    assert (canary.late, m(1) < canary.ends.earliest < m(10)) == ((), True)
+    canary = of(changes, Traffic(12, 0, 0.002)).stretches[0]
+    assert (canary.late, canary.ends.earliest) == (("better",), m(10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, 18),  # errors, hits and wrong every 10 s
+        ({"stages[0].pass[0].minSamples": {"query": "n", "atLeast": 5}}, 24),
+        ({"stages[0].pass[0].is": GONE, "stages[0].pass[0].vsOld": "> 1.5x"}, 24),
+        ({"guards": [COUNTED]}, 12 + 16),  # two counters of two sides every 15 s
+        ({"guards": [{**COUNTED, "vsOld": None, "is": "> 1%"}]}, 12 + 8),
+        ({"guards[0].query": "errors{$deployment}"}, 24),  # of the old side too
+        ({"guards[0].query": "errors{$deployment}", "onIncident": "Rollback"}, 18),
+        ({"interval": "1m"}, 3),
+    ],
+)
+def test_how_much_is_asked_a_minute(changes: dict[str, Any], asked: float) -> None:
+    assert of(changes).stretches[0].queries == asked
+
+
+# ---- the engine keeps to it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stages[0].pass[0].window": "4m"},
+        {"stages[0].pass[0].for": "25s"},
+        {"stages[1].soak": "0s"},
+        {"bake": "0s", "traffic.drain": "4m"},
+        {"bake": "0s", "traffic.drain": "4m", "stages[2].weight": "80%", "stopAt": "80%"},
+        {"contract": {"scaleOld": 0}},
+    ],
+)
+def test_a_healthy_run_takes_the_earliest_times(changes: dict[str, Any]) -> None:
+    world = World()
+    start = world.now
+    world.edit(changes)
+    world.until(Phase.SUCCEEDED)
+    verified = [d.at - start for d in world.trail.values() if d.reason == "WeightShifted"]
+    line = of(changes)
+    assert verified == [segment.begins.earliest for segment in line.stretches[:-1]]
+    assert world.now - start == line.ends.earliest
+
+
+@pytest.mark.parametrize("changes", [{}, {"guards[0].for": "25s"}, {"guards[0].window": "20s"}])
+def test_a_fault_from_the_first_moment_is_taken_back_when_it_says(changes: dict[str, Any]) -> None:
+    world = World()
+    world.edit(changes)
+    world.until(Phase.JUDGING)
+    since = world.now
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK)
+    told = of(changes).stretches[0].sights[0].at_once
+    assert told is not None
+    assert world.now - since == told - s(6)  # answers and writes take no time in this world
+
+
+@pytest.mark.parametrize("changes", [{}, {"guards[0].for": "25s"}, {"guards[0].window": "20s"}])
+@pytest.mark.parametrize("after", [1, 9, 30, 61, 65.5, 119, 170])
+def test_a_later_fault_is_taken_back_no_later_than_it_says(changes: dict[str, Any], after: float) -> None:
+    """The query shows it once its window lies wholly in it."""
+    world = World()
+    world.edit({**changes, "stages[0].soak": "10m"})
+    world.until(Phase.JUDGING)
+    world.advance(s(after))
+    since = world.now
+    world.advance({"20s": s(20)}.get(changes.get("guards[0].window", ""), m(2)))
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK)
+    told = of(changes).stretches[0].sights[0].later
+    assert told is not None
+    assert told - s(6) - s(10) <= world.now - since <= told - s(6)

@@ -224,7 +224,7 @@ class Host:
         heapq.heappush(self._agenda, (when, self.random.random(), what))
 
     def soon(self, when: datetime) -> None:
-        """Snapshot at the plan then, if not before."""
+        """Reconcile the plan then, if not before."""
         if self.looks_at is None or when < self.looks_at:
             self.looks_at = when
             self.at(when, partial(self._due, when))

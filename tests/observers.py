@@ -336,8 +336,8 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
     shifted = {(run, stage) for reason, run, stage in told if reason == "WeightShifted"}
     _are_in_force(world)
     for run, stage in risen - shifted:
-        current_task = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
-        assert current_task or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
+        lasts = world.status.run == run and world.phase in (P.SHIFTING, P.HELD, P.INVALID)
+        assert lasts or world.gone or told["RollbackStarted", run, ""], f"done, and not told: run {run} {stage}"
     for move, status in ours(world, "Restore"):
         told_of = world.gone or told["RollbackStarted", status.run, ""]
         assert told_of, f"put back at {move.at:%H:%M:%S} without a decision: {move.before} -> {move.after}"

@@ -210,7 +210,7 @@ def _is_over(host: Host) -> bool:
     world, watches = host.world, host.watches
     if world.gone:
         return True
-    busy = not host.leads or world.run is None or bool(world.run._under_way)
+    busy = not host.leads or world.run is None or bool(world.run._in_flight)
     behind = any(watches.held[name].number < log[-1].number for name, log in watches.log.items())
     waits = waits_for_a_person(world.status) and host.now > _changed_at(world) + s(60)
     return not busy and not behind and (host.looks_at is None or waits)
@@ -229,7 +229,7 @@ def wakes(host: Host) -> None:
     run, status = world.run, host.watches.known("plan").status
     assert world.wake_at is None or world.wake_at > host.now, "looked at without a pause"
     if world.wake_at is None and run is not None:
-        assert not run._under_way, f"nobody waits for {[*run._under_way]}"
+        assert not run._in_flight, f"nobody waits for {[*run._in_flight]}"
         assert status.phase in (P.SUCCEEDED, P.ROLLED_BACK, P.PENDING, P.INVALID, P.HELD), (
             f"{status.phase} waits for nothing"
         )
@@ -292,7 +292,7 @@ def _is_hindered(host: Host) -> bool:
     world, run = host.world, host.world.run
     assert run is not None
     waited_for = ("route", "read", "status" if run.owed is None else "", "" if run._knows_the_plan else "read plan")
-    wronged = any(host.fates[key] is not Fate.NOTHING for key in run._under_way if key.kind in waited_for)
+    wronged = any(host.fates[key] is not Fate.NOTHING for key in run._in_flight if key.kind in waited_for)
     return (
         wronged
         or any(point.startswith(("route", "read")) for point in {*world.broken, *world.refuses})

@@ -87,7 +87,9 @@ def difference(kind: Kind, found: Outcome) -> str:
 
 # ---- what the reader alone can refuse ----------------------------------------------------------------------------
 
-_USED = re.compile("names no predicate of this plan|only uses another itself|is judged here already")
+_USED = re.compile(
+    'names no predicate of this plan|only uses another itself|is judged here already|"[^"]+": an alert speaks against'
+)
 _TEMPLATES = re.compile("^[0-9]+ templates are too many")
 _SEEN_BY_BOTH = {ONE_BODY, ONE_COMPARISON, ONLY_WITH_EVENTS, TWICE, *NOT_WITH_EVENTS.values()}
 """What is said of a template before it is filled in."""

@@ -126,7 +126,7 @@ def _rollback(times: Rollback) -> Table:
         (times.shifted, "the weight of v3 is verified"),
         (times.bad, "v3 fails its first request"),
         (times.visible, "a query can see it (the guard's own, asked every 50 ms)"),
-        (times.decided, "the guard is proved: its window lies within the stage by now"),
+        (times.decided, "the guard trips: its window lies within the stage by now"),
         (times.restored, "the old weights are in the API server"),
         (times.over, "v3 gives its last answer"),
     ]

@@ -105,9 +105,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("breaks", "spec", "reason", "words", "mends"), CASES)
+@pytest.mark.parametrize(("breaks", "spec", "reason", "words", "fixes"), CASES)
 def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
-    shop: Shop, breaks: Change, spec: dict[str, Any], reason: str, words: str, corrects: Change
+    shop: Shop, breaks: Change, spec: dict[str, Any], reason: str, words: str, fixes: Change
 ) -> None:
     shop.open()
     breaks(shop)
@@ -118,7 +118,7 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
     assert words in status["message"]
     assert next(c for c in status["conditions"] if c["type"] == "Stalled")["reason"] == reason
     until(lambda: "Stalled" in shop.reasons(), 5, "the Event")
-    corrects(shop)
+    fixes(shop)
     shop.until("Judging", timeout=30)
 
 

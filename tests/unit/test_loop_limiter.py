@@ -62,7 +62,7 @@ class Desk:
         self._tasks[name].cancel()
 
     @property
-    def current_task(self) -> dict[Priority, list[str]]:
+    def in_flight(self) -> dict[Priority, list[str]]:
         """Who holds a place."""
         return {p: [name for name in self.order if self.here.get(name) is p] for p in Priority}
 
@@ -263,10 +263,10 @@ MOVES = st.lists(
 )
 
 
-def allowed(places: Places, current_task: dict[Priority, list[str]]) -> set[Priority]:
+def allowed(places: Places, in_flight: dict[Priority, list[str]]) -> set[Priority]:
     """The rule in other words: which requests could start now."""
-    events, reads, weights = (len(current_task[priority]) for priority in (E, READ, W))
-    others = len(current_task[R]) + len(current_task[F])
+    events, reads, weights = (len(in_flight[priority]) for priority in (E, READ, W))
+    others = len(in_flight[R]) + len(in_flight[F])
     free = {E: events < places.events, W: weights + others + reads < places.shared + places.reserved}
     free[R] = free[F] = weights + others + reads < places.shared
     free[READ] = free[F] and reads < places.reads
@@ -289,24 +289,24 @@ def test_whatever_comes_ends_and_gives_up_nobody_waits_beside_a_free_place(place
         for _ in range(len(moves) + 1):
             await turns()
             _none_too_many(desk, places)
-            may, waiting = allowed(places, desk.current_task), desk.waiting
-            assert not any(waiting[priority] for priority in may), (desk.current_task, waiting)
-            for name in [name for names in desk.current_task.values() for name in names][:1]:
+            may, waiting = allowed(places, desk.in_flight), desk.waiting
+            assert not any(waiting[priority] for priority in may), (desk.in_flight, waiting)
+            for name in [name for names in desk.in_flight.values() for name in names][:1]:
                 desk.finishes(name)
         assert not desk.here, "every request had its turn at last"
-        assert not any(desk.limiter._under_way.values()), "every place came back"
+        assert not any(desk.limiter._in_flight.values()), "every place came back"
 
     tell(story)
 
 
 def _none_too_many(desk: Desk, places: Places) -> None:
-    current_task = desk.current_task
-    held = {priority: len(names) for priority, names in current_task.items()}
+    in_flight = desk.in_flight
+    held = {priority: len(names) for priority, names in in_flight.items()}
     assert held[E] <= places.events
     assert held[READ] <= min(places.reads, places.shared)
     assert held[R] + held[F] + held[READ] <= places.shared
     assert sum(held.values()) <= places.total
-    for names in current_task.values():
+    for names in in_flight.values():
         assert all(int(first) < int(second) for first, second in pairwise(names)), "first come, first served"
 
 

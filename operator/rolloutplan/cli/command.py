@@ -1,4 +1,7 @@
-"""Say a command to a plan: write it as the annotation, then read from the status what the operator answered."""
+"""Send a command to a plan: write it as an annotation, then read the operator's decision from the status.
+
+The command comes from cli/main.py; the decision is printed.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ ACTED, FAILED, REFUSED = 0, 1, 3
 
 
 def say(command: Command, plan: str, namespace: str | None, wait: float) -> int:
-    """Write a command, and tell what was answered within `wait` seconds (0: do not wait). Returns the exit code.
+    """Write a command and print the decision made within `wait` seconds (0: do not wait). Returns the exit code.
 
-    The namespace is that of the kubeconfig's context where none is given.
+    Without `namespace`, the namespace of the kubeconfig's context is used.
     """
     try:
         namespace = namespace or read_namespace()
@@ -48,7 +51,7 @@ async def _say(command: Command, plan: str, namespace: str, wait: float) -> int:
 
 
 async def _answered(api: Api, path: str, token: str, wait: float) -> Raw | None:
-    """The decision that answers a token; None where there was none in time. Raises ApiError if the last look failed."""
+    """Return the decision on a token; None where none came in time. Raises ApiError if the last request failed."""
     deadline = time.monotonic() + wait
     problem: ApiError | None = None
     while (left := deadline - time.monotonic()) > 0:
@@ -66,7 +69,7 @@ async def _answered(api: Api, path: str, token: str, wait: float) -> Raw | None:
 
 
 def _answer(raw: Raw, token: str) -> Raw | None:
-    # The operator may be newer than this program: of a decision no more is read than is told.
+    # The operator may be newer than this program, so read only the fields of a decision that are printed.
     decisions: list[dict[str, Any]] = (raw.get("status") or {}).get("decisions") or []
     return next((decision for decision in decisions if decision.get("token") == token), None)
 

@@ -1,4 +1,7 @@
-"""Files of objects, as kubectl would take them: read, and refused where the operator would refuse them."""
+"""Read files of objects as kubectl does, and refuse what the operator would refuse.
+
+The files come from the command line. Objects and diagnostics go to `lint` and `simulate`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from rolloutplan.generate.crd import GROUP, VERSION
 from rolloutplan.tools.promql import Finding
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
-"""Exit codes: of files without errors, with errors, and of those that cannot be read."""
+"""Exit codes: for files without errors, with errors, and for files that cannot be read."""
 
 _API: Final = f"{GROUP}/{VERSION}"
 _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
@@ -39,19 +42,19 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME: Final = 63
 _LARGEST: Final = 200_000
-"""So many parts a document may have; what an alias stands for is counted each time, because it is read each time."""
+"""The most parts a document may have. The content of an alias counts at each use, because it is read at each use."""
 
 Place: TypeAlias = tuple[str | None, str]
-"""The namespace of an object that plans name, None for the cluster, and its name."""
+"""The namespace (None for a cluster-wide object) and the name of an object that plans refer to."""
 Sources: TypeAlias = Mapping[Place, MetricSourceSpec]
-"""The metric sources among some files."""
+"""The metric sources in the files."""
 Templates: TypeAlias = Mapping[Place, Template]
-"""The templates among some files."""
+"""The templates in the files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding, and where it is: the file as it was named, its line from 1 on, and the object."""
+    """One finding and its place: the file as it was given, the line counted from 1, and the object."""
 
     file: str
     line: int
@@ -61,7 +64,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class ParsedObject:
-    """What stands where an object may; `twice` are the keys written twice, with their lines."""
+    """One document, or one item of a List; `duplicate_keys` are the keys written twice, with their lines."""
 
     file: str
     node: yaml.Node
@@ -70,7 +73,7 @@ class ParsedObject:
 
     @property
     def name(self) -> tuple[str | None, str]:
-        """Its namespace, if one is written, and its name."""
+        """Return its namespace, if one is written, and its name."""
         meta = self.raw.get("metadata")
         meta = meta if isinstance(meta, dict) else {}
         namespace = meta.get("namespace")
@@ -78,7 +81,7 @@ class ParsedObject:
 
     @property
     def place(self) -> Place:
-        """Where a plan would look for it."""
+        """Return the place at which a plan finds it."""
         namespace, name = self.name
         return None if self.raw["kind"].startswith("Cluster") else namespace or "", name
 
@@ -89,7 +92,7 @@ class ParsedObject:
         return f"{self.raw.get('kind')} {'/'.join(str(part) for part in self.name if part is not None)}"
 
     def line(self, path: str) -> int:
-        """The line of the field at a path, else of the nearest field above it."""
+        """Return the line of the field at a path, else of its nearest parent field."""
         node, line = self.node, self.node.start_mark.line
         for key, index in re.findall(r"([^.\[\]]+)|\[([0-9]+)\]", path):
             if isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
@@ -108,7 +111,7 @@ class ParsedObject:
 
 
 def printed(row: Diagnostic) -> str:
-    """A finding in a line, as compilers print theirs."""
+    """Return a finding as one line in the format of compilers."""
     return f"{row.file}:{row.line}: {row.finding.severity}: {words(row)} [{row.finding.rule}]"
 
 
@@ -117,11 +120,11 @@ def words(row: Diagnostic) -> str:
     return " ".join(f"{named}: {row.finding.words}".split() if named else row.finding.words.split())
 
 
-# ---- what is in them ------------------------------------------------------------------------------
+# ---- objects in files -----------------------------------------------------------------------------
 
 
 def read_files(files: Sequence[str]) -> tuple[list[ParsedObject], list[Diagnostic]]:
-    """Give all objects of some files (`-` is standard input), and what is wrong with the files that cannot be read."""
+    """Return all objects in the files (`-` is standard input), and the errors of files that cannot be read."""
     objects: list[ParsedObject] = []
     unreadable: list[Diagnostic] = []
     for file in files:
@@ -133,19 +136,19 @@ def read_files(files: Sequence[str]) -> tuple[list[ParsedObject], list[Diagnosti
 
 
 def sources_in(objects: Iterable[ParsedObject]) -> Sources:
-    """The metric sources among objects that can be read."""
+    """Return the metric sources among the objects that can be parsed."""
     specs = ((each, read_object(each)[0]) for each in objects)
     return {each.place: spec for each, spec in specs if isinstance(spec, MetricSourceSpec)}
 
 
 def source_of(plan: ParsedObject, spec: PlanSpec, sources: Sources) -> MetricSourceSpec | None:
-    """The metric source of a plan: its own namespace's, else the cluster's; None where neither is there."""
+    """Return the metric source of a plan: its namespace's, else the cluster's; None where neither exists."""
     name = spec.metrics.source
     return sources.get((plan.name[0] or "", name)) or sources.get((None, name))
 
 
 def templates_in(objects: Iterable[ParsedObject]) -> Templates:
-    """The templates among objects, also those that are refused: a plan that names one of them must hear of it."""
+    """Return the templates among the objects, including refused ones: a plan that names one must report the problem."""
     found: dict[Place, Template] = {}
     for each in objects:
         if _stranger(each.raw) is None and each.raw["kind"].endswith("PredicateTemplate"):
@@ -157,7 +160,7 @@ def templates_in(objects: Iterable[ParsedObject]) -> Templates:
 
 
 def resolved(plan: ParsedObject, spec: PlanSpec, templates: Templates) -> Resolved:
-    """A plan with predicates for its references, by the templates of its own namespace, else by the cluster's."""
+    """Resolve a plan's references with the templates of its namespace, else with the cluster's."""
 
     def known(name: str) -> Template:
         lost = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
@@ -174,7 +177,7 @@ class _UnreadableError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes what has no quotes as kubectl does: 22:00 and 2026-12-20 are texts."""
+    """Parses unquoted values as kubectl does: 22:00 and 2026-12-20 are strings."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -189,7 +192,7 @@ for _tag, _look in (
 
 
 def _objects(file: str) -> Iterator[ParsedObject]:
-    """Give what a file holds, object by object. Raises _UnreadableError at what is no YAML, after all before it."""
+    """Yield the objects of a file. Raises _UnreadableError at invalid YAML, after the objects before it."""
     text = _text(file)
     try:
         loader = _Loader(text)
@@ -223,9 +226,9 @@ def _text(file: str) -> str:
 
 
 def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Find the keys that are written twice: a cluster would refuse the second, and YAML forgets the first.
+    """Find duplicate keys: a cluster would refuse the second, and YAML drops the first.
 
-    Raises _UnreadableError at what no cluster would take and what could not be printed.
+    Raises _UnreadableError at what no cluster would accept and what could not be printed.
     """
     waiting, seen = [node], 0
     while waiting:
@@ -246,7 +249,7 @@ def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
 
 
 def _listed(found: ParsedObject) -> Iterator[ParsedObject]:
-    """Give the items of a List, as `kubectl get -o yaml` writes it, and everything else as it is."""
+    """Yield the items of a List, as `kubectl get -o yaml` writes it, and any other object unchanged."""
     if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
         *_, items = (value for key, value in found.node.value if key.value == "items")
         for node, raw in zip(items.value, found.raw["items"], strict=True):
@@ -255,11 +258,11 @@ def _listed(found: ParsedObject) -> Iterator[ParsedObject]:
         yield found
 
 
-# ---- whether they are good ------------------------------------------------------------------------
+# ---- validation -----------------------------------------------------------------------------------
 
 
 def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]]:
-    """Read an object as the operator does: its spec, if it is one of ours and good, and what is to be said of it."""
+    """Parse an object as the operator does: return its spec, if its kind is known and it is valid, and the findings."""
     if stranger := _stranger(found.raw):
         return None, [found.row(stranger)]
     duplicate_keys = [
@@ -273,7 +276,7 @@ def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]
 
 
 def _stranger(raw: Any) -> Finding | None:
-    """Say why this is no object that could be checked; None if it is one."""
+    """Return why this cannot be checked as an object; None where it can."""
     kind = raw.get("kind") if isinstance(raw, dict) else None
     if not isinstance(kind, str):
         return Finding("", "object", "error", "is no object: write apiVersion, kind, metadata and spec")
@@ -289,7 +292,7 @@ def _stranger(raw: Any) -> Finding | None:
 
 
 def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
-    """Check what stands around the spec."""
+    """Check the fields outside the spec."""
     for field in raw:
         if field not in _FIELDS:
             yield Finding(str(field), "object", "error", f"unknown field: write one of {', '.join(_FIELDS)}")
@@ -313,7 +316,7 @@ def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _read(raw: Mapping[str, Any]) -> tuple[SpecModel | None, list[Finding]]:
-    """Read a spec as the operator does: the spec, or why it is refused."""
+    """Parse a spec as the operator does: return the spec, or why it is refused."""
     if not isinstance(raw.get("spec"), dict):
         return None, [Finding("spec", "refused", "error", "required, and not there: write it")]
     try:

@@ -1,4 +1,7 @@
-"""Judge a CSV of looks: the bare test, for pipelines and for whoever wants to check it."""
+"""Run the operator's sequential test on counts from a CSV, for pipelines and for checking the test itself.
+
+The counts come from a file or standard input; the verdict of each run is printed.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +32,21 @@ from rolloutplan.stats.verdict import Outcome
 
 COLUMNS: Final = ("run", "look", *CountDelta._fields)
 DIGITS: Final = 12
-"""A count that is longer is taken for a mistake."""
+"""A count with more digits is treated as a mistake."""
 
 
 LEAST_CONFIDENCE: Final = 0.5
 
 
 class LineError(ValueError):
-    """A line cannot be used."""
+    """A line of the CSV cannot be used."""
 
     def __init__(self, at: int, column: str, why: str) -> None:
         super().__init__(f"line {at}, column {column}: {why}")
 
 
 def takes_looks(parser: argparse.ArgumentParser) -> None:
-    """Give the parser its options."""
+    """Add the options of `judge` to the parser."""
     parser.add_argument("file", metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
     bound = parser.add_mutually_exclusive_group(required=True)
     bound.add_argument("--vs-old", type=_said(parse_vs_old), metavar="BOUND", help='compare with old, as "> 1.5x"')
@@ -75,7 +78,7 @@ def _judge(chosen: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the file, which stands at `at`."""
+    """One line of the file; `at` is its number."""
 
     at: int
     run: str
@@ -85,18 +88,18 @@ class Line:
 
 @dataclass(slots=True)
 class Run:
-    """What is known of a run. Its state is kept packed: there may be many runs, and their lines mixed."""
+    """The state of a run. It is kept packed, because there may be many runs with their lines mixed."""
 
     state: str
     delta: int = -1
     outcome: Outcome = Outcome.UNDECIDED
     decided: int | None = None
-    """The look at which it was."""
+    """The number of the evaluation that decided it."""
     evidence: float = 1.0
 
 
 def judge(lines: Iterable[Line], of: Hypothesis, confidence: float) -> dict[str, Run]:
-    """Judge every run up to its first decision. Raises LineError where looks do not follow each other."""
+    """Judge every run up to its first decision. Raises LineError where the evaluations of a run are not in order."""
     needed, begin = 1 / (1 - confidence), pack(of, start(of))
     runs: dict[str, Run] = {}
     for name, group in groupby(lines, key=lambda line: line.run):
@@ -132,7 +135,7 @@ def _opened(name: str) -> AbstractContextManager[TextIO]:
 
 
 def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
-    """Read line by line. Raises LineError."""
+    """Parse the file line by line. Raises LineError."""
     rows = csv.reader(file)
     header = [name.strip() for name in next(rows, [])]
     columns = COLUMNS if paired else COLUMNS[:4]
@@ -165,7 +168,7 @@ def _number(at: int, column: str, text: str) -> int:
 
 
 def _confidence(text: str) -> float:
-    """Read 95% or 0.95. Raises ValueError with the fix."""
+    """Parse 95% or 0.95. Raises ValueError with the fix."""
     if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|0\.[0-9]{1,8}", text):
         number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         if number >= LEAST_CONFIDENCE:
@@ -177,7 +180,7 @@ _Said = TypeVar("_Said")
 
 
 def _said(read: Callable[[str], _Said]) -> Callable[[str], _Said]:
-    """Let argparse say why it cannot be read."""
+    """Wrap a parser so that argparse prints its error message."""
 
     def reader(text: str) -> _Said:
         try:

@@ -1,4 +1,7 @@
-"""Say what is wrong with the objects in files before a cluster or a rollout does: refusals, and traps of PromQL."""
+"""Find what the operator would refuse in files of objects, and pitfalls of PromQL, before they reach a cluster.
+
+Objects come from cli/files.py, checks from tools/lint.py; the findings are printed.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ from rolloutplan.tools.promql import Finding, Severity
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
-    """Check files (`-` is standard input) and print what is found; returns the exit code.
+    """Check files (`-` is standard input), print the findings, and return the exit code.
 
-    `scrape` is that of the sources that are not among the files. `strict` makes warnings count as errors do. With
-    `traffic`, that of a plan's both sides together, it also says which stages cannot be decided in their time.
+    `scrape` is the scrape interval of sources that are not in the files. `strict` makes warnings count as errors. With
+    `traffic`, the traffic of both sides together, it also reports stages that cannot be decided by their deadline.
     """
     objects, unreadable = read_files(files)
     rows, sources, templates = list(unreadable), sources_in(objects), templates_in(objects)
@@ -63,7 +66,7 @@ def _traps(
     scrape: timedelta,
     traffic: Traffic | None,
 ) -> Iterator[Finding]:
-    """What a good object asks and cannot mean. A template may be in the cluster alone: that is no error."""
+    """Find pitfalls in a valid object. A template that is not in the files is no error: it may be in the cluster."""
     if isinstance(spec, PlanSpec):
         source, whole = source_of(found, spec, sources), resolved(found, spec, templates)
         every = source.scrape_interval if source else scrape
@@ -108,7 +111,7 @@ def _print_json(rows: Sequence[Diagnostic]) -> None:
 
 
 def _print_github(rows: Sequence[Diagnostic]) -> None:
-    """Print workflow commands, which stand at the lines of a pull request."""
+    """Print workflow commands, which GitHub shows at the lines of a pull request."""
     for row in (row for row in rows if row.finding.rule != "skipped"):
         where = f"file={_escaped(row.file, ':,')},line={row.line},title=rolloutplan {row.finding.rule}"
         print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(words(row))}")

@@ -1,4 +1,4 @@
-"""The command line, as `rolloutplan` and as `kubectl rolloutplan`."""
+"""The command line, as `rolloutplan` and as `kubectl rolloutplan`: parses arguments and calls the chosen command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERBS: Final[Mapping[Verb, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 it failed, 2 it was called wrongly, 3 the operator refused."""
+    """Run a command; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 the operator refused."""
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))

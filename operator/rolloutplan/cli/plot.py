@@ -1,6 +1,7 @@
-"""Evidence as a picture: its logarithm against the looks, with the line at which it is proof.
+"""Plot the logarithm of the evidence for each evaluation, with the line above which it is proof.
 
-In a terminal, as SVG, and as PNG where Pillow is there; the two files show the same drawing.
+The curves come from cli/replay.py. They go to the terminal, to SVG, or to PNG where Pillow is installed. Both file
+formats show the same drawing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NO_PILLOW: Final = "PNG needs Pillow: install rolloutplan[plot], or write an SV
 
 
 class PlotError(Exception):
-    """A plot cannot be written; the message says the fix."""
+    """A plot cannot be written; the message contains the fix."""
 
 
 class Point(NamedTuple):
@@ -31,7 +32,7 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The evidence after each look; `proof` is how much of it is proof."""
+    """The evidence after each evaluation; `proof` is the amount that is proof."""
 
     name: str
     proof: float
@@ -39,12 +40,12 @@ class Curve(NamedTuple):
 
     @property
     def decades(self) -> tuple[int, int]:
-        """The powers of ten between which everything lies."""
+        """Return the exponents of the powers of ten that enclose all values."""
         values = [self.proof, *(point.evidence for point in self.points if point.evidence > 0)]
         return math.floor(math.log10(min(values))), math.floor(math.log10(max(values))) + 1
 
     def height(self, evidence: float) -> float:
-        """Where an amount of evidence lies between the lowest decade (0) and the highest (1)."""
+        """Return the position of an amount of evidence between the lowest decade (0) and the highest (1)."""
         low, high = self.decades
         return (math.log10(max(evidence, 10.0**low)) - low) / (high - low)
 
@@ -53,7 +54,7 @@ class Curve(NamedTuple):
 
 
 def terminal(curve: Curve) -> str:
-    """The curve in characters; where there are more looks than columns, a column shows the most of its looks."""
+    """Draw the curve in characters. With more evaluations than columns, a column shows the maximum of its own."""
     points, width = curve.points, min(COLUMNS, len(curve.points))
     edges = [i * len(points) // width for i in range(width + 1)]
     heights = [_line(curve, max(p.evidence for p in points[a:b])) for a, b in pairwise(edges)]
@@ -90,7 +91,7 @@ class _Words(NamedTuple):
 
 
 def write(path: Path, curves: Sequence[Curve]) -> None:
-    """Write the curves below one another, as the file's name says. Raises PlotError, and OSError."""
+    """Write the curves below one another, in the format of the file's suffix. Raises PlotError and OSError."""
     shapes = [shape for number, curve in enumerate(curves) for shape in _drawing(curve, number * HEIGHT)]
     match path.suffix.lower():
         case ".svg":

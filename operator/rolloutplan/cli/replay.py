@@ -1,4 +1,8 @@
-"""Show what would have been decided: a plan and a Prometheus, or a record of what one has said, look by look."""
+"""Show, evaluation by evaluation, what the operator would have decided.
+
+The plan comes from the cluster or a file, and the answers from a Prometheus; or both come from a record. The replay
+itself is in tools/replay.py. Evaluations, decisions and evidence are printed; a plot and a record are optional files.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ Ask = Callable[[datetime, Asked], Awaitable[MetricAnswer]]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the plan and its answers come from (a plan of the cluster, a file, or a record), and what to write."""
+    """The origin of the plan and the answers (a plan of the cluster, a file, or a record), and what to write."""
 
     plan: str | None = None
     namespace: str | None = None
@@ -61,15 +65,15 @@ class Options:
 
 
 class WrongError(Exception):
-    """It was called wrongly, or with what cannot be read; the message says the fix."""
+    """The usage is wrong, or an input cannot be read; the message contains the fix."""
 
 
 class FailedError(Exception):
-    """It was called rightly, and could not be done."""
+    """The usage is right, and the replay failed."""
 
 
 def replay(options: Options) -> int:
-    """Replay, and print looks, decisions and evidence; returns the exit code."""
+    """Replay, print evaluations, decisions and evidence, and return the exit code."""
     try:
         _replay(options)
     except (WrongError, RecordError, SpecError) as error:
@@ -113,7 +117,7 @@ def _check(options: Options) -> None:
 
 
 async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Replayed]:
-    """Replay, and note in `lines` what was asked and said."""
+    """Replay, and append each query with its answer to `lines`."""
     if options.looks:
         given, record = read_record(_text(options.looks).splitlines())
 
@@ -170,7 +174,7 @@ def _of_file(options: Options, file: Path) -> tuple[ReplayInput, MetricSourceSpe
 
 
 def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
-    """The plan in a file, and the templates beside it."""
+    """Return the plan in a file, and a lookup of the templates in the same file."""
     try:
         objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
     except yaml.YAMLError as error:
@@ -215,7 +219,7 @@ async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:
 
 
 async def _source(api: Api, plan: PlanView) -> MetricSourceSpec:
-    """The metric source of a plan, as the operator finds it."""
+    """Return the metric source of a plan, found as the operator finds it."""
     own, shared = [await _read_source(api, kind, plan) for kind in (paths.SOURCES, paths.CLUSTER_SOURCES)]
     found = choose_source(plan, own, shared)
     if found.spec is None:
@@ -277,7 +281,7 @@ def _told(decision: Decision) -> Iterator[str]:
 
 
 def _curves(rows: Sequence[ReplayRow]) -> Iterator[plot.Curve]:
-    """The evidence of every predicate that counts, and against every pass predicate."""
+    """Yield the evidence for every predicate that counts events, and the evidence against every pass predicate."""
     for name in dict.fromkeys(row.predicate for row in rows):
         own = [row for row in rows if row.predicate == name and row.evidence is not None]
         for words, part in ((name, 0), (f"not {name}", 1)):

@@ -1,4 +1,7 @@
-"""Show the timeline that the plans in files would take: how long, how much it asks, and how long a fault can stand."""
+"""Show the timeline of the plans in files: how long they take, how many queries they send, how long a fault can last.
+
+Objects come from cli/files.py, timelines from tools/timeline.py; the result is printed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from rolloutplan.tools.promql import Finding
 from rolloutplan.tools.timeline import NEVER, DetectionTime, Range, Segment, Timeline, timeline
 
 WIDTH: Final = 60
-"""Columns of the picture."""
+"""The width of the chart in columns."""
 _COLUMNS: Final = ("stage", "weight", "begins", "ends", "a fault at once", "a fault later", "queries/min")
 _SECOND: Final = timedelta(seconds=1)
 
@@ -47,11 +50,11 @@ class _Simulated:
 
 
 def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traffic | None = None) -> int:
-    """Print the timelines of all plans in files (`-` is standard input); returns the exit code.
+    """Print the timelines of all plans in files (`-` is standard input); return the exit code.
 
-    `scrape` is that of the sources that are not among the files. A plan that names a template has a timeline only where
-    the template is among them. With `traffic`, that of a plan's both sides together,
-    it also forecasts what predicates take that count.
+    `scrape` is the scrape interval of sources that are not in the files. A plan that names a template has a timeline
+    only where the template is in the files. With `traffic`, the traffic of both sides together, it also forecasts how
+    long predicates on counts take.
     """
     objects, unreadable = read_files(files)
     sources, templates = sources_in(objects), templates_in(objects)
@@ -87,7 +90,7 @@ def _complain(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> 
     sys.stderr.write("".join(f"{line}\n" for line in said))
 
 
-# ---- for people ----------------------------------------------------------------------------------
+# ---- text output ---------------------------------------------------------------------------------
 
 
 def _as_text(plan: _Simulated) -> Iterator[str]:
@@ -119,7 +122,7 @@ def _rows(line: Timeline) -> Iterator[Sequence[str]]:
 
 
 def _between(span: Range, *, open_: bool = False) -> str:
-    """When, at the earliest and at the latest; with + where a person is waited for before."""
+    """Format the earliest and the latest time; with + where the run waits for a person first."""
     first, last = (_time(at) for at in span)
     return (first if first == last else f"{first} - {last}") + ("+" if open_ else "")
 
@@ -140,7 +143,7 @@ def _told(span: timedelta | None, detection: DetectionTime) -> str:
 
 
 def _picture(line: Timeline) -> Iterator[str]:
-    """A bar for each stretch: full from its earliest beginning to its earliest end, dots up to its latest end."""
+    """Draw a bar for each segment: solid from its earliest begin to its earliest end, dots to its latest end."""
     whole = max(line.ends.latest, _SECOND)
     margin = max(len(segment.name) for segment in line.parts)
     yield f"{'':{margin}}  0s{_time(whole):>{WIDTH - 2}}"
@@ -187,11 +190,11 @@ def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Segment]) -> Iterator[st
             )
 
 
-# ---- for machines --------------------------------------------------------------------------------
+# ---- JSON output ---------------------------------------------------------------------------------
 
 
 def _as_json(plan: _Simulated) -> Mapping[str, Any]:
-    """Times are seconds since the start of the run."""
+    """Return a timeline as JSON data. Times are seconds since the start of the run."""
     line = plan.timeline
     return {
         "file": plan.found.file,
@@ -233,5 +236,5 @@ def _seconds(span: Range) -> Mapping[str, float]:
 
 
 def _span(span: timedelta | None) -> float | None:
-    """None where it is never seen, or not known without the traffic."""
+    """Return seconds; None where the fault is never detected, or where that needs the traffic."""
     return None if span is None or span is NEVER else span.total_seconds()

@@ -1,4 +1,4 @@
-"""Rows of text as a table."""
+"""Format rows of text from the other commands as a table to print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows as lines, with their columns below one another."""
+    """Yield the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,7 +1,8 @@
 """A thin asynchronous client: JSON in, JSON out, every failure an `ApiError`, every request bounded in time.
 
-Built upon the transport and the configuration loaders of `kubernetes.aio`. Its API classes and models are left alone:
-importing `CustomObjectsApi` costs 12 MB, the models 24 MB, and all that they add is typing of what is plain JSON here.
+The other modules of `cluster`, the sinks and the loop send their requests with it to the API server. It uses the
+transport and the configuration loaders of `kubernetes.aio`, but not its API classes and models: importing
+`CustomObjectsApi` costs 12 MB, the models 24 MB, and they would only add types to what is plain JSON here.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
 TIMEOUT: Final = 5.0
 CONNECTIONS: Final = 32
-"""More requests at once wait for one of these, whatever they are for: loop/limiter.py lets fewer through."""
+"""Further requests wait for a free connection, whatever their priority, so loop/limiter.py admits fewer."""
 KEPT_ALIVE: Final = 85.0
-"""Seconds that an idle connection is kept, a little less than the API server does: a new one costs a TLS handshake."""
+"""Seconds that an idle connection is kept, a little less than by the API server: a new one costs a TLS handshake."""
 _RENEW_AFTER: Final = 5.0
 _HOME: Final = Path("~/.kube/config").expanduser()
 _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -40,14 +41,14 @@ _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application
 
 Raw = dict[str, Any]
 QueryOnce = Callable[[str, str, int, float], None]
-"""Told of each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
+"""Called for each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
 
 
 class ApiError(Exception):
     """A request that failed.
 
-    `status` is the HTTP status, 0 where there was no answer (refused, timed out, no configuration). `reason` is the
-    word for it (`Conflict`), `message` the sentence; `retry_after` is in seconds, where the server named one.
+    `status` is the HTTP status, 0 where there was no answer (refused, timed out, no configuration). `reason` is
+    the short form (`Conflict`), `message` the sentence; `retry_after` is in seconds, where the server sent one.
     """
 
     def __init__(self, status: int, reason: str, message: str = "", retry_after: float | None = None) -> None:
@@ -59,7 +60,7 @@ class ApiError(Exception):
 
 
 async def read_config() -> Configuration:
-    """How to reach the API server: KUBECONFIG, else the pod's service account, else ~/.kube/config.
+    """The configuration of the API server: KUBECONFIG, else the pod's service account, else ~/.kube/config.
 
     Raises ApiError (status 0) where there is none, or where it cannot be read.
     """
@@ -69,16 +70,16 @@ async def read_config() -> Configuration:
             await load_kube_config(config_file=file, client_configuration=config, persist_config=False)
         else:
             load_incluster_config(client_configuration=config)
-    except Exception as error:  # the loaders raise whatever a half-written file makes of them
+    except Exception as error:  # a half-written file makes the loaders raise anything
         raise _no_config(error) from error
     config.connection_pool_maxsize = CONNECTIONS
-    # aiohttp would read the proxy variables and .netrc anew for every request: half of what a request costs us.
+    # Otherwise aiohttp reads the proxy variables and .netrc for every request, which is half of its cost.
     config.client_session_kwargs = {"trust_env": False}
     return config
 
 
 def read_namespace() -> str:
-    """The namespace of the kubeconfig's context, or else the pod's own; `default` where none is named.
+    """The namespace of the kubeconfig's context, else the pod's own; `default` where none is set.
 
     Raises ApiError (status 0) for a kubeconfig that cannot be read.
     """
@@ -93,7 +94,7 @@ def read_namespace() -> str:
 
 
 def own_namespace() -> str:
-    """The namespace of the pod that we run in; `default` outside of a cluster."""
+    """The namespace of the operator's pod; `default` outside of a cluster."""
     try:
         return _NAMESPACE.read_text().strip() or "default"
     except OSError:
@@ -101,7 +102,7 @@ def own_namespace() -> str:
 
 
 def _kubeconfig() -> str | None:
-    """Which file says how to reach the API server; None where the pod's service account does."""
+    """The kubeconfig to use; None where the pod's service account is used."""
     if chosen := os.environ.get("KUBECONFIG"):
         return chosen
     return None if SERVICE_HOST_ENV_NAME in os.environ or not _HOME.exists() else str(_HOME)
@@ -112,7 +113,7 @@ def _no_config(error: Exception) -> ApiError:
 
 
 async def authorization(config: Configuration) -> str | None:
-    """The value of the Authorization header, read anew where the token rotates; None with client certificates."""
+    """The value of the Authorization header, read again where the token rotates; None with client certificates."""
     token = (await config.auth_settings()).get("BearerToken")
     return str(token["value"]).strip() if token else None
 
@@ -132,7 +133,7 @@ def _client(config: Configuration) -> ApiClient:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One request; only a write has a body. `timeout` is in seconds, None for the client's own."""
+    """One request; only a write has a body. `timeout` is in seconds, None for the client's default."""
 
     method: str
     path: str
@@ -147,9 +148,9 @@ class _Request:
 
 
 class ResourceClient(Protocol):
-    """What whoever reads or writes objects sends its requests with: an Api, or one that lets others go first.
+    """The interface for requests: an Api, or a wrapper that queues them by priority.
 
-    `timeout` is in seconds; every method raises ApiError. What each of them does, Api says.
+    `timeout` is in seconds; every method raises ApiError. Api documents the methods.
     """
 
     async def get(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw: ...
@@ -171,8 +172,8 @@ class ResourceClient(Protocol):
 class Api:
     """The API server. Make one with `await Api.connect()`; close it at the end.
 
-    No request takes longer than `timeout` seconds; a call may choose a shorter time. `may_write` is asked right before
-    each write is sent; where it says no, the write raises ApiError (status 0, `NotLeading`).
+    No request takes longer than `timeout` seconds; a call may choose a shorter time. `may_write` is called right
+    before each write is sent; where it returns False, the write raises ApiError (status 0, `NotLeading`).
     """
 
     def __init__(self, config: Configuration, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None) -> None:
@@ -198,12 +199,12 @@ class Api:
     async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw:
         """Read a list: `items`, and `metadata.resourceVersion`. Raises ApiError.
 
-        Items of custom resources lack nothing; those of built-in kinds come without `kind` and `apiVersion`.
+        Items of custom resources are complete; those of built-in kinds come without `kind` and `apiVersion`.
         """
         return await self._send(_Request("GET", path, query, timeout))
 
     async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw:
-        """Create an object. Raises ApiError; 409 AlreadyExists says that it exists."""
+        """Create an object. Raises ApiError; 409 AlreadyExists means that it exists."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._send(_Request("POST", path, query, timeout, body, "application/json"))
 
@@ -216,10 +217,10 @@ class Api:
         field_manager: str = FIELD_MANAGER,
         timeout: float | None = None,
     ) -> Raw:
-        """Patch an object and return it as it is then. Raises ApiError.
+        """Patch an object and return the result. Raises ApiError.
 
-        409 says that its resourceVersion was another, 422 that a `test` of a JSON Patch failed or that the result
-        is invalid.
+        409 means that its resourceVersion differs, 422 that a `test` of a JSON Patch failed or that the result is
+        invalid.
         """
         query = {"fieldManager": field_manager}
         return await self._send(_Request("PATCH", path, query, timeout, body, _PATCHES[kind]))
@@ -250,7 +251,7 @@ class Api:
     async def _exchange(
         self, client: ApiClient, request: _Request, headers: Mapping[str, str], timeout: float
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a request and read its answer whole: status, headers, body."""
+        """Send a request and read the whole answer: status, headers, body."""
         if request.body is not None and self.may_write is not None and not self.may_write():
             raise ApiError(0, "NotLeading", "this replica does not hold the Lease")
         url = client.configuration.host + request.target
@@ -267,7 +268,7 @@ class Api:
     async def _renew(self, refused: ApiClient) -> bool:
         """Read the configuration again after a 401 to this client: a token or certificate may have been replaced.
 
-        Says whether there is another client now; not more than one is made in some seconds.
+        Returns whether there is another client now. At most one is made every `_RENEW_AFTER` seconds.
         """
         async with self._renewing:
             if self._client is not refused:
@@ -275,7 +276,7 @@ class Api:
             if time.monotonic() - self._made < _RENEW_AFTER:
                 return False
             self._client, self._made = _client(await read_config()), time.monotonic()
-        # The former one may still have requests under way; all of them are over when their time is.
+        # The former client may still have requests in flight; all of them end within the timeout.
         asyncio.get_running_loop().call_later(self._timeout, lambda: asyncio.ensure_future(refused.close()))
         return True
 

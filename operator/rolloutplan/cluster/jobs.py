@@ -1,4 +1,7 @@
-"""Jobs: made once, read while they run, and what their last pod has to say."""
+"""Jobs: creates them once, reads them while they run, and reads the termination message of their last pod.
+
+A `RunJob` action comes from the engine through the executor; the `JobView` goes back as its result.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from rolloutplan.engine.model.snapshot import JobView
 _WRONG: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""The Job itself is refused, and would be again."""
+"""Statuses that refuse the Job itself: the same request would be refused again."""
 _MARKS: Final = "rolloutplan.dev/"
 
 
 async def run(api: ResourceClient, namespace: str, wanted: RunJob, at: datetime) -> JobView:
-    """See how a Job stands, and make it where there is none. Raises ApiError where nobody can tell."""
+    """Read a Job, and create it where there is none. Raises ApiError where its state is unknown."""
     found = await _read(api, namespace, wanted.name)
     if found is None and wanted.make:
         try:
@@ -52,7 +55,7 @@ async def _read(api: ResourceClient, namespace: str, name: str) -> Mapping[str, 
 
 
 def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
-    """Whether a Job is the one that was to be made: of the same plan object, run and task."""
+    """Whether a Job is the expected one: of the same plan object, run and task."""
     wanted = manifest["metadata"]
     owners = {safe_get.text(owner, "uid") for owner in safe_get.items(raw, "metadata", "ownerReferences")}
     marks = {key: value for key, value in wanted["labels"].items() if key.startswith(_MARKS)}
@@ -63,7 +66,7 @@ def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
 
 
 def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], str]:
-    """How a Job has ended, and its controller's words for a failure; both empty while it runs."""
+    """How a Job has ended, and its controller's message for a failure; both empty while it runs."""
     for condition in safe_get.items(raw, "status", "conditions"):
         if safe_get.text(condition, "status") == "True":
             match safe_get.text(condition, "type"):
@@ -76,7 +79,7 @@ def end_of(raw: Mapping[str, Any]) -> tuple[Literal["", "Complete", "Failed"], s
 
 
 def last_words(raw: Mapping[str, Any]) -> str:
-    """The termination message of the newest pod of a list that left one."""
+    """The termination message of the newest pod in a list that has one."""
     newest_first = sorted(
         safe_get.items(raw, "items"), key=lambda pod: safe_get.text(pod, "metadata", "creationTimestamp"), reverse=True
     )

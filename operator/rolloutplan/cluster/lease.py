@@ -1,14 +1,16 @@
-"""Who leads: an elector on a coordination.k8s.io/v1 Lease.
+"""Leader election on a coordination.k8s.io/v1 Lease.
 
-No two processes may write at the same instant, whatever their wall clocks say and whoever is stopped meanwhile:
+It reads and writes the Lease in the API server; the epoch and `may_write` go to the loop and the client.
 
-- A leader may write for RENEW_DEADLINE after it *sent* the last renewal that it knows to be done.
+No two processes may write at the same instant, whatever their wall clocks show and whichever process is stopped:
+
+- A leader may write for RENEW_DEADLINE after it *sent* the last renewal that it knows to have succeeded.
 - Another takes the Lease only LEASE_DURATION after it *saw* that renewal, which is later, on its own monotonic clock.
-- Every write names the resourceVersion it was decided upon, so one that is late or was decided in ignorance is refused.
-- A release is sent by a process that has stopped writing.
+- Every write names the resourceVersion on which it was decided, so a late or outdated write is refused.
+- A process stops writing before it sends a release.
 
-What remains is for the epoch, which fences every write: a process stopped between its question `may_write` and its
-write, a second process of the same name, and a person who empties the Lease under its leader, or deletes it as another
+The rest is covered by the epoch, which fences every write: a process stopped between its call of `may_write` and its
+write, a second process of the same name, and a person who empties the Lease of a leader, or deletes it while another
 replica starts.
 """
 
@@ -29,7 +31,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
 
 LEASE_DURATION: Final = 15.0
-"""Seconds after which a Lease that nobody touched is dead."""
+"""Seconds without a change after which a Lease has expired."""
 RENEW_DEADLINE: Final = 10.0
 RENEW_EVERY: Final = 2.0
 RETRY_AFTER: Final = 0.5
@@ -37,13 +39,13 @@ LOOK_EVERY: Final = 1.0
 RELEASE_WITHIN: Final = 1.0
 _RELEASE_AGAIN: Final = 0.1
 _LAST_EPOCH: Final = 2**30
-"""leaseTransitions has 31 bits; a number as high as this was not reached by counting."""
+"""leaseTransitions has 31 bits; a number as high as this cannot come from counting."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
 class Lease(NamedTuple):
-    """A Lease as it stands in the API server, as far as it matters here; without a `version` there is none.
+    """The fields of a Lease in the API server that matter here; without a `version` there is none.
 
     `epoch` is its leaseTransitions, `acquired` the text of its acquireTime.
     """
@@ -58,7 +60,7 @@ NO_LEASE: Final = Lease()
 
 
 class Claim(NamedTuple):
-    """A tenure that we wrote, or tried to: where no answer came, its acquireTime says later whether it was done."""
+    """A term that we wrote or tried to write. If no answer came, acquireTime shows later whether it was written."""
 
     epoch: int
     acquired: str
@@ -66,26 +68,26 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class ElectorState:
-    """What a process knows of the Lease and of itself. Instants are of its own monotonic clock."""
+    """What a process knows about the Lease and itself. Instants are of its own monotonic clock."""
 
     me: str
     looked: bool = False
     lease: Lease = NO_LEASE
     since: float = 0.0
-    """When `lease` was first seen as it is."""
+    """When `lease` was first seen in this state."""
     highest: int = 0
-    """The highest epoch ever seen; the next tenure's is above it even where the Lease was deleted or put back."""
+    """The highest epoch seen. The next term's is higher, even where the Lease was deleted or restored."""
     inherited_epoch: int | None = None
-    """The epoch of the tenure that bore our name when we started: the former process of this pod, which is gone."""
+    """The epoch of the term that had our name when we started: the former process of this pod, which is gone."""
     claim: Claim | None = None
     epoch: int = 0
     leading: bool = False
     renewed: float = 0.0
-    """When the last write that made or kept us leader was sent."""
+    """When the last write that made us leader or renewed the Lease was sent."""
 
 
 def observe(known: ElectorState, lease: Lease, now: float) -> ElectorState:
-    """After a look at the Lease. A leader who sees anything but its own tenure leads no longer."""
+    """The state after reading the Lease. A leader that sees another term than its own no longer leads."""
     if not known.looked:
         known = replace(
             known, looked=True, inherited_epoch=lease.epoch if lease.holder == known.me else None, since=now
@@ -98,7 +100,7 @@ def observe(known: ElectorState, lease: Lease, now: float) -> ElectorState:
 
 
 def next_claim(known: ElectorState, now: float, stamp: str) -> Claim | None:
-    """The tenure to write: our own again, a new one (acquired at `stamp`), or None while another's goes on."""
+    """The term to write: our own again, a new one (acquired at `stamp`), or None while another's lasts."""
     if held_by_us(known, now):
         return known.claim
     if not is_available(known, now):
@@ -110,14 +112,14 @@ def next_claim(known: ElectorState, now: float, stamp: str) -> Claim | None:
 
 
 def renewed(known: ElectorState, lease: Lease, sent: float) -> ElectorState:
-    """After a write of our claim that was answered: the Lease is `lease` now."""
+    """The state after a successful write of our claim: the Lease is `lease` now."""
     assert known.claim is not None
     epoch = known.claim.epoch
     return replace(known, lease=lease, since=sent, highest=epoch, epoch=epoch, leading=True, renewed=sent)
 
 
 def held_by_us(known: ElectorState, now: float) -> bool:
-    """Whether the Lease carries our tenure; while we may write, nobody can have taken one that was deleted."""
+    """Whether the Lease holds our term; while we may write, no other process can have taken a deleted one."""
     lease, claim = known.lease, known.claim
     if claim is None:
         return False
@@ -128,7 +130,7 @@ def held_by_us(known: ElectorState, now: float) -> bool:
 
 
 def is_available(known: ElectorState, now: float) -> bool:
-    """Whether the Lease can be taken. One that was deleted may still have a leader who has not noticed."""
+    """Whether the Lease can be taken. If it was deleted, its leader may not have noticed yet."""
     lease = known.lease
     if now - known.since >= LEASE_DURATION:
         return True
@@ -142,7 +144,7 @@ def may_write(known: ElectorState, now: float) -> bool:
 
 
 def read(raw: Mapping[str, Any]) -> Lease:
-    """Read a Lease; an epoch that cannot be counted on counts as none. Raises ApiError for what is no Lease."""
+    """Parse a Lease; an epoch out of range counts as 0. Raises ApiError for what is no Lease."""
     try:
         spec = raw.get("spec") or {}
         epoch = int(spec.get("leaseTransitions") or 0)
@@ -157,7 +159,7 @@ def read(raw: Mapping[str, Any]) -> Lease:
 
 
 def manifest(name: str, version: str, holder: str, claim: Claim, stamp: str) -> Raw:
-    """What to write: the whole Lease, so that whatever else was in it is repaired with every renewal."""
+    """The Lease to write: all of its fields, so that each renewal repairs changes by others."""
     return {
         "apiVersion": paths.LEASES.api_version,
         "kind": "Lease",
@@ -173,7 +175,7 @@ def manifest(name: str, version: str, holder: str, claim: Claim, stamp: str) -> 
 
 
 def _stamp() -> str:
-    """Now, as a MicroTime. Told to people; nobody compares it."""
+    """Now, as a MicroTime. It is for people; it is never compared."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -186,9 +188,9 @@ def _always() -> asyncio.Event:
 class Elector:
     """Takes the Lease `namespace`/`name` for `identity` when it can, and keeps it.
 
-    `gained` is called with the epoch of each new tenure, `lost` with the holder ("" for nobody) when it is seen that a
-    tenure is over. It is not taken before `ready` is set: who cannot see leaves it to who can. `api` bounds each
-    request; 3 s leave time for a second try within the deadline.
+    `gained` is called with the epoch of each new term, `lost` with the holder ("" for none) when a term is seen to be
+    over. The Lease is not taken before `ready` is set: a replica whose watches are incomplete leaves it to the others.
+    `api` bounds each request; 3 s leave time for a second try within the deadline.
     """
 
     def __init__(
@@ -208,30 +210,30 @@ class Elector:
         self._ready = ready or _always()
         self._known = ElectorState(identity)
         self._current = False
-        """Whether a write of ours has just told how the Lease stands: no need to look."""
+        """Whether our own write has just returned the Lease: it need not be read."""
         self._trouble = ""
 
     @property
     def leading(self) -> bool:
-        """We took the Lease and have not seen that our tenure is over; also while it cannot be renewed."""
+        """Whether we took the Lease and have not seen the end of our term; also while it cannot be renewed."""
         return self._known.leading
 
     @property
     def epoch(self) -> int:
-        """The epoch of our latest tenure, above that of every tenure before; 0 before the first."""
+        """The epoch of our latest term, above that of every earlier term; 0 before the first."""
         return self._known.epoch
 
     @property
     def holder(self) -> str:
-        """Who holds the Lease, as last seen; "" for nobody."""
+        """The holder of the Lease, as last seen; "" for none."""
         return self._known.lease.holder
 
     def may_write(self) -> bool:
-        """Whether we lead and no other can."""
+        """Whether we lead and no other process can."""
         return may_write(self._known, self._clock())
 
     async def run(self) -> None:
-        """Stand for election, until cancelled."""
+        """Take the Lease and renew it, until cancelled."""
         while True:
             try:
                 await self._one_round()
@@ -241,10 +243,10 @@ class Elector:
             await self._rest()
 
     async def release(self) -> None:
-        """Give the Lease up if it is ours, within RELEASE_WITHIN. Cancel `run` before: it would take it again."""
+        """Release the Lease if it is ours, within RELEASE_WITHIN. Cancel `run` first: it would take it again."""
         if self._known.claim is None:
             return
-        # Before anything is sent: from then on another may lead.
+        # Before anything is sent: after that another may lead.
         self._known = replace(self._known, leading=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN):
@@ -265,7 +267,7 @@ class Elector:
         self._current = True
 
     async def _gave_up(self) -> bool:
-        """Try to empty the Lease; whether it is no longer ours."""
+        """Try to empty the Lease; returns whether it is no longer ours."""
         try:
             await self._see()
             if self._known.claim is not None and held_by_us(self._known, self._clock()):
@@ -297,7 +299,7 @@ class Elector:
         return read(await self._api.create(paths.lease(self._namespace), body))
 
     def _become(self, known: ElectorState) -> None:
-        """Know this from now on, and tell what is new."""
+        """Store the new state, and log and report what changed."""
         was, self._known = self._known, known
         lease = known.lease
         if lease != was.lease and lease.epoch < known.highest:
@@ -312,7 +314,7 @@ class Elector:
             log.info("another leads", holder=lease.holder)
 
     def _complain(self, error: ApiError) -> None:
-        """Say what is wrong, once; a conflict is only news, and the next look tells it."""
+        """Log an error once. A conflict only means that the Lease changed, which the next read shows."""
         kind = f"{error.status} {error.reason}"
         if error.status != HTTPStatus.CONFLICT and kind != self._trouble:
             self._trouble = kind
@@ -320,7 +322,7 @@ class Elector:
             log.warning(words, error=str(error))
 
     async def _rest(self) -> None:
-        """Until the next turn. Who was not ready and becomes so goes on at once."""
+        """Wait for the next turn. A replica that becomes ready continues at once."""
         if self._ready.is_set():
             await asyncio.sleep(self._pause())
             return

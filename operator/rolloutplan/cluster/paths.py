@@ -1,4 +1,4 @@
-"""Where things stand in the API server: the paths of its objects and lists."""
+"""The paths of objects and lists in the API server. The modules that send requests or watch objects use them."""
 
 from __future__ import annotations
 

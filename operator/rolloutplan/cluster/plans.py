@@ -1,4 +1,7 @@
-"""RolloutPlans as they stand in the API server: reading them, writing their status, marking them."""
+"""RolloutPlans in the API server: reading them, writing their status and their metadata.
+
+Objects come from the watches and become `PlanView`s of the engine; statuses and metadata come from its effects.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     """Read a plan. Never raises: its content says why it cannot be read.
 
-    A spec with references is without its templates until they are looked up. Where `known` is a view of the same
-    generation, all that was made of its spec is taken over: reading one is most of the work. Where it is one of a
-    generation before and this one cannot be read, the plan that it holds stays.
+    A spec with references has no templates until they are looked up. Where `known` is a view of the same generation,
+    its content is reused: parsing the spec is most of the work. Where it is a view of an earlier generation and this
+    one cannot be read, the plan in it stays in force.
     """
     meta = raw["metadata"]
     before = known if known and known.uid == meta["uid"] else None
@@ -54,9 +57,9 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
 
 
 def replaced(before: PlanView | None, command: str, answered: Collection[object]) -> tuple[tuple[str, str], ...]:
-    """The commands that were seen before the one that stands there, and who wrote them; not those that were answered.
+    """The commands seen before the present one, and who wrote them; without those that were answered.
 
-    `answered` are the tokens of those that were: the engine forgets them in the end, and would answer once more.
+    `answered` are the tokens of the answered ones: the engine forgets them in the end, and would answer again.
     """
     if before is None:
         return ()
@@ -74,14 +77,14 @@ def _token(command: str) -> str:
 
 
 def _commander(meta: Mapping[str, Any]) -> str:
-    """The field manager that wrote the command; "" where there is none, or nobody knows."""
+    """The field manager that wrote the command; "" where there is no command, or the manager is unknown."""
     if not safe_get.text(meta, "annotations", COMMAND):
         return ""
     return _writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
 
 
 def _writer(meta: Mapping[str, Any], *path: str) -> str:
-    """The field manager that wrote last what stands under this path; "" where nobody knows."""
+    """The field manager that last wrote under this path; "" where it is unknown."""
     *above, field = path
     owned = (
         entry for entry in safe_get.items(meta, "managedFields") if field in safe_get.mapping(entry, "fieldsV1", *above)
@@ -101,26 +104,26 @@ def _content(raw: object, last_good: Readable | None) -> PlanContent:
 
 
 async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, Any]) -> Raw:
-    """Write what differs in a status; returns the plan as it is then.
+    """Write the differences of a status; returns the plan after the write.
 
-    Raises ApiError; 409 says that the plan is no longer at the version of its view: read again and decide again.
+    Raises ApiError; 409 means that the plan is no longer at the version of its view: read and decide again.
     """
     body = {"metadata": {"resourceVersion": plan.version}, "status": patch}
     return await api.patch(paths.plan(plan.namespace, plan.name, "status"), body)
 
 
 async def mark(api: ResourceClient, plan: PlanView, *, finalizer: bool, undo_annotation: str) -> Raw | None:
-    """Put our finalizer on a plan or take it off, and show the revert command ("" takes it away).
+    """Add or remove our finalizer on a plan, and set the undo command ("" removes it).
 
-    Returns the plan as it is then, None where nothing had to be done. Raises ApiError; 422 says that the plan is no
-    longer as it was seen.
+    Returns the plan after the write, None where nothing had to be written. Raises ApiError; 422 means that the plan has
+    changed since it was seen.
     """
     patch = mark_patch(plan, finalizer=finalizer, undo_annotation=undo_annotation)
     return await api.patch(paths.plan(plan.namespace, plan.name), patch, kind="json") if patch else None
 
 
 def mark_patch(plan: PlanView, *, finalizer: bool, undo_annotation: str) -> list[dict[str, Any]]:
-    """The JSON Patch for `mark`; empty where all is as wanted. Others' finalizers and annotations stay."""
+    """The JSON Patch for `mark`; empty where nothing differs. Other finalizers and annotations stay."""
     patch: list[dict[str, Any]] = []
     if finalizer and not plan.finalizer:
         last = {"path": "/metadata/finalizers/-", "value": FINALIZER}

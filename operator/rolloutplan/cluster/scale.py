@@ -1,4 +1,7 @@
-"""The size of a Deployment, set by its `scale` alone: nothing else of it is touched."""
+"""The replicas of a Deployment, set through its `scale` subresource: nothing else of it is changed.
+
+A `Scale` action comes from the engine through the executor; `Scaled` goes back as its result.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rolloutplan.engine.model.snapshot import Scaled
 
 
 async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -> Scaled:
-    """Give a Deployment its replicas, unless an autoscaler does. Raises ApiError; 409 says that it has just changed."""
+    """Set the replicas of a Deployment, unless an autoscaler does. Raises ApiError; 409: it has just changed."""
     name = wanted.deployment
     if autoscaler := autoscaler_of(await api.list(paths.autoscalers(namespace)), name):
         return Scaled(name, at, autoscaler=autoscaler)
@@ -28,7 +31,7 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
 
 
 def autoscaler_of(raw: Mapping[str, Any], deployment: str) -> str:
-    """The HorizontalPodAutoscaler of a list that scales a Deployment; "" where there is none."""
+    """The HorizontalPodAutoscaler in a list that scales a Deployment; "" where there is none."""
     for item in safe_get.items(raw, "items"):
         target = safe_get.mapping(item, "spec", "scaleTargetRef")
         if (target.get("kind"), target.get("name")) == ("Deployment", deployment):

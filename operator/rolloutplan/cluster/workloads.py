@@ -1,4 +1,7 @@
-"""Deployments and their pods: how many stand, of which template, and what the worst of them says."""
+"""Deployments and their pods: how many are ready, of which template, and the worst reason that a pod reports.
+
+Objects come from the watches and from lists of pods; they become `WorkloadView`s and `Pods` of the engine.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from rolloutplan.api import safe_get
 from rolloutplan.engine.model.snapshot import WorkloadView
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
-"""What a container waits for when nothing is wrong."""
+"""Reasons for which a container waits in normal operation."""
 
 
 def view(raw: Mapping[str, Any]) -> WorkloadView:
-    """Read a Deployment; restarts and the worst reason are not in it, see `pods`."""
+    """Read a Deployment. It has no restarts and no worst reason; see `pods`."""
     wanted = safe_get.number(raw, "spec", "replicas", default=1)
     seen = safe_get.number(raw, "status", "observedGeneration") >= safe_get.number(raw, "metadata", "generation")
     changes = (
@@ -36,13 +39,13 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
 
 
 def revision(template: object) -> str:
-    """Hash of a pod template: 16 hexadecimal digits, the same whatever the order of its fields."""
+    """Hash of a pod template: 16 hexadecimal digits, independent of the order of its fields."""
     canonical = json.dumps(template, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def selector(raw: Mapping[str, Any]) -> str:
-    """The label selector of a Deployment's pods, as the `labelSelector` of a list takes it."""
+    """The label selector of a Deployment's pods, in the form of a list's `labelSelector`."""
     labels = safe_get.mapping(raw, "spec", "selector", "matchLabels")
     terms = [f"{key}={value}" for key, value in sorted(labels.items())]
     for term in safe_get.items(raw, "spec", "selector", "matchExpressions"):
@@ -60,10 +63,10 @@ def selector(raw: Mapping[str, Any]) -> str:
 
 
 def pods(raw: Mapping[str, Any]) -> tuple[int, str]:
-    """The container restarts of a list of pods together, and the worst reason that one of them gives ("" for none).
+    """The sum of the container restarts in a list of pods, and the worst reason that a pod reports ("" for none).
 
-    The reason is as `ImagePullBackOff: Back-off pulling image "x" (pod web-7f9)`. Pods on their way out count their
-    restarts, but nothing that they say is a fault.
+    The reason looks like `ImagePullBackOff: Back-off pulling image "x" (pod web-7f9)`. The restarts of pods that are
+    being deleted count, their reasons do not.
     """
     found = safe_get.items(raw, "items")
     restarts = sum(safe_get.number(container, "restartCount") for pod in found for container in _containers(pod))
@@ -73,7 +76,7 @@ def pods(raw: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _faults(pod: object) -> Iterator[tuple[int, str]]:
-    """What a pod says is wrong: rank (0 is the worst) and words."""
+    """The faults that a pod reports: rank (0 is the worst) and text."""
     name = safe_get.text(pod, "metadata", "name")
     for container in _containers(pod):
         reason = safe_get.text(container, "state", "waiting", "reason")
@@ -101,7 +104,7 @@ def _containers(pod: object) -> Iterable[object]:
 
 
 def _ended(container: object) -> str:
-    """How a container ended, now or the last time, as `OOMKilled, exit code 137`; "" where it did not fail."""
+    """How a container ended, now or last time, as `OOMKilled, exit code 137`; "" where it did not fail."""
     now, before = (safe_get.mapping(container, when, "terminated") for when in ("state", "lastState"))
     end = now or before
     code = safe_get.number(end, "exitCode")

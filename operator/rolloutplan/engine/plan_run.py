@@ -1,20 +1,21 @@
-"""PlanRun: the object that decides about one plan. It does no I/O and has no clock; every host drives it the same way.
+"""PlanRun: decides about one plan. It does no I/O and has no clock; every host drives it in the same way.
 
     facts, now -> advance -> effects -> (the host carries them out) -> on_result -> advance -> ...
 
-It owns all of a run that is not persisted: what was measured, what was answered, what was refused, what is under way;
-and the order of a pass:
+It gets facts and results from its host (the loop, the tests, or replay) and returns effects to it. It holds the state
+of a run that is not persisted: measurements, results, refusals and effects in flight. It also defines the order of a
+pass:
 
-- A status is written before what it intends is done: the effects of a decision follow from the next snapshot, in which
-  it is recorded. So whoever comes after a crash decides the same, and what a person wrote in between is seen.
-- On the way back the weights wait for nothing: they go beside the record, over whatever else is under way. A status
-  that cannot be written then is owed, and everything goes on from it.
-- A decision is published when it is recorded, never before, and in order; each sink has a cursor.
-- Writes of one plan go one after the other, apart from a rollback. Questions, reads and publications go beside them.
+- A status is written before its intent is carried out: the effects of a decision follow from the next snapshot, in
+  which it is recorded. So the next leader decides the same after a crash, and edits in between are seen.
+- In a rollback the weights wait for nothing: they are written in parallel with the status, whatever else is in flight.
+  A status that cannot be written is then owed, and later decisions start from it.
+- A decision is published after it is recorded, never before, and in order; each sink has a cursor.
+- Writes of one plan are sequential, except in a rollback. Queries, reads and publications run in parallel with them.
 
-A host may refuse, delay, repeat, reorder and lose effects and results: each effect has a number, what comes back late
-counts as nothing, and what never comes back is given up. Losing a PlanRun loses nothing but time. It is one long class
-because its methods share one state, and the order in which they read and change it is what this file is about.
+A host may refuse, delay, repeat, reorder and lose effects and results: each effect has a number, a late result is
+ignored, and an effect without a result is given up. Losing a PlanRun loses nothing but time. It is one long class
+because its methods share one state and the order in which they read and change it matters.
 """
 
 from __future__ import annotations
@@ -91,98 +92,98 @@ from rolloutplan.engine.run.conditions import suspected
 from rolloutplan.stats.verdict import Answer
 
 LOST_AFTER: Final = timedelta(minutes=1)
-"""An effect that has not come back by then never will: no request of ours may take nearly as long."""
+"""After this an effect without a result is given up: no request of ours may take nearly as long."""
 LOST_AFTER_URGENT: Final = timedelta(seconds=10)
-"""The same on the way back, for its records too: while one may be done, nobody knows whether weights must go back
-again. A write that is done twice is done once."""
+"""The same in a rollback, for its status writes too: while one may still succeed, it is unknown whether weights must be
+written again. Writing twice has the effect of writing once."""
 READ_AGAIN: Final = timedelta(seconds=4)
-"""How long a gateway may say nothing before the route itself is asked: its watch may be down."""
+"""How long a gateway may not answer before the route itself is read: the watch may be down."""
 COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
-"""After a start, weights that must go back come before the pods are counted."""
+"""After a start, rollbacks come before the pods are listed."""
 COUNT_RESTARTS_AGAIN: Final = timedelta(minutes=1)
-"""After the pods could not be listed."""
+"""The pause after a failed list of the pods."""
 LINT_AFTER: Final = timedelta(seconds=10)
-"""After a start, judging comes before warning."""
+"""After a start, evaluations come before linting."""
 RECENT: Final = timedelta(hours=1)
-"""An older decision that was not published by then stays unpublished: an Event lives no longer."""
+"""An unpublished decision that is older stays unpublished: an Event lives no longer."""
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 LONGEST_PAUSE: Final = timedelta(seconds=2)
-"""Between attempts at what may succeed the next time. On the way back `LONGEST_PAUSE_URGENT`."""
+"""Between attempts that may succeed the next time. In a rollback `LONGEST_PAUSE_URGENT`."""
 LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
 LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
-"""Between attempts at what was refused with a definite no: a person must mend it, who then need not wait long."""
+"""Between attempts after a definite refusal: a person must fix the cause, and then need not wait long."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
 CHANGED_IN_A_ROW: Final = 8
-"""So many times an object may have changed under our hands before the next attempt waits too."""
+"""So many times in a row a write may find its object changed before the next attempt waits too."""
 KNOWN_WITHIN: Final = timedelta(seconds=30)
-"""How long a new run that is to go back tries to read its plan; then it goes back upon what is known. A read takes
-milliseconds, and an API server that does not let it be read takes no record of it either."""
+"""How long a new run with a rollback to do tries to read its plan; then it rolls back on what is known. A read takes
+milliseconds, and an API server that cannot serve it does not accept a status write either."""
 LEAST_SLEEP: Final = timedelta(seconds=1)
-"""What asks to be looked at again at once, without anything to do, is looked at after this: no loop spins."""
+"""The shortest wait where a plan is due again at once without anything to do, so that no loop spins."""
 
 UndoCommand = Callable[[str, RouteWeights], str]
-"""Makes the command that puts the weights of a route back: takes the namespace and the weights."""
+"""Makes the command that restores the weights of a route, from the namespace and the weights."""
 
 _MOVING: Final = TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
 _WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
 _WRONG: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-"""What is refused for what it says, and would be again: it keeps back no later decision."""
+"""Statuses that refuse the content, and would again: such a decision does not block later ones."""
 _FACTS: Final = _WRITES | {"publication", "preflight"}
-"""The kinds of effects whose refusal a decision looks at. Of all others the answer is missing, and that is known."""
+"""The kinds of effects whose refusal is a fact for decisions. For all others the missing answer is the fact."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """A write was refused as if its object had changed. `version` is the one that was written over."""
+    """A write was refused as if its object had changed. `version` is the version on which it was based."""
 
     version: str
     effect: Effect
     failure: Failure
     read: bool = False
-    """Whether the object was read since."""
+    """Whether the object has been read since."""
 
 
 class PlanRun:
-    """One plan as one leader serves it. A plan object of another uid, or another tenure, has another PlanRun."""
+    """One plan under one leader. A plan object with another uid, or another term of leadership, has another PlanRun."""
 
     def __init__(self, facts: Facts, now: datetime, *, undo_command: UndoCommand, sinks: Sequence[str] = ()) -> None:
         self.uid = facts.plan.uid
         self._facts = facts
         self.measurements: Measurements = NO_MEASUREMENTS
         self.owed: Status | None = None
-        """The status of a rollback that was acted upon and is not known to be written."""
+        """The status of a rollback that was carried out and is not known to be written."""
         self.refusals: dict[Key, Refusal] = {}
         self.results: dict[Key, Result] = {}
-        """The newest result of each question and task, by what it is about."""
+        """The newest result of each query and task, by its key."""
         self._undo_command = undo_command
         self._born = now
         self._knows_the_plan = False
-        """Whether the API server itself has shown the plan to this run. What a new leader has heard of it until then
-        may be older than what the one before has written."""
+        """Whether this run has the plan from the API server itself. Until then the facts of a new leader may be older
+        than the last write of the former one."""
         self._number = 0
-        self._under_way: dict[Key, tuple[Effect, datetime]] = {}
+        self._in_flight: dict[Key, tuple[Effect, datetime]] = {}
         self._doubts: dict[Key, _Doubt] = {}
         self._changes: dict[Key, int] = {}
-        """How often in a row an object had changed when it was to be written."""
+        """How often in a row the object of a write had changed."""
         self._published = {sink: _published_before(facts.status, sink, now) for sink in sinks}
         self._noticed = ""
-        """The refusal of a status that was published as a notice."""
+        """The reason of the refused status write that was published as a notice."""
         self._logged = facts.status.seq
         self._short_since: datetime | None = None
         self._pods: Pods | None = None
         self._pods_version = facts.new.version if facts.new else ""
-        """Of the new Deployment, as its pods were listed last, or as it was first seen."""
+        """The version of the new Deployment when its pods were last listed, or when it was first seen."""
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
         self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", suspected(facts.status)
 
-    # ---- what follows from the facts -----------------------------------------------------------------------------
+    # ---- from facts to effects -----------------------------------------------------------------------------------
 
     def advance(self, facts: Facts, now: datetime) -> Effects:
-        """What is to be done now, and when to look again."""
+        """The effects to carry out now, and when to reconcile again."""
         self._facts = facts
         self._give_up_lost(now)
         self._settle_doubts(facts, now)
@@ -203,7 +204,7 @@ class PlanRun:
         return Effects(tuple(todo), self._wake_at(snapshot, step), self._news(facts))
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
-        """Everything that a decision may look at; from `status` if that is known to be newer than the facts."""
+        """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
         status = status or self.owed or facts.status
         task = status.task
         snapshot = Snapshot(
@@ -252,7 +253,7 @@ class PlanRun:
         return cast("Scaled | None", self.results.get(Key("scale", side.deployment)))
 
     def _revert(self, snapshot: Snapshot) -> str:
-        """The command that would put the routes back to the weights that they have now."""
+        """The command that would restore the present weights of the routes."""
         try:
             return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in select_rules(snapshot))
         except UnusableError:
@@ -264,22 +265,22 @@ class PlanRun:
         self._logged = max(known.seq, self._logged)
         return new
 
-    # ---- back, and on --------------------------------------------------------------------------------------------
+    # ---- rollback and progress -----------------------------------------------------------------------------------
 
     def _go_back(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
-        """Weights first, whatever is under way; the record beside them.
+        """Write the weights first, whatever is in flight; write the status in parallel.
 
-        A record that is under way may be done: then the way back begins from what it says, not from before it. Where
-        the plan is another by now it is known to be done, or can be done no more. A new run makes sure of its plan
-        first, which another leader may have taken further.
+        A status write in flight may succeed: then the rollback starts from that status, not from the one before. If the
+        plan's version has changed, the write has succeeded or no longer can. A new run first reads its plan, which
+        another leader may have taken further.
         """
         if not self._knows_the_plan and snapshot.now < self._born + KNOWN_WITHIN:
             if self._may_start(READ_PLAN, snapshot.now, urgent=True):
                 yield self._start(READ_PLAN, ReadPlan(), snapshot, urgent=True)
             return
-        recording = self._under_way.get(STATUS)
+        recording = self._in_flight.get(STATUS)
         if recording is not None and version_of(recording[0]) != facts.plan.version:
-            del self._under_way[STATUS]
+            del self._in_flight[STATUS]
             recording = None
         if self.owed is None and recording is not None:
             ahead = cast("Record", recording[0].work).status
@@ -297,8 +298,8 @@ class PlanRun:
         yield from self._record(self.owed, snapshot, facts)
 
     def _go_on(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
-        """Record what was decided, or do what is recorded; one after the other."""
-        if any(key.kind in _WRITES for key in self._under_way):
+        """Record a decision, or carry out a recorded one; one write at a time."""
+        if any(key.kind in _WRITES for key in self._in_flight):
             return
         if step.status is not None or self.owed is not None:
             recorded = [*self._record(step.status or self.owed, snapshot, facts)]
@@ -322,9 +323,9 @@ class PlanRun:
     # ---- what goes beside ----------------------------------------------------------------------------------------
 
     def _evaluations(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """Ask each predicate on its own, so that the first decisive one acts and waits for none that is slower."""
+        """Query each predicate on its own, so that the first decisive answer acts and waits for no slower one."""
         questions = due_queries(snapshot.plan, snapshot.status, snapshot.source, snapshot.measurements, snapshot.now)
-        due = [question for question in questions if Key("evaluation", question.name) not in self._under_way]
+        due = [question for question in questions if Key("evaluation", question.name) not in self._in_flight]
         if not due:
             return
         self.measurements = mark_asked(snapshot.status, self.measurements, due, snapshot.now)
@@ -338,7 +339,7 @@ class PlanRun:
         yield from self._publications(snapshot, facts)
 
     def _reads(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """Read what was doubted; and the routes now and then, where a change of weights waits for its gateway."""
+        """Read objects in doubt; and routes periodically while a change of weights waits for its gateway."""
         routes = {
             target_of(doubt.effect) for key, doubt in self._doubts.items() if key.kind == "route" and not doubt.read
         }
@@ -359,7 +360,7 @@ class PlanRun:
         return max(self._routes_read_at or since, since) + READ_AGAIN
 
     def _pods_due(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """The new side has changed in mid-run, or nobody has counted its restarts: see why. What is known decides."""
+        """List the pods if the new side changed during a run, or if its restarts are unknown. Nothing waits for it."""
         new = snapshot.new
         if (
             new is None
@@ -372,7 +373,7 @@ class PlanRun:
             yield self._start(PODS, ListPods(new.selector), snapshot)
 
     def _lint_due(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """Snapshot for queries that cannot mean what they say, once for each plan as it is judged."""
+        """Lint the queries, once for each version of what the plan is judged by."""
         spec = snapshot.plan.spec
         if (
             spec is not None
@@ -384,12 +385,12 @@ class PlanRun:
             yield self._start(LINT, LintQueries(), snapshot)
 
     def _is_to_be_linted(self, snapshot: Snapshot) -> bool:
-        """Whether something may still be judged by the plan as it is, and nobody has looked at its queries."""
+        """Whether the plan may still be judged by its queries, and they have not been linted."""
         spec, ended = snapshot.plan.spec, snapshot.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         return spec is not None and snapshot.source is not None and not ended and spec.judged_hash() != self._linted
 
     def _publications(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
-        """The next decision for each sink, of those that the API server has."""
+        """The next decision for each sink, of those recorded in the API server."""
         for sink, through in self._published.items():
             key = Key("publication", sink)
             decision = next((each for each in facts.status.decisions if each.seq > through), None)
@@ -404,33 +405,33 @@ class PlanRun:
             for sink in self._published:
                 yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
 
-    # ---- what is under way ---------------------------------------------------------------------------------------
+    # ---- effects in flight ---------------------------------------------------------------------------------------
 
     def _start(self, key: Key, work: Work, snapshot: Snapshot, *, urgent: bool = False) -> Effect:
         self._number += 1
         effect = Effect(self._number, key, work, snapshot, urgent)
         back = urgent or snapshot.status.phase is Phase.ROLLING_BACK
-        self._under_way[key] = effect, snapshot.now + (LOST_AFTER_URGENT if back else LOST_AFTER)
+        self._in_flight[key] = effect, snapshot.now + (LOST_AFTER_URGENT if back else LOST_AFTER)
         return effect
 
     def _may_start(self, key: Key, now: datetime, *, urgent: bool = False) -> bool:
-        """Whether nothing about this is under way, doubted or refused a moment ago. A rollback overtakes."""
-        current_task, doubt, refusal = self._under_way.get(key), self._doubts.get(key), self.refusals.get(key)
-        if current_task is not None and (not urgent or current_task[0].urgent):
+        """Whether no effect of this key is in flight, in doubt or just refused. A rollback does not wait for others."""
+        in_flight, doubt, refusal = self._in_flight.get(key), self._doubts.get(key), self.refusals.get(key)
+        if in_flight is not None and (not urgent or in_flight[0].urgent):
             return False
         if doubt is not None and (not urgent or doubt.effect.urgent):
             return False
         return refusal is None or now >= refusal.retry_at or (urgent and not refusal.urgent)
 
     def _give_up_lost(self, now: datetime) -> None:
-        for effect, until in [*self._under_way.values()]:
+        for effect, until in [*self._in_flight.values()]:
             if now >= until:
                 words = f"nothing was heard of it for {(until - effect.snapshot.now).total_seconds():.0f} s"
                 self.on_result(effect, Failure(0, "Lost", words), now)
 
     def _wake_at(self, snapshot: Snapshot, step: ReconcileResult) -> datetime | None:
-        """The next instant at which something could follow, if nothing comes back until then."""
-        instants = [until for _, until in self._under_way.values()]
+        """The next instant at which there may be something to do, if no result comes before."""
+        instants = [until for _, until in self._in_flight.values()]
         instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
         if step.wake_at is not None:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + LEAST_SLEEP)
@@ -442,14 +443,14 @@ class PlanRun:
             instants.append(self._lint_at)
         return min((at for at in instants if at > snapshot.now), default=None)
 
-    # ---- what comes back -----------------------------------------------------------------------------------------
+    # ---- results -------------------------------------------------------------------------------------------------
 
     def on_result(self, effect: Effect, result: Result, now: datetime) -> None:
-        """Take in what came of an effect. What comes late or twice counts as nothing."""
-        current_task = self._under_way.get(effect.key)
-        if current_task is None or current_task[0].number != effect.number:
+        """Apply the result of an effect. A late or repeated result is ignored."""
+        in_flight = self._in_flight.get(effect.key)
+        if in_flight is None or in_flight[0].number != effect.number:
             return
-        del self._under_way[effect.key]
+        del self._in_flight[effect.key]
         if isinstance(result, Failure):
             self._failed(effect, result, now)
         else:
@@ -485,7 +486,7 @@ class PlanRun:
                 self._doubts[key] = replace(self._doubts[key], read=True)
 
     def _answered(self, effect: Effect, answers: Answers) -> None:
-        """Fold the answers for one predicate into what was measured, by the plan and the status as they are now."""
+        """Apply the answers for one predicate to the measurements, by the present plan and status."""
         work, facts, asked_at = cast("Evaluate", effect.work), self._facts, effect.snapshot.now
         spec, source, status = facts.plan.spec, facts.source, self.owed or facts.status
         if spec is None or source is None or not answers:
@@ -497,7 +498,7 @@ class PlanRun:
             values = {part: answer for part, answer in answers.items() if isinstance(answer, Answer)}
             self.measurements = apply_answers(spec, status, self.measurements, work.name, values, asked_at)
 
-    # ---- what was refused ----------------------------------------------------------------------------------------
+    # ---- refusals ------------------------------------------------------------------------------------------------
 
     def _failed(self, effect: Effect, failure: Failure, now: datetime) -> None:
         work = effect.work
@@ -532,7 +533,7 @@ class PlanRun:
         return self._changes[key] <= CHANGED_IN_A_ROW
 
     def _settle_doubts(self, facts: Facts, now: datetime) -> None:
-        """A write whose object is another by now is decided anew; one whose object is the same was refused."""
+        """If the object of a write has changed, the write is decided again; if not, it was refused."""
         for key, doubt in [*self._doubts.items()]:
             route = facts.routes.get(target_of(doubt.effect)) if key.kind == "route" else None
             version = (route.version if route else "") if key.kind == "route" else facts.plan.version
@@ -542,7 +543,7 @@ class PlanRun:
                 self._refuse(doubt.effect, doubt.failure, now)
 
     def _forget_unwanted(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
-        """Forget what was refused and is not to be done any more, before it is told; say whether there was anything."""
+        """Forget refusals of what is no longer to be done, before they are reported; return whether there were any."""
         if step.status is not None and not step.only_reports_refusals:
             return False
         wanted = {key_of(action) for action in step.actions}
@@ -559,7 +560,7 @@ class PlanRun:
         return bool(over)
 
     def _refuse(self, effect: Effect, failure: Failure, now: datetime) -> None:
-        """Remember what was refused, and when to try again: on the way back at once, then soon, whatever was said."""
+        """Remember a refusal and when to retry: in a rollback at once, then soon, whatever the answer was."""
         known = self.refusals.get(effect.key)
         known = known if known is not None and known.urgent == effect.urgent else None
         failures = known.failures + 1 if known else 1
@@ -591,14 +592,14 @@ def _longest_pause(effect: Effect, failure: Failure) -> timedelta:
 
 
 def _published_before(status: Status, sink: str, now: datetime) -> int:
-    """The newest decision that need not be published again: who led before may have died before it was."""
+    """The newest decision not to be published again: the former leader may have died before it published more."""
     through = status.published_through.get(sink, 0)
     missing = (each.seq for each in status.decisions if each.seq > through and each.at > now - RECENT)
     return next(missing, status.seq + 1) - 1
 
 
 def _notice(snapshot: Snapshot, refusal: Refusal) -> Decision:
-    """What is published where no status can hold it: that the status itself cannot be written."""
+    """The notice that the status cannot be written; no status can hold it."""
     note = (
         f"{refusal.what} is not written: {refusal.words}; weights still go back if they must, and nothing goes forward"
     )

@@ -1,1 +1,1 @@
-"""The one loop: watch -> store -> schedule -> reconcile. All decisions are the engine's; here they are carried out."""
+"""The host of all runs: watch -> store -> schedule -> reconcile. The engine decides; this package carries it out."""

@@ -1,7 +1,8 @@
-"""Carry out the effects of runs: each kind of work has one way, to the API server, a metric source or a sink.
+"""Carry out the effects of runs: one method for each kind of work.
 
-Every request waits for its turn (loop/limiter.py), and whatever an API server answers is offered to the store before
-the run hears that it is done. A refusal comes back as a `Failure`, in the API server's words.
+Effects come from loop/reconcile.py and become requests to the API server, a metric source or a sink. Each request to
+the API server waits for its turn (loop/limiter.py). Each object in an answer goes to the store before the result goes
+to the run. A refusal becomes a `Failure` with the API server's message.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
 
 ROLLBACK_WITHIN: Final = 2.0
-"""Seconds until a rollback's write that is not answered is tried again: it is absolute, so twice is once."""
+"""Seconds until a rollback's write without an answer is tried again. Its weights are absolute, so repeating is safe."""
 
 Clients = Callable[[Priority], ResourceClient]
 Take = Callable[[str, str | None, dict[str, Any]], None]
@@ -66,10 +67,10 @@ log = structlog.stdlib.get_logger("rolloutplan")
 
 
 class Executor:
-    """Knows for each kind of work how it is done.
+    """Carries out each kind of work.
 
-    `take` is offered every object that an answer brings, `drop` kind, namespace and name of one that is gone. `turn_of`
-    says how many seconds a plan's counting waits for its turn.
+    `take` gets every object in an answer, `drop` the kind, namespace and name of an object that is gone. `turn_of`
+    returns for how many seconds a plan delays its count queries.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Executor:
         }
 
     async def carry_out(self, effect: Effect) -> Result:
-        """Do what an effect asks for, and say what came of it."""
+        """Carry out an effect and return its result."""
         try:
             return await self._ways[type(effect.work)](effect, effect.work)
         except ApiError as error:
@@ -125,7 +126,7 @@ class Executor:
             self._take(PLANS, "MODIFIED", raw)
 
     async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | None:
-        """Write weights over what was decided upon; a rollback over the newest that is known."""
+        """Patch weights against the snapshot of the decision; a rollback patches against the newest known route."""
         namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
         seen = snapshot.routes[route]
         view = self._store.routes.get((namespace, route), seen) if effect.urgent else seen
@@ -181,7 +182,7 @@ class Executor:
     # ---- asking --------------------------------------------------------------------------------------------------
 
     async def _evaluate(self, effect: Effect, work: Evaluate) -> Answers:
-        """Ask at once; what counts, at a time of its own. Instants of counts are about the same for all who count."""
+        """Query at once; delay count queries by the plan's offset, since all plans count at about the same instants."""
         found, provider = self._source(effect.snapshot)
         if provider is None:
             return {}
@@ -222,7 +223,7 @@ class Executor:
         return await asyncio.to_thread(provider.lint, spec) if spec and provider else ""
 
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
-        """Where a plan asks; None where there is no source that it may use."""
+        """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""
         found = self._store.source(snapshot.plan)
         return found, self._sources.get(found.key, found.spec) if found.spec else None
 
@@ -232,6 +233,6 @@ def _weights(work: PatchRoute) -> dict[str, int]:
 
 
 def _known_since(status: Status) -> datetime | None:
-    """The instant that the question was about whose answer is behind the newest decision."""
+    """Return the instant that was queried for the newest decision's first evidence."""
     last = status.decisions[-1] if status.decisions else None
     return last.evidence[0].at if last and last.evidence else None

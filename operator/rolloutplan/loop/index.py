@@ -1,7 +1,7 @@
-"""Indexes over all plans: which of them use an object, and where each stands in the queues for a place.
+"""Indexes over all plans: which plans use an object, and the position of each in the queues of concurrency groups.
 
-They answer what a scan over all plans would answer, and one of a thousand plans that wait and look again every few
-seconds costs no more than one of ten.
+loop/store.py fills them on each change of a plan and reads them for facts. They return what a scan over all plans
+would return. A waiting plan reconciles every few seconds, and with a thousand plans that costs no more than with ten.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rolloutplan.loop.versions import Id
 
 @dataclass(slots=True)
 class Uses:
-    """Which objects each plan has to do with, and which plans each object."""
+    """Which objects each plan uses, and which plans use each object."""
 
     _of: dict[str, frozenset[Id]] = field(default_factory=dict)
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def put(self, key: str, idents: frozenset[Id]) -> None:
-        """Say anew with which objects a plan has to do."""
+        """Replace the set of objects that a plan uses."""
         before = self._of.pop(key, frozenset())
         for ident in before - idents:
             self._users[ident].discard(key)
@@ -38,11 +38,11 @@ class Uses:
             self._of[key] = idents
 
     def of(self, key: str) -> frozenset[Id]:
-        """The objects with which a plan has to do."""
+        """Return the objects that a plan uses."""
         return self._of.get(key, frozenset())
 
     def users(self, *idents: Id) -> frozenset[str]:
-        """The plans that have to do with any of these objects."""
+        """Return the plans that use any of these objects."""
         return frozenset(key for ident in idents for key in self._users.get(ident, ()))
 
 
@@ -71,7 +71,7 @@ class _Group:
             del self.starting[bisect_left(self.starting, (*entry.age, entry.key))]
 
     def view(self, me: QueueEntry, known: QueueEntry | None) -> Queue:
-        """What a plan must know of the others; `known` is what stands here of itself."""
+        """Return what a plan needs of the others in this group; `known` is its own entry here, if any."""
         starting = len(self.starting) - (known is not None and known.at == "starting")
         holders = len(self.holders) - (known is not None and known.at != "waiting")
         named = islice((key for key in self.holders if key != me.key), NAMED)
@@ -81,18 +81,18 @@ class _Group:
 
 @dataclass(slots=True)
 class Queues:
-    """The concurrency groups, and where each plan is in them."""
+    """The concurrency groups, and the position of each plan in them."""
 
     places: Mapping[str, int] = field(default_factory=dict)
-    """How many each group has."""
+    """The number of places in each group."""
     _entries: dict[str, QueueEntry] = field(default_factory=dict)
-    # An empty one may stay: there are as many as policies ever had names.
+    # An empty group may stay: there are only as many as names that policies ever had.
     _groups: defaultdict[str, _Group] = field(default_factory=lambda: defaultdict(_Group))
 
     def put(self, key: str, entry: QueueEntry | None) -> frozenset[str]:
-        """Say anew where a plan is; None: it neither holds a place nor wants one.
+        """Replace a plan's entry; None: the plan neither holds a place nor wants one.
 
-        Returns the keys of the plans that may have a place now, where that changes anything.
+        Returns the keys of the plans that may take a place now; none where the entry did not change.
         """
         before = self._entries.pop(key, None)
         if entry is not None:
@@ -109,7 +109,7 @@ class Queues:
         return frozenset(key for group in changed for key in self._next(group))
 
     def of(self, me: QueueEntry) -> dict[str, Queue]:
-        """What a plan must know of the others in each of its groups."""
+        """Return what a plan needs of the others in each of its groups."""
         known = self._entries.get(me.key)
         return {
             group: self._groups[group].view(me, known if known and group in known.groups else None)
@@ -117,7 +117,7 @@ class Queues:
         }
 
     def _next(self, group: str) -> list[str]:
-        """Those that wait and for which there is a place, the oldest first."""
+        """Return the waiting plans for which there is a free place, the oldest first."""
         found = self._groups[group]
         free = max(0, self.places.get(group, 0) - len(found.holders))
         return [key for *_, key in found.waiting[:free]]

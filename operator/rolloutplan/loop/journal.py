@@ -1,4 +1,7 @@
-"""What is said of runs in the operator's own log and its metrics: decisions, verdicts and refusals, as they come."""
+"""Write decisions, verdicts and refusals of runs to the operator's log and metrics.
+
+They come from loop/reconcile.py, as they happen.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ log = structlog.stdlib.get_logger("rolloutplan")
 
 
 class Journal:
-    """Writes a line and counts, each time that something is decided, judged or refused."""
+    """Logs decisions, tripped predicates and refusals, and counts decisions and verdicts in the metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -29,7 +32,7 @@ class Journal:
             level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
     def done(self, run: PlanRun, effect: Effect, result: Result) -> None:
-        """An effect has come back: a refusal, or an evaluation with its verdict, is worth a line."""
+        """Handle the result of an effect: log a refusal, and count and log the verdict of an evaluation."""
         if isinstance(result, Failure):
             log.warning("refused; trying again", what=" ".join(effect.key).strip(), error=str(result))
         elif isinstance(effect.work, Evaluate):
@@ -46,6 +49,6 @@ class Journal:
 
 
 def context(facts: Facts) -> dict[str, object]:
-    """What stands on every line that is logged of a plan."""
+    """Return the fields of every log line about a plan."""
     status = facts.status
     return {"plan": facts.plan.key, "run": status.run, "stage": status.stage.name if status.stage else ""}

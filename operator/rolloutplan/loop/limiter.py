@@ -1,9 +1,9 @@
-"""Who may send the next request to the API server: weights that go back first, reads last.
+"""Limit the requests in flight to the API server, by priority: weights of rollbacks first, reads last.
 
-The API server of a small cluster answers no sooner for being asked more at once, and what is sent cannot be overtaken
-any more. So few requests are under way at a time, and those that wait go by priority. Whoever sends requests is given a
-client that takes a place for each of them (`RequestLimiter.client`); a place is held for one request, so that nobody
-who holds one waits for another.
+The API server of a small cluster does not answer sooner when it gets more requests at once, and a sent request cannot
+be overtaken. So few requests are in flight, and the waiting ones are sent by priority. Requests come from
+loop/executor.py and the event sink through `RequestLimiter.client`, which takes one place for each request. A place is
+held for one request only, so no holder of a place waits for another place.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ from rolloutplan.cluster.client import Raw, ResourceClient
 
 
 class Priority(IntEnum):
-    """What a request is for; the lowest number goes first."""
+    """The purpose of a request; the lowest number goes first."""
 
     WEIGHTS = 0
-    """Weights that go back, and the reads that such a write waits for."""
+    """Weights of a rollback, and the reads that such a write waits for."""
     RECORDS = 1
     """The statuses and the metadata of plans."""
     FORWARD = 2
-    """Weights that go forward, Jobs, sizes of Deployments."""
+    """Weights that go forward, Jobs, replicas of Deployments."""
     READS = 3
-    """What is looked up before a run, and pods."""
+    """Preflight reads, and pods."""
     EVENTS = 4
-    """They have places of their own: they take none of the others', and never wait for one of theirs."""
+    """Events have their own places: they neither take the others' places nor wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many requests may be under way at once."""
+    """How many requests may be in flight at once."""
 
     shared: int = 8
-    """For everything but Events. More are not answered sooner by an API server on two cores."""
+    """For everything but Events. An API server on two cores does not answer more of them sooner."""
     reserved: int = 4
-    """Beside these, for weights that go back: they go on while requests hang in all the shared places."""
+    """In addition, for weights of rollbacks: these are sent even while requests hang in all shared places."""
     reads: int = 6
-    """Of the shared ones, at most: reads that hang (a list of many pods) leave the others to writes."""
+    """The most shared places that reads may take: hanging reads (a list of many pods) leave the rest to writes."""
     events: int = 4
 
     @property
     def total(self) -> int:
-        """The most requests that are ever under way: what the client must have connections for."""
+        """The most requests in flight: the number of connections that the client needs."""
         return self.shared + self.reserved + self.events
 
 
 class RequestLimiter:
-    """Hands out places. One that comes free goes to the first in line who may take it: by priority, then by arrival.
+    """Assigns places. A free place goes to the first request that may take it, by priority, then by arrival.
 
-    For one event loop. Whoever is cancelled while it waits, or in the moment in which it is given its place, loses
-    nothing for the others.
+    For one event loop. A request that is cancelled while it waits, or just as it gets its place, costs the others no
+    place.
     """
 
     def __init__(self, places: Places | None = None) -> None:
         self._places = places or Places()
-        self._under_way = dict.fromkeys(Priority, 0)
-        # Dicts as ordered sets: who gives up leaves the line at once, however long it is.
+        self._in_flight = dict.fromkeys(Priority, 0)
+        # Dicts as ordered sets: a cancelled request leaves its queue at once, however long the queue is.
         self._waiting: dict[Priority, dict[asyncio.Future[None], None]] = {priority: {} for priority in Priority}
 
     def client(self, api: ResourceClient, priority: Priority) -> ResourceClient:
-        """Give a client of which each request waits for a place. Its time-outs begin when the request is sent."""
+        """Return a client whose requests each wait for a place. Their timeouts begin when the request is sent."""
         return _LimitedClient(api, self, priority)
 
     @asynccontextmanager
     async def place(self, priority: Priority) -> AsyncIterator[None]:
-        """Hold a place. Never ask for a second one within: all may be held by others who do the same."""
+        """Hold a place. Never take a second one inside: if all holders did so, they would deadlock."""
         await self._acquire(priority)
         try:
             yield
@@ -78,9 +78,9 @@ class RequestLimiter:
             self._release(priority)
 
     async def _acquire(self, priority: Priority) -> None:
-        # Nobody is passed over: as long as anybody waits there is no place that he may take, and none for his like.
+        # This passes no waiting request: while one waits, there is no place for it or for others of its priority.
         if self._may_start(priority):
-            self._under_way[priority] += 1
+            self._in_flight[priority] += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[priority][turn] = None
@@ -93,23 +93,23 @@ class RequestLimiter:
             raise
 
     def _release(self, priority: Priority) -> None:
-        self._under_way[priority] -= 1
+        self._in_flight[priority] -= 1
         for each, line in self._waiting.items():
             while line and self._may_start(each):
                 turn = next(iter(line))
                 del line[turn]
                 if not turn.done():
-                    self._under_way[each] += 1
+                    self._in_flight[each] += 1
                     turn.set_result(None)
 
     def _may_start(self, priority: Priority) -> bool:
-        places, current_task = self._places, self._under_way
+        places, in_flight = self._places, self._in_flight
         if priority is Priority.EVENTS:
-            return current_task[priority] < places.events
-        room = places.shared + places.reserved - sum(current_task.values()) + current_task[Priority.EVENTS]
+            return in_flight[priority] < places.events
+        room = places.shared + places.reserved - sum(in_flight.values()) + in_flight[Priority.EVENTS]
         if priority is Priority.WEIGHTS:
             return room > 0
-        return room > places.reserved and (priority is not Priority.READS or current_task[priority] < places.reads)
+        return room > places.reserved and (priority is not Priority.READS or in_flight[priority] < places.reads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""The operator as a whole: watches, elector, loop and probes, from start to SIGTERM."""
+"""The operator process: builds watches, elector, reconciler and probes, and runs them from start to SIGTERM.
+
+`Options` come from the command line (cli/main.py). The watches feed the reconciler; the elector starts and stops it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ log = structlog.stdlib.get_logger("rolloutplan")
 
 
 async def run(options: Options) -> None:
-    """Run until SIGTERM or SIGINT. Raises ApiError where there is no way to reach an API server."""
+    """Run until SIGTERM or SIGINT. Raises ApiError where no API server can be reached."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -52,7 +55,7 @@ async def run(options: Options) -> None:
 
 
 async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
-    """Start everything; returns the tasks that turn for ever. `closing` ends them all, who came last first."""
+    """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
     metrics = Metrics()
     sources = Sources(metrics.asked)
     closing.callback(sources.close)
@@ -119,7 +122,7 @@ async def _api(metrics: Metrics, timeout: float | None) -> AsyncIterator[Api]:
 
 
 def _since_boot() -> float:
-    """Seconds, the time that the machine slept counted too where the system can tell: a Lease does not sleep."""
+    """Return seconds since boot, with suspended time where the system counts it: a Lease expires then too."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

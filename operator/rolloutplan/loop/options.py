@@ -1,4 +1,4 @@
-"""How an operator is to run."""
+"""The options of an operator process. They come from the command line and go to loop/main.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `namespaces` are those that are served: all of them where it is empty.
+    """The operator's options. It serves `namespaces`, and all of them where that is empty.
 
-    `identity` is this replica's name in the Lease; no two that run at the same time may share one.
+    `identity` is this replica's name in the Lease. Two replicas that run at the same time must not share one.
     """
 
     namespaces: tuple[str, ...]

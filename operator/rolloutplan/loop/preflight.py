@@ -1,4 +1,7 @@
-"""Asking around for what no watch tells: Services, pods, whether the source takes every query, what the gate asks."""
+"""Read what no watch delivers: Services, pods, whether the metric source accepts every query, the gate's queries.
+
+The data comes from the API server and the metric source; loop/executor.py returns it to the run.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ async def inspect(
     selector: str,
     clock: Callable[[], datetime],
 ) -> PreflightResult:
-    """What is found, as of when the last of it was. The queries are tried until the source has taken all of them."""
+    """Run the preflight checks; the result has the time of the last. Queries are tried until the source accepts all."""
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
@@ -43,7 +46,7 @@ async def inspect(
 
 
 async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
-    """What cannot be asked, with the reason; and why the source did not answer, empty where it did."""
+    """Return the queries that are refused, with the reason, and why the source did not answer (empty if it did)."""
     asked = list(queries_to_try(plan, now))
     result = await provider.check(list(dict.fromkeys(each.query for each in asked)), now)
     refused: dict[str, str] = {}
@@ -54,14 +57,14 @@ async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict
 
 
 async def heard(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:
-    """What is answered to the questions of the gate, all asked at once."""
+    """Run all queries of the gate at once and return their verdicts."""
     asked = tuple(questions)
     said = await asyncio.gather(*(observed(question, provider, now, timedelta(0)) for question in asked))
     return GateAnswers(now, {question: each.verdict for question, each in zip(asked, said, strict=True)})
 
 
 async def observed(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:
-    """What is answered now; `delay` is how long a sample needs until it can be asked for."""
+    """Run one query now; `delay` is how long a sample takes until it can be queried."""
     silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
     answer = await provider.evaluate(question.query, now - delay) if provider else silent
     return QueryResult(question.name, now, judge(question.comparison, answer))

@@ -1,8 +1,8 @@
-"""The host of all runs: it hands each `PlanRun` its facts when its time has come, and has its effects carried out.
+"""The host of all runs: gives each `PlanRun` its facts when the plan is due, and has its effects carried out.
 
-Facts come from the store, which the watches and the answers to our own requests fill. Effects go to the executor, each
-in a task of its own; what comes of one goes back to its run, which is looked at again at once. What is decided, and in
-which order things are done, stands in engine/plan_run.py; here is who leads, when to look, and what becomes of tasks.
+Facts come from the store, which is filled by the watches and by the answers to the operator's own requests. Effects go
+to the executor, each in its own task. The result goes back to the run, and the plan is reconciled again at once.
+engine/plan_run.py decides what is done and in which order. This module handles leadership, scheduling and tasks.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import undo_command
 
 CLAIMED_A_SECOND: Final = 100
-"""Runs that a new leader marks as its own, while nothing in them is half done."""
+"""Running plans that a new leader claims per second, where none of their writes is half done."""
 COUNTED_A_SECOND: Final = 125
-"""Plans that ask for what they count at the same instant, while no look was missed."""
+"""Plans per second that send count queries for the same instant. At this rate no evaluation was missed."""
 AFTER_WEIGHTS: Final = timedelta(milliseconds=50)
-"""How long a plan whose weights were just put back leaves the way to others that still wait for theirs."""
+"""How long a plan waits after its rollback's weights are written, so that rollbacks of other plans go first."""
 AFTER_AN_ERROR: Final = timedelta(seconds=10)
 AFTER_AN_ERROR_ON_THE_WAY_BACK: Final = timedelta(seconds=1)
-"""Until a plan is looked at again that could not be: a fault of ours, which must not keep the others waiting."""
+"""Delays until a plan is reconciled again after an exception: a bug of the operator must not delay the other plans."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
 class Reconciler:
-    """Drives the run of each plan while it leads. A follower only takes in what the watches bring."""
+    """Drives the run of each plan while it leads. A follower only stores what the watches deliver."""
 
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.store = store
@@ -70,16 +70,16 @@ class Reconciler:
         self._runs: dict[str, PlanRun] = {}
         self._tasks: dict[tuple[str, Key], asyncio.Task[None]] = {}
         self._claims = Stagger(CLAIMED_A_SECOND)
-        """The uids of the plans that were in mid-run when this tenure began."""
+        """The uids of the plans whose traffic had shifted when this term of the leader began."""
         self._counting = Stagger(COUNTED_A_SECOND)
-        """Plans that count events now."""
+        """Keys of the plans that count events now."""
 
     def _client(self, priority: Priority) -> ResourceClient:
-        """What every request goes through: it waits for its turn."""
+        """Return the client for this priority. Each of its requests waits for its turn."""
         return self._limiter.client(self._api, priority)
 
     async def close(self) -> None:
-        """Let go of what is under way: every step is safe to abandon and to take up again."""
+        """Cancel all tasks in flight. Every step is safe to abandon and to resume."""
         tasks = [*self._tasks.values()]
         self._let_go()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -89,10 +89,10 @@ class Reconciler:
             task.cancel()
         self._tasks.clear()
 
-    # ---- who -----------------------------------------------------------------------------------------------------
+    # ---- leadership ----------------------------------------------------------------------------------------------
 
     def lead(self, epoch: int) -> None:
-        """Begin to act: what the watches have brought is there already."""
+        """Begin to act. The store already holds what the watches delivered."""
         self._epoch, self._led_since = epoch, now()
         self._claims.clear()
         for plan in self.store.plans.values():
@@ -101,43 +101,43 @@ class Reconciler:
         self.requeue_all()
 
     def follow(self) -> None:
-        """Stop acting at once. What is under way is let go, and what was not written is forgotten."""
+        """Stop acting at once: cancel all tasks in flight and discard what was not written."""
         self._epoch = None
         self._let_go()
         self._runs.clear()
         self._counting.clear()
 
-    # ---- what is known -------------------------------------------------------------------------------------------
+    # ---- changes of objects --------------------------------------------------------------------------------------
 
     def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
-        """Take in what a watch or an answer brought; the plans that it touches are looked at at once."""
+        """Store an object from a watch or an answer; the affected plans are reconciled at once."""
         self._take(kind, self.store.offer(kind, event, raw))
 
     def drop(self, kind: str, namespace: str, name: str) -> None:
-        """Forget an object that is gone; the plans that it touches are looked at at once."""
+        """Remove an object that is gone; the affected plans are reconciled at once."""
         self._take(kind, self.store.drop((kind, namespace, name)))
 
     def listed(self, listing: Listing) -> None:
-        """A list is complete: what is held and not in it is gone."""
+        """Handle a complete list: stored objects that are not in it are gone."""
         self._take(listing.kind, self.store.listed(listing))
         self.requeue_all()
 
     def requeue_all(self) -> None:
-        """Snapshot at every plan: the watches have just become complete, or complete again."""
+        """Reconcile every plan: the watches have just become complete, or complete again."""
         for key in self.store.plans:
             self.schedule.soon(key)
 
     def _take(self, kind: str, touched: Iterable[str]) -> None:
-        """Act upon what the store says of a change of an object of this kind: nobody else will."""
+        """Queue the plans that the store returned for a change of an object of this kind. No other code queues them."""
         if kind in (SOURCES, CLUSTER_SOURCES):
             self._sources.keep({source.key for source in self.store.sources.values()})
         for key in touched:
             self.schedule.soon(key)
 
-    # ---- look, decide, act ---------------------------------------------------------------------------------------
+    # ---- reconcile -----------------------------------------------------------------------------------------------
 
     def _due(self, key: str) -> None:
-        """One plan's turn. Whatever goes wrong in it stays with this plan."""
+        """Reconcile one plan. An error affects this plan only."""
         if self._epoch is None:
             return
         facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)
@@ -168,11 +168,11 @@ class Reconciler:
         return run
 
     def _claim_at(self, uid: str) -> datetime:
-        """Spread over the time that so many writes may take, each run at a place of its own."""
+        """Return when to claim a run. Claims are spread at CLAIMED_A_SECOND, each run at its own offset."""
         return self._led_since + timedelta(seconds=self._claims.offset(uid))
 
     def _start(self, key: str, effect: Effect) -> None:
-        """Have an effect carried out. A newer one about the same takes the place of one that is still under way."""
+        """Carry out an effect in a task. It replaces a task in flight with the same key."""
         run, ident = self._runs[key], (key, effect.key)
         if (former := self._tasks.pop(ident, None)) is not None:
             former.cancel()
@@ -195,6 +195,6 @@ class Reconciler:
         self.schedule.at(key, now() + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Record) else now())
 
     def _turn_of(self, key: str) -> float:
-        """Seconds. Instants of counts are about the same for all who count: each asks at a place of its own after."""
+        """Return seconds. All plans count at about the same instants, so each sends its queries at its own offset."""
         self._counting.join(key)
         return self._counting.offset(key)

@@ -1,4 +1,7 @@
-"""The kinds of route as the loop meets them: by the plural that their objects come under, and where these stand."""
+"""Route kinds by the plural of their resource, and the API paths of routes.
+
+The kinds come from traffic/. The watches, the store and the executor use them.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 
 RESOURCES: Final[Mapping[str, paths.Kind]] = {name: paths.Kind(*kind.resource) for name, kind in ROUTE_KINDS.items()}
-"""What to watch for each kind of route."""
+"""The resource to watch for each kind of route."""
 BY_PLURAL: Final[Mapping[str, RouteKind]] = {kind.resource.plural: kind for kind in ROUTE_KINDS.values()}
 
 
 def plural(route: RouteId) -> str:
-    """The name under which objects of its kind come from the watch."""
+    """Return the plural of a route's kind, which the watch delivers with each object."""
     return RESOURCES[route.kind].plural
 
 
 def path(namespace: str, route: RouteId) -> str:
-    """Where a route stands in the API server."""
+    """Return the path of a route in the API server."""
     return paths.path(RESOURCES[route.kind], namespace, route.name)

@@ -1,4 +1,7 @@
-"""A heap of deadlines: which plan is to be looked at when. The only clock in the house that anybody waits for."""
+"""A heap of deadlines: which plan is reconciled when. Nothing else in the operator starts a reconcile.
+
+Deadlines come from loop/reconcile.py, which is called back when a plan is due.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from datetime import datetime
 from rolloutplan.clock import now
 
 LONGEST_SLEEP = 2.0
-"""Seconds. Bounds how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
+"""Seconds. Limits how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
 _STALE_AT_MOST = 64
-"""Entries of the heap whose deadline was replaced, beside as many as there are deadlines, before they are cleared."""
+"""Entries with a replaced deadline that the heap may hold, beyond the number of deadlines, before they are cleared."""
 
 
 class Schedule:
@@ -25,17 +28,17 @@ class Schedule:
         clock: Callable[[], datetime] = now,
         late: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`late` is told by how many seconds each deadline was missed."""
+        """`late` is called with the number of seconds by which each deadline was missed."""
         self._due, self._clock, self._late = due, clock, late
-        # The deadlines, and a heap of them in which those stay that were replaced: they are known by no longer being
-        # the key's earliest.
+        # The deadlines, and a heap of them. Replaced deadlines stay in the heap: they are recognised because they are
+        # no longer the key's earliest.
         self._earliest: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []
         self._changed = asyncio.Event()
         self.turned_at = clock()
 
     def at(self, key: str, when: datetime | None) -> None:
-        """Snapshot at `key` at `when`, unless it is to be looked at earlier anyway. None asks for nothing."""
+        """Reconcile `key` at `when`, unless it is due earlier anyway. None asks for nothing."""
         known = self._earliest.get(key)
         if when is None or (known is not None and known <= when):
             return
@@ -53,13 +56,13 @@ class Schedule:
         self._clear_stale()
 
     def _clear_stale(self) -> None:
-        """Bound the heap by what is asked for: each of its entries is cleared at the cost of one."""
+        """Keep the heap's size in proportion to the number of deadlines, at constant amortised cost for each entry."""
         if len(self._heap) > 2 * len(self._earliest) + _STALE_AT_MOST:
             self._heap = [(when, key) for key, when in self._earliest.items()]
             heapq.heapify(self._heap)
 
     async def run(self) -> None:
-        """Turn for ever."""
+        """Run forever."""
         while True:
             self.turned_at = self._clock()
             self._changed.clear()
@@ -70,7 +73,7 @@ class Schedule:
                     await self._changed.wait()
 
     def _pop_due(self) -> float:
-        """Hand out what is due; returns the seconds until the next deadline."""
+        """Call `due` for each key that is due; return the seconds until the next deadline."""
         at = self._clock()
         while self._heap and self._heap[0][0] <= at:
             when, key = heapq.heappop(self._heap)

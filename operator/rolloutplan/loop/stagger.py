@@ -1,4 +1,7 @@
-"""What many plans do at the same instants is spread over the time that so many of it may take."""
+"""Spread what many plans do at the same instant over time.
+
+Keys come from loop/reconcile.py; the offsets delay its claims of routes and its count queries.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ from zlib import crc32
 
 
 class Stagger:
-    """Gives each of those who take part a place of its own, by a hash of its key: it stays while as many take part.
+    """Gives each member an offset by a hash of its key. The offset changes only with the number of members.
 
-    Only those count who take part now. A plan that has ended must not make others wait.
+    Only present members count. A plan that has ended must not make others wait.
     """
 
     def __init__(self, a_second: float) -> None:
-        """`a_second` is how many may do it in a second."""
+        """`a_second` is how many members may act in a second."""
         self._a_second = a_second
         self._keys: set[str] = set()
 
@@ -26,5 +29,5 @@ class Stagger:
         self._keys.clear()
 
     def offset(self, key: str) -> float:
-        """Seconds after the instant that is common to all."""
+        """Return the seconds to wait after the common instant."""
         return len(self._keys) / self._a_second * (crc32(key.encode()) / 2**32)

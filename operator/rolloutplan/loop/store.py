@@ -1,10 +1,11 @@
-"""The newest of everything that a look needs, as the watches and our own writes brought it.
+"""The newest state of every object that a reconcile needs.
 
-Raw objects are read once, when they come; what is kept is small. An object older than the one known changes nothing, so
-that a late watch event cannot undo what an answer to our own write has shown, nor an answer bring back what is gone.
+Objects come from the watches and from the answers to the operator's own requests; `facts` gives them to the runs. Raw
+objects are parsed once, when they arrive, and what is kept is small. An object older than the stored one changes
+nothing. So a late watch event cannot undo the answer to an own write, and an answer cannot bring back a deleted object.
 
-Whatever changes something returns the keys of the plans for which it does: they have to be looked at again, and nobody
-else will say so.
+Every method that changes something returns the keys of the affected plans. The caller must reconcile them, because no
+other code queues them.
 """
 
 from __future__ import annotations
@@ -42,25 +43,25 @@ POLICIES = "rolloutpolicies"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
 BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
-"""The phases of a run that has not moved any weight: only then it matters what others do."""
+"""The phases of a run that has not changed any weight: only then do other plans matter to it."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """A plan as the API server has it."""
+    """A plan as stored in the API server, with its templates and policies."""
 
     view: PlanView
     status: Status
     raw_status: Mapping[str, Any]
     policies: tuple[PolicyView, ...] = ()
-    """Those that select it."""
+    """The policies that select it."""
     groups: frozenset[str] = frozenset()
-    """The lines that it stands in."""
+    """Its concurrency groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as written; `selecting` tells which plans it is for, also where the rest cannot be read."""
+    """A policy as written; `selecting` has its selector, also where the rest cannot be parsed."""
 
     view: PolicyView
     selecting: RolloutPolicySpec
@@ -76,19 +77,19 @@ class Store:
     templates: dict[Id, Template] = field(default_factory=dict)
     _versions: Versions = field(default_factory=Versions)
     _doubted: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
-    """Members of a list under way that are older than what is known: the whole list tells which of the two is right."""
+    """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
     _uses: Uses = field(default_factory=Uses)
-    """What each plan depends on."""
+    """The objects that each plan depends on."""
     _queues: Queues = field(default_factory=Queues)
     _rivals: dict[str, RouteConflict] = field(default_factory=dict)
-    """The plans that hold their routes, or are about to, as the others on these routes see them."""
+    """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
     _holds: Uses = field(default_factory=Uses)
-    """The routes of these."""
+    """The routes of the plans in `_rivals`."""
 
     def offer(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
-        """Take in an object: of a watch event, an answer to a request, or a list (`event` is None).
+        """Store an object from a watch event, an answer to a request, or a list (`event` is None).
 
-        Returns the keys of the plans that have to be looked at again: none, where it is not newer than what is known.
+        Returns the keys of the plans to reconcile: none where the object is not newer than the stored one.
         """
         ident: Id = (kind, *name_of(raw))
         version, held = version_of(raw), self._versions.held(ident)
@@ -103,9 +104,9 @@ class Store:
         return self._take(ident, raw)
 
     def listed(self, listing: Listing) -> frozenset[str]:
-        """Hear that a list is complete, after all its members were offered: what is held and not in it is gone.
+        """Handle a complete list, after all its members were offered: stored objects that are not in it are gone.
 
-        Returns the keys of the plans that have to be looked at again.
+        Returns the keys of the plans to reconcile.
         """
         touched = set[str]()
         for ident in self._versions.covered(listing):
@@ -121,9 +122,9 @@ class Store:
         return frozenset(touched)
 
     def drop(self, ident: Id, version: str = "") -> frozenset[str]:
-        """Forget an object that is gone, at this version where one is known.
+        """Remove an object that is gone, at this version where one is known.
 
-        Returns the keys of the plans that have to be looked at again.
+        Returns the keys of the plans to reconcile.
         """
         kind, namespace, name = ident
         self._versions.bury(ident, version)
@@ -173,7 +174,7 @@ class Store:
         return touched
 
     def version(self, ident: Id) -> str:
-        """The resourceVersion of an object as it is held; empty where none is."""
+        """Return the resourceVersion of a stored object; empty where it is not stored."""
         return self._versions.held(ident)
 
     def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
@@ -188,10 +189,10 @@ class Store:
         return self._announce(view.key) | {view.key}
 
     def _announce(self, key: str) -> frozenset[str]:
-        """Note how the others see a plan now; returns the keys of those for whom that changes something.
+        """Update a plan's queue and route entries; return the keys of the other plans that this affects.
 
-        The last step after a plan has changed, or what it refers to: whether it waits for its turn depends on its
-        templates, and where it waits on its policies.
+        This is the last step after a change of a plan or of what it refers to. Its templates decide whether it waits in
+        a queue, and its policies decide in which.
         """
         plan = self.plans.get(key)
         freed = self._queues.put(key, _queue_entry(plan) if plan else None)
@@ -206,17 +207,17 @@ class Store:
         return freed.union(sharers)
 
     def _resolve_templates(self, plan: Plan) -> None:
-        """Put the templates that are known now in the place of what a plan says of them."""
+        """Replace a plan's references to templates with the templates that are known now."""
         plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
 
     def _resolve_anew(self, keys: frozenset[str]) -> frozenset[str]:
-        """A template of these plans has changed; returns them, and those for whom that changes something."""
+        """Resolve these plans again after a change of a template; return them and the other plans this affects."""
         for key in keys:
             self._resolve_templates(self.plans[key])
         return keys.union(*(self._announce(key) for key in keys))
 
     def template(self, plan: PlanView, name: str) -> Template:
-        """The template that a plan names: of its namespace, else of the cluster. Its problem says the fix."""
+        """Return the template that a plan names: its namespace's, else the cluster's. Its problem contains the fix."""
         own = self.templates.get((TEMPLATES, plan.namespace, name))
         words = f"neither PredicateTemplate {plan.namespace}/{name} nor ClusterPredicateTemplate {name} exists"
         missing = Template("", name, None, f"{words}: create one, or correct the name", StatusReason.TEMPLATE_NOT_FOUND)
@@ -230,7 +231,7 @@ class Store:
         plan.groups = frozenset(concurrency_groups(plan.policies))
 
     def _rematch_policies(self) -> frozenset[str]:
-        """The policies have changed: every plan that may go forward has to be looked at again."""
+        """Match all plans again after a change of the policies; return every plan that may go forward."""
         self._queues.places = concurrency_groups(policy.view for policy in self.policies.values())
         for key, plan in self.plans.items():
             self._match_policies(plan)
@@ -239,22 +240,23 @@ class Store:
         return frozenset(key for key, plan in self.plans.items() if plan.status.phase not in ends)
 
     def queues(self, plan: Plan) -> dict[str, Queue]:
-        """The others in each concurrency group of a plan that has not moved any weight yet; of others nothing.
+        """Return the queue in each concurrency group of a plan; empty where the plan has changed a weight.
 
-        Who may have a place is told at once; that others stand before it in the line, only if it looks.
+        A plan that may take a place is reconciled at once. A change of its position in the queue does not cause a
+        reconcile; the plan sees it at the next one.
         """
         if plan.status.phase not in BEFORE_WEIGHTS:
             return {}
         return self._queues.of(QueueEntry(plan.view.key, plan.groups, "waiting", plan.view.created, plan.view.uid))
 
     def phases(self) -> dict[str, int]:
-        """How many plans are in each phase."""
+        """Return the number of plans in each phase."""
         return Counter(str(plan.status.phase) for plan in self.plans.values())
 
     def facts(self, key: str, *, epoch: int, claim_at: Callable[[str], datetime]) -> Facts | None:
-        """All that is known of a plan and of what it depends on; None where there is no such plan.
+        """Return all that is known of a plan and of its dependencies; None where the plan does not exist.
 
-        `claim_at` says, by the plan's uid, when a leader marks its run as its own.
+        `claim_at` returns, for the plan's uid, when a leader claims its run.
         """
         plan = self.plans.get(key)
         if plan is None:
@@ -278,24 +280,24 @@ class Store:
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
-        """Other plans that hold a route of this one, or are about to."""
+        """Return the other plans that hold a route of this one, or are about to."""
         keys = self._holds.users(*_route_idents(plan)) - {plan.view.key}
         return tuple(self._rivals[key] for key in sorted(keys))
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
-        """The routes of a plan that exist."""
+        """Return the routes of a plan that exist."""
         found = ((route, self.routes.get((plan.view.namespace, route))) for route in _routes(plan))
         return {route: view for route, view in found if view is not None}
 
     def source(self, plan: PlanView) -> SourceObject:
-        """The metric source that a plan asks. Its problem says the fix."""
+        """Return the metric source of a plan. Its problem contains the fix."""
         name = source_name(plan)
         own = self.sources.get((SOURCES, plan.namespace, name))
         return choose_source(plan, own, self.sources.get((CLUSTER_SOURCES, "", name)))
 
 
 def _uses(plan: Plan) -> Iterator[Id]:
-    """Every object that a look at this plan depends on."""
+    """Yield every object that a reconcile of this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
     yield from _route_idents(plan)
     if spec is None:
@@ -310,7 +312,7 @@ def _uses(plan: Plan) -> Iterator[Id]:
 
 
 def _routes(plan: Plan) -> frozenset[RouteId]:
-    """The routes that a plan names, and those that it may have to put back."""
+    """Return the routes that a plan names, and those that it may have to roll back."""
     spec = plan.view.written
     named = {ref.id for ref in spec.traffic.routes} if spec else set()
     return frozenset(named | {route.id for route in plan.status.weights.snapshot})
@@ -332,7 +334,7 @@ def _about_to_start(plan: Plan) -> bool:
 
 
 def _queue_entry(plan: Plan) -> QueueEntry | None:
-    """A plan as it stands in its queues; None where it wants no place."""
+    """Return a plan's entry for its queues; None where it neither holds nor wants a place."""
     view, phase = plan.view, plan.status.phase
     if phase in RUNNING:
         at: At = "starting" if phase in STARTING else "running"
@@ -344,7 +346,7 @@ def _queue_entry(plan: Plan) -> QueueEntry | None:
 
 
 def _policy(raw: Mapping[str, Any]) -> Policy:
-    """Read a policy. One of which not even the selector can be read may be about any plan."""
+    """Parse a policy. Where not even its selector can be parsed, it applies to every plan."""
     name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
     try:
         read = read_policy(spec)
@@ -358,7 +360,7 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
 
 
 def _rival(plan: Plan) -> RouteConflict | None:
-    """A plan as others on its routes see it; None where they need not mind it."""
+    """Return what other plans on its routes need of a plan; None where it does not block them."""
     view, status = plan.view, plan.status
     running = status.phase in RUNNING
     waiting = _about_to_start(plan) and status.reason != StatusReason.WAITING

@@ -1,8 +1,8 @@
-"""Which of two states of an object is the newer one, also where one of them is that it is gone.
+"""Which of two states of an object is newer, including the state "deleted".
 
-Watch events, lists and the answers to our own requests reach the store by ways of their own, so that an older state may
-come after a newer one. Within one history of the cluster its resourceVersion tells. A history may begin anew: a
-cluster that is restored from a backup counts from there again, and then a complete list is the truth.
+loop/store.py asks this for watch events, lists and the answers to the operator's own requests. These arrive separately,
+so an older state may arrive after a newer one. Within one history of the cluster, the resourceVersion decides. A
+cluster restored from a backup starts a new history with lower versions, and then a complete list is the truth.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 TOMBSTONES: Final = 10_000
-"""Objects that are gone whose last version is kept, the newest. What may bring one back is the answer to a request that
-was sent before it went, and a request takes 10 s at most: no API server deletes a thousand objects a second."""
+"""The number of deleted objects whose last version is kept, the newest. Only the answer to a request sent before the
+deletion could bring one back. A request takes 10 s at most; no API server deletes a thousand objects a second."""
 
 Id = tuple[str, str, str]
 """Kind (its plural), namespace (empty for cluster kinds) and name."""
@@ -23,7 +23,7 @@ Names = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete list of a kind: what is not in it is gone."""
+    """A complete list of a kind: an object that is not in it is gone."""
 
     kind: str
     """Its plural."""
@@ -31,29 +31,29 @@ class Listing:
     """The namespace that was listed; None: everywhere."""
     names: Names
     version: str = ""
-    """The resourceVersion of the list; empty where the kind is not served, or not ours to list."""
+    """The resourceVersion of the list; empty where the kind is not served, or the operator may not list it."""
     anew: bool = False
-    """Whether it is older than what was told before of this kind: the cluster's history has begun anew."""
+    """Whether it is older than what was received before of this kind: the cluster has a new history."""
 
     def covers(self, ident: Id) -> bool:
-        """Whether this object would be in the list if it were there."""
+        """Whether the list would contain this object if the object existed."""
         return ident[0] == self.kind and self.namespace in (None, ident[1])
 
 
 def name_of(raw: Mapping[str, Any]) -> tuple[str, str]:
-    """The namespace ("" where there is none) and the name of an object."""
+    """Return the namespace ("" where there is none) and the name of an object."""
     return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
 
 
 def version_of(raw: Mapping[str, Any]) -> str:
-    """The resourceVersion of an object or of a list; empty where there is none."""
+    """Return the resourceVersion of an object or of a list; empty where there is none."""
     return str((raw.get("metadata") or {}).get("resourceVersion") or "")
 
 
 def is_older(version: str, than: str) -> bool:
     """Whether one resourceVersion is older than another: by the API's contract they are numbers.
 
-    Of a server that does not keep to it nobody knows, and then nothing is older than anything.
+    Versions that are not numbers cannot be compared, and then neither counts as older.
     """
     return _is_number(version) and _is_number(than) and int(version) < int(than)
 
@@ -64,31 +64,32 @@ def _is_number(version: str) -> bool:
 
 @dataclass(slots=True)
 class Versions:
-    """The version of every object that is held, and of the newest of those that are gone."""
+    """The version of every stored object, and the last version of the objects deleted most recently."""
 
     _held: dict[Id, str] = field(default_factory=dict)
-    # Oldest first: who is buried again is taken out before.
+    # Oldest first: an object that is deleted again is removed first and appended.
     _gone: dict[Id, str] = field(default_factory=dict)
 
     def held(self, ident: Id) -> str:
-        """The version of an object as it is held; empty where none is."""
+        """Return the version of a stored object; empty where it is not stored."""
         return self._held.get(ident, "")
 
     def covered(self, listing: Listing) -> list[Id]:
-        """The objects that are held of those that a list would name."""
+        """Return the stored objects that the list covers."""
         return [ident for ident in self._held if listing.covers(ident)]
 
     def is_news(self, ident: Id, version: str) -> bool:
-        """Whether an object of this version is not older than what is known of it."""
+        """Whether this version of an object is not older than the known one, and is not its deleted version."""
         gone = self._gone.get(ident)
         if gone is not None:
             return version != gone and not is_older(version, gone)
         return not is_older(version, self.held(ident))
 
     def is_overruled(self, ident: Id, listing: Listing) -> bool:
-        """Whether a list that has an older version of an object than is known is right all the same.
+        """Whether a list is right although its version of an object is older than the known one.
 
-        It is where history has begun anew, and where what is known would have been in the list: that was undone.
+        It is right where the cluster has a new history. It is also right where the list is not older than the known
+        version: the list would contain that version if it had not been undone.
         """
         return listing.anew or not is_older(listing.version, self._gone.get(ident, self.held(ident)))
 
@@ -97,7 +98,7 @@ class Versions:
         self._held[ident] = version
 
     def bury(self, ident: Id, version: str) -> None:
-        """Note that an object is gone, as of this version, or of the last that is known."""
+        """Record that an object is gone, at this version or at the last known one."""
         known = self._gone.pop(ident, "") or self.held(ident)
         self._held.pop(ident, None)
         last = known if not version or is_older(version, known) else version
@@ -107,5 +108,5 @@ class Versions:
             del self._gone[next(iter(self._gone))]
 
     def restart(self, listing: Listing) -> None:
-        """History has begun anew: what was gone may be made again with a lower version."""
+        """Start a new history: a deleted object may be created again with a lower version."""
         self._gone = {ident: version for ident, version in self._gone.items() if not listing.covers(ident)}

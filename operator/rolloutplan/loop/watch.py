@@ -1,17 +1,19 @@
-"""Watching: kopf follows the cluster in a thread of its own, and hands every object to the engine's loop.
+"""Watches: kopf follows the cluster in its own thread and delivers every object to the main event loop.
 
-kopf is used for its streams alone. It exits on much that a cluster does on an ordinary day (a CRD that goes away, an
-odd error in a stream, credentials that ran out), and its own way out may hang: it waits without end for tasks that
-swallowed their cancellation. So a supervisor runs each life of kopf in a loop of its own, leaves that loop behind as
-soon as one of its tasks ends, and begins the next; the engine goes on meanwhile.
+Objects come from the API server and go to loop/reconcile.py, which stores them in loop/store.py.
 
-Lists are taken from kopf's own requests, whole, as they arrive: kopf tells neither where a list ends nor what vanished
-while a stream was down, and it spends a task and 2 KB on every object that it is given. So it is given none of them: it
-only follows the streams from the lists' versions on.
+kopf is used for its streams only. It exits on ordinary events in a cluster (a CRD is removed, an unexpected error in a
+stream, expired credentials), and its exit may hang: it waits forever for tasks that swallowed their cancellation. So a
+supervisor runs each instance of kopf in its own event loop. As soon as one task of the instance ends, the supervisor
+abandons that loop and starts the next instance. The main loop continues meanwhile.
 
-All that works round kopf stands in this one file, so that it can be replaced as a whole.
+Complete lists are intercepted from kopf's own requests as they arrive. kopf reports neither where a list ends nor what
+was deleted while a stream was down, and it spends a task and 2 KB on every object that it gets. So it gets no objects
+from lists and only follows the streams, starting at the lists' versions.
 
-The rights it needs: list and watch on each kind, and the discovery that every account has.
+All workarounds for kopf are in this file, so that kopf can be replaced as a whole.
+
+Required rights: list and watch on each kind, and the discovery that every account has.
 """
 
 from __future__ import annotations
@@ -43,20 +45,20 @@ Offer = Callable[[str, str | None, Raw], None]
 Listed = Callable[[Listing], None]
 
 CREDENTIALS_FOR: Final = timedelta(minutes=10)
-"""After this a stream is opened with credentials read anew; tokens of service accounts rotate."""
+"""After this time a stream is opened with newly read credentials, because tokens of service accounts rotate."""
 RECHECK: Final = 15.0
-"""Seconds between looks for a kind that was not served or not allowed."""
+"""Seconds between probes for a kind that was not served or not allowed."""
 ASK_WITHIN: Final = 5.0
-"""Seconds for one look at a place; what hangs is asked again."""
+"""Timeout in seconds of one probe of a target; a probe that hangs is repeated."""
 ASK_AT_ONCE: Final = 10
 STREAM_ENDS_AFTER: Final = 20
-"""Seconds after which the API server ends a stream, and kopf goes on from the newest version that it was told. For
+"""Seconds after which the API server ends a stream and kopf continues from the newest version that it received. For
 eight kinds that is less than one request in two seconds, answered from the API server's memory."""
 STREAM_HANGS_AFTER: Final = 25.0
-"""Seconds after which a stream hangs that the API server has not ended: it alone is opened anew, without a list. So
-long a change may stay unseen behind a connection that is dead and looks alive: a freeze, weights that were moved."""
+"""Seconds after which a stream that the API server has not ended counts as hung. Only this stream is opened again,
+without a list. Behind a dead connection that seems alive, a freeze or changed weights may stay unseen for this long."""
 SILENT_AFTER: Final = 40.0
-"""Seconds without any request for a place after which kopf itself hangs, and its life ends."""
+"""Seconds without any request for a target after which kopf itself counts as hung and its instance is ended."""
 _RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
 _SOUND_AFTER: Final = 60.0
 
@@ -64,19 +66,19 @@ log = structlog.get_logger(__name__)
 
 
 def _first_attempt(record: logging.LogRecord) -> bool:
-    """Let only the first attempt of a request through, as a warning; kopf has an error line for every one of them."""
+    """Pass only the first attempt of a request, as a warning; kopf logs an error line for every attempt."""
     record.levelno, record.levelname = logging.WARNING, "WARNING"
     return not (record.msg.startswith("Request attempt #") and not record.msg.startswith("Request attempt #1 "))
 
 
 logging.getLogger("kopf._cogs.clients.watching").addFilter(_first_attempt)
-logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event
-for _part in ("orchestration", "running"):  # else two tracebacks for each exit, which the supervisor tells in a line
+logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # otherwise it logs a line for every event
+for _part in ("orchestration", "running"):  # otherwise two tracebacks for each exit; the supervisor logs one line
     logging.getLogger(f"kopf._core.reactor.{_part}").setLevel(logging.CRITICAL)
 
 
 class WatchTarget(NamedTuple):
-    """What one list and one stream cover."""
+    """What one list and one stream cover: a kind, in one namespace or everywhere."""
 
     kind: Kind
     namespace: str | None
@@ -90,7 +92,7 @@ class WatchTarget(NamedTuple):
 
 
 class Availability(Enum):
-    """How the API server answers for a place."""
+    """Whether the API server serves a target and allows it."""
 
     SERVED = "served"
     ABSENT = "not served: its CRD is not installed"
@@ -100,10 +102,10 @@ class Availability(Enum):
 class Watch:
     """Watches `kinds`, everywhere or in `namespaces`. `offer` and `listed` are called in the loop that called `start`.
 
-    `listed` is called when a list is complete, after `offer` was called for each of its objects: what is not in it is
-    gone. It is called once for each namespace in `namespaces` (once with None, where there are none, and for kinds
-    without a namespace), and again whenever a stream had to begin anew. A kind that is not installed is listed as
-    empty. A cluster-wide kind that is forbidden to an operator of some namespaces is taken as not installed.
+    `listed` is called when a list is complete, after `offer` was called for each of its objects: an object that is not
+    in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
+    kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
+    empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed.
     """
 
     def __init__(self, kinds: Sequence[Kind], *, offer: Offer, listed: Listed, namespaces: Sequence[str] = ()) -> None:
@@ -130,33 +132,33 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Start watching. To be called once, from the engine's loop."""
+        """Start watching. Call it once, from the main event loop."""
         self._engine = asyncio.get_running_loop()
         self._thread.start()
 
     async def stop(self) -> None:
-        """Stop watching; returns within 2 s, whatever kopf does."""
+        """Stop watching; return within 2 s, whatever kopf does."""
         self._stopping.set()
         if self._life is not None:
             loop, task = self._life
-            with contextlib.suppress(RuntimeError):  # the loop is closed: that life is over
+            with contextlib.suppress(RuntimeError):  # the loop is closed: that instance has ended
                 loop.call_soon_threadsafe(task.cancel)
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join, 2.0)
 
     def synced(self, kind: Kind | None = None) -> bool:
-        """Whether the engine has been offered everything there is (of one kind) at least once."""
+        """Whether a complete list of every target (of one kind) was delivered at least once."""
         return all(place in self._synced for place in self._places if kind in (None, place.kind))
 
     def missing(self) -> list[str]:
-        """What has not been seen yet, with the reason where one is known."""
+        """Return the targets without a complete list yet, with the reason where one is known."""
         return [
             f"{place} ({standing.value})" if (standing := self._standing.get(place)) else str(place)
             for place in self._places
             if place not in self._synced
         ]
 
-    # ---- the thread: a loop for each life of kopf ------------------------------------------------
+    # ---- the thread: an event loop for each instance of kopf -------------------------------------
 
     def _run(self) -> None:
         delays = _restarts()
@@ -164,14 +166,14 @@ class Watch:
             began = time.monotonic()
             try:
                 self._live()
-            except Exception as error:  # noqa: BLE001 - whatever it was, watching goes on
+            except Exception as error:  # noqa: BLE001 - watching continues after any error
                 log.warning("watching was interrupted", error=f"{type(error).__name__}: {error}")
             if time.monotonic() - began > _SOUND_AFTER:
                 delays = _restarts()
             self._stopping.wait(next(delays))
 
     def _live(self) -> None:
-        """One life of kopf, and a quick end to all that it leaves behind."""
+        """Run one instance of kopf, then quickly end all that it leaves running."""
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _, context: log.debug("left behind", what=context.get("message")))
         try:
@@ -183,7 +185,7 @@ class Watch:
             loop.close()
 
     async def _abandon(self) -> None:
-        """Close what is open and cancel what runs. What goes on all the same is left to the closed loop."""
+        """Close the sessions and cancel the tasks. A task that runs on is abandoned with the closed loop."""
         for session in self._sessions:
             await session.close()
         self._sessions.clear()
@@ -194,7 +196,7 @@ class Watch:
                 await asyncio.wait(left, timeout=0.3)
 
     async def _watch(self) -> None:
-        """Watch until kopf ends, until it hangs, or until a kind can be watched that could not be."""
+        """Watch until kopf ends or hangs, or until the availability of an unwatched kind changes."""
         if self._stopping.is_set():
             return
         await self._discover()
@@ -209,7 +211,7 @@ class Watch:
             task.result()
 
     async def _discover(self) -> None:
-        """Ask for one object of each place: tells whether it is there and whether we may, before kopf stumbles."""
+        """Request one object of each target, to find out before kopf fails whether it is served and allowed."""
         config = await read_config()
         turns = asyncio.Semaphore(ASK_AT_ONCE)
         async with await _session(config) as session:
@@ -227,13 +229,13 @@ class Watch:
     async def _probe_until_answered(
         self, session: aiohttp.ClientSession, host: str, place: WatchTarget, turns: asyncio.Semaphore
     ) -> Availability:
-        """Ask for a place until it is answered: no failure of one has all others asked again."""
+        """Probe a target until it is answered, so that a failure of one does not repeat the probes of the others."""
         for delay in _Backoffs():
             try:
                 async with turns:
                     return await self._ask(session, host, place)
             except (aiohttp.ClientError, TimeoutError) as error:
-                if getattr(error, "status", None) == HTTPStatus.UNAUTHORIZED:  # the next life reads credentials anew
+                if getattr(error, "status", None) == HTTPStatus.UNAUTHORIZED:  # the next instance reads them again
                     raise
             await asyncio.sleep(delay)
         raise AssertionError("there is no end to the attempts")
@@ -249,9 +251,9 @@ class Watch:
             return Availability.SERVED
 
     async def _availability_changed(self, watched: Collection[Kind]) -> None:
-        """Return when a kind that is not watched has changed its standing; never, where there is none.
+        """Return when the availability of an unwatched kind has changed; never where every kind is watched.
 
-        A kind that is forbidden in some of our namespaces only is watched: kopf asks there again and again.
+        A kind that is forbidden in only some of the operator's namespaces is watched: kopf retries there.
         """
         missing = {
             place: standing
@@ -269,7 +271,7 @@ class Watch:
         await asyncio.Event().wait()
 
     async def _watchdog(self, kinds: Collection[Kind]) -> None:
-        """Raise TimeoutError when kopf has asked neither for a list nor for a stream of a place for too long."""
+        """Raise TimeoutError when kopf has requested neither a list nor a stream of a target for too long."""
         clock = asyncio.get_running_loop().time
         self._asked = {place: clock() for place in self._places if place.kind in kinds}
         while True:
@@ -297,7 +299,7 @@ class Watch:
         return registry
 
     async def _login(self, **_: object) -> kopf.AiohttpSession:
-        """Give kopf a session with fresh credentials; not more than once a second, or a refused token would spin."""
+        """Return a session with fresh credentials, at most once a second: a refused token would cause a busy loop."""
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, self._logged_in + 1 - now))
         self._logged_in = asyncio.get_running_loop().time()
@@ -321,7 +323,7 @@ class Watch:
         return Response
 
     def _intercept_list(self, response: aiohttp.ClientResponse, said: Any) -> Any:
-        """Take a list out of kopf's hands; everything else is left as it is."""
+        """Take the items out of a list before kopf sees them; leave every other response as it is."""
         place = self._by_path.get(response.url.path)
         if place is None or "items" not in said:
             return said
@@ -340,25 +342,25 @@ class Watch:
 
     def _event_handler(self, kind: Kind) -> Callable[..., Any]:
         async def seen(event: kopf.RawEvent, **_: object) -> None:
-            # Nothing may be returned: kopf would write it into the object's status.
+            # Return nothing: kopf would write a result into the object's status.
             raw: Raw = dict(event["object"])
             place = WatchTarget(
                 kind, raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
             )
             version, floor = version_of(raw), self._floor.get(place)
             if floor is not None and (version == floor or is_older(version, floor)):
-                return  # of a stream before the list, which is newer
+                return  # from a stream before the list, which is newer
             if is_older(self._newest.get(place, ""), version):
                 self._newest[place] = version
             self._in_engine(self._deliver, kind, event["type"], raw)
 
         return seen
 
-    # ---- across to the engine's loop ---------------------------------------------------------------
+    # ---- calls in the main event loop --------------------------------------------------------------
 
     def _in_engine(self, call: Callable[..., None], *args: object) -> None:
         assert self._engine is not None
-        with contextlib.suppress(RuntimeError):  # the engine's loop is closed: nobody listens any more
+        with contextlib.suppress(RuntimeError):  # the main loop is closed: the operator has stopped
             self._engine.call_soon_threadsafe(call, *args)
 
     def _deliver_list(self, kind: Kind, items: Sequence[Raw]) -> None:
@@ -380,14 +382,14 @@ class Watch:
 
 
 class _Backoffs:
-    """kopf's waits between attempts of a request (seconds): short at first, never over 3, and no end to them."""
+    """Seconds that kopf waits between attempts of a request: short at first, at most 3, without end."""
 
     def __iter__(self) -> Iterator[float]:
         return chain((0.1, 0.2, 0.5, 1.0, 2.0), repeat(3.0))
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """Keeps nothing: our handlers have no progress, and kopf shall write nothing into any object."""
+    """Keeps nothing: the handlers have no progress, and kopf must not write into any object."""
 
     def fetch(self, **_: object) -> None:
         return None
@@ -403,7 +405,7 @@ class _NoProgress(kopf.ProgressStorage):
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Keeps nothing, and spares the deep copy of every object that kopf would compare with it."""
+    """Keeps nothing, which saves the deep copy of every object that kopf would make to compare."""
 
     def build(self, **_: object) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -418,10 +420,10 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.scanning.disabled = True  # else it lists and watches every CRD and namespace, in full
+    settings.scanning.disabled = True  # otherwise it lists and watches every CRD and namespace in full
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffs()
-    # kopf takes this finalizer off whatever object bears it, and the default one may be another operator's.
+    # kopf removes this finalizer from every object that has it, and the default may belong to another operator.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = STREAM_ENDS_AFTER
@@ -433,12 +435,12 @@ def _settings() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = 1
     settings.queueing.exit_timeout = 0.2
     settings.execution.default_backoff = 2
-    settings.process.ultimate_exiting_timeout = None  # else it kills the whole process 10 minutes after an exit
+    settings.process.ultimate_exiting_timeout = None  # otherwise it kills the whole process 10 minutes after an exit
     return settings
 
 
 async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
-    """A session with the credentials of `config`."""
+    """Return a session with the credentials of `config`."""
     headers = {"User-Agent": USER_AGENT}
     if token := await authorization(config):
         headers["Authorization"] = token

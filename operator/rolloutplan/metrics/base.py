@@ -1,4 +1,7 @@
-"""What a metric source of any kind must be able to do: the seam between the engine's queries and a query language."""
+"""The interface of a metric source: between the engine's queries and the query language of a server.
+
+The loop calls a provider with queries of the engine and hands its answers back to `PlanRun`.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,43 @@ from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Ser
 from rolloutplan.stats.verdict import Answer
 
 ObserveRequest: TypeAlias = Callable[[int, float], None]
-"""Told of each request to a server, in the thread that made it: its HTTP status (0: no answer), seconds."""
+"""Called for each request to a server, in the thread that made it: its HTTP status (0: no answer), seconds."""
 
 
 class CheckResult(NamedTuple):
-    """What a source says of queries before a run depends on them. That it has no data yet is no fault."""
+    """The result of trying queries before a run depends on them. A query without data yet is not refused."""
 
     refused: Mapping[Query, str]
-    """Those that it will never answer, each with a sentence that says why."""
+    """The queries that the source will never answer, each with a sentence that says why."""
     down: str
-    """Why it could not be asked; empty where it answered."""
+    """Why the source did not answer; empty where it did."""
 
 
 class Provider(Protocol):
-    """One metric source that plans ask.
+    """One metric source.
 
-    It says each query in the language of its source, and no other module knows that language. It never raises: what
-    cannot be answered is an Answer with a gap, in the source's own words. Every method ends within the spec's timeout,
-    or soon after, whatever the server does: whoever waits for an answer also decides about rollbacks. Many questions
-    come at once, most of them for the same instant; how they go to the server is the provider's business, and so is
-    how many of them go at the same time (`maxConcurrency`).
+    It translates each query into the language of its source; no other module knows that language. It never raises: a
+    query that cannot be answered gives an Answer with a gap and the source's message. Every method ends within the
+    spec's timeout, or soon after, whatever the server does, because rollbacks are decided on the answers. Many queries
+    come at once, most of them for the same instant. The provider decides how it sends them, and how many at the same
+    time (`maxConcurrency`).
 
-    All instants are those of the samples: the ingestion delay of the source is taken off already. A provider is used by
-    one event loop, where it must not block.
+    All instants are those of the samples: the ingestion delay of the source is already subtracted. One event loop uses
+    a provider, and a provider must not block it.
     """
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
-        """Answer with the one finite number of a query at an instant, or with a gap.
+        """Return the one finite number of a query at an instant, or a gap.
 
-        `SourceDown` means that the source did not answer; any other gap that it did, and had no such number.
+        `SourceDown` means that the source did not answer; any other gap means that it answered without a number.
         """
         ...
 
     async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
         """Return the raw counters of each instance at `start`, `start + step`, ... up to `end`.
 
-        They are as they were scraped: not rates, and not adjusted for resets. An instant at which nothing could have
-        been counted may be left out. A gap is for all of it.
+        They are as scraped: not rates, and not adjusted for resets. An instant at which nothing could be counted may be
+        left out. A gap applies to the whole range.
         """
         ...
 
@@ -56,12 +59,12 @@ class Provider(Protocol):
         ...
 
     def lint(self, spec: PlanSpec) -> str:
-        """Say in a line what the queries of a plan can hardly mean; empty where nothing is found, or nobody can say.
+        """One line on queries of a plan that are probably wrong; empty where none is found, or none can be found.
 
-        Asks nothing of the source. May take long: call it in a thread.
+        Sends no request. May take long: call it in a thread.
         """
         ...
 
     def close(self) -> None:
-        """Take no more questions. Those under way still end, and nothing waits for them."""
+        """Accept no more queries. Those in flight still end; does not wait for them."""
         ...

@@ -1,4 +1,7 @@
-"""One evaluation of one predicate: put all its questions to the source, and gather what is answered in time."""
+"""One evaluation of one predicate: sends all its questions to the provider and gathers the answers that come in time.
+
+The questions come from an `Evaluate` effect; the answers are its result.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.verdict import Answer
 
 OPTIONAL_WITHIN: Final = 0.1
-"""Seconds after the last required answer within which an optional one may still come."""
+"""Seconds after the last required answer for which optional ones are awaited."""
 
 
 async def evaluate(provider: Provider, questions: Sequence[Question | CountQuestion]) -> Mapping[str, Answer | Series]:
     """The answers by the questions' parts; an optional one that is late is left out. Never raises.
 
-    Optional questions are asked in a turn of their own: what goes to the source as one must not be slower for them.
+    Optional questions are asked in a later turn of the loop, so that they do not slow down the batch of the others.
     """
 
     async def later(question: Question | CountQuestion) -> Answer | Series:
@@ -37,7 +40,7 @@ async def evaluate(provider: Provider, questions: Sequence[Question | CountQuest
 
 
 async def ask(provider: Provider, question: Question | CountQuestion) -> Answer | Series:
-    """Put one question to the source."""
+    """Send one question to the source."""
     if isinstance(question, CountQuestion):
         return await provider.counters(question.query, question.start, question.end, question.step)
     return await provider.evaluate(question.query, question.at)

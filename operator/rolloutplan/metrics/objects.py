@@ -1,4 +1,7 @@
-"""MetricSource and ClusterMetricSource objects: what one says, and which of them a plan asks."""
+"""MetricSource and ClusterMetricSource objects: reads them, and chooses the one that a plan uses.
+
+The objects come from the store's watches; the spec goes to the pool of providers and into the facts of the plan.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from rolloutplan.metrics.pool import Key
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """A metric source as written; `spec` is None where it cannot be read, or where none may be asked."""
+    """A metric source as written; `spec` is None where it cannot be read, or where the plan may use none."""
 
     key: Key
     spec: MetricSourceSpec | None
@@ -33,12 +36,12 @@ def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceOb
 
 
 def source_name(plan: PlanView) -> str:
-    """The name of the source that a plan asks."""
+    """The name of the source that a plan uses."""
     return plan.written.metrics.source if plan.written else "default"
 
 
 def choose_source(plan: PlanView, own: SourceObject | None, shared: SourceObject | None) -> SourceObject:
-    """Of the sources of that name, the one of the plan's namespace, else of the cluster. Its problem says the fix."""
+    """The source of that name in the plan's namespace, else the cluster's. Its problem says the fix."""
     name = source_name(plan)
     if own:
         return own

@@ -1,4 +1,7 @@
-"""All metric sources in use: one provider for each object, replaced when its spec changes."""
+"""All metric sources in use: one provider for each object, replaced when its spec changes.
+
+The specs come from `objects.py`; the loop gets the providers.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,19 @@ class Key(NamedTuple):
 
     @property
     def title(self) -> str:
-        """As people name it: `namespace/name`, the name alone for the cluster kind."""
+        """As shown to users: `namespace/name`, or the name alone for the cluster kind."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 def provider_for(spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Provider:
-    """A provider for a spec. A further kind of source is a further field of the spec, and a further line here."""
+    """A provider for a spec. Another kind of source needs another field of the spec and another line here."""
     return PrometheusProvider.connect(spec, observe)
 
 
 class Sources:
-    """The sources in use. Not thread-safe: for the engine's loop alone.
+    """The sources in use. Not thread-safe: only the loop may use it.
 
-    `observe` is told of each HTTP question, in the thread that asked it: the source's title, the HTTP status (0 where
+    `observe` is called for each HTTP request, in the thread that made it: the source's title, the HTTP status (0 where
     there was no answer), seconds.
     """
 
@@ -41,7 +44,7 @@ class Sources:
         self.observe = observe
 
     def get(self, key: Key, spec: MetricSourceSpec) -> Provider:
-        """The provider for this spec. Where the spec has changed the former one is closed, without waiting for it."""
+        """The provider for this spec. If the spec has changed, the former one is closed, without waiting for it."""
         known = self._open.get(key)
         if known is not None:
             if known[0] == spec:

@@ -1,1 +1,4 @@
-"""Where decisions go when they are recorded: one file a sink. Events today; see base.py for what a sink is."""
+"""Publishes recorded decisions: one file for each sink. base.py defines a sink; events.py writes Events.
+
+Decisions come from `Publish` effects of the engine, through the executor.
+"""

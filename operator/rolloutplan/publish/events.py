@@ -1,4 +1,7 @@
-"""The trail in the API server: one Event a decision, under a name that the decision alone determines."""
+"""Publishes decisions as Kubernetes Events: one Event for each decision, with a name that the decision determines.
+
+Decisions come from the plan's status; Events go to the API server.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from rolloutplan.traffic import ROUTE_KINDS
 CONTROLLER: Final = "rolloutplan.dev/operator"
 _PREFIX: Final = "rolloutplan.dev/"
 POST_WITHIN: Final = 2.0
-"""Seconds: an Event that hangs keeps others waiting."""
+"""Seconds: an Event that hangs delays others."""
 _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
@@ -32,7 +35,7 @@ class EventSink:
         self._api, self._instance = api, instance
 
     async def publish(self, plan: PlanView, status: Status, decision: Decision, *, recorded: bool = True) -> None:
-        """Post the Event. One that exists already is the same one: success. Raises ApiError for anything else."""
+        """Create the Event. One that exists already is the same one: success. Raises ApiError for any other error."""
         route = next((route.id for route in status.weights.snapshot), None)
         raw = event(
             plan,
@@ -46,14 +49,14 @@ class EventSink:
         try:
             await self._api.create(paths.event(plan.namespace), raw, timeout=POST_WITHIN)
         except ApiError as error:
-            if error.reason != "AlreadyExists":  # a 409 may also be a quota that others changed meanwhile
+            if error.reason != "AlreadyExists":  # a 409 may also be a quota that changed at the same time
                 raise
 
 
 def event_name(plan: str, uid: str, seq: int, notice: str = "") -> str:
     """The Event's name, `<plan>.<uid8>.<seq>`; a long plan name is cut so that it stays a DNS subdomain.
 
-    A notice is no decision, and bears its reason after the number of the newest one.
+    A notice is not a decision; its name has its reason after the number of the newest decision.
     """
     suffix = f".{uid[:8]}.{seq}" + (f".{notice.lower()}" if notice else "")
     return plan[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
@@ -69,7 +72,7 @@ def event(
     revert: str = "",
     notice: str = "",
 ) -> Raw:
-    """The Event for a decision. `instance` is the operator's own name (its pod), `route` one that the run moves."""
+    """The Event for a decision. `instance` is the operator's own name (its pod), `route` one that the run shifts."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
@@ -128,7 +131,7 @@ def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, s
 
 
 def _cut(note: str) -> str:
-    """At most 1,024 bytes, which is how the API server counts, and never half a character."""
+    """Cut a note to 1,024 bytes (the limit of the API server is in bytes), never inside a character."""
     if len(note.encode()) <= _LONGEST_NOTE:
         return note
     return note.encode()[: _LONGEST_NOTE - 3].decode(errors="ignore") + "…"

@@ -1,1 +1,4 @@
-"""Verdicts: what an answer says about a bound, and what counts prove about it. Pure, with no knowledge of plans."""
+"""Verdicts: compares an answer with a bound, and tests counts against it. Pure, with no knowledge of plans.
+
+The answers and counts come from `engine/analysis`, which also gets the verdicts.
+"""

@@ -1,8 +1,13 @@
-"""What came between two scrapes of raw counters, subtracted instance by instance.
+"""The increase of raw counters between two scrapes, subtracted for each instance.
 
-An instance that is seen for the first time gives only what later looks are subtracted from, its bad requests and all of
-them alike, so that the ratio is not bent. One whose total fell began again: both count from 0. One that is gone keeps
-what it gave. One whose bad series is not born yet had no bad requests. Counters that contradict each other give none.
+The samples come from a metric source (`engine/analysis/counting.py`); the increase goes to the sequential test.
+
+- A new instance counts nothing at its first sample: that is only the baseline, for all and for bad requests alike, so
+  that the ratio is not biased.
+- An instance whose total fell was restarted: both of its counters count from 0.
+- An instance that is gone keeps what was counted for it.
+- An instance without a bad series had no bad requests so far.
+- Counters that contradict each other give no count.
 """
 
 from __future__ import annotations
@@ -18,13 +23,13 @@ Sample: TypeAlias = Mapping[str, tuple[float, float | None]]
 """Raw counters at one instant: for each instance all requests, and the bad ones (None: no such series yet)."""
 
 ROUNDING = 1e-6
-"""How far from a whole number a count may be: sums of floats are not quite whole."""
+"""How far a count may be from a whole number: sums of floats are not exact."""
 LARGEST = 2.0**53
-"""Beyond it floats leave whole numbers out."""
+"""Above it, floats cannot represent every whole number."""
 
 
 def counter_delta(before: Sample, after: Sample) -> tuple[int, int] | Answer:
-    """All requests and the bad ones between two samples; an Answer with the reason where they cannot be counted."""
+    """All and bad requests between two samples; an Answer with the reason where they cannot be counted."""
     total = bad = 0
     for instance in sorted(before.keys() & after.keys()):
         counted = _counted(before[instance], after[instance])
@@ -35,7 +40,7 @@ def counter_delta(before: Sample, after: Sample) -> tuple[int, int] | Answer:
 
 
 def _counted(before: tuple[float, float | None], after: tuple[float, float | None]) -> tuple[int, int] | Answer:
-    """The counts of one instance, or why they are none."""
+    """The counts of one instance, or the reason why there are none."""
     (total_then, bad_then), (total, bad) = ((t, b or 0.0) for t, b in (before, after))
     if not all(isfinite(number) for number in (total_then, bad_then, total, bad)):
         return Answer(gap=Why.NAN, detail=f"{bad:g} bad of {total:g} are no numbers")

@@ -1,4 +1,7 @@
-"""How long counts need until they prove something, at the traffic that is there. A forecast, not a promise."""
+"""A forecast of how long the sequential test needs at a given traffic. It is an estimate, not a guarantee.
+
+The traffic comes from the caller (a running plan or the offline tools); the forecast goes into messages.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,24 @@ from rolloutplan.stats.sequential import RATIOS, SHARES, Hypothesis, onset_weigh
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests a second of each side, and the bad ratio that is usual: the old side's, or the new one's own."""
+    """Requests per second of each side, and the usual bad ratio: that of the old side, or of the new one."""
 
     new: float
     old: float
     bad: float
 
     def at(self, share: float) -> Traffic:
-        """The same requests of both sides together, with this share of them on the new one."""
+        """The same total traffic, with this share of it on the new side."""
         both = self.new + self.old
         return Traffic(both * share, both * (1 - share), self.bad)
 
 
 def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
-    """Seconds until it is proved, in looks `every` so many seconds; inf where it never is.
+    """Seconds until the hypothesis is proved, with an evaluation `every` so many seconds; inf where it never is.
 
-    A pass predicate is asked of a new side that is as bad as is usual; a fail predicate of one that is twice as bad as
-    its bound, or half as bad where it fails below. Evidence is let grow by its mean, which tells the middle of many
-    runs to within a third or so.
+    For a pass predicate the new side is assumed to have the usual bad ratio. For a fail predicate it is assumed to be
+    twice as bad as its bound, or half as bad where the predicate fails below. Evidence grows by its mean, which gives
+    the median of many runs to within about a third.
     """
     growth, needed = _growth(of, traffic, every), 1 / (1 - confidence)
     if max(growth) <= 0:
@@ -43,7 +46,7 @@ def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: fl
 
 
 def words(seconds: float, rate: float, share: float) -> str:
-    """Say it to a person: at 12 requests/s x 5 % this needs about 104 min."""
+    """The forecast as text: at 12 requests/s x 5 % this needs about 104 min."""
     at = f"at {rate:g} requests/s x {100 * share:g} %"
     if seconds == inf:
         return f"{at} this is never decided"
@@ -51,7 +54,7 @@ def words(seconds: float, rate: float, share: float) -> str:
 
 
 def _growth(of: Hypothesis, traffic: Traffic, every: float) -> Sequence[float]:
-    """By how much the logarithm of each alternative's evidence grows in a mean look."""
+    """The mean growth of the logarithm of each alternative's evidence in one evaluation."""
     new, old = traffic.new * every, traffic.old * every
     if of.paired and not (new and old):
         return [0.0]
@@ -64,7 +67,7 @@ def _growth(of: Hypothesis, traffic: Traffic, every: float) -> Sequence[float]:
 
 
 def _new_bad(of: Hypothesis, traffic: Traffic) -> float:
-    """The new side's bad ratio in the forecast."""
+    """The bad ratio that the forecast assumes for the new side."""
     if of.role == "pass":
         return traffic.bad
     bound = of.bound * traffic.bad if of.paired else of.bound
@@ -72,7 +75,7 @@ def _new_bad(of: Hypothesis, traffic: Traffic) -> float:
 
 
 def _grown(growth: Sequence[float], looks: int) -> float:
-    """The evidence after so many looks, for what was there from the first."""
+    """The evidence after so many evaluations, for a fault that exists from the first one on."""
     logs = (min(looks * rate, 700.0) for rate in growth)
     gathered: float = sum(share * exp(grown) for share, grown in zip(SHARES, logs, strict=True))
     return 1 - onset_weight(1) + onset_weight(1) * gathered

@@ -1,25 +1,29 @@
-"""Always-valid tests on counts: what the bad requests of two sides, or of one, prove of a bound at any number of looks.
+"""Always-valid tests of counts against a bound, for one side or for two, after any number of evaluations.
 
-A look is a row of trials, each a hit with a chance that the bound fixes. Against the old side, every bad request of
-either side is a trial and one of the new side is a hit: where the bad ratios are in the ratio b, its chance is
-b n / (b n + m), n and m being the requests of new and old. Of one side alone, every request is a trial and a bad one is
-a hit. An alternative multiplies the odds of a hit by r. A look with h hits in k trials of chance p then gives
+The counts come from `engine/analysis/counting.py`; the state goes into the plan's status, the verdict into decisions.
+
+An evaluation is a series of trials, each a hit with a chance that the bound fixes. Against the old side, every bad
+request of either side is a trial and one of the new side is a hit: where the bad ratios are in the ratio b, its chance
+is b n / (b n + m), n and m being the requests of new and old. For one side alone, every request is a trial and a bad
+one is a hit. An alternative multiplies the odds of a hit by r. An evaluation with h hits in k trials of chance p gives
 
     LR_j = r_j^h / (1 + (r_j - 1) p)^k        S_j <- (S_j + w) LR_j^(1 / phi)        E = sum q_j S_j + the rest of w
 
-LR has a mean of at most 1 at the bound and below it, given the number of trials and also over it, at whatever ratio a
-look's bad requests come. So E is a test supermartingale: the chance that it ever reaches 1 / alpha is at most alpha,
-whenever one stops and however the weights change meanwhile. "Less than" is the same test with hits and misses swapped.
+At the bound and below it, LR has a mean of at most 1, both given the number of trials and averaged over it, whatever
+the ratio of an evaluation's bad requests. So E is a test supermartingale: the chance that it ever reaches 1 / alpha is
+at most alpha, whenever the test stops and however the weights change. "Less than" is the same test with hits and
+misses swapped.
 
-- w mixes over the look at which it went wrong: half of it is for the first, the other half is spread over all looks.
-  Only looks that count spend it, those with trials that can be both, hits and misses. Without these LR is 1, and E the
-  same whether it was spent or not.
-- phi tempers: the old side's dispersion over its looks before this one. A test of one side has no such yardstick.
-- A look cut in two of the same mix has the same LR, as the product of its parts. It spends one w more, on a fault that
-  began between the parts: E changes by that w times (q-weighted LR of the second part - 1), so it loses w at most.
+- w mixes over the evaluation at which the fault began: half of it is for the first, the other half is spread over all
+  evaluations. Only evaluations with trials that can be both hits and misses spend it. Without such trials LR is 1, and
+  E is the same whether w was spent or not.
+- phi tempers: it is the old side's dispersion over its evaluations before this one. A test of one side has no phi.
+- An evaluation cut into two parts of the same mix has the same LR, the product of its parts. It spends one w more, on
+  a fault that began between the parts: E changes by that w times (q-weighted LR of the second part - 1), so it loses
+  at most w.
 
-S is kept as binary32 and never rounded up: a state that was written and read back goes on as the live one does, and
-neither rounding nor the ceiling ever adds evidence.
+S is stored as binary32 and never rounded up. So a state that was written and read back gives the same results as the
+one in memory, and neither rounding nor the ceiling adds evidence.
 """
 
 from __future__ import annotations
@@ -46,12 +50,12 @@ FARTHEST: Final = 20.0
 RATIOS: Final = tuple(NEAREST * (FARTHEST / NEAREST) ** (j / (ALTERNATIVES - 1)) for j in range(ALTERNATIVES))
 """How far from the bound the alternatives lie."""
 SHARES: Final = tuple(1 / ratio / sum(1 / other for other in RATIOS) for ratio in RATIOS)
-"""How much of the evidence each of them has; the nearer ones weigh more."""
+"""The weight q of each alternative in the evidence; nearer ones weigh more."""
 
 PLAIN: Final = 5
-"""So many looks' worth of a dispersion of 1 are taken as seen beforehand."""
+"""The prior: a dispersion of 1, with the weight of so many evaluations."""
 CEILING: Final = 2.0**100
-"""More evidence for an alternative is not kept: binary32 ends soon after, and no confidence asks for it."""
+"""The most evidence kept for an alternative: binary32 overflows soon after, and no confidence needs more."""
 
 _LOGS: Final = tuple(map(log, RATIOS))
 _ALTERNATIVES: Final = tuple((log(ratio), ratio - 1) for ratio in RATIOS)
@@ -61,15 +65,15 @@ _ROUNDING: Final = 2.0**-23
 _SINGLES: Final = struct.Struct(f">{ALTERNATIVES}f")
 
 
-# ---- what is asked -------------------------------------------------------------------------------
+# ---- the hypothesis ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """A comparison of counts. `bound` is a ratio of bad ratios where it is `paired`, else a bad ratio.
 
-    Its evidence is looked for in one direction, and for a pass predicate in the opposite one too: that it is refuted
-    lets nobody wait for the deadline. Nothing follows from a fail predicate's refutation, so none is looked for.
+    It is tested in one direction, and for a pass predicate in the opposite one too: a refuted pass predicate need not
+    wait for the deadline. Nothing follows from the refutation of a fail predicate, so that is not tested.
     """
 
     comparison: Comparison
@@ -80,7 +84,7 @@ class Hypothesis:
 
 
 def hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
-    """Say what counts can prove of a comparison; a guard is a fail predicate. Raises ValueError with the fix."""
+    """The hypothesis for a comparison; a guard is a fail predicate. Raises ValueError with the fix."""
     text, paired = comparison.text, comparison.kind != "value"
     if comparison.op in ("==", "!="):
         raise ValueError(f'"{text}" cannot be proved with counts: write < or >')
@@ -96,11 +100,11 @@ def hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
     return Hypothesis(comparison, bound, paired, comparison.op in (">", ">="), role)
 
 
-# ---- what was seen -------------------------------------------------------------------------------
+# ---- the state -----------------------------------------------------------------------------------
 
 
 class CountDelta(NamedTuple):
-    """What came between two instants: requests and the bad ones among them. Whole numbers, bad <= total."""
+    """Requests between two instants and the bad ones among them. Whole numbers, bad <= total."""
 
     new_total: int
     new_bad: int
@@ -113,29 +117,29 @@ _UNSEEN: Final = CountDelta(0, 0)
 
 
 class State(NamedTuple):
-    """All that is remembered of the looks so far."""
+    """The sums over all evaluations so far."""
 
     looks: int = 0
-    """How many counted."""
+    """The number of evaluations that counted."""
     rest: float = 1.0
-    """What is left of the weight for faults that begin later."""
+    """The part of the weight that remains for faults that begin later."""
     proving: tuple[float, ...] = _NOTHING
     refuting: tuple[float, ...] = ()
-    """S of each alternative; empty where it is not looked for."""
+    """S of each alternative; empty where that direction is not tested."""
     seen: CountDelta = _UNSEEN
-    """The sums over all looks."""
+    """The sums of requests over all evaluations."""
     old_looks: int = 0
     old_scatter: float = 0.0
-    """The sum of bad^2 / total over the old side's looks."""
+    """The sum of bad^2 / total over the old side's evaluations."""
 
 
 def start(of: Hypothesis) -> State:
-    """Before the first look."""
+    """The state before the first evaluation."""
     return State(refuting=_NOTHING if of.role == "pass" else ())
 
 
 def step(of: Hypothesis, state: State, delta: CountDelta) -> State:
-    """The state after one more look."""
+    """The state after one more evaluation."""
     new_total, new_bad, old_total, old_bad = delta
     if not new_total and not old_total:
         return state
@@ -178,20 +182,20 @@ def _grown(
     logs = [gain * log_ratio - loss * log1p(excess * chance) - _ROUNDING for log_ratio, excess in _ALTERNATIVES]
     if gain * _LOGS[-1] > _STEEPEST:
         logs = [min(x, _STEEPEST) for x in logs]
-    grown = [(before + weight) * exp(x) for before, x in zip(sums, logs)]  # noqa: B905 - as many, and it is quicker
+    grown = [(before + weight) * exp(x) for before, x in zip(sums, logs)]  # noqa: B905 - faster without strict
     if max(grown) > CEILING:
         grown = [min(s, CEILING) for s in grown]
     return _SINGLES.unpack(_SINGLES.pack(*grown))
 
 
 def onset_weight(delta: int) -> float:
-    """The weight of a fault that begins at this look, counted from 1; all of them sum up to 1."""
+    """The weight of a fault that begins at this evaluation, counted from 1; all weights sum up to 1."""
     spread = _SPREAD / ((delta + 1) * log(delta + 1) * log(delta + 1))
     return spread + 0.5 if delta == 1 else spread
 
 
 def dispersion(state: State) -> float:
-    """By how much the old side's counts vary more than Poisson's: Pearson's estimate, shrunk to 1 and never below."""
+    """How much more the old side's counts vary than Poisson's: Pearson's estimate, shrunk to 1 and never below."""
     total, bad, looks = state.seen.old_total, state.seen.old_bad, state.old_looks
     if looks < 2 or not bad:
         return 1.0
@@ -199,26 +203,26 @@ def dispersion(state: State) -> float:
     return max(1.0, (PLAIN + looks * pearson) / (PLAIN + looks))
 
 
-# ---- what follows --------------------------------------------------------------------------------
+# ---- the verdict ---------------------------------------------------------------------------------
 
 
 class Evidence(NamedTuple):
-    """How much the looks speak for the comparison and for its opposite: 20 is proof at 95 %."""
+    """The evidence for the comparison and for its opposite: 20 is proof at 95 %."""
 
     proving: float
     refuting: float
 
 
 def evidence(state: State) -> Evidence:
-    """The evidence as it stands. The opposite's is 0 where it is not looked for."""
+    """The evidence so far. It is 0 for the opposite where that is not tested."""
     return Evidence(*(sum(map(mul, SHARES, s)) + state.rest if s else 0.0 for s in (state.proving, state.refuting)))
 
 
 def verdict(of: Hypothesis, state: State, confidence: float, doubt: float = 1.0) -> Verdict:
-    """Say what the looks so far prove at a confidence such as 0.95, and refute; to prove may leave a part of the doubt.
+    """The verdict at a confidence such as 0.95. A proof may leave only the part `doubt` of the doubt it allows.
 
-    A fail predicate is never Refuted. A pass predicate is, where both it and its opposite are proved; and what was
-    proved once is so no more when later looks have taken the evidence back.
+    A fail predicate is never Refuted. A pass predicate is Refuted where its opposite is proved, even if it is proved
+    too. A verdict is no longer Proved once later evaluations have reduced the evidence.
     """
     new_total, new_bad, old_total, old_bad = state.seen
     if not new_total or (of.paired and not old_total):
@@ -240,21 +244,21 @@ def verdict(of: Hypothesis, state: State, confidence: float, doubt: float = 1.0)
     )
 
 
-# ---- how it is kept ------------------------------------------------------------------------------
+# ---- serialization -------------------------------------------------------------------------------
 
 _HEAD: Final = struct.Struct(">IdQQQQId")
 _CHECK: Final = struct.Struct(">I")
 
 
 def pack(of: Hypothesis, state: State) -> str:
-    """Write a state as ASCII letters and digits, at most 340 of them."""
+    """Encode a state as base64, at most 340 characters."""
     sums = b"".join(_SINGLES.pack(*s) for s in (state.proving, state.refuting) if s)
     body = _HEAD.pack(state.looks, state.rest, *state.seen, state.old_looks, state.old_scatter) + sums
     return base64.b64encode(body + _CHECK.pack(_checksum(of, body))).decode()
 
 
 def unpack(of: Hypothesis, text: str) -> State | None:
-    """Read a state back to the bit; None where the text is damaged, or is that of another hypothesis."""
+    """Decode a state exactly; None where the text is damaged or belongs to another hypothesis."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,7 @@
-"""A value against a bound: the plain comparison, made once for every form a bound can have."""
+"""Compares a value with a bound, for every form of bound.
+
+The answers come from a metric source, through `engine/analysis`, which also gets the verdict.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def judge(
     samples: Answer | None = None,
     at_least: float = 0,
 ) -> Verdict:
-    """What the answers say of a comparison. `old` is needed by every comparison with the old side."""
+    """The verdict on a comparison. Every comparison with the old side needs `old`."""
     if samples is not None and (few := _too_few(samples, at_least)):
         return few
     count = samples.value if samples else None
@@ -42,14 +45,14 @@ def judge(
 
 
 class Compared(NamedTuple):
-    """The number that stands before the operator, None where it cannot be told; and whether the comparison is true."""
+    """The left operand, None where it cannot be computed; and whether the comparison is true."""
 
     value: float | None
     holds: bool
 
 
 def compare(comparison: Comparison, new: float, old: float | None = None) -> Compared:
-    """Compare without dividing, so that an old side of 0 has an answer too: 20 % is more than 1.5x of nothing."""
+    """Compare without dividing, so that an old side of 0 has a result too: 20 % is more than 1.5x of 0."""
     holds, number = _OPERATORS[comparison.op], comparison.number
     if comparison.kind == "value":
         return Compared(new, holds(new, number))

@@ -1,14 +1,16 @@
-"""Did the traffic move? What the requests of both sides prove of the new side's share, after any number of looks.
+"""Tests whether the traffic follows the weight: the new side's share of the requests, after any number of evaluations.
 
-Every request is a trial and one that came to the new side a hit. The weight asked fixes the odds of a hit; the share is
-off where the true odds are beyond `TOLERANCE` of those, either way. The evidence against a bound is that of
-`sequential`, its likelihood ratios over its alternatives:
+The counts come from `engine/analysis/traffic_share.py`; a proved mismatch holds the run.
+
+Every request is a trial, and one to the new side is a hit. The desired weight fixes the odds of a hit. The share
+mismatches where the true odds differ from those by more than the factor `TOLERANCE`, either way. The evidence against
+a bound is that of `sequential`, with its likelihood ratios over its alternatives:
 
     LR_j = r_j^hits / (1 + (r_j - 1) p)^trials        E = sum of q_j LR_j^(1 / phi)
 
-At one weight p is the same at every look, so the sums are all that has to be kept. Clients that stay on their
-connections come in clumps: phi, never below 1, is how much more than by chance the looks' shares vary. It may be taken
-from the very looks that are judged: no LR_j^(1 / phi) is above both LR_j and 1, so E is never above 1 + E without it.
+At one weight p is the same at every evaluation, so only the sums are kept. Requests of clients with persistent
+connections are clustered: phi, never below 1, is how much more the shares vary than by chance. It may be estimated from
+the same evaluations that are tested: no LR_j^(1 / phi) is above both LR_j and 1, so E is never above 1 + E without it.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from rolloutplan.stats.sequential import CEILING, RATIOS, SHARES
 from rolloutplan.stats.verdict import Outcome
 
 TOLERANCE: Final = 1.5
-"""Odds within this factor of those asked are never off."""
+"""Odds within this factor of the desired odds are no mismatch."""
 CONFIDENCE: Final = 0.999
-"""A run that is held needs somebody to look at it."""
+"""High, because a person must attend to a run that is held."""
 LOOKS: Final = 5
-"""With fewer, one scrape more of one side and one less of the other are beyond the tolerance: (5 + 1) / (5 - 1)."""
+"""With fewer, one scrape more of one side and one less of the other exceed the tolerance: (5 + 1) / (5 - 1)."""
 
 _NEEDED: Final = 2 / (1 - CONFIDENCE)
 _STEEPEST: Final = log(CEILING)
@@ -34,27 +36,27 @@ _STEEPEST: Final = log(CEILING)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What was counted at one weight."""
+    """The requests counted at one weight."""
 
     since: datetime
-    """From when on."""
+    """The instant from which on they are counted."""
     asked: float
-    """The new side's share as it is asked for, between 0 and 1."""
+    """The desired share of the new side, between 0 and 1."""
     looks: int = 0
     new: int = 0
     total: int = 0
     """Requests of the new side, and of both."""
     scatter: float = 0.0
-    """The sum of new^2 / total over the looks."""
+    """The sum of new^2 / total over the evaluations."""
 
     @property
     def measured(self) -> float | None:
-        """The new side's share of the requests; None while too little was counted to say."""
+        """The new side's share of the requests; None before `LOOKS` evaluations."""
         return self.new / self.total if self.looks >= LOOKS else None
 
 
 def update(share: Share, new: int, old: int) -> Share:
-    """The share after one look more, at which so many requests came to either side."""
+    """The share after one more evaluation, with the requests of each side."""
     both = new + old
     if not both:
         return share
@@ -68,7 +70,7 @@ def update(share: Share, new: int, old: int) -> Share:
 
 
 def dispersion(share: Share) -> float:
-    """How much more than by chance the looks' shares vary: Pearson's statistic, and never below 1."""
+    """How much more the shares vary than by chance: Pearson's statistic, never below 1."""
     if share.looks < 2 or not 0 < share.new < share.total:
         return 1.0
     mean = share.new / share.total
@@ -77,7 +79,7 @@ def dispersion(share: Share) -> float:
 
 
 def mismatch(share: Share) -> Outcome:
-    """Whether the share is off; Refuted where it is proved to be within the tolerance."""
+    """Whether the share mismatches; Refuted where it is proved to be within the tolerance."""
     if share.looks < LOOKS or not 0 < share.asked < 1:
         return Outcome.UNDECIDED
     phi = dispersion(share)
@@ -92,7 +94,7 @@ def mismatch(share: Share) -> Outcome:
 
 
 def evidence(hits: float, trials: float, chance: float) -> float:
-    """How much the hits speak for a chance above this one."""
+    """The evidence that the chance of a hit is above this one."""
     gathered: float = sum(
         part * exp(min(hits * log(ratio) - trials * log1p((ratio - 1) * chance), _STEEPEST))
         for ratio, part in zip(RATIOS, SHARES, strict=True)

@@ -1,4 +1,7 @@
-"""What can be said of a predicate: Proved, Refuted, or Undecided with the reason."""
+"""Answers of metric sources, and the verdicts on predicates: Proved, Refuted, or Undecided with the reason.
+
+Providers (`metrics/`) make answers; the other modules of `stats` make verdicts of them for the engine.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class Outcome(StrEnum):
 
 
 class Why(StrEnum):
-    """Why a predicate is Undecided. None of these is ever a pass, and none is ever a failure."""
+    """Why a predicate is Undecided. None of these is a pass, and none is a failure."""
 
     NO_DATA = "NoData"
     NAN = "NaN"
@@ -30,10 +33,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a metric source said to one question.
+    """The answer of a metric source to one query.
 
     Either `value` is one finite number and `gap` is None, or `gap` says why there is no such number and `detail`
-    holds the source's own words.
+    holds the source's message.
     """
 
     value: float | None = None
@@ -43,10 +46,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from the answers for one predicate.
+    """The verdict on one predicate.
 
     `value` is what was compared: the new side's value, or with vsOld the change (0.05 is +5 %), difference or ratio.
-    `holds` says whether the comparison itself is true of `value`; it is None where there was nothing to compare. It
+    `holds` is whether the comparison itself is true of `value`; it is None where there was nothing to compare. It
     differs from `outcome` while a `for` is still running.
     """
 

@@ -1,4 +1,7 @@
-"""What is served of ourselves: /livez (the loop turns), /readyz (everything has been seen once), /leading, /metrics."""
+"""The HTTP server for /livez (the loop runs), /readyz (all watches have listed once), /leading and /metrics.
+
+The answers come from callables of the loop; the kubelet and Prometheus read them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from typing import Final
 from aiohttp import web
 
 STUCK_AFTER: Final = 10.0
-"""Seconds without a turn of the loop after which it is no longer alive."""
+"""Seconds without a turn of the loop after which /livez fails."""
 
 
 class Health:
     """A small HTTP server for the kubelet and for Prometheus.
 
-    `idle` gives the seconds since the loop last turned, `missing` names what has not been seen yet. `leading` gives the
-    epoch in which this replica leads, None where another one does; `metrics` a page and its content type. What is left
-    out is not served. A replica that does not lead is ready all the same: it could take over at once.
+    `idle` returns the seconds since the last turn of the loop, `missing` the names of what has not been seen yet.
+    `leading` returns the epoch in which this replica leads, None where another one does; `metrics` a page and its
+    content type. Without a callable, its path gives 404. A replica that does not lead is also ready: it could take
+    over at once.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class Health:
     async def start(self, port: int, host: str | None = None) -> int:
         """Serve on `port` (0: any free one) of `host` (every address by default); returns the port.
 
-        Raises OSError where it is taken.
+        Raises OSError where the port is in use.
         """
         app = web.Application()
         app.router.add_get("/livez", self._livez)

@@ -1,4 +1,7 @@
-"""Logs: every line goes through structlog, those of kopf, aiohttp and urllib3 too; JSON unless a person reads along."""
+"""Logs: every line goes through structlog, those of kopf, aiohttp and urllib3 too.
+
+They go to standard error, as JSON unless it is a terminal.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from structlog.typing import EventDict, Processor
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _CHATTY: Final = ("aiohttp", "asyncio", "kopf", "urllib3")
-"""Libraries that speak of their own work at INFO; theirs is shown from WARNING on, or all of it at debug."""
+"""Libraries that log their routine work at INFO; they are shown from WARNING on, or in full at debug."""
 
 
 def set_up(level: str = "info", *, stream: TextIO | None = None) -> None:
@@ -60,6 +63,6 @@ def _renderers(terminal: bool) -> list[Processor]:
 
 
 def _timestamp(_: object, __: str, line: EventDict) -> EventDict:
-    """UTC to the millisecond, which is what tells one write from the next."""
+    """UTC in milliseconds, which is enough to tell two writes apart."""
     line["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return line

@@ -1,4 +1,7 @@
-"""What the operator counts of its own work, for Prometheus. No label names a plan: series do not grow with them."""
+"""The operator's own metrics, for Prometheus. No label names a plan, so the number of series does not grow with plans.
+
+The loop, the client and the metric sources report to it; /metrics (`health.py`) serves the result.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from rolloutplan import __version__
 
 IN_USE: Final = timedelta(minutes=10)
-"""A source that nobody asked for so long is in no plan's use: the age of its newest sample would only mislead."""
+"""A source without a request for so long is not in use: the age of its newest sample would mislead."""
 _WRITTEN: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _LATE: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 _ANSWERED: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """The operator's own metrics. `asked` may be called from any thread, all else from the engine's loop alone.
+    """The operator's own metrics. `asked` may be called from any thread, all else only from the loop.
 
-    HTTP codes are 0 where there was no answer. `clock` gives the present instant.
+    HTTP codes are 0 where there was no answer. `clock` returns the present instant.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, and of no use
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second, useless series for each counter
         self._clock = clock
         self._plans: Callable[[], Mapping[str, int]] = dict
         self._newest: dict[str, datetime] = {}
@@ -83,41 +86,41 @@ class Metrics:
             self._verdicts.labels(verdict)
 
     def plans_from(self, plans: Callable[[], Mapping[str, int]]) -> None:
-        """Where the number of plans by phase comes from; asked at each scrape."""
+        """Set the source of the number of plans by phase; it is called at each scrape."""
         self._plans = plans
 
     def decided(self, kind: str, reason: str) -> None:
         self._decisions.labels(kind, reason).inc()
 
     def judged(self, verdict: str) -> None:
-        """Count a verdict: Proved or Refuted of a pass predicate, Tripped or Clear of any other, or Undecided."""
+        """Count a verdict: Proved or Refuted for a pass predicate, Tripped or Clear for any other, or Undecided."""
         self._verdicts.labels(verdict).inc()
 
     def written(self, seconds: float) -> None:
-        """Weights were written, so long after the instant that the deciding question was asked about."""
+        """Observe the time from the instant of the deciding query to the written weights."""
         self._written.observe(seconds)
 
     def late(self, seconds: float) -> None:
-        """A look was taken, so long after it was due."""
+        """Observe how late a reconcile was."""
         self._late.observe(seconds)
 
     def answered(self, source: str, at: datetime) -> None:
-        """A source gave a number for the instant `at`; `source` is called as in `asked`."""
+        """Record that a source gave a number for the instant `at`; `source` is named as in `asked`."""
         self._newest[source] = max(at, self._newest.get(source, at))
 
     def asked(self, source: str, code: int, seconds: float) -> None:
-        """An HTTP question was put to a source."""
+        """Count an HTTP request to a source."""
         self._asked_at[source] = self._clock()
         self._questions.labels(source, code).inc()
         self._question_seconds.observe(seconds)
 
     def api(self, method: str, path: str, code: int, seconds: float) -> None:
-        """A request was sent to the API server."""
+        """Count a request to the API server."""
         self._api.labels(method, resource(path), code).inc()
         self._api_seconds.labels(method).observe(seconds)
 
     def leads(self, epoch: int | None) -> None:
-        """This replica leads in `epoch`; None where another one leads."""
+        """Set whether this replica leads, and in which epoch; None where another one leads."""
         self._leader.set(epoch is not None)
         if epoch is not None:
             self._epoch.set(epoch)
@@ -127,7 +130,7 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterable[Metric]:
-        """What is computed at each scrape; for the registry."""
+        """The metrics that are computed at each scrape; called by the registry."""
         plans = GaugeMetricFamily("rolloutplan_plans", "Plans by phase.", labels=("phase",))
         for phase, number in self._plans().items():
             plans.add_metric((phase,), number)
@@ -144,7 +147,7 @@ class Metrics:
 
 
 def resource(path: str) -> str:
-    """What a request is about, as RBAC names it: `rolloutplans/status`. Never the name of an object or namespace."""
+    """The resource of a request, as RBAC names it: `rolloutplans/status`. Never the name of an object or namespace."""
     match path.strip("/").split("/"):
         case ["api", _, *rest] | ["apis", _, _, *rest]:
             pass

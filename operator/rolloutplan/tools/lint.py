@@ -1,6 +1,7 @@
-"""What a plan asks and cannot mean: each query as it will be asked first, each window in the time that it has.
+"""Find pitfalls in the queries of plans, policies and templates: each query as it first runs, each window in its stage.
 
-None of it stands in the way of a plan. It is told, and the metric source decides what it answers.
+Specs come from `cli` and from the metric provider; findings go to `lint`'s output and to the plan's query warnings. No
+finding blocks a plan: it is only reported, and the metric source decides what it answers.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
 
 TELLABLE: Final = 1024
-"""So many bytes the note of an Event holds."""
+"""The most bytes in the note of an Event."""
 _MINUTE: Final = timedelta(minutes=1)
 _THEMSELVES: Final = {word: word for word in BUILTIN_VARIABLES} | {"window": "1m", "elapsed": "1m"}
-"""The words where there is no plan to fill them in."""
+"""The values of the variables where there is no plan to fill them in: each stands for itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A predicate where it stands. `soak` is the longest time for which one weight stands while it is in force."""
+    """A predicate and its path. `soak` is the longest time at one weight while the predicate is in force."""
 
     path: str
     role: Role
@@ -41,7 +42,7 @@ class _Judged:
     deadline: timedelta
 
     def first(self, scrape: timedelta | None) -> tuple[timedelta, timedelta]:
-        """The window when it is asked first, and how long the weight has stood then. Queries know whole seconds."""
+        """Return the window of the first query, and the time at the weight by then. Queries use whole seconds."""
         window = self.predicate.window
         if self.role == "pass":
             return window, max(window, self.soak)
@@ -51,9 +52,9 @@ class _Judged:
 
 
 def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
-    """Find the traps in every predicate of a plan, and in what its assumptions ask.
+    """Find the pitfalls in every predicate of a plan, and in the queries of its assumptions.
 
-    `scrape` is how often the samples come, None if nobody knows. A reference that could not be replaced asks nothing.
+    `scrape` is the scrape interval, None if unknown. A reference that could not be resolved has no query to check.
     """
     return (
         *_assumed(spec, scrape),
@@ -67,7 +68,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
 
 
 def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[Finding]:
-    """Find the stages that cannot be decided by their deadline at this traffic of both sides together."""
+    """Find the stages that cannot be decided by their deadline at this traffic (of both sides together)."""
     every = max(spec.interval, scrape)
     for i, stage in enumerate(spec.stages):
         for j, predicate in enumerate(stage.pass_):
@@ -81,14 +82,14 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
 
 
 def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:
-    """Find the traps in what a policy asks. It is asked for any plan, so the words stand for themselves."""
+    """Find the pitfalls in a policy's query. It runs for any plan, so each variable stands for itself."""
     if spec.error_budget is None:
         return ()
     return lint_query(render(spec.error_budget.query, _THEMSELVES), Asking(), "spec.errorBudget.query")
 
 
 def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
-    """Find the traps in a template, with its defaults and with samples where it has none."""
+    """Find the pitfalls in a template, with its defaults, and with sample values where it has none."""
     body = fill(spec, samples(spec))
     counted, beside = body.get("events", {}), body.get("minSamples", {})
     for path, query in (("query", body.get("query")), ("minSamples.query", beside.get("query"))):
@@ -101,7 +102,7 @@ def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
 
 
 def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:
-    """Tell the warnings in one line of at most 1,024 bytes; "" where there are none."""
+    """Return the warnings in one line of at most 1,024 bytes; "" where there are none."""
     told = [f"{found.path}: {found.words}" for found in lint_plan(spec, scrape) if found.severity == "warning"]
     for shown in range(min(len(told), TELLABLE // 32), 0, -1):
         more = f"; and {len(told) - shown} more" if shown < len(told) else ""
@@ -112,7 +113,7 @@ def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:
 
 
 def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
-    """They are asked before any weight, so that nothing they read is of another stage."""
+    """Find the pitfalls in assumptions. They run before any weight changes, so they read no data of another stage."""
     for i, assumption in enumerate(spec.assumptions):
         if (asked := assumption.predicate) is not None:
             query = _filled(spec, "", asked.query, "new", asked.window, timedelta(0))
@@ -184,7 +185,7 @@ def _sides(spec: PlanSpec, judged: _Judged) -> Iterator[Finding]:
 
 
 def _counted(predicate: Predicate) -> Iterator[tuple[str, str]]:
-    """What is counted, by its field below `events`."""
+    """Yield the counters of a predicate, with their field below `events`."""
     if predicate.events is not None:
         texts = {field: getattr(predicate.events, field) for field in ("bad", "total", "histogram")}
         yield from ((field, text) for field, text in texts.items() if text is not None)

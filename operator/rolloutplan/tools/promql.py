@@ -1,8 +1,8 @@
-"""The traps of PromQL: queries that a server takes, and that do not say what their writer meant.
+"""The pitfalls of PromQL: queries that a server accepts and that do not mean what the author meant.
 
-`lint_query` reads a query and `lint_counter` a counter of `events`, both with their words filled in. Nothing here
-refuses: what this parser cannot read, a newer server may, and the server decides. All checks stand in this one file:
-each is a few lines on the same parsed tree.
+`lint_query` checks a query and `lint_counter` a counter of `events`, both with their variables filled in. Queries come
+from tools/lint.py, and the findings go back to it. Nothing is refused here: a newer server may parse what this parser
+cannot, and the server decides. All checks are in this file, because each is a few lines on the same parsed tree.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Severity: TypeAlias = Literal["error", "warning", "hint"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to change: where (a path from `spec` on), by which rule, how bad it is, and words with the fix.
+    """Something to change: its path (from `spec` on), the rule, the severity, and a message with the fix.
 
-    An error is refused by the operator. A warning is taken, and does not mean what was meant. Whether a hint matters is
-    in the data.
+    The operator refuses an error. It accepts a warning, but the query does not mean what was intended. Whether a hint
+    matters depends on the data.
     """
 
     path: str
@@ -57,22 +57,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How a query is asked, as far as it is known."""
+    """How a query is run, as far as it is known."""
 
     reach: timedelta | None = None
-    """How long the weight has stood when it is first asked: what it reads from before that is not of this stage."""
+    """The time at the weight when the query first runs. Older data that it reads is not of this stage."""
     scrape: timedelta | None = None
     sampled: bool = False
-    """Whether minSamples keeps it from being judged without traffic."""
+    """Whether minSamples prevents a verdict without traffic."""
 
 
 SCRAPES: Final = 4
-"""So many scrapes a range must hold, so that one which comes late leaves a rate."""
+"""The fewest scrapes that a range must hold, so that a rate remains when one scrape is late."""
 
 _LONGEST: Final = 6000
-"""So many characters are parsed: the parser recurses, and no stack holds what much longer texts can nest."""
+"""The most characters that are parsed. The parser recurses, and nesting in much longer texts overflows any stack."""
 _HARDEST: Final = 100
-"""So many operators and parentheses are parsed: the time that they take grows with their square."""
+"""The most operators and parentheses that are parsed, because the parsing time grows with their square."""
 
 _RATES: Final = ("rate", "irate", "increase")
 _ABSENT: Final = ("absent", "absent_over_time")
@@ -85,7 +85,7 @@ _DIVISIONS: Final = ("/", "%")
 
 _COUNTER: Final = ("_total", "_count", "_bucket")
 _KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
-"""Counters of much used exporters that are not named like one."""
+"""Counters of common exporters whose names do not look like counters."""
 _GAUGE: Final = re.compile(
     "(^|_)(up|ratio|info|percent|celsius|temperature|timestamp|usage|utilization|current|in_?flight|active|idle|pending"
     "|connections|goroutines|threads|fds|replicas|ready|queued?|depth|length|size|limit|capacity|memory|available|free"
@@ -99,7 +99,7 @@ _Found: TypeAlias = Iterator[tuple[Severity, str]]
 class _Query:
     top: Expr
     parts: tuple[tuple[Expr, tuple[Expr, ...]], ...]
-    """As `_walk` gives them."""
+    """The parts of `top`, as `_walk` yields them."""
     asking: Asking
 
     def selectors(self) -> Iterator[tuple[VectorSelector, tuple[Expr, ...]]]:
@@ -113,7 +113,7 @@ class _Query:
 
 
 def lint_query(text: str, asking: Asking, path: str = "query") -> tuple[Finding, ...]:
-    """Find the traps in a query whose answer shall be one number."""
+    """Find the pitfalls in a query whose answer must be one number."""
     tree = _read(text, path)
     if isinstance(tree, Finding):
         return (tree,)
@@ -123,7 +123,7 @@ def lint_query(text: str, asking: Asking, path: str = "query") -> tuple[Finding,
 
 
 def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Finding, ...]:
-    """Find the traps in what is counted: a counter as it is scraped, or a histogram by its own name."""
+    """Find the pitfalls in a counter as it is scraped, or in a histogram given by its own name."""
     tree = _read(text, path)
     if isinstance(tree, Finding):
         return (tree,)
@@ -137,12 +137,12 @@ def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Find
 
 
 def firing_alerts(matchers: str) -> str:
-    """The series of all alerts that match and fire: Prometheus keeps what fires in the series `ALERTS`."""
+    """Return the query for all matching alerts that fire: Prometheus keeps firing alerts in the series `ALERTS`."""
     return f'ALERTS{{alertstate="firing",{matchers}}}'
 
 
 def lint_alerts(matchers: str, path: str) -> tuple[Finding, ...]:
-    """Find the traps in the matchers of alerts, with their words filled in."""
+    """Find the pitfalls in the matchers of alerts, with their variables filled in."""
     tree = _read(firing_alerts(matchers), path)
     if isinstance(tree, Finding):
         return (tree,)
@@ -150,7 +150,7 @@ def lint_alerts(matchers: str, path: str) -> tuple[Finding, ...]:
     return tuple(Finding(path, "unknown-word", severity, words) for severity, words in _words(query))
 
 
-# ---- reading -------------------------------------------------------------------------------------
+# ---- parsing -------------------------------------------------------------------------------------
 
 _LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _HARD: Final = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
@@ -163,7 +163,7 @@ _FIXES: Final = {
     "only allowed on expressions of type": "",
     "must use BOOL": ": write bool behind the operator",
 }
-"""What the parser says of a wrong type, and what to write instead."""
+"""The parser's messages for a wrong type, and what to write instead."""
 
 
 def _read(text: str, path: str) -> Expr | Finding:
@@ -173,7 +173,7 @@ def _read(text: str, path: str) -> Expr | Finding:
         tree = _bare(parse(text))
         _check_times(tree)
     except BaseException as error:
-        # A panic of the parser is no Exception, so that nobody takes it for one.
+        # A panic of the parser is a BaseException and no Exception, so it is recognised by its name.
         if not isinstance(error, ValueError | OverflowError) and type(error).__name__ != "PanicException":
             raise
         if left := _LEFT.search(QUOTED.sub("", text)):
@@ -183,12 +183,12 @@ def _read(text: str, path: str) -> Expr | Finding:
 
 
 def _check_times(tree: Expr) -> None:
-    """Raise OverflowError for times that are too long to be counted with."""
+    """Raise OverflowError for times that are too long to calculate with."""
     sum((abs(time) for part in _below(tree) for time in _times(part)), timedelta())
 
 
 def _times(expr: Expr) -> tuple[timedelta, ...]:
-    """How far back something is read: by a range, by an offset."""
+    """Return how far back an expression reads by its range and by its offset."""
     match expr:
         case MatrixSelector():
             return (expr.range,)
@@ -219,7 +219,7 @@ def _bare(expr: Expr) -> Expr:
 
 
 def _parts(expr: Expr) -> tuple[Expr, ...]:
-    """What an expression is made of, without parentheses."""
+    """Return the direct parts of an expression, without parentheses."""
     parts: tuple[object, ...] = ()
     match expr:
         case BinaryExpr():
@@ -236,7 +236,7 @@ def _parts(expr: Expr) -> tuple[Expr, ...]:
 
 
 def _walk(expr: Expr) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
-    """Give every part of an expression, itself first, with those that it stands in, outermost first."""
+    """Yield every part of an expression, itself first, with the parts that contain it, outermost first."""
     waiting: list[tuple[Expr, tuple[Expr, ...]]] = [(expr, ())]
     while waiting:
         part, above = waiting.pop()
@@ -258,12 +258,12 @@ def _said(expr: Expr) -> str:
 
 
 def _name(selector: VectorSelector) -> str:
-    """The metric's name; "" where several may be meant."""
+    """Return the metric's name; "" where the selector may match several."""
     named = (m.value for m in selector.matchers.matchers if m.name == "__name__" and m.op == MatchOp.Equal)
     return selector.name or next(named, "")
 
 
-# ---- what comes out ------------------------------------------------------------------------------
+# ---- the result of an expression -----------------------------------------------------------------
 
 
 def _no_number(query: _Query) -> _Found:
@@ -286,7 +286,7 @@ _NUMBER, _ONE, _MANY = range(3)
 
 
 def _width(expr: Expr, gone: frozenset[str] = frozenset()) -> int:
-    """Say what comes out: a number, one series at most, or many that differ in other labels than those in `gone`."""
+    """Return the kind of result: a number, at most one series, or many that differ in labels other than `gone`."""
     match expr:
         case NumberLiteral():
             return _NUMBER
@@ -319,7 +319,7 @@ def _width_of_aggregate(expr: AggregateExpr, gone: frozenset[str]) -> int:
 
 
 def _pinned(expr: Expr) -> set[str]:
-    """The labels that have one value in all that is selected."""
+    """Return the labels that have one value in all selectors."""
     pinned = [{m.name for m in s.matchers.matchers if m.op == MatchOp.Equal} for s in _selectors(expr)]
     return set.intersection(*pinned) if pinned else set()
 
@@ -334,7 +334,7 @@ def _width_of_pairs(expr: BinaryExpr, gone: frozenset[str]) -> int:
     return max(lhs, rhs) if str(expr.op) == "or" or _NUMBER in (lhs, rhs) else min(lhs, rhs)
 
 
-# ---- answers that are there when they should not be, and not there when they should ---------------
+# ---- answers that exist when they should not, and are missing when they should exist --------------
 
 
 def _hides_gaps(query: _Query) -> _Found:
@@ -355,7 +355,7 @@ def _filtered(query: _Query) -> _Found:
 
 
 def _filters(expr: Expr, severity: Severity) -> _Found:
-    """Find what has no answer when it is false, unless that is what it stands there for."""
+    """Find expressions that have no answer when they are false, unless they are used for exactly that."""
     parts = _parts(expr)
     match expr:
         case BinaryExpr() if _is_filter(expr):
@@ -491,7 +491,7 @@ def _time(time: timedelta) -> str:
     return format_duration(time - time % timedelta(milliseconds=1))
 
 
-# ---- words and counters as they are scraped ------------------------------------------------------
+# ---- variables, and counters as they are scraped -------------------------------------------------
 
 
 def _words(query: _Query) -> _Found:

@@ -1,18 +1,18 @@
 """Replay: what would have been decided, from the answers alone and in virtual time.
 
-`PlanRun` (engine/plan_run.py) decides, as in the operator. Its host here is a cluster in which all is done at once:
-a status is written and a weight taken as it is asked for, both sides stand, and nothing is against an increment.
-What is asked is handed out, and the answers handed in: from a metric source, or from a record of what one has said.
+`PlanRun` (engine/plan_run.py) decides, as in the operator. Its host here is a simulated cluster that does everything at
+once: each status is written, each weight is accepted, both sides are ready, and the gate is open. `replay` yields the
+queries and receives the answers from cli/replay.py, which gets them from a metric source or from a record.
 
-Of a run that there was, each weight is in force from the instant at which it was verified. Until then the guards go on
-over the weight before, as they did. What people and policies said meanwhile is not replayed, nor alerts that fired
-before a step: a stage that waited for them begins when it did begin, and where the run went on by more than its looks
-the replay ends.
+In the replay of an existing run, each weight is in force from the instant at which it was verified. Until then the
+guards continue at the weight before, as they did in the run. Actions of people and policies are not replayed, and
+neither are alerts that fired before a step. A stage that waited for them begins when it began in the run. Where the run
+went further than its evaluations lead to, the replay ends.
 
-What is counted is looked at in the very instants of the run, so that its evidence is the same to the bit. A decision
-is taken in the instant of the look or of the clock that it follows from; the run's own stands some milliseconds later,
-and so do its questions for plain values. Where a soak or a deadline ended within these milliseconds after a look, the
-run may have decided without it.
+Counts are evaluated at the exact instants of the run, so the evidence is the same to the bit. A decision is made at the
+instant of the evaluation or of the timer that causes it. The run itself decided some milliseconds later, and also sent
+its queries for plain values later. Where a soak or a deadline ended within these milliseconds after an evaluation, the
+run may have decided without that evaluation.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ _ENDS: Final = (Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK)
 
 
 class ReplayError(ValueError):
-    """There is nothing to replay; the message says why."""
+    """There is nothing to replay; the message contains the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayInput:
-    """What is replayed."""
+    """The plan, the metric source and the time span to replay."""
 
     namespace: str
     name: str
     raw: Mapping[str, Any]
-    """The plan's spec, as it was written; no template stands in it."""
+    """The plan's spec as written, without references to templates."""
     source: SourceView
     start: datetime
-    """When the first weight is in force."""
+    """The instant from which the first weight is in force."""
     end: datetime
-    """After this instant nothing is asked."""
+    """No query runs after this instant."""
     run: int = 1
     weights: Weights = field(default_factory=Weights)
-    """As the run found them; made of the plan where there was no run."""
+    """The weights that the run found; derived from the plan where there was no run."""
     stood: Mapping[str, datetime] | None = None
-    """When the weight of each step was verified. None: each as soon as the one before is proved."""
+    """When the weight of each step was verified. None: each step begins as soon as the one before is proved."""
 
 
 class Due(NamedTuple):
-    """What is to be asked at an instant."""
+    """The queries to run at an instant."""
 
     now: datetime
     questions: tuple[Asked, ...]
@@ -81,7 +81,7 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReplayRow:
-    """A predicate after a look. `at` is the instant that was asked about."""
+    """A predicate after an evaluation. `at` is the instant that was queried."""
 
     at: datetime
     stage: str
@@ -90,11 +90,11 @@ class ReplayRow:
     verdict: Verdict
     value: str
     evidence: Evidence | None
-    """None where it does not count events."""
+    """None where the predicate does not count events."""
     proof: float
-    """How much evidence is proof."""
+    """The amount of evidence that is proof."""
     dry_run: bool = False
-    """Whether nothing follows from it."""
+    """Whether the predicate has no effect on the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,16 @@ class Replayed:
     rows: tuple[ReplayRow, ...]
     decisions: tuple[Decision, ...]
     ended: str
-    """How it ends, in words."""
+    """A message that says how the replay ends."""
 
 
 ReplayGenerator: TypeAlias = Generator[Due, Sequence[MetricAnswer], Replayed]
 
 
 def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: SourceView, now: datetime) -> ReplayInput:
-    """The newest run of a plan, up to its end or until now; `raw` is the plan's spec. Raises ReplayError.
+    """Return the newest run of a plan, up to its end or until now; `raw` is the plan's spec. Raises ReplayError.
 
-    It is judged by the templates that it began with.
+    The replay uses the templates with which the run began.
     """
     written = plan.written
     if written is None:
@@ -138,16 +138,16 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
 
 
 def _step(spec: PlanSpec, verified: Decision) -> str:
-    """Of which step a decision says that its weight is in force."""
+    """Return the step whose weight a decision verified."""
     stage = next((stage for stage in spec.steps() if stage.name == verified.stage), None)
     half = stage is not None and verified.weight_to != format_weight(stage.permille)
     return stage.at(0).step if stage is not None and half else verified.stage
 
 
 def replay(given: ReplayInput) -> ReplayGenerator:
-    """Replay a case: a generator of what is to be asked, to be sent the answers in the order of the questions.
+    """Return a generator that yields the queries of each instant; send it the answers in the order of the queries.
 
-    Raises SpecError where the plan cannot be read.
+    Raises SpecError where the plan cannot be parsed.
     """
     return _Host(given).through()
 
@@ -156,7 +156,7 @@ def replay(given: ReplayInput) -> ReplayGenerator:
 
 
 class _Host:
-    """The host of one `PlanRun`, and the cluster that it acts upon."""
+    """The host of one `PlanRun`, and the simulated cluster that it acts on."""
 
     def __init__(self, given: ReplayInput) -> None:
         self.given, self.now = given, given.start
@@ -192,7 +192,7 @@ class _Host:
             self.now = later
 
     def _settle(self) -> Generator[Due, Sequence[MetricAnswer], datetime | None]:
-        """All that follows at this instant; returns when to look again."""
+        """Carry out everything that happens at this instant; return when to reconcile again."""
         asked: list[Effect] = []
         while True:
             effects = self.run.advance(self._facts(), self.now)
@@ -200,7 +200,7 @@ class _Host:
             asked += [effect for effect in effects.todo if isinstance(effect.work, Evaluate)]
             done = [self._carry_out(effect) for effect in effects.todo if not isinstance(effect.work, Evaluate)]
             if any(isinstance(effect.work, CheckGate) for effect in effects.todo):
-                continue  # that the gate is open takes no time: what follows comes before the answers
+                continue  # an open gate takes no time: its consequences come before the answers
             if asked:
                 yield from self._ask(asked)
                 asked = []
@@ -208,7 +208,7 @@ class _Host:
                 return effects.wake_at
 
     def _facts(self) -> Facts:
-        """A weight is moved only on a plan that bears our finalizer: it does from when the run itself went on."""
+        """Return the facts. Weights change only on a plan with the finalizer: it is set once the run itself went on."""
         stage = next_stage(self.spec, self.status)
         goes_on = self.given.stood is None or self._stood(stage.step)
         approved = stage.name if goes_on and stage.approval else self.status.approved
@@ -222,9 +222,9 @@ class _Host:
         )
 
     def _carry_out(self, effect: Effect) -> bool:
-        """Do what an effect asks for, at once; returns whether anything can follow from it at this instant.
+        """Carry out an effect at once; return whether anything can follow from it at this instant.
 
-        The plan's marks, Jobs and sizes stay as they are: nothing of them is replayed.
+        The plan's metadata, Jobs and replicas do not change: they are not replayed.
         """
         result: Result = None
         match effect.work:
@@ -248,7 +248,7 @@ class _Host:
         return not isinstance(effect.work, PatchPlanMetadata | RunJob | Scale)
 
     def _ask(self, effects: Sequence[Effect]) -> Generator[Due, Sequence[MetricAnswer], None]:
-        """Hand out all that is asked at this instant, and hand each predicate's answers to the run."""
+        """Yield all queries of this instant, and pass each predicate's answers to the run."""
         asked = [(effect, work.questions) for effect in effects if isinstance(work := effect.work, Evaluate)]
         answered = iter((yield Due(self.now, tuple(question for _, questions in asked for question in questions))))
         for effect, questions in asked:
@@ -277,7 +277,7 @@ class _Host:
         self.rows.append(row)
 
     def _outrun(self) -> str:
-        """Where the run has gone on to a later stage than these looks lead to; empty where it has not."""
+        """Return a message where the run went to a later stage than its evaluations lead to; empty where it did not."""
         stage, steps = current_stage(self.spec, self.status), self.spec.steps()
         reached = (stage.index, not stage.half) if stage else (-1, True)
         halves = (step for stage in steps for step in (stage.at(0), stage))
@@ -297,7 +297,7 @@ class _Host:
 
 
 def _spec_of(given: ReplayInput) -> PlanSpec:
-    """The plan. Where there was no run the traffic followed other weights than these: its share says nothing."""
+    """Return the spec. Without a run, traffic followed other weights than the replay's, so its share is ignored."""
     spec = resolve(read_plan_spec(given.raw), snapshot_lookup(())).spec
     if given.stood is not None:
         return spec
@@ -305,7 +305,7 @@ def _spec_of(given: ReplayInput) -> PlanSpec:
 
 
 def _at_rest(spec: PlanSpec) -> Weights:
-    """All traffic on the old side, on every route that the plan names."""
+    """Return weights with all traffic on the old side, on every route that the plan names."""
     old, new = spec.old.service_name, spec.new.service_name
     backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))
     rule = RuleWeights(index=0, backends=backends)

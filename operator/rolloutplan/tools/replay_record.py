@@ -1,6 +1,7 @@
-"""The record of a replay: a line of JSON for the case, and one for each question with its answer.
+"""The record of a replay: one line of JSON for the input, and one for each query with its answer.
 
-It needs nothing but itself, and what is replayed from it is the same to the bit.
+cli/replay.py writes it from a replay and reads it for a later one. It is self-contained, and its replay is the same to
+the bit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Key: TypeAlias = tuple[datetime, str, str]
 
 
 class RecordError(ValueError):
-    """A record cannot be read; the message names the line."""
+    """A record cannot be parsed; the message names the line."""
 
 
 class _Line(BaseModel):
@@ -47,7 +48,7 @@ class _Header(_Line):
 
 
 class _Heard(_Line):
-    """A question with its answer: a value, a gap, or `looks` (by instance all requests and the bad ones)."""
+    """A query with its answer: a value, a gap, or `looks` (for each instance, all requests and the bad ones)."""
 
     asked: AwareDatetime
     predicate: str
@@ -60,15 +61,15 @@ class _Heard(_Line):
 
 
 class Record:
-    """What was answered, by question."""
+    """The answers of a record, by query."""
 
     def __init__(self, said: Mapping[Key, MetricAnswer]) -> None:
         self._said = said
 
     def answer(self, now: datetime, question: Asked) -> MetricAnswer:
-        """What was said to a question that was asked at an instant. Raises RecordError.
+        """Return the answer to a query that ran at an instant. Raises RecordError.
 
-        One beside others may be missing: it was then not asked, or not answered in time.
+        The answer to an optional query may be missing: the query did not run, or was not answered in time.
         """
         key = (now, question.name, question.part)
         if key not in self._said and isinstance(question, Question) and question.optional:
@@ -80,7 +81,7 @@ class Record:
 
 
 def header(given: ReplayInput) -> str:
-    """The first line of a record."""
+    """Return the first line of a record."""
     line = _Header(
         record=1,
         namespace=given.namespace,
@@ -99,7 +100,7 @@ def header(given: ReplayInput) -> str:
 
 
 def heard(now: datetime, question: Asked, said: MetricAnswer) -> str:
-    """The line of a record for one question."""
+    """Return the line of a record for one query."""
     about = question.end if isinstance(question, CountQuestion) else question.at
     answer: dict[str, Any]
     if isinstance(said, Answer):
@@ -111,7 +112,7 @@ def heard(now: datetime, question: Asked, said: MetricAnswer) -> str:
 
 
 def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
-    """Read a record. Raises RecordError, with the number of the line."""
+    """Parse a record. Raises RecordError with the number of the line."""
     given: ReplayInput | None = None
     said: dict[Key, MetricAnswer] = {}
     for number, text in enumerate(lines, 1):

@@ -1,9 +1,9 @@
-"""The time that a plan would take, and how long a fault can stand in it, before anything is applied.
+"""The time that a plan would take, and how long a fault can last in it, before anything is applied.
 
-Everything is counted from the start of the run. It is the time of the run itself: waits for a person, a policy or a
-metric source that is down move all that follows by as long as they last. A fault is one that the query shows as soon as
-its whole window lies in it, and for an alert that it fires; where every answer takes as long as it may, it is told no
-later than is said here.
+The spec, the metric source and the traffic come from cli/simulate.py, which prints the timeline. All times count from
+the start of the run and include no waits: a wait for a person, a policy or a metric source that is down delays all that
+follows by its length. A fault is one that the query shows as soon as its whole window lies in the fault; for an alert,
+that it fires. Detection times are upper bounds: they hold even where every answer takes its full timeout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rolloutplan.stats.feasibility import Traffic, decided_after
 
 NEVER: Final = timedelta.max
 WRITTEN_WITHIN: Final = timedelta(seconds=1)
-"""What the old weights take from the verdict to the routes, at most, with an API server that answers."""
+"""The most time from the verdict until the old weights are on the routes, with an API server that answers."""
 _NOW: Final = timedelta(0)
 _MINUTE: Final = timedelta(minutes=1)
 
@@ -38,10 +38,10 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DetectionTime:
-    """How long a fault that a predicate can see stands at most, until the old weights are on the routes.
+    """The longest time from a fault that a predicate can detect until the old weights are on the routes.
 
-    `at_once` is for one that is there from the first moment of the weight, `later` for one that sets in while it
-    stands. None where that needs the traffic, NEVER where no traffic is enough.
+    `at_once` is for a fault that exists from the first moment of the weight, `later` for one that begins while the
+    weight is in force. None where the figure needs the traffic, NEVER where no traffic is enough.
     """
 
     predicate: str
@@ -52,25 +52,25 @@ class DetectionTime:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A weight for a time: a stage, the bake, or the contract. `begins` is when the weight is in force."""
+    """A time at one weight: a stage, the bake, or the contract. `begins` is when the weight is in force."""
 
     name: str
     permille: int
     begins: Range
     ends: Range
     approval: bool = False
-    """Whether it waits for a person first, for as long as that takes."""
+    """Whether it first waits for approval, without a time limit."""
     conditional: bool = False
-    """Whether it comes only where the stage before was warned: then it may end as soon as it would begin."""
+    """Whether it happens only after a warning in the stage before. Its earliest end is its earliest begin."""
     late: tuple[str, ...] = ()
     """Pass predicates that cannot be proved before the deadline."""
     sights: tuple[DetectionTime, ...] = ()
     queries: float = 0.0
-    """How many queries it asks a minute, at most."""
+    """The most queries that it sends a minute."""
 
     @property
     def slowest(self) -> DetectionTime | None:
-        """What sees its faults last: who does not know when, then who never does."""
+        """Return the slowest detection: one with unknown time first, then one that never detects, then the longest."""
         unknown = next((detection for detection in self.sights if detection.later is None), None)
         return unknown or max(self.sights, key=lambda detection: detection.later or _NOW, default=None)
 
@@ -78,20 +78,20 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Timeline:
     ready: Range
-    """When the first weight may be asked for: what is assumed is true, the new is added, and its pods are ready."""
+    """When the first weight may be written: assumptions are true, expand is done, and the new pods are ready."""
     stretches: tuple[Segment, ...]
     """The stages, and the bake at the end."""
     contract: Segment | None = None
-    """While the old is taken away, where the plan says so. Nothing is judged then, and nothing goes back by itself."""
+    """The removal of the old side, where the plan has it. Nothing is judged then, and no rollback starts by itself."""
 
     @property
     def parts(self) -> tuple[Segment, ...]:
-        """All that comes after `ready`."""
+        """Return all segments after `ready`."""
         return self.stretches if self.contract is None else (*self.stretches, self.contract)
 
     @property
     def approvals(self) -> tuple[str, ...]:
-        """What waits for a person first. Half way to a stage its own approval is waited for."""
+        """Return the segments that wait for approval. A half step waits for its stage's approval and is left out."""
         return tuple(part.name for part in self.parts if part.approval and not part.conditional)
 
     @property
@@ -100,7 +100,7 @@ class Timeline:
 
 
 def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None) -> Timeline:
-    """The timeline of a plan. With the `traffic` of both sides together it forecasts what counts will take."""
+    """Return the timeline of a plan. With `traffic` (of both sides together) it forecasts how long counts take."""
     ready = Range(_NOW, _begun_within(spec, source) + spec.availability.ready_within)
     stages: list[Segment] = []
     ended = ready
@@ -112,15 +112,15 @@ def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None)
 
 
 def _steps(spec: PlanSpec) -> Iterator[Stage]:
-    """The stages, each after the step half way to it where the one before may be warned."""
+    """Yield the stages, each preceded by the half step to it where the stage before has `warn` predicates."""
     for before, stage in zip((None, *spec.steps()), spec.steps(), strict=False):
         half = stage.halved(before.permille) if before is not None and _binding(before.warn) else stage
         yield from (half, stage) if half.half else (stage,)
 
 
 def _begun_within(spec: PlanSpec, source: SourceView) -> timedelta:
-    """What its assumptions and what it adds take at most; at the least no time that anybody could foretell."""
-    # An answer that was asked for in time is waited for.
+    """Return the longest time for assumptions and expand. The shortest cannot be predicted and counts as zero."""
+    # The run waits for the answer to a query that was sent in time.
     probes = (each.deadline + (source.timeout if each.predicate else _NOW) for each in spec.assumptions)
     scaled = _NOW if spec.expand.scale.new == "None" else SCALED_WITHIN
     return sum((*probes, *(job.deadline for job in spec.expand.jobs)), scaled)
@@ -140,11 +140,11 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
     known = [each for each in spec.guards if each.events is not None and stage.index]
     heard = [_heard(each, source) for each in against if each not in known]
     counts_alone = not known and all(each.events is not None for each in (*against, *passes))
-    # What came between two looks says that something was measured at all.
+    # Only the counts between two evaluations show that anything was measured at all.
     spoken = distance(spec, source) + source.delay if counts_alone else _NOW
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
     earliest = min(max(stage.soak, spoken, *heard, *proofs.values()), stage.deadline)
-    # An answer that was asked for in time is waited for.
+    # The run waits for the answer to a query that was sent in time.
     asked = [_first_asked(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in asked if at <= stage.deadline)])
     return Segment(
@@ -161,7 +161,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
 
 
 def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Segment) -> Segment:
-    """From the end of the last stage on; it lasts until the old side is drained, too, where nothing is left on it."""
+    """Return the bake after the last stage. It also lasts until the old side is drained, where that has no weight."""
     drain = spec.traffic.drain if last.permille == FULL else _NOW
     drained = Range(last.begins.earliest + drain, last.begins.latest + drain)
     ends = Range(
@@ -179,22 +179,22 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Seg
 
 
 def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
-    """Those from which anything follows."""
+    """Return the predicates that affect the run."""
     return tuple(predicate for predicate in predicates if not predicate.dry_run)
 
 
-# ---- how long until it is proved -----------------------------------------------------------------
+# ---- how long until a predicate is proved --------------------------------------------------------
 
 
 def _heard(predicate: Predicate, source: SourceView) -> timedelta:
-    """When something that could speak against a weight is asked first; counts are looked at once."""
+    """Return when a predicate that may indicate failure is queried first; counts are evaluated at once."""
     return source.delay + (first_window(predicate, source.scrape) if predicate.events is None else _NOW)
 
 
 def _proof(
     spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView, traffic: Traffic | None
 ) -> timedelta:
-    """When a pass predicate can be proved first; of counts the forecast where the traffic is known."""
+    """Return when a pass predicate can be proved first; for counts, the forecast where the traffic is known."""
     if predicate.events is None:
         return _first_asked(stage, predicate, source) + whole(predicate.for_ or _NOW, spec.interval)
     every = distance(spec, source)
@@ -212,7 +212,7 @@ def _decided(predicate: Predicate, role: Role, permille: int, traffic: Traffic, 
     return NEVER if seconds == inf or seconds >= NEVER.total_seconds() else timedelta(seconds=seconds)
 
 
-# ---- how long a fault stands ---------------------------------------------------------------------
+# ---- how long a fault lasts ----------------------------------------------------------------------
 
 
 def _sights(
@@ -228,7 +228,7 @@ def _sights(
 
 
 def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> DetectionTime:
-    # While an answer is waited for, the question is not put again.
+    # The query is not sent again while an answer is awaited.
     every = max(spec.interval, source.timeout)
     answered = source.delay + whole(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
     return DetectionTime(
@@ -239,7 +239,7 @@ def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceVi
 def _by_counts(
     spec: PlanSpec, predicate: Predicate, permille: int, source: SourceView, traffic: Traffic | None
 ) -> timedelta | None:
-    """The forecast of the test, for a new side that is twice as bad as its bound; up to a look later than the fault."""
+    """Return the test's forecast for a new side twice as bad as its bound, plus one interval between evaluations."""
     if traffic is None:
         return None
     every = distance(spec, source)
@@ -247,13 +247,13 @@ def _by_counts(
     return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
 
 
-# ---- how much is asked ---------------------------------------------------------------------------
+# ---- how many queries are sent -------------------------------------------------------------------
 
 
 def _queries(
     spec: PlanSpec, permille: int, against: Sequence[Predicate], others: Sequence[Predicate], source: SourceView
 ) -> float:
-    both = [each for each in against if asked_of_both(spec, each, permille)]  # each part again, of the old side
+    both = [each for each in against if asked_of_both(spec, each, permille)]  # each part again, for the old side
     return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *others, *both))
 
 
@@ -262,6 +262,6 @@ def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelt
 
 
 def _parts(predicate: Predicate) -> int:
-    """The queries of one look: two counters a side of events; else the value of each side, and the samples."""
+    """Return the queries of one evaluation: for events two counters a side, else each side's value and the samples."""
     sides = 1 if predicate.comparison.kind == "value" else 2
     return 2 * sides if predicate.events is not None else sides + (predicate.min_samples is not None)

@@ -1,4 +1,7 @@
-"""Weights on routes: one small file a kind of route. Pure: what to write, not the writing."""
+"""Weights on routes: one file for each kind of route. Pure: it builds patches, and the loop writes them.
+
+Route objects come from the watches and become `RouteView`s; target weights come from the engine's effects.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,9 +11,9 @@ from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
 
 ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind.kind: kind for kind in (HTTPRoute(),)}
-"""Every kind of route that can be moved, by the name that plans give it."""
+"""Every supported kind of route, by its name in plans."""
 
 
 def undo_command(namespace: str, snapshot: RouteWeights) -> str:
-    """The command that puts the weights of a snapshot back with kubectl alone, whatever kind of route it is."""
+    """The command that restores the weights of a snapshot with kubectl alone, for any kind of route."""
     return ROUTE_KINDS[snapshot.kind].undo_command(namespace, snapshot)

@@ -1,8 +1,9 @@
-"""What a kind of route must be able to do: the seam between the engine and whatever carries the traffic.
+"""The interface of a kind of route, between the engine and the objects that carry the traffic.
 
-The engine knows a route as a `RouteView` (names, weights, whether it is accepted) and says what its weights are to be,
-as a `RouteWeights`. A kind of route turns the one out of an object of the API server and the other into a patch of it.
-It is pure: the loop watches, reads and writes the objects, and finds each kind in `rolloutplan.traffic.ROUTE_KINDS`.
+The engine sees a route as a `RouteView` (names, weights, whether it is accepted) and gives its target weights as a
+`RouteWeights`. A kind of route makes the first from an object of the API server, and a patch of the object from the
+second. It is pure: the loop watches, reads and writes the objects, and finds each kind in
+`rolloutplan.traffic.ROUTE_KINDS`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Operation = dict[str, Any]
 
 
 class Resource(NamedTuple):
-    """Where the API server keeps a kind of object; `version` is the one that is watched and patched."""
+    """The resource of a kind in the API server; `version` is the one that is watched and patched."""
 
     group: str
     version: str
@@ -26,38 +27,38 @@ class Resource(NamedTuple):
 
 
 class RouteKind(Protocol):
-    """A kind of route: one file beside this one implements it, httproute.py to begin with."""
+    """A kind of route, implemented in one file of this package, such as httproute.py."""
 
     kind: str
-    """As plans and messages write it: `HTTPRoute`."""
+    """Its name in plans and messages: `HTTPRoute`."""
     resource: Resource
 
     def view(self, raw: Mapping[str, Any]) -> RouteView:
-        """Read an object as the API server has it, leniently: what is odd is as if it were not there.
+        """Read an object of the API server leniently: a field of a wrong type counts as missing.
 
-        The view holds the weights of every rule with its backends in their order, a core Service of the route's own
-        namespace under its bare name and anything else under a name that no Service has; and under `largest_weight`
-        how finely the kind can divide its traffic, where that is not as finely as the Gateway API.
+        The view has the weights of every rule with its backends in their order. A core Service of the route's own
+        namespace has its plain name, any other backend a name that no Service can have. `largest_weight` is how finely
+        the kind can divide its traffic, where that is coarser than the Gateway API.
 
-        `accepted` is about the generation that is read, never about one before: None while that is not known, and
-        `accepted_why` says who has not answered, or who refused it and why. A kind whose status says nothing of the
-        kind is accepted as soon as it is written; the share that is measured then has to show that it is in force.
+        `accepted` applies to the generation that is read, never to an earlier one. It is None while unknown;
+        `accepted_why` names the controller that has not answered, or the one that refused it and why. A kind without
+        such a status is accepted as soon as it is written; the measured share must then show that it is in force.
         """
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
-        """The JSON Patch that brings the weights of `target` into the route seen as `view`; empty if nothing differs.
+        """The JSON Patch that sets the weights of `target` in the route seen as `view`; empty if nothing differs.
 
         It sets the annotations `rolloutplan.dev/seq` to `token` and `rolloutplan.dev/revert` to `undo` (an empty one
-        takes it away), and nothing beyond weights and these. It tests all that it relies on: the token that the last
-        writer left (where there is none, the resourceVersion), the names in each rule that it changes and the weights
-        last seen there. So a route that has changed meanwhile refuses the whole of it, and to apply it twice is to
-        apply it once.
+        removes the annotation), and changes nothing beyond weights and these. It tests all that it relies on: the token
+        of the last writer (where there is none, the resourceVersion), the names in each rule that it changes and the
+        weights last seen there. So it fails as a whole if the route has changed, and applying it twice has the effect
+        of applying it once.
 
-        Raises LookupError, which names the route, where a rule or a backend of the target is no longer there.
+        Raises LookupError, which names the route, where a rule or a backend of the target is missing.
         """
 
     def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
-        """The command that puts the weights of a snapshot back with kubectl alone, as a line for a POSIX shell.
+        """The command that restores the weights of a snapshot with kubectl alone, as a line for a POSIX shell.
 
-        It stands in annotations, for whoever must go back while no operator runs.
+        It is written to annotations, for a rollback by hand while no operator runs.
         """

@@ -1,8 +1,8 @@
-"""HTTPRoutes of the Gateway API: reading the weights, and the one JSON Patch that moves them.
+"""HTTPRoutes of the Gateway API: reads the weights, and builds the JSON Patch that changes them.
 
-`spec.rules` and `backendRefs` are atomic lists, so no field manager can own one weight. A patch therefore tests all
-that it relies on (names, the weights last seen, the token that the last writer left) and touches nothing beyond
-weights and our own annotations: a route that has changed meanwhile refuses the whole of it.
+Objects come from the loop, target weights from the engine. `spec.rules` and `backendRefs` are atomic lists, so no field
+manager can own one weight. A patch therefore tests all that it relies on (names, the weights last seen, the token of
+the last writer) and changes only weights and our own annotations. It fails as a whole if the route has changed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class HTTPRoute(RouteKind):
     def view(self, raw: Mapping[str, Any]) -> RouteView:
         """Read an HTTPRoute.
 
-        A backend that is not a core Service of the route's namespace goes by `kind/namespace/name`, so that it is never
-        taken for a Service of a plan. A weight that is not written is 1, as the API server itself has it.
+        A backend that is not a core Service of the route's namespace is named `kind/namespace/name`, so that it is
+        never taken for a Service of a plan. A missing weight is 1, the default of the API.
         """
         namespace = raw["metadata"]["namespace"]
         rules = tuple(_rule(at, rule, namespace) for at, rule in enumerate(safe_get.items(raw, "spec", "rules")))
@@ -70,7 +70,7 @@ def _service(ref: object, namespace: str) -> str:
 
 
 class _Parent(NamedTuple):
-    """A gateway that a route attaches to, or a Service in a mesh, as `spec` names it and `status` answers for it."""
+    """A gateway to which a route attaches, or a Service of a mesh, as in `spec` and `status`."""
 
     group: str
     kind: str
@@ -85,7 +85,7 @@ class _Parent(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What one controller says for one parent about the generation at hand."""
+    """The status of one controller for one parent, at the present generation."""
 
     parent: _Parent
     accepted: bool | None
@@ -93,7 +93,7 @@ class _Answer(NamedTuple):
 
 
 def _parent(ref: object, namespace: str) -> _Parent:
-    """A parentRef with the defaults of the API. Linkerd takes `core` for the group that others call empty."""
+    """A parentRef with the defaults of the API. Linkerd writes `core` for the empty group."""
     group = safe_get.value(ref, "group")
     return _Parent(
         group=("" if group == "core" else group) if isinstance(group, str) else HTTPRoute.resource.group,
@@ -106,10 +106,10 @@ def _parent(ref: object, namespace: str) -> _Parent:
 
 
 def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """Whether every parent took this generation, and who has not answered, or the words of one that refused.
+    """Whether every parent accepted this generation; else the parents without an answer, or the message of a refusal.
 
-    The parents are those that the spec names: what is left in the status of one that it no longer names says nothing.
-    Where it names none, they are whoever has answered.
+    The parents are those in the spec: status entries of parents that it no longer names are ignored. Where the spec
+    names none, they are the parents in the status.
     """
     generation, namespace = safe_get.number(raw, "metadata", "generation"), raw["metadata"]["namespace"]
     answers = [_answer(entry, generation, namespace) for entry in safe_get.items(raw, "status", "parents")]
@@ -125,10 +125,10 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
 
 
 def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection[_Parent]) -> list[_Answer]:
-    """What was answered for a parent, by one controller or by several.
+    """The answers for a parent, of one controller or of several.
 
-    Some answer for the gateway alone where a section or a port of it was named, and others for each section where none
-    was: an answer for the same object counts, unless it is for another of the parents.
+    Some controllers answer for the gateway where the spec names a section or a port of it; others answer for each
+    section where it names none. An answer for the same object counts, unless it is for another of the parents.
     """
     same = (answer for answer in answers if answer.parent[:4] == parent[:4])
     return [answer for answer in same if answer.parent == parent or answer.parent not in parents]
@@ -156,7 +156,7 @@ def _reason(condition: object) -> str:
 
 
 def _missed(heard: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
-    """Which parents that the spec names have not accepted this generation, with what they say instead."""
+    """The parents in the spec that have not accepted this generation, with their messages."""
     words = []
     for parent, answers in heard:
         if not any(answer.accepted for answer in answers):
@@ -177,7 +177,7 @@ def _rule_patch(now: RuleWeights, wanted: Mapping[int, int]) -> Iterator[Operati
 
 
 def _names(rule: RuleWeights) -> Iterator[Operation]:
-    """Tests that this is still the same rule with the same backends in the same places."""
+    """Tests that this is still the same rule with the same backends at the same indexes."""
     if rule.name:
         yield expected(f"/spec/rules/{rule.index}/name", rule.name)
     for place, backend in enumerate(rule.backends):

@@ -1,4 +1,7 @@
-"""What is read of the metadata of any kind of route: our two annotations, and who wrote its rules last."""
+"""Reads the metadata of any kind of route: our two annotations, and the last writer of its rules.
+
+Each kind of route passes the object and its rules; the result is the `RouteView` of the engine's snapshot.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def view(
     accepted_why: str = "",
     field: str,
 ) -> RouteView:
-    """A route as its metadata and what its kind has read of it. `field` is the one of its spec that holds the rules."""
+    """The view of a route: its metadata and what its kind has read. `field` is the field of its spec with the rules."""
     meta = raw["metadata"]
     return RouteView(
         id=RouteId(kind, meta["name"]),
@@ -38,9 +41,9 @@ def view(
 
 
 def _moved_by(meta: Mapping[str, Any], field: str) -> str:
-    """Who wrote the rules last, and only where nobody is known for them, who wrote anything; status never counts.
+    """The last writer of the rules; where that is unknown, the last writer of any field except the status.
 
-    Times are whole seconds: the owner of the rules is told from whoever wrote something else in the same second.
+    Times are whole seconds, so among writers of the same second the owner of the rules is recognised by its fields.
     """
     entries = safe_get.items(meta, "managedFields")
     writers = [entry for entry in entries if safe_get.value(entry, "subresource") != "status"]

@@ -1,4 +1,7 @@
-"""What a patch of any kind of route consists of beside its weights: what it tests, and our two annotations."""
+"""The parts of a route's patch other than its weights: the tests, and our two annotations.
+
+Each kind of route passes its operations on weights; the whole patch goes to the API server.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ _ANNOTATIONS: Final = "/metadata/annotations"
 
 
 def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: str) -> list[Operation]:
-    """The patch with these operations on weights that also brings our annotations up to date; empty if all are right.
+    """The patch with these operations on weights and those on our annotations; empty if nothing differs.
 
-    It begins with the test of the token that the last writer left. A patch cannot test that a token is absent: where
-    there is none, nothing at all may have changed.
+    It begins with a test of the token of the last writer. A patch cannot test that a token is absent: where there is
+    none, it tests the resourceVersion.
     """
     marks = _marks(view, token, undo)
     if not weights and not marks:
@@ -31,12 +34,12 @@ def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: 
 
 
 def expected(path: str, value: object) -> Operation:
-    """The operation that refuses the whole patch unless this stands there."""
+    """The operation that fails the whole patch unless the field has this value."""
     return {"op": "test", "path": path, "value": value}
 
 
 def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
-    """The rule as it stands now, and the wanted weight for each place in it. Raises LookupError."""
+    """The rule as it is now, and the desired weight for each index in it. Raises LookupError."""
     now, where = locate(view, rule), f"{view.id}: rule {rule.name or rule.index}"
     if now is None:
         raise LookupError(f"{where} is no longer there")

@@ -1,8 +1,9 @@
-"""What is counted: looks at the raw counters of both sides, one after the other, none twice and none left out.
+"""Counts: consecutive evaluations of the raw counters of both sides, without repeats and gaps.
 
-Looks stand at whole multiples of their distance since the epoch, so that plans that ask the same ask it together and a
-replay looks at the same instants. The first instant gives what later ones are subtracted from. What was missed, in an
-outage or while nobody led, is fetched from the last look on.
+Counters come from the metric source; the state of the sequential test goes into the measurements and the status.
+Evaluations are at whole multiples of their distance since the epoch, so that plans with the same query send it together
+and a replay evaluates the same instants. The first sample is the baseline for the next one. Evaluations missed in an
+outage or without a leader are fetched later, from the last one on.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def distance(spec: PlanSpec, source: SourceView) -> timedelta:
-    """The time between looks: the plan's interval, but not less than a scrape; whole seconds."""
+    """The time between evaluations: the plan's interval, but at least a scrape; whole seconds."""
     return whole(max(spec.interval, source.scrape), timedelta(seconds=1))
 
 
 def first_evaluation(since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
-    """The instant of the first look that may be taken since then."""
+    """The instant of the first evaluation allowed since then."""
     return _EPOCH + whole(since - _EPOCH, distance(spec, source))
 
 
 def next_evaluation(count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
-    """The instant of the next look."""
+    """The instant of the next evaluation."""
     if count is None or count.at is None:
         return first_evaluation(since, spec, source)
     return count.at + distance(spec, source)
@@ -47,7 +48,7 @@ def next_evaluation(count: CountProgress | None, since: datetime, spec: PlanSpec
 def counted_so_far(
     status: Status, measurements: Measurements, predicate: Predicate, role: str, since: datetime
 ) -> CountProgress | None:
-    """What is known of the looks so far: as remembered, else as the status has it; None before the first."""
+    """The progress so far: as in the measurements, else as in the status; None before the first evaluation."""
     track = measurements.get(predicate.name)
     if track is not None and track.count is not None and track.count.since == since:
         return track.count
@@ -69,7 +70,7 @@ def asked_of(predicate: Predicate, role: str) -> Hypothesis:
 def evaluations_due(
     count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView, now: datetime
 ) -> tuple[datetime, datetime] | None:
-    """From which instant to which to ask now; None where the next look has not come yet."""
+    """The first and last instant to query now; None where the next evaluation is not due yet."""
     between_looks = distance(spec, source)
     last = _EPOCH + (now - source.delay - _EPOCH) // between_looks * between_looks
     following = next_evaluation(count, since, spec, source)
@@ -111,7 +112,7 @@ def apply_counts(
     asked_at: datetime,
     doubt: Fraction,
 ) -> Measurements:
-    """Fold the counters of some looks into the ledger. Where a side could not be asked, nothing is counted yet."""
+    """Apply the counters of some evaluations to the measurements. If a side has no answer, nothing is counted yet."""
     of, track = asked_of(predicate, role), measurements.get(predicate.name, Measurement())
     count = counted_so_far(status, measurements, predicate, role, since) or CountProgress(since, start(of))
     gap = next((answer for answer in answers.values() if isinstance(answer, Answer)), None)
@@ -137,7 +138,7 @@ def apply_counts(
 def _looked(
     status: Status, of: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
 ) -> tuple[CountProgress, Answer | None]:
-    """One look further. What cannot be counted is left out, and the next look is counted from here."""
+    """One more evaluation. A delta that cannot be counted is left out; the next one is counted from here."""
     if count.at is not None and at <= count.at and count.samples is not None:
         return count, None
     here = replace(count, at=at, samples=samples)

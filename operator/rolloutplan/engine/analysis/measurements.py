@@ -1,8 +1,8 @@
-"""What to ask a metric source, when, over which window, and what the answers mean.
+"""Which queries to send to a metric source, when and over which window, and what the answers mean.
 
-A window never reaches back before the moment at which the stage's weight was verified. A fail predicate starts with a
-short window that grows, so that a bad start is seen early; a pass predicate is asked once the soak is over, and only
-over its whole window.
+`PlanRun` sends the questions as effects and applies the answers here; the measurements go into its snapshots. A window
+never begins before the stage's weight was verified. A fail predicate starts with a short window that grows, so that a
+bad start is seen early. A pass predicate is evaluated once the soak is over, and only over its whole window.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
 FIRST_SCRAPES = 4
-"""A fail predicate's first window holds this many samples, unless its whole window holds fewer."""
+"""The samples in a fail predicate's first window, unless its whole window has fewer."""
 
 MISSED_IN_A_ROW = 2
-"""So many evaluations in a row may have no answer, and what was known before still stands: a source that drops some
-answers must not keep a guard from ever holding long enough, and what is older than that says nothing of now."""
+"""So many evaluations in a row may have no answer while the earlier result remains in force: a source that drops some
+answers must not keep a guard from holding long enough. An older result says nothing about the present."""
 
 Role = Literal["pass", "fail", "guard", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
 class ActivePredicate:
-    """A predicate that is in force now, the instant from which it may be asked, and its window then."""
+    """A predicate that is in force now, the instant of its first evaluation, and its window then."""
 
     role: Role
     predicate: Predicate
     first_at: datetime
     first_window: timedelta
     since: datetime
-    """From when on its events are counted; only where it counts."""
+    """The instant from which on its events are counted; used only if it counts events."""
 
     @property
     def name(self) -> str:
@@ -61,17 +61,17 @@ class ActivePredicate:
 
     @property
     def is_failure_signal(self) -> bool:
-        """Whether it being true speaks against the new side."""
+        """Whether it indicates a failure of the new side where it is true."""
         return self.role != "pass"
 
     @property
     def enforced(self) -> bool:
-        """Whether going on or going back follows from it: not from a dry run, nor from what only warns."""
+        """Whether it decides about progress or rollback; a dry run or a warn predicate does not."""
         return self.role != "warn" and not self.predicate.dry_run
 
 
 def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
-    """The stage that the run stands in, by its name, and at the weight half way to its own where it stands there."""
+    """The present stage of the run, by its name; at the weight half way to its own where the run is there."""
     if status.stage is None:
         return None
     name, half = status.stage.name, status.stage.halfway
@@ -80,9 +80,9 @@ def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
 
 
 def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
-    """The predicates that are judged now, those against the new side first, and last those that do not bind.
+    """The predicates that are judged now: failure signals first, those that are not enforced last.
 
-    While the next weight is being written the guards go on over the weight before.
+    While the next weight is being written, the guards continue over the former weight.
     """
     stage, at = current_stage(spec, status), status.stage
     if stage is None or at is None or at.judged_since is None or source is None:
@@ -113,19 +113,19 @@ def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None)
 
 
 def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
-    """Those that are judged now and from which going on or going back follows."""
+    """The predicates that are judged now and enforced."""
     return tuple(row for row in active_predicates(spec, status, source) if row.enforced)
 
 
 def first_window(predicate: Predicate, scrape: timedelta) -> timedelta:
-    """The window over which a fail predicate or guard is asked first; it grows from there."""
+    """The first window of a fail predicate or guard; it grows from there."""
     return min(predicate.window, FIRST_SCRAPES * scrape)
 
 
 def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
-    """Whether the old side is asked what a fail predicate or guard on a value asks of the new one.
+    """Whether a fail predicate or guard on one value is evaluated for the old side too.
 
-    At full traffic it is not: of a side that serves nothing no value means anything.
+    At full traffic it is not: a value of a side that serves nothing has no meaning.
     """
     of_one_side = (
         predicate.query is not None and predicate.comparison.kind == "value" and is_side_specific(predicate.query)
@@ -136,7 +136,7 @@ def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
 def due_queries(
     plan: PlanView, status: Status, source: SourceView | None, measurements: Measurements, now: datetime
 ) -> tuple[Question | CountQuestion, ...]:
-    """The questions that are due now. A predicate is asked at most once an interval, all its parts at one instant."""
+    """The questions that are due now. A predicate has at most one evaluation an interval, all parts at one instant."""
     spec = plan.spec
     since = _judged_since(status)
     if spec is None or source is None or since is None:
@@ -155,7 +155,7 @@ def due_queries(
 def ask_at(
     row: ActivePredicate, spec: PlanSpec, status: Status, source: SourceView, measurements: Measurements
 ) -> datetime:
-    """When a predicate is to be asked next."""
+    """The instant of the next evaluation of a predicate."""
     track = measurements.get(row.name)
     asked = track.asked_at if track is not None else None
     if row.predicate.events is not None:
@@ -234,16 +234,16 @@ def _judged_since(status: Status) -> datetime | None:
 
 
 def missing_answer_timeout(spec: PlanSpec, source: SourceView) -> timedelta:
-    """How long an answer may be missing before that means anything."""
+    """How long an answer may be missing without consequence."""
     return max(3 * spec.interval, spec.interval + source.timeout)
 
 
 def mark_asked(
     status: Status, measurements: Measurements, questions: Iterable[Question | CountQuestion], now: datetime
 ) -> Measurements:
-    """The ledger with these questions marked as asked now; what was known at another weight is forgotten.
+    """The measurements with these questions marked as asked now; results at another weight are forgotten.
 
-    What is counted is not: a weight changes how much is counted, and not what the counts say.
+    Counts are kept: a weight changes how much is counted, not what the counts prove.
     """
     since = _judged_since(status)
 
@@ -265,10 +265,10 @@ def apply_answers(
     answers: Mapping[str, Answer],
     asked_at: datetime,
 ) -> Measurements:
-    """Fold the answers for one predicate into the ledger.
+    """Apply the answers for one predicate to the measurements.
 
-    `answers` is keyed by the question's part; those beside may be missing. An answer to what was asked before this
-    weight was verified says nothing about this weight and changes nothing.
+    `answers` is keyed by the question's part; optional ones may be missing. An answer to a question from before this
+    weight was verified says nothing about this weight and is ignored.
     """
     predicate = find(spec, status, name)
     judged_since = _judged_since(status)
@@ -295,9 +295,9 @@ def apply_answers(
 
 
 def _holding(track: Measurement, raw: Verdict, at: datetime) -> tuple[datetime | None, tuple[datetime, ...]]:
-    """Since when it holds, and the evaluations without an answer up to now.
+    """Since when the comparison holds, and the evaluations without an answer up to now.
 
-    The time from the first of those to the next answer counts neither for nor against it.
+    The time from the first unanswered evaluation to the next answer counts neither for nor against it.
     """
     if raw.holds is None:
         missed = (*track.missed, at)[: MISSED_IN_A_ROW + 1]
@@ -310,7 +310,7 @@ def _holding(track: Measurement, raw: Verdict, at: datetime) -> tuple[datetime |
 
 
 def _of_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:
-    """What a comparison of one value says of the old side, where that was asked and all of it was answered."""
+    """The verdict of a comparison of one value on the old side, where all of its answers came."""
     if predicate.comparison.kind != "value" or "old" not in answers:
         return None
     if predicate.min_samples is not None and "oldSamples" not in answers:
@@ -328,9 +328,9 @@ def count(
     asked_at: datetime,
     doubt: Fraction = Fraction(1),
 ) -> Measurements:
-    """Fold the counters for one predicate into the ledger; `answers` is keyed by the side.
+    """Apply the counters for one predicate to the measurements; `answers` is keyed by the side.
 
-    A pass predicate is proved where it leaves no more than this part of the `doubt` that its confidence allows.
+    A pass predicate is proved only if it leaves at most the part `doubt` of the doubt that its confidence allows.
     """
     row = next(
         (row for row in active_predicates(spec, status, source) if row.name == name and row.predicate.events), None
@@ -356,7 +356,7 @@ def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
 
 
 def indicates_failure(spec: PlanSpec, status: Status, name: str, track: Measurement) -> bool:
-    """Whether a fail predicate or guard of this name is proved, and anything follows from that."""
+    """Whether a fail predicate or guard of this name has tripped and is enforced."""
     stage = current_stage(spec, status)
     is_failure_signal = (*spec.guards, *(stage.fail if stage else ()))
     proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
@@ -364,7 +364,7 @@ def indicates_failure(spec: PlanSpec, status: Status, name: str, track: Measurem
 
 
 def measurement_of(snapshot: Snapshot, row: ActivePredicate) -> Measurement:
-    """What is known of a predicate at this weight; nothing, if it was last asked before it might be."""
+    """The measurement of a predicate at this weight; empty if it was last asked before its first evaluation."""
     track = snapshot.measurements.get(row.name)
     if track is None or track.asked_at is None or track.asked_at < row.first_at:
         return Measurement()
@@ -372,7 +372,7 @@ def measurement_of(snapshot: Snapshot, row: ActivePredicate) -> Measurement:
 
 
 def verdict_of(snapshot: Snapshot, row: ActivePredicate) -> Verdict:
-    """The verdict as it stands; before the first answer it is Undecided for the plainest reason."""
+    """The present verdict; before the first answer it is Undecided, with the simplest reason."""
     verdict = measurement_of(snapshot, row).verdict
     if verdict is not None:
         return verdict

@@ -1,4 +1,4 @@
-"""Which stage comes next on the ladder of a plan."""
+"""Chooses the next step of a plan, from its spec and status, for the rules that shift weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rolloutplan.engine.analysis.measurements import current_stage
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:
-    """The stage to shift to: the one after the last that was verified, unless a person named another.
+    """The stage to shift to: the one after the last verified stage, unless a person named another.
 
-    After a warning it comes half way first, and then in whole.
+    After a warning the run goes half way to it first, and then all the way.
     """
     steps, stage, at = spec.steps(), current_stage(spec, status), status.stage
     if stage is None or at is None:
@@ -27,5 +27,5 @@ def next_stage(spec: PlanSpec, status: Status) -> Stage:
 
 
 def is_last(spec: PlanSpec, stage: Stage) -> bool:
-    """Whether no weight is left to take after that of this stage, as it stands."""
+    """Whether no weight is left after that of this stage, at its present weight."""
     return not stage.half and stage.index + 1 == len(spec.steps())

@@ -1,7 +1,8 @@
-"""Whether the traffic is where the weights ask for it, by the requests that predicates count on both sides.
+"""Whether the traffic follows the weights, by the requests that predicates count on both sides.
 
-What was counted is remembered and not recorded: after a restart it is counted anew. A run that is held because the
-traffic did not move is judged by what was counted since then.
+Counts come from `counting.py`; the outcome goes to the rules, which hold the run on a proved mismatch. The counts are
+not persisted: after a restart they begin again. A run that is held because the traffic did not shift is judged by the
+counts since the hold.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from rolloutplan.stats.traffic_share import Share, mismatch, update
 from rolloutplan.stats.verdict import Outcome
 
 FOLLOWS: Final = timedelta(seconds=5)
-"""A gateway may take so long to follow a route that it has accepted."""
+"""How long a gateway may take to follow a route that it has accepted."""
 
 
 def update_share(
     status: Status, share: Share | None, over: tuple[datetime, datetime], counted: sequential.CountDelta
 ) -> Share | None:
-    """The share after a look from one instant to another; None where no weight stands that could be measured.
+    """The share after an evaluation from one instant to another; None where there is no weight to measure.
 
-    The first whole look is left out: what was scraped for it may be from before the weight.
+    The first whole evaluation is left out: its scrapes may be from before the weight.
     """
     anew, (start, end) = _nothing_yet(status), over
     if anew is None:
@@ -39,7 +40,7 @@ def update_share(
 
 
 def _nothing_yet(status: Status) -> Share | None:
-    """The share at the weight that stands, or since it is held for it, before anything is counted."""
+    """The empty share at the present weight, from when it is judged or the run is held for its share."""
     stage, weights = status.stage, status.weights
     held = status.held if status.phase is Phase.HELD else None
     phase = held.back_to if held else status.phase
@@ -56,9 +57,9 @@ def _same(one: Share, other: Share) -> bool:
 
 
 def _fullest(snapshot: Snapshot) -> tuple[str, Share] | None:
-    """Of all predicates that count both sides at this weight, the name and the share of the one with most requests.
+    """The name and share of the predicate with most requests, of those that count both sides at this weight.
 
-    A dry run does not speak, nor does what only warns: a run is held for what is said here.
+    Dry runs and warn predicates are left out, because the result may hold the run.
     """
     anew, silent = _nothing_yet(snapshot.status), _silent(snapshot)
     shares = {
@@ -71,7 +72,7 @@ def _fullest(snapshot: Snapshot) -> tuple[str, Share] | None:
 
 
 def _silent(snapshot: Snapshot) -> set[str]:
-    """What does not bind at the stage that stands; at another stage a predicate of the same name may."""
+    """The predicates not enforced at the present stage; at another stage one of the same name may be enforced."""
     spec, at = snapshot.plan.spec, snapshot.status.stage
     if spec is None or at is None:
         return set()
@@ -88,7 +89,7 @@ def measured(snapshot: Snapshot) -> str:
 
 
 def traffic_not_shifted(snapshot: Snapshot) -> str:
-    """Why the weight is not effective; empty where that is not proved, or is no longer so."""
+    """Why the weight is not effective; empty where that is not proved, or is no longer true."""
     spec = snapshot.plan.spec
     if spec is None or spec.traffic.share == "Ignore":
         return ""
@@ -107,7 +108,7 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
 
 
 def moved_words(snapshot: Snapshot) -> str:
-    """How much of the traffic has moved, as far as was counted."""
+    """How much of the traffic has shifted, by the counts so far, as text."""
     found, weights = _fullest(snapshot), snapshot.status.weights
     assert found is not None
     return f"{_counted(found[1])} by {found[0]} came to {weights.new}, and {weights.desired} is asked"

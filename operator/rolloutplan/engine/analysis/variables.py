@@ -1,4 +1,7 @@
-"""The words a query may use: `$deployment`, `$window` and the plan's own variables."""
+"""The variables of queries: `$deployment`, `$window` and the plan's own.
+
+Their values come from the plan and its status; the rendered queries go to the metric source.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ _WORD = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
 def render(query: str, words: Mapping[str, str]) -> str:
-    """Put the words into a query. A word that is not known stays as it is, so that the source can refuse it."""
+    """Fill the variables of a query. An unknown one is left as it is, so that the source can refuse the query."""
     return _WORD.sub(lambda match: words.get(match[1] or match[2], match[0]), query)
 
 
 def is_side_specific(query: str) -> bool:
-    """Whether a query asks something else of each side."""
+    """Whether a query differs between the sides."""
     return any((match[1] or match[2]) in ("deployment", "service") for match in _WORD.finditer(query))
 
 
@@ -36,7 +39,7 @@ def variables_for(
     window: timedelta,
     elapsed: timedelta = timedelta(0),
 ) -> dict[str, str]:
-    """The words and their values for one side. Durations are whole seconds, as `90s`."""
+    """The variables and their values for one side. Durations are whole seconds, as `90s`."""
     subject = spec.old if side == "old" else spec.new
     return {
         **spec.variables,
@@ -53,7 +56,7 @@ def variables_for(
 
 
 def predicates_hash(stage: Stage, guards: Iterable[Predicate]) -> str:
-    """Hash of everything that will judge a stage, taken before its weight moves: 16 hexadecimal digits."""
+    """Hash of all predicates that will judge a stage, taken before its weight changes: 16 hexadecimal digits."""
     judged = {
         "stage": stage.name,
         "permille": stage.permille,

@@ -1,4 +1,7 @@
-"""What follows from a look: the status to be, what to do in the world, and when to look again."""
+"""The result of a decision: the new status, the actions, and when to reconcile again.
+
+The rules return it; `PlanRun` makes effects of it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rolloutplan.engine.model.queries import NumberQuery
 
 @dataclass(frozen=True, slots=True)
 class PatchRoute:
-    """Write these weights, if the route still holds what the look showed. Absolute, so twice is once."""
+    """Write these weights, if the route is still as in the snapshot. Absolute, so writing twice does no harm."""
 
     target: RouteWeights
     fencing_token: str
@@ -32,12 +35,12 @@ class PatchPlanMetadata:
 
 @dataclass(frozen=True, slots=True)
 class RunPreflight:
-    """Ask around for what no watch tells: Services, pods, whether the source takes the queries."""
+    """Read what no watch shows: Services, pods, whether the source accepts the queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """Read a Job, and make it where there is none. With `make` False it was there before, and is not made again."""
+    """Read a Job, and create it where there is none. With `make` False it existed before, and is not created again."""
 
     name: str
     manifest: Mapping[str, Any]
@@ -46,7 +49,7 @@ class RunJob:
 
 @dataclass(frozen=True, slots=True)
 class QueryOnce:
-    """Ask one query, and whether its value is what it must be: what an assumption rests on, or an increment."""
+    """Send one query and compare its value: for an assumption, or for an increase of the weight."""
 
     name: str
     query: NumberQuery
@@ -55,14 +58,14 @@ class QueryOnce:
 
 @dataclass(frozen=True, slots=True)
 class CheckGate:
-    """Ask all that must be so before an increment."""
+    """Send all queries of the gate before an increase of the weight."""
 
     questions: tuple[QueryOnce, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Give a Deployment so many replicas, unless an autoscaler does that."""
+    """Set the replicas of a Deployment, unless an autoscaler does."""
 
     deployment: str
     replicas: int
@@ -73,10 +76,10 @@ Action = PatchRoute | PatchPlanMetadata | RunPreflight | CheckGate | RunJob | Qu
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """`status` is written first, then the actions are done in order, then the new decisions are told as Events.
+    """`status` is written first, then the actions are carried out in order, then the new decisions are published.
 
-    Where `status` is None there is nothing to write: what is recorded stands. With `urgent`, a status that cannot be
-    written holds up no action: weights go back first, whatever else fails.
+    Where `status` is None there is nothing to write. With `urgent`, a status that cannot be written delays no action:
+    a rollback writes the weights first, whatever else fails.
     """
 
     status: Status | None = None
@@ -84,4 +87,4 @@ class ReconcileResult:
     wake_at: datetime | None = None
     urgent: bool = False
     only_reports_refusals: bool = False
-    """Whether `status` only tells what is refused: nothing else was decided."""
+    """Whether `status` only reports refusals: nothing else was decided."""

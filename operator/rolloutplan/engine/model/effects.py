@@ -1,8 +1,8 @@
-"""What a plan's run asks of its host, and what comes back.
+"""Effects that a `PlanRun` returns to its host, and their results.
 
-An `Effect` carries the snapshot it was decided upon: whoever carries it out writes over what was seen then, and the API
-server refuses the write where that has changed since. What comes back is a result of the work's own type, or a
-`Failure` in the API server's own words: a refusal is a fact of the next snapshot.
+An `Effect` carries the snapshot on which it was decided. The host writes over the versions in that snapshot, and the
+API server refuses the write if they have changed. The result has the type of the work, or is a `Failure` with the API
+server's message: a refusal is a fact of the next snapshot.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _PASSING = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HT
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that was not answered with success, as the API server says it.
+    """A request that failed, with the API server's message.
 
-    `status` is the HTTP status, 0 where there was no answer: then it may be done all the same. `retry_after` is in
-    seconds, where the server named one.
+    `status` is the HTTP status, 0 where there was no answer: then it may have succeeded. `retry_after` is in seconds,
+    where the server sent one.
     """
 
     status: int
@@ -48,23 +48,23 @@ class Failure:
 
     @property
     def may_be_stale(self) -> bool:
-        """Whether the object may have changed since it was seen: only another read can tell."""
+        """Whether the object may have changed since it was seen: only another read shows."""
         return self.status in _CHANGED
 
     @property
     def definite(self) -> bool:
-        """Whether the API server has understood the request and says no; else it may say yes the next time."""
+        """Whether the API server understood and refused the request; else it may accept it the next time."""
         passing = self.status in _PASSING or self.status == HTTPStatus.TOO_MANY_REQUESTS or self.status >= 500
         return not passing
 
     @property
     def uncertain(self) -> bool:
-        """Whether it may be done all the same: there was no answer, or one that came of the way to the server."""
+        """Whether the request may have succeeded: there was no answer, or one that a proxy may have sent."""
         return not self.status or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     @property
     def words(self) -> str:
-        """The sentence alone, where there is one."""
+        """The message alone, where there is one."""
         return self.message or str(self)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Failure:
 
 
 class Key(NamedTuple):
-    """What an effect is about. Of each there is one under way, and a refusal is remembered by it."""
+    """Identifies the subject of an effect. One effect per key is in flight, and refusals are stored by key."""
 
     kind: str
     name: str = ""
@@ -85,7 +85,7 @@ PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pod
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Write a status, if the plan is still at the version that the snapshot shows. `patch` is what differs."""
+    """Write a status, if the plan is still at the version in the snapshot. `patch` is the difference."""
 
     status: Status
     patch: Mapping[str, Any]
@@ -93,12 +93,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """Read the plan: it is no longer what was seen, or nobody knows."""
+    """Read the plan: it has changed, or may have changed, since it was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRoute:
-    """Read a route: it is no longer what was seen, or its watch may be down."""
+    """Read a route: it may have changed since it was seen, or its watch may be down."""
 
     route: RouteId
 
@@ -112,7 +112,7 @@ class ListPods:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """What the pods of a side say: container restarts together, and the worst reason that one of them gives."""
+    """The pods of a side: the sum of container restarts, and the worst reason that a pod reports."""
 
     restarts: int
     worst: str
@@ -120,12 +120,12 @@ class Pods:
 
 @dataclass(frozen=True, slots=True)
 class LintQueries:
-    """Snapshot for queries that can hardly mean what they say. It takes CPU, and no request."""
+    """Look for queries that are probably wrong. It takes CPU, and no request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Ask the metric source all that one predicate needs, at one instant."""
+    """Send all queries of one predicate to the metric source, for one instant."""
 
     name: str
     questions: tuple[Question, ...] | tuple[CountQuestion, ...]
@@ -133,7 +133,7 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Hand a decision that is recorded to a sink. `recorded` is False for a notice that no status can hold."""
+    """Publish a recorded decision to a sink. `recorded` is False for a notice that no status can hold."""
 
     sink: str
     decision: Decision
@@ -157,18 +157,18 @@ Work: TypeAlias = (
     | Scale
 )
 Answers: TypeAlias = Mapping[str, Answer | Series]
-"""What was answered, by the part of each question; parts that were not waited for may be missing."""
+"""Answers by the part of their question; optional parts may be missing."""
 Result: TypeAlias = (
     Failure | PreflightResult | GateAnswers | JobView | QueryResult | Scaled | Pods | Answers | str | None
 )
-"""What comes of an effect; None where it is done, and all that there is to know of it is in the next facts."""
+"""The result of an effect; None where it succeeded and the next facts show all that it changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Something to do. It comes back with its result, once; what comes late, twice or never does no harm.
+    """Work for the host, which returns it with its result, once; a late, repeated or lost result does no harm.
 
-    With `urgent`, weights are on their way back: it goes before everything else, over the newest that is known.
+    `urgent` means a rollback: it goes before everything else, and writes over the newest known version.
     """
 
     number: int
@@ -180,9 +180,9 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What follows from the facts: effects, in the order of their importance, and when to look again.
+    """The effects to carry out, in the order of their importance, and when to reconcile again.
 
-    `decided` are the decisions that are new since the last time, recorded or acted upon.
+    `decided` are the decisions since the last call, recorded or already carried out.
     """
 
     todo: tuple[Effect, ...] = ()
@@ -191,7 +191,7 @@ class Effects:
 
 
 def key_of(action: Action) -> Key:
-    """What an action is about."""
+    """The key of an action."""
     match action:
         case PatchRoute():
             return Key("route", str(action.target.id))
@@ -215,14 +215,14 @@ def target_of(effect: Effect) -> RouteId:
 
 
 def version_of(effect: Effect) -> str:
-    """The version of the object that an effect was to be written over."""
+    """The version of the object on which the write of an effect is based."""
     if isinstance(effect.work, PatchRoute):
         return effect.snapshot.routes[effect.work.target.id].version
     return effect.snapshot.plan.version
 
 
 def name_of(effect: Effect) -> str:
-    """What an effect is about, as people name it."""
+    """The subject of an effect, as shown to users."""
     match effect.work:
         case Record():
             return "the status of the plan"

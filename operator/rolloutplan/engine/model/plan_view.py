@@ -1,4 +1,7 @@
-"""The plan as a decision sees it: what it says, whether that can be read, and what its metadata holds."""
+"""The plan in a snapshot: its spec, whether that can be read, and its metadata.
+
+`cluster/plans.py` makes it from the object in the API server; the rules read it.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +17,31 @@ from rolloutplan.api.status import TemplateStatus
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A plan as it stands there now, with predicates in the place of references to them (engine/model/templates.py)."""
+    """The plan as it is now, with its references replaced by predicates (engine/model/templates.py)."""
 
     spec: PlanSpec
     templates: tuple[TemplateStatus, ...] = ()
-    """The templates that `spec` is made with, as the status of a run keeps them."""
+    """The templates used in `spec`, as the status of a run keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsTemplates:
-    """A plan that can be read, and refers to what cannot be had, or was not looked up yet: nothing is judged by it."""
+    """A readable plan with references that are missing or not looked up yet: nothing is evaluated by it."""
 
     written: PlanSpec
     problem: str = ""
-    """Why it cannot be had, with the fix."""
+    """Why a template is missing, with the fix."""
     reason: StatusReason = StatusReason.TEMPLATE_NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A plan that cannot be read. A run is judged on by what it was before, and nothing goes forward."""
+    """A plan that cannot be read. A run is evaluated by the last readable plan, and does not go forward."""
 
     problem: str
     """The field, the value and the fix."""
     last_good: Readable | None = None
-    """The plan as it was before it was edited into this, as long as that is known."""
+    """The last readable plan, if it is known."""
 
 
 PlanContent: TypeAlias = Readable | NeedsTemplates | Unreadable
@@ -46,7 +49,7 @@ PlanContent: TypeAlias = Readable | NeedsTemplates | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """The plan: what it says, and what stands in its metadata."""
+    """The plan: its content and its metadata."""
 
     namespace: str
     name: str
@@ -56,28 +59,28 @@ class PlanView:
     content: PlanContent
     deleting: datetime | None = None
     finalizer: bool = False
-    """Whether our finalizer stands on it."""
+    """Whether it has our finalizer."""
     undo_annotation: str = ""
-    """The revert command that stands in its annotations."""
+    """The undo command in its annotations."""
     command: str = ""
-    """What a person asks for, as it stands in its annotations."""
+    """The command of a person, as written in its annotations."""
     command_by: str = ""
     """The field manager that wrote the command."""
     edited_by: str = ""
     """The field manager that wrote its spec last."""
     replaced: tuple[tuple[str, str], ...] = ()
-    """Commands that others took the place of before they were answered, with who wrote them, the newest last."""
+    """Commands that were overwritten before they were answered, with their writers, the newest last."""
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     """Its resourceVersion."""
     finalizers: tuple[str, ...] = ()
-    """All that stand on it, ours and others'."""
+    """All of its finalizers, ours and others'."""
     annotated: bool = True
     """Whether it has annotations at all."""
 
     @property
     def last_good(self) -> Readable | None:
-        """The newest content that a run can be judged by."""
+        """The newest content by which a run can be judged."""
         match self.content:
             case Readable():
                 return self.content
@@ -88,7 +91,7 @@ class PlanView:
 
     @property
     def spec(self) -> PlanSpec | None:
-        """What a run is judged by; None where there is nothing to judge it by."""
+        """The spec by which a run is judged; None where there is none."""
         good = self.last_good
         return good.spec if good else None
 
@@ -99,19 +102,19 @@ class PlanView:
 
     @property
     def written(self) -> PlanSpec | None:
-        """The plan as it was written: what to go by where nothing is judged."""
+        """The spec as it was written, for use where nothing is judged."""
         if isinstance(self.content, NeedsTemplates):
             return self.content.written
         return self.spec.written if self.spec else None
 
     @property
     def problem(self) -> str:
-        """Why `spec` is not what stands there now; empty where it is, and before its templates were looked up."""
+        """Why `spec` is not the present spec; empty where it is, and before its templates were looked up."""
         return "" if isinstance(self.content, Readable) else self.content.problem
 
     @property
     def readable(self) -> bool:
-        """Whether `spec` is what stands there now."""
+        """Whether `spec` is the present spec."""
         return isinstance(self.content, Readable)
 
     @property

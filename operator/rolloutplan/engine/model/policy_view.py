@@ -1,4 +1,7 @@
-"""The policies that select a plan, and what a plan must know of the others in its queues."""
+"""The policies that select a plan, and the state of its queues.
+
+The loop's store makes both for the facts of a plan; `engine/policy` reads them.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ class PolicyView:
 
 
 At = Literal["waiting", "starting", "running"]
-"""Where a plan is: it waits for a place, holds one and has moved no weight yet, or holds one."""
+"""The state of a plan in a queue: it waits for a slot, has one and has shifted no weight yet, or has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A plan that holds a place of some concurrency groups, or waits for one of each."""
+    """A plan that holds a slot in each of some concurrency groups, or waits for them."""
 
     key: str
     groups: frozenset[str]
@@ -34,17 +37,17 @@ class QueueEntry:
 
     @property
     def age(self) -> tuple[datetime, str]:
-        """The older one goes first: it sorts before the others."""
+        """The sort key: older plans go first."""
         return self.created, self.uid
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What one plan must know of all the others in a concurrency group."""
+    """A summary of the other plans in a concurrency group."""
 
     running: int = 0
     starting: int = 0
     holders: tuple[str, ...] = ()
-    """The keys of those that hold a place, running or starting: the first few, in an order of their own."""
+    """The keys of plans that hold a slot, running or starting: only the first few."""
     older_waiting: int = 0
     older_starting: int = 0

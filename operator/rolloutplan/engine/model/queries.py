@@ -1,7 +1,7 @@
-"""What the engine asks of a metric source, as data: no query language stands here.
+"""Queries to a metric source, as data without a query language.
 
-A provider (metrics/base.py) says it in the language of its source. `str(query)` is what people read, in status, records
-and Events. Variables are filled in already.
+`engine/analysis` makes them, with variables already filled in. A provider (metrics/base.py) translates them into the
+language of its source. `str(query)` is the text in status, records and Events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rolloutplan.stats.counts import Sample
 
 @dataclass(frozen=True, slots=True)
 class ValueQuery:
-    """The one number that a query gives, which a person wrote in the language of their source."""
+    """The one number of a query that a person wrote in the language of the source."""
 
     text: str
 
@@ -31,7 +31,7 @@ class AlertQuery:
     """How many alerts fire whose labels match; with `since`, how many of them did not fire at that instant."""
 
     matchers: str
-    """As people write them: `severity="page",team=~"shop|cart"`."""
+    """As written in the plan: `severity="page",team=~"shop|cart"`."""
     since: datetime | None = None
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class CountQuery:
 
 
 NumberQuery: TypeAlias = ValueQuery | AlertQuery
-"""What one number answers."""
+"""Queries whose answer is one number."""
 Query: TypeAlias = NumberQuery | CountQuery
 
 Series: TypeAlias = Sequence[tuple[datetime, Sample]]
@@ -66,14 +66,14 @@ Side: TypeAlias = Literal["new", "old"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to ask a metric source: for predicate `name`, about one side, pinned at an instant."""
+    """One query to a metric source: for predicate `name`, about one side, at a fixed instant."""
 
     name: str
     part: Literal["new", "old", "samples", "oldSamples"]
     query: NumberQuery
     at: datetime
     optional: bool = False
-    """Whether the verdict waits for no answer to it."""
+    """Whether the verdict does not wait for its answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Routes as a run sees them: which rules it moves, whether they hold what they should, and what to write."""
+"""Routes of a run: which rules it shifts, whether their weights are as desired, and the patches to write.
+
+Route views come from the snapshot, desired weights from the status; the patches are actions of the rules.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rolloutplan.engine.model.weights import holds_both, pair, restore, same, sh
 
 
 class UnusableError(Exception):
-    """A route cannot be moved; holds the reason (one word) and the message with the fix."""
+    """A route cannot be shifted; has the reason (one word) and the message with the fix."""
 
     def __init__(self, reason: StatusReason, message: str) -> None:
         super().__init__(message)
@@ -22,7 +25,7 @@ class UnusableError(Exception):
 
 
 def select_rules(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
-    """The rules that the plan asks to move, with the weights they have now. Raises UnusableError."""
+    """The rules that the plan shifts, with their present weights. Raises UnusableError."""
     spec = snapshot.plan.spec
     assert spec is not None
     old, new = spec.old.service_name, spec.new.service_name
@@ -66,9 +69,9 @@ def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by its name, its place, or as the only one that fits.
+    """Find a rule again in a route that may have been edited: by its name, its index, or as the only match.
 
-    A rule fits where it holds each of `sides` once; without `sides`, where it holds every service of `rule`.
+    A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
     """
     fit = [candidate for candidate in view.rules if _fits(candidate, rule, sides)]
     named = [candidate for candidate in fit if rule.name and candidate.name == rule.name]
@@ -84,7 +87,7 @@ def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> 
 
 
 def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
-    """Whether a route exists and is not on its way out."""
+    """Whether a route exists and is not being deleted."""
     return _standing(snapshot, route) is not None
 
 
@@ -94,7 +97,7 @@ def _standing(snapshot: Snapshot, route: RouteId) -> RouteView | None:
 
 
 def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> str:
-    """What differs between the routes as they are and as they should be, in words; empty where nothing does."""
+    """The first difference between the routes and the desired weights, as text; empty where there is none."""
     for route in routes:
         view = _standing(snapshot, route.id)
         if view is None:
@@ -111,7 +114,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
 
 
 def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
-    """Whether the new side holds nowhere less than in these weights, and all of their rules are there."""
+    """Whether the new side has at least these weights everywhere, and all of their rules exist."""
     for route in routes:
         view = _standing(snapshot, route.id)
         if view is None:
@@ -131,7 +134,7 @@ def _words(rule: RuleWeights, weights: Weights) -> str:
 
 
 def acceptance_problem(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
-    """Why a route is not accepted at its generation, or who has not answered for it yet; empty where all are."""
+    """Why a route is not accepted at its generation, or which parent has not answered yet; empty where all are."""
     waiting = ""
     for route in routes:
         view = snapshot.routes.get(route.id)
@@ -145,7 +148,7 @@ def acceptance_problem(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> st
 def shifted(
     snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights, permille: int
 ) -> tuple[RouteWeights, ...]:
-    """The routes with this share on the new side, as finely as each can divide its traffic."""
+    """The routes with this share on the new side, as precisely as each can divide its traffic."""
     return tuple(route.with_rules(tuple(_shifted(snapshot, route, weights, permille))) for route in routes)
 
 
@@ -155,7 +158,7 @@ def _shifted(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille
 
 
 def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
-    """The same rules with all the weights that they have now. Rules that are gone are left out."""
+    """The same rules with their present weights. Missing rules are left out."""
     found = []
     for route in routes:
         view = snapshot.routes.get(route.id)
@@ -173,9 +176,9 @@ def route_patches(
     *,
     marks: bool = False,
 ) -> tuple[PatchRoute, ...]:
-    """What to write so that the routes hold these weights; routes that are gone or right already are left out.
+    """The patches that set these weights; routes that are missing or already correct are left out.
 
-    With `marks`, a route is right only if it bears this fencing token and this undo command too.
+    With `marks`, a route is correct only if it also has this fencing token and this undo command.
     """
     patches = []
     for route in routes:

@@ -1,4 +1,7 @@
-"""A look: one frozen picture of everything a decision may depend on."""
+"""The snapshot: one immutable view of everything on which a decision may depend.
+
+`PlanRun` makes it from the facts of the host and its own measurements and results; the rules read it.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ REVERT = "rolloutplan.dev/revert"
 SEQ = "rolloutplan.dev/seq"
 
 PASSES_WITHIN = timedelta(seconds=10)
-"""What the API server may take back by itself (a conflict, an overload, a restart) is told only after this."""
+"""A refusal that may pass by itself (a conflict, an overload, a restart) is reported only after this."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """A route: the weights of all its rules, and what its gateway says of them."""
+    """A route: the weights of all its rules, and whether its gateway accepted them."""
 
     id: RouteId
     generation: int
@@ -37,18 +40,18 @@ class RouteView:
     version: str
     """Its resourceVersion."""
     accepted: bool | None
-    """True or False as every parent says at this generation; None while one has not said."""
+    """True where every parent accepted this generation, False where one refused it; None while one has not answered."""
     accepted_why: str = ""
-    """Who refused it and why, or who has not said."""
+    """Which parent refused it and why, or which has not answered."""
     seq: str = ""
-    """The fence that stands in its annotations."""
+    """The fencing token in its annotations."""
     moved_by: str = ""
-    """Who changed it last, with operation and time, from managedFields."""
+    """The last writer, with operation and time, from managedFields."""
     deleting: bool = False
     annotated: bool = True
-    """Whether it has annotations at all (a JSON Patch must make the map first)."""
+    """Whether it has annotations at all (a JSON Patch must create the map first)."""
     undo_annotation: str = ""
-    """The revert command that stands in its annotations."""
+    """The undo command in its annotations."""
     largest_weight: int = 1_000_000
     """The largest weight that its kind allows, which is how finely its traffic can be divided."""
 
@@ -65,17 +68,17 @@ class WorkloadView:
     settled: bool
     """Whether its controller has seen the newest spec and all wanted pods are of it."""
     stood_since: datetime | None = None
-    """When its pods last became ready or of its newest template, to the second."""
+    """When its pods last became ready or were updated to its newest template, to the second."""
     restarts: int | None = None
-    """None while its pods have not been looked at."""
+    """None until its pods have been listed."""
     worst: str = ""
-    """The worst reason that a pod of it gives, as `ImagePullBackOff: ...`."""
+    """The worst reason that a pod of it reports, as `ImagePullBackOff: ...`."""
     short_since: datetime | None = None
     """Since when fewer pods than `minReady` are ready."""
     version: str = ""
     """Its resourceVersion."""
     selector: str = ""
-    """The label selector of its pods, as a list takes it."""
+    """The label selector of its pods, in the form of a list request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +91,21 @@ class SourceView:
 
 
 def source_view(spec: MetricSourceSpec) -> SourceView:
-    """What a plan is judged by of a source."""
+    """The fields of a source that the engine needs."""
     return SourceView(scrape=spec.scrape_interval, delay=spec.ingestion_delay, timeout=spec.timeout)
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightResult:
-    """What was found by asking around before the first weight: things that no watch tells."""
+    """The result of the checks before the first weight, of what no watch shows."""
 
     at: datetime
     judged_hash: str
-    """Of the plan whose queries were tried."""
+    """The `judged_hash` of the plan whose queries were tried."""
     services: frozenset[str]
-    """Those of the plan's two Services that exist."""
+    """The Services of the plan (of its two) that exist."""
     rejected: Mapping[str, str]
-    """Predicates and assumptions that cannot be asked, with the reason."""
+    """Predicates and assumptions that cannot be evaluated, with the reason."""
     down: str = ""
     """Why the source did not answer; empty where it did."""
     restarts: int = 0
@@ -111,25 +114,25 @@ class PreflightResult:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A Job of ours as it was read, or as it could not be made."""
+    """A Job of ours as it was read, or why it could not be created."""
 
     name: str
     at: datetime
     found: bool = False
     ours: bool = True
-    """False where a Job of this name exists that this run has not made."""
+    """False where a Job of this name exists that this run did not create."""
     ended: Literal["", "Complete", "Failed"] = ""
     message: str = ""
-    """The last words of its last pod, or why it has failed."""
+    """The termination message of its last pod, or why it failed."""
     refused: str = ""
-    """Why the API server takes no such Job: the Job itself is wrong."""
+    """Why the API server refuses the Job: the Job itself is invalid."""
     hindered: str = ""
-    """Why it took none this time; it may later."""
+    """Why it could not be created this time; it may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """What became of a Deployment that was to be scaled."""
+    """The result of scaling a Deployment."""
 
     name: str
     at: datetime
@@ -141,7 +144,7 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What was answered to the predicate of an assumption."""
+    """The verdict on the predicate of an assumption."""
 
     name: str
     at: datetime
@@ -150,7 +153,7 @@ class QueryResult:
 
 @dataclass(frozen=True, slots=True)
 class GateAnswers:
-    """What was answered before an increment, to each question that the gate had."""
+    """The verdicts on the queries of the gate before an increase of the weight."""
 
     at: datetime
     verdicts: Mapping[QueryOnce, Verdict]
@@ -158,54 +161,54 @@ class GateAnswers:
 
 @dataclass(frozen=True, slots=True)
 class RouteConflict:
-    """Another plan that names one of the same routes."""
+    """Another plan with one of the same routes."""
 
     key: str
     routes: frozenset[RouteId]
     running: bool
     waiting: bool
-    """Whether it is about to start: valid, and nothing stalls it."""
+    """Whether it is about to start: it is valid and not stalled."""
     created: datetime
     uid: str
 
 
 @dataclass(frozen=True, slots=True)
 class CountProgress:
-    """How far a predicate of counted events has come."""
+    """The progress of a predicate that counts events."""
 
     since: datetime
-    """From when on it may look."""
+    """The instant from which on it may count."""
     state: State
     at: datetime | None = None
-    """The instant of the last look."""
+    """The instant of the last evaluation."""
     samples: Mapping[str, Sample] | None = None
-    """The raw counters at that instant, by side; None where they are not known any more."""
+    """The raw counters at that instant, by side; None where they are no longer known."""
     share: Share | None = None
     """The new side's share of the requests at this weight; only where both sides are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What is known of one predicate at this weight.
+    """The state of one predicate at this weight.
 
-    Every instant is the one that was asked about, not the one at which the answer came.
+    Every instant is the one of the query, not the one at which the answer came.
     """
 
     asked_at: datetime | None = None
-    """The last time it was asked; the next time is an interval later."""
+    """The last evaluation; the next one is an interval later."""
     query: str = ""
-    """What was asked then about the new side."""
+    """The query of that evaluation for the new side."""
     answered_at: datetime | None = None
-    """The last time that the source answered at all, with whatever it had."""
+    """The last evaluation that the source answered at all, with or without a value."""
     silent_since: datetime | None = None
-    """The first time, since the source last answered, that it did not."""
+    """The first unanswered evaluation since the source last answered."""
     verdict: Verdict | None = None
     since: datetime | None = None
-    """Since when the comparison has held without a break, moved forward by the time without an answer."""
+    """Since when the comparison has held without a break, moved later by the time without an answer."""
     missed: tuple[datetime, ...] = ()
-    """The evaluations since the last one that had an answer; at most `MISSED_IN_A_ROW` + 1 are kept (ask.py)."""
+    """The evaluations since the last answered one; at most `MISSED_IN_A_ROW` + 1 (analysis/measurements.py)."""
     old: Verdict | None = None
-    """What the same comparison says of the old side, at the same instant; None where that is not known."""
+    """The verdict of the same comparison on the old side, at the same instant; None where it is unknown."""
     count: CountProgress | None = None
 
 
@@ -215,38 +218,38 @@ NO_MEASUREMENTS: Measurements = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that was refused, or not answered: what it was about, and the API server's own words."""
+    """A request that was refused or not answered: its subject, and the API server's message."""
 
     kind: str
-    """Of what it was to do: status, marks, route, job, scale, publication, preflight."""
+    """The kind of work: status, marks, route, job, scale, publication, preflight."""
     what: str
-    """As people name it, as `HTTPRoute shop`."""
+    """Its subject as shown to users, as `HTTPRoute shop`."""
     reason: str
     words: str
     definite: bool
-    """Whether the API server says no; else it may say yes the next time."""
+    """Whether the API server refused it; else it may accept it the next time."""
     urgent: bool
-    """Whether weights are kept from going back by it."""
+    """Whether it delays a rollback."""
     since: datetime
     retry_at: datetime
     failures: int
     """In a row."""
     uncertain: bool = False
-    """Whether one of them may be done though no answer said so."""
+    """Whether one of them may have succeeded without an answer."""
 
     @property
     def condition_reason(self) -> str:
-        """Its reason as a condition takes it."""
+        """Its reason in the form that a condition allows."""
         return self.reason if self.reason.isalnum() and self.reason[0].isalpha() else "Refused"
 
     def told_at(self, now: datetime) -> bool:
-        """Whether it is to be told by now: a no at once, what may pass by itself only where it lasts."""
+        """Whether it is to be reported by now: a definite refusal at once, any other only if it lasts."""
         return self.definite or now >= self.since + PASSES_WITHIN
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a host knows of a plan and of all that a decision about it may depend on.
+    """What a host knows about a plan and everything on which a decision about it may depend.
 
     What does not exist is None or missing from its mapping.
     """
@@ -255,7 +258,7 @@ class Facts:
     status: Status
     """As the API server has it."""
     raw_status: Mapping[str, Any] = field(default_factory=dict)
-    """The same, as it stands there: with fields that this version does not know."""
+    """The same unparsed, with fields that this version does not know."""
     routes: Mapping[RouteId, RouteView] = field(default_factory=dict)
     old: WorkloadView | None = None
     new: WorkloadView | None = None
@@ -270,7 +273,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that `decide` looks at. What does not exist is None or missing from its mapping."""
+    """Everything that `decide` reads. What does not exist is None or missing from its mapping."""
 
     plan: PlanView
     status: Status
@@ -284,21 +287,21 @@ class Snapshot:
     measurements: Measurements = field(default_factory=lambda: NO_MEASUREMENTS)
     route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
-    """Those that select this plan."""
+    """The policies that select this plan."""
     queues: Mapping[str, Queue] = field(default_factory=dict)
-    """The others in each concurrency group of this plan; looked up only before a run."""
+    """The other plans in each concurrency group of this plan; looked up only before a run."""
     gate_answers: GateAnswers | None = None
     job: JobView | None = None
-    """The Job of the task under way, as it was read last."""
+    """The Job of the current task, as last read."""
     query_result: QueryResult | None = None
     scaled: Scaled | None = None
     warnings: str = ""
-    """What the plan's queries can hardly mean; it keeps nothing from being done."""
+    """Queries of the plan that are probably wrong; this blocks nothing."""
     refusals: tuple[Refusal, ...] = ()
-    """What was refused and not done since."""
+    """Requests that were refused and have not succeeded since."""
     epoch: int = 0
-    """The tenure of the leader that looks."""
+    """The number of the leader's term."""
     claim_at: datetime | None = None
-    """When a run of which nothing is half done takes this leader's mark: not all of them at once. None: now."""
+    """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
     undo_command: str = ""
-    """The command that would put the routes back to the weights they have now."""
+    """The command that would restore the present weights of the routes."""

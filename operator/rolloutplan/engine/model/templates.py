@@ -1,4 +1,7 @@
-"""Which templates a plan is judged by: those that its run began with, else those that there are now."""
+"""Chooses the templates of a plan: those with which its run began, else the present ones.
+
+The store calls it with the plan, its status and the known templates; the result is the plan of the facts.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanView, Readabl
 
 
 def judged_by(plan: PlanView, status: Status, known: TemplateLookup) -> PlanView:
-    """The plan with predicates in the place of its references; one that cannot be had leaves it without a spec.
+    """The plan with its references replaced by predicates; with a missing template it has no spec.
 
-    A plan that was edited in mid-run may name what its run did not begin with: that is taken as it is now. Where it
-    cannot be had the plan has no spec, and goes back all the same: the rules that lead back look at it as written.
+    A plan that was edited during a run may refer to a template with which its run did not begin: the present one is
+    used. If that is missing, the plan has no spec. It can still roll back: the rollback rules use the spec as written.
     """
     content, written = plan.content, plan.written
     if isinstance(content, Unreadable) or written is None or not written.has_references:

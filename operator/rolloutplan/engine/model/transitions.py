@@ -1,23 +1,25 @@
 """All legal transitions of a run, in one table, with the reason for each. Nothing else changes a phase.
 
+`engine/run` applies a transition that a rule picks; the page of states is generated from the table.
+
 Theory of operation. A run starts when everything that it needs exists (START). Its assumptions are checked before
 anything is changed (START_PROBING, BELIEVED, PROBED); a false one ends the run (DISBELIEVED). Then the tasks of
 `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the pods of the new side become ready (READY).
 
-Then stage by stage: the predicates are fixed and the weight is asked for (START_STAGE), the weight is read back and
+Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
-increment (WARNED). From every phase in which a weight may have moved there is one way back (FAILED, RESTORED), which
-needs nothing but the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights
-that somebody else moved are corrected (DRIFTED). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
-the last weight is no longer the last). What is wrong before any weight has moved is reported and heals by itself
-(REFUSED, BLOCKED, HEALED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight
-cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so (CONTRACT,
-CONTRACTED, FINISHED).
+increment (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
+needs only the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that
+another writer changed are corrected (DRIFTED). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
+the last weight is no longer the last). A problem before any weight has changed is reported, and the run goes on once it
+is fixed (REFUSED, BLOCKED, HEALED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
+first weight cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so
+(CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
-(PAUSED) and let it go on (RESUMED, TAKEN_UP, RELEASED). A command that cannot be carried out is answered (DENIED).
+(PAUSED) and resume it (RESUMED, TAKEN_UP, RELEASED). A command that cannot be carried out is rejected (DENIED).
 
-A transition names the rules that pick it, which stand in `decide.py` and say when.
+A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class TransitionName(StrEnum):
 
 
 class Target(StrEnum):
-    """Where a row leads that leads to no phase of its own."""
+    """The target of a transition without a fixed target phase."""
 
     STAYS = auto()
     WHERE_IT_WAS_HELD = auto()
@@ -89,14 +91,14 @@ class Severity(StrEnum):
 
     NORMAL = "Normal"
     WARNING = "Warning"
-    """A person should look at it."""
+    """A person should check it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """From which phases, to which, as what decision, told under which Event reason and how loudly, by which rules.
+    """Source phases, target, kind of decision, Event reason, rationale, rules, severity and log level.
 
-    A row without a decision changes nothing that a person could have wondered about.
+    A row without a kind records no decision: it changes nothing that a person needs to know.
     """
 
     sources: frozenset[Phase]
@@ -105,13 +107,13 @@ class Transition:
     event_reason: EventReason | None
     rationale: str
     by: tuple[str, ...]
-    """The rules of `decide.py` that pick it, by name, in the order in which they are read. They say when."""
+    """The rules of `decide.py` that pick it, by name, in their order. They define when."""
     severity: Severity
     loud: bool
     """Whether its line in the operator's own log is a warning."""
 
     def target_phase(self, status: Status) -> Phase:
-        """The phase to which it leads from this status."""
+        """The target phase from this status."""
         match self.to:
             case Target.STAYS:
                 return status.phase
@@ -137,7 +139,7 @@ def _row(
 
 P, E, S = Phase, EventReason, Severity
 TRAFFIC_SHIFTED_PHASES = frozenset({P.SHIFTING, P.JUDGING, P.HELD, P.BAKING})
-"""Phases in which a weight may stand above the snapshot and nothing is yet on its way back."""
+"""Phases in which a weight may be above the snapshot and no rollback has begun."""
 
 # fmt: off
 TRANSITIONS: Mapping[TransitionName, Transition] = {
@@ -330,16 +332,16 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
 
 
 def severity_of(decision: Decision) -> Severity:
-    """The type of the Event of a decision that was recorded, by this version or by another one."""
+    """The type of the Event of a decision, recorded by this version or by another one."""
     return Severity.WARNING if all(row.severity is Severity.WARNING for row in _rows(decision)) else Severity.NORMAL
 
 
 def is_loud(decision: Decision) -> bool:
-    """Whether the log says it as a warning."""
+    """Whether it is logged as a warning."""
     return any(row.loud for row in TRANSITIONS.values() if row.event_reason == decision.reason)
 
 
 def _rows(decision: Decision) -> list[Transition]:
-    """The rows under whose reason it was taken; of a reason that the table does not know, those of its kind."""
+    """The rows with its reason; for a reason that the table does not have, those of its kind."""
     known = [row for row in TRANSITIONS.values() if row.event_reason == decision.reason]
     return known or [row for row in TRANSITIONS.values() if row.kind is decision.kind]

@@ -1,7 +1,8 @@
-"""Arithmetic of weights: whole numbers in, whole numbers out, never a share that nobody asked for.
+"""Arithmetic of weights in whole numbers. It sets exactly the desired share, as far as the largest weight allows.
 
-A plan speaks of the new side's share of what both sides of a rule hold together. Other backends of the rule keep the
-share they have: where whole numbers are too coarse for what is asked, every weight of the rule is scaled.
+Rules come from routes and snapshots; the new weights go into the intent and the patches. A plan's weight is the new
+side's share of what both sides of a rule have together. Other backends of the rule keep their share: where whole
+numbers are too coarse for the desired share, every weight of the rule is scaled.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
 
 
 def pair(rule: RuleWeights, old: str, new: str) -> tuple[int, int]:
-    """The weights of the old and the new service in a rule. Raises KeyError where one is not there."""
+    """The weights of the old and the new service in a rule. Raises KeyError where one is missing."""
     weights = {backend.service: backend.weight for backend in rule.backends}
     return weights[old], weights[new]
 
 
 def holds_both(rule: RuleWeights, old: str, new: str) -> bool:
-    """Whether a rule holds both services, each once."""
+    """Whether a rule has both services, each once."""
     services = [backend.service for backend in rule.backends]
     return services.count(old) == 1 and services.count(new) == 1
 
 
 def is_valid_snapshot(routes: Iterable[RouteWeights], old: str, new: str) -> bool:
-    """Whether these routes can be weights of a run: there are some, and each rule holds both services."""
+    """Whether these routes can be weights of a run: there is at least one rule, and each has both services."""
     rules = [rule for route in routes for rule in route.rules]
     return bool(rules) and all(holds_both(rule, old, new) for rule in rules)
 
 
 def shift(rule: RuleWeights, old: str, new: str, permille: int, largest: int) -> RuleWeights:
-    """The rule with `permille` of what both sides hold on the new side, in weights of at most `largest`.
+    """The rule with `permille` of the weight of both sides on the new side, in weights of at most `largest`.
 
-    Raises ValueError where both hold nothing: no share of nothing can be asked for.
+    Raises ValueError where both have weight 0: there is nothing to divide.
     """
     both = sum(pair(rule, old, new))
     if both == 0:
@@ -46,7 +47,7 @@ def shift(rule: RuleWeights, old: str, new: str, permille: int, largest: int) ->
 
 
 def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest: int) -> RuleWeights:
-    """The rule with both sides as in the snapshot, to the number, and every other backend at the share it has now.
+    """The rule with both sides exactly as in the snapshot, and every other backend at its present share.
 
     No backend gets more than `largest`, the largest weight that its kind of route allows.
     """
@@ -64,7 +65,7 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest
 
 
 def same(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
-    """Whether both sides have the same numbers in both; other backends are not ours to compare."""
+    """Whether both sides have the same weights in both rules; other backends are not compared."""
     return holds_both(one, old, new) and pair(one, old, new) == pair(other, old, new)
 
 
@@ -84,6 +85,6 @@ def _nearest(numerator: int, denominator: int) -> int:
 
 
 def _with(rule: RuleWeights, weights: Iterable[int]) -> RuleWeights:
-    """The rule with these weights, in the order of its backends: a Service may be there twice, on two ports."""
+    """The rule with these weights, in the order of its backends: a Service may be in it twice, on two ports."""
     backends = tuple(Backend(service=b.service, weight=w) for b, w in zip(rule.backends, weights, strict=True))
     return rule.with_backends(backends)

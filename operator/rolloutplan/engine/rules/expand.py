@@ -97,7 +97,7 @@ def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
-    """Snapshot at its pods now and then, for the reason why they do not stand; at the deadline once more."""
+    """Read its pods now and then, for the reason why they are not ready; at the deadline once more."""
     if snapshot.preflight is None:
         return ReconcileResult(actions=(RunPreflight(),))
     due = min(snapshot.preflight.at + PROBE_EVERY, _late(snapshot))

@@ -1,18 +1,18 @@
-"""Asks Prometheus, and whatever speaks its HTTP API: one question in, one answer out, and never an exception.
+"""Queries Prometheus and other servers with its HTTP API: one query in, one answer out, never an exception.
 
-The way of a question, with the module that each step stands in:
+The path of a query, with the module of each step:
 
-    ValueQuery, AlertQuery, CountQuery      what the engine asks
-      |  provider.py                        says it in PromQL (alerts.py, counters.py)
+    ValueQuery, AlertQuery, CountQuery      from the engine
+      |  provider.py                        translates it to PromQL (alerts.py, counters.py)
     query, instant
-      |  source.py                          the same question is asked once; waits for the end of the loop's turn
-    all questions of one turn, by instant
-      |  batching.py                        which go as one query: `a or b`, each labelled with its place
-    batches, slow ones, and unknown ones (one of each form goes ahead, as a canary)
-      |  threads.py                         a few threads, so that a server that hangs never holds up the loop
+      |  source.py                          merges identical queries; waits for the end of the loop's turn
+    all queries of one turn, by instant
+      |  batching.py                        joins them to one query: `a or b`, each labelled with its index
+    batches, slow queries, and unknown ones (one of each form goes first, as a canary)
+      |  threads.py                         a few threads, so that a server that hangs never blocks the loop
     HTTP request
       |  http.py                            ends in time, whatever the server does
     status and body
-      |  response.py                        a number, counters, or a gap in the server's own words
+      |  response.py                        a number, counters, or a gap with the server's message
     Answer
 """

@@ -1,6 +1,6 @@
-"""PromQL for alerts: a number comes out whether any fires or not. Pure.
+"""PromQL for alerts: it gives a number whether any fires or not. Pure.
 
-An alert is its set of labels: whatever differs in one is another.
+An alert is identified by its set of labels. `provider.py` passes the engine's `AlertQuery` and sends the PromQL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from rolloutplan.tools.promql import firing_alerts
 
 
 def alert_query(query: AlertQuery) -> str:
-    """The query for how many fire, or for how many fire that did not at an instant."""
+    """The query for the number of firing alerts; with `since`, of those that did not fire at that instant."""
     series = firing_alerts(query.matchers)
     if query.since is None:
         return f"count({series}) or vector(0)"

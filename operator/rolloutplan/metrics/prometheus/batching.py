@@ -1,8 +1,9 @@
-"""Which questions go as one query. Pure: instants and answers come from outside.
+"""Decides which questions are joined to one query. Pure: `source.py` passes the questions and reports the results.
 
-A query may go with others once one of its form has been answered well alone: then it is known to be valid, and whether
-it gives a scalar. A form is the query without what its strings and its whole seconds say, so the plans of one template
-need not each be asked alone first. How long each takes says how many go together: a slow one keeps no quick one.
+A query may be batched once one of its form was answered successfully alone: then it is known to be valid, and whether
+it gives a scalar. The form is the query without the content of its strings and its whole seconds, so that plans of one
+template need not each be asked alone first. The durations decide how many go together: a slow query must not delay a
+quick one.
 """
 
 from __future__ import annotations
@@ -15,32 +16,32 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from rolloutplan.metrics.prometheus.response import BATCH_LABEL
 
 QUICK: Final = 0.5
-"""Seconds. What takes longer alone is slow, unless the source is."""
+"""Seconds. A query that takes longer alone is slow, unless the whole source is."""
 PATIENCE: Final = 8
-"""What takes so many times as long as usual is slow; and those that go as one may take so many times as long as the
-quickest of them alone."""
+"""A query that takes so many times the usual duration is slow. A batch may take so many times the duration of its
+quickest query alone."""
 MEMORY: Final = 16
-"""What is usual is a running mean of about so many."""
+"""The usual duration is a running mean over about so many batches."""
 MOST: Final = 32
-"""Questions in one. More cost less each, until what each `or` copies outweighs that."""
+"""Most questions in a batch. Larger batches cost less per question, until the copying of each `or` outweighs that."""
 LONGEST: Final = 16_000
 """Characters of one query: VictoriaMetrics takes no more than 16 KiB."""
 KEPT: Final = 10_000
-"""So many forms, and so many slow queries, are remembered: the latest."""
+"""The number of forms, and of slow queries, that are remembered: the latest."""
 
 _STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
 _SECONDS: Final = re.compile(r"\b[0-9]+s\b")
 _AROUND: Final = 48
-"""Characters that each query gets around it."""
+"""Characters added around each query."""
 
 
 class Fingerprint(NamedTuple):
-    """What is remembered of a query's text: hashes, so two that share one may be asked together in vain, no more."""
+    """Hashes of a query's text. If two queries collide, the only harm is a batch that fails."""
 
     text: int
-    """Of the query whatever its window: that grows from look to look."""
+    """Hash of the query without its window, which grows with each evaluation."""
     form: int
-    """Of the query whatever its labels, too."""
+    """Hash of the query without its labels, too."""
 
     @classmethod
     def of(cls, query: str) -> Fingerprint:
@@ -60,7 +61,7 @@ V = TypeVar("V")
 
 
 class Batch(NamedTuple, Generic[A]):
-    """Questions that go as one `query`, which may take `within` seconds; `slow` where it will not be quick."""
+    """Questions joined to one `query`, which may take `within` seconds; `slow` where it is expected to be slow."""
 
     query: str
     questions: Sequence[A]
@@ -69,20 +70,20 @@ class Batch(NamedTuple, Generic[A]):
 
 
 class BatchPlan(NamedTuple, Generic[A]):
-    """Questions by how they are to be asked."""
+    """Questions, grouped by the way in which they are to be sent."""
 
     batches: list[Batch[A]]
     slow: list[A]
-    """Each alone, with all the time that there is."""
+    """Sent alone, each with all the time that is left."""
     unknown: list[A]
-    """Each alone, because none of its form has been answered yet."""
+    """Sent alone, because no query of their form has been answered yet."""
 
 
 class _Form(NamedTuple):
     kind: object
-    """Of its result: scalar, vector."""
+    """The type of its result: scalar, vector."""
     seconds: float
-    """How long one took that was not slow, or a row of them together."""
+    """The duration of one that was not slow, or of a batch with one."""
 
 
 class _Known(NamedTuple, Generic[A]):
@@ -92,28 +93,28 @@ class _Known(NamedTuple, Generic[A]):
 
 
 class QueryBatcher:
-    """What is known of the queries of one source, whose questions end after `timeout` seconds."""
+    """Knowledge about the queries of one source, whose questions time out after `timeout` seconds."""
 
     def __init__(self, timeout: float, quick: float = QUICK) -> None:
         self._timeout = timeout
         self._least = quick
         self._pace = 0.0
-        """Seconds that questions take which go as one, as a running mean."""
+        """Seconds that a batch takes, as a running mean."""
         self._forms: dict[int, _Form] = {}
         self._slow: dict[int, float] = {}
-        """Seconds of single queries that were slow. One that was not answered well counts as the whole timeout."""
+        """Seconds of single queries that were slow. One that failed counts as the whole timeout."""
 
     @property
     def quick(self) -> float:
-        """Seconds. What takes longer alone is slow."""
+        """Seconds. A query that takes longer alone is slow."""
         return min(max(self._least, PATIENCE * self._pace), self._timeout / 2)
 
-    # ---- what goes together --------------------------------------------------------------------------------------
+    # ---- planning ------------------------------------------------------------------------------------------------
 
     def plan_batches(self, questions: Iterable[A], *, saturated: bool = False) -> BatchPlan[A]:
-        """Say how each is to be asked.
+        """Plan how to send each question.
 
-        Where it is `saturated`, slow ones go with each other: each alone would be asked too late.
+        Where the threads are `saturated`, slow queries are batched with each other: sent alone, they would be too late.
         """
         quick: list[_Known[A]] = []
         slow: list[_Known[A]] = []
@@ -133,7 +134,7 @@ class QueryBatcher:
         return BatchPlan(batches, [], unknown)
 
     def _limit(self, quickest: float) -> float:
-        """Seconds that several may take together."""
+        """Seconds that a batch may take."""
         return min(max(self.quick, PATIENCE * quickest), self._timeout / 2)
 
     def _batch(self, row: Sequence[_Known[A]]) -> Batch[A]:
@@ -141,10 +142,10 @@ class QueryBatcher:
         within = min(max(self.quick, 2 * seconds), self._timeout / 2)
         return Batch(_render(row), _questions(row), within, slow=seconds > self.quick)
 
-    # ---- what was learnt -----------------------------------------------------------------------------------------
+    # ---- learning ------------------------------------------------------------------------------------------------
 
     def record_single(self, fingerprint: Fingerprint, kind: object, seconds: float) -> None:
-        """A query was answered well alone; one that was slow is believed to be quick again only after a while."""
+        """Record a success alone. A query that was slow counts as quick again only after several of them."""
         seconds = max(seconds, self._slow.pop(fingerprint.text, 0.0) / 2)
         if seconds > self.quick:
             _keep(self._slow, fingerprint.text, seconds)
@@ -153,15 +154,15 @@ class QueryBatcher:
         _keep(self._forms, fingerprint.form, _Form(kind, seconds))
 
     def record_failure(self, fingerprint: Fingerprint) -> None:
-        """A query was not answered well, or went badly with others: it is asked alone for a while."""
+        """Record a failure, alone or in a batch: the query is sent alone for a while."""
         _keep(self._slow, fingerprint.text, self._timeout)
 
     def record_latency(self, seconds: float) -> None:
-        """Some were asked as one, however that ended."""
+        """Record the duration of a batch, whatever its result."""
         self._pace += (seconds - self._pace) / MEMORY
 
     def record_success(self, fingerprints: Iterable[Fingerprint], seconds: float) -> None:
-        """Some were answered well as one: none of them takes longer than all."""
+        """Record the success of a batch: no query in it takes longer than the whole."""
         for fingerprint in fingerprints:
             if self._slow.get(fingerprint.text, 0.0) > seconds:
                 self._slow[fingerprint.text] = seconds
@@ -173,7 +174,7 @@ class QueryBatcher:
 def _rows(
     known: Iterable[_Known[A]], limit: Callable[[float], float] = lambda _: math.inf
 ) -> Iterator[list[_Known[A]]]:
-    """Cut what stands in order, the quickest first, into what can go as one."""
+    """Split queries, sorted with the quickest first, into batches."""
     row: list[_Known[A]] = []
     total, length = 0.0, 0
     for one in known:
@@ -193,7 +194,7 @@ def _questions(row: Iterable[_Known[A]]) -> list[A]:
 
 
 def _render(row: Sequence[_Known[A]]) -> str:
-    """One query for several, whose series carry the place of theirs in the label `q`."""
+    """One query for several; the label `q` of each series is the index of its query."""
     if len(row) == 1:
         return row[0].question.query
     vectors = (  # a query may end in a comment
@@ -203,7 +204,7 @@ def _render(row: Sequence[_Known[A]]) -> str:
 
 
 def _keep(memory: dict[int, V], key: int, value: V) -> None:
-    """Remember, the newest last: a dict keeps the order in which its keys came, so the first is what is forgotten."""
+    """Remember a value, the newest last: a dict keeps the order of insertion, so its first key is the one to forget."""
     memory.pop(key, None)
     memory[key] = value
     if len(memory) > KEPT:

@@ -1,14 +1,14 @@
-"""PromQL for what is counted: the raw counters of each instance. Pure.
+"""PromQL for counts: the raw counters of each instance. Pure. `provider.py` passes the events and sends the queries.
 
-`rate` and `increase` extrapolate; what is subtracted between two looks is what the counters themselves say. Slow
-requests come from a histogram's buckets:
+`rate` and `increase` extrapolate, so the raw counters of two evaluations are subtracted instead. Slow requests come
+from a histogram's buckets:
 
 - A classic histogram has the requests up to T in the bucket `le` = T, so T must be a bound of its buckets. An instance
   without that bucket gives NaN, never 0 slow requests.
-- A native histogram is cut at T by interpolation inside of one bucket, and rounded to whole requests. This is exact
-  where T is a bound: a power of two of its unit (250ms, 500ms, 1s, 2s) whatever its resolution, or any bound of a
-  classic histogram that is stored as a native one. Elsewhere it errs by less than what that one bucket holds, always
-  the same way, and the cut never runs backwards.
+- A native histogram is cut at T by interpolation inside one bucket, and rounded to whole requests. This is exact where
+  T is a bound: a power of two of its unit (250ms, 500ms, 1s, 2s) at any resolution, or any bound of a classic histogram
+  that is stored as a native one. Elsewhere the error is less than the content of that one bucket, always in the same
+  direction, and the count never decreases.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 def counter_queries(events: Events, *, native: bool = True) -> tuple[str, str]:
     """The queries for all requests and for the bad ones, each for `Source.sample`.
 
-    With `native` they serve both kinds of histogram. VictoriaMetrics has only classic ones, and knows no function of
-    the others.
+    With `native` they work for both kinds of histogram. VictoriaMetrics has only classic ones, and not the functions
+    for native ones.
     """
     if events.histogram is None or events.slower_than is None:
         return f"{_SUM} ({events.total})", f"{_SUM} ({events.bad})"
@@ -54,7 +54,7 @@ def bounds_query(events: Events) -> str:
 
 
 def no_bound(events: Events, found: Counts) -> str:
-    """Why `slowerThan` cannot be counted, with the bounds that can; empty where it can, or nothing is known yet."""
+    """Why `slowerThan` cannot be counted, with the bounds that can; empty where it can, or without data yet."""
     if events.histogram is None or events.slower_than is None:
         return ""
     unit = _unit(_parts(events.histogram)[0])
@@ -67,9 +67,9 @@ def no_bound(events: Events, found: Counts) -> str:
 
 
 def _parts(histogram: str) -> tuple[str, str]:
-    """Its name, and its matchers as others can follow."""
+    """Its name, and its matchers in a form to which more can be appended."""
     found = _HISTOGRAM.fullmatch(histogram)
-    assert found is not None  # it matches everything that the spec takes
+    assert found is not None  # it matches everything that the spec allows
     labels = (found[2] or "").strip().rstrip(",")
     return found[1].strip(), f"{labels}," if labels else ""
 
@@ -79,6 +79,6 @@ def _unit(name: str) -> timedelta:
 
 
 def _spellings(bound: float) -> str:
-    """How a bound may be written in `le`: Prometheus 3 writes 1.0 for what its forerunners left as 1."""
+    """How a bound may be written in `le`: Prometheus 3 writes 1.0 where earlier versions wrote 1."""
     whole, _, rest = f"{bound:.6f}".rstrip("0").partition(".")
     return f"{whole}[.]{rest}0*" if rest else f"{whole}([.]0+)?"

@@ -1,4 +1,7 @@
-"""Questions to a source's HTTP API: each ends in time, whatever the server does, and never raises."""
+"""Requests to a source's HTTP API: each ends in time, whatever the server does, and never raises.
+
+`source.py` passes the parameters; the parsed reply goes back to it.
+"""
 
 from __future__ import annotations
 
@@ -24,37 +27,37 @@ from rolloutplan.stats.verdict import Answer, Why
 T = TypeVar("T")
 
 LONGEST_ANSWER: Final = 1 << 20
-"""Bytes. One number needs about 150; an answer longer than this has thousands of series."""
+"""Bytes. One number needs about 150; a longer answer than this has thousands of series."""
 LONGEST_RANGE: Final = 4 << 20
 
 
 class Reply(NamedTuple, Generic[T]):
-    """What was said to one HTTP question, and how."""
+    """The outcome of one HTTP request."""
 
     value: T | Answer
-    """What was read, or the gap."""
+    """The parsed value, or the gap."""
     seconds: float = 0.0
-    """How long it took; without the time in which it waited for its turn."""
+    """The duration, without the time spent waiting for a thread."""
     status: int = 0
     """0 where there was no answer."""
     late: bool = False
-    """Whether it was given up."""
+    """Whether it timed out."""
 
     @property
     def affects_all_queries(self) -> bool:
-        """Whether any other question would have been answered so too: the source was not reached, or wants less."""
+        """Whether any other query would have failed too: the source was not reached, or limits requests."""
         return (self.status == 0 and not self.late) or self.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not typed
-    """PrometheusConnect that keeps what decides about an answer: the result's type, the warnings, the error's type."""
+    """PrometheusConnect that keeps what it would drop: the result's type, the warnings, the error's type."""
 
     def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None) -> None:
         self._observe = observe
         self._flavor = spec.prometheus.flavor
-        self._fixed = {"partial_response": "false"}  # Thanos answers with half of its data otherwise; others ignore it
+        self._fixed = {"partial_response": "false"}  # Thanos may answer with partial data otherwise; others ignore it
         if self._flavor == "VictoriaMetrics":
-            self._fixed["nocache"] = "1"  # it moves recent instants back otherwise
+            self._fixed["nocache"] = "1"  # it shifts recent instants back otherwise
         session = requests.Session()
         session.trust_env = False  # reads the proxy variables and .netrc for each request: half of a request's cost
         session.verify = os.environ.get("SSL_CERT_FILE") or True
@@ -66,14 +69,14 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         session.mount(self.url, pool)
 
     def query(self, params: Mapping[str, str], read: Read[T], deadline: float, within: float = math.inf) -> Reply[T]:
-        """Ask, and read the answer until the monotonic instant `deadline`, at most for so many seconds. Blocks.
+        """Send a query and read its answer until the monotonic instant `deadline`, at most `within` seconds. Blocks.
 
         Parameters with a `step` make it a range query.
         """
         began = time.monotonic()
         until = min(deadline, began + within)
         detail = "not asked: others took the time"
-        for _ in range(2):  # twice, because a kept connection may have been closed by the server just now
+        for _ in range(2):  # twice, because the server may just have closed a kept connection
             if time.monotonic() >= until:
                 break
             try:
@@ -83,7 +86,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
                 return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
             except requests.ConnectionError as error:
                 detail = _root(error)
-            except Exception as error:  # noqa: BLE001 - whatever breaks here is the source's silence, never ours
+            except Exception as error:  # noqa: BLE001 - any error here counts as no answer of the source
                 return Reply(undecided(Why.SOURCE_DOWN, _root(error)))
             else:
                 return Reply(said, time.monotonic() - began, status)
@@ -122,7 +125,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
 
 
 def _read(response: requests.Response, until: float, longest: int) -> bytes | None:
-    """Read the body; None where it is too long. A body that drips past `until` raises requests.Timeout."""
+    """Read the body; None where it is too long. A body that is not complete at `until` raises requests.Timeout."""
     body = bytearray()
     while chunk := response.raw.read1(1 << 16, decode_content=True):
         body += chunk
@@ -134,7 +137,7 @@ def _read(response: requests.Response, until: float, longest: int) -> bytes | No
 
 
 def _root(error: BaseException) -> str:
-    """The first cause, as `Connection refused`; what was raised around it repeats the URL and class names."""
+    """The first cause, as `Connection refused`; the errors around it repeat the URL and class names."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

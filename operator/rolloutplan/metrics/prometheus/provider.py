@@ -1,4 +1,7 @@
-"""A server that speaks the HTTP API of Prometheus, as a provider: says the engine's queries in PromQL."""
+"""A provider for servers with the HTTP API of Prometheus: translates the engine's queries to PromQL.
+
+The queries come from the loop; the answers of `Source` go back as answers, series or check results.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from rolloutplan.tools.lint import warnings_of
 
 
 class PrometheusProvider(Provider):
-    """Prometheus, Thanos, Mimir or VictoriaMetrics. Closes `source`, which it asks."""
+    """Prometheus, Thanos, Mimir or VictoriaMetrics. It owns `source` and closes it."""
 
     def __init__(
         self, source: Source, *, native_histograms: bool = True, scrape_interval: timedelta | None = None
@@ -30,16 +33,16 @@ class PrometheusProvider(Provider):
 
     @classmethod
     def connect(cls, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Self:
-        """Make one for a spec; nothing is asked yet. `observe` is told of each HTTP question."""
+        """Make one for a spec; no request is sent yet. `observe` is called for each HTTP request."""
         native = spec.prometheus.flavor != "VictoriaMetrics"
         return cls(Source(spec, observe), native_histograms=native, scrape_interval=spec.scrape_interval)
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
-        """Ask for the one number."""
+        """Query one number."""
         return await self._source.ask(promql(query), at)
 
     async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
-        """Ask for all events and for the bad ones, of one instant or of many."""
+        """Query all events and the bad ones, at one instant or at many."""
         total, bad = counter_queries(query.events, native=self._native)
         if start == end:
             totals, bads = await asyncio.gather(self._source.sample(total, start), self._source.sample(bad, start))
@@ -56,7 +59,7 @@ class PrometheusProvider(Provider):
         return [(at, _sample(totals, wrong[at])) for at, totals in all_totals if at in wrong]
 
     async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
-        """Ask each query once, and for the bounds of the histograms that are counted."""
+        """Send each query once, and query the bounds of the histograms that are counted."""
         texts = {query: self._texts(query) for query in queries}
         once = list(dict.fromkeys(text for each in texts.values() for text in each))
         counted = [q for q in texts if isinstance(q, CountQuery) and q.events.histogram is not None]
@@ -79,15 +82,15 @@ class PrometheusProvider(Provider):
         return CheckResult(refused, next(silent, ""))
 
     def lint(self, spec: PlanSpec) -> str:
-        """Find the traps of PromQL in a plan."""
+        """Find common mistakes in the PromQL of a plan."""
         return warnings_of(spec, self._scrape)
 
     def close(self) -> None:
-        """Take no more questions."""
+        """Accept no more queries."""
         self._source.close()
 
     def _texts(self, query: Query) -> tuple[str, ...]:
-        """Queries with one number each by which one is tried."""
+        """PromQL queries with one number each, to try a query."""
         if isinstance(query, CountQuery):
             total, bad = counter_queries(query.events, native=self._native)
             return f"sum({total})", f"sum({bad})"
@@ -95,7 +98,7 @@ class PrometheusProvider(Provider):
 
 
 def promql(query: NumberQuery) -> str:
-    """Say a query with one number as its answer in PromQL."""
+    """The PromQL of a query whose answer is one number."""
     return alert_query(query) if isinstance(query, AlertQuery) else query.text
 
 

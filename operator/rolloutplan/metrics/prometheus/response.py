@@ -1,6 +1,6 @@
-"""What a source's answer says. Pure.
+"""Parses a source's HTTP response into numbers and counters. Pure. `http.py` passes status and body.
 
-Every failure is an answer too: what is not a finite number becomes a gap with the source's own words.
+Every failure is an answer too: anything but a finite number becomes a gap with the source's message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 LONGEST_DETAIL: Final = 300
 BATCH_LABEL: Final = "q"
-"""The label by which each of several queries, asked as one, finds its own series again."""
+"""The label that assigns the series of a batch to its queries."""
 
 Counts: TypeAlias = Mapping[str, float]
 """Counters at one instant, by `job/instance`; empty where there are none."""
@@ -28,18 +28,18 @@ _OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "
 
 
 class Result(NamedTuple):
-    """Prometheus' own: `kind` is its resultType, `rows` its result."""
+    """The result of Prometheus: `kind` is its resultType, `rows` its result."""
 
     kind: object
     rows: Any
 
 
 Read: TypeAlias = Callable[[Result], T | Answer]
-"""Makes what was asked for of a result, or says why there is no such thing."""
+"""Parses a result, or returns the reason why it cannot."""
 
 
 def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
-    """What an HTTP status and body of the query API say: what `read` makes of the result, or the gap."""
+    """Parse an HTTP status and body of the query API: the value that `read` returns, or the gap."""
     try:
         said = json.loads(body)
     except ValueError:
@@ -49,7 +49,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
     if said.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
         return _refusal(status, said)
     if warnings := said.get("warnings"):
-        # Thanos warns of stores that did not answer, and of nothing else.
+        # Thanos warns only of stores that did not answer.
         return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
     if said.get("isPartial"):
         return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
@@ -61,7 +61,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
 
 
 def number(result: Result) -> Answer:
-    """The one finite number that a result is."""
+    """The one finite number of a result."""
     kind, rows = result
     match kind:
         case "scalar":
@@ -84,7 +84,7 @@ def number(result: Result) -> Answer:
 
 
 def counts(result: Result) -> Counts | Answer:
-    """The number of each instance that a vector has."""
+    """The number of each instance in a vector."""
     if result.kind != "vector":
         return undecided(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters")
     instances = _by_instance(result.rows, "value")
@@ -101,9 +101,9 @@ def counts(result: Result) -> Counts | Answer:
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """Reads a range query: `counts` as it would have been at each of its instants.
+    """Parses a range query: what `counts` would return at each of its instants.
 
-    An instant with a number that is not finite is left out: nothing could have been counted then.
+    An instant with a number that is not finite is left out: nothing can be counted there.
     """
 
     start: datetime
@@ -126,7 +126,7 @@ class Instants:
 
 
 def each(reads: Sequence[Callable[[Result], Any]], result: Result) -> list[Any]:
-    """What each of several queries gives that were asked as one, in their order."""
+    """The result of each query of a batch, in their order."""
     if len(reads) == 1:
         return [reads[0](result)]
     rows: list[list[Any]] = [[] for _ in reads]
@@ -142,7 +142,7 @@ def undecided(why: Why, detail: str) -> Answer:
 
 
 def _milliseconds(seconds: float) -> int:
-    """As `time=` says it."""
+    """Milliseconds, rounded as in the parameter `time=`."""
     return int(f"{seconds:.3f}".replace(".", ""))
 
 

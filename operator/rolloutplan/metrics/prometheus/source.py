@@ -1,8 +1,9 @@
-"""One metric source: every question gets an answer in time, and questions go together where they can.
+"""One metric source: answers every question in time, and batches questions where possible.
 
-What is asked in one turn of the loop for one instant goes as one query, as far as `QueryBatcher` lets it; what went
-badly is asked again, each alone. The same question is asked once, whoever asks. A question ends within its timeout
-whatever the server does; a server that hangs costs a thread, never the loop.
+Questions come from `provider.py`; requests go to `http.py` through a pool of threads. Questions of one turn of the loop
+for the same instant are sent as one query, as far as `QueryBatcher` allows; those of a failed batch are sent again,
+each alone. Identical questions are sent once. A question ends within its timeout whatever the server does; a server
+that hangs blocks a thread, never the loop.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from rolloutplan.stats.verdict import Answer, Why
 T = TypeVar("T")
 
 REMEMBERED: Final = 2.0
-"""Seconds for which the answer to a question stands for those who ask the same: plans that share an instant do not
-come at the same moment."""
+"""Seconds for which an answer is reused for identical questions: plans that share an instant do not ask at the same
+moment."""
 AT_ONCE: Final = 100
-"""Instants of one range query."""
+"""Most instants in one range query."""
 _GRACE: Final = 0.25
 _ENDS: Final = undecided(Why.SOURCE_DOWN, "not asked: the operator ends")
 _WELL: Final = frozenset({None, Why.NO_DATA, Why.NAN})
-"""What a query may be answered that goes with others."""
+"""The gaps (None: no gap) with which a query may still be batched."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +53,7 @@ class _Question:
 
 
 class Source:
-    """A metric source for one spec. Close it when the spec changes; questions under way still end."""
+    """A metric source for one spec. Close it when the spec changes; questions in flight still end."""
 
     def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
         self._timeout = spec.timeout.total_seconds()
@@ -62,27 +63,27 @@ class Source:
         self._questions: dict[tuple[object, ...], _Question] = {}
         self._due: list[_Question] = []
         self._canaries: dict[int, _Question] = {}
-        """The first of each form, while it is asked alone."""
+        """The first question of each form, while it is in flight alone."""
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def ask(self, query: str, at: datetime) -> Answer:
-        """Ask for the one value of `query` at the instant `at`. Never raises; ends within the spec's timeout + 0.5 s.
+        """Query one value at the instant `at`. Never raises; ends within the spec's timeout + 0.5 s.
 
-        The time spent waiting behind slower questions counts.
+        The time spent waiting behind slower queries counts.
         """
         return await self._question(number, query, at)
 
     async def sample(self, query: str, at: datetime) -> Counts | Answer:
-        """Ask for counters, `sum by (job, instance) (SELECTOR)`, at the instant `at`; else as `ask`.
+        """Query counters, `sum by (job, instance) (SELECTOR)`, at the instant `at`; otherwise as `ask`.
 
-        Empty where no series is there; an Answer is a gap, for all instances.
+        Empty where there is no series; an Answer is a gap for all instances.
         """
         return await self._question(counts, query, at)
 
     async def samples(
         self, query: str, start: datetime, end: datetime, step: timedelta
     ) -> Sequence[tuple[datetime, Counts]] | Answer:
-        """What `sample` would have said at start, start + step, ... up to `end`; an Answer where one part is missing.
+        """What `sample` would return at start, start + step, ... up to `end`; an Answer where one part is missing.
 
         An instant with a number that is not finite is left out. Ends within the spec's timeout for each 100 instants.
         """
@@ -105,11 +106,11 @@ class Source:
         return found
 
     def close(self) -> None:
-        """Take no more questions. Does not wait: a thread that hangs ends with its own timeout."""
+        """Accept no more questions. Does not wait: a thread that hangs ends with its own timeout."""
         self._threads.close()
         self._http.close()
 
-    # ---- the same question is asked once -------------------------------------------------------------------------
+    # ---- identical questions are sent once -----------------------------------------------------------------------
 
     async def _question(self, read: Read[T], query: str, at: datetime) -> T | Answer:
         now = time.monotonic()
@@ -123,18 +124,18 @@ class Source:
             self._due.append(question)
             if len(self._due) == 1:
                 asyncio.get_running_loop().call_soon(self._send)
-        said: T | Answer = await asyncio.shield(question.answer)  # others may wait for it too
+        said: T | Answer = await asyncio.shield(question.answer)  # other callers may wait for it too
         return said
 
     def _forget(self, now: float) -> None:
-        """Let go of old answers. Whoever asks anew is put last, so the oldest question stands first."""
+        """Forget old answers. A question that is asked again is put last, so the oldest one is first."""
         while self._questions:
             key, oldest = next(iter(self._questions.items()))
             if not oldest.answer.done() or now - oldest.asked < REMEMBERED:
                 return
             del self._questions[key]
 
-    # ---- what is asked in one turn goes together -----------------------------------------------------------------
+    # ---- batches of one turn -------------------------------------------------------------------------------------
 
     def _send(self) -> None:
         due, self._due = self._due, []
@@ -148,7 +149,7 @@ class Source:
                 self._spawn(self._follow(canaries, followers))
 
     def _as_canary(self, question: _Question) -> bool:
-        """Ask it alone if none of its form is being asked yet."""
+        """Send it alone if no question of its form is in flight yet."""
         form = question.fingerprint.form
         if form in self._canaries:
             return False
@@ -158,13 +159,13 @@ class Source:
         return True
 
     async def _follow(self, canaries: set[asyncio.Future[Any]], questions: Sequence[_Question]) -> None:
-        """Wait a moment for those that went ahead: then what they have made known goes as one."""
+        """Wait briefly for the canaries; then batch the questions whose form they made known."""
         await asyncio.wait(canaries, timeout=self._batcher.quick)
         for question in self._dispatch(questions):
             self._spawn(self._single(question), question)
 
     def _dispatch(self, questions: Iterable[_Question]) -> list[_Question]:
-        """Ask what can be asked now; give back those of which none of their form has been answered yet."""
+        """Send what can be sent now; return the questions whose form is still unknown."""
         batches, slow, unknown = self._batcher.plan_batches(questions, saturated=self._threads.saturated)
         for batch in batches:
             self._spawn(self._batched(batch), *batch.questions)
@@ -184,7 +185,7 @@ class Source:
         task.add_done_callback(done)
 
     async def _batched(self, batch: Batch[_Question]) -> None:
-        """Ask for all at once; where that went badly, for each alone in the time that is left."""
+        """Send a batch; if it fails, send each question alone in the time that is left."""
         questions, deadline = batch.questions, min(map(self._deadline, batch.questions))
         params = {"query": batch.query, "time": _instant(questions[0].at)}
         put = partial(self._put, params, partial(each, [question.read for question in questions]), deadline)
@@ -192,7 +193,7 @@ class Source:
         self._batcher.record_latency(reply.seconds)
         late = reply.seconds > batch.within / 2
         if late and self._threads.saturated and isinstance(reply.value, Answer):
-            reply = await put(slow=True)  # once more: each alone would be asked too late
+            reply = await put(slow=True)  # once more: sent alone, they would be too late
         if not isinstance(reply.value, Answer):
             self._batcher.record_success((question.fingerprint for question in questions), reply.seconds)
             for question, said in zip(questions, reply.value, strict=True):
@@ -207,7 +208,7 @@ class Source:
                     self._batcher.record_failure(question.fingerprint)
 
     async def _single(self, question: _Question) -> bool:
-        """Ask for one, and say whether it was answered well."""
+        """Send one question; return whether it succeeded."""
         params = {"query": question.query, "time": _instant(question.at)}
         reply = await self._put(params, _with_kind(question.read), self._deadline(question), slow=True)
         if isinstance(reply.value, Answer):
@@ -232,7 +233,7 @@ class Source:
     async def _put(
         self, params: Mapping[str, str], read: Read[T], deadline: float, *, within: float = math.inf, slow: bool
     ) -> Reply[T]:
-        """Have a thread ask."""
+        """Send a request in a thread."""
         try:
             call = self._threads.submit(partial(self._http.query, params, read, deadline, within), slow=slow)
         except RuntimeError:

@@ -1,7 +1,7 @@
-"""A few threads for blocking calls that never hold up the end of the process.
+"""A pool of threads for blocking calls that never delays the exit of the process.
 
-`ThreadPoolExecutor` waits at exit for every thread it ever had; a server that feeds us a byte a second would keep the
-operator from ending, and its Lease with it.
+`source.py` submits HTTP requests and gets futures. `ThreadPoolExecutor` waits at exit for all of its threads, so a
+server that sends one byte a second would keep the operator from exiting and from releasing its Lease.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 class _Call(NamedTuple):
     at: float
-    """The monotonic instant at which it came."""
+    """The monotonic instant at which it was submitted."""
     slow: bool
     do: Callable[[], Any]
     future: Future[Any]
 
 
 class Threads:
-    """At most `most` daemon threads, started as they are needed.
+    """At most `most` daemon threads, started when they are needed.
 
-    Slow calls never have more than half of them, so they cannot keep the others waiting. Calls are done in the order in
-    which they came; once one has waited for longer than `patience` seconds, the latest goes first: where more come than
-    can be done, those that have waited longest would be too late, and make all others so.
+    Slow calls use at most half of them, so that they cannot delay the others. Calls run in the order of submission.
+    Once one has waited for longer than `patience` seconds, the latest runs first: under overload the oldest calls would
+    be too late, and would make all others late too.
     """
 
     def __init__(self, most: int, name: str, patience: float = math.inf) -> None:
@@ -40,22 +40,22 @@ class Threads:
         self._quick: deque[_Call] = deque()
         self._slow: deque[_Call] = deque()
         self._slots = max(1, most // 2)
-        """Of slow calls at the same time."""
+        """Most slow calls at the same time."""
         self._running = 0
-        """Slow calls that are being done."""
+        """Slow calls that are running."""
         self._turn = threading.Condition()
         self._idle = 0
-        """Threads that wait and that no call has woken."""
+        """Threads that wait and were not notified yet."""
         self._started = 0
         self._closed = False
 
     @property
     def saturated(self) -> bool:
-        """Whether as many slow calls wait as can be done at the same time."""
+        """Whether at least as many slow calls wait as can run at the same time."""
         return len(self._slow) >= self._slots
 
     def submit(self, do: Callable[[], T], *, slow: bool = False) -> Future[T]:
-        """Have a call done; one that is cancelled before its turn is left out. Raises RuntimeError once closed."""
+        """Run a call in a thread; one cancelled before it starts is skipped. Raises RuntimeError once closed."""
         future: Future[T] = Future()
         with self._turn:
             if self._closed:
@@ -70,7 +70,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Take no more calls. Those that were taken are still done; does not wait for them."""
+        """Accept no more calls. Those already submitted still run; does not wait for them."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
@@ -80,7 +80,7 @@ class Threads:
             if call.future.set_running_or_notify_cancel():
                 try:
                     call.future.set_result(call.do())
-                except BaseException as error:  # noqa: BLE001 - goes to whoever waits for it
+                except BaseException as error:  # noqa: BLE001 - passed on through the future
                     call.future.set_exception(error)
             if call.slow:
                 with self._turn:
@@ -99,7 +99,7 @@ class Threads:
             return call
 
     def _row(self) -> deque[_Call] | None:
-        """Where the next call is to be taken from: where one has waited longest."""
+        """The queue with the call that has waited longest, from which the next one is taken."""
         for row in (self._quick, self._slow):
             while row and row[0].future.cancelled():
                 row.popleft()

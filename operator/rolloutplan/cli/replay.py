@@ -129,10 +129,10 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Re
     source = provider_for(spec)
 
     async def ask(_: datetime, question: Asked) -> MetricAnswer:
-        commanded_by = await evaluator.ask(source, question)
-        if isinstance(commanded_by, Answer) and commanded_by.gap is Why.SOURCE_DOWN:
-            raise FailedError(f"{spec.address} does not answer: {commanded_by.detail}")
-        return commanded_by
+        answer = await evaluator.ask(source, question)
+        if isinstance(answer, Answer) and answer.gap is Why.SOURCE_DOWN:
+            raise FailedError(f"{spec.address} does not answer: {answer.detail}")
+        return answer
 
     try:
         return given, await _through(given, ask, lines)
@@ -145,9 +145,9 @@ async def _through(given: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
     try:
         due = next(turns)
         while True:
-            commanded_by = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
-            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, commanded_by, strict=True)]
-            due = turns.send(commanded_by)
+            answers = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
+            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
+            due = turns.send(answers)
     except StopIteration as end:
         replayed: Replayed = end.value
         return replayed

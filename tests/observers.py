@@ -15,7 +15,7 @@ from typing import Any
 
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.stage import Stage
-from rolloutplan.api.status import Decision, Phase, RouteWeights, RuleWeights, Status, read_status
+from rolloutplan.api.status import TOKENS_KEPT, Decision, Phase, RouteWeights, RuleWeights, Status, read_status
 from rolloutplan.engine.analysis.measurements import due_queries
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.decide import decide
@@ -230,9 +230,11 @@ def no_stage_begins_while_an_alert_fires_that_will_be_judged_there(world: World)
 
 
 def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) -> None:
+    """Once, as long as its token is remembered: a status keeps the newest TOKENS_KEPT of them."""
     said = [decision for _, decision in decisions(world) if decision.token]
-    tokens = Counter(decision.token for decision in said)
-    assert not [token for token, count in tokens.items() if count > 1], tokens
+    tokens = [decision.token for decision in said]
+    twice = [token for place, token in enumerate(tokens) if token in tokens[max(0, place - TOKENS_KEPT) : place]]
+    assert not twice, f"answered again: {twice}, of {tokens}"
     assert {decision.by for decision in said} <= {"kubectl"}
 
 

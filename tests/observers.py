@@ -349,12 +349,25 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
 
 
 def _are_in_force(world: World) -> None:
-    """A weight of which it is told that it is in force was seen in every route."""
+    """A weight of which it is told that it is in force was seen in every route.
+
+    Where the status that said so was lost, the rollback's status brings the decision, and by then the routes hold the
+    old weights: then they must have held the weight at the instant of the decision.
+    """
     for record, decision in decisions(world):
         if decision.reason == "WeightShifted":
             wanted = Fraction(stage_of(world, record.status).permille, 1000)
-            stands = all(_holds(rules, wanted) for rules in shown_to(record.snapshot).values())
+            seen = shown_to(record.snapshot)
+            stands = all(_holds(rules, wanted) for rules in seen.values())
+            if not stands and decision is not record.status.decisions[-1]:
+                held = [_held_at(world, route, decision.at) for route in seen]
+                stands = all(rules is not None and _holds(rules, wanted) for rules in held)
             assert stands, f"told, and not done: {decision.note}"
+
+
+def _held_at(world: World, route: str, at: datetime) -> Rules | None:
+    """What a route held after its last change of weights until then; None where none was changed."""
+    return next((move.after for move in reversed(world.moves) if move.route == route and move.at <= at), None)
 
 
 def rolled_back_means_the_snapshot_to_the_number(world: World) -> None:

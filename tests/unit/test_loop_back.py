@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -20,6 +20,7 @@ from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.queries import NumberQuery
+from rolloutplan.loop.limiter import Places, Priority
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
@@ -285,5 +286,20 @@ def test_a_route_that_cannot_be_written_keeps_no_other_route_from_going_back() -
             shop.server.refuses = lambda method, path: None
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 3), shop.status
             assert shop.weights() == {"a": BACK, "b": BACK}
+
+    asyncio.run(story())
+
+
+def test_a_new_leader_goes_back_though_other_requests_hang_in_all_places_that_are_shared() -> None:
+    """It first reads the plan, which another leader may have taken further; that read needs no shared place either."""
+
+    async def story() -> None:
+        async with running() as before:
+            server = before.server
+        async with opened(SPEC, server) as shop, AsyncExitStack() as hanging:
+            for _ in range(Places().shared):
+                await hanging.enter_async_context(shop.loop._limiter.place(Priority.RECORDS))
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
 
     asyncio.run(story())

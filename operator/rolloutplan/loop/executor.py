@@ -157,20 +157,22 @@ class Executor:
 
     async def _read_plan(self, effect: Effect, _: ReadPlan) -> None:
         plan = effect.snapshot.plan
-        await self._read(Priority.RECORDS, PLANS, paths.plan(plan.namespace, plan.name), plan.namespace, plan.name)
+        await self._read(effect, PLANS, paths.plan(plan.namespace, plan.name), plan.name)
 
     async def _read_route(self, effect: Effect, work: ReadRoute) -> None:
-        namespace, route = effect.snapshot.plan.namespace, work.route
-        priority = Priority.WEIGHTS if effect.urgent else Priority.RECORDS
-        await self._read(priority, routes.plural(route), routes.path(namespace, route), namespace, route.name)
+        route = work.route
+        path = routes.path(effect.snapshot.plan.namespace, route)
+        await self._read(effect, routes.plural(route), path, route.name)
 
-    async def _read(self, priority: Priority, kind: str, path: str, namespace: str, name: str) -> None:
+    async def _read(self, effect: Effect, kind: str, path: str, name: str) -> None:
+        """Read an object again. The weights of a rollback wait for an urgent read, so it takes their places."""
+        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.RECORDS)
         try:
-            raw = await self._client(priority).get(path, timeout=ROLLBACK_WITHIN)
+            raw = await client.get(path, timeout=ROLLBACK_WITHIN)
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            self._drop(kind, namespace, name)
+            self._drop(kind, effect.snapshot.plan.namespace, name)
         else:
             self._take(kind, "MODIFIED", raw)
 

@@ -1,1 +1,1 @@
-"""v1alpha1: what people write and read. Models of the spec and the status, and how they are parsed. No I/O."""
+"""API v1alpha1: models of the spec and the status of each kind, and their parsers. No I/O."""

@@ -1,4 +1,4 @@
-"""Typed changes of a status and of its parts: a misspelt field, or a value of another type, fails mypy.
+"""Typed changes of a status and of its parts: mypy refuses a misspelt field or a value of the wrong type.
 
 pydantic's own `model_copy(update=...)` takes any keys with any values, and validates none of them.
 """
@@ -27,7 +27,7 @@ from rolloutplan.api.status import (
 
 
 class RunChange(TypedDict, total=False):
-    """What a rule may change of a status beside the phase, the reason and the trail, which follow from its row."""
+    """The fields that a rule may set. Phase, reason and decisions follow from the transition instead."""
 
     message: str
     plan_hash: str
@@ -55,7 +55,7 @@ class RunChange(TypedDict, total=False):
 
 
 class StatusChange(RunChange, total=False):
-    """What may be changed of a status: every field of it."""
+    """Every field of a status."""
 
     phase: Phase
     observed_generation: int
@@ -71,7 +71,7 @@ class StatusChange(RunChange, total=False):
 
 
 class StageChange(TypedDict, total=False):
-    """What may be changed of a stage: not which it is."""
+    """The fields of a stage that may change; those that identify it may not."""
 
     entered_at: Instant | None
     judged_since: Instant | None
@@ -84,7 +84,7 @@ class StageChange(TypedDict, total=False):
 
 
 class WeightsChange(TypedDict, total=False):
-    """What may be changed of where the traffic stands: the sides and the snapshot are those of the run."""
+    """The fields of the weights that may change; sides and snapshot are fixed during a run."""
 
     desired: str
     measured: str
@@ -92,7 +92,7 @@ class WeightsChange(TypedDict, total=False):
 
 
 class TaskChange(TypedDict, total=False):
-    """What may be changed of a task while it is under way."""
+    """The fields of a running task that may change."""
 
     job: str
     made: bool
@@ -102,7 +102,7 @@ class TaskChange(TypedDict, total=False):
 
 
 def change(status: Status, **changes: Unpack[StatusChange]) -> Status:
-    """The status with these fields changed. Nothing is validated when it runs: the types were."""
+    """The status with these fields changed. Nothing is validated at run time: mypy checked the types."""
     return status.model_copy(update=dict(changes))
 
 

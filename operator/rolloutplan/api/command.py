@@ -1,6 +1,6 @@
-"""A person's word to a plan: the annotation `rolloutplan.dev/command: "<verb> <token> [--reason ...]"`.
+"""Commands of a person: the annotation `rolloutplan.dev/command: "<verb> <token> [--reason ...]"` of a plan.
 
-A verb is acted on once for each token: GitOps tools write the same annotation again and again, and mean it once.
+A command is carried out once for each token, because GitOps tools write the same annotation again and again.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Verb(StrEnum):
 
 
 class CommandError(ValueError):
-    """A command that cannot be read; the words say what is wrong and the fix."""
+    """A command that cannot be parsed; the message has the fault and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `reason` is kept in one line of at most REASON_KEPT characters.
+    """One command. `reason` is cut to one line of at most REASON_KEPT characters.
 
-    Raises CommandError for a token that is none.
+    Raises CommandError for an invalid token.
     """
 
     verb: Verb
@@ -64,7 +64,7 @@ class Command:
 
 
 def read_command(text: str) -> Command:
-    """Read `<verb> <token> [--reason ...]`, with any white space around and between. Raises CommandError."""
+    """Parse `<verb> <token> [--reason ...]`, with any white space around and between. Raises CommandError."""
     head, *reason = _REASON.split(text, maxsplit=1)
     verb, token, more = [*head.split(maxsplit=2), "", "", ""][:3]
     known = _verb(verb)
@@ -76,7 +76,7 @@ def read_command(text: str) -> Command:
 
 
 def write_command(command: Command) -> str:
-    """The annotation's text, which `read_command` reads back as the same command."""
+    """The annotation's text, which `read_command` parses to the same command."""
     words = f"{command.verb} {command.token}"
     return f'{words} --reason "{command.reason}"' if command.reason else words
 

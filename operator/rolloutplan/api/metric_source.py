@@ -1,6 +1,6 @@
-"""The other kinds that people write: where metrics are asked.
+"""The specs of MetricSource and ClusterMetricSource: the Prometheus that answers predicates.
 
-Plans hold no address: a plan names a source, and whoever owns the sources decides what that is.
+A plan holds no address. It names a source, and the owner of the source decides which server that is.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ EVERYWHERE: Final = "*"
 
 
 class Prometheus(SpecModel):
-    """A server that speaks the HTTP API of Prometheus."""
+    """A server with the HTTP API of Prometheus."""
 
-    url: Url = Field(description="Its address, without /api/v1.")
+    url: Url = Field(description="The server's address, without /api/v1.")
     flavor: Literal["Prometheus", "Thanos", "VictoriaMetrics", "Mimir"] = Field(
         default="Prometheus",
-        description="Which server it is: some give partial answers, and each marks them in its own way.",
+        description="Which server it is. Some give partial answers, and each marks them differently.",
     )
 
 
@@ -37,29 +37,32 @@ def _header_names(headers: dict[str, str]) -> dict[str, str]:
 class MetricSourceSpec(SpecModel):
     """A Prometheus that answers the predicates of plans."""
 
-    prometheus: Prometheus = Field(description="A server that speaks the HTTP API of Prometheus.")
+    prometheus: Prometheus = Field(description="A server with the HTTP API of Prometheus.")
     headers: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]],
         Field(max_length=16),
         AfterValidator(_header_names),
         DropNulls,
     ] = Field(
-        default={}, description="Headers of every request, such as X-Scope-OrgID; no credentials, anyone can read this."
+        default={},
+        description="Headers of every request, such as X-Scope-OrgID. Put no credentials here: anyone can read them.",
     )
     timeout: Annotated[Duration, at_least("100ms")] = Field(
-        default=timedelta(seconds=5), description="How long one question may take."
+        default=timedelta(seconds=5), description="Time-out of one query."
     )
     scrape_interval: Annotated[Duration, at_least("100ms")] = Field(
-        default=timedelta(seconds=15), description="How often the samples come."
+        default=timedelta(seconds=15), description="The scrape interval of the metrics."
     )
     ingestion_delay: Duration = Field(
-        default=timedelta(0), description="How long a sample needs until it can be asked for."
+        default=timedelta(0), description="Time from the scrape of a sample until a query can read it."
     )
-    max_concurrency: StrictInt = Field(default=16, ge=1, le=64, description="Questions asked at the same time.")
+    max_concurrency: StrictInt = Field(
+        default=16, ge=1, le=64, description="The most queries in flight at the same time."
+    )
 
     @property
     def address(self) -> str:
-        """Where it is asked, as people know it."""
+        """The address that messages show."""
         return self.prometheus.url
 
     def at(self, url: str) -> Self:
@@ -75,11 +78,11 @@ class ClusterMetricSourceSpec(MetricSourceSpec):
         default=(EVERYWHERE,),
         min_length=1,
         max_length=256,
-        description='The namespaces that may ask here; "*" is every one.',
+        description='The namespaces whose plans may use this source; "*" is every namespace.',
     )
 
     def allows(self, namespace: str) -> bool:
-        """Say whether a plan of this namespace may ask here."""
+        """Whether plans of this namespace may use this source."""
         return EVERYWHERE in self.namespaces or namespace in self.namespaces
 
 

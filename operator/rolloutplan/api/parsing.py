@@ -1,6 +1,6 @@
-"""Reading what people write: strict models, and refusals that name the field and the fix.
+"""Strict parsing of specs: the base of their models, and errors that name the field and the fix.
 
-Errors: every reader raises `SpecError`, one line a refusal, at most three of them.
+Errors: every parser raises `SpecError`, one line for each violation, at most three.
 """
 
 import difflib
@@ -15,18 +15,18 @@ from pydantic_core import ErrorDetails
 _LINES: Final = 3
 
 RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
-"""Fields that had another name, with the name that they have now."""
+"""Renamed fields: the former name to the present one."""
 
 
 def renamed(name: str) -> str:
-    """Say what to write for a field that had this name."""
+    """The message for a field under its former name."""
     return f"{name} is called {RENAMED[name]} now: write {RENAMED[name]}"
 
 
 class SpecModel(BaseModel):
-    """The base of everything that people write: camelCase outside, snake_case inside, frozen, no unknown fields.
+    """Base of all spec models: camelCase in JSON, snake_case in Python, frozen, no unknown fields.
 
-    A field with nothing behind it (null) is left out, as the API server has it.
+    A known field that is null counts as left out, as in the API server.
     """
 
     model_config = ConfigDict(
@@ -52,7 +52,7 @@ def _filled(raw: object) -> object:
 
 
 DropNulls: Final = BeforeValidator(_filled)
-"""Keys of a mapping with nothing behind them are left out, as the API server has it."""
+"""Removes the null values of a mapping, as the API server does."""
 
 
 def _strict_int(number: object) -> object:
@@ -60,21 +60,21 @@ def _strict_int(number: object) -> object:
 
 
 Integral: Final = BeforeValidator(_strict_int)
-"""3.0 is a whole number, as the API server has it."""
+"""Accepts 3.0 as a whole number, as the API server does."""
 StrictInt: TypeAlias = Annotated[int, Field(strict=True), Integral]
-"""A whole number, and neither a text nor true."""
+"""A whole number; neither a text nor a boolean."""
 
 
 class SpecError(ValueError):
-    """What was written cannot be used; the message says where and what to write instead."""
+    """An invalid spec. The message names the field and what to write instead."""
 
 
 FieldErrors: TypeAlias = Iterator[tuple[str, str]]
-"""What one rule between fields refuses: the path and the sentence for it, each time."""
+"""The violations of one rule between fields: pairs of path and message."""
 
 
 class Violations(ValueError):  # noqa: N818 - several, and carried by pydantic's own error
-    """What is wrong between the fields of one model: pairs of a path below that model and the sentence for it."""
+    """Violated rules between the fields of one model: pairs of a path below that model and a message."""
 
     def __init__(self, *refusals: tuple[str, str]) -> None:
         super().__init__("; ".join(f"{where}: {why}" for where, why in refusals))
@@ -85,9 +85,9 @@ Model = TypeVar("Model", bound=SpecModel)
 
 
 def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
-    """Read an object's `spec`. Raises SpecError.
+    """Parse an object's `spec`. Raises SpecError.
 
-    A refusal that only follows from another below it is left out: a list is "too short" without its bad items.
+    An error that only follows from another below it is left out: a list is "too short" without its bad items.
     """
     try:
         return model.model_validate(raw, by_alias=True, by_name=False)
@@ -113,12 +113,12 @@ def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
 
 
 def _path(loc: Sequence[str | int]) -> str:
-    """Write a location as kubectl does: `spec.stages[0].pass[1].is`."""
+    """A location in kubectl's form: `spec.stages[0].pass[1].is`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    """Say the fix for the refusals that pydantic itself makes."""
+    """The message, with the fix, for an error that pydantic itself finds."""
     ctx = detail.get("ctx", {})
     said = repr(detail["input"])
     sentences = {
@@ -143,7 +143,7 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def _nearest(model: type[SpecModel], loc: Sequence[str | int]) -> str:
-    """Guess which field was meant, from all field names below this model."""
+    """The fix for an unknown field: the nearest of all field names below this model, or to remove it."""
     name, names = str(loc[-1]), _field_names(model)
     if name in names:
         return " here: remove it"

@@ -1,7 +1,7 @@
-"""What a person writes to rule over plans: which, how many at once, when not at all, and on what budget.
+"""The spec of a RolloutPolicy: which plans it selects, how many may run at once, freezes and error budgets.
 
-A policy is asked before a run starts and before every increment, and never stands in the way of a rollback.
-`read_policy` is the door. Only time zones are not known to the CRD: which there are changes from year to year.
+A policy is checked before a run starts and before every increment. It never stops a rollback. `read_policy` parses it.
+The CRD does not check the names of time zones, because these change from year to year.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from rolloutplan.api.text_format import LABEL, DnsLabel, LabelValue, NamespacePa
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
 
-# ---- times, as they are written in a freeze ------------------------------------------------------
+# ---- the formats of times in a freeze ------------------------------------------------------------
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HH_MM: Final = "([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -62,7 +62,7 @@ def _read_instant(text: object) -> datetime:
     written = INSTANT.read(text)
     try:
         return datetime.fromisoformat(written)
-    except ValueError:  # the 29th of February in most years
+    except ValueError:  # 29 February in most years
         raise ValueError(f'"{written}" {INSTANT.fix}') from None
 
 
@@ -78,7 +78,7 @@ ClockTime: TypeAlias = Annotated[timedelta, BeforeValidator(_read_clock), WithJs
 """A time of day, counted from midnight."""
 
 WeekTime: TypeAlias = Annotated[timedelta, BeforeValidator(_read_week), WithJsonSchema(_WEEK.schema())]
-"""A time of the week, counted from Monday's midnight."""
+"""A time of the week, counted from Monday 00:00."""
 
 Instant: TypeAlias = Annotated[datetime, BeforeValidator(_read_instant), WithJsonSchema(INSTANT.schema())]
 TimeZone: TypeAlias = Annotated[str, BeforeValidator(_read_zone), WithJsonSchema(ZONE.schema())]
@@ -94,21 +94,21 @@ def _label_names(labels: dict[str, str]) -> dict[str, str]:
 
 
 class Selector(SpecModel):
-    """The plans that a policy is for."""
+    """The plans that a policy applies to."""
 
     namespaces: tuple[NamespacePattern, ...] = Field(
         default=("*",),
         min_length=1,
         max_length=256,
-        description='Their namespaces: names, beginnings of names with "*" behind, or "*" for every one.',
+        description='Their namespaces: names, prefixes followed by "*", or "*" for every namespace.',
     )
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names), DropNulls] = (
-        Field(default={}, description="Labels that the plans themselves must have, all of them.")
+        Field(default={}, description="Labels that the plan objects must have, all of them.")
     )
 
 
 class Recurring(SpecModel):
-    """What is on from one wall clock time to another, in every `period` anew; `to` may lie in the next."""
+    """A time that repeats in every `period`, between two wall clock times; `to` may be in the next period."""
 
     period: ClassVar[timedelta]
     from_: timedelta
@@ -116,7 +116,7 @@ class Recurring(SpecModel):
 
     @property
     def length(self) -> timedelta:
-        """How long it is on by the clock on the wall, which may be put forward or back meanwhile."""
+        """Its length by the wall clock, which daylight saving time may change meanwhile."""
         return (self.to - self.from_) % self.period
 
     @model_validator(mode="after")
@@ -131,7 +131,7 @@ class Weekly(Recurring):
 
     period = timedelta(days=7)
     from_: WeekTime = Field(alias="from", description='When it begins, such as "Fri 16:00".')
-    to: WeekTime = Field(description="When it ends; before `from` it is in the next week.")
+    to: WeekTime = Field(description="When it ends; a time before `from` is in the next week.")
 
 
 class Daily(Recurring):
@@ -139,17 +139,17 @@ class Daily(Recurring):
 
     period = timedelta(days=1)
     from_: ClockTime = Field(alias="from", description='When it begins, such as "22:00".')
-    to: ClockTime = Field(description="When it ends; before `from` it is on the next day.")
+    to: ClockTime = Field(description="When it ends; a time before `from` is on the next day.")
 
 
 class Window(SpecModel):
-    """A time in which no increment is taken: every week, every day, or once."""
+    """A freeze window, in which no weight is increased: every week, every day, or once."""
 
-    reason: Reason = Field(description="Why, for the people who wait.")
-    weekly: Weekly | None = Field(default=None, description="Every week. This, daily, or from and to.")
-    daily: Daily | None = Field(default=None, description="Every day. This, weekly, or from and to.")
-    from_: Instant | None = Field(default=None, alias="from", description="When it begins, if it is once.")
-    to: Instant | None = Field(default=None, description="When it ends, if it is once.")
+    reason: Reason = Field(description="The reason, shown to people whose plans wait.")
+    weekly: Weekly | None = Field(default=None, description="Every week. Set this, daily, or from and to.")
+    daily: Daily | None = Field(default=None, description="Every day. Set this, weekly, or from and to.")
+    from_: Instant | None = Field(default=None, alias="from", description="When it begins, if it happens once.")
+    to: Instant | None = Field(default=None, description="When it ends, if it happens once.")
     time_zone: TimeZone = Field(
         default="UTC",
         description="The time zone of weekly and daily, such as Europe/Berlin; daylight saving time is applied.",
@@ -172,26 +172,24 @@ class Window(SpecModel):
 
 
 class FreezeSpec(SpecModel):
-    """When no increment happens."""
+    """When no weight is increased."""
 
     now: Reason | None = Field(
-        default=None, description="Freezes at once and without an end; the reason. Remove it to end the freeze."
+        default=None, description="Freezes at once and without an end, for this reason. Remove it to end the freeze."
     )
     windows: tuple[Window, ...] = Field(
-        default=(), max_length=32, description="Times in which no increment happens. A rollback is never frozen."
+        default=(), max_length=32, description="Times in which no weight is increased. A rollback is never frozen."
     )
 
 
 class ErrorBudget(SpecModel):
-    """How much of an error budget rollouts must leave."""
+    """The part of an error budget that rollouts must leave."""
 
     query: Query = Field(
-        description="PromQL for the share that is left, asked of the plan's own source; variables such as $service are "
-        "filled in."
+        description="PromQL for the share of the budget that is left, sent to the plan's metric source. Variables such"
+        " as $service are replaced."
     )
-    at_least: Permille = Field(
-        description="Below this share no increment happens; rollouts may spend what is above it."
-    )
+    at_least: Permille = Field(description="Below this share no weight is increased.")
 
     @property
     def at_least_text(self) -> str:
@@ -199,25 +197,25 @@ class ErrorBudget(SpecModel):
 
 
 class RolloutPolicySpec(SpecModel):
-    """Rules for rollouts: checked before every increment, and never in the way of a rollback."""
+    """Rules for rollouts, checked before every increment. They never stop a rollback."""
 
     selector: Selector = Field(
-        default=Selector(), description="The plans that the policy is for; every plan if left out."
+        default=Selector(), description="The plans that the policy applies to; every plan if left out."
     )
     max_concurrent: Annotated[int, Field(strict=True, ge=1, le=10_000), Integral] | None = Field(
-        default=None, description="How many of its plans may run at the same time."
+        default=None, description="How many of the selected plans may run at the same time."
     )
     lock_group: DnsLabel | None = Field(
         default=None, description="Plans of all policies with the same lock group run one at a time."
     )
-    freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no increment happens.")
+    freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no weight is increased.")
     focus: Literal["Stability", "Balanced", "Throughput"] = Field(
         default="Balanced",
-        description="Stability doubles soaks, halves the remaining doubt that counts need to go on, and halves"
+        description="Stability doubles soaks, halves the remaining doubt that counts may leave, and halves"
         " maxConcurrent; Throughput doubles maxConcurrent.",
     )
     error_budget: ErrorBudget | None = Field(
-        default=None, description="How much of an error budget rollouts must leave."
+        default=None, description="The part of an error budget that rollouts must leave."
     )
 
 

@@ -1,4 +1,4 @@
-"""A predicate as a person writes it: what is asked or counted, what that is compared with, and the rules of both."""
+"""The model of a predicate: what is queried or counted, what it is compared with, and the rules between its fields."""
 
 import re
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ NOT_WITH_EVENTS: Final = {
 _FIRES: Final = "is not for alert, which is true while one fires: remove it"
 NOT_WITH_ALERT: Final = dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES)
 FIRES: Final = Comparison(">", 0.0, "value", "> 0 alerts")
-"""What is compared where an alert is asked for."""
+"""The comparison of an alert predicate."""
 NOT_FOR: Final = "an alert speaks against the new side, and pass is what speaks for it: write it under fail or guards"
 MORE_THAN_SERIES: Final = r"[])][^}]*$"
-"""Something closes behind the labels. Short: the API server reckons what it costs for all predicates there may be."""
+"""A bracket closes after the labels. Short, because the API server limits the cost of a rule over all predicates."""
 AS_SCRAPED: Final = (
     "has a function or a range: write the counter as it is scraped, its name and labels and no more, and we count"
 )
@@ -40,34 +40,34 @@ NOT_WITH_USE: Final = "is not for use, which takes the other predicate over as i
 NOT_WITH_TEMPLATE: Final = "is set by the template: remove it"
 ONLY_WITH_TEMPLATE: Final = "is for template alone, which has the parameters: remove it"
 OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
-"""What a predicate may say otherwise than its template, by the names of the fields."""
+"""The fields of a template that a predicate may override, with the names of their attributes."""
 
 
 class MinSamples(SpecModel):
-    """How much must have been seen before the value counts."""
+    """How many samples the value needs before it counts."""
 
-    query: Query = Field(description="PromQL that counts the samples behind the value.")
+    query: Query = Field(description="PromQL that counts the samples of the value.")
     at_least: StrictInt = Field(ge=1, le=2**53, description="Below this count the predicate is Undecided.")
 
 
 class Events(SpecModel):
-    """What is counted: requests and the bad ones among them, or requests and the slow ones among them."""
+    """The counters to test: all requests and the bad ones, or a histogram and the bound for slow ones."""
 
     bad: Query | None = Field(
-        default=None, description="The counter of bad requests, as it is scraped: no function, no range. With total."
+        default=None, description="The counter of bad requests, as scraped: no function, no range. Needs total."
     )
-    total: Query | None = Field(default=None, description="The counter of all requests, as it is scraped. With bad.")
+    total: Query | None = Field(default=None, description="The counter of all requests, as scraped. Needs bad.")
     histogram: Query | None = Field(
-        default=None, description="A classic or native histogram of seconds, as it is scraped. With slowerThan."
+        default=None, description="A classic or native histogram of seconds, as scraped. Needs slowerThan."
     )
     slower_than: Annotated[Duration, at_least("1ms")] | None = Field(
         default=None,
-        description="What takes longer is slow; a bound of one of the histogram's buckets. With histogram.",
+        description="A request that takes longer is slow. Must be a bucket bound of the histogram. Needs histogram.",
     )
 
     @property
     def kind(self) -> Literal["counters", "histogram"]:
-        """Which pair is written: bad and total, or histogram and slower_than."""
+        """Which pair is set: bad and total, or histogram and slower_than."""
         return "histogram" if self.histogram is not None else "counters"
 
     @model_validator(mode="after")
@@ -79,92 +79,91 @@ class Events(SpecModel):
 
 
 class Alert(SpecModel):
-    """Alerts of the metric source that must not begin to fire. Those that fired before hold the next increment."""
+    """Alerts of the metric source that must not start to fire. One that fired before holds the next increment."""
 
     matchers: Matchers = Field(
-        description='Which of its firing alerts, as PromQL matches labels, without braces: severity="page"; words such'
-        " as $deployment are replaced."
+        description='Selects the firing alerts: label matchers of PromQL without braces, such as severity="page".'
+        " Variables such as $deployment are replaced."
     )
 
 
 def _not_stored(schema: dict[str, Any]) -> None:
-    """Leave a default to the reader: predicates are stored as they are written."""
+    """Remove the default from the schema: predicates are stored as written, the parser applies the default."""
     del schema["default"]
 
 
 class Predicate(SpecModel):
-    """One observation that proves or refutes: a value or counted events and what that is compared with, or an alert.
+    """A check of the new side: a value or counted events with a comparison, or an alert.
 
-    Or a reference to one, which stands for it: `use` or `template`. Nothing is judged by a reference; see templates.py.
+    It may also be a reference to another predicate: `use` or `template`. References are resolved before evaluation.
     """
 
     name_: DnsLabel | None = Field(
         default=None,
         alias="name",
-        description="Its name, unique in the plan; left out, it is named as its template, or as what it uses.",
+        description="Its name, unique in the plan. Default: the name of its template or of the predicate it uses.",
     )
     query: Query | None = Field(
         default=None,
-        description="PromQL with one value as its answer; variables such as $deployment are replaced. This, events,"
-        " alert, use or template.",
+        description="PromQL that returns one value. Variables such as $deployment are replaced. Set exactly one of"
+        " query, events, alert, use and template.",
     )
     events: Events | None = Field(
         default=None,
-        description="What is counted and tested, for a verdict that repeated evaluations cannot spoil. Or query.",
+        description="Counters that are tested sequentially: any number of evaluations keeps the confidence. Instead of"
+        " query.",
     )
     alert: Alert | None = Field(
         default=None,
-        description="Alerts of the metric source: true while one fires that did not when the stage's weight was"
-        " verified. Not under pass; beside it name, for and dryRun alone. Or query.",
+        description="Alerts of the metric source. True while one fires that did not fire when the stage's weight was"
+        " verified. Not under pass; allows only name, for and dryRun. Instead of query.",
     )
     use: DnsLabel | None = Field(
         default=None,
-        description="The name of another predicate of this plan, to be judged here too. Where one indicates success"
+        description="The name of another predicate of this plan, to evaluate it here too. Where one indicates success"
         " (pass) and the other failure, the comparison is reversed. dryRun is set at each place.",
     )
     template: DnsLabel | None = Field(
         default=None,
-        description="The name of a PredicateTemplate of the plan's namespace, else of a ClusterPredicateTemplate; is,"
-        " vsOld, for, window and confidence may be written beside it, and take the place of its own.",
+        description="The name of a PredicateTemplate of the plan's namespace, else of a ClusterPredicateTemplate. is,"
+        " vsOld, for, window and confidence override those of the template.",
     )
     with_: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=MAX_PARAMETERS), DropNulls] = (
-        Field(
-            default={}, alias="with", description="What the template's parameters stand for, by their names; in quotes."
-        )
+        Field(default={}, alias="with", description="Values of the template's parameters, by name; in quotes.")
     )
     is_: Is | None = Field(
         default=None,
         alias="is",
-        description='Compare the value, or the share of bad events, with a number: "> 0.9", "< 1%". This or vsOld.',
+        description='Compare the value, or the share of bad events, with a number: "> 0.9", "< 1%". Set this or vsOld.',
     )
     vs_old: VsOld | None = Field(
         default=None,
-        description='Compare new with old: "<= +5%" relative, "<= +0.2" absolute, "> 1.5x" ratio. This or is.'
-        " Of events only relative or ratio: > to prove the new side worse, < to prove it good enough.",
+        description='Compare new with old: "<= +5%" relative, "<= +0.2" absolute, "> 1.5x" ratio. Set this or is.'
+        " For events only relative or ratio: > proves that the new side is worse, < that it is good enough.",
     )
     for_: Duration | None = Field(
         default=None,
         alias="for",
-        description="It must hold for so long. Where up to two answers in a row are missing, that time does not count."
-        " Not with events.",
+        description="How long the comparison must hold. Up to two missing answers in a row do not reset this time, and"
+        " do not count towards it. Not with events.",
     )
     window_: Annotated[Duration, at_least("1s")] | None = Field(
         default=None,
         alias="window",
-        description="The value of $window, which never reaches back before the stage's weight; 1m if left out."
+        description="The value of $window; no window begins before the stage's weight was verified. 1m if left out."
         " Not with events.",
     )
     min_samples: MinSamples | None = Field(
-        default=None, description="How much must have been seen before the value counts. Not with events."
+        default=None, description="How many samples the value needs before it counts. Not with events."
     )
     confidence_: Confidence | None = Field(
         default=None,
         alias="confidence",
-        description="How sure the test of events must be, at any number of evaluations; 95% if left out.",
+        description="The confidence of the test of events, over all evaluations together; 95% if left out.",
     )
     dry_run: StrictBool = Field(
         default=False,
-        description="Whether it is only evaluated and recorded: no decision follows from its verdict.",
+        description="Whether it is only evaluated and recorded. No decision follows from its verdict.",
         json_schema_extra=_not_stored,
     )
 
@@ -174,19 +173,19 @@ class Predicate(SpecModel):
 
     @property
     def has_references(self) -> bool:
-        """Whether it only stands for a predicate."""
+        """Whether it refers to another predicate or to a template."""
         return self.use is not None or self.template is not None
 
     @property
     def comparison(self) -> Comparison:
-        """Only of what is no reference."""
+        """Only for a predicate without references."""
         comparison = self.is_ or self.vs_old or (FIRES if self.alert is not None else None)
-        assert comparison is not None  # the validator below lets no other predicate exist
+        assert comparison is not None  # the validator below refuses every other predicate
         return comparison
 
     @property
     def window(self) -> timedelta:
-        """What it reads goes so far back; an alert is asked of an instant."""
+        """How far back the query reads; 0 for an alert, which is read at one instant."""
         return timedelta(0) if self.alert is not None else self.window_ or WINDOW
 
     @property
@@ -206,9 +205,9 @@ Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(max_length=MAX_PR
 
 
 def as_normalized(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
-    """The predicates without what is written out and would be resolved to the same.
+    """The predicates without values that equal the default.
 
-    Beside a template our defaults are none: they take the place of what it says.
+    With a template, a value that equals our default is kept: it overrides the template's.
     """
     return tuple(
         predicate.model_copy(
@@ -223,7 +222,7 @@ def as_normalized(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
     )
 
 
-# ---- the rules between its fields: each yields the path and the sentence of what it refuses ----------
+# ---- the rules between its fields: each yields path and message of every violation -------------------
 
 
 def _scraped(events: Events) -> FieldErrors:
@@ -261,7 +260,7 @@ def _reference(predicate: Predicate) -> FieldErrors:
 
 
 class ComparisonFields(Protocol):
-    """What may stand beside a query or events, in a predicate and in a template of one."""
+    """The fields that depend on query or events, in a predicate and in a template."""
 
     @property
     def events(self) -> object: ...
@@ -276,7 +275,7 @@ class ComparisonFields(Protocol):
 
 
 def unfit_fields(fields: ComparisonFields) -> FieldErrors:
-    """What stands beside a query, or beside events, and is not for it."""
+    """The fields that are set but not allowed with a query, or not with events."""
     if fields.events is None:
         if fields.confidence_ is not None:
             yield "confidence", ONLY_WITH_EVENTS

@@ -1,6 +1,6 @@
-"""The small languages of a plan: durations, weights, confidences and comparisons.
+"""The quantities of a plan: durations, weights, confidences and comparisons.
 
-Each has one `Spelling` and a reader to an exact value: whole milliseconds, whole permille, a fraction, one operator
+Each has a `TextFormat` and a parser to an exact value: whole milliseconds, whole permille, a fraction, or one operator
 with one number.
 """
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 from rolloutplan.api.text_format import TextFormat
 
-# ---- durations: as Go writes them, to the millisecond --------------------------------------------
+# ---- durations: in Go's form, in whole milliseconds ----------------------------------------------
 
 _DURATION: Final = TextFormat(
     called="duration",
@@ -30,7 +30,7 @@ _TOO_LONG: Final = "is too long: write at most 99999h"
 
 
 def parse_duration(text: object) -> timedelta:
-    """Read `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
+    """Parse `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
     parts = re.findall(r"([0-9.]+)(ms|h|m|s)", _DURATION.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
@@ -39,7 +39,7 @@ def parse_duration(text: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration of whole milliseconds in its one short form: `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
+    """The short form of a duration of whole milliseconds: `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
     rest = duration // timedelta(milliseconds=1)
     if 0 < rest < _MILLISECONDS["s"]:
         return f"{rest}ms"
@@ -58,7 +58,7 @@ Duration = Annotated[
 
 
 def at_least(floor: str) -> AfterValidator:
-    """Refuse a duration below the floor."""
+    """A validator that refuses a duration below `floor`."""
 
     def check(duration: timedelta) -> timedelta:
         if duration < parse_duration(floor):
@@ -80,17 +80,17 @@ _STEP: Final = replace(_WEIGHT, called="weight", forbidden=((r"^0(\.0)?%$", "mov
 
 
 def parse_weight(text: object) -> int:
-    """Read `5%` as 50 and `0.5%` as 5: permille. Raises ValueError with the fix."""
+    """Parse `5%` to 50 and `0.5%` to 5: permille. Raises ValueError with the fix."""
     return int(Decimal(_WEIGHT.read(text).removesuffix("%")) * 10)
 
 
 def format_weight(permille: int) -> str:
-    """Write 50 as `5%` and 5 as `0.5%`."""
+    """Format permille: 50 as `5%`, 5 as `0.5%`."""
     return f"{_decimal(permille, 10)}%"
 
 
 def _decimal(count: int, parts: int) -> str:
-    """Write count / parts, where parts is a power of ten, without a needless fraction."""
+    """Format count / parts, where parts is a power of ten, without trailing zeros."""
     whole, fraction = divmod(count, parts)
     digits = str(fraction).zfill(len(str(parts)) - 1).rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
@@ -110,7 +110,7 @@ Weight = Annotated[
     PlainSerializer(format_weight, return_type=str),
     WithJsonSchema(_STEP.schema()),
 ]
-"""A share of the ladder, from 1 to 1000 permille."""
+"""The weight of a stage, from 1 to 1000 permille."""
 
 
 # ---- confidences: how sure a test must be --------------------------------------------------------
@@ -124,12 +124,12 @@ _CONFIDENCE: Final = TextFormat(
 
 
 def parse_confidence(text: object) -> Fraction:
-    """Read `95%` as 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
+    """Parse `95%` to 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
     return Fraction(_CONFIDENCE.read(text).removesuffix("%")) / 100
 
 
 def format_confidence(confidence: Fraction) -> str:
-    """Write 19/20 as `95%`."""
+    """Format 19/20 as `95%`."""
     return f"{_decimal(int(confidence * 10_000), 100)}%"
 
 
@@ -142,7 +142,7 @@ Confidence = Annotated[
 """An exact fraction of 1, from 0.5001 to 0.9999."""
 
 
-# ---- comparisons: what a predicate says about its value ------------------------------------------
+# ---- comparisons: what the value of a predicate is compared with ---------------------------------
 
 Operator: TypeAlias = Literal["<", "<=", ">", ">=", "==", "!="]
 Kind: TypeAlias = Literal["value", "relative", "absolute", "ratio"]
@@ -152,9 +152,9 @@ Kind: TypeAlias = Literal["value", "relative", "absolute", "ratio"]
 class Comparison:
     """One operator and one number.
 
-    `kind` says what stands left of the operator, new and old being the values of the two sides: the `value` itself, the
-    `relative` change new / old - 1, the `absolute` change new - old, or the `ratio` new / old. `number` is plain: 1% is
-    0.01, +5% is 0.05, 1.5x is 1.5. `text` is how it is written, with one space.
+    `kind` is the left operand, where new and old are the values of the two sides: the `value` itself, the `relative`
+    change new / old - 1, the `absolute` change new - old, or the `ratio` new / old. `number` is a plain number: 1% is
+    0.01, +5% is 0.05, 1.5x is 1.5. `text` is the written form, with one space.
     """
 
     op: Operator
@@ -165,7 +165,7 @@ class Comparison:
 
 _OPERATOR: Final = "(<=|>=|==|!=|<|>) *"
 _NUMBER: Final = r"[0-9]{1,15}(\.[0-9]{1,12})?"
-"""So few digits that 1 and a change of it are told from 1."""
+"""Few enough digits that a float can still distinguish 1 plus the change from 1."""
 
 IS: Final = TextFormat(
     called="comparison",
@@ -195,13 +195,13 @@ NO_SHARE: Final = "is no bound for a share of bad requests: write one between 0%
 
 
 def parse_is(text: object) -> Comparison:
-    """Read a comparison of a value with a number: `> 0.9`, `< 1%`. Raises ValueError with the fix."""
+    """Parse a comparison of a value with a number: `> 0.9`, `< 1%`. Raises ValueError with the fix."""
     op, written = _split(IS.read(text))
     return Comparison(op, _number(written), "value", f"{op} {written}")
 
 
 def parse_vs_old(text: object) -> Comparison:
-    """Read a comparison of new with old: `<= +5%`, `<= +0.2`, `> 1.5x`. Raises ValueError with the fix."""
+    """Parse a comparison of new with old: `<= +5%`, `<= +0.2`, `> 1.5x`. Raises ValueError with the fix."""
     op, written = _split(VS_OLD.read(text))
     kind: Kind = "ratio" if written.endswith("x") else "relative" if written.endswith("%") else "absolute"
     return Comparison(op, _number(written), kind, f"{op} {written}")
@@ -211,7 +211,7 @@ _OPPOSITE: Final[Mapping[Operator, Operator]] = {"<": ">=", "<=": ">", ">": "<="
 
 
 def opposite(comparison: Comparison) -> Comparison:
-    """The comparison that holds exactly where this one does not: `>= 99%` becomes `< 99%`."""
+    """The comparison that is true exactly where this one is false: `>= 99%` becomes `< 99%`."""
     op = _OPPOSITE[comparison.op]
     return replace(comparison, op=op, text=op + comparison.text.removeprefix(comparison.op))
 
@@ -219,7 +219,7 @@ def opposite(comparison: Comparison) -> Comparison:
 def counted(comparison: Comparison) -> float:
     """The bound that counts are tested against: a ratio of bad ratios (`<= +5%` is 1.05) or a bad ratio (`< 1%`).
 
-    Raises ValueError with the fix where no count of events can prove what is written.
+    Raises ValueError with the fix where counts of events cannot prove the comparison.
     """
     said = f'"{comparison.text}"'
     bound = 1 + comparison.number if comparison.kind == "relative" else comparison.number
@@ -240,7 +240,7 @@ def _split(text: str) -> tuple[Operator, str]:
 
 
 def _number(written: str) -> float:
-    """Read the number behind the operator; Decimal, so that 1% is the float nearest to 0.01."""
+    """Parse the number after the operator, with Decimal, so that 1% is the float nearest to 0.01."""
     return float(Decimal(written.rstrip("%x")) / (100 if written.endswith("%") else 1))
 
 

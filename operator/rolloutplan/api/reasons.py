@@ -1,7 +1,7 @@
-"""The words for why: why a run is held, what an Event is called, and what else `status.reason` says.
+"""The reasons: why a run is held, the reason of an Event, and the other values of `status.reason`.
 
-What is stored is the text of a member, and stays text in the API's models: a status that another version has written
-may hold words that this one does not know, and is read all the same.
+The status stores the text of a member, and the API's models keep it as text: a status that another version wrote may
+hold reasons that this version does not know, and must still be readable.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ class HoldReason(StrEnum):
     """Why a run waits at its weight: `Held: <reason>`."""
 
     INVALID = "Invalid"
-    """The plan was edited into what cannot be read."""
+    """The plan was edited and is now invalid."""
     CONFLICT = "Conflict"
-    """Weights, or what the way back needs, were changed by somebody else; of a plan that has not begun, its routes
-    belong to another one."""
+    """Somebody else changed weights, or something that the rollback needs. Before a run starts: another plan holds the
+    routes."""
     METRICS_UNAVAILABLE = "MetricsUnavailable"
     """The metric source does not answer."""
     INCIDENT = "Incident"
-    """Both sides are bad together, or an alert fires already."""
+    """Both sides fail the same check, or an alert was firing before."""
     PAUSED = "Paused"
-    """A person said so."""
+    """A person sent `pause`."""
     NOT_EFFECTIVE = "WeightNotEffective"
-    """The traffic is not where the weights ask for it."""
+    """The measured share of traffic does not follow the weights."""
     AWAITING_APPROVAL = "AwaitingApproval"
-    """The next stage, or the contract, wants a person's word."""
+    """The next stage, or the contract, needs a person's approval."""
     FROZEN = "Frozen"
-    """A policy lets nothing go forward now."""
+    """A policy freezes all increments now."""
     BUDGET_SPENT = "BudgetSpent"
     """A policy's error budget has too little left."""
     CAPACITY = "Capacity"
     """The new side has too few ready pods for the next weight."""
     UNDECIDED = "Undecided"
-    """The deadline has come, and nothing is proved either way."""
+    """The deadline has passed, and nothing is proved either way."""
     FAILED = "Failed"
-    """Something is proved against the new side, and the plan says that a person goes back."""
+    """A check failed, and `onFail` is Hold: a person decides about the rollback."""
     CONTRACT_FAILED = "ContractFailed"
-    """A part of the old could not be taken away."""
+    """A part of the old side could not be removed."""
 
 
 class EventReason(StrEnum):
-    """What a decision is called: the reason of its Event, and of its entry in `status.decisions`.
+    """The reason of a decision's Event, and of its entry in `status.decisions`.
 
-    The table of transitions says which follows from what.
+    engine/model/transitions.py assigns one to each transition.
     """
 
     STARTED = "Started"
@@ -79,13 +79,13 @@ class EventReason(StrEnum):
     SUCCEEDED = "Succeeded"
     COMMAND_REJECTED = "CommandRejected"
     STATUS_NOT_WRITTEN = "StatusNotWritten"
-    """No decision, and in no table: the API server refuses the status, so that nothing can be recorded."""
+    """Not a decision and in no table: the API server refuses the status, so no decision can be recorded."""
 
 
 class StatusReason(StrEnum):
-    """What `status.reason` says where it is not that of a hold."""
+    """The values of `status.reason` other than those of a hold."""
 
-    # Where a run stands.
+    # The state of a run.
     PENDING = "Pending"
     PROBING = "Probing"
     EXPANDING = "Expanding"
@@ -96,7 +96,7 @@ class StatusReason(StrEnum):
     CONTRACTING = "Contracting"
     SUCCEEDED = "Succeeded"
 
-    # Why a run cannot start. Those of templates and routes say what is wrong with what the plan names.
+    # Why a run cannot start. Those of templates and routes are about an object that the plan names.
     INVALID_SPEC = "InvalidSpec"
     STATUS_LOST = "StatusLost"
     TEMPLATE_NOT_FOUND = "TemplateNotFound"
@@ -113,7 +113,7 @@ class StatusReason(StrEnum):
     NEW_SIDE_ALREADY_SERVING = "NewSideAlreadyServing"
     WAITING = "Waiting"
 
-    # Why a task is not over yet, or why the run ended with it.
+    # Why a task has not ended yet, or why the run ended with it.
     JOB_REFUSED = "JobRefused"
     JOB_NOT_OURS = "JobNotOurs"
     JOB_NOT_MADE = "JobNotMade"
@@ -122,10 +122,10 @@ class StatusReason(StrEnum):
     EXPAND_FAILED = "ExpandFailed"
     NEW_SIDE_NOT_READY = "NewSideNotReady"
 
-    # Why a run has ended before any weight.
+    # Why a run ended before any weight moved.
     SHIFT_REFUSED = "ShiftRefused"
 
-    # Why the weights go back, or have gone.
+    # Why the run rolls back, or rolled back.
     ABORTED = "Aborted"
     REVERTED = "Reverted"
     DELETED = "Deleted"
@@ -144,4 +144,4 @@ class StatusReason(StrEnum):
 
 
 Reason: TypeAlias = HoldReason | StatusReason
-"""What `status.reason` may say: a plan that cannot start waits for some of the things for which a run is held."""
+"""A value of `status.reason`. A plan that cannot start may wait for some of the reasons of a hold."""

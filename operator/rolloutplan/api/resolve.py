@@ -1,8 +1,8 @@
-"""Put predicates in the place of references: `use` within a plan, `template` among the templates that are known.
+"""Replaces references by predicates: `use` within a plan, `template` by a template of the cluster or the status.
 
-A change of a template must not change what a run in progress is judged by, nor end it: nobody has touched the plan. So
-a run writes the templates that it begins with into its status and is judged by these to its end; a changed template
-holds from the next run on. The hash of a plan is that of what its author wrote: no template starts a run or ends one.
+A changed template must not change or end a run in progress, because nobody edited the plan. So a run stores its
+templates in its status when it starts, and uses these to its end; a changed template applies from the next run on. The
+hash of a plan covers only what its author wrote, so a changed template starts no run and ends none.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rolloutplan.api.status import TemplateStatus
 from rolloutplan.api.template import PredicateTemplateSpec, fill
 
 TemplateLookup: TypeAlias = Callable[[str], "Template"]
-"""From a name to the template that a plan means by it; to one with a problem where there is none."""
+"""From a name to its template; one with a `problem` where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template as it was found. `spec` is None where there is none that can be read; `problem` then says the fix."""
+    """The result of a lookup. `spec` is None where the template is missing or invalid; `problem` then has the fix."""
 
     kind: str
     name: str
@@ -34,7 +34,7 @@ class Template:
     why: StatusReason = StatusReason.TEMPLATE_INVALID
 
     def to_status(self) -> TemplateStatus:
-        """As it stands in the status of a run."""
+        """Its form in the status of a run."""
         assert self.spec is not None
         words: Any = {"description": True, "parameters": {"__all__": {"description"}}}
         text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude=words)
@@ -42,7 +42,7 @@ class Template:
 
 
 def snapshot_lookup(kept: Iterable[TemplateStatus], otherwise: TemplateLookup | None = None) -> TemplateLookup:
-    """The templates that a run began with, and `otherwise` those it did not. Never raises: a status may be edited."""
+    """The templates stored when a run started, `otherwise` for others. Never raises: a status may have been edited."""
     found: dict[str, Template] = {}
     for each in kept:
         try:
@@ -61,7 +61,7 @@ def snapshot_lookup(kept: Iterable[TemplateStatus], otherwise: TemplateLookup | 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a reference cannot be replaced."""
+    """Why a reference cannot be replaced; `words` is the message."""
 
     path: str
     why: StatusReason
@@ -70,21 +70,21 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A plan with predicates for references. Those with a problem are left in, and nothing can be judged by them."""
+    """A plan with its references replaced. A reference with a problem stays, and cannot be evaluated."""
 
     spec: PlanSpec
     used: tuple[Template, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def raw(self) -> dict[str, Any]:
-        """The plan as it could be written without templates. What it uses stays: a name is written out once."""
+        """The spec as it could be written without templates. Each `use` stays, so that no name occurs twice."""
         written = dict(self.spec.written.predicates())
         filled = {path: whole for path, whole in self.spec.predicates() if written[path].use is None}
         return self.spec.written.replaced(filled).model_dump(mode="json", exclude_defaults=True)
 
 
 def resolve(spec: PlanSpec, known: TemplateLookup) -> Resolved:
-    """Replace all references; a plan without any is given back as it is."""
+    """Replace all references."""
     written = spec.written
     if not written.has_references:
         return Resolved(written)
@@ -112,7 +112,7 @@ class _UnresolvedError(Exception):
 
 
 def _places(spec: PlanSpec) -> Iterator[tuple[str, tuple[str, Predicate]]]:
-    """Where the predicates stand that others may use, by name."""
+    """Path and predicate, by name, of each predicate that others may use."""
     yield from ((p.name, (path, p)) for path, p in spec.predicates() if p.use is None)
 
 
@@ -130,7 +130,7 @@ def _replaced(
 
 
 def _for_new(path: str) -> bool:
-    """Whether what is true at this place speaks for the new side."""
+    """Whether a predicate at this path indicates success of the new side when it is true."""
     return ".pass[" in path
 
 

@@ -1,4 +1,4 @@
-"""What a route is known by: its kind and its name. Routes of two kinds may have one name, and are two routes."""
+"""The identity of a route: its kind and its name. Two routes of different kinds may have the same name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 RouteKindName = Literal["HTTPRoute"]
-"""The kinds of route that a plan may name: the enum of the API, in spec and status. traffic/ has one file for each."""
+"""The kinds of route that a plan may name: an enum in spec and status. traffic/ has one module for each."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RouteId:
-    """A route of one namespace. As text it is what messages say: `HTTPRoute shop`."""
+    """A route of one namespace. `str()` gives the form for messages: `HTTPRoute shop`."""
 
     kind: str
     name: str

@@ -1,7 +1,7 @@
-"""What a cluster holds, read leniently: what is missing, or is not what it should be, is as if it were not there.
+"""Lenient access to objects of the cluster: a value that is missing or has the wrong type gives the empty default.
 
-The API server sees to the types of what it stores. That is no reason to fall over an object that another version of it,
-or another controller, has left behind. A path leads through mappings alone.
+The API server validates what it stores, but an object may come from another version or another controller, and must
+not make the operator fail. A path is a series of mapping keys.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def text(raw: object, *path: str) -> str:
 
 
 def number(raw: object, *path: str, default: int = 0) -> int:
-    """Give a whole number."""
+    """A whole number; a boolean counts as missing."""
     found = value(raw, *path)
     return found if isinstance(found, int) and not isinstance(found, bool) else default
 
 
 def instant(raw: object, *path: str) -> datetime | None:
-    """Give an instant of this age, with its time zone; UTC where none is written."""
+    """An instant of the years 2000 to 2200, in UTC where it has no time zone; else None."""
     try:
         at = datetime.fromisoformat(text(raw, *path))
     except ValueError:

@@ -1,9 +1,9 @@
-"""What a person writes: the spec of a RolloutPlan, its rules, its steps and its hash.
+"""The spec of a RolloutPlan: its models, its rules, its steps and its hash. `read_plan_spec` parses it.
 
-`read_plan_spec` reads it. The CRD states the rules of this file a second time, in CEL (generate/cel.py), so that a bad
-plan is refused at apply; they stand here too because an object may be older than its CRD, and the CLI reads files.
-Only what `use` names is looked up here alone: to compare all names with all is too dear for the API server. The file is
-long because a rule between two fields stands beside the model that has both.
+The CRD has the same rules in CEL (generate/cel.py), so that an invalid plan is refused at apply. They are needed here
+too, because an object may be older than its CRD, and the CLI reads files. Only the target of `use` is checked here
+alone: comparing all names with each other costs the API server too much. The file is long because a rule between two
+fields is next to the model that has both.
 """
 
 import hashlib
@@ -55,18 +55,18 @@ __all__ = [
 BUILTIN_VARIABLES: Final = ("namespace", "plan", "stage", "deployment", "service", "old", "new", "window", "elapsed")
 VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
 MAX_TEMPLATES: Final = 16
-"""So many stand in the status while a run is on."""
+"""The templates of a run are stored in its status, which must stay small."""
 MAX_REFUSALS: Final = 3
-"""Of what takes long to find the right name for."""
+"""The most errors about `use`: finding the nearest name for each is slow."""
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 
 
 class Side(SpecModel):
-    """One side of the change."""
+    """One side: a Deployment and its Service."""
 
     deployment: DnsName = Field(description="The Deployment of this side, in the plan's namespace.")
     service: DnsLabel | None = Field(
-        default=None, description="The Service that the routes name for this side; the Deployment's name if left out."
+        default=None, description="The Service of this side in the routes; the Deployment's name if left out."
     )
 
     @property
@@ -108,14 +108,14 @@ RuleRef: TypeAlias = Annotated[
 
 
 class RouteRef(SpecModel):
-    """A route that holds both sides as weighted backends."""
+    """A route with both sides as weighted backends."""
 
     kind: RouteKindName = Field(description="The kind of the route.")
     name: DnsName = Field(description="The route's name, in the plan's namespace.")
     rules: tuple[RuleRef, ...] = Field(
         default=(),
         max_length=MAX_RULES,
-        description="Which of its rules, by name or by index from 0; every rule that holds both services if left out.",
+        description="Which of its rules, by name or by index from 0; every rule with both Services if left out.",
     )
 
     @property
@@ -127,19 +127,19 @@ class Traffic(SpecModel):
     """How traffic is moved."""
 
     routes: tuple[RouteRef, ...] = Field(
-        min_length=1, max_length=16, description="The routes whose weights are moved, all together."
+        min_length=1, max_length=16, description="The routes whose weights are changed, all at the same time."
     )
     drain: Duration = Field(
-        default=timedelta(seconds=30), description="Wait between a side's weight 0 and any scale-down of it."
+        default=timedelta(seconds=30), description="Time between weight 0 of a side and a scale-down of it."
     )
     share: Literal["Verify", "Ignore"] = Field(
         default="Verify",
-        description="Whether a run is held where the requests that are counted provably do not follow its weight.",
+        description="Verify holds the run while the counted requests provably do not follow its weight.",
     )
 
 
 class MetricsRef(SpecModel):
-    """Where the predicates are asked."""
+    """The metric source of the predicates."""
 
     source: DnsName = Field(
         default="default", description="A MetricSource of the plan's namespace, else a ClusterMetricSource."
@@ -147,30 +147,36 @@ class MetricsRef(SpecModel):
 
 
 class Availability(SpecModel):
-    """What is required of the new side's pods, seen from the API server and not from metrics."""
+    """What is required of the new side's pods, as the API server reports them, not metrics."""
 
     ready_within: Duration = Field(
         default=timedelta(minutes=10), description="How long the new side may take to be ready before the first weight."
     )
     min_ready: Permille = Field(
-        default=500, description="Share of its replicas that must stay ready; less for longer than grace is onFail."
+        default=500,
+        description="Share of its replicas that must stay ready. onFail applies when fewer are ready for longer than"
+        " grace.",
     )
     grace: Duration = Field(
-        default=timedelta(seconds=10), description="How long readiness may be below minReady; none ready acts at once."
+        default=timedelta(seconds=10),
+        description="How long readiness may be below minReady. With no ready pod, onFail applies at once.",
     )
     max_restarts: StrictInt = Field(
-        default=3, ge=0, le=1_000_000, description="Container restarts allowed over the run, all new pods together."
+        default=3,
+        ge=0,
+        le=1_000_000,
+        description="Container restarts allowed during the run, of all new pods together.",
     )
 
 
 class OnMetricsUnavailable(SpecModel):
     """What follows when the metric source itself cannot answer."""
 
-    action: Literal["Hold", "Rollback"] = Field(default="Hold", description="What is done at once.")
+    action: Literal["Hold", "Rollback"] = Field(default="Hold", description="What happens at once.")
     after: Duration | None = Field(
-        default=None, description="When `then` is done, counted from the first missing answer."
+        default=None, description="When `then` happens, counted from the first missing answer."
     )
-    then: Literal["Hold", "Rollback"] | None = Field(default=None, description="What is done after `after`.")
+    then: Literal["Hold", "Rollback"] | None = Field(default=None, description="What happens after `after`.")
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -189,33 +195,33 @@ def _named_words(variables: dict[str, str]) -> dict[str, str]:
 
 
 class PlanSpec(SpecModel):
-    """A sequence of hypotheses about production, each with what would prove it and what would refute it."""
+    """How traffic moves from the old side to the new one, and what decides each step."""
 
-    hypothesis: str = Field(default="", max_length=1024, description="What this change is believed to do, in words.")
+    hypothesis: str = Field(default="", max_length=1024, description="The expected effect of this change, in words.")
     old: Side = Field(description="The side that has the traffic now.")
-    new: Side = Field(description="The side that is to get it.")
+    new: Side = Field(description="The side that is to get the traffic.")
     traffic: Traffic = Field(description="How traffic is moved.")
-    metrics: MetricsRef = Field(default=MetricsRef(), description="Where the predicates are asked.")
+    metrics: MetricsRef = Field(default=MetricsRef(), description="The metric source of the predicates.")
     interval: Annotated[Duration, at_least("1s")] = Field(
         default=timedelta(seconds=10), description="How often fail predicates and guards are evaluated; at least 1s."
     )
     assumptions: tuple[Assumption, ...] = Field(
         default=(),
         max_length=MAX_TASKS,
-        description="What the plan assumes, checked before anything else, the largest impact x uncertainty first.",
+        description="What the plan assumes, checked before anything else, the highest impact x uncertainty first.",
     )
-    expand: Expand = Field(default=Expand(), description="What is added beside the old side before any traffic moves.")
+    expand: Expand = Field(default=Expand(), description="What is added before any traffic moves.")
     availability: Availability = Field(
-        default=Availability(), description="What is required of the new side's pods, seen from the API server."
+        default=Availability(), description="What is required of the new side's pods, as the API server reports them."
     )
     guards: Predicates = Field(
-        default=(), description="Fail predicates in force from the first weight to the end of the bake."
+        default=(), description="Fail predicates that are active from the first weight to the end of the bake."
     )
     stages: tuple[StageSpec, ...] = Field(
         min_length=1, max_length=MAX_STAGES, description="The stages: weights that rise to 100%, or to stopAt."
     )
     stop_at: Weight | None = Field(
-        default=None, description="The last weight of a plan that ends below 100%. Both sides keep their traffic then."
+        default=None, description="The last weight of a plan that ends below 100%. Both sides then keep traffic."
     )
     bake: Duration = Field(
         default=timedelta(0),
@@ -232,7 +238,7 @@ class PlanSpec(SpecModel):
     )
     on_incident: Literal["Hold", "Rollback"] = Field(
         default="Hold",
-        description="What follows where a value compared by `is` trips for both sides at once: Hold waits until"
+        description="What follows when a value compared by `is` trips for both sides at once: Hold waits until"
         " that is over, with the guards on; Rollback rolls back as for the new side alone.",
     )
     on_metrics_unavailable: OnMetricsUnavailable = Field(
@@ -243,17 +249,17 @@ class PlanSpec(SpecModel):
     )
     variables: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words), DropNulls
-    ] = Field(default={}, description="Variables of the plan for its predicates: NAME is written there as $NAME.")
+    ] = Field(default={}, description="Variables for the plan's predicates, which use NAME as $NAME.")
 
     _written: "PlanSpec | None" = PrivateAttr(default=None)
 
     @property
     def written(self) -> "PlanSpec":
-        """The plan as a person wrote it, where this is the one with all its references replaced."""
+        """The plan as a person wrote it, before references were replaced."""
         return self._written or self
 
     def replaced(self, predicates: Mapping[str, Predicate]) -> "PlanSpec":
-        """The same plan with other predicates at these paths, the paths being those of `predicates`."""
+        """The same plan with other predicates at these paths; `predicates` yields the paths."""
 
         def at(where: str, former: tuple[Predicate, ...]) -> tuple[Predicate, ...]:
             return tuple(predicates.get(f"{where}[{i}]", each) for i, each in enumerate(former))
@@ -269,17 +275,17 @@ class PlanSpec(SpecModel):
             for i, stage in enumerate(self.stages)
         )
         changed = {**dict(self), "guards": at("guards", self.guards), "stages": stages}
-        spec = PlanSpec.model_construct(**changed)  # a copy would keep its hash
+        spec = PlanSpec.model_construct(**changed)  # model_copy would keep the cached hash
         spec._written = self.written  # noqa: SLF001 - its own class
         return spec
 
     @property
     def has_references(self) -> bool:
-        """Whether a predicate in it only stands for another."""
+        """Whether any of its predicates is a reference."""
         return any(predicate.has_references for _, predicate in self.predicates())
 
     def steps(self) -> tuple[Stage, ...]:
-        """Flatten the stages to one weight each, named: `canary`, `ramp-w10`, `w5`, `w0-5`."""
+        """The stages as steps of one weight each, with names such as `canary`, `ramp-w10`, `w5`, `w0-5`."""
         return self._steps
 
     @cached_property
@@ -302,12 +308,12 @@ class PlanSpec(SpecModel):
         )
 
     def entries(self, stage: Stage) -> tuple[str, ...]:
-        """The names of `stages` up to the one that holds this stage; one without a name has that of its weight."""
+        """The names of `stages` up to the entry of this stage; an entry without a name is named for its weight."""
         first = self.stages[: stage.entry + 1]
         return tuple(spec.name or made_name(spec.steps[0]) for spec in first)
 
     def predicates(self) -> Iterator[tuple[str, Predicate]]:
-        """Give every predicate once, with its path below the spec."""
+        """Path below the spec, and predicate, of every predicate."""
         yield from ((f"guards[{i}]", guard) for i, guard in enumerate(self.guards))
         for i, stage in enumerate(self.stages):
             yield from ((f"stages[{i}].pass[{j}]", predicate) for j, predicate in enumerate(stage.pass_))
@@ -315,32 +321,32 @@ class PlanSpec(SpecModel):
             yield from ((f"stages[{i}].warn[{j}]", predicate) for j, predicate in enumerate(stage.warn))
 
     def assumptions_by_risk(self) -> tuple[Assumption, ...]:
-        """Give the assumptions in the order in which they are probed."""
+        """The assumptions in the order in which they are checked."""
         return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.risk))
 
     def tasks(self) -> Iterator[tuple[str, str]]:
-        """Give every task of a name of its own, as the path of that name below the spec and the name."""
+        """The path below the spec, and the name, of every named task."""
         yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))
         yield from ((f"expand.jobs[{i}].name", job.name) for i, job in enumerate(self.expand.jobs))
         yield from ((f"contract.jobs[{i}].name", job.name) for i, job in enumerate(self.contract.jobs))
 
     def plan_hash(self) -> str:
-        """Give 16 hex digits that change when, and only when, what a person wrote means something else.
+        """16 hex digits that change if and only if the meaning of the written spec changes.
 
-        Defaults are left out before hashing, so that neither writing one out nor a field that a later version adds
-        makes a finished plan start again. Nor does what a template says: a change of it begins no run and ends none.
+        Defaults are left out before hashing, so that a finished plan does not start again because somebody writes one
+        out or a later version adds a field. Templates are not part of it: their changes start no run and end none.
         """
         return self.written.judged_hash()
 
     def judged_hash(self) -> str:
-        """The same of the plan with all its references replaced: it changes with its templates too."""
+        """The same hash for the plan with its references replaced: it also changes with the templates."""
         return self._hash
 
     def normalized(self) -> "PlanSpec":
-        """The plan with one stage a weight, and without what is written out and would be resolved to the same.
+        """The plan with one stage for each weight, and without values that equal a default.
 
-        Without what is no part of the rollout, too: what a deletion does, and stopAt, which says what the last weight
-        says.
+        deletionPolicy is left out, because it is not part of the rollout, and stopAt, because it repeats the last
+        weight.
         """
         stages = tuple(
             StageSpec.model_construct(
@@ -389,11 +395,11 @@ class PlanSpec(SpecModel):
 
 
 def read_plan_spec(raw: Mapping[str, Any]) -> PlanSpec:
-    """Read the `spec` of a RolloutPlan. Raises SpecError: one line a refusal, each with field and fix."""
+    """Parse the `spec` of a RolloutPlan. Raises SpecError: one line for each violation, with field and fix."""
     return read(PlanSpec, raw)
 
 
-# ---- the rules between fields: each yields the path and the sentence of what it refuses ----------
+# ---- the rules between fields: each yields path and message of every violation -------------------
 
 
 def _sides(spec: PlanSpec) -> FieldErrors:
@@ -440,7 +446,7 @@ def _twice(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors:
 
 
 def _has_own_name(predicate: Predicate) -> bool:
-    """Whether its name must be unique in the plan: what is used elsewhere keeps its name there."""
+    """Whether its name must be unique in the plan; a `use` without a name has the name of the used predicate."""
     return predicate.use is None or predicate.name_ is not None
 
 
@@ -461,7 +467,7 @@ def _uses(spec: PlanSpec) -> FieldErrors:
 
 
 def _together(spec: PlanSpec) -> FieldErrors:
-    """What is used where one of its name is judged already."""
+    """A `use` in a stage that already has a predicate of the same name."""
     if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
         return
     paths, told = list(spec.predicates()), set[str]()

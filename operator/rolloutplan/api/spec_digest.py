@@ -1,7 +1,7 @@
-"""The outline of a plan: each part of it in a line. A run keeps it, so that it can be told what an edit changed.
+"""The digest of a spec: one line for each part. A run stores it in its status, to find what an edit changed.
 
-What a run has begun with is fixed: its sides, what it is judged by, and the stages that have started. What has not had
-its turn may still be edited: EDITABLE, and the stages that have not started.
+During a run its sides, its checks and the stages that have started are fixed. The parts in EDITABLE and the stages
+that have not started may still be edited.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from rolloutplan.api.status import SpecSection
 EDITABLE: Final = frozenset(
     {"hypothesis", "bake", "contract", "onFail", "onUndecided", "onIncident", "onMetricsUnavailable"}
 )
-"""Parts that say what comes later, or what is done then; by none of them is the present stage judged."""
+"""Parts that apply later, or that choose a reaction. None of them changes how the present stage is judged."""
 _STAGE: Final = "stage "
 _LONGEST: Final = 60
-"""Letters of a part that is written out; of a longer one the hash is."""
+"""Characters. The text of a part is stored up to this length; of a longer one the hash is stored."""
 
 
 def spec_digest(spec: PlanSpec) -> tuple[SpecSection, ...]:
-    """The parts of a plan that differ from their defaults, and its stages in their order, one line a weight.
+    """The parts of a plan that differ from their defaults, and its stages in order, one line for each weight.
 
-    What a part uses of another belongs to it too: an edit of that other one changes both.
+    A predicate with `use` includes the one it uses, so an edit of the used one changes both.
     """
     normalized = spec.written.normalized().model_dump(mode="json", by_alias=True, exclude_defaults=True)
     written = list(_predicates(normalized))
@@ -41,14 +41,14 @@ def spec_digest(spec: PlanSpec) -> tuple[SpecSection, ...]:
 
 
 def changes(before: Sequence[SpecSection], after: Sequence[SpecSection]) -> dict[str, str]:
-    """What changed from one outline to another, as `before -> after` by the names of the parts."""
+    """The differences between two digests: `before -> after` by the names of the parts."""
     old, new = ({part.name: part.text for part in parts} for parts in (before, after))
     differ = (name for name in {**old, **new} if old.get(name) != new.get(name))
     return {name: f"{old.get(name, 'left out')} -> {new.get(name, 'left out')}" for name in differ}
 
 
 def is_allowed_edit(before: Sequence[SpecSection], after: Sequence[SpecSection], started: int) -> bool:
-    """Whether an edit left alone what a run has begun with, its first `started` weights among it."""
+    """Whether an edit changed nothing that is fixed during a run, including its first `started` weights."""
     fixed = {name for name in changes(before, after) if not name.startswith(_STAGE)} - EDITABLE
     return not fixed and bool(before) and _stage_sections(before)[:started] == _stage_sections(after)[:started]
 
@@ -60,7 +60,7 @@ def _predicates(normalized: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def stage_part(name: str) -> str:
-    """The name of the part that is the stage of this name."""
+    """The name of the part for the stage of this name."""
     return _STAGE + name
 
 
@@ -78,7 +78,7 @@ def _hash(text: str) -> str:
 
 
 def _stage_text(stage: Mapping[str, Any]) -> str:
-    """A stage in a line: `25% soak 10m pass hit-rate#1f0c2a44`."""
+    """A stage in one line: `25% soak 10m pass hit-rate#1f0c2a44`."""
     words = [stage["weight"]]
     for key, value in stage.items():
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A stage as a person writes it, and the steps that it makes: one weight each, with a name."""
+"""The model of a stage, and its steps: one weight each, with a name."""
 
 import re
 from dataclasses import dataclass, replace
@@ -19,37 +19,40 @@ DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
 
 
 class StageSpec(SpecModel):
-    """One step of the ladder, or with `weights` several steps that are judged alike."""
+    """One step, or with `weights` several steps with the same predicates."""
 
     name: StageName | None = Field(
         default=None, description="Its name, unique in the plan; made from the weight (w5) if left out."
     )
-    weight: Weight | None = Field(default=None, description='The new side\'s share: "5%", "0.5%". This or weights.')
+    weight: Weight | None = Field(default=None, description='The new side\'s share: "5%", "0.5%". Set this or weights.')
     weights: tuple[Weight, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_STAGES, description="Several shares, one step each. This or weight."
+        default=None,
+        min_length=1,
+        max_length=MAX_STAGES,
+        description="Several shares, one step each. Set this or weight.",
     )
     soak: Duration = Field(
-        default=timedelta(minutes=5), description="Time at the verified weight before it may end; never shorter."
+        default=timedelta(minutes=5), description="The shortest time at the verified weight before the stage may end."
     )
     deadline: Duration | None = Field(
-        default=None, description="Never longer than this without a decision; soak + 30m if left out."
+        default=None, description="The longest time at the weight without a decision; soak + 30m if left out."
     )
     approval: Literal["Required"] | None = Field(
         default=None, description="Whether a person must send `approve` before its first weight."
     )
     pass_: Predicates = Field(
-        default=(), alias="pass", description="All of them proved after the soak: the run goes on."
+        default=(), alias="pass", description="When all of them are proved after the soak, the run goes on."
     )
-    fail: Predicates = Field(default=(), description="Any of them tripped at any time: onFail.")
+    fail: Predicates = Field(default=(), description="When any of them trips, at any time, onFail applies.")
     warn: Predicates = Field(
         default=(),
-        description="Any of them tripped: an Event says so, and the next increment is halved. None of them ever rolls"
-        " back, or keeps the stage from being proved.",
+        description="When any of them trips, an Event reports it and the next increment is halved. A warning never"
+        " rolls back, and does not keep the stage from being proved.",
     )
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Its weights in permille, one or several."""
+        """Its weights in permille, at least one."""
         return (self.weight,) if self.weight is not None else self.weights or ()
 
     @property
@@ -74,7 +77,7 @@ class StageSpec(SpecModel):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step: one weight, from 1 to 1000 permille, with all that is judged at it."""
+    """One step: one weight, from 1 to 1000 permille, with its predicates."""
 
     name: str
     index: int
@@ -84,29 +87,29 @@ class Stage:
     pass_: tuple[Predicate, ...]
     fail: tuple[Predicate, ...]
     approval: bool = False
-    """Whether a person must approve before its weight is asked for."""
+    """Whether a person must approve before its weight is requested."""
     entry: int = 0
-    """Its place in the plan's `stages`, of which one may have several weights."""
+    """The index of its entry in the plan's `stages`; an entry may have several weights."""
     warn: tuple[Predicate, ...] = ()
     half: bool = False
-    """Whether it is the step half way to its weight, and `permille` the weight there."""
+    """Whether this is the step half way to the stage's weight; `permille` is then the weight half way."""
 
     @property
     def predicates(self) -> tuple[Predicate, ...]:
-        """All that is judged at it beside the guards."""
+        """All its predicates, without the guards."""
         return (*self.fail, *self.pass_, *self.warn)
 
     @property
     def step(self) -> str:
-        """Its name; of the step half way to its weight one of its own."""
+        """Its name; the step half way to its weight has a different one."""
         return f"{self.name} half way" if self.half else self.name
 
     def at(self, permille: int) -> "Stage":
-        """The step on the way to its weight that stands at this one."""
+        """The intermediate step at this weight."""
         return replace(self, permille=permille, half=True)
 
     def halved(self, before: int) -> "Stage":
-        """The step half way from a weight to its own; itself where no whole permille lies between."""
+        """The step half way from `before` to its weight; itself where no whole permille is between them."""
         between = (before + self.permille) // 2
         return self.at(between) if before < between < self.permille else self
 
@@ -116,7 +119,7 @@ def made_name(permille: int) -> str:
 
 
 def _misnamed(name: str, permille: int) -> bool:
-    """Say whether a name could be taken for the made name of another weight."""
+    """Whether a name could be mistaken for the generated name of another weight."""
     return re.search(MADE_NAME, name) is not None and not name.endswith(made_name(permille))
 
 

@@ -1,4 +1,4 @@
-"""From one status to another, as the JSON Merge Patch that the API server takes."""
+"""The JSON Merge Patch from the stored status to a new one, which the executor sends to the API server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rolloutplan.api.status import Part, Status
 
 
 def status_patch(raw: object, status: Status) -> dict[str, Any]:
-    """The JSON Merge Patch (RFC 7396) from the status that stands there to another; empty if none is needed.
+    """The JSON Merge Patch (RFC 7396) from the stored status to another; empty if nothing differs.
 
-    What another version of the operator wrote and this one does not know stays, in the status itself and in its parts.
+    Fields that this version does not know are kept, in the status and in its parts: another version wrote them.
     """
     stands = raw if isinstance(raw, Mapping) else {}
     return merge_patch(stands, _with_unknown(stands, status.to_raw(), Status))
 
 
 def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
-    """A part of a status as it shall be, with the fields that stand there and that it does not know."""
+    """A part of the new status, with the unknown fields of the stored one."""
     known, whole = _fields(part), dict(after)
     for name, value in before.items():
         if name not in known:
@@ -36,9 +36,9 @@ def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: typ
 
 @cache
 def _fields(part: type[Part]) -> Mapping[str, tuple[type[Part] | None, bool]]:
-    """The fields of a part as they are written: which part stands under each, if one does, and whether it always does.
+    """The fields of a part by their JSON names: the class of the part in each, if any, and whether it is never null.
 
-    Parts in a list are left out: a list is written whole.
+    Parts in a list are left out: a list is replaced as a whole.
     """
     fields: dict[str, tuple[type[Part] | None, bool]] = {}
     for name, field in part.model_fields.items():
@@ -50,7 +50,7 @@ def _fields(part: type[Part]) -> Mapping[str, tuple[type[Part] | None, bool]]:
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Merge Patch from one object to another: maps by key, lists whole, null for what is gone."""
+    """The JSON Merge Patch from one object to another: maps by key, lists as a whole, null for a removed key."""
     patch: dict[str, Any] = {key: None for key in before if key not in after and before[key] is not None}
     for key, value in after.items():
         former = before.get(key)

@@ -1,4 +1,4 @@
-"""What a plan does beside moving weights: what is asked before any of it, and the Jobs that do it."""
+"""The models of assumptions, expand and contract: all that a plan does apart from changing weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rolloutplan.api.text_format import DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
 KEPT_UNTIL_SEEN: Final = "would remove the Job before its end is seen: remove this, the Job goes with the plan"
-"""What is said of `ttlSecondsAfterFinished`: a Job that is gone cannot be told from one that was never made."""
+"""Why `ttlSecondsAfterFinished` is refused: a removed Job cannot be distinguished from one never created."""
 NOT_BELOW_FULL: Final = "is for plans that end at 100%, and at stopAt the old side still has traffic: remove it"
 NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs beside it"
 
@@ -56,29 +56,29 @@ _Marks: TypeAlias = Annotated[dict[str, Annotated[str, Field(max_length=4096)]],
 
 
 class JobMetadata(SpecModel):
-    """What a Job bears beside what the operator writes on it."""
+    """Labels and annotations of a Job, in addition to the operator's own."""
 
     labels: _Marks = Field(default={}, description="Labels of the Job.")
     annotations: _Marks = Field(default={}, description="Annotations of the Job.")
 
 
 class JobTemplate(SpecModel):
-    """A Job as a CronJob's `jobTemplate` has it; the API server judges it when the Job is made."""
+    """A Job, as in a CronJob's `jobTemplate`. The API server validates it when the Job is created."""
 
     metadata: JobMetadata = Field(default=JobMetadata(), description="Labels and annotations of the Job.")
     spec: JobSpec = Field(description="The spec of the Job, as in batch/v1, without ttlSecondsAfterFinished.")
 
 
 class Job(SpecModel):
-    """A Job that runs once in a run, in the plan's namespace."""
+    """A Job that runs once in each run, in the plan's namespace."""
 
     template: JobTemplate = Field(description="The Job, as in a CronJob's jobTemplate.")
 
 
 class NamedJob(Job):
-    """A Job of its own name and deadline."""
+    """A Job with a name and a deadline."""
 
-    name: DnsLabel = Field(description="Its name, unique among all that the plan does.")
+    name: DnsLabel = Field(description="Its name, unique among the assumptions and Jobs of the plan.")
     deadline: Annotated[Duration, at_least("1s")] = Field(
         default=timedelta(minutes=10), description="A Job that has not ended by then counts as failed."
     )
@@ -118,22 +118,23 @@ Size: TypeAlias = Annotated[
 
 
 class Scaling(SpecModel):
-    """How large the new side is made before any traffic."""
+    """How the new side is scaled before it gets traffic."""
 
     new: Size = Field(
-        default="None", description="Replicas of the new side: None leaves it, MatchOld takes those of the old side."
+        default="None",
+        description="Replicas of the new side: None does not scale it, MatchOld takes the number of the old side.",
     )
 
 
 class Expand(SpecModel):
-    """What is added beside the old before any traffic moves: first the Jobs, then the scale."""
+    """What is added before any traffic moves: first the Jobs run, then the new side is scaled."""
 
     jobs: Jobs = Field(default=(), description="Jobs that run one after another, in the order written.")
-    scale: Scaling = Field(default=Scaling(), description="How many replicas the new side gets.")
+    scale: Scaling = Field(default=Scaling(), description="How the new side is scaled.")
 
 
 class Contract(SpecModel):
-    """What is taken away of the old when all traffic has left it: first its pods, then by Jobs."""
+    """What is removed of the old side after all traffic has left it: first its pods, then what the Jobs remove."""
 
     approval: Literal["Required"] | None = Field(
         default=None, description="Whether a person must send `approve` before anything is removed."
@@ -145,7 +146,7 @@ class Contract(SpecModel):
 
     @property
     def wanted(self) -> bool:
-        """Whether there is anything to take away."""
+        """Whether there is anything to remove."""
         return self.scale_old is not None or bool(self.jobs)
 
     @model_validator(mode="after")
@@ -156,45 +157,43 @@ class Contract(SpecModel):
 
 
 class Observation(SpecModel):
-    """A value that is asked before any traffic moves, and what it must be."""
+    """A value that is queried before any traffic moves, and what it must be."""
 
     query: Query = Field(
-        description="PromQL with one value as its answer; variables such as $deployment are replaced. Written out:"
-        " use and template are for what judges a stage."
+        description="PromQL that returns one value. Variables such as $deployment are replaced. use and template are"
+        " not possible here."
     )
     is_: Is = Field(alias="is", description='What the value must be: "> 0.9", "< 1%".')
     window: Annotated[Duration, at_least("1s")] = Field(
-        default=timedelta(minutes=1), description="The value of $window; always the whole of it."
+        default=timedelta(minutes=1), description="The value of $window, never shortened."
     )
 
 
 class Assumption(SpecModel):
-    """What the plan assumes, checked before anything is changed. One of job and predicate."""
+    """What the plan assumes. It is checked before anything is changed, by a job or by a predicate."""
 
-    name: DnsLabel = Field(description="Its name, unique among all that the plan does.")
+    name: DnsLabel = Field(description="Its name, unique among the assumptions and Jobs of the plan.")
     belief: str = Field(min_length=1, max_length=1024, description="What the plan assumes, in words.")
-    impact: StrictInt = Field(
-        ge=1, le=5, description="How much it would matter if the assumption were false, from 1 to 5."
-    )
-    uncertainty: StrictInt = Field(ge=1, le=5, description="How little is known of it, from 1 to 5.")
+    impact: StrictInt = Field(ge=1, le=5, description="The damage if the assumption is false, from 1 to 5.")
+    uncertainty: StrictInt = Field(ge=1, le=5, description="How uncertain the assumption is, from 1 to 5.")
     job: Job | None = Field(
-        default=None, description="A Job that completes if the assumption is true. This or predicate."
+        default=None, description="A Job that completes if the assumption is true. Set this or predicate."
     )
     predicate: Observation | None = Field(
-        default=None, description="A query whose value shows that the assumption is true. This or job."
+        default=None, description="A query whose value shows that the assumption is true. Set this or job."
     )
     deadline: Annotated[Duration, at_least("1s")] = Field(
-        default=timedelta(minutes=5), description="An assumption that is not known to be true by then counts as false."
+        default=timedelta(minutes=5), description="An assumption that is not proved by then counts as false."
     )
 
     @property
     def called(self) -> str:
-        """What it is called among predicates, one of which may have the same name."""
+        """Its name among predicates, one of which may have the same name."""
         return f"assumption {self.name}"
 
     @property
     def risk(self) -> int:
-        """From 1 to 25; what is most dangerous is probed first."""
+        """From 1 to 25. The assumption with the highest risk is checked first."""
         return self.impact * self.uncertainty
 
     @model_validator(mode="after")

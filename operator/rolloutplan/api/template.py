@@ -1,12 +1,12 @@
-"""Templates of predicates: what a person writes into one, and the predicate that comes of it.
+"""The spec of a PredicateTemplate, and how its parameters are filled in to give a predicate.
 
-A parameter is written `$(name)`, as in the arguments of a container. That is no word that the operator fills in
-(`$name`, `${name}`), nothing that PromQL knows, and nothing that Helm (`{{ }}`) or Flux (`${ }`) would replace.
+A parameter is written `$(name)`, as in the arguments of a container. This differs from the operator's variables
+(`$name`, `${name}`), from PromQL, and from what Helm (`{{ }}`) or Flux (`${ }`) would replace.
 
-No value can say more than its place gives it room for. A Number, Percent, Duration or Name is one token, wherever it
-stands. A String stands within quotes, and the template is refused where it does not; it holds no quote, no backslash
-and no end of a line, so the quotes end where the template ends them. A `$` in it begins one of the operator's own
-words, which become names and times. All values are put in at once, so none is looked through for parameters.
+No value can inject PromQL. A Number, Percent, Duration or Name is always one token. A String must be within quotes,
+else the template is refused; it has no quote, no backslash and no line break, so it cannot end the quotes. A `$` in it
+must begin one of the operator's variables, whose values are names and times. All values are inserted at once, so a
+value is never searched for parameters.
 """
 
 import re
@@ -42,7 +42,7 @@ _ASKED: Final = ("query", "bad", "total", "histogram")
 _NUMBERED: Final = "atLeast"
 """The field that holds a whole number."""
 
-# ---- what a parameter may stand for ---------------------------------------------------------------
+# ---- the types of parameters ----------------------------------------------------------------------
 
 _STRING: Final = TextFormat(
     called="String",
@@ -88,7 +88,7 @@ class _Type:
     """Raises ValueError with the fix."""
     sample: str
     asked: Callable[[str], str] = str
-    """How PromQL writes it."""
+    """Its form in PromQL."""
 
 
 def _fraction(text: str) -> str:
@@ -96,7 +96,7 @@ def _fraction(text: str) -> str:
 
 
 def _range(text: str) -> str:
-    """PromQL knows no fractions of a unit."""
+    """A duration in PromQL's form, which has no fractions of a unit."""
     duration = parse_duration(text)
     short = format_duration(duration)
     return f"{duration // timedelta(milliseconds=1)}ms" if "." in short else short
@@ -113,7 +113,7 @@ _TYPES: Final[Mapping[TypeName, _Type]] = {
 # ---- the template ---------------------------------------------------------------------------------
 
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
-"""A small text with parameters; what it must be is known when they are filled in."""
+"""A short text with parameters. It is validated when they are filled in."""
 
 
 _COUNT_FIX: Final = "is not a whole number: write one, or a parameter such as $(samples)"
@@ -146,74 +146,74 @@ Count: TypeAlias = Annotated[
 
 
 class Parameter(SpecModel):
-    """What a template leaves open; it is written $(name) there."""
+    """A parameter of a template, written $(name) there."""
 
     name: Annotated[str, BeforeValidator(PARAMETER.read), WithJsonSchema(PARAMETER.schema())] = Field(
-        description="Its name, written $(name) where its value goes."
+        description="Its name. $(name) is replaced by its value."
     )
     type: TypeName = Field(
-        description="String: a text that stands within quotes; Name: of a metric or a label; Number; Percent: in PromQL"
-        " the fraction of 1; Duration."
+        description="String: a text within quotes; Name: of a metric or a label; Number; Percent: in PromQL a fraction"
+        " of 1; Duration."
     )
     default: Annotated[str, Field(max_length=256)] | None = Field(
-        default=None, description="Its value where a plan sets none; without a default a plan must set it."
+        default=None, description="Its value where a plan sets none. Without a default the plan must set it."
     )
     description: Annotated[str, Field(max_length=512)] = Field(
-        default="", description="What it means, for people who use the template."
+        default="", description="What it means, for users of the template."
     )
 
 
 class TemplateEvents(SpecModel):
-    """What is counted, with parameters."""
+    """The counters to test, with parameters."""
 
-    bad: Query | None = Field(default=None, description="The counter of bad requests, as it is scraped. With total.")
-    total: Query | None = Field(default=None, description="The counter of all requests, as it is scraped. With bad.")
+    bad: Query | None = Field(default=None, description="The counter of bad requests, as scraped. Needs total.")
+    total: Query | None = Field(default=None, description="The counter of all requests, as scraped. Needs bad.")
     histogram: Query | None = Field(
-        default=None, description="A histogram of seconds, as it is scraped, without _bucket. With slowerThan."
+        default=None, description="A histogram of seconds, as scraped, without _bucket. Needs slowerThan."
     )
-    slower_than: Text | None = Field(default=None, description="What takes longer is slow. With histogram.")
+    slower_than: Text | None = Field(default=None, description="A request that takes longer is slow. Needs histogram.")
 
 
 class TemplateSamples(SpecModel):
-    """How much must have been seen before the value counts, with parameters."""
+    """How many samples the value needs before it counts, with parameters."""
 
-    query: Query = Field(description="PromQL that counts the samples behind the value.")
+    query: Query = Field(description="PromQL that counts the samples of the value.")
     at_least: Count = Field(description="Below this count the predicate is Undecided.")
 
 
 class PredicateTemplateSpec(SpecModel):
-    """A predicate with parameters, for plans that name it."""
+    """A predicate with parameters, which plans refer to by name."""
 
-    description: Annotated[str, Field(max_length=512)] = Field(default="", description="What it says, in words.")
+    description: Annotated[str, Field(max_length=512)] = Field(default="", description="What the predicate checks.")
     indicates: Literal["Success", "Failure"] = Field(
-        description="What it indicates about the new side when it is true. Plans may name it in pass (Success) and"
-        " in guards and fail (Failure): where the place needs the opposite, its comparison is reversed."
+        description="What it indicates about the new side when it is true. pass needs Success, guards and fail need"
+        " Failure: where a plan uses it for the opposite, its comparison is reversed."
     )
     parameters: tuple[Parameter, ...] = Field(
-        default=(), max_length=MAX_PARAMETERS, description="What a plan may or must set."
+        default=(), max_length=MAX_PARAMETERS, description="The parameters that a plan may or must set."
     )
     query: Query | None = Field(
         default=None,
-        description="PromQL with one value as its answer; variables such as $deployment too. This or events.",
+        description="PromQL that returns one value. Variables such as $deployment are replaced. Set this or events.",
     )
-    events: TemplateEvents | None = Field(default=None, description="What is counted and tested. Or query.")
+    events: TemplateEvents | None = Field(default=None, description="The counters to test. Set this or query.")
     is_: Text | None = Field(
-        default=None, alias="is", description='A comparison with a number, such as ">= $(atLeast)". This or vsOld.'
+        default=None, alias="is", description='A comparison with a number, such as ">= $(atLeast)". Set this or vsOld.'
     )
     vs_old: Text | None = Field(
-        default=None, description='A comparison with the old side, such as "> $(times)x". This or is.'
+        default=None, description='A comparison with the old side, such as "> $(times)x". Set this or is.'
     )
     for_: Text | None = Field(
-        default=None, alias="for", description="It must hold continuously for so long. Not with events."
+        default=None, alias="for", description="How long the comparison must hold. Not with events."
     )
     window_: Text | None = Field(
         default=None, alias="window", description="The value of $window; 1m if left out. Not with events."
     )
     min_samples: TemplateSamples | None = Field(
-        default=None, description="How much must have been seen before the value counts. Not with events."
+        default=None, description="How many samples the value needs before it counts. Not with events."
     )
     confidence_: Text | None = Field(
-        default=None, alias="confidence", description="How sure the test of events must be; 95% if left out."
+        default=None, alias="confidence", description="The confidence of the test of events; 95% if left out."
     )
 
     @model_validator(mode="after")
@@ -224,12 +224,12 @@ class PredicateTemplateSpec(SpecModel):
 
 
 def read_template(raw: Mapping[str, Any]) -> PredicateTemplateSpec:
-    """Read the `spec` of a PredicateTemplate or a ClusterPredicateTemplate. Raises SpecError."""
+    """Parse the `spec` of a PredicateTemplate or a ClusterPredicateTemplate. Raises SpecError."""
     return read(PredicateTemplateSpec, raw)
 
 
 def samples(template: PredicateTemplateSpec) -> dict[str, str]:
-    """A value for each parameter that must have one, so that the template can be looked at by itself."""
+    """A sample value for each parameter without a default, so that a template can be checked without a plan."""
     return {p.name: _TYPES[p.type].sample for p in template.parameters if p.default is None}
 
 
@@ -237,9 +237,9 @@ def samples(template: PredicateTemplateSpec) -> dict[str, str]:
 
 
 def fill(template: PredicateTemplateSpec, given: Mapping[str, str]) -> dict[str, Any]:
-    """Give the fields of the predicate that these values make, as a person would have written them.
+    """The fields of the predicate with these values filled in, in the form of a spec.
 
-    Raises SpecError: a line for each value that is unknown, missing or not of its type.
+    Raises SpecError: one line for each value that is unknown, missing or not of its type.
     """
     if refusals := [f"with.{name}: {words}" for name, words in _wrong(template.parameters, given)]:
         raise SpecError("\n".join(refusals))
@@ -277,7 +277,7 @@ def _wrong(parameters: Iterable[Parameter], given: Mapping[str, str]) -> Iterato
 
 
 def _not_of(parameter: Parameter, text: str) -> str:
-    """Why a text is none of its type; empty where it is one."""
+    """Why a text is not of the parameter's type; empty where it is."""
     try:
         _TYPES[parameter.type].read(text)
     except ValueError as refusal:
@@ -292,7 +292,7 @@ def _meant(name: str, known: Mapping[str, object]) -> str:
     return f"write one of {', '.join(known)}" if known else "it has none, remove it"
 
 
-# ---- what is refused of a template ----------------------------------------------------------------
+# ---- the rules of a template ----------------------------------------------------------------------
 
 
 def _refused(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
@@ -331,7 +331,7 @@ def _holes(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
 
 
 def _texts(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
-    """Every text that may hold a parameter, with its path."""
+    """Path and text of each field that may hold parameters."""
     plain = template.model_dump(by_alias=True, exclude_none=True, exclude={"description", "indicates", "parameters"})
     for field, value in plain.items():
         below = value.items() if isinstance(value, dict) else ()
@@ -341,7 +341,7 @@ def _texts(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
 
 
 def _unfit(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
-    """What is no predicate when every default is filled in."""
+    """The violations of the predicate that all defaults give."""
     try:
         read(Predicate, {**fill(template, {}), "name": "template"})
     except SpecError as error:
@@ -349,7 +349,7 @@ def _unfit(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
 
 
 def _lines(error: SpecError) -> Iterator[tuple[str, str]]:
-    """The refusals of a reader: the path below `spec`, and the words."""
+    """The lines of an error: the path below `spec`, and the message."""
     for line in str(error).splitlines():
         path, _, words = line.partition(": ")
         if path.startswith("spec"):

@@ -1,4 +1,4 @@
-"""How a text must look, said once: to people here, and to the API server in the same words."""
+"""Text formats: the Python parser and the CRD's schema of each, with the same messages."""
 
 import re
 from dataclasses import dataclass, replace
@@ -8,15 +8,15 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 QUOTE: Final = '"'
 CALLED: Final = "x-called"
-"""Where a schema has the name of its spelling; the CRDs leave it out."""
+"""The key of a schema with the name of its format; the CRDs leave it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """What a text must match, and the words that follow a text that does not.
+    """The pattern that a text must match, and the message `fix` for a text that does not.
 
-    `called` names it in the field reference. `never` are looks that match the pattern and mean nothing, each with its
-    own words. Patterns are RE2, as in Go, with nothing that Python reads differently.
+    `called` names it in the field reference. `forbidden` are patterns of texts that match but have no meaning, each
+    with its own message. Patterns are RE2, as in Go, without anything that Python reads differently.
     """
 
     called: str
@@ -29,7 +29,7 @@ class TextFormat:
         return len(text) <= self.longest and "\n" not in text and re.search(self.pattern, text) is not None
 
     def read(self, text: object) -> str:
-        """Give the text back if it is spelled well, else raise ValueError."""
+        """Return the text if it has this format, else raise ValueError."""
         if isinstance(text, str) and len(text) > self.longest:
             raise ValueError(f"too long: write at most {self.longest} characters")
         if not isinstance(text, str) or not self.matches(text):
@@ -40,9 +40,9 @@ class TextFormat:
         return text
 
     def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
-        """Say the same in OpenAPI: `pattern` for editors and offline linters, CEL for the words.
+        """The same in OpenAPI: `pattern` for editors and offline linters, CEL rules for the messages.
 
-        `more` are rules in CEL for a text that matches, each with the words for one that does not keep it.
+        `more` are further CEL rules for a text that matches, each with the message for a violation.
         """
         rules = [(f"self.matches({cel(self.pattern)})", self.fix)]
         rules += [(f"!self.matches({cel(pattern)})", why) for pattern, why in self.forbidden]
@@ -74,7 +74,7 @@ DNS_LABEL: Final = TextFormat(
 )
 STAGE_NAME: Final = replace(
     DNS_LABEL, called="stage name", longest=50
-)  # short enough that a weight behind it still makes a DNS label
+)  # short enough that the name with a weight appended is still a DNS label
 DNS_NAME: Final = TextFormat(
     called="object's name",
     pattern=rf"^{_LABEL}(\.{_LABEL})*$",
@@ -135,4 +135,4 @@ Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSch
 LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
-"""What PromQL takes as it stands: texts, and comments."""
+"""The parts of PromQL that are not syntax: strings and comments."""

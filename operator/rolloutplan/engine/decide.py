@@ -1,8 +1,8 @@
-"""`decide`: from a look to what follows. An ordered list of rules; the first that applies decides.
+"""`decide`: from a snapshot to a result. The rules are in an ordered list; the first match wins.
 
-The order is the safety logic. It stands in `RULES`, in the lists that some of its rules lead to (`INNER_RULES`), and
-nowhere else. The rules that lead back (a person's word, another revision, a dead new side, a proved failure) come
-before everything that could be missing, slow or broken, and look at none of it.
+The order is the safety logic. It is in `RULES` and in the lists that some of its rules apply (`INNER_RULES`), and
+nowhere else. The rules that roll back (a command, another revision, a new side without pods, a proved failure) come
+before all rules that need something that could be missing, slow or broken, and use none of it.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from rolloutplan.engine.run.conditions import is_reported, last_measured, report
 from rolloutplan.engine.run.decision_log import predicate_statuses
 
 PUBLISH_EVERY = timedelta(seconds=30)
-"""Verdicts that change between decisions are written to status no oftener than this."""
+"""Changed verdicts are written to the status between decisions, but not more often than this."""
 
 
 def decide(snapshot: Snapshot) -> ReconcileResult:
-    """What follows from a look. Same look, same step, always; never raises for anything that a cluster can hold.
+    """The result for a snapshot: always the same for the same snapshot. No content of a cluster makes it raise.
 
-    Nothing but the way back is decided on a run that another leader served before it is claimed.
+    A run that another leader served is claimed before anything but a rollback is decided.
     """
     step = first_match(RULES, snapshot) or ReconcileResult()
     if step.status is not None and not step.urgent:
@@ -66,7 +66,7 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
 
 
 def _wake(snapshot: Snapshot) -> datetime | None:
-    """The next instant at which any rule could say something else; None where only an event can bring that."""
+    """The next instant at which a rule could decide differently; None where only an event can change the decision."""
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
         return snapshot.plan.deleting + LET_GO_AFTER if snapshot.plan.deleting and snapshot.plan.finalizer else None
@@ -90,9 +90,9 @@ def _wake(snapshot: Snapshot) -> datetime | None:
 
 
 def _published(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
-    """The status with what has changed without a decision: at once where it says what is no longer so.
+    """The status with what changed without a decision; None where nothing is to be written.
 
-    Verdicts only now and then.
+    An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`.
     """
     status = said_anew(snapshot, nothing_to_do=not step.actions)
     behind = status.observed_generation != snapshot.plan.generation or not status.reason
@@ -139,11 +139,11 @@ RULES: tuple[Rule, ...] = (
     record_claim,
 )
 TELLING_RULES: tuple[Rule, ...] = (refusal_told,)
-"""Read when there is nothing else to write, beside whatever is being done."""
+"""Applied when no other rule writes a status; their status goes with the actions of the other rule."""
 INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {
     clean_up_old: CONTRACTING_RULES,
     start: STARTING_RULES,
     probe_assumptions: PROBING_RULES,
     expand: EXPANDING_RULES,
 }
-"""The rules that read a list of their own, which is all that is said of a plan in its phase."""
+"""The rules that apply a list of their own. In their phase no later rule applies."""

@@ -38,8 +38,8 @@ FIRST_SCRAPES = 4
 """The samples in a fail predicate's first window, unless its whole window has fewer."""
 
 MISSED_IN_A_ROW = 2
-"""So many evaluations in a row may have no answer while the earlier result remains in force: a source that drops some
-answers must not keep a guard from holding long enough. An older result says nothing about the present."""
+"""This many evaluations in a row may have no answer while the earlier result remains in force: a source that drops some
+answers must not reset the `for` of a guard. An older result says nothing about the present."""
 
 Role = Literal["pass", "fail", "guard", "warn"]
 

@@ -1,1 +1,1 @@
-"""What must hold before a run starts and before each increment. Nothing here stands in the way of a rollback."""
+"""The conditions for the start of a run and for each increment. None of them affects a rollback."""

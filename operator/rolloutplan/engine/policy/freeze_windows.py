@@ -1,8 +1,8 @@
-"""When the windows of a freeze are on: from what a clock on the wall shows to instants.
+"""Freeze windows: converts their wall clock times to instants.
 
-A clock that is put forward skips an hour, and one that is put back shows an hour twice. A window that begins or ends in
-a skipped hour does so at the jump. In an hour shown twice it begins the first time and ends the last time, so that a
-freeze is never shorter than the clock on the wall says.
+At a change to or from daylight saving time, the wall clock skips an hour or shows an hour twice. A window that begins
+or ends in a skipped hour does so at the change. In a repeated hour it begins the first time and ends the last time, so
+that a freeze is never shorter than its wall clock times say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rolloutplan.api.policy import Recurring, Weekly, Window
 
 
 def spans(window: Window, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """From when until when a window is on (without its end): every span that holds `now`, and the next one."""
+    """Start and end (exclusive) of a window: every span that contains `now`, and the next one."""
     if window.recurring is not None:
         yield from _turns(window.recurring, ZoneInfo(window.time_zone), now)
     else:
@@ -25,7 +25,7 @@ def spans(window: Window, now: datetime) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _turns(recurring: Recurring, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The turn before the one of `now`, which may last until now, that one, and two more: the next may be skipped."""
+    """The spans of the previous period, which may last until now, of this one, and of two more: one may be skipped."""
     start = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     if isinstance(recurring, Weekly):
         start -= timedelta(days=start.weekday())
@@ -37,7 +37,7 @@ def _turns(recurring: Recurring, zone: ZoneInfo, now: datetime) -> Iterator[tupl
 
 
 def _instant(wall: datetime, zone: ZoneInfo, *, last: bool = False) -> datetime:
-    """When a clock of the zone shows `wall`, for the first or the last time; at the jump if it skips it."""
+    """When a clock of the zone shows `wall`, the first or the last time; the change of the clock if it skips it."""
     first, second = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first <= second:
         return second if last else first

@@ -1,7 +1,7 @@
-"""The gate before every increment: a person's approval, the policies of the cluster, and alerts that fire already.
+"""The gate before every increment: a person's approval, policies, ready pods, and alerts that already fire.
 
-An alert that fires before a step is taken does not speak against the new side, and is no moment to take one. Nothing
-here stands in the way of a rollback: only the rules that lead forward come by.
+An alert that fires before a step says nothing against the new side, but the step must wait. The gate does not affect a
+rollback: only rules that go forward use it. They read the answers of its queries from the snapshot.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from rolloutplan.engine.policy.policies import concurrency_groups, frozen, next_
 from rolloutplan.stats.verdict import Outcome, Verdict
 
 ASKED_AGAIN = timedelta(seconds=10)
-"""How old the answers to what the gate asks may be."""
+"""The greatest age of the answers to the gate's queries."""
 CONTRACT = "the contract"
-"""What is approved before anything of the old is taken away; no stage can have this name."""
+"""Stored in `approved` for the removal of the old side; no stage can have this name."""
 _NONE = parse_is("== 0")
 GATED = frozenset({HoldReason.AWAITING_APPROVAL, HoldReason.FROZEN, HoldReason.BUDGET_SPENT, HoldReason.CAPACITY})
-"""The reasons of Held that the gate gives."""
+"""The reasons of a hold that come from the gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Why the gate is closed: the reason in a word, the words, and when to come by again (None: when told)."""
+    """What blocks the run: reason, message, and when to check again (None: at the next event)."""
 
     reason: HoldReason
     words: str
@@ -45,7 +45,7 @@ class Blocked:
 
 
 def block_on_start(snapshot: Snapshot) -> Blocked | None:
-    """What the policies have against a run that has not moved any weight yet."""
+    """Why policies block a run that has not moved any weight yet; None where they do not."""
     if words := unreadable(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
     if snapshot.status.phase not in STARTING and (closed := _frozen(snapshot)):
@@ -54,13 +54,13 @@ def block_on_start(snapshot: Snapshot) -> Blocked | None:
 
 
 def position_in_queue(snapshot: Snapshot) -> str:
-    """What a run that has not begun waits for, and where it stands in line; empty where there is a place for it."""
+    """The position in the queue of a run that has not started, as text; empty where there is a slot for it."""
     at: At = "starting" if snapshot.status.phase in STARTING else "waiting"
     return queue_position(at, concurrency_groups(snapshot.policies), snapshot.queues)
 
 
 def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """What stands before the increment to this stage, apart from what is asked when nothing else does."""
+    """What blocks the increment to this stage, without the queries of the gate; these are sent if nothing else does."""
     status, plan = snapshot.status, snapshot.plan
     if stage.approval and status.approved != stage.name:
         words = f"stage {stage.name} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
@@ -71,7 +71,7 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
-    """What stands before anything of the old is taken away."""
+    """What blocks the removal of the old side; None where nothing does."""
     plan = snapshot.plan
     if spec.contract.approval and snapshot.status.approved != CONTRACT:
         words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
@@ -82,9 +82,9 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
 
 
 def _short(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """Capacity before traffic: so much of the new side must be ready as gets of the traffic.
+    """Capacity before traffic: the share of ready pods of the new side must be at least its share of the traffic.
 
-    The whole of it is what the run made it, also where somebody has made it smaller since.
+    The full size is the one to which the run scaled it, even if somebody has scaled it down since.
     """
     new = snapshot.new
     needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0
@@ -104,12 +104,12 @@ def _frozen(snapshot: Snapshot) -> Blocked | None:
     )
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------------------
+# ---- the queries of the gate -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """What must be so before an increment; where it is not so, or not known, the reason and the words."""
+    """A query that must be proved before an increment; else the reason and the message of the hold."""
 
     question: QueryOnce
     reason: HoldReason
@@ -117,7 +117,7 @@ class _Condition:
 
 
 def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
-    """All that must be asked before the increment to this stage; nothing where all of it was asked just now."""
+    """The queries for the increment to this stage; none where the answers to all of them are recent."""
     questions = tuple(condition.question for condition in _conditions(snapshot, stage))
     heard = snapshot.gate_answers
     recent = heard is not None and snapshot.now < heard.at + ASKED_AGAIN and heard.verdicts.keys() >= set(questions)
@@ -125,7 +125,7 @@ def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
 
 
 def block_by_answers(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """What was answered against the increment to this stage."""
+    """What blocks the increment to this stage by the answers; a missing answer blocks it too."""
     for condition in _conditions(snapshot, stage):
         verdict = snapshot.gate_answers.verdicts.get(condition.question) if snapshot.gate_answers else None
         if verdict is None or verdict.outcome is not Outcome.PROVED:
@@ -135,7 +135,7 @@ def block_by_answers(snapshot: Snapshot, stage: Stage) -> Blocked | None:
 
 
 def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
-    """The error budgets that policies name, and the alerts that will be judged at the stage and bind."""
+    """The error budgets of the policies, and the enforced alerts of the stage."""
     plan, spec = snapshot.plan, snapshot.plan.spec
     if spec is None:
         return

@@ -1,6 +1,7 @@
-"""What policies say about a plan: whose turn it is, what is frozen and until when, how long to soak.
+"""The effect of policies on a plan: its place in a queue, freezes and their end, longer soaks.
 
-Several policies may select one plan, and then all of them hold. None of this stands in the way of a rollback.
+Policies and queues come from the loop's store. If several policies select a plan, all of them apply. None of this
+affects a rollback.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEnt
 from rolloutplan.engine.policy.freeze_windows import spans
 
 NAMED: Final = 5
-"""So many of the plans that hold a place are named."""
+"""How many of the plans that hold a slot a message names."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def selects(spec: RolloutPolicySpec, namespace: str, labels: Mapping[str, str]) -> bool:
-    """Say whether a policy is for a plan of this namespace with these labels."""
+    """Whether a policy selects a plan of this namespace with these labels."""
     named = any(
         namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name
         for name in spec.selector.namespaces
@@ -32,17 +33,17 @@ def selects(spec: RolloutPolicySpec, namespace: str, labels: Mapping[str, str]) 
 
 
 def soak_factor(policies: Iterable[PolicyView]) -> int:
-    """By how much soaks are longer than written, and deadlines with them."""
+    """The factor by which soaks are longer than written. Deadlines grow by the same time."""
     return 2 if any(policy.spec and policy.spec.focus == "Stability" for policy in policies) else 1
 
 
 def doubt_factor(policies: Iterable[PolicyView]) -> Fraction:
-    """How much less doubt than a plan leaves is left where counts speak for going on: of 5 % a half, for stability."""
+    """The part of the plan's doubt that counts may leave to go on: with Stability half of it, 2.5 % instead of 5 %."""
     return Fraction(1, soak_factor(policies))
 
 
 def unreadable(policies: Iterable[PolicyView]) -> str:
-    """Why the first policy that cannot be read keeps everything it may be about from going forward; "" if all can."""
+    """Why the first unreadable policy blocks every plan that it may select; empty where all are readable."""
     for policy in policies:
         if policy.spec is None:
             return (
@@ -51,11 +52,11 @@ def unreadable(policies: Iterable[PolicyView]) -> str:
     return ""
 
 
-# ---- whose turn it is ----------------------------------------------------------------------------
+# ---- queues --------------------------------------------------------------------------------------
 
 
 def queues(me: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
-    """Count what a plan must know of the others in each of its groups."""
+    """A summary of the other plans in each of a plan's groups."""
     entries = tuple(others)
     return {group: _queue(me, [each for each in entries if group in each.groups]) for group in me.groups}
 
@@ -67,7 +68,7 @@ def _queue(me: QueueEntry, others: list[QueueEntry]) -> Queue:
 
 
 def concurrency_groups(policies: Iterable[PolicyView]) -> dict[str, int]:
-    """The groups that a plan is in, and how many places each has."""
+    """The groups of a plan, with the number of slots of each."""
     places = {}
     for policy in policies:
         if policy.spec and policy.spec.max_concurrent:
@@ -84,10 +85,10 @@ def _scaled(count: int, focus: str) -> int:
 
 
 def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue]) -> str:
-    """What a plan waits for and where it stands in line; "" where every group has a place for it.
+    """The group for which a plan waits and its position in that queue, as text; empty where every group has a slot.
 
-    One that waits lets those go first that are older. One that is starting gives way only to older ones that started
-    beside it, so that of two that took the last place at once one keeps it.
+    A waiting plan lets older ones go first. A starting plan gives way only to older ones that are starting too, so that
+    one of two plans that took the last slot at the same time keeps it.
     """
     if at == "running":
         return ""
@@ -106,7 +107,7 @@ def _position(at: At, group: str, places: int, others: Queue) -> str:
 
 
 def _named(holders: tuple[str, ...], taken: int) -> str:
-    """Name the first few in an order of their own, so that the words change no oftener than what they say."""
+    """The first few holders, in their fixed order, so that the message changes only when its content does."""
     more = f", and {taken - len(holders)} more" if taken > len(holders) else ""
     return ", ".join(holders) + more
 
@@ -116,19 +117,19 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
-# ---- what is frozen ------------------------------------------------------------------------------
+# ---- freezes -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """Why no increment is taken; `until` is None where it lasts until somebody takes it out."""
+    """An active freeze; `until` is None where it lasts until somebody removes it."""
 
     words: str
     until: datetime | None
 
 
 def frozen(policies: Iterable[PolicyView], now: datetime) -> Freeze | None:
-    """Of the freezes that are on, the one that lasts longest."""
+    """The active freeze that lasts longest; None where there is none."""
     return max(_freezes(policies, now), key=lambda freeze: freeze.until or _FOREVER, default=None)
 
 
@@ -145,7 +146,7 @@ def _freezes(policies: Iterable[PolicyView], now: datetime) -> Iterator[Freeze]:
 
 
 def next_change(policies: Iterable[PolicyView], now: datetime) -> datetime | None:
-    """When the next window begins or ends; None where no window is left to come."""
+    """When the next window begins or ends; None where there is none."""
     windows = (window for policy in policies if policy.spec for window in policy.spec.freeze.windows)
     edges = (edge for window in windows for span in spans(window, now) for edge in span)
     return min((edge for edge in edges if edge > now), default=None)

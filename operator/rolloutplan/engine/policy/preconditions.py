@@ -1,6 +1,6 @@
-"""What must be there before a run may start: everything that only the cluster can answer.
+"""The preconditions of a run that depend on the cluster: workloads, routes, other plans, metrics, policies.
 
-None of this stands in the way of a rollback.
+They are checked in the snapshot, by the rules for the start. None of them affects a rollback.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.gate import ASKED_AGAIN, block_on_start, position_in_queue
 
 PROBE_EVERY = timedelta(seconds=10)
-"""How often what no watch tells is asked again, while a run cannot start for it."""
+"""How often the preflight is repeated while its result blocks the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnmetPrecondition:
-    """Why a run cannot start. `cause` is the row of the table that says so; with `asking`, asking again may help."""
+    """Why a run cannot start. `cause` is the transition that reports it; with `asking`, another preflight may help."""
 
     reason: Reason
     message: str
     cause: TransitionName = TransitionName.REFUSED
     asking: bool = False
     again: datetime | None = None
-    """When to look again, where no watch tells."""
+    """When to check again, where no watch shows a change."""
 
 
 def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
-    """The first thing that keeps a plan from starting; None where nothing does."""
+    """The first unmet precondition; None where all are met."""
     match snapshot.plan.content:
         case NeedsTemplates(problem=problem, reason=reason):
             return UnmetPrecondition(reason, problem)
@@ -80,7 +80,7 @@ def _policy(snapshot: Snapshot) -> UnmetPrecondition | None:
 
 
 def _refused_job(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
-    """A Job of this very plan that the API server does not take; it would not take it the next time."""
+    """A Job of exactly this plan that the API server refused: it would refuse it again."""
     status = snapshot.status
     if status.reason == StatusReason.JOB_REFUSED and status.plan_hash == spec.plan_hash():
         return UnmetPrecondition(StatusReason.JOB_REFUSED, status.message)
@@ -88,7 +88,7 @@ def _refused_job(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None
 
 
 def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
-    """A run was on, and what its status should say of it is gone or contradicts itself."""
+    """The status of a run in progress is lost or contradicts itself."""
     fields = f" ({', '.join(snapshot.status.damaged)})" if snapshot.status.damaged else ""
     command = (
         snapshot.plan.undo_annotation or snapshot.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
@@ -142,7 +142,7 @@ def _goes_first(rival: RouteConflict, snapshot: Snapshot) -> bool:
 
 
 def _asked(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
-    """What the probe found. Without a probe of this very plan there is nothing to say, and the run must wait for it."""
+    """What the preflight found. None before the preflight of exactly this plan; `look_around` then waits for it."""
     if snapshot.source is None:
         return UnmetPrecondition(StatusReason.METRIC_SOURCE_NOT_FOUND, snapshot.source_problem)
     probe = snapshot.preflight

@@ -1,4 +1,4 @@
-"""Which queries are tried before the first weight moves: a fault in one is found while it costs nothing."""
+"""The queries that are tried before the first weight moves, so that a faulty one is found before it can do harm."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, Side
 
 
 class Tried(NamedTuple):
-    """A query to be tried, and what cannot be asked where it is refused."""
+    """A query to try, and the predicate or assumption that it belongs to."""
 
     name: str
-    """Of the predicate, or of the assumption with its kind before it."""
+    """The name of the predicate, or of the assumption as `assumption NAME`."""
     query: Query
 
 
 def queries_to_try(plan: PlanView, now: datetime) -> Iterator[Tried]:
-    """Every query of a plan as it is asked at each stage; the same may come more than once."""
+    """Every query of a plan, rendered for each stage; the same query may occur more than once."""
     spec = plan.spec
     if spec is None:
         return

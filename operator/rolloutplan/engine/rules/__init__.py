@@ -1,1 +1,1 @@
-"""The rules of `decide`. A rule takes a snapshot and returns what follows from it, or None. RULES has their order."""
+"""The rules of `decide`. A rule takes a snapshot and returns a result, or None. RULES in decide.py has their order."""

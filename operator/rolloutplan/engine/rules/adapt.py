@@ -1,6 +1,6 @@
-"""An edit in mid-run: what has not had its turn may be changed, and the trail says what was.
+"""Edits during a run: parts that have not started may be changed, and a decision records the difference.
 
-An edit of anything else makes it another hypothesis, which goes back first (`superseded`).
+Any other edit makes it another plan, and the run rolls back first (`superseded`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rolloutplan.engine.run.transition import transition
 
 
 def is_live_edit(snapshot: Snapshot) -> bool:
-    """Whether the plan was edited in nothing but what has not had its turn, and can be judged as it is now."""
+    """Whether the plan was edited only in parts that have not started, and is readable."""
     status, spec = snapshot.status, snapshot.plan.spec
     if spec is None or spec.plan_hash() == status.plan_hash:
         return False
@@ -30,9 +30,9 @@ def is_live_edit(snapshot: Snapshot) -> bool:
 
 
 def adapted(snapshot: Snapshot) -> ReconcileResult | None:
-    """Take over an edit of what has not had its turn, with the difference on the trail; an approval of it is void.
+    """Take over an edit of parts that have not started, and record it. An approval of an edited part becomes void.
 
-    It stands below the ways back, so that an edit hides no failure, and above all that goes by the plan.
+    It is below the rollback rules, so that an edit hides no failure, and above all rules that go on with the plan.
     """
     status, spec = snapshot.status, snapshot.plan.spec
     if spec is None or status.phase not in TRANSITIONS[TransitionName.ADAPTED].sources or not is_live_edit(snapshot):
@@ -55,12 +55,12 @@ def adapted(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _climbs(status: Status, spec: PlanSpec) -> bool:
-    """Whether there are weights now above the one that was the last."""
+    """Whether the plan now has weights above the current one, which was the last."""
     return status.stage is not None and status.stage.index + 1 < len(spec.steps())
 
 
 def _ending(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
-    """What an edit changes of a run that bakes: how long it does, or whether its weight is the last at all."""
+    """What an edit changes during the bake: the length of the bake, or whether the current weight is the last one."""
     stage, held = status.stage, status.held
     if status.effective_phase is not Phase.BAKING or stage is None or stage.soak_until is None:
         return {}

@@ -1,8 +1,9 @@
-"""Commands of a person: carried out at once, once for each token, and answered in any case.
+"""Commands of a person: carried out at once, once for each token, and always answered.
 
-`abort` and `revert` need nothing but the weights from before the run, and stand high in RULES. The others stand below
-every rollback, so that none passes over a failure; where one makes no sense it is rejected, with what to send instead.
-Each verb is one function, and all eight stand in this file because they share how a command is read and answered.
+`abort` and `revert` need only the weights from before the run, and are near the top of RULES. The other commands are
+below every rollback, so that none overrides a failure. A command that cannot be carried out is rejected, with the
+reason and what to send instead. Each verb has one function. All eight are in this file because they share how a command
+is read and answered.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ from rolloutplan.engine.run.transition import (
 _BEFORE_A_PAUSE = frozenset(
     {HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.METRICS_UNAVAILABLE, HoldReason.INCIDENT}
 )
-"""What a run is held for goes on standing in its status: a pause begins to show when that is over."""
+"""These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
 _UNREAD = "unread-"
 _SOMEBODY = "somebody"
 
 
 class _DeniedError(Exception):
-    """It cannot be done now; holds why, and what to do instead."""
+    """The command cannot be carried out now; has the reason, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A look with a command in it."""
+    """A snapshot with a new command."""
 
     snapshot: Snapshot
     command: Command
@@ -66,9 +67,9 @@ class _Order:
 
 
 def abort_or_revert(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go back because a person says so, with `abort` or `revert`. Needs the snapshot alone.
+    """Roll back on `abort` or `revert`. It needs only the weights from before the run.
 
-    It stands near the top: whatever is missing, slow or broken, a person can have the old weights back.
+    It is near the top, so that a person can restore the old weights whatever is missing, slow or broken.
     """
     try:
         order = _new_order(snapshot)
@@ -78,9 +79,9 @@ def abort_or_revert(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
-    """Do what else a person asks for in the plan's annotations, if that was not answered yet, or say why not.
+    """Carry out any other new command in the plan's annotations, or reject it with the reason.
 
-    It stands below every way back, so that no word of a person passes over a failure.
+    It is below every rollback rule, so that no command overrides a failure.
     """
     try:
         order = _new_order(snapshot)
@@ -95,7 +96,7 @@ def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _passed_over(snapshot: Snapshot) -> ReconcileResult | None:
-    """Answer a command that a newer one replaced before it was done: the newest counts."""
+    """Reject a command that a newer one replaced before it was carried out: only the newest counts."""
     for text, by in snapshot.plan.replaced:
         with suppress(CommandError):
             command = read_command(text)
@@ -108,7 +109,7 @@ def _passed_over(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _new_order(snapshot: Snapshot) -> _Order | None:
-    """The command that was not answered yet. Raises CommandError for one that cannot be read."""
+    """The command without an answer so far, if any. Raises CommandError for an invalid one."""
     if not snapshot.plan.command:
         return None
     command = read_command(snapshot.plan.command)
@@ -127,7 +128,7 @@ def _denied(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> Reco
     return note_decision(snapshot, TransitionName.DENIED, words, commanded_by=commanded_by)
 
 
-# ---- back ------------------------------------------------------------------------------------------------------------
+# ---- abort and revert ------------------------------------------------------------------------------------------------
 
 
 def _abort(order: _Order) -> ReconcileResult:
@@ -154,7 +155,7 @@ def _snapshot_known(status: Status) -> bool:
 
 
 def _ended_early(order: _Order) -> Status:
-    """End it before any weight has moved; it does not start again before something else is tried."""
+    """End the run before any weight has moved. It starts again only for a changed plan or pod template, or `retry`."""
     snapshot, spec = order.snapshot, order.snapshot.plan.written
     task = snapshot.status.task
     left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
@@ -188,7 +189,7 @@ def _revert(order: _Order) -> ReconcileResult:
     return start_rollback(snapshot, StatusReason.REVERTED, order.words, commanded_by=order.commanded_by, paused=None)
 
 
-# ---- again, and not now ----------------------------------------------------------------------------------------------
+# ---- retry, pause and resume -----------------------------------------------------------------------------------------
 
 
 def _retry(order: _Order) -> ReconcileResult | None:
@@ -196,7 +197,7 @@ def _retry(order: _Order) -> ReconcileResult | None:
     if status.phase not in TRANSITIONS[TransitionName.RETRIED].sources:
         raise _DeniedError(f"it has not ended (it is {status.phase}): there is nothing to try again yet")
     if snapshot.plan.finalizer:
-        return None  # its end is tidied up first
+        return None  # `finished` removes the finalizer first
     return ReconcileResult(
         reset_run(snapshot, TransitionName.RETRIED, order.words, commanded_by=order.commanded_by, paused=None)
     )
@@ -275,7 +276,7 @@ def _resume(order: _Order) -> ReconcileResult:
 
 
 def _tried_again(order: _Order, held: Held) -> Status:
-    """Begin the task that failed once more, under a name of its own."""
+    """Start the failed task again; its Job gets a new name."""
     snapshot, task = order.snapshot, order.snapshot.status.task
     if task is not None:
         attempt, until = task.attempt + 1, snapshot.now + (task.deadline_at - task.since)
@@ -286,7 +287,7 @@ def _tried_again(order: _Order, held: Held) -> Status:
 
 
 def _given_time(order: _Order) -> Status:
-    """Judge on for as long again as the stage has from its soak to its deadline."""
+    """Extend the deadline by the time that the stage has between soak and deadline."""
     snapshot, status, spec = order.snapshot, order.snapshot.status, order.snapshot.plan.spec
     held, stage = status.held, current_stage(spec, status) if spec else None
     assert held is not None
@@ -300,7 +301,7 @@ def _given_time(order: _Order) -> Status:
 
 
 def _taken_up(order: _Order) -> Status:
-    """Ask for the stage again and judge it from its beginning; what stands now is where it begins."""
+    """Request the stage's weight again and judge the stage from its beginning, starting from the present weights."""
     snapshot, status = order.snapshot, order.snapshot.status
     weights = status.weights
     stands = live_weights(snapshot, weights.snapshot, weights)
@@ -326,7 +327,7 @@ def _taken_up(order: _Order) -> Status:
     )
 
 
-# ---- on --------------------------------------------------------------------------------------------------------------
+# ---- approve, skip and promote ---------------------------------------------------------------------------------------
 
 
 def _approve(order: _Order) -> ReconcileResult:
@@ -393,7 +394,7 @@ def _promote(order: _Order) -> ReconcileResult:
 
 
 def _unhindered(order: _Order) -> PlanSpec:
-    """The plan, if a person may answer here for what was not proved: not for what is broken, and not for others."""
+    """The plan, if a person may skip what was not proved here. Failures, and holds for other reasons, are refused."""
     snapshot, status = order.snapshot, order.snapshot.status
     spec, held = snapshot.plan.spec, status.held
     if (

@@ -1,8 +1,7 @@
-"""After the bake: the old is taken away, if the plan says so. Nothing here goes back by itself.
+"""Phase Contracting: after the bake the old side is removed, if the plan says so. No rule here rolls back.
 
-What was taken away cannot be given back by moving weights, so that before each part everything is looked at once more:
-that the weights stand as they were written, that the new side has all its pods, and that no person and no policy is
-against it.
+A rollback of the weights cannot restore what was removed. So before each task everything is checked again: the weights
+are as written, the new side has all its pods, and no pause, approval or policy blocks the removal.
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ from rolloutplan.engine.run.transition import enter_hold, fencing_token, leave_h
 
 
 def clean_up_old(snapshot: Snapshot) -> ReconcileResult | None:
-    """Once the bake is over, read CONTRACTING_RULES. They say all that is to be said of a run that is so far.
+    """After the bake, apply CONTRACTING_RULES. No later rule applies to such a run.
 
-    It stands above the rules that lead back by themselves: what is taken away could not be served from.
+    It is above the automatic rollbacks, because the removed part of the old side cannot serve traffic.
     """
     return first_match(CONTRACTING_RULES, snapshot) if snapshot.status.effective_phase is Phase.CONTRACTING else None
 
 
 def stay_contract_failed(snapshot: Snapshot) -> ReconcileResult | None:
-    """A part that could not be taken away waits for a person, whatever else is in the way or is not."""
+    """After a failed removal, wait for a person, whatever else blocks the run or not."""
     return ReconcileResult() if snapshot.status.held_for == HoldReason.CONTRACT_FAILED else None
 
 
 def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
-    """Take nothing away while anything is against it: plan, weights, a person, a policy, too few pods.
+    """Hold the removal while plan, weights, a pause, an approval, a policy or too few pods block it.
 
-    It stands above all that takes away: that cannot be undone by moving weights.
+    It is above all rules that remove something, because moving weights cannot undo a removal.
     """
     status, closed = snapshot.status, _closed(snapshot, snapshot.plan.written)
     if closed is None:
@@ -64,7 +63,7 @@ def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go on where nothing is against it any more."""
+    """Go on when nothing blocks the removal any more."""
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
     if held is None:
         return None
@@ -72,14 +71,14 @@ def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def drain(snapshot: Snapshot) -> ReconcileResult | None:
-    """Wait until nobody uses the old any more: for `drain` since all traffic has left it."""
+    """Wait for `drain` since all traffic left the old side, so that open connections can end."""
     at = snapshot.status.stage
     until = (at.verified_at if at and at.verified_at else snapshot.now) + _spec(snapshot).traffic.drain
     return ReconcileResult(wake_at=until) if snapshot.now < until else None
 
 
 def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
-    """Where nothing is left to take away, the run has succeeded. What other sides the plan names now is not touched."""
+    """End the run with success when nothing is left to remove. Other sides that the plan names now are not touched."""
     status, spec = snapshot.status, _spec(snapshot)
     if _to_take(snapshot, spec) is not None:
         return None
@@ -91,14 +90,14 @@ def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def begin_contract_task(snapshot: Snapshot) -> ReconcileResult | None:
-    """Intend the next part: it is recorded before it is begun, with the way back that is true after it."""
+    """Record the next task before it starts, with the undo command that is valid after it."""
     spec = _spec(snapshot)
     wanted = _to_take(snapshot, spec)
     return _begun(snapshot, spec, wanted) if wanted is not None and current_task(snapshot, wanted) is None else None
 
 
 def take_away(snapshot: Snapshot) -> ReconcileResult | None:
-    """Do the part under way, until it is done or has failed. Nothing goes back by itself from here."""
+    """Carry out the current task until it is done or has failed. A failure is held, not rolled back."""
     spec = _spec(snapshot)
     wanted = _to_take(snapshot, spec)
     task = current_task(snapshot, wanted) if wanted else None
@@ -130,7 +129,7 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
 
 
 def _closed(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
-    """Why nothing may be taken away now. A part that is under way waits for weights and persons alone."""
+    """Why nothing may be removed now. A running task waits only for plan, weights and a pause."""
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
         return Blocked(
@@ -146,13 +145,13 @@ def _closed(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
 
 
 def _ours(snapshot: Snapshot, spec: PlanSpec) -> bool:
-    """Whether the plan still speaks of the sides of this run."""
+    """Whether the plan still names the sides of this run."""
     weights = snapshot.status.weights
     return (spec.old.service_name, spec.new.service_name) == (weights.old, weights.new)
 
 
 def _to_take(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
-    """The next part of what is to be taken away."""
+    """The next task of the removal; None where nothing is left."""
     done, contract = snapshot.status.completed_tasks, spec.contract
     if not _ours(snapshot, spec):
         return None
@@ -166,7 +165,7 @@ def _to_take(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
 
 
 def _begun(snapshot: Snapshot, spec: PlanSpec, wanted: TaskSpec) -> ReconcileResult:
-    """Intend a part. Before the old side is made smaller, the way back says how it is made larger again."""
+    """Record a task. Before the old side is scaled down, the undo command gets the command that scales it up again."""
     before = snapshot.status.task
     status = start_task(snapshot, wanted, before.attempt if before is not None and before.name == wanted.name else 1)
     old, revert = snapshot.old, status.revert
@@ -178,9 +177,9 @@ def _begun(snapshot: Snapshot, spec: PlanSpec, wanted: TaskSpec) -> ReconcileRes
 
 
 def _announced(snapshot: Snapshot) -> ReconcileResult | None:
-    """Leave the way back on plan and routes, before the old side is made smaller.
+    """Write the undo command to plan and routes, before the old side is scaled down.
 
-    The write tests that the routes are still as they were looked at: their weights cannot have been moved since.
+    The write succeeds only if the routes are still as in the snapshot, so their weights have not been moved since.
     """
     status, weights = snapshot.status, snapshot.status.weights
     if snapshot.plan.undo_annotation != status.revert:
@@ -212,7 +211,7 @@ def _ended(snapshot: Snapshot, task: Task, ended: TaskResult) -> ReconcileResult
 
 
 def _both_sides(snapshot: Snapshot) -> str:
-    """How both sides stand, and what a person can do."""
+    """The pods and traffic of both sides, and what a person can do."""
     status, old, new = snapshot.status, snapshot.old, snapshot.new
     sides = f"{_pods(new)} with {status.weights.desired} of the traffic, {_pods(old)} with the rest"
     return f"{sides}; `resume` tries it again, `abort` puts the weights back while the old side exists"

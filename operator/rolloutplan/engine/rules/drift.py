@@ -1,8 +1,8 @@
-"""Weights that somebody else moved. What is judged must be what is asked.
+"""Drift: weights that somebody else changed. The weights that are judged must be the desired ones.
 
-Weights moved towards the new side are put right at once, where the run stands; whoever goes on moving them gets the
-snapshot. Weights moved towards the old side may be somebody's way to safety: they hold the run (rules/wait.py), and are
-never pushed forward again without a person's word or a fresh judgement.
+Weights moved towards the new side are corrected at once, at the current stage; after repeated drift the run rolls
+back. Weights moved towards the old side may be somebody's rollback: they hold the run (rules/hold.py), and are not
+raised again until a person sends `resume` or the stage is judged again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_r
 
 REPAIRS = 3
 WITHIN = timedelta(minutes=10)
-"""More repairs than this within this time are a fight, and a fight ends at the safe weight."""
+"""More repairs than this within this time mean that another writer competes: the run then rolls back."""
 
 
 def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
-    """Put weights right that were moved towards the new side, and wait until that is read back.
+    """Correct weights that were moved towards the new side, and wait until the correction is read back.
 
-    It stands above the shift: what is judged must be what is asked, before anything more is asked for.
+    It is above the shift: the weights must be the desired ones before a further change is requested.
     """
     status, weights, intent = snapshot.status, snapshot.status.weights, snapshot.status.intent
     if status.phase not in TRAFFIC_SHIFTED_PHASES:
@@ -65,7 +65,7 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def external_change(snapshot: Snapshot) -> str:
-    """What some route holds that is neither asked for nor what was written before; empty where nothing is."""
+    """The first weights that are neither the desired nor the formerly written ones, as text; empty if none are."""
     weights = snapshot.status.weights
     for target, before in zip(_asked(snapshot.status), weights.written, strict=False):
         if (differs := route_mismatch(snapshot, (target,), weights)) and route_mismatch(snapshot, (before,), weights):
@@ -91,7 +91,7 @@ def _stands(status: Status) -> str:
 
 
 def _given_up(snapshot: Snapshot, intent: Intent, differs: str) -> ReconcileResult:
-    """Somebody moved the weights back while they were being written: their word counts."""
+    """Somebody moved the weights back while they were being written: the run accepts that and holds."""
     status, weights = snapshot.status, snapshot.status.weights
     stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or snapshot.now)
     stands = change_weights(weights, desired=_stands(status))
@@ -100,7 +100,7 @@ def _given_up(snapshot: Snapshot, intent: Intent, differs: str) -> ReconcileResu
 
 
 def _mended(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
-    """The weights are right again: the stage starts again, since part of it was measured at another weight."""
+    """The weights are correct again. The stage starts again, because part of it was measured at another weight."""
     status, spec, late = snapshot.status, snapshot.plan.spec, intent.at + ACCEPTED_WITHIN
     refused = acceptance_problem(snapshot, intent.routes)
     if refused and snapshot.now < late:
@@ -113,7 +113,7 @@ def _mended(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
         at = start_stage_timers(snapshot, at, stage)
-        if status.held is not None:  # when it goes on, the whole time held is added
+        if status.held is not None:  # `leave_hold` adds the whole time held
             pause = snapshot.now - status.held.since
             soak, end = at.soak_until, at.deadline_at
             at = change_stage(at, soak_until=soak and soak - pause, deadline_at=end and end - pause)

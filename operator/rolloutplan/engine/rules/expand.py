@@ -1,4 +1,4 @@
-"""The new side is added beside the old one, and must stand before it is given any traffic."""
+"""Phase Expanding: the new side is added, and its pods must be ready before it gets traffic."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from rolloutplan.engine.rules.tasks import (
 from rolloutplan.engine.run.transition import transition
 
 STANDS_FOR = timedelta(seconds=2)
-"""How long its pods must have been ready before the first weight: a gateway needs a moment to hear of new endpoints."""
+"""How long its pods must have been ready before the first weight: a gateway learns of new endpoints with a delay."""
 COUNTED_WITHIN = timedelta(seconds=2)
-"""How old the count of restarts may be from which a run counts on: older ones may be of pods that are gone."""
+"""How old the count of restarts that the run starts from may be: an older one may include pods that are gone."""
 
 
 def expand(snapshot: Snapshot) -> ReconcileResult | None:
-    """In phase Expanding, read EXPANDING_RULES: no weight is moved before the new side stands."""
+    """In phase Expanding, apply EXPANDING_RULES. No weight is moved before the new side is ready."""
     return first_match(EXPANDING_RULES, snapshot) if snapshot.status.phase is Phase.EXPANDING else None
 
 
 def begin_expansion(snapshot: Snapshot) -> ReconcileResult | None:
-    """Intend what is to be added next: the Jobs in the order written, then the replicas. Recorded, then begun."""
+    """Record the next task: the Jobs in the order written, then the scaling. A task is recorded before it starts."""
     wanted = _to_add(snapshot, _spec(snapshot))
     if wanted is None or current_task(snapshot, wanted) is not None:
         return None
@@ -51,7 +51,7 @@ def begin_expansion(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def add(snapshot: Snapshot) -> ReconcileResult | None:
-    """Do what is under way, until it is done, has failed or is late; pods are waited for only after it."""
+    """Carry out the current task until it is done, has failed or is late. Only then wait for the pods."""
     spec = _spec(snapshot)
     wanted = _to_add(snapshot, spec)
     task = current_task(snapshot, wanted) if wanted else None
@@ -65,13 +65,13 @@ def add(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
-    """Where all its pods are ready, take the snapshot and go on. Before the deadline: who stands late stands.
+    """Go on when all pods of the new side are ready. It is above the deadline rule, so that late pods still count.
 
-    A new side stands when it has done so for a moment, and its restarts are counted from the moment it does. Where they
-    cannot be counted, the deadline holds.
+    The pods must have been ready for `STANDS_FOR`. Restarts count from then on. While the restarts cannot be read, the
+    run waits until the deadline.
     """
     new, probe = snapshot.new, snapshot.preflight
-    assert new is not None  # without it, it would not have come here
+    assert new is not None  # `obstructed` refuses a plan without it
     if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
         return None
     if new.stood_since and timedelta(0) <= snapshot.now - new.stood_since < STANDS_FOR:
@@ -82,9 +82,9 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
-    """End the run where the new side was looked at after `readyWithin` and does not stand: every wait ends.
+    """End the run when the new side is not ready after `readyWithin`, checked once more: every wait has a limit.
 
-    So it does where the API server does not let it be looked at.
+    It also ends where the API server refuses to list the pods.
     """
     probe = snapshot.preflight
     if words := _unseen(snapshot):
@@ -97,7 +97,7 @@ def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
-    """Read its pods now and then, for the reason why they are not ready; at the deadline once more."""
+    """Read the pods at intervals, for the reason why they are not ready, and once more at the deadline."""
     if snapshot.preflight is None:
         return ReconcileResult(actions=(RunPreflight(),))
     due = min(snapshot.preflight.at + PROBE_EVERY, _late(snapshot))
@@ -117,7 +117,7 @@ def _late(snapshot: Snapshot) -> datetime:
 
 
 def _unseen(snapshot: Snapshot) -> str:
-    """Why the new side cannot be looked at after its deadline, as the API server says it; empty where it can."""
+    """Why the pods cannot be read after the deadline, in the API server's words; empty where they can."""
     return refused_words(snapshot, "preflight") if snapshot.now >= _late(snapshot) else ""
 
 

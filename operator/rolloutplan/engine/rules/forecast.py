@@ -1,4 +1,4 @@
-"""Whether a stage can be decided in its time at all, at the traffic that is there. It is told, and stops nothing."""
+"""Forecasts whether a stage can be decided before its deadline with the present traffic. It only reports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from rolloutplan.stats.feasibility import Traffic, decided_after, words
 from rolloutplan.stats.verdict import Outcome
 
 LOOKS: Final = 3
-"""After fewer, the traffic is not known."""
+"""After fewer evaluations, the traffic is not known well enough."""
 
 
 def forecast(snapshot: Snapshot) -> ReconcileResult | None:
-    """Say once in a stage which of its counts cannot be proved before its deadline: whoever waits should know early.
+    """Report once in a stage which of its counts cannot be proved before the deadline, so that a person knows early.
 
-    It stops nothing, and stands above the deadline that it foresees.
+    It blocks nothing, and is above the deadline rule, so that it reports first.
     """
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     stage = current_stage(spec, status) if spec else None
@@ -60,10 +60,10 @@ def _too_slow(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> Iterator[str]
 
 
 def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: Traffic, every: timedelta) -> str:
-    """Why counts at a weight cannot prove what they must before the deadline; empty where they can.
+    """Why counts at this weight cannot prove the predicate before the deadline, as text; empty where they can.
 
-    Of `traffic` only the sum of both sides counts, whatever the weight was; where only the new side is counted, it is
-    that side's at this weight. `every` is the time between looks.
+    If both sides are counted, only the sum of `traffic` matters, not the weight at which it was measured. If only the
+    new side is counted, `traffic` is that side's at this weight. `every` is the time between evaluations.
     """
     of = asked_of(predicate, "pass")
     share, rate = permille / 1000, traffic.new + traffic.old
@@ -76,7 +76,7 @@ def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: 
 
 
 def _same(item: ActivePredicate, items: list[ActivePredicate]) -> Iterator[ActivePredicate]:
-    """The predicate, and those that count the same of both sides: a guard has done so from the first stage on."""
+    """The predicate, and others with the same counters of both sides: a guard has counted since the first stage."""
     yield item
     for other in items:
         if other is not item and other.predicate.events == item.predicate.events and _paired(item) and _paired(other):
@@ -88,7 +88,7 @@ def _paired(item: ActivePredicate) -> bool:
 
 
 def _counted(snapshot: Snapshot, item: ActivePredicate) -> Traffic | None:
-    """The traffic that a predicate has counted, in requests a second; None while that is too little to say."""
+    """The traffic that a predicate has counted, in requests per second; None before enough evaluations."""
     track = snapshot.measurements.get(item.name)
     count = track.count if track is not None else None
     if count is None or count.at is None or snapshot.plan.spec is None or snapshot.source is None:
@@ -98,6 +98,6 @@ def _counted(snapshot: Snapshot, item: ActivePredicate) -> Traffic | None:
         return None
     seconds = taken.total_seconds()
     new, new_bad, old, old_bad = count.state.seen
-    # One bad request of the old side more than were seen: that none were seen yet does not say that there are none.
+    # One more bad request of the old side than was counted: a count of 0 does not mean a bad ratio of 0.
     bad = (old_bad + 1) / (old + 1) if _paired(item) else new_bad / max(new, 1)
     return Traffic(new / seconds, old / seconds, bad) if new + old else None

@@ -1,4 +1,4 @@
-"""Every wait ends, and forward only when nothing above speaks."""
+"""The end of a stage: its deadline, its proof, the next weight, the bake. Below all rules that roll back or hold."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from rolloutplan.stats.verdict import Outcome, Verdict, Why
 
 
 def all_shown(snapshot: Snapshot) -> bool:
-    """Whether nothing is left to show at this weight: every pass is Proved, and what could speak against it was heard.
+    """Whether this weight is proved: every pass predicate is Proved, and every fail predicate was answered.
 
-    A fail predicate that could not be asked says nothing for the new side, and one that holds but not yet long enough
-    speaks against it. Where there are no pass predicates, at least one measurement must have spoken for the new side:
-    nothing measured is never a pass.
+    A fail predicate without an answer does not count for the new side, and one whose comparison holds, but not yet for
+    long enough, counts against it. Without pass predicates, at least one predicate must have measured something: no
+    data is never a pass.
     """
     spec = snapshot.plan.spec
     items = binding(spec, snapshot.status, snapshot.source) if spec else ()
@@ -53,24 +53,24 @@ def all_shown(snapshot: Snapshot) -> bool:
 
 
 def _leans_against(snapshot: Snapshot, item: ActivePredicate) -> bool:
-    """Whether it holds, but not yet long enough; an answer that is missing does not end that.
+    """Whether its comparison holds, but not yet for long enough. A missing answer does not end that.
 
-    Of counts only the proof counts: they lean by chance.
+    For counts only a proof matters: without one, the comparison may hold by chance.
     """
     return measurement_of(snapshot, item).since is not None and item.predicate.events is None
 
 
 def _has_spoken(item: ActivePredicate, verdict: Verdict) -> bool:
-    """Whether something was measured. Counts have spoken when there were any."""
+    """Whether it measured something. Counts have if there were any requests."""
     if verdict.outcome in (Outcome.PROVED, Outcome.REFUTED):
         return True
     return item.predicate.events is not None and verdict.why is Why.NOT_YET and bool(verdict.samples)
 
 
 def deadline(snapshot: Snapshot) -> ReconcileResult | None:
-    """At its deadline a stage ends that is not proved: refuted as `onFail` says, undecided as `onUndecided` says.
+    """End a stage that is not proved at its deadline: by `onFail` if it is refuted, by `onUndecided` if undecided.
 
-    It waits for answers that are on their way. Above the way forward, which a stage that is proved takes.
+    It waits for answers that are due. It is above the rules that go forward, which a proved stage takes.
     """
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     if status.phase is not Phase.JUDGING or spec is None or at is None or at.deadline_at is None:
@@ -108,9 +108,9 @@ def deadline(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
-    """Fix what will judge the next stage, then ask for its weight. Only here does a weight go up by itself.
+    """Fix the predicates of the next stage, then request its weight. No other rule increases a weight.
 
-    It stands below everything: what could speak against an increment has spoken by now.
+    It is below all other rules, because anything that speaks against an increment must apply first.
     """
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase is not Phase.SHIFTING or status.intent is not None:
@@ -119,7 +119,7 @@ def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
-    """End the bake when its time is over, and no guard is in doubt."""
+    """End the bake when its time is over and no guard is in doubt."""
     spec = snapshot.plan.spec
     if spec is None or snapshot.status.phase is not Phase.BAKING or not _soaked(snapshot) or _doubted(snapshot, spec):
         return None
@@ -127,7 +127,7 @@ def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
-    """Leave a stage that has soaked and has nothing left to show; below the deadline, which needs less than that."""
+    """Leave a stage when its soak is over and it is proved. It is below the deadline rule, which skips it."""
     spec = snapshot.plan.spec
     if spec is None or snapshot.status.phase is not Phase.JUDGING or not _soaked(snapshot) or not all_shown(snapshot):
         return None
@@ -140,7 +140,7 @@ def _soaked(snapshot: Snapshot) -> bool:
 
 
 def _doubted(snapshot: Snapshot, spec: PlanSpec) -> bool:
-    """Whether a guard holds, but not yet long enough, or was not answered when it was last asked."""
+    """Whether a guard's comparison holds, but not yet for long enough, or its last evaluation had no answer."""
     items = binding(spec, snapshot.status, snapshot.source)
     return any(
         _leans_against(snapshot, item) or measurement_of(snapshot, item).silent_since is not None for item in items
@@ -148,7 +148,7 @@ def _doubted(snapshot: Snapshot, spec: PlanSpec) -> bool:
 
 
 def _seal_next(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
-    """Fix what will judge the next stage, then ask for its weight: status first, weights second."""
+    """Fix the predicates of the next stage in the status first, then write its weights to the routes."""
     status, weights = snapshot.status, snapshot.status.weights
     if not snapshot.plan.finalizer or snapshot.plan.undo_annotation != status.revert:
         return ReconcileResult(actions=(PatchPlanMetadata(finalizer=True, undo_annotation=status.revert),))
@@ -200,7 +200,7 @@ def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:
 
 
 def bakes(snapshot: Snapshot, spec: PlanSpec, at: StageStatus) -> StageStatus:
-    """The last stage as it stands through the bake, and until the old side is drained where nothing is left on it."""
+    """The last stage during the bake, which lasts at least until a side at weight 0 is drained."""
     until = snapshot.now + spec.bake
     if spec.steps()[-1].permille == FULL:
         until = max(until, (at.verified_at or snapshot.now) + spec.traffic.drain)

@@ -1,4 +1,4 @@
-"""Waiting is safe. A run that may not go on and has no cause to go back is held, and says why."""
+"""Holds: a run that may not go on and has no cause to roll back waits at its weight, which is safe, and says why."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
 
 
 def inconsistent(snapshot: Snapshot) -> ReconcileResult | None:
-    """A status that was edited into contradiction: nothing is done on such ground, and it says so.
+    """Stop and report a status that contradicts itself, for example after an edit by hand.
 
-    It stands above all that would act on what the status says, and below a person's word to go back.
+    It is above all rules that act on the status, and below `abort` and `revert`.
     """
     status, spec = snapshot.status, snapshot.plan.spec
     if status.phase not in RUNNING - STARTING:
@@ -66,12 +66,12 @@ def _consistent(status: Status) -> bool:
 
 
 def stay_failed(snapshot: Snapshot) -> ReconcileResult | None:
-    """A failure that is held waits for a person: nothing that changes meanwhile lets it go on, or holds it anew."""
+    """After a failure with onFail Hold, wait for a person. No later change resumes the run or changes the hold."""
     return ReconcileResult() if snapshot.status.held_for == HoldReason.FAILED else None
 
 
 def ask_gate(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before an increment, ask what the gate must know, if nothing else is in the way and it was not asked just now."""
+    """Before an increment, send the queries of the gate, if nothing else blocks it and the answers are not recent."""
     spec = snapshot.plan.spec
     if (
         snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
@@ -85,9 +85,9 @@ def ask_gate(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
-    """Hold for the first thing that is in the way, and say so while it is. Nothing goes forward past this rule.
+    """Hold the run for the first thing that blocks it, as long as that lasts. Nothing goes forward past this rule.
 
-    The ways back stand above it: what holds a run never keeps it from going back.
+    The rollback rules are above it, so a hold never prevents a rollback.
     """
     status = snapshot.status
     found = _found(snapshot)
@@ -103,7 +103,7 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go on where nothing is in the way any more; what was undecided goes on when it is decided."""
+    """Go on when nothing blocks the run any more. An undecided stage goes on when it is decided."""
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
     if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(snapshot)):
         return None
@@ -111,7 +111,7 @@ def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _found(snapshot: Snapshot) -> Blocked | None:
-    """What is in the way, if the gate has its answers."""
+    """What blocks the run, with the answers for the gate."""
     status, spec = snapshot.status, snapshot.plan.spec
     if status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
@@ -122,12 +122,12 @@ def _found(snapshot: Snapshot) -> Blocked | None:
 
 
 def _is_undecided_and_blind(held: Held, found: Blocked) -> bool:
-    """Whether it is held for want of proof, and now sees nothing at all: that is no news."""
+    """Whether it is held as undecided and its metrics are now unavailable: the reason for the hold does not change."""
     return held.reason == HoldReason.UNDECIDED and found.reason is HoldReason.METRICS_UNAVAILABLE
 
 
 def _goes_on(snapshot: Snapshot, held: Held) -> Status:
-    """What it waited for is over. Traffic that has moved only now makes the weight real: the stage starts again."""
+    """The status after the hold. After WeightNotEffective the weight is effective only now: the stage starts again."""
     spec, at = snapshot.plan.spec, snapshot.status.stage
     stage, after = current_stage(spec, snapshot.status) if spec else None, span(held.since, snapshot.now)
     if held.reason == HoldReason.NOT_EFFECTIVE and at is not None and stage is not None:
@@ -138,7 +138,7 @@ def _goes_on(snapshot: Snapshot, held: Held) -> Status:
 
 
 def _in_the_way(snapshot: Snapshot) -> Blocked | None:
-    """In a line each: what holds the run."""
+    """The first thing that holds the run, in the order of importance."""
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None:
         return Blocked(
@@ -168,12 +168,12 @@ def _in_the_way(snapshot: Snapshot) -> Blocked | None:
 
 
 def _at_the_gate(status: Status) -> bool:
-    """Whether the next thing to do is an increment."""
+    """Whether the next action is an increment."""
     return status.effective_phase is Phase.SHIFTING and status.intent is None
 
 
 def _blind(snapshot: Snapshot, spec: PlanSpec) -> str:
-    """Why nothing can be seen; empty while something can. One answer that is late is not blindness."""
+    """Why metrics are unavailable; empty while any predicate gets answers. A single late answer does not count."""
     status = snapshot.status
     if snapshot.source is None:
         return snapshot.source_problem or "the metric source is gone"

@@ -1,4 +1,4 @@
-"""An unfinished intent. An action half done is the only thing that can be wrong twice."""
+"""Unfinished changes of weights: complete them, give them up, or take them over from a former leader."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from rolloutplan.engine.run.transition import (
 ACCEPTED_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
 ASKED_ANEW_AFTER = timedelta(seconds=5)
-"""What is written later than this after it was asked for is asked for anew, so that the gateway has its time."""
+"""A weight written later than this after its request is requested again, so that the gateway has its full time."""
 JUDGED_WITHIN = timedelta(minutes=5)
-"""How long a weight may be on its way and not be judged; an operator that was down for less finishes what it began."""
+"""How long a weight may be unverified. An operator that was down for less completes the change."""
 
 
 def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
-    """Write the snapshot until every route holds it and its gateway takes it. Needs the routes alone.
+    """Write the snapshot until every route has it and its gateway accepts it. It needs only the routes.
 
-    It stands first: weights that are on their way back wait for nothing.
+    It is the first rule, so that a rollback in progress waits for nothing.
     """
     status, weights = snapshot.status, snapshot.status.weights
     if status.phase is not Phase.ROLLING_BACK or not is_valid_snapshot(weights.snapshot, weights.old, weights.new):
@@ -81,14 +81,15 @@ def _restored(snapshot: Snapshot, refused: str) -> Status:
 
 
 def _shift_before(status: Status) -> str:
-    """From which share the rollback came, as its own decision says."""
+    """The new side's share before the rollback, from the decision that started it."""
     return next((d.weight_from for d in reversed(status.decisions) if d.reason == EventReason.ROLLBACK_STARTED), "")
 
 
 def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go back where weights were put back by an operator that died before it could record it: their fence is newer.
+    """Roll back when a route has a newer fencing token than the status: an operator stopped during a rollback.
 
-    It stands above all that would judge or move the run: the routes know more of it than its status does.
+    It had restored weights and not yet recorded that. The rule is above all rules that judge or move the run, because
+    the routes are newer than the status.
     """
     status = snapshot.status
     if status.phase not in {*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING}:
@@ -103,17 +104,17 @@ def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def claim_after_failover(snapshot: Snapshot) -> ReconcileResult | None:
-    """Mark the routes of a run that another leader served, in its turn: a thousand are no reason to judge any later.
+    """Claim the routes of a run that another leader served, in its turn, so that many claims delay no evaluation.
 
-    It stands above all that goes on with the run; `decide` claims a run at once where a rule above wants to write.
+    It is above all rules that go on with the run. `decide` claims a run at once where a rule above writes.
     """
     return claim(snapshot) if _due(snapshot) else None
 
 
 def claim(snapshot: Snapshot) -> ReconcileResult | None:
-    """The routes of a run that another leader served take this one's mark.
+    """Write this leader's fencing token to the routes of a run that another leader served.
 
-    Whatever that leader still has on its way was to find its own mark, and is refused.
+    A late write of the former leader expects its own token there, so it is refused.
     """
     status, weights = snapshot.status, snapshot.status.weights
     if status.phase not in TRAFFIC_SHIFTED_PHASES or status.epoch == snapshot.epoch:
@@ -124,7 +125,7 @@ def claim(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def record_claim(snapshot: Snapshot) -> ReconcileResult | None:
-    """Record who serves a claimed run. Last: any other record says so too."""
+    """Record the leader that serves a claimed run. It is the last rule, because every other write records that too."""
     status = snapshot.status
     if status.phase not in TRAFFIC_SHIFTED_PHASES or status.epoch == snapshot.epoch or not _due(snapshot):
         return None
@@ -136,9 +137,9 @@ def _due(snapshot: Snapshot) -> bool:
 
 
 def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go back where a weight is not in force in time, or cannot be judged: nobody watches what may stand there.
+    """Roll back when a weight is not in force in time or cannot be judged, because nothing watches it meanwhile.
 
-    It stands among the ways back, above all that would go on waiting for the gateway.
+    It is among the rollback rules, above all rules that would go on waiting for the gateway.
     """
     intent = _shifting(snapshot)
     if intent is None:
@@ -161,9 +162,9 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
-    """Write the weights that were asked for until they are read back and accepted; then the stage's clocks begin.
+    """Write the requested weights until they are read back and accepted. Then soak and deadline of the stage start.
 
-    It stands below the ways back and above every hold: what is half done is finished, and only then waited at.
+    It is below the rollback rules and above every hold: an unfinished change is completed before the run waits.
     """
     intent = _shifting(snapshot)
     if intent is None:
@@ -172,7 +173,7 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
     differs = route_mismatch(snapshot, intent.routes, weights)
     if not differs and not acceptance_problem(snapshot, intent.routes):
         return ReconcileResult(_verified(snapshot, intent))
-    # What is written late has its whole time from then on, and a new leader may not have heard what the gateway said.
+    # A late write gets its full time from now on, and a new leader may not have seen the gateway's answer.
     again = None
     if status.epoch != snapshot.epoch or (differs and snapshot.now >= intent.at + ASKED_ANEW_AFTER):
         again = change(status, intent=intent.asked_again(snapshot.now), epoch=snapshot.epoch)
@@ -185,7 +186,7 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _shifting(snapshot: Snapshot) -> Intent | None:
-    """The shift that is under way, of a plan that can be read."""
+    """The unfinished shift of a readable plan."""
     intent = snapshot.status.intent
     on_its_way = snapshot.status.phase is Phase.SHIFTING and intent is not None and intent.action == "Shift"
     return intent if on_its_way and snapshot.plan.spec is not None else None

@@ -1,7 +1,7 @@
-"""Ordered lists of rules: the first that applies decides.
+"""Ordered lists of rules: the first match wins.
 
-A rule is a function of a look alone. It says what follows, or None where it does not apply; then the next one is asked.
-So what a rule need not check is what the rules before it have seen to, and each says in its docstring what that is.
+A rule is a function of the snapshot alone. It returns a result, or None where it does not apply; then the next rule is
+tried. So a rule need not check what the rules before it have handled. Its docstring says why it has its place.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ Rule: TypeAlias = Callable[[Snapshot], ReconcileResult | None]
 
 
 def first_match(rules: Iterable[Rule], snapshot: Snapshot) -> ReconcileResult | None:
-    """What the first rule that applies says."""
+    """The result of the first rule that applies; None where none does."""
     return next((step for rule in rules if (step := rule(snapshot)) is not None), None)

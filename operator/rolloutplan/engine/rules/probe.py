@@ -1,4 +1,4 @@
-"""What a plan assumes is probed before anything else is done: one false belief ends the run at its cheapest."""
+"""Phase Probing: assumptions are checked before anything else, so that a false one ends the run at no cost."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rolloutplan.engine.run.transition import transition
 
 
 def probe_assumptions(snapshot: Snapshot) -> ReconcileResult | None:
-    """In phase Probing, read PROBING_RULES: nothing is added to the cluster before all beliefs hold."""
+    """In phase Probing, apply PROBING_RULES. Nothing is added to the cluster before all assumptions are proved."""
     return first_match(PROBING_RULES, snapshot) if snapshot.status.phase is Phase.PROBING else None
 
 
 def all_true(snapshot: Snapshot) -> ReconcileResult | None:
-    """Where no assumption is left, go on to add the new side. First, since all else needs one that is left."""
+    """Go on to expand when no assumption is left. It is the first rule, because the others need one that is left."""
     if _next(snapshot) is not None:
         return None
     return ReconcileResult(
@@ -40,7 +40,7 @@ def all_true(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def begin_probe(snapshot: Snapshot) -> ReconcileResult | None:
-    """Intend the next probe, the most dangerous first: it is recorded before it is begun, so that none is lost."""
+    """Record the next check, that of the highest risk first. It is recorded before it starts, so that none is lost."""
     assumption = _next(snapshot)
     if assumption is None or current_task(snapshot, _wanted(assumption)) is not None:
         return None
@@ -48,7 +48,7 @@ def begin_probe(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def probe(snapshot: Snapshot) -> ReconcileResult | None:
-    """Run the Job or ask the query of the assumption under way, until it is true, false or late."""
+    """Run the Job or send the query of the current assumption until it is true, false or late."""
     assumption = _next(snapshot)
     task = current_task(snapshot, _wanted(assumption)) if assumption else None
     if assumption is None or task is None:

@@ -1,4 +1,4 @@
-"""Requests that the API server refuses: they are told in its own words, and a run that none of them let begin ends."""
+"""Requests that the API server refuses: they are reported in its words. A refused first weight ends the run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from rolloutplan.engine.run.conditions import REQUESTS_ACCEPTED, is_told, refuse
 from rolloutplan.engine.run.transition import token_seq, transition
 
 GIVEN_UP_AFTER = timedelta(minutes=5)
-"""How long a first weight is tried while the API server only says that it may work later."""
+"""How long a first weight is tried again while the API server's errors may be temporary."""
 _SAY_IT_THEMSELVES = ("job", "scale")
-"""Tasks put the API server's words into the status message themselves."""
+"""The rules of tasks put the API server's message into the status themselves."""
 
 
 def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
-    """End a run whose first weight the API server does not take.
+    """End a run whose first weight the API server refuses.
 
-    Needs a refusal of a route or of the plan's marks, and routes that hold what they held before the run. It must be
-    sure that nothing was written: where a route was, nobody but a person has put it back; of a request without an
-    answer nobody knows, and whatever comes late must find a newer token on the route. Such a run goes back instead.
-    Stands above the ways back that are about a weight which may stand there: where none does, nothing is put back.
+    It needs a refusal of a route or of the plan's metadata, and routes with their weights from before the run. It must
+    be certain that nothing was written. A route that was written and has its old weights again was restored by a
+    person. A request without an answer may still succeed, and must then find a newer token on the route. In both cases
+    the run rolls back instead. The rule is above the rollback rules for a weight that may be in force: if none is,
+    there is nothing to restore.
     """
     status, weights = snapshot.status, snapshot.status.weights
     if status.phase is not Phase.SHIFTING or weights.written != weights.snapshot:
@@ -59,7 +60,7 @@ def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _has_written(snapshot: Snapshot) -> bool:
-    """Whether a route bears the token of the present weight, or may bear it as far as the trail tells."""
+    """Whether a route has the token of the present weight, or may have it as far as the decisions show."""
     if snapshot.status.intent is None:
         return False
     decisions, views = (
@@ -71,9 +72,10 @@ def _has_written(snapshot: Snapshot) -> bool:
 
 
 def refusal_told(snapshot: Snapshot) -> ReconcileResult | None:
-    """Tell what is refused, once; and take it back when nothing is refused any more.
+    """Report a refused request once.
 
-    Needs no rule to have said anything else, and changes nothing but words: whatever was decided goes on being tried.
+    It is applied when no other rule writes a status. It changes only the reported text: the refused action is still
+    retried.
     """
     status, refusal = snapshot.status, refused(snapshot)
     if refusal is None or is_told(status, refusal) or refusal.kind == "publication":
@@ -86,9 +88,9 @@ def refusal_told(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def said_anew(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
-    """The status without the words of a refusal that is over: it says again what was decided last.
+    """The status without the message of a refusal that is over: it shows the last decision again.
 
-    While something is left to do nobody knows whether it is over: a new leader has not tried it yet.
+    While an action is left to do, it is unknown whether the refusal is over: a new leader has not tried it yet.
     """
     status, over = snapshot.status, nothing_to_do and refused(snapshot) is None
     told = over and status.condition(REQUESTS_ACCEPTED) is not None

@@ -1,4 +1,4 @@
-"""The ways back. They look at nothing that can be missing, slow or broken."""
+"""The rollback rules. They use nothing that can be missing, slow or broken."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rolloutplan.engine.run.transition import on_fail, reset_run, start_rollback
 from rolloutplan.stats.verdict import Outcome
 
 LET_GO_AFTER = timedelta(minutes=1)
-"""How long a deletion may wait for the weights to be put back."""
+"""How long a deletion may wait until the weights are restored."""
 
 
 def deletion(snapshot: Snapshot) -> ReconcileResult | None:
-    """Put the weights back where the plan is deleted in mid-run, then let go of it.
+    """Restore the weights of a plan that is deleted during a run, then remove the finalizer.
 
-    At once where nothing is to be put back, and at the latest after a minute: nobody's deletion hangs for ever. It
-    stands above every other decision, since the plan does not outlive it.
+    The finalizer is removed at once where nothing is to be restored, and after a minute at the latest, so that no
+    deletion hangs. The rule is above every other decision, because the plan will be gone.
     """
     if snapshot.plan.deleting is None:
         return None
@@ -53,9 +53,10 @@ def deletion(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def superseded(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go back where the plan or the pod template is another one: what was judged is no longer what runs.
+    """Roll back when the plan or the pod template was changed: what was judged is no longer what runs.
 
-    Before any weight has moved the run begins anew instead. It stands above all verdicts, which are about the former.
+    Before any weight has moved, the run starts again instead. The rule is above all verdicts, because these are about
+    the former version.
     """
     status, spec = snapshot.status, snapshot.plan.written
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES | STARTING:
@@ -72,7 +73,7 @@ def superseded(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _changes(snapshot: Snapshot, spec: PlanSpec) -> str:
-    """What was changed, and what in it cannot be had; empty where it is not known."""
+    """What was changed, and the problem of the new plan, as text; empty where neither is known."""
     found = changes(snapshot.status.spec_digest, spec_digest(spec)) if snapshot.status.spec_digest else {}
     words = [f"{name}: {change}" for name, change in found.items()] + [snapshot.plan.problem]
     told = "; ".join(word for word in words if word)
@@ -80,9 +81,9 @@ def _changes(snapshot: Snapshot, spec: PlanSpec) -> str:
 
 
 def unavailable(snapshot: Snapshot) -> ReconcileResult | None:
-    """Do as `onFail` says where the new side is gone, down, short of pods, or restarts too often.
+    """Apply `onFail` when the new side is gone, down, short of ready pods, or restarts too often.
 
-    It needs the Deployment alone, and stands above all predicates: dead pods send no metrics.
+    It needs only the Deployment, and is above all predicates, because dead pods send no metrics.
     """
     spec, status, new = snapshot.plan.written, snapshot.status, snapshot.new
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
@@ -111,10 +112,10 @@ def unavailable(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
-    """Do as `onFail` says where a guard or a fail predicate is proved, or a pass predicate refuted for good.
+    """Apply `onFail` when a guard or a fail predicate trips, or a pass predicate on events is refuted.
 
-    It stands above all that waits: mitigate before anything is understood. What both sides show alike is an incident,
-    and no proof against the new side.
+    It is above all rules that wait: mitigate first, investigate later. A failure of both sides is a shared outage, and
+    proves nothing against the new side.
     """
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:

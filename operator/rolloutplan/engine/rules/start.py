@@ -1,4 +1,4 @@
-"""Before a run, and after it: start, or say what is in the way; tidy up, and know when to try again."""
+"""Before and after a run: start it or report what blocks it; clean up the plan, and start the next run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rolloutplan.engine.run.transition import reset_run, transition
 
 
 def finished(snapshot: Snapshot) -> ReconcileResult | None:
-    """At an end: tidy the plan, and start again only for another hypothesis.
+    """After the end of a run: clean up the plan's metadata; start again only for a changed plan or pod template.
 
-    It stands below the commands, since `retry` and `revert` are said at an end.
+    It is below the commands, because `retry` and `revert` are sent after the end.
     """
     status, plan, spec = snapshot.status, snapshot.plan, snapshot.plan.written
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
@@ -42,7 +42,7 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _serving(snapshot: Snapshot, spec: PlanSpec) -> bool:
-    """Whether the new side holds more already than the first stage would give it: then there is nothing to try."""
+    """Whether the new side already has more than the weight of the first stage: then a new run has no use."""
     weights = snapshot.status.weights
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
         return False
@@ -51,21 +51,21 @@ def _serving(snapshot: Snapshot, spec: PlanSpec) -> bool:
 
 
 def start(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before any weight has moved, read STARTING_RULES. They say all that is to be said of such a plan."""
+    """Before any weight has moved, apply STARTING_RULES. No later rule applies to such a plan."""
     before_any_weight = snapshot.status.phase in {*STARTING, Phase.PENDING, Phase.INVALID}
     return first_match(STARTING_RULES, snapshot) if before_any_weight else None
 
 
 def obstructed(snapshot: Snapshot) -> ReconcileResult | None:
-    """Say what is in the way, the first thing alone. It comes first: nothing is begun that could not go on."""
+    """Report the first thing that blocks the start. It is the first rule, so no run starts that could not go on."""
     problem = unmet_precondition(snapshot)
     return _refused(snapshot, problem) if problem is not None else None
 
 
 def look_around(snapshot: Snapshot) -> ReconcileResult | None:
-    """Ask for what no watch tells, once for each plan as it is judged: a run does not start on what nobody has seen.
+    """Run the preflight once for each version of the plan and its templates: it checks what no watch shows.
 
-    One that has started goes on without: its tasks have deadlines, which wait for no answer.
+    A run that has started goes on without it: the deadlines of its tasks do not wait for an answer.
     """
     if snapshot.status.phase in STARTING:
         return None
@@ -75,7 +75,7 @@ def look_around(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def healed(snapshot: Snapshot) -> ReconcileResult | None:
-    """Take an invalid plan back where nothing is in its way any more. Below what may be in it."""
+    """Return an invalid plan to Pending when nothing blocks it any more. It is below the rules that find a block."""
     if snapshot.status.phase is not Phase.INVALID:
         return None
     return ReconcileResult(
@@ -84,10 +84,10 @@ def healed(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def begin_run(snapshot: Snapshot) -> ReconcileResult | None:
-    """Start: nothing is in the way, and all is known that can be. Probing comes before adding the new side."""
+    """Start the run: nothing blocks it, and the preflight is done. Assumptions are checked before expand."""
     if snapshot.status.phase is not Phase.PENDING:
         return None
-    assert snapshot.new is not None  # `obstructed` says where it is not
+    assert snapshot.new is not None  # else `obstructed` applies
     return ReconcileResult(_started(snapshot, _spec(snapshot), snapshot.new.revision))
 
 
@@ -95,12 +95,12 @@ STARTING_RULES: tuple[Rule, ...] = (obstructed, look_around, healed, probe_assum
 
 
 def _spec(snapshot: Snapshot) -> PlanSpec:
-    assert snapshot.plan.spec is not None  # `obstructed` says where it is not
+    assert snapshot.plan.spec is not None  # else `obstructed` applies
     return snapshot.plan.spec
 
 
 def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
-    """The next run; or the same one again, where it was interrupted before any weight: what it has done is done."""
+    """The next run, or the same one if it was interrupted before any weight: its completed tasks are not repeated."""
     status, plan_hash = snapshot.status, spec.plan_hash()
     began = bool(status.completed_tasks) or status.task is not None
     same = began and (status.plan_hash, status.revision) == (plan_hash, revision)

@@ -1,7 +1,7 @@
-"""What a run does beside moving weights, one task after another.
+"""The tasks of a run, one after another: Jobs, scalings, and the queries of assumptions.
 
-A task is written to the status before it is begun, and its Job has a name that follows from the status: whoever comes
-after a crash finds what was begun, and neither begins it again nor passes it over.
+A task is written to the status before it starts, and the status determines the name of its Job. So after a crash the
+next leader finds the task, and neither starts it twice nor leaves it out.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Outcome
 
 SCALE_NEW = "scale new"
-"""The name of that task, which no Job can have."""
+"""The name of the task. It has a space, so no Job can have it."""
 SCALE_OLD = "scale old"
 SKIPPED_AUTOSCALED = "leave old"
-"""What is done instead, where an autoscaler scales the old side."""
+"""Recorded instead of `SCALE_OLD` where an autoscaler scales the old side."""
 SCALED_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
 """How often a Job is read while it runs."""
 TRY_AGAIN = timedelta(seconds=10)
-"""How often a Job is tried that cannot be made now."""
+"""How often the creation of a Job, or a scaling, is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a task has ended, with the words for it."""
+    """The result of a task, with the text for messages."""
 
     good: bool
     words: str
     refused: bool = False
-    """Whether it was never begun, since the API server takes no such Job."""
+    """Whether it never started, because the API server refuses the Job."""
     left: bool = False
-    """Whether it was left to an autoscaler."""
+    """Whether nothing was done, because an autoscaler scales the Deployment."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task as the plan has it: how long it may take, and what is said while it is under way."""
+    """A task of the plan: its time limit, and the status message while it runs."""
 
     kind: Literal["Assumption", "Expand", "Scale", "Contract"]
     name: str
@@ -63,12 +63,12 @@ class TaskSpec:
 
 
 def job_refused(snapshot: Snapshot, ended: TaskResult) -> Status:
-    """A Job that the API server does not take ends the start, until the plan has another one."""
+    """The status after the API server refused a Job: the plan is Invalid until it is changed."""
     return transition(snapshot, TransitionName.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
 
 
 def added(status: Status, spec: PlanSpec) -> str:
-    """What this run has added and nobody takes away, in words."""
+    """What this run has added and nothing removes, as text."""
     jobs = [job.name for job in spec.expand.jobs if job.name in status.completed_tasks]
     parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
     parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.completed_tasks else []
@@ -76,9 +76,9 @@ def added(status: Status, spec: PlanSpec) -> str:
 
 
 def current_task(snapshot: Snapshot, wanted: TaskSpec) -> Task | None:
-    """The task under way, if it is this one.
+    """The current task, if it is this one.
 
-    One that a leader before this one has begun, and made nothing of, is begun anew: it has its whole time from then on.
+    A task that a former leader recorded without creating its Job is started again, with its full time from then on.
     """
     task = snapshot.status.task
     if task is None or task.name != wanted.name or (not task.made and snapshot.status.epoch != snapshot.epoch):
@@ -87,7 +87,7 @@ def current_task(snapshot: Snapshot, wanted: TaskSpec) -> Task | None:
 
 
 def start_task(snapshot: Snapshot, wanted: TaskSpec, attempt: int = 1) -> Status:
-    """The status in which a task is intended; nothing of it is done yet."""
+    """The status with a task recorded; nothing of it is done yet."""
     status = snapshot.status
     task = Task(
         kind=wanted.kind,
@@ -102,7 +102,7 @@ def start_task(snapshot: Snapshot, wanted: TaskSpec, attempt: int = 1) -> Status
 
 
 def old_side_gone(snapshot: Snapshot) -> str:
-    """Why the traffic cannot go back to the old side, which the run has scaled down; empty where it can."""
+    """Why the traffic cannot go back to the old side, which the run scaled down; empty where it can."""
     old, new = snapshot.old, snapshot.new
     if not _made_smaller(snapshot) or (old and new and min(old.ready, old.wanted) >= new.wanted):
         return ""
@@ -126,7 +126,7 @@ def _made_smaller(snapshot: Snapshot) -> bool:
 
 
 def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult | TaskResult:
-    """Make the Job of the task under way, once, and wait for its end until the deadline."""
+    """Create the Job of the current task, once, and wait for its end until the deadline."""
     assert wanted.template is not None
     status, now, late = snapshot.status, snapshot.now, task.deadline_at
     make = not task.made and now < late
@@ -163,7 +163,7 @@ def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult
 
 
 def refused_words(snapshot: Snapshot, kind: str) -> str:
-    """The API server's words for what it refuses of this kind, and has not just begun to; empty where it does not."""
+    """The API server's message for a refusal of this kind that is due to be reported; empty where there is none."""
     found = (refusal for refusal in snapshot.refusals if refusal.kind == kind and refusal.told_at(snapshot.now))
     return next((refusal.words for refusal in found), "")
 
@@ -182,7 +182,7 @@ def _late_words(job: JobView, task: Task) -> str:
 
 
 def _stands(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
-    """Why a Job of ours could not be made yet, as reason and words."""
+    """Why our Job could not be created yet: reason and message."""
     if job.found:
         words = f"Job {snapshot.plan.namespace}/{job.name} exists and is not from this run: delete it to go on"
         return StatusReason.JOB_NOT_OURS, words
@@ -190,7 +190,7 @@ def _stands(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
 
 
 def _said(status: Status, reason: Reason, message: str) -> Status:
-    """The status with these words."""
+    """The status with this reason and message."""
     return change(status, reason=str(reason), message=message[:1024])
 
 
@@ -198,7 +198,7 @@ def _said(status: Status, reason: Reason, message: str) -> Status:
 
 
 def resized(snapshot: Snapshot, task: Task, side: WorkloadView | None, deployment: str) -> ReconcileResult | TaskResult:
-    """Give a Deployment its replicas, and wait until it is seen to have them."""
+    """Scale a Deployment, and wait until it has the replicas."""
     status, now, late = snapshot.status, snapshot.now, task.deadline_at
     result = snapshot.scaled
     if result is None or result.name != deployment or result.at < task.since:
@@ -232,7 +232,7 @@ def _not_resized(task: Task, deployment: str, hindered: str) -> str:
 
 
 def query_result(snapshot: Snapshot, spec: PlanSpec, task: Task, asked: Observation) -> ReconcileResult | TaskResult:
-    """Ask for what is to be observed until it is decided."""
+    """Send the query of an assumption until it is decided or late."""
     status, result, late = snapshot.status, snapshot.query_result, task.deadline_at
     words = variables_for(
         spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage="", window=asked.window

@@ -1,4 +1,4 @@
-"""What only warns: told once in a stage, and the way to the next weight is taken in two steps."""
+"""Warn predicates: a warning is reported once in a stage, and the next increment is taken in two steps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rolloutplan.stats.verdict import Outcome
 
 
 def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
-    """Say the first thing that is warned of at a stage. It stays said, whatever the predicate shows from then on.
+    """Report the first warning of a stage. It stays in force, whatever the predicate shows later.
 
-    It stands above the way forward, which is taken in two steps from then on.
+    It is above the rules that go forward, because the next increment is then taken in two steps.
     """
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     stage = current_stage(spec, status) if spec else None
@@ -36,7 +36,7 @@ def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _follows(spec: PlanSpec, stage: Stage) -> str:
-    """What comes of it: `the next increment is halved: first 37.5%, then 50%`."""
+    """The consequence as text: `the next increment is halved: first 37.5%, then 50%`."""
     whole = spec.steps()[stage.index]
     following = spec.steps()[stage.index + 1 :][:1]
     halves = [half for each in following if (half := each.halved(whole.permille)).half]

@@ -1,1 +1,1 @@
-"""What every rule uses to go from one status to the next: the transition, its decision record, the conditions."""
+"""From one status to the next, for all rules: the transition, its decision record, the conditions."""

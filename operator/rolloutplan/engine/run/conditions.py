@@ -1,4 +1,7 @@
-"""What a status says of itself: conditions that kstatus reads exactly, and the words of the printer columns."""
+"""The derived parts of a status: conditions in the form that kstatus expects, and texts for the printer columns.
+
+They come from the snapshot and the rest of the status, and are written with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
 
 NEEDS_A_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldReason.FAILED, HoldReason.INVALID})
-"""Reasons of Held that no waiting will mend."""
+"""Reasons of Held that do not pass without a person."""
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
 SUSPECT = "QueryWarnings"
@@ -33,7 +36,7 @@ class _Claim:
 
 
 def stalled(status: Status) -> bool:
-    """Whether it needs a person or a new commit."""
+    """Whether the plan needs a person or a new commit to go on."""
     if status.phase is Phase.HELD:
         return status.held_for in NEEDS_A_PERSON
     if status.phase is Phase.PENDING:
@@ -42,7 +45,7 @@ def stalled(status: Status) -> bool:
 
 
 def reported(snapshot: Snapshot, status: Status) -> Status:
-    """The status with everything that is derived from the rest of it."""
+    """The status with all its derived fields set."""
     weights = change_weights(status.weights, measured=_measured(snapshot, status))
     status = change(status, weights=weights)
     claims = [*_claims(status), *_suspicion(snapshot.warnings), *_refusal(snapshot, status)]
@@ -61,25 +64,25 @@ def _suspicion(warnings: str) -> list[_Claim]:
 
 
 def refused(snapshot: Snapshot) -> Refusal | None:
-    """The first refusal that is to be told by now. That a status cannot be written no status can tell."""
+    """The first refusal that is due to be reported. A refused status write is left out: no status can report it."""
     return next((each for each in snapshot.refusals if each.kind != "status" and each.told_at(snapshot.now)), None)
 
 
 def is_told(status: Status, refusal: Refusal) -> bool:
-    """Whether the status tells it already, in whatever words: these may differ from one attempt to the next."""
+    """Whether the status reports the refusal already. The message may differ from one attempt to the next."""
     condition = status.condition(REQUESTS_ACCEPTED)
     told = condition is not None and condition.reason == refusal.condition_reason
     return told and condition is not None and condition.message.startswith(f"{refusal.what}: ")
 
 
 def is_reported(snapshot: Snapshot) -> bool:
-    """Whether the status tells that a publication is refused, if one is: no decision does."""
+    """Whether the status reports the refused publication, if there is one: no decision reports it."""
     refusal = refused(snapshot)
     return refusal is None or refusal.kind != "publication" or is_told(snapshot.status, refusal)
 
 
 def _refusal(snapshot: Snapshot, status: Status) -> list[_Claim]:
-    """What is refused, once it is told. That an Event is refused no Event can tell: the condition alone does."""
+    """The condition for a reported refusal. A refused Event is reported by the condition alone, not by an Event."""
     refusal = refused(snapshot)
     if refusal is None:
         return []
@@ -90,13 +93,13 @@ def _refusal(snapshot: Snapshot, status: Status) -> list[_Claim]:
 
 
 def suspected(status: Status) -> str:
-    """What the status says of the plan's queries."""
+    """The query warnings in the status; empty where there are none."""
     condition = status.condition(SUSPECT)
     return condition.message if condition else ""
 
 
 def _measured(snapshot: Snapshot, status: Status) -> str:
-    """The share as it was measured; what was measured at another weight is forgotten, and what is not known is not."""
+    """The measured share. One of another weight is removed; the last one is kept while there is no newer one."""
     return "" if status.intent is not None else measured(snapshot) or status.weights.measured
 
 
@@ -142,7 +145,7 @@ def _condition(snapshot: Snapshot, claim: _Claim) -> Condition:
 
 
 def _verdict(predicates: tuple[PredicateStatus, ...]) -> str:
-    """The stage's predicates taken together, from the new side's point of view. Dry runs and warnings have no say."""
+    """The combined verdict of the stage's predicates on the new side, without dry runs and warn predicates."""
     predicates = tuple(p for p in predicates if not p.dry_run and p.role != "warn")
     if any(p.verdict == TRIPPED for p in predicates):
         return "Refuted"
@@ -153,7 +156,7 @@ def _verdict(predicates: tuple[PredicateStatus, ...]) -> str:
 
 
 def unmeasured(predicates: tuple[PredicateStatus, ...]) -> list[tuple[str, str, str]]:
-    """The predicates without their figures: what counts as a change worth writing between decisions."""
+    """The predicates without their figures. A change of this is written between decisions."""
     return [(p.name, p.verdict, p.why.partition(":")[0] if p.verdict == "Undecided" else "") for p in predicates]
 
 

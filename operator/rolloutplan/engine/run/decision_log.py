@@ -1,4 +1,7 @@
-"""The trail: what was believed, seen and decided, and why; in words for people and in fields for machines."""
+"""The decisions of a run in its status: what was expected, observed and decided, and why, as text and as fields.
+
+They come from snapshots and transitions. `PlanRun` publishes each of them as an Event.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +31,22 @@ from rolloutplan.stats.sequential import pack
 from rolloutplan.stats.verdict import Outcome, Verdict
 
 QUERY_KEPT = 400
-"""Characters of a query that a decision keeps; the whole of it stands in `status.predicates`."""
+"""Characters of a query that a decision keeps; `status.predicates` has all of it."""
 
 
 TRIPPED, CLEAR = "Tripped", "Clear"
-"""What a guard, a `fail` or a `warn` predicate is where its comparison holds, and where it does not."""
+"""The verdicts of a guard, a `fail` or a `warn` predicate whose comparison is true, or false."""
 
 
 def verdict_word(role: str, outcome: Outcome) -> str:
-    """The verdict as status, Events and the command line say it."""
+    """The verdict as shown in status, Events and the command line."""
     words = {Outcome.PROVED: TRIPPED, Outcome.REFUTED: CLEAR}
     return outcome.value if role == "pass" else words.get(outcome, outcome.value)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandSource:
-    """Whose word a decision follows, and the token under which it was said."""
+    """The writer and the token of the command that a decision follows."""
 
     by: str
     token: str
@@ -51,7 +54,7 @@ class CommandSource:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What was believed and what was observed, where no predicate of a stage says it."""
+    """What was expected and what was observed, for a decision that no predicate of a stage explains."""
 
     believed: str
     observed: str
@@ -69,7 +72,7 @@ def append_decision(
     commanded_by: CommandSource | None = None,
     belief: Belief | None = None,
 ) -> Status:
-    """The status with one more decision on its trail."""
+    """The status with one more decision; unchanged where the transition records none."""
     row = TRANSITIONS[cause]
     if row.kind is None or row.event_reason is None:
         return status
@@ -99,7 +102,7 @@ def append_decision(
 
 
 def _believed(spec: PlanSpec | None, status: Status) -> str:
-    """What the stage would show, if it were good; at the ends of a run the plan's own hypothesis."""
+    """What the predicates would show if the new side were good; at the start and end of a run the plan's hypothesis."""
     stage = current_stage(spec, status) if spec else None
     if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
         return spec.hypothesis if spec else ""
@@ -109,7 +112,7 @@ def _believed(spec: PlanSpec | None, status: Status) -> str:
 
 
 def bound_of(predicate: Predicate) -> str:
-    """The bound as a person reads it: `<= +5% vs old for 30s`."""
+    """The bound in readable form: `<= +5% vs old for 30s`."""
     words = predicate.comparison.text
     if predicate.comparison.kind != "value":
         words += " vs old"
@@ -119,7 +122,7 @@ def bound_of(predicate: Predicate) -> str:
 
 
 def value_text(comparison: Comparison, verdict: Verdict) -> str:
-    """The value in the form in which its bound is written."""
+    """The value in the form of its bound, such as `+6.2%` or `1.8x`."""
     if verdict.value is None:
         return verdict.detail if verdict.holds is not None else ""
     value = verdict.value
@@ -133,14 +136,14 @@ def value_text(comparison: Comparison, verdict: Verdict) -> str:
 
 
 def doubt(verdict: Verdict) -> str:
-    """Why a predicate is Undecided, with the source's words."""
+    """Why a predicate is Undecided, with the source's message; else the figures behind the value."""
     if verdict.outcome is not Outcome.UNDECIDED:
         return verdict.detail
     return ": ".join(part for part in (verdict.why or "", verdict.detail) if part)
 
 
 def predicate_status(snapshot: Snapshot, item: ActivePredicate, fixed: PredicateStatus | None) -> PredicateStatus:
-    """How a predicate stands, for `status.predicates`; the query is the one that was sealed."""
+    """The entry of a predicate in `status.predicates`; its query is the one fixed before the weight moved."""
     verdict = verdict_of(snapshot, item)
     track = snapshot.measurements.get(item.name)
     count = track.count if track else None
@@ -164,17 +167,14 @@ def predicate_status(snapshot: Snapshot, item: ActivePredicate, fixed: Predicate
 
 
 def _asked(predicate: Predicate, words: Mapping[str, str]) -> str:
-    """What is asked or counted."""
+    """The text of the query, or of the counters."""
     if predicate.alert is not None:
         return render(str(AlertQuery(predicate.alert.matchers)), words)
     return render(str(CountQuery(predicate.events)) if predicate.events else predicate.query or "", words)
 
 
 def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
-    """The predicates of a stage as they are fixed before its weight moves, rendered over their whole window.
-
-    What a guard has counted goes on counting.
-    """
+    """The predicates of a stage, fixed before its weight moves; queries have their whole window. Guards keep counts."""
     before = {each.name: each for each in predicate_statuses(snapshot, snapshot.status) if each.role == "guard"}
 
     def fixed(role: str, predicate: Predicate) -> PredicateStatus:
@@ -200,7 +200,7 @@ def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[
 
 
 def predicate_statuses(snapshot: Snapshot, status: Status) -> tuple[PredicateStatus, ...]:
-    """The predicates of the stage as they stand now, in the order in which they were sealed."""
+    """The predicates of the stage with their present verdicts, in the order in which they were fixed."""
     spec = snapshot.plan.spec
     now = {item.name: item for item in active_predicates(spec, status, snapshot.source)} if spec else {}
     return tuple(
@@ -210,7 +210,7 @@ def predicate_statuses(snapshot: Snapshot, status: Status) -> tuple[PredicateSta
 
 
 def describe_evidence(evidence: Evidence) -> str:
-    """One predicate in words: `new-errors: 21.3% > 1% over 1500 samples`."""
+    """One predicate as text: `new-errors: 21.3% > 1% over 1500 samples`."""
     name = named(evidence.predicate, dry_run=bool(evidence.dry_run))
     if evidence.verdict == Outcome.UNDECIDED:
         return f"{name} is Undecided ({evidence.why})"
@@ -220,7 +220,7 @@ def describe_evidence(evidence: Evidence) -> str:
 
 
 def named(predicate: str, *, dry_run: bool) -> str:
-    """A predicate's name, and that nothing follows from it where it is a dry run."""
+    """A predicate's name, marked if it is a dry run."""
     return f"{predicate} (dry run)" if dry_run else predicate
 
 
@@ -242,5 +242,5 @@ def _evidence(snapshot: Snapshot, item: ActivePredicate) -> Evidence:
 
 
 def span(start: datetime | None, end: datetime) -> str:
-    """A stretch of time in words, to the second."""
+    """The time between two instants in whole seconds, as `90s`."""
     return f"{(end - start).total_seconds():.0f}s" if start else "0s"

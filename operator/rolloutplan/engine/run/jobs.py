@@ -1,4 +1,4 @@
-"""The Jobs of a run. Plan, run and task alone determine a Job's name, so that none is made twice."""
+"""Names and manifests of the Jobs of a run. Plan, run, task and attempt determine the name: no Job is created twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_NAME: Final = 63
 
 
 def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
-    """The name of the Job that does a task in a run; one that is too long ends in a hash of the whole."""
+    """The name of the Job for a task of a run; a name that is too long is cut and ends in a hash of the full name."""
     whole = f"{plan}-{run}-{task}" if attempt == 1 else f"{plan}-{run}-{task}-{attempt}"
     if len(whole) <= LONGEST_NAME:
         return whole
@@ -24,7 +24,7 @@ def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
 
 
 def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dict[str, Any]:
-    """The Job that does a task: it goes with its plan, and says of which run it is."""
+    """The Job for a task. It is owned by its plan, and labelled with plan, run and task."""
     marks = {f"{GROUP}/plan": plan.name, f"{GROUP}/run": str(run), f"{GROUP}/task": task.name}
     owner = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "RolloutPlan", "name": plan.name, "uid": plan.uid}
     return {

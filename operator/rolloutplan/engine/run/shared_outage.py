@@ -1,8 +1,7 @@
-"""Both sides bad together: no proof against the new side, and no moment to go on.
+"""Shared outages: both sides fail the same check. That proves nothing against the new side, but the run must wait.
 
-Only what one look has found of both sides speaks here. Where the old side's answer is missing or came late, where it is
-good or by far not as bad, and while a weight is being written, a proof is a proof against the new side, and nothing is
-waited for.
+Only answers of one evaluation for both sides count. If the old side's answer is missing or late, if it is good or much
+less bad, or while a weight is being written, a tripped predicate counts against the new side at once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rolloutplan.stats.verdict import Outcome, Why
 
 
 def is_shared_outage(snapshot: Snapshot, item: ActivePredicate) -> bool:
-    """Whether what is proved against the new side holds for the old one too, at least half as far beyond the bound."""
+    """Whether a tripped predicate is true for the old side too, at least half as far beyond the bound."""
     new, old = verdict_of(snapshot, item), measurement_of(snapshot, item).old
     if new.outcome is not Outcome.PROVED or old is None or old.holds is not True or not _asked_of_both(snapshot, item):
         return False
@@ -32,10 +31,10 @@ def is_shared_outage(snapshot: Snapshot, item: ActivePredicate) -> bool:
 
 
 def incident(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]:
-    """What is bad on both sides, in words and as evidence; empty where nothing is.
+    """The message and the evidence for a shared outage; both empty where there is none.
 
-    A run that is held for it stays so until the source has said that it is over. That an answer is missing says
-    nothing, as long as not too many are missing in a row.
+    A run that is held for it stays held until answers show that it is over. Up to `MISSED_IN_A_ROW` missing answers
+    in a row show nothing.
     """
     spec, status = snapshot.plan.spec, snapshot.status
     items = [i for i in binding(spec, status, snapshot.source) if _asked_of_both(snapshot, i)] if spec else []

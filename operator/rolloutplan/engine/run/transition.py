@@ -1,4 +1,7 @@
-"""One step along the table: the status it leads to, with its decision on the trail."""
+"""Applies transitions: a row of the table and the snapshot give the new status, with its decision.
+
+The rules call these functions; the results go to `decide`.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,9 @@ def transition(
     belief: Belief | None = None,
     **changes: Unpack[RunChange],
 ) -> Status:
-    """The status one row further: phase, reason and message, what changes with it, and the decision on the trail.
+    """The status after a transition: phase, reason and message, further changes, and the decision.
 
-    Without a `reason` the status goes on saying what it said.
+    Without a `reason` the status keeps its own. Fails an assertion where the table does not allow the transition.
     """
     row, before = TRANSITIONS[cause], snapshot.status
     assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
@@ -79,7 +82,7 @@ def note_decision(
     commanded_by: CommandSource | None = None,
     stage: StageStatus | None = None,
 ) -> ReconcileResult:
-    """A decision on the trail of a status that goes on saying what it said."""
+    """Record a decision without changing message, predicates and, unless given, stage."""
     status = snapshot.status
     kept: RunChange = {"message": status.message, "predicates": status.predicates, "stage": stage or status.stage}
     return ReconcileResult(transition(snapshot, cause, note, evidence=evidence, commanded_by=commanded_by, **kept))
@@ -94,10 +97,9 @@ def start_rollback(
     commanded_by: CommandSource | None = None,
     **changes: Unpack[RunChange],
 ) -> ReconcileResult:
-    """Put the snapshot back: the intent and the writes in one step, and the writes wait for nothing.
+    """Restore the snapshot: intent and writes are one result, and the writes wait for nothing.
 
-    Every route gets the new fence, also one that holds the snapshot already: a write that is still on its way from
-    whoever decided before must not arrive.
+    Every route gets the new fencing token, even if its weights are right: late writes of former decisions must fail.
     """
     weights = snapshot.status.weights
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
@@ -124,7 +126,7 @@ def start_rollback(
 def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ...]:
     """What is left to write of a rollback: weights, the fencing token, and the undo command removed.
 
-    The fence is that of the decision to go back: what is told later on the way makes no route wrong that is right.
+    The token is that of the decision to roll back, so that later decisions do not make a correct route wrong.
     """
     started = (each.seq for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
     mark = fencing_token(snapshot, status, next(started, status.seq))
@@ -140,7 +142,7 @@ def enter_hold(
     commanded_by: CommandSource | None = None,
     **changes: Unpack[RunChange],
 ) -> ReconcileResult:
-    """Wait where it stands. A hold for another reason keeps the time since which it is held."""
+    """Hold the run at its weight. A change of the reason keeps the start of the hold."""
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
     back_to = held.back_to if held else snapshot.status.phase
     since = held.since if held else snapshot.now
@@ -164,7 +166,7 @@ def leave_hold(
     /,
     **changes: Unpack[RunChange],
 ) -> Status:
-    """Go on where it was held, with every clock moved by the time held."""
+    """Continue in the phase before the hold, with soak and deadlines moved by the time held."""
     stage, task, pause = restart_windows(snapshot), snapshot.status.task, snapshot.now - held.since
     if task is not None:
         task = change_task(task, deadline_at=task.deadline_at + pause)
@@ -177,10 +179,7 @@ def leave_hold(
 
 
 def restart_windows(snapshot: Snapshot) -> StageStatus | None:
-    """The stage with windows that begin now, if its weights were in conflict until now.
-
-    What was measured meanwhile was measured at another weight.
-    """
+    """The stage, with windows that start now if its weights were in conflict: the old ones cover another weight."""
     stage, held = snapshot.status.stage, snapshot.status.held
     if stage is None or held is None or held.reason != HoldReason.CONFLICT:
         return stage
@@ -188,7 +187,7 @@ def restart_windows(snapshot: Snapshot) -> StageStatus | None:
 
 
 def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> StageStatus:
-    """The stage with all its clocks begun now, as its weight is read back. Policies may lengthen its soak."""
+    """The stage with soak and deadline started now, when its weight was read back. Policies may lengthen both."""
     longer = (soak_factor(snapshot.policies) - 1) * stage.soak
     return change_stage(
         at,
@@ -202,7 +201,7 @@ def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> Sta
 def on_fail(
     snapshot: Snapshot, reason: StatusReason, note: str, evidence: Iterable[ActivePredicate] = ()
 ) -> ReconcileResult | None:
-    """What the plan wants of a proved failure."""
+    """Roll back or hold, as `onFail` says; None where the run is already held for a failure."""
     if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
         return start_rollback(snapshot, reason, note, evidence)
     if snapshot.status.held_for == HoldReason.FAILED:
@@ -213,12 +212,12 @@ def on_fail(
 
 
 def fencing_token(snapshot: Snapshot, status: Status, seq: int | None = None) -> str:
-    """What a write of ours leaves on a route: plan, decision, leader. The next write tests that it still stands."""
+    """The token that our writes leave on a route: plan, decision, leader. The next write tests that it is unchanged."""
     return f"{snapshot.plan.uid[:8]}.{status.seq if seq is None else seq}.{snapshot.epoch}"
 
 
 def token_seq(snapshot: Snapshot, mark: str) -> int:
-    """The number of our decision that a route's fence names; 0 where it is not ours."""
+    """The number of our decision in a route's fencing token; 0 where the token is not ours."""
     ours, _, rest = mark.partition(".")
     number = rest.partition(".")[0]
     return int(number) if ours == snapshot.plan.uid[:8] and number.isdigit() else 0
@@ -233,7 +232,7 @@ def reset_run(
     commanded_by: CommandSource | None = None,
     **changes: Unpack[RunChange],
 ) -> Status:
-    """Without anything of a run but its number and its trail, as every run begins."""
+    """The status for a new run: everything of the last run is removed except its number and its decisions."""
     clean: RunChange = {
         "stage": None,
         "weights": Weights(),

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.policy import ZONE
 from rolloutplan.api.predicate import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
-from rolloutplan.api.template import ONE_BODY, TWICE
+from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from tests.bed.api import Api, ApiError
 from tests.bed.bed import Bed
 from tests.contract.test_refusals import PATHS, manifest
@@ -91,7 +91,7 @@ _USED = re.compile(
     'names no predicate of this plan|only uses another itself|is judged here already|"[^"]+": an alert speaks against'
 )
 _TEMPLATES = re.compile("^[0-9]+ templates are too many")
-_SEEN_BY_BOTH = {ONE_BODY, ONE_COMPARISON, ONLY_WITH_EVENTS, TWICE, *NOT_WITH_EVENTS.values()}
+_SEEN_BY_BOTH = {ONE_BODY, ONE_COMPARISON, ONLY_WITH_EVENTS, DUPLICATE_NAME, *NOT_WITH_EVENTS.values()}
 """What is said of a template before it is filled in."""
 
 

@@ -17,7 +17,7 @@ from rolloutplan.cluster import plans
 from rolloutplan.engine.analysis.measurements import active_predicates, apply_answers, due_queries
 from rolloutplan.engine.model.queries import Question
 from rolloutplan.engine.model.snapshot import NO_MEASUREMENTS, SourceView
-from rolloutplan.engine.run.decision_log import CLEAR, doubt, value_text, verdict_word
+from rolloutplan.engine.run.decision_log import CLEAR, undecided_reason, value_text, verdict_word
 from rolloutplan.metrics.prometheus.provider import promql
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
@@ -90,5 +90,5 @@ def _reading(spec: PlanSpec, sealed: PredicateStatus, verdict: Verdict | None, d
         return Reading(sealed.role, sealed.name, sealed.value, sealed.bound, sealed.verdict, note)
     comparison = next(predicate.comparison for _, predicate in spec.predicates() if predicate.name == sealed.name)
     value = value_text(comparison, verdict)
-    note = f"decides in {waits} s" if waits > 0 else doubt(verdict)
+    note = f"decides in {waits} s" if waits > 0 else undecided_reason(verdict)
     return Reading(sealed.role, sealed.name, value, sealed.bound, verdict_word(sealed.role, verdict.outcome), note)

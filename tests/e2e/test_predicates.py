@@ -14,7 +14,7 @@ import pytest
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.predicate import Predicate
-from rolloutplan.engine.analysis.counting import rendered
+from rolloutplan.engine.analysis.counting import render_events
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.source import Source
@@ -221,7 +221,7 @@ def test_counts_come_of_all_events(url: str, name: str) -> None:
     predicate, words = made(name)
     assert predicate.events is not None
     for side in SIDES:
-        events = rendered(predicate.events, words[side])
+        events = render_events(predicate.events, words[side])
         total, bad = (sampled(url, query) for query in counter_queries(events))
         assert not isinstance(total, Answer), (side, total)
         assert not isinstance(bad, Answer), (side, bad)

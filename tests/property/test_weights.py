@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.engine.model.weights import restore, same, share, shift
+from rolloutplan.engine.model.weights import restore, same_split, share, shift
 
 LARGEST = 1_000_000
 """The largest weight of a route of the Gateway API."""
@@ -100,7 +100,7 @@ def test_another_backend_that_was_moved_meanwhile_keeps_its_new_share(
     moved = tuple(b if b.service in ("v1", "v2") else b.model_copy(update={"weight": weight}) for b in now.backends)
     now = now.model_copy(update={"backends": moved})
     back = restore(now, rule, "v1", "v2", LARGEST)
-    assert same(back, rule, "v1", "v2")
+    assert same_split(back, rule, "v1", "v2")
     for (_, is_now), (_, was) in zip(others(back), others(now), strict=True):
         whole = is_now * both(rule)
         assert whole in (1, LARGEST) or abs(is_now - was) * both(rule) <= Fraction(1, 2)

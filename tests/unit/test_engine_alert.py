@@ -13,7 +13,7 @@ import pytest
 from rolloutplan.api.resolve import resolve, snapshot_lookup
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.engine.model.queries import AlertQuery
-from rolloutplan.engine.policy.gate import ASKED_AGAIN
+from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.lint import lint_plan
 from rolloutplan.tools.replay import of_run, replay
@@ -121,8 +121,8 @@ AT_THE_GATE = [
          ["Resumed", *SHIFTED], "Incident is over", HALF),
     Case("before the first weight too", held(stage=False), then(quiet(), wait(s(10))), P.JUDGING, "Soaking",
          ["Resumed", *SHIFTED], "", UP),
-    Case("not before it is asked again", held(), then(quiet("ticket"), wait(ASKED_AGAIN - s(0.1))), P.HELD, "Incident",
-         [], "", UP),
+    Case("not before it is asked again", held(), then(quiet("ticket"), wait(ANSWERS_VALID_FOR - s(0.1))), P.HELD,
+         "Incident", [], "", UP),
     Case("a killed operator asks anew", held(), then(quiet("ticket"), lambda w: w.crash()), P.JUDGING, "Soaking",
          ["Resumed", *SHIFTED], "", HALF),
     *(

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from rolloutplan.api.status import Phase
-from rolloutplan.engine.decide import INNER_RULES, RULES, TELLING_RULES
+from rolloutplan.engine.decide import INNER_RULES, REPORTING_RULES, RULES
 from rolloutplan.engine.model.transitions import TRANSITIONS, Transition, TransitionName
 from rolloutplan.engine.rules.match import Rule
 from tests import picks
@@ -53,7 +53,7 @@ def inner_first(rules: Iterable[Rule]) -> Iterator[str]:
         yield from inner_first(INNER_RULES[rule]) if rule in INNER_RULES else [rule.__name__]
 
 
-READ = list(dict.fromkeys(inner_first((*RULES, *TELLING_RULES))))
+READ = list(dict.fromkeys(inner_first((*RULES, *REPORTING_RULES))))
 TO_HOLD = {"onFail": "Hold"}
 
 
@@ -76,20 +76,20 @@ def back_and_dead(world: World) -> None:
 PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
     (TransitionName.HELD, "other_commands"): (judging(), say("pause p1")),
     (TransitionName.HELD, "hold_contract"): (contracting(), drift(OLD_WEIGHTS)),
-    (TransitionName.HELD, "take_away"): (contracting(job_fails=True), settle),
-    (TransitionName.HELD, "unavailable"): (judging(TO_HOLD), pods(ready=0)),
+    (TransitionName.HELD, "run_contract_task"): (contracting(job_fails=True), settle),
+    (TransitionName.HELD, "new_side_unavailable"): (judging(TO_HOLD), pods(ready=0)),
     (TransitionName.HELD, "failure_detected"): (judging(TO_HOLD), says(errors=0.2)),
     (TransitionName.HELD, "correct_drift"): (shifting_to_half, drift({"v1": 99, "v2": 1})),
     (TransitionName.HELD, "hold_run"): (judging(), drift(OLD_WEIGHTS)),
-    (TransitionName.HELD, "deadline"): (undecided(), wait(s(1))),
+    (TransitionName.HELD, "end_at_deadline"): (undecided(), wait(s(1))),
     (TransitionName.RESUMED, "other_commands"): (paused, say("resume r1")),
     (TransitionName.RESUMED, "resume_contract"): (contracting(), then(drift(OLD_WEIGHTS), settle, drift(ALL))),
     (TransitionName.RESUMED, "resume_run"): (held_conflict, drift(UP)),
-    (TransitionName.FAILED, "deletion"): (judging(), delete),
+    (TransitionName.FAILED, "handle_deletion"): (judging(), delete),
     (TransitionName.FAILED, "abort_or_revert"): (judging(), say("abort a1")),
     (TransitionName.FAILED, "recover_interrupted_rollback"): (judging(), back_and_dead),
     (TransitionName.FAILED, "superseded"): (judging(), pods(revision="second")),
-    (TransitionName.FAILED, "unavailable"): (judging(), pods(ready=0)),
+    (TransitionName.FAILED, "new_side_unavailable"): (judging(), pods(ready=0)),
     (TransitionName.FAILED, "failure_detected"): (judging(), says(errors=0.2)),
     (TransitionName.FAILED, "shift_timed_out"): (shifting(), wait(m(1))),
     (TransitionName.FAILED, "correct_drift"): (judging(), then(*[drift(HALF), wait(s(1))] * 4)),
@@ -97,14 +97,14 @@ PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
         judging({"onMetricsUnavailable": {"action": "Rollback"}}),
         put(down="timeout"),
     ),
-    (TransitionName.FAILED, "deadline"): (undecided({"onUndecided": "Rollback"}), wait(s(1))),
-    (TransitionName.REFUSED, "obstructed"): (World, put(old=None)),
-    (TransitionName.REFUSED, "probe"): (refused_job({"assumptions": [assumption("cache")]}), settle),
-    (TransitionName.REFUSED, "add"): (refused_job({"expand": {"jobs": [job("columns")]}}), settle),
-    (TransitionName.BLOCKED, "obstructed"): (lambda: World(route_conflicts=(RIVAL,)), settle),
+    (TransitionName.FAILED, "end_at_deadline"): (undecided({"onUndecided": "Rollback"}), wait(s(1))),
+    (TransitionName.REFUSED, "report_unmet_precondition"): (World, put(old=None)),
+    (TransitionName.REFUSED, "run_probe"): (refused_job({"assumptions": [assumption("cache")]}), settle),
+    (TransitionName.REFUSED, "run_expand_task"): (refused_job({"expand": {"jobs": [job("columns")]}}), settle),
+    (TransitionName.BLOCKED, "report_unmet_precondition"): (lambda: World(route_conflicts=(RIVAL,)), settle),
     (TransitionName.BLOCKED, "other_commands"): (World, say("pause p1")),
-    (TransitionName.DENIED, "abort_or_revert"): (rolled_back, say("abort a1")),
-    (TransitionName.DENIED, "other_commands"): (judging(), say("resume r1")),
+    (TransitionName.COMMAND_REJECTED, "abort_or_revert"): (rolled_back, say("abort a1")),
+    (TransitionName.COMMAND_REJECTED, "other_commands"): (judging(), say("resume r1")),
 }
 """Of rows that several rules pick, what happens that each of them picks it."""
 
@@ -137,7 +137,7 @@ def test_a_rule_that_picks_a_row_which_does_not_name_it_fails(monkeypatch: pytes
     monkeypatch.setitem(
         cast("dict[TransitionName, Transition]", TRANSITIONS),
         TransitionName.FAILED,
-        replace(TRANSITIONS[TransitionName.FAILED], by=("deletion",)),
+        replace(TRANSITIONS[TransitionName.FAILED], by=("handle_deletion",)),
     )
     world = World().until(Phase.JUDGING)
     world.say("abort a1")

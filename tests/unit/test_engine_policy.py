@@ -16,13 +16,13 @@ from rolloutplan.engine.policy.policies import (
     Freeze,
     concurrency_groups,
     doubt_factor,
-    frozen,
+    longest_freeze,
     next_change,
     queue_position,
     queues,
     selects,
     soak_factor,
-    unreadable,
+    unreadable_policy,
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday
@@ -315,13 +315,16 @@ SPANS: list[tuple[str, dict[str, Any], datetime, datetime]] = [
 def test_when_a_window_is_on(window: dict[str, Any], begin: datetime, end: datetime) -> None:
     policies = [freeze(window)]
     on = Freeze(f"policy production: quiet, until {end:%Y-%m-%dT%H:%M:%SZ}", end)
-    assert frozen(policies, begin - MINUTE) is None
+    assert longest_freeze(policies, begin - MINUTE) is None
     assert next_change(policies, begin - MINUTE) == begin
     assert (
-        frozen(policies, begin) == frozen(policies, begin + (end - begin) / 2) == frozen(policies, end - MINUTE) == on
+        longest_freeze(policies, begin)
+        == longest_freeze(policies, begin + (end - begin) / 2)
+        == longest_freeze(policies, end - MINUTE)
+        == on
     )
     assert next_change(policies, begin) == next_change(policies, end - MINUTE) == end
-    assert frozen(policies, end) is None
+    assert longest_freeze(policies, end) is None
 
 
 def test_a_window_in_a_skipped_hour_is_left_out_that_day() -> None:
@@ -331,10 +334,10 @@ def test_a_window_in_a_skipped_hour_is_left_out_that_day() -> None:
 
 def test_the_words_say_what_is_frozen_and_until_when() -> None:
     weekend = {"reason": "weekend", **weekly("Fri 16:00", "Mon 08:00", BERLIN)}
-    assert frozen([freeze(weekend)], utc("2026-11-21T12:00")) == Freeze(
+    assert longest_freeze([freeze(weekend)], utc("2026-11-21T12:00")) == Freeze(
         "policy production: weekend, until 2026-11-23T07:00:00Z", utc("2026-11-23T07:00")
     )
-    assert frozen([freeze(weekend, now="incident 4711")], utc("2026-11-21T12:00")) == Freeze(
+    assert longest_freeze([freeze(weekend, now="incident 4711")], utc("2026-11-21T12:00")) == Freeze(
         "policy production: incident 4711", None
     )
 
@@ -342,10 +345,10 @@ def test_the_words_say_what_is_frozen_and_until_when() -> None:
 def test_of_several_freezes_the_one_that_lasts_longest_is_named() -> None:
     short, long = daily("11:00", "13:00"), daily("10:00", "14:00")
     for policies in ([freeze(short, long)], [freeze(long), freeze(short)], [BROKEN, freeze(short), freeze(long)]):
-        found = frozen(policies, NOW)
+        found = longest_freeze(policies, NOW)
         assert found
         assert found.until == utc("2026-11-20T14:00")
-    for_ever = frozen([freeze(long), freeze(name="b", now="incident"), freeze(short)], NOW)
+    for_ever = longest_freeze([freeze(long), freeze(name="b", now="incident"), freeze(short)], NOW)
     assert for_ever == Freeze("policy b: incident", None)
 
 
@@ -353,7 +356,7 @@ def test_without_windows_nothing_changes_by_itself() -> None:
     gone = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
     assert next_change([], NOW) is None
     assert next_change([BROKEN, policy(), freeze(gone, now="incident")], NOW) is None
-    assert frozen([BROKEN, policy(), freeze(gone)], NOW) is None
+    assert longest_freeze([BROKEN, policy(), freeze(gone)], NOW) is None
 
 
 ZONES = [BERLIN, NEW_YORK, LORD_HOWE, "UTC", "Asia/Kolkata", "America/St_Johns", "Africa/Casablanca", "Pacific/Chatham"]
@@ -369,7 +372,7 @@ def test_a_daily_window_is_what_the_clock_on_the_wall_says(times: tuple[str, str
     begin, end = times
     shown = now.astimezone(ZoneInfo(zone)).strftime("%H:%M")
     on = begin <= shown < end if begin < end else not end <= shown < begin
-    if (frozen([freeze(daily(begin, end, zone))], now) is not None) != on:
+    if (longest_freeze([freeze(daily(begin, end, zone))], now) is not None) != on:
         before, after = ((now + hours * timedelta(hours=3)).astimezone(ZoneInfo(zone)).utcoffset() for hours in (-1, 1))
         assert not on
         assert before and after and after < before
@@ -384,15 +387,15 @@ def test_nothing_changes_before_the_next_change(
     change = next_change(policies, now)
     assert change
     assert now < change <= now + timedelta(days=3)
-    assert frozen(policies, now) == frozen(policies, now + part * (change - now))
+    assert longest_freeze(policies, now) == longest_freeze(policies, now + part * (change - now))
 
 
 # ---- what cannot be read -------------------------------------------------------------------------
 
 
 def test_a_policy_that_cannot_be_read_says_so_with_the_fix() -> None:
-    assert unreadable([policy(), policy("b")]) == ""
-    assert unreadable([policy(), BROKEN, PolicyView("other", None, "?")]) == (
+    assert unreadable_policy([policy(), policy("b")]) == ""
+    assert unreadable_policy([policy(), BROKEN, PolicyView("other", None, "?")]) == (
         "policy broken cannot be read, so nothing goes forward: correct or delete it: "
         "spec.focus: 'Speed' is not one of the choices"
     )

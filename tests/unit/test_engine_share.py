@@ -9,7 +9,7 @@ import pytest
 
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.status import Phase, Status
-from rolloutplan.engine.analysis.traffic_share import FOLLOWS, measured, traffic_not_shifted, update_share
+from rolloutplan.engine.analysis.traffic_share import FOLLOWS_WITHIN, measured, traffic_not_shifted, update_share
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Snapshot
 from rolloutplan.stats import sequential
@@ -208,7 +208,7 @@ def test_short_looks_are_left_out_for_as_long_as_a_gateway_may_take() -> None:
         lambda share, over: update_share(world.status, share, over, sequential.CountDelta(1, 0, 1, 0)), looks, None
     )
     assert share is not None
-    assert share.looks == 10 - FOLLOWS // second
+    assert share.looks == 10 - FOLLOWS_WITHIN // second
 
 
 @pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.BAKING, Phase.ROLLING_BACK, Phase.SUCCEEDED])

@@ -56,7 +56,7 @@ def test_nothing_leads_forward_from_a_way_back() -> None:
 
 def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> None:
     leaving = {cause for cause, row in TRANSITIONS.items() if row.sources & ENDS and row.to is not Target.STAYS}
-    assert leaving == {TransitionName.AGAIN, TransitionName.RETRIED, TransitionName.REVERTED}
+    assert leaving == {TransitionName.RUN_AGAIN, TransitionName.RETRIED, TransitionName.REVERTED}
     assert not ENDS & RUNNING
 
 
@@ -302,32 +302,32 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
         *(TransitionName.PROVED_LAST, TransitionName.BAKED),
     },
     refuted: {TransitionName.FAILED, TransitionName.RESTORED},
-    tried_again: {TransitionName.AGAIN},
-    probed: {TransitionName.START_PROBING, TransitionName.BELIEVED, TransitionName.PROBED},
-    false_from_the_start: {TransitionName.DISBELIEVED},
+    tried_again: {TransitionName.RUN_AGAIN},
+    probed: {TransitionName.START_PROBING, TransitionName.ASSUMPTION_TRUE, TransitionName.PROBING_DONE},
+    false_from_the_start: {TransitionName.ASSUMPTION_FALSE},
     added: {TransitionName.EXPANDED},
     not_added: {TransitionName.EXPAND_FAILED},
     taken_away: {TransitionName.CONTRACT, TransitionName.CONTRACTED, TransitionName.FINISHED},
     never_ready: {TransitionName.NEVER_READY},
     changed_before_it_was_ready: {TransitionName.CHANGED_BEFORE_SHIFT},
     extended: {TransitionName.EXTENDED},
-    slow_to_decide: {TransitionName.FORESEEN},
+    slow_to_decide: {TransitionName.STAGE_CANNOT_CONCLUDE},
     refused_for_good: {TransitionName.SHIFT_REFUSED},
     refused_for_a_while: {TransitionName.REQUEST_REFUSED},
     edited: {TransitionName.ADAPTED},
     climbs_on: {TransitionName.ADAPTED_ON},
     only_warned: {TransitionName.WARNED},
     held_and_resumed: {TransitionName.HELD, TransitionName.RESUMED},
-    mended: {TransitionName.REFUSED, TransitionName.HEALED},
+    mended: {TransitionName.REFUSED, TransitionName.UNBLOCKED},
     blocked: {TransitionName.BLOCKED},
-    edited_by_hand: {TransitionName.LOST},
+    edited_by_hand: {TransitionName.STATUS_LOST},
     moved_up: {TransitionName.DRIFTED},
     aborted_early: {TransitionName.ABORTED},
     reverted_and_tried_again: {TransitionName.REVERTED, TransitionName.RETRIED},
     skipped: {TransitionName.SKIPPED},
     promoted_by_a_person: {TransitionName.PROMOTED},
-    taken_up: {TransitionName.TAKEN_UP},
-    paused_before_the_start: {TransitionName.BLOCKED, TransitionName.RELEASED, TransitionName.DENIED},
+    taken_up: {TransitionName.STAGE_RESTARTED},
+    paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }
 """Runs, and the rows that they are here for."""

@@ -5,7 +5,7 @@ from math import ceil, inf, log, log1p
 import pytest
 
 from rolloutplan.api.quantities import parse_is, parse_vs_old
-from rolloutplan.stats.feasibility import Traffic, decided_after, words
+from rolloutplan.stats.feasibility import Traffic, decided_after, describe
 from rolloutplan.stats.sequential import CountDelta, Role, hypothesis, start, step, verdict
 from rolloutplan.stats.verdict import Outcome
 
@@ -92,4 +92,4 @@ def test_no_test_is_quicker_than_that() -> None:
     ],
 )
 def test_how_it_is_said(seconds: float, said: str) -> None:
-    assert words(seconds, 12, 0.05) == said
+    assert describe(seconds, 12, 0.05) == said

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-_LINES: Final = 3
+_MAX_LINES: Final = 3
 
 RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
 """Renamed fields: the former name to the present one."""
@@ -47,19 +47,19 @@ class SpecModel(BaseModel):
         return {name: value for name, value in raw.items() if value is not None or name not in known}
 
 
-def _filled(raw: object) -> object:
+def _without_nulls(raw: object) -> object:
     return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, Mapping) else raw
 
 
-DropNulls: Final = BeforeValidator(_filled)
+DropNulls: Final = BeforeValidator(_without_nulls)
 """Removes the null values of a mapping, as the API server does."""
 
 
-def _strict_int(number: object) -> object:
+def _integral(number: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-Integral: Final = BeforeValidator(_strict_int)
+Integral: Final = BeforeValidator(_integral)
 """Accepts 3.0 as a whole number, as the API server does."""
 StrictInt: TypeAlias = Annotated[int, Field(strict=True), Integral]
 """A whole number; neither a text nor a boolean."""
@@ -95,8 +95,8 @@ def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
         details = error.errors(include_url=False)
         above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
         lines = [line for detail in details if detail["loc"] not in above for line in _lines(model, detail)]
-        more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
-        raise SpecError("\n".join(lines[:_LINES] + more)) from None
+        more = [f"and {len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []
+        raise SpecError("\n".join(lines[:_MAX_LINES] + more)) from None
 
 
 def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
     elif detail["type"] == "extra_forbidden" and detail["loc"][-1] in RENAMED:
         yield f"{where}: {renamed(str(detail['loc'][-1]))}"
     elif detail["type"] == "extra_forbidden":
-        yield f"{where}: unknown field{_nearest(model, detail['loc'])}"
+        yield f"{where}: unknown field{_suggestion(model, detail['loc'])}"
     else:
         yield f"{where}: {cause or _sentence(detail)}"
 
@@ -120,29 +120,29 @@ def _path(loc: Sequence[str | int]) -> str:
 def _sentence(detail: ErrorDetails) -> str:
     """The message, with the fix, for an error that pydantic itself finds."""
     ctx = detail.get("ctx", {})
-    said = repr(detail["input"])
+    value = repr(detail["input"])
     sentences = {
         "missing": "required, and not there: write it",
-        "literal_error": f"{said} is not one of the choices: write {ctx.get('expected')}",
+        "literal_error": f"{value} is not one of the choices: write {ctx.get('expected')}",
         "string_too_short": f"too short: write at least {ctx.get('min_length')}",
         "string_too_long": f"too long: write at most {ctx.get('max_length')}",
         "too_short": f"too few: write at least {ctx.get('min_length')}",
         "too_long": f"too many: write at most {ctx.get('max_length')}",
-        "greater_than_equal": f"{said} is too small: write at least {ctx.get('ge')}",
-        "less_than_equal": f"{said} is too large: write at most {ctx.get('le')}",
-        "int_type": f"{said} is not a whole number: write one",
-        "int_parsing": f"{said} is not a whole number: write one",
-        "int_from_float": f"{said} is not a whole number: write one",
-        "string_type": f"{said} is not a text: put it in quotes",
-        "model_type": f"{said} is not a mapping: write its fields below it",
-        "bool_type": f"{said} is neither true nor false: write one of them, without quotes",
-        "dict_type": f"{said} is not a mapping: write its fields below it",
-        "tuple_type": f"{said} is not a list: write it as a list",
+        "greater_than_equal": f"{value} is too small: write at least {ctx.get('ge')}",
+        "less_than_equal": f"{value} is too large: write at most {ctx.get('le')}",
+        "int_type": f"{value} is not a whole number: write one",
+        "int_parsing": f"{value} is not a whole number: write one",
+        "int_from_float": f"{value} is not a whole number: write one",
+        "string_type": f"{value} is not a text: put it in quotes",
+        "model_type": f"{value} is not a mapping: write its fields below it",
+        "bool_type": f"{value} is neither true nor false: write one of them, without quotes",
+        "dict_type": f"{value} is not a mapping: write its fields below it",
+        "tuple_type": f"{value} is not a list: write it as a list",
     }
     return sentences.get(detail["type"]) or detail["msg"].replace("Input should", "should")
 
 
-def _nearest(model: type[SpecModel], loc: Sequence[str | int]) -> str:
+def _suggestion(model: type[SpecModel], loc: Sequence[str | int]) -> str:
     """The fix for an unknown field: the nearest of all field names below this model, or to remove it."""
     name, names = str(loc[-1]), _field_names(model)
     if name in names:

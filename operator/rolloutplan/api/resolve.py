@@ -36,8 +36,8 @@ class Template:
     def to_status(self) -> TemplateStatus:
         """Its form in the status of a run."""
         assert self.spec is not None
-        words: Any = {"description": True, "parameters": {"__all__": {"description"}}}
-        text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude=words)
+        excluded: Any = {"description": True, "parameters": {"__all__": {"description"}}}
+        text = self.spec.model_dump_json(by_alias=True, exclude_defaults=True, exclude=excluded)
         return TemplateStatus(kind=self.kind, name=self.name, text=text)
 
 
@@ -50,13 +50,13 @@ def snapshot_lookup(kept: Iterable[TemplateStatus], otherwise: TemplateLookup | 
         except ValueError:
             continue
 
-    def known(name: str) -> Template:
+    def look_up(name: str) -> Template:
         lost = f"the status no longer holds template {name} as it was when the run began: `abort` puts the weights back"
         if name not in found and otherwise is not None:
             return otherwise(name)
         return found.get(name) or Template("", name, None, lost, StatusReason.TEMPLATE_NOT_FOUND)
 
-    return known
+    return look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,19 @@ class Resolved:
         return self.spec.written.replaced(filled).model_dump(mode="json", exclude_defaults=True)
 
 
-def resolve(spec: PlanSpec, known: TemplateLookup) -> Resolved:
+def resolve(spec: PlanSpec, lookup: TemplateLookup) -> Resolved:
     """Replace all references."""
     written = spec.written
     if not written.has_references:
         return Resolved(written)
     named = {p.template for _, p in written.predicates() if p.template is not None}
-    templates = {name: known(name) for name in sorted(named)}
-    places = dict(_places(written))
+    templates = {name: lookup(name) for name in sorted(named)}
+    places = dict(_usable_predicates(written))
     problems: list[Problem] = []
 
     def replaced(path: str, predicate: Predicate) -> Predicate:
         try:
-            return _replaced(predicate, path, places, templates)
+            return _replace(predicate, path, places, templates)
         except _UnresolvedError as error:
             problems.append(Problem(f"spec.{path}", error.why, error.words))
             return predicate
@@ -111,55 +111,55 @@ class _UnresolvedError(Exception):
         self.words = words
 
 
-def _places(spec: PlanSpec) -> Iterator[tuple[str, tuple[str, Predicate]]]:
+def _usable_predicates(spec: PlanSpec) -> Iterator[tuple[str, tuple[str, Predicate]]]:
     """Path and predicate, by name, of each predicate that others may use."""
     yield from ((p.name, (path, p)) for path, p in spec.predicates() if p.use is None)
 
 
-def _replaced(
+def _replace(
     predicate: Predicate, path: str, places: Mapping[str, tuple[str, Predicate]], templates: Mapping[str, Template]
 ) -> Predicate:
     if predicate.use is not None:
         where, used = places[predicate.use]
-        whole = _replaced(used, where, places, templates)
+        whole = _replace(used, where, places, templates)
         own = {"name_": predicate.name, "dry_run": predicate.dry_run}
-        return _reversed(whole, _for_new(where) != _for_new(path)).model_copy(update=own)
+        return _reversed(whole, _indicates_success(where) != _indicates_success(path)).model_copy(update=own)
     if predicate.template is not None:
-        return _filled(predicate, _for_new(path), templates[predicate.template])
+        return _filled_template(predicate, _indicates_success(path), templates[predicate.template])
     return predicate
 
 
-def _for_new(path: str) -> bool:
+def _indicates_success(path: str) -> bool:
     """Whether a predicate at this path indicates success of the new side when it is true."""
     return ".pass[" in path
 
 
-def _reversed(predicate: Predicate, really: bool) -> Predicate:
-    if not really:
+def _reversed(predicate: Predicate, reverse: bool) -> Predicate:
+    if not reverse:
         return predicate
     is_, vs_old = (comparison and opposite(comparison) for comparison in (predicate.is_, predicate.vs_old))
     return predicate.model_copy(update={"is_": is_, "vs_old": vs_old})
 
 
-def _filled(predicate: Predicate, for_new: bool, template: Template) -> Predicate:
+def _filled_template(predicate: Predicate, indicates_success: bool, template: Template) -> Predicate:
     if template.spec is None:
         raise _UnresolvedError(template.why, template.problem)
-    said = predicate.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(OVERRIDES.values()))
-    own = bool({"is", "vsOld"} & said.keys())
+    overrides = predicate.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(OVERRIDES.values()))
+    own_comparison = bool({"is", "vsOld"} & overrides.keys())
     where = f"{template.kind} {template.name}"
     try:
         body = fill(template.spec, predicate.with_)
     except SpecError as error:
         raise _UnresolvedError(StatusReason.TEMPLATE_INVALID, f"{where}: {_line(error)}") from None
-    if own:
+    if own_comparison:
         body = {field: value for field, value in body.items() if field not in ("is", "vsOld")}
     try:
-        whole = read(Predicate, {**body, **said, "name": predicate.name, "dryRun": predicate.dry_run})
+        whole = read(Predicate, {**body, **overrides, "name": predicate.name, "dryRun": predicate.dry_run})
     except SpecError as error:
         raise _UnresolvedError(
             StatusReason.TEMPLATE_INVALID, f"{where}, as it is filled in here: {_line(error)}"
         ) from None
-    return whole if own else _reversed(whole, (template.spec.indicates == "Success") != for_new)
+    return whole if own_comparison else _reversed(whole, (template.spec.indicates == "Success") != indicates_success)
 
 
 def _line(error: SpecError) -> str:

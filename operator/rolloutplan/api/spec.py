@@ -185,7 +185,7 @@ class OnMetricsUnavailable(SpecModel):
         return self
 
 
-def _named_words(variables: dict[str, str]) -> dict[str, str]:
+def _check_variable_names(variables: dict[str, str]) -> dict[str, str]:
     for name in variables:
         if name in BUILTIN_VARIABLES:
             raise ValueError(f'"{name}" is a word that the operator fills in: choose another name')
@@ -248,7 +248,10 @@ class PlanSpec(SpecModel):
         default="Restore", description="What happens to the weights when the plan is deleted during a run."
     )
     variables: Annotated[
-        dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32), AfterValidator(_named_words), DropNulls
+        dict[str, Annotated[str, Field(max_length=1024)]],
+        Field(max_length=32),
+        AfterValidator(_check_variable_names),
+        DropNulls,
     ] = Field(default={}, description="Variables for the plan's predicates, which use NAME as $NAME.")
 
     _written: "PlanSpec | None" = PrivateAttr(default=None)
@@ -381,13 +384,17 @@ class PlanSpec(SpecModel):
             *_weights(self),
             *_judged(self),
             *_contract(self),
-            *_twice("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
-            *_twice("a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))),
+            *_duplicate_names("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
+            *_duplicate_names(
+                "a predicate", ((f"{where}.name", p.name) for where, p in self.predicates() if _has_own_name(p))
+            ),
             *islice(_uses(self), MAX_REFUSALS),
-            *_together(self),
+            *_same_name_in_stage(self),
             *_templates(self),
-            *_twice("a task", self.tasks()),
-            *_twice("a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))),
+            *_duplicate_names("a task", self.tasks()),
+            *_duplicate_names(
+                "a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(self.traffic.routes))
+            ),
         )
         if refusals:
             raise Violations(*refusals)
@@ -437,7 +444,7 @@ def _judged(spec: PlanSpec) -> FieldErrors:
             yield f"stages[{i}]", f"nothing judges this stage: {JUDGED_BY}"
 
 
-def _twice(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors:
+def _duplicate_names(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors:
     seen: dict[str, str] = {}
     for where, name in named:
         if name in seen:
@@ -458,25 +465,25 @@ def _uses(spec: PlanSpec) -> FieldErrors:
         used = named.get(predicate.use)
         if used is None:
             near = get_close_matches(predicate.use, [name for name, other in named.items() if other.use is None], n=1)
-            normalized = f"did you mean {near[0]}?" if near else "write the name of one"
-            yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {normalized}'
+            hint = f"did you mean {near[0]}?" if near else "write the name of one"
+            yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {hint}'
         elif used.use is not None:
             yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
         elif used.alert is not None and ".pass[" in where:
             yield f"{where}.use", f'"{predicate.use}": {NOT_FOR}'
 
 
-def _together(spec: PlanSpec) -> FieldErrors:
+def _same_name_in_stage(spec: PlanSpec) -> FieldErrors:
     """A `use` in a stage that already has a predicate of the same name."""
     if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
         return
-    paths, told = list(spec.predicates()), set[str]()
+    paths, reported = list(spec.predicates()), set[str]()
     for i in range(len(spec.stages)):
         here = [each for each in paths if each[0].startswith(("guards[", f"stages[{i}]."))]
         seen: dict[str, str] = {}
         for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
-            if predicate.name in seen and not _has_own_name(predicate) and where not in told:
-                told.add(where)
+            if predicate.name in seen and not _has_own_name(predicate) and where not in reported:
+                reported.add(where)
                 words = f'"{predicate.name}" is judged here already, as {seen[predicate.name]}'
                 yield f"{where}.use", f"{words}: remove this, or give it a name of its own"
             seen.setdefault(predicate.name, where)

@@ -15,23 +15,23 @@ def status_patch(raw: object, status: Status) -> dict[str, Any]:
 
     Fields that this version does not know are kept, in the status and in its parts: another version wrote them.
     """
-    stands = raw if isinstance(raw, Mapping) else {}
-    return merge_patch(stands, _with_unknown(stands, status.to_raw(), Status))
+    stored = raw if isinstance(raw, Mapping) else {}
+    return merge_patch(stored, _with_unknown(stored, status.to_raw(), Status))
 
 
 def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:
     """A part of the new status, with the unknown fields of the stored one."""
-    known, whole = _fields(part), dict(after)
+    known, result = _fields(part), dict(after)
     for name, value in before.items():
         if name not in known:
-            whole[name] = value
+            result[name] = value
             continue
         inner, always = known[name]
         if inner is None or not isinstance(value, Mapping) or not (always or name in after):
             continue
         if kept := _with_unknown(value, after.get(name, {}), inner):
-            whole[name] = kept
-    return whole
+            result[name] = kept
+    return result
 
 
 @cache

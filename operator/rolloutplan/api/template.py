@@ -27,7 +27,7 @@ from rolloutplan.api.text_format import QUOTED, Query, TextFormat, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 
-TWICE: Final = "two have the same name: choose another name for the second"
+DUPLICATE_NAME: Final = "two have the same name: choose another name for the second"
 ONE_BODY: Final = "needs exactly one of query and events: write one of them"
 PARAMETER: Final = TextFormat(
     called="name of a parameter",
@@ -36,10 +36,10 @@ PARAMETER: Final = TextFormat(
     fix="is not the name of a parameter: write letters and digits, a small letter first",
 )
 
-_HOLE: Final = re.compile(r"\$\(([^()]*)\)")
-_ASKED: Final = ("query", "bad", "total", "histogram")
+_PLACEHOLDER: Final = re.compile(r"\$\(([^()]*)\)")
+_PROMQL_FIELDS: Final = ("query", "bad", "total", "histogram")
 """The fields that hold PromQL."""
-_NUMBERED: Final = "atLeast"
+_COUNT_FIELD: Final = "atLeast"
 """The field that holds a whole number."""
 
 # ---- the types of parameters ----------------------------------------------------------------------
@@ -87,7 +87,7 @@ class _Type:
     read: Callable[[object], object]
     """Raises ValueError with the fix."""
     sample: str
-    asked: Callable[[str], str] = str
+    to_promql: Callable[[str], str] = str
     """Its form in PromQL."""
 
 
@@ -218,7 +218,7 @@ class PredicateTemplateSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if refusals := tuple(_refused(self)):
+        if refusals := tuple(_violations(self)):
             raise Violations(*refusals)
         return self
 
@@ -236,47 +236,47 @@ def samples(template: PredicateTemplateSpec) -> dict[str, str]:
 # ---- filling it in --------------------------------------------------------------------------------
 
 
-def fill(template: PredicateTemplateSpec, given: Mapping[str, str]) -> dict[str, Any]:
+def fill(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[str, Any]:
     """The fields of the predicate with these values filled in, in the form of a spec.
 
     Raises SpecError: one line for each value that is unknown, missing or not of its type.
     """
-    if refusals := [f"with.{name}: {words}" for name, words in _wrong(template.parameters, given)]:
+    if refusals := [f"with.{name}: {words}" for name, words in _argument_errors(template.parameters, arguments)]:
         raise SpecError("\n".join(refusals))
     types = {p.name: _TYPES[p.type] for p in template.parameters}
-    texts = {p.name: p.default or "" for p in template.parameters} | dict(given)
-    asked = {name: types[name].asked(text) for name, text in texts.items()}
+    texts = {p.name: p.default or "" for p in template.parameters} | dict(arguments)
+    promql_values = {name: types[name].to_promql(text) for name, text in texts.items()}
 
-    def filled(field: str, value: Any) -> Any:
+    def fill_field(field: str, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: filled(name, below) for name, below in value.items()}
+            return {name: fill_field(name, below) for name, below in value.items()}
         if not isinstance(value, str):
             return value
-        values = asked if field in _ASKED else texts
-        text = _HOLE.sub(lambda hole: values[hole[1]], value)
-        return int(text) if field == _NUMBERED and re.fullmatch("[0-9]+", text) else text
+        values = promql_values if field in _PROMQL_FIELDS else texts
+        text = _PLACEHOLDER.sub(lambda hole: values[hole[1]], value)
+        return int(text) if field == _COUNT_FIELD and re.fullmatch("[0-9]+", text) else text
 
     plain = template.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude={"description", "indicates", "parameters"}
     )
-    return {field: filled(field, value) for field, value in plain.items()}
+    return {field: fill_field(field, value) for field, value in plain.items()}
 
 
-def _wrong(parameters: Iterable[Parameter], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _argument_errors(parameters: Iterable[Parameter], arguments: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     known = {parameter.name: parameter for parameter in parameters}
-    for name, text in given.items():
+    for name, text in arguments.items():
         if name not in known:
-            yield name, f"is no parameter of it: {_meant(name, known)}"
-        elif words := _not_of(known[name], text):
+            yield name, f"is no parameter of it: {_suggestion(name, known)}"
+        elif words := _type_error(known[name], text):
             yield name, words
     yield from (
         (name, f"has no default: write a {parameter.type}")
         for name, parameter in known.items()
-        if parameter.default is None and name not in given
+        if parameter.default is None and name not in arguments
     )
 
 
-def _not_of(parameter: Parameter, text: str) -> str:
+def _type_error(parameter: Parameter, text: str) -> str:
     """Why a text is not of the parameter's type; empty where it is."""
     try:
         _TYPES[parameter.type].read(text)
@@ -285,7 +285,7 @@ def _not_of(parameter: Parameter, text: str) -> str:
     return ""
 
 
-def _meant(name: str, known: Mapping[str, object]) -> str:
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
     near = get_close_matches(name, known, n=1)
     if near:
         return f"did you mean {near[0]}?"
@@ -295,36 +295,36 @@ def _meant(name: str, known: Mapping[str, object]) -> str:
 # ---- the rules of a template ----------------------------------------------------------------------
 
 
-def _refused(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+def _violations(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     if (template.query is None) == (template.events is None):
         yield "", ONE_BODY
     if (template.is_ is None) == (template.vs_old is None):
         yield "", ONE_COMPARISON
-    wrong = [*unfit_fields(template), *_defaults(template), *_holes(template)]
+    wrong = [*unfit_fields(template), *_default_errors(template), *_placeholder_errors(template)]
     yield from wrong
     if not wrong and all(parameter.default is not None for parameter in template.parameters):
-        yield from _unfit(template)
+        yield from _predicate_errors(template)
 
 
-def _defaults(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+def _default_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
-    for i, parameter in enumerate(template.parameters):
+    for index, parameter in enumerate(template.parameters):
         if parameter.name in seen:
-            yield "parameters", TWICE
+            yield "parameters", DUPLICATE_NAME
         seen.add(parameter.name)
-        if parameter.default is not None and (words := _not_of(parameter, parameter.default)):
-            yield f"parameters[{i}].default", words
+        if parameter.default is not None and (words := _type_error(parameter, parameter.default)):
+            yield f"parameters[{index}].default", words
 
 
-def _holes(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+def _placeholder_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     types = {parameter.name: parameter.type for parameter in template.parameters}
     for path, text in _texts(template):
-        names = _HOLE.findall(text)
+        names = _PLACEHOLDER.findall(text)
         for name in dict.fromkeys(names):
             if name not in types:
-                yield path, f"$({name}) is no parameter: {_meant(name, types)}, or list it in parameters"
-        if path.rpartition(".")[2] in _ASKED:
-            bare = [name for name in _HOLE.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
+                yield path, f"$({name}) is no parameter: {_suggestion(name, types)}, or list it in parameters"
+        if path.rpartition(".")[2] in _PROMQL_FIELDS:
+            bare = [name for name in _PLACEHOLDER.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
             for name in dict.fromkeys(bare):
                 fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
                 yield path, f"$({name}) is a String and stands outside of quotes: {fix}"
@@ -340,7 +340,7 @@ def _texts(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
             yield field, value
 
 
-def _unfit(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
+def _predicate_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     """The violations of the predicate that all defaults give."""
     try:
         read(Predicate, {**fill(template, {}), "name": "template"})

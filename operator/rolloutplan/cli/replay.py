@@ -31,7 +31,7 @@ from rolloutplan.cluster import paths, plans
 from rolloutplan.cluster.client import Api, ApiError, read_namespace
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.snapshot import source_view
-from rolloutplan.engine.run.decision_log import named, verdict_word
+from rolloutplan.engine.run.decision_log import name_words, verdict_word
 from rolloutplan.metrics import evaluator
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
 from rolloutplan.metrics.pool import provider_for
@@ -261,7 +261,7 @@ def _cells(row: ReplayRow) -> tuple[str, ...]:
     evidence = ""
     if row.evidence is not None:
         evidence = f"{row.evidence.refuting if verdict.outcome is Outcome.REFUTED else row.evidence.proving:.4g}"
-    name = named(row.predicate, dry_run=row.dry_run)
+    name = name_words(row.predicate, dry_run=row.dry_run)
     return _instant(row.at), row.stage, name, words, row.value, samples, evidence
 
 
@@ -271,7 +271,7 @@ def _told(decision: Decision) -> Iterator[str]:
     yield f"  {decision.note}"
     for item in decision.evidence:
         words = [
-            named(item.predicate, dry_run=bool(item.dry_run)),
+            name_words(item.predicate, dry_run=bool(item.dry_run)),
             item.bound,
             item.verdict,
             item.value,

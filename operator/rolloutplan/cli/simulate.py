@@ -30,7 +30,7 @@ from rolloutplan.cli.files import (
     templates_in,
 )
 from rolloutplan.cli.table import table
-from rolloutplan.engine.analysis.measurements import asked_of_both
+from rolloutplan.engine.analysis.measurements import asks_both_sides
 from rolloutplan.engine.model.snapshot import SourceView, source_view
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.promql import Finding
@@ -161,7 +161,7 @@ def _notes(plan: _Simulated) -> Iterator[str]:
     if spec.on_fail == "Hold":
         yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
     against = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
-    if any(asked_of_both(spec, predicate, stretches[0].permille) for predicate in against):
+    if any(asks_both_sides(spec, predicate, stretches[0].permille) for predicate in against):
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if waits:
         yield f"+: and as long as it takes until a person approves {', '.join(waits)}"

@@ -18,13 +18,13 @@ from rolloutplan.engine.analysis.measurements import active_predicates, ask_at
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
-from rolloutplan.engine.rules.adapt import adapted
+from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import abort_or_revert, other_commands
 from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
-from rolloutplan.engine.rules.forward import begin_stage, deadline, finish_bake, pass_stage
+from rolloutplan.engine.rules.forward import begin_stage, end_at_deadline, finish_bake, pass_stage
 from rolloutplan.engine.rules.hold import ask_gate, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.intents import (
     claim,
@@ -37,11 +37,23 @@ from rolloutplan.engine.rules.intents import (
 )
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
-from rolloutplan.engine.rules.refused import refusal_told, said_anew, shift_refused
-from rolloutplan.engine.rules.rollback import LET_GO_AFTER, deletion, failure_detected, superseded, unavailable
+from rolloutplan.engine.rules.refused import clear_past_refusal, report_refusal, shift_refused
+from rolloutplan.engine.rules.rollback import (
+    RELEASE_AFTER,
+    failure_detected,
+    handle_deletion,
+    new_side_unavailable,
+    superseded,
+)
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
 from rolloutplan.engine.rules.warn import warning_detected
-from rolloutplan.engine.run.conditions import is_reported, last_measured, reported, suspected, unmeasured
+from rolloutplan.engine.run.conditions import (
+    is_publication_reported,
+    last_measured_at,
+    query_warnings,
+    verdicts_only,
+    with_conditions,
+)
 from rolloutplan.engine.run.decision_log import predicate_statuses
 
 PUBLISH_EVERY = timedelta(seconds=30)
@@ -53,23 +65,25 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
 
     A run that another leader served is claimed before anything but a rollback is decided.
     """
-    step = first_match(RULES, snapshot) or ReconcileResult()
-    if step.status is not None and not step.urgent:
-        step = claim(snapshot) or step
-    if step.status is None and (told := first_match(TELLING_RULES, snapshot)) is not None:
-        step = replace(step, status=told.status, only_reports_refusals=True)
-    after = reported(snapshot, step.status) if step.status is not None else None
+    result = first_match(RULES, snapshot) or ReconcileResult()
+    if result.status is not None and not result.urgent:
+        result = claim(snapshot) or result
+    if result.status is None and (report := first_match(REPORTING_RULES, snapshot)) is not None:
+        result = replace(result, status=report.status, only_reports_refusals=True)
+    after = with_conditions(snapshot, result.status) if result.status is not None else None
     if after is not None and after != snapshot.status:
-        return replace(step, status=after, wake_at=step.wake_at or snapshot.now)
-    instants = [instant for instant in (step.wake_at, _wake(snapshot)) if instant is not None]
-    return ReconcileResult(_published(snapshot, step), step.actions, min(instants, default=None), step.urgent)
+        return replace(result, status=after, wake_at=result.wake_at or snapshot.now)
+    instants = [instant for instant in (result.wake_at, _wake_at(snapshot)) if instant is not None]
+    return ReconcileResult(
+        _updated_status(snapshot, result), result.actions, min(instants, default=None), result.urgent
+    )
 
 
-def _wake(snapshot: Snapshot) -> datetime | None:
+def _wake_at(snapshot: Snapshot) -> datetime | None:
     """The next instant at which a rule could decide differently; None where only an event can change the decision."""
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
-        return snapshot.plan.deleting + LET_GO_AFTER if snapshot.plan.deleting and snapshot.plan.finalizer else None
+        return snapshot.plan.deleting + RELEASE_AFTER if snapshot.plan.deleting and snapshot.plan.finalizer else None
     instants = []
     if snapshot.source is not None:
         rows = active_predicates(spec, status, snapshot.source)
@@ -89,37 +103,42 @@ def _wake(snapshot: Snapshot) -> datetime | None:
     return min((instant for instant in instants if instant > snapshot.now), default=None)
 
 
-def _published(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
+def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     """The status with what changed without a decision; None where nothing is to be written.
 
     An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`.
     """
-    status = said_anew(snapshot, nothing_to_do=not step.actions)
-    behind = status.observed_generation != snapshot.plan.generation or not status.reason
-    behind = behind or suspected(status) != snapshot.warnings or status != snapshot.status or not is_reported(snapshot)
-    if behind and not snapshot.plan.deleting:
-        return reported(snapshot, status)
+    status = clear_past_refusal(snapshot, nothing_to_do=not step.actions)
+    outdated = status.observed_generation != snapshot.plan.generation or not status.reason
+    outdated = (
+        outdated
+        or query_warnings(status) != snapshot.warnings
+        or status != snapshot.status
+        or not is_publication_reported(snapshot)
+    )
+    if outdated and not snapshot.plan.deleting:
+        return with_conditions(snapshot, status)
     if status.phase not in TRAFFIC_SHIFTED_PHASES or not status.predicates:
         return None
-    now, last = predicate_statuses(snapshot, status), last_measured(status.predicates)
-    if unmeasured(now) == unmeasured(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
+    now, last = predicate_statuses(snapshot, status), last_measured_at(status.predicates)
+    if verdicts_only(now) == verdicts_only(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
         return None
-    return reported(snapshot, change(status, predicates=now))
+    return with_conditions(snapshot, change(status, predicates=now))
 
 
 RULES: tuple[Rule, ...] = (
     resume_rollback,
-    deletion,
+    handle_deletion,
     abort_or_revert,
     inconsistent,
     recover_interrupted_rollback,
     clean_up_old,
     superseded,
-    unavailable,
+    new_side_unavailable,
     failure_detected,
     shift_refused,
     shift_timed_out,
-    adapted,
+    accept_edit,
     other_commands,
     finished,
     start,
@@ -132,13 +151,13 @@ RULES: tuple[Rule, ...] = (
     resume_run,
     warning_detected,
     forecast,
-    deadline,
+    end_at_deadline,
     finish_bake,
     pass_stage,
     begin_stage,
     record_claim,
 )
-TELLING_RULES: tuple[Rule, ...] = (refusal_told,)
+REPORTING_RULES: tuple[Rule, ...] = (report_refusal,)
 """Applied when no other rule writes a status; their status goes with the actions of the other rule."""
 INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {
     clean_up_old: CONTRACTING_RULES,

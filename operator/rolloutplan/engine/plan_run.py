@@ -88,7 +88,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
-from rolloutplan.engine.run.conditions import suspected
+from rolloutplan.engine.run.conditions import query_warnings
 from rolloutplan.stats.verdict import Answer
 
 LOST_AFTER: Final = timedelta(minutes=1)
@@ -178,7 +178,7 @@ class PlanRun:
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
         self._lint_at = now + LINT_AFTER
-        self._linted, self._warnings = "", suspected(facts.status)
+        self._linted, self._warnings = "", query_warnings(facts.status)
 
     # ---- from facts to effects -----------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, 
 from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, VARIABLE
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES
 from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
-from rolloutplan.api.template import ONE_BODY, TWICE
+from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, TextFormat, cel
 
 
@@ -335,7 +335,7 @@ _TEMPLATE: Final = (
     *_BESIDE,
     _rule(
         "!has(self.parameters) || self.parameters.all(p, self.parameters.exists_one(other, other.name == p.name))",
-        says=TWICE,
+        says=DUPLICATE_NAME,
         at=".parameters",
     ),
 )

@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import islice
 
 from rolloutplan.engine.model.policy_view import Queue, QueueEntry
-from rolloutplan.engine.policy.policies import NAMED
+from rolloutplan.engine.policy.policies import MAX_NAMED
 from rolloutplan.loop.versions import Id
 
 
@@ -74,7 +74,7 @@ class _Group:
         """Return what a plan needs of the others in this group; `known` is its own entry here, if any."""
         starting = len(self.starting) - (known is not None and known.at == "starting")
         holders = len(self.holders) - (known is not None and known.at != "waiting")
-        named = islice((key for key in self.holders if key != me.key), NAMED)
+        named = islice((key for key in self.holders if key != me.key), MAX_NAMED)
         older = [bisect_left(line, (*me.age, "")) for line in (self.waiting, self.starting)]
         return Queue(holders - starting, starting, tuple(named), *older)
 

@@ -15,7 +15,7 @@ from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.snapshot import GateAnswers, PreflightResult, QueryResult
-from rolloutplan.engine.policy.preflight import queries_to_try
+from rolloutplan.engine.policy.preflight import preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
@@ -47,7 +47,7 @@ async def inspect(
 
 async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
     """Return the queries that are refused, with the reason, and why the source did not answer (empty if it did)."""
-    asked = list(queries_to_try(plan, now))
+    asked = list(preflight_queries(plan, now))
     result = await provider.check(list(dict.fromkeys(each.query for each in asked)), now)
     refused: dict[str, str] = {}
     for each in asked:

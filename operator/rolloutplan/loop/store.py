@@ -31,7 +31,7 @@ from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEnt
 from rolloutplan.engine.model.snapshot import Facts, RouteConflict, RouteView, WorkloadView, source_view
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.policy.policies import concurrency_groups, selects
-from rolloutplan.engine.run.conditions import stalled
+from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
@@ -328,7 +328,7 @@ def _about_to_start(plan: Plan) -> bool:
     return (
         status.phase is Phase.PENDING
         and is_valid_snapshot
-        and not stalled(status)
+        and not is_stalled(status)
         and status.reason != HoldReason.FROZEN
     )
 

@@ -45,7 +45,7 @@ def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: fl
     return many * every
 
 
-def words(seconds: float, rate: float, share: float) -> str:
+def describe(seconds: float, rate: float, share: float) -> str:
     """The forecast as text: at 12 requests/s x 5 % this needs about 104 min."""
     at = f"at {rate:g} requests/s x {100 * share:g} %"
     if seconds == inf:

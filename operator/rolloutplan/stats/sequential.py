@@ -188,10 +188,10 @@ def _grown(
     return _SINGLES.unpack(_SINGLES.pack(*grown))
 
 
-def onset_weight(delta: int) -> float:
+def onset_weight(evaluation: int) -> float:
     """The weight of a fault that begins at this evaluation, counted from 1; all weights sum up to 1."""
-    spread = _SPREAD / ((delta + 1) * log(delta + 1) * log(delta + 1))
-    return spread + 0.5 if delta == 1 else spread
+    spread = _SPREAD / ((evaluation + 1) * log(evaluation + 1) * log(evaluation + 1))
+    return spread + 0.5 if evaluation == 1 else spread
 
 
 def dispersion(state: State) -> float:

@@ -16,10 +16,10 @@ from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import BUILTIN_VARIABLES, PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
-from rolloutplan.engine.analysis.counting import whole
+from rolloutplan.engine.analysis.counting import round_up
 from rolloutplan.engine.analysis.measurements import Role, first_window
 from rolloutplan.engine.analysis.variables import render, variables_for
-from rolloutplan.engine.rules.forecast import too_slow
+from rolloutplan.engine.rules.forecast import slow_predicate_problem
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
 
@@ -47,7 +47,7 @@ class _Judged:
         if self.role == "pass":
             return window, max(window, self.soak)
         if scrape is not None:
-            window = min(window, whole(first_window(self.predicate, scrape), timedelta(seconds=1)))
+            window = min(window, round_up(first_window(self.predicate, scrape), timedelta(seconds=1)))
         return window, window
 
 
@@ -76,7 +76,7 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
                 continue
             for permille in stage.steps:
                 there = traffic.at(permille / 1000)
-                if words := too_slow(predicate, permille, stage.resolved_deadline, there, every):
+                if words := slow_predicate_problem(predicate, permille, stage.resolved_deadline, there, every):
                     yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
                     break
 

@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
-from rolloutplan.engine.analysis.counting import asked_of, distance, whole
-from rolloutplan.engine.analysis.measurements import Role, asked_of_both, first_window
+from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of, round_up
+from rolloutplan.engine.analysis.measurements import Role, asks_both_sides, first_window
 from rolloutplan.engine.model.snapshot import SourceView
-from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
-from rolloutplan.engine.rules.tasks import SCALED_WITHIN
+from rolloutplan.engine.rules.intents import ACCEPT_WITHIN
+from rolloutplan.engine.rules.tasks import SCALE_WITHIN
 from rolloutplan.stats.feasibility import Traffic, decided_after
 
 NEVER: Final = timedelta.max
@@ -122,26 +122,26 @@ def _begun_within(spec: PlanSpec, source: SourceView) -> timedelta:
     """Return the longest time for assumptions and expand. The shortest cannot be predicted and counts as zero."""
     # The run waits for the answer to a query that was sent in time.
     probes = (each.deadline + (source.timeout if each.predicate else _NOW) for each in spec.assumptions)
-    scaled = _NOW if spec.expand.scale.new == "None" else SCALED_WITHIN
+    scaled = _NOW if spec.expand.scale.new == "None" else SCALE_WITHIN
     return sum((*probes, *(job.deadline for job in spec.expand.jobs)), scaled)
 
 
 def _contract(spec: PlanSpec, bake: Segment) -> Segment:
-    scaled = _NOW if spec.contract.scale_old is None else SCALED_WITHIN
+    scaled = _NOW if spec.contract.scale_old is None else SCALE_WITHIN
     latest = sum((job.deadline for job in spec.contract.jobs), bake.ends.latest + scaled)
     ends, approval = Range(bake.ends.earliest, latest), spec.contract.approval is not None
     return Segment("contract", bake.permille, bake.ends, ends, approval)
 
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
-    begins = Range(after.earliest, after.latest + ACCEPTED_WITHIN)
+    begins = Range(after.earliest, after.latest + ACCEPT_WITHIN)
     against, passes = _binding((*spec.guards, *stage.fail)), _binding(stage.pass_)
     proofs = {each.name: _proof(spec, stage, each, source, traffic) for each in passes}
     known = [each for each in spec.guards if each.events is not None and stage.index]
     heard = [_heard(each, source) for each in against if each not in known]
     counts_alone = not known and all(each.events is not None for each in (*against, *passes))
     # Only the counts between two evaluations show that anything was measured at all.
-    spoken = distance(spec, source) + source.delay if counts_alone else _NOW
+    spoken = evaluation_interval(spec, source) + source.delay if counts_alone else _NOW
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
     earliest = min(max(stage.soak, spoken, *heard, *proofs.values()), stage.deadline)
     # The run waits for the answer to a query that was sent in time.
@@ -196,8 +196,8 @@ def _proof(
 ) -> timedelta:
     """Return when a pass predicate can be proved first; for counts, the forecast where the traffic is known."""
     if predicate.events is None:
-        return _first_asked(stage, predicate, source) + whole(predicate.for_ or _NOW, spec.interval)
-    every = distance(spec, source)
+        return _first_asked(stage, predicate, source) + round_up(predicate.for_ or _NOW, spec.interval)
+    every = evaluation_interval(spec, source)
     forecast = every if traffic is None else _decided(predicate, "pass", stage.permille, traffic, every)
     return forecast if forecast is NEVER else max(every, forecast) + source.delay
 
@@ -208,7 +208,7 @@ def _first_asked(stage: Stage, predicate: Predicate, source: SourceView) -> time
 
 def _decided(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
     there = traffic.at(permille / 1000)
-    seconds = decided_after(asked_of(predicate, role), there, float(predicate.confidence), every.total_seconds())
+    seconds = decided_after(hypothesis_of(predicate, role), there, float(predicate.confidence), every.total_seconds())
     return NEVER if seconds == inf or seconds >= NEVER.total_seconds() else timedelta(seconds=seconds)
 
 
@@ -230,7 +230,7 @@ def _sights(
 def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> DetectionTime:
     # The query is not sent again while an answer is awaited.
     every = max(spec.interval, source.timeout)
-    answered = source.delay + whole(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
+    answered = source.delay + round_up(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
     return DetectionTime(
         predicate.name, role, first_window(predicate, source.scrape) + answered, predicate.window + every + answered
     )
@@ -242,7 +242,7 @@ def _by_counts(
     """Return the test's forecast for a new side twice as bad as its bound, plus one interval between evaluations."""
     if traffic is None:
         return None
-    every = distance(spec, source)
+    every = evaluation_interval(spec, source)
     decided = _decided(predicate, "fail", permille, traffic, every)
     return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
 
@@ -253,12 +253,12 @@ def _by_counts(
 def _queries(
     spec: PlanSpec, permille: int, against: Sequence[Predicate], others: Sequence[Predicate], source: SourceView
 ) -> float:
-    both = [each for each in against if asked_of_both(spec, each, permille)]  # each part again, for the old side
+    both = [each for each in against if asks_both_sides(spec, each, permille)]  # each part again, for the old side
     return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *others, *both))
 
 
 def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:
-    return spec.interval if predicate.events is None else distance(spec, source)
+    return spec.interval if predicate.events is None else evaluation_interval(spec, source)
 
 
 def _parts(predicate: Predicate) -> int:

@@ -28,32 +28,32 @@ from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def distance(spec: PlanSpec, source: SourceView) -> timedelta:
+def evaluation_interval(spec: PlanSpec, source: SourceView) -> timedelta:
     """The time between evaluations: the plan's interval, but at least a scrape; whole seconds."""
-    return whole(max(spec.interval, source.scrape), timedelta(seconds=1))
+    return round_up(max(spec.interval, source.scrape), timedelta(seconds=1))
 
 
 def first_evaluation(since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
     """The instant of the first evaluation allowed since then."""
-    return _EPOCH + whole(since - _EPOCH, distance(spec, source))
+    return _EPOCH + round_up(since - _EPOCH, evaluation_interval(spec, source))
 
 
 def next_evaluation(count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView) -> datetime:
     """The instant of the next evaluation."""
     if count is None or count.at is None:
         return first_evaluation(since, spec, source)
-    return count.at + distance(spec, source)
+    return count.at + evaluation_interval(spec, source)
 
 
 def counted_so_far(
     status: Status, measurements: Measurements, predicate: Predicate, role: str, since: datetime
 ) -> CountProgress | None:
     """The progress so far: as in the measurements, else as in the status; None before the first evaluation."""
-    track = measurements.get(predicate.name)
-    if track is not None and track.count is not None and track.count.since == since:
-        return track.count
+    measurement = measurements.get(predicate.name)
+    if measurement is not None and measurement.count is not None and measurement.count.since == since:
+        return measurement.count
     kept = next((each for each in status.predicates if each.name == predicate.name), None)
-    return _restored(kept, asked_of(predicate, role), since) if kept is not None else None
+    return _restored(kept, hypothesis_of(predicate, role), since) if kept is not None else None
 
 
 def _restored(kept: PredicateStatus, of: Hypothesis, since: datetime) -> CountProgress | None:
@@ -63,7 +63,7 @@ def _restored(kept: PredicateStatus, of: Hypothesis, since: datetime) -> CountPr
     return CountProgress(since, state, kept.looked_at) if state is not None else None
 
 
-def asked_of(predicate: Predicate, role: str) -> Hypothesis:
+def hypothesis_of(predicate: Predicate, role: str) -> Hypothesis:
     return hypothesis(predicate.comparison, "pass" if role == "pass" else "fail")
 
 
@@ -71,35 +71,35 @@ def evaluations_due(
     count: CountProgress | None, since: datetime, spec: PlanSpec, source: SourceView, now: datetime
 ) -> tuple[datetime, datetime] | None:
     """The first and last instant to query now; None where the next evaluation is not due yet."""
-    between_looks = distance(spec, source)
-    last = _EPOCH + (now - source.delay - _EPOCH) // between_looks * between_looks
+    interval = evaluation_interval(spec, source)
+    last = _EPOCH + (now - source.delay - _EPOCH) // interval * interval
     following = next_evaluation(count, since, spec, source)
     if following > last:
         return None
     known = count is None or count.at is None or count.samples is not None
-    return (following if known else following - between_looks), last
+    return (following if known else following - interval), last
 
 
 def count_questions(
     predicate: Predicate,
-    words: Mapping[Side, Mapping[str, str]],
+    variables: Mapping[Side, Mapping[str, str]],
     due: tuple[datetime, datetime],
-    between_looks: timedelta,
+    interval: timedelta,
 ) -> Iterator[CountQuestion]:
     """One question for each side that the comparison needs."""
-    for side in sides_asked(predicate):
+    for side in sides_of(predicate):
         assert predicate.events is not None
-        query = CountQuery(rendered(predicate.events, words[side]))
-        yield CountQuestion(predicate.name, side, query, *due, between_looks)
+        query = CountQuery(render_events(predicate.events, variables[side]))
+        yield CountQuestion(predicate.name, side, query, *due, interval)
 
 
-def sides_asked(predicate: Predicate) -> tuple[Side, ...]:
+def sides_of(predicate: Predicate) -> tuple[Side, ...]:
     return ("new",) if predicate.comparison.kind == "value" else ("new", "old")
 
 
-def rendered(events: Events, words: Mapping[str, str]) -> Events:
+def render_events(events: Events, variables: Mapping[str, str]) -> Events:
     selectors = {name: getattr(events, name) for name in ("bad", "total", "histogram")}
-    return events.model_copy(update={name: render(text, words) for name, text in selectors.items() if text})
+    return events.model_copy(update={name: render(text, variables) for name, text in selectors.items() if text})
 
 
 def apply_counts(
@@ -113,48 +113,48 @@ def apply_counts(
     doubt: Fraction,
 ) -> Measurements:
     """Apply the counters of some evaluations to the measurements. If a side has no answer, nothing is counted yet."""
-    of, track = asked_of(predicate, role), measurements.get(predicate.name, Measurement())
+    of, measurement = hypothesis_of(predicate, role), measurements.get(predicate.name, Measurement())
     count = counted_so_far(status, measurements, predicate, role, since) or CountProgress(since, start(of))
     gap = next((answer for answer in answers.values() if isinstance(answer, Answer)), None)
     if gap is not None:
-        heard = gap.gap is not Why.SOURCE_DOWN
-        said = Verdict(Outcome.UNDECIDED, why=gap.gap, detail=gap.detail)
-        silent = None if heard else track.silent_since or asked_at
-        known = replace(track, verdict=said, count=count, silent_since=silent)
+        source_answered = gap.gap is not Why.SOURCE_DOWN
+        undecided = Verdict(Outcome.UNDECIDED, why=gap.gap, detail=gap.detail)
+        silent_since = None if source_answered else measurement.silent_since or asked_at
+        known = replace(measurement, verdict=undecided, count=count, silent_since=silent_since)
         return MappingProxyType(
-            {**measurements, predicate.name: known if not heard else replace(known, answered_at=asked_at)}
+            {**measurements, predicate.name: known if not source_answered else replace(known, answered_at=asked_at)}
         )
     sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
     problem: Answer | None = None
     for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
-        count, problem = _looked(status, of, count, at, {side: series[at] for side, series in sides.items()})
+        count, problem = _evaluated(status, of, count, at, {side: series[at] for side, series in sides.items()})
     found = verdict(of, count.state, float(predicate.confidence), float(doubt))
     if problem is not None:
         found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
-    new = replace(track, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
+    new = replace(measurement, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
     return MappingProxyType({**measurements, predicate.name: new})
 
 
-def _looked(
+def _evaluated(
     status: Status, of: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
 ) -> tuple[CountProgress, Answer | None]:
     """One more evaluation. A delta that cannot be counted is left out; the next one is counted from here."""
     if count.at is not None and at <= count.at and count.samples is not None:
         return count, None
-    here = replace(count, at=at, samples=samples)
+    evaluated = replace(count, at=at, samples=samples)
     if count.samples is None:
-        return here, None
+        return evaluated, None
     counted: list[int] = []
     for side in ("new", "old"):
-        both = counter_delta(count.samples.get(side, {}), samples.get(side, {}))
-        if isinstance(both, Answer):
-            return here, replace(both, detail=f"{side} side: {both.detail}")
-        counted += both
+        increase = counter_delta(count.samples.get(side, {}), samples.get(side, {}))
+        if isinstance(increase, Answer):
+            return evaluated, replace(increase, detail=f"{side} side: {increase.detail}")
+        counted += increase
     delta = CountDelta(*counted)
     share = update_share(status, count.share, (count.at or at, at), delta) if of.paired else None
-    return replace(here, state=step(of, count.state, delta), share=share), None
+    return replace(evaluated, state=step(of, count.state, delta), share=share), None
 
 
-def whole(span: timedelta, part: timedelta) -> timedelta:
+def round_up(span: timedelta, part: timedelta) -> timedelta:
     """The span, rounded up to whole parts."""
     return -(-span // part) * part

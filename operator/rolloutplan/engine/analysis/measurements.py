@@ -22,7 +22,7 @@ from rolloutplan.engine.analysis.counting import (
     apply_counts,
     count_questions,
     counted_so_far,
-    distance,
+    evaluation_interval,
     evaluations_due,
     first_evaluation,
     next_evaluation,
@@ -112,7 +112,7 @@ def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None)
     return tuple(sorted(rows, key=lambda row: not row.enforced))
 
 
-def binding(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
+def enforced_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
     """The predicates that are judged now and enforced."""
     return tuple(row for row in active_predicates(spec, status, source) if row.enforced)
 
@@ -122,7 +122,7 @@ def first_window(predicate: Predicate, scrape: timedelta) -> timedelta:
     return min(predicate.window, FIRST_SCRAPES * scrape)
 
 
-def asked_of_both(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
+def asks_both_sides(spec: PlanSpec, predicate: Predicate, permille: int) -> bool:
     """Whether a fail predicate or guard on one value is evaluated for the old side too.
 
     At full traffic it is not: a value of a side that serves nothing has no meaning.
@@ -148,7 +148,7 @@ def due_queries(
         if row.predicate.events is None:
             questions += _questions(spec, plan, status, row, source, now, now - since)
         else:
-            questions += _counts(spec, plan, status, row, source, measurements, now)
+            questions += _count_questions(spec, plan, status, row, source, measurements, now)
     return tuple(questions)
 
 
@@ -156,8 +156,8 @@ def ask_at(
     row: ActivePredicate, spec: PlanSpec, status: Status, source: SourceView, measurements: Measurements
 ) -> datetime:
     """The instant of the next evaluation of a predicate."""
-    track = measurements.get(row.name)
-    asked = track.asked_at if track is not None else None
+    measurement = measurements.get(row.name)
+    asked = measurement.asked_at if measurement is not None else None
     if row.predicate.events is not None:
         count = counted_so_far(status, measurements, row.predicate, row.role, row.since)
         due = next_evaluation(count, row.since, spec, source) + source.delay
@@ -167,7 +167,7 @@ def ask_at(
     return asked + spec.interval
 
 
-def _counts(
+def _count_questions(
     spec: PlanSpec,
     plan: PlanView,
     status: Status,
@@ -180,14 +180,14 @@ def _counts(
     due = evaluations_due(count, row.since, spec, source, now)
     stage = status.stage.name if status.stage else ""
 
-    def words(side: str) -> dict[str, str]:
+    def variables(side: str) -> dict[str, str]:
         return variables_for(
             spec, namespace=plan.namespace, plan=plan.name, stage=stage, side=side, window=timedelta(0)
         )
 
     if due is not None:
         yield from count_questions(
-            row.predicate, {"new": words("new"), "old": words("old")}, due, distance(spec, source)
+            row.predicate, {"new": variables("new"), "old": variables("old")}, due, evaluation_interval(spec, source)
         )
 
 
@@ -204,29 +204,34 @@ def _questions(
     window = min(predicate.window, row.first_window + (now - row.first_at))
     name = status.stage.name if status.stage else ""
 
-    def words(side: str) -> dict[str, str]:
+    def variables(side: str) -> dict[str, str]:
         return variables_for(
             spec, namespace=plan.namespace, plan=plan.name, stage=name, side=side, window=window, elapsed=elapsed
         )
 
-    def asked(query: str, side: str) -> ValueQuery:
-        return ValueQuery(render(query, words(side)))
+    def rendered(query: str, side: str) -> ValueQuery:
+        return ValueQuery(render(query, variables(side)))
 
     if predicate.alert is not None:
-        new_alerts = AlertQuery(render(predicate.alert.matchers, words("new")), since=now - elapsed)
+        new_alerts = AlertQuery(render(predicate.alert.matchers, variables("new")), since=now - elapsed)
         yield Question(row.name, "new", new_alerts, at)
         return
     assert predicate.query is not None
-    yield Question(row.name, "new", asked(predicate.query, "new"), at)
+    yield Question(row.name, "new", rendered(predicate.query, "new"), at)
     if predicate.comparison.kind != "value":
-        yield Question(row.name, "old", asked(predicate.query, "old"), at)
+        yield Question(row.name, "old", rendered(predicate.query, "old"), at)
     if predicate.min_samples is not None:
-        yield Question(row.name, "samples", asked(predicate.min_samples.query, "new"), at)
+        yield Question(row.name, "samples", rendered(predicate.min_samples.query, "new"), at)
     stage = current_stage(spec, status)
-    if row.is_failure_signal and row.enforced and stage is not None and asked_of_both(spec, predicate, stage.permille):
-        yield Question(row.name, "old", asked(predicate.query, "old"), at, optional=True)
+    if (
+        row.is_failure_signal
+        and row.enforced
+        and stage is not None
+        and asks_both_sides(spec, predicate, stage.permille)
+    ):
+        yield Question(row.name, "old", rendered(predicate.query, "old"), at, optional=True)
         if predicate.min_samples is not None:
-            yield Question(row.name, "oldSamples", asked(predicate.min_samples.query, "old"), at, optional=True)
+            yield Question(row.name, "oldSamples", rendered(predicate.min_samples.query, "old"), at, optional=True)
 
 
 def _judged_since(status: Status) -> datetime | None:
@@ -248,11 +253,11 @@ def mark_asked(
     since = _judged_since(status)
 
     def asked(question: Question | CountQuestion) -> Measurement:
-        track = measurements.get(question.name, Measurement())
+        measurement = measurements.get(question.name, Measurement())
         if isinstance(question, CountQuestion):
-            return replace(track, asked_at=now, query=str(question.query))
-        stale = since is None or track.asked_at is None or track.asked_at < since
-        return replace(Measurement() if stale else track, asked_at=now, query=str(question.query))
+            return replace(measurement, asked_at=now, query=str(question.query))
+        stale = since is None or measurement.asked_at is None or measurement.asked_at < since
+        return replace(Measurement() if stale else measurement, asked_at=now, query=str(question.query))
 
     return MappingProxyType({**measurements, **{q.name: asked(q) for q in questions if q.part == "new"}})
 
@@ -270,46 +275,48 @@ def apply_answers(
     `answers` is keyed by the question's part; optional ones may be missing. An answer to a question from before this
     weight was verified says nothing about this weight and is ignored.
     """
-    predicate = find(spec, status, name)
+    predicate = find_predicate(spec, status, name)
     judged_since = _judged_since(status)
     if predicate is None or judged_since is None or asked_at < judged_since:
         return measurements
-    track = measurements.get(name, Measurement())
+    measurement = measurements.get(name, Measurement())
     minimum = predicate.min_samples.at_least if predicate.min_samples else 0
     old = answers.get("old") if predicate.comparison.kind != "value" else None
     raw = judge(predicate.comparison, answers["new"], old, answers.get("samples"), minimum)
-    since, missed = _holding(track, raw, asked_at)
+    since, missed = _update_holding(measurement, raw, asked_at)
     awaited = (answers["new"], old, answers.get("samples"))
-    heard = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
+    source_answered = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
     new = replace(
-        track,
-        asked_at=track.asked_at or asked_at,
-        answered_at=asked_at if heard else track.answered_at,
-        silent_since=None if heard else track.silent_since or asked_at,
+        measurement,
+        asked_at=measurement.asked_at or asked_at,
+        answered_at=asked_at if source_answered else measurement.answered_at,
+        silent_since=None if source_answered else measurement.silent_since or asked_at,
         verdict=_held_long_enough(predicate, raw, since, asked_at),
         since=since,
         missed=missed,
-        old=_of_old(predicate, answers, minimum),
+        old=_judge_old(predicate, answers, minimum),
     )
     return MappingProxyType({**measurements, name: new})
 
 
-def _holding(track: Measurement, raw: Verdict, at: datetime) -> tuple[datetime | None, tuple[datetime, ...]]:
+def _update_holding(
+    measurement: Measurement, raw: Verdict, at: datetime
+) -> tuple[datetime | None, tuple[datetime, ...]]:
     """Since when the comparison holds, and the evaluations without an answer up to now.
 
     The time from the first unanswered evaluation to the next answer counts neither for nor against it.
     """
     if raw.holds is None:
-        missed = (*track.missed, at)[: MISSED_IN_A_ROW + 1]
-        return (track.since if len(missed) <= MISSED_IN_A_ROW else None), missed
+        missed = (*measurement.missed, at)[: MISSED_IN_A_ROW + 1]
+        return (measurement.since if len(missed) <= MISSED_IN_A_ROW else None), missed
     if not raw.holds:
         return None, ()
-    if track.since is None:
+    if measurement.since is None:
         return at, ()
-    return track.since + (at - track.missed[0] if track.missed else timedelta(0)), ()
+    return measurement.since + (at - measurement.missed[0] if measurement.missed else timedelta(0)), ()
 
 
-def _of_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:
+def _judge_old(predicate: Predicate, answers: Mapping[str, Answer], minimum: int) -> Verdict | None:
     """The verdict of a comparison of one value on the old side, where all of its answers came."""
     if predicate.comparison.kind != "value" or "old" not in answers:
         return None
@@ -348,27 +355,27 @@ def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None
     return replace(raw, outcome=Outcome.UNDECIDED, why=Why.NOT_YET, detail=words)
 
 
-def find(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
+def find_predicate(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
     """The predicate of this name among the guards and those of the present stage."""
     stage = current_stage(spec, status)
     own = stage.predicates if stage else ()
     return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
 
 
-def indicates_failure(spec: PlanSpec, status: Status, name: str, track: Measurement) -> bool:
+def indicates_failure(spec: PlanSpec, status: Status, name: str, measurement: Measurement) -> bool:
     """Whether a fail predicate or guard of this name has tripped and is enforced."""
     stage = current_stage(spec, status)
-    is_failure_signal = (*spec.guards, *(stage.fail if stage else ()))
-    proved = track.verdict is not None and track.verdict.outcome is Outcome.PROVED
-    return proved and any(predicate.name == name and not predicate.dry_run for predicate in is_failure_signal)
+    failure_predicates = (*spec.guards, *(stage.fail if stage else ()))
+    proved = measurement.verdict is not None and measurement.verdict.outcome is Outcome.PROVED
+    return proved and any(predicate.name == name and not predicate.dry_run for predicate in failure_predicates)
 
 
 def measurement_of(snapshot: Snapshot, row: ActivePredicate) -> Measurement:
     """The measurement of a predicate at this weight; empty if it was last asked before its first evaluation."""
-    track = snapshot.measurements.get(row.name)
-    if track is None or track.asked_at is None or track.asked_at < row.first_at:
+    measurement = snapshot.measurements.get(row.name)
+    if measurement is None or measurement.asked_at is None or measurement.asked_at < row.first_at:
         return Measurement()
-    return track
+    return measurement
 
 
 def verdict_of(snapshot: Snapshot, row: ActivePredicate) -> Verdict:

@@ -19,27 +19,27 @@ from rolloutplan.stats import sequential
 from rolloutplan.stats.traffic_share import Share, mismatch, update
 from rolloutplan.stats.verdict import Outcome
 
-FOLLOWS: Final = timedelta(seconds=5)
+FOLLOWS_WITHIN: Final = timedelta(seconds=5)
 """How long a gateway may take to follow a route that it has accepted."""
 
 
 def update_share(
-    status: Status, share: Share | None, over: tuple[datetime, datetime], counted: sequential.CountDelta
+    status: Status, share: Share | None, interval: tuple[datetime, datetime], delta: sequential.CountDelta
 ) -> Share | None:
     """The share after an evaluation from one instant to another; None where there is no weight to measure.
 
     The first whole evaluation is left out: its scrapes may be from before the weight.
     """
-    anew, (start, end) = _nothing_yet(status), over
-    if anew is None:
+    empty, (start, end) = _empty_share(status), interval
+    if empty is None:
         return None
-    known = share if share is not None and _same(share, anew) else anew
-    if start < known.since + max(end - start, FOLLOWS):
+    known = share if share is not None and _same(share, empty) else empty
+    if start < known.since + max(end - start, FOLLOWS_WITHIN):
         return known
-    return update(known, counted.new_total, counted.old_total)
+    return update(known, delta.new_total, delta.old_total)
 
 
-def _nothing_yet(status: Status) -> Share | None:
+def _empty_share(status: Status) -> Share | None:
     """The empty share at the present weight, from when it is judged or the run is held for its share."""
     stage, weights = status.stage, status.weights
     held = status.held if status.phase is Phase.HELD else None
@@ -56,22 +56,22 @@ def _same(one: Share, other: Share) -> bool:
     return (one.since, one.asked) == (other.since, other.asked)
 
 
-def _fullest(snapshot: Snapshot) -> tuple[str, Share] | None:
+def _largest_share(snapshot: Snapshot) -> tuple[str, Share] | None:
     """The name and share of the predicate with most requests, of those that count both sides at this weight.
 
     Dry runs and warn predicates are left out, because the result may hold the run.
     """
-    anew, silent = _nothing_yet(snapshot.status), _silent(snapshot)
+    empty, ignored = _empty_share(snapshot.status), _not_enforced(snapshot)
     shares = {
         n: track.count.share
         for n, track in snapshot.measurements.items()
-        if track.count is not None and n not in silent
+        if track.count is not None and n not in ignored
     }
-    ours = [(name, share) for name, share in shares.items() if share and anew and _same(share, anew)]
+    ours = [(name, share) for name, share in shares.items() if share and empty and _same(share, empty)]
     return max(ours, key=lambda each: (each[1].total, each[0]), default=None)
 
 
-def _silent(snapshot: Snapshot) -> set[str]:
+def _not_enforced(snapshot: Snapshot) -> set[str]:
     """The predicates not enforced at the present stage; at another stage one of the same name may be enforced."""
     spec, at = snapshot.plan.spec, snapshot.status.stage
     if spec is None or at is None:
@@ -84,7 +84,7 @@ def _silent(snapshot: Snapshot) -> set[str]:
 
 def measured(snapshot: Snapshot) -> str:
     """The measured share as `24.6%`; empty where it is not known."""
-    found = _fullest(snapshot)
+    found = _largest_share(snapshot)
     return _percent(found[1]) if found else ""
 
 
@@ -93,7 +93,7 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
     spec = snapshot.plan.spec
     if spec is None or spec.traffic.share == "Ignore":
         return ""
-    found = _fullest(snapshot)
+    found = _largest_share(snapshot)
     outcome = mismatch(found[1]) if found else Outcome.UNDECIDED
     if snapshot.status.held_for == HoldReason.NOT_EFFECTIVE:
         return "" if outcome is Outcome.REFUTED else snapshot.status.message
@@ -109,7 +109,7 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
 
 def moved_words(snapshot: Snapshot) -> str:
     """How much of the traffic has shifted, by the counts so far, as text."""
-    found, weights = _fullest(snapshot), snapshot.status.weights
+    found, weights = _largest_share(snapshot), snapshot.status.weights
     assert found is not None
     return f"{_counted(found[1])} by {found[0]} came to {weights.new}, and {weights.desired} is asked"
 

@@ -16,17 +16,17 @@ from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 
-_WORD = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
-def render(query: str, words: Mapping[str, str]) -> str:
+def render(query: str, variables: Mapping[str, str]) -> str:
     """Fill the variables of a query. An unknown one is left as it is, so that the source can refuse the query."""
-    return _WORD.sub(lambda match: words.get(match[1] or match[2], match[0]), query)
+    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), query)
 
 
 def is_side_specific(query: str) -> bool:
     """Whether a query differs between the sides."""
-    return any((match[1] or match[2]) in ("deployment", "service") for match in _WORD.finditer(query))
+    return any((match[1] or match[2]) in ("deployment", "service") for match in _VARIABLE.finditer(query))
 
 
 def variables_for(
@@ -60,14 +60,14 @@ def predicates_hash(stage: Stage, guards: Iterable[Predicate]) -> str:
     judged = {
         "stage": stage.name,
         "permille": stage.permille,
-        "pass": [_judging(p) for p in stage.pass_],
-        "fail": [_judging(p) for p in (*guards, *stage.fail)],
-        "warn": [_judging(p) for p in stage.warn],
+        "pass": [_judging_fields(p) for p in stage.pass_],
+        "fail": [_judging_fields(p) for p in (*guards, *stage.fail)],
+        "warn": [_judging_fields(p) for p in stage.warn],
     }
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _judging(predicate: Predicate) -> dict[str, Any]:
+def _judging_fields(predicate: Predicate) -> dict[str, Any]:
     return predicate.model_dump(mode="json", by_alias=True, exclude={"use", "template", "with_"})
 
 

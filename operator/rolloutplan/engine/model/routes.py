@@ -13,7 +13,7 @@ from rolloutplan.api.spec import RouteRef
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
-from rolloutplan.engine.model.weights import holds_both, pair, restore, same, shift
+from rolloutplan.engine.model.weights import holds_both, pair, restore, same_split, shift
 
 
 class UnusableError(Exception):
@@ -33,16 +33,16 @@ def select_rules(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
 
 
 def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeights:
-    view = _standing(snapshot, ref.id)
+    view = _existing_route(snapshot, ref.id)
     where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
     if view is None:
         raise UnusableError(
             StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
         )
-    asked = [_named(view, name, where) for name in ref.rules] or list(view.rules)
-    rules = [rule for rule in asked if holds_both(rule, old, new)]
-    if not rules or (ref.rules and len(rules) < len(asked)):
-        held = sorted({backend.service for rule in asked for backend in rule.backends})
+    candidates = [_rule_named(view, name, where) for name in ref.rules] or list(view.rules)
+    rules = [rule for rule in candidates if holds_both(rule, old, new)]
+    if not rules or (ref.rules and len(rules) < len(candidates)):
+        held = sorted({backend.service for rule in candidates for backend in rule.backends})
         raise UnusableError(
             StatusReason.ROUTE_WITHOUT_BOTH_SERVICES,
             f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
@@ -59,7 +59,7 @@ def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeigh
     return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
 
 
-def _named(view: RouteView, name: str | int, where: str) -> RuleWeights:
+def _rule_named(view: RouteView, name: str | int, where: str) -> RuleWeights:
     for rule in view.rules:
         if rule.index == name or (rule.name and rule.name == name):
             return rule
@@ -73,13 +73,13 @@ def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> R
 
     A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
     """
-    fit = [candidate for candidate in view.rules if _fits(candidate, rule, sides)]
-    named = [candidate for candidate in fit if rule.name and candidate.name == rule.name]
-    placed = [candidate for candidate in fit if candidate.index == rule.index]
-    return next(iter(named or placed or (fit if len(fit) == 1 else ())), None)
+    matching = [candidate for candidate in view.rules if _matches(candidate, rule, sides)]
+    named = [candidate for candidate in matching if rule.name and candidate.name == rule.name]
+    placed = [candidate for candidate in matching if candidate.index == rule.index]
+    return next(iter(named or placed or (matching if len(matching) == 1 else ())), None)
 
 
-def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
+def _matches(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
     services = [backend.service for backend in candidate.backends]
     if sides:
         return all(services.count(side) == 1 for side in sides)
@@ -88,10 +88,10 @@ def _fits(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> 
 
 def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
     """Whether a route exists and is not being deleted."""
-    return _standing(snapshot, route) is not None
+    return _existing_route(snapshot, route) is not None
 
 
-def _standing(snapshot: Snapshot, route: RouteId) -> RouteView | None:
+def _existing_route(snapshot: Snapshot, route: RouteId) -> RouteView | None:
     view = snapshot.routes.get(route)
     return None if view is None or view.deleting else view
 
@@ -99,32 +99,32 @@ def _standing(snapshot: Snapshot, route: RouteId) -> RouteView | None:
 def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> str:
     """The first difference between the routes and the desired weights, as text; empty where there is none."""
     for route in routes:
-        view = _standing(snapshot, route.id)
+        view = _existing_route(snapshot, route.id)
         if view is None:
             return f"{route.id} is gone"
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
             if found is None:
                 return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
-            if not same(found, rule, weights.old, weights.new):
-                stands, ours = _words(found, weights), _words(rule, weights)
+            if not same_split(found, rule, weights.old, weights.new):
+                actual, desired = _words(found, weights), _words(rule, weights)
                 by = f", last changed by {view.moved_by}" if view.moved_by else ""
-                return f"{route.id} rule {found.index} has weights {stands}, not {ours}{by}"
+                return f"{route.id} rule {found.index} has weights {actual}, not {desired}{by}"
     return ""
 
 
 def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
     """Whether the new side has at least these weights everywhere, and all of their rules exist."""
     for route in routes:
-        view = _standing(snapshot, route.id)
+        view = _existing_route(snapshot, route.id)
         if view is None:
             return False
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
             if found is None:
                 return False
-            (old, new), (old_asked, new_asked) = (pair(each, weights.old, weights.new) for each in (found, rule))
-            if old + new == 0 or new * (old_asked + new_asked) < new_asked * (old + new):
+            (old, new), (old_desired, new_desired) = (pair(each, weights.old, weights.new) for each in (found, rule))
+            if old + new == 0 or new * (old_desired + new_desired) < new_desired * (old + new):
                 return False
     return True
 
@@ -145,14 +145,14 @@ def acceptance_problem(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> st
     return waiting
 
 
-def shifted(
+def shift_routes(
     snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights, permille: int
 ) -> tuple[RouteWeights, ...]:
     """The routes with this share on the new side, as precisely as each can divide its traffic."""
-    return tuple(route.with_rules(tuple(_shifted(snapshot, route, weights, permille))) for route in routes)
+    return tuple(route.with_rules(tuple(_shift_rules(snapshot, route, weights, permille))) for route in routes)
 
 
-def _shifted(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
+def _shift_rules(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
     for rule in route.rules:
         yield shift(rule, weights.old, weights.new, permille, snapshot.routes[route.id].largest_weight)
 
@@ -182,7 +182,7 @@ def route_patches(
     """
     patches = []
     for route in routes:
-        view = _standing(snapshot, route.id)
+        view = _existing_route(snapshot, route.id)
         if view is None:
             continue
         marked = not marks or (view.seq, view.undo_annotation) == (fence, undo_command)
@@ -190,7 +190,9 @@ def route_patches(
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(
-            restore(now, rule, weights.old, weights.new, view.largest_weight) for now, rule in found if now is not None
+            restore(current, rule, weights.old, weights.new, view.largest_weight)
+            for current, rule in found
+            if current is not None
         )
         if rules:
             patches.append(PatchRoute(route.with_rules(rules), fence, undo_command))

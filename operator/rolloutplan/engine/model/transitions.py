@@ -3,8 +3,9 @@
 `engine/run` applies a transition that a rule picks; the page of states is generated from the table.
 
 Theory of operation. A run starts when everything that it needs exists (START). Its assumptions are checked before
-anything is changed (START_PROBING, BELIEVED, PROBED); a false one ends the run (DISBELIEVED). Then the tasks of
-`expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the pods of the new side become ready (READY).
+anything is changed (START_PROBING, ASSUMPTION_TRUE, PROBING_DONE); a false one ends the run (ASSUMPTION_FALSE). Then
+the tasks of `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the pods of the new side become ready
+(READY).
 
 Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
@@ -12,12 +13,13 @@ increment (WARNED). From every phase in which a weight may have changed there is
 needs only the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that
 another writer changed are corrected (DRIFTED). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
 the last weight is no longer the last). A problem before any weight has changed is reported, and the run goes on once it
-is fixed (REFUSED, BLOCKED, HEALED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
+is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
 first weight cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so
 (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
-(PAUSED) and resume it (RESUMED, TAKEN_UP, RELEASED). A command that cannot be carried out is rejected (DENIED).
+(PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A command that cannot be carried out is rejected
+(COMMAND_REJECTED).
 
 A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
@@ -35,9 +37,9 @@ from rolloutplan.api.status import RUNNING, STARTING, Decision, Kind, Phase, Sta
 class TransitionName(StrEnum):
     START = auto()
     START_PROBING = auto()
-    BELIEVED = auto()
-    PROBED = auto()
-    DISBELIEVED = auto()
+    ASSUMPTION_TRUE = auto()
+    PROBING_DONE = auto()
+    ASSUMPTION_FALSE = auto()
     EXPANDED = auto()
     EXPAND_FAILED = auto()
     CONTRACT = auto()
@@ -53,7 +55,7 @@ class TransitionName(StrEnum):
     EXTENDED = auto()
     SHIFT_REFUSED = auto()
     REQUEST_REFUSED = auto()
-    FORESEEN = auto()
+    STAGE_CANNOT_CONCLUDE = auto()
     ADAPTED = auto()
     ADAPTED_ON = auto()
     WARNED = auto()
@@ -62,21 +64,21 @@ class TransitionName(StrEnum):
     FAILED = auto()
     RESTORED = auto()
     BAKED = auto()
-    AGAIN = auto()
+    RUN_AGAIN = auto()
     REFUSED = auto()
     BLOCKED = auto()
-    HEALED = auto()
-    LOST = auto()
+    UNBLOCKED = auto()
+    STATUS_LOST = auto()
     DRIFTED = auto()
     ABORTED = auto()
     REVERTED = auto()
     RETRIED = auto()
     SKIPPED = auto()
     PROMOTED = auto()
-    TAKEN_UP = auto()
-    RELEASED = auto()
+    STAGE_RESTARTED = auto()
+    PAUSE_ENDED = auto()
     PAUSED = auto()
-    DENIED = auto()
+    COMMAND_REJECTED = auto()
 
 
 class Target(StrEnum):
@@ -151,25 +153,25 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {P.PENDING}, P.PROBING, Kind.START, E.STARTED,
         by=("begin_run",), rationale="an assumption is cheapest to check before anything is changed",
     ),
-    TransitionName.BELIEVED: _row(
+    TransitionName.ASSUMPTION_TRUE: _row(
         {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE,
-        by=("probe",), rationale="the assumption is true, so the run goes on",
+        by=("run_probe",), rationale="the assumption is true, so the run goes on",
     ),
-    TransitionName.PROBED: _row(
+    TransitionName.PROBING_DONE: _row(
         {P.PROBING}, P.EXPANDING, None, None,
-        by=("all_true",), rationale="no assumption is left to check",
+        by=("finish_probing",), rationale="no assumption is left to check",
     ),
-    TransitionName.DISBELIEVED: _row(
+    TransitionName.ASSUMPTION_FALSE: _row(
         {P.PROBING}, P.ROLLED_BACK, Kind.KILL, E.ASSUMPTION_FALSE, severity=S.WARNING, loud=True,
-        by=("probe",), rationale="an assumption is false; no weight was moved",
+        by=("run_probe",), rationale="an assumption is false; no weight was moved",
     ),
     TransitionName.EXPANDED: _row(
         {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
-        by=("add",), rationale="the new side is added beside the old, one task after another",
+        by=("run_expand_task",), rationale="the new side is added beside the old, one task after another",
     ),
     TransitionName.EXPAND_FAILED: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,
-        by=("add",), rationale="a run does not start with half of what it needs",
+        by=("run_expand_task",), rationale="a run does not start with half of what it needs",
     ),
     TransitionName.CONTRACT: _row(
         {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
@@ -177,7 +179,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.CONTRACTED: _row(
         {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACTED,
-        by=("take_away",), rationale="the old side is removed, one task after another",
+        by=("run_contract_task",), rationale="the old side is removed, one task after another",
     ),
     TransitionName.FINISHED: _row(
         {P.CONTRACTING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
@@ -214,7 +216,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.EXTENDED: _row(
         {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED,
-        by=("deadline",), rationale="onUndecided is Extend",
+        by=("end_at_deadline",), rationale="onUndecided is Extend",
     ),
     TransitionName.SHIFT_REFUSED: _row(
         {P.SHIFTING}, P.ROLLED_BACK, Kind.KILL, E.SHIFT_REFUSED, severity=S.WARNING, loud=True,
@@ -222,19 +224,19 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.REQUEST_REFUSED: _row(
         {*P}, Target.STAYS, Kind.PERSIST, E.REQUEST_REFUSED, severity=S.WARNING, loud=True,
-        by=("refusal_told",), rationale="somebody must fix what refuses the request",
+        by=("report_refusal",), rationale="somebody must fix what refuses the request",
     ),
-    TransitionName.FORESEEN: _row(
+    TransitionName.STAGE_CANNOT_CONCLUDE: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
         by=("forecast",), rationale="the stage cannot be decided before its deadline at this traffic",
     ),
     TransitionName.ADAPTED: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, Target.STAYS, Kind.ADAPT, E.ADAPTED,
-        by=("adapted",), rationale="stages that have not started may be edited",
+        by=("accept_edit",), rationale="stages that have not started may be edited",
     ),
     TransitionName.ADAPTED_ON: _row(
         {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED,
-        by=("adapted",), rationale="the edit adds a weight above the last one",
+        by=("accept_edit",), rationale="the edit adds a weight above the last one",
     ),
     TransitionName.WARNED: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,
@@ -242,8 +244,8 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.HELD: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
-        by=("other_commands", "hold_contract", "take_away", "unavailable",
-            "failure_detected", "correct_drift", "hold_run", "deadline"),
+        by=("other_commands", "hold_contract", "run_contract_task", "new_side_unavailable",
+            "failure_detected", "correct_drift", "hold_run", "end_at_deadline"),
         rationale="there is no cause to roll back, and the run may not go on",
     ),
     TransitionName.RESUMED: _row(
@@ -255,8 +257,8 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING, P.PENDING, P.INVALID}, P.ROLLING_BACK, Kind.ROLLBACK,
         E.ROLLBACK_STARTED,
         severity=S.WARNING, loud=True,
-        by=("deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "unavailable",
-            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "deadline"),
+        by=("handle_deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "new_side_unavailable",
+            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "end_at_deadline"),
         rationale="mitigate first: the weights go back at once",
     ),
     TransitionName.RESTORED: _row(
@@ -267,23 +269,24 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
         by=("finish_bake",), rationale="it held its last weight for the whole bake",
     ),
-    TransitionName.AGAIN: _row(
+    TransitionName.RUN_AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
         by=("finished",), rationale="the plan or the pod template changed, which starts a new run",
     ),
     TransitionName.REFUSED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("obstructed", "probe", "add"), rationale="the plan names something that does not exist or is not right",
+        by=("report_unmet_precondition", "run_probe", "run_expand_task"),
+        rationale="the plan names something that does not exist or is not right",
     ),
     TransitionName.BLOCKED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("other_commands", "obstructed"), rationale="it waits for another plan, a policy or a person",
+        by=("other_commands", "report_unmet_precondition"), rationale="it waits for another plan, a policy or a person",
     ),
-    TransitionName.HEALED: _row(
+    TransitionName.UNBLOCKED: _row(
         {P.INVALID}, P.PENDING, None, None,
-        by=("healed",), rationale="what was wrong is fixed",
+        by=("return_to_pending",), rationale="what was wrong is fixed",
     ),
-    TransitionName.LOST: _row(
+    TransitionName.STATUS_LOST: _row(
         {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
         by=("inconsistent",), rationale="the status contradicts itself, so nothing is moved by it",
     ),
@@ -311,11 +314,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,
         by=("other_commands",), rationale="a person skips the stages in between",
     ),
-    TransitionName.TAKEN_UP: _row(
+    TransitionName.STAGE_RESTARTED: _row(
         {P.HELD}, P.SHIFTING, Kind.RESUME, E.RESUMED,
         by=("other_commands",), rationale="a person resumes the run: its stage starts again",
     ),
-    TransitionName.RELEASED: _row(
+    TransitionName.PAUSE_ENDED: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.PENDING, P.INVALID, P.ROLLED_BACK}, Target.STAYS, Kind.RESUME, E.RESUMED,
         by=("other_commands",), rationale="a person ends the pause",
     ),
@@ -323,7 +326,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.HOLD, E.PAUSED, severity=S.WARNING,
         by=("other_commands",), rationale="a person pauses the run; a change under way is finished first",
     ),
-    TransitionName.DENIED: _row(
+    TransitionName.COMMAND_REJECTED: _row(
         {*P}, Target.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,
         by=("abort_or_revert", "other_commands"), rationale="the command cannot be carried out now",
     ),

@@ -64,7 +64,7 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest
     return _with(now, (weight(backend) for backend in now.backends))
 
 
-def same(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
+def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
     """Whether both sides have the same weights in both rules; other backends are not compared."""
     return holds_both(one, old, new) and pair(one, old, new) == pair(other, old, new)
 

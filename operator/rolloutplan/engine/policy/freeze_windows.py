@@ -18,13 +18,13 @@ from rolloutplan.api.policy import Recurring, Weekly, Window
 def spans(window: Window, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Start and end (exclusive) of a window: every span that contains `now`, and the next one."""
     if window.recurring is not None:
-        yield from _turns(window.recurring, ZoneInfo(window.time_zone), now)
+        yield from _occurrences(window.recurring, ZoneInfo(window.time_zone), now)
     else:
         assert window.from_ is not None and window.to is not None
         yield window.from_.astimezone(UTC), window.to.astimezone(UTC)
 
 
-def _turns(recurring: Recurring, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+def _occurrences(recurring: Recurring, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The spans of the previous period, which may last until now, of this one, and of two more: one may be skipped."""
     start = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     if isinstance(recurring, Weekly):

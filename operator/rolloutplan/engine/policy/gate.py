@@ -22,10 +22,16 @@ from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.policy_view import At
 from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.policy.policies import concurrency_groups, frozen, next_change, queue_position, unreadable
+from rolloutplan.engine.policy.policies import (
+    concurrency_groups,
+    longest_freeze,
+    next_change,
+    queue_position,
+    unreadable_policy,
+)
 from rolloutplan.stats.verdict import Outcome, Verdict
 
-ASKED_AGAIN = timedelta(seconds=10)
+ANSWERS_VALID_FOR = timedelta(seconds=10)
 """The greatest age of the answers to the gate's queries."""
 CONTRACT = "the contract"
 """Stored in `approved` for the removal of the old side; no stage can have this name."""
@@ -46,10 +52,10 @@ class Blocked:
 
 def block_on_start(snapshot: Snapshot) -> Blocked | None:
     """Why policies block a run that has not moved any weight yet; None where they do not."""
-    if words := unreadable(snapshot.policies):
+    if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    if snapshot.status.phase not in STARTING and (closed := _frozen(snapshot)):
-        return closed
+    if snapshot.status.phase not in STARTING and (blocked := _frozen(snapshot)):
+        return blocked
     return None
 
 
@@ -65,9 +71,9 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     if stage.approval and status.approved != stage.name:
         words = f"stage {stage.name} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
-    if words := unreadable(snapshot.policies):
+    if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _short(snapshot, stage)
+    return _frozen(snapshot) or _capacity(snapshot, stage)
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
@@ -76,12 +82,12 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
     if spec.contract.approval and snapshot.status.approved != CONTRACT:
         words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
-    if words := unreadable(snapshot.policies):
+    if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _short(snapshot, spec.steps()[-1])
+    return _frozen(snapshot) or _capacity(snapshot, spec.steps()[-1])
 
 
-def _short(snapshot: Snapshot, stage: Stage) -> Blocked | None:
+def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """Capacity before traffic: the share of ready pods of the new side must be at least its share of the traffic.
 
     The full size is the one to which the run scaled it, even if somebody has scaled it down since.
@@ -96,7 +102,7 @@ def _short(snapshot: Snapshot, stage: Stage) -> Blocked | None:
 
 
 def _frozen(snapshot: Snapshot) -> Blocked | None:
-    freeze = frozen(snapshot.policies, snapshot.now)
+    freeze = longest_freeze(snapshot.policies, snapshot.now)
     return (
         Blocked(HoldReason.FROZEN, f"frozen by {freeze.words}", next_change(snapshot.policies, snapshot.now))
         if freeze
@@ -119,8 +125,12 @@ class _Condition:
 def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
     """The queries for the increment to this stage; none where the answers to all of them are recent."""
     questions = tuple(condition.question for condition in _conditions(snapshot, stage))
-    heard = snapshot.gate_answers
-    recent = heard is not None and snapshot.now < heard.at + ASKED_AGAIN and heard.verdicts.keys() >= set(questions)
+    answers = snapshot.gate_answers
+    recent = (
+        answers is not None
+        and snapshot.now < answers.at + ANSWERS_VALID_FOR
+        and answers.verdicts.keys() >= set(questions)
+    )
     return () if recent else questions
 
 
@@ -129,7 +139,7 @@ def block_by_answers(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     for condition in _conditions(snapshot, stage):
         verdict = snapshot.gate_answers.verdicts.get(condition.question) if snapshot.gate_answers else None
         if verdict is None or verdict.outcome is not Outcome.PROVED:
-            again = (snapshot.gate_answers.at if snapshot.gate_answers else snapshot.now) + ASKED_AGAIN
+            again = (snapshot.gate_answers.at if snapshot.gate_answers else snapshot.now) + ANSWERS_VALID_FOR
             return Blocked(condition.reason, condition.words(verdict), again)
     return None
 
@@ -140,35 +150,35 @@ def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
     if spec is None:
         return
 
-    def words(stage: str) -> dict[str, str]:
+    def variables(stage: str) -> dict[str, str]:
         return variables_for(spec, namespace=plan.namespace, plan=plan.name, stage=stage, window=spec.interval)
 
     for policy in snapshot.policies:
         if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
             name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
-            question = QueryOnce(name, ValueQuery(render(budget.query, words(""))), least)
-            yield _Condition(question, HoldReason.BUDGET_SPENT, partial(_left, name, budget.at_least_text))
+            question = QueryOnce(name, ValueQuery(render(budget.query, variables(""))), least)
+            yield _Condition(question, HoldReason.BUDGET_SPENT, partial(_budget_words, name, budget.at_least_text))
     roles = {"guard": spec.guards, "fail": stage.fail}
     for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
         if alert is not None:
-            matchers = render(alert.matchers, words(stage.name))
+            matchers = render(alert.matchers, variables(stage.name))
             question = QueryOnce(name, AlertQuery(matchers), _NONE)
-            yield _Condition(question, HoldReason.INCIDENT, partial(_firing, name, matchers))
+            yield _Condition(question, HoldReason.INCIDENT, partial(_alert_words, name, matchers))
 
 
-def _left(name: str, least: str, verdict: Verdict | None) -> str:
+def _budget_words(name: str, least: str, verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return f"{name}: the error budget is not known ({_unknown(verdict)}), {least} must be left"
+        return f"{name}: the error budget is not known ({_no_answer_reason(verdict)}), {least} must be left"
     return f"{name}: {100 * verdict.value:.4g}% of the error budget is left, {least} must be left"
 
 
-def _firing(name: str, matchers: str, verdict: Verdict | None) -> str:
-    goes_on = "nothing goes forward until none fires; `abort` rolls back"
+def _alert_words(name: str, matchers: str, verdict: Verdict | None) -> str:
+    consequence = "nothing goes forward until none fires; `abort` rolls back"
     if verdict is None or verdict.value is None:
-        return f"{name}: no answer ({_unknown(verdict)}) about alerts with {matchers}: {goes_on}"
+        return f"{name}: no answer ({_no_answer_reason(verdict)}) about alerts with {matchers}: {consequence}"
     alerts = "1 alert fires" if verdict.value == 1 else f"{verdict.value:.6g} alerts fire"
-    return f"{name}: {alerts} already with {matchers}: {goes_on}"
+    return f"{name}: {alerts} already with {matchers}: {consequence}"
 
 
-def _unknown(verdict: Verdict | None) -> str:
+def _no_answer_reason(verdict: Verdict | None) -> str:
     return str(verdict.why) if verdict else "not asked"

@@ -18,18 +18,18 @@ from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.policy.freeze_windows import spans
 
-NAMED: Final = 5
+MAX_NAMED: Final = 5
 """How many of the plans that hold a slot a message names."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def selects(spec: RolloutPolicySpec, namespace: str, labels: Mapping[str, str]) -> bool:
     """Whether a policy selects a plan of this namespace with these labels."""
-    named = any(
+    in_namespace = any(
         namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name
         for name in spec.selector.namespaces
     )
-    return named and spec.selector.match_labels.items() <= labels.items()
+    return in_namespace and spec.selector.match_labels.items() <= labels.items()
 
 
 def soak_factor(policies: Iterable[PolicyView]) -> int:
@@ -42,7 +42,7 @@ def doubt_factor(policies: Iterable[PolicyView]) -> Fraction:
     return Fraction(1, soak_factor(policies))
 
 
-def unreadable(policies: Iterable[PolicyView]) -> str:
+def unreadable_policy(policies: Iterable[PolicyView]) -> str:
     """Why the first unreadable policy blocks every plan that it may select; empty where all are readable."""
     for policy in policies:
         if policy.spec is None:
@@ -55,36 +55,36 @@ def unreadable(policies: Iterable[PolicyView]) -> str:
 # ---- queues --------------------------------------------------------------------------------------
 
 
-def queues(me: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
+def queues(entry: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
     """A summary of the other plans in each of a plan's groups."""
     entries = tuple(others)
-    return {group: _queue(me, [each for each in entries if group in each.groups]) for group in me.groups}
+    return {group: _queue(entry, [each for each in entries if group in each.groups]) for group in entry.groups}
 
 
-def _queue(me: QueueEntry, others: list[QueueEntry]) -> Queue:
-    at, older = Counter(each.at for each in others), Counter(each.at for each in others if each.age < me.age)
-    holders = nsmallest(NAMED, (each.key for each in others if each.at != "waiting"))
+def _queue(entry: QueueEntry, others: list[QueueEntry]) -> Queue:
+    at, older = Counter(each.at for each in others), Counter(each.at for each in others if each.age < entry.age)
+    holders = nsmallest(MAX_NAMED, (each.key for each in others if each.at != "waiting"))
     return Queue(at["running"], at["starting"], tuple(holders), older["waiting"], older["starting"])
 
 
 def concurrency_groups(policies: Iterable[PolicyView]) -> dict[str, int]:
     """The groups of a plan, with the number of slots of each."""
-    places = {}
+    slots = {}
     for policy in policies:
         if policy.spec and policy.spec.max_concurrent:
-            places[f"policy {policy.name}"] = _scaled(policy.spec.max_concurrent, policy.spec.focus)
+            slots[f"policy {policy.name}"] = _scaled_slots(policy.spec.max_concurrent, policy.spec.focus)
         if policy.spec and policy.spec.lock_group:
-            places[f"lock group {policy.spec.lock_group}"] = 1
-    return places
+            slots[f"lock group {policy.spec.lock_group}"] = 1
+    return slots
 
 
-def _scaled(count: int, focus: str) -> int:
+def _scaled_slots(count: int, focus: str) -> int:
     if focus == "Stability":
         return (count + 1) // 2
     return count * 2 if focus == "Throughput" else count
 
 
-def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue]) -> str:
+def queue_position(at: At, slots: Mapping[str, int], others: Mapping[str, Queue]) -> str:
     """The group for which a plan waits and its position in that queue, as text; empty where every group has a slot.
 
     A waiting plan lets older ones go first. A starting plan gives way only to older ones that are starting too, so that
@@ -92,21 +92,21 @@ def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue
     """
     if at == "running":
         return ""
-    waits = (_position(at, group, count, others.get(group, Queue())) for group, count in places.items())
-    return next((words for words in waits if words), "")
+    positions = (_position(at, group, count, others.get(group, Queue())) for group, count in slots.items())
+    return next((words for words in positions if words), "")
 
 
-def _position(at: At, group: str, places: int, others: Queue) -> str:
+def _position(at: At, group: str, slots: int, others: Queue) -> str:
     taken = others.running + others.starting
     first = taken + others.older_waiting if at == "waiting" else others.running + others.older_starting
-    if first < places:
+    if first < slots:
         return ""
-    words = f"{taken} of {places} {'is' if taken == 1 else 'are'} taken"
-    named = f": {_named(others.holders, taken)}" if taken else ""
+    words = f"{taken} of {slots} {'is' if taken == 1 else 'are'} taken"
+    named = f": {_holder_names(others.holders, taken)}" if taken else ""
     return f"{_ordinal(others.older_waiting + 1)} in the queue for a place of {group} ({words}{named})"
 
 
-def _named(holders: tuple[str, ...], taken: int) -> str:
+def _holder_names(holders: tuple[str, ...], taken: int) -> str:
     """The first few holders, in their fixed order, so that the message changes only when its content does."""
     more = f", and {taken - len(holders)} more" if taken > len(holders) else ""
     return ", ".join(holders) + more
@@ -128,7 +128,7 @@ class Freeze:
     until: datetime | None
 
 
-def frozen(policies: Iterable[PolicyView], now: datetime) -> Freeze | None:
+def longest_freeze(policies: Iterable[PolicyView], now: datetime) -> Freeze | None:
     """The active freeze that lasts longest; None where there is none."""
     return max(_freezes(policies, now), key=lambda freeze: freeze.until or _FOREVER, default=None)
 

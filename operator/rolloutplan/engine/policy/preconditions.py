@@ -17,7 +17,7 @@ from rolloutplan.engine.model.routes import UnusableError, select_rules
 from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.policy.gate import ASKED_AGAIN, block_on_start, position_in_queue
+from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 
 PROBE_EVERY = timedelta(seconds=10)
 """How often the preflight is repeated while its result blocks the start."""
@@ -49,9 +49,9 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
     return (
         _paused(snapshot.status)
         or _workloads(snapshot, spec)
-        or _rival(snapshot, spec)
+        or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
-        or _asked(snapshot, spec)
+        or _preflight(snapshot, spec)
         or _policy(snapshot)
         or _refused_job(snapshot, spec)
     )
@@ -71,11 +71,13 @@ def paused_words(paused: Paused) -> str:
 
 
 def _policy(snapshot: Snapshot) -> UnmetPrecondition | None:
-    closed = block_on_start(snapshot)
-    if closed is not None:
-        return UnmetPrecondition(closed.reason, closed.words, TransitionName.BLOCKED, again=closed.again)
+    blocked = block_on_start(snapshot)
+    if blocked is not None:
+        return UnmetPrecondition(blocked.reason, blocked.words, TransitionName.BLOCKED, again=blocked.again)
     if words := position_in_queue(snapshot):
-        return UnmetPrecondition(StatusReason.WAITING, words, TransitionName.BLOCKED, again=snapshot.now + ASKED_AGAIN)
+        return UnmetPrecondition(
+            StatusReason.WAITING, words, TransitionName.BLOCKED, again=snapshot.now + ANSWERS_VALID_FOR
+        )
     return None
 
 
@@ -114,35 +116,35 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         routes = select_rules(snapshot)
     except UnusableError as problem:
         return UnmetPrecondition(problem.reason, problem.message)
-    holds, first = share(routes, spec.old.service_name, spec.new.service_name), spec.steps()[0]
-    if holds > first.permille:
+    current, first = share(routes, spec.old.service_name, spec.new.service_name), spec.steps()[0]
+    if current > first.permille:
         return UnmetPrecondition(
             StatusReason.NEW_SIDE_ALREADY_SERVING,
-            f"{spec.new.service_name} already holds {format_weight(holds)} of the traffic, more than the first stage "
+            f"{spec.new.service_name} already holds {format_weight(current)} of the traffic, more than the first stage "
             f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
         )
     return None
 
 
-def _rival(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     ours = frozenset(route.id for route in spec.traffic.routes)
-    for rival in snapshot.route_conflicts:
-        if rival.routes & ours and _goes_first(rival, snapshot):
-            routes = ", ".join(map(str, sorted(rival.routes & ours)))
-            words = f"{routes} is held by plan {rival.key}: wait until it ends, or delete it"
+    for conflict in snapshot.route_conflicts:
+        if conflict.routes & ours and _has_priority(conflict, snapshot):
+            routes = ", ".join(map(str, sorted(conflict.routes & ours)))
+            words = f"{routes} is held by plan {conflict.key}: wait until it ends, or delete it"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
 
 
-def _goes_first(rival: RouteConflict, snapshot: Snapshot) -> bool:
-    elder = (rival.created, rival.uid) < (snapshot.plan.created, snapshot.plan.uid)
+def _has_priority(conflict: RouteConflict, snapshot: Snapshot) -> bool:
+    older = (conflict.created, conflict.uid) < (snapshot.plan.created, snapshot.plan.uid)
     if snapshot.status.phase in STARTING:
-        return rival.running and elder
-    return rival.running or (rival.waiting and elder)
+        return conflict.running and older
+    return conflict.running or (conflict.waiting and older)
 
 
-def _asked(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
-    """What the preflight found. None before the preflight of exactly this plan; `look_around` then waits for it."""
+def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """What the preflight found. None before the preflight of exactly this plan; `run_preflight` then waits for it."""
     if snapshot.source is None:
         return UnmetPrecondition(StatusReason.METRIC_SOURCE_NOT_FOUND, snapshot.source_problem)
     probe = snapshot.preflight
@@ -153,13 +155,13 @@ def _asked(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             name = f"{snapshot.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
-    binding = {
+    enforced = {
         predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
     }
-    binding |= {assumption.called: assumption.called for assumption in spec.assumptions}
+    enforced |= {assumption.called: assumption.called for assumption in spec.assumptions}
     for name, words in probe.rejected.items():
-        if name in binding:
-            return UnmetPrecondition(StatusReason.QUERY_REJECTED, f"{binding[name]}: {words}", asking=True)
+        if name in enforced:
+            return UnmetPrecondition(StatusReason.QUERY_REJECTED, f"{enforced[name]}: {words}", asking=True)
     if probe.down:
         words = f"the metric source does not answer, and a run does not start without metrics: {probe.down}"
         return UnmetPrecondition(HoldReason.METRICS_UNAVAILABLE, words, TransitionName.BLOCKED, asking=True)

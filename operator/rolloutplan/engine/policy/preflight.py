@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rolloutplan.api.predicate import Predicate
-from rolloutplan.engine.analysis.counting import rendered, sides_asked
+from rolloutplan.engine.analysis.counting import render_events, sides_of
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, Side, ValueQuery
 
 
-class Tried(NamedTuple):
+class PreflightQuery(NamedTuple):
     """A query to try, and the predicate or assumption that it belongs to."""
 
     name: str
@@ -21,7 +21,7 @@ class Tried(NamedTuple):
     query: Query
 
 
-def queries_to_try(plan: PlanView, now: datetime) -> Iterator[Tried]:
+def preflight_queries(plan: PlanView, now: datetime) -> Iterator[PreflightQuery]:
     """Every query of a plan, rendered for each stage; the same query may occur more than once."""
     spec = plan.spec
     if spec is None:
@@ -32,20 +32,20 @@ def queries_to_try(plan: PlanView, now: datetime) -> Iterator[Tried]:
 
     for assumption in spec.assumptions:
         if (asked := assumption.predicate) is not None:
-            yield Tried(assumption.called, ValueQuery(render(asked.query, words("", asked.window))))
+            yield PreflightQuery(assumption.called, ValueQuery(render(asked.query, words("", asked.window))))
     for stage in spec.steps():
         for predicate in (*spec.guards, *stage.predicates):
-            for side in sides_asked(predicate):
+            for side in sides_of(predicate):
                 for query in _queries(predicate, words(stage.name, predicate.window, side), now):
-                    yield Tried(predicate.name, query)
+                    yield PreflightQuery(predicate.name, query)
 
 
-def _queries(predicate: Predicate, words: dict[str, str], now: datetime) -> Iterator[Query]:
+def _queries(predicate: Predicate, variables: dict[str, str], now: datetime) -> Iterator[Query]:
     if predicate.query is not None:
-        yield ValueQuery(render(predicate.query, words))
+        yield ValueQuery(render(predicate.query, variables))
     if predicate.alert is not None:
-        yield AlertQuery(render(predicate.alert.matchers, words), since=now)
+        yield AlertQuery(render(predicate.alert.matchers, variables), since=now)
     if predicate.events is not None:
-        yield CountQuery(rendered(predicate.events, words))
+        yield CountQuery(render_events(predicate.events, variables))
     if predicate.min_samples is not None:
-        yield ValueQuery(render(predicate.min_samples.query, words))
+        yield ValueQuery(render(predicate.min_samples.query, variables))

@@ -29,7 +29,7 @@ def is_live_edit(snapshot: Snapshot) -> bool:
     return is_allowed_edit(status.spec_digest, spec_digest(spec), started)
 
 
-def adapted(snapshot: Snapshot) -> ReconcileResult | None:
+def accept_edit(snapshot: Snapshot) -> ReconcileResult | None:
     """Take over an edit of parts that have not started, and record it. An approval of an edited part becomes void.
 
     It is below the rollback rules, so that an edit hides no failure, and above all rules that go on with the plan.
@@ -42,11 +42,11 @@ def adapted(snapshot: Snapshot) -> ReconcileResult | None:
     edited: RunChange = {"plan_hash": spec.plan_hash(), "spec_digest": parts, "templates": snapshot.plan.templates}
     if {"contract" if status.approved == CONTRACT else stage_part(status.approved)} & differences.keys():
         edited["approved"] = ""
-    edited.update(_ending(status, spec, "bake" in differences))
+    edited.update(_bake_changes(status, spec, "bake" in differences))
     by = f" by {snapshot.plan.edited_by}" if snapshot.plan.edited_by else ""
-    told = "; ".join(f"{name}: {change}" for name, change in differences.items())
-    words = f"the plan was edited during the run{by}: {told}"
-    if status.phase is Phase.BAKING and _climbs(status, spec):
+    details = "; ".join(f"{name}: {change}" for name, change in differences.items())
+    words = f"the plan was edited during the run{by}: {details}"
+    if status.phase is Phase.BAKING and _has_next_stage(status, spec):
         return ReconcileResult(
             transition(snapshot, TransitionName.ADAPTED_ON, words, reason=StatusReason.SHIFTING, **edited)
         )
@@ -54,17 +54,17 @@ def adapted(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(transition(snapshot, TransitionName.ADAPTED, words, **edited))
 
 
-def _climbs(status: Status, spec: PlanSpec) -> bool:
+def _has_next_stage(status: Status, spec: PlanSpec) -> bool:
     """Whether the plan now has weights above the current one, which was the last."""
     return status.stage is not None and status.stage.index + 1 < len(spec.steps())
 
 
-def _ending(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
+def _bake_changes(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
     """What an edit changes during the bake: the length of the bake, or whether the current weight is the last one."""
     stage, held = status.stage, status.held
     if status.effective_phase is not Phase.BAKING or stage is None or stage.soak_until is None:
         return {}
-    if held is not None and _climbs(status, spec):
+    if held is not None and _has_next_stage(status, spec):
         return {"held": held.going_on_in(Phase.SHIFTING)}
     before = next((part.text for part in status.spec_digest if part.name == "bake"), "0s")
     longer = spec.bake - parse_duration(before) if bake else timedelta(0)

@@ -44,7 +44,7 @@ _BEFORE_A_PAUSE = frozenset(
     {HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.METRICS_UNAVAILABLE, HoldReason.INCIDENT}
 )
 """These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
-_UNREAD = "unread-"
+_UNREADABLE = "unread-"
 _SOMEBODY = "somebody"
 
 
@@ -53,7 +53,7 @@ class _DeniedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _CommandContext:
     """A snapshot with a new command."""
 
     snapshot: Snapshot
@@ -72,10 +72,10 @@ def abort_or_revert(snapshot: Snapshot) -> ReconcileResult | None:
     It is near the top, so that a person can restore the old weights whatever is missing, slow or broken.
     """
     try:
-        order = _new_order(snapshot)
+        context = _new_command(snapshot)
     except CommandError:
         return None  # answered by `other_commands`
-    return _done(order) if order is not None and order.command.verb in (Verb.ABORT, Verb.REVERT) else None
+    return _carry_out(context) if context is not None and context.command.verb in (Verb.ABORT, Verb.REVERT) else None
 
 
 def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
@@ -84,18 +84,18 @@ def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
     It is below every rollback rule, so that no command overrides a failure.
     """
     try:
-        order = _new_order(snapshot)
+        context = _new_command(snapshot)
     except CommandError as error:
-        token = _UNREAD + hashlib.sha256(snapshot.plan.command.encode()).hexdigest()[:12]
+        token = _UNREADABLE + hashlib.sha256(snapshot.plan.command.encode()).hexdigest()[:12]
         if token in snapshot.status.tokens:
             return None
-        return _denied(snapshot, CommandSource(snapshot.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
-    if order is not None:
-        return _done(order)
-    return _passed_over(snapshot)
+        return _reject(snapshot, CommandSource(snapshot.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
+    if context is not None:
+        return _carry_out(context)
+    return _reject_replaced(snapshot)
 
 
-def _passed_over(snapshot: Snapshot) -> ReconcileResult | None:
+def _reject_replaced(snapshot: Snapshot) -> ReconcileResult | None:
     """Reject a command that a newer one replaced before it was carried out: only the newest counts."""
     for text, by in snapshot.plan.replaced:
         with suppress(CommandError):
@@ -104,41 +104,43 @@ def _passed_over(snapshot: Snapshot) -> ReconcileResult | None:
                 words = (
                     f"{command.verb} by {by or _SOMEBODY}: a newer command came before it was seen, and counts alone"
                 )
-                return _denied(snapshot, CommandSource(by or _SOMEBODY, command.token), words)
+                return _reject(snapshot, CommandSource(by or _SOMEBODY, command.token), words)
     return None
 
 
-def _new_order(snapshot: Snapshot) -> _Order | None:
+def _new_command(snapshot: Snapshot) -> _CommandContext | None:
     """The command without an answer so far, if any. Raises CommandError for an invalid one."""
     if not snapshot.plan.command:
         return None
     command = read_command(snapshot.plan.command)
     commanded_by = CommandSource(snapshot.plan.command_by or _SOMEBODY, command.token)
-    return _Order(snapshot, command, commanded_by) if command.token not in snapshot.status.tokens else None
+    return _CommandContext(snapshot, command, commanded_by) if command.token not in snapshot.status.tokens else None
 
 
-def _done(order: _Order) -> ReconcileResult | None:
+def _carry_out(context: _CommandContext) -> ReconcileResult | None:
     try:
-        return _DONE[order.command.verb](order)
-    except _DeniedError as denial:
-        return _denied(order.snapshot, order.commanded_by, f"{order.words}: {denial}")
+        return _HANDLERS[context.command.verb](context)
+    except _DeniedError as rejection:
+        return _reject(context.snapshot, context.commanded_by, f"{context.words}: {rejection}")
 
 
-def _denied(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult:
-    return note_decision(snapshot, TransitionName.DENIED, words, commanded_by=commanded_by)
+def _reject(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult:
+    return note_decision(snapshot, TransitionName.COMMAND_REJECTED, words, commanded_by=commanded_by)
 
 
 # ---- abort and revert ------------------------------------------------------------------------------------------------
 
 
-def _abort(order: _Order) -> ReconcileResult:
-    snapshot, status = order.snapshot, order.snapshot.status
+def _abort(context: _CommandContext) -> ReconcileResult:
+    snapshot, status = context.snapshot, context.snapshot.status
     if status.effective_phase is Phase.CONTRACTING and (gone := old_side_gone(snapshot)):
         raise _DeniedError(gone)
     if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
-        return start_rollback(snapshot, StatusReason.ABORTED, order.words, commanded_by=order.commanded_by, paused=None)
+        return start_rollback(
+            snapshot, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None
+        )
     if status.phase in TRANSITIONS[TransitionName.ABORTED].sources and not snapshot.plan.finalizer:
-        return ReconcileResult(_ended_early(order))
+        return ReconcileResult(_ended_early(context))
     if status.phase is Phase.SUCCEEDED:
         raise _DeniedError("the run has ended: `revert` puts the old weights back")
     if status.phase is Phase.ROLLED_BACK:
@@ -154,18 +156,18 @@ def _snapshot_known(status: Status) -> bool:
     return is_valid_snapshot(weights.snapshot, weights.old, weights.new)
 
 
-def _ended_early(order: _Order) -> Status:
+def _ended_early(context: _CommandContext) -> Status:
     """End the run before any weight has moved. It starts again only for a changed plan or pod template, or `retry`."""
-    snapshot, spec = order.snapshot, order.snapshot.plan.written
+    snapshot, spec = context.snapshot, context.snapshot.plan.written
     task = snapshot.status.task
     left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
-    words = f"{order.words}; no weight was moved{left}"
+    words = f"{context.words}; no weight was moved{left}"
     return transition(
         snapshot,
         TransitionName.ABORTED,
         words,
         reason=StatusReason.ABORTED,
-        commanded_by=order.commanded_by,
+        commanded_by=context.commanded_by,
         failed=words[:1024],
         paused=None,
         plan_hash=spec.plan_hash() if spec else "",
@@ -173,39 +175,41 @@ def _ended_early(order: _Order) -> Status:
     )
 
 
-def _revert(order: _Order) -> ReconcileResult:
-    snapshot, status = order.snapshot, order.snapshot.status
+def _revert(context: _CommandContext) -> ReconcileResult:
+    snapshot, status = context.snapshot, context.snapshot.status
     if status.phase is not Phase.SUCCEEDED:
-        return _abort(order)
+        return _abort(context)
     routes = {route.id for route in status.weights.snapshot}
     if not _snapshot_known(status) or not any(route_exists(snapshot, route) for route in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
     if gone := old_side_gone(snapshot):
         raise _DeniedError(gone)
-    if rival := next(
-        (rival.key for rival in snapshot.route_conflicts if rival.running and rival.routes & routes), None
+    if conflict := next(
+        (conflict.key for conflict in snapshot.route_conflicts if conflict.running and conflict.routes & routes), None
     ):
-        raise _DeniedError(f"plan {rival} holds the route now: abort that one first")
-    return start_rollback(snapshot, StatusReason.REVERTED, order.words, commanded_by=order.commanded_by, paused=None)
+        raise _DeniedError(f"plan {conflict} holds the route now: abort that one first")
+    return start_rollback(
+        snapshot, StatusReason.REVERTED, context.words, commanded_by=context.commanded_by, paused=None
+    )
 
 
 # ---- retry, pause and resume -----------------------------------------------------------------------------------------
 
 
-def _retry(order: _Order) -> ReconcileResult | None:
-    snapshot, status = order.snapshot, order.snapshot.status
+def _retry(context: _CommandContext) -> ReconcileResult | None:
+    snapshot, status = context.snapshot, context.snapshot.status
     if status.phase not in TRANSITIONS[TransitionName.RETRIED].sources:
         raise _DeniedError(f"it has not ended (it is {status.phase}): there is nothing to try again yet")
     if snapshot.plan.finalizer:
         return None  # `finished` removes the finalizer first
     return ReconcileResult(
-        reset_run(snapshot, TransitionName.RETRIED, order.words, commanded_by=order.commanded_by, paused=None)
+        reset_run(snapshot, TransitionName.RETRIED, context.words, commanded_by=context.commanded_by, paused=None)
     )
 
 
-def _pause(order: _Order) -> ReconcileResult:
-    snapshot, status = order.snapshot, order.snapshot.status
-    paused = Paused(at=snapshot.now, by=order.commanded_by.by, reason=order.command.reason)
+def _pause(context: _CommandContext) -> ReconcileResult:
+    snapshot, status = context.snapshot, context.snapshot.status
+    paused = Paused(at=snapshot.now, by=context.commanded_by.by, reason=context.command.reason)
     if status.paused is not None:
         raise _DeniedError(f"it is paused already, by {status.paused.by}")
     if status.phase in TRANSITIONS[TransitionName.BLOCKED].sources:
@@ -215,7 +219,7 @@ def _pause(order: _Order) -> ReconcileResult:
                 TransitionName.BLOCKED,
                 paused_words(paused),
                 reason=HoldReason.PAUSED,
-                commanded_by=order.commanded_by,
+                commanded_by=context.commanded_by,
                 paused=paused,
             )
         )
@@ -225,13 +229,13 @@ def _pause(order: _Order) -> ReconcileResult:
     if held in (HoldReason.FAILED, HoldReason.CONTRACT_FAILED):
         raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
     if status.intent is not None or held in _BEFORE_A_PAUSE:
-        words = f"{order.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
+        words = f"{context.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
         return ReconcileResult(
             transition(
                 snapshot,
                 TransitionName.PAUSED,
                 words,
-                commanded_by=order.commanded_by,
+                commanded_by=context.commanded_by,
                 message=status.message,
                 paused=paused,
             )
@@ -240,32 +244,32 @@ def _pause(order: _Order) -> ReconcileResult:
     if status.effective_phase is Phase.CONTRACTING:
         stays = "nothing more of the old side is removed"
     return enter_hold(
-        snapshot, HoldReason.PAUSED, f"{order.words}; {stays}", commanded_by=order.commanded_by, paused=paused
+        snapshot, HoldReason.PAUSED, f"{context.words}; {stays}", commanded_by=context.commanded_by, paused=paused
     )
 
 
-def _resume(order: _Order) -> ReconcileResult:
-    snapshot, status, held = order.snapshot, order.snapshot.status, order.snapshot.status.held
+def _resume(context: _CommandContext) -> ReconcileResult:
+    snapshot, status, held = context.snapshot, context.snapshot.status, context.snapshot.status.held
     reason = status.held_for
     match reason:
         case HoldReason.PAUSED:
             assert held is not None
-            words = f"{order.words}, after {span(held.since, snapshot.now)}"
-            return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, paused=None))
+            words = f"{context.words}, after {span(held.since, snapshot.now)}"
+            return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, paused=None))
         case HoldReason.UNDECIDED:
-            return ReconcileResult(_given_time(order))
+            return ReconcileResult(_deadline_extended(context))
         case HoldReason.CONTRACT_FAILED:
             assert held is not None
-            return ReconcileResult(_tried_again(order, held))
+            return ReconcileResult(_task_retried(context, held))
         case HoldReason.CONFLICT if status.effective_phase is not Phase.CONTRACTING:
-            return ReconcileResult(_taken_up(order))
+            return ReconcileResult(_stage_restarted(context))
     if status.paused is not None:
         return ReconcileResult(
             transition(
                 snapshot,
-                TransitionName.RELEASED,
-                order.words,
-                commanded_by=order.commanded_by,
+                TransitionName.PAUSE_ENDED,
+                context.words,
+                commanded_by=context.commanded_by,
                 message=status.message,
                 paused=None,
             )
@@ -275,20 +279,20 @@ def _resume(order: _Order) -> ReconcileResult:
     raise _DeniedError(f"it is not held: it is {status.phase}")
 
 
-def _tried_again(order: _Order, held: Held) -> Status:
+def _task_retried(context: _CommandContext, held: Held) -> Status:
     """Start the failed task again; its Job gets a new name."""
-    snapshot, task = order.snapshot, order.snapshot.status.task
+    snapshot, task = context.snapshot, context.snapshot.status.task
     if task is not None:
         attempt, until = task.attempt + 1, snapshot.now + (task.deadline_at - task.since)
         job = job_name(snapshot.plan.name, snapshot.status.run, task.name, attempt) if task.job else ""
         task = change_task(task, since=snapshot.now, deadline_at=until, made=False, attempt=attempt, job=job)
-    words = f"{order.words}; what failed is tried again"
-    return leave_hold(snapshot, held, words, order.commanded_by, task=task, paused=None)
+    words = f"{context.words}; what failed is tried again"
+    return leave_hold(snapshot, held, words, context.commanded_by, task=task, paused=None)
 
 
-def _given_time(order: _Order) -> Status:
+def _deadline_extended(context: _CommandContext) -> Status:
     """Extend the deadline by the time that the stage has between soak and deadline."""
-    snapshot, status, spec = order.snapshot, order.snapshot.status, order.snapshot.plan.spec
+    snapshot, status, spec = context.snapshot, context.snapshot.status, context.snapshot.plan.spec
     held, stage = status.held, current_stage(spec, status) if spec else None
     assert held is not None
     if spec is None or stage is None or status.stage is None:
@@ -296,33 +300,38 @@ def _given_time(order: _Order) -> Status:
     until = snapshot.now + max(stage.deadline - stage.soak, spec.interval)
     at = change_stage(status.stage, deadline_at=until)
     return leave_hold(
-        snapshot, held, f"{order.words}; judged on until {until:%H:%M:%S}", order.commanded_by, stage=at, paused=None
+        snapshot,
+        held,
+        f"{context.words}; judged on until {until:%H:%M:%S}",
+        context.commanded_by,
+        stage=at,
+        paused=None,
     )
 
 
-def _taken_up(order: _Order) -> Status:
+def _stage_restarted(context: _CommandContext) -> Status:
     """Request the stage's weight again and judge the stage from its beginning, starting from the present weights."""
-    snapshot, status = order.snapshot, order.snapshot.status
+    snapshot, status = context.snapshot, context.snapshot.status
     weights = status.weights
-    stands = live_weights(snapshot, weights.snapshot, weights)
-    pairs = [pair(rule, weights.old, weights.new) for route in stands for rule in route.rules]
+    live = live_weights(snapshot, weights.snapshot, weights)
+    pairs = [pair(rule, weights.old, weights.new) for route in live for rule in route.rules]
     if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or snapshot.old is None:
         raise _DeniedError(f"what is missing must be brought back first: {status.message}")
     if not all(sum(each) for each in pairs):
         raise _DeniedError(
             f"both sides have weight 0 somewhere; give {weights.old} its traffic first: {status.message}"
         )
-    now = format_weight(share(stands, weights.old, weights.new))
+    now = format_weight(share(live, weights.old, weights.new))
     return transition(
         snapshot,
-        TransitionName.TAKEN_UP,
-        f"{order.words}; the stage starts again from {now}",
+        TransitionName.STAGE_RESTARTED,
+        f"{context.words}; the stage starts again from {now}",
         reason=StatusReason.SHIFTING,
-        commanded_by=order.commanded_by,
+        commanded_by=context.commanded_by,
         held=None,
         paused=None,
         stage=status.stage and change_stage(status.stage, verified_at=None, next_stage=""),
-        weights=change_weights(weights, desired=now, written=stands),
+        weights=change_weights(weights, desired=now, written=live),
         repaired_at=(),
     )
 
@@ -330,21 +339,21 @@ def _taken_up(order: _Order) -> Status:
 # ---- approve, skip and promote ---------------------------------------------------------------------------------------
 
 
-def _approve(order: _Order) -> ReconcileResult:
-    snapshot, status, held = order.snapshot, order.snapshot.status, order.snapshot.status.held
+def _approve(context: _CommandContext) -> ReconcileResult:
+    snapshot, status, held = context.snapshot, context.snapshot.status, context.snapshot.status.held
     spec = snapshot.plan.written
     if held is None or held.reason != HoldReason.AWAITING_APPROVAL or spec is None:
         raise _DeniedError("nothing waits for approval: send it when the plan is Held: AwaitingApproval")
     if status.effective_phase is Phase.CONTRACTING:
-        words = f"{order.words}; the old side may be removed"
-        return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, approved=CONTRACT))
+        words = f"{context.words}; the old side may be removed"
+        return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, approved=CONTRACT))
     stage = next_stage(spec, status)
-    words = f"{order.words}; stage {stage.name} may begin"
-    return ReconcileResult(leave_hold(snapshot, held, words, order.commanded_by, approved=stage.name))
+    words = f"{context.words}; stage {stage.name} may begin"
+    return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, approved=stage.name))
 
 
-def _skip(order: _Order) -> ReconcileResult:
-    snapshot, status, spec = order.snapshot, order.snapshot.status, _unhindered(order)
+def _skip(context: _CommandContext) -> ReconcileResult:
+    snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == HoldReason.AWAITING_APPROVAL:
         raise _DeniedError(f"nothing is left to judge, and the next stage waits: send `approve` ({status.message})")
@@ -354,21 +363,21 @@ def _skip(order: _Order) -> ReconcileResult:
         raise _DeniedError("no stage is being judged: send it when one is")
     if is_last(spec, stage):
         raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
-    words = f"{order.words}; {stage.step} is taken as passed after {span(at.verified_at, snapshot.now)}"
+    words = f"{context.words}; {stage.step} is taken as passed after {span(at.verified_at, snapshot.now)}"
     return ReconcileResult(
         transition(
             snapshot,
             TransitionName.SKIPPED,
             words,
             reason=StatusReason.SHIFTING,
-            commanded_by=order.commanded_by,
+            commanded_by=context.commanded_by,
             held=None,
         )
     )
 
 
-def _promote(order: _Order) -> ReconcileResult:
-    snapshot, status, spec = order.snapshot, order.snapshot.status, _unhindered(order)
+def _promote(context: _CommandContext) -> ReconcileResult:
+    snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
     last, at, stage = spec.steps()[-1], status.stage, current_stage(spec, status)
     if (
         status.phase not in TRANSITIONS[TransitionName.PROMOTED].sources
@@ -383,9 +392,9 @@ def _promote(order: _Order) -> ReconcileResult:
         transition(
             snapshot,
             TransitionName.PROMOTED,
-            f"{order.words}; straight to {last.name} at {format_weight(last.permille)}",
+            f"{context.words}; straight to {last.name} at {format_weight(last.permille)}",
             reason=StatusReason.SHIFTING,
-            commanded_by=order.commanded_by,
+            commanded_by=context.commanded_by,
             held=None,
             approved=last.name,
             stage=change_stage(at, next_stage=last.name),
@@ -393,9 +402,9 @@ def _promote(order: _Order) -> ReconcileResult:
     )
 
 
-def _unhindered(order: _Order) -> PlanSpec:
+def _skippable_plan(context: _CommandContext) -> PlanSpec:
     """The plan, if a person may skip what was not proved here. Failures, and holds for other reasons, are refused."""
-    snapshot, status = order.snapshot, order.snapshot.status
+    snapshot, status = context.snapshot, context.snapshot.status
     spec, held = snapshot.plan.spec, status.held
     if (
         spec is None
@@ -411,7 +420,7 @@ def _unhindered(order: _Order) -> PlanSpec:
     return spec
 
 
-_DONE: Mapping[Verb, Callable[[_Order], ReconcileResult | None]] = {
+_HANDLERS: Mapping[Verb, Callable[[_CommandContext], ReconcileResult | None]] = {
     Verb.ABORT: _abort,
     Verb.REVERT: _revert,
     Verb.RETRY: _retry,

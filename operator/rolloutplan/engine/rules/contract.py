@@ -17,18 +17,18 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.gate import GATED, Blocked, block_on_contract
 from rolloutplan.engine.policy.preconditions import paused_words
-from rolloutplan.engine.rules.adapt import adapted
+from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import other_commands
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
     SCALE_OLD,
-    SCALED_WITHIN,
+    SCALE_WITHIN,
     SKIPPED_AUTOSCALED,
     TaskResult,
     TaskSpec,
     current_task,
-    job_run,
-    resized,
+    run_job,
+    run_scaling,
     start_task,
 )
 from rolloutplan.engine.run.decision_log import span
@@ -53,13 +53,13 @@ def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
     It is above all rules that remove something, because moving weights cannot undo a removal.
     """
-    status, closed = snapshot.status, _closed(snapshot, snapshot.plan.written)
-    if closed is None:
+    status, blocked = snapshot.status, _find_block(snapshot, snapshot.plan.written)
+    if blocked is None:
         return None
-    if status.held_for != closed.reason:
-        return enter_hold(snapshot, closed.reason, closed.words)
-    says = closed.reason in GATED and closed.words != status.message
-    return ReconcileResult(change(status, message=closed.words) if says else None, wake_at=closed.again)
+    if status.held_for != blocked.reason:
+        return enter_hold(snapshot, blocked.reason, blocked.words)
+    says = blocked.reason in GATED and blocked.words != status.message
+    return ReconcileResult(change(status, message=blocked.words) if says else None, wake_at=blocked.again)
 
 
 def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
@@ -80,9 +80,9 @@ def drain(snapshot: Snapshot) -> ReconcileResult | None:
 def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
     """End the run with success when nothing is left to remove. Other sides that the plan names now are not touched."""
     status, spec = snapshot.status, _spec(snapshot)
-    if _to_take(snapshot, spec) is not None:
+    if _next_task(snapshot, spec) is not None:
         return None
-    left = "" if _ours(snapshot, spec) else ", and what is left of the old stays: the plan has other sides now"
+    left = "" if _same_sides(snapshot, spec) else ", and what is left of the old stays: the plan has other sides now"
     words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
     return ReconcileResult(
         transition(snapshot, TransitionName.FINISHED, words, reason=StatusReason.SUCCEEDED, task=None)
@@ -92,34 +92,38 @@ def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
 def begin_contract_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Record the next task before it starts, with the undo command that is valid after it."""
     spec = _spec(snapshot)
-    wanted = _to_take(snapshot, spec)
-    return _begun(snapshot, spec, wanted) if wanted is not None and current_task(snapshot, wanted) is None else None
+    task_spec = _next_task(snapshot, spec)
+    return (
+        _record_task(snapshot, spec, task_spec)
+        if task_spec is not None and current_task(snapshot, task_spec) is None
+        else None
+    )
 
 
-def take_away(snapshot: Snapshot) -> ReconcileResult | None:
+def run_contract_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Carry out the current task until it is done or has failed. A failure is held, not rolled back."""
     spec = _spec(snapshot)
-    wanted = _to_take(snapshot, spec)
-    task = current_task(snapshot, wanted) if wanted else None
-    if wanted is None or task is None:
+    task_spec = _next_task(snapshot, spec)
+    task = current_task(snapshot, task_spec) if task_spec else None
+    if task_spec is None or task is None:
         return None
-    if wanted.template is not None:
-        found = job_run(snapshot, task, wanted)
+    if task_spec.template is not None:
+        result = run_job(snapshot, task, task_spec)
     else:
-        found = _announced(snapshot) or resized(snapshot, task, snapshot.old, spec.old.deployment)
-    return _ended(snapshot, task, found) if isinstance(found, TaskResult) else found
+        result = _write_undo_command(snapshot) or run_scaling(snapshot, task, snapshot.old, spec.old.deployment)
+    return _record_result(snapshot, task, result) if isinstance(result, TaskResult) else result
 
 
 CONTRACTING_RULES: tuple[Rule, ...] = (
     other_commands,
-    adapted,
+    accept_edit,
     stay_contract_failed,
     hold_contract,
     resume_contract,
     drain,
     finish_contract,
     begin_contract_task,
-    take_away,
+    run_contract_task,
 )
 
 
@@ -128,7 +132,7 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
     return snapshot.plan.written
 
 
-def _closed(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
+def _find_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
     """Why nothing may be removed now. A running task waits only for plan, weights and a pause."""
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
@@ -141,42 +145,44 @@ def _closed(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
         )
     if status.paused is not None:
         return Blocked(HoldReason.PAUSED, paused_words(status.paused))
-    return None if status.task is not None or _to_take(snapshot, spec) is None else block_on_contract(snapshot, spec)
+    return None if status.task is not None or _next_task(snapshot, spec) is None else block_on_contract(snapshot, spec)
 
 
-def _ours(snapshot: Snapshot, spec: PlanSpec) -> bool:
+def _same_sides(snapshot: Snapshot, spec: PlanSpec) -> bool:
     """Whether the plan still names the sides of this run."""
     weights = snapshot.status.weights
     return (spec.old.service_name, spec.new.service_name) == (weights.old, weights.new)
 
 
-def _to_take(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
+def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
     """The next task of the removal; None where nothing is left."""
     done, contract = snapshot.status.completed_tasks, spec.contract
-    if not _ours(snapshot, spec):
+    if not _same_sides(snapshot, spec):
         return None
     if contract.scale_old is not None and not {SCALE_OLD, SKIPPED_AUTOSCALED} & {*done} and snapshot.old is not None:
         says = f"Deployment {spec.old.deployment} is scaled to {contract.scale_old} replicas"
-        return TaskSpec("Scale", SCALE_OLD, SCALED_WITHIN, says, replicas=contract.scale_old)
+        return TaskSpec("Scale", SCALE_OLD, SCALE_WITHIN, says, replicas=contract.scale_old)
     job = next((job for job in contract.jobs if job.name not in done), None)
     if job is None:
         return None
     return TaskSpec("Contract", job.name, job.deadline, f"Job {job.name} removes the old side", job.template)
 
 
-def _begun(snapshot: Snapshot, spec: PlanSpec, wanted: TaskSpec) -> ReconcileResult:
+def _record_task(snapshot: Snapshot, spec: PlanSpec, task_spec: TaskSpec) -> ReconcileResult:
     """Record a task. Before the old side is scaled down, the undo command gets the command that scales it up again."""
     before = snapshot.status.task
-    status = start_task(snapshot, wanted, before.attempt if before is not None and before.name == wanted.name else 1)
+    status = start_task(
+        snapshot, task_spec, before.attempt if before is not None and before.name == task_spec.name else 1
+    )
     old, revert = snapshot.old, status.revert
-    if wanted.name == SCALE_OLD and old is not None and revert and not revert.startswith("kubectl scale"):
+    if task_spec.name == SCALE_OLD and old is not None and revert and not revert.startswith("kubectl scale"):
         where = f"deployment/{spec.old.deployment} -n {snapshot.plan.namespace}"
         up = f"kubectl scale {where} --replicas={max(old.wanted, 1)} && kubectl rollout status {where}"
         status = change(status, revert=f"{up} && {revert}")
     return ReconcileResult(status)
 
 
-def _announced(snapshot: Snapshot) -> ReconcileResult | None:
+def _write_undo_command(snapshot: Snapshot) -> ReconcileResult | None:
     """Write the undo command to plan and routes, before the old side is scaled down.
 
     The write succeeds only if the routes are still as in the snapshot, so their weights have not been moved since.
@@ -193,21 +199,21 @@ def _announced(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(actions=marks) if marks else None
 
 
-def _ended(snapshot: Snapshot, task: Task, ended: TaskResult) -> ReconcileResult:
+def _record_result(snapshot: Snapshot, task: Task, result: TaskResult) -> ReconcileResult:
     status = snapshot.status
-    if ended.good:
-        done = (*status.completed_tasks, SKIPPED_AUTOSCALED if ended.left else task.name)
+    if result.good:
+        done = (*status.completed_tasks, SKIPPED_AUTOSCALED if result.left else task.name)
         return ReconcileResult(
             transition(
                 snapshot,
                 TransitionName.CONTRACTED,
-                ended.words[:1024],
+                result.words[:1024],
                 reason=StatusReason.CONTRACTING,
                 task=None,
                 completed_tasks=done,
             )
         )
-    return enter_hold(snapshot, HoldReason.CONTRACT_FAILED, f"{ended.words}; {_both_sides(snapshot)}"[:1024])
+    return enter_hold(snapshot, HoldReason.CONTRACT_FAILED, f"{result.words}; {_both_sides(snapshot)}"[:1024])
 
 
 def _both_sides(snapshot: Snapshot) -> str:

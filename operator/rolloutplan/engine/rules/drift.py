@@ -19,11 +19,11 @@ from rolloutplan.engine.model.routes import acceptance_problem, at_least_desired
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.rules.intents import ACCEPTED_WITHIN
+from rolloutplan.engine.rules.intents import ACCEPT_WITHIN
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_rollback, start_stage_timers, transition
 
-REPAIRS = 3
-WITHIN = timedelta(minutes=10)
+MAX_REPAIRS = 3
+REPAIRS_WITHIN = timedelta(minutes=10)
 """More repairs than this within this time mean that another writer competes: the run then rolls back."""
 
 
@@ -35,78 +35,80 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
     status, weights, intent = snapshot.status, snapshot.status.weights, snapshot.status.intent
     if status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    shifting, asked, differs = _shifting(status), _asked(status), external_change(snapshot)
+    shifting, desired, differs = _is_shifting(status), _desired_routes(status), external_change(snapshot)
     if not differs:
-        return _mended(snapshot, intent) if intent is not None and not shifting else None
+        return _corrected(snapshot, intent) if intent is not None and not shifting else None
     if not at_least_desired(snapshot, weights.written, weights):
-        return _given_up(snapshot, intent, differs) if intent is not None else None
+        return _accept_external(snapshot, intent, differs) if intent is not None else None
     if intent is not None and intent.corrects == differs:
-        again = route_patches(snapshot, asked, weights, fencing_token(snapshot, status), status.revert)
-        return ReconcileResult(actions=again, wake_at=_late(intent))
-    recent = tuple(at for at in status.repaired_at if at > snapshot.now - WITHIN)
-    if len(recent) >= REPAIRS:
-        times = f"{len(recent) + 1} times within {format_duration(WITHIN)}"
+        again = route_patches(snapshot, desired, weights, fencing_token(snapshot, status), status.revert)
+        return ReconcileResult(actions=again, wake_at=_accept_deadline(intent))
+    recent = tuple(at for at in status.repaired_at if at > snapshot.now - REPAIRS_WITHIN)
+    if len(recent) >= MAX_REPAIRS:
+        times = f"{len(recent) + 1} times within {format_duration(REPAIRS_WITHIN)}"
         return start_rollback(
             snapshot, StatusReason.WEIGHT_CONFLICT, f"weights were moved by somebody else {times}: {differs}"
         )
-    to = intent.to if intent is not None and shifting else _stands(status)
+    to = intent.to if intent is not None and shifting else _written_share(status)
     words = f"{differs}; {to} is written again"
     after = transition(
         snapshot,
         TransitionName.DRIFTED,
         words,
         message=status.message if status.phase is Phase.HELD else words,
-        intent=Intent(action="Shift" if shifting else "Repair", at=snapshot.now, to=to, routes=asked, corrects=differs),
+        intent=Intent(
+            action="Shift" if shifting else "Repair", at=snapshot.now, to=to, routes=desired, corrects=differs
+        ),
         repaired_at=(*recent, snapshot.now),
     )
     return ReconcileResult(
-        after, route_patches(snapshot, asked, weights, fencing_token(snapshot, after), status.revert)
+        after, route_patches(snapshot, desired, weights, fencing_token(snapshot, after), status.revert)
     )
 
 
 def external_change(snapshot: Snapshot) -> str:
     """The first weights that are neither the desired nor the formerly written ones, as text; empty if none are."""
     weights = snapshot.status.weights
-    for target, before in zip(_asked(snapshot.status), weights.written, strict=False):
+    for target, before in zip(_desired_routes(snapshot.status), weights.written, strict=False):
         if (differs := route_mismatch(snapshot, (target,), weights)) and route_mismatch(snapshot, (before,), weights):
             return differs
     return ""
 
 
-def _shifting(status: Status) -> bool:
+def _is_shifting(status: Status) -> bool:
     return status.intent is not None and status.intent.action == "Shift"
 
 
-def _asked(status: Status) -> tuple[RouteWeights, ...]:
-    return status.intent.routes if status.intent is not None and _shifting(status) else status.weights.written
+def _desired_routes(status: Status) -> tuple[RouteWeights, ...]:
+    return status.intent.routes if status.intent is not None and _is_shifting(status) else status.weights.written
 
 
-def _late(intent: Intent) -> datetime:
-    return intent.at + ACCEPTED_WITHIN
+def _accept_deadline(intent: Intent) -> datetime:
+    return intent.at + ACCEPT_WITHIN
 
 
-def _stands(status: Status) -> str:
+def _written_share(status: Status) -> str:
     weights = status.weights
     return format_weight(share(weights.written, weights.old, weights.new))
 
 
-def _given_up(snapshot: Snapshot, intent: Intent, differs: str) -> ReconcileResult:
+def _accept_external(snapshot: Snapshot, intent: Intent, differs: str) -> ReconcileResult:
     """Somebody moved the weights back while they were being written: the run accepts that and holds."""
     status, weights = snapshot.status, snapshot.status.weights
     stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or snapshot.now)
-    stands = change_weights(weights, desired=_stands(status))
+    accepted = change_weights(weights, desired=_written_share(status))
     words = f"while {intent.to} was being written: {differs}"
-    return enter_hold(snapshot, HoldReason.CONFLICT, words, intent=None, weights=stands, stage=stage)
+    return enter_hold(snapshot, HoldReason.CONFLICT, words, intent=None, weights=accepted, stage=stage)
 
 
-def _mended(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
+def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
     """The weights are correct again. The stage starts again, because part of it was measured at another weight."""
-    status, spec, late = snapshot.status, snapshot.plan.spec, intent.at + ACCEPTED_WITHIN
+    status, spec, accept_deadline = snapshot.status, snapshot.plan.spec, intent.at + ACCEPT_WITHIN
     refused = acceptance_problem(snapshot, intent.routes)
-    if refused and snapshot.now < late:
-        return ReconcileResult(wake_at=late)
+    if refused and snapshot.now < accept_deadline:
+        return ReconcileResult(wake_at=accept_deadline)
     if refused:
-        within = format_duration(ACCEPTED_WITHIN)
+        within = format_duration(ACCEPT_WITHIN)
         return start_rollback(
             snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"
         )

@@ -18,20 +18,20 @@ from rolloutplan.engine.policy.preconditions import PROBE_EVERY
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
     SCALE_NEW,
-    SCALED_WITHIN,
+    SCALE_WITHIN,
     TaskResult,
     TaskSpec,
-    added,
+    added_words,
     current_task,
-    job_refused,
-    job_run,
+    refuse_job,
     refused_words,
-    resized,
+    run_job,
+    run_scaling,
     start_task,
 )
 from rolloutplan.engine.run.transition import transition
 
-STANDS_FOR = timedelta(seconds=2)
+READY_FOR = timedelta(seconds=2)
 """How long its pods must have been ready before the first weight: a gateway learns of new endpoints with a delay."""
 COUNTED_WITHIN = timedelta(seconds=2)
 """How old the count of restarts that the run starts from may be: an older one may include pods that are gone."""
@@ -42,42 +42,42 @@ def expand(snapshot: Snapshot) -> ReconcileResult | None:
     return first_match(EXPANDING_RULES, snapshot) if snapshot.status.phase is Phase.EXPANDING else None
 
 
-def begin_expansion(snapshot: Snapshot) -> ReconcileResult | None:
+def begin_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Record the next task: the Jobs in the order written, then the scaling. A task is recorded before it starts."""
-    wanted = _to_add(snapshot, _spec(snapshot))
-    if wanted is None or current_task(snapshot, wanted) is not None:
+    task_spec = _next_task(snapshot, _spec(snapshot))
+    if task_spec is None or current_task(snapshot, task_spec) is not None:
         return None
-    return ReconcileResult(start_task(snapshot, wanted))
+    return ReconcileResult(start_task(snapshot, task_spec))
 
 
-def add(snapshot: Snapshot) -> ReconcileResult | None:
+def run_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Carry out the current task until it is done, has failed or is late. Only then wait for the pods."""
     spec = _spec(snapshot)
-    wanted = _to_add(snapshot, spec)
-    task = current_task(snapshot, wanted) if wanted else None
-    if wanted is None or task is None:
+    task_spec = _next_task(snapshot, spec)
+    task = current_task(snapshot, task_spec) if task_spec else None
+    if task_spec is None or task is None:
         return None
-    if wanted.template is not None:
-        found = job_run(snapshot, task, wanted)
+    if task_spec.template is not None:
+        result = run_job(snapshot, task, task_spec)
     else:
-        found = resized(snapshot, task, snapshot.new, spec.new.deployment)
-    return ReconcileResult(_added(snapshot, spec, task, found)) if isinstance(found, TaskResult) else found
+        result = run_scaling(snapshot, task, snapshot.new, spec.new.deployment)
+    return ReconcileResult(_record_result(snapshot, spec, task, result)) if isinstance(result, TaskResult) else result
 
 
 def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when all pods of the new side are ready. It is above the deadline rule, so that late pods still count.
 
-    The pods must have been ready for `STANDS_FOR`. Restarts count from then on. While the restarts cannot be read, the
+    The pods must have been ready for `READY_FOR`. Restarts count from then on. While the restarts cannot be read, the
     run waits until the deadline.
     """
     new, probe = snapshot.new, snapshot.preflight
-    assert new is not None  # `obstructed` refuses a plan without it
+    assert new is not None  # `report_unmet_precondition` refuses a plan without it
     if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
         return None
-    if new.stood_since and timedelta(0) <= snapshot.now - new.stood_since < STANDS_FOR:
-        return ReconcileResult(wake_at=new.stood_since + STANDS_FOR)
+    if new.stood_since and timedelta(0) <= snapshot.now - new.stood_since < READY_FOR:
+        return ReconcileResult(wake_at=new.stood_since + READY_FOR)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
-        return None if _unseen(snapshot) else ReconcileResult(actions=(RunPreflight(),))
+        return None if _pods_unreadable(snapshot) else ReconcileResult(actions=(RunPreflight(),))
     return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.restarts))
 
 
@@ -87,24 +87,24 @@ def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
     It also ends where the API server refuses to list the pods.
     """
     probe = snapshot.preflight
-    if words := _unseen(snapshot):
+    if words := _pods_unreadable(snapshot):
         name, within = _spec(snapshot).new.deployment, format_duration(_spec(snapshot).availability.ready_within)
         found = f"the pods of {name} could not be read within {within}: {words}"
-        return ReconcileResult(_never_ready(snapshot, found, "fix that, send `retry`"))
-    if probe is None or probe.at < _late(snapshot):
+        return ReconcileResult(_end_not_ready(snapshot, found, "fix that, send `retry`"))
+    if probe is None or probe.at < _ready_deadline(snapshot):
         return None
-    return ReconcileResult(_never_ready(snapshot, _not_ready(snapshot, probe.worst), "fix the Deployment"))
+    return ReconcileResult(_end_not_ready(snapshot, _not_ready_words(snapshot, probe.worst), "fix the Deployment"))
 
 
 def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
     """Read the pods at intervals, for the reason why they are not ready, and once more at the deadline."""
     if snapshot.preflight is None:
         return ReconcileResult(actions=(RunPreflight(),))
-    due = min(snapshot.preflight.at + PROBE_EVERY, _late(snapshot))
+    due = min(snapshot.preflight.at + PROBE_EVERY, _ready_deadline(snapshot))
     return ReconcileResult(actions=(RunPreflight(),)) if snapshot.now >= due else ReconcileResult(wake_at=due)
 
 
-EXPANDING_RULES: tuple[Rule, ...] = (begin_expansion, add, new_side_ready, new_side_late, await_new_side)
+EXPANDING_RULES: tuple[Rule, ...] = (begin_expand_task, run_expand_task, new_side_ready, new_side_late, await_new_side)
 
 
 def _spec(snapshot: Snapshot) -> PlanSpec:
@@ -112,16 +112,16 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
     return snapshot.plan.spec
 
 
-def _late(snapshot: Snapshot) -> datetime:
+def _ready_deadline(snapshot: Snapshot) -> datetime:
     return (snapshot.status.entered_at or snapshot.plan.created) + _spec(snapshot).availability.ready_within
 
 
-def _unseen(snapshot: Snapshot) -> str:
+def _pods_unreadable(snapshot: Snapshot) -> str:
     """Why the pods cannot be read after the deadline, in the API server's words; empty where they can."""
-    return refused_words(snapshot, "preflight") if snapshot.now >= _late(snapshot) else ""
+    return refused_words(snapshot, "preflight") if snapshot.now >= _ready_deadline(snapshot) else ""
 
 
-def _to_add(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
+def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
     done, size = snapshot.status.completed_tasks, spec.expand.scale.new
     job = next((job for job in spec.expand.jobs if job.name not in done), None)
     if job is not None:
@@ -130,24 +130,26 @@ def _to_add(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
         return None
     replicas = snapshot.old.wanted if size == "MatchOld" else int(size)
     says = f"Deployment {spec.new.deployment} is scaled to {replicas} replicas"
-    return TaskSpec("Scale", SCALE_NEW, SCALED_WITHIN, says, replicas=replicas)
+    return TaskSpec("Scale", SCALE_NEW, SCALE_WITHIN, says, replicas=replicas)
 
 
-def _added(snapshot: Snapshot, spec: PlanSpec, task: Task, ended: TaskResult) -> Status:
+def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskResult) -> Status:
     status = snapshot.status
-    if ended.refused:
-        return job_refused(snapshot, ended)
-    if ended.good:
-        over: RunChange = {
+    if result.refused:
+        return refuse_job(snapshot, result)
+    if result.good:
+        finished: RunChange = {
             "task": None,
             "completed_tasks": (*status.completed_tasks, task.name),
             "entered_at": snapshot.now,
         }
-        if task.kind == "Scale" and not ended.left:
-            over["scaled_to"] = task.replicas
-        return transition(snapshot, TransitionName.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
-    left = f"no weight was moved{added(status, spec)}"
-    words = f"{ended.words}; {left}: fix it or the plan, or send `retry`, and a new run starts"[:1024]
+        if task.kind == "Scale" and not result.left:
+            finished["scaled_to"] = task.replicas
+        return transition(
+            snapshot, TransitionName.EXPANDED, result.words[:1024], reason=StatusReason.EXPANDING, **finished
+        )
+    left = f"no weight was moved{added_words(status, spec)}"
+    words = f"{result.words}; {left}: fix it or the plan, or send `retry`, and a new run starts"[:1024]
     return transition(
         snapshot, TransitionName.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words
     )
@@ -158,12 +160,12 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
     assert new is not None
     before = select_rules(snapshot)
     old_service, new_service = spec.old.service_name, spec.new.service_name
-    held = format_weight(share(before, old_service, new_service))
-    weights = Weights(desired=held, old=old_service, new=new_service, written=before, snapshot=before)
+    live = format_weight(share(before, old_service, new_service))
+    weights = Weights(desired=live, old=old_service, new=new_service, written=before, snapshot=before)
     return transition(
         snapshot,
         TransitionName.READY,
-        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
+        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {live} on {new_service}",
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarts=restarts,
@@ -171,7 +173,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
     )
 
 
-def _not_ready(snapshot: Snapshot, worst: str) -> str:
+def _not_ready_words(snapshot: Snapshot, worst: str) -> str:
     new = snapshot.new
     assert new is not None
     within = format_duration(_spec(snapshot).availability.ready_within)
@@ -179,7 +181,7 @@ def _not_ready(snapshot: Snapshot, worst: str) -> str:
     return f"{found}{f': {worst}' if worst else ''}"
 
 
-def _never_ready(snapshot: Snapshot, found: str, fix: str) -> Status:
-    left = f"no weight was moved{added(snapshot.status, _spec(snapshot))}"
+def _end_not_ready(snapshot: Snapshot, found: str, fix: str) -> Status:
+    left = f"no weight was moved{added_words(snapshot.status, _spec(snapshot))}"
     words = f"{found}; {left}: {fix}, and a new run starts"
     return transition(snapshot, TransitionName.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

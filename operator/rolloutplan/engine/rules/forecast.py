@@ -12,16 +12,16 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Phase
-from rolloutplan.engine.analysis.counting import asked_of, distance
+from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of
 from rolloutplan.engine.analysis.measurements import ActivePredicate, active_predicates, current_stage, verdict_of
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.run.transition import note_decision
-from rolloutplan.stats.feasibility import Traffic, decided_after, words
+from rolloutplan.stats.feasibility import Traffic, decided_after, describe
 from rolloutplan.stats.verdict import Outcome
 
-LOOKS: Final = 3
+MIN_EVALUATIONS: Final = 3
 """After fewer evaluations, the traffic is not known well enough."""
 
 
@@ -34,14 +34,14 @@ def forecast(snapshot: Snapshot) -> ReconcileResult | None:
     stage = current_stage(spec, status) if spec else None
     if status.phase is not Phase.JUDGING or spec is None or stage is None or at is None or at.forecast:
         return None
-    told = "; ".join(_too_slow(snapshot, spec, stage))
-    if not told:
+    problems = "; ".join(_slow_predicate_problems(snapshot, spec, stage))
+    if not problems:
         return None
-    after = change_stage(at, forecast=told[:1024])
-    return note_decision(snapshot, TransitionName.FORESEEN, f"{stage.name}: {told}", stage=after)
+    after = change_stage(at, forecast=problems[:1024])
+    return note_decision(snapshot, TransitionName.STAGE_CANNOT_CONCLUDE, f"{stage.name}: {problems}", stage=after)
 
 
-def _too_slow(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> Iterator[str]:
+def _slow_predicate_problems(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> Iterator[str]:
     items = [
         item for item in active_predicates(spec, snapshot.status, snapshot.source) if item.predicate.events is not None
     ]
@@ -53,29 +53,35 @@ def _too_slow(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> Iterator[str]
             or snapshot.source is None
         ):
             continue
-        counted = next((c for peer in _same(item, items) if (c := _counted(snapshot, peer)) is not None), None)
-        if counted is not None:
-            told = too_slow(item.predicate, stage.permille, stage.deadline, counted, distance(spec, snapshot.source))
-            yield from (told,) if told else ()
+        traffic = next(
+            (c for other in _same_counters(item, items) if (c := _measured_traffic(snapshot, other)) is not None), None
+        )
+        if traffic is not None:
+            problem = slow_predicate_problem(
+                item.predicate, stage.permille, stage.deadline, traffic, evaluation_interval(spec, snapshot.source)
+            )
+            yield from (problem,) if problem else ()
 
 
-def too_slow(predicate: Predicate, permille: int, deadline: timedelta, traffic: Traffic, every: timedelta) -> str:
+def slow_predicate_problem(
+    predicate: Predicate, permille: int, deadline: timedelta, traffic: Traffic, every: timedelta
+) -> str:
     """Why counts at this weight cannot prove the predicate before the deadline, as text; empty where they can.
 
     If both sides are counted, only the sum of `traffic` matters, not the weight at which it was measured. If only the
     new side is counted, `traffic` is that side's at this weight. `every` is the time between evaluations.
     """
-    of = asked_of(predicate, "pass")
+    hypothesis = hypothesis_of(predicate, "pass")
     share, rate = permille / 1000, traffic.new + traffic.old
-    there = traffic.at(share) if of.paired else traffic
-    seconds = decided_after(of, there, float(predicate.confidence), every.total_seconds())
+    at_weight = traffic.at(share) if hypothesis.paired else traffic
+    seconds = decided_after(hypothesis, at_weight, float(predicate.confidence), every.total_seconds())
     if seconds <= deadline.total_seconds():
         return ""
-    asked = words(seconds, float(f"{rate if of.paired else traffic.new / share:.3g}"), share)
-    return f"{predicate.name} cannot be decided in time: {asked}; the deadline is {format_duration(deadline)}"
+    needed = describe(seconds, float(f"{rate if hypothesis.paired else traffic.new / share:.3g}"), share)
+    return f"{predicate.name} cannot be decided in time: {needed}; the deadline is {format_duration(deadline)}"
 
 
-def _same(item: ActivePredicate, items: list[ActivePredicate]) -> Iterator[ActivePredicate]:
+def _same_counters(item: ActivePredicate, items: list[ActivePredicate]) -> Iterator[ActivePredicate]:
     """The predicate, and others with the same counters of both sides: a guard has counted since the first stage."""
     yield item
     for other in items:
@@ -87,16 +93,16 @@ def _paired(item: ActivePredicate) -> bool:
     return item.predicate.comparison.kind != "value"
 
 
-def _counted(snapshot: Snapshot, item: ActivePredicate) -> Traffic | None:
+def _measured_traffic(snapshot: Snapshot, item: ActivePredicate) -> Traffic | None:
     """The traffic that a predicate has counted, in requests per second; None before enough evaluations."""
-    track = snapshot.measurements.get(item.name)
-    count = track.count if track is not None else None
+    measurement = snapshot.measurements.get(item.name)
+    count = measurement.count if measurement is not None else None
     if count is None or count.at is None or snapshot.plan.spec is None or snapshot.source is None:
         return None
-    taken = count.at - count.since
-    if taken < LOOKS * distance(snapshot.plan.spec, snapshot.source):
+    elapsed = count.at - count.since
+    if elapsed < MIN_EVALUATIONS * evaluation_interval(snapshot.plan.spec, snapshot.source):
         return None
-    seconds = taken.total_seconds()
+    seconds = elapsed.total_seconds()
     new, new_bad, old, old_bad = count.state.seen
     # One more bad request of the old side than was counted: a count of 0 does not mean a bad ratio of 0.
     bad = (old_bad + 1) / (old + 1) if _paired(item) else new_bad / max(new, 1)

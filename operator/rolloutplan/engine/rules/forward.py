@@ -13,8 +13,8 @@ from rolloutplan.api.status import Intent, Phase, StageStatus, Status
 from rolloutplan.engine.analysis.measurements import (
     ActivePredicate,
     active_predicates,
-    binding,
     current_stage,
+    enforced_predicates,
     measurement_of,
     missing_answer_timeout,
     verdict_of,
@@ -22,7 +22,7 @@ from rolloutplan.engine.analysis.measurements import (
 from rolloutplan.engine.analysis.stages import is_last, next_stage
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
-from rolloutplan.engine.model.routes import live_weights, route_patches, shifted
+from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
@@ -30,7 +30,7 @@ from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail
 from rolloutplan.stats.verdict import Outcome, Verdict, Why
 
 
-def all_shown(snapshot: Snapshot) -> bool:
+def is_stage_proved(snapshot: Snapshot) -> bool:
     """Whether this weight is proved: every pass predicate is Proved, and every fail predicate was answered.
 
     A fail predicate without an answer does not count for the new side, and one whose comparison holds, but not yet for
@@ -38,21 +38,21 @@ def all_shown(snapshot: Snapshot) -> bool:
     data is never a pass.
     """
     spec = snapshot.plan.spec
-    items = binding(spec, snapshot.status, snapshot.source) if spec else ()
+    items = enforced_predicates(spec, snapshot.status, snapshot.source) if spec else ()
     for item in items:
         verdict = verdict_of(snapshot, item)
         if not item.is_failure_signal and verdict.outcome is not Outcome.PROVED:
             return False
-        unheard = measurement_of(snapshot, item).answered_at is None or verdict.why in (
+        unanswered = measurement_of(snapshot, item).answered_at is None or verdict.why in (
             Why.SOURCE_DOWN,
             Why.QUERY_REJECTED,
         )
-        if item.is_failure_signal and (unheard or _leans_against(snapshot, item)):
+        if item.is_failure_signal and (unanswered or _may_still_fail(snapshot, item)):
             return False
-    return any(_has_spoken(item, verdict_of(snapshot, item)) for item in items)
+    return any(_has_data(item, verdict_of(snapshot, item)) for item in items)
 
 
-def _leans_against(snapshot: Snapshot, item: ActivePredicate) -> bool:
+def _may_still_fail(snapshot: Snapshot, item: ActivePredicate) -> bool:
     """Whether its comparison holds, but not yet for long enough. A missing answer does not end that.
 
     For counts only a proof matters: without one, the comparison may hold by chance.
@@ -60,14 +60,14 @@ def _leans_against(snapshot: Snapshot, item: ActivePredicate) -> bool:
     return measurement_of(snapshot, item).since is not None and item.predicate.events is None
 
 
-def _has_spoken(item: ActivePredicate, verdict: Verdict) -> bool:
+def _has_data(item: ActivePredicate, verdict: Verdict) -> bool:
     """Whether it measured something. Counts have if there were any requests."""
     if verdict.outcome in (Outcome.PROVED, Outcome.REFUTED):
         return True
     return item.predicate.events is not None and verdict.why is Why.NOT_YET and bool(verdict.samples)
 
 
-def deadline(snapshot: Snapshot) -> ReconcileResult | None:
+def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
     """End a stage that is not proved at its deadline: by `onFail` if it is refuted, by `onUndecided` if undecided.
 
     It waits for answers that are due. It is above the rules that go forward, which a proved stage takes.
@@ -76,34 +76,38 @@ def deadline(snapshot: Snapshot) -> ReconcileResult | None:
     if status.phase is not Phase.JUDGING or spec is None or at is None or at.deadline_at is None:
         return None
     stage = current_stage(spec, status)
-    if stage is None or snapshot.now < at.deadline_at or all_shown(snapshot):
+    if stage is None or snapshot.now < at.deadline_at or is_stage_proved(snapshot):
         return None
-    items = binding(spec, status, snapshot.source)
+    items = enforced_predicates(spec, status, snapshot.source)
     due = [item for item in items if not item.is_failure_signal and item.first_at <= at.deadline_at]
     late = at.deadline_at + (missing_answer_timeout(spec, snapshot.source) if snapshot.source else timedelta(0))
     if snapshot.now < late and any(measurement_of(snapshot, item).verdict is None for item in due):
         return None
-    false = [i for i in items if not i.is_failure_signal and verdict_of(snapshot, i).outcome is Outcome.REFUTED]
-    if false:
-        verdict = verdict_of(snapshot, false[0])
-        value = value_text(false[0].predicate.comparison, verdict)
-        bound = bound_of(false[0].predicate)
-        words = f"at its deadline {stage.name} is refuted: {false[0].name} is {value}, not {bound}"
-        return on_fail(snapshot, StatusReason.PASS_REFUTED, words, false)
-    open_ = [item for item in items if verdict_of(snapshot, item).outcome is Outcome.UNDECIDED]
-    doubts = ", ".join(f"{item.name} ({verdict_of(snapshot, item).why})" for item in open_) or "nothing was measured"
+    refuted = [i for i in items if not i.is_failure_signal and verdict_of(snapshot, i).outcome is Outcome.REFUTED]
+    if refuted:
+        verdict = verdict_of(snapshot, refuted[0])
+        value = value_text(refuted[0].predicate.comparison, verdict)
+        bound = bound_of(refuted[0].predicate)
+        words = f"at its deadline {stage.name} is refuted: {refuted[0].name} is {value}, not {bound}"
+        return on_fail(snapshot, StatusReason.PASS_REFUTED, words, refuted)
+    undecided = [item for item in items if verdict_of(snapshot, item).outcome is Outcome.UNDECIDED]
+    doubts = (
+        ", ".join(f"{item.name} ({verdict_of(snapshot, item).why})" for item in undecided) or "nothing was measured"
+    )
     words = f"at its deadline {stage.name} is undecided: {doubts}"
     if spec.on_undecided == "Rollback":
-        return start_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", open_)
+        return start_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", undecided)
     if spec.on_undecided == "Extend":
         longer = max(stage.deadline - stage.soak, spec.interval)
         new = change_stage(at, deadline_at=snapshot.now + longer)
         note = f"{words}; onUndecided is Extend: {format_duration(longer)} more"
         return ReconcileResult(
-            transition(snapshot, TransitionName.EXTENDED, note, reason=StatusReason.JUDGING, evidence=open_, stage=new)
+            transition(
+                snapshot, TransitionName.EXTENDED, note, reason=StatusReason.JUDGING, evidence=undecided, stage=new
+            )
         )
     return enter_hold(
-        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", open_
+        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", undecided
     )
 
 
@@ -115,13 +119,18 @@ def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase is not Phase.SHIFTING or status.intent is not None:
         return None
-    return _seal_next(snapshot, spec)
+    return _start_next_stage(snapshot, spec)
 
 
 def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
     """End the bake when its time is over and no guard is in doubt."""
     spec = snapshot.plan.spec
-    if spec is None or snapshot.status.phase is not Phase.BAKING or not _soaked(snapshot) or _doubted(snapshot, spec):
+    if (
+        spec is None
+        or snapshot.status.phase is not Phase.BAKING
+        or not _soak_is_over(snapshot)
+        or _guard_in_doubt(snapshot, spec)
+    ):
         return None
     return ReconcileResult(_baked(snapshot, spec))
 
@@ -129,38 +138,43 @@ def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
 def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
     """Leave a stage when its soak is over and it is proved. It is below the deadline rule, which skips it."""
     spec = snapshot.plan.spec
-    if spec is None or snapshot.status.phase is not Phase.JUDGING or not _soaked(snapshot) or not all_shown(snapshot):
+    if (
+        spec is None
+        or snapshot.status.phase is not Phase.JUDGING
+        or not _soak_is_over(snapshot)
+        or not is_stage_proved(snapshot)
+    ):
         return None
     return ReconcileResult(_proved(snapshot, spec))
 
 
-def _soaked(snapshot: Snapshot) -> bool:
+def _soak_is_over(snapshot: Snapshot) -> bool:
     at = snapshot.status.stage
     return at is not None and at.soak_until is not None and snapshot.now >= at.soak_until
 
 
-def _doubted(snapshot: Snapshot, spec: PlanSpec) -> bool:
+def _guard_in_doubt(snapshot: Snapshot, spec: PlanSpec) -> bool:
     """Whether a guard's comparison holds, but not yet for long enough, or its last evaluation had no answer."""
-    items = binding(spec, snapshot.status, snapshot.source)
+    items = enforced_predicates(spec, snapshot.status, snapshot.source)
     return any(
-        _leans_against(snapshot, item) or measurement_of(snapshot, item).silent_since is not None for item in items
+        _may_still_fail(snapshot, item) or measurement_of(snapshot, item).silent_since is not None for item in items
     )
 
 
-def _seal_next(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
+def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
     """Fix the predicates of the next stage in the status first, then write its weights to the routes."""
     status, weights = snapshot.status, snapshot.status.weights
     if not snapshot.plan.finalizer or snapshot.plan.undo_annotation != status.revert:
         return ReconcileResult(actions=(PatchPlanMetadata(finalizer=True, undo_annotation=status.revert),))
     stage, steps = next_stage(spec, status), spec.steps()
     to, predicates = format_weight(stage.permille), stage_predicates(snapshot, spec, stage)
-    routes = shifted(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
-    sealed = predicates_hash(stage, spec.guards)
+    routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
+    fixed_hash = predicates_hash(stage, spec.guards)
     after = transition(
         snapshot,
         TransitionName.START_STAGE,
         f"stage {stage.index + 1}/{len(steps)} {stage.step}: {weights.desired} -> {to}; "
-        f"{len(predicates)} predicates fixed as {sealed}",
+        f"{len(predicates)} predicates fixed as {fixed_hash}",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
         stage=StageStatus(
@@ -168,7 +182,7 @@ def _seal_next(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
             index=stage.index,
             display=f"{stage.index + 1}/{len(steps)} {stage.step}",
             weight=to,
-            predicates_hash=sealed,
+            predicates_hash=fixed_hash,
             entered_at=snapshot.now,
             judged_since=status.stage.judged_since if status.stage else None,
             halfway=stage.permille if stage.half else None,
@@ -191,7 +205,7 @@ def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:
     words = f"{stage.step} is proved at {at.weight} after {span(at.verified_at, snapshot.now)}"
     if not is_last(spec, stage):
         return transition(snapshot, TransitionName.PROVED, words, reason=StatusReason.SHIFTING, evidence=items)
-    baking = bakes(snapshot, spec, at)
+    baking = start_bake(snapshot, spec, at)
     if baking.soak_until and baking.soak_until > snapshot.now:
         words += f"; it is the last weight, and the guards stay on for {span(snapshot.now, baking.soak_until)}"
     return transition(
@@ -199,7 +213,7 @@ def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:
     )
 
 
-def bakes(snapshot: Snapshot, spec: PlanSpec, at: StageStatus) -> StageStatus:
+def start_bake(snapshot: Snapshot, spec: PlanSpec, at: StageStatus) -> StageStatus:
     """The last stage during the bake, which lasts at least until a side at weight 0 is drained."""
     until = snapshot.now + spec.bake
     if spec.steps()[-1].permille == FULL:

@@ -7,7 +7,12 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, STARTING, Held, Phase, Status
-from rolloutplan.engine.analysis.measurements import binding, current_stage, measurement_of, missing_answer_timeout
+from rolloutplan.engine.analysis.measurements import (
+    current_stage,
+    enforced_predicates,
+    measurement_of,
+    missing_answer_timeout,
+)
 from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.analysis.traffic_share import moved_words, traffic_not_shifted
 from rolloutplan.engine.model.actions import CheckGate, ReconcileResult
@@ -17,9 +22,9 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.gate import GATED, Blocked, block_by_answers, block_on_stage, gate_queries
 from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
-from rolloutplan.engine.rules.forward import all_shown
+from rolloutplan.engine.rules.forward import is_stage_proved
 from rolloutplan.engine.run.decision_log import span
-from rolloutplan.engine.run.shared_outage import incident
+from rolloutplan.engine.run.shared_outage import shared_outage
 from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_rollback, start_stage_timers, transition
 
 _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
@@ -41,7 +46,7 @@ def inconsistent(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(
         transition(
             snapshot,
-            TransitionName.LOST,
+            TransitionName.STATUS_LOST,
             lost.message,
             reason=lost.reason,
             predicates=(),
@@ -59,10 +64,10 @@ def _consistent(status: Status) -> bool:
         return False
     if phase is Phase.SHIFTING:
         return status.intent is None or status.intent.action != "Shift" or stage is not None
-    start_stage_timers = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
+    instants = (stage.judged_since, stage.verified_at, stage.soak_until) if stage else (None,)
     if phase is Phase.JUDGING and stage is not None:
-        start_stage_timers = (*start_stage_timers, stage.deadline_at)
-    return phase is Phase.ROLLING_BACK or (phase in _CLOCKED and None not in start_stage_timers)
+        instants = (*instants, stage.deadline_at)
+    return phase is Phase.ROLLING_BACK or (phase in _CLOCKED and None not in instants)
 
 
 def stay_failed(snapshot: Snapshot) -> ReconcileResult | None:
@@ -77,7 +82,7 @@ def ask_gate(snapshot: Snapshot) -> ReconcileResult | None:
         snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
         or spec is None
         or not _at_the_gate(snapshot.status)
-        or _in_the_way(snapshot)
+        or _find_block(snapshot)
     ):
         return None
     questions = gate_queries(snapshot, next_stage(spec, snapshot.status))
@@ -90,43 +95,46 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
     The rollback rules are above it, so a hold never prevents a rollback.
     """
     status = snapshot.status
-    found = _found(snapshot)
-    if found is None:
+    blocked = _find_block_with_answers(snapshot)
+    if blocked is None:
         return None
-    if found.reason is HoldReason.METRICS_UNAVAILABLE and (step := _blind_too_long(snapshot, found.words)) is not None:
+    if (
+        blocked.reason is HoldReason.METRICS_UNAVAILABLE
+        and (step := _on_metrics_unavailable(snapshot, blocked.words)) is not None
+    ):
         return step
     held = status.held if status.phase is Phase.HELD else None
-    if held is not None and (found.reason == held.reason or _is_undecided_and_blind(held, found)):
-        says = (found.reason in GATED or found.again) and found.words != status.message
-        return ReconcileResult(change(status, message=found.words) if says else None, wake_at=found.again)
-    return enter_hold(snapshot, found.reason, found.words, found.evidence)
+    if held is not None and (blocked.reason == held.reason or _keeps_undecided(held, blocked)):
+        says = (blocked.reason in GATED or blocked.again) and blocked.words != status.message
+        return ReconcileResult(change(status, message=blocked.words) if says else None, wake_at=blocked.again)
+    return enter_hold(snapshot, blocked.reason, blocked.words, blocked.evidence)
 
 
 def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when nothing blocks the run any more. An undecided stage goes on when it is decided."""
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
-    if held is None or (held.reason == HoldReason.UNDECIDED and not all_shown(snapshot)):
+    if held is None or (held.reason == HoldReason.UNDECIDED and not is_stage_proved(snapshot)):
         return None
-    return ReconcileResult(_goes_on(snapshot, held))
+    return ReconcileResult(_resumed(snapshot, held))
 
 
-def _found(snapshot: Snapshot) -> Blocked | None:
+def _find_block_with_answers(snapshot: Snapshot) -> Blocked | None:
     """What blocks the run, with the answers for the gate."""
     status, spec = snapshot.status, snapshot.plan.spec
     if status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    found = _in_the_way(snapshot)
-    if found is None and spec is not None and _at_the_gate(status):
+    blocked = _find_block(snapshot)
+    if blocked is None and spec is not None and _at_the_gate(status):
         return block_by_answers(snapshot, next_stage(spec, status))
-    return found
+    return blocked
 
 
-def _is_undecided_and_blind(held: Held, found: Blocked) -> bool:
+def _keeps_undecided(held: Held, blocked: Blocked) -> bool:
     """Whether it is held as undecided and its metrics are now unavailable: the reason for the hold does not change."""
-    return held.reason == HoldReason.UNDECIDED and found.reason is HoldReason.METRICS_UNAVAILABLE
+    return held.reason == HoldReason.UNDECIDED and blocked.reason is HoldReason.METRICS_UNAVAILABLE
 
 
-def _goes_on(snapshot: Snapshot, held: Held) -> Status:
+def _resumed(snapshot: Snapshot, held: Held) -> Status:
     """The status after the hold. After WeightNotEffective the weight is effective only now: the stage starts again."""
     spec, at = snapshot.plan.spec, snapshot.status.stage
     stage, after = current_stage(spec, snapshot.status) if spec else None, span(held.since, snapshot.now)
@@ -137,7 +145,7 @@ def _goes_on(snapshot: Snapshot, held: Held) -> Status:
     return leave_hold(snapshot, held, words)
 
 
-def _in_the_way(snapshot: Snapshot) -> Blocked | None:
+def _find_block(snapshot: Snapshot) -> Blocked | None:
     """The first thing that holds the run, in the order of importance."""
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None:
@@ -155,9 +163,9 @@ def _in_the_way(snapshot: Snapshot) -> Blocked | None:
             HoldReason.CONFLICT,
             f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
         )
-    if words := _blind(snapshot, spec):
+    if words := _metrics_unavailable(snapshot, spec):
         return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
-    words, evidence = incident(snapshot)
+    words, evidence = shared_outage(snapshot)
     if words:
         return Blocked(HoldReason.INCIDENT, words, evidence=evidence)
     if status.paused is not None:
@@ -172,27 +180,29 @@ def _at_the_gate(status: Status) -> bool:
     return status.effective_phase is Phase.SHIFTING and status.intent is None
 
 
-def _blind(snapshot: Snapshot, spec: PlanSpec) -> str:
+def _metrics_unavailable(snapshot: Snapshot, spec: PlanSpec) -> str:
     """Why metrics are unavailable; empty while any predicate gets answers. A single late answer does not count."""
     status = snapshot.status
     if snapshot.source is None:
         return snapshot.source_problem or "the metric source is gone"
-    tracks = {item.name: measurement_of(snapshot, item) for item in binding(spec, status, snapshot.source)}
-    asked = [track for track in tracks.values() if track.verdict is not None]
-    silent = [track.silent_since for track in asked if track.silent_since is not None]
+    measurements = {
+        item.name: measurement_of(snapshot, item) for item in enforced_predicates(spec, status, snapshot.source)
+    }
+    evaluated = [measurement for measurement in measurements.values() if measurement.verdict is not None]
+    silent = [measurement.silent_since for measurement in evaluated if measurement.silent_since is not None]
     if status.held_for == HoldReason.METRICS_UNAVAILABLE:
-        return "" if not tracks or len(silent) < len(asked) else status.message
+        return "" if not measurements or len(silent) < len(evaluated) else status.message
     if (
-        not asked
-        or len(silent) < len(asked)
+        not evaluated
+        or len(silent) < len(evaluated)
         or snapshot.now < max(silent) + missing_answer_timeout(spec, snapshot.source)
     ):
         return ""
-    detail = next(track.verdict.detail for track in asked if track.verdict is not None)
+    detail = next(measurement.verdict.detail for measurement in evaluated if measurement.verdict is not None)
     return f"the metric source has not answered for {span(max(silent), snapshot.now)}: {detail}"
 
 
-def _blind_too_long(snapshot: Snapshot, words: str) -> ReconcileResult | None:
+def _on_metrics_unavailable(snapshot: Snapshot, words: str) -> ReconcileResult | None:
     spec, held = snapshot.plan.spec, snapshot.status.held
     if spec is None:
         return None

@@ -20,7 +20,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
-from rolloutplan.engine.rules.rollback import LET_GO_AFTER
+from rolloutplan.engine.rules.rollback import RELEASE_AFTER
 from rolloutplan.engine.run.transition import (
     fencing_token,
     rollback_patches,
@@ -30,11 +30,11 @@ from rolloutplan.engine.run.transition import (
     transition,
 )
 
-ACCEPTED_WITHIN = timedelta(seconds=30)
+ACCEPT_WITHIN = timedelta(seconds=30)
 """How long a gateway may take to accept a route at its generation."""
-ASKED_ANEW_AFTER = timedelta(seconds=5)
+REQUEST_AGAIN_AFTER = timedelta(seconds=5)
 """A weight written later than this after its request is requested again, so that the gateway has its full time."""
-JUDGED_WITHIN = timedelta(minutes=5)
+VERIFY_WITHIN = timedelta(minutes=5)
 """How long a weight may be unverified. An operator that was down for less completes the change."""
 
 
@@ -50,14 +50,14 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     differs = route_mismatch(snapshot, (r for r in weights.snapshot if route_exists(snapshot, r.id)), weights)
     patches = rollback_patches(snapshot, status)
     if differs or patches:
-        if snapshot.plan.deleting and snapshot.now >= snapshot.plan.deleting + LET_GO_AFTER:
+        if snapshot.plan.deleting and snapshot.now >= snapshot.plan.deleting + RELEASE_AFTER:
             return None
         if not patches and status.message != differs:
-            return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + ACCEPTED_WITHIN)
-        return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + ACCEPTED_WITHIN)
+            return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + ACCEPT_WITHIN)
+        return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + ACCEPT_WITHIN)
     refused = acceptance_problem(snapshot, weights.snapshot)
-    if refused and not snapshot.plan.deleting and snapshot.now < since + ACCEPTED_WITHIN:
-        return ReconcileResult(wake_at=since + ACCEPTED_WITHIN)
+    if refused and not snapshot.plan.deleting and snapshot.now < since + ACCEPT_WITHIN:
+        return ReconcileResult(wake_at=since + ACCEPT_WITHIN)
     return ReconcileResult(_restored(snapshot, refused))
 
 
@@ -108,7 +108,7 @@ def claim_after_failover(snapshot: Snapshot) -> ReconcileResult | None:
 
     It is above all rules that go on with the run. `decide` claims a run at once where a rule above writes.
     """
-    return claim(snapshot) if _due(snapshot) else None
+    return claim(snapshot) if _claim_is_due(snapshot) else None
 
 
 def claim(snapshot: Snapshot) -> ReconcileResult | None:
@@ -127,12 +127,12 @@ def claim(snapshot: Snapshot) -> ReconcileResult | None:
 def record_claim(snapshot: Snapshot) -> ReconcileResult | None:
     """Record the leader that serves a claimed run. It is the last rule, because every other write records that too."""
     status = snapshot.status
-    if status.phase not in TRAFFIC_SHIFTED_PHASES or status.epoch == snapshot.epoch or not _due(snapshot):
+    if status.phase not in TRAFFIC_SHIFTED_PHASES or status.epoch == snapshot.epoch or not _claim_is_due(snapshot):
         return None
     return ReconcileResult(change(status, epoch=snapshot.epoch))
 
 
-def _due(snapshot: Snapshot) -> bool:
+def _claim_is_due(snapshot: Snapshot) -> bool:
     return snapshot.status.intent is not None or snapshot.claim_at is None or snapshot.now >= snapshot.claim_at
 
 
@@ -141,20 +141,20 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
 
     It is among the rollback rules, above all rules that would go on waiting for the gateway.
     """
-    intent = _shifting(snapshot)
+    intent = _pending_shift(snapshot)
     if intent is None:
         return None
     status, differs = snapshot.status, route_mismatch(snapshot, intent.routes, snapshot.status.weights)
     entered = status.stage.entered_at if status.stage else None
-    if snapshot.now >= (entered or intent.at) + JUDGED_WITHIN:
-        within = format_duration(JUDGED_WITHIN)
+    if snapshot.now >= (entered or intent.at) + VERIFY_WITHIN:
+        within = format_duration(VERIFY_WITHIN)
         words = differs or "its record could not be written"
         return start_rollback(
             snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} could not be judged within {within}: {words}"
         )
     refused, ours = acceptance_problem(snapshot, intent.routes), status.epoch == snapshot.epoch
-    if ours and not differs and refused and snapshot.now >= intent.at + ACCEPTED_WITHIN:
-        within = format_duration(ACCEPTED_WITHIN)
+    if ours and not differs and refused and snapshot.now >= intent.at + ACCEPT_WITHIN:
+        within = format_duration(ACCEPT_WITHIN)
         return start_rollback(
             snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force within {within}: {refused}"
         )
@@ -166,26 +166,26 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
 
     It is below the rollback rules and above every hold: an unfinished change is completed before the run waits.
     """
-    intent = _shifting(snapshot)
+    intent = _pending_shift(snapshot)
     if intent is None:
         return None
-    status, weights, late = snapshot.status, snapshot.status.weights, intent.at + ACCEPTED_WITHIN
+    status, weights, accept_deadline = snapshot.status, snapshot.status.weights, intent.at + ACCEPT_WITHIN
     differs = route_mismatch(snapshot, intent.routes, weights)
     if not differs and not acceptance_problem(snapshot, intent.routes):
         return ReconcileResult(_verified(snapshot, intent))
     # A late write gets its full time from now on, and a new leader may not have seen the gateway's answer.
     again = None
-    if status.epoch != snapshot.epoch or (differs and snapshot.now >= intent.at + ASKED_ANEW_AFTER):
+    if status.epoch != snapshot.epoch or (differs and snapshot.now >= intent.at + REQUEST_AGAIN_AFTER):
         again = change(status, intent=intent.asked_again(snapshot.now), epoch=snapshot.epoch)
     written = (
         route_patches(snapshot, intent.routes, weights, fencing_token(snapshot, status), status.revert)
         if differs
         else ()
     )
-    return ReconcileResult(again, written, wake_at=late)
+    return ReconcileResult(again, written, wake_at=accept_deadline)
 
 
-def _shifting(snapshot: Snapshot) -> Intent | None:
+def _pending_shift(snapshot: Snapshot) -> Intent | None:
     """The unfinished shift of a readable plan."""
     intent = snapshot.status.intent
     on_its_way = snapshot.status.phase is Phase.SHIFTING and intent is not None and intent.action == "Shift"

@@ -14,12 +14,12 @@ from rolloutplan.engine.rules.tasks import (
     TaskResult,
     TaskSpec,
     current_task,
-    job_refused,
-    job_run,
-    query_result,
+    refuse_job,
+    run_job,
+    run_query,
     start_task,
 )
-from rolloutplan.engine.run.decision_log import Belief
+from rolloutplan.engine.run.decision_log import Expectation
 from rolloutplan.engine.run.transition import transition
 
 
@@ -28,37 +28,45 @@ def probe_assumptions(snapshot: Snapshot) -> ReconcileResult | None:
     return first_match(PROBING_RULES, snapshot) if snapshot.status.phase is Phase.PROBING else None
 
 
-def all_true(snapshot: Snapshot) -> ReconcileResult | None:
+def finish_probing(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on to expand when no assumption is left. It is the first rule, because the others need one that is left."""
-    if _next(snapshot) is not None:
+    if _next_assumption(snapshot) is not None:
         return None
     return ReconcileResult(
         transition(
-            snapshot, TransitionName.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None
+            snapshot,
+            TransitionName.PROBING_DONE,
+            "all that it assumes is true",
+            reason=StatusReason.EXPANDING,
+            task=None,
         )
     )
 
 
 def begin_probe(snapshot: Snapshot) -> ReconcileResult | None:
     """Record the next check, that of the highest risk first. It is recorded before it starts, so that none is lost."""
-    assumption = _next(snapshot)
-    if assumption is None or current_task(snapshot, _wanted(assumption)) is not None:
+    assumption = _next_assumption(snapshot)
+    if assumption is None or current_task(snapshot, _task_spec(assumption)) is not None:
         return None
-    return ReconcileResult(start_task(snapshot, _wanted(assumption)))
+    return ReconcileResult(start_task(snapshot, _task_spec(assumption)))
 
 
-def probe(snapshot: Snapshot) -> ReconcileResult | None:
+def run_probe(snapshot: Snapshot) -> ReconcileResult | None:
     """Run the Job or send the query of the current assumption until it is true, false or late."""
-    assumption = _next(snapshot)
-    task = current_task(snapshot, _wanted(assumption)) if assumption else None
+    assumption = _next_assumption(snapshot)
+    task = current_task(snapshot, _task_spec(assumption)) if assumption else None
     if assumption is None or task is None:
         return None
-    wanted, asked = _wanted(assumption), assumption.predicate
-    found = job_run(snapshot, task, wanted) if asked is None else query_result(snapshot, _spec(snapshot), task, asked)
-    return ReconcileResult(_probed(snapshot, assumption, found)) if isinstance(found, TaskResult) else found
+    task_spec, observation = _task_spec(assumption), assumption.predicate
+    result = (
+        run_job(snapshot, task, task_spec)
+        if observation is None
+        else run_query(snapshot, _spec(snapshot), task, observation)
+    )
+    return ReconcileResult(_record_result(snapshot, assumption, result)) if isinstance(result, TaskResult) else result
 
 
-PROBING_RULES: tuple[Rule, ...] = (all_true, begin_probe, probe)
+PROBING_RULES: tuple[Rule, ...] = (finish_probing, begin_probe, run_probe)
 
 
 def _spec(snapshot: Snapshot) -> PlanSpec:
@@ -66,45 +74,45 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
     return snapshot.plan.spec
 
 
-def _next(snapshot: Snapshot) -> Assumption | None:
+def _next_assumption(snapshot: Snapshot) -> Assumption | None:
     return next(
         (each for each in _spec(snapshot).assumptions_by_risk() if each.name not in snapshot.status.completed_tasks),
         None,
     )
 
 
-def _wanted(assumption: Assumption) -> TaskSpec:
+def _task_spec(assumption: Assumption) -> TaskSpec:
     says = f"assumption {assumption.name} is probed: {assumption.belief}"
     template = assumption.job.template if assumption.job else None
     return TaskSpec("Assumption", assumption.name, assumption.deadline, says, template)
 
 
-def _probed(snapshot: Snapshot, assumption: Assumption, ended: TaskResult) -> Status:
-    status, belief = snapshot.status, Belief(assumption.belief, ended.words)
-    if ended.refused:
-        return job_refused(snapshot, ended)
-    if ended.good:
-        words = f"assumption {assumption.name} is true: {ended.words}"
+def _record_result(snapshot: Snapshot, assumption: Assumption, result: TaskResult) -> Status:
+    status, expectation = snapshot.status, Expectation(assumption.belief, result.words)
+    if result.refused:
+        return refuse_job(snapshot, result)
+    if result.good:
+        words = f"assumption {assumption.name} is true: {result.words}"
         done = (*status.completed_tasks, assumption.name)
         return transition(
             snapshot,
-            TransitionName.BELIEVED,
+            TransitionName.ASSUMPTION_TRUE,
             words[:1024],
             reason=StatusReason.PROBING,
-            belief=belief,
+            expectation=expectation,
             task=None,
             completed_tasks=done,
         )
     words = (
-        f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
+        f"assumption {assumption.name} is not known to be true ({assumption.belief}): {result.words}; no weight was "
         "moved: fix what it is about or the plan, or send `retry`, and a new run starts"
     )[:1024]
     return transition(
         snapshot,
-        TransitionName.DISBELIEVED,
+        TransitionName.ASSUMPTION_FALSE,
         words,
         reason=StatusReason.ASSUMPTION_FALSE,
-        belief=belief,
+        expectation=expectation,
         task=None,
         failed=words,
     )

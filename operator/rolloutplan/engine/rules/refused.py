@@ -13,12 +13,12 @@ from rolloutplan.engine.model.routes import route_mismatch
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.run.conditions import REQUESTS_ACCEPTED, is_told, refused
+from rolloutplan.engine.run.conditions import REQUESTS_ACCEPTED, first_refusal, is_refusal_reported
 from rolloutplan.engine.run.transition import token_seq, transition
 
-GIVEN_UP_AFTER = timedelta(minutes=5)
+GIVE_UP_AFTER = timedelta(minutes=5)
 """How long a first weight is tried again while the API server's errors may be temporary."""
-_SAY_IT_THEMSELVES = ("job", "scale")
+_REPORTED_BY_TASKS = ("job", "scale")
 """The rules of tasks put the API server's message into the status themselves."""
 
 
@@ -35,7 +35,7 @@ def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
     if status.phase is not Phase.SHIFTING or weights.written != weights.snapshot:
         return None
     refusals = [each for each in snapshot.refusals if each.kind in ("route", "marks") and not each.urgent]
-    lasting = (each for each in refusals if each.definite or snapshot.now >= each.since + GIVEN_UP_AFTER)
+    lasting = (each for each in refusals if each.definite or snapshot.now >= each.since + GIVE_UP_AFTER)
     refusal = next(lasting, None)
     if refusal is None or any(each.uncertain for each in refusals):
         return None
@@ -67,38 +67,38 @@ def _has_written(snapshot: Snapshot) -> bool:
         snapshot.status.decisions,
         (snapshot.routes.get(route.id) for route in snapshot.status.weights.snapshot),
     )
-    asked = next((each.seq for each in reversed(decisions) if each.reason == EventReason.STAGE_STARTED), 0)
-    return any(token_seq(snapshot, view.seq) >= asked for view in views if view is not None)
+    started = next((each.seq for each in reversed(decisions) if each.reason == EventReason.STAGE_STARTED), 0)
+    return any(token_seq(snapshot, view.seq) >= started for view in views if view is not None)
 
 
-def refusal_told(snapshot: Snapshot) -> ReconcileResult | None:
+def report_refusal(snapshot: Snapshot) -> ReconcileResult | None:
     """Report a refused request once.
 
     It is applied when no other rule writes a status. It changes only the reported text: the refused action is still
     retried.
     """
-    status, refusal = snapshot.status, refused(snapshot)
-    if refusal is None or is_told(status, refusal) or refusal.kind == "publication":
+    status, refusal = snapshot.status, first_refusal(snapshot)
+    if refusal is None or is_refusal_reported(status, refusal) or refusal.kind == "publication":
         return None
     words = _words(snapshot, refusal)
-    message = status.message if refusal.kind in _SAY_IT_THEMSELVES else words
+    message = status.message if refusal.kind in _REPORTED_BY_TASKS else words
     return ReconcileResult(
         transition(snapshot, TransitionName.REQUEST_REFUSED, words, message=message, predicates=status.predicates)
     )
 
 
-def said_anew(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
+def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
     """The status without the message of a refusal that is over: it shows the last decision again.
 
     While an action is left to do, it is unknown whether the refusal is over: a new leader has not tried it yet.
     """
-    status, over = snapshot.status, nothing_to_do and refused(snapshot) is None
-    told = over and status.condition(REQUESTS_ACCEPTED) is not None
+    status, over = snapshot.status, nothing_to_do and first_refusal(snapshot) is None
+    reported = over and status.condition(REQUESTS_ACCEPTED) is not None
     notes = {each.note for each in status.decisions if each.reason == EventReason.REQUEST_REFUSED}
     last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
-    if status.message and not (told and status.message in notes):
-        conditions = tuple(each for each in status.conditions if not told or each.type != REQUESTS_ACCEPTED)
-        return change(status, conditions=conditions) if told else status
+    if status.message and not (reported and status.message in notes):
+        conditions = tuple(each for each in status.conditions if not reported or each.type != REQUESTS_ACCEPTED)
+        return change(status, conditions=conditions) if reported else status
     return change(status, message=last) if last != status.message else status
 
 

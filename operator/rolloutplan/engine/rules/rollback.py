@@ -8,7 +8,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import changes, spec_digest
 from rolloutplan.api.status import STARTING, Phase
-from rolloutplan.engine.analysis.measurements import binding, verdict_of
+from rolloutplan.engine.analysis.measurements import enforced_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.routes import route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -20,11 +20,11 @@ from rolloutplan.engine.run.shared_outage import is_shared_outage
 from rolloutplan.engine.run.transition import on_fail, reset_run, start_rollback
 from rolloutplan.stats.verdict import Outcome
 
-LET_GO_AFTER = timedelta(minutes=1)
+RELEASE_AFTER = timedelta(minutes=1)
 """How long a deletion may wait until the weights are restored."""
 
 
-def deletion(snapshot: Snapshot) -> ReconcileResult | None:
+def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     """Restore the weights of a plan that is deleted during a run, then remove the finalizer.
 
     The finalizer is removed at once where nothing is to be restored, and after a minute at the latest, so that no
@@ -40,7 +40,7 @@ def deletion(snapshot: Snapshot) -> ReconcileResult | None:
     )
     keep = snapshot.plan.written is not None and snapshot.plan.written.deletion_policy == "Keep"
     ended = status.phase is Phase.ROLLED_BACK or status.effective_phase in (Phase.CONTRACTING, Phase.SUCCEEDED)
-    over = snapshot.now >= snapshot.plan.deleting + LET_GO_AFTER
+    over = snapshot.now >= snapshot.plan.deleting + RELEASE_AFTER
     known = is_valid_snapshot(weights.snapshot, weights.old, weights.new)
     gone = not known or not any(route_exists(snapshot, route.id) for route in weights.snapshot)
     if keep or ended or over or gone:
@@ -62,7 +62,7 @@ def superseded(snapshot: Snapshot) -> ReconcileResult | None:
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES | STARTING:
         return None
     if spec.plan_hash() != status.plan_hash and (status.phase in STARTING or not is_live_edit(snapshot)):
-        what = f"the plan was changed in mid-run{_changes(snapshot, spec)}"
+        what = f"the plan was changed in mid-run{_change_words(snapshot, spec)}"
     elif snapshot.new is not None and snapshot.new.revision != status.revision:
         what = f"the pod template of {snapshot.new.name} was changed in mid-run"
     else:
@@ -72,15 +72,15 @@ def superseded(snapshot: Snapshot) -> ReconcileResult | None:
     return start_rollback(snapshot, StatusReason.SUPERSEDED, what)
 
 
-def _changes(snapshot: Snapshot, spec: PlanSpec) -> str:
+def _change_words(snapshot: Snapshot, spec: PlanSpec) -> str:
     """What was changed, and the problem of the new plan, as text; empty where neither is known."""
     found = changes(snapshot.status.spec_digest, spec_digest(spec)) if snapshot.status.spec_digest else {}
     words = [f"{name}: {change}" for name, change in found.items()] + [snapshot.plan.problem]
-    told = "; ".join(word for word in words if word)
-    return f" ({told[:600]})" if told else ""
+    details = "; ".join(word for word in words if word)
+    return f" ({details[:600]})" if details else ""
 
 
-def unavailable(snapshot: Snapshot) -> ReconcileResult | None:
+def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     """Apply `onFail` when the new side is gone, down, short of ready pods, or restarts too often.
 
     It needs only the Deployment, and is above all predicates, because dead pods send no metrics.
@@ -120,7 +120,7 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    for item in binding(spec, status, snapshot.source):
+    for item in enforced_predicates(spec, status, snapshot.source):
         verdict = verdict_of(snapshot, item)
         value = value_text(item.predicate.comparison, verdict)
         if item.is_failure_signal and verdict.outcome is Outcome.PROVED and not is_shared_outage(snapshot, item):

@@ -27,27 +27,27 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
     status, plan, spec = snapshot.status, snapshot.plan, snapshot.plan.written
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         return None
-    crumb = plan.undo_annotation if status.phase is Phase.SUCCEEDED else ""
-    if plan.finalizer or plan.undo_annotation != crumb:
-        return ReconcileResult(actions=(PatchPlanMetadata(finalizer=False, undo_annotation=crumb),))
+    undo_annotation = plan.undo_annotation if status.phase is Phase.SUCCEEDED else ""
+    if plan.finalizer or plan.undo_annotation != undo_annotation:
+        return ReconcileResult(actions=(PatchPlanMetadata(finalizer=False, undo_annotation=undo_annotation),))
     if spec is not None and spec.plan_hash() != status.plan_hash:
-        return ReconcileResult(reset_run(snapshot, TransitionName.AGAIN, "the plan was changed"))
+        return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, "the plan was changed"))
     if spec is None or snapshot.new is None:
         return ReconcileResult()
-    if snapshot.new.revision != status.revision and not _serving(snapshot, spec):
+    if snapshot.new.revision != status.revision and not _already_serving(snapshot, spec):
         return ReconcileResult(
-            reset_run(snapshot, TransitionName.AGAIN, f"the pod template of {snapshot.new.name} was changed")
+            reset_run(snapshot, TransitionName.RUN_AGAIN, f"the pod template of {snapshot.new.name} was changed")
         )
     return ReconcileResult()
 
 
-def _serving(snapshot: Snapshot, spec: PlanSpec) -> bool:
+def _already_serving(snapshot: Snapshot, spec: PlanSpec) -> bool:
     """Whether the new side already has more than the weight of the first stage: then a new run has no use."""
     weights = snapshot.status.weights
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
         return False
-    held = live_weights(snapshot, weights.written, weights)
-    return share(held, weights.old, weights.new) > spec.steps()[0].permille
+    live = live_weights(snapshot, weights.written, weights)
+    return share(live, weights.old, weights.new) > spec.steps()[0].permille
 
 
 def start(snapshot: Snapshot) -> ReconcileResult | None:
@@ -56,13 +56,13 @@ def start(snapshot: Snapshot) -> ReconcileResult | None:
     return first_match(STARTING_RULES, snapshot) if before_any_weight else None
 
 
-def obstructed(snapshot: Snapshot) -> ReconcileResult | None:
+def report_unmet_precondition(snapshot: Snapshot) -> ReconcileResult | None:
     """Report the first thing that blocks the start. It is the first rule, so no run starts that could not go on."""
     problem = unmet_precondition(snapshot)
-    return _refused(snapshot, problem) if problem is not None else None
+    return _report(snapshot, problem) if problem is not None else None
 
 
-def look_around(snapshot: Snapshot) -> ReconcileResult | None:
+def run_preflight(snapshot: Snapshot) -> ReconcileResult | None:
     """Run the preflight once for each version of the plan and its templates: it checks what no watch shows.
 
     A run that has started goes on without it: the deadlines of its tasks do not wait for an answer.
@@ -74,12 +74,12 @@ def look_around(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(actions=(RunPreflight(),)) if unknown else None
 
 
-def healed(snapshot: Snapshot) -> ReconcileResult | None:
+def return_to_pending(snapshot: Snapshot) -> ReconcileResult | None:
     """Return an invalid plan to Pending when nothing blocks it any more. It is below the rules that find a block."""
     if snapshot.status.phase is not Phase.INVALID:
         return None
     return ReconcileResult(
-        transition(snapshot, TransitionName.HEALED, "what was wrong is fixed", reason=StatusReason.PENDING)
+        transition(snapshot, TransitionName.UNBLOCKED, "what was wrong is fixed", reason=StatusReason.PENDING)
     )
 
 
@@ -87,15 +87,22 @@ def begin_run(snapshot: Snapshot) -> ReconcileResult | None:
     """Start the run: nothing blocks it, and the preflight is done. Assumptions are checked before expand."""
     if snapshot.status.phase is not Phase.PENDING:
         return None
-    assert snapshot.new is not None  # else `obstructed` applies
+    assert snapshot.new is not None  # else `report_unmet_precondition` applies
     return ReconcileResult(_started(snapshot, _spec(snapshot), snapshot.new.revision))
 
 
-STARTING_RULES: tuple[Rule, ...] = (obstructed, look_around, healed, probe_assumptions, expand, begin_run)
+STARTING_RULES: tuple[Rule, ...] = (
+    report_unmet_precondition,
+    run_preflight,
+    return_to_pending,
+    probe_assumptions,
+    expand,
+    begin_run,
+)
 
 
 def _spec(snapshot: Snapshot) -> PlanSpec:
-    assert snapshot.plan.spec is not None  # else `obstructed` applies
+    assert snapshot.plan.spec is not None  # else `report_unmet_precondition` applies
     return snapshot.plan.spec
 
 
@@ -107,7 +114,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.steps())} stages{hypothesis}"
-    of_this: RunChange = {
+    run_fields: RunChange = {
         "run": run,
         "plan_hash": plan_hash,
         "revision": revision,
@@ -117,11 +124,11 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
         "scaled_to": status.scaled_to if same else 0,
     }
     if spec.assumptions:
-        return reset_run(snapshot, TransitionName.START_PROBING, words, reason=StatusReason.PROBING, **of_this)
-    return reset_run(snapshot, TransitionName.START, words, reason=StatusReason.EXPANDING, **of_this)
+        return reset_run(snapshot, TransitionName.START_PROBING, words, reason=StatusReason.PROBING, **run_fields)
+    return reset_run(snapshot, TransitionName.START, words, reason=StatusReason.EXPANDING, **run_fields)
 
 
-def _refused(snapshot: Snapshot, problem: UnmetPrecondition) -> ReconcileResult:
+def _report(snapshot: Snapshot, problem: UnmetPrecondition) -> ReconcileResult:
     status = snapshot.status
     again = snapshot.preflight.at + PROBE_EVERY if snapshot.preflight and problem.asking else problem.again
     actions: tuple[Action, ...] = (RunPreflight(),) if problem.asking and again and snapshot.now >= again else ()

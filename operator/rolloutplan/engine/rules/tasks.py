@@ -21,7 +21,7 @@ from rolloutplan.engine.model.actions import QueryOnce, ReconcileResult, RunJob,
 from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.engine.model.snapshot import PASSES_WITHIN, JobView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.run.decision_log import doubt, value_text
+from rolloutplan.engine.run.decision_log import undecided_reason, value_text
 from rolloutplan.engine.run.jobs import job_name, manifest
 from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Outcome
@@ -31,7 +31,7 @@ SCALE_NEW = "scale new"
 SCALE_OLD = "scale old"
 SKIPPED_AUTOSCALED = "leave old"
 """Recorded instead of `SCALE_OLD` where an autoscaler scales the old side."""
-SCALED_WITHIN = timedelta(minutes=5)
+SCALE_WITHIN = timedelta(minutes=5)
 READ_EVERY = timedelta(seconds=2)
 """How often a Job is read while it runs."""
 TRY_AGAIN = timedelta(seconds=10)
@@ -62,12 +62,12 @@ class TaskSpec:
     replicas: int = 0
 
 
-def job_refused(snapshot: Snapshot, ended: TaskResult) -> Status:
+def refuse_job(snapshot: Snapshot, result: TaskResult) -> Status:
     """The status after the API server refused a Job: the plan is Invalid until it is changed."""
-    return transition(snapshot, TransitionName.REFUSED, ended.words[:1024], reason=StatusReason.JOB_REFUSED)
+    return transition(snapshot, TransitionName.REFUSED, result.words[:1024], reason=StatusReason.JOB_REFUSED)
 
 
-def added(status: Status, spec: PlanSpec) -> str:
+def added_words(status: Status, spec: PlanSpec) -> str:
     """What this run has added and nothing removes, as text."""
     jobs = [job.name for job in spec.expand.jobs if job.name in status.completed_tasks]
     parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
@@ -75,36 +75,36 @@ def added(status: Status, spec: PlanSpec) -> str:
     return f", what was added stays ({'; '.join(parts)})" if parts else ""
 
 
-def current_task(snapshot: Snapshot, wanted: TaskSpec) -> Task | None:
+def current_task(snapshot: Snapshot, task_spec: TaskSpec) -> Task | None:
     """The current task, if it is this one.
 
     A task that a former leader recorded without creating its Job is started again, with its full time from then on.
     """
     task = snapshot.status.task
-    if task is None or task.name != wanted.name or (not task.made and snapshot.status.epoch != snapshot.epoch):
+    if task is None or task.name != task_spec.name or (not task.made and snapshot.status.epoch != snapshot.epoch):
         return None
     return task
 
 
-def start_task(snapshot: Snapshot, wanted: TaskSpec, attempt: int = 1) -> Status:
+def start_task(snapshot: Snapshot, task_spec: TaskSpec, attempt: int = 1) -> Status:
     """The status with a task recorded; nothing of it is done yet."""
     status = snapshot.status
     task = Task(
-        kind=wanted.kind,
-        name=wanted.name,
-        job=job_name(snapshot.plan.name, status.run, wanted.name, attempt) if wanted.template else "",
+        kind=task_spec.kind,
+        name=task_spec.name,
+        job=job_name(snapshot.plan.name, status.run, task_spec.name, attempt) if task_spec.template else "",
         attempt=attempt,
-        replicas=wanted.replicas,
+        replicas=task_spec.replicas,
         since=snapshot.now,
-        deadline_at=snapshot.now + wanted.within,
+        deadline_at=snapshot.now + task_spec.within,
     )
-    return _said(change(status, task=task, epoch=snapshot.epoch), StatusReason(status.phase), wanted.says)
+    return _with_message(change(status, task=task, epoch=snapshot.epoch), StatusReason(status.phase), task_spec.says)
 
 
 def old_side_gone(snapshot: Snapshot) -> str:
     """Why the traffic cannot go back to the old side, which the run scaled down; empty where it can."""
     old, new = snapshot.old, snapshot.new
-    if not _made_smaller(snapshot) or (old and new and min(old.ready, old.wanted) >= new.wanted):
+    if not _scaled_down(snapshot) or (old and new and min(old.ready, old.wanted) >= new.wanted):
         return ""
     name, needed = old.name if old else "of the old side", f" to {new.wanted}" if new else ""
     ready = f"{old.ready} ready pods" if old else "no pods"
@@ -114,23 +114,23 @@ def old_side_gone(snapshot: Snapshot) -> str:
     )
 
 
-def _made_smaller(snapshot: Snapshot) -> bool:
+def _scaled_down(snapshot: Snapshot) -> bool:
     task, result = snapshot.status.task, snapshot.scaled
     if task is None or task.name != SCALE_OLD:
         return SCALE_OLD in snapshot.status.completed_tasks
-    asked = result is not None and result.at >= task.since and not (result.hindered or result.autoscaler)
-    return asked or snapshot.old is None or snapshot.old.wanted <= task.replicas
+    requested = result is not None and result.at >= task.since and not (result.hindered or result.autoscaler)
+    return requested or snapshot.old is None or snapshot.old.wanted <= task.replicas
 
 
 # ---- Jobs --------------------------------------------------------------------------------------------------------
 
 
-def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult | TaskResult:
+def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileResult | TaskResult:
     """Create the Job of the current task, once, and wait for its end until the deadline."""
-    assert wanted.template is not None
+    assert task_spec.template is not None
     status, now, late = snapshot.status, snapshot.now, task.deadline_at
     make = not task.made and now < late
-    read = RunJob(task.job, manifest(snapshot.plan, status.run, task, wanted.template), make)
+    read = RunJob(task.job, manifest(snapshot.plan, status.run, task, task_spec.template), make)
     job = (
         snapshot.job
         if snapshot.job is not None and snapshot.job.name == task.job and snapshot.job.at >= task.since
@@ -149,15 +149,15 @@ def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult
             return TaskResult(job.ended == "Complete", _end_words(job))
         if not task.made:
             made = change(status, task=change_task(task, made=True))
-            return ReconcileResult(_said(made, StatusReason(status.phase), wanted.says))
+            return ReconcileResult(_with_message(made, StatusReason(status.phase), task_spec.says))
     elif task.made and not job.hindered:
         return TaskResult(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
         unread = job.at < late and not (job.hindered or refused_words(snapshot, "job"))
         return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
     ours = job.found and job.ours
-    if not ours and (waits := _said(status, *_stands(snapshot, job))) != status:
-        return ReconcileResult(waits)
+    if not ours and (waiting := _with_message(status, *_job_problem(snapshot, job))) != status:
+        return ReconcileResult(waiting)
     again = job.at + (READ_EVERY if ours else TRY_AGAIN)
     return ReconcileResult(actions=(read,)) if now >= again else ReconcileResult(wake_at=min(again, late))
 
@@ -181,7 +181,7 @@ def _late_words(job: JobView, task: Task) -> str:
     return f"Job {job.name} could not be created within {within}: {why}"
 
 
-def _stands(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
+def _job_problem(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
     """Why our Job could not be created yet: reason and message."""
     if job.found:
         words = f"Job {snapshot.plan.namespace}/{job.name} exists and is not from this run: delete it to go on"
@@ -189,7 +189,7 @@ def _stands(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
     return StatusReason.JOB_NOT_MADE, f"Job {job.name} could not be created and is tried again: {job.hindered}"
 
 
-def _said(status: Status, reason: Reason, message: str) -> Status:
+def _with_message(status: Status, reason: Reason, message: str) -> Status:
     """The status with this reason and message."""
     return change(status, reason=str(reason), message=message[:1024])
 
@@ -197,14 +197,16 @@ def _said(status: Status, reason: Reason, message: str) -> Status:
 # ---- replicas ----------------------------------------------------------------------------------------------------
 
 
-def resized(snapshot: Snapshot, task: Task, side: WorkloadView | None, deployment: str) -> ReconcileResult | TaskResult:
+def run_scaling(
+    snapshot: Snapshot, task: Task, side: WorkloadView | None, deployment: str
+) -> ReconcileResult | TaskResult:
     """Scale a Deployment, and wait until it has the replicas."""
     status, now, late = snapshot.status, snapshot.now, task.deadline_at
     result = snapshot.scaled
     if result is None or result.name != deployment or result.at < task.since:
         words = refused_words(snapshot, "scale")
         if words and now >= late:
-            return TaskResult(False, _not_resized(task, deployment, words))
+            return TaskResult(False, _not_scaled_words(task, deployment, words))
         return ReconcileResult(actions=(Scale(deployment, task.replicas),))
     if result.autoscaler:
         words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so its size is left alone"
@@ -212,17 +214,17 @@ def resized(snapshot: Snapshot, task: Task, side: WorkloadView | None, deploymen
     if side is not None and side.wanted == task.replicas:
         return TaskResult(True, f"{deployment} has {task.replicas} replicas")
     if now >= late:
-        return TaskResult(False, _not_resized(task, deployment, result.hindered))
-    waits = _said(status, StatusReason.NOT_SCALED, f"{deployment}: {result.hindered}")
-    if result.hindered and waits != status:
-        return ReconcileResult(waits)
+        return TaskResult(False, _not_scaled_words(task, deployment, result.hindered))
+    waiting = _with_message(status, StatusReason.NOT_SCALED, f"{deployment}: {result.hindered}")
+    if result.hindered and waiting != status:
+        return ReconcileResult(waiting)
     again = min(result.at + TRY_AGAIN, late)
     return (
         ReconcileResult(actions=(Scale(deployment, task.replicas),)) if now >= again else ReconcileResult(wake_at=again)
     )
 
 
-def _not_resized(task: Task, deployment: str, hindered: str) -> str:
+def _not_scaled_words(task: Task, deployment: str, hindered: str) -> str:
     within = format_duration(task.deadline_at - task.since)
     words = f"{deployment} was not scaled to {task.replicas} replicas within {within}"
     return f"{words}: {hindered}" if hindered else words
@@ -231,29 +233,32 @@ def _not_resized(task: Task, deployment: str, hindered: str) -> str:
 # ---- predicates --------------------------------------------------------------------------------------------------
 
 
-def query_result(snapshot: Snapshot, spec: PlanSpec, task: Task, asked: Observation) -> ReconcileResult | TaskResult:
+def run_query(snapshot: Snapshot, spec: PlanSpec, task: Task, observation: Observation) -> ReconcileResult | TaskResult:
     """Send the query of an assumption until it is decided or late."""
     status, result, late = snapshot.status, snapshot.query_result, task.deadline_at
-    words = variables_for(
-        spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage="", window=asked.window
+    variables = variables_for(
+        spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage="", window=observation.window
     )
-    query = render(asked.query, words)
-    ask = QueryOnce(task.name, ValueQuery(query), asked.is_)
+    query = render(observation.query, variables)
+    ask = QueryOnce(task.name, ValueQuery(query), observation.is_)
     if result is None or result.name != task.name or result.at < task.since:
         if snapshot.now >= late + PASSES_WITHIN:
             return TaskResult(False, f"no answer within {format_duration(late - task.since)} to {query}")
         return ReconcileResult(actions=(ask,), wake_at=late + PASSES_WITHIN)
-    value, bound = value_text(asked.is_, result.verdict), asked.is_.text
+    value, bound = value_text(observation.is_, result.verdict), observation.is_.text
     if result.verdict.outcome is Outcome.PROVED:
         return TaskResult(True, f"{value} {bound} of {query}")
     if result.verdict.outcome is Outcome.REFUTED:
         return TaskResult(False, f"{value} is not {bound} of {query}")
     if result.at >= late:
         return TaskResult(
-            False, f"undecided after {format_duration(late - task.since)} ({doubt(result.verdict)}) of {query}"
+            False,
+            f"undecided after {format_duration(late - task.since)} ({undecided_reason(result.verdict)}) of {query}",
         )
-    waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(result.verdict)}")
-    if waits != status:
-        return ReconcileResult(waits)
+    waiting = _with_message(
+        status, StatusReason.PROBING, f"{task.name} is undecided so far: {undecided_reason(result.verdict)}"
+    )
+    if waiting != status:
+        return ReconcileResult(waiting)
     again = min(result.at + spec.interval, late)
     return ReconcileResult(actions=(ask,)) if snapshot.now >= again else ReconcileResult(wake_at=again)

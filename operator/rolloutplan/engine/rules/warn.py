@@ -30,16 +30,16 @@ def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
         if item.role == "warn" and not item.predicate.dry_run and verdict.outcome is Outcome.PROVED:
             shown = f"{item.name}: {value_text(item.predicate.comparison, verdict)} {bound_of(item.predicate)}"
             after = change_stage(at, warned=shown[:1024])
-            note = f"{stage.step}: warn {shown}; {_follows(spec, stage)}"
+            note = f"{stage.step}: warn {shown}; {_consequence(spec, stage)}"
             return note_decision(snapshot, TransitionName.WARNED, note, [item], stage=after)
     return None
 
 
-def _follows(spec: PlanSpec, stage: Stage) -> str:
+def _consequence(spec: PlanSpec, stage: Stage) -> str:
     """The consequence as text: `the next increment is halved: first 37.5%, then 50%`."""
-    whole = spec.steps()[stage.index]
+    stage_at_full_weight = spec.steps()[stage.index]
     following = spec.steps()[stage.index + 1 :][:1]
-    halves = [half for each in following if (half := each.halved(whole.permille)).half]
+    halves = [half for each in following if (half := each.halved(stage_at_full_weight.permille)).half]
     if not halves:
         return "no increment is left that could be halved"
     first, then = format_weight(halves[0].permille), format_weight(following[0].permille)

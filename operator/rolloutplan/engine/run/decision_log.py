@@ -15,7 +15,7 @@ from rolloutplan.api.quantities import Comparison, format_confidence, format_dur
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
-from rolloutplan.engine.analysis.counting import asked_of
+from rolloutplan.engine.analysis.counting import hypothesis_of
 from rolloutplan.engine.analysis.measurements import (
     ActivePredicate,
     active_predicates,
@@ -53,7 +53,7 @@ class CommandSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class Expectation:
     """What was expected and what was observed, for a decision that no predicate of a stage explains."""
 
     believed: str
@@ -70,15 +70,15 @@ def append_decision(
     evidence: Iterable[ActivePredicate] = (),
     shares: tuple[str, str] = ("", ""),
     commanded_by: CommandSource | None = None,
-    belief: Belief | None = None,
+    expectation: Expectation | None = None,
 ) -> Status:
     """The status with one more decision; unchanged where the transition records none."""
     row = TRANSITIONS[cause]
     if row.kind is None or row.event_reason is None:
         return status
     shown = tuple(_evidence(snapshot, item) for item in evidence)[:EVIDENCE_KEPT]
-    belief = belief or Belief(
-        _believed(snapshot.plan.spec, status), "; ".join(describe_evidence(item) for item in shown)
+    expectation = expectation or Expectation(
+        _expected(snapshot.plan.spec, status), "; ".join(describe_evidence(item) for item in shown)
     )
     decision = Decision(
         seq=max([status.seq, *(decision.seq for decision in status.decisions)]) + 1,
@@ -90,8 +90,8 @@ def append_decision(
         stage=status.stage.name if status.stage else "",
         weight_from=shares[0],
         weight_to=shares[1],
-        believed=belief.believed[:1024],
-        observed=belief.observed[:1024],
+        believed=expectation.believed[:1024],
+        observed=expectation.observed[:1024],
         why=why or row.rationale,
         by=commanded_by.by if commanded_by else "rolloutplan",
         token=commanded_by.token if commanded_by else "",
@@ -101,7 +101,7 @@ def append_decision(
     return change(status, seq=decision.seq, decisions=trail)
 
 
-def _believed(spec: PlanSpec | None, status: Status) -> str:
+def _expected(spec: PlanSpec | None, status: Status) -> str:
     """What the predicates would show if the new side were good; at the start and end of a run the plan's hypothesis."""
     stage = current_stage(spec, status) if spec else None
     if spec is None or stage is None or status.phase is Phase.SUCCEEDED:
@@ -135,7 +135,7 @@ def value_text(comparison: Comparison, verdict: Verdict) -> str:
     return f"{value:+.4g}" if comparison.kind == "absolute" else f"{value:.6g}"
 
 
-def doubt(verdict: Verdict) -> str:
+def undecided_reason(verdict: Verdict) -> str:
     """Why a predicate is Undecided, with the source's message; else the figures behind the value."""
     if verdict.outcome is not Outcome.UNDECIDED:
         return verdict.detail
@@ -145,32 +145,32 @@ def doubt(verdict: Verdict) -> str:
 def predicate_status(snapshot: Snapshot, item: ActivePredicate, fixed: PredicateStatus | None) -> PredicateStatus:
     """The entry of a predicate in `status.predicates`; its query is the one fixed before the weight moved."""
     verdict = verdict_of(snapshot, item)
-    track = snapshot.measurements.get(item.name)
-    count = track.count if track else None
+    measurement = snapshot.measurements.get(item.name)
+    count = measurement.count if measurement else None
     state, looked_at = (fixed.state, fixed.looked_at) if fixed else ("", None)
     if count is not None and count.at is not None:
-        state, looked_at = pack(asked_of(item.predicate, item.role), count.state), count.at
+        state, looked_at = pack(hypothesis_of(item.predicate, item.role), count.state), count.at
     return PredicateStatus(
         name=item.name,
         role=item.role,
-        query=fixed.query if fixed else _asked(item.predicate, {}),
+        query=fixed.query if fixed else _query_text(item.predicate, {}),
         bound=bound_of(item.predicate),
         verdict=verdict_word(item.role, verdict.outcome),
         value=value_text(item.predicate.comparison, verdict),
         samples="" if verdict.samples is None else f"{verdict.samples:.6g}",
-        at=track.asked_at if track else None,
-        why=doubt(verdict),
+        at=measurement.asked_at if measurement else None,
+        why=undecided_reason(verdict),
         state=state,
         looked_at=looked_at,
         dry_run=item.predicate.dry_run or None,
     )
 
 
-def _asked(predicate: Predicate, words: Mapping[str, str]) -> str:
+def _query_text(predicate: Predicate, variables: Mapping[str, str]) -> str:
     """The text of the query, or of the counters."""
     if predicate.alert is not None:
-        return render(str(AlertQuery(predicate.alert.matchers)), words)
-    return render(str(CountQuery(predicate.events)) if predicate.events else predicate.query or "", words)
+        return render(str(AlertQuery(predicate.alert.matchers)), variables)
+    return render(str(CountQuery(predicate.events)) if predicate.events else predicate.query or "", variables)
 
 
 def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[PredicateStatus, ...]:
@@ -179,14 +179,14 @@ def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[
 
     def fixed(role: str, predicate: Predicate) -> PredicateStatus:
         counted = before.get(predicate.name)
-        words = variables_for(
+        variables = variables_for(
             spec, namespace=snapshot.plan.namespace, plan=snapshot.plan.name, stage=stage.name, window=predicate.window
         )
         return PredicateStatus.model_validate(
             {
                 "name": predicate.name,
                 "role": role,
-                "query": _asked(predicate, words),
+                "query": _query_text(predicate, variables),
                 "bound": bound_of(predicate),
                 "why": "NotYet",
                 "state": counted.state if counted else "",
@@ -211,7 +211,7 @@ def predicate_statuses(snapshot: Snapshot, status: Status) -> tuple[PredicateSta
 
 def describe_evidence(evidence: Evidence) -> str:
     """One predicate as text: `new-errors: 21.3% > 1% over 1500 samples`."""
-    name = named(evidence.predicate, dry_run=bool(evidence.dry_run))
+    name = name_words(evidence.predicate, dry_run=bool(evidence.dry_run))
     if evidence.verdict == Outcome.UNDECIDED:
         return f"{name} is Undecided ({evidence.why})"
     count = f" over {evidence.samples} samples" if evidence.samples else ""
@@ -219,19 +219,19 @@ def describe_evidence(evidence: Evidence) -> str:
     return f"{name}: {evidence.value} {'' if holds else 'is not '}{evidence.bound}{count}"
 
 
-def named(predicate: str, *, dry_run: bool) -> str:
+def name_words(predicate: str, *, dry_run: bool) -> str:
     """A predicate's name, marked if it is a dry run."""
     return f"{predicate} (dry run)" if dry_run else predicate
 
 
 def _evidence(snapshot: Snapshot, item: ActivePredicate) -> Evidence:
     fixed = next((p for p in snapshot.status.predicates if p.name == item.name), None)
-    state, track = predicate_status(snapshot, item, fixed), measurement_of(snapshot, item)
+    state, measurement = predicate_status(snapshot, item, fixed), measurement_of(snapshot, item)
     return Evidence(
         predicate=item.name,
         role=item.role,
-        query=(track.query or state.query)[:QUERY_KEPT],
-        at=track.asked_at,
+        query=(measurement.query or state.query)[:QUERY_KEPT],
+        at=measurement.asked_at,
         value=state.value,
         bound=state.bound,
         samples=state.samples,

@@ -10,9 +10,9 @@ from rolloutplan.api.reasons import HoldReason
 from rolloutplan.engine.analysis.measurements import (
     MISSED_IN_A_ROW,
     ActivePredicate,
-    asked_of_both,
-    binding,
+    asks_both_sides,
     current_stage,
+    enforced_predicates,
     measurement_of,
     verdict_of,
 )
@@ -24,20 +24,27 @@ from rolloutplan.stats.verdict import Outcome, Why
 def is_shared_outage(snapshot: Snapshot, item: ActivePredicate) -> bool:
     """Whether a tripped predicate is true for the old side too, at least half as far beyond the bound."""
     new, old = verdict_of(snapshot, item), measurement_of(snapshot, item).old
-    if new.outcome is not Outcome.PROVED or old is None or old.holds is not True or not _asked_of_both(snapshot, item):
+    if (
+        new.outcome is not Outcome.PROVED
+        or old is None
+        or old.holds is not True
+        or not _asks_both_sides(snapshot, item)
+    ):
         return False
     bound = item.predicate.comparison.number
     return old.value is not None and new.value is not None and 2 * abs(old.value - bound) >= abs(new.value - bound)
 
 
-def incident(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]:
+def shared_outage(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]:
     """The message and the evidence for a shared outage; both empty where there is none.
 
     A run that is held for it stays held until answers show that it is over. Up to `MISSED_IN_A_ROW` missing answers
     in a row show nothing.
     """
     spec, status = snapshot.plan.spec, snapshot.status
-    items = [i for i in binding(spec, status, snapshot.source) if _asked_of_both(snapshot, i)] if spec else []
+    items = (
+        [i for i in enforced_predicates(spec, status, snapshot.source) if _asks_both_sides(snapshot, i)] if spec else []
+    )
     both = tuple(item for item in items if is_shared_outage(snapshot, item))
     if both:
         return "; ".join(_words(snapshot, item) for item in both), both
@@ -46,19 +53,19 @@ def incident(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]:
     return "", ()
 
 
-def _asked_of_both(snapshot: Snapshot, item: ActivePredicate) -> bool:
+def _asks_both_sides(snapshot: Snapshot, item: ActivePredicate) -> bool:
     spec, status = snapshot.plan.spec, snapshot.status
     stage = current_stage(spec, status) if spec else None
     shifting = status.intent is not None and status.intent.action == "Shift"
     if spec is None or stage is None or shifting or not item.is_failure_signal:
         return False
-    return asked_of_both(spec, item.predicate, stage.permille)
+    return asks_both_sides(spec, item.predicate, stage.permille)
 
 
 def _unknown(snapshot: Snapshot, item: ActivePredicate) -> bool:
-    track = measurement_of(snapshot, item)
-    silent = track.verdict is None or track.verdict.why is Why.SOURCE_DOWN
-    return silent or 0 < len(track.missed) <= MISSED_IN_A_ROW
+    measurement = measurement_of(snapshot, item)
+    silent = measurement.verdict is None or measurement.verdict.why is Why.SOURCE_DOWN
+    return silent or 0 < len(measurement.missed) <= MISSED_IN_A_ROW
 
 
 def _words(snapshot: Snapshot, item: ActivePredicate) -> str:

@@ -20,9 +20,9 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.policies import soak_factor
-from rolloutplan.engine.run.decision_log import Belief, CommandSource, append_decision, predicate_statuses
+from rolloutplan.engine.run.decision_log import CommandSource, Expectation, append_decision, predicate_statuses
 
-_GOES_ON_AS = {
+_REASON_AFTER_HOLD = {
     Phase.SHIFTING: StatusReason.SHIFTING,
     Phase.JUDGING: StatusReason.SOAKING,
     Phase.BAKING: StatusReason.BAKING,
@@ -40,7 +40,7 @@ def transition(
     evidence: Iterable[ActivePredicate] = (),
     shares: tuple[str, str] = ("", ""),
     commanded_by: CommandSource | None = None,
-    belief: Belief | None = None,
+    expectation: Expectation | None = None,
     **changes: Unpack[RunChange],
 ) -> Status:
     """The status after a transition: phase, reason and message, further changes, and the decision.
@@ -57,9 +57,9 @@ def transition(
         new["locked_stages"], new["spec_digest"] = (), ()
     if before.predicates and "predicates" not in new:
         new["predicates"] = predicate_statuses(snapshot, before)
-    says = str(reason or before.reason)
+    reason_text = str(reason or before.reason)
     tokens = before.tokens if commanded_by is None else (*before.tokens, commanded_by.token)[-TOKENS_KEPT:]
-    after = change(before, phase=to, reason=says, epoch=snapshot.epoch, tokens=tokens, **new)
+    after = change(before, phase=to, reason=reason_text, epoch=snapshot.epoch, tokens=tokens, **new)
     return append_decision(
         snapshot,
         after,
@@ -69,7 +69,7 @@ def transition(
         evidence=evidence,
         shares=shares,
         commanded_by=commanded_by,
-        belief=belief,
+        expectation=expectation,
     )
 
 
@@ -103,7 +103,7 @@ def start_rollback(
     """
     weights = snapshot.status.weights
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
-    goes_back: RunChange = {
+    fields: RunChange = {
         **changes,
         "failed": note[:1024],
         "held": None,
@@ -118,7 +118,7 @@ def start_rollback(
         evidence=evidence,
         shares=(weights.desired, safe),
         commanded_by=commanded_by,
-        **goes_back,
+        **fields,
     )
     return ReconcileResult(status, rollback_patches(snapshot, status), urgent=True)
 
@@ -146,14 +146,14 @@ def enter_hold(
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
     back_to = held.back_to if held else snapshot.status.phase
     since = held.since if held else snapshot.now
-    waits: RunChange = {
+    fields: RunChange = {
         "stage": restart_windows(snapshot),
         **changes,
         "held": Held(reason=reason, since=since, reason_since=snapshot.now, back_to=back_to),
     }
     return ReconcileResult(
         transition(
-            snapshot, TransitionName.HELD, note, reason=reason, evidence=evidence, commanded_by=commanded_by, **waits
+            snapshot, TransitionName.HELD, note, reason=reason, evidence=evidence, commanded_by=commanded_by, **fields
         )
     )
 
@@ -173,9 +173,9 @@ def leave_hold(
     if stage is not None:
         soak, end = stage.soak_until, stage.deadline_at
         stage = change_stage(stage, soak_until=soak and soak + pause, deadline_at=end and end + pause)
-    reason = _GOES_ON_AS.get(held.back_to, StatusReason.SOAKING)
-    goes_on: RunChange = {"stage": stage, "task": task, **changes, "held": None}
-    return transition(snapshot, TransitionName.RESUMED, words, reason=reason, commanded_by=commanded_by, **goes_on)
+    reason = _REASON_AFTER_HOLD.get(held.back_to, StatusReason.SOAKING)
+    fields: RunChange = {"stage": stage, "task": task, **changes, "held": None}
+    return transition(snapshot, TransitionName.RESUMED, words, reason=reason, commanded_by=commanded_by, **fields)
 
 
 def restart_windows(snapshot: Snapshot) -> StageStatus | None:

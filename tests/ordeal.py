@@ -264,7 +264,7 @@ class GoesBack:
         if run is None:
             self._free_since = None
             return
-        status = run.owed or host.watches.known("plan").status
+        status = run.unwritten_status or host.watches.known("plan").status
         if status.phase is not P.ROLLING_BACK or at_the_snapshot(world, status) or _is_hindered(host):
             self._free_since = None
             return
@@ -291,7 +291,12 @@ def _is_hindered(host: Host) -> bool:
     """
     world, run = host.world, host.world.run
     assert run is not None
-    waited_for = ("route", "read", "status" if run.owed is None else "", "" if run._knows_the_plan else "read plan")
+    waited_for = (
+        "route",
+        "read",
+        "status" if run.unwritten_status is None else "",
+        "" if run._has_read_plan else "read plan",
+    )
     wronged = any(host.fates[key] is not Fate.NOTHING for key in run._in_flight if key.kind in waited_for)
     return (
         wronged

@@ -462,7 +462,7 @@ class World:
     @property
     def acted_upon(self) -> Status:
         """The status that the operator goes on from: of a rollback, before it could be written."""
-        return (self.run.owed if self.run else None) or self.status
+        return (self.run.unwritten_status if self.run else None) or self.status
 
     def facts(self) -> Facts:
         """What the operator knows of it now."""
@@ -657,8 +657,8 @@ class World:
 
     def crash(self) -> None:
         """The operator is killed and started again, or another takes its place."""
-        if self.run is not None and self.run.owed is not None:
-            self.lost.append(self.run.owed)
+        if self.run is not None and self.run.unwritten_status is not None:
+            self.lost.append(self.run.unwritten_status)
         self.run = None
         self.replaced = ()
         self._read = self._judged = None
@@ -716,7 +716,7 @@ class World:
         name, job = action.name, self.jobs.get(action.name)
         if job is None and action.make:
             if self.job_refused or self.job_hindered:
-                return JobView(name, self.now, refused=self.job_refused, hindered=self.job_hindered)
+                return JobView(name, self.now, refused=self.job_refused, retry_reason=self.job_hindered)
             assert action.manifest["metadata"]["name"] == name
             ends_at = None if self.job_takes is None else self.now + self.job_takes
             job = Job(self.now, ends_at, self.job_fails)
@@ -734,7 +734,7 @@ class World:
         if name in self.autoscaled:
             return Scaled(name, self.now, autoscaler=f"{name}-hpa")
         if self.scale_hindered:
-            return Scaled(name, self.now, hindered=self.scale_hindered)
+            return Scaled(name, self.now, retry_reason=self.scale_hindered)
         side = "new" if self.new is not None and self.new.name == name else "old"
         before: Deployment | None = getattr(self, side)
         if before is None:

@@ -299,14 +299,14 @@ def stocked(situation: str) -> Store:
 def offer(store: Store, name: str, raw: Raw) -> None:
     kind, _, named = name.partition(" ")
     if named:
-        store.offer(kind, "MODIFIED", raw)
+        store.apply(kind, "MODIFIED", raw)
 
 
 def twin(store: Store) -> Store:
     """Another store in which all is the same so far, and that takes an object whatever version it has."""
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
-    same._uses, same._queues, same._holds = copy.deepcopy((store._uses, store._queues, store._holds))
+    same._uses, same._queues, same._held_routes = copy.deepcopy((store._uses, store._queues, store._held_routes))
     same._versions = Versions()
     return same
 
@@ -353,7 +353,7 @@ class Shop:
                 with contextlib.suppress(LookupError):
                     HTTPROUTES.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
             case PatchPlanMetadata():
-                plans.mark_patch(snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation)
+                plans.metadata_patch(snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation)
             case RunJob():
                 return cast("Result", at_once(jobs.run(self._server, "ns", work, self.now)))
             case Scale():
@@ -371,7 +371,7 @@ class Shop:
     def _write(self, work: Record) -> None:
         meta: Raw = {**self.raw[f"{PLANS} plan"]["metadata"], "resourceVersion": str(next(self._versions))}
         status = merged(self.store.plans[KEY].raw_status, json.loads(json.dumps(work.patch)))
-        self.store.offer(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
+        self.store.apply(PLANS, "MODIFIED", {**self.raw[f"{PLANS} plan"], "metadata": meta, "status": status})
 
 
 def promised(snapshot: Snapshot, step: ReconcileResult) -> None:

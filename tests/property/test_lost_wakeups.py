@@ -123,16 +123,16 @@ class Cluster:
         ident: Id = (kind, raw["metadata"].get("namespace", ""), name)
         match how:
             case "MODIFIED" | "DELETED":
-                return self.store.offer(kind, how, raw)
+                return self.store.apply(kind, how, raw)
             case "old":
                 raw["metadata"]["resourceVersion"] = str(self.version - 20)
-                return self.store.offer(kind, "MODIFIED", raw)
+                return self.store.apply(kind, "MODIFIED", raw)
             case "not found":
-                return self.store.drop(ident)
+                return self.store.remove(ident)
         anew = how == "listed anew"
         self.version -= 50 if anew else 0
         raw["metadata"]["resourceVersion"] = str(self.version)
-        touched = self.store.offer(kind, None, raw)
+        touched = self.store.apply(kind, None, raw)
         names = frozenset({ident[1:]}) | {other[1:] for other in self.others(ident)}
         return touched | self.store.listed(Listing(kind, None, names, str(self.version), anew))
 
@@ -172,7 +172,7 @@ def facts(store: Store, plan: Plan) -> dict[str, Any]:
 
 def route_conflicts(store: Store, plan: Plan) -> tuple[RouteConflict, ...]:
     """By a scan: the other plans on a route of this one that hold it, or are about to."""
-    seen = (stores._rival(other) for _, other in sorted(store.plans.items()) if other is not plan)
+    seen = (stores._route_conflict(other) for _, other in sorted(store.plans.items()) if other is not plan)
     return tuple(rival for rival in seen if rival is not None and rival.routes & stores._routes(plan))
 
 

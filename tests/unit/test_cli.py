@@ -102,7 +102,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     server.daemon_threads = True
     (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{server.server_port}")))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("rolloutplan.cli.command.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("rolloutplan.cli.command.POLL_EVERY", 0.01)
     threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True).start()
     yield cluster
     server.shutdown()

@@ -200,7 +200,7 @@ OURS = {"finalizers": ["a/b", FINALIZER, "c/d"], "annotations": {"x/y": "z", REV
 @pytest.mark.parametrize("undo_annotation", ["", "kubectl patch ..."])
 def test_marks(start: Raw, finalizer: bool, undo_annotation: str) -> None:
     raw = plan(**copy.deepcopy(start))
-    patch = plans.mark_patch(plans.view(raw), finalizer=finalizer, undo_annotation=undo_annotation)
+    patch = plans.metadata_patch(plans.view(raw), finalizer=finalizer, undo_annotation=undo_annotation)
     marked = jsonpatch.JsonPatch(patch).apply(copy.deepcopy(raw))
 
     meta, after = raw["metadata"], marked["metadata"]
@@ -211,7 +211,7 @@ def test_marks(start: Raw, finalizer: bool, undo_annotation: str) -> None:
     was.pop(REVERT, "")
     assert now.pop(REVERT, "") == undo_annotation
     assert now == was
-    assert plans.mark_patch(plans.view(marked), finalizer=finalizer, undo_annotation=undo_annotation) == []
+    assert plans.metadata_patch(plans.view(marked), finalizer=finalizer, undo_annotation=undo_annotation) == []
     if patch:
         assert patch[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "41"}
 
@@ -219,9 +219,11 @@ def test_marks(start: Raw, finalizer: bool, undo_annotation: str) -> None:
 def test_nothing_to_mark_is_no_request() -> None:
     api = Recorder()
     seen = plans.view(plan())
-    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=False, undo_annotation="")) is None
+    assert asyncio.run(plans.patch_metadata(cast("Api", api), seen, finalizer=False, undo_annotation="")) is None
     assert api.calls == []
-    assert asyncio.run(plans.mark(cast("Api", api), seen, finalizer=True, undo_annotation="")) == {"after": True}
+    assert asyncio.run(plans.patch_metadata(cast("Api", api), seen, finalizer=True, undo_annotation="")) == {
+        "after": True
+    }
     assert api.calls[0][0] == "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans/checkout"
     assert api.calls[0][2] == "json"
 

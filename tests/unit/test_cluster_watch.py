@@ -154,7 +154,7 @@ class Engine:
         self.listings: list[Listing] = []
         self.have: dict[Ident, Raw] = {}
 
-    def offer(self, kind: str, event: str | None, raw: Raw) -> None:
+    def apply(self, kind: str, event: str | None, raw: Raw) -> None:
         ident = (kind, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
         self.told.append((kind, event, ident[2]))
         if raw.get("poison"):
@@ -193,7 +193,7 @@ async def watching(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     write_kubeconfig(folder, "good", runner.addresses[0][1])
     engine = Engine()
-    watched = Watch(kinds, offer=engine.offer, listed=engine.listed, namespaces=namespaces)
+    watched = Watch(kinds, apply=engine.apply, listed=engine.listed, namespaces=namespaces)
     watched.start()
     try:
         yield watched, engine
@@ -219,7 +219,7 @@ def write_kubeconfig(folder: Path, token: str, port: int | None = None) -> None:
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr(watch, "RECHECK", 0.1)
-    monkeypatch.setattr(watch, "_RESTARTS", (0.05,))
+    monkeypatch.setattr(watch, "_RESTART_DELAYS", (0.05,))
 
 
 def test_lists_and_follows(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_list_that_is_older_than_what_was_told_before_is_said_to_be_so(tmp_pat
             cluster.put("rolloutplans", "b")
             cluster.error("rolloutplans", 410)
             await until(lambda: len(engine.listings) == 3)
-            assert [(each.version, each.anew) for each in engine.listings] == [
+            assert [(each.version, each.is_new_history) for each in engine.listings] == [
                 (str(backup), False),
                 (str(backup + 2), False),
                 (str(backup + 1), True),
@@ -601,8 +601,8 @@ def test_one_bad_object_stops_no_other(tmp_path: Path) -> None:
 
 def test_stop_before_and_right_after_the_start() -> None:
     async def run() -> None:
-        await Watch([PLANS], offer=Engine().offer, listed=Engine().listed).stop()
-        watched = Watch([PLANS], offer=Engine().offer, listed=Engine().listed)
+        await Watch([PLANS], apply=Engine().apply, listed=Engine().listed).stop()
+        watched = Watch([PLANS], apply=Engine().apply, listed=Engine().listed)
         watched.start()
         async with asyncio.timeout(2):
             await watched.stop()

@@ -17,7 +17,7 @@ from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.lint import lint_plan
 from rolloutplan.tools.replay import of_run, replay
-from rolloutplan.tools.replay_record import heard
+from rolloutplan.tools.replay_record import answer_line
 from rolloutplan.tools.timeline import DetectionTime, timeline
 from tests.refusals import alert, changed
 from tests.situations import (
@@ -227,9 +227,9 @@ def test_matchers_are_looked_through(place: str, matchers: str, traps: list[str]
 
 def test_an_alert_is_seen_from_when_it_fires() -> None:
     """5 s for an answer and 1 s for the weights; later up to an interval until it is asked for again."""
-    (_, seen) = timeline(read_plan_spec(changed(PLAN, ALERTS)), SOURCE).stretches[0].sights[:2]
+    (_, seen) = timeline(read_plan_spec(changed(PLAN, ALERTS)), SOURCE).segments[0].detections[:2]
     assert seen == DetectionTime("page", "guard", s(6), s(16))
-    alone = timeline(read_plan_spec(changed(PLAN, ONLY | {"stages[0].soak": "0s"})), SOURCE).stretches[0]
+    alone = timeline(read_plan_spec(changed(PLAN, ONLY | {"stages[0].soak": "0s"})), SOURCE).segments[0]
     assert (alone.ends.earliest, alone.queries) == (s(0), 6)
 
 
@@ -246,7 +246,7 @@ def test_a_run_with_alerts_is_replayed() -> None:
         due = next(turns)
         while True:
             answers = [Answer(float(says[question.name])) for question in due.questions]
-            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
+            lines += [answer_line(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
             due = turns.send(answers)
     except StopIteration as end:
         replayed = end.value

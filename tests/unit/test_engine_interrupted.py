@@ -22,7 +22,7 @@ def test_a_rollback_ends_the_same_whenever_the_operator_died(point: str) -> None
 
 def dies_before_the_record(world: World) -> None:
     """Kill the operator at the record of a rollback, and at no other."""
-    if world.operator.owed is None:
+    if world.operator.unwritten_status is None:
         world.traps["record"] = dies_before_the_record
         return
     crash(world)

@@ -6,7 +6,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.effects import Effect, Failure, LintQueries, ReadPlan, Record
 from rolloutplan.engine.model.snapshot import Facts
-from rolloutplan.engine.plan_run import KNOWN_WITHIN, PlanRun
+from rolloutplan.engine.plan_run import READ_PLAN_WITHIN, PlanRun
 from tests.situations import judging, m, s
 from tests.world import HTTPROUTES, World
 
@@ -39,13 +39,13 @@ def test_a_new_leader_reads_the_plan_before_it_moves_weights_back_upon_what_it_h
     assert not {PatchRoute, Record} & set(works(effects)), "weights that another has moved forward are no interruption"
     run.on_result(next(effect for effect in effects if isinstance(effect.work, ReadPlan)), None, world.now)
     assert PatchRoute not in works(run.advance(world.facts(), world.now).todo)
-    assert run.owed is None
+    assert run.unwritten_status is None
 
 
 def test_it_goes_back_all_the_same_where_the_plan_cannot_be_read() -> None:
     world, behind = taken_further()
     run = another_leader(world, behind)
-    end = world.now + KNOWN_WITHIN
+    end = world.now + READ_PLAN_WITHIN
     reads = 0
     while world.now < end:
         effects = run.advance(behind, world.now)
@@ -93,8 +93,8 @@ def test_a_record_that_can_be_done_no_more_is_nothing_to_go_back_from() -> None:
 
     world.pods(ready=0)
     effects = run.advance(world.facts(), world.now).todo
-    assert run.owed is not None
-    assert run.owed.decisions[-2] == world.status.decisions[-1], "what is recorded stays as it is recorded"
+    assert run.unwritten_status is not None
+    assert run.unwritten_status.decisions[-2] == world.status.decisions[-1], "what is recorded stays as it is recorded"
     assert {PatchRoute, Record} <= set(works(effects))
 
 

@@ -27,6 +27,6 @@ def test_the_first_weight_waits_for_gateways_to_hear_of_the_pods(stood: timedelt
         world.turn()
     snapshot = world.snapshot()
     assert snapshot.new is not None
-    step = decide(replace(snapshot, new=replace(snapshot.new, stood_since=snapshot.now - stood)))
+    step = decide(replace(snapshot, new=replace(snapshot.new, ready_since=snapshot.now - stood)))
     assert after(snapshot, step).phase is phase
     assert phase is Phase.SHIFTING or step.wake_at == snapshot.now - stood + timedelta(seconds=2)

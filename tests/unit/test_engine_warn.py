@@ -16,7 +16,7 @@ from rolloutplan.api.status import Decision, StageStatus
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.replay import ReplayInput as Replay
 from rolloutplan.tools.replay import of_run, replay
-from rolloutplan.tools.replay_record import header, heard, read_record
+from rolloutplan.tools.replay_record import answer_line, header, read_record
 from tests.refusals import changed
 from tests.situations import (
     ALL,
@@ -303,7 +303,7 @@ def through(given: Replay) -> tuple[list[Decision], str, list[str]]:
         while True:
             values = [says[question.name] for question in due.questions]
             answers = [Answer(value) for value in values if not isinstance(value, Why)]
-            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
+            lines += [answer_line(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
             due = turns.send(answers)
     except StopIteration as end:
         return list(end.value.decisions), end.value.ended, lines
@@ -312,7 +312,7 @@ def through(given: Replay) -> tuple[list[Decision], str, list[str]]:
 def test_a_run_that_was_warned_is_replayed_step_by_step() -> None:
     world = lived()
     given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
-    assert list(given.stood or {}) == ["canary", "half half way", "half", "all"]
+    assert list(given.verified_at or {}) == ["canary", "half half way", "half", "all"]
     decisions, ended, _ = through(given)
     told = [world.trail[seq] for seq in sorted(world.trail)]
     first = next(i for i, decision in enumerate(told) if decision.reason == "StageStarted")
@@ -331,7 +331,7 @@ def test_a_record_holds_the_steps() -> None:
     world = lived()
     given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
     again, _ = read_record([header(given)])
-    assert again.stood == given.stood
+    assert again.verified_at == given.verified_at
 
 
 def test_over_any_time_a_warning_halves_too() -> None:

@@ -200,15 +200,15 @@ async def opened(
     for name, path in ROUTES.items():
         raw = shop.server.objects.get(path) or http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.offer("httproutes", "ADDED", shop.server.keep(path, raw))
+        reconciler.apply("httproutes", "ADDED", shop.server.keep(path, raw))
     for name in ("v1", "v2"):
-        reconciler.offer("deployments", "ADDED", shop.server.keep(name, deployment(name)))
+        reconciler.apply("deployments", "ADDED", shop.server.keep(name, deployment(name)))
         shop.server.keep(paths.service("ns", name), {"metadata": {"name": name}})
     source = {
         "metadata": {"namespace": "ns", "name": "default"},
         "spec": {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"},
     }
-    reconciler.offer("metricsources", "ADDED", shop.server.keep("source", source))
+    reconciler.apply("metricsources", "ADDED", shop.server.keep("source", source))
     plan = {
         "metadata": {
             "namespace": "ns",
@@ -220,7 +220,7 @@ async def opened(
         "spec": spec,
     }
     plan = shop.server.objects.get(PLAN_PATH, plan)
-    reconciler.offer("rolloutplans", "ADDED", shop.server.keep(PLAN_PATH, plan))
+    reconciler.apply("rolloutplans", "ADDED", shop.server.keep(PLAN_PATH, plan))
     turning = asyncio.create_task(reconciler.schedule.run())
     try:
         yield shop

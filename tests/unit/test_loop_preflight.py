@@ -12,7 +12,7 @@ from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.loop.preflight import heard, inspect
+from rolloutplan.loop.preflight import check_gate, run_checks
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
@@ -50,7 +50,7 @@ def rejected(source: Refusing, **changes: Any) -> dict[str, str]:
     spec = changed(PLAN, {"guards": [SLOW], **changes})
     plan = World(spec=spec).plan()
     assert plan.written == read_plan_spec(spec)
-    probe = asyncio.run(inspect(cast("Api", Cluster()), plan, None, source, "", now))
+    probe = asyncio.run(run_checks(cast("Api", Cluster()), plan, None, source, "", now))
     assert probe.down == source.down
     return dict(probe.rejected)
 
@@ -101,10 +101,10 @@ def test_what_the_gate_asks_is_answered_all_together() -> None:
     calm = QueryOnce("guard page", AlertQuery('severity="page"'), parse_is("== 0"))
     left = QueryOnce("policy p", ValueQuery("b"), parse_is(">= 20%"))
     at = now()
-    found = asyncio.run(heard((calm, left), Refusing(), at))
+    found = asyncio.run(check_gate((calm, left), Refusing(), at))
     assert ({question.name: verdict.outcome for question, verdict in found.verdicts.items()}, found.at) == (
         {"guard page": Outcome.PROVED, "policy p": Outcome.REFUTED},
         at,
     )
-    silent = asyncio.run(heard((calm,), None, at))
+    silent = asyncio.run(check_gate((calm,), None, at))
     assert [verdict.why for verdict in silent.verdicts.values()] == [Why.SOURCE_DOWN]

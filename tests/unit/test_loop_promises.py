@@ -61,13 +61,13 @@ class CountedRun(plan_run.PlanRun):
 
 
 def new_side_gone(shop: Shop) -> None:
-    shop.loop.drop(DEPLOYMENTS, "ns", "v2")
+    shop.loop.remove(DEPLOYMENTS, "ns", "v2")
 
 
 def unreadable(shop: Shop) -> None:
     raw = shop.server.objects[PLAN_PATH]
     raw["spec"]["guards"][0]["is"] = "about 5"
-    shop.loop.offer(PLANS, "MODIFIED", shop.server.keep(PLAN_PATH, raw))
+    shop.loop.apply(PLANS, "MODIFIED", shop.server.keep(PLAN_PATH, raw))
 
 
 def pods_not_listed(shop: Shop) -> None:
@@ -92,7 +92,7 @@ def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
             what(shop)
             await asyncio.sleep(0.3)
             CountedRun.looks = 0
-            shop.loop.offer(HTTPROUTES, "MODIFIED", shop.server.keep(ROUTES["a"], shop.server.objects[ROUTES["a"]]))
+            shop.loop.apply(HTTPROUTES, "MODIFIED", shop.server.keep(ROUTES["a"], shop.server.objects[ROUTES["a"]]))
             await asyncio.sleep(0.5)
             assert 0 < CountedRun.looks < 20, "it is looked at without a pause"
             assert shop.status.phase is Phase.HELD
@@ -144,7 +144,7 @@ def test_a_move_to_safety_between_the_record_of_a_step_and_the_step_stays(*, wat
     async def story() -> None:
         server = Edited({"v1": 100, "v2": 0}, "50%", {"v1": 100, "v2": 0})
         async with opened(QUICK, server) as shop:
-            server.watched = (lambda raw: shop.loop.offer(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            server.watched = (lambda raw: shop.loop.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
             assert await shop.comes(lambda: shop.status.phase is Phase.HELD, 6), shop.status.message
             assert server.edited
             assert shop.status.held_for == "Conflict"
@@ -159,7 +159,7 @@ def test_the_weight_of_a_foreign_backend_that_is_written_before_a_step_is_taken_
     async def story() -> None:
         server = Edited({"v1": 100, "v2": 0, "mirror": 10}, "5%", {"mirror": 0})
         async with opened(QUICK, server) as shop:
-            server.watched = (lambda raw: shop.loop.offer(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            server.watched = (lambda raw: shop.loop.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
             assert await shop.comes(lambda: server.edited, 3), shop.status.message
             assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), shop.status.message
             assert shop.weights() == {"a": [95, 5, 0], "b": [95, 5, 0]}
@@ -221,7 +221,7 @@ def short_of_pods(shop: Shop) -> None:
     """The pods of the new side do not become ready."""
     raw = deployment("v2")
     raw["status"] |= {"readyReplicas": 0}
-    shop.loop.offer(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", raw))
+    shop.loop.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", raw))
 
 
 LATE = changed(SPEC, {"availability.readyWithin": "2s"})
@@ -250,7 +250,7 @@ def test_a_run_whose_new_side_may_no_longer_be_looked_at_ends_in_time(*, stands:
             shop.server.refuses = lambda method, path: forbidden if "/services" in path else None
             if stands:
                 await asyncio.sleep(2.1)
-                shop.loop.offer(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", deployment("v2")))
+                shop.loop.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", deployment("v2")))
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 8), shop.status.message
             assert "services is forbidden" in shop.status.message
 
@@ -416,7 +416,7 @@ def test_a_plan_that_counts_waits_for_no_plan_that_has_ended(monkeypatch: pytest
                 meta = {"namespace": "ns", "name": f"p{i}", "uid": f"{i}", "generation": 1, "resourceVersion": "1"}
                 meta["creationTimestamp"] = "2026-03-01T09:00:00Z"
                 raw = {"metadata": meta, "spec": SPEC, "status": {"phase": "Succeeded"}}
-                shop.loop.store.offer(PLANS, "ADDED", raw)
+                shop.loop.store.apply(PLANS, "ADDED", raw)
             assert await shop.comes(lambda: len(shop.waited) >= 4, 6), shop.status.message
             assert max(shop.waited) < timedelta(seconds=4), "it would be seven with the others"
 

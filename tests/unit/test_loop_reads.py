@@ -52,19 +52,19 @@ async def started(server: Server, plans: int, within: float) -> int:
     reconciler = Reconciler(cast("Api", server), Store(), cast("Sources", Shop(server)), Metrics(), instance="test")
     reconciler.lead(epoch=1)
     source = {"metadata": {"namespace": "ns", "name": "default"}, "spec": {"prometheus": {"url": "http://nowhere"}}}
-    reconciler.offer("metricsources", "ADDED", server.keep("source", source))
+    reconciler.apply("metricsources", "ADDED", server.keep("source", source))
     for name in ("v1", "v2"):
-        reconciler.offer("deployments", "ADDED", server.keep(name, deployment(name)))
+        reconciler.apply("deployments", "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), {"metadata": {"name": name}})
     for name in (f"p{i}" for i in range(plans)):
         route = http_route(name, [{"v1": 100, "v2": 0}])
         accept(route)
-        reconciler.offer("httproutes", "ADDED", server.keep(paths.path(RESOURCES["HTTPRoute"], "ns", name), route))
+        reconciler.apply("httproutes", "ADDED", server.keep(paths.path(RESOURCES["HTTPRoute"], "ns", name), route))
         meta = {"namespace": "ns", "name": name, "uid": name, "generation": 1}
         meta |= {"creationTimestamp": "2026-03-01T09:00:00Z"}
         spec = changed(SPEC, {"traffic.routes": [{"kind": "HTTPRoute", "name": name}]})
         raw = server.keep(paths.plan("ns", name), {"metadata": meta, "spec": spec})
-        reconciler.offer("rolloutplans", "ADDED", raw)
+        reconciler.apply("rolloutplans", "ADDED", raw)
 
     def current_task() -> int:
         phases = reconciler.store.phases()

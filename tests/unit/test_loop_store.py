@@ -59,18 +59,18 @@ SNAPSHOT = [{"kind": "HTTPRoute", "name": "former", "rules": []}]
 
 def test_an_older_object_changes_nothing() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan(version=7, status={"phase": "Judging"}))
-    assert store.offer(PLANS, "MODIFIED", plan(version=6, status={"phase": "Succeeded"})) == frozenset()
+    store.apply(PLANS, "ADDED", plan(version=7, status={"phase": "Judging"}))
+    assert store.apply(PLANS, "MODIFIED", plan(version=6, status={"phase": "Succeeded"})) == frozenset()
     assert store.plans["shop/checkout"].status.phase is Phase.JUDGING
 
 
 def test_an_object_of_the_version_that_is_known_changes_nothing() -> None:
     """The watch brings every answer to a write of ours once more."""
     store = Store()
-    store.offer(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
-    store.offer(PLANS, "MODIFIED", plan(version=8))
-    assert not store.offer(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
-    assert not store.offer(PLANS, "MODIFIED", plan(version=8))
+    store.apply(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
+    store.apply(PLANS, "MODIFIED", plan(version=8))
+    assert not store.apply(ROUTES, "MODIFIED", made(ROUTES, "checkout", 7))
+    assert not store.apply(PLANS, "MODIFIED", plan(version=8))
 
 
 EVERY_KIND = [PLANS, ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES, POLICIES, TEMPLATES, CLUSTER_TEMPLATES]
@@ -88,43 +88,45 @@ def here(store: Store) -> bool:
 def test_what_was_answered_before_an_object_went_does_not_bring_it_back(kind: str) -> None:
     """The answer to a write may be read after the event that says that the object is gone."""
     store = Store()
-    store.offer(kind, "ADDED", any_object(kind, 5))
-    store.offer(kind, "DELETED", any_object(kind, 8))
-    assert not store.offer(kind, "MODIFIED", any_object(kind, 7))
+    store.apply(kind, "ADDED", any_object(kind, 5))
+    store.apply(kind, "DELETED", any_object(kind, 8))
+    assert not store.apply(kind, "MODIFIED", any_object(kind, 7))
     assert not here(store)
-    store.offer(kind, "ADDED", any_object(kind, 9, uid="another"))
+    store.apply(kind, "ADDED", any_object(kind, 9, uid="another"))
     assert here(store), "one that is made anew is taken"
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_what_a_request_did_not_find_is_not_brought_back_by_what_was_known(kind: str) -> None:
     store, ident = Store(), (kind, "" if kind in (CLUSTER_SOURCES, CLUSTER_TEMPLATES) else "shop", "x")
-    store.offer(kind, "ADDED", any_object(kind, 5))
-    store.drop(ident)
-    assert not store.offer(kind, "MODIFIED", any_object(kind, 5))
+    store.apply(kind, "ADDED", any_object(kind, 5))
+    store.remove(ident)
+    assert not store.apply(kind, "MODIFIED", any_object(kind, 5))
     assert not here(store)
-    assert not store.offer(kind, "DELETED", any_object(kind, 6))
-    store.offer(kind, "ADDED", any_object(kind, 9, uid="another"))
+    assert not store.apply(kind, "DELETED", any_object(kind, 6))
+    store.apply(kind, "ADDED", any_object(kind, 9, uid="another"))
     assert here(store)
 
 
-def listing(kind: str, *names: str, version: int, namespace: str | None = None, anew: bool = False) -> Listing:
-    return Listing(kind, namespace, frozenset(("shop", name) for name in names), str(version), anew)
+def listing(
+    kind: str, *names: str, version: int, namespace: str | None = None, is_new_history: bool = False
+) -> Listing:
+    return Listing(kind, namespace, frozenset(("shop", name) for name in names), str(version), is_new_history)
 
 
 def test_what_is_missing_in_a_list_is_gone_and_no_older_answer_brings_it_back() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan(version=5))
-    store.offer(PLANS, "ADDED", plan("there", version=6))
-    store.offer(PLANS, None, plan("there", version=6))
+    store.apply(PLANS, "ADDED", plan(version=5))
+    store.apply(PLANS, "ADDED", plan("there", version=6))
+    store.apply(PLANS, None, plan("there", version=6))
     assert KEY in store.listed(listing(PLANS, "there", version=20))
-    assert not store.offer(PLANS, "MODIFIED", plan(version=15))
+    assert not store.apply(PLANS, "MODIFIED", plan(version=15))
     assert set(store.plans) == {"shop/there"}
 
 
 def test_a_list_says_nothing_of_other_kinds_and_namespaces() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan(version=5))
+    store.apply(PLANS, "ADDED", plan(version=5))
     assert not store.listed(listing(ROUTES, version=20))
     assert not store.listed(listing(PLANS, version=20, namespace="bank"))
     assert store.listed(listing(PLANS, version=20, namespace="shop")) == {KEY}
@@ -144,61 +146,61 @@ def test_a_list_with_an_older_version_than_is_known_is_right_where_history_began
     version: int, anew: bool, taken: bool
 ) -> None:
     store = Store()
-    store.offer(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
-    assert not store.offer(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
-    touched = store.listed(listing(PLANS, "checkout", version=version, anew=anew))
+    store.apply(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
+    assert not store.apply(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
+    touched = store.listed(listing(PLANS, "checkout", version=version, is_new_history=anew))
     assert touched == ({KEY} if taken else set())
     assert store.plans[KEY].status.phase is (Phase.SHIFTING if taken else Phase.JUDGING)
-    store.offer(PLANS, "MODIFIED", plan(version=7, status={"phase": "Held"}))
+    store.apply(PLANS, "MODIFIED", plan(version=7, status={"phase": "Held"}))
     assert (store.plans[KEY].status.phase is Phase.HELD) is taken, "and it counts from there"
 
 
 def test_an_object_is_taken_under_a_lower_version_than_it_went_with_where_history_began_anew() -> None:
     store = Store()
-    store.offer(PLANS, "DELETED", plan(version=100))
-    store.listed(listing(PLANS, version=50, anew=True))
-    store.offer(PLANS, "ADDED", plan(version=51))
+    store.apply(PLANS, "DELETED", plan(version=100))
+    store.listed(listing(PLANS, version=50, is_new_history=True))
+    store.apply(PLANS, "ADDED", plan(version=51))
     assert KEY in store.plans
-    store.offer(PLANS, "DELETED", plan(version=60))
-    store.offer(PLANS, None, plan(version=40))
-    store.listed(listing(PLANS, "checkout", version=45, anew=True))
+    store.apply(PLANS, "DELETED", plan(version=60))
+    store.apply(PLANS, None, plan(version=40))
+    store.listed(listing(PLANS, "checkout", version=45, is_new_history=True))
     assert KEY in store.plans, "in the list too"
 
 
 def test_a_list_that_broke_off_leaves_nothing_behind() -> None:
     store = Store()
-    store.offer(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
-    store.offer(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
-    store.offer(PLANS, None, plan(version=9, status={"phase": "Held"}))
-    store.listed(listing(PLANS, "checkout", version=9, anew=True))
+    store.apply(PLANS, "MODIFIED", plan(version=8, status={"phase": "Judging"}))
+    store.apply(PLANS, None, plan(version=5, status={"phase": "Shifting"}))
+    store.apply(PLANS, None, plan(version=9, status={"phase": "Held"}))
+    store.listed(listing(PLANS, "checkout", version=9, is_new_history=True))
     assert store.plans[KEY].status.phase is Phase.HELD
 
 
 def test_a_server_that_does_not_number_its_versions_is_taken_at_its_word() -> None:
     store = Store()
     for event, version in (("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "c"), ("ADDED", "a")):
-        assert store.offer(ROUTES, event, made(ROUTES, "checkout", version=version)) == set()
+        assert store.apply(ROUTES, event, made(ROUTES, "checkout", version=version)) == set()
     assert store.version((ROUTES, "shop", "checkout")) == "a"
-    store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", version="d"))
+    store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", version="d"))
     assert not store.routes
 
 
 def test_of_what_is_gone_only_the_newest_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "TOMBSTONES", 2)
+    monkeypatch.setattr(versions, "MAX_DELETED", 2)
     store = Store()
     for version, name in enumerate("abcb", 10):
-        store.offer(ROUTES, "DELETED", made(ROUTES, name, version))
+        store.apply(ROUTES, "DELETED", made(ROUTES, name, version))
     for name in "abc":
-        store.offer(ROUTES, "MODIFIED", made(ROUTES, name, 5))
+        store.apply(ROUTES, "MODIFIED", made(ROUTES, name, 5))
     assert {route.name for _, route in store.routes} == {"a"}
 
 
 def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_former() -> None:
     store = Store()
-    store.offer(ROUTES, "ADDED", made(ROUTES, "checkout", 3))
-    store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", 4))
-    store.offer(ROUTES, "ADDED", made(ROUTES, "checkout", 6))
-    store.offer(ROUTES, "DELETED", made(ROUTES, "checkout", 5))
+    store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 3))
+    store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", 4))
+    store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 6))
+    store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", 5))
     assert ("shop", RouteId("HTTPRoute", "checkout")) in store.routes
 
 
@@ -220,44 +222,44 @@ def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_form
 def test_what_a_plan_depends_on_touches_the_plan_and_nothing_else_does(kind: str, name: str, ours: bool) -> None:
     """The routes of the snapshot too: a plan that was changed in mid-run still has them to put back."""
     store, touched = Store(), {KEY} if ours else set()
-    store.offer(PLANS, "ADDED", plan(status={"weights": {"snapshot": SNAPSHOT}}))
-    assert store.offer(kind, "ADDED", made(kind, name, spec=source("http://prom"))) == touched
-    assert store.offer(kind, "MODIFIED", made(kind, name, 2, spec=source("http://other"))) == touched
-    assert store.offer(kind, "DELETED", made(kind, name, 3)) == touched
+    store.apply(PLANS, "ADDED", plan(status={"weights": {"snapshot": SNAPSHOT}}))
+    assert store.apply(kind, "ADDED", made(kind, name, spec=source("http://prom"))) == touched
+    assert store.apply(kind, "MODIFIED", made(kind, name, 2, spec=source("http://other"))) == touched
+    assert store.apply(kind, "DELETED", made(kind, name, 3)) == touched
 
 
 @pytest.mark.parametrize("kind", [ROUTES, DEPLOYMENTS, SOURCES])
 def test_the_same_name_in_another_namespace_is_another_object(kind: str) -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", plan())
     for name in ("checkout", "checkout-v2", "default"):
-        assert not store.offer(kind, "ADDED", made(kind, name, namespace="bank"))
+        assert not store.apply(kind, "ADDED", made(kind, name, namespace="bank"))
 
 
 def test_what_a_plan_no_longer_names_touches_it_no_longer() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
-    store.offer(PLANS, "MODIFIED", plan(version=2, changes={"new.deployment": "checkout-v3"}, generation=2))
-    assert not store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2"))
-    assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v3")) == {KEY}
+    store.apply(PLANS, "ADDED", plan())
+    store.apply(PLANS, "MODIFIED", plan(version=2, changes={"new.deployment": "checkout-v3"}, generation=2))
+    assert not store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2"))
+    assert store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v3")) == {KEY}
 
 
 @pytest.mark.parametrize("kind", [ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES, TEMPLATES, CLUSTER_TEMPLATES])
 def test_what_is_gone_is_gone(kind: str) -> None:
     store = Store()
     for event in ("ADDED", "DELETED"):
-        store.offer(kind, event, made(kind, "default", spec=source("http://prom")))
+        store.apply(kind, event, made(kind, "default", spec=source("http://prom")))
     assert not (store.routes or store.workloads or store.sources or store.templates)
     assert not store.version((kind, "" if kind.startswith("cluster") else "shop", "default"))
 
 
 def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
-    assert store.offer(PLANS, "DELETED", plan(version=2)) == {KEY}
+    store.apply(PLANS, "ADDED", plan())
+    assert store.apply(PLANS, "DELETED", plan(version=2)) == {KEY}
     assert not store.plans
-    assert not store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2"))
-    assert not store.offer(PLANS, "DELETED", plan(version=3))
+    assert not store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2"))
+    assert not store.apply(PLANS, "DELETED", plan(version=3))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +279,9 @@ def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:
 )
 def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, running: bool, waiting: bool) -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
-    store.offer(PLANS, "ADDED", rival)
-    store.offer(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
+    store.apply(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", rival)
+    store.apply(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
     found = [(each.key, each.routes, each.running, each.waiting) for each in store.route_conflicts(store.plans[KEY])]
     routes = frozenset({RouteId("HTTPRoute", "checkout")})
     assert found == ([("shop/rival", routes, running, waiting)] if running or waiting else [])
@@ -290,9 +292,9 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
 def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str, phase: Phase) -> None:
     """Plans in mid-run and at their ends do not care who else names their route."""
     store = Store()
-    store.offer(PLANS, "ADDED", plan(status={"phase": phase.value}))
-    store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
-    touched = store.offer(PLANS, event, plan("first", version=2, status={"phase": "Succeeded"}))
+    store.apply(PLANS, "ADDED", plan(status={"phase": phase.value}))
+    store.apply(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
+    touched = store.apply(PLANS, event, plan("first", version=2, status={"phase": "Succeeded"}))
     waits = phase in {*STARTING, Phase.PENDING, Phase.INVALID}
     assert touched == {"shop/first"} | ({KEY} if waits else set())
 
@@ -319,30 +321,30 @@ def on_grpc(store: Store, name: str) -> None:
     refs = tuple(ref.model_copy(update={"kind": "GRPCRoute"}) for ref in spec.traffic.routes)
     traffic = spec.traffic.model_copy(update={"routes": refs})
     found.view = replace(found.view, content=Readable(spec.model_copy(update={"traffic": traffic})))
-    store.offer(PLANS, "MODIFIED", plan(name, version=2))
+    store.apply(PLANS, "MODIFIED", plan(name, version=2))
 
 
 def test_routes_of_two_kinds_with_one_name_are_two_routes(grpcroutes: str) -> None:
     store, http, grpc = Store(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
     for name in ("checkout", "other"):
-        store.offer(PLANS, "ADDED", plan(name))
+        store.apply(PLANS, "ADDED", plan(name))
     on_grpc(store, "other")
-    assert store.offer(ROUTES, "ADDED", made(ROUTES, "checkout", 3)) == {KEY}
-    assert store.offer(grpcroutes, "ADDED", made(grpcroutes, "checkout", 2)) == {"shop/other"}
+    assert store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 3)) == {KEY}
+    assert store.apply(grpcroutes, "ADDED", made(grpcroutes, "checkout", 2)) == {"shop/other"}
     assert [*store.routes_of(store.plans[KEY])] == [http]
     assert [*store.routes_of(store.plans["shop/other"])] == [grpc]
-    assert store.offer(grpcroutes, "DELETED", made(grpcroutes, "checkout", 4)) == {"shop/other"}
+    assert store.apply(grpcroutes, "DELETED", made(grpcroutes, "checkout", 4)) == {"shop/other"}
     assert [*store.routes] == [("shop", http)]
 
 
 def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals(grpcroutes: str) -> None:
     store = Store()
     for name in ("checkout", "other"):
-        store.offer(PLANS, "ADDED", plan(name))
+        store.apply(PLANS, "ADDED", plan(name))
     assert [rival.key for rival in store.route_conflicts(store.plans[KEY])] == ["shop/other"]
     on_grpc(store, "other")
     assert store.route_conflicts(store.plans[KEY]) == store.route_conflicts(store.plans["shop/other"]) == ()
-    assert store.offer(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
+    assert store.apply(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
 
 
 RULED: Raw = {"maxConcurrent": 1}
@@ -351,9 +353,9 @@ RULED: Raw = {"maxConcurrent": 1}
 def in_line() -> Store:
     """Two plans of which one may run at a time: `first` runs, and ours waits."""
     store = Store()
-    store.offer(POLICIES, "ADDED", made(POLICIES, "one", spec=RULED))
-    store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
-    store.offer(PLANS, "ADDED", elsewhere(status={"phase": "Pending", "reason": "Waiting"}))
+    store.apply(POLICIES, "ADDED", made(POLICIES, "one", spec=RULED))
+    store.apply(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
+    store.apply(PLANS, "ADDED", elsewhere(status={"phase": "Pending", "reason": "Waiting"}))
     return store
 
 
@@ -367,7 +369,7 @@ def test_who_waits_for_a_place_is_woken_by_the_answer_to_the_write_that_frees_it
     store = in_line()
     held = store.plans["shop/first"]
     held.status = held.status.model_copy(update={"phase": Phase.SUCCEEDED})
-    assert KEY in store.offer(PLANS, "MODIFIED", plan("first", version=2, status={"phase": "Succeeded"}))
+    assert KEY in store.apply(PLANS, "MODIFIED", plan("first", version=2, status={"phase": "Succeeded"}))
 
 
 @pytest.mark.parametrize(
@@ -382,37 +384,37 @@ def test_who_waits_for_a_place_is_woken_by_the_answer_to_the_write_that_frees_it
 def test_who_waits_for_a_place_is_woken_by_every_way_in_which_it_comes_free(changes: Raw) -> None:
     store = in_line()
     selecting = RULED | {"selector": {"matchLabels": {"team": "a"}}}
-    store.offer(POLICIES, "MODIFIED", made(POLICIES, "one", 2, spec=selecting))
-    store.offer(PLANS, "MODIFIED", plan("first", version=2, labels={"team": "a"}, status={"phase": "Judging"}))
+    store.apply(POLICIES, "MODIFIED", made(POLICIES, "one", 2, spec=selecting))
+    store.apply(PLANS, "MODIFIED", plan("first", version=2, labels={"team": "a"}, status={"phase": "Judging"}))
     ours: Raw = {"labels": {"team": "a"}, "status": {"phase": "Pending", "reason": "Waiting"}}
-    store.offer(PLANS, "MODIFIED", elsewhere(version=2, **ours))
+    store.apply(PLANS, "MODIFIED", elsewhere(version=2, **ours))
     changes = {"labels": {"team": "a"}} | changes
-    assert store.offer(PLANS, "MODIFIED", plan("first", version=3, **changes)) == {"shop/first", KEY}
+    assert store.apply(PLANS, "MODIFIED", plan("first", version=3, **changes)) == {"shop/first", KEY}
 
 
 def test_who_waits_for_a_route_is_woken_when_the_other_is_edited_to_another_route() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
-    store.offer(PLANS, "ADDED", plan("first"))
+    store.apply(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", plan("first"))
     moved = plan("first", version=2, changes={"traffic.routes[0].name": "another"}, generation=2)
-    assert store.offer(PLANS, "MODIFIED", moved) == {"shop/first", KEY}
+    assert store.apply(PLANS, "MODIFIED", moved) == {"shop/first", KEY}
 
 
 def test_who_waits_for_a_route_is_woken_when_a_template_of_the_other_goes() -> None:
     """It can no longer be read, and is not about to start any more."""
     store = Store()
-    store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
-    store.offer(PLANS, "ADDED", plan())
-    store.offer(PLANS, "ADDED", plan("first", changes=REFERS))
-    assert store.offer(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 2)) == {"shop/first", KEY}
+    store.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    store.apply(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", plan("first", changes=REFERS))
+    assert store.apply(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 2)) == {"shop/first", KEY}
 
 
 def test_what_says_nothing_new_of_a_plan_wakes_nobody_else() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
-    store.offer(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
+    store.apply(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))
     told = plan("first", version=2, status={"phase": "Judging", "message": "all is well"})
-    assert store.offer(PLANS, "MODIFIED", told) == {"shop/first"}
+    assert store.apply(PLANS, "MODIFIED", told) == {"shop/first"}
 
 
 ALL, OWN = source("http://all:9090"), source("http://own:9090")
@@ -441,9 +443,9 @@ def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     there: list[tuple[str, Raw]], url: str | None, problem: str
 ) -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan())
+    store.apply(PLANS, "ADDED", plan())
     for kind, spec in there:
-        store.offer(kind, "ADDED", made(kind, "default", spec=spec))
+        store.apply(kind, "ADDED", made(kind, "default", spec=spec))
     found = store.source(store.plans["shop/checkout"].view)
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
@@ -481,47 +483,47 @@ def test_a_plan_is_judged_by_the_template_of_its_namespace_else_that_of_the_clus
 ) -> None:
     store = Store()
     if plan_first:
-        store.offer(PLANS, "ADDED", plan(changes=REFERS))
+        store.apply(PLANS, "ADDED", plan(changes=REFERS))
     for kind, spec in there:
-        touched = store.offer(kind, "ADDED", made(kind, "success-rate", spec=spec))
+        touched = store.apply(kind, "ADDED", made(kind, "success-rate", spec=spec))
         assert touched == ({KEY} if plan_first else set())
     if not plan_first:
-        store.offer(PLANS, "ADDED", plan(changes=REFERS))
+        store.apply(PLANS, "ADDED", plan(changes=REFERS))
     assert judged(store).startswith(found)
 
 
 def test_a_template_that_changes_or_goes_is_seen_by_the_plans_that_name_it() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan(changes=REFERS))
-    assert store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE)) == {KEY}
-    assert store.offer(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED)) == {KEY}
+    store.apply(PLANS, "ADDED", plan(changes=REFERS))
+    assert store.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE)) == {KEY}
+    assert store.apply(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED)) == {KEY}
     assert judged(store) == "<= 0.2"
-    assert store.offer(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 3)) == {KEY}
+    assert store.apply(TEMPLATES, "DELETED", made(TEMPLATES, "success-rate", 3)) == {KEY}
     assert judged(store).startswith("TemplateNotFound")
-    assert not store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "another", spec=TEMPLATE))
-    assert not store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", namespace="bank", spec=TEMPLATE))
+    assert not store.apply(TEMPLATES, "ADDED", made(TEMPLATES, "another", spec=TEMPLATE))
+    assert not store.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", namespace="bank", spec=TEMPLATE))
 
 
 def test_what_a_run_began_with_stays_whatever_becomes_of_the_template() -> None:
     store = Store()
-    store.offer(PLANS, "ADDED", plan(changes=REFERS))
-    store.offer(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    store.apply(PLANS, "ADDED", plan(changes=REFERS))
+    store.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
     kept = [each.model_dump(by_alias=True) for each in store.plans[KEY].view.templates]
-    store.offer(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging", "templates": kept}))
-    store.offer(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED))
+    store.apply(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging", "templates": kept}))
+    store.apply(TEMPLATES, "MODIFIED", made(TEMPLATES, "success-rate", 2, spec=SHARED))
     assert judged(store) == "<= 0.1"
-    store.offer(PLANS, "MODIFIED", plan(version=3, changes=REFERS, status={"phase": "Succeeded", "templates": kept}))
+    store.apply(PLANS, "MODIFIED", plan(version=3, changes=REFERS, status={"phase": "Succeeded", "templates": kept}))
     assert judged(store) == "<= 0.2", "and the next run has it as it is then"
 
 
 def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
     """Its Deployments and routes must be known when the template comes, and others must know whose routes they are."""
     store = Store()
-    store.offer(PLANS, "ADDED", plan(changes=REFERS))
-    assert store.offer(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
-    assert store.offer(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
-    store.offer(PLANS, "ADDED", plan("rival"))
+    store.apply(PLANS, "ADDED", plan(changes=REFERS))
+    assert store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
+    assert store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
+    store.apply(PLANS, "ADDED", plan("rival"))
     assert store.route_conflicts(store.plans["shop/rival"]) == (), "it is not about to start"
-    store.offer(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
+    store.apply(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
     (rival,) = store.route_conflicts(store.plans["shop/rival"])
     assert (rival.key, rival.running, rival.waiting) == (KEY, True, False)

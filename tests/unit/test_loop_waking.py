@@ -33,15 +33,15 @@ def fill(reconciler: Reconciler, server: Server) -> None:
     for name, path in ROUTES.items():
         raw = http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.offer(ROUTE_KINDS["HTTPRoute"].resource.plural, "ADDED", server.keep(path, raw))
+        reconciler.apply(ROUTE_KINDS["HTTPRoute"].resource.plural, "ADDED", server.keep(path, raw))
     for name in ("v1", "v2"):
-        reconciler.offer(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
+        reconciler.apply(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), {"metadata": {"name": name}})
     source: Raw = {"metadata": {"namespace": "ns", "name": "default"}}
     source["spec"] = {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"}
-    reconciler.offer(SOURCES, "ADDED", server.keep("source", source))
-    reconciler.offer(PLANS, "ADDED", server.keep(ELDER, plan("elder", 8)))
-    reconciler.offer(PLANS, "ADDED", server.keep(YOUNGER, plan("younger", 9)))
+    reconciler.apply(SOURCES, "ADDED", server.keep("source", source))
+    reconciler.apply(PLANS, "ADDED", server.keep(ELDER, plan("elder", 8)))
+    reconciler.apply(PLANS, "ADDED", server.keep(YOUNGER, plan("younger", 9)))
 
 
 class Deleting(Server):
@@ -69,7 +69,7 @@ def test_a_plan_starts_when_the_one_that_it_waits_for_is_deleted(first: str) -> 
         server = Deleting()
         reconciler = Reconciler(cast("Api", server), Store(), cast("Sources", Shop(server)), Metrics(), instance="test")
         if first.startswith("the event"):
-            server.gone = lambda raw: reconciler.offer(PLANS, "DELETED", raw)
+            server.gone = lambda raw: reconciler.apply(PLANS, "DELETED", raw)
         reconciler.lead(epoch=1)
         fill(reconciler, server)
         turning = asyncio.create_task(reconciler.schedule.run())
@@ -101,6 +101,6 @@ def test_a_source_is_closed_that_is_not_in_a_complete_list() -> None:
     reconciler = Reconciler(cast("Api", Server()), Store(), cast("Sources", sources), Metrics(), instance="test")
     for kind, name in ((SOURCES, "a"), (SOURCES, "b"), (CLUSTER_SOURCES, "c")):
         meta = {"name": name, "resourceVersion": "5"} | ({"namespace": "ns"} if kind == SOURCES else {})
-        reconciler.offer(kind, None, {"metadata": meta, "spec": {"prometheus": {"url": "http://nowhere"}}})
+        reconciler.apply(kind, None, {"metadata": meta, "spec": {"prometheus": {"url": "http://nowhere"}}})
     reconciler.listed(Listing(SOURCES, None, frozenset({("ns", "b")}), "9"))
     assert sources.keys == {Key(SOURCES, "ns", "b"), Key(CLUSTER_SOURCES, "", "c")}

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from rolloutplan.api.metric_source import MetricSourceSpec
-from rolloutplan.metrics.prometheus.batching import LONGEST, MOST, QUICK, Fingerprint, QueryBatcher
+from rolloutplan.metrics.prometheus.batching import MAX_LENGTH, MAX_QUESTIONS, QUICK_WITHIN, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.verdict import Answer, Why
 
@@ -412,7 +412,7 @@ def test_a_query_that_comes_to_be_slow_keeps_its_look_no_longer_than_a_moment_an
         await looks.snapshot()
         held = threading.Event()
         server.known[EIGHT[0]] = Known(held=held)
-        for limit in (QUICK + 0.5, 0.4):
+        for limit in (QUICK_WITHIN + 0.5, 0.4):
             began = time.monotonic()
             slow, *quick = [asyncio.ensure_future(a) for a in _asks(source, EIGHT, AT + (1 + limit) * LOOK)]
             assert await asyncio.gather(*quick) == [Answer(1.0)] * 7
@@ -441,7 +441,7 @@ def test_slow_queries_of_one_plan_keep_no_other_plan_waiting() -> None:
         for i in range(5):
             began = time.monotonic()
             assert await source.ask("quick", AT + (2 + i) * LOOK) == Answer(1.0)
-            assert time.monotonic() - began < QUICK + 0.3
+            assert time.monotonic() - began < QUICK_WITHIN + 0.3
         assert not any(question.done() for question in slow)
         held.set()
         await asyncio.gather(*slow)
@@ -457,7 +457,7 @@ def test_where_slow_ones_wait_already_a_look_that_is_late_is_asked_once_more_and
         server.known = dict.fromkeys([*strangers, EIGHT[0]], Known(held=held))
         waiting = asyncio.gather(ask(source, strangers, AT + LOOK))
         snapshot = asyncio.ensure_future(ask(source, EIGHT, AT + 2 * LOOK))
-        await asyncio.sleep(QUICK + 0.2)
+        await asyncio.sleep(QUICK_WITHIN + 0.2)
         held.set()
         assert await snapshot == [Answer(1.0)] * 8
         await waiting
@@ -548,8 +548,8 @@ def test_where_the_source_is_slow_no_query_is() -> None:
 @pytest.mark.parametrize(
     ("queries", "sizes"),
     [
-        ([f"x{'y' * i}" for i in range(MOST + 1)], [MOST, 1]),
-        ([f"{chr(97 + i) * (LONGEST // 2 - 200)}" for i in range(3)], [2, 1]),
+        ([f"x{'y' * i}" for i in range(MAX_QUESTIONS + 1)], [MAX_QUESTIONS, 1]),
+        ([f"{chr(97 + i) * (MAX_LENGTH // 2 - 200)}" for i in range(3)], [2, 1]),
     ],
     ids=["number", "characters"],
 )
@@ -557,7 +557,7 @@ def test_one_query_stays_within_bounds(queries: Sequence[str], sizes: Sequence[i
     batcher = knowing(dict.fromkeys(queries, 0.001))
     batches, *_ = batcher.plan_batches(map(Query, queries))
     assert [len(batch.questions) for batch in batches] == sizes
-    assert all(len(batch.query) <= LONGEST for batch in batches)
+    assert all(len(batch.query) <= MAX_LENGTH for batch in batches)
 
 
 @pytest.mark.parametrize(

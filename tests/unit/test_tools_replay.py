@@ -11,8 +11,8 @@ import pytest
 from rolloutplan.api.status import Decision, Phase, Status
 from rolloutplan.engine.model.queries import CountQuestion
 from rolloutplan.stats.verdict import Answer, Outcome, Why
-from rolloutplan.tools.replay import Asked, MetricAnswer, Replayed, ReplayError, ReplayInput, of_run, replay
-from rolloutplan.tools.replay_record import RecordError, header, heard, read_record
+from rolloutplan.tools.replay import AnyQuestion, MetricAnswer, Replayed, ReplayError, ReplayInput, of_run, replay
+from rolloutplan.tools.replay_record import RecordError, answer_line, header, read_record
 from tests.refusals import changed
 from tests.world import HEALTHY, PLAN, SOURCE, START, World
 
@@ -22,10 +22,10 @@ COUNTED = changed(PLAN, {"guards": [WORSE], "stages[0].pass": [], "stages[0].fai
 LONG = timedelta(minutes=25)
 
 
-def counters(**bad: float) -> Callable[[Asked], MetricAnswer]:
+def counters(**bad: float) -> Callable[[AnyQuestion], MetricAnswer]:
     """A hundred requests a second on each side, and so many bad ones."""
 
-    def answer(question: Asked) -> MetricAnswer:
+    def answer(question: AnyQuestion) -> MetricAnswer:
         assert isinstance(question, CountQuestion)
         looks, at = [], question.start
         while at <= question.end:
@@ -37,22 +37,22 @@ def counters(**bad: float) -> Callable[[Asked], MetricAnswer]:
     return answer
 
 
-def values(**says: float | Why) -> Callable[[Asked], MetricAnswer]:
-    def answer(question: Asked) -> MetricAnswer:
+def values(**says: float | Why) -> Callable[[AnyQuestion], MetricAnswer]:
+    def answer(question: AnyQuestion) -> MetricAnswer:
         said = {**HEALTHY, **says}[question.name]
         return Answer(gap=said, detail=f"no number for {question.name}") if isinstance(said, Why) else Answer(said)
 
     return answer
 
 
-def through(given: ReplayInput, answer: Callable[[Asked], MetricAnswer]) -> tuple[Replayed, list[str]]:
+def through(given: ReplayInput, answer: Callable[[AnyQuestion], MetricAnswer]) -> tuple[Replayed, list[str]]:
     """What is replayed, and the record of it."""
     turns, record = replay(given), [header(given)]
     try:
         due = next(turns)
         while True:
             said = [answer(question) for question in due.questions]
-            record += [heard(due.now, question, each) for question, each in zip(due.questions, said, strict=True)]
+            record += [answer_line(due.now, question, each) for question, each in zip(due.questions, said, strict=True)]
             due = turns.send(said)
     except StopIteration as end:
         return end.value, record
@@ -66,7 +66,7 @@ def again(record: list[str]) -> tuple[Replayed, list[str]]:
         due = next(turns)
         while True:
             answers = [said.answer(due.now, question) for question in due.questions]
-            lines += [heard(due.now, q, each) for q, each in zip(due.questions, answers, strict=True)]
+            lines += [answer_line(due.now, q, each) for q, each in zip(due.questions, answers, strict=True)]
             due = turns.send(answers)
     except StopIteration as end:
         return end.value, lines
@@ -107,7 +107,7 @@ def test_each_stage_begins_when_the_one_before_is_proved() -> None:
 
 
 def test_of_a_run_that_there_was_the_share_of_the_traffic_counts_as_it_did() -> None:
-    replayed, _ = through(counted(stood={"canary": START}), counters(new=3, old=3))
+    replayed, _ = through(counted(verified_at={"canary": START}), counters(new=3, old=3))
     assert reasons(replayed)[-1] == "Held"
     assert "WeightNotEffective" in replayed.ended or "came to v2" in replayed.ended
 
@@ -188,7 +188,7 @@ def test_a_run_whose_templates_were_taken_from_its_status_is_not_replayed() -> N
 def test_the_weights_of_a_run_stand_from_when_they_were_verified() -> None:
     stood = {"canary": START, "half": START + timedelta(minutes=20)}
     raw = changed(COUNTED, {"traffic.share": "Ignore"})  # as many requests on either side
-    replayed, _ = through(counted(raw=raw, stood=stood), counters(new=3, old=3))
+    replayed, _ = through(counted(raw=raw, verified_at=stood), counters(new=3, old=3))
     proved, half = (next(d for d in replayed.decisions if d.stage == stage and d.reason == reason)
                     for stage, reason in (("canary", "StageProved"), ("half", "WeightShifted")))  # fmt: skip
     assert (proved.at, half.at) == (START + timedelta(minutes=3), stood["half"])
@@ -200,7 +200,7 @@ def test_the_weights_of_a_run_stand_from_when_they_were_verified() -> None:
 
 def test_a_run_that_a_person_moved_on_ends_there() -> None:
     stood = {"canary": START, "half": START + timedelta(minutes=1)}
-    replayed, _ = through(counted(stood=stood), counters(new=3, old=3))
+    replayed, _ = through(counted(verified_at=stood), counters(new=3, old=3))
     assert "the run went on to half then, and by its looks it was Judging" in replayed.ended
 
 
@@ -226,14 +226,16 @@ def test_where_there_is_nothing_to_replay_it_says_so(edit: Mapping[str, Any], wo
     ("given", "answer"),
     [
         (counted(), counters(new=9, old=3)),
-        (counted(stood={"canary": START}, end=START + timedelta(minutes=9)), counters(new=4, old=3)),
+        (counted(verified_at={"canary": START}, end=START + timedelta(minutes=9)), counters(new=4, old=3)),
         (counted(raw=PLAN), values()),
         (counted(raw=PLAN, end=START + timedelta(minutes=12)), values(hits=Why.NAN, errors=Why.MANY_SERIES)),
         (counted(end=START + timedelta(minutes=5)), lambda _: Answer(gap=Why.WARNINGS, detail="a store is gone")),
     ],
     ids=["counters", "a run", "values", "gaps", "gaps in counters"],
 )
-def test_a_record_is_replayed_to_the_same_bit(given: ReplayInput, answer: Callable[[Asked], MetricAnswer]) -> None:
+def test_a_record_is_replayed_to_the_same_bit(
+    given: ReplayInput, answer: Callable[[AnyQuestion], MetricAnswer]
+) -> None:
     replayed, record = through(given, answer)
     assert replayed.rows
     assert again(record) == (replayed, record)
@@ -291,7 +293,7 @@ def test_a_record_that_ends_early_is_not_taken_for_silence() -> None:
 
 
 def test_a_question_that_brought_no_look_is_on_record() -> None:
-    silent: Callable[[Asked], MetricAnswer] = lambda _: []  # noqa: E731
+    silent: Callable[[AnyQuestion], MetricAnswer] = lambda _: []  # noqa: E731
     replayed, record = through(counted(end=START + timedelta(minutes=1)), silent)
     assert again(record)[0] == replayed
     assert all(json.loads(line)["looks"] == [] for line in record[1:])

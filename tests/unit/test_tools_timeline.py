@@ -24,7 +24,7 @@ def of(changes: dict[str, Any] | None = None, traffic: Traffic | None = None, so
 
 def seconds(line: Timeline) -> dict[str, list[float]]:
     """Each stretch with its earliest and latest beginning, and its earliest and latest end."""
-    return {each.name: [at.total_seconds() for at in (*each.begins, *each.ends)] for each in line.stretches}
+    return {each.name: [at.total_seconds() for at in (*each.begins, *each.ends)] for each in line.segments}
 
 
 def test_a_plan_of_values() -> None:
@@ -65,7 +65,7 @@ def test_a_plan_of_values() -> None:
     ],
 )  # fmt: skip
 def test_how_long_a_stage_takes(promise: str, changes: dict[str, Any], stage: int, took: tuple[int, int]) -> None:
-    segment = of(changes).stretches[stage]
+    segment = of(changes).segments[stage]
     earliest, latest = (end - begin for begin, end in zip(segment.begins, segment.ends, strict=True))
     assert (earliest.total_seconds(), latest.total_seconds()) == took, promise
     assert not segment.late
@@ -74,21 +74,21 @@ def test_how_long_a_stage_takes(promise: str, changes: dict[str, Any], stage: in
 def test_the_delay_of_the_source_is_waited_for() -> None:
     late = SourceView(scrape=s(15), delay=s(30), timeout=s(5))
     changes = {"stages[0].pass[0].window": "4m", "stages[1].soak": "0s"}
-    canary, half, *_ = of(changes, source=late).stretches
+    canary, half, *_ = of(changes, source=late).segments
     assert canary.ends.earliest == m(4) + s(30)
     assert half.ends.earliest - half.begins.earliest == m(1) + s(30)
-    assert canary.sights[0] == DetectionTime("errors", "guard", m(1) + s(36), m(2) + s(46))
+    assert canary.detections[0] == DetectionTime("errors", "guard", m(1) + s(36), m(2) + s(46))
 
 
 def test_the_last_weight_lasts_until_the_old_side_is_drained() -> None:
-    *_, last, bake = of({"bake": "0s", "traffic.drain": "4m"}).stretches
+    *_, last, bake = of({"bake": "0s", "traffic.drain": "4m"}).segments
     assert bake.ends.earliest == last.begins.earliest + m(4)
     assert bake.ends.latest == last.ends.latest
 
 
 def test_below_full_traffic_nothing_is_drained() -> None:
     changes = {"stages[2].weight": "80%", "stopAt": "80%", "bake": "0s", "traffic.drain": "4m"}
-    *_, last, bake = of(changes).stretches
+    *_, last, bake = of(changes).segments
     assert (bake.permille, bake.ends) == (800, last.ends)
 
 
@@ -106,7 +106,7 @@ def test_before_the_first_weight_every_assumption_and_every_addition_has_its_dea
         }
     )
     assert line.ready == (s(0), m(26) + s(5))
-    assert line.stretches[0].begins == (s(0), m(26) + s(35))
+    assert line.segments[0].begins == (s(0), m(26) + s(35))
 
 
 def test_after_the_bake_every_part_of_the_contract_has_its_deadline() -> None:
@@ -120,11 +120,11 @@ def test_after_the_bake_every_part_of_the_contract_has_its_deadline() -> None:
 
 def test_a_stage_that_waits_for_a_person_says_so() -> None:
     line = of({"stages[1].approval": "Required"})
-    assert [segment.approval for segment in line.stretches] == [False, True, False, False]
+    assert [segment.approval for segment in line.segments] == [False, True, False, False]
 
 
 def test_a_stage_that_cannot_be_proved_in_its_time_says_by_what() -> None:
-    canary, half, *_ = of({"stages[0].pass[0].window": "11m"}).stretches
+    canary, half, *_ = of({"stages[0].pass[0].window": "11m"}).segments
     assert canary.late == ("hits",)
     assert (canary.ends, half.late) == ((m(10), s(330) + m(10)), ())
 
@@ -141,12 +141,12 @@ def test_a_stage_after_one_that_may_warn_comes_half_way_first_at_the_latest() ->
         "all": [300, 2220, 420, 2820],
         "bake": [420, 2820, 720, 3120],
     }
-    half = line.stretches[1]
+    half = line.segments[1]
     assert (half.permille, half.conditional, half.approval, line.approvals) == (275, True, True, ("half",))
-    assert [detection.predicate for detection in line.stretches[0].sights] == ["errors", "wrong"], (
+    assert [detection.predicate for detection in line.segments[0].detections] == ["errors", "wrong"], (
         "what warns takes nothing back"
     )
-    assert line.stretches[0].queries == 24, "and is asked like the others"
+    assert line.segments[0].queries == 24, "and is asked like the others"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_stage_after_one_that_may_warn_comes_half_way_first_at_the_latest() ->
     ids=["the last", "a dry run", "no permille between"],
 )
 def test_where_nothing_can_be_halved_nothing_is_counted(changes: dict[str, Any]) -> None:
-    assert [segment.name for segment in of(changes).stretches] == ["canary", "half", "all", "bake"]
+    assert [segment.name for segment in of(changes).segments] == ["canary", "half", "all", "bake"]
 
 
 def test_a_run_that_is_warned_everywhere_ends_within_its_latest_time() -> None:
@@ -182,8 +182,8 @@ def test_a_dry_run_takes_no_time_and_sees_no_fault_but_asks() -> None:
         "guards[0].window": "20s",
         "stages[0].soak": "0s",
     }
-    canary = of(changes).stretches[0]
-    assert ([detection.predicate for detection in canary.sights], canary.ends.earliest, canary.queries) == (
+    canary = of(changes).segments[0]
+    assert ([detection.predicate for detection in canary.detections], canary.ends.earliest, canary.queries) == (
         ["errors"],
         s(20),
         12,
@@ -206,25 +206,25 @@ def test_how_long_a_fault_stands_that_a_value_shows(
 ) -> None:
     """5 s for the answer and 1 s for the weights are in it."""
     changes = {"guards[0]": {"name": "errors", "query": "errors[$window]", "is": "> 1%", **predicate}}
-    assert of(changes).stretches[1].sights == (DetectionTime("errors", "guard", s(at_once), s(later)),), promise
+    assert of(changes).segments[1].detections == (DetectionTime("errors", "guard", s(at_once), s(later)),), promise
 
 
 def test_slow_answers_are_not_asked_for_again_before_they_come() -> None:
     slow = SourceView(scrape=s(15), delay=s(0), timeout=s(20))
-    assert of({"guards[0].for": "30s"}, source=slow).stretches[1].sights[0].later == m(2) + s(20 + 40 + 20 + 1)
+    assert of({"guards[0].for": "30s"}, source=slow).segments[1].detections[0].later == m(2) + s(20 + 40 + 20 + 1)
 
 
 def test_each_stage_is_watched_by_the_guards_and_its_own_and_the_bake_by_the_guards() -> None:
-    names = [[(detection.predicate, detection.role) for detection in segment.sights] for segment in of().stretches]
+    names = [[(detection.predicate, detection.role) for detection in segment.detections] for segment in of().segments]
     assert names == [[("errors", "guard"), ("wrong", "fail")], *[[("errors", "guard")]] * 3]
 
 
 def test_the_slowest_is_who_sees_its_faults_last() -> None:
-    assert slowest(of().stretches[0]) == "errors"
-    assert slowest(of({"stages[0].fail[0].window": "3m"}).stretches[0]) == "wrong"
-    assert slowest(of({"stages[0].fail": [COUNTED]}).stretches[0]) == "worse"
+    assert slowest(of().segments[0]) == "errors"
+    assert slowest(of({"stages[0].fail[0].window": "3m"}).segments[0]) == "wrong"
+    assert slowest(of({"stages[0].fail": [COUNTED]}).segments[0]) == "worse"
     assert of({"guards": GONE, "stages[1].fail": [COUNTED], "stages[2].fail": [{**COUNTED, "name": "worst"}]})\
-        .stretches[-1].slowest is None  # fmt: skip
+        .segments[-1].slowest is None  # fmt: skip
 
 
 def slowest(segment: Segment) -> str:
@@ -235,17 +235,17 @@ def slowest(segment: Segment) -> str:
 def test_counts_are_forecast_where_the_traffic_is_known() -> None:
     """The test needs 6 looks at 5% of 1,000 requests/s, 2 at 50%; before it a look, behind it 6 s."""
     changes = {"guards": [COUNTED]}
-    assert of(changes).stretches[0].sights[0] == DetectionTime("worse", "guard", None, None)
-    at = [segment.sights[0].later for segment in of(changes, Traffic(1000, 0, 0.002)).stretches]
+    assert of(changes).segments[0].detections[0] == DetectionTime("worse", "guard", None, None)
+    at = [segment.detections[0].later for segment in of(changes, Traffic(1000, 0, 0.002)).segments]
     assert at == [s(15 + 6 * 15 + 6), s(15 + 2 * 15 + 6), NEVER, NEVER]
 
 
 def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
     better = {**COUNTED, "name": "better", "vsOld": "< 2x"}
     changes = {"stages[0].pass": [better], "stages[0].soak": "1m"}
-    canary = of(changes, Traffic(1000, 0, 0.002)).stretches[0]
+    canary = of(changes, Traffic(1000, 0, 0.002)).segments[0]
     assert (canary.late, m(1) < canary.ends.earliest < m(10)) == ((), True)
-    canary = of(changes, Traffic(12, 0, 0.002)).stretches[0]
+    canary = of(changes, Traffic(12, 0, 0.002)).segments[0]
     assert (canary.late, canary.ends.earliest) == (("better",), m(10))
 
 
@@ -263,7 +263,7 @@ def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
     ],
 )
 def test_how_much_is_asked_a_minute(changes: dict[str, Any], asked: float) -> None:
-    assert of(changes).stretches[0].queries == asked
+    assert of(changes).segments[0].queries == asked
 
 
 # ---- the engine keeps to it ----------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_a_healthy_run_takes_the_earliest_times(changes: dict[str, Any]) -> None
     world.until(Phase.SUCCEEDED)
     verified = [d.at - start for d in world.trail.values() if d.reason == "WeightShifted"]
     line = of(changes)
-    assert verified == [segment.begins.earliest for segment in line.stretches[:-1]]
+    assert verified == [segment.begins.earliest for segment in line.segments[:-1]]
     assert world.now - start == line.ends.earliest
 
 
@@ -300,7 +300,7 @@ def test_a_fault_from_the_first_moment_is_taken_back_when_it_says(changes: dict[
     since = world.now
     world.says["errors"] = 0.5
     world.until(Phase.ROLLED_BACK)
-    told = of(changes).stretches[0].sights[0].at_once
+    told = of(changes).segments[0].detections[0].at_once
     assert told is not None
     assert world.now - since == told - s(6)  # answers and writes take no time in this world
 
@@ -317,6 +317,6 @@ def test_a_later_fault_is_taken_back_no_later_than_it_says(changes: dict[str, An
     world.advance({"20s": s(20)}.get(changes.get("guards[0].window", ""), m(2)))
     world.says["errors"] = 0.5
     world.until(Phase.ROLLED_BACK)
-    told = of(changes).stretches[0].sights[0].later
+    told = of(changes).segments[0].detections[0].later
     assert told is not None
     assert told - s(6) - s(10) <= world.now - since <= told - s(6)

@@ -15,23 +15,23 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 
 FIELD_MANAGER: Final = "rolloutplan-cli"
-LOOK_EVERY: Final = 0.2
+POLL_EVERY: Final = 0.2
 ACTED, FAILED, REFUSED = 0, 1, 3
 
 
-def say(command: Command, plan: str, namespace: str | None, wait: float) -> int:
+def send_command(command: Command, plan: str, namespace: str | None, wait: float) -> int:
     """Write a command and print the decision made within `wait` seconds (0: do not wait). Returns the exit code.
 
     Without `namespace`, the namespace of the kubeconfig's context is used.
     """
     try:
         namespace = namespace or read_namespace()
-        return asyncio.run(_say(command, plan, namespace, wait))
+        return asyncio.run(_send(command, plan, namespace, wait))
     except ApiError as error:
-        return _complain(explain(error, plan, namespace), FAILED)
+        return _print_error(explain(error, plan, namespace), FAILED)
 
 
-async def _say(command: Command, plan: str, namespace: str, wait: float) -> int:
+async def _send(command: Command, plan: str, namespace: str, wait: float) -> int:
     path, text = paths.plan(namespace, plan), write_command(command)
     api = await Api.connect()
     try:
@@ -39,23 +39,23 @@ async def _say(command: Command, plan: str, namespace: str, wait: float) -> int:
         raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
         print(f"{namespace}/{plan} {ANNOTATION}: {text}")
         if known := _answer(raw, command.token):
-            return _tell(known, f"token {command.token} was answered before, and is not acted on again: ")
+            return _print_decision(known, f"token {command.token} was answered before, and is not acted on again: ")
         if not wait:
             return ACTED
-        if answer := await _answered(api, path, command.token, wait):
-            return _tell(answer)
+        if answer := await _await_answer(api, path, command.token, wait):
+            return _print_decision(answer)
     finally:
         await api.close()
     words = f"no answer within {wait:g} s; the command is on the plan, and the operator acts on it when it sees it"
-    return _complain(words, FAILED)
+    return _print_error(words, FAILED)
 
 
-async def _answered(api: Api, path: str, token: str, wait: float) -> Raw | None:
+async def _await_answer(api: Api, path: str, token: str, wait: float) -> Raw | None:
     """Return the decision on a token; None where none came in time. Raises ApiError if the last request failed."""
     deadline = time.monotonic() + wait
     problem: ApiError | None = None
     while (left := deadline - time.monotonic()) > 0:
-        await asyncio.sleep(min(LOOK_EVERY, left))
+        await asyncio.sleep(min(POLL_EVERY, left))
         try:
             raw, problem = await api.get(path, timeout=max(left, 1.0)), None
         except ApiError as error:
@@ -74,10 +74,10 @@ def _answer(raw: Raw, token: str) -> Raw | None:
     return next((decision for decision in decisions if decision.get("token") == token), None)
 
 
-def _tell(decision: Raw, before: str = "") -> int:
+def _print_decision(decision: Raw, before: str = "") -> int:
     words = f"{before}{decision.get('note') or decision.get('reason')}"
     if decision.get("reason") == "CommandRejected":
-        return _complain(words, REFUSED)
+        return _print_error(words, REFUSED)
     print(words)
     return ACTED
 
@@ -98,6 +98,6 @@ def explain(error: ApiError, plan: str, namespace: str | None) -> str:
             return error.message or str(error)
 
 
-def _complain(words: str, code: int) -> int:
+def _print_error(words: str, code: int) -> int:
     sys.stderr.write(f"rolloutplan: {words}\n")
     return code

@@ -45,15 +45,21 @@ class LineError(ValueError):
         super().__init__(f"line {at}, column {column}: {why}")
 
 
-def takes_looks(parser: argparse.ArgumentParser) -> None:
+def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `judge` to the parser."""
     parser.add_argument("file", metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
     bound = parser.add_mutually_exclusive_group(required=True)
-    bound.add_argument("--vs-old", type=_said(parse_vs_old), metavar="BOUND", help='compare with old, as "> 1.5x"')
     bound.add_argument(
-        "--is", dest="is_", type=_said(parse_is), metavar="BOUND", help='as "< 1%%"; old columns may be left out'
+        "--vs-old", type=_argparse_type(parse_vs_old), metavar="BOUND", help='compare with old, as "> 1.5x"'
     )
-    parser.add_argument("--confidence", type=_said(_confidence), default=0.95, help="default: 95%%")
+    bound.add_argument(
+        "--is",
+        dest="is_",
+        type=_argparse_type(parse_is),
+        metavar="BOUND",
+        help='as "< 1%%"; old columns may be left out',
+    )
+    parser.add_argument("--confidence", type=_argparse_type(_confidence), default=0.95, help="default: 95%%")
     parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass looks for the opposite too")
     parser.set_defaults(run=_judge)
 
@@ -62,7 +68,7 @@ def _judge(chosen: argparse.Namespace) -> int:
     comparison: Comparison = chosen.vs_old or chosen.is_
     try:
         of = hypothesis(comparison, chosen.role)
-        with _opened(chosen.file) as file:
+        with _open(chosen.file) as file:
             runs = judge(_lines(file, of.paired), of, chosen.confidence)
     except (OSError, ValueError, csv.Error) as problem:
         sys.stderr.write(f"rolloutplan: {problem}\n")
@@ -128,7 +134,7 @@ def _decide(run: Run, found: Evidence, needed: float) -> None:
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def _opened(name: str) -> AbstractContextManager[TextIO]:
+def _open(name: str) -> AbstractContextManager[TextIO]:
     if name == "-":
         return nullcontext(sys.stdin)
     return Path(name).open(encoding="utf-8-sig", errors="replace", newline="")
@@ -176,13 +182,13 @@ def _confidence(text: str) -> float:
     raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as "95%"')
 
 
-_Said = TypeVar("_Said")
+_Parsed = TypeVar("_Parsed")
 
 
-def _said(read: Callable[[str], _Said]) -> Callable[[str], _Said]:
+def _argparse_type(read: Callable[[str], _Parsed]) -> Callable[[str], _Parsed]:
     """Wrap a parser so that argparse prints its error message."""
 
-    def reader(text: str) -> _Said:
+    def reader(text: str) -> _Parsed:
         try:
             return read(text)
         except ValueError as error:

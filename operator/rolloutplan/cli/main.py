@@ -18,7 +18,7 @@ from rolloutplan import __version__
 from rolloutplan.api.command import Command, CommandError, Verb
 from rolloutplan.api.quantities import parse_duration
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
-from rolloutplan.cli.judge import takes_looks
+from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.generate.crd import crds, render
 from rolloutplan.generate.reference import reference
 from rolloutplan.generate.states import states
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _takes_a_lint(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
     _takes_a_simulation(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
     _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation"))
-    takes_looks(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
+    add_judge_options(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
@@ -225,7 +225,7 @@ def _instant(text: str) -> datetime:
 
 
 def _say(chosen: argparse.Namespace) -> int:
-    from rolloutplan.cli.command import say  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
+    from rolloutplan.cli.command import send_command  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
 
     token = secrets.token_hex(4) if chosen.token is None else chosen.token
     try:
@@ -233,7 +233,7 @@ def _say(chosen: argparse.Namespace) -> int:
     except CommandError as error:
         sys.stderr.write(f"rolloutplan: {error}\n")
         return 2
-    return say(command, chosen.plan, chosen.namespace, chosen.wait)
+    return send_command(command, chosen.plan, chosen.namespace, chosen.wait)
 
 
 def _lint(chosen: argparse.Namespace) -> int:

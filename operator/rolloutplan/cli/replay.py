@@ -37,15 +37,15 @@ from rolloutplan.metrics.objects import SourceObject, choose_source, read_source
 from rolloutplan.metrics.pool import provider_for
 from rolloutplan.stats.verdict import Answer, Outcome, Why
 from rolloutplan.tools import replay as engine
-from rolloutplan.tools.replay import Asked, MetricAnswer, Replayed, ReplayError, ReplayInput, ReplayRow
-from rolloutplan.tools.replay_record import RecordError, header, heard, read_record
+from rolloutplan.tools.replay import AnyQuestion, MetricAnswer, Replayed, ReplayError, ReplayInput, ReplayRow
+from rolloutplan.tools.replay_record import RecordError, answer_line, header, read_record
 
 DONE, FAILED, WRONG = 0, 1, 2
 
 _KIND: Final = "RolloutPlan"
 _COLUMNS: Final = ("instant", "stage", "predicate", "verdict", "value", "samples", "evidence")
 
-Ask = Callable[[datetime, Asked], Awaitable[MetricAnswer]]
+Ask = Callable[[datetime, AnyQuestion], Awaitable[MetricAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,13 @@ def replay(options: Options) -> int:
     try:
         _replay(options)
     except (WrongError, RecordError, SpecError) as error:
-        return _complain(str(error), WRONG)
+        return _print_error(str(error), WRONG)
     except ApiError as error:
-        return _complain(explain(error, options.plan or "", options.namespace), FAILED)
+        return _print_error(explain(error, options.plan or "", options.namespace), FAILED)
     except (FailedError, ReplayError, plot.PlotError) as error:
-        return _complain(str(error), FAILED)
+        return _print_error(str(error), FAILED)
     except OSError as error:
-        return _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part), FAILED)
+        return _print_error(": ".join(str(part) for part in (error.filename, error.strerror) if part), FAILED)
     return DONE
 
 
@@ -121,32 +121,32 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Re
     if options.looks:
         given, record = read_record(_text(options.looks).splitlines())
 
-        async def recorded(at: datetime, question: Asked) -> MetricAnswer:
+        async def recorded(at: datetime, question: AnyQuestion) -> MetricAnswer:
             return record.answer(at, question)
 
-        return given, await _through(given, recorded, lines)
+        return given, await _run_through(given, recorded, lines)
     given, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
     source = provider_for(spec)
 
-    async def ask(_: datetime, question: Asked) -> MetricAnswer:
+    async def ask(_: datetime, question: AnyQuestion) -> MetricAnswer:
         answer = await evaluator.ask(source, question)
         if isinstance(answer, Answer) and answer.gap is Why.SOURCE_DOWN:
             raise FailedError(f"{spec.address} does not answer: {answer.detail}")
         return answer
 
     try:
-        return given, await _through(given, ask, lines)
+        return given, await _run_through(given, ask, lines)
     finally:
         source.close()
 
 
-async def _through(given: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
+async def _run_through(given: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
     turns = engine.replay(given)
     try:
         due = next(turns)
         while True:
             answers = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
-            lines += [heard(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
+            lines += [answer_line(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
             due = turns.send(answers)
     except StopIteration as end:
         replayed: Replayed = end.value
@@ -246,7 +246,7 @@ def _report(given: ReplayInput, replayed: Replayed, curves: Sequence[plot.Curve]
     yield from table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
     for decision in replayed.decisions:
         yield ""
-        yield from _told(decision)
+        yield from _decision_lines(decision)
     yield ""
     yield replayed.ended
     for curve in curves:
@@ -265,7 +265,7 @@ def _cells(row: ReplayRow) -> tuple[str, ...]:
     return _instant(row.at), row.stage, name, words, row.value, samples, evidence
 
 
-def _told(decision: Decision) -> Iterator[str]:
+def _decision_lines(decision: Decision) -> Iterator[str]:
     weights = f" {decision.weight_from} -> {decision.weight_to}" if decision.weight_to else ""
     yield f"{_instant(decision.at)}  {decision.kind} {decision.reason} {decision.stage}{weights}"
     yield f"  {decision.note}"
@@ -300,6 +300,6 @@ def _instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _complain(words: str, code: int) -> int:
+def _print_error(words: str, code: int) -> int:
     sys.stderr.write(f"rolloutplan: {words}\n")
     return code

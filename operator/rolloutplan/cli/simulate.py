@@ -68,7 +68,7 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
             if not whole.problems:
                 line = timeline(whole.spec, _view(source, scrape), traffic)
                 plans.append(_Simulated(found, whole.spec, line))
-    _complain(complaints, plans)
+    _print_errors(complaints, plans)
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
     else:
@@ -83,7 +83,7 @@ def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
     return SourceView(scrape, fields["ingestion_delay"].default, fields["timeout"].default)
 
 
-def _complain(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
+def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
     said = [printed(row) for row in complaints]
     if not said and not plans:
         said = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
@@ -97,7 +97,7 @@ def _as_text(plan: _Simulated) -> Iterator[str]:
     spec, line = plan.spec, plan.timeline
     yield (
         f"{plan.found.subject}: {spec.old.deployment} -> {spec.new.deployment}, "
-        f"{_between(line.ends, open_=bool(line.approvals))} from its start"
+        f"{_range_words(line.ends, open_=bool(line.approvals))} from its start"
     )
     yield ""
     yield from table([_COLUMNS, *_rows(line)])
@@ -109,19 +109,19 @@ def _as_text(plan: _Simulated) -> Iterator[str]:
 
 def _rows(line: Timeline) -> Iterator[Sequence[str]]:
     waited = False
-    yield "ready", "", "0s", _between(line.ready), "", "", ""
+    yield "ready", "", "0s", _range_words(line.ready), "", "", ""
     for segment in line.parts:
         waited = waited or segment.approval
         yield (
             segment.name,
             format_weight(segment.permille),
-            _between(segment.begins, open_=waited),
-            _between(segment.ends, open_=waited) + (" !" if segment.late else ""),
+            _range_words(segment.begins, open_=waited),
+            _range_words(segment.ends, open_=waited) + (" !" if segment.late else ""),
             *(("", "", "") if segment is line.contract else (*_faults(segment), f"{segment.queries:.3g}")),
         )
 
 
-def _between(span: Range, *, open_: bool = False) -> str:
+def _range_words(span: Range, *, open_: bool = False) -> str:
     """Format the earliest and the latest time; with + where the run waits for a person first."""
     first, last = (_time(at) for at in span)
     return (first if first == last else f"{first} - {last}") + ("+" if open_ else "")
@@ -135,10 +135,10 @@ def _faults(segment: Segment) -> tuple[str, str]:
     slowest = segment.slowest
     if slowest is None:
         return "-", "-"
-    return _told(slowest.at_once, slowest), _told(slowest.later, slowest)
+    return _detection_words(slowest.at_once, slowest), _detection_words(slowest.later, slowest)
 
 
-def _told(span: timedelta | None, detection: DetectionTime) -> str:
+def _detection_words(span: timedelta | None, detection: DetectionTime) -> str:
     return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {detection.predicate}"
 
 
@@ -156,33 +156,33 @@ def _picture(line: Timeline) -> Iterator[str]:
 
 
 def _notes(plan: _Simulated) -> Iterator[str]:
-    spec, stretches, waits = plan.spec, plan.timeline.stretches, plan.timeline.approvals
+    spec, segments, waits = plan.spec, plan.timeline.segments, plan.timeline.approvals
     yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
     if spec.on_fail == "Hold":
         yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
     against = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
-    if any(asks_both_sides(spec, predicate, stretches[0].permille) for predicate in against):
+    if any(asks_both_sides(spec, predicate, segments[0].permille) for predicate in against):
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if waits:
         yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
-    yield from _notes_on_steps(spec, stretches)
-    sights = [segment.slowest for segment in stretches]
+    yield from _notes_on_steps(spec, segments)
+    detections = [segment.slowest for segment in segments]
     if plan.timeline.contract is not None:
         yield "contract: no predicate is judged any more; what fails there is held until a person decides"
-    if any(detection is None for detection in sights):
+    if any(detection is None for detection in detections):
         yield "-: no guard or fail predicate is evaluated: a fault is seen at the deadline, and in the bake not at all"
-    if any(detection is not None and detection.later is None for detection in sights):
+    if any(detection is not None and detection.later is None for detection in detections):
         yield "?: it counts, and how fast depends on the traffic: give --traffic"
-    if any(detection is not None and detection.later is NEVER for detection in sights):
+    if any(detection is not None and detection.later is NEVER for detection in detections):
         yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
 
 
-def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Segment]) -> Iterator[str]:
+def _notes_on_steps(spec: PlanSpec, segments: Sequence[Segment]) -> Iterator[str]:
     if any(predicate.alert is not None for _, predicate in spec.predicates()):
         yield "alert: counted from when it fires"
-    if any(segment.conditional for segment in stretches):
+    if any(segment.conditional for segment in segments):
         yield "half way: comes only where the stage before was warned; the latest times count it"
-    for segment in stretches:
+    for segment in segments:
         if segment.late:
             yield (
                 f"!: {segment.name} is not decided by its deadline, for {', '.join(segment.late)}; "
@@ -200,15 +200,15 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
         "file": plan.found.file,
         "object": plan.found.subject,
         "ready": _seconds(line.ready),
-        "stages": [_stretch(segment) for segment in line.stretches[:-1]],
-        "bake": _stretch(line.stretches[-1]),
-        "contract": None if line.contract is None else _stretch(line.contract),
+        "stages": [_segment(segment) for segment in line.segments[:-1]],
+        "bake": _segment(line.segments[-1]),
+        "contract": None if line.contract is None else _segment(line.contract),
         "ends": _seconds(line.ends),
         "approvals": list(line.approvals),
     }
 
 
-def _stretch(segment: Segment) -> Mapping[str, Any]:
+def _segment(segment: Segment) -> Mapping[str, Any]:
     return {
         "name": segment.name,
         "weight": format_weight(segment.permille),
@@ -225,7 +225,7 @@ def _stretch(segment: Segment) -> Mapping[str, Any]:
                 "atOnce": _span(detection.at_once),
                 "later": _span(detection.later),
             }
-            for detection in segment.sights
+            for detection in segment.detections
         ],
         "queriesPerMinute": round(segment.queries, 3),
     }

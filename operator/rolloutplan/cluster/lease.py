@@ -35,7 +35,7 @@ LEASE_DURATION: Final = 15.0
 RENEW_DEADLINE: Final = 10.0
 RENEW_EVERY: Final = 2.0
 RETRY_AFTER: Final = 0.5
-LOOK_EVERY: Final = 1.0
+READ_EVERY: Final = 1.0
 RELEASE_WITHIN: Final = 1.0
 _RELEASE_AGAIN: Final = 0.1
 _LAST_EPOCH: Final = 2**30
@@ -71,7 +71,7 @@ class ElectorState:
     """What a process knows about the Lease and itself. Instants are of its own monotonic clock."""
 
     me: str
-    looked: bool = False
+    has_read: bool = False
     lease: Lease = NO_LEASE
     since: float = 0.0
     """When `lease` was first seen in this state."""
@@ -86,61 +86,61 @@ class ElectorState:
     """When the last write that made us leader or renewed the Lease was sent."""
 
 
-def observe(known: ElectorState, lease: Lease, now: float) -> ElectorState:
+def observe(state: ElectorState, lease: Lease, now: float) -> ElectorState:
     """The state after reading the Lease. A leader that sees another term than its own no longer leads."""
-    if not known.looked:
-        known = replace(
-            known, looked=True, inherited_epoch=lease.epoch if lease.holder == known.me else None, since=now
+    if not state.has_read:
+        state = replace(
+            state, has_read=True, inherited_epoch=lease.epoch if lease.holder == state.me else None, since=now
         )
-    if lease != known.lease:
-        known = replace(known, lease=lease, since=now, highest=max(known.highest, lease.epoch))
-    if known.leading and not held_by_us(known, now):
-        known = replace(known, leading=False, claim=None)
-    return known
+    if lease != state.lease:
+        state = replace(state, lease=lease, since=now, highest=max(state.highest, lease.epoch))
+    if state.leading and not held_by_us(state, now):
+        state = replace(state, leading=False, claim=None)
+    return state
 
 
-def next_claim(known: ElectorState, now: float, stamp: str) -> Claim | None:
+def next_claim(state: ElectorState, now: float, stamp: str) -> Claim | None:
     """The term to write: our own again, a new one (acquired at `stamp`), or None while another's lasts."""
-    if held_by_us(known, now):
-        return known.claim
-    if not is_available(known, now):
+    if held_by_us(state, now):
+        return state.claim
+    if not is_available(state, now):
         return None
-    epoch = known.highest + 1
-    if known.claim is not None and known.claim.epoch == epoch:
-        return known.claim
+    epoch = state.highest + 1
+    if state.claim is not None and state.claim.epoch == epoch:
+        return state.claim
     return Claim(epoch, stamp)
 
 
-def renewed(known: ElectorState, lease: Lease, sent: float) -> ElectorState:
+def renewed(state: ElectorState, lease: Lease, sent: float) -> ElectorState:
     """The state after a successful write of our claim: the Lease is `lease` now."""
-    assert known.claim is not None
-    epoch = known.claim.epoch
-    return replace(known, lease=lease, since=sent, highest=epoch, epoch=epoch, leading=True, renewed=sent)
+    assert state.claim is not None
+    epoch = state.claim.epoch
+    return replace(state, lease=lease, since=sent, highest=epoch, epoch=epoch, leading=True, renewed=sent)
 
 
-def held_by_us(known: ElectorState, now: float) -> bool:
+def held_by_us(state: ElectorState, now: float) -> bool:
     """Whether the Lease holds our term; while we may write, no other process can have taken a deleted one."""
-    lease, claim = known.lease, known.claim
+    lease, claim = state.lease, state.claim
     if claim is None:
         return False
     if lease == NO_LEASE:
-        return may_write(known, now)
-    same = (lease.holder, lease.epoch) == (known.me, claim.epoch)
-    return same and (known.leading or lease.acquired == claim.acquired)
+        return may_write(state, now)
+    same = (lease.holder, lease.epoch) == (state.me, claim.epoch)
+    return same and (state.leading or lease.acquired == claim.acquired)
 
 
-def is_available(known: ElectorState, now: float) -> bool:
+def is_available(state: ElectorState, now: float) -> bool:
     """Whether the Lease can be taken. If it was deleted, its leader may not have noticed yet."""
-    lease = known.lease
-    if now - known.since >= LEASE_DURATION:
+    lease = state.lease
+    if now - state.since >= LEASE_DURATION:
         return True
     if lease == NO_LEASE:
-        return known.highest == 0
-    return not lease.holder or (lease.holder, lease.epoch) == (known.me, known.inherited_epoch)
+        return state.highest == 0
+    return not lease.holder or (lease.holder, lease.epoch) == (state.me, state.inherited_epoch)
 
 
-def may_write(known: ElectorState, now: float) -> bool:
-    return known.leading and now - known.renewed < RENEW_DEADLINE
+def may_write(state: ElectorState, now: float) -> bool:
+    return state.leading and now - state.renewed < RENEW_DEADLINE
 
 
 def read(raw: Mapping[str, Any]) -> Lease:
@@ -208,82 +208,82 @@ class Elector:
         self._api, self._namespace, self._name = api, namespace, name
         self._gained, self._lost, self._clock = gained, lost, clock
         self._ready = ready or _always()
-        self._known = ElectorState(identity)
+        self._state = ElectorState(identity)
         self._current = False
         """Whether our own write has just returned the Lease: it need not be read."""
-        self._trouble = ""
+        self._last_error = ""
 
     @property
     def leading(self) -> bool:
         """Whether we took the Lease and have not seen the end of our term; also while it cannot be renewed."""
-        return self._known.leading
+        return self._state.leading
 
     @property
     def epoch(self) -> int:
         """The epoch of our latest term, above that of every earlier term; 0 before the first."""
-        return self._known.epoch
+        return self._state.epoch
 
     @property
     def holder(self) -> str:
         """The holder of the Lease, as last seen; "" for none."""
-        return self._known.lease.holder
+        return self._state.lease.holder
 
     def may_write(self) -> bool:
         """Whether we lead and no other process can."""
-        return may_write(self._known, self._clock())
+        return may_write(self._state, self._clock())
 
     async def run(self) -> None:
         """Take the Lease and renew it, until cancelled."""
         while True:
             try:
-                await self._one_round()
-                self._trouble = ""
+                await self._run_once()
+                self._last_error = ""
             except ApiError as error:
-                self._complain(error)
-            await self._rest()
+                self._log_error(error)
+            await self._wait()
 
     async def release(self) -> None:
         """Release the Lease if it is ours, within RELEASE_WITHIN. Cancel `run` first: it would take it again."""
-        if self._known.claim is None:
+        if self._state.claim is None:
             return
         # Before anything is sent: after that another may lead.
-        self._known = replace(self._known, leading=False)
+        self._state = replace(self._state, leading=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN):
                 while True:
-                    if await self._gave_up():
+                    if await self._try_release():
                         return
                     await asyncio.sleep(_RELEASE_AGAIN)
         log.warning("the Lease could not be released", dead_in=LEASE_DURATION)
 
-    async def _one_round(self) -> None:
-        await self._see()
-        claim = next_claim(self._known, self._clock(), _stamp())
+    async def _run_once(self) -> None:
+        await self._refresh()
+        claim = next_claim(self._state, self._clock(), _stamp())
         if claim is None or not self._ready.is_set():
             return
-        self._known, sent = replace(self._known, claim=claim), self._clock()
-        lease = await self._write(claim, self._known.me)
-        self._become(renewed(self._known, lease, sent))
+        self._state, sent = replace(self._state, claim=claim), self._clock()
+        lease = await self._write(claim, self._state.me)
+        self._set_state(renewed(self._state, lease, sent))
         self._current = True
 
-    async def _gave_up(self) -> bool:
+    async def _try_release(self) -> bool:
         """Try to empty the Lease; returns whether it is no longer ours."""
         try:
-            await self._see()
-            if self._known.claim is not None and held_by_us(self._known, self._clock()):
-                await self._write(self._known.claim, "")
+            await self._refresh()
+            if self._state.claim is not None and held_by_us(self._state, self._clock()):
+                await self._write(self._state.claim, "")
         except ApiError:
             return False
-        self._known = replace(self._known, claim=None)
+        self._state = replace(self._state, claim=None)
         return True
 
-    async def _see(self) -> None:
+    async def _refresh(self) -> None:
         current, self._current = self._current, False
         if not current:
-            lease = await self._look()
-            self._become(observe(self._known, lease, self._clock()))
+            lease = await self._read()
+            self._set_state(observe(self._state, lease, self._clock()))
 
-    async def _look(self) -> Lease:
+    async def _read(self) -> Lease:
         try:
             return read(await self._api.get(paths.lease(self._namespace, self._name)))
         except ApiError as error:
@@ -292,36 +292,36 @@ class Elector:
             return NO_LEASE
 
     async def _write(self, claim: Claim, holder: str) -> Lease:
-        version = self._known.lease.version
+        version = self._state.lease.version
         body = manifest(self._name, version, holder, claim, _stamp())
         if version:
             return read(await self._api.patch(paths.lease(self._namespace, self._name), body))
         return read(await self._api.create(paths.lease(self._namespace), body))
 
-    def _become(self, known: ElectorState) -> None:
+    def _set_state(self, state: ElectorState) -> None:
         """Store the new state, and log and report what changed."""
-        was, self._known = self._known, known
-        lease = known.lease
-        if lease != was.lease and lease.epoch < known.highest:
-            log.warning("the Lease was deleted or changed by hand", epoch=lease.epoch, highest=known.highest)
-        if known.leading and not was.leading:
-            log.info("leading", epoch=known.epoch)
-            self._gained(known.epoch)
-        elif was.leading and not known.leading:
+        was, self._state = self._state, state
+        lease = state.lease
+        if lease != was.lease and lease.epoch < state.highest:
+            log.warning("the Lease was deleted or changed by hand", epoch=lease.epoch, highest=state.highest)
+        if state.leading and not was.leading:
+            log.info("leading", epoch=state.epoch)
+            self._gained(state.epoch)
+        elif was.leading and not state.leading:
             log.warning("another leads" if lease.holder else "nobody leads", holder=lease.holder, lost=was.epoch)
             self._lost(lease.holder)
-        elif not known.leading and lease.holder != was.lease.holder and not is_available(known, known.since):
+        elif not state.leading and lease.holder != was.lease.holder and not is_available(state, state.since):
             log.info("another leads", holder=lease.holder)
 
-    def _complain(self, error: ApiError) -> None:
+    def _log_error(self, error: ApiError) -> None:
         """Log an error once. A conflict only means that the Lease changed, which the next read shows."""
         kind = f"{error.status} {error.reason}"
-        if error.status != HTTPStatus.CONFLICT and kind != self._trouble:
-            self._trouble = kind
+        if error.status != HTTPStatus.CONFLICT and kind != self._last_error:
+            self._last_error = kind
             words = "the Lease could not be renewed" if self.leading else "the Lease could not be read or taken"
             log.warning(words, error=str(error))
 
-    async def _rest(self) -> None:
+    async def _wait(self) -> None:
         """Wait for the next turn. A replica that becomes ready continues at once."""
         if self._ready.is_set():
             await asyncio.sleep(self._pause())
@@ -332,5 +332,5 @@ class Elector:
 
     def _pause(self) -> float:
         if not self.leading:
-            return LOOK_EVERY
+            return READ_EVERY
         return RENEW_EVERY if self._current else RETRY_AFTER

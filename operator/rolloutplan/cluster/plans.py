@@ -46,9 +46,11 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         finalizer=FINALIZER in safe_get.items(meta, "finalizers"),
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         command=safe_get.text(meta, "annotations", COMMAND),
-        command_by=_commander(meta),
-        edited_by=_writer(meta, "f:spec"),
-        replaced=replaced(before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")),
+        command_by=_command_writer(meta),
+        edited_by=_last_writer(meta, "f:spec"),
+        replaced=replaced_commands(
+            before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
+        ),
         labels=safe_get.mapping(meta, "labels"),
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, safe_get.items(meta, "finalizers"))),
@@ -56,7 +58,9 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
     )
 
 
-def replaced(before: PlanView | None, command: str, answered: Collection[object]) -> tuple[tuple[str, str], ...]:
+def replaced_commands(
+    before: PlanView | None, command: str, answered: Collection[object]
+) -> tuple[tuple[str, str], ...]:
     """The commands seen before the present one, and who wrote them; without those that were answered.
 
     `answered` are the tokens of the answered ones: the engine forgets them in the end, and would answer again.
@@ -76,14 +80,14 @@ def _token(command: str) -> str:
         return ""
 
 
-def _commander(meta: Mapping[str, Any]) -> str:
+def _command_writer(meta: Mapping[str, Any]) -> str:
     """The field manager that wrote the command; "" where there is no command, or the manager is unknown."""
     if not safe_get.text(meta, "annotations", COMMAND):
         return ""
-    return _writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
+    return _last_writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
 
 
-def _writer(meta: Mapping[str, Any], *path: str) -> str:
+def _last_writer(meta: Mapping[str, Any], *path: str) -> str:
     """The field manager that last wrote under this path; "" where it is unknown."""
     *above, field = path
     owned = (
@@ -112,18 +116,18 @@ async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, 
     return await api.patch(paths.plan(plan.namespace, plan.name, "status"), body)
 
 
-async def mark(api: ResourceClient, plan: PlanView, *, finalizer: bool, undo_annotation: str) -> Raw | None:
+async def patch_metadata(api: ResourceClient, plan: PlanView, *, finalizer: bool, undo_annotation: str) -> Raw | None:
     """Add or remove our finalizer on a plan, and set the undo command ("" removes it).
 
     Returns the plan after the write, None where nothing had to be written. Raises ApiError; 422 means that the plan has
     changed since it was seen.
     """
-    patch = mark_patch(plan, finalizer=finalizer, undo_annotation=undo_annotation)
+    patch = metadata_patch(plan, finalizer=finalizer, undo_annotation=undo_annotation)
     return await api.patch(paths.plan(plan.namespace, plan.name), patch, kind="json") if patch else None
 
 
-def mark_patch(plan: PlanView, *, finalizer: bool, undo_annotation: str) -> list[dict[str, Any]]:
-    """The JSON Patch for `mark`; empty where nothing differs. Other finalizers and annotations stay."""
+def metadata_patch(plan: PlanView, *, finalizer: bool, undo_annotation: str) -> list[dict[str, Any]]:
+    """The JSON Patch for `patch_metadata`; empty where nothing differs. Other finalizers and annotations stay."""
     patch: list[dict[str, Any]] = []
     if finalizer and not plan.finalizer:
         last = {"path": "/metadata/finalizers/-", "value": FINALIZER}
@@ -131,13 +135,13 @@ def mark_patch(plan: PlanView, *, finalizer: bool, undo_annotation: str) -> list
         patch.append({"op": "add", **(last if plan.finalizers else only)})
     elif not finalizer and plan.finalizer:
         patch.append({"op": "remove", "path": f"/metadata/finalizers/{plan.finalizers.index(FINALIZER)}"})
-    here = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
+    annotation = f"/metadata/annotations/{REVERT.replace('/', '~1')}"
     if undo_annotation and plan.undo_annotation != undo_annotation:
         if not plan.annotated:
             patch.append({"op": "add", "path": "/metadata/annotations", "value": {}})
-        patch.append({"op": "add", "path": here, "value": undo_annotation})
+        patch.append({"op": "add", "path": annotation, "value": undo_annotation})
     elif not undo_annotation and plan.undo_annotation:
-        patch.append({"op": "remove", "path": here})
+        patch.append({"op": "remove", "path": annotation})
     if patch:
         patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": plan.version})
     return patch

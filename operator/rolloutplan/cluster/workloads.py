@@ -31,7 +31,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         wanted=wanted,
         ready=safe_get.number(raw, "status", "readyReplicas"),
         revision=revision(safe_get.value(raw, "spec", "template")),
-        stood_since=max((at for at in changes if at), default=None),
+        ready_since=max((at for at in changes if at), default=None),
         settled=seen and updated == all_of_them == wanted,
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),

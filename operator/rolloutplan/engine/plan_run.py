@@ -113,12 +113,12 @@ LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
 LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 """Between attempts after a definite refusal: a person must fix the cause, and then need not wait long."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
-CHANGED_IN_A_ROW: Final = 8
+MAX_CONFLICTS_IN_A_ROW: Final = 8
 """So many times in a row a write may find its object changed before the next attempt waits too."""
-KNOWN_WITHIN: Final = timedelta(seconds=30)
+READ_PLAN_WITHIN: Final = timedelta(seconds=30)
 """How long a new run with a rollback to do tries to read its plan; then it rolls back on what is known. A read takes
 milliseconds, and an API server that cannot serve it does not accept a status write either."""
-LEAST_SLEEP: Final = timedelta(seconds=1)
+SHORTEST_SLEEP: Final = timedelta(seconds=1)
 """The shortest wait where a plan is due again at once without anything to do, so that no loop spins."""
 
 UndoCommand = Callable[[str, RouteWeights], str]
@@ -126,11 +126,11 @@ UndoCommand = Callable[[str, RouteWeights], str]
 
 _MOVING: Final = TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
 _WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
-_WRONG: Final = frozenset(
+_CONTENT_REFUSED: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
 """Statuses that refuse the content, and would again: such a decision does not block later ones."""
-_FACTS: Final = _WRITES | {"publication", "preflight"}
+_REPORTED_KINDS: Final = _WRITES | {"publication", "preflight"}
 """The kinds of effects whose refusal is a fact for decisions. For all others the missing answer is the fact."""
 
 
@@ -152,25 +152,25 @@ class PlanRun:
         self.uid = facts.plan.uid
         self._facts = facts
         self.measurements: Measurements = NO_MEASUREMENTS
-        self.owed: Status | None = None
+        self.unwritten_status: Status | None = None
         """The status of a rollback that was carried out and is not known to be written."""
         self.refusals: dict[Key, Refusal] = {}
         self.results: dict[Key, Result] = {}
         """The newest result of each query and task, by its key."""
         self._undo_command = undo_command
-        self._born = now
-        self._knows_the_plan = False
+        self._created_at = now
+        self._has_read_plan = False
         """Whether this run has the plan from the API server itself. Until then the facts of a new leader may be older
         than the last write of the former one."""
         self._number = 0
         self._in_flight: dict[Key, tuple[Effect, datetime]] = {}
         self._doubts: dict[Key, _Doubt] = {}
-        self._changes: dict[Key, int] = {}
+        self._conflicts: dict[Key, int] = {}
         """How often in a row the object of a write had changed."""
         self._published = {sink: _published_before(facts.status, sink, now) for sink in sinks}
-        self._noticed = ""
+        self._published_notice = ""
         """The reason of the refused status write that was published as a notice."""
-        self._logged = facts.status.seq
+        self._logged_seq = facts.status.seq
         self._short_since: datetime | None = None
         self._pods: Pods | None = None
         self._pods_version = facts.new.version if facts.new else ""
@@ -187,25 +187,25 @@ class PlanRun:
         self._facts = facts
         self._give_up_lost(now)
         self._settle_doubts(facts, now)
-        if self.owed is not None and facts.status.seq >= self.owed.seq:
-            self.owed = None
+        if self.unwritten_status is not None and facts.status.seq >= self.unwritten_status.seq:
+            self.unwritten_status = None
         snapshot = self.snapshot(facts, now)
         step = decide(snapshot)
-        if self._forget_unwanted(snapshot, step):
+        if self._forget_obsolete_refusals(snapshot, step):
             snapshot = self.snapshot(facts, now)
             step = decide(snapshot)
         todo: list[Effect] = []
         if step.urgent:
-            todo += self._go_back(snapshot, step, facts)
+            todo += self._rollback_effects(snapshot, step, facts)
         else:
-            todo += self._evaluations(snapshot)
-            todo += self._go_on(snapshot, step, facts)
-        todo += self._beside(snapshot, facts)
-        return Effects(tuple(todo), self._wake_at(snapshot, step), self._news(facts))
+            todo += self._evaluation_effects(snapshot)
+            todo += self._progress_effects(snapshot, step, facts)
+        todo += self._parallel_effects(snapshot, facts)
+        return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts))
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
-        status = status or self.owed or facts.status
+        status = status or self.unwritten_status or facts.status
         task = status.task
         snapshot = Snapshot(
             plan=facts.plan,
@@ -226,12 +226,12 @@ class PlanRun:
             query_result=cast("QueryResult | None", self.results.get(Key("observation", task.name)) if task else None),
             scaled=self._scaled(facts, status),
             warnings=self._warnings,
-            refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _FACTS),
+            refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _REPORTED_KINDS),
             epoch=facts.epoch,
             claim_at=facts.claim_at,
         )
         return (
-            replace(snapshot, undo_command=self._revert(snapshot))
+            replace(snapshot, undo_command=self._current_undo_command(snapshot))
             if snapshot.plan.spec and status.phase is Phase.EXPANDING
             else snapshot
         )
@@ -252,29 +252,29 @@ class PlanRun:
         side = spec.old if status.effective_phase is Phase.CONTRACTING else spec.new
         return cast("Scaled | None", self.results.get(Key("scale", side.deployment)))
 
-    def _revert(self, snapshot: Snapshot) -> str:
+    def _current_undo_command(self, snapshot: Snapshot) -> str:
         """The command that would restore the present weights of the routes."""
         try:
             return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in select_rules(snapshot))
         except UnusableError:
             return ""
 
-    def _news(self, facts: Facts) -> tuple[Decision, ...]:
-        known = self.owed or facts.status
-        new = tuple(decision for decision in known.decisions if decision.seq > self._logged)
-        self._logged = max(known.seq, self._logged)
+    def _new_decisions(self, facts: Facts) -> tuple[Decision, ...]:
+        known = self.unwritten_status or facts.status
+        new = tuple(decision for decision in known.decisions if decision.seq > self._logged_seq)
+        self._logged_seq = max(known.seq, self._logged_seq)
         return new
 
     # ---- rollback and progress -----------------------------------------------------------------------------------
 
-    def _go_back(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
+    def _rollback_effects(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
         """Write the weights first, whatever is in flight; write the status in parallel.
 
         A status write in flight may succeed: then the rollback starts from that status, not from the one before. If the
         plan's version has changed, the write has succeeded or no longer can. A new run first reads its plan, which
         another leader may have taken further.
         """
-        if not self._knows_the_plan and snapshot.now < self._born + KNOWN_WITHIN:
+        if not self._has_read_plan and snapshot.now < self._created_at + READ_PLAN_WITHIN:
             if self._may_start(READ_PLAN, snapshot.now, urgent=True):
                 yield self._start(READ_PLAN, ReadPlan(), snapshot, urgent=True)
             return
@@ -282,27 +282,27 @@ class PlanRun:
         if recording is not None and version_of(recording[0]) != facts.plan.version:
             del self._in_flight[STATUS]
             recording = None
-        if self.owed is None and recording is not None:
-            ahead = cast("Record", recording[0].work).status
-            snapshot = self.snapshot(facts, snapshot.now, ahead)
+        if self.unwritten_status is None and recording is not None:
+            pending_status = cast("Record", recording[0].work).status
+            snapshot = self.snapshot(facts, snapshot.now, pending_status)
             step = decide(snapshot)
             if not step.urgent:
                 return
         if step.status is not None:
-            self.owed = step.status
+            self.unwritten_status = step.status
             snapshot = replace(snapshot, status=step.status)
         for action in step.actions:
             key = key_of(action)
             if self._may_start(key, snapshot.now, urgent=True):
                 yield self._start(key, action, snapshot, urgent=True)
-        yield from self._record(self.owed, snapshot, facts)
+        yield from self._record_effects(self.unwritten_status, snapshot, facts)
 
-    def _go_on(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
+    def _progress_effects(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
         """Record a decision, or carry out a recorded one; one write at a time."""
         if any(key.kind in _WRITES for key in self._in_flight):
             return
-        if step.status is not None or self.owed is not None:
-            recorded = [*self._record(step.status or self.owed, snapshot, facts)]
+        if step.status is not None or self.unwritten_status is not None:
+            recorded = [*self._record_effects(step.status or self.unwritten_status, snapshot, facts)]
             yield from recorded
             if recorded or STATUS in self.refusals or STATUS in self._doubts:
                 return
@@ -311,7 +311,7 @@ class PlanRun:
             if self._may_start(key, snapshot.now):
                 yield self._start(key, action, snapshot)
 
-    def _record(self, status: Status | None, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+    def _record_effects(self, status: Status | None, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
         """Write a status, with the cursors of the sinks, unless the API server has it already."""
         if status is None or not self._may_start(STATUS, snapshot.now):
             return
@@ -322,7 +322,7 @@ class PlanRun:
 
     # ---- queries, reads and publications -------------------------------------------------------------------------
 
-    def _evaluations(self, snapshot: Snapshot) -> Iterator[Effect]:
+    def _evaluation_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Query each predicate on its own, so that the first decisive answer acts and waits for no slower one."""
         questions = due_queries(snapshot.plan, snapshot.status, snapshot.source, snapshot.measurements, snapshot.now)
         due = [question for question in questions if Key("evaluation", question.name) not in self._in_flight]
@@ -332,19 +332,19 @@ class PlanRun:
         for name, group in groupby(due, key=lambda question: question.name):
             yield self._start(Key("evaluation", name), Evaluate(name, tuple(group)), snapshot)  # type: ignore[arg-type]
 
-    def _beside(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
-        yield from self._reads(snapshot)
-        yield from self._pods_due(snapshot)
-        yield from self._lint_due(snapshot)
-        yield from self._publications(snapshot, facts)
+    def _parallel_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+        yield from self._read_effects(snapshot)
+        yield from self._pod_effects(snapshot)
+        yield from self._lint_effects(snapshot)
+        yield from self._publish_effects(snapshot, facts)
 
-    def _reads(self, snapshot: Snapshot) -> Iterator[Effect]:
+    def _read_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Read objects in doubt; and routes periodically while a change of weights waits for its gateway."""
         routes = {
             target_of(doubt.effect) for key, doubt in self._doubts.items() if key.kind == "route" and not doubt.read
         }
         intent = snapshot.status.intent
-        if intent is not None and snapshot.status.phase in _MOVING and snapshot.now >= self._reading_at(intent.at):
+        if intent is not None and snapshot.status.phase in _MOVING and snapshot.now >= self._next_route_read(intent.at):
             self._routes_read_at = snapshot.now
             routes |= {route.id for route in intent.routes}
         urgent = snapshot.status.phase is Phase.ROLLING_BACK
@@ -352,14 +352,14 @@ class PlanRun:
             key = Key("read", str(route))
             if self._may_start(key, snapshot.now, urgent=urgent):
                 yield self._start(key, ReadRoute(route), snapshot, urgent=urgent)
-        doubted = any(key in self._doubts and not self._doubts[key].read for key in (STATUS, MARKS))
-        if doubted and self._may_start(READ_PLAN, snapshot.now):
+        any_doubt = any(key in self._doubts and not self._doubts[key].read for key in (STATUS, MARKS))
+        if any_doubt and self._may_start(READ_PLAN, snapshot.now):
             yield self._start(READ_PLAN, ReadPlan(), snapshot)
 
-    def _reading_at(self, since: datetime) -> datetime:
+    def _next_route_read(self, since: datetime) -> datetime:
         return max(self._routes_read_at or since, since) + READ_AGAIN
 
-    def _pods_due(self, snapshot: Snapshot) -> Iterator[Effect]:
+    def _pod_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """List the pods if the new side changed during a run, or if its restarts are unknown. Nothing waits for it."""
         new = snapshot.new
         if (
@@ -372,24 +372,24 @@ class PlanRun:
             self._pods_version = new.version
             yield self._start(PODS, ListPods(new.selector), snapshot)
 
-    def _lint_due(self, snapshot: Snapshot) -> Iterator[Effect]:
+    def _lint_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Lint the queries, once for each version of what the plan is judged by."""
         spec = snapshot.plan.spec
         if (
             spec is not None
-            and self._is_to_be_linted(snapshot)
+            and self._needs_lint(snapshot)
             and snapshot.now >= self._lint_at
             and self._may_start(LINT, snapshot.now)
         ):
             self._linted = spec.judged_hash()
             yield self._start(LINT, LintQueries(), snapshot)
 
-    def _is_to_be_linted(self, snapshot: Snapshot) -> bool:
+    def _needs_lint(self, snapshot: Snapshot) -> bool:
         """Whether the plan may still be judged by its queries, and they have not been linted."""
         spec, ended = snapshot.plan.spec, snapshot.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         return spec is not None and snapshot.source is not None and not ended and spec.judged_hash() != self._linted
 
-    def _publications(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+    def _publish_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
         """The next decision for each sink, of those recorded in the API server."""
         for sink, through in self._published.items():
             key = Key("publication", sink)
@@ -398,9 +398,9 @@ class PlanRun:
                 yield self._start(key, Publish(sink, decision), snapshot)
         unwritten = self.refusals.get(STATUS)
         if unwritten is None:
-            self._noticed = ""
-        elif unwritten.told_at(snapshot.now) and self._noticed != unwritten.reason:
-            self._noticed = unwritten.reason
+            self._published_notice = ""
+        elif unwritten.is_due(snapshot.now) and self._published_notice != unwritten.reason:
+            self._published_notice = unwritten.reason
             notice = _notice(snapshot, unwritten)
             for sink in self._published:
                 yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
@@ -434,12 +434,12 @@ class PlanRun:
         instants = [until for _, until in self._in_flight.values()]
         instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
         if step.wake_at is not None:
-            instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + LEAST_SLEEP)
+            instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)
         if snapshot.status.intent is not None and snapshot.status.phase in _MOVING:
-            instants.append(self._reading_at(snapshot.status.intent.at))
+            instants.append(self._next_route_read(snapshot.status.intent.at))
         if snapshot.new is not None and snapshot.status.phase in TRAFFIC_SHIFTED_PHASES and self._pods is None:
             instants.append(self._count_restarts_at)
-        if self._is_to_be_linted(snapshot):
+        if self._needs_lint(snapshot):
             instants.append(self._lint_at)
         return min((at for at in instants if at > snapshot.now), default=None)
 
@@ -452,16 +452,16 @@ class PlanRun:
             return
         del self._in_flight[effect.key]
         if isinstance(result, Failure):
-            self._failed(effect, result, now)
+            self._on_failure(effect, result, now)
         else:
             self.refusals.pop(effect.key, None)
-            self._changes.pop(effect.key, None)
-            self._done(effect, result)
+            self._conflicts.pop(effect.key, None)
+            self._on_success(effect, result)
 
-    def _done(self, effect: Effect, result: Result) -> None:
+    def _on_success(self, effect: Effect, result: Result) -> None:
         match effect.work:
             case Evaluate():
-                self._answered(effect, cast("Answers", result))
+                self._apply_answers(effect, cast("Answers", result))
             case ListPods():
                 self._pods = cast("Pods", result)
             case LintQueries():
@@ -469,26 +469,26 @@ class PlanRun:
             case Publish(recorded=True):
                 self._published[effect.work.sink] = effect.work.decision.seq
             case Record():
-                self._knows_the_plan = True
+                self._has_read_plan = True
             case ReadPlan():
-                self._knows_the_plan = True
-                self._have_read(STATUS, MARKS)
+                self._has_read_plan = True
+                self._mark_read(STATUS, MARKS)
             case ReadRoute():
-                self._have_read(Key("route", str(effect.work.route)))
+                self._mark_read(Key("route", str(effect.work.route)))
             case RunPreflight() | CheckGate() | RunJob() | QueryOnce() | Scale():
                 self.results[effect.key] = result
             case _:
                 pass
 
-    def _have_read(self, *keys: Key) -> None:
+    def _mark_read(self, *keys: Key) -> None:
         for key in keys:
             if key in self._doubts:
                 self._doubts[key] = replace(self._doubts[key], read=True)
 
-    def _answered(self, effect: Effect, answers: Answers) -> None:
+    def _apply_answers(self, effect: Effect, answers: Answers) -> None:
         """Apply the answers for one predicate to the measurements, by the present plan and status."""
         work, facts, asked_at = cast("Evaluate", effect.work), self._facts, effect.snapshot.now
-        spec, source, status = facts.plan.spec, facts.source, self.owed or facts.status
+        spec, source, status = facts.plan.spec, facts.source, self.unwritten_status or facts.status
         if spec is None or source is None or not answers:
             return
         if isinstance(work.questions[0], CountQuestion):
@@ -500,37 +500,37 @@ class PlanRun:
 
     # ---- refusals ------------------------------------------------------------------------------------------------
 
-    def _failed(self, effect: Effect, failure: Failure, now: datetime) -> None:
+    def _on_failure(self, effect: Effect, failure: Failure, now: datetime) -> None:
         work = effect.work
         match work:
-            case Record() | PatchPlanMetadata() | PatchRoute() if failure.may_be_stale and self._changes_seldom(
+            case Record() | PatchPlanMetadata() | PatchRoute() if failure.may_be_stale and self._may_retry_conflict(
                 effect.key
             ):
                 self._doubts[effect.key] = _Doubt(version_of(effect), effect, failure)
                 return
             case ReadPlan():
-                self._have_read(STATUS, MARKS)
+                self._mark_read(STATUS, MARKS)
             case ReadRoute():
-                self._have_read(Key("route", str(work.route)))
+                self._mark_read(Key("route", str(work.route)))
                 return
             case Publish() if not work.recorded:
                 return
-            case Publish() if failure.status in _WRONG:
+            case Publish() if failure.status in _CONTENT_REFUSED:
                 self._published[work.sink] = work.decision.seq
             case ListPods():
                 self._count_restarts_at = now + COUNT_RESTARTS_AGAIN
             case RunJob() if failure.definite:
                 known = cast("JobView | None", self.results.get(effect.key)) or JobView(work.name, now)
-                self.results[effect.key] = replace(known, at=now, hindered=failure.words)
+                self.results[effect.key] = replace(known, at=now, retry_reason=failure.words)
             case Scale() if failure.definite:
-                self.results[effect.key] = Scaled(work.deployment, now, hindered=failure.words)
+                self.results[effect.key] = Scaled(work.deployment, now, retry_reason=failure.words)
             case _:
                 pass
-        self._refuse(effect, failure, now)
+        self._remember_refusal(effect, failure, now)
 
-    def _changes_seldom(self, key: Key) -> bool:
-        self._changes[key] = self._changes.get(key, 0) + 1
-        return self._changes[key] <= CHANGED_IN_A_ROW
+    def _may_retry_conflict(self, key: Key) -> bool:
+        self._conflicts[key] = self._conflicts.get(key, 0) + 1
+        return self._conflicts[key] <= MAX_CONFLICTS_IN_A_ROW
 
     def _settle_doubts(self, facts: Facts, now: datetime) -> None:
         """If the object of a write has changed, the write is decided again; if not, it was refused."""
@@ -540,9 +540,9 @@ class PlanRun:
             if version != doubt.version or doubt.read:
                 del self._doubts[key]
             if version == doubt.version and doubt.read:
-                self._refuse(doubt.effect, doubt.failure, now)
+                self._remember_refusal(doubt.effect, doubt.failure, now)
 
-    def _forget_unwanted(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
+    def _forget_obsolete_refusals(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
         """Forget refusals of what is no longer to be done, before they are reported; return whether there were any."""
         if step.status is not None and not step.only_reports_refusals:
             return False
@@ -553,13 +553,13 @@ class PlanRun:
             for key in self.refusals
             if (key.kind in ("route", "marks", "preflight") and key not in wanted)
             or (key.kind in ("job", "scale") and not has_task)
-            or (key == STATUS and self.owed is None)
+            or (key == STATUS and self.unwritten_status is None)
         ]
         for key in over:
             del self.refusals[key]
         return bool(over)
 
-    def _refuse(self, effect: Effect, failure: Failure, now: datetime) -> None:
+    def _remember_refusal(self, effect: Effect, failure: Failure, now: datetime) -> None:
         """Remember a refusal and when to retry: in a rollback at once, then soon, whatever the answer was."""
         known = self.refusals.get(effect.key)
         known = known if known is not None and known.urgent == effect.urgent else None

@@ -60,8 +60,8 @@ ROLLBACK_WITHIN: Final = 2.0
 """Seconds until a rollback's write without an answer is tried again. Its weights are absolute, so repeating is safe."""
 
 Clients = Callable[[Priority], ResourceClient]
-Take = Callable[[str, str | None, dict[str, Any]], None]
-Drop = Callable[[str, str, str], None]
+ApplyObject = Callable[[str, str | None, dict[str, Any]], None]
+RemoveObject = Callable[[str, str, str], None]
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -81,22 +81,22 @@ class Executor:
         metrics: Metrics,
         sinks: Mapping[str, DecisionSink],
         *,
-        take: Take,
-        drop: Drop,
-        turn_of: Callable[[str], float],
+        apply: ApplyObject,
+        remove: RemoveObject,
+        count_delay: Callable[[str], float],
     ) -> None:
         self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
-        self._take, self._drop, self._turn_of = take, drop, turn_of
-        self._ways: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
+        self._apply, self._remove, self._count_delay = apply, remove, count_delay
+        self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
             PatchRoute: self._patch_route,
-            PatchPlanMetadata: self._mark_plan,
+            PatchPlanMetadata: self._patch_plan_metadata,
             ReadPlan: self._read_plan,
             ReadRoute: self._read_route,
             Evaluate: self._evaluate,
-            RunPreflight: self._inspect,
-            CheckGate: self._ask_gate,
-            QueryOnce: self._observe,
+            RunPreflight: self._run_preflight,
+            CheckGate: self._check_gate,
+            QueryOnce: self._query_once,
             RunJob: self._run_job,
             Scale: self._scale,
             ListPods: self._list_pods,
@@ -107,7 +107,7 @@ class Executor:
     async def carry_out(self, effect: Effect) -> Result:
         """Carry out an effect and return its result."""
         try:
-            return await self._ways[type(effect.work)](effect, effect.work)
+            return await self._handlers[type(effect.work)](effect, effect.work)
         except ApiError as error:
             return Failure(error.status, error.reason, error.message, error.retry_after)
 
@@ -115,15 +115,15 @@ class Executor:
 
     async def _record(self, effect: Effect, work: Record) -> None:
         raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
-        self._take(PLANS, "MODIFIED", raw)
+        self._apply(PLANS, "MODIFIED", raw)
 
-    async def _mark_plan(self, effect: Effect, work: PatchPlanMetadata) -> None:
+    async def _patch_plan_metadata(self, effect: Effect, work: PatchPlanMetadata) -> None:
         client = self._client(Priority.RECORDS)
-        raw = await plans.mark(
+        raw = await plans.patch_metadata(
             client, effect.snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation
         )
         if raw is not None and "spec" in raw:
-            self._take(PLANS, "MODIFIED", raw)
+            self._apply(PLANS, "MODIFIED", raw)
 
     async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | None:
         """Patch weights against the snapshot of the decision; a rollback patches against the newest known route."""
@@ -140,7 +140,7 @@ class Executor:
         log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
         if effect.urgent and (known := _known_since(snapshot.status)):
             self._metrics.written((now() - known).total_seconds())
-        self._take(routes.plural(route), "MODIFIED", raw)
+        self._apply(routes.plural(route), "MODIFIED", raw)
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
@@ -172,9 +172,9 @@ class Executor:
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            self._drop(kind, effect.snapshot.plan.namespace, name)
+            self._remove(kind, effect.snapshot.plan.namespace, name)
         else:
-            self._take(kind, "MODIFIED", raw)
+            self._apply(kind, "MODIFIED", raw)
 
     async def _list_pods(self, effect: Effect, work: ListPods) -> Pods:
         client = self._client(Priority.READS)
@@ -190,12 +190,12 @@ class Executor:
             return {}
         questions = work.questions
         if isinstance(questions[0], CountQuestion) and questions[0].start == questions[0].end:
-            await asyncio.sleep(self._turn_of(effect.snapshot.plan.key))
+            await asyncio.sleep(self._count_delay(effect.snapshot.plan.key))
         answers = await evaluate(provider, questions)
-        self._metrics_of(found, questions, answers)
+        self._report_answers(found, questions, answers)
         return answers
 
-    def _metrics_of(
+    def _report_answers(
         self, found: SourceObject, questions: tuple[Question, ...] | tuple[CountQuestion, ...], answers: Answers
     ) -> None:
         known: list[datetime] = []
@@ -206,19 +206,19 @@ class Executor:
         if known:
             self._metrics.answered(found.key.title, max(known))
 
-    async def _inspect(self, effect: Effect, _: RunPreflight) -> PreflightResult:
+    async def _run_preflight(self, effect: Effect, _: RunPreflight) -> PreflightResult:
         snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
         selector = snapshot.new.selector if snapshot.new else ""
         client = self._client(Priority.READS)
-        return await preflight.inspect(client, snapshot.plan, snapshot.preflight, provider, selector, now)
+        return await preflight.run_checks(client, snapshot.plan, snapshot.preflight, provider, selector, now)
 
-    async def _ask_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
-        return await preflight.heard(work.questions, self._source(effect.snapshot)[1], now())
+    async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
+        return await preflight.check_gate(work.questions, self._source(effect.snapshot)[1], now())
 
-    async def _observe(self, effect: Effect, work: QueryOnce) -> QueryResult:
+    async def _query_once(self, effect: Effect, work: QueryOnce) -> QueryResult:
         found, provider = self._source(effect.snapshot)
         delay = found.spec.ingestion_delay if found.spec else timedelta(0)
-        return await preflight.observed(work, provider, now(), delay)
+        return await preflight.query_once(work, provider, now(), delay)
 
     async def _lint(self, effect: Effect, _: LintQueries) -> str:
         spec, provider = effect.snapshot.plan.spec, self._source(effect.snapshot)[1]

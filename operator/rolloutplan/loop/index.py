@@ -70,12 +70,12 @@ class _Group:
         if entry.at == "starting":
             del self.starting[bisect_left(self.starting, (*entry.age, entry.key))]
 
-    def view(self, me: QueueEntry, known: QueueEntry | None) -> Queue:
+    def view(self, entry: QueueEntry, own_entry: QueueEntry | None) -> Queue:
         """Return what a plan needs of the others in this group; `known` is its own entry here, if any."""
-        starting = len(self.starting) - (known is not None and known.at == "starting")
-        holders = len(self.holders) - (known is not None and known.at != "waiting")
-        named = islice((key for key in self.holders if key != me.key), MAX_NAMED)
-        older = [bisect_left(line, (*me.age, "")) for line in (self.waiting, self.starting)]
+        starting = len(self.starting) - (own_entry is not None and own_entry.at == "starting")
+        holders = len(self.holders) - (own_entry is not None and own_entry.at != "waiting")
+        named = islice((key for key in self.holders if key != entry.key), MAX_NAMED)
+        older = [bisect_left(line, (*entry.age, "")) for line in (self.waiting, self.starting)]
         return Queue(holders - starting, starting, tuple(named), *older)
 
 
@@ -83,7 +83,7 @@ class _Group:
 class Queues:
     """The concurrency groups, and the position of each plan in them."""
 
-    places: Mapping[str, int] = field(default_factory=dict)
+    slots: Mapping[str, int] = field(default_factory=dict)
     """The number of places in each group."""
     _entries: dict[str, QueueEntry] = field(default_factory=dict)
     # An empty group may stay: there are only as many as names that policies ever had.
@@ -119,5 +119,5 @@ class Queues:
     def _next(self, group: str) -> list[str]:
         """Return the waiting plans for which there is a free place, the oldest first."""
         found = self._groups[group]
-        free = max(0, self.places.get(group, 0) - len(found.holders))
+        free = max(0, self.slots.get(group, 0) - len(found.holders))
         return [key for *_, key in found.waiting[:free]]

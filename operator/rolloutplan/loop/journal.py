@@ -25,27 +25,27 @@ class Journal:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def decided(self, decisions: tuple[Decision, ...]) -> None:
+    def log_decisions(self, decisions: tuple[Decision, ...]) -> None:
         for decision in decisions:
             self._metrics.decided(decision.kind, decision.reason)
             level = log.warning if is_loud(decision) else log.info
             level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
-    def done(self, run: PlanRun, effect: Effect, result: Result) -> None:
+    def log_result(self, run: PlanRun, effect: Effect, result: Result) -> None:
         """Handle the result of an effect: log a refusal, and count and log the verdict of an evaluation."""
         if isinstance(result, Failure):
             log.warning("refused; trying again", what=" ".join(effect.key).strip(), error=str(result))
         elif isinstance(effect.work, Evaluate):
-            self._judged(run, effect, effect.work.name)
+            self._log_verdict(run, effect, effect.work.name)
 
-    def _judged(self, run: PlanRun, effect: Effect, name: str) -> None:
-        track, snapshot = run.measurements.get(name), effect.snapshot
-        if track is None or track.verdict is None:
+    def _log_verdict(self, run: PlanRun, effect: Effect, name: str) -> None:
+        measurement, snapshot = run.measurements.get(name), effect.snapshot
+        if measurement is None or measurement.verdict is None:
             return
         role = next((each.role for each in snapshot.status.predicates if each.name == name), "")
-        self._metrics.judged(verdict_word(role, track.verdict.outcome))
-        if snapshot.plan.spec and indicates_failure(snapshot.plan.spec, snapshot.status, name, track):
-            log.warning("a predicate tripped", predicate=name, value=track.verdict.value)
+        self._metrics.judged(verdict_word(role, measurement.verdict.outcome))
+        if snapshot.plan.spec and indicates_failure(snapshot.plan.spec, snapshot.status, name, measurement):
+            log.warning("a predicate tripped", predicate=name, value=measurement.verdict.value)
 
 
 def context(facts: Facts) -> dict[str, object]:

@@ -70,7 +70,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         if watch.synced():
             synced.set()
 
-    watch = Watch(WATCHED, offer=reconciler.offer, listed=listed, namespaces=options.namespaces)
+    watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:
         metrics.leads(epoch)

@@ -21,7 +21,7 @@ from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 
 
-async def inspect(
+async def run_checks(
     api: ResourceClient,
     plan: PlanView,
     before: PreflightResult | None,
@@ -40,33 +40,33 @@ async def inspect(
     judged_hash = spec.judged_hash()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         provider = None
-    rejected, down = await tried(plan, provider, clock()) if provider else ({}, "")
-    services = frozenset(name for name, there in zip(sorted(names), found, strict=True) if there)
+    rejected, down = await try_queries(plan, provider, clock()) if provider else ({}, "")
+    services = frozenset(name for name, exists in zip(sorted(names), found, strict=True) if exists)
     return PreflightResult(clock(), judged_hash, services, rejected, down, restarts, worst)
 
 
-async def tried(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
+async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
     """Return the queries that are refused, with the reason, and why the source did not answer (empty if it did)."""
-    asked = list(preflight_queries(plan, now))
-    result = await provider.check(list(dict.fromkeys(each.query for each in asked)), now)
+    queries = list(preflight_queries(plan, now))
+    result = await provider.check(list(dict.fromkeys(each.query for each in queries)), now)
     refused: dict[str, str] = {}
-    for each in asked:
+    for each in queries:
         if each.query in result.refused:
             refused.setdefault(each.name, result.refused[each.query])
     return refused, result.down
 
 
-async def heard(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:
+async def check_gate(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:
     """Run all queries of the gate at once and return their verdicts."""
-    asked = tuple(questions)
-    said = await asyncio.gather(*(observed(question, provider, now, timedelta(0)) for question in asked))
-    return GateAnswers(now, {question: each.verdict for question, each in zip(asked, said, strict=True)})
+    queries = tuple(questions)
+    results = await asyncio.gather(*(query_once(question, provider, now, timedelta(0)) for question in queries))
+    return GateAnswers(now, {question: each.verdict for question, each in zip(queries, results, strict=True)})
 
 
-async def observed(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:
+async def query_once(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:
     """Run one query now; `delay` is how long a sample takes until it can be queried."""
-    silent = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
-    answer = await provider.evaluate(question.query, now - delay) if provider else silent
+    no_source = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
+    answer = await provider.evaluate(question.query, now - delay) if provider else no_source
     return QueryResult(question.name, now, judge(question.comparison, answer))
 
 

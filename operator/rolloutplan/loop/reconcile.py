@@ -40,7 +40,7 @@ COUNTED_A_SECOND: Final = 125
 AFTER_WEIGHTS: Final = timedelta(milliseconds=50)
 """How long a plan waits after its rollback's weights are written, so that rollbacks of other plans go first."""
 AFTER_AN_ERROR: Final = timedelta(seconds=10)
-AFTER_AN_ERROR_ON_THE_WAY_BACK: Final = timedelta(seconds=1)
+AFTER_AN_ERROR_IN_ROLLBACK: Final = timedelta(seconds=1)
 """Delays until a plan is reconciled again after an exception: a bug of the operator must not delay the other plans."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
@@ -51,7 +51,7 @@ class Reconciler:
 
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.store = store
-        self.schedule = Schedule(self._due, late=metrics.late)
+        self.schedule = Schedule(self._reconcile, late=metrics.late)
         self._api, self._sources, self._journal = api, sources, Journal(metrics)
         self._limiter = RequestLimiter()
         self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}
@@ -61,9 +61,9 @@ class Reconciler:
             sources,
             metrics,
             self._sinks,
-            take=self.offer,
-            drop=self.drop,
-            turn_of=self._turn_of,
+            apply=self.apply,
+            remove=self.remove,
+            count_delay=self._count_delay,
         )
         self._epoch: int | None = None
         self._led_since = now()
@@ -81,10 +81,10 @@ class Reconciler:
     async def close(self) -> None:
         """Cancel all tasks in flight. Every step is safe to abandon and to resume."""
         tasks = [*self._tasks.values()]
-        self._let_go()
+        self._cancel_tasks()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _let_go(self) -> None:
+    def _cancel_tasks(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
@@ -103,23 +103,23 @@ class Reconciler:
     def follow(self) -> None:
         """Stop acting at once: cancel all tasks in flight and discard what was not written."""
         self._epoch = None
-        self._let_go()
+        self._cancel_tasks()
         self._runs.clear()
         self._counting.clear()
 
     # ---- changes of objects --------------------------------------------------------------------------------------
 
-    def offer(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
+    def apply(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Store an object from a watch or an answer; the affected plans are reconciled at once."""
-        self._take(kind, self.store.offer(kind, event, raw))
+        self._requeue_affected(kind, self.store.apply(kind, event, raw))
 
-    def drop(self, kind: str, namespace: str, name: str) -> None:
+    def remove(self, kind: str, namespace: str, name: str) -> None:
         """Remove an object that is gone; the affected plans are reconciled at once."""
-        self._take(kind, self.store.drop((kind, namespace, name)))
+        self._requeue_affected(kind, self.store.remove((kind, namespace, name)))
 
     def listed(self, listing: Listing) -> None:
         """Handle a complete list: stored objects that are not in it are gone."""
-        self._take(listing.kind, self.store.listed(listing))
+        self._requeue_affected(listing.kind, self.store.listed(listing))
         self.requeue_all()
 
     def requeue_all(self) -> None:
@@ -127,16 +127,16 @@ class Reconciler:
         for key in self.store.plans:
             self.schedule.soon(key)
 
-    def _take(self, kind: str, touched: Iterable[str]) -> None:
+    def _requeue_affected(self, kind: str, affected: Iterable[str]) -> None:
         """Queue the plans that the store returned for a change of an object of this kind. No other code queues them."""
         if kind in (SOURCES, CLUSTER_SOURCES):
             self._sources.keep({source.key for source in self.store.sources.values()})
-        for key in touched:
+        for key in affected:
             self.schedule.soon(key)
 
     # ---- reconcile -----------------------------------------------------------------------------------------------
 
-    def _due(self, key: str) -> None:
+    def _reconcile(self, key: str) -> None:
         """Reconcile one plan. An error affects this plan only."""
         if self._epoch is None:
             return
@@ -153,9 +153,9 @@ class Reconciler:
             except Exception:
                 log.exception("a plan could not be looked at; the others go on")
                 back = facts.status.phase is Phase.ROLLING_BACK
-                self.schedule.at(key, now() + (AFTER_AN_ERROR_ON_THE_WAY_BACK if back else AFTER_AN_ERROR))
+                self.schedule.at(key, now() + (AFTER_AN_ERROR_IN_ROLLBACK if back else AFTER_AN_ERROR))
                 return
-            self._journal.decided(effects.decided)
+            self._journal.log_decisions(effects.decided)
             for effect in effects.todo:
                 self._start(key, effect)
         self.schedule.at(key, effects.wake_at)
@@ -178,11 +178,11 @@ class Reconciler:
             former.cancel()
         task = self._tasks[ident] = asyncio.get_running_loop().create_task(self._carry_out(key, run, effect))
 
-        def over(_: object) -> None:
+        def on_done(_: object) -> None:
             if self._tasks.get(ident) is task:
                 del self._tasks[ident]
 
-        task.add_done_callback(over)
+        task.add_done_callback(on_done)
 
     async def _carry_out(self, key: str, run: PlanRun, effect: Effect) -> None:
         try:
@@ -191,10 +191,10 @@ class Reconciler:
             log.exception("an effect could not be carried out; it is tried again")
             result = Failure(0, type(error).__name__, str(error))
         run.on_result(effect, result, now())
-        self._journal.done(run, effect, result)
+        self._journal.log_result(run, effect, result)
         self.schedule.at(key, now() + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Record) else now())
 
-    def _turn_of(self, key: str) -> float:
+    def _count_delay(self, key: str) -> float:
         """Return seconds. All plans count at about the same instants, so each sends its queries at its own offset."""
         self._counting.join(key)
         return self._counting.offset(key)

@@ -76,66 +76,66 @@ class Store:
     policies: dict[str, Policy] = field(default_factory=dict)
     templates: dict[Id, Template] = field(default_factory=dict)
     _versions: Versions = field(default_factory=Versions)
-    _doubted: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
+    _disputed: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     _queues: Queues = field(default_factory=Queues)
-    _rivals: dict[str, RouteConflict] = field(default_factory=dict)
+    _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
-    _holds: Uses = field(default_factory=Uses)
+    _held_routes: Uses = field(default_factory=Uses)
     """The routes of the plans in `_rivals`."""
 
-    def offer(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
+    def apply(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
         """Store an object from a watch event, an answer to a request, or a list (`event` is None).
 
         Returns the keys of the plans to reconcile: none where the object is not newer than the stored one.
         """
         ident: Id = (kind, *name_of(raw))
-        version, held = version_of(raw), self._versions.held(ident)
+        version, held = version_of(raw), self._versions.version(ident)
         if event == "DELETED":
-            return frozenset() if is_older(version, held) else self.drop(ident, version)
-        if not self._versions.is_news(ident, version):
+            return frozenset() if is_older(version, held) else self.remove(ident, version)
+        if not self._versions.is_current(ident, version):
             if event is None:
-                self._doubted[ident] = raw
+                self._disputed[ident] = raw
             return frozenset()
         if event is not None and version and version == held:
             return frozenset()
-        return self._take(ident, raw)
+        return self._store(ident, raw)
 
     def listed(self, listing: Listing) -> frozenset[str]:
         """Handle a complete list, after all its members were offered: stored objects that are not in it are gone.
 
         Returns the keys of the plans to reconcile.
         """
-        touched = set[str]()
+        affected = set[str]()
         for ident in self._versions.covered(listing):
             if ident[1:] not in listing.names:
-                touched |= self.drop(ident, listing.version)
-        doubted = {ident: raw for ident, raw in self._doubted.items() if listing.covers(ident)}
-        for ident, raw in doubted.items():
-            if ident[1:] in listing.names and self._versions.is_overruled(ident, listing):
-                touched |= self._take(ident, raw)
-            self._doubted.pop(ident, None)
-        if listing.anew:
+                affected |= self.remove(ident, listing.version)
+        disputed = {ident: raw for ident, raw in self._disputed.items() if listing.covers(ident)}
+        for ident, raw in disputed.items():
+            if ident[1:] in listing.names and self._versions.list_wins(ident, listing):
+                affected |= self._store(ident, raw)
+            self._disputed.pop(ident, None)
+        if listing.is_new_history:
             self._versions.restart(listing)
-        return frozenset(touched)
+        return frozenset(affected)
 
-    def drop(self, ident: Id, version: str = "") -> frozenset[str]:
+    def remove(self, ident: Id, version: str = "") -> frozenset[str]:
         """Remove an object that is gone, at this version where one is known.
 
         Returns the keys of the plans to reconcile.
         """
         kind, namespace, name = ident
-        self._versions.bury(ident, version)
-        self._doubted.pop(ident, None)
-        touched = self._uses.users(ident)
+        self._versions.record_deletion(ident, version)
+        self._disputed.pop(ident, None)
+        affected = self._uses.users(ident)
         if kind == PLANS:
             key = f"{namespace}/{name}"
             if self.plans.pop(key, None) is None:
                 return frozenset()
             self._uses.put(key, frozenset())
-            return self._announce(key) | {key}
+            return self._update_entries(key) | {key}
         if kind in BY_PLURAL:
             self.routes.pop((namespace, RouteId(BY_PLURAL[kind].kind, name)), None)
         elif kind == DEPLOYMENTS:
@@ -145,19 +145,19 @@ class Store:
             return self._rematch_policies()
         elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
             self.templates.pop(ident, None)
-            return self._resolve_anew(touched)
+            return self._resolve_again(affected)
         else:
             self.sources.pop(ident, None)
-        return touched
+        return affected
 
-    def _take(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
+    def _store(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
         kind, _, name = ident
-        self._versions.hold(ident, version_of(raw))
-        self._doubted.pop(ident, None)
-        touched = self._uses.users(ident)
+        self._versions.record_version(ident, version_of(raw))
+        self._disputed.pop(ident, None)
+        affected = self._uses.users(ident)
         match kind:
             case "rolloutplans":
-                return self._take_plan(raw)
+                return self._store_plan(raw)
             case _ if kind in BY_PLURAL:
                 view = BY_PLURAL[kind].view(raw)
                 self.routes[ident[1], view.id] = view
@@ -168,16 +168,16 @@ class Store:
                 return self._rematch_policies()
             case "predicatetemplates" | "clusterpredicatetemplates":
                 self.templates[ident] = _template(kind, raw)
-                return self._resolve_anew(touched)
+                return self._resolve_again(affected)
             case _:
                 self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES)
-        return touched
+        return affected
 
     def version(self, ident: Id) -> str:
         """Return the resourceVersion of a stored object; empty where it is not stored."""
-        return self._versions.held(ident)
+        return self._versions.version(ident)
 
-    def _take_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
+    def _store_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
         view = plans.view(raw, before.view if before else None)
         raw_status = safe_get.mapping(raw, "status")
@@ -185,36 +185,36 @@ class Store:
         self.plans[view.key] = plan
         self._resolve_templates(plan)
         self._match_policies(plan)
-        self._uses.put(view.key, frozenset(_uses(plan)))
-        return self._announce(view.key) | {view.key}
+        self._uses.put(view.key, frozenset(_dependencies(plan)))
+        return self._update_entries(view.key) | {view.key}
 
-    def _announce(self, key: str) -> frozenset[str]:
+    def _update_entries(self, key: str) -> frozenset[str]:
         """Update a plan's queue and route entries; return the keys of the other plans that this affects.
 
         This is the last step after a change of a plan or of what it refers to. Its templates decide whether it waits in
         a queue, and its policies decide in which.
         """
         plan = self.plans.get(key)
-        freed = self._queues.put(key, _queue_entry(plan) if plan else None)
-        before, rival = self._rivals.pop(key, None), _rival(plan) if plan else None
-        if rival is not None:
-            self._rivals[key] = rival
-        if rival == before:
-            return freed
-        routes = self._holds.of(key) | (_route_idents(plan) if plan and rival else frozenset())
-        self._holds.put(key, _route_idents(plan) if plan and rival else frozenset())
+        affected = self._queues.put(key, _queue_entry(plan) if plan else None)
+        before, conflict = self._conflicts.pop(key, None), _route_conflict(plan) if plan else None
+        if conflict is not None:
+            self._conflicts[key] = conflict
+        if conflict == before:
+            return affected
+        routes = self._held_routes.of(key) | (_route_idents(plan) if plan and conflict else frozenset())
+        self._held_routes.put(key, _route_idents(plan) if plan and conflict else frozenset())
         sharers = (each for each in self._uses.users(*routes) if self.plans[each].status.phase in BEFORE_WEIGHTS)
-        return freed.union(sharers)
+        return affected.union(sharers)
 
     def _resolve_templates(self, plan: Plan) -> None:
         """Replace a plan's references to templates with the templates that are known now."""
         plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
 
-    def _resolve_anew(self, keys: frozenset[str]) -> frozenset[str]:
+    def _resolve_again(self, keys: frozenset[str]) -> frozenset[str]:
         """Resolve these plans again after a change of a template; return them and the other plans this affects."""
         for key in keys:
             self._resolve_templates(self.plans[key])
-        return keys.union(*(self._announce(key) for key in keys))
+        return keys.union(*(self._update_entries(key) for key in keys))
 
     def template(self, plan: PlanView, name: str) -> Template:
         """Return the template that a plan names: its namespace's, else the cluster's. Its problem contains the fix."""
@@ -232,10 +232,10 @@ class Store:
 
     def _rematch_policies(self) -> frozenset[str]:
         """Match all plans again after a change of the policies; return every plan that may go forward."""
-        self._queues.places = concurrency_groups(policy.view for policy in self.policies.values())
+        self._queues.slots = concurrency_groups(policy.view for policy in self.policies.values())
         for key, plan in self.plans.items():
             self._match_policies(plan)
-            self._announce(key)
+            self._update_entries(key)
         ends = (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         return frozenset(key for key, plan in self.plans.items() if plan.status.phase not in ends)
 
@@ -281,8 +281,8 @@ class Store:
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
         """Return the other plans that hold a route of this one, or are about to."""
-        keys = self._holds.users(*_route_idents(plan)) - {plan.view.key}
-        return tuple(self._rivals[key] for key in sorted(keys))
+        keys = self._held_routes.users(*_route_idents(plan)) - {plan.view.key}
+        return tuple(self._conflicts[key] for key in sorted(keys))
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist."""
@@ -296,7 +296,7 @@ class Store:
         return choose_source(plan, own, self.sources.get((CLUSTER_SOURCES, "", name)))
 
 
-def _uses(plan: Plan) -> Iterator[Id]:
+def _dependencies(plan: Plan) -> Iterator[Id]:
     """Yield every object that a reconcile of this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
     yield from _route_idents(plan)
@@ -324,13 +324,8 @@ def _route_idents(plan: Plan) -> frozenset[Id]:
 
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
-    is_valid_snapshot = view.readable and not view.deleting and status.paused is None
-    return (
-        status.phase is Phase.PENDING
-        and is_valid_snapshot
-        and not is_stalled(status)
-        and status.reason != HoldReason.FROZEN
-    )
+    can_start = view.readable and not view.deleting and status.paused is None
+    return status.phase is Phase.PENDING and can_start and not is_stalled(status) and status.reason != HoldReason.FROZEN
 
 
 def _queue_entry(plan: Plan) -> QueueEntry | None:
@@ -359,7 +354,7 @@ def _policy(raw: Mapping[str, Any]) -> Policy:
     return Policy(PolicyView(name, read), read)
 
 
-def _rival(plan: Plan) -> RouteConflict | None:
+def _route_conflict(plan: Plan) -> RouteConflict | None:
     """Return what other plans on its routes need of a plan; None where it does not block them."""
     view, status = plan.view, plan.status
     running = status.phase in RUNNING

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-TOMBSTONES: Final = 10_000
+MAX_DELETED: Final = 10_000
 """The number of deleted objects whose last version is kept, the newest. Only the answer to a request sent before the
 deletion could bring one back. A request takes 10 s at most; no API server deletes a thousand objects a second."""
 
@@ -32,7 +32,7 @@ class Listing:
     names: Names
     version: str = ""
     """The resourceVersion of the list; empty where the kind is not served, or the operator may not list it."""
-    anew: bool = False
+    is_new_history: bool = False
     """Whether it is older than what was received before of this kind: the cluster has a new history."""
 
     def covers(self, ident: Id) -> bool:
@@ -66,47 +66,47 @@ def _is_number(version: str) -> bool:
 class Versions:
     """The version of every stored object, and the last version of the objects deleted most recently."""
 
-    _held: dict[Id, str] = field(default_factory=dict)
+    _versions: dict[Id, str] = field(default_factory=dict)
     # Oldest first: an object that is deleted again is removed first and appended.
-    _gone: dict[Id, str] = field(default_factory=dict)
+    _deleted: dict[Id, str] = field(default_factory=dict)
 
-    def held(self, ident: Id) -> str:
+    def version(self, ident: Id) -> str:
         """Return the version of a stored object; empty where it is not stored."""
-        return self._held.get(ident, "")
+        return self._versions.get(ident, "")
 
     def covered(self, listing: Listing) -> list[Id]:
         """Return the stored objects that the list covers."""
-        return [ident for ident in self._held if listing.covers(ident)]
+        return [ident for ident in self._versions if listing.covers(ident)]
 
-    def is_news(self, ident: Id, version: str) -> bool:
+    def is_current(self, ident: Id, version: str) -> bool:
         """Whether this version of an object is not older than the known one, and is not its deleted version."""
-        gone = self._gone.get(ident)
+        gone = self._deleted.get(ident)
         if gone is not None:
             return version != gone and not is_older(version, gone)
-        return not is_older(version, self.held(ident))
+        return not is_older(version, self.version(ident))
 
-    def is_overruled(self, ident: Id, listing: Listing) -> bool:
+    def list_wins(self, ident: Id, listing: Listing) -> bool:
         """Whether a list is right although its version of an object is older than the known one.
 
         It is right where the cluster has a new history. It is also right where the list is not older than the known
         version: the list would contain that version if it had not been undone.
         """
-        return listing.anew or not is_older(listing.version, self._gone.get(ident, self.held(ident)))
+        return listing.is_new_history or not is_older(listing.version, self._deleted.get(ident, self.version(ident)))
 
-    def hold(self, ident: Id, version: str) -> None:
-        self._gone.pop(ident, None)
-        self._held[ident] = version
+    def record_version(self, ident: Id, version: str) -> None:
+        self._deleted.pop(ident, None)
+        self._versions[ident] = version
 
-    def bury(self, ident: Id, version: str) -> None:
+    def record_deletion(self, ident: Id, version: str) -> None:
         """Record that an object is gone, at this version or at the last known one."""
-        known = self._gone.pop(ident, "") or self.held(ident)
-        self._held.pop(ident, None)
+        known = self._deleted.pop(ident, "") or self.version(ident)
+        self._versions.pop(ident, None)
         last = known if not version or is_older(version, known) else version
         if last:
-            self._gone[ident] = last
-        if len(self._gone) > TOMBSTONES:
-            del self._gone[next(iter(self._gone))]
+            self._deleted[ident] = last
+        if len(self._deleted) > MAX_DELETED:
+            del self._deleted[next(iter(self._deleted))]
 
     def restart(self, listing: Listing) -> None:
         """Start a new history: a deleted object may be created again with a lower version."""
-        self._gone = {ident: version for ident, version in self._gone.items() if not listing.covers(ident)}
+        self._deleted = {ident: version for ident, version in self._deleted.items() if not listing.covers(ident)}

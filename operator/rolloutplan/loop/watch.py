@@ -40,17 +40,17 @@ from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization,
 from rolloutplan.cluster.paths import Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
-Offer = Callable[[str, str | None, Raw], None]
+ApplyObject = Callable[[str, str | None, Raw], None]
 """Takes a kind's plural, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
-Listed = Callable[[Listing], None]
+ListComplete = Callable[[Listing], None]
 
 CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this time a stream is opened with newly read credentials, because tokens of service accounts rotate."""
 RECHECK: Final = 15.0
 """Seconds between probes for a kind that was not served or not allowed."""
-ASK_WITHIN: Final = 5.0
+PROBE_WITHIN: Final = 5.0
 """Timeout in seconds of one probe of a target; a probe that hangs is repeated."""
-ASK_AT_ONCE: Final = 10
+PROBES_AT_ONCE: Final = 10
 STREAM_ENDS_AFTER: Final = 20
 """Seconds after which the API server ends a stream and kopf continues from the newest version that it received. For
 eight kinds that is less than one request in two seconds, answered from the API server's memory."""
@@ -59,8 +59,8 @@ STREAM_HANGS_AFTER: Final = 25.0
 without a list. Behind a dead connection that seems alive, a freeze or changed weights may stay unseen for this long."""
 SILENT_AFTER: Final = 40.0
 """Seconds without any request for a target after which kopf itself counts as hung and its instance is ended."""
-_RESTARTS: Final = (0.2, 1.0, 2.0, 3.0)
-_SOUND_AFTER: Final = 60.0
+_RESTART_DELAYS: Final = (0.2, 1.0, 2.0, 3.0)
+_STABLE_AFTER: Final = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -108,39 +108,41 @@ class Watch:
     empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed.
     """
 
-    def __init__(self, kinds: Sequence[Kind], *, offer: Offer, listed: Listed, namespaces: Sequence[str] = ()) -> None:
-        self._offer = offer
+    def __init__(
+        self, kinds: Sequence[Kind], *, apply: ApplyObject, listed: ListComplete, namespaces: Sequence[str] = ()
+    ) -> None:
+        self._apply = apply
         self._listed = listed
         self._namespaces = tuple(dict.fromkeys(namespaces))
-        self._places = [
+        self._targets = [
             WatchTarget(kind, namespace)
             for kind in kinds
             for namespace in (self._namespaces if kind.namespaced and self._namespaces else (None,))
         ]
-        self._by_path = {place.path: place for place in self._places}
-        self._standing: dict[WatchTarget, Availability] = {}
+        self._by_path = {target.path: target for target in self._targets}
+        self._availability: dict[WatchTarget, Availability] = {}
         self._chunks: dict[WatchTarget, list[tuple[str, str]]] = {}
         self._floor: dict[WatchTarget, str] = {}
         self._newest: dict[WatchTarget, str] = {}
         self._synced: set[WatchTarget] = set()
-        self._asked: dict[WatchTarget, float] = {}
+        self._requested_at: dict[WatchTarget, float] = {}
         self._logged_in = 0.0
         self._sessions: list[aiohttp.ClientSession] = []
-        self._engine: asyncio.AbstractEventLoop | None = None
-        self._life: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._main_loop: asyncio.AbstractEventLoop | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
         """Start watching. Call it once, from the main event loop."""
-        self._engine = asyncio.get_running_loop()
+        self._main_loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def stop(self) -> None:
         """Stop watching; return within 2 s, whatever kopf does."""
         self._stopping.set()
-        if self._life is not None:
-            loop, task = self._life
+        if self._running is not None:
+            loop, task = self._running
             with contextlib.suppress(RuntimeError):  # the loop is closed: that instance has ended
                 loop.call_soon_threadsafe(task.cancel)
         if self._thread.ident is not None:
@@ -148,38 +150,38 @@ class Watch:
 
     def synced(self, kind: Kind | None = None) -> bool:
         """Whether a complete list of every target (of one kind) was delivered at least once."""
-        return all(place in self._synced for place in self._places if kind in (None, place.kind))
+        return all(target in self._synced for target in self._targets if kind in (None, target.kind))
 
     def missing(self) -> list[str]:
         """Return the targets without a complete list yet, with the reason where one is known."""
         return [
-            f"{place} ({standing.value})" if (standing := self._standing.get(place)) else str(place)
-            for place in self._places
-            if place not in self._synced
+            f"{target} ({availability.value})" if (availability := self._availability.get(target)) else str(target)
+            for target in self._targets
+            if target not in self._synced
         ]
 
     # ---- the thread: an event loop for each instance of kopf -------------------------------------
 
     def _run(self) -> None:
-        delays = _restarts()
+        delays = _restart_delays()
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                self._live()
+                self._run_kopf()
             except Exception as error:  # noqa: BLE001 - watching continues after any error
                 log.warning("watching was interrupted", error=f"{type(error).__name__}: {error}")
-            if time.monotonic() - began > _SOUND_AFTER:
-                delays = _restarts()
+            if time.monotonic() - began > _STABLE_AFTER:
+                delays = _restart_delays()
             self._stopping.wait(next(delays))
 
-    def _live(self) -> None:
+    def _run_kopf(self) -> None:
         """Run one instance of kopf, then quickly end all that it leaves running."""
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda _, context: log.debug("left behind", what=context.get("message")))
         try:
-            self._life = loop, loop.create_task(self._watch())
+            self._running = loop, loop.create_task(self._watch())
             with contextlib.suppress(asyncio.CancelledError):
-                loop.run_until_complete(self._life[1])
+                loop.run_until_complete(self._running[1])
         finally:
             loop.run_until_complete(self._abandon())
             loop.close()
@@ -200,7 +202,9 @@ class Watch:
         if self._stopping.is_set():
             return
         await self._discover()
-        kinds = {place.kind for place, standing in self._standing.items() if standing is Availability.SERVED}
+        kinds = {
+            target.kind for target, availability in self._availability.items() if availability is Availability.SERVED
+        }
         tasks: set[asyncio.Future[Any]] = {asyncio.create_task(self._availability_changed(kinds))}
         if kinds:
             tasks.add(asyncio.create_task(self._watchdog(kinds)))
@@ -213,36 +217,36 @@ class Watch:
     async def _discover(self) -> None:
         """Request one object of each target, to find out before kopf fails whether it is served and allowed."""
         config = await read_config()
-        turns = asyncio.Semaphore(ASK_AT_ONCE)
+        turns = asyncio.Semaphore(PROBES_AT_ONCE)
         async with await _session(config) as session:
             answers = await asyncio.gather(
-                *(self._probe_until_answered(session, config.host, p, turns) for p in self._places)
+                *(self._probe_until_answered(session, config.host, p, turns) for p in self._targets)
             )
-        standing = dict(zip(self._places, answers, strict=True))
-        for place, now in standing.items():
-            if now is not Availability.SERVED and now is not self._standing.get(place):
-                log.warning("cannot be watched", place=str(place), why=now.value)
-            if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._optional(place)):
-                self._complete(Listing(place.kind.plural, place.namespace, frozenset()), place)
-        self._standing = standing
+        availability = dict(zip(self._targets, answers, strict=True))
+        for target, now in availability.items():
+            if now is not Availability.SERVED and now is not self._availability.get(target):
+                log.warning("cannot be watched", place=str(target), why=now.value)
+            if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._is_optional(target)):
+                self._deliver_complete(Listing(target.kind.plural, target.namespace, frozenset()), target)
+        self._availability = availability
 
     async def _probe_until_answered(
-        self, session: aiohttp.ClientSession, host: str, place: WatchTarget, turns: asyncio.Semaphore
+        self, session: aiohttp.ClientSession, host: str, target: WatchTarget, turns: asyncio.Semaphore
     ) -> Availability:
         """Probe a target until it is answered, so that a failure of one does not repeat the probes of the others."""
         for delay in _Backoffs():
             try:
                 async with turns:
-                    return await self._ask(session, host, place)
+                    return await self._probe(session, host, target)
             except (aiohttp.ClientError, TimeoutError) as error:
                 if getattr(error, "status", None) == HTTPStatus.UNAUTHORIZED:  # the next instance reads them again
                     raise
             await asyncio.sleep(delay)
         raise AssertionError("there is no end to the attempts")
 
-    async def _ask(self, session: aiohttp.ClientSession, host: str, place: WatchTarget) -> Availability:
-        within = aiohttp.ClientTimeout(total=ASK_WITHIN)
-        async with session.get(host + place.path, params={"limit": "1"}, timeout=within) as response:
+    async def _probe(self, session: aiohttp.ClientSession, host: str, target: WatchTarget) -> Availability:
+        within = aiohttp.ClientTimeout(total=PROBE_WITHIN)
+        async with session.get(host + target.path, params={"limit": "1"}, timeout=within) as response:
             if response.status == HTTPStatus.NOT_FOUND:
                 return Availability.ABSENT
             if response.status == HTTPStatus.FORBIDDEN:
@@ -256,36 +260,36 @@ class Watch:
         A kind that is forbidden in only some of the operator's namespaces is watched: kopf retries there.
         """
         missing = {
-            place: standing
-            for place, standing in self._standing.items()
-            if place.kind not in watched and not (standing is Availability.FORBIDDEN and self._optional(place))
+            target: availability
+            for target, availability in self._availability.items()
+            if target.kind not in watched and not (availability is Availability.FORBIDDEN and self._is_optional(target))
         }
         while missing:
             await asyncio.sleep(RECHECK)
             with contextlib.suppress(aiohttp.ClientError, ApiError, TimeoutError):  # no reason to stop kopf
                 config = await read_config()
                 async with await _session(config) as session:
-                    for place, before in missing.items():
-                        if await self._ask(session, config.host, place) is not before:
+                    for target, before in missing.items():
+                        if await self._probe(session, config.host, target) is not before:
                             return
         await asyncio.Event().wait()
 
     async def _watchdog(self, kinds: Collection[Kind]) -> None:
         """Raise TimeoutError when kopf has requested neither a list nor a stream of a target for too long."""
         clock = asyncio.get_running_loop().time
-        self._asked = {place: clock() for place in self._places if place.kind in kinds}
+        self._requested_at = {target: clock() for target in self._targets if target.kind in kinds}
         while True:
             await asyncio.sleep(SILENT_AFTER / 10)
-            for place, asked in self._asked.items():
-                if clock() - asked > SILENT_AFTER:
-                    raise TimeoutError(f"kopf has not asked for {place} for {SILENT_AFTER:g} s")
+            for target, requested_at in self._requested_at.items():
+                if clock() - requested_at > SILENT_AFTER:
+                    raise TimeoutError(f"kopf has not asked for {target} for {SILENT_AFTER:g} s")
 
-    async def _note(self, _: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
-        if place := self._by_path.get(request.url.path):
-            self._asked[place] = asyncio.get_running_loop().time()
+    async def _note_request(self, _: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+        if target := self._by_path.get(request.url.path):
+            self._requested_at[target] = asyncio.get_running_loop().time()
 
-    def _optional(self, place: WatchTarget) -> bool:
-        return bool(self._namespaces) and not place.kind.namespaced
+    def _is_optional(self, target: WatchTarget) -> bool:
+        return bool(self._namespaces) and not target.kind.namespaced
 
     # ---- kopf ------------------------------------------------------------------------------------
 
@@ -305,7 +309,7 @@ class Watch:
         self._logged_in = asyncio.get_running_loop().time()
         config = await read_config()
         trace = aiohttp.TraceConfig()
-        trace.on_request_start.append(self._note)
+        trace.on_request_start.append(self._note_request)
         session = await _session(config, response_class=self._response_class(), trace_configs=[trace])
         self._sessions = [*(former for former in self._sessions if not former.closed), session]
         return kopf.AiohttpSession(
@@ -313,55 +317,57 @@ class Watch:
         )
 
     def _response_class(self) -> type[aiohttp.ClientResponse]:
-        hear = self._intercept_list
+        intercept = self._intercept_list
 
         class Response(aiohttp.ClientResponse):
             async def json(self, **how: Any) -> Any:
-                said = await super().json(**how)
-                return hear(self, said) if self.ok else said
+                body = await super().json(**how)
+                return intercept(self, body) if self.ok else body
 
         return Response
 
-    def _intercept_list(self, response: aiohttp.ClientResponse, said: Any) -> Any:
+    def _intercept_list(self, response: aiohttp.ClientResponse, body: Any) -> Any:
         """Take the items out of a list before kopf sees them; leave every other response as it is."""
-        place = self._by_path.get(response.url.path)
-        if place is None or "items" not in said:
-            return said
-        meta, items = said.get("metadata") or {}, said["items"] or []
-        common = {"apiVersion": said.get("apiVersion"), "kind": str(said.get("kind", "")).removesuffix("List")}
+        target = self._by_path.get(response.url.path)
+        if target is None or "items" not in body:
+            return body
+        meta, items = body.get("metadata") or {}, body["items"] or []
+        common = {"apiVersion": body.get("apiVersion"), "kind": str(body.get("kind", "")).removesuffix("List")}
         if "continue" not in response.url.query:
-            self._chunks[place] = []
-        self._chunks[place] += [name_of(item) for item in items]
-        self._in_engine(self._deliver_list, place.kind, [{**common, **item} for item in items])
+            self._chunks[target] = []
+        self._chunks[target] += [name_of(item) for item in items]
+        self._call_in_main_loop(self._deliver_list, target.kind, [{**common, **item} for item in items])
         if not meta.get("continue"):
-            version, names = version_of(said), frozenset(self._chunks.pop(place))
-            anew = is_older(version, self._newest.get(place, ""))
-            self._floor[place] = self._newest[place] = version
-            self._complete(Listing(place.kind.plural, place.namespace, names, version, anew), place)
-        return {**said, "items": []}
+            version, names = version_of(body), frozenset(self._chunks.pop(target))
+            is_new_history = is_older(version, self._newest.get(target, ""))
+            self._floor[target] = self._newest[target] = version
+            self._deliver_complete(
+                Listing(target.kind.plural, target.namespace, names, version, is_new_history), target
+            )
+        return {**body, "items": []}
 
     def _event_handler(self, kind: Kind) -> Callable[..., Any]:
-        async def seen(event: kopf.RawEvent, **_: object) -> None:
+        async def on_event(event: kopf.RawEvent, **_: object) -> None:
             # Return nothing: kopf would write a result into the object's status.
             raw: Raw = dict(event["object"])
-            place = WatchTarget(
+            target = WatchTarget(
                 kind, raw["metadata"].get("namespace") if self._namespaces and kind.namespaced else None
             )
-            version, floor = version_of(raw), self._floor.get(place)
+            version, floor = version_of(raw), self._floor.get(target)
             if floor is not None and (version == floor or is_older(version, floor)):
                 return  # from a stream before the list, which is newer
-            if is_older(self._newest.get(place, ""), version):
-                self._newest[place] = version
-            self._in_engine(self._deliver, kind, event["type"], raw)
+            if is_older(self._newest.get(target, ""), version):
+                self._newest[target] = version
+            self._call_in_main_loop(self._deliver, kind, event["type"], raw)
 
-        return seen
+        return on_event
 
     # ---- calls in the main event loop --------------------------------------------------------------
 
-    def _in_engine(self, call: Callable[..., None], *args: object) -> None:
-        assert self._engine is not None
+    def _call_in_main_loop(self, call: Callable[..., None], *args: object) -> None:
+        assert self._main_loop is not None
         with contextlib.suppress(RuntimeError):  # the main loop is closed: the operator has stopped
-            self._engine.call_soon_threadsafe(call, *args)
+            self._main_loop.call_soon_threadsafe(call, *args)
 
     def _deliver_list(self, kind: Kind, items: Sequence[Raw]) -> None:
         for raw in items:
@@ -369,15 +375,15 @@ class Watch:
 
     def _deliver(self, kind: Kind, event: str | None, raw: Raw) -> None:
         try:
-            self._offer(kind.plural, event, raw)
+            self._apply(kind.plural, event, raw)
         except Exception:
             log.exception("an object could not be taken in", kind=kind.plural, object=name_of(raw))
 
-    def _complete(self, listing: Listing, place: WatchTarget) -> None:
-        self._in_engine(self._list_complete, listing, place)
+    def _deliver_complete(self, listing: Listing, target: WatchTarget) -> None:
+        self._call_in_main_loop(self._list_complete, listing, target)
 
-    def _list_complete(self, listing: Listing, place: WatchTarget) -> None:
-        self._synced.add(place)
+    def _list_complete(self, listing: Listing, target: WatchTarget) -> None:
+        self._synced.add(target)
         self._listed(listing)
 
 
@@ -454,5 +460,5 @@ async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
     )
 
 
-def _restarts() -> Iterator[float]:
-    return chain(_RESTARTS, repeat(_RESTARTS[-1]))
+def _restart_delays() -> Iterator[float]:
+    return chain(_RESTART_DELAYS, repeat(_RESTART_DELAYS[-1]))

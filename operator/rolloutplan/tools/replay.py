@@ -42,7 +42,7 @@ from rolloutplan.engine.run.decision_log import value_text
 from rolloutplan.stats.sequential import Evidence, evidence
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict
 
-Asked: TypeAlias = Question | CountQuestion
+AnyQuestion: TypeAlias = Question | CountQuestion
 MetricAnswer: TypeAlias = Answer | Series
 
 _ENDS: Final = (Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK)
@@ -68,7 +68,7 @@ class ReplayInput:
     run: int = 1
     weights: Weights = field(default_factory=Weights)
     """The weights that the run found; derived from the plan where there was no run."""
-    stood: Mapping[str, datetime] | None = None
+    verified_at: Mapping[str, datetime] | None = None
     """When the weight of each step was verified. None: each step begins as soon as the one before is proved."""
 
 
@@ -76,7 +76,7 @@ class Due(NamedTuple):
     """The queries to run at an instant."""
 
     now: datetime
-    questions: tuple[Asked, ...]
+    questions: tuple[AnyQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
     if written is None:
         raise ReplayError(f"the plan cannot be read: {plan.problem}")
     trail = [decision for decision in status.decisions if decision.run == status.run]
-    stood: dict[str, datetime] = {}
+    verified_at: dict[str, datetime] = {}
     for decision in trail:
         if decision.reason == TRANSITIONS[TransitionName.VERIFIED].event_reason:
-            stood.setdefault(_step(written, decision), decision.at)
-    if not stood or not status.weights.snapshot:
+            verified_at.setdefault(_step(written, decision), decision.at)
+    if not verified_at or not status.weights.snapshot:
         raise ReplayError("no run of it has moved a weight yet: give --file and --start to replay it over any time")
     if written.plan_hash() != status.plan_hash:
         raise ReplayError(f"it was changed after run {status.run}: give --file with the plan of that run, and --start")
@@ -129,12 +129,14 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
     if found.problems:
         raise ReplayError(f"{found.problems[0].path}: {found.problems[0].words}")
     first = written.steps()[0].name
-    if first not in stood:
+    if first not in verified_at:
         raise ReplayError(f"its status no longer says when {first} began: give --file and --start")
-    over = (d.at for d in trail if d.kind in (Kind.ROLLBACK, Kind.FINISH, Kind.KILL) and d.at > stood[first])
+    over = (d.at for d in trail if d.kind in (Kind.ROLLBACK, Kind.FINISH, Kind.KILL) and d.at > verified_at[first])
     end = next(over, now)
     raw = found.raw() if found.used else raw
-    return ReplayInput(plan.namespace, plan.name, raw, source, stood[first], end, status.run, status.weights, stood)
+    return ReplayInput(
+        plan.namespace, plan.name, raw, source, verified_at[first], end, status.run, status.weights, verified_at
+    )
 
 
 def _step(spec: PlanSpec, verified: Decision) -> str:
@@ -149,7 +151,7 @@ def replay(given: ReplayInput) -> ReplayGenerator:
 
     Raises SpecError where the plan cannot be parsed.
     """
-    return _Host(given).through()
+    return _Host(given).run_through()
 
 
 # ---- the run, in virtual time --------------------------------------------------------------------
@@ -162,7 +164,7 @@ class _Host:
         self.given, self.now = given, given.start
         self.spec = _spec_of(given)
         self.plan = PlanView(given.namespace, given.name, "replay", 1, given.start, Readable(self.spec))
-        found = given.weights if given.weights.snapshot else _at_rest(self.spec)
+        found = given.weights if given.weights.snapshot else _weights_on_old(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
         self.status = Status(
             phase=Phase.SHIFTING,
@@ -177,14 +179,14 @@ class _Host:
         self.rows: list[ReplayRow] = []
         self.decisions: list[Decision] = []
 
-    def through(self) -> ReplayGenerator:
+    def run_through(self) -> ReplayGenerator:
         while True:
             wake_at = yield from self._settle()
             if self.status.phase in _ENDS:
                 return self._replayed(f"it ends as {self.status.phase}")
-            if words := self._outrun():
+            if words := self._outrun_message():
                 return self._replayed(words)
-            instants = (wake_at, *(self.given.stood or {}).values())
+            instants = (wake_at, *(self.given.verified_at or {}).values())
             later = min((at for at in instants if at is not None and at > self.now), default=None)
             if later is None or later > self.given.end:
                 why = self.status.message if self.status.phase is Phase.HELD else "nothing more is decided"
@@ -210,7 +212,7 @@ class _Host:
     def _facts(self) -> Facts:
         """Return the facts. Weights change only on a plan with the finalizer: it is set once the run itself went on."""
         stage = next_stage(self.spec, self.status)
-        goes_on = self.given.stood is None or self._stood(stage.step)
+        goes_on = self.given.verified_at is None or self._is_verified(stage.step)
         approved = stage.name if goes_on and stage.approval else self.status.approved
         return Facts(
             plan=replace(self.plan, finalizer=goes_on),
@@ -254,9 +256,9 @@ class _Host:
         for effect, questions in asked:
             answers: dict[str, MetricAnswer] = {question.part: next(answered) for question in questions}
             self.run.on_result(effect, answers, self.now)
-            self._note(questions[0])
+            self._add_row(questions[0])
 
-    def _note(self, asked: Asked) -> None:
+    def _add_row(self, asked: AnyQuestion) -> None:
         name, track = asked.name, self.run.measurements.get(asked.name)
         item = next(
             (row for row in active_predicates(self.spec, self.status, self.given.source) if row.name == name), None
@@ -276,20 +278,20 @@ class _Host:
         )
         self.rows.append(row)
 
-    def _outrun(self) -> str:
+    def _outrun_message(self) -> str:
         """Return a message where the run went to a later stage than its evaluations lead to; empty where it did not."""
         stage, steps = current_stage(self.spec, self.status), self.spec.steps()
         reached = (stage.index, not stage.half) if stage else (-1, True)
         halves = (step for stage in steps for step in (stage.at(0), stage))
-        ahead = [step for step in halves if (step.index, not step.half) > reached and self._stood(step.step)]
+        ahead = [step for step in halves if (step.index, not step.half) > reached and self._is_verified(step.step)]
         if not ahead:
             return ""
         words = f"the run went on to {ahead[0].step} then, and by its looks it was {self.status.phase}"
         return f"{words}: a person's word, a policy or an outage is not replayed"
 
-    def _stood(self, step: str) -> bool:
+    def _is_verified(self, step: str) -> bool:
         """Whether the run had the weight of this step in force by now."""
-        at = (self.given.stood or {}).get(step)
+        at = (self.given.verified_at or {}).get(step)
         return at is not None and at <= self.now
 
     def _replayed(self, ended: str) -> Replayed:
@@ -299,12 +301,12 @@ class _Host:
 def _spec_of(given: ReplayInput) -> PlanSpec:
     """Return the spec. Without a run, traffic followed other weights than the replay's, so its share is ignored."""
     spec = resolve(read_plan_spec(given.raw), snapshot_lookup(())).spec
-    if given.stood is not None:
+    if given.verified_at is not None:
         return spec
     return spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
 
 
-def _at_rest(spec: PlanSpec) -> Weights:
+def _weights_on_old(spec: PlanSpec) -> Weights:
     """Return weights with all traffic on the old side, on every route that the plan names."""
     old, new = spec.old.service_name, spec.new.service_name
     backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))

@@ -19,7 +19,7 @@ from rolloutplan.api.status import Weights
 from rolloutplan.engine.model.queries import CountQuestion, Question
 from rolloutplan.engine.model.snapshot import SourceView
 from rolloutplan.stats.verdict import Answer, Why
-from rolloutplan.tools.replay import Asked, MetricAnswer, ReplayInput
+from rolloutplan.tools.replay import AnyQuestion, MetricAnswer, ReplayInput
 
 Key: TypeAlias = tuple[datetime, str, str]
 
@@ -47,7 +47,7 @@ class _Header(_Line):
     stages: dict[str, AwareDatetime] | None
 
 
-class _Heard(_Line):
+class _AnswerLine(_Line):
     """A query with its answer: a value, a gap, or `looks` (for each instance, all requests and the bad ones)."""
 
     asked: AwareDatetime
@@ -63,21 +63,21 @@ class _Heard(_Line):
 class Record:
     """The answers of a record, by query."""
 
-    def __init__(self, said: Mapping[Key, MetricAnswer]) -> None:
-        self._said = said
+    def __init__(self, answers: Mapping[Key, MetricAnswer]) -> None:
+        self._answers = answers
 
-    def answer(self, now: datetime, question: Asked) -> MetricAnswer:
+    def answer(self, now: datetime, question: AnyQuestion) -> MetricAnswer:
         """Return the answer to a query that ran at an instant. Raises RecordError.
 
         The answer to an optional query may be missing: the query did not run, or was not answered in time.
         """
         key = (now, question.name, question.part)
-        if key not in self._said and isinstance(question, Question) and question.optional:
+        if key not in self._answers and isinstance(question, Question) and question.optional:
             return Answer(gap=Why.NO_DATA, detail="not on record")
-        if key not in self._said:
+        if key not in self._answers:
             asked = f"{question.name} ({question.part}) at {now.isoformat()}"
             raise RecordError(f"the record holds no answer for {asked}: it is not whole")
-        return self._said[key]
+        return self._answers[key]
 
 
 def header(given: ReplayInput) -> str:
@@ -94,34 +94,34 @@ def header(given: ReplayInput) -> str:
         start=given.start,
         end=given.end,
         weights=given.weights,
-        stages=None if given.stood is None else dict(given.stood),
+        stages=None if given.verified_at is None else dict(given.verified_at),
     )
     return line.model_dump_json(by_alias=True)
 
 
-def heard(now: datetime, question: Asked, said: MetricAnswer) -> str:
+def answer_line(now: datetime, question: AnyQuestion, metric_answer: MetricAnswer) -> str:
     """Return the line of a record for one query."""
     about = question.end if isinstance(question, CountQuestion) else question.at
     answer: dict[str, Any]
-    if isinstance(said, Answer):
-        answer = {"value": said.value, "gap": said.gap, "detail": said.detail}
+    if isinstance(metric_answer, Answer):
+        answer = {"value": metric_answer.value, "gap": metric_answer.gap, "detail": metric_answer.detail}
     else:
-        answer = {"looks": [(at, dict(sample)) for at, sample in said]}
-    line = _Heard(asked=now, predicate=question.name, part=question.part, at=about, **answer)
+        answer = {"looks": [(at, dict(sample)) for at, sample in metric_answer]}
+    line = _AnswerLine(asked=now, predicate=question.name, part=question.part, at=about, **answer)
     return line.model_dump_json(exclude_defaults=True)
 
 
 def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
     """Parse a record. Raises RecordError with the number of the line."""
     given: ReplayInput | None = None
-    said: dict[Key, MetricAnswer] = {}
+    answers: dict[Key, MetricAnswer] = {}
     for number, text in enumerate(lines, 1):
         try:
             if given is None:
-                given = _case(_Header.model_validate_json(text))
+                given = _input_of(_Header.model_validate_json(text))
             else:
-                line = _Heard.model_validate_json(text)
-                said[line.asked, line.predicate, line.part] = _said(line)
+                line = _AnswerLine.model_validate_json(text)
+                answers[line.asked, line.predicate, line.part] = _answer_of(line)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             where = ".".join(map(str, problem["loc"]))
@@ -131,10 +131,10 @@ def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
             raise RecordError(f"line {number}: {error}") from None
     if given is None:
         raise RecordError("line 1: the record is empty")
-    return given, Record(said)
+    return given, Record(answers)
 
 
-def _case(line: _Header) -> ReplayInput:
+def _input_of(line: _Header) -> ReplayInput:
     if resolve(read_plan_spec(line.spec), snapshot_lookup(())).problems:
         raise SpecError("spec: a template stands in it, and no record holds templates: record the run again")
     return ReplayInput(
@@ -150,7 +150,7 @@ def _case(line: _Header) -> ReplayInput:
     )
 
 
-def _said(line: _Heard) -> MetricAnswer:
+def _answer_of(line: _AnswerLine) -> MetricAnswer:
     if line.looks is not None:
         return line.looks
     return Answer(line.value, line.gap, line.detail)

@@ -64,22 +64,22 @@ class Segment:
     """Whether it happens only after a warning in the stage before. Its earliest end is its earliest begin."""
     late: tuple[str, ...] = ()
     """Pass predicates that cannot be proved before the deadline."""
-    sights: tuple[DetectionTime, ...] = ()
+    detections: tuple[DetectionTime, ...] = ()
     queries: float = 0.0
     """The most queries that it sends a minute."""
 
     @property
     def slowest(self) -> DetectionTime | None:
         """Return the slowest detection: one with unknown time first, then one that never detects, then the longest."""
-        unknown = next((detection for detection in self.sights if detection.later is None), None)
-        return unknown or max(self.sights, key=lambda detection: detection.later or _NOW, default=None)
+        unknown = next((detection for detection in self.detections if detection.later is None), None)
+        return unknown or max(self.detections, key=lambda detection: detection.later or _NOW, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     ready: Range
     """When the first weight may be written: assumptions are true, expand is done, and the new pods are ready."""
-    stretches: tuple[Segment, ...]
+    segments: tuple[Segment, ...]
     """The stages, and the bake at the end."""
     contract: Segment | None = None
     """The removal of the old side, where the plan has it. Nothing is judged then, and no rollback starts by itself."""
@@ -87,7 +87,7 @@ class Timeline:
     @property
     def parts(self) -> tuple[Segment, ...]:
         """Return all segments after `ready`."""
-        return self.stretches if self.contract is None else (*self.stretches, self.contract)
+        return self.segments if self.contract is None else (*self.segments, self.contract)
 
     @property
     def approvals(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Timeline:
 
 def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None) -> Timeline:
     """Return the timeline of a plan. With `traffic` (of both sides together) it forecasts how long counts take."""
-    ready = Range(_NOW, _begun_within(spec, source) + spec.availability.ready_within)
+    ready = Range(_NOW, _prepared_within(spec, source) + spec.availability.ready_within)
     stages: list[Segment] = []
     ended = ready
     for step in _steps(spec):
@@ -114,11 +114,11 @@ def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None)
 def _steps(spec: PlanSpec) -> Iterator[Stage]:
     """Yield the stages, each preceded by the half step to it where the stage before has `warn` predicates."""
     for before, stage in zip((None, *spec.steps()), spec.steps(), strict=False):
-        half = stage.halved(before.permille) if before is not None and _binding(before.warn) else stage
+        half = stage.halved(before.permille) if before is not None and _enforced(before.warn) else stage
         yield from (half, stage) if half.half else (stage,)
 
 
-def _begun_within(spec: PlanSpec, source: SourceView) -> timedelta:
+def _prepared_within(spec: PlanSpec, source: SourceView) -> timedelta:
     """Return the longest time for assumptions and expand. The shortest cannot be predicted and counts as zero."""
     # The run waits for the answer to a query that was sent in time.
     probes = (each.deadline + (source.timeout if each.predicate else _NOW) for each in spec.assumptions)
@@ -135,18 +135,18 @@ def _contract(spec: PlanSpec, bake: Segment) -> Segment:
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
     begins = Range(after.earliest, after.latest + ACCEPT_WITHIN)
-    against, passes = _binding((*spec.guards, *stage.fail)), _binding(stage.pass_)
-    proofs = {each.name: _proof(spec, stage, each, source, traffic) for each in passes}
+    against, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
+    proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
     known = [each for each in spec.guards if each.events is not None and stage.index]
-    heard = [_heard(each, source) for each in against if each not in known]
+    first_evaluations = [_first_evaluated(each, source) for each in against if each not in known]
     counts_alone = not known and all(each.events is not None for each in (*against, *passes))
     # Only the counts between two evaluations show that anything was measured at all.
-    spoken = evaluation_interval(spec, source) + source.delay if counts_alone else _NOW
+    first_delta = evaluation_interval(spec, source) + source.delay if counts_alone else _NOW
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
-    earliest = min(max(stage.soak, spoken, *heard, *proofs.values()), stage.deadline)
+    earliest = min(max(stage.soak, first_delta, *first_evaluations, *proofs.values()), stage.deadline)
     # The run waits for the answer to a query that was sent in time.
-    asked = [_first_asked(stage, each, source) for each in passes if each.events is None]
-    latest = max([stage.deadline, *(at + source.timeout for at in asked if at <= stage.deadline)])
+    pass_evaluations = [_pass_first_evaluated(stage, each, source) for each in passes if each.events is None]
+    latest = max([stage.deadline, *(at + source.timeout for at in pass_evaluations if at <= stage.deadline)])
     return Segment(
         stage.step,
         stage.permille,
@@ -155,7 +155,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
         stage.approval,
         stage.half,
         late,
-        tuple(_sights(spec, against, stage.permille, source, traffic)),
+        tuple(_detections(spec, against, stage.permille, source, traffic)),
         _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
     )
 
@@ -167,18 +167,18 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Seg
     ends = Range(
         max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
     )
-    sights = tuple(_sights(spec, _binding(spec.guards), last.permille, source, traffic))
+    detections = tuple(_detections(spec, _enforced(spec.guards), last.permille, source, traffic))
     return Segment(
         "bake",
         last.permille,
         last.ends,
         ends,
-        sights=sights,
+        detections=detections,
         queries=_queries(spec, last.permille, spec.guards, (), source),
     )
 
 
-def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
+def _enforced(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
     """Return the predicates that affect the run."""
     return tuple(predicate for predicate in predicates if not predicate.dry_run)
 
@@ -186,36 +186,38 @@ def _binding(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
 # ---- how long until a predicate is proved --------------------------------------------------------
 
 
-def _heard(predicate: Predicate, source: SourceView) -> timedelta:
+def _first_evaluated(predicate: Predicate, source: SourceView) -> timedelta:
     """Return when a predicate that may indicate failure is queried first; counts are evaluated at once."""
     return source.delay + (first_window(predicate, source.scrape) if predicate.events is None else _NOW)
 
 
-def _proof(
+def _proved_after(
     spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView, traffic: Traffic | None
 ) -> timedelta:
     """Return when a pass predicate can be proved first; for counts, the forecast where the traffic is known."""
     if predicate.events is None:
-        return _first_asked(stage, predicate, source) + round_up(predicate.for_ or _NOW, spec.interval)
+        return _pass_first_evaluated(stage, predicate, source) + round_up(predicate.for_ or _NOW, spec.interval)
     every = evaluation_interval(spec, source)
-    forecast = every if traffic is None else _decided(predicate, "pass", stage.permille, traffic, every)
+    forecast = every if traffic is None else _decided_within(predicate, "pass", stage.permille, traffic, every)
     return forecast if forecast is NEVER else max(every, forecast) + source.delay
 
 
-def _first_asked(stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
+def _pass_first_evaluated(stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
     return max(stage.soak, predicate.window + source.delay)
 
 
-def _decided(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
-    there = traffic.at(permille / 1000)
-    seconds = decided_after(hypothesis_of(predicate, role), there, float(predicate.confidence), every.total_seconds())
+def _decided_within(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
+    at_weight = traffic.at(permille / 1000)
+    seconds = decided_after(
+        hypothesis_of(predicate, role), at_weight, float(predicate.confidence), every.total_seconds()
+    )
     return NEVER if seconds == inf or seconds >= NEVER.total_seconds() else timedelta(seconds=seconds)
 
 
 # ---- how long a fault lasts ----------------------------------------------------------------------
 
 
-def _sights(
+def _detections(
     spec: PlanSpec, against: Sequence[Predicate], permille: int, source: SourceView, traffic: Traffic | None
 ) -> Iterator[DetectionTime]:
     for predicate in against:
@@ -243,7 +245,7 @@ def _by_counts(
     if traffic is None:
         return None
     every = evaluation_interval(spec, source)
-    decided = _decided(predicate, "fail", permille, traffic, every)
+    decided = _decided_within(predicate, "fail", permille, traffic, every)
     return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
 
 

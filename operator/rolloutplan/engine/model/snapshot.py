@@ -67,7 +67,7 @@ class WorkloadView:
     """Hash of its pod template."""
     settled: bool
     """Whether its controller has seen the newest spec and all wanted pods are of it."""
-    stood_since: datetime | None = None
+    ready_since: datetime | None = None
     """When its pods last became ready or were updated to its newest template, to the second."""
     restarts: int | None = None
     """None until its pods have been listed."""
@@ -126,7 +126,7 @@ class JobView:
     """The termination message of its last pod, or why it failed."""
     refused: str = ""
     """Why the API server refuses the Job: the Job itself is invalid."""
-    hindered: str = ""
+    retry_reason: str = ""
     """Why it could not be created this time; it may succeed later."""
 
 
@@ -138,7 +138,7 @@ class Scaled:
     at: datetime
     autoscaler: str = ""
     """The HorizontalPodAutoscaler that scales it, where there is one: then nothing was done."""
-    hindered: str = ""
+    retry_reason: str = ""
     """Why it could not be scaled this time."""
 
 
@@ -242,7 +242,7 @@ class Refusal:
         """Its reason in the form that a condition allows."""
         return self.reason if self.reason.isalnum() and self.reason[0].isalpha() else "Refused"
 
-    def told_at(self, now: datetime) -> bool:
+    def is_due(self, now: datetime) -> bool:
         """Whether it is to be reported by now: a definite refusal at once, any other only if it lasts."""
         return self.definite or now >= self.since + PASSES_WITHIN
 

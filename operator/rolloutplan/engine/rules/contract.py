@@ -58,8 +58,8 @@ def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if status.held_for != blocked.reason:
         return enter_hold(snapshot, blocked.reason, blocked.words)
-    says = blocked.reason in GATED and blocked.words != status.message
-    return ReconcileResult(change(status, message=blocked.words) if says else None, wake_at=blocked.again)
+    is_changed = blocked.reason in GATED and blocked.words != status.message
+    return ReconcileResult(change(status, message=blocked.words) if is_changed else None, wake_at=blocked.again)
 
 
 def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
@@ -160,8 +160,8 @@ def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
     if not _same_sides(snapshot, spec):
         return None
     if contract.scale_old is not None and not {SCALE_OLD, SKIPPED_AUTOSCALED} & {*done} and snapshot.old is not None:
-        says = f"Deployment {spec.old.deployment} is scaled to {contract.scale_old} replicas"
-        return TaskSpec("Scale", SCALE_OLD, SCALE_WITHIN, says, replicas=contract.scale_old)
+        message = f"Deployment {spec.old.deployment} is scaled to {contract.scale_old} replicas"
+        return TaskSpec("Scale", SCALE_OLD, SCALE_WITHIN, message, replicas=contract.scale_old)
     job = next((job for job in contract.jobs if job.name not in done), None)
     if job is None:
         return None
@@ -201,8 +201,8 @@ def _write_undo_command(snapshot: Snapshot) -> ReconcileResult | None:
 
 def _record_result(snapshot: Snapshot, task: Task, result: TaskResult) -> ReconcileResult:
     status = snapshot.status
-    if result.good:
-        done = (*status.completed_tasks, SKIPPED_AUTOSCALED if result.left else task.name)
+    if result.succeeded:
+        done = (*status.completed_tasks, SKIPPED_AUTOSCALED if result.skipped else task.name)
         return ReconcileResult(
             transition(
                 snapshot,

@@ -74,8 +74,8 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     assert new is not None  # `report_unmet_precondition` refuses a plan without it
     if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
         return None
-    if new.stood_since and timedelta(0) <= snapshot.now - new.stood_since < READY_FOR:
-        return ReconcileResult(wake_at=new.stood_since + READY_FOR)
+    if new.ready_since and timedelta(0) <= snapshot.now - new.ready_since < READY_FOR:
+        return ReconcileResult(wake_at=new.ready_since + READY_FOR)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
         return None if _pods_unreadable(snapshot) else ReconcileResult(actions=(RunPreflight(),))
     return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.restarts))
@@ -129,21 +129,21 @@ def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
     if size == "None" or SCALE_NEW in done or snapshot.old is None:
         return None
     replicas = snapshot.old.wanted if size == "MatchOld" else int(size)
-    says = f"Deployment {spec.new.deployment} is scaled to {replicas} replicas"
-    return TaskSpec("Scale", SCALE_NEW, SCALE_WITHIN, says, replicas=replicas)
+    message = f"Deployment {spec.new.deployment} is scaled to {replicas} replicas"
+    return TaskSpec("Scale", SCALE_NEW, SCALE_WITHIN, message, replicas=replicas)
 
 
 def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskResult) -> Status:
     status = snapshot.status
     if result.refused:
         return refuse_job(snapshot, result)
-    if result.good:
+    if result.succeeded:
         finished: RunChange = {
             "task": None,
             "completed_tasks": (*status.completed_tasks, task.name),
             "entered_at": snapshot.now,
         }
-        if task.kind == "Scale" and not result.left:
+        if task.kind == "Scale" and not result.skipped:
             finished["scaled_to"] = task.replicas
         return transition(
             snapshot, TransitionName.EXPANDED, result.words[:1024], reason=StatusReason.EXPANDING, **finished

@@ -105,8 +105,8 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
         return step
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and (blocked.reason == held.reason or _keeps_undecided(held, blocked)):
-        says = (blocked.reason in GATED or blocked.again) and blocked.words != status.message
-        return ReconcileResult(change(status, message=blocked.words) if says else None, wake_at=blocked.again)
+        is_changed = (blocked.reason in GATED or blocked.again) and blocked.words != status.message
+        return ReconcileResult(change(status, message=blocked.words) if is_changed else None, wake_at=blocked.again)
     return enter_hold(snapshot, blocked.reason, blocked.words, blocked.evidence)
 
 

@@ -82,16 +82,16 @@ def _next_assumption(snapshot: Snapshot) -> Assumption | None:
 
 
 def _task_spec(assumption: Assumption) -> TaskSpec:
-    says = f"assumption {assumption.name} is probed: {assumption.belief}"
+    message = f"assumption {assumption.name} is probed: {assumption.belief}"
     template = assumption.job.template if assumption.job else None
-    return TaskSpec("Assumption", assumption.name, assumption.deadline, says, template)
+    return TaskSpec("Assumption", assumption.name, assumption.deadline, message, template)
 
 
 def _record_result(snapshot: Snapshot, assumption: Assumption, result: TaskResult) -> Status:
     status, expectation = snapshot.status, Expectation(assumption.belief, result.words)
     if result.refused:
         return refuse_job(snapshot, result)
-    if result.good:
+    if result.succeeded:
         words = f"assumption {assumption.name} is true: {result.words}"
         done = (*status.completed_tasks, assumption.name)
         return transition(

@@ -42,11 +42,11 @@ TRY_AGAIN = timedelta(seconds=10)
 class TaskResult:
     """The result of a task, with the text for messages."""
 
-    good: bool
+    succeeded: bool
     words: str
     refused: bool = False
     """Whether it never started, because the API server refuses the Job."""
-    left: bool = False
+    skipped: bool = False
     """Whether nothing was done, because an autoscaler scales the Deployment."""
 
 
@@ -56,8 +56,8 @@ class TaskSpec:
 
     kind: Literal["Assumption", "Expand", "Scale", "Contract"]
     name: str
-    within: timedelta
-    says: str
+    time_limit: timedelta
+    running_message: str
     template: JobTemplate | None = None
     replicas: int = 0
 
@@ -96,9 +96,11 @@ def start_task(snapshot: Snapshot, task_spec: TaskSpec, attempt: int = 1) -> Sta
         attempt=attempt,
         replicas=task_spec.replicas,
         since=snapshot.now,
-        deadline_at=snapshot.now + task_spec.within,
+        deadline_at=snapshot.now + task_spec.time_limit,
     )
-    return _with_message(change(status, task=task, epoch=snapshot.epoch), StatusReason(status.phase), task_spec.says)
+    return _with_message(
+        change(status, task=task, epoch=snapshot.epoch), StatusReason(status.phase), task_spec.running_message
+    )
 
 
 def old_side_gone(snapshot: Snapshot) -> str:
@@ -118,7 +120,7 @@ def _scaled_down(snapshot: Snapshot) -> bool:
     task, result = snapshot.status.task, snapshot.scaled
     if task is None or task.name != SCALE_OLD:
         return SCALE_OLD in snapshot.status.completed_tasks
-    requested = result is not None and result.at >= task.since and not (result.hindered or result.autoscaler)
+    requested = result is not None and result.at >= task.since and not (result.retry_reason or result.autoscaler)
     return requested or snapshot.old is None or snapshot.old.wanted <= task.replicas
 
 
@@ -139,7 +141,7 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
     if job is None:
         words = refused_words(snapshot, "job")
         if words and now >= late:
-            return TaskResult(False, _late_words(JobView(task.job, now, hindered=words), task))
+            return TaskResult(False, _late_words(JobView(task.job, now, retry_reason=words), task))
         return ReconcileResult(actions=(read,))
     if job.refused:
         fix = "correct its template"
@@ -149,11 +151,11 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
             return TaskResult(job.ended == "Complete", _end_words(job))
         if not task.made:
             made = change(status, task=change_task(task, made=True))
-            return ReconcileResult(_with_message(made, StatusReason(status.phase), task_spec.says))
-    elif task.made and not job.hindered:
+            return ReconcileResult(_with_message(made, StatusReason(status.phase), task_spec.running_message))
+    elif task.made and not job.retry_reason:
         return TaskResult(False, f"Job {job.name} is gone, and its end was not seen")
     if now >= late:
-        unread = job.at < late and not (job.hindered or refused_words(snapshot, "job"))
+        unread = job.at < late and not (job.retry_reason or refused_words(snapshot, "job"))
         return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
     ours = job.found and job.ours
     if not ours and (waiting := _with_message(status, *_job_problem(snapshot, job))) != status:
@@ -164,7 +166,7 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
 
 def refused_words(snapshot: Snapshot, kind: str) -> str:
     """The API server's message for a refusal of this kind that is due to be reported; empty where there is none."""
-    found = (refusal for refusal in snapshot.refusals if refusal.kind == kind and refusal.told_at(snapshot.now))
+    found = (refusal for refusal in snapshot.refusals if refusal.kind == kind and refusal.is_due(snapshot.now))
     return next((refusal.words for refusal in found), "")
 
 
@@ -177,7 +179,7 @@ def _late_words(job: JobView, task: Task) -> str:
     within = format_duration(task.deadline_at - task.since)
     if job.found and job.ours:
         return f"Job {job.name} has not ended within {within}, and is left as it is"
-    why = job.hindered or ("another Job has its name" if job.found else "the API server did not answer")
+    why = job.retry_reason or ("another Job has its name" if job.found else "the API server did not answer")
     return f"Job {job.name} could not be created within {within}: {why}"
 
 
@@ -186,7 +188,7 @@ def _job_problem(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
     if job.found:
         words = f"Job {snapshot.plan.namespace}/{job.name} exists and is not from this run: delete it to go on"
         return StatusReason.JOB_NOT_OURS, words
-    return StatusReason.JOB_NOT_MADE, f"Job {job.name} could not be created and is tried again: {job.hindered}"
+    return StatusReason.JOB_NOT_MADE, f"Job {job.name} could not be created and is tried again: {job.retry_reason}"
 
 
 def _with_message(status: Status, reason: Reason, message: str) -> Status:
@@ -210,13 +212,13 @@ def run_scaling(
         return ReconcileResult(actions=(Scale(deployment, task.replicas),))
     if result.autoscaler:
         words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so its size is left alone"
-        return TaskResult(True, words, left=True)
+        return TaskResult(True, words, skipped=True)
     if side is not None and side.wanted == task.replicas:
         return TaskResult(True, f"{deployment} has {task.replicas} replicas")
     if now >= late:
-        return TaskResult(False, _not_scaled_words(task, deployment, result.hindered))
-    waiting = _with_message(status, StatusReason.NOT_SCALED, f"{deployment}: {result.hindered}")
-    if result.hindered and waiting != status:
+        return TaskResult(False, _not_scaled_words(task, deployment, result.retry_reason))
+    waiting = _with_message(status, StatusReason.NOT_SCALED, f"{deployment}: {result.retry_reason}")
+    if result.retry_reason and waiting != status:
         return ReconcileResult(waiting)
     again = min(result.at + TRY_AGAIN, late)
     return (

@@ -65,7 +65,7 @@ def _query_warnings(warnings: str) -> list[_ConditionSpec]:
 
 def first_refusal(snapshot: Snapshot) -> Refusal | None:
     """The first refusal that is due to be reported. A refused status write is left out: no status can report it."""
-    return next((each for each in snapshot.refusals if each.kind != "status" and each.told_at(snapshot.now)), None)
+    return next((each for each in snapshot.refusals if each.kind != "status" and each.is_due(snapshot.now)), None)
 
 
 def is_refusal_reported(status: Status, refusal: Refusal) -> bool:

@@ -56,7 +56,7 @@ class CommandSource:
 class Expectation:
     """What was expected and what was observed, for a decision that no predicate of a stage explains."""
 
-    believed: str
+    expected: str
     observed: str
 
 
@@ -90,7 +90,7 @@ def append_decision(
         stage=status.stage.name if status.stage else "",
         weight_from=shares[0],
         weight_to=shares[1],
-        believed=expectation.believed[:1024],
+        believed=expectation.expected[:1024],
         observed=expectation.observed[:1024],
         why=why or row.rationale,
         by=commanded_by.by if commanded_by else "rolloutplan",

@@ -15,23 +15,23 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from rolloutplan.metrics.prometheus.response import BATCH_LABEL
 
-QUICK: Final = 0.5
+QUICK_WITHIN: Final = 0.5
 """Seconds. A query that takes longer alone is slow, unless the whole source is."""
-PATIENCE: Final = 8
+SLOW_FACTOR: Final = 8
 """A query that takes so many times the usual duration is slow. A batch may take so many times the duration of its
 quickest query alone."""
-MEMORY: Final = 16
+AVERAGED_OVER: Final = 16
 """The usual duration is a running mean over about so many batches."""
-MOST: Final = 32
+MAX_QUESTIONS: Final = 32
 """Most questions in a batch. Larger batches cost less per question, until the copying of each `or` outweighs that."""
-LONGEST: Final = 16_000
+MAX_LENGTH: Final = 16_000
 """Characters of one query: VictoriaMetrics takes no more than 16 KiB."""
-KEPT: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 """The number of forms, and of slow queries, that are remembered: the latest."""
 
 _STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
 _SECONDS: Final = re.compile(r"\b[0-9]+s\b")
-_AROUND: Final = 48
+_OVERHEAD: Final = 48
 """Characters added around each query."""
 
 
@@ -49,14 +49,14 @@ class Fingerprint(NamedTuple):
         return cls(hash(text), hash(_STRING.sub('""', text)))
 
 
-class Asked(Protocol):
+class BatchQuestion(Protocol):
     @property
     def query(self) -> str: ...
     @property
     def fingerprint(self) -> Fingerprint: ...
 
 
-A = TypeVar("A", bound=Asked)
+A = TypeVar("A", bound=BatchQuestion)
 V = TypeVar("V")
 
 
@@ -95,10 +95,10 @@ class _Known(NamedTuple, Generic[A]):
 class QueryBatcher:
     """Knowledge about the queries of one source, whose questions time out after `timeout` seconds."""
 
-    def __init__(self, timeout: float, quick: float = QUICK) -> None:
+    def __init__(self, timeout: float, quick: float = QUICK_WITHIN) -> None:
         self._timeout = timeout
-        self._least = quick
-        self._pace = 0.0
+        self._quick_floor = quick
+        self._mean_seconds = 0.0
         """Seconds that a batch takes, as a running mean."""
         self._forms: dict[int, _Form] = {}
         self._slow: dict[int, float] = {}
@@ -107,7 +107,7 @@ class QueryBatcher:
     @property
     def quick(self) -> float:
         """Seconds. A query that takes longer alone is slow."""
-        return min(max(self._least, PATIENCE * self._pace), self._timeout / 2)
+        return min(max(self._quick_floor, SLOW_FACTOR * self._mean_seconds), self._timeout / 2)
 
     # ---- planning ------------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class QueryBatcher:
 
     def _limit(self, quickest: float) -> float:
         """Seconds that a batch may take."""
-        return min(max(self.quick, PATIENCE * quickest), self._timeout / 2)
+        return min(max(self.quick, SLOW_FACTOR * quickest), self._timeout / 2)
 
     def _batch(self, row: Sequence[_Known[A]]) -> Batch[A]:
         seconds = sum(known.seconds for known in row)
@@ -159,7 +159,7 @@ class QueryBatcher:
 
     def record_latency(self, seconds: float) -> None:
         """Record the duration of a batch, whatever its result."""
-        self._pace += (seconds - self._pace) / MEMORY
+        self._mean_seconds += (seconds - self._mean_seconds) / AVERAGED_OVER
 
     def record_success(self, fingerprints: Iterable[Fingerprint], seconds: float) -> None:
         """Record the success of a batch: no query in it takes longer than the whole."""
@@ -178,8 +178,10 @@ def _rows(
     row: list[_Known[A]] = []
     total, length = 0.0, 0
     for one in known:
-        size = len(one.question.query) + _AROUND
-        if row and (length + size > LONGEST or len(row) == MOST or total + one.seconds > limit(row[0].seconds)):
+        size = len(one.question.query) + _OVERHEAD
+        if row and (
+            length + size > MAX_LENGTH or len(row) == MAX_QUESTIONS or total + one.seconds > limit(row[0].seconds)
+        ):
             yield row
             row, total, length = [], 0.0, 0
         row.append(one)
@@ -207,5 +209,5 @@ def _keep(memory: dict[int, V], key: int, value: V) -> None:
     """Remember a value, the newest last: a dict keeps the order of insertion, so its first key is the one to forget."""
     memory.pop(key, None)
     memory[key] = value
-    if len(memory) > KEPT:
+    if len(memory) > MAX_REMEMBERED:
         del memory[next(iter(memory))]

@@ -41,19 +41,19 @@ Read: TypeAlias = Callable[[Result], T | Answer]
 def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
     """Parse an HTTP status and body of the query API: the value that `read` returns, or the gap."""
     try:
-        said = json.loads(body)
+        response = json.loads(body)
     except ValueError:
-        said = None
-    if not isinstance(said, dict):
+        response = None
+    if not isinstance(response, dict):
         return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not Prometheus' JSON")
-    if said.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
-        return _refusal(status, said)
-    if warnings := said.get("warnings"):
+    if response.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
+        return _refusal(status, response)
+    if warnings := response.get("warnings"):
         # Thanos warns only of stores that did not answer.
         return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
-    if said.get("isPartial"):
+    if response.get("isPartial"):
         return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
-    data = said.get("data") or {}
+    data = response.get("data") or {}
     try:
         return read(Result(data.get("resultType"), data.get("result")))
     except (LookupError, TypeError, ValueError, AttributeError):

@@ -27,14 +27,14 @@ from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 
-REMEMBERED: Final = 2.0
+REUSED_FOR: Final = 2.0
 """Seconds for which an answer is reused for identical questions: plans that share an instant do not ask at the same
 moment."""
-AT_ONCE: Final = 100
+MAX_INSTANTS: Final = 100
 """Most instants in one range query."""
 _GRACE: Final = 0.25
-_ENDS: Final = undecided(Why.SOURCE_DOWN, "not asked: the operator ends")
-_WELL: Final = frozenset({None, Why.NO_DATA, Why.NAN})
+_CLOSING: Final = undecided(Why.SOURCE_DOWN, "not asked: the operator ends")
+_ANSWERED_GAPS: Final = frozenset({None, Why.NO_DATA, Why.NAN})
 """The gaps (None: no gap) with which a query may still be batched."""
 
 
@@ -47,9 +47,9 @@ class _Question:
     fingerprint: Fingerprint
     answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def settle(self, said: object) -> None:
+    def settle(self, value: object) -> None:
         if not self.answer.done():
-            self.answer.set_result(said)
+            self.answer.set_result(value)
 
 
 class Source:
@@ -90,7 +90,7 @@ class Source:
         found: list[tuple[datetime, Counts]] = []
         left = (end - start) // step + 1
         while left > 0:
-            part = Instants(start, step, min(left, AT_ONCE))
+            part = Instants(start, step, min(left, MAX_INSTANTS))
             last = start + (part.number - 1) * step
             params = {
                 "query": query,
@@ -98,7 +98,7 @@ class Source:
                 "end": _instant(last),
                 "step": str(step.total_seconds()),
             }
-            reply = await self._put(params, part, time.monotonic() + self._timeout, slow=True)
+            reply = await self._request(params, part, time.monotonic() + self._timeout, slow=True)
             if isinstance(reply.value, Answer):
                 return reply.value
             found += reply.value
@@ -117,21 +117,21 @@ class Source:
         self._forget(now)
         key = read, query, at
         question = self._questions.get(key)
-        if question is None or (question.answer.done() and _silent(question.answer.result())):
+        if question is None or (question.answer.done() and _is_outage(question.answer.result())):
             question = _Question(query, at, read, now, Fingerprint.of(query))
             self._questions.pop(key, None)
             self._questions[key] = question
             self._due.append(question)
             if len(self._due) == 1:
                 asyncio.get_running_loop().call_soon(self._send)
-        said: T | Answer = await asyncio.shield(question.answer)  # other callers may wait for it too
-        return said
+        value: T | Answer = await asyncio.shield(question.answer)  # other callers may wait for it too
+        return value
 
     def _forget(self, now: float) -> None:
         """Forget old answers. A question that is asked again is put last, so the oldest one is first."""
         while self._questions:
             key, oldest = next(iter(self._questions.items()))
-            if not oldest.answer.done() or now - oldest.asked < REMEMBERED:
+            if not oldest.answer.done() or now - oldest.asked < REUSED_FOR:
                 return
             del self._questions[key]
 
@@ -180,7 +180,7 @@ class Source:
         def done(task: asyncio.Task[object]) -> None:
             self._tasks.discard(task)
             for question in questions:
-                question.settle(_ENDS)
+                question.settle(_CLOSING)
 
         task.add_done_callback(done)
 
@@ -188,7 +188,7 @@ class Source:
         """Send a batch; if it fails, send each question alone in the time that is left."""
         questions, deadline = batch.questions, min(map(self._deadline, batch.questions))
         params = {"query": batch.query, "time": _instant(questions[0].at)}
-        put = partial(self._put, params, partial(each, [question.read for question in questions]), deadline)
+        put = partial(self._request, params, partial(each, [question.read for question in questions]), deadline)
         reply = await put(within=batch.within, slow=batch.slow)
         self._batcher.record_latency(reply.seconds)
         late = reply.seconds > batch.within / 2
@@ -196,8 +196,8 @@ class Source:
             reply = await put(slow=True)  # once more: sent alone, they would be too late
         if not isinstance(reply.value, Answer):
             self._batcher.record_success((question.fingerprint for question in questions), reply.seconds)
-            for question, said in zip(questions, reply.value, strict=True):
-                self._settle(question, said)
+            for question, value in zip(questions, reply.value, strict=True):
+                self._settle(question, value)
         elif reply.affects_all_queries or time.monotonic() >= deadline:
             for question in questions:
                 question.settle(reply.value)
@@ -210,27 +210,27 @@ class Source:
     async def _single(self, question: _Question) -> bool:
         """Send one question; return whether it succeeded."""
         params = {"query": question.query, "time": _instant(question.at)}
-        reply = await self._put(params, _with_kind(question.read), self._deadline(question), slow=True)
+        reply = await self._request(params, _with_kind(question.read), self._deadline(question), slow=True)
         if isinstance(reply.value, Answer):
             if not reply.affects_all_queries:
                 self._batcher.record_failure(question.fingerprint)
             question.settle(reply.value)
             return False
-        kind, said = reply.value
+        kind, value = reply.value
         self._batcher.record_single(question.fingerprint, kind, reply.seconds)
-        return self._settle(question, said)
+        return self._settle(question, value)
 
-    def _settle(self, question: _Question, said: object) -> bool:
-        well = not isinstance(said, Answer) or said.gap in _WELL
+    def _settle(self, question: _Question, value: object) -> bool:
+        well = not isinstance(value, Answer) or value.gap in _ANSWERED_GAPS
         if not well:
             self._batcher.record_failure(question.fingerprint)
-        question.settle(said)
+        question.settle(value)
         return well
 
     def _deadline(self, question: _Question) -> float:
         return question.asked + self._timeout
 
-    async def _put(
+    async def _request(
         self, params: Mapping[str, str], read: Read[T], deadline: float, *, within: float = math.inf, slow: bool
     ) -> Reply[T]:
         """Send a request in a thread."""
@@ -248,8 +248,8 @@ def _with_kind(read: Read[T]) -> Callable[[Result], tuple[object, T | Answer]]:
     return lambda result: (result.kind, read(result))
 
 
-def _silent(said: object) -> bool:
-    return isinstance(said, Answer) and said.gap is Why.SOURCE_DOWN
+def _is_outage(value: object) -> bool:
+    return isinstance(value, Answer) and value.gap is Why.SOURCE_DOWN
 
 
 def _instant(at: datetime) -> str:

@@ -17,14 +17,14 @@ from random import Random
 from statistics import median
 
 from rolloutplan.api.quantities import parse_vs_old
-from rolloutplan.stats.sequential import CountDelta, Hypothesis, evidence, hypothesis, start, step, verdict
+from rolloutplan.stats.sequential import CountDelta, Hypothesis, evidence, make_hypothesis, start, step, verdict
 from tests.bench.peers import PEERS, Rule, failures, mann_whitney, z_test
 from tests.bench.releases import NOISY, QUIET, Noise, Pods, Release
 
 PROOF = 20
 """The evidence that is proof at 95 %."""
-FAIL = hypothesis(parse_vs_old("> 1.5x"), "fail")
-PASS = hypothesis(parse_vs_old("< 2x"), "pass")
+FAIL = make_hypothesis(parse_vs_old("> 1.5x"), "fail")
+PASS = make_hypothesis(parse_vs_old("< 2x"), "pass")
 SHORT = 60
 """In longer runs the peers that sort all pairs of looks are left out."""
 

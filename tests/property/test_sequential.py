@@ -17,7 +17,7 @@ from rolloutplan.stats.sequential import (
     State,
     dispersion,
     evidence,
-    hypothesis,
+    make_hypothesis,
     onset_weight,
     pack,
     start,
@@ -32,7 +32,7 @@ ROLES: tuple[Role, ...] = ("fail", "pass")
 
 
 def asked(bound: str, role: Role) -> Hypothesis:
-    return hypothesis((parse_vs_old if bound in PAIRED else parse_is)(bound), role)
+    return make_hypothesis((parse_vs_old if bound in PAIRED else parse_is)(bound), role)
 
 
 HYPOTHESES = st.builds(asked, st.sampled_from(PAIRED + ALONE), st.sampled_from(ROLES))
@@ -220,8 +220,8 @@ def _cut(of: Hypothesis, state: State, first: CountDelta, second: CountDelta) ->
 @given(st.sampled_from((0.25, 0.5, 2.0, 4.0)), st.sampled_from(ROLES), looks(), st.integers(1, 5))
 def test_swapping_the_sides_mirrors(bound: float, role: Role, delta: CountDelta, times: int) -> None:
     """New above `b` is old below 1 / b. The same look again and again has no noise, by which one side would temper."""
-    of = hypothesis(parse_vs_old(f"> {bound}x"), role)
-    mirrored = hypothesis(parse_vs_old(f"< {1 / bound}x"), role)
+    of = make_hypothesis(parse_vs_old(f"> {bound}x"), role)
+    mirrored = make_hypothesis(parse_vs_old(f"< {1 / bound}x"), role)
     there, here = after(of, [delta] * times), after(mirrored, [CountDelta(*delta[2:], *delta[:2])] * times)
     assert dispersion(there) == dispersion(here) == 1.0
     assert evidence(there) == pytest.approx(evidence(here), rel=1e-5)
@@ -230,8 +230,8 @@ def test_swapping_the_sides_mirrors(bound: float, role: Role, delta: CountDelta,
 @FEW
 @given(st.sampled_from(("1%", "20%", "50%", "90%")), HISTORIES)
 def test_of_one_side_good_and_bad_mirror(bound: str, history: list[CountDelta]) -> None:
-    of = hypothesis(parse_is(f"> {bound}"), "pass")
-    other = hypothesis(parse_is(f"< {100 - int(bound.removesuffix('%'))}%"), "pass")
+    of = make_hypothesis(parse_is(f"> {bound}"), "pass")
+    other = make_hypothesis(parse_is(f"< {100 - int(bound.removesuffix('%'))}%"), "pass")
     goods = [CountDelta(delta.new_total, delta.new_total - delta.new_bad) for delta in history]
     there, here = after(of, [CountDelta(*delta[:2]) for delta in history]), after(other, goods)
     assert evidence(there) == pytest.approx(evidence(here), rel=1e-5)
@@ -243,7 +243,7 @@ def test_what_refutes_a_pass_predicate_is_what_proves_its_opposite(bound: str, h
     opposite = bound.translate(str.maketrans("<>", "><"))
     of = asked(bound, "pass")
     read = parse_vs_old if bound in PAIRED else parse_is
-    against = after(hypothesis(read(opposite), "fail"), history)
+    against = after(make_hypothesis(read(opposite), "fail"), history)
     assert evidence(after(of, history)).refuting == evidence(against).proving
 
 

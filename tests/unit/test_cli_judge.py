@@ -7,7 +7,7 @@ import pytest
 
 from rolloutplan.api.quantities import parse_vs_old
 from rolloutplan.cli.main import main
-from rolloutplan.stats.sequential import CountDelta, evidence, hypothesis, start, step
+from rolloutplan.stats.sequential import CountDelta, evidence, make_hypothesis, start, step
 
 HEADER = "run,look,new_total,new_bad,old_total,old_bad"
 GOOD, WORSE = "6000,12,54000,108", "6000,36,54000,108"
@@ -37,7 +37,7 @@ def test_each_run_has_its_verdict_its_look_and_the_evidence(looks: Path, capsys:
     (good, *rest), worse = rows(capsys)
     assert (good, rest[:2]) == ("a", ["Undecided", ""])
     assert float(rest[2]) < 1
-    of, state, taken = hypothesis(parse_vs_old("> 1.5x"), "fail"), None, 0
+    of, state, taken = make_hypothesis(parse_vs_old("> 1.5x"), "fail"), None, 0
     while state is None or evidence(state).proving < 20:
         state, taken = step(of, state or start(of), CountDelta(6000, 36, 54000, 108)), taken + 1
     assert worse == ["b", "Proved", str(taken), f"{evidence(state).proving:.6g}"]

@@ -165,27 +165,35 @@ def twice(story: Story) -> Story:
 @pytest.mark.parametrize(
     ("story", "sample", "value"),
     [
-        (twice(lambda m: m.decided("Advance", "Passed")), "decisions_total{kind=Advance,reason=Passed}", 2),
-        (lambda m: m.judged("Proved"), "verdicts_total{verdict=Proved}", 1),
-        (lambda m: m.judged("Proved"), "verdicts_total{verdict=Undecided}", 0),
-        (lambda m: m.written(0.3), "evidence_to_weights_seconds_sum", 0.3),
-        (lambda m: m.written(0.011), "evidence_to_weights_seconds_bucket{le=0.01}", 0),
-        (lambda m: m.written(0.009), "evidence_to_weights_seconds_bucket{le=0.01}", 1),
-        (lambda m: m.written(59), "evidence_to_weights_seconds_bucket{le=60.0}", 1),
-        (lambda m: m.late(0.0009), "evaluation_lag_seconds_bucket{le=0.001}", 1),
-        (lambda m: m.late(29), "evaluation_lag_seconds_bucket{le=30.0}", 1),
-        (twice(lambda m: m.asked("shop/a", 200, 0.1)), "metric_requests_total{code=200,source=shop/a}", 2),
-        (lambda m: m.asked("a", 0, 5.0), "metric_requests_total{code=0,source=a}", 1),
-        (lambda m: m.asked("a", 503, 5.0), "metric_request_seconds_sum", 5),
+        (twice(lambda m: m.count_decision("Advance", "Passed")), "decisions_total{kind=Advance,reason=Passed}", 2),
+        (lambda m: m.count_verdict("Proved"), "verdicts_total{verdict=Proved}", 1),
+        (lambda m: m.count_verdict("Proved"), "verdicts_total{verdict=Undecided}", 0),
+        (lambda m: m.observe_write_delay(0.3), "evidence_to_weights_seconds_sum", 0.3),
+        (lambda m: m.observe_write_delay(0.011), "evidence_to_weights_seconds_bucket{le=0.01}", 0),
+        (lambda m: m.observe_write_delay(0.009), "evidence_to_weights_seconds_bucket{le=0.01}", 1),
+        (lambda m: m.observe_write_delay(59), "evidence_to_weights_seconds_bucket{le=60.0}", 1),
+        (lambda m: m.observe_lag(0.0009), "evaluation_lag_seconds_bucket{le=0.001}", 1),
+        (lambda m: m.observe_lag(29), "evaluation_lag_seconds_bucket{le=30.0}", 1),
         (
-            twice(lambda m: m.api("GET", "/apis/apps/v1/namespaces/shop/deployments/v1", 200, 0.2)),
+            twice(lambda m: m.count_source_request("shop/a", 200, 0.1)),
+            "metric_requests_total{code=200,source=shop/a}",
+            2,
+        ),
+        (lambda m: m.count_source_request("a", 0, 5.0), "metric_requests_total{code=0,source=a}", 1),
+        (lambda m: m.count_source_request("a", 503, 5.0), "metric_request_seconds_sum", 5),
+        (
+            twice(lambda m: m.count_api_request("GET", "/apis/apps/v1/namespaces/shop/deployments/v1", 200, 0.2)),
             "api_requests_total{code=200,method=GET,resource=deployments}",
             2,
         ),
-        (lambda m: m.api("PATCH", "/x", 0, 0.2), "api_requests_total{code=0,method=PATCH,resource=other}", 1),
-        (lambda m: m.api("PATCH", "/x", 0, 0.2), "api_request_seconds_sum{method=PATCH}", 0.2),
+        (
+            lambda m: m.count_api_request("PATCH", "/x", 0, 0.2),
+            "api_requests_total{code=0,method=PATCH,resource=other}",
+            1,
+        ),
+        (lambda m: m.count_api_request("PATCH", "/x", 0, 0.2), "api_request_seconds_sum{method=PATCH}", 0.2),
         (lambda _: None, f"build_info{{version={__version__}}}", 1),
-        (lambda m: m.plans_from(lambda: {"Judging": 3, "Held": 1}), "plans{phase=Judging}", 3),
+        (lambda m: m.set_plan_counter(lambda: {"Judging": 3, "Held": 1}), "plans{phase=Judging}", 3),
     ],
 )
 def test_counts(story: Story, sample: str, value: float) -> None:
@@ -200,7 +208,7 @@ def test_the_process_is_measured_too() -> None:
 
 def test_plans_are_counted_at_the_scrape() -> None:
     metrics, plans = Metrics(), {"Judging": 1}
-    metrics.plans_from(lambda: plans)
+    metrics.set_plan_counter(lambda: plans)
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 1
     plans["Judging"] = 5
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 5
@@ -214,9 +222,9 @@ def test_who_leads() -> None:
         return found["rolloutplan_leader"], found["rolloutplan_epoch"]
 
     assert standing() == (0, 0)
-    metrics.leads(7)
+    metrics.set_leader(7)
     assert standing() == (1, 7)
-    metrics.leads(None)
+    metrics.set_leader(None)
     assert standing() == (0, 7)
 
 
@@ -228,15 +236,15 @@ def test_the_newest_sample_grows_older_until_its_source_is_out_of_use() -> None:
         return scraped(metrics).get("rolloutplan_newest_sample_age_seconds{source=shop/a}")
 
     assert age() is None
-    metrics.asked("shop/a", 200, 0.1)
-    metrics.answered("shop/a", began - timedelta(seconds=15))
-    metrics.answered("shop/a", began - timedelta(seconds=40))
+    metrics.count_source_request("shop/a", 200, 0.1)
+    metrics.record_answer("shop/a", began - timedelta(seconds=15))
+    metrics.record_answer("shop/a", began - timedelta(seconds=40))
     assert age() == 15
     now = began + IN_USE
     assert age() == 15 + IN_USE.total_seconds()
     now += timedelta(seconds=1)
     assert age() is None, "nobody has asked for it"
-    metrics.asked("shop/a", 0, 5.0)
+    metrics.count_source_request("shop/a", 0, 5.0)
     assert age() == 16 + IN_USE.total_seconds()
 
 

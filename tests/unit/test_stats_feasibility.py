@@ -6,7 +6,7 @@ import pytest
 
 from rolloutplan.api.quantities import parse_is, parse_vs_old
 from rolloutplan.stats.feasibility import Traffic, decided_after, describe
-from rolloutplan.stats.sequential import CountDelta, Role, hypothesis, start, step, verdict
+from rolloutplan.stats.sequential import CountDelta, Role, make_hypothesis, start, step, verdict
 from rolloutplan.stats.verdict import Outcome
 
 MINUTE = 60
@@ -20,7 +20,7 @@ def without_failures(bound: float, confidence: float) -> int:
 def forecast(bound: str, role: Role, traffic: Traffic, confidence: float = 0.95, every: float = MINUTE) -> float:
     """In looks."""
     comparison = parse_vs_old(bound) if bound.endswith("x") else parse_is(bound)
-    return decided_after(hypothesis(comparison, role), traffic, confidence, every) / every
+    return decided_after(make_hypothesis(comparison, role), traffic, confidence, every) / every
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def forecast(bound: str, role: Role, traffic: Traffic, confidence: float = 0.95,
     ],
 )
 def test_the_forecast_is_what_mean_looks_take(bound: str, role: Role, traffic: Traffic, new_bad: float) -> None:
-    of = hypothesis(parse_vs_old(bound) if bound.endswith("x") else parse_is(bound), role)
+    of = make_hypothesis(parse_vs_old(bound) if bound.endswith("x") else parse_is(bound), role)
     looks, state, seen = 0, start(of), CountDelta(0, 0)
     while verdict(of, state, 0.95).outcome is not Outcome.PROVED:
         looks += 1

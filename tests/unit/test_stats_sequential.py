@@ -15,7 +15,7 @@ from rolloutplan.stats.sequential import (
     State,
     dispersion,
     evidence,
-    hypothesis,
+    make_hypothesis,
     onset_weight,
     pack,
     start,
@@ -30,7 +30,7 @@ PROVED, REFUTED, UNDECIDED = Outcome.PROVED, Outcome.REFUTED, Outcome.UNDECIDED
 
 def asked(bound: str, role: Role = "fail") -> Hypothesis:
     versus = bound.endswith("x") or any(sign in bound for sign in "+-")
-    return hypothesis((parse_vs_old if versus else parse_is)(bound), role)
+    return make_hypothesis((parse_vs_old if versus else parse_is)(bound), role)
 
 
 def after(of: Hypothesis, *looks: CountDelta) -> State:
@@ -82,7 +82,7 @@ def test_what_counts_can_prove(written: str, bound: float, paired: bool, above: 
 )
 def test_what_counts_cannot_prove_is_said_with_the_fix(comparison: Comparison, words: str) -> None:
     with pytest.raises(ValueError, match=r"^\".+\" ") as refused:
-        hypothesis(comparison, "fail")
+        make_hypothesis(comparison, "fail")
     assert words in str(refused.value)
     assert str(refused.value).startswith(f'"{comparison.text}" ')
 

@@ -67,8 +67,8 @@ class MetricSourceSpec(SpecModel):
 
     def at(self, url: str) -> Self:
         """Return the same source at another address. Raises SpecError."""
-        there = self.prometheus.model_dump(by_alias=True) | {"url": url}
-        return self.model_copy(update={"prometheus": read(MetricSourceSpec, {"prometheus": there}).prometheus})
+        redirected = self.prometheus.model_dump(by_alias=True) | {"url": url}
+        return self.model_copy(update={"prometheus": read(MetricSourceSpec, {"prometheus": redirected}).prometheus})
 
 
 class ClusterMetricSourceSpec(MetricSourceSpec):

@@ -238,8 +238,8 @@ def _scraped(events: Events) -> FieldErrors:
 
 
 def _one_question(predicate: Predicate) -> FieldErrors:
-    asked = (predicate.query, predicate.events, predicate.alert, predicate.use, predicate.template)
-    if sum(each is not None for each in asked) != 1:
+    kinds = (predicate.query, predicate.events, predicate.alert, predicate.use, predicate.template)
+    if sum(each is not None for each in kinds) != 1:
         yield "", ONE_QUESTION
     if predicate.name_ is None and not predicate.has_references:
         yield "name", NO_NAME

@@ -110,12 +110,12 @@ class ParsedObject:
         return Diagnostic(self.file, self.line(finding.path), self.subject, finding)
 
 
-def printed(row: Diagnostic) -> str:
+def format_diagnostic(row: Diagnostic) -> str:
     """Return a finding as one line in the format of compilers."""
-    return f"{row.file}:{row.line}: {row.finding.severity}: {words(row)} [{row.finding.rule}]"
+    return f"{row.file}:{row.line}: {row.finding.severity}: {message_of(row)} [{row.finding.rule}]"
 
 
-def words(row: Diagnostic) -> str:
+def message_of(row: Diagnostic) -> str:
     named = " ".join(part for part in (row.subject, row.finding.path) if part)
     return " ".join(f"{named}: {row.finding.words}".split() if named else row.finding.words.split())
 
@@ -151,7 +151,7 @@ def templates_in(objects: Iterable[ParsedObject]) -> Templates:
     """Return the templates among the objects, including refused ones: a plan that names one must report the problem."""
     found: dict[Place, Template] = {}
     for each in objects:
-        if _stranger(each.raw) is None and each.raw["kind"].endswith("PredicateTemplate"):
+        if _unsupported(each.raw) is None and each.raw["kind"].endswith("PredicateTemplate"):
             spec, _ = read_object(each)
             kind, name = each.raw["kind"], each.name[1]
             good = spec if isinstance(spec, PredicateTemplateSpec) else None
@@ -159,15 +159,15 @@ def templates_in(objects: Iterable[ParsedObject]) -> Templates:
     return found
 
 
-def resolved(plan: ParsedObject, spec: PlanSpec, templates: Templates) -> Resolved:
+def resolve_templates(plan: ParsedObject, spec: PlanSpec, templates: Templates) -> Resolved:
     """Resolve a plan's references with the templates of its namespace, else with the cluster's."""
 
-    def known(name: str) -> Template:
-        lost = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
+    def look_up(name: str) -> Template:
+        missing = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
         own = templates.get((plan.name[0] or "", name))
-        return own or templates.get((None, name)) or Template("", name, None, lost, StatusReason.TEMPLATE_NOT_FOUND)
+        return own or templates.get((None, name)) or Template("", name, None, missing, StatusReason.TEMPLATE_NOT_FOUND)
 
-    return resolve(spec, known)
+    return resolve(spec, look_up)
 
 
 class _UnreadableError(Exception):
@@ -202,7 +202,7 @@ def _objects(file: str) -> Iterator[ParsedObject]:
             duplicate_keys = tuple(_check_node(node))
             raw = loader.construct_document(node)
             if raw is not None:
-                yield from _listed(ParsedObject(file, node, raw, duplicate_keys))
+                yield from _list_items(ParsedObject(file, node, raw, duplicate_keys))
     except yaml.reader.ReaderError as error:
         raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
     except yaml.MarkedYAMLError as error:
@@ -230,10 +230,10 @@ def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
 
     Raises _UnreadableError at what no cluster would accept and what could not be printed.
     """
-    waiting, seen = [node], 0
+    waiting, count = [node], 0
     while waiting:
-        node, seen = waiting.pop(), seen + 1
-        if seen > _LARGEST:
+        node, count = waiting.pop(), count + 1
+        if count > _LARGEST:
             raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
             raise _UnreadableError("no text: half a character", node.start_mark.line + 1)
@@ -248,7 +248,7 @@ def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
                 waiting += [key, value]
 
 
-def _listed(found: ParsedObject) -> Iterator[ParsedObject]:
+def _list_items(found: ParsedObject) -> Iterator[ParsedObject]:
     """Yield the items of a List, as `kubectl get -o yaml` writes it, and any other object unchanged."""
     if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
         *_, items = (value for key, value in found.node.value if key.value == "items")
@@ -263,8 +263,8 @@ def _listed(found: ParsedObject) -> Iterator[ParsedObject]:
 
 def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]]:
     """Parse an object as the operator does: return its spec, if its kind is known and it is valid, and the findings."""
-    if stranger := _stranger(found.raw):
-        return None, [found.row(stranger)]
+    if unsupported := _unsupported(found.raw):
+        return None, [found.row(unsupported)]
     duplicate_keys = [
         Diagnostic(
             found.file, line, found.subject, Finding("", "twice", "error", f"{key} is written twice: keep one of them")
@@ -272,10 +272,10 @@ def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]
         for line, key in found.duplicate_keys
     ]
     spec, refusals = _read(found.raw)
-    return spec, [*duplicate_keys, *(found.row(finding) for finding in (*_frame(found.raw), *refusals))]
+    return spec, [*duplicate_keys, *(found.row(finding) for finding in (*_frame_findings(found.raw), *refusals))]
 
 
-def _stranger(raw: Any) -> Finding | None:
+def _unsupported(raw: Any) -> Finding | None:
     """Return why this cannot be checked as an object; None where it can."""
     kind = raw.get("kind") if isinstance(raw, dict) else None
     if not isinstance(kind, str):
@@ -286,12 +286,12 @@ def _stranger(raw: Any) -> Finding | None:
     if version != _API:
         return Finding("apiVersion", "object", "error", f'"{version}" is no version of a {kind}: write {_API}')
     if kind not in _READERS:
-        normalized = get_close_matches(kind, _READERS, n=1) or _READERS
-        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(normalized)}')
+        suggestions = get_close_matches(kind, _READERS, n=1) or _READERS
+        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(suggestions)}')
     return None
 
 
-def _frame(raw: Mapping[str, Any]) -> Iterator[Finding]:
+def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
     """Check the fields outside the spec."""
     for field in raw:
         if field not in _FIELDS:

@@ -22,7 +22,7 @@ from rolloutplan.stats.sequential import (
     Evidence,
     Hypothesis,
     evidence,
-    hypothesis,
+    make_hypothesis,
     pack,
     start,
     step,
@@ -67,9 +67,9 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
 def _judge(chosen: argparse.Namespace) -> int:
     comparison: Comparison = chosen.vs_old or chosen.is_
     try:
-        of = hypothesis(comparison, chosen.role)
+        hypothesis = make_hypothesis(comparison, chosen.role)
         with _open(chosen.file) as file:
-            runs = judge(_lines(file, of.paired), of, chosen.confidence)
+            runs = judge(_lines(file, hypothesis.paired), hypothesis, chosen.confidence)
     except (OSError, ValueError, csv.Error) as problem:
         sys.stderr.write(f"rolloutplan: {problem}\n")
         return 2
@@ -104,22 +104,22 @@ class Run:
     evidence: float = 1.0
 
 
-def judge(lines: Iterable[Line], of: Hypothesis, confidence: float) -> dict[str, Run]:
+def judge(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> dict[str, Run]:
     """Judge every run up to its first decision. Raises LineError where the evaluations of a run are not in order."""
-    needed, begin = 1 / (1 - confidence), pack(of, start(of))
+    needed, begin = 1 / (1 - confidence), pack(hypothesis, start(hypothesis))
     runs: dict[str, Run] = {}
     for name, group in groupby(lines, key=lambda line: line.run):
         run = runs.setdefault(name, Run(begin))
-        state = unpack(of, run.state)
+        state = unpack(hypothesis, run.state)
         assert state is not None  # it was packed here
         for line in group:
             if line.delta <= run.delta:
                 raise LineError(line.at, "look", f"{line.delta} comes after {run.delta} in run {name}: sort its looks")
             run.delta = line.delta
             if run.decided is None:
-                state = step(of, state, line.counts)
+                state = step(hypothesis, state, line.counts)
                 _decide(run, evidence(state), needed)
-        run.state = pack(of, state)
+        run.state = pack(hypothesis, state)
     return runs
 
 

@@ -24,14 +24,14 @@ from rolloutplan.cli.files import (
     ParsedObject,
     Sources,
     Templates,
-    printed,
+    format_diagnostic,
+    message_of,
     read_files,
     read_object,
-    resolved,
+    resolve_templates,
     source_of,
     sources_in,
     templates_in,
-    words,
 )
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
@@ -68,7 +68,7 @@ def _traps(
 ) -> Iterator[Finding]:
     """Find pitfalls in a valid object. A template that is not in the files is no error: it may be in the cluster."""
     if isinstance(spec, PlanSpec):
-        source, whole = source_of(found, spec, sources), resolved(found, spec, templates)
+        source, whole = source_of(found, spec, sources), resolve_templates(found, spec, templates)
         every = source.scrape_interval if source else scrape
         for problem in whole.problems:
             severity: Severity = "hint" if problem.why == StatusReason.TEMPLATE_NOT_FOUND else "error"
@@ -88,7 +88,7 @@ _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning"
 
 def _print_text(rows: Sequence[Diagnostic]) -> None:
     for row in rows:
-        print(printed(row))
+        print(format_diagnostic(row))
     times = Counter(row.finding.severity for row in rows)
     counted = [f"{times[severity]} {severity}{'s' * (times[severity] != 1)}" for severity in _GITHUB if times[severity]]
     print(", ".join(counted) or "nothing found")
@@ -114,7 +114,7 @@ def _print_github(rows: Sequence[Diagnostic]) -> None:
     """Print workflow commands, which GitHub shows at the lines of a pull request."""
     for row in (row for row in rows if row.finding.rule != "skipped"):
         where = f"file={_escaped(row.file, ':,')},line={row.line},title=rolloutplan {row.finding.rule}"
-        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(words(row))}")
+        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(message_of(row))}")
 
 
 def _escaped(text: str, also: str = "") -> str:

@@ -51,29 +51,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rolloutplan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb, words in VERBS.items():
-        _takes_a_plan(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
+        _add_command_options(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
 
-    _takes_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
-    _takes_a_lint(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
-    _takes_a_simulation(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
-    _takes_a_replay(commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation"))
+    _add_operator_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
+    _add_lint_options(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
+    _add_simulate_options(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
+    _add_replay_options(
+        commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation")
+    )
     add_judge_options(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
-    _writes_a_page(
+    _add_page_command(
         commands.add_parser("reference", help="write the field reference of all kinds, in Markdown"), reference
     )
-    _writes_a_page(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
+    _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
     return parser
 
 
-def _writes_a_page(parser: argparse.ArgumentParser, page: Callable[[], str]) -> None:
+def _add_page_command(parser: argparse.ArgumentParser, page: Callable[[], str]) -> None:
     parser.add_argument("file", nargs="?", type=Path, help="where to write it (default: standard output)")
     parser.set_defaults(run=_page, page=page)
 
 
-def _takes_options(parser: argparse.ArgumentParser) -> None:
+def _add_operator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", action="append", default=[], help="serve this namespace only; may be repeated")
     parser.add_argument(
         "--health-port",
@@ -96,26 +98,28 @@ def _takes_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_operator)
 
 
-def _takes_a_lint(parser: argparse.ArgumentParser) -> None:
+def _add_lint_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Check plans, templates, metric sources and policies as the operator does, and their PromQL: exit 0 without"
         " errors, 1 with errors, 2 where a file cannot be read."
     )
-    _takes_files(parser, outputs=("text", "json", "github"), told="say which stages cannot be decided in their time")
+    _add_file_options(
+        parser, outputs=("text", "json", "github"), traffic_help="say which stages cannot be decided in their time"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
     parser.set_defaults(run=_lint)
 
 
-def _takes_a_simulation(parser: argparse.ArgumentParser) -> None:
+def _add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Show when each stage of a plan begins and ends, at the earliest and at the latest, how long a fault can stand"
         " at it, and how much it asks: exit 0, 1 where a plan is refused, 2 where a file cannot be read."
     )
-    _takes_files(parser, outputs=("text", "json"), told="forecast what predicates take that count")
+    _add_file_options(parser, outputs=("text", "json"), traffic_help="forecast what predicates take that count")
     parser.set_defaults(run=_simulate)
 
 
-def _takes_files(parser: argparse.ArgumentParser, *, outputs: Sequence[str], told: str) -> None:
+def _add_file_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str], traffic_help: str) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
     parser.add_argument("-o", "--output", default="text", choices=outputs)
     parser.add_argument(
@@ -129,20 +133,22 @@ def _takes_files(parser: argparse.ArgumentParser, *, outputs: Sequence[str], tol
         "--traffic",
         type=_rate,
         metavar="RATE",
-        help=f"requests a second of both sides together, such as 12/s: {told}",
+        help=f"requests a second of both sides together, such as 12/s: {traffic_help}",
     )
     parser.add_argument(
-        "--bad", type=_part, default="0.1%", metavar="SHARE", help="the usual part of bad ones, for --traffic (0.1%%)"
+        "--bad", type=_ratio, default="0.1%", metavar="SHARE", help="the usual part of bad ones, for --traffic (0.1%%)"
     )
 
 
-def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
+def _add_replay_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Decide again, evaluation by evaluation: a plan's newest run, a plan in a file over a time, or a record of one."
         " Exit 0 when it is replayed, 1 where nothing can be, 2 where the input cannot be read."
     )
-    parser.add_argument("plan", nargs="?", metavar="PLAN", type=_spelled(DNS_NAME), help="a plan of the cluster")
-    parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
+    parser.add_argument("plan", nargs="?", metavar="PLAN", type=_text_type(DNS_NAME), help="a plan of the cluster")
+    parser.add_argument(
+        "-n", "--namespace", type=_text_type(DNS_LABEL), help="its namespace (default: the kubeconfig's)"
+    )
     parser.add_argument("--file", type=Path, help="a plan in YAML; each stage begins when the one before is proved")
     parser.add_argument("--start", type=_instant, metavar="TIME", help="when the first weight of --file is in force")
     parser.add_argument(
@@ -158,9 +164,11 @@ def _takes_a_replay(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_replay)
 
 
-def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
-    parser.add_argument("plan", metavar="PLAN", type=_spelled(DNS_NAME), help="the plan's name")
-    parser.add_argument("-n", "--namespace", type=_spelled(DNS_LABEL), help="its namespace (default: the kubeconfig's)")
+def _add_command_options(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    parser.add_argument("plan", metavar="PLAN", type=_text_type(DNS_NAME), help="the plan's name")
+    parser.add_argument(
+        "-n", "--namespace", type=_text_type(DNS_LABEL), help="its namespace (default: the kubeconfig's)"
+    )
     parser.add_argument("--reason", default="", metavar="WORDS", help="why; it is kept in the plan's record")
     parser.add_argument("--token", metavar="T", help="acted on once for each token (default: a new one)")
     parser.add_argument(
@@ -170,10 +178,10 @@ def _takes_a_plan(parser: argparse.ArgumentParser, verb: Verb) -> None:
         metavar="SECONDS",
         help="how long to wait for the operator's answer (default: 5; 0: do not wait)",
     )
-    parser.set_defaults(run=_say, verb=verb)
+    parser.set_defaults(run=_send_command, verb=verb)
 
 
-def _spelled(spelling: TextFormat) -> Callable[[str], str]:
+def _text_type(spelling: TextFormat) -> Callable[[str], str]:
     def read(text: str) -> str:
         try:
             return spelling.read(text)
@@ -200,7 +208,7 @@ def _rate(text: str) -> float:
     return float(number)
 
 
-def _part(text: str) -> float:
+def _ratio(text: str) -> float:
     number = text.removesuffix("%")
     if number == text or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) < 100:
         raise argparse.ArgumentTypeError(f'"{text}" is no part of the requests: write one such as 0.2%')
@@ -224,7 +232,7 @@ def _instant(text: str) -> datetime:
     return at
 
 
-def _say(chosen: argparse.Namespace) -> int:
+def _send_command(chosen: argparse.Namespace) -> int:
     from rolloutplan.cli.command import send_command  # noqa: PLC0415 - takes half a second, which --help and `crds` do not need
 
     token = secrets.token_hex(4) if chosen.token is None else chosen.token

@@ -90,21 +90,21 @@ def replay(options: Options) -> int:
 def _replay(options: Options) -> None:
     _check(options)
     lines: list[str] = []
-    given, replayed = asyncio.run(_replayed(options, lines))
+    replay_input, replayed = asyncio.run(_replayed(options, lines))
     if options.record:
-        options.record.write_text("".join(f"{line}\n" for line in (header(given), *lines)))
+        options.record.write_text("".join(f"{line}\n" for line in (header(replay_input), *lines)))
     curves = list(_curves(replayed.rows))
-    print("\n".join(_report(given, replayed, curves)))
+    print("\n".join(_report(replay_input, replayed, curves)))
     if options.plot:
         _draw(options.plot, curves)
     if all(row.verdict.value is None for row in replayed.rows):
-        span = f"between {_instant(given.start)} and {_instant(given.end)}"
+        span = f"between {_instant(replay_input.start)} and {_instant(replay_input.end)}"
         raise FailedError(f"nothing was measured {span}: is this the time, and the source, of the run?")
 
 
 def _check(options: Options) -> None:
-    given = [each for each in (options.plan, options.file, options.looks) if each is not None]
-    if len(given) != 1:
+    replay_input = [each for each in (options.plan, options.file, options.looks) if each is not None]
+    if len(replay_input) != 1:
         raise WrongError("give one of PLAN, --file and --looks")
     if options.file and (options.start is None or options.prometheus is None):
         raise WrongError("--file needs --prometheus URL and --start TIME")
@@ -119,13 +119,13 @@ def _check(options: Options) -> None:
 async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Replayed]:
     """Replay, and append each query with its answer to `lines`."""
     if options.looks:
-        given, record = read_record(_text(options.looks).splitlines())
+        replay_input, record = read_record(_text(options.looks).splitlines())
 
         async def recorded(at: datetime, question: AnyQuestion) -> MetricAnswer:
             return record.answer(at, question)
 
-        return given, await _run_through(given, recorded, lines)
-    given, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
+        return replay_input, await _run_through(replay_input, recorded, lines)
+    replay_input, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
     source = provider_for(spec)
 
     async def ask(_: datetime, question: AnyQuestion) -> MetricAnswer:
@@ -135,19 +135,19 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Re
         return answer
 
     try:
-        return given, await _run_through(given, ask, lines)
+        return replay_input, await _run_through(replay_input, ask, lines)
     finally:
         source.close()
 
 
-async def _run_through(given: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
-    turns = engine.replay(given)
+async def _run_through(replay_input: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:
+    generator = engine.replay(replay_input)
     try:
-        due = next(turns)
+        due = next(generator)
         while True:
             answers = await asyncio.gather(*(ask(due.now, question) for question in due.questions))
             lines += [answer_line(due.now, q, answer) for q, answer in zip(due.questions, answers, strict=True)]
-            due = turns.send(answers)
+            due = generator.send(answers)
     except StopIteration as end:
         replayed: Replayed = end.value
         return replayed
@@ -183,14 +183,14 @@ def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
     if len(found) != 1:
         raise WrongError(f"{file}: {len(found)} plans are in it: give a file with one RolloutPlan")
 
-    def known(name: str) -> Template:
+    def look_up(name: str) -> Template:
         for kind in ("PredicateTemplate", "ClusterPredicateTemplate"):
             for raw in objects:
                 if raw.get("kind") == kind and (raw.get("metadata") or {}).get("name") == name:
                     return Template(kind, name, read_template(raw.get("spec") or {}))
         return Template("", name, None, f"template {name} is not in this file: write it beside the plan")
 
-    return found[0], known
+    return found[0], look_up
 
 
 def _text(file: Path) -> str:
@@ -240,8 +240,8 @@ async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObje
 # ---- what is printed -----------------------------------------------------------------------------
 
 
-def _report(given: ReplayInput, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
-    yield f"{given.namespace}/{given.name} run {given.run}, from {_instant(given.start)}"
+def _report(replay_input: ReplayInput, replayed: Replayed, curves: Sequence[plot.Curve]) -> Iterator[str]:
+    yield f"{replay_input.namespace}/{replay_input.name} run {replay_input.run}, from {_instant(replay_input.start)}"
     yield ""
     yield from table([_COLUMNS, *(_cells(row) for row in replayed.rows)])
     for decision in replayed.decisions:

@@ -21,10 +21,10 @@ from rolloutplan.cli.files import (
     UNREADABLE,
     Diagnostic,
     ParsedObject,
-    printed,
+    format_diagnostic,
     read_files,
     read_object,
-    resolved,
+    resolve_templates,
     source_of,
     sources_in,
     templates_in,
@@ -60,14 +60,14 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
     sources, templates = sources_in(objects), templates_in(objects)
     complaints, plans = list(unreadable), []
     for found in objects:
-        spec, said = read_object(found)
-        complaints += [row for row in said if row.finding.severity == "error"]
+        spec, findings = read_object(found)
+        complaints += [row for row in findings if row.finding.severity == "error"]
         if isinstance(spec, PlanSpec):
-            whole, source = resolved(found, spec, templates), source_of(found, spec, sources)
-            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in whole.problems]
-            if not whole.problems:
-                line = timeline(whole.spec, _view(source, scrape), traffic)
-                plans.append(_Simulated(found, whole.spec, line))
+            resolved_plan, source = resolve_templates(found, spec, templates), source_of(found, spec, sources)
+            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in resolved_plan.problems]
+            if not resolved_plan.problems:
+                line = timeline(resolved_plan.spec, _view(source, scrape), traffic)
+                plans.append(_Simulated(found, resolved_plan.spec, line))
     _print_errors(complaints, plans)
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
@@ -84,10 +84,10 @@ def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
 
 
 def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
-    said = [printed(row) for row in complaints]
-    if not said and not plans:
-        said = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
-    sys.stderr.write("".join(f"{line}\n" for line in said))
+    lines = [format_diagnostic(row) for row in complaints]
+    if not lines and not plans:
+        lines = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 # ---- text output ---------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _as_text(plan: _Simulated) -> Iterator[str]:
     yield ""
     yield from table([_COLUMNS, *_rows(line)])
     yield ""
-    yield from _picture(line)
+    yield from _chart(line)
     yield ""
     yield from _notes(plan)
 
@@ -142,29 +142,29 @@ def _detection_words(span: timedelta | None, detection: DetectionTime) -> str:
     return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {detection.predicate}"
 
 
-def _picture(line: Timeline) -> Iterator[str]:
+def _chart(line: Timeline) -> Iterator[str]:
     """Draw a bar for each segment: solid from its earliest begin to its earliest end, dots to its latest end."""
-    whole = max(line.ends.latest, _SECOND)
+    total = max(line.ends.latest, _SECOND)
     margin = max(len(segment.name) for segment in line.parts)
-    yield f"{'':{margin}}  0s{_time(whole):>{WIDTH - 2}}"
+    yield f"{'':{margin}}  0s{_time(total):>{WIDTH - 2}}"
     for segment in line.parts:
         begins, ends, last = (
-            round(at / whole * WIDTH) for at in (segment.begins.earliest, segment.ends.earliest, segment.ends.latest)
+            round(at / total * WIDTH) for at in (segment.begins.earliest, segment.ends.earliest, segment.ends.latest)
         )
         bar = " " * begins + "█" * max(ends - begins, 1)
         yield f"{segment.name:{margin}}  {bar + '·' * (last - len(bar))}{' approval' if segment.approval else ''}"
 
 
 def _notes(plan: _Simulated) -> Iterator[str]:
-    spec, segments, waits = plan.spec, plan.timeline.segments, plan.timeline.approvals
+    spec, segments, approvals = plan.spec, plan.timeline.segments, plan.timeline.approvals
     yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
     if spec.on_fail == "Hold":
         yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
-    against = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
-    if any(asks_both_sides(spec, predicate, segments[0].permille) for predicate in against):
+    failure_predicates = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
+    if any(asks_both_sides(spec, predicate, segments[0].permille) for predicate in failure_predicates):
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
-    if waits:
-        yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
+    if approvals:
+        yield f"+: and as long as it takes until a person approves {', '.join(approvals)}"
     yield from _notes_on_steps(spec, segments)
     detections = [segment.slowest for segment in segments]
     if plan.timeline.contract is not None:

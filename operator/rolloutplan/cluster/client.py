@@ -284,19 +284,19 @@ class Api:
 def _read(status: int, headers: Mapping[str, str], body: bytes) -> Raw:
     """The JSON object of an answer. Raises ApiError for every status but 2xx."""
     try:
-        said = json.loads(body)
+        parsed = json.loads(body)
     except ValueError:
-        said = None
-    if 200 <= status < 300 and isinstance(said, dict):
-        return said
-    if not isinstance(said, dict):
+        parsed = None
+    if 200 <= status < 300 and isinstance(parsed, dict):
+        return parsed
+    if not isinstance(parsed, dict):
         raise ApiError(status, "NotJson", body[:200].decode(errors="replace").strip())
-    details = said.get("details")
+    details = parsed.get("details")
     details = details if isinstance(details, dict) else {}
     after = headers.get("Retry-After") or details.get("retryAfterSeconds")
     raise ApiError(
         status,
-        str(said.get("reason") or "Unknown"),
-        str(said.get("message") or ""),
+        str(parsed.get("reason") or "Unknown"),
+        str(parsed.get("message") or ""),
         float(after) if after is not None and str(after).isdigit() else None,
     )

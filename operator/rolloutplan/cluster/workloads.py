@@ -112,5 +112,5 @@ def _ended(container: object) -> str:
 
 
 def _words(reason: str, ended: str, message: str, pod: str) -> str:
-    said = "; ".join(part for part in (ended, message) if part)
-    return f"{reason}: {said} (pod {pod})" if said else f"{reason} (pod {pod})"
+    text = "; ".join(part for part in (ended, message) if part)
+    return f"{reason}: {text} (pod {pod})" if text else f"{reason} (pod {pod})"

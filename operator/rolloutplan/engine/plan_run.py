@@ -9,7 +9,7 @@ pass:
 - A status is written before its intent is carried out: the effects of a decision follow from the next snapshot, in
   which it is recorded. So the next leader decides the same after a crash, and edits in between are seen.
 - In a rollback the weights wait for nothing: they are written in parallel with the status, whatever else is in flight.
-  A status that cannot be written is kept in memory (`owed`), and later decisions start from it.
+  A status that cannot be written is kept in memory (`unwritten_status`), and later decisions start from it.
 - A decision is published after it is recorded, never before, and in order; each sink has a cursor.
 - Writes of one plan are sequential, except in a rollback. Queries, reads and publications run in parallel with them.
 

@@ -69,8 +69,8 @@ log = structlog.stdlib.get_logger("rolloutplan")
 class Executor:
     """Carries out each kind of work.
 
-    `take` gets every object in an answer, `drop` the kind, namespace and name of an object that is gone. `turn_of`
-    returns for how many seconds a plan delays its count queries.
+    `apply` gets every object in an answer, `remove` the kind, namespace and name of an object that is gone.
+    `count_delay` returns for how many seconds a plan delays its count queries.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Executor:
         raw = await client.patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
         log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
         if effect.urgent and (known := _known_since(snapshot.status)):
-            self._metrics.written((now() - known).total_seconds())
+            self._metrics.observe_write_delay((now() - known).total_seconds())
         self._apply(routes.plural(route), "MODIFIED", raw)
         return None
 
@@ -204,7 +204,7 @@ class Executor:
             if answer is not None and not (isinstance(answer, Answer) and answer.gap is not None):
                 known.append(question.end if isinstance(question, CountQuestion) else question.at)
         if known:
-            self._metrics.answered(found.key.title, max(known))
+            self._metrics.record_answer(found.key.title, max(known))
 
     async def _run_preflight(self, effect: Effect, _: RunPreflight) -> PreflightResult:
         snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]

@@ -71,7 +71,7 @@ class _Group:
             del self.starting[bisect_left(self.starting, (*entry.age, entry.key))]
 
     def view(self, entry: QueueEntry, own_entry: QueueEntry | None) -> Queue:
-        """Return what a plan needs of the others in this group; `known` is its own entry here, if any."""
+        """Return what a plan needs of the others in this group; `own_entry` is its entry here, if any."""
         starting = len(self.starting) - (own_entry is not None and own_entry.at == "starting")
         holders = len(self.holders) - (own_entry is not None and own_entry.at != "waiting")
         named = islice((key for key in self.holders if key != entry.key), MAX_NAMED)

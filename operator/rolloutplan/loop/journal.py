@@ -27,7 +27,7 @@ class Journal:
 
     def log_decisions(self, decisions: tuple[Decision, ...]) -> None:
         for decision in decisions:
-            self._metrics.decided(decision.kind, decision.reason)
+            self._metrics.count_decision(decision.kind, decision.reason)
             level = log.warning if is_loud(decision) else log.info
             level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
 
@@ -43,7 +43,7 @@ class Journal:
         if measurement is None or measurement.verdict is None:
             return
         role = next((each.role for each in snapshot.status.predicates if each.name == name), "")
-        self._metrics.judged(verdict_word(role, measurement.verdict.outcome))
+        self._metrics.count_verdict(verdict_word(role, measurement.verdict.outcome))
         if snapshot.plan.spec and indicates_failure(snapshot.plan.spec, snapshot.status, name, measurement):
             log.warning("a predicate tripped", predicate=name, value=measurement.verdict.value)
 

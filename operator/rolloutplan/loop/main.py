@@ -57,12 +57,12 @@ async def run(options: Options) -> None:
 async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
     """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
     metrics = Metrics()
-    sources = Sources(metrics.asked)
+    sources = Sources(metrics.count_source_request)
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics, None))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
     reconciler = Reconciler(api, Store(), sources, metrics, instance=options.identity)
-    metrics.plans_from(reconciler.store.phases)
+    metrics.set_plan_counter(reconciler.store.phases)
     synced = asyncio.Event()
 
     def listed(listing: Listing) -> None:
@@ -73,11 +73,11 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:
-        metrics.leads(epoch)
+        metrics.set_leader(epoch)
         reconciler.lead(epoch)
 
     def lost(_: str) -> None:
-        metrics.leads(None)
+        metrics.set_leader(None)
         reconciler.follow()
 
     elector = Elector(
@@ -114,7 +114,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
 
 @asynccontextmanager
 async def _api(metrics: Metrics, timeout: float | None) -> AsyncIterator[Api]:
-    api = await Api.connect(observe=metrics.api, **({"timeout": timeout} if timeout else {}))
+    api = await Api.connect(observe=metrics.count_api_request, **({"timeout": timeout} if timeout else {}))
     try:
         yield api
     finally:

@@ -51,7 +51,7 @@ class Reconciler:
 
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.store = store
-        self.schedule = Schedule(self._reconcile, late=metrics.late)
+        self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self._api, self._sources, self._journal = api, sources, Journal(metrics)
         self._limiter = RequestLimiter()
         self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}

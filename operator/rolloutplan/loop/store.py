@@ -84,7 +84,7 @@ class Store:
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
     _held_routes: Uses = field(default_factory=Uses)
-    """The routes of the plans in `_rivals`."""
+    """The routes of the plans in `_conflicts`."""
 
     def apply(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
         """Store an object from a watch event, an answer to a request, or a list (`event` is None).

@@ -100,9 +100,9 @@ class Availability(Enum):
 
 
 class Watch:
-    """Watches `kinds`, everywhere or in `namespaces`. `offer` and `listed` are called in the loop that called `start`.
+    """Watches `kinds`, everywhere or in `namespaces`. `apply` and `listed` are called in the loop that called `start`.
 
-    `listed` is called when a list is complete, after `offer` was called for each of its objects: an object that is not
+    `listed` is called when a list is complete, after `apply` was called for each of its objects: an object that is not
     in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
     kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
     empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed.

@@ -26,14 +26,14 @@ class Traffic:
         return Traffic(both * share, both * (1 - share), self.bad)
 
 
-def decided_after(of: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
+def decided_after(hypothesis: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
     """Seconds until the hypothesis is proved, with an evaluation `every` so many seconds; inf where it never is.
 
     For a pass predicate the new side is assumed to have the usual bad ratio. For a fail predicate it is assumed to be
     twice as bad as its bound, or half as bad where the predicate fails below. Evidence grows by its mean, which gives
     the median of many runs to within about a third.
     """
-    growth, needed = _growth(of, traffic, every), 1 / (1 - confidence)
+    growth, needed = _growth(hypothesis, traffic, every), 1 / (1 - confidence)
     if max(growth) <= 0:
         return inf
     few, many = 0, 1
@@ -53,25 +53,25 @@ def describe(seconds: float, rate: float, share: float) -> str:
     return f"{at} this needs about " + (f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min")
 
 
-def _growth(of: Hypothesis, traffic: Traffic, every: float) -> Sequence[float]:
+def _growth(hypothesis: Hypothesis, traffic: Traffic, every: float) -> Sequence[float]:
     """The mean growth of the logarithm of each alternative's evidence in one evaluation."""
     new, old = traffic.new * every, traffic.old * every
-    if of.paired and not (new and old):
+    if hypothesis.paired and not (new and old):
         return [0.0]
-    hits, trials, chance = new * _new_bad(of, traffic), new, of.bound
-    if of.paired:
-        trials, chance = hits + old * traffic.bad, of.bound * new / (of.bound * new + old)
-    if not of.above:
+    hits, trials, chance = new * _new_bad(hypothesis, traffic), new, hypothesis.bound
+    if hypothesis.paired:
+        trials, chance = hits + old * traffic.bad, hypothesis.bound * new / (hypothesis.bound * new + old)
+    if not hypothesis.above:
         hits, chance = trials - hits, 1 - chance
     return [hits * log(ratio) - trials * log1p((ratio - 1) * chance) for ratio in RATIOS]
 
 
-def _new_bad(of: Hypothesis, traffic: Traffic) -> float:
+def _new_bad(hypothesis: Hypothesis, traffic: Traffic) -> float:
     """The bad ratio that the forecast assumes for the new side."""
-    if of.role == "pass":
+    if hypothesis.role == "pass":
         return traffic.bad
-    bound = of.bound * traffic.bad if of.paired else of.bound
-    return min(2 * bound, 1.0) if of.above else bound / 2
+    bound = hypothesis.bound * traffic.bad if hypothesis.paired else hypothesis.bound
+    return min(2 * bound, 1.0) if hypothesis.above else bound / 2
 
 
 def _grown(growth: Sequence[float], looks: int) -> float:

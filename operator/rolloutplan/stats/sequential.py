@@ -83,7 +83,7 @@ class Hypothesis:
     role: Role
 
 
-def hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
+def make_hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
     """The hypothesis for a comparison; a guard is a fail predicate. Raises ValueError with the fix."""
     text, paired = comparison.text, comparison.kind != "value"
     if comparison.op in ("==", "!="):
@@ -133,25 +133,29 @@ class State(NamedTuple):
     """The sum of bad^2 / total over the old side's evaluations."""
 
 
-def start(of: Hypothesis) -> State:
+def start(hypothesis: Hypothesis) -> State:
     """The state before the first evaluation."""
-    return State(refuting=_NOTHING if of.role == "pass" else ())
+    return State(refuting=_NOTHING if hypothesis.role == "pass" else ())
 
 
-def step(of: Hypothesis, state: State, delta: CountDelta) -> State:
+def step(hypothesis: Hypothesis, state: State, delta: CountDelta) -> State:
     """The state after one more evaluation."""
     new_total, new_bad, old_total, old_bad = delta
     if not new_total and not old_total:
         return state
     looks, rest, proving, refuting, seen = state.looks, state.rest, state.proving, state.refuting, state.seen
-    hits, trials, (hit, miss) = new_bad, new_bad + old_bad if of.paired else new_total, _chances(of, delta)
+    hits, trials, (hit, miss) = (
+        new_bad,
+        new_bad + old_bad if hypothesis.paired else new_total,
+        _chances(hypothesis, delta),
+    )
     if trials and hit and miss:
         looks += 1
         weight = onset_weight(looks)
         rest = max(rest - weight, 0.0)
-        power = 1 / dispersion(state) if of.paired else 1.0
+        power = 1 / dispersion(state) if hypothesis.paired else 1.0
         up, down = (hits, trials, hit), (trials - hits, trials, miss)
-        claim, opposite = (up, down) if of.above else (down, up)
+        claim, opposite = (up, down) if hypothesis.above else (down, up)
         proving = _grown(proving, weight, power, *claim)
         refuting = refuting and _grown(refuting, weight, power, *opposite)
     return State(
@@ -167,11 +171,11 @@ def step(of: Hypothesis, state: State, delta: CountDelta) -> State:
     )
 
 
-def _chances(of: Hypothesis, delta: CountDelta) -> tuple[float, float]:
+def _chances(hypothesis: Hypothesis, delta: CountDelta) -> tuple[float, float]:
     """The chances of a hit and of a miss at the bound."""
-    if not of.paired:
-        return of.bound, 1 - of.bound
-    new = of.bound * delta.new_total
+    if not hypothesis.paired:
+        return hypothesis.bound, 1 - hypothesis.bound
+    new = hypothesis.bound * delta.new_total
     return new / (new + delta.old_total), delta.old_total / (new + delta.old_total)
 
 
@@ -218,22 +222,24 @@ def evidence(state: State) -> Evidence:
     return Evidence(*(sum(map(mul, SHARES, s)) + state.rest if s else 0.0 for s in (state.proving, state.refuting)))
 
 
-def verdict(of: Hypothesis, state: State, confidence: float, doubt: float = 1.0) -> Verdict:
+def verdict(hypothesis: Hypothesis, state: State, confidence: float, doubt: float = 1.0) -> Verdict:
     """The verdict at a confidence such as 0.95. A proof may leave only the part `doubt` of the doubt it allows.
 
     A fail predicate is never Refuted. A pass predicate is Refuted where its opposite is proved, even if it is proved
     too. A verdict is no longer Proved once later evaluations have reduced the evidence.
     """
     new_total, new_bad, old_total, old_bad = state.seen
-    if not new_total or (of.paired and not old_total):
+    if not new_total or (hypothesis.paired and not old_total):
         words = f"no requests on the {'old' if new_total else 'new'} side"
         return Verdict(Outcome.UNDECIDED, samples=float(new_total), why=Why.NO_DATA, detail=words)
     found, enough = evidence(state), 1 / (1 - confidence)
     refuted = found.refuting >= enough
     needed = enough if refuted else enough / doubt
     outcome = Outcome.REFUTED if refuted else Outcome.PROVED if found.proving >= needed else Outcome.UNDECIDED
-    words = f"new {new_bad} bad of {new_total}" + (f", old {old_bad} of {old_total}" if of.paired else "")
-    plain = threshold.compare(of.comparison, new_bad / new_total, old_bad / old_total if of.paired else None)
+    words = f"new {new_bad} bad of {new_total}" + (f", old {old_bad} of {old_total}" if hypothesis.paired else "")
+    plain = threshold.compare(
+        hypothesis.comparison, new_bad / new_total, old_bad / old_total if hypothesis.paired else None
+    )
     return Verdict(
         outcome,
         plain.value,
@@ -250,26 +256,26 @@ _HEAD: Final = struct.Struct(">IdQQQQId")
 _CHECK: Final = struct.Struct(">I")
 
 
-def pack(of: Hypothesis, state: State) -> str:
+def pack(hypothesis: Hypothesis, state: State) -> str:
     """Encode a state as base64, at most 340 characters."""
     sums = b"".join(_SINGLES.pack(*s) for s in (state.proving, state.refuting) if s)
     body = _HEAD.pack(state.looks, state.rest, *state.seen, state.old_looks, state.old_scatter) + sums
-    return base64.b64encode(body + _CHECK.pack(_checksum(of, body))).decode()
+    return base64.b64encode(body + _CHECK.pack(_checksum(hypothesis, body))).decode()
 
 
-def unpack(of: Hypothesis, text: str) -> State | None:
+def unpack(hypothesis: Hypothesis, text: str) -> State | None:
     """Decode a state exactly; None where the text is damaged or belongs to another hypothesis."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
     body, check = raw[: -_CHECK.size], raw[-_CHECK.size :]
-    if check != _CHECK.pack(_checksum(of, body)):
+    if check != _CHECK.pack(_checksum(hypothesis, body)):
         return None
     looks, rest, *seen, old_looks, old_scatter = _HEAD.unpack_from(body)
     sums = tuple(_SINGLES.iter_unpack(body[_HEAD.size :]))
     return State(looks, rest, sums[0], sums[1] if len(sums) > 1 else (), CountDelta(*seen), old_looks, old_scatter)
 
 
-def _checksum(of: Hypothesis, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(f"1 {of.role} {of.comparison.text}".encode()))
+def _checksum(hypothesis: Hypothesis, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(f"1 {hypothesis.role} {hypothesis.comparison.text}".encode()))

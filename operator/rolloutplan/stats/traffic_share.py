@@ -40,7 +40,7 @@ class Share:
 
     since: datetime
     """The instant from which on they are counted."""
-    asked: float
+    desired: float
     """The desired share of the new side, between 0 and 1."""
     looks: int = 0
     new: int = 0
@@ -80,11 +80,11 @@ def dispersion(share: Share) -> float:
 
 def mismatch(share: Share) -> Outcome:
     """Whether the share mismatches; Refuted where it is proved to be within the tolerance."""
-    if share.looks < LOOKS or not 0 < share.asked < 1:
+    if share.looks < LOOKS or not 0 < share.desired < 1:
         return Outcome.UNDECIDED
     phi = dispersion(share)
     new, old, both = share.new / phi, (share.total - share.new) / phi, share.total / phi
-    odds = share.asked / (1 - share.asked)
+    odds = share.desired / (1 - share.desired)
     high, low = _chance(odds * TOLERANCE), _chance(odds / TOLERANCE)
     if max(evidence(new, both, high), evidence(old, both, 1 - low)) >= _NEEDED:
         return Outcome.PROVED

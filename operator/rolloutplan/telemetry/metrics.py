@@ -24,7 +24,7 @@ _ANSWERED: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """The operator's own metrics. `asked` may be called from any thread, all else only from the loop.
+    """The operator's own metrics. `count_source_request` may be called from any thread, all else only from the loop.
 
     HTTP codes are 0 where there was no answer. `clock` returns the present instant.
     """
@@ -85,41 +85,41 @@ class Metrics:
         for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
             self._verdicts.labels(verdict)
 
-    def plans_from(self, plans: Callable[[], Mapping[str, int]]) -> None:
+    def set_plan_counter(self, plans: Callable[[], Mapping[str, int]]) -> None:
         """Set the source of the number of plans by phase; it is called at each scrape."""
         self._plans = plans
 
-    def decided(self, kind: str, reason: str) -> None:
+    def count_decision(self, kind: str, reason: str) -> None:
         self._decisions.labels(kind, reason).inc()
 
-    def judged(self, verdict: str) -> None:
+    def count_verdict(self, verdict: str) -> None:
         """Count a verdict: Proved or Refuted for a pass predicate, Tripped or Clear for any other, or Undecided."""
         self._verdicts.labels(verdict).inc()
 
-    def written(self, seconds: float) -> None:
+    def observe_write_delay(self, seconds: float) -> None:
         """Observe the time from the instant of the deciding query to the written weights."""
         self._written.observe(seconds)
 
-    def late(self, seconds: float) -> None:
+    def observe_lag(self, seconds: float) -> None:
         """Observe how late a reconcile was."""
         self._late.observe(seconds)
 
-    def answered(self, source: str, at: datetime) -> None:
-        """Record that a source gave a number for the instant `at`; `source` is named as in `asked`."""
+    def record_answer(self, source: str, at: datetime) -> None:
+        """Record that a source gave a number for the instant `at`; `source` is named as in `count_source_request`."""
         self._newest[source] = max(at, self._newest.get(source, at))
 
-    def asked(self, source: str, code: int, seconds: float) -> None:
+    def count_source_request(self, source: str, code: int, seconds: float) -> None:
         """Count an HTTP request to a source."""
         self._asked_at[source] = self._clock()
         self._questions.labels(source, code).inc()
         self._question_seconds.observe(seconds)
 
-    def api(self, method: str, path: str, code: int, seconds: float) -> None:
+    def count_api_request(self, method: str, path: str, code: int, seconds: float) -> None:
         """Count a request to the API server."""
         self._api.labels(method, resource(path), code).inc()
         self._api_seconds.labels(method).observe(seconds)
 
-    def leads(self, epoch: int | None) -> None:
+    def set_leader(self, epoch: int | None) -> None:
         """Set whether this replica leads, and in which epoch; None where another one leads."""
         self._leader.set(epoch is not None)
         if epoch is not None:

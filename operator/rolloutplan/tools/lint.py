@@ -75,8 +75,8 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
             if predicate.has_references or predicate.events is None or predicate.dry_run:
                 continue
             for permille in stage.steps:
-                there = traffic.at(permille / 1000)
-                if words := slow_predicate_problem(predicate, permille, stage.resolved_deadline, there, every):
+                at_weight = traffic.at(permille / 1000)
+                if words := slow_predicate_problem(predicate, permille, stage.resolved_deadline, at_weight, every):
                     yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
                     break
 
@@ -91,10 +91,10 @@ def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:
 def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
     """Find the pitfalls in a template, with its defaults, and with sample values where it has none."""
     body = fill(spec, samples(spec))
-    counted, beside = body.get("events", {}), body.get("minSamples", {})
-    for path, query in (("query", body.get("query")), ("minSamples.query", beside.get("query"))):
+    counted, min_samples = body.get("events", {}), body.get("minSamples", {})
+    for path, query in (("query", body.get("query")), ("minSamples.query", min_samples.get("query"))):
         if query is not None:
-            yield from lint_query(render(query, _THEMSELVES), Asking(sampled=bool(beside)), f"spec.{path}")
+            yield from lint_query(render(query, _THEMSELVES), Asking(sampled=bool(min_samples)), f"spec.{path}")
     for field in ("bad", "total", "histogram"):
         if field in counted:
             series = render(counted[field], _THEMSELVES)
@@ -103,13 +103,13 @@ def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
 
 def warnings_of(spec: PlanSpec, scrape: timedelta | None) -> str:
     """Return the warnings in one line of at most 1,024 bytes; "" where there are none."""
-    told = [f"{found.path}: {found.words}" for found in lint_plan(spec, scrape) if found.severity == "warning"]
-    for shown in range(min(len(told), TELLABLE // 32), 0, -1):
-        more = f"; and {len(told) - shown} more" if shown < len(told) else ""
-        line = "; ".join(told[:shown]) + more
+    warnings = [f"{found.path}: {found.words}" for found in lint_plan(spec, scrape) if found.severity == "warning"]
+    for shown in range(min(len(warnings), TELLABLE // 32), 0, -1):
+        more = f"; and {len(warnings) - shown} more" if shown < len(warnings) else ""
+        line = "; ".join(warnings[:shown]) + more
         if len(line.encode()) <= TELLABLE:
             return line
-    return told[0].encode()[: TELLABLE - 3].decode(errors="ignore") + "..." if told else ""
+    return warnings[0].encode()[: TELLABLE - 3].decode(errors="ignore") + "..." if warnings else ""
 
 
 def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
@@ -121,9 +121,9 @@ def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
 
 
 def _judged(spec: PlanSpec) -> Iterator[_Judged]:
-    stands = max(spec.bake, *(stage.soak for stage in spec.stages))
+    longest = max(spec.bake, *(stage.soak for stage in spec.stages))
     for i, guard in enumerate(spec.guards):
-        yield _Judged(f"spec.guards[{i}]", "guard", guard, spec.steps()[0].name, stands, stands)
+        yield _Judged(f"spec.guards[{i}]", "guard", guard, spec.steps()[0].name, longest, longest)
     for i, stage in enumerate(spec.stages):
         name, deadline = stage.name or "stage", stage.resolved_deadline
         for j, predicate in enumerate(stage.pass_):

@@ -199,11 +199,11 @@ def _times(expr: Expr) -> tuple[timedelta, ...]:
     return ()
 
 
-def _refusal(said: str) -> tuple[str, Severity, str]:
+def _refusal(message: str) -> tuple[str, Severity, str]:
     for needle, fix in _FIXES.items():
-        if needle in said:
-            return "type", "warning", said + fix
-    return "syntax", "warning", f"{said}: correct it, unless your server knows more than Prometheus 3"
+        if needle in message:
+            return "type", "warning", message + fix
+    return "syntax", "warning", f"{message}: correct it, unless your server knows more than Prometheus 3"
 
 
 def _unknown(word: re.Match[str]) -> str:

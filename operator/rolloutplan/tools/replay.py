@@ -146,12 +146,12 @@ def _step(spec: PlanSpec, verified: Decision) -> str:
     return stage.at(0).step if stage is not None and half else verified.stage
 
 
-def replay(given: ReplayInput) -> ReplayGenerator:
+def replay(replay_input: ReplayInput) -> ReplayGenerator:
     """Return a generator that yields the queries of each instant; send it the answers in the order of the queries.
 
     Raises SpecError where the plan cannot be parsed.
     """
-    return _Host(given).run_through()
+    return _Host(replay_input).run_through()
 
 
 # ---- the run, in virtual time --------------------------------------------------------------------
@@ -160,18 +160,20 @@ def replay(given: ReplayInput) -> ReplayGenerator:
 class _Host:
     """The host of one `PlanRun`, and the simulated cluster that it acts on."""
 
-    def __init__(self, given: ReplayInput) -> None:
-        self.given, self.now = given, given.start
-        self.spec = _spec_of(given)
-        self.plan = PlanView(given.namespace, given.name, "replay", 1, given.start, Readable(self.spec))
-        found = given.weights if given.weights.snapshot else _weights_on_old(self.spec)
+    def __init__(self, replay_input: ReplayInput) -> None:
+        self.replay_input, self.now = replay_input, replay_input.start
+        self.spec = _spec_of(replay_input)
+        self.plan = PlanView(
+            replay_input.namespace, replay_input.name, "replay", 1, replay_input.start, Readable(self.spec)
+        )
+        found = replay_input.weights if replay_input.weights.snapshot else _weights_on_old(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
         self.status = Status(
             phase=Phase.SHIFTING,
             reason=StatusReason.SHIFTING,
             observed_generation=1,
             plan_hash=self.spec.plan_hash(),
-            run=given.run,
+            run=replay_input.run,
             weights=change_weights(found, desired=held, written=found.snapshot),
         )
         self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
@@ -186,41 +188,41 @@ class _Host:
                 return self._replayed(f"it ends as {self.status.phase}")
             if words := self._outrun_message():
                 return self._replayed(words)
-            instants = (wake_at, *(self.given.verified_at or {}).values())
+            instants = (wake_at, *(self.replay_input.verified_at or {}).values())
             later = min((at for at in instants if at is not None and at > self.now), default=None)
-            if later is None or later > self.given.end:
+            if later is None or later > self.replay_input.end:
                 why = self.status.message if self.status.phase is Phase.HELD else "nothing more is decided"
                 return self._replayed(f"it ends with the evaluations, as {self.status.phase}: {why}")
             self.now = later
 
     def _settle(self) -> Generator[Due, Sequence[MetricAnswer], datetime | None]:
         """Carry out everything that happens at this instant; return when to reconcile again."""
-        asked: list[Effect] = []
+        evaluations: list[Effect] = []
         while True:
             effects = self.run.advance(self._facts(), self.now)
             self.decisions += effects.decided
-            asked += [effect for effect in effects.todo if isinstance(effect.work, Evaluate)]
+            evaluations += [effect for effect in effects.todo if isinstance(effect.work, Evaluate)]
             done = [self._carry_out(effect) for effect in effects.todo if not isinstance(effect.work, Evaluate)]
             if any(isinstance(effect.work, CheckGate) for effect in effects.todo):
                 continue  # an open gate takes no time: its consequences come before the answers
-            if asked:
-                yield from self._ask(asked)
-                asked = []
+            if evaluations:
+                yield from self._ask(evaluations)
+                evaluations = []
             elif not any(done):
                 return effects.wake_at
 
     def _facts(self) -> Facts:
         """Return the facts. Weights change only on a plan with the finalizer: it is set once the run itself went on."""
         stage = next_stage(self.spec, self.status)
-        goes_on = self.given.verified_at is None or self._is_verified(stage.step)
-        approved = stage.name if goes_on and stage.approval else self.status.approved
+        has_gone_on = self.replay_input.verified_at is None or self._is_verified(stage.step)
+        approved = stage.name if has_gone_on and stage.approval else self.status.approved
         return Facts(
-            plan=replace(self.plan, finalizer=goes_on),
+            plan=replace(self.plan, finalizer=has_gone_on),
             status=change(self.status, approved=approved),
             routes=self.routes,
             old=_side(self.spec.old.deployment),
             new=_side(self.spec.new.deployment),
-            source=self.given.source,
+            source=self.replay_input.source,
         )
 
     def _carry_out(self, effect: Effect) -> bool:
@@ -251,28 +253,31 @@ class _Host:
 
     def _ask(self, effects: Sequence[Effect]) -> Generator[Due, Sequence[MetricAnswer], None]:
         """Yield all queries of this instant, and pass each predicate's answers to the run."""
-        asked = [(effect, work.questions) for effect in effects if isinstance(work := effect.work, Evaluate)]
-        answered = iter((yield Due(self.now, tuple(question for _, questions in asked for question in questions))))
-        for effect, questions in asked:
+        evaluations = [(effect, work.questions) for effect in effects if isinstance(work := effect.work, Evaluate)]
+        answered = iter(
+            (yield Due(self.now, tuple(question for _, questions in evaluations for question in questions)))
+        )
+        for effect, questions in evaluations:
             answers: dict[str, MetricAnswer] = {question.part: next(answered) for question in questions}
             self.run.on_result(effect, answers, self.now)
             self._add_row(questions[0])
 
-    def _add_row(self, asked: AnyQuestion) -> None:
-        name, track = asked.name, self.run.measurements.get(asked.name)
+    def _add_row(self, question: AnyQuestion) -> None:
+        name, measurement = question.name, self.run.measurements.get(question.name)
         item = next(
-            (row for row in active_predicates(self.spec, self.status, self.given.source) if row.name == name), None
+            (row for row in active_predicates(self.spec, self.status, self.replay_input.source) if row.name == name),
+            None,
         )
-        if item is None or track is None or track.verdict is None or self.status.stage is None:
+        if item is None or measurement is None or measurement.verdict is None or self.status.stage is None:
             return
         row = ReplayRow(
-            asked.end if isinstance(asked, CountQuestion) else asked.at,
+            question.end if isinstance(question, CountQuestion) else question.at,
             self.status.stage.name,
             name,
             item.role,
-            track.verdict,
-            value_text(item.predicate.comparison, track.verdict),
-            evidence(track.count.state) if track.count else None,
+            measurement.verdict,
+            value_text(item.predicate.comparison, measurement.verdict),
+            evidence(measurement.count.state) if measurement.count else None,
             1 / (1 - float(item.predicate.confidence)),
             item.predicate.dry_run,
         )
@@ -283,25 +288,27 @@ class _Host:
         stage, steps = current_stage(self.spec, self.status), self.spec.steps()
         reached = (stage.index, not stage.half) if stage else (-1, True)
         halves = (step for stage in steps for step in (stage.at(0), stage))
-        ahead = [step for step in halves if (step.index, not step.half) > reached and self._is_verified(step.step)]
-        if not ahead:
+        later_steps = [
+            step for step in halves if (step.index, not step.half) > reached and self._is_verified(step.step)
+        ]
+        if not later_steps:
             return ""
-        words = f"the run went on to {ahead[0].step} then, and by its looks it was {self.status.phase}"
+        words = f"the run went on to {later_steps[0].step} then, and by its looks it was {self.status.phase}"
         return f"{words}: a person's word, a policy or an outage is not replayed"
 
     def _is_verified(self, step: str) -> bool:
         """Whether the run had the weight of this step in force by now."""
-        at = (self.given.verified_at or {}).get(step)
+        at = (self.replay_input.verified_at or {}).get(step)
         return at is not None and at <= self.now
 
     def _replayed(self, ended: str) -> Replayed:
         return Replayed(tuple(self.rows), tuple(self.decisions), ended)
 
 
-def _spec_of(given: ReplayInput) -> PlanSpec:
+def _spec_of(replay_input: ReplayInput) -> PlanSpec:
     """Return the spec. Without a run, traffic followed other weights than the replay's, so its share is ignored."""
-    spec = resolve(read_plan_spec(given.raw), snapshot_lookup(())).spec
-    if given.verified_at is not None:
+    spec = resolve(read_plan_spec(replay_input.raw), snapshot_lookup(())).spec
+    if replay_input.verified_at is not None:
         return spec
     return spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
 

@@ -80,21 +80,21 @@ class Record:
         return self._answers[key]
 
 
-def header(given: ReplayInput) -> str:
+def header(replay_input: ReplayInput) -> str:
     """Return the first line of a record."""
     line = _Header(
         record=1,
-        namespace=given.namespace,
-        plan=given.name,
-        run=given.run,
-        spec=dict(given.raw),
-        scrape=given.source.scrape,
-        delay=given.source.delay,
-        timeout=given.source.timeout,
-        start=given.start,
-        end=given.end,
-        weights=given.weights,
-        stages=None if given.verified_at is None else dict(given.verified_at),
+        namespace=replay_input.namespace,
+        plan=replay_input.name,
+        run=replay_input.run,
+        spec=dict(replay_input.raw),
+        scrape=replay_input.source.scrape,
+        delay=replay_input.source.delay,
+        timeout=replay_input.source.timeout,
+        start=replay_input.start,
+        end=replay_input.end,
+        weights=replay_input.weights,
+        stages=None if replay_input.verified_at is None else dict(replay_input.verified_at),
     )
     return line.model_dump_json(by_alias=True)
 
@@ -113,12 +113,12 @@ def answer_line(now: datetime, question: AnyQuestion, metric_answer: MetricAnswe
 
 def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
     """Parse a record. Raises RecordError with the number of the line."""
-    given: ReplayInput | None = None
+    replay_input: ReplayInput | None = None
     answers: dict[Key, MetricAnswer] = {}
     for number, text in enumerate(lines, 1):
         try:
-            if given is None:
-                given = _input_of(_Header.model_validate_json(text))
+            if replay_input is None:
+                replay_input = _input_of(_Header.model_validate_json(text))
             else:
                 line = _AnswerLine.model_validate_json(text)
                 answers[line.asked, line.predicate, line.part] = _answer_of(line)
@@ -129,9 +129,9 @@ def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
             raise RecordError(f"line {number}: {words}") from None
         except SpecError as error:
             raise RecordError(f"line {number}: {error}") from None
-    if given is None:
+    if replay_input is None:
         raise RecordError("line 1: the record is empty")
-    return given, Record(answers)
+    return replay_input, Record(answers)
 
 
 def _input_of(line: _Header) -> ReplayInput:

@@ -135,11 +135,11 @@ def _contract(spec: PlanSpec, bake: Segment) -> Segment:
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
     begins = Range(after.earliest, after.latest + ACCEPT_WITHIN)
-    against, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
+    failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
     proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
     known = [each for each in spec.guards if each.events is not None and stage.index]
-    first_evaluations = [_first_evaluated(each, source) for each in against if each not in known]
-    counts_alone = not known and all(each.events is not None for each in (*against, *passes))
+    first_evaluations = [_first_evaluated(each, source) for each in failure_predicates if each not in known]
+    counts_alone = not known and all(each.events is not None for each in (*failure_predicates, *passes))
     # Only the counts between two evaluations show that anything was measured at all.
     first_delta = evaluation_interval(spec, source) + source.delay if counts_alone else _NOW
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
@@ -155,7 +155,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
         stage.approval,
         stage.half,
         late,
-        tuple(_detections(spec, against, stage.permille, source, traffic)),
+        tuple(_detections(spec, failure_predicates, stage.permille, source, traffic)),
         _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
     )
 
@@ -218,15 +218,15 @@ def _decided_within(predicate: Predicate, role: Role, permille: int, traffic: Tr
 
 
 def _detections(
-    spec: PlanSpec, against: Sequence[Predicate], permille: int, source: SourceView, traffic: Traffic | None
+    spec: PlanSpec, failure_predicates: Sequence[Predicate], permille: int, source: SourceView, traffic: Traffic | None
 ) -> Iterator[DetectionTime]:
-    for predicate in against:
+    for predicate in failure_predicates:
         role: Role = "guard" if predicate in spec.guards else "fail"
         if predicate.events is None:
             yield _by_value(spec, predicate, role, source)
         else:
-            told = _by_counts(spec, predicate, permille, source, traffic)
-            yield DetectionTime(predicate.name, role, told, told)
+            longest = _by_counts(spec, predicate, permille, source, traffic)
+            yield DetectionTime(predicate.name, role, longest, longest)
 
 
 def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> DetectionTime:
@@ -253,10 +253,16 @@ def _by_counts(
 
 
 def _queries(
-    spec: PlanSpec, permille: int, against: Sequence[Predicate], others: Sequence[Predicate], source: SourceView
+    spec: PlanSpec,
+    permille: int,
+    failure_predicates: Sequence[Predicate],
+    others: Sequence[Predicate],
+    source: SourceView,
 ) -> float:
-    both = [each for each in against if asks_both_sides(spec, each, permille)]  # each part again, for the old side
-    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*against, *others, *both))
+    both = [
+        each for each in failure_predicates if asks_both_sides(spec, each, permille)
+    ]  # each part again, for the old side
+    return sum(_parts(each) * _MINUTE / _every(spec, each, source) for each in (*failure_predicates, *others, *both))
 
 
 def _every(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:

@@ -115,13 +115,13 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
     answers = [_answer(entry, generation, namespace) for entry in safe_get.items(raw, "status", "parents")]
     refs = [ref for ref in safe_get.items(raw, "spec", "parentRefs") if isinstance(ref, Mapping)]
     parents = list(dict.fromkeys(_parent(ref, namespace) for ref in refs))
-    heard = [_answers_of(parent, answers, parents) for parent in parents] or [[answer] for answer in answers]
-    for answer in chain.from_iterable(heard):
+    parent_answers = [_answers_of(parent, answers, parents) for parent in parents] or [[answer] for answer in answers]
+    for answer in chain.from_iterable(parent_answers):
         if answer.accepted is False:
             return False, answer.why
-    if heard and all(any(answer.accepted for answer in each) for each in heard):
+    if parent_answers and all(any(answer.accepted for answer in each) for each in parent_answers):
         return True, ""
-    return None, _missed(zip(parents, heard, strict=False), generation) if heard else _NOBODY
+    return None, _missing_answer(zip(parents, parent_answers, strict=False), generation) if parent_answers else _NOBODY
 
 
 def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection[_Parent]) -> list[_Answer]:
@@ -155,10 +155,10 @@ def _reason(condition: object) -> str:
     return f"{reason or kind}: {message}".rstrip(": ")
 
 
-def _missed(heard: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
+def _missing_answer(parent_answers: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
     """The parents in the spec that have not accepted this generation, with their messages."""
     words = []
-    for parent, answers in heard:
+    for parent, answers in parent_answers:
         if not any(answer.accepted for answer in answers):
             why = ", ".join(answer.why for answer in answers if answer.why)
             words.append(f"{parent} has not accepted generation {generation}{f' ({why})' if why else ''}")

@@ -22,7 +22,7 @@ from rolloutplan.engine.analysis.variables import render
 from rolloutplan.engine.model.queries import CountQuery, CountQuestion, Series, Side
 from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Measurements, SourceView
 from rolloutplan.stats.counts import Sample, counter_delta
-from rolloutplan.stats.sequential import CountDelta, Hypothesis, hypothesis, start, step, unpack, verdict
+from rolloutplan.stats.sequential import CountDelta, Hypothesis, make_hypothesis, start, step, unpack, verdict
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -56,15 +56,15 @@ def counted_so_far(
     return _restored(kept, hypothesis_of(predicate, role), since) if kept is not None else None
 
 
-def _restored(kept: PredicateStatus, of: Hypothesis, since: datetime) -> CountProgress | None:
+def _restored(kept: PredicateStatus, hypothesis: Hypothesis, since: datetime) -> CountProgress | None:
     if not kept.state or kept.looked_at is None or kept.looked_at < since:
         return None
-    state = unpack(of, kept.state)
+    state = unpack(hypothesis, kept.state)
     return CountProgress(since, state, kept.looked_at) if state is not None else None
 
 
 def hypothesis_of(predicate: Predicate, role: str) -> Hypothesis:
-    return hypothesis(predicate.comparison, "pass" if role == "pass" else "fail")
+    return make_hypothesis(predicate.comparison, "pass" if role == "pass" else "fail")
 
 
 def evaluations_due(
@@ -113,8 +113,8 @@ def apply_counts(
     doubt: Fraction,
 ) -> Measurements:
     """Apply the counters of some evaluations to the measurements. If a side has no answer, nothing is counted yet."""
-    of, measurement = hypothesis_of(predicate, role), measurements.get(predicate.name, Measurement())
-    count = counted_so_far(status, measurements, predicate, role, since) or CountProgress(since, start(of))
+    hypothesis, measurement = hypothesis_of(predicate, role), measurements.get(predicate.name, Measurement())
+    count = counted_so_far(status, measurements, predicate, role, since) or CountProgress(since, start(hypothesis))
     gap = next((answer for answer in answers.values() if isinstance(answer, Answer)), None)
     if gap is not None:
         source_answered = gap.gap is not Why.SOURCE_DOWN
@@ -127,8 +127,8 @@ def apply_counts(
     sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
     problem: Answer | None = None
     for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
-        count, problem = _evaluated(status, of, count, at, {side: series[at] for side, series in sides.items()})
-    found = verdict(of, count.state, float(predicate.confidence), float(doubt))
+        count, problem = _evaluated(status, hypothesis, count, at, {side: series[at] for side, series in sides.items()})
+    found = verdict(hypothesis, count.state, float(predicate.confidence), float(doubt))
     if problem is not None:
         found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
     new = replace(measurement, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
@@ -136,7 +136,7 @@ def apply_counts(
 
 
 def _evaluated(
-    status: Status, of: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
+    status: Status, hypothesis: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
 ) -> tuple[CountProgress, Answer | None]:
     """One more evaluation. A delta that cannot be counted is left out; the next one is counted from here."""
     if count.at is not None and at <= count.at and count.samples is not None:
@@ -151,8 +151,8 @@ def _evaluated(
             return evaluated, replace(increase, detail=f"{side} side: {increase.detail}")
         counted += increase
     delta = CountDelta(*counted)
-    share = update_share(status, count.share, (count.at or at, at), delta) if of.paired else None
-    return replace(evaluated, state=step(of, count.state, delta), share=share), None
+    share = update_share(status, count.share, (count.at or at, at), delta) if hypothesis.paired else None
+    return replace(evaluated, state=step(hypothesis, count.state, delta), share=share), None
 
 
 def round_up(span: timedelta, part: timedelta) -> timedelta:

@@ -53,7 +53,7 @@ def _empty_share(status: Status) -> Share | None:
 
 
 def _same(one: Share, other: Share) -> bool:
-    return (one.since, one.asked) == (other.since, other.asked)
+    return (one.since, one.desired) == (other.since, other.desired)
 
 
 def _largest_share(snapshot: Snapshot) -> tuple[str, Share] | None:

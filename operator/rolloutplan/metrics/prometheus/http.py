@@ -80,7 +80,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
             if time.monotonic() >= until:
                 break
             try:
-                status, said = self._once(params, read, until)
+                status, value = self._once(params, read, until)
             except (requests.Timeout, urllib3.exceptions.TimeoutError):
                 seconds = time.monotonic() - began
                 return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
@@ -89,7 +89,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
             except Exception as error:  # noqa: BLE001 - any error here counts as no answer of the source
                 return Reply(undecided(Why.SOURCE_DOWN, _root(error)))
             else:
-                return Reply(said, time.monotonic() - began, status)
+                return Reply(value, time.monotonic() - began, status)
         return Reply(undecided(Why.SOURCE_DOWN, detail), time.monotonic() - began)
 
     def _once(self, params: Mapping[str, str], read: Read[T], until: float) -> tuple[int, T | Answer]:

@@ -63,11 +63,11 @@ class PrometheusProvider(Provider):
         texts = {query: self._texts(query) for query in queries}
         once = list(dict.fromkeys(text for each in texts.values() for text in each))
         counted = [q for q in texts if isinstance(q, CountQuery) and q.events.histogram is not None]
-        said, bounds = await asyncio.gather(
+        checks, bounds = await asyncio.gather(
             asyncio.gather(*(self._source.ask(text, at) for text in once)),
             asyncio.gather(*(self._source.sample(bounds_query(query.events), at) for query in counted)),
         )
-        answers = dict(zip(once, said, strict=True))
+        answers = dict(zip(once, checks, strict=True))
         refused = {
             query: f"the metric source refuses the query: {answers[text].detail}"
             for query, each in texts.items()
@@ -77,9 +77,9 @@ class PrometheusProvider(Provider):
         for query, found in zip(counted, bounds, strict=True):
             if not isinstance(found, Answer) and (problem := no_bound(query.events, found)):
                 refused[query] = f"events.slowerThan: {problem}"
-        heard = (*answers.values(), *(found for found in bounds if isinstance(found, Answer)))
-        silent = (answer.detail for answer in heard if answer.gap is Why.SOURCE_DOWN)
-        return CheckResult(refused, next(silent, ""))
+        all_answers = (*answers.values(), *(found for found in bounds if isinstance(found, Answer)))
+        outages = (answer.detail for answer in all_answers if answer.gap is Why.SOURCE_DOWN)
+        return CheckResult(refused, next(outages, ""))
 
     def lint(self, spec: PlanSpec) -> str:
         """Find common mistakes in the PromQL of a plan."""

@@ -159,10 +159,10 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
     return found
 
 
-def _refusal(status: int, said: Mapping[str, Any]) -> Answer:
-    kind, words = str(said.get("errorType", "")), str(said.get("error") or "no words")
+def _refusal(status: int, response: Mapping[str, Any]) -> Answer:
+    kind, words = str(response.get("errorType", "")), str(response.get("error") or "no words")
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
-    if rejected and said.get("status") == "error":
+    if rejected and response.get("status") == "error":
         return undecided(Why.QUERY_REJECTED, words)
     return undecided(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
 

@@ -157,7 +157,7 @@ def _filled(predicate: Predicate, for_new: bool, template: Template) -> Predicat
         whole = read(Predicate, {**body, **said, "name": predicate.name, "dryRun": predicate.dry_run})
     except SpecError as error:
         raise _UnresolvedError(
-            StatusReason.TEMPLATE_INVALID, f"{where}, as it is filled in here: {_line(error)}"
+            StatusReason.TEMPLATE_INVALID, f"{where}, with the values of this plan: {_line(error)}"
         ) from None
     return whole if own else _reversed(whole, (template.spec.indicates == "Success") != for_new)
 

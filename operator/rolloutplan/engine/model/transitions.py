@@ -149,7 +149,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.START_PROBING: _row(
         {P.PENDING}, P.PROBING, Kind.START, E.STARTED,
-        by=("begin_run",), rationale="an assumption is cheapest to check before anything is changed",
+        by=("begin_run",), rationale="assumptions are checked before anything is changed",
     ),
     TransitionName.BELIEVED: _row(
         {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE,
@@ -161,7 +161,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.DISBELIEVED: _row(
         {P.PROBING}, P.ROLLED_BACK, Kind.KILL, E.ASSUMPTION_FALSE, severity=S.WARNING, loud=True,
-        by=("probe",), rationale="an assumption is false; no weight was moved",
+        by=("probe",), rationale="an assumption is not proved; no weight was moved",
     ),
     TransitionName.EXPANDED: _row(
         {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
@@ -169,7 +169,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.EXPAND_FAILED: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,
-        by=("add",), rationale="a run does not start with half of what it needs",
+        by=("add",), rationale="a task before the first weight failed; no weight was moved",
     ),
     TransitionName.CONTRACT: _row(
         {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
@@ -190,7 +190,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.NEVER_READY: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.STALLED, severity=S.WARNING, loud=True,
         by=("new_side_late",),
-        rationale="the wait for ready pods has a limit; no weight was moved, so none is put back",
+        rationale="the pods were not ready within readyWithin; no weight was moved",
     ),
     TransitionName.CHANGED_BEFORE_SHIFT: _row(
         {*STARTING}, P.PENDING, None, None,
@@ -218,11 +218,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.SHIFT_REFUSED: _row(
         {P.SHIFTING}, P.ROLLED_BACK, Kind.KILL, E.SHIFT_REFUSED, severity=S.WARNING, loud=True,
-        by=("shift_refused",), rationale="no weight was moved, so none is put back",
+        by=("shift_refused",), rationale="the first weight was refused; no weight was moved",
     ),
     TransitionName.REQUEST_REFUSED: _row(
         {*P}, Target.STAYS, Kind.PERSIST, E.REQUEST_REFUSED, severity=S.WARNING, loud=True,
-        by=("refusal_told",), rationale="somebody must fix what refuses the request",
+        by=("refusal_told",), rationale="a person must fix the cause of the refusal",
     ),
     TransitionName.FORESEEN: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
@@ -244,7 +244,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
         by=("other_commands", "hold_contract", "take_away", "unavailable",
             "failure_detected", "correct_drift", "hold_run", "deadline"),
-        rationale="there is no cause to roll back, and the run may not go on",
+        rationale="the run must not go forward, and a rollback is not required",
     ),
     TransitionName.RESUMED: _row(
         {P.HELD}, Target.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED,
@@ -257,7 +257,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         severity=S.WARNING, loud=True,
         by=("deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "unavailable",
             "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "deadline"),
-        rationale="mitigate first: the weights go back at once",
+        rationale="mitigate first: the old weights are restored at once",
     ),
     TransitionName.RESTORED: _row(
         {P.ROLLING_BACK}, P.ROLLED_BACK, Kind.ROLLBACK, E.ROLLED_BACK, severity=S.WARNING,
@@ -265,7 +265,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.BAKED: _row(
         {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
-        by=("finish_bake",), rationale="it held its last weight for the whole bake",
+        by=("finish_bake",), rationale="the bake is over, and no guard tripped",
     ),
     TransitionName.AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
@@ -273,23 +273,23 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.REFUSED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("obstructed", "probe", "add"), rationale="the plan names something that does not exist or is not right",
+        by=("obstructed", "probe", "add"), rationale="the plan, or an object that it names, is missing or invalid",
     ),
     TransitionName.BLOCKED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("other_commands", "obstructed"), rationale="it waits for another plan, a policy or a person",
+        by=("other_commands", "obstructed"), rationale="the plan waits for another plan, a policy or a person",
     ),
     TransitionName.HEALED: _row(
         {P.INVALID}, P.PENDING, None, None,
-        by=("healed",), rationale="what was wrong is fixed",
+        by=("healed",), rationale="the problem is fixed",
     ),
     TransitionName.LOST: _row(
         {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("inconsistent",), rationale="the status contradicts itself, so nothing is moved by it",
+        by=("inconsistent",), rationale="the status contradicts itself, so the operator changes no weights",
     ),
     TransitionName.DRIFTED: _row(
         {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.PERSIST, E.WEIGHT_DRIFT, loud=True,
-        by=("correct_drift",), rationale="the weights that are judged must be the weights that were asked for",
+        by=("correct_drift",), rationale="verdicts are valid only at the requested weights",
     ),
     TransitionName.ABORTED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, E.ABORTED, severity=S.WARNING, loud=True,
@@ -305,7 +305,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.SKIPPED: _row(
         {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED,
-        by=("other_commands",), rationale="a person skips what was not proved",
+        by=("other_commands",), rationale="a person skips a stage that is not proved",
     ),
     TransitionName.PROMOTED: _row(
         {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,

@@ -91,7 +91,8 @@ def _short(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     if new is None or new.ready >= needed:
         return None
     worst = f": {new.worst}" if new.worst else ""
-    words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
+    needs = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}"
+    words = f"{needs}, only {new.ready} are ready"
     return Blocked(HoldReason.CAPACITY, words + worst)
 
 
@@ -158,12 +159,12 @@ def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
 
 def _left(name: str, least: str, verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return f"{name}: the error budget is not known ({_unknown(verdict)}), {least} must be left"
-    return f"{name}: {100 * verdict.value:.4g}% of the error budget is left, {least} must be left"
+        return f"{name}: the error budget is unknown ({_unknown(verdict)}); at least {least} must be left"
+    return f"{name}: {100 * verdict.value:.4g}% of the error budget is left; at least {least} must be left"
 
 
 def _firing(name: str, matchers: str, verdict: Verdict | None) -> str:
-    goes_on = "nothing goes forward until none fires; `abort` rolls back"
+    goes_on = "no weight is increased until none fires; `abort` rolls back"
     if verdict is None or verdict.value is None:
         return f"{name}: no answer ({_unknown(verdict)}) about alerts with {matchers}: {goes_on}"
     alerts = "1 alert fires" if verdict.value == 1 else f"{verdict.value:.6g} alerts fire"
@@ -171,4 +172,4 @@ def _firing(name: str, matchers: str, verdict: Verdict | None) -> str:
 
 
 def _unknown(verdict: Verdict | None) -> str:
-    return str(verdict.why) if verdict else "not asked"
+    return str(verdict.why) if verdict else "not queried yet"

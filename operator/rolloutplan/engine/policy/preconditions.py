@@ -95,8 +95,8 @@ def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
     )
     return UnmetPrecondition(
         StatusReason.STATUS_LOST,
-        f"the status of a run was edited or lost{fields}, so nothing is moved any more: put the weights back with "
-        f"`{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
+        f"the status of the run was edited or lost{fields}, so the operator no longer changes weights: restore them "
+        f"with `{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
     )
 
 
@@ -118,8 +118,8 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     if holds > first.permille:
         return UnmetPrecondition(
             StatusReason.NEW_SIDE_ALREADY_SERVING,
-            f"{spec.new.service_name} already holds {format_weight(holds)} of the traffic, more than the first stage "
-            f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
+            f"{spec.new.service_name} already has {format_weight(holds)} of the traffic, more than the weight of the "
+            f"first stage ({format_weight(first.permille)}): lower it in the route, or start the stages above it",
         )
     return None
 
@@ -129,7 +129,7 @@ def _rival(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     for rival in snapshot.route_conflicts:
         if rival.routes & ours and _goes_first(rival, snapshot):
             routes = ", ".join(map(str, sorted(rival.routes & ours)))
-            words = f"{routes} is held by plan {rival.key}: wait until it ends, or delete it"
+            words = f"{routes} is in use by plan {rival.key}: wait until that plan ends, or delete it"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
 

@@ -147,7 +147,7 @@ def _added(snapshot: Snapshot, spec: PlanSpec, task: Task, ended: TaskResult) ->
             over["scaled_to"] = task.replicas
         return transition(snapshot, TransitionName.EXPANDED, ended.words[:1024], reason=StatusReason.EXPANDING, **over)
     left = f"no weight was moved{added(status, spec)}"
-    words = f"{ended.words}; {left}: fix it or the plan, or send `retry`, and a new run starts"[:1024]
+    words = f"{ended.words}; {left}: fix the cause and send `retry`, or change the plan, to start a new run"[:1024]
     return transition(
         snapshot, TransitionName.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words
     )
@@ -163,7 +163,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
     return transition(
         snapshot,
         TransitionName.READY,
-        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {held} on {new_service}",
+        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback restores {held} on {new_service}",
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarts=restarts,

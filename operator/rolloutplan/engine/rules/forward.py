@@ -103,7 +103,10 @@ def deadline(snapshot: Snapshot) -> ReconcileResult | None:
             transition(snapshot, TransitionName.EXTENDED, note, reason=StatusReason.JUDGING, evidence=open_, stage=new)
         )
     return enter_hold(
-        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", open_
+        snapshot,
+        HoldReason.UNDECIDED,
+        f"{words}; onUndecided is Hold: it waits for a verdict, `resume`, `skip` or `abort`",
+        open_,
     )
 
 
@@ -160,7 +163,7 @@ def _seal_next(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
         snapshot,
         TransitionName.START_STAGE,
         f"stage {stage.index + 1}/{len(steps)} {stage.step}: {weights.desired} -> {to}; "
-        f"{len(predicates)} predicates fixed as {sealed}",
+        f"{len(predicates)} predicates fixed (hash {sealed})",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
         stage=StageStatus(

@@ -34,7 +34,7 @@ def all_true(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     return ReconcileResult(
         transition(
-            snapshot, TransitionName.PROBED, "all that it assumes is true", reason=StatusReason.EXPANDING, task=None
+            snapshot, TransitionName.PROBED, "all assumptions are true", reason=StatusReason.EXPANDING, task=None
         )
     )
 
@@ -74,7 +74,7 @@ def _next(snapshot: Snapshot) -> Assumption | None:
 
 
 def _wanted(assumption: Assumption) -> TaskSpec:
-    says = f"assumption {assumption.name} is probed: {assumption.belief}"
+    says = f"assumption {assumption.name} is being checked: {assumption.belief}"
     template = assumption.job.template if assumption.job else None
     return TaskSpec("Assumption", assumption.name, assumption.deadline, says, template)
 
@@ -97,7 +97,7 @@ def _probed(snapshot: Snapshot, assumption: Assumption, ended: TaskResult) -> St
         )
     words = (
         f"assumption {assumption.name} is not known to be true ({assumption.belief}): {ended.words}; no weight was "
-        "moved: fix what it is about or the plan, or send `retry`, and a new run starts"
+        "moved: fix the cause and send `retry`, or change the plan, to start a new run"
     )[:1024]
     return transition(
         snapshot,

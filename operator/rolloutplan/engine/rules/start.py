@@ -79,7 +79,7 @@ def healed(snapshot: Snapshot) -> ReconcileResult | None:
     if snapshot.status.phase is not Phase.INVALID:
         return None
     return ReconcileResult(
-        transition(snapshot, TransitionName.HEALED, "what was wrong is fixed", reason=StatusReason.PENDING)
+        transition(snapshot, TransitionName.HEALED, "the problem is fixed", reason=StatusReason.PENDING)
     )
 
 

@@ -72,7 +72,7 @@ def added(status: Status, spec: PlanSpec) -> str:
     jobs = [job.name for job in spec.expand.jobs if job.name in status.completed_tasks]
     parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
     parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.completed_tasks else []
-    return f", what was added stays ({'; '.join(parts)})" if parts else ""
+    return f", and what was added is kept ({'; '.join(parts)})" if parts else ""
 
 
 def current_task(snapshot: Snapshot, wanted: TaskSpec) -> Task | None:
@@ -110,7 +110,7 @@ def old_side_gone(snapshot: Snapshot) -> str:
     ready = f"{old.ready} ready pods" if old else "no pods"
     return (
         f"the old side was scaled down at the end of the run and has {ready}: scale Deployment {name} up{needed} "
-        "first, and send it again when its pods are ready"
+        "first, and send the command again when its pods are ready"
     )
 
 
@@ -151,7 +151,7 @@ def job_run(snapshot: Snapshot, task: Task, wanted: TaskSpec) -> ReconcileResult
             made = change(status, task=change_task(task, made=True))
             return ReconcileResult(_said(made, StatusReason(status.phase), wanted.says))
     elif task.made and not job.hindered:
-        return TaskResult(False, f"Job {job.name} is gone, and its end was not seen")
+        return TaskResult(False, f"Job {job.name} was deleted before its result was seen")
     if now >= late:
         unread = job.at < late and not (job.hindered or refused_words(snapshot, "job"))
         return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
@@ -176,7 +176,7 @@ def _end_words(job: JobView) -> str:
 def _late_words(job: JobView, task: Task) -> str:
     within = format_duration(task.deadline_at - task.since)
     if job.found and job.ours:
-        return f"Job {job.name} has not ended within {within}, and is left as it is"
+        return f"Job {job.name} has not ended within {within} and is not deleted"
     why = job.hindered or ("another Job has its name" if job.found else "the API server did not answer")
     return f"Job {job.name} could not be created within {within}: {why}"
 
@@ -207,7 +207,7 @@ def resized(snapshot: Snapshot, task: Task, side: WorkloadView | None, deploymen
             return TaskResult(False, _not_resized(task, deployment, words))
         return ReconcileResult(actions=(Scale(deployment, task.replicas),))
     if result.autoscaler:
-        words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so its size is left alone"
+        words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so the run does not scale it"
         return TaskResult(True, words, left=True)
     if side is not None and side.wanted == task.replicas:
         return TaskResult(True, f"{deployment} has {task.replicas} replicas")
@@ -245,12 +245,12 @@ def query_result(snapshot: Snapshot, spec: PlanSpec, task: Task, asked: Observat
         return ReconcileResult(actions=(ask,), wake_at=late + PASSES_WITHIN)
     value, bound = value_text(asked.is_, result.verdict), asked.is_.text
     if result.verdict.outcome is Outcome.PROVED:
-        return TaskResult(True, f"{value} {bound} of {query}")
+        return TaskResult(True, f"{value} {bound} for {query}")
     if result.verdict.outcome is Outcome.REFUTED:
-        return TaskResult(False, f"{value} is not {bound} of {query}")
+        return TaskResult(False, f"{value} is not {bound} for {query}")
     if result.at >= late:
         return TaskResult(
-            False, f"undecided after {format_duration(late - task.since)} ({doubt(result.verdict)}) of {query}"
+            False, f"undecided after {format_duration(late - task.since)} ({doubt(result.verdict)}) for {query}"
         )
     waits = _said(status, StatusReason.PROBING, f"{task.name} is undecided so far: {doubt(result.verdict)}")
     if waits != status:

@@ -38,7 +38,7 @@ from rolloutplan.tools.timeline import NEVER, DetectionTime, Range, Segment, Tim
 
 WIDTH: Final = 60
 """The width of the chart in columns."""
-_COLUMNS: Final = ("stage", "weight", "begins", "ends", "a fault at once", "a fault later", "queries/min")
+_COLUMNS: Final = ("stage", "weight", "begins", "ends", "fault at start", "fault later", "queries/min")
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -86,7 +86,7 @@ def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
 def _complain(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
     said = [printed(row) for row in complaints]
     if not said and not plans:
-        said = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
+        said = ["rolloutplan: the files have no RolloutPlan: name a file with one"]
     sys.stderr.write("".join(f"{line}\n" for line in said))
 
 
@@ -157,31 +157,31 @@ def _picture(line: Timeline) -> Iterator[str]:
 
 def _notes(plan: _Simulated) -> Iterator[str]:
     spec, stretches, waits = plan.spec, plan.timeline.stretches, plan.timeline.approvals
-    yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
+    yield "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate"
     if spec.on_fail == "Hold":
-        yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
+        yield "onFail is Hold: a failure of the new side holds the run, and the weights stay"
     against = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
     if any(asked_of_both(spec, predicate, stretches[0].permille) for predicate in against):
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if waits:
-        yield f"+: and as long as it takes until a person approves {', '.join(waits)}"
+        yield f"+: plus the time until a person approves {', '.join(waits)}"
     yield from _notes_on_steps(spec, stretches)
     sights = [segment.slowest for segment in stretches]
     if plan.timeline.contract is not None:
-        yield "contract: no predicate is judged any more; what fails there is held until a person decides"
+        yield "contract: no predicate is evaluated; a failure holds the run until a person decides"
     if any(detection is None for detection in sights):
-        yield "-: no guard or fail predicate is evaluated: a fault is seen at the deadline, and in the bake not at all"
+        yield "-: no guard or fail predicate is evaluated: a fault is detected at the deadline, in the bake not at all"
     if any(detection is not None and detection.later is None for detection in sights):
-        yield "?: it counts, and how fast depends on the traffic: give --traffic"
+        yield "?: the predicate counts events, so the time depends on the traffic: give --traffic"
     if any(detection is not None and detection.later is NEVER for detection in sights):
-        yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
+        yield "never: with this traffic its counts prove nothing; at 100% the old side has none to compare with"
 
 
 def _notes_on_steps(spec: PlanSpec, stretches: Sequence[Segment]) -> Iterator[str]:
     if any(predicate.alert is not None for _, predicate in spec.predicates()):
-        yield "alert: counted from when it fires"
+        yield "alert: the time starts when the alert fires"
     if any(segment.conditional for segment in stretches):
-        yield "half way: comes only where the stage before was warned; the latest times count it"
+        yield "half way: runs only if the stage before it had a warning; the latest times include it"
     for segment in stretches:
         if segment.late:
             yield (

@@ -175,7 +175,7 @@ class Watch:
     def _live(self) -> None:
         """Run one instance of kopf, then quickly end all that it leaves running."""
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda _, context: log.debug("left behind", what=context.get("message")))
+        loop.set_exception_handler(lambda _, context: log.debug("a task of kopf was left", what=context.get("message")))
         try:
             self._life = loop, loop.create_task(self._watch())
             with contextlib.suppress(asyncio.CancelledError):
@@ -221,7 +221,7 @@ class Watch:
         standing = dict(zip(self._places, answers, strict=True))
         for place, now in standing.items():
             if now is not Availability.SERVED and now is not self._standing.get(place):
-                log.warning("cannot be watched", place=str(place), why=now.value)
+                log.warning("a kind cannot be watched", place=str(place), why=now.value)
             if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._optional(place)):
                 self._complete(Listing(place.kind.plural, place.namespace, frozenset()), place)
         self._standing = standing
@@ -278,7 +278,7 @@ class Watch:
             await asyncio.sleep(SILENT_AFTER / 10)
             for place, asked in self._asked.items():
                 if clock() - asked > SILENT_AFTER:
-                    raise TimeoutError(f"kopf has not asked for {place} for {SILENT_AFTER:g} s")
+                    raise TimeoutError(f"kopf has sent no request for {place} for {SILENT_AFTER:g} s")
 
     async def _note(self, _: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
         if place := self._by_path.get(request.url.path):
@@ -371,7 +371,7 @@ class Watch:
         try:
             self._offer(kind.plural, event, raw)
         except Exception:
-            log.exception("an object could not be taken in", kind=kind.plural, object=name_of(raw))
+            log.exception("an object could not be processed", kind=kind.plural, object=name_of(raw))
 
     def _complete(self, listing: Listing, place: WatchTarget) -> None:
         self._in_engine(self._list_complete, listing, place)

@@ -230,14 +230,14 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        (f"{SHOP}---\na: [\n", 6, "no YAML: expected the node content"),
-        (f"{SHOP}\ta: b\n", 4, "no YAML: found character '\\t'"),
-        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "no YAML: found unhashable key"),
-        (f"{SHOP}spec: *gone\n", 4, "no YAML: found undefined alias"),
-        (f"{SHOP}spec: !secret x\n", 4, "no YAML: could not determine a constructor"),
-        (f"{SHOP}spec: \x01\n", 4, "no text: special characters are not allowed"),
-        (SHOP.encode() + b"spec: \xff\n", 4, "no text: invalid start byte"),
-        (f'{SHOP}spec: "\\ud800"\n', 4, "no text: half a character"),
+        (f"{SHOP}---\na: [\n", 6, "invalid YAML: expected the node content"),
+        (f"{SHOP}\ta: b\n", 4, "invalid YAML: found character '\\t'"),
+        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "invalid YAML: found unhashable key"),
+        (f"{SHOP}spec: *gone\n", 4, "invalid YAML: found undefined alias"),
+        (f"{SHOP}spec: !secret x\n", 4, "invalid YAML: could not determine a constructor"),
+        (f"{SHOP}spec: \x01\n", 4, "not valid text: special characters are not allowed"),
+        (SHOP.encode() + b"spec: \xff\n", 4, "not valid text: invalid start byte"),
+        (f'{SHOP}spec: "\\ud800"\n', 4, "not valid text: an incomplete character"),
         ("[" * 900, 1, "nested too deeply"),
         (f"{SHOP}spec: &a [*a]\n", 4, "more than 200000 parts in one object"),
         (LAUGHS, 1, "more than 200000 parts in one object"),
@@ -269,7 +269,7 @@ def test_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], nam
 @pytest.mark.parametrize("number", ["9" * 5000, "0b_", "0x", "1e999", ".inf", "=", "<<", "!!int x", "2026-13-45"])
 def test_what_is_no_number_breaks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str) -> None:
     assert main(["lint", *written(tmp_path, f"{POLICY}  maxConcurrent: {number}\n")]) in (1, 2)
-    assert "maxConcurrent" in (said := capsys.readouterr().out) or "no YAML" in said
+    assert "maxConcurrent" in (said := capsys.readouterr().out) or "invalid YAML" in said
 
 
 @given(

@@ -199,7 +199,7 @@ def test_a_time_has_date_and_zone(text: str, plan: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "no YAML"),
+        ("a: [", "invalid YAML"),
         ("kind: Deployment", "has 0 plans"),
         (yaml.safe_dump_all([{"kind": "RolloutPlan"}] * 2), "has 2 plans"),
         ("kind: RolloutPlan", "spec.old: required"),

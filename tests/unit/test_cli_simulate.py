@@ -191,7 +191,7 @@ def test_every_plan_of_the_examples_has_a_timeline(file: Path, capsys: pytest.Ca
     ("text", "code", "words"),
     [
         (PLAN.replace("soak: 5m", "soak: 5"), 1, ":18: error: RolloutPlan shop/checkout-v2 spec.stages[0].soak: "),
-        ("a: [\n", 2, ":2: error: no YAML"),
+        ("a: [\n", 2, ":2: error: invalid YAML"),
         (POLICY, 1, "the files have no RolloutPlan"),
     ],
     ids=["a plan that is refused", "no YAML", "no plan"],

@@ -204,15 +204,15 @@ def _objects(file: str) -> Iterator[ParsedObject]:
             if raw is not None:
                 yield from _listed(ParsedObject(file, node, raw, duplicate_keys))
     except yaml.reader.ReaderError as error:
-        raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
+        raise _UnreadableError(f"not valid text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
     except yaml.MarkedYAMLError as error:
         words = " ".join(part for part in (error.problem, error.context) if part)
         mark = error.problem_mark or error.context_mark
-        raise _UnreadableError(f"no YAML: {words}", mark.line + 1 if mark else 1) from None
+        raise _UnreadableError(f"invalid YAML: {words}", mark.line + 1 if mark else 1) from None
     except RecursionError:
         raise _UnreadableError("nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
-        raise _UnreadableError(f"no YAML: {error}") from None
+        raise _UnreadableError(f"invalid YAML: {error}") from None
 
 
 def _text(file: str) -> str:
@@ -220,7 +220,7 @@ def _text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _UnreadableError(f"no text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
+        raise _UnreadableError(f"not valid text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
     except (OSError, ValueError) as error:
         raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -236,7 +236,7 @@ def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
         if seen > _LARGEST:
             raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
-            raise _UnreadableError("no text: half a character", node.start_mark.line + 1)
+            raise _UnreadableError("not valid text: an incomplete character", node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):

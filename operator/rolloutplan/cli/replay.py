@@ -178,7 +178,7 @@ def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
     try:
         objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
     except yaml.YAMLError as error:
-        raise WrongError(f"{file}: no YAML: {' '.join(str(error).split())}") from None
+        raise WrongError(f"{file}: invalid YAML: {' '.join(str(error).split())}") from None
     found = [raw for raw in objects if raw.get("kind") == _KIND]
     if len(found) != 1:
         raise WrongError(f"{file}: has {len(found)} plans: give a file with one RolloutPlan")
@@ -199,7 +199,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise WrongError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise WrongError(f"{file}: no text: {error.reason}") from None
+        raise WrongError(f"{file}: not valid text: {error.reason}") from None
 
 
 async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:

@@ -66,7 +66,7 @@ class Health:
     async def _readyz(self, _: web.Request) -> web.Response:
         missing = self._missing()
         if missing:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not seen yet: " + ", ".join(missing))
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not synced yet: " + ", ".join(missing))
         return _answer(HTTPStatus.OK, "ready")
 
     async def _leads(self, _: web.Request) -> web.Response:

@@ -122,7 +122,7 @@ _CACHE: Final = "spec.assumptions[0]"
 _SLOW: Final = "stages[0].fail[0].events"
 _FEW: Final = "stages[0].pass[0]"
 
-AS_SCRAPED: Final = "write the counter as it is scraped"
+AS_SCRAPED: Final = "has a function or a range"
 MORE_THAN_COUNTERS: Final = {
     "a rate": "rate(http_requests_total[5m])",
     "an increase in lines": 'increase(\n  http_requests_total{code=~"5.."}[$window]\n)\n',
@@ -177,7 +177,9 @@ PLANS: Final = (
         "one Service on both sides", {"new.service": "checkout-v1"}, ("spec.new.service", "give each side its own")
     ),
     Refusal(
-        "a Deployment's name", {"old.deployment": "Check_out"}, ("spec.old.deployment", '"Check_out"', "small letters")
+        "a Deployment's name",
+        {"old.deployment": "Check_out"},
+        ("spec.old.deployment", '"Check_out"', "lower-case letters"),
     ),
     Refusal(
         "the old name of onMetricsUnavailable",
@@ -243,7 +245,9 @@ PLANS: Final = (
     ),
     # names
     Refusal("a stage's name twice", {"stages[1].name": "canary"}, ("spec.stages", "choose another name")),
-    Refusal("a stage's name", {"stages[0].name": "Canary!"}, ("spec.stages[0].name", '"Canary!"', "small letters")),
+    Refusal(
+        "a stage's name", {"stages[0].name": "Canary!"}, ("spec.stages[0].name", '"Canary!"', "lower-case letters")
+    ),
     Refusal("a stage's long name", {"stages[0].name": "a" * 51}, ("spec.stages[0].name", "50")),
     Refusal(
         "a stage named for another weight", {"stages[0].name": "w7"}, ("spec.stages[0].name", "than 5%: change one")
@@ -260,7 +264,7 @@ PLANS: Final = (
         {f"stages[{i}].warn": [predicate("slow")] for i in (0, 2)},
         ("spec", "choose another"),
     ),
-    Refusal("a predicate's name", {"guards[0].name": "Errors"}, (f"{_GUARD}.name", '"Errors"', "small letters")),
+    Refusal("a predicate's name", {"guards[0].name": "Errors"}, (f"{_GUARD}.name", '"Errors"', "lower-case letters")),
     # predicates
     Refusal("no predicate", {"guards": []}, ("spec.stages", "nothing judges", "guards")),
     Refusal(
@@ -319,7 +323,7 @@ PLANS: Final = (
         Refusal(
             f"{what} of an alert",
             {"guards[0]": alert("a", text)},
-            (f"{_GUARD}.alert.matchers", "does not match labels"),
+            (f"{_GUARD}.alert.matchers", "is not a list of label matchers"),
         )
         for what, text in {
             "no matchers": "",
@@ -339,7 +343,7 @@ PLANS: Final = (
         Refusal(
             f"{field} of an alert",
             {"guards[0]": alert("a", **{field: value})},
-            (f"{_GUARD}.{field}", "is not for alert, which is true while one fires: remove it"),
+            (f"{_GUARD}.{field}", "is not allowed with alert, which is true while an alert fires: remove it"),
         )
         for field, value in (
             ("is", "> 1"),
@@ -355,7 +359,7 @@ PLANS: Final = (
     Refusal(
         "an alert that speaks for the new side",
         {"stages[2].pass": [alert("a")]},
-        ("spec.stages[2].pass", "an alert speaks against the new side", "write it under fail or guards"),
+        ("spec.stages[2].pass", "an alert indicates failure", "write it under fail or guards"),
     ),
     # references
     Refusal(
@@ -379,7 +383,7 @@ PLANS: Final = (
         Refusal(
             f"{field} of what is used",
             {"stages[2].pass": [{"use": "hits", field: value}]},
-            (f"spec.stages[2].pass[0].{field}", "takes the other predicate over as it is: remove it"),
+            (f"spec.stages[2].pass[0].{field}", "takes the other predicate unchanged: remove it"),
         )
         for field, value in (
             ("is", "> 1"),
@@ -390,11 +394,13 @@ PLANS: Final = (
             ("minSamples", {"query": "up", "atLeast": 1}),
         )
     ),
-    Refusal("parameters of a query", {"guards[0].with": {"a": "b"}}, (f"{_GUARD}.with", "is for template alone")),
+    Refusal(
+        "parameters of a query", {"guards[0].with": {"a": "b"}}, (f"{_GUARD}.with", "is only allowed with template")
+    ),
     Refusal(
         "parameters of what is used",
         {"stages[2].pass": [{"use": "hits", "with": {"a": "b"}}]},
-        ("spec.stages[2].pass[0].with", "is for template alone"),
+        ("spec.stages[2].pass[0].with", "is only allowed with template"),
     ),
     Refusal(
         "a parameter that is no text",
@@ -424,7 +430,7 @@ PLANS: Final = (
         "no samples at least", {"guards[0].minSamples": {"query": "up", "atLeast": 0}}, ("minSamples.atLeast", "1")
     ),
     Refusal(
-        "a query's confidence", {"guards[0].confidence": "95%"}, (f"{_GUARD}.confidence", "events alone", "remove")
+        "a query's confidence", {"guards[0].confidence": "95%"}, (f"{_GUARD}.confidence", "only allowed", "remove")
     ),
     # events
     _counted("no events", {"guards[0].events": {}}, f"{_GUARD}.events", "bad with total, or histogram with slowerThan"),
@@ -436,14 +442,18 @@ PLANS: Final = (
     _counted("a pair and a half", {"guards[0].events.slowerThan": "1s"}, f"{_GUARD}.events", "one pair"),
     _counted("a pair across", {_SLOW: {"bad": "a", "slowerThan": "1s"}}, f"spec.{_SLOW}", "one pair"),
     *(
-        _counted(name, {f"guards[0].events.{field}": text}, f"{_GUARD}.events.{field}", AS_SCRAPED, "we count")
+        _counted(name, {f"guards[0].events.{field}": text}, f"{_GUARD}.events.{field}", AS_SCRAPED, "operator computes")
         for field in COUNTERS
         for name, text in MORE_THAN_COUNTERS.items()
     ),
     _counted("a counter too long", {"guards[0].events.bad": "x" * 4097}, f"{_GUARD}.events.bad", "4096"),
     _counted("an empty counter", {"guards[0].events.total": ""}, f"{_GUARD}.events.total", "at least 1"),
-    _counted("a rate of buckets", {f"{_SLOW}.histogram": "rate(h[1m])"}, f"spec.{_SLOW}.histogram", "we count"),
-    _counted("no histogram's name", {f"{_SLOW}.histogram": '{a="b"}'}, f"spec.{_SLOW}.histogram", "its own name"),
+    _counted(
+        "a rate of buckets", {f"{_SLOW}.histogram": "rate(h[1m])"}, f"spec.{_SLOW}.histogram", "operator computes"
+    ),
+    _counted(
+        "no histogram's name", {f"{_SLOW}.histogram": '{a="b"}'}, f"spec.{_SLOW}.histogram", "its name without _bucket"
+    ),
     _counted(
         "a histogram's buckets", {f"{_SLOW}.histogram": 'h_bucket{a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
     ),
@@ -454,8 +464,10 @@ PLANS: Final = (
     _counted("an absolute change of counts", {"guards[0].vsOld": "> +0.2"}, f"{_GUARD}.vsOld", "absolute", '"> 1.5x"'),
     _counted("counts at 1x", {"guards[0].vsOld": "> 1.0x"}, f"{_GUARD}.vsOld", "noise alone", '"> 1.5x"'),
     _counted("counts at +0%", {"guards[0].vsOld": "<= +0%"}, f"{_GUARD}.vsOld", "noise alone", '"<= +10%"'),
-    _counted("counts at 0x", {"guards[0].vsOld": "> 0.0x"}, f"{_GUARD}.vsOld", '"> 0.0x" is no bound', "above 0"),
-    _counted("counts at -100%", {"guards[0].vsOld": "> -100%"}, f"{_GUARD}.vsOld", '"> -100%" is no bound', "above 0"),
+    _counted("counts at 0x", {"guards[0].vsOld": "> 0.0x"}, f"{_GUARD}.vsOld", '"> 0.0x" is not a bound', "above 0"),
+    _counted(
+        "counts at -100%", {"guards[0].vsOld": "> -100%"}, f"{_GUARD}.vsOld", '"> -100%" is not a bound', "above 0"
+    ),
     _counted("counts below nothing", {"guards[0].vsOld": "< -150.5%"}, f"{_GUARD}.vsOld", "above 0"),
     _counted("counts that equal", {"guards[0].vsOld": "== 2x"}, f"{_GUARD}.vsOld", '"== 2x"', "write < or >"),
     _counted("a share that equals", {f"{_FEW}.is": "!= 1%"}, f"spec.{_FEW}.is", '"!= 1%"', "write < or >"),
@@ -468,17 +480,19 @@ PLANS: Final = (
         for share in ("50%", "50.00%", "5%", "100%", "0.95", "99.999%", "95 %")
     ),
     # what is not for events
-    _counted("events for a time", {"guards[0].for": "30s"}, f"{_GUARD}.for", "is not for events", "remove it"),
-    _counted("a window of events", {"guards[0].window": "1m"}, f"{_GUARD}.window", "is not for events", "remove it"),
+    _counted("events for a time", {"guards[0].for": "30s"}, f"{_GUARD}.for", "is not allowed with events", "remove it"),
+    _counted(
+        "a window of events", {"guards[0].window": "1m"}, f"{_GUARD}.window", "is not allowed with events", "remove it"
+    ),
     _counted(
         "samples of events",
         {"guards[0].minSamples": {"query": "up", "atLeast": 1}},
         f"{_GUARD}.minSamples",
-        "is not for events",
+        "is not allowed with events",
         "remove it",
     ),
     # tasks
-    _task("an assumption's name", {"assumptions[0].name": "Cache"}, f"{_CACHE}.name", '"Cache"', "small letters"),
+    _task("an assumption's name", {"assumptions[0].name": "Cache"}, f"{_CACHE}.name", '"Cache"', "lower-case letters"),
     _task("two tasks of one name", {"assumptions[1].name": "cache"}, "spec", "choose another name"),
     _task("no belief", {"assumptions[0].belief": ""}, f"{_CACHE}.belief", "at least 1"),
     _task("an impact of 0", {"assumptions[0].impact": 0}, f"{_CACHE}.impact", "1"),
@@ -503,7 +517,7 @@ PLANS: Final = (
         "a Job that removes itself",
         {"assumptions[0].job.template.spec.ttlSecondsAfterFinished": 60},
         f"{_CACHE}.job.template.spec.ttlSecondsAfterFinished",
-        "before its end is seen: remove this",
+        "before its result is seen: remove this",
     ),
     _task(
         "a window of no time", {"assumptions[1].predicate.window": "0s"}, "spec.assumptions[1].predicate.window", "1s"
@@ -512,12 +526,16 @@ PLANS: Final = (
     _task("too many tasks", {"assumptions": [TASKS["assumptions"][0]] * 17}, "spec.assumptions", "16"),
     _task("a Job named as an assumption", {"expand.jobs[0].name": "cache"}, "spec", "choose another name"),
     _task("a Job twice", {"expand.jobs": [TASKS["expand"]["jobs"][0]] * 2}, "spec", "choose another name"),
-    _task("a Job's name", {"expand.jobs[0].name": "Add"}, "spec.expand.jobs[0].name", '"Add"', "small letters"),
+    _task("a Job's name", {"expand.jobs[0].name": "Add"}, "spec.expand.jobs[0].name", '"Add"', "lower-case letters"),
     _task("a Job without time", {"expand.jobs[0].deadline": "1ms"}, "spec.expand.jobs[0].deadline", "1s or more"),
     _task("a Job without a template", {"expand.jobs[0].template": GONE}, "spec.expand.jobs[0].template", "equired"),
     *(
         _task(
-            f"a size of {size}", {"expand.scale.new": size}, "spec.expand.scale.new", f"{size} is no size", "MatchOld"
+            f"a size of {size}",
+            {"expand.scale.new": size},
+            "spec.expand.scale.new",
+            f"{size} is not a size",
+            "MatchOld",
         )
         for size in (0, -1, 10_001, "Match", "7")
     ),
@@ -573,8 +591,10 @@ PLANS: Final = (
     Refusal("readiness in words", {"availability.minReady": "half"}, ("spec.availability.minReady", '"half"', '"5%"')),
     # words
     Refusal("a variable like our word", {"variables": {"stage": "a"}}, ("spec.variables", "choose another name")),
-    Refusal("a variable's name", {"variables": {"My-Word": "a"}}, ("spec.variables", "small letter first")),
-    Refusal("a variable's name of two lines", {"variables": {"team\n": "a"}}, ("spec.variables", "small letter first")),
+    Refusal("a variable's name", {"variables": {"My-Word": "a"}}, ("spec.variables", "lower-case letter first")),
+    Refusal(
+        "a variable's name of two lines", {"variables": {"team\n": "a"}}, ("spec.variables", "lower-case letter first")
+    ),
     Refusal("a long hypothesis", {"hypothesis": "x" * 1025}, ("spec.hypothesis", "1024")),
 )
 
@@ -587,21 +607,23 @@ ONLY_READ: Final = (
     Refusal(
         "a use of a use",
         {"stages[1].pass": [{"name": "again", "use": "hits"}], "stages[2].pass": [{"use": "again"}]},
-        ("spec.stages[2].pass[0].use", '"again" only uses another itself: write the name of that one'),
+        ("spec.stages[2].pass[0].use", '"again" itself uses another predicate: write the name of that one'),
     ),
     Refusal(
         "a use of an alert that speaks for the new side",
         {"stages[1].warn": [alert("page")], "stages[2].pass": [{"use": "page"}]},
-        ("spec.stages[2].pass[0].use", '"page": an alert speaks against the new side'),
+        ("spec.stages[2].pass[0].use", '"page": an alert indicates failure'),
     ),
-    Refusal("a use of itself", {"stages[2].pass": [{"name": "a", "use": "a"}]}, ("pass[0].use", "only uses another")),
+    Refusal("a use of itself", {"stages[2].pass": [{"name": "a", "use": "a"}]}, ("pass[0].use", "itself uses another")),
     Refusal(
         "a use of what is judged there",
         {"stages[0].fail": [{"use": "hits"}]},
-        ("spec.stages[0].fail[0].use", '"hits" is judged here already, as stages[0].pass[0]', "a name of its own"),
+        ("spec.stages[0].fail[0].use", '"hits" is already evaluated here, as stages[0].pass[0]', "another name"),
     ),
     Refusal(
-        "a use of a guard", {"stages[2].pass": [{"use": "errors"}]}, ("stages[2].pass[0].use", "already, as guards[0]")
+        "a use of a guard",
+        {"stages[2].pass": [{"use": "errors"}]},
+        ("stages[2].pass[0].use", "evaluated here, as guards[0]"),
     ),
     Refusal(
         "too many templates",
@@ -690,9 +712,9 @@ TEMPLATES: Final = (
     _template("two things are asked", {"events": COUNTERS}, "spec", "exactly one of query and events"),
     _template("nothing is compared", {"is": GONE}, "spec", "either is or vsOld"),
     _template("two comparisons in it", {"vsOld": "> 2x"}, "spec", "either is or vsOld"),
-    _template("a query that is sure", {"confidence": "99%"}, "spec.confidence", "events alone"),
-    Refusal("counts for a time", {"for": "30s"}, ("spec.for", "is not for events"), COUNTING),
-    Refusal("a window of counts", {"window": "1m"}, ("spec.window", "is not for events"), COUNTING),
+    _template("a query that is sure", {"confidence": "99%"}, "spec.confidence", "only allowed"),
+    Refusal("counts for a time", {"for": "30s"}, ("spec.for", "is not allowed with events"), COUNTING),
+    Refusal("a window of counts", {"window": "1m"}, ("spec.window", "is not allowed with events"), COUNTING),
     _template(
         "a parameter twice",
         {"parameters[1].name": "atLeast"},
@@ -713,12 +735,12 @@ TEMPLATES: Final = (
     _template("no time of evaluation", {"for": ""}, "spec.for", "at least 1"),
 )
 ONLY_READ_TEMPLATES: Final = (
-    _template("a hole for nothing", {"is": ">= $(atleast)"}, "spec.is: $(atleast) is no parameter", "mean atLeast?"),
-    _template("a hole that is none", {"is": ">= $(at least)"}, "spec.is", "$(at least) is no parameter"),
+    _template("a hole for nothing", {"is": ">= $(atleast)"}, "spec.is: $(atleast) is not a parameter", "mean atLeast?"),
+    _template("a hole that is none", {"is": ">= $(at least)"}, "spec.is", "$(at least) is not a parameter"),
     _template(
         "a String without quotes",
         {"query": "sum($(deployment))"},
-        "spec.query: $(deployment) is a String and stands outside of quotes",
+        "spec.query: $(deployment) is a String outside of quotes",
         "write quotes around it",
     ),
     _template("a String behind quotes", {"query": 'x{a="b"} + $(deployment)'}, "spec.query", "outside of quotes"),
@@ -750,7 +772,7 @@ POLICIES: Final = (
     _policy(
         "a namespace", {"selector.namespaces": ["Shop"]}, "spec.selector.namespaces[0]", '"Shop"', "write a name", '"*"'
     ),
-    _policy("a * in front", {"selector.namespaces": ["*-pay"]}, "spec.selector.namespaces[0]", '"*" behind'),
+    _policy("a * in front", {"selector.namespaces": ["*-pay"]}, "spec.selector.namespaces[0]", 'followed by "*"'),
     _policy(
         "the name of a label", {"selector.matchLabels": {"-a": "b"}}, "spec.selector.matchLabels", "name of a label"
     ),
@@ -764,7 +786,7 @@ POLICIES: Final = (
     # how many
     _policy("none at once", {"maxConcurrent": 0}, "spec.maxConcurrent", "1"),
     _policy("too many at once", {"maxConcurrent": 10_001}, "spec.maxConcurrent", "10000"),
-    _policy("a lock group", {"lockGroup": "Pay Ments"}, "spec.lockGroup", '"Pay Ments"', "small letters"),
+    _policy("a lock group", {"lockGroup": "Pay Ments"}, "spec.lockGroup", '"Pay Ments"', "lower-case letters"),
     _policy("a focus", {"focus": "Speed"}, "spec.focus", "Stability", "Balanced", "Throughput"),
     # when not
     _policy("a freeze without a reason", {"freeze.now": ""}, "spec.freeze.now", "at least 1"),
@@ -789,7 +811,7 @@ POLICIES: Final = (
         "an end before the beginning",
         {"freeze.windows[2].to": "2026-12-20T00:30:00+01:00"},
         f"{_ONCE}.to",
-        "does not come after from: write a later instant",
+        "is not after from: write a later timestamp",
     ),
     _policy(
         "an end at the beginning", {"freeze.windows[2].to": "2026-12-20T00:00:00Z"}, f"{_ONCE}.to", "write a later"
@@ -798,7 +820,7 @@ POLICIES: Final = (
         "a date without a time",
         {"freeze.windows[2].from": "2026-12-20"},
         f"{_ONCE}.from",
-        '"2026-12-20" is not an instant',
+        '"2026-12-20" is not a timestamp',
         "2026-12-20T00:00:00Z",
     ),
     _policy(
@@ -807,12 +829,14 @@ POLICIES: Final = (
         f"{_ONCE}.from",
         "a time and an offset",
     ),
-    _policy("a day that no month has", {"freeze.windows[2].from": "2026-12-32T00:00:00Z"}, f"{_ONCE}.from", "instant"),
+    _policy(
+        "a day that no month has", {"freeze.windows[2].from": "2026-12-32T00:00:00Z"}, f"{_ONCE}.from", "timestamp"
+    ),
     _policy(
         "a day that its month lacks",
         {"freeze.windows[2].from": "2026-11-31T00:00:00Z"},
         f"{_ONCE}.from",
-        "write a day that there is",
+        "write an existing date",
     ),
     _policy("a day that its year lacks", {"freeze.windows[2].from": "2026-02-29T00:00:00Z"}, _ONCE),
     _policy(

@@ -392,7 +392,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "somebody moves the weights back": (drift("shop", v1=100, v2=0), as_written),
     "somebody moves another backend": (drift("api", v0=33), drift("api", v0=10)),
     "a route is gone": (lambda w: w.routes.pop("api", None), lambda w: w.routes.setdefault("api", routes()["api"])),
-    "the plan can no longer be read": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
+    "the plan is now invalid": (edit({"guards[0].is": "about 5"}), edit({"guards[0].is": "> 1%"})),
     "it is adopted late": (put(adopts_in=s(30)), put(adopts_in=s(0))),
     "Jobs fail": (put(job_fails=True), put(job_fails=False)),
     "Jobs do not end": (put(job_takes=None), put(job_takes=s(5))),
@@ -411,7 +411,7 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a policy wants stability": ruled_by(ruled("stable", focus="Stability")),
     "a policy has no place": both(ruled_by(ruled("crowded", maxConcurrent=1)), (put(peers=(RUNNING,)), put(peers=()))),
     "the error budget is spent": both(ruled_by(BUDGETED), (says(budgeted=0.1), says(budgeted=0.9))),
-    "the error budget is not known": both(ruled_by(BUDGETED), (says(budgeted=Why.NAN), says(budgeted=0.9))),
+    "the error budget is unknown": both(ruled_by(BUDGETED), (says(budgeted=Why.NAN), says(budgeted=0.9))),
 }
 
 

@@ -88,7 +88,8 @@ def difference(kind: Kind, found: Outcome) -> str:
 # ---- what the reader alone can refuse ----------------------------------------------------------------------------
 
 _USED = re.compile(
-    'names no predicate of this plan|only uses another itself|is judged here already|"[^"]+": an alert speaks against'
+    "is not a predicate of this plan|itself uses another predicate|is already evaluated here"
+    '|"[^"]+": an alert indicates failure'
 )
 _TEMPLATES = re.compile("^[0-9]+ templates are too many")
 _SEEN_BY_BOTH = {ONE_BODY, ONE_COMPARISON, ONLY_WITH_EVENTS, DUPLICATE_NAME, *NOT_WITH_EVENTS.values()}

@@ -56,7 +56,7 @@ def test_a_stage_that_has_started_is_locked(bed: Bed, path: str, stages: list[di
     with pytest.raises(ApiError) as refused:
         edit(bed, path, {"stages": stages})
     assert "spec.stages: " in refused.value.message
-    assert "those that have started, status.lockedStages, cannot be edited in mid-run" in refused.value.message
+    assert "stages that have started (status.lockedStages) cannot be edited during the run" in refused.value.message
 
 
 @pytest.mark.parametrize(

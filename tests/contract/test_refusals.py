@@ -95,7 +95,7 @@ def test_a_template_is_stored_as_it_is_written(bed: Bed, template: dict[str, Any
 
 @pytest.mark.parametrize("name", ["a.b", "a" * 64])
 def test_a_template_that_no_plan_could_name_is_refused(bed: Bed, name: str) -> None:
-    with pytest.raises(ApiError, match=r"metadata\.name is none that a plan could name"):
+    with pytest.raises(ApiError, match=r"metadata\.name is not a name that a plan can use"):
         bed.api("POST", f"{PATHS['PredicateTemplate']}?dryRun=All", manifest("PredicateTemplate", TEMPLATE, name))
 
 

@@ -1,4 +1,4 @@
-"""A plan that is edited in mid-run, as a person or a pipeline would edit it."""
+"""A plan that is edited during the run, as a person or a pipeline would edit it."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def test_a_later_stage_is_edited_and_a_started_one_is_locked(shop: Shop) -> None
     shop.start(stages=STAGES)
     status = shop.until("Judging/w25")
     assert status["lockedStages"] == ["w25"]
-    with pytest.raises(RuntimeError, match=r"spec\.stages: .*cannot be edited in mid-run: edit those after them"):
+    with pytest.raises(RuntimeError, match=r"spec\.stages: .*cannot be edited during the run: edit later ones"):
         edit(shop, stages=[{**STAGES[0], "soak": "1s"}, STAGES[1]])
 
     edit(shop, stages=[STAGES[0], {"weight": "50%", "soak": "2s"}, {**STAGES[1], "soak": "2s"}])

@@ -99,7 +99,7 @@ def test_the_definitions_are_those_of_the_repository(bed: Bed) -> None:
 
 def test_a_chart_that_was_fetched_without_its_definitions_says_so(bed: Bed, tmp_path: Path) -> None:
     shutil.copytree(CHART, tmp_path / NAME, ignore=shutil.ignore_patterns("crds-files"))
-    with pytest.raises(RuntimeError, match="the chart has come without its CRDs"):
+    with pytest.raises(RuntimeError, match="the chart has no CRDs"):
         render(bed, chart=tmp_path / NAME)
 
 

@@ -78,7 +78,7 @@ def test_of_two_commands_at_once_the_newest_counts_and_both_are_recorded(shop: S
     shop.until("RolledBack", timeout=15)
     assert answer(shop, "t2")["reason"] == "RollbackStarted"
     told = answer(shop, "t1")
-    if "a newer command came" not in told["note"]:  # it was heard so much earlier that it was not of two at once
+    if "replaced by a newer command" not in told["note"]:  # it was heard so much earlier that it was not of two at once
         assert told["note"].startswith("pause by kubectl-annotate")
         assert shop.reasons().index("Held") < shop.reasons().index("RollbackStarted")
 
@@ -146,7 +146,7 @@ def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("stop now", 'rolloutplan.dev/command: "stop" is no verb'), ("abort", "no token")],
+    [("stop now", 'rolloutplan.dev/command: "stop" is not a command'), ("abort", "no token")],
 )
 def test_a_command_that_cannot_be_read_is_answered(shop: Shop, command: str, words: str) -> None:
     shop.bed.apply(objects.namespace(shop.namespace))

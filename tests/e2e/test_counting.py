@@ -115,7 +115,7 @@ def test_a_time_that_is_no_bound_of_the_buckets_is_refused_before_any_weight_mov
     shop.start(guards=[odd], stages=[{"weights": ["50%", "100%"], "soak": "5s"}])
     status = shop.until("Invalid", timeout=20)
     assert status["reason"] == "QueryRejected"
-    for words in ("slower", "events.slowerThan: 123ms is no bound", "100ms"):
+    for words in ("slower", "events.slowerThan: 123ms is not a bucket bound", "100ms"):
         assert words in status["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 

@@ -64,7 +64,7 @@ def test_a_leader_that_was_stopped_and_wakes_up_writes_nothing(shop: Shop, runni
     finally:
         running.process.cont()
     until(lambda: not running.leads(), 5, "the first to follow")
-    until(lambda: says(running, "another leads"), 10, "the first to say so")
+    until(lambda: says(running, "another replica leads"), 10, "the first to say so")
     second.judges(3)
     assert shop.route()["metadata"]["resourceVersion"] == route["metadata"]["resourceVersion"]
     assert decided(shop) == stood

@@ -315,7 +315,7 @@ def test_a_bound_that_no_bucket_has_is_no_number_and_the_bounds_are_named(histog
         source.close()
         return found
 
-    words = "200ms is no bound of the histogram's buckets: write one of 100ms, 250ms, 300ms, 500ms, 1s"
+    words = "200ms is not a bucket bound of the histogram: write one of 100ms, 250ms, 300ms, 500ms, 1s"
     assert no_bound(events, run(bounds)) == words
 
 

@@ -83,7 +83,7 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, po
         shop.start(name, traffic=routes, stages=[{"weights": ["50%", "100%"], "soak": "3s"}], guards=[NEVER])
     until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 10, "two that wait")
     waits = " ".join(shop.status(name).get("message", "") for name in names if shop.phase(name) == "Pending")
-    assert "in the queue for a place of lock group" in waits
+    assert "in the queue for a slot of lock group" in waits
 
     def over() -> bool:
         phases = [shop.phase(name) for name in names]
@@ -99,7 +99,7 @@ def test_a_spent_error_budget_takes_no_increment_and_one_that_is_not_known_neith
     shop.start(stages=QUICK, guards=[NEVER])
     held = shop.until("Held", timeout=20)
     assert held["reason"] == "BudgetSpent"
-    assert "5% of the error budget is left, 20% must be left" in held["message"]
+    assert "5% of the error budget is left; at least 20% must be left" in held["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     policy.apply(errorBudget={"query": "nothing_counts_this", "atLeast": "20%"})
     until(lambda: "NoData" in shop.status().get("message", ""), 15, "the doubt")

@@ -50,7 +50,7 @@ def test_the_decisions_of_a_run_follow_from_its_looks(shop: Shop, tmp_path: Path
     printed = replay(shop, "checkout", "-n", shop.namespace, "--record", looks)
     replayed, _ = again(looks.read_text().splitlines())
     assert judged(replayed.decisions) == judged(lived)
-    assert f"it ends as {end}" in printed
+    assert f"the replay ends in phase {end}" in printed
 
     assert replay(shop, "--looks", looks, "--record", copy, cluster=False) == printed
     assert copy.read_bytes() == looks.read_bytes()

@@ -38,7 +38,7 @@ from tests.world import (
 
 DECIDED = "until something is decided"
 ONCE_HARD = {
-    "another plan in mid-run": [DECIDED, "the plan changes", "5 m"],
+    "another plan during the run": [DECIDED, "the plan changes", "5 m"],
     "killed in the middle of a way back": [
         *(DECIDED, "a guard holds", "at `routed` the operator is killed", "1 m"),
         *("no more: a guard holds", "5 m"),
@@ -231,7 +231,7 @@ OTHERS_BROKEN: Mapping[str, Event] = {
     "somebody moves another backend": drift("api", v0=33),
     "somebody moves the weights up": drift("shop", v1=0, v2=100),
     "a policy freezes": TROUBLES["a policy freezes"][0],
-    "the error budget is not known": TROUBLES["the error budget is not known"][0],
+    "the error budget is unknown": TROUBLES["the error budget is unknown"][0],
     "somebody says pause": says_that("pause"),
     "somebody says skip": says_that("skip"),
     "a command that nobody can read": lambda world: world.say("abrot"),

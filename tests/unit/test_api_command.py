@@ -45,7 +45,7 @@ def test_what_is_taken_from_it(text: str, reason: str) -> None:
     assert read_command(text) == Command(Verb.PAUSE, "a1", reason)
 
 
-ONCE = 'a command is acted on once for each token; write one that is new, such as "2026-03-01a"'
+ONCE = 'a command is carried out once per token; write a new token, such as "2026-03-01a"'
 VERBS = "pause, resume, approve, abort, retry, promote, skip, revert"
 NO_TOKEN = 'is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"'
 
@@ -53,20 +53,20 @@ NO_TOKEN = 'is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"'
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", f'no command: write "<verb> <token>"; the verbs are {VERBS}'),
-        (" \n", f'no command: write "<verb> <token>"; the verbs are {VERBS}'),
-        ("--reason x", f'no command: write "<verb> <token>"; the verbs are {VERBS}'),
-        ("puase a1", f'"puase" is no verb: did you mean pause? The verbs are {VERBS}'),
-        ("Abort a1", f'"Abort" is no verb: did you mean abort? The verbs are {VERBS}'),
-        ("rollback a1", f'"rollback" is no verb. The verbs are {VERBS}'),
-        ("x" * 100, f'"{"x" * 40}..." is no verb. The verbs are {VERBS}'),
+        ("", f'the command is empty: write "<command> <token>"; the commands are {VERBS}'),
+        (" \n", f'the command is empty: write "<command> <token>"; the commands are {VERBS}'),
+        ("--reason x", f'the command is empty: write "<command> <token>"; the commands are {VERBS}'),
+        ("puase a1", f'"puase" is not a command: did you mean pause? The commands are {VERBS}'),
+        ("Abort a1", f'"Abort" is not a command: did you mean abort? The commands are {VERBS}'),
+        ("rollback a1", f'"rollback" is not a command. The commands are {VERBS}'),
+        ("x" * 100, f'"{"x" * 40}..." is not a command. The commands are {VERBS}'),
         ("abort", f'no token: write "abort <token>": {ONCE}'),
         ("abort --reason x", f'no token: write "abort <token>": {ONCE}'),
         ("abort a/1", f'token: "a/1" {NO_TOKEN}'),
         ("abort ä", f'token: "ä" {NO_TOKEN}'),
         ("abort " + "a" * 65, "token: too long: write at most 64 characters"),
-        ("abort a1 now please", '"now please" is too much: behind the token only --reason and the reason may follow'),
-        ("abort a1 -because x", '"-because x" is too much: behind the token only --reason and the reason may follow'),
+        ("abort a1 now please", '"now please" is unexpected: only --reason and the reason may follow the token'),
+        ("abort a1 -because x", '"-because x" is unexpected: only --reason and the reason may follow the token'),
     ],
 )
 def test_what_cannot_be_read_is_told_with_the_fix(text: str, words: str) -> None:

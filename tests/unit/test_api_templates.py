@@ -199,12 +199,12 @@ def test_a_plan_without_references_stays_as_it_is() -> None:
         (
             {"template": "success-rate", "with": {"atleast": "99%"}},
             "TemplateInvalid",
-            "PredicateTemplate success-rate: with.atleast: is no parameter of it: did you mean atLeast?",
+            "PredicateTemplate success-rate: with.atleast: is not a parameter of the template: did you mean atLeast?",
         ),
         (
             {"template": "success-rate", "with": {"p": "99%"}},
             "TemplateInvalid",
-            "with.p: is no parameter of it: write one of deployment, metric, atLeast, samples",
+            "with.p: is not a parameter of the template: write one of deployment, metric, atLeast, samples",
         ),
         (
             {"template": "success-rate", "with": {"atLeast": "0.99"}},
@@ -215,19 +215,23 @@ def test_a_plan_without_references_stays_as_it_is() -> None:
         (
             {"template": "slow", "with": {"slowerThan": "0s"}},
             "TemplateInvalid",
-            "as it is filled in here: spec.events.slowerThan: 0s is below the floor",
+            "with the values of this plan: spec.events.slowerThan: 0s is below the minimum",
         ),
         (
             {"template": "success-rate", "with": {"samples": "1.5"}},
             "TemplateInvalid",
-            "as it is filled in here: spec.minSamples.atLeast",
+            "with the values of this plan: spec.minSamples.atLeast",
         ),
         (
             {"template": "slow", "with": {"slowerThan": "1s"}, "for": "30s"},
             "TemplateInvalid",
-            "spec.for: is not for events",
+            "spec.for: is not allowed with events",
         ),
-        ({"template": "success-rate", "confidence": "99%"}, "TemplateInvalid", "spec.confidence: is for events alone"),
+        (
+            {"template": "success-rate", "confidence": "99%"},
+            "TemplateInvalid",
+            "spec.confidence: is only allowed with events",
+        ),
     ],
 )
 def test_a_reference_that_cannot_be_replaced_says_why(written: dict[str, Any], why: str, words: str) -> None:
@@ -321,7 +325,7 @@ def test_what_is_written_beside_a_template_makes_another_plan(beside: dict[str, 
 
 def test_a_plan_full_of_wrong_names_is_read_at_once() -> None:
     stages = [{"weight": f"{2 * i}%", "pass": [{"use": f"n-{i}-{j}"} for j in range(16)]} for i in range(1, 51)]
-    with pytest.raises(SpecError, match="names no predicate of this plan"):
+    with pytest.raises(SpecError, match="is not a predicate of this plan"):
         plan(changes={"stages": stages, "guards": [{"name": f"g-{i}", "query": "up", "is": "> 1"} for i in range(16)]})
 
 

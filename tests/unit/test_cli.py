@@ -162,7 +162,7 @@ def test_a_token_that_was_answered_before(cluster: Cluster, capsys: pytest.Captu
     main(["pause", "checkout", "--token", "t1"])
     capsys.readouterr()
     assert main(["pause", "checkout", "--token", "t1"]) == 0
-    words = "token t1 was answered before, and is not acted on again: paused; the weights stay"
+    words = "token t1 was answered before and is not carried out again: paused; the weights stay"
     assert capsys.readouterr().out.splitlines()[1] == words
 
 
@@ -178,7 +178,7 @@ def status(code: int, reason: str, message: str) -> Refusal:
 
 MISSING = status(404, "NotFound", 'rolloutplans.rolloutplan.dev "checkout" not found')
 FORBIDDEN = status(403, "Forbidden", 'rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch')
-NO_CRDS = "this cluster knows no RolloutPlans: install them with rolloutplan crds | kubectl apply -f -"
+NO_CRDS = "the CRDs are not installed in this cluster: install them with rolloutplan crds | kubectl apply -f -"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ NO_CRDS = "this cluster knows no RolloutPlans: install them with rolloutplan crd
         (MISSING, "there is no RolloutPlan checkout in namespace shop: see kubectl get rolloutplans -A"),
         ((404, None), NO_CRDS),
         (status(404, "NotFound", "the server could not find the requested resource"), NO_CRDS),
-        (status(401, "Unauthorized", "Unauthorized"), "the API server does not know you: log in again"),
+        (status(401, "Unauthorized", "Unauthorized"), "the API server rejects your credentials: log in again"),
         (FORBIDDEN, 'not allowed: rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch'),
         (status(500, "InternalError", "etcd is gone"), "etcd is gone"),
     ],
@@ -213,7 +213,7 @@ def test_an_answer_that_cannot_be_read(cluster: Cluster, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({}, "cannot tell how to reach the API server"),
+        ({}, "no usable configuration to reach the API server"),
         (kubeconfig("http://127.0.0.1:1"), "the API server cannot be reached"),
     ],
 )

@@ -130,10 +130,13 @@ def test_no_runs_have_no_verdicts(looks: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["run,look,new_total,new_bad,old_total"], "line 1, column old_bad: this column must be there once"),
-        (["run,look,new_total,new_bad,old_total,old_bad,run"], "line 1, column run: this column must be there once"),
-        ([f"a,1,{GOOD}"], "line 1, column run: this column must be there once"),
-        ([], "line 1, column run: this column must be there once"),
+        (["run,look,new_total,new_bad,old_total"], "line 1, column old_bad: this column must appear exactly once"),
+        (
+            ["run,look,new_total,new_bad,old_total,old_bad,run"],
+            "line 1, column run: this column must appear exactly once",
+        ),
+        ([f"a,1,{GOOD}"], "line 1, column run: this column must appear exactly once"),
+        ([], "line 1, column run: this column must appear exactly once"),
         ([HEADER, "a,1,100,x,100,0"], 'line 2, column new_bad: "x" is not a whole number'),
         ([HEADER, f"a,1,{GOOD}", "a,2,-100,0,100,0"], 'line 3, column new_total: "-100" is not a whole number'),
         ([HEADER, "", "a,1,100,0,100,"], 'line 3, column old_bad: "" is not a whole number'),
@@ -142,8 +145,8 @@ def test_no_runs_have_no_verdicts(looks: Path, capsys: pytest.CaptureFixture[str
         ([HEADER, "a,one,100,0,100,0"], 'line 2, column look: "one" is not a whole number'),
         ([HEADER, "a,1,1_00,0,100,0"], 'line 2, column new_total: "1_00" is not a whole number'),
         ([HEADER, f"a,1,{'9' * 5000},0,100,0"], "line 2, column new_total: "),
-        ([HEADER, "a,1,100,101,100,0"], "line 2, column new_bad: 101 bad ones are more than the total of 100"),
-        ([HEADER, "a,1,100,0,100,101"], "line 2, column old_bad: 101 bad ones are more than the total of 100"),
+        ([HEADER, "a,1,100,101,100,0"], "line 2, column new_bad: 101 bad requests are more than the total of 100"),
+        ([HEADER, "a,1,100,0,100,101"], "line 2, column old_bad: 101 bad requests are more than the total of 100"),
         ([HEADER, "a,1,100,0,100"], "line 2, column old_bad: 5 values for 6 columns"),
         ([HEADER, "a,1,1,000,0,100,0"], "line 2, column old_bad: 7 values for 6 columns"),
         ([HEADER, "a,2,100,0,100,0", "a,1,100,0,100,0"], "line 3, column look: 1 comes after 2 in run a"),

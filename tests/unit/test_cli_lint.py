@@ -144,9 +144,9 @@ def test_three_refusals_of_one_spec_and_how_many_more(tmp_path: Path, capsys: py
     assert main(["lint", *written(tmp_path, spec)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("RolloutPlan a ")[2] for line in lines[:-1]] == [
-        "spec.old: required, and not there: write it [refused]",
-        "spec.new: required, and not there: write it [refused]",
-        "spec.traffic: required, and not there: write it [refused]",
+        "spec.old: required field is missing: write it [refused]",
+        "spec.new: required field is missing: write it [refused]",
+        "spec.traffic: required field is missing: write it [refused]",
         "spec: and 3 more [refused]",
     ]
 
@@ -230,15 +230,15 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        (f"{SHOP}---\na: [\n", 6, "no YAML: expected the node content"),
-        (f"{SHOP}\ta: b\n", 4, "no YAML: found character '\\t'"),
-        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "no YAML: found unhashable key"),
-        (f"{SHOP}spec: *gone\n", 4, "no YAML: found undefined alias"),
-        (f"{SHOP}spec: !secret x\n", 4, "no YAML: could not determine a constructor"),
-        (f"{SHOP}spec: \x01\n", 4, "no text: special characters are not allowed"),
-        (SHOP.encode() + b"spec: \xff\n", 4, "no text: invalid start byte"),
-        (f'{SHOP}spec: "\\ud800"\n', 4, "no text: half a character"),
-        ("[" * 900, 1, "nested too deep"),
+        (f"{SHOP}---\na: [\n", 6, "invalid YAML: expected the node content"),
+        (f"{SHOP}\ta: b\n", 4, "invalid YAML: found character '\\t'"),
+        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "invalid YAML: found unhashable key"),
+        (f"{SHOP}spec: *gone\n", 4, "invalid YAML: found undefined alias"),
+        (f"{SHOP}spec: !secret x\n", 4, "invalid YAML: could not determine a constructor"),
+        (f"{SHOP}spec: \x01\n", 4, "not valid text: special characters are not allowed"),
+        (SHOP.encode() + b"spec: \xff\n", 4, "not valid text: invalid start byte"),
+        (f'{SHOP}spec: "\\ud800"\n', 4, "not valid text: an incomplete character"),
+        ("[" * 900, 1, "nested too deeply"),
         (f"{SHOP}spec: &a [*a]\n", 4, "more than 200000 parts in one object"),
         (LAUGHS, 1, "more than 200000 parts in one object"),
     ],
@@ -269,7 +269,7 @@ def test_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], nam
 @pytest.mark.parametrize("number", ["9" * 5000, "0b_", "0x", "1e999", ".inf", "=", "<<", "!!int x", "2026-13-45"])
 def test_what_is_no_number_breaks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str) -> None:
     assert main(["lint", *written(tmp_path, f"{POLICY}  maxConcurrent: {number}\n")]) in (1, 2)
-    assert "maxConcurrent" in (said := capsys.readouterr().out) or "no YAML" in said
+    assert "maxConcurrent" in (said := capsys.readouterr().out) or "invalid YAML" in said
 
 
 @given(
@@ -336,9 +336,10 @@ def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f'{files[0]}:12: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
     )
     assert hidden.endswith(" [hidden-gap]")
-    words = "1m is shorter than the soak of 5m: write as much or more [refused]"
+    words = "1m is shorter than the soak of 5m: write at least the soak [refused]"
+    other = "is not a kind of rolloutplan.dev and is not checked"
     assert refused == f"{files[1]}:19: error: RolloutPlan shop/checkout-v2 spec.stages[0].deadline: {words}"
-    assert skipped == f"{files[2]}:1: hint: Deployment shop/checkout-v2: is none of ours, and is not checked [skipped]"
+    assert skipped == f"{files[2]}:1: hint: Deployment shop/checkout-v2: {other} [skipped]"
     assert counted == "1 error, 1 warning, 1 hint"
 
 
@@ -361,7 +362,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             "path": "kind",
             "rule": "object",
             "severity": "error",
-            "message": '"RoloutPlan" is no kind of rolloutplan.dev: write RolloutPlan',
+            "message": '"RoloutPlan" is not a kind of rolloutplan.dev: write RolloutPlan',
         }
     ]
     (file,) = written(tmp_path, PLAN)

@@ -103,7 +103,7 @@ def test_a_template_may_stand_beside_the_plan(url: str, plan: Path, capsys: pyte
     assert capsys.readouterr().out == first
     plan.write_text(yaml.safe_dump(written))
     assert recorded(url, plan) == 2
-    assert "spec.guards[0]: template worse is not in this file: write it beside the plan" in capsys.readouterr().err
+    assert "spec.guards[0]: template worse is not in this file: add it to the file" in capsys.readouterr().err
 
 
 def test_it_prints_looks_decisions_and_evidence(url: str, plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_it_prints_looks_decisions_and_evidence(url: str, plan: Path, capsys: py
     told = next(line for line in lines if "RollbackStarted" in line)
     assert told.endswith("Rollback RollbackStarted canary 5% -> 0%")
     assert any(line.startswith("    20 │─") for line in lines), "the line of proof"
-    assert "it ends as RolledBack" in lines
+    assert "the replay ends in phase RolledBack" in lines
 
 
 def test_a_dry_run_is_shown_and_does_not_end_it(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,8 +160,8 @@ def test_png_wants_a_library_and_names_the_extra(
         ([], 2, "give one of PLAN, --file and --looks"),
         (["checkout", "--looks", "x"], 2, "give one of PLAN, --file and --looks"),
         (["--file", "PLAN"], 2, "--file needs --prometheus URL and --start TIME"),
-        (["checkout", *TIMES], 2, "--start and --end go with --file"),
-        (["--looks", "x", "--prometheus", "http://p"], 2, "--looks needs no --prometheus"),
+        (["checkout", *TIMES], 2, "--start and --end are only for --file"),
+        (["--looks", "x", "--prometheus", "http://p"], 2, "--prometheus is not allowed with --looks"),
         (["--looks", "nowhere.jsonl"], 2, "nowhere.jsonl: cannot be read: No such file"),
         (["--looks", "PLAN"], 2, "line 1: Invalid JSON"),
         (["--looks", "x", "--plot", "x.pdf"], 2, "write a name that ends with .svg or .png"),
@@ -199,9 +199,9 @@ def test_a_time_has_date_and_zone(text: str, plan: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "no YAML"),
-        ("kind: Deployment", "0 plans are in it"),
-        (yaml.safe_dump_all([{"kind": "RolloutPlan"}] * 2), "2 plans are in it"),
+        ("a: [", "invalid YAML"),
+        ("kind: Deployment", "has 0 plans"),
+        (yaml.safe_dump_all([{"kind": "RolloutPlan"}] * 2), "has 2 plans"),
         ("kind: RolloutPlan", "spec.old: required"),
         (yaml.safe_dump({"kind": "RolloutPlan", "spec": changed(SPEC, {"guards": []})}), "nothing judges this stage"),
     ],
@@ -221,7 +221,7 @@ def test_where_nothing_was_measured_it_says_so(url: str, plan: Path, capsys: pyt
     assert main(["replay", "--file", str(plan), *times, "--prometheus", url]) == 1
     told = capsys.readouterr()
     assert "Undecided (NoData)" in told.out
-    assert "nothing was measured between 2026-03-02T09:00:00.000Z" in told.err
+    assert "no measurements between 2026-03-02T09:00:00.000Z" in told.err
 
 
 def test_more_looks_than_columns_are_drawn_with_none_of_the_peaks_lost() -> None:

@@ -32,18 +32,18 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out.splitlines() == [
         "RolloutPlan shop/checkout-v2: checkout-v1 -> checkout-v2, 20m - 41m from its start",
         "",
-        "stage  weight  begins       ends         a fault at once  a fault later  queries/min",
+        "stage  weight  begins       ends         fault at start  fault later   queries/min",
         "ready          0s           0s - 10m",
-        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors      1m16s errors   12",
-        "w100   100%    5m - 21m     10m - 31m    1m6s errors      1m16s errors   6",
-        "bake   100%    10m - 31m    20m - 41m    1m6s errors      1m16s errors   6",
+        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors     1m16s errors  12",
+        "w100   100%    5m - 21m     10m - 31m    1m6s errors     1m16s errors  6",
+        "bake   100%    10m - 31m    20m - 41m    1m6s errors     1m16s errors  6",
         "",
         "      0s                                                       41m",
         "w5    ███████·······················",
         "w100         ████████······························",
         "bake                 ██████████████·······························",
         "",
-        "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it",
+        "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate",
         "onIncident is Hold: a value that is as bad on both sides holds the run",
     ]
 
@@ -87,7 +87,7 @@ def test_the_step_half_way_after_a_warning_is_counted_at_the_latest(
          *["1m6s", "errors", "1m16s", "errors"], "18"],
         ["w100", "100%", "5m", "-", "31m30s", "10m", "-", "41m30s", *["1m6s", "errors", "1m16s", "errors"], "12"],
     ]  # fmt: skip
-    assert "half way: comes only where the stage before was warned; the latest times count it" in out
+    assert "half way: runs only if the stage before it had a warning; the latest times include it" in out
     (plan,) = told(capsys, files)
     assert [(each["name"], each["perhaps"]) for each in plan["stages"]] == [
         ("w5", False), ("w100 half way", True), ("w100", False),
@@ -113,13 +113,13 @@ def test_what_is_taken_away_at_the_end_is_told_without_faults(
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (BAKED.replace("deadline: 10m", "approval: Required"), "+: and as long as it takes until a person approves w5"),
+        (BAKED.replace("deadline: 10m", "approval: Required"), "+: plus the time until a person approves w5"),
         (
             BAKED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0', window: 40m}]"),
             "!: w5 is not decided by its deadline, for a; onUndecided is Hold",
         ),
         (BAKED, "onIncident is Hold: a value that is as bad on both sides holds the run"),
-        (BAKED + "  onFail: Hold\n", "onFail is Hold: what is proved against the new side holds the run"),
+        (BAKED + "  onFail: Hold\n", "onFail is Hold: a failure of the new side holds the run"),
         (
             UNGUARDED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0'}]"),
             "-: no guard or fail predicate is evaluated",
@@ -147,7 +147,7 @@ def test_counts_are_forecast_where_the_traffic_is_given(capsys: pytest.CaptureFi
         "predicate": "new-errors", "role": "guard", "known": True, "atOnce": 261.0, "later": 261.0,
     }  # fmt: skip
     assert known["bake"]["faults"][0]["later"] is None
-    assert "?: it counts" in shown(capsys, files)[1]
+    assert "?: the predicate counts events" in shown(capsys, files)[1]
     assert "never new-errors" in shown(capsys, files, "--traffic=500/s")[1]
 
 
@@ -175,8 +175,8 @@ def test_without_its_template_a_plan_has_no_timeline(
 ) -> None:
     code, out, err = shown(capsys, written(tmp_path, NAMES, *others))
     assert (code, out) == (1, "")
-    assert ":11: error: RolloutPlan shop/checkout-v2 spec.guards[0]: template errors is not among these files" in err
-    assert "name its file too" in err
+    assert ":11: error: RolloutPlan shop/checkout-v2 spec.guards[0]: template errors is not in these files" in err
+    assert "add its file" in err
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
@@ -191,8 +191,8 @@ def test_every_plan_of_the_examples_has_a_timeline(file: Path, capsys: pytest.Ca
     ("text", "code", "words"),
     [
         (PLAN.replace("soak: 5m", "soak: 5"), 1, ":18: error: RolloutPlan shop/checkout-v2 spec.stages[0].soak: "),
-        ("a: [\n", 2, ":2: error: no YAML"),
-        (POLICY, 1, "there is no RolloutPlan in it"),
+        ("a: [\n", 2, ":2: error: invalid YAML"),
+        (POLICY, 1, "the files have no RolloutPlan"),
     ],
     ids=["a plan that is refused", "no YAML", "no plan"],
 )

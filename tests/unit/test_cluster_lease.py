@@ -721,9 +721,9 @@ def test_who_leads_is_said_when_it_changes() -> None:
             await seconds(5)
         assert [(line["event"], line.get("epoch") or line.get("holder")) for line in said] == [
             ("leading", 1),
-            ("another leads", "a"),
+            ("another replica leads", "a"),
             ("leading", 2),
-            ("another leads", "b"),
+            ("another replica leads", "b"),
         ]
 
     tell(story)

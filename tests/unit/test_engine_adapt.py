@@ -1,4 +1,4 @@
-"""An edit in mid-run: what has not had its turn may change and is told; anything else goes back first."""
+"""An edit during the run: what has not had its turn may change and is told; anything else goes back first."""
 
 from __future__ import annotations
 

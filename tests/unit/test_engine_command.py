@@ -241,7 +241,7 @@ PAUSES = [
          then(put(lag=s(10)), drift(HALF), settle, say("pause c1"), settle, lambda w: phase_is(w, P.JUDGING, "Soaking"),
               wait(m(6))), P.HELD, "Paused", ["WeightDrift", "Paused", "Held"], "", UP),
     Case("a weight that is not accepted goes back while paused too", shifting(), then(say("pause c1"), wait(m(2))),
-         P.ROLLED_BACK, "", ["Paused", *BACK], "was not in force within 30s", OLD_WEIGHTS),
+         P.ROLLED_BACK, "", ["Paused", *BACK], "was not accepted within 30s", OLD_WEIGHTS),
     Case("blind: when it sees again", held_blind,
          then(say("pause c1"), settle, lambda w: phase_is(w, P.HELD, "MetricsUnavailable"), put(down=""),
          wait(s(15))), P.HELD,
@@ -377,7 +377,7 @@ RESUMES = [
          [*BACK, "Resumed", *BEGUN], "run 2", UP),
     Case("undecided: judged on for as long as from soak to deadline", held_undecided,
          then(wait(m(6)), say("resume c1"), wait(m(7) - s(0.1))), P.JUDGING, "Soaking", ["Resumed"],
-         "judged on until 09:23:00", UP),
+         "deadline extended to 09:23:00", UP),
     Case("undecided: held again at the new deadline", held_undecided,
          then(wait(m(6)), say("resume c1"), wait(m(7))), P.HELD, "Undecided", ["Resumed", "Held"], "", UP),
     Case("undecided: decided in the new time", held_undecided,
@@ -471,7 +471,7 @@ def test_approve(case: Case) -> None:
 
 SKIPS = [
     Case("in mid-soak", judging(), say("skip c1"), P.JUDGING, "Soaking", ["StageSkipped", *SHIFTED],
-         "canary is taken as passed after 90s", HALF),
+         "canary is skipped after 90s", HALF),
     Case("with a pass predicate that is false", judging(), then(says(hits=0.1), wait(s(5)), say("skip c1")), P.JUDGING,
          "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
     Case("undecided", held_undecided, say("skip c1"), P.JUDGING, "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
@@ -486,7 +486,7 @@ SKIPS = [
 ]  # fmt: skip
 PROMOTES = [
     Case("in mid-soak: straight to the last stage", judging(), say("promote c1"), P.JUDGING, "Soaking",
-         ["Promoted", *SHIFTED], "straight to all at 100%", ALL),
+         ["Promoted", *SHIFTED], "the next stage is all at 100%", ALL),
     Case("undecided", held_undecided, say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
     Case("awaiting approval, and the last stage wants it too: it is scaled to", lambda: fresh(TWICE)().until(P.HELD),
          say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
@@ -561,90 +561,98 @@ def rolled_back_while_paused() -> World:
     return world
 
 
-NOT_ENDED = "it has not ended"
+NOT_ENDED = "the run has not ended"
 NO_STAGE = "no stage is being judged"
-NOTHING_WAITS = "nothing waits for approval: send it when the plan is Held: AwaitingApproval"
+NOTHING_WAITS = "nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval"
 REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
     "blocked by another plan": (blocked, {
-        "resume": "it is not held: it is Pending", "approve": NOTHING_WAITS, "retry": f"{NOT_ENDED} (it is Pending)",
-        "skip": f"{NO_STAGE} (it is Pending)", "promote": f"{NO_STAGE} (it is Pending)",
+        "resume": "the run is not held: its phase is Pending", "approve": NOTHING_WAITS,
+        "retry": f"{NOT_ENDED} (phase Pending)",
+        "skip": f"{NO_STAGE} (phase Pending)", "promote": f"{NO_STAGE} (phase Pending)",
     }),
     "invalid": (invalid, {
-        "resume": "it is not held: it is Invalid", "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": NO_STAGE,
-        "promote": NO_STAGE,
+        "resume": "the run is not held: its phase is Invalid", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "paused before the start": (paused_before_start, {
-        "pause": "it is paused already, by kubectl", "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": NO_STAGE,
-        "promote": NO_STAGE,
+        "pause": "the run is already paused, by kubectl", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "waiting for the new side": (expanding, {
-        "resume": "it is not held: it is Expanding", "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": NO_STAGE,
-        "promote": NO_STAGE,
+        "resume": "the run is not held: its phase is Expanding", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "while a weight is being written": (shifting(), {
-        "resume": "it is not held: it is Shifting", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
-        "skip": f"{NO_STAGE} (it is Shifting)", "promote": f"{NO_STAGE} (it is Shifting)",
+        "resume": "the run is not held: its phase is Shifting", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "skip": f"{NO_STAGE} (phase Shifting)", "promote": f"{NO_STAGE} (phase Shifting)",
     }),
     "judging": (judging(), {
-        "resume": "it is not held: it is Judging", "approve": NOTHING_WAITS, "retry": f"{NOT_ENDED} (it is Judging)",
+        "resume": "the run is not held: its phase is Judging", "approve": NOTHING_WAITS,
+        "retry": f"{NOT_ENDED} (phase Judging)",
     }),
     "at the last stage": (judging(stage="all"), {
-        "promote": "it is at the last stage already", "skip": "all is the last stage: nothing comes after it",
-        "resume": "it is not held: it is Judging", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "promote": "the run is already at the last stage", "skip": "all is the last stage, which cannot be skipped",
+        "resume": "the run is not held: its phase is Judging", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
     }),
     "held for a conflict": (held_conflict, {
         "approve": NOTHING_WAITS, "retry": NOT_ENDED,
-        "skip": "it is held as Conflict, and that comes first", "promote": "it is held as Conflict",
+        "skip": "the run is held: Conflict, which must end first", "promote": "the run is held: Conflict, which must",
     }),
     "held blind": (held_blind, {
-        "resume": "held as MetricsUnavailable, which this does not end: the metric source has not answered",
-        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as MetricsUnavailable",
-        "promote": "it is held as MetricsUnavailable",
+        "resume": "the run is held: MetricsUnavailable, which `resume` does not end: the metric source has not",
+        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "the run is held: MetricsUnavailable, which must",
+        "promote": "the run is held: MetricsUnavailable, which must",
     }),
     "held undecided": (held_undecided, {"approve": NOTHING_WAITS, "retry": NOT_ENDED}),
     "held after onFail: Hold": (held_failed, {
-        "pause": "it is held already: Failed, and never goes on by itself",
-        "resume": "held as Failed, which this does not end: guard errors",
-        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as Failed", "promote": "it is held as Failed",
+        "pause": "the run is already held: Failed, until a person ends the hold",
+        "resume": "the run is held: Failed, which `resume` does not end: guard errors",
+        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "the run is held: Failed, which must",
+        "promote": "the run is held: Failed, which must",
     }),
     "held as unreadable": (held_invalid, {
-        "resume": "held as Invalid, which this does not end: the plan can no",
+        "resume": "the run is held: Invalid, which `resume` does not end: the plan is now invalid",
         "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "held frozen": (held_frozen, {
-        "resume": "held as Frozen, which this does not end: frozen by policy production: incident 42",
-        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "it is held as Frozen", "promote": "it is held as Frozen",
+        "resume": "the run is held: Frozen, which `resume` does not end: frozen by policy production: incident 42",
+        "approve": NOTHING_WAITS, "retry": NOT_ENDED, "skip": "the run is held: Frozen, which must",
+        "promote": "the run is held: Frozen, which must",
     }),
     "held for approval": (awaiting, {
-        "resume": "held as AwaitingApproval, which this does not end: stage half needs approval", "retry": NOT_ENDED,
-        "skip": "the next stage waits: send `approve` (stage half needs approval",
+        "resume": "the run is held: AwaitingApproval, which `resume` does not end: stage half needs approval",
+        "retry": NOT_ENDED,
+        "skip": "the next one waits for approval: send `approve` (stage half needs approval",
     }),
     "held for approval of the first weight": (awaiting_the_first, {
-        "skip": "the next stage waits: send `approve` (stage canary needs approval",
-        "promote": f"{NO_STAGE}: send it when one is", "retry": NOT_ENDED,
-        "resume": "held as AwaitingApproval, which this does not end: stage canary needs approval",
+        "skip": "the next one waits for approval: send `approve` (stage canary needs approval",
+        "promote": f"{NO_STAGE}: send it during a stage", "retry": NOT_ENDED,
+        "resume": "the run is held: AwaitingApproval, which `resume` does not end: stage canary needs approval",
     }),
     "paused": (paused, {
-        "pause": "it is paused already, by kubectl", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
-        "skip": "it is held as Paused, and that comes first", "promote": "it is held as Paused",
+        "pause": "the run is already paused, by kubectl", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "skip": "the run is held: Paused, which must end first", "promote": "the run is held: Paused, which must",
     }),
     "baking": (baking, {
-        "resume": "it is not held: it is Baking", "approve": NOTHING_WAITS, "retry": NOT_ENDED, "promote": NO_STAGE,
+        "resume": "the run is not held: its phase is Baking", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
+        "promote": NO_STAGE,
         "skip": "all is the last stage",
     }),
     "succeeded": (succeeded, {
         "abort": "the run has ended: `revert` puts the old weights back", "pause": "there is nothing to pause",
-        "resume": "it is not held", "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
+        "resume": "the run is not held", "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "rolled back": (rolled_back, {
-        "abort": "nothing is left to abort: the run has ended and its weights are back",
-        "revert": "nothing is left to abort: the run has ended and its weights are back",
-        "pause": "there is nothing to pause: it is RolledBack", "resume": "it is not held: it is RolledBack",
+        "abort": "there is nothing to abort: the run has ended and the old weights are restored",
+        "revert": "there is nothing to abort: the run has ended and the old weights are restored",
+        "pause": "there is nothing to pause in phase RolledBack",
+        "resume": "the run is not held: its phase is RolledBack",
         "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
     }),
     "rolled back while paused": (rolled_back_while_paused, {
-        "abort": "nothing is left to abort", "revert": "nothing is left to abort",
-        "pause": "it is paused already, by kubectl", "approve": NOTHING_WAITS, "skip": NO_STAGE, "promote": NO_STAGE,
+        "abort": "there is nothing to abort", "revert": "there is nothing to abort",
+        "pause": "the run is already paused, by kubectl", "approve": NOTHING_WAITS, "skip": NO_STAGE,
+        "promote": NO_STAGE,
     }),
 }  # fmt: skip
 
@@ -713,12 +721,12 @@ def test_every_verb_is_answered_though_everything_breaks_in_the_same_moment(situ
 
 
 DENIED = [
-    ("resume", "brought back first", lambda: judging()().until(P.JUDGING), put(old=None)),
-    ("resume", "brought back first", judging(), lambda w: w.routes.clear()),
-    ("resume", "brought back first", two_routes, lambda w: w.routes.pop("api")),
+    ("resume", "create it again first", lambda: judging()().until(P.JUDGING), put(old=None)),
+    ("resume", "create it again first", judging(), lambda w: w.routes.clear()),
+    ("resume", "create it again first", two_routes, lambda w: w.routes.pop("api")),
     ("resume", "weight 0", judging(), drift({"v1": 0, "v2": 0})),
-    ("revert", "plan ns/other holds the route now: abort that one first", succeeded, put(route_conflicts=(RIVAL,))),
-    ("revert", "there is nothing to put back", succeeded, lambda w: w.routes.clear()),
+    ("revert", "plan ns/other uses the route now: abort that plan first", succeeded, put(route_conflicts=(RIVAL,))),
+    ("revert", "there is nothing to restore", succeeded, lambda w: w.routes.clear()),
 ]
 
 
@@ -913,7 +921,7 @@ def unread(world: World, text: str, words: str) -> None:
 def test_what_cannot_be_read_is_told_once_with_the_fix(given: Situation) -> None:
     world = given()
     world.settle()
-    unread(world, "puase a1", '"puase" is no verb: did you mean pause?')
+    unread(world, "puase a1", '"puase" is not a command: did you mean pause?')
     unread(world, "abort", 'no token: write "abort <token>"')
     unread(world, "abort a/1", "is not a token")
 

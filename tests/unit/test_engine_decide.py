@@ -63,7 +63,7 @@ from tests.world import PLAN, SHOP, START, Deployment, World, crash, http_route,
 INTENTS = [
     Case(
         "a weight that its gateway does not accept within 30 s goes back",
-        shifting(lag=None), wait(s(60)), P.ROLLED_BACK, "RestoredNotAccepted", BACK, "5% was not in force within 30s",
+        shifting(lag=None), wait(s(60)), P.ROLLED_BACK, "RestoredNotAccepted", BACK, "5% was not accepted within 30s",
         OLD_WEIGHTS,
     ),
     Case("before 30 s are over nothing is said", shifting(lag=None), wait(s(29.9)), P.SHIFTING, "Shifting", []),
@@ -128,13 +128,13 @@ INTENTS = [
 ]  # fmt: skip
 
 DELETIONS = [
-    Case("a deletion in mid-run restores", judging(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
+    Case("a deletion during the run restores", judging(), delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
     Case("a deletion in the bake restores", baking, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
     Case("a deletion while held restores", held_conflict, delete, P.ROLLED_BACK, "Deleted", BACK, "", OLD_WEIGHTS),
     Case("a deletion after onFail: Hold restores", held_failed, delete, P.ROLLED_BACK, "Deleted", BACK, "",
          OLD_WEIGHTS),
     Case("a deletion while shifting restores, whatever the gateway says", shifting(), delete, P.ROLLED_BACK, "", BACK,
-         "deleted in mid-run", OLD_WEIGHTS),
+         "deleted during the run", OLD_WEIGHTS),
     Case(
         "a deletion needs no spec that can be read",
         judging(), then(edit({"stages": []}), delete), P.ROLLED_BACK, "Deleted", None, "", OLD_WEIGHTS,
@@ -156,12 +156,12 @@ DELETIONS = [
 
 SUPERSEDED = [
     Case(
-        "another pod template in mid-run: the old weights first, then the next run",
+        "another pod template during the run: the old weights first, then the next run",
         judging(), then(pods(revision="second"), lambda w: w.settle()), P.JUDGING, "",
         [*BACK, "Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
     ),
     Case(
-        "another plan in mid-run: the old weights first, then the next run",
+        "another plan during the run: the old weights first, then the next run",
         judging(stage="half"), edit({"stages[1].weight": "40%"}), P.JUDGING, "",
         [*BACK, "Started", "NewSideReady", "StageStarted", "WeightShifted"], "", {"v1": 95, "v2": 5},
     ),
@@ -203,9 +203,9 @@ AVAILABILITY = [
          P.ROLLED_BACK, "NewSideDown", BACK,
          "CrashLoopBackOff: exit code 1 (pod v2-abc)", OLD_WEIGHTS),
     Case("scaled to nothing is none ready", judging(), pods(wanted=0, ready=0), P.ROLLED_BACK, "NewSideDown", BACK,
-         "v2 is scaled to no pods at all", OLD_WEIGHTS),
+         "v2 is scaled to 0", OLD_WEIGHTS),
     Case("and it is not waited until the last of them is gone", judging(), pods(wanted=0), P.ROLLED_BACK, "NewSideDown",
-         BACK, "v2 is scaled to no pods at all", OLD_WEIGHTS),
+         BACK, "v2 is scaled to 0", OLD_WEIGHTS),
     Case("the Deployment is gone", judging(), put(new=None), P.ROLLED_BACK, "NewSideGone", BACK, "v2", OLD_WEIGHTS),
     Case("below minReady, within grace: nothing", judging(), then(pods(ready=1), wait(s(9))), P.JUDGING, "", []),
     Case("below minReady for grace: back", judging(), then(pods(ready=1, worst="OOMKilled"), wait(s(10))),
@@ -297,7 +297,7 @@ STARTS = [
          "spec.stages"),
     Case("a route that another plan moves", fresh(route_conflicts=(RIVAL,)), wait(s(0)), P.PENDING, "Conflict",
          ["Stalled"],
-         "HTTPRoute shop is held by plan ns/other"),
+         "HTTPRoute shop is in use by plan ns/other"),
     Case("an elder plan that is about to start", fresh(route_conflicts=(RouteConflict("ns/other", frozenset({SHOP}),
          False, True,
          START - m(15), "0"),)), wait(s(0)), P.PENDING, "Conflict", ["Stalled"]),

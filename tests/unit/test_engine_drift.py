@@ -239,7 +239,7 @@ FIGHTS = [
     Case("three times are put right", judging(), fight(s(1), s(1), s(1)), P.JUDGING, "Soaking", DRIFTS, "", UP),
     Case("the fourth time is a fight, and ends at the old weights", judging(), fight(s(1), s(1), s(1), s(1)),
          P.ROLLED_BACK, "WeightConflict", [*DRIFTS, *BACK],
-         "weights were moved by somebody else 4 times within 10m: HTTPRoute shop rule 0 has weights 50/50, not 95/5, "
+         "somebody else changed the weights 4 times within 10m: HTTPRoute shop rule 0 has weights 50/50, not 95/5, "
          "last changed by kubectl-edit (Update) at 2026-03-01T09:01:34Z; weights go back from 5% to 0%", OLD_WEIGHTS),
     Case("in other numbers each time", judging(),
          then(fight(s(1)), fight(s(1), weights=ALL), fight(s(1), weights={"v1": 1, "v2": 2}), fight(s(1))),
@@ -332,7 +332,7 @@ HELD = [
          then(lambda w: w.drift(HALF, "shop"), lambda w: w.drift(ALL, "api")), P.JUDGING, "Soaking", ["WeightDrift"],
          "", UP),
     Case("a repair that no gateway accepts goes back", judging(), then(put(lag=None), drift(HALF), wait(m(2))),
-         P.ROLLED_BACK, "RestoredNotAccepted", ["WeightDrift", *BACK], "5% was not in force again within 30s",
+         P.ROLLED_BACK, "RestoredNotAccepted", ["WeightDrift", *BACK], "5% was not accepted again within 30s",
          OLD_WEIGHTS),
     Case("a repair that its gateway refuses goes back with its word", judging(),
          then(put(refusal="UnsupportedValue"), drift(HALF), wait(m(2))), P.ROLLED_BACK, "", ["WeightDrift", *BACK],

@@ -113,10 +113,10 @@ FREEZES = [
     Case("a window that is over says nothing", fresh(policies=(window(**{"from": "2026-02-01T00:00:00Z",
          "to": "2026-03-01T09:00:00Z"}),)), wait(s(0)), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("a policy that cannot be read lets nothing start", fresh(policies=(BROKEN,)), wait(m(5)), P.PENDING, "Frozen",
-         ["Stalled"], "policy broken cannot be read, so nothing goes forward: correct or delete it: spec.focus",
+         ["Stalled"], "policy broken is invalid, so the run waits: correct or delete it: spec.focus",
          OLD_WEIGHTS),
     Case("nor go on", judging(policies=()), then(policies(BROKEN), wait(m(5))), P.HELD, "Frozen",
-         ["StageProved", "Held"], "policy broken cannot be read", UP),
+         ["StageProved", "Held"], "policy broken is invalid", UP),
     Case("but when it can be read", judging(), then(policies(BROKEN), wait(m(5)), policies(ruled("broken"))), P.JUDGING,
          "Soaking", ["StageProved", "Held", "Resumed", *SHIFTED], "", HALF),
 ]  # fmt: skip
@@ -190,7 +190,7 @@ def waiting(*who: QueueEntry, rules: tuple[PolicyView, ...] = (ONE,)) -> Situati
 PLACES = [
     Case("no place is left: it waits, and says for whom and where it stands", fresh(policies=(ONE,), peers=(RUNNING,)),
          wait(m(5)), P.PENDING, "Waiting", ["Stalled"],
-         "1st in the queue for a place of policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
+         "1st in the queue for a slot of policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
     Case("its place in the line changes: told, and no new decision", waiting(RUNNING), peers(RUNNING, ELDER), P.PENDING,
          "Waiting", [], "2nd in the queue", OLD_WEIGHTS),
     Case("who holds the place changes: told, and no new decision", waiting(RUNNING), peers(peer("z", "running")),
@@ -199,7 +199,7 @@ PLACES = [
          [], "1st in the queue", OLD_WEIGHTS),
     Case("a place is free: it starts", waiting(RUNNING), peers(), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("a place is free, and an elder waits", waiting(RUNNING), peers(ELDER), P.PENDING, "Waiting", [],
-         "2nd in the queue for a place of policy production (0 of 1 are taken)", OLD_WEIGHTS),
+         "2nd in the queue for a slot of policy production (0 of 1 are taken)", OLD_WEIGHTS),
     Case("a place is free, and a younger one waits", waiting(RUNNING), peers(YOUNGER), P.JUDGING, "Soaking", BEGUN, "",
          UP),
     Case("there are places enough", fresh(policies=(ruled(maxConcurrent=2),), peers=(RUNNING,)), wait(s(0)), P.JUDGING,
@@ -208,7 +208,7 @@ PLACES = [
          P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("every line must have a place", waiting(RUNNING, rules=(ONE, ruled("second", lockGroup="payments"))),
          peers(peer("a", "running", 60, "lock group payments")), P.PENDING, "Waiting", [],
-         "1st in the queue for a place of lock group payments", OLD_WEIGHTS),
+         "1st in the queue for a slot of lock group payments", OLD_WEIGHTS),
     Case("two that started at the same instant: the younger gives way", expanding,
          then(policies(ONE), peers(peer("a", "starting"))), P.PENDING, "Waiting", ["Stalled"], "ns/a", OLD_WEIGHTS),
     Case("the elder does not", expanding, then(policies(ONE), peers(peer("a", "starting", age=-60)), pods(ready=4)),
@@ -309,10 +309,10 @@ BUDGETS = [
     Case("exactly what must be left is enough", budgeted(0.2), wait(s(0)), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("too little is left: held before the first weight", budgeted(0.1999), wait(m(5)), P.HELD, "BudgetSpent",
          ["Started", "NewSideReady", "Held"],
-         "policy production: 19.99% of the error budget is left, 20% must be left", OLD_WEIGHTS),
+         "policy production: 19.99% of the error budget is left; at least 20% must be left", OLD_WEIGHTS),
     *(
         Case(f"not known ({why}) is not left", budgeted(why), wait(m(5)), P.HELD, "BudgetSpent", None,
-             f"the error budget is not known ({why})", OLD_WEIGHTS)
+             f"the error budget is unknown ({why})", OLD_WEIGHTS)
         for why in (Why.NO_DATA, Why.NAN, Why.MANY_SERIES, Why.WARNINGS, Why.SOURCE_DOWN, Why.QUERY_REJECTED)
     ),
     Case("a stage in mid-soak is judged on", judging(), then(policies(BUDGET), left(0.0), wait(s(89.9))), P.JUDGING,

@@ -137,21 +137,21 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting"),
         [peer("a", "running")],
-        "1st in the queue for a place of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
     ),
     (
         "one that is starting takes a place",
         2,
         peer("m", "waiting"),
         [peer("b", "starting"), peer("a", "running")],
-        "1st in the queue for a place of policy a (2 of 2 are taken: shop/a, shop/b)",
+        "1st in the queue for a slot of policy a (2 of 2 are taken: shop/a, shop/b)",
     ),
     (
         "an elder goes first",
         1,
         peer("m", "waiting"),
         [peer("a", "waiting", 5)],
-        "2nd in the queue for a place of policy a (0 of 1 are taken)",
+        "2nd in the queue for a slot of policy a (0 of 1 are taken)",
     ),
     ("a younger one waits behind", 1, peer("m", "waiting", 5), [peer("a", "waiting")], ""),
     (
@@ -159,7 +159,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting"),
         [peer("a", "waiting")],
-        "2nd in the queue for a place of policy a (0 of 1 are taken)",
+        "2nd in the queue for a slot of policy a (0 of 1 are taken)",
     ),
     ("of the same age the greater uid is the younger", 1, peer("m", "waiting"), [peer("z", "waiting")], ""),
     (
@@ -167,7 +167,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting", 5),
         [peer("a", "running")],
-        "1st in the queue for a place of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
     ),
     ("an elder leaves a place", 2, peer("m", "waiting"), [peer("a", "waiting", 5)], ""),
     (
@@ -175,14 +175,14 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         3,
         peer("m", "waiting"),
         [peer("r", "running"), peer("a", "waiting", 2), peer("b", "waiting", 1), peer("z", "waiting")],
-        "3rd in the queue for a place of policy a (1 of 3 is taken: shop/r)",
+        "3rd in the queue for a slot of policy a (1 of 3 is taken: shop/r)",
     ),
     (
         "more run than may since the policy was tightened",
         1,
         peer("m", "waiting"),
         [peer("a", "running"), peer("b", "running")],
-        "1st in the queue for a place of policy a (2 of 1 are taken: shop/a, shop/b)",
+        "1st in the queue for a slot of policy a (2 of 1 are taken: shop/a, shop/b)",
     ),
     ("starting: a place is left", 2, peer("m", "starting"), [peer("a", "running")], ""),
     ("starting: elders that wait come behind", 1, peer("m", "starting"), [peer("a", "waiting", 5)], ""),
@@ -191,7 +191,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "starting"),
         [peer("a", "starting", 5)],
-        "1st in the queue for a place of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
     ),
     ("starting: a younger one started beside it", 1, peer("m", "starting", 5), [peer("a", "starting")], ""),
     (
@@ -199,7 +199,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "starting", 5),
         [peer("a", "running")],
-        "1st in the queue for a place of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
     ),
     ("running: it has its place", 1, peer("m", "running"), [peer("a", "running", 5)], ""),
     ("another line", 1, peer("m", "waiting"), [peer("a", "running", 0, "policy b")], ""),
@@ -215,7 +215,7 @@ def test_every_line_must_have_a_place() -> None:
     lines = ("policy a", "lock group payments")
     me, other = peer("m", "waiting", 0, *lines), peer("o", "running", 0, "lock group payments")
     words = wait_for_slot(me, {"policy a": 3, "lock group payments": 1}, [other])
-    assert words == "1st in the queue for a place of lock group payments (1 of 1 is taken: shop/o)"
+    assert words == "1st in the queue for a slot of lock group payments (1 of 1 is taken: shop/o)"
 
 
 def test_at_most_five_are_named_and_always_the_same() -> None:
@@ -396,6 +396,6 @@ def test_nothing_changes_before_the_next_change(
 def test_a_policy_that_cannot_be_read_says_so_with_the_fix() -> None:
     assert unreadable_policy([policy(), policy("b")]) == ""
     assert unreadable_policy([policy(), BROKEN, PolicyView("other", None, "?")]) == (
-        "policy broken cannot be read, so nothing goes forward: correct or delete it: "
+        "policy broken is invalid, so the run waits: correct or delete it: "
         "spec.focus: 'Speed' is not one of the choices"
     )

@@ -51,7 +51,7 @@ def going_back(changes: Mapping[str, Any] | None = None) -> Situation:
 
 MOMENTS: Mapping[str, Situation] = {
     "before the first weight": World,
-    "in mid-run": judging(),
+    "during the run": judging(),
     "on the way back": going_back(),
 }
 WRITES: Mapping[str, str] = {"a status": "record", "a route": "route", "the marks of the plan": "mark"}
@@ -106,7 +106,7 @@ def test_what_is_refused_is_told_and_done_when_it_is_mended(moment: str, write: 
     if ended:
         world.say("retry r1")
     lives(world, s(20))
-    assert told(world) is None or moment == "in mid-run", "what is mended is no longer told"
+    assert told(world) is None or moment == "during the run", "what is mended is no longer told"
     if moment == "on the way back":
         assert (world.phase, world.weights()[0]) == (P.ROLLED_BACK, OLD_WEIGHTS)
         assert "RolledBack" in world.told()

@@ -75,7 +75,7 @@ def test_a_gateway_that_ignores_the_weight_holds_the_run_and_says_where_to_look(
     assert (world.status.reason, world.status.weights.measured) == (HoldReason.NOT_EFFECTIVE, "0.0%")
     assert verified(world) == ("False", HoldReason.NOT_EFFECTIVE)
     assert world.weights()[0] == {"v1": 50, "v2": 50}, "the weights stay"
-    for words in ("0.0% of 5000 requests", "by errors came to v2", "50% is asked", "HTTPRoute shop", "by the route"):
+    for words in ("0.0% of 5000 requests", "by errors went to v2", "weight is 50%", "HTTPRoute shop", "that use it"):
         assert words in world.status.message
 
 

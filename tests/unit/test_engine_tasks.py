@@ -76,7 +76,7 @@ PROBES = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["AssumptionFalse"],
-        "Job plan-1-cache has not ended within 5m, and is left as it is",
+        "Job plan-1-cache has not ended within 5m and is not deleted",
     ),
     Case("until the deadline it is waited for", probing(job_takes=None), wait(m(5) - s(1)), P.PROBING, tells=[]),
     Case(
@@ -154,7 +154,7 @@ PROBES = [
         then(wait(s(10)), put(jobs={}), wait(s(2))),
         P.ROLLED_BACK,
         "AssumptionFalse",
-        says="Job plan-1-cache is gone, and its end was not seen",
+        says="Job plan-1-cache was deleted before its result was seen",
     ),
     Case(
         "an observation that is as it says is asked over its whole window at once",
@@ -162,7 +162,7 @@ PROBES = [
         nothing,
         P.SHIFTING,
         tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted"],
-        says="0.95 > 0.9 of warm[120s]",
+        says="0.95 > 0.9 for warm[120s]",
     ),
     Case(
         "one that is not ends the run",
@@ -171,7 +171,7 @@ PROBES = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["Started", "AssumptionFalse"],
-        "0.5 is not > 0.9 of warm[120s]",
+        "0.5 is not > 0.9 for warm[120s]",
         OLD_WEIGHTS,
     ),
     Case(
@@ -248,7 +248,7 @@ ADDS = [
         P.ROLLED_BACK,
         "ExpandFailed",
         ["Expanded", "ExpandFailed"],
-        "no weight was moved, what was added stays (Job columns is done)",
+        "no weight was moved, and what was added is kept (Job columns is done)",
         OLD_WEIGHTS,
     ),
     Case(
@@ -257,7 +257,7 @@ ADDS = [
         wait(m(2)),
         P.ROLLED_BACK,
         "ExpandFailed",
-        says="Job plan-1-columns has not ended within 2m, and is left as it is",
+        says="Job plan-1-columns has not ended within 2m and is not deleted",
     ),
     Case(
         "the new side is made as large as the old, after the Jobs",
@@ -279,7 +279,7 @@ ADDS = [
         fresh({"expand": {"scale": {"new": 7}}}, autoscaled=frozenset({"v2"})),
         nothing,
         P.JUDGING,
-        says="HorizontalPodAutoscaler v2-hpa scales v2, so its size is left alone | NewSideReady: 4 of 4 pods",
+        says="HorizontalPodAutoscaler v2-hpa scales v2, so the run does not scale it | NewSideReady: 4 of 4 pods",
     ),
     Case(
         "without a right to scale it tries again, and says why",
@@ -311,7 +311,7 @@ ADDS = [
         wait(m(6)),
         P.ROLLED_BACK,
         "NewSideNotReady",
-        says="what was added stays (Job columns is done; v2 keeps its size)",
+        says="what was added is kept (Job columns is done; v2 keeps its size)",
     ),
     Case(
         "an abort leaves the Job that runs, and names it",
@@ -320,7 +320,7 @@ ADDS = [
         P.ROLLED_BACK,
         "Aborted",
         ["Aborted"],
-        "no weight was moved; Job plan-1-columns is left as it is",
+        "no weight was moved; Job plan-1-columns is not deleted",
     ),
     Case(
         "a plan that is paused meanwhile goes on in the same run",
@@ -347,7 +347,7 @@ CAPACITY = [
         then(pods(ready=3), lambda world: world.until(P.JUDGING, stage="half"), lambda world: world.until(P.HELD)),
         P.HELD,
         "Capacity",
-        says="100% of the traffic needs 4 ready pods of v2, 3 are",
+        says="100% of the traffic needs 4 ready pods of v2, only 3 are ready",
         weights=HALF,
     ),
     Case(
@@ -371,7 +371,7 @@ CAPACITY = [
         then(pods(wanted=4, ready=4), lambda world: world.until(P.HELD)),
         P.HELD,
         "Capacity",
-        says="100% of the traffic needs 8 ready pods of v2, 4 are",
+        says="100% of the traffic needs 8 ready pods of v2, only 4 are ready",
         weights=HALF,
     ),
     Case(
@@ -390,7 +390,7 @@ CAPACITY = [
         ),
         P.HELD,
         "Capacity",
-        says="needs 4 ready pods of v2, 3 are",
+        says="needs 4 ready pods of v2, only 3 are ready",
     ),
     Case(
         "the size of a side that an autoscaler has is the autoscaler's business",
@@ -550,7 +550,7 @@ TAKES = [
         wait(s(12)),
         P.SUCCEEDED,
         tells=TAKEN,
-        says="HorizontalPodAutoscaler v1-hpa scales v1, so its size is left alone",
+        says="HorizontalPodAutoscaler v1-hpa scales v1, so the run does not scale it",
     ),
     Case(
         "and it is there to go back to, whatever its size",
@@ -601,7 +601,7 @@ TAKES = [
         wait(m(2)),
         P.HELD,
         "ContractFailed",
-        says="Job plan-1-drop has not ended within 2m, and is left as it is; v2 has 4 of 4 pods",
+        says="Job plan-1-drop has not ended within 2m and is not deleted; v2 has 4 of 4 pods",
     ),
     Case(
         "a Job that the API server refuses is one that failed",
@@ -659,7 +659,7 @@ TAKES = [
         then(wait(s(12)), say("revert r1")),
         P.SUCCEEDED,
         tells=[*TAKEN, "CommandRejected"],
-        says="scale Deployment v1 up to 4 first, and send it again when its pods are ready",
+        says="scale Deployment v1 up to 4 first, and send the command again when its pods are ready",
         weights=ALL,
     ),
     Case(
@@ -695,7 +695,7 @@ TAKES = [
         P.HELD,
         "Capacity",
         ["Held"],
-        "100% of the traffic needs 4 ready pods of v2, 3 are",
+        "100% of the traffic needs 4 ready pods of v2, only 3 are ready",
         ALL,
     ),
     Case(
@@ -742,7 +742,7 @@ TAKES = [
         then(edit({"old": {"deployment": "v2"}, "new": {"deployment": "v3"}}), say("resume r1"), settle),
         P.INVALID,
         tells=["Resumed", "Succeeded", "Stalled"],
-        says="what is left of the old stays: the plan has other sides now",
+        says="the rest of the old side is kept, because the plan names other sides now",
         weights=ALL,
     ),
 ]

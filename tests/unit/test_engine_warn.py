@@ -140,7 +140,7 @@ WARNINGS = [
          "5% -> 5.1%", {"v1": 949, "v2": 51}),
     Case("at the last stage it is only told", judging({"stages[2].warn": [SLOW]}, "all"),
          then(says(slow=512.0), wait(s(29))), P.JUDGING, "Soaking", ["Warned"],
-         "no increment is left that could be halved", ALL),
+         "no increment is left to halve", ALL),
     Case("and the run succeeds", judging({"stages[2].warn": [SLOW]}, "all"),
          then(says(slow=512.0), wait(m(6))), P.SUCCEEDED, "Succeeded", ["Warned", "StageProved", "Succeeded"], "", ALL),
 ]  # fmt: skip
@@ -173,7 +173,7 @@ HALFWAY = [
          then(drift(OLD_WEIGHTS), lambda w: w.settle(), say("resume r1"), wait(m(2))), P.JUDGING, "Soaking",
          ["Held", "Resumed", *SHIFTED, *PROVED], "", WHOLE),
     Case("`skip` passes over the step alone", halfway(), say("skip k1"), P.JUDGING, "Soaking",
-         ["StageSkipped", *SHIFTED], "half half way is taken as passed", WHOLE),
+         ["StageSkipped", *SHIFTED], "half half way is skipped", WHOLE),
     Case("`skip` of what was warned goes half way", warned(), say("skip k1"), P.JUDGING, "Soaking",
          ["StageSkipped", *SHIFTED], "", BETWEEN),
     Case("`promote` goes straight to the last weight: a person answers", warned(), say("promote p1"), P.JUDGING,
@@ -317,14 +317,14 @@ def test_a_run_that_was_warned_is_replayed_step_by_step() -> None:
     told = [world.trail[seq] for seq in sorted(world.trail)]
     first = next(i for i, decision in enumerate(told) if decision.reason == "StageStarted")
     assert [(d.reason, d.at, d.note) for d in decisions] == [(d.reason, d.at, d.note) for d in told[first:]]
-    assert ended == "it ends as Succeeded"
+    assert ended == "the replay ends in phase Succeeded"
 
 
 def test_a_run_whose_looks_warn_of_nothing_ends_where_it_went_half_way() -> None:
     world = lived()
     given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
     _, ended, _ = through(replace(given, raw=changed(world.spec, {"stages[0].warn": []})))
-    assert "the run went on to half half way then" in ended
+    assert "the run went on to half half way, but" in ended
 
 
 def test_a_record_holds_the_steps() -> None:
@@ -338,4 +338,4 @@ def test_over_any_time_a_warning_halves_too() -> None:
     given = Replay("ns", "plan", changed(PLAN, WARNS), SOURCE, World().now, World().now + timedelta(minutes=30))
     decisions, ended, _ = through(given)
     shares = [d.weight_to for d in decisions if d.reason == "WeightShifted"]
-    assert (shares, ended) == (["5%", "27.5%", "50%", "100%"], "it ends as Succeeded")
+    assert (shares, ended) == (["5%", "27.5%", "50%", "100%"], "the replay ends in phase Succeeded")

@@ -81,8 +81,8 @@ def test_type_default_and_limits_of_a_field(model: str, field: str, cells: str) 
     "words",
     [
         '- `new.deployment`: "…" is the old side too: name the Deployment of the new version',
-        "- `interval`: … is below the floor of 1s: write 1s or more",
-        "- `deadline`: … is shorter than the soak of …: write as much or more",
+        "- `interval`: … is below the minimum of 1s: write 1s or more",
+        "- `deadline`: … is shorter than the soak of …: write at least the soak",
         "- needs exactly one of weight and weights: write one of them",
         '- "…" moves no traffic: begin above 0%',
         'Write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"; at most 40 characters.',

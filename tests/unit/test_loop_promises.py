@@ -240,7 +240,7 @@ def test_a_run_whose_new_side_never_stands_ends_in_time_however_slow_the_reads_a
 
 @pytest.mark.parametrize("stands", [True, False])
 def test_a_run_whose_new_side_may_no_longer_be_looked_at_ends_in_time(*, stands: bool) -> None:
-    """The right to read Services was taken away in mid-run."""
+    """The right to read Services was taken away during the run."""
 
     async def story() -> None:
         async with opened(LATE) as shop:

@@ -220,7 +220,7 @@ def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_form
     ],
 )
 def test_what_a_plan_depends_on_touches_the_plan_and_nothing_else_does(kind: str, name: str, ours: bool) -> None:
-    """The routes of the snapshot too: a plan that was changed in mid-run still has them to put back."""
+    """The routes of the snapshot too: a plan that was changed during the run still has them to put back."""
     store, touched = Store(), {KEY} if ours else set()
     store.apply(PLANS, "ADDED", plan(status={"weights": {"snapshot": SNAPSHOT}}))
     assert store.apply(kind, "ADDED", made(kind, name, spec=source("http://prom"))) == touched
@@ -290,7 +290,7 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("event", ["MODIFIED", "DELETED"])
 def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str, phase: Phase) -> None:
-    """Plans in mid-run and at their ends do not care who else names their route."""
+    """Plans during the run and at their ends do not care who else names their route."""
     store = Store()
     store.apply(PLANS, "ADDED", plan(status={"phase": phase.value}))
     store.apply(PLANS, "ADDED", plan("first", status={"phase": "Judging"}))

@@ -51,7 +51,7 @@ def test_a_native_histogram_is_asked_for_beside_the_classic_one() -> None:
     [
         ("x", "500ms", ["0.25", "0.5", "+Inf"], ""),
         ("x", "1s", ["1.0", "+Inf"], ""),
-        ("x", "300ms", ["0.0005", "0.25", "0.5", "2.5", "+Inf"], "300ms is no bound of the histogram's buckets: "),
+        ("x", "300ms", ["0.0005", "0.25", "0.5", "2.5", "+Inf"], "300ms is not a bucket bound of the histogram: "),
         ("x", "300ms", ["0.25", "0.5", "2.5", "+Inf", "0.0005"], "write one of 250ms, 500ms, 2.5s"),
         ("x", "300ms", [], ""),
         ("x", "300ms", ["+Inf"], ""),

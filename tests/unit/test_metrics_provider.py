@@ -109,7 +109,7 @@ def test_a_gap_of_either_is_the_answer() -> None:
 def test_the_traps_of_promql_are_found_by_how_often_the_samples_come() -> None:
     hidden = read_plan_spec(changed(PLAN, {"guards[0].query": "sum(rate(errors_total[20s])) or vector(0)"}))
     often = provider(Prometheus()).lint(hidden)
-    assert '"or vector(0)" answers where nothing was measured' in often
+    assert '"or vector(0)" hides missing data' in often
     seldom = PrometheusProvider(cast("Source", Prometheus()), scrape_interval=MINUTE).lint(hidden)
     assert "20s" not in often
     assert "20s" in seldom
@@ -119,7 +119,7 @@ def test_the_traps_of_promql_are_found_by_how_often_the_samples_come() -> None:
 
 
 def test_a_time_that_is_no_bound_of_the_buckets_is_refused_with_those_that_are() -> None:
-    found = "300ms is no bound of the histogram's buckets: write one of 250ms, 500ms, 1s"
+    found = "300ms is not a bucket bound of the histogram: write one of 250ms, 500ms, 1s"
     assert checked(Prometheus(), slow()) == ({slow(): f"events.slowerThan: {found}"}, "")
 
 

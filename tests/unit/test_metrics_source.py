@@ -80,14 +80,14 @@ ANSWERS = [
     (500, b"", None, Why.SOURCE_DOWN, "HTTP 500"),
     (400, b"<html>400 Bad Request</html>", None, Why.SOURCE_DOWN, "HTTP 400 Bad Request, and the answer is not"),
     (302, b"moved", None, Why.SOURCE_DOWN, "HTTP 302 Found"),
-    (599, b"{}", None, Why.SOURCE_DOWN, "HTTP 599: no words"),
-    (200, b"[]", None, Why.SOURCE_DOWN, "not Prometheus' JSON"),
+    (599, b"{}", None, Why.SOURCE_DOWN, "HTTP 599: no message"),
+    (200, b"[]", None, Why.SOURCE_DOWN, "not in the JSON format of Prometheus"),
     (200, b'{"status": "success"}', None, Why.QUERY_REJECTED, "None"),
-    (200, success("vector", [{}, {}]), None, Why.SOURCE_DOWN, "shape"),
-    (200, success("vector", [series("many")]), None, Why.SOURCE_DOWN, "shape"),
-    (200, success("scalar", None), None, Why.SOURCE_DOWN, "shape"),
-    (200, success("vector", 5), None, Why.SOURCE_DOWN, "shape"),
-    (200, json.dumps({"status": "success", "data": [1]}).encode(), None, Why.SOURCE_DOWN, "shape"),
+    (200, success("vector", [{}, {}]), None, Why.SOURCE_DOWN, "not in the JSON format"),
+    (200, success("vector", [series("many")]), None, Why.SOURCE_DOWN, "not in the JSON format"),
+    (200, success("scalar", None), None, Why.SOURCE_DOWN, "not in the JSON format"),
+    (200, success("vector", 5), None, Why.SOURCE_DOWN, "not in the JSON format"),
+    (200, json.dumps({"status": "success", "data": [1]}).encode(), None, Why.SOURCE_DOWN, "not in the JSON format"),
 ]
 
 
@@ -125,7 +125,7 @@ COUNTERS = [
     (success("vector", [{"metric": A, "histogram": [1, {}]}]), (Why.QUERY_REJECTED, "histograms")),
     (success("scalar", [1.5, "3"]), (Why.QUERY_REJECTED, "scalar")),
     (success("vector", [series("3", **A)], warnings=["w"]), (Why.WARNINGS, "w")),
-    (success("vector", [{}]), (Why.SOURCE_DOWN, "shape")),
+    (success("vector", [{}]), (Why.SOURCE_DOWN, "not in the JSON format")),
     (error("bad_data", PARSE), (Why.SOURCE_DOWN, "parse error")),
 ]
 
@@ -302,7 +302,7 @@ def test_reads_a_compressed_answer() -> None:
         (drip_head, Why.SOURCE_DOWN, "no answer within 0.3 s"),
         (flood, Why.MANY_SERIES, "longer than"),
         (stop_short, Why.SOURCE_DOWN, ""),
-        (say(b"\x00\xff"), Why.SOURCE_DOWN, "not Prometheus' JSON"),
+        (say(b"\x00\xff"), Why.SOURCE_DOWN, "not in the JSON format of Prometheus"),
     ],
 )
 def test_always_ends_in_time(behaviour: Behaviour, gap: Why, words: str) -> None:
@@ -517,9 +517,9 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
     assert sources.get(other, spec("http://a:9090")) is not first
     changed = sources.get(one, spec("http://a:9090", timeout="400ms"))
     assert changed is not first
-    assert asyncio.run(first.evaluate(ValueQuery("up"), AT)).detail.startswith("not asked")
+    assert asyncio.run(first.evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
     sources.keep([other])
-    assert asyncio.run(changed.evaluate(ValueQuery("up"), AT)).detail.startswith("not asked")
+    assert asyncio.run(changed.evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
     assert sources.get(one, spec("http://a:9090", timeout="400ms")) is not changed
     sources.close()
 

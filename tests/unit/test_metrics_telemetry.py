@@ -110,7 +110,7 @@ def test_probes() -> None:
                     return response.status, (await response.text()).strip()
 
             assert await probe("livez") == (200, "alive")
-            assert await probe("readyz") == (503, "not seen yet: httproutes (forbidden)")
+            assert await probe("readyz") == (503, "not synced yet: httproutes (forbidden)")
             missing = []
             assert await probe("readyz") == (200, "ready")
             assert await probe("leading") == (503, "another replica leads")
@@ -119,7 +119,7 @@ def test_probes() -> None:
             async with session.get("metrics") as response:
                 assert (response.headers["Content-Type"], await response.text()) == ("text/plain; version=9", "up 1")
             idle = 10.5
-            assert await probe("livez") == (503, "the loop has not turned for 10 s")
+            assert await probe("livez") == (503, "the event loop has been blocked for 10 s")
             assert (await probe("other"))[0] == 404
         await health.close()
 

@@ -66,12 +66,12 @@ def test_what_counts_can_prove(written: str, bound: float, paired: bool, above: 
 @pytest.mark.parametrize(
     ("comparison", "words"),
     [
-        (parse_vs_old("<= +0.2"), 'is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"'),
+        (parse_vs_old("<= +0.2"), 'is an absolute change, which counts cannot prove: write a ratio, such as "> 1.5x"'),
         (parse_vs_old("== 2x"), "cannot be proved with counts: write < or >"),
         (parse_is("!= 1%"), "cannot be proved with counts: write < or >"),
-        (Comparison(">", 1.0, "ratio", "> 1x"), "noise alone gives false alarms"),
-        (Comparison("<=", 0.0, "relative", "<= +0%"), "noise alone gives false alarms"),
-        (Comparison("<=", 1e-20, "relative", "<= +0.000000000000000001%"), "noise alone gives false alarms"),
+        (Comparison(">", 1.0, "ratio", "> 1x"), "false alarms from noise alone"),
+        (Comparison("<=", 0.0, "relative", "<= +0%"), "false alarms from noise alone"),
+        (Comparison("<=", 1e-20, "relative", "<= +0.000000000000000001%"), "false alarms from noise alone"),
         (parse_vs_old("> 0x"), "write one above 0"),
         (parse_vs_old("< -100%"), "write one above 0"),
         (parse_is("> 0"), "write one between 0% and 100%"),

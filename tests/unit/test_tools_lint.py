@@ -156,10 +156,10 @@ def test_a_window_in_whole_seconds_holds_scrapes_that_are_not(place: str, scrape
             "stages[0].fail",
             "11m",
             "hint",
-            "11m does not fit in the soak of 10m, so it is never filled: write a shorter",
+            "11m does not fit in the soak of 10m, so the window is never full: write a shorter",
         ),
         ("guards", "10m", "", ""),
-        ("guards", "2h", "hint", "2h does not fit in the soak of 10m, so it is never filled: write a shorter"),
+        ("guards", "2h", "hint", "2h does not fit in the soak of 10m, so the window is never full: write a shorter"),
     ],
 )
 def test_a_window_fits_in_the_soak(place: str, window: str, trap: str, words: str) -> None:
@@ -221,7 +221,7 @@ def test_a_reference_that_nobody_replaced_asks_nothing() -> None:
 
 def test_warnings_are_told_with_their_places_and_hints_are_not() -> None:
     line = warnings_of(plan("guards", query="sum(x) / sum(y) or vector(0)"), SCRAPE)
-    assert line.startswith('spec.guards[0].query: "or vector(0)" answers where nothing was measured')
+    assert line.startswith('spec.guards[0].query: "or vector(0)" hides missing data')
     assert "NaN" not in line
 
 
@@ -233,7 +233,7 @@ def test_a_line_fits_in_the_note_of_an_event(many: int, length: int) -> None:
         for i in range(many)
     ]
     line = warnings_of(read_plan_spec(changed(PLAN, {"guards": guards})), SCRAPE)
-    told = line.count("answers where nothing was measured")
+    told = line.count("hides missing data")
     assert len(line.encode()) <= TELLABLE
     assert "\n" not in line
     assert told >= 1

@@ -188,21 +188,21 @@ def test_every_trap_of_a_query_is_found_once() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("sum(rate(x_total[$windw]))", "$windw is no word that is filled in: did you mean $window?"),
-        ('sum(x{team="$squad"})', "team: $squad is no word that is filled in: name it in variables"),
+        ("sum(rate(x_total[$windw]))", "$windw is not a variable: did you mean $window?"),
+        ('sum(x{team="$squad"})', "team: $squad is not a variable: define it in variables"),
         (
             "rate(sum(x_total))",
-            'got vector: write a range behind the selector, and sums outside: "sum(rate(x[$window]))"',
+            'got vector: write a range after the selector, and the sum outside: "sum(rate(x[$window]))"',
         ),
-        ("sum(x) or vector(0)", '"or vector(0)" answers where nothing was measured'),
-        ("sum(x) > 0.1", '"sum(x) > 0.1" has no answer when it is false'),
+        ("sum(x) or vector(0)", '"or vector(0)" hides missing data'),
+        ("sum(x) > 0.1", '"sum(x) > 0.1" returns nothing when it is false'),
         ("sum(rate(x_total[10s]))", "[10s] is shorter than 4 scrapes of 15s: write a window of 1m or more"),
         (
             "sum(rate(x_total[1m] offset 5m))",
-            'is read 6m back, to before this stage (when first asked it is 1m old): write "[$window]" without offset',
+            'reads 6m back, to before this stage (1m old at the first evaluation): write "[$window]" without offset',
         ),
         ("sum(x_total)", 'write "rate(x_total[$window])"'),
-        ("rate(sum(x_total)[1m:])", 'take the rate first: "sum(rate(x[$window]))"'),
+        ("rate(sum(x_total)[1m:])", 'apply rate() first: "sum(rate(x[$window]))"'),
         ("histogram_quantile(0.9, sum(rate(x_bucket[1m])))", 'write "sum by (le) (...)"'),
     ],
 )

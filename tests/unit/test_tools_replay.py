@@ -91,7 +91,7 @@ def test_what_is_proved_goes_back_at_the_look_that_proves_it() -> None:
     assert last.evidence and last.evidence.proving >= last.proof
     assert last.verdict.outcome is Outcome.PROVED
     assert last.at == replayed.decisions[2].at
-    assert replayed.ended == "it ends as RolledBack"
+    assert replayed.ended == "the replay ends in phase RolledBack"
 
 
 def test_each_stage_begins_when_the_one_before_is_proved() -> None:
@@ -109,14 +109,14 @@ def test_each_stage_begins_when_the_one_before_is_proved() -> None:
 def test_of_a_run_that_there_was_the_share_of_the_traffic_counts_as_it_did() -> None:
     replayed, _ = through(counted(verified_at={"canary": START}), counters(new=3, old=3))
     assert reasons(replayed)[-1] == "Held"
-    assert "WeightNotEffective" in replayed.ended or "came to v2" in replayed.ended
+    assert "WeightNotEffective" in replayed.ended or "went to v2" in replayed.ended
 
 
 def test_after_the_end_nothing_is_asked() -> None:
     end = START + timedelta(minutes=1)
     replayed, _ = through(counted(end=end), counters(new=3, old=3))
     assert replayed.rows[-1].at == end
-    assert replayed.ended == "it ends with the evaluations, as Judging: nothing more is decided"
+    assert replayed.ended == "the replay ends with the last evaluation, in phase Judging: nothing more is decided"
 
 
 # ---- over a run that there was -------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_run_is_replayed_with_the_templates_that_it_began_with() -> None:
 def test_a_record_with_a_template_in_it_is_refused() -> None:
     world = referring()
     given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
-    with pytest.raises(RecordError, match="line 1: spec: a template stands in it"):
+    with pytest.raises(RecordError, match="line 1: spec: it uses a template"):
         read_record([header(replace(given, raw=world.spec))])
 
 
@@ -195,21 +195,21 @@ def test_the_weights_of_a_run_stand_from_when_they_were_verified() -> None:
     between = [row.at for row in replayed.rows if proved.at < row.at < half.at]
     assert between[0] == proved.at + SOURCE.scrape, "the guards go on meanwhile"
     assert reasons(replayed)[-1] == "StageProved", "the run never had the next weight in force"
-    assert replayed.ended.startswith("it ends with the evaluations, as Shifting")
+    assert replayed.ended.startswith("the replay ends with the last evaluation, in phase Shifting")
 
 
 def test_a_run_that_a_person_moved_on_ends_there() -> None:
     stood = {"canary": START, "half": START + timedelta(minutes=1)}
     replayed, _ = through(counted(verified_at=stood), counters(new=3, old=3))
-    assert "the run went on to half then, and by its looks it was Judging" in replayed.ended
+    assert "the run went on to half, but the replay is in phase Judging" in replayed.ended
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"decisions": ()}, "no run of it has moved a weight yet"),
-        ({"plan_hash": "another"}, "it was changed after run 1"),
-        ({"run": 2}, "no run of it has moved a weight yet"),
+        ({"decisions": ()}, "no run of this plan has moved a weight yet"),
+        ({"plan_hash": "another"}, "the plan was changed after run 1"),
+        ({"run": 2}, "no run of this plan has moved a weight yet"),
     ],
 )
 def test_where_there_is_nothing_to_replay_it_says_so(edit: Mapping[str, Any], words: str) -> None:
@@ -280,10 +280,10 @@ def test_a_damaged_record_is_refused_with_its_line(damage: Callable[[list[str]],
 def test_a_record_from_before_the_old_side_was_asked_beside_is_replayed_as_it_went() -> None:
     sided = changed(PLAN, {"guards[0].query": 'errors{deployment="$deployment"}'})
     replayed, record = through(ReplayInput("ns", "plan", sided, SOURCE, START, START + LONG), values(errors=0.5))
-    assert replayed.ended.startswith("it ends with the evaluations, as Held"), "both sides are bad"
+    assert replayed.ended.startswith("the replay ends with the last evaluation, in phase Held"), "both sides are bad"
     before = [line for line in record if '"part":"old"' not in line]
     assert len(before) < len(record)
-    assert again(before)[0].ended == "it ends as RolledBack"
+    assert again(before)[0].ended == "the replay ends in phase RolledBack"
 
 
 def test_a_record_that_ends_early_is_not_taken_for_silence() -> None:

@@ -17,13 +17,13 @@ ANNOTATION: Final = "rolloutplan.dev/command"
 REASON_KEPT: Final = 512
 """Characters of the reason that are kept."""
 
-_ONCE: Final = 'a command is acted on once for each token; write one that is new, such as "2026-03-01a"'
+_ONCE: Final = 'a command is carried out once per token; write a new token, such as "2026-03-01a"'
 _TOKEN: Final = TextFormat(
     called="token",
     pattern="^[A-Za-z0-9._:-]+$",
     longest=64,
     fix='is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"',
-    forbidden=(("^--reason$", f"stands where the token should: {_ONCE}"),),
+    forbidden=(("^--reason$", f"is in the place of the token: {_ONCE}"),),
 )
 _REASON: Final = re.compile(r"(?:^|\s)--reason(?:=|\s+|$)")
 _QUOTED: Final = re.compile(r"""(["'])(.*)\1""")
@@ -71,7 +71,7 @@ def read_command(text: str) -> Command:
     if not token:
         raise CommandError(f'no token: write "{known} <token>": {_ONCE}')
     if more:
-        raise CommandError(f'"{_short(more)}" is too much: behind the token only --reason and the reason may follow')
+        raise CommandError(f'"{_short(more)}" is unexpected: only --reason and the reason may follow the token')
     return Command(known, token, _unquoted(reason[0]) if reason else "")
 
 
@@ -88,10 +88,10 @@ def _verb(text: str) -> Verb:
         pass
     verbs = ", ".join(Verb)
     if not text:
-        raise CommandError(f'no command: write "<verb> <token>"; the verbs are {verbs}')
+        raise CommandError(f'the command is empty: write "<command> <token>"; the commands are {verbs}')
     near = get_close_matches(text.lower(), list(Verb), n=1)
     guess = f": did you mean {near[0]}?" if near else "."
-    raise CommandError(f'"{_short(text)}" is no verb{guess} The verbs are {verbs}')
+    raise CommandError(f'"{_short(text)}" is not a command{guess} The commands are {verbs}')
 
 
 def _unquoted(text: str) -> str:

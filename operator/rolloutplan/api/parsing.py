@@ -122,7 +122,7 @@ def _sentence(detail: ErrorDetails) -> str:
     ctx = detail.get("ctx", {})
     value = repr(detail["input"])
     sentences = {
-        "missing": "required, and not there: write it",
+        "missing": "required field is missing: write it",
         "literal_error": f"{value} is not one of the choices: write {ctx.get('expected')}",
         "string_too_short": f"too short: write at least {ctx.get('min_length')}",
         "string_too_long": f"too long: write at most {ctx.get('max_length')}",
@@ -133,7 +133,7 @@ def _sentence(detail: ErrorDetails) -> str:
         "int_type": f"{value} is not a whole number: write one",
         "int_parsing": f"{value} is not a whole number: write one",
         "int_from_float": f"{value} is not a whole number: write one",
-        "string_type": f"{value} is not a text: put it in quotes",
+        "string_type": f"{value} is not a string: put it in quotes",
         "model_type": f"{value} is not a mapping: write its fields below it",
         "bool_type": f"{value} is neither true nor false: write one of them, without quotes",
         "dict_type": f"{value} is not a mapping: write its fields below it",

@@ -38,7 +38,7 @@ INSTANT: Final = TextFormat(
     called="instant",
     pattern=rf"^2[0-9]{{3}}-{_MM_DD}T{_HH_MM}:[0-5][0-9](Z|[+-]{_HH_MM})$",
     longest=64,
-    fix='is not an instant: write a day that there is, a time and an offset, in quotes, such as "2026-12-20T00:00:00Z"',
+    fix='is not a timestamp: write an existing date, a time and an offset, in quotes, such as "2026-12-20T00:00:00Z"',
 )
 ZONE: Final = TextFormat(
     called="time zone",
@@ -167,7 +167,7 @@ class Window(SpecModel):
         if (self.from_ is None) != (self.to is None):
             raise Violations(("", "from and to belong together: write both"))
         if self.from_ and self.to and self.from_ >= self.to:
-            raise Violations(("to", "does not come after from: write a later instant"))
+            raise Violations(("to", "is not after from: write a later timestamp"))
         return self
 
 

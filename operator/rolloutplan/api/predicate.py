@@ -17,28 +17,28 @@ MAX_PARAMETERS: Final = 16
 WINDOW: Final = timedelta(minutes=1)
 CONFIDENCE: Final = Fraction(95, 100)
 NOT_WITH_EVENTS: Final = {
-    "for": "is not for events, which are tested on all that was counted so far: remove it",
-    "window": "is not for events, which are counted from the first evaluation on: remove it",
-    "minSamples": "is not for events, whose test itself waits for enough of them: remove it",
+    "for": "is not allowed with events, which are tested over all counts so far: remove it",
+    "window": "is not allowed with events, which are counted from the first evaluation on: remove it",
+    "minSamples": "is not allowed with events, whose test itself waits for enough requests: remove it",
 }
-_FIRES: Final = "is not for alert, which is true while one fires: remove it"
+_FIRES: Final = "is not allowed with alert, which is true while an alert fires: remove it"
 NOT_WITH_ALERT: Final = dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES)
 FIRES: Final = Comparison(">", 0.0, "value", "> 0 alerts")
 """The comparison of an alert predicate."""
-NOT_FOR: Final = "an alert speaks against the new side, and pass is what speaks for it: write it under fail or guards"
+NOT_FOR: Final = "an alert indicates failure, so it is not allowed under pass: write it under fail or guards"
 MORE_THAN_SERIES: Final = r"[])][^}]*$"
 """A bracket closes after the labels. Short, because the API server limits the cost of a rule over all predicates."""
 AS_SCRAPED: Final = (
-    "has a function or a range: write the counter as it is scraped, its name and labels and no more, and we count"
+    "has a function or a range: write only the counter's name and labels; the operator computes the increase"
 )
-HISTOGRAM_NAME: Final = "is not a histogram: write its own name before the labels, without _bucket"
-ONLY_WITH_EVENTS: Final = "is for events alone, and a query's value has none: remove it"
+HISTOGRAM_NAME: Final = "is not a histogram: write its name without _bucket before the labels"
+ONLY_WITH_EVENTS: Final = "is only allowed with events: remove it"
 ONE_QUESTION: Final = "needs exactly one of query, events, alert, use and template: write one of them"
 ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
-NO_NAME: Final = "required, and not there: write it"
-NOT_WITH_USE: Final = "is not for use, which takes the other predicate over as it is: remove it"
+NO_NAME: Final = "required field is missing: write it"
+NOT_WITH_USE: Final = "is not allowed with use, which takes the other predicate unchanged: remove it"
 NOT_WITH_TEMPLATE: Final = "is set by the template: remove it"
-ONLY_WITH_TEMPLATE: Final = "is for template alone, which has the parameters: remove it"
+ONLY_WITH_TEMPLATE: Final = "is only allowed with template, which has the parameters: remove it"
 OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
 """The fields of a template that a predicate may override, with the names of their attributes."""
 

@@ -62,7 +62,7 @@ def at_least(floor: str) -> AfterValidator:
 
     def check(duration: timedelta) -> timedelta:
         if duration < parse_duration(floor):
-            raise ValueError(f"{format_duration(duration)} is below the floor of {floor}: write {floor} or more")
+            raise ValueError(f"{format_duration(duration)} is below the minimum of {floor}: write {floor} or more")
         return duration
 
     return AfterValidator(check)
@@ -173,7 +173,7 @@ IS: Final = TextFormat(
     longest=48,
     fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
 )
-_NOISE: Final = "asks whether new and old are equal, where noise alone gives false alarms: leave room, such as"
+_NOISE: Final = "tests for equality, which gives false alarms from noise alone: allow a difference, such as"
 VS_OLD: Final = TextFormat(
     called="comparison with the old side",
     pattern=rf"^{_OPERATOR}([+-]{_NUMBER}%?|{_NUMBER}x)$",
@@ -189,9 +189,9 @@ VS_OLD: Final = TextFormat(
 )
 
 NO_EQUAL_COUNTS: Final = "cannot be proved with counts: write < or >"
-NO_ABSOLUTE_COUNTS: Final = 'is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"'
-NO_RATIO: Final = 'is no bound for a ratio: write one above 0, such as "> 1.5x"'
-NO_SHARE: Final = "is no bound for a share of bad requests: write one between 0% and 100%"
+NO_ABSOLUTE_COUNTS: Final = 'is an absolute change, which counts cannot prove: write a ratio, such as "> 1.5x"'
+NO_RATIO: Final = 'is not a bound for a ratio: write one above 0, such as "> 1.5x"'
+NO_SHARE: Final = "is not a bound for a share of bad requests: write one between 0% and 100%"
 
 
 def parse_is(text: object) -> Comparison:

@@ -157,7 +157,7 @@ def _filled_template(predicate: Predicate, indicates_success: bool, template: Te
         whole = read(Predicate, {**body, **overrides, "name": predicate.name, "dryRun": predicate.dry_run})
     except SpecError as error:
         raise _UnresolvedError(
-            StatusReason.TEMPLATE_INVALID, f"{where}, as it is filled in here: {_line(error)}"
+            StatusReason.TEMPLATE_INVALID, f"{where}, with the values of this plan: {_line(error)}"
         ) from None
     return whole if own_comparison else _reversed(whole, (template.spec.indicates == "Success") != indicates_success)
 

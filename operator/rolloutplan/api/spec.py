@@ -188,9 +188,9 @@ class OnMetricsUnavailable(SpecModel):
 def _check_variable_names(variables: dict[str, str]) -> dict[str, str]:
     for name in variables:
         if name in BUILTIN_VARIABLES:
-            raise ValueError(f'"{name}" is a word that the operator fills in: choose another name')
+            raise ValueError(f'"{name}" is a built-in variable: choose another name')
         if not re.fullmatch(VARIABLE, name):
-            raise ValueError(f'"{name}" is not a name for a variable: write letters and digits, a small letter first')
+            raise ValueError(f'"{name}" is not a variable name: write letters and digits, a lower-case letter first')
     return variables
 
 
@@ -448,7 +448,7 @@ def _duplicate_names(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors
     seen: dict[str, str] = {}
     for where, name in named:
         if name in seen:
-            yield where, f'"{name}" names {what} already, at {seen[name]}: choose another name'
+            yield where, f'"{name}" is already the name of {what}, at {seen[name]}: choose another name'
         seen.setdefault(name, where)
 
 
@@ -466,9 +466,9 @@ def _uses(spec: PlanSpec) -> FieldErrors:
         if used is None:
             near = get_close_matches(predicate.use, [name for name, other in named.items() if other.use is None], n=1)
             hint = f"did you mean {near[0]}?" if near else "write the name of one"
-            yield f"{where}.use", f'"{predicate.use}" names no predicate of this plan: {hint}'
+            yield f"{where}.use", f'"{predicate.use}" is not a predicate of this plan: {hint}'
         elif used.use is not None:
-            yield f"{where}.use", f'"{predicate.use}" only uses another itself: write the name of that one'
+            yield f"{where}.use", f'"{predicate.use}" itself uses another predicate: write the name of that one'
         elif used.alert is not None and ".pass[" in where:
             yield f"{where}.use", f'"{predicate.use}": {NOT_FOR}'
 
@@ -484,8 +484,8 @@ def _same_name_in_stage(spec: PlanSpec) -> FieldErrors:
         for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
             if predicate.name in seen and not _has_own_name(predicate) and where not in reported:
                 reported.add(where)
-                words = f'"{predicate.name}" is judged here already, as {seen[predicate.name]}'
-                yield f"{where}.use", f"{words}: remove this, or give it a name of its own"
+                words = f'"{predicate.name}" is already evaluated here, as {seen[predicate.name]}'
+                yield f"{where}.use", f"{words}: remove this, or give it another name"
             seen.setdefault(predicate.name, where)
 
 

@@ -65,10 +65,13 @@ class StageSpec(SpecModel):
             raise Violations(("", "needs exactly one of weight and weights: write one of them"))
         if self.resolved_deadline < self.soak:
             deadline, soak = format_duration(self.resolved_deadline), format_duration(self.soak)
-            raise Violations(("deadline", f"{deadline} is shorter than the soak of {soak}: write as much or more"))
+            raise Violations(("deadline", f"{deadline} is shorter than the soak of {soak}: write at least the soak"))
         if self.name and self.weight is not None and _misnamed(self.name, self.weight):
             raise Violations(
-                ("name", f'"{self.name}" names another weight than {format_weight(self.weight)}: change one')
+                (
+                    "name",
+                    f'"{self.name}" is the name of a weight other than {format_weight(self.weight)}: change one',
+                )
             )
         if alerts := [f"pass[{i}].alert" for i, each in enumerate(self.pass_) if each.alert is not None]:
             raise Violations(*((where, NOT_FOR) for where in alerts))

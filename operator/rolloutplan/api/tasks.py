@@ -12,9 +12,9 @@ from rolloutplan.api.quantities import Duration, Is, at_least
 from rolloutplan.api.text_format import DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
-KEPT_UNTIL_SEEN: Final = "would remove the Job before its end is seen: remove this, the Job goes with the plan"
+KEPT_UNTIL_SEEN: Final = "could delete the Job before its result is seen: remove this; the Job is deleted with the plan"
 """Why `ttlSecondsAfterFinished` is refused: a removed Job cannot be distinguished from one never created."""
-NOT_BELOW_FULL: Final = "is for plans that end at 100%, and at stopAt the old side still has traffic: remove it"
+NOT_BELOW_FULL: Final = "is only allowed in plans that end at 100%; at stopAt the old side still has traffic: remove it"
 NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs beside it"
 
 _OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -25,7 +25,7 @@ _TTL: Final = "ttlSecondsAfterFinished"
 
 def _job_spec(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("template"), dict):
-        raise Violations(("template", "required, and not there: write the template of the Job's pods"))
+        raise Violations(("template", "required field is missing: write the template of the Job's pods"))
     if spec.get(_TTL) is not None:
         raise Violations((_TTL, KEPT_UNTIL_SEEN))
     return {name: value for name, value in spec.items() if name != _TTL}
@@ -88,7 +88,7 @@ Jobs: TypeAlias = Annotated[tuple[NamedJob, ...], Field(max_length=MAX_TASKS)]
 
 MAX_REPLICAS: Final = 10_000
 _Matched: TypeAlias = Literal["None", "MatchOld"]
-_SIZE_FIX: Final = f"is no size: write None, MatchOld, or a number from 1 to {MAX_REPLICAS}"
+_SIZE_FIX: Final = f"is not a size: write None, MatchOld, or a number from 1 to {MAX_REPLICAS}"
 
 
 def _read_size(size: object) -> object:

@@ -33,7 +33,7 @@ PARAMETER: Final = TextFormat(
     called="name of a parameter",
     pattern="^[a-z][a-zA-Z0-9]*$",
     longest=63,
-    fix="is not the name of a parameter: write letters and digits, a small letter first",
+    fix="is not a parameter name: write letters and digits, a lower-case letter first",
 )
 
 _PLACEHOLDER: Final = re.compile(r"\$\(([^()]*)\)")
@@ -48,7 +48,7 @@ _STRING: Final = TextFormat(
     called="String",
     pattern=r"""^[^"'`\\\x00-\x1f\x7f]*$""",
     longest=256,
-    fix="cannot stand within quotes: write it without quotes, backslashes and ends of lines",
+    fix="cannot be put in quotes: write it without quotes, backslashes and line breaks",
 )
 _NAME: Final = TextFormat(
     called="Name",
@@ -75,7 +75,7 @@ def _string(value: object) -> str:
     for plain, braced in re.findall(r"\$(?:(\w+)|\{(\w+)\})?", text):
         if plain not in BUILTIN_VARIABLES and braced not in BUILTIN_VARIABLES:
             words = ", ".join(f"${known}" for known in BUILTIN_VARIABLES)
-            raise ValueError(f'"{text}" holds a $ that begins no word: write $ only in {words}')
+            raise ValueError(f'"{text}" has a $ that starts no variable: write $ only in {words}')
     return text
 
 
@@ -266,7 +266,7 @@ def _argument_errors(parameters: Iterable[Parameter], arguments: Mapping[str, st
     known = {parameter.name: parameter for parameter in parameters}
     for name, text in arguments.items():
         if name not in known:
-            yield name, f"is no parameter of it: {_suggestion(name, known)}"
+            yield name, f"is not a parameter of the template: {_suggestion(name, known)}"
         elif words := _type_error(known[name], text):
             yield name, words
     yield from (
@@ -289,7 +289,7 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
     near = get_close_matches(name, known, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return f"write one of {', '.join(known)}" if known else "it has none, remove it"
+    return f"write one of {', '.join(known)}" if known else "there are none, remove it"
 
 
 # ---- the rules of a template ----------------------------------------------------------------------
@@ -322,12 +322,12 @@ def _placeholder_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, 
         names = _PLACEHOLDER.findall(text)
         for name in dict.fromkeys(names):
             if name not in types:
-                yield path, f"$({name}) is no parameter: {_suggestion(name, types)}, or list it in parameters"
+                yield path, f"$({name}) is not a parameter: {_suggestion(name, types)}, or list it in parameters"
         if path.rpartition(".")[2] in _PROMQL_FIELDS:
             bare = [name for name in _PLACEHOLDER.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
             for name in dict.fromkeys(bare):
                 fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
-                yield path, f"$({name}) is a String and stands outside of quotes: {fix}"
+                yield path, f"$({name}) is a String outside of quotes: {fix}"
 
 
 def _texts(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:

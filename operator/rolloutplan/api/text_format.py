@@ -70,7 +70,7 @@ DNS_LABEL: Final = TextFormat(
     called="name",
     pattern=f"^{_LABEL}$",
     longest=63,
-    fix="is not a name: write small letters, digits and '-', with a letter or digit at both ends",
+    fix="is not a name: write lower-case letters, digits and '-', with a letter or digit at both ends",
 )
 STAGE_NAME: Final = replace(
     DNS_LABEL, called="stage name", longest=50
@@ -79,7 +79,7 @@ DNS_NAME: Final = TextFormat(
     called="object's name",
     pattern=rf"^{_LABEL}(\.{_LABEL})*$",
     longest=253,
-    fix="is not an object's name: write small letters, digits, '-' and '.', with a letter or digit at both ends",
+    fix="is not an object's name: write lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
 )
 URL: Final = TextFormat(
     called="address",
@@ -97,13 +97,13 @@ NAMESPACE: Final = TextFormat(
     called="namespace",
     pattern=rf"^([*]|{_LABEL})$",
     longest=63,
-    fix='is not a namespace: write its name, or "*" for every one',
+    fix='is not a namespace: write its name, or "*" for all',
 )
 NAMESPACES: Final = TextFormat(
     called="namespaces",
     pattern=f"^({_LABEL}|([a-z0-9][-a-z0-9]*)?[*])$",
     longest=63,
-    fix='does not name namespaces: write a name, the beginning of names with "*" behind, or "*" for every one',
+    fix='is not a name or prefix of namespaces: write a name, a prefix followed by "*", or "*" for all',
 )
 LABEL: Final = TextFormat(
     called="name of a label",
@@ -122,7 +122,7 @@ MATCHERS: Final = TextFormat(
     called="matchers of labels",
     pattern=r"^[^{}\n]*[=!][^{}\n]*$",
     longest=1024,
-    fix='does not match labels: write matchers as PromQL does, in one line and without braces, such as severity="page"',
+    fix='is not a list of label matchers: write them as in PromQL, in a line, without braces, such as severity="page"',
 )
 
 DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]

@@ -39,14 +39,14 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
         raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
         print(f"{namespace}/{plan} {ANNOTATION}: {text}")
         if known := _answer(raw, command.token):
-            return _print_decision(known, f"token {command.token} was answered before, and is not acted on again: ")
+            return _print_decision(known, f"token {command.token} was answered before and is not carried out again: ")
         if not wait:
             return ACTED
         if answer := await _await_answer(api, path, command.token, wait):
             return _print_decision(answer)
     finally:
         await api.close()
-    words = f"no answer within {wait:g} s; the command is on the plan, and the operator acts on it when it sees it"
+    words = f"no answer within {wait:g} s; the command is on the plan, and the operator carries it out when it reads it"
     return _print_error(words, FAILED)
 
 
@@ -89,9 +89,9 @@ def explain(error: ApiError, plan: str, namespace: str | None) -> str:
         case 404 if f'"{plan}"' in error.message:
             return f"there is no RolloutPlan {plan} in namespace {namespace}: see kubectl get rolloutplans -A"
         case 404:
-            return "this cluster knows no RolloutPlans: install them with rolloutplan crds | kubectl apply -f -"
+            return "the CRDs are not installed in this cluster: install them with rolloutplan crds | kubectl apply -f -"
         case 401:
-            return "the API server does not know you: log in again"
+            return "the API server rejects your credentials: log in again"
         case 403:
             return f"not allowed: {error.message}"
         case _:

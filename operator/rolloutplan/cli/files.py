@@ -155,7 +155,7 @@ def templates_in(objects: Iterable[ParsedObject]) -> Templates:
             spec, _ = read_object(each)
             kind, name = each.raw["kind"], each.name[1]
             good = spec if isinstance(spec, PredicateTemplateSpec) else None
-            found[each.place] = Template(kind, name, good, "" if good else f"{kind} {name} is refused itself")
+            found[each.place] = Template(kind, name, good, "" if good else f"{kind} {name} is itself invalid")
     return found
 
 
@@ -163,7 +163,7 @@ def resolve_templates(plan: ParsedObject, spec: PlanSpec, templates: Templates) 
     """Resolve a plan's references with the templates of its namespace, else with the cluster's."""
 
     def look_up(name: str) -> Template:
-        missing = f"template {name} is not among these files, so nothing is known of what it asks: name its file too"
+        missing = f"template {name} is not in these files, so its query cannot be checked: add its file"
         own = templates.get((plan.name[0] or "", name))
         return own or templates.get((None, name)) or Template("", name, None, missing, StatusReason.TEMPLATE_NOT_FOUND)
 
@@ -204,15 +204,15 @@ def _objects(file: str) -> Iterator[ParsedObject]:
             if raw is not None:
                 yield from _list_items(ParsedObject(file, node, raw, duplicate_keys))
     except yaml.reader.ReaderError as error:
-        raise _UnreadableError(f"no text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
+        raise _UnreadableError(f"not valid text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
     except yaml.MarkedYAMLError as error:
         words = " ".join(part for part in (error.problem, error.context) if part)
         mark = error.problem_mark or error.context_mark
-        raise _UnreadableError(f"no YAML: {words}", mark.line + 1 if mark else 1) from None
+        raise _UnreadableError(f"invalid YAML: {words}", mark.line + 1 if mark else 1) from None
     except RecursionError:
-        raise _UnreadableError("nested too deep") from None
+        raise _UnreadableError("nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
-        raise _UnreadableError(f"no YAML: {error}") from None
+        raise _UnreadableError(f"invalid YAML: {error}") from None
 
 
 def _text(file: str) -> str:
@@ -220,7 +220,7 @@ def _text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _UnreadableError(f"no text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
+        raise _UnreadableError(f"not valid text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
     except (OSError, ValueError) as error:
         raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -236,7 +236,7 @@ def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
         if count > _LARGEST:
             raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
-            raise _UnreadableError("no text: half a character", node.start_mark.line + 1)
+            raise _UnreadableError("not valid text: an incomplete character", node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -279,15 +279,17 @@ def _unsupported(raw: Any) -> Finding | None:
     """Return why this cannot be checked as an object; None where it can."""
     kind = raw.get("kind") if isinstance(raw, dict) else None
     if not isinstance(kind, str):
-        return Finding("", "object", "error", "is no object: write apiVersion, kind, metadata and spec")
+        return Finding("", "object", "error", "is not a Kubernetes object: write apiVersion, kind, metadata and spec")
     version = str(raw.get("apiVersion", ""))
     if version.partition("/")[0] != GROUP and kind not in _READERS:
-        return Finding("", "skipped", "hint", "is none of ours, and is not checked")
+        return Finding("", "skipped", "hint", "is not a kind of rolloutplan.dev and is not checked")
     if version != _API:
-        return Finding("apiVersion", "object", "error", f'"{version}" is no version of a {kind}: write {_API}')
+        return Finding("apiVersion", "object", "error", f'"{version}" is not a version of {kind}: write {_API}')
     if kind not in _READERS:
         suggestions = get_close_matches(kind, _READERS, n=1) or _READERS
-        return Finding("kind", "object", "error", f'"{kind}" is no kind of {GROUP}: write {" or ".join(suggestions)}')
+        return Finding(
+            "kind", "object", "error", f'"{kind}" is not a kind of {GROUP}: write {" or ".join(suggestions)}'
+        )
     return None
 
 
@@ -300,7 +302,7 @@ def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
     meta = meta if isinstance(meta, dict) else {}
     name, namespace = meta.get("name"), meta.get("namespace")
     if name is None and not meta.get("generateName"):
-        yield Finding("metadata.name", "object", "error", "required, and not there: write it")
+        yield Finding("metadata.name", "object", "error", "required field is missing: write it")
     for field, text, spelling in (("name", name, DNS_NAME), ("namespace", namespace, DNS_LABEL)):
         if text is not None:
             try:
@@ -311,14 +313,14 @@ def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
         words = f"too long for the names of Events and for labels: write at most {_LONGEST_NAME} characters"
         yield Finding("metadata.name", "object", "error", words)
     if raw["kind"].endswith("PredicateTemplate") and not DNS_LABEL.matches(str(name)):
-        words = f"is none that a plan could name: write at most {_LONGEST_NAME} small letters, digits and '-'"
+        words = f"is not a name that a plan can use: write at most {_LONGEST_NAME} lower-case letters, digits and '-'"
         yield Finding("metadata.name", "object", "error", words)
 
 
 def _read(raw: Mapping[str, Any]) -> tuple[SpecModel | None, list[Finding]]:
     """Parse a spec as the operator does: return the spec, or why it is refused."""
     if not isinstance(raw.get("spec"), dict):
-        return None, [Finding("spec", "refused", "error", "required, and not there: write it")]
+        return None, [Finding("spec", "refused", "error", "required field is missing: write it")]
     try:
         return _READERS[raw["kind"]](raw["spec"]), []
     except SpecError as error:

@@ -60,7 +60,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         help='as "< 1%%"; old columns may be left out',
     )
     parser.add_argument("--confidence", type=_argparse_type(_confidence), default=0.95, help="default: 95%%")
-    parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass looks for the opposite too")
+    parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass also tests for the opposite")
     parser.set_defaults(run=_judge)
 
 
@@ -114,7 +114,7 @@ def judge(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> d
         assert state is not None  # it was packed here
         for line in group:
             if line.delta <= run.delta:
-                raise LineError(line.at, "look", f"{line.delta} comes after {run.delta} in run {name}: sort its looks")
+                raise LineError(line.at, "look", f"{line.delta} comes after {run.delta} in run {name}: sort by look")
             run.delta = line.delta
             if run.decided is None:
                 state = step(hypothesis, state, line.counts)
@@ -147,7 +147,7 @@ def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
     columns = COLUMNS if paired else COLUMNS[:4]
     for name in columns:
         if header.count(name) != 1:
-            raise LineError(1, name, f"this column must be there once; needed are {','.join(columns)}")
+            raise LineError(1, name, f"this column must appear exactly once; the columns are {','.join(columns)}")
     places = [header.index(name) for name in columns]
     for row in rows:
         if not row:
@@ -160,16 +160,16 @@ def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
         delta, *counts = (_number(at, *pair) for pair in zip(columns[1:], texts, strict=True))
         for column, total, bad in zip(("new_bad", "old_bad"), counts[::2], counts[1::2], strict=False):
             if bad > total:
-                raise LineError(at, column, f"{bad} bad ones are more than the total of {total}")
+                raise LineError(at, column, f"{bad} bad requests are more than the total of {total}")
         yield Line(at, run, delta, CountDelta(*counts))
 
 
 def _number(at: int, column: str, text: str) -> int:
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit()):
-        raise LineError(at, column, f'"{text}" is not a whole number from 0 on')
+        raise LineError(at, column, f'"{text}" is not a whole number of 0 or more')
     if len(digits) > DIGITS:
-        raise LineError(at, column, f'"{text}" is too large for the counts of a look')
+        raise LineError(at, column, f'"{text}" is too large for a count')
     return int(digits)
 
 

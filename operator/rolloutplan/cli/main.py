@@ -26,13 +26,13 @@ from rolloutplan.stats.feasibility import Traffic
 
 VERBS: Final[Mapping[Verb, str]] = {
     Verb.PAUSE: "hold the weights; guards stay on",
-    Verb.RESUME: "go on after a pause, or after a hold that needs a person",
-    Verb.APPROVE: "let the next stage begin",
-    Verb.ABORT: "put the weights back now and end the run",
+    Verb.RESUME: "continue after a pause, or after a hold that needs a person",
+    Verb.APPROVE: "approve the next stage, or the removal of the old side",
+    Verb.ABORT: "restore the old weights now and end the run",
     Verb.RETRY: "start a rolled-back or finished plan again",
-    Verb.PROMOTE: "go to the last weight next, without the stages between",
-    Verb.SKIP: "count the present stage as passed",
-    Verb.REVERT: "put the weights back, also after it has succeeded",
+    Verb.PROMOTE: "go straight to the last weight, without the stages in between",
+    Verb.SKIP: "end the current stage as if it had passed",
+    Verb.REVERT: "restore the old weights, even after the run has succeeded",
 }
 
 
@@ -89,7 +89,7 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         "--identity",
         default=os.environ.get("POD_ID") or socket.gethostname(),
         metavar="NAME",
-        help="this replica's name in the Lease, no other's (default: POD_ID, else the host's name)",
+        help="this replica's unique name in the Lease (default: POD_ID, else the host's name)",
     )
     parser.add_argument(
         "--lease-namespace", metavar="NAMESPACE", help="where the Lease is (default: the pod's namespace, else default)"
@@ -101,10 +101,12 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
 def _add_lint_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Check plans, templates, metric sources and policies as the operator does, and their PromQL: exit 0 without"
-        " errors, 1 with errors, 2 where a file cannot be read."
+        " errors, 1 with errors, 2 if a file cannot be read."
     )
     _add_file_options(
-        parser, outputs=("text", "json", "github"), traffic_help="say which stages cannot be decided in their time"
+        parser,
+        outputs=("text", "json", "github"),
+        traffic_help="report stages that cannot be decided by their deadline",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
     parser.set_defaults(run=_lint)
@@ -112,10 +114,10 @@ def _add_lint_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Show when each stage of a plan begins and ends, at the earliest and at the latest, how long a fault can stand"
-        " at it, and how much it asks: exit 0, 1 where a plan is refused, 2 where a file cannot be read."
+        "Show when each stage of a plan begins and ends, at the earliest and at the latest, how long a fault can last"
+        " at it, and how many queries it sends: exit 0, 1 if a plan is invalid, 2 if a file cannot be read."
     )
-    _add_file_options(parser, outputs=("text", "json"), traffic_help="forecast what predicates take that count")
+    _add_file_options(parser, outputs=("text", "json"), traffic_help="forecast how long predicates on counts take")
     parser.set_defaults(run=_simulate)
 
 
@@ -127,39 +129,45 @@ def _add_file_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str]
         type=_duration,
         default="15s",
         metavar="TIME",
-        help="how often samples come at sources that are not among the files (default: 15s)",
+        help="the scrape interval of metric sources that are not in the files (default: 15s)",
     )
     parser.add_argument(
         "--traffic",
         type=_rate,
         metavar="RATE",
-        help=f"requests a second of both sides together, such as 12/s: {traffic_help}",
+        help=f"requests per second of both sides together, such as 12/s: {traffic_help}",
     )
     parser.add_argument(
-        "--bad", type=_ratio, default="0.1%", metavar="SHARE", help="the usual part of bad ones, for --traffic (0.1%%)"
+        "--bad",
+        type=_ratio,
+        default="0.1%",
+        metavar="SHARE",
+        help="the usual share of bad requests, for --traffic (0.1%%)",
     )
 
 
 def _add_replay_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Decide again, evaluation by evaluation: a plan's newest run, a plan in a file over a time, or a record of one."
-        " Exit 0 when it is replayed, 1 where nothing can be, 2 where the input cannot be read."
+        "Replay the decisions, evaluation by evaluation, of a plan's newest run, a plan in a file, or a recorded run."
+        " Exit 0 if it is replayed, 1 if it cannot be replayed, 2 if the input cannot be read."
     )
-    parser.add_argument("plan", nargs="?", metavar="PLAN", type=_text_type(DNS_NAME), help="a plan of the cluster")
+    parser.add_argument("plan", nargs="?", metavar="PLAN", type=_text_type(DNS_NAME), help="a plan in the cluster")
     parser.add_argument(
         "-n", "--namespace", type=_text_type(DNS_LABEL), help="its namespace (default: the kubeconfig's)"
     )
     parser.add_argument("--file", type=Path, help="a plan in YAML; each stage begins when the one before is proved")
-    parser.add_argument("--start", type=_instant, metavar="TIME", help="when the first weight of --file is in force")
+    parser.add_argument("--start", type=_instant, metavar="TIME", help="when the first weight of --file takes effect")
     parser.add_argument(
         "--end", type=_instant, metavar="TIME", help="when the evaluations of --file end (default: now)"
     )
-    parser.add_argument("--prometheus", metavar="URL", help="where to ask (default: the plan's own MetricSource)")
     parser.add_argument(
-        "--scrape-interval", default="15s", metavar="TIME", help="how often samples come, for --file (default: 15s)"
+        "--prometheus", metavar="URL", help="the Prometheus to query (default: the plan's MetricSource)"
     )
-    parser.add_argument("--looks", type=Path, metavar="FILE", help="replay a record: needs no cluster, no Prometheus")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write what was asked and answered, as JSON Lines")
+    parser.add_argument(
+        "--scrape-interval", default="15s", metavar="TIME", help="the scrape interval, for --file (default: 15s)"
+    )
+    parser.add_argument("--looks", type=Path, metavar="FILE", help="replay a record, without a cluster or a Prometheus")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write all queries and answers, as JSON Lines")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the evidence: FILE.svg or FILE.png")
     parser.set_defaults(run=_replay)
 
@@ -169,8 +177,10 @@ def _add_command_options(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument(
         "-n", "--namespace", type=_text_type(DNS_LABEL), help="its namespace (default: the kubeconfig's)"
     )
-    parser.add_argument("--reason", default="", metavar="WORDS", help="why; it is kept in the plan's record")
-    parser.add_argument("--token", metavar="T", help="acted on once for each token (default: a new one)")
+    parser.add_argument(
+        "--reason", default="", metavar="WORDS", help="the reason, which the decision and its Event show"
+    )
+    parser.add_argument("--token", metavar="T", help="a command is carried out once per token (default: a new one)")
     parser.add_argument(
         "--wait",
         type=_seconds,
@@ -204,14 +214,14 @@ def _seconds(text: str) -> float:
 def _rate(text: str) -> float:
     number = text.removesuffix("/s")
     if not number.replace(".", "", 1).isdecimal() or not float(number):
-        raise argparse.ArgumentTypeError(f'"{text}" is no rate: write requests a second, such as 12/s')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a rate: write requests per second, such as 12/s')
     return float(number)
 
 
 def _ratio(text: str) -> float:
     number = text.removesuffix("%")
     if number == text or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) < 100:
-        raise argparse.ArgumentTypeError(f'"{text}" is no part of the requests: write one such as 0.2%')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a share of the requests: write one such as 0.2%')
     return float(number) / 100
 
 

@@ -99,7 +99,7 @@ def _replay(options: Options) -> None:
         _draw(options.plot, curves)
     if all(row.verdict.value is None for row in replayed.rows):
         span = f"between {_instant(replay_input.start)} and {_instant(replay_input.end)}"
-        raise FailedError(f"nothing was measured {span}: is this the time, and the source, of the run?")
+        raise FailedError(f"no measurements {span}: check that the time and the metric source are those of the run")
 
 
 def _check(options: Options) -> None:
@@ -109,9 +109,9 @@ def _check(options: Options) -> None:
     if options.file and (options.start is None or options.prometheus is None):
         raise WrongError("--file needs --prometheus URL and --start TIME")
     if not options.file and (options.start or options.end):
-        raise WrongError("--start and --end go with --file: a plan of the cluster and a record know their own")
+        raise WrongError("--start and --end are only for --file: a plan in the cluster and a record have their own")
     if options.looks and options.prometheus:
-        raise WrongError("--looks needs no --prometheus: the answers are in the record")
+        raise WrongError("--prometheus is not allowed with --looks: the record has the answers")
     if options.plot and options.plot.suffix.lower() not in (".svg", ".png"):
         raise WrongError(f"--plot {options.plot}: write a name that ends with .svg or .png")
 
@@ -168,7 +168,7 @@ def _of_file(options: Options, file: Path) -> tuple[ReplayInput, MetricSourceSpe
     meta: Mapping[str, Any] = raw.get("metadata") or {}
     start, end = options.start or now(), options.end or now()
     if end <= start:
-        raise WrongError(f"it ends at {_instant(end)}, and does not begin before that: give an --end after --start")
+        raise WrongError(f"the end, {_instant(end)}, is not after the start: give an --end after --start")
     namespace = options.namespace or str(meta.get("namespace") or "default")
     return ReplayInput(namespace, str(meta.get("name", "")), plain, source_view(spec), start, end), spec
 
@@ -178,17 +178,17 @@ def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
     try:
         objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
     except yaml.YAMLError as error:
-        raise WrongError(f"{file}: no YAML: {' '.join(str(error).split())}") from None
+        raise WrongError(f"{file}: invalid YAML: {' '.join(str(error).split())}") from None
     found = [raw for raw in objects if raw.get("kind") == _KIND]
     if len(found) != 1:
-        raise WrongError(f"{file}: {len(found)} plans are in it: give a file with one RolloutPlan")
+        raise WrongError(f"{file}: has {len(found)} plans: give a file with one RolloutPlan")
 
     def look_up(name: str) -> Template:
         for kind in ("PredicateTemplate", "ClusterPredicateTemplate"):
             for raw in objects:
                 if raw.get("kind") == kind and (raw.get("metadata") or {}).get("name") == name:
                     return Template(kind, name, read_template(raw.get("spec") or {}))
-        return Template("", name, None, f"template {name} is not in this file: write it beside the plan")
+        return Template("", name, None, f"template {name} is not in this file: add it to the file")
 
     return found[0], look_up
 
@@ -199,7 +199,7 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise WrongError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise WrongError(f"{file}: no text: {error.reason}") from None
+        raise WrongError(f"{file}: not valid text: {error.reason}") from None
 
 
 async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:

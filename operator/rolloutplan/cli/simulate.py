@@ -38,7 +38,7 @@ from rolloutplan.tools.timeline import NEVER, DetectionTime, Range, Segment, Tim
 
 WIDTH: Final = 60
 """The width of the chart in columns."""
-_COLUMNS: Final = ("stage", "weight", "begins", "ends", "a fault at once", "a fault later", "queries/min")
+_COLUMNS: Final = ("stage", "weight", "begins", "ends", "fault at start", "fault later", "queries/min")
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -86,7 +86,7 @@ def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
 def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
     lines = [format_diagnostic(row) for row in complaints]
     if not lines and not plans:
-        lines = ["rolloutplan: there is no RolloutPlan in it: name a file with one"]
+        lines = ["rolloutplan: the files have no RolloutPlan: name a file with one"]
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
@@ -157,31 +157,31 @@ def _chart(line: Timeline) -> Iterator[str]:
 
 def _notes(plan: _Simulated) -> Iterator[str]:
     spec, segments, approvals = plan.spec, plan.timeline.segments, plan.timeline.approvals
-    yield "a fault: at the latest until the old weights are on the routes, as the slowest predicate sees it"
+    yield "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate"
     if spec.on_fail == "Hold":
-        yield "onFail is Hold: what is proved against the new side holds the run, and the weights stay"
+        yield "onFail is Hold: a failure of the new side holds the run, and the weights stay"
     failure_predicates = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
     if any(asks_both_sides(spec, predicate, segments[0].permille) for predicate in failure_predicates):
         yield "onIncident is Hold: a value that is as bad on both sides holds the run"
     if approvals:
-        yield f"+: and as long as it takes until a person approves {', '.join(approvals)}"
+        yield f"+: plus the time until a person approves {', '.join(approvals)}"
     yield from _notes_on_steps(spec, segments)
     detections = [segment.slowest for segment in segments]
     if plan.timeline.contract is not None:
-        yield "contract: no predicate is judged any more; what fails there is held until a person decides"
+        yield "contract: no predicate is evaluated; a failure holds the run until a person decides"
     if any(detection is None for detection in detections):
-        yield "-: no guard or fail predicate is evaluated: a fault is seen at the deadline, and in the bake not at all"
+        yield "-: no guard or fail predicate is evaluated: a fault is detected at the deadline, in the bake not at all"
     if any(detection is not None and detection.later is None for detection in detections):
-        yield "?: it counts, and how fast depends on the traffic: give --traffic"
+        yield "?: the predicate counts events, so the time depends on the traffic: give --traffic"
     if any(detection is not None and detection.later is NEVER for detection in detections):
-        yield "never: with so much traffic on each side its counts prove nothing; at 100% none is left to compare with"
+        yield "never: with this traffic its counts prove nothing; at 100% the old side has none to compare with"
 
 
 def _notes_on_steps(spec: PlanSpec, segments: Sequence[Segment]) -> Iterator[str]:
     if any(predicate.alert is not None for _, predicate in spec.predicates()):
-        yield "alert: counted from when it fires"
+        yield "alert: the time starts when the alert fires"
     if any(segment.conditional for segment in segments):
-        yield "half way: comes only where the stage before was warned; the latest times count it"
+        yield "half way: runs only if the stage before it had a warning; the latest times include it"
     for segment in segments:
         if segment.late:
             yield (

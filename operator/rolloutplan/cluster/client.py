@@ -109,7 +109,7 @@ def _kubeconfig() -> str | None:
 
 
 def _no_config(error: Exception) -> ApiError:
-    return ApiError(0, "NoConfig", f"cannot tell how to reach the API server: {error}")
+    return ApiError(0, "NoConfig", f"no usable configuration to reach the API server: {error}")
 
 
 async def authorization(config: Configuration) -> str | None:

@@ -155,7 +155,7 @@ def read(raw: Mapping[str, Any]) -> Lease:
             acquired=str(spec.get("acquireTime") or ""),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ApiError(0, "NotALease", f"an answer that cannot be read: {error!r}") from error
+        raise ApiError(0, "NotALease", f"an answer that cannot be parsed: {error!r}") from error
 
 
 def manifest(name: str, version: str, holder: str, claim: Claim, stamp: str) -> Raw:
@@ -308,10 +308,12 @@ class Elector:
             log.info("leading", epoch=state.epoch)
             self._gained(state.epoch)
         elif was.leading and not state.leading:
-            log.warning("another leads" if lease.holder else "nobody leads", holder=lease.holder, lost=was.epoch)
+            log.warning(
+                "another replica leads" if lease.holder else "no replica leads", holder=lease.holder, lost=was.epoch
+            )
             self._lost(lease.holder)
         elif not state.leading and lease.holder != was.lease.holder and not is_available(state, state.since):
-            log.info("another leads", holder=lease.holder)
+            log.info("another replica leads", holder=lease.holder)
 
     def _log_error(self, error: ApiError) -> None:
         """Log an error once. A conflict only means that the Lease changed, which the next read shows."""

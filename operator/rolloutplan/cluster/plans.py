@@ -99,7 +99,7 @@ def _last_writer(meta: Mapping[str, Any], *path: str) -> str:
 
 def _content(raw: object, last_good: Readable | None) -> PlanContent:
     if not isinstance(raw, Mapping):
-        return Unreadable("spec: required, and not there: write it", last_good)
+        return Unreadable("spec: required field is missing: write it", last_good)
     try:
         spec = read_plan_spec(raw)
     except SpecError as error:

@@ -426,7 +426,7 @@ class PlanRun:
     def _give_up_lost(self, now: datetime) -> None:
         for effect, until in [*self._in_flight.values()]:
             if now >= until:
-                words = f"nothing was heard of it for {(until - effect.snapshot.now).total_seconds():.0f} s"
+                words = f"no result within {(until - effect.snapshot.now).total_seconds():.0f} s"
                 self.on_result(effect, Failure(0, "Lost", words), now)
 
     def _wake_at(self, snapshot: Snapshot, step: ReconcileResult) -> datetime | None:
@@ -600,8 +600,6 @@ def _published_before(status: Status, sink: str, now: datetime) -> int:
 
 def _notice(snapshot: Snapshot, refusal: Refusal) -> Decision:
     """The notice that the status cannot be written; no status can hold it."""
-    note = (
-        f"{refusal.what} is not written: {refusal.words}; weights still go back if they must, and nothing goes forward"
-    )
+    note = f"{refusal.what} cannot be written: {refusal.words}; rollbacks still work, but the run does not go forward"
     reason = EventReason.STATUS_NOT_WRITTEN
     return Decision(seq=snapshot.status.seq, at=snapshot.now, kind=Kind.HOLD, reason=reason, note=note[:1024])

@@ -53,7 +53,7 @@ def _is_time(field: str) -> str:
 def _floor(field: str, floor: str) -> dict[str, Any]:
     return _rule(
         f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
-        expression=f"self.{field} + ' is below the floor of {floor}: write {floor} or more'",
+        expression=f"self.{field} + ' is below the minimum of {floor}: write {floor} or more'",
         at=f".{field}",
     )
 
@@ -179,7 +179,7 @@ _PLAN: Final = (
     ),
     _rule(
         f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",
-        says="a name of a variable is not one: write letters and digits, a small letter first",
+        says="a variable name is invalid: write letters and digits, a lower-case letter first",
         at=".variables",
     ),
     _rule(
@@ -194,7 +194,7 @@ _LOCKED: Final = _rule(
     " || self.spec.old != oldSelf.spec.old || self.spec.new != oldSelf.spec.new"
     " || oldSelf.status.lockedStages.all(i, name, i < self.spec.stages.size() && i < oldSelf.spec.stages.size()"
     " && self.spec.stages[i] == oldSelf.spec.stages[i])",
-    says="those that have started, status.lockedStages, cannot be edited in mid-run: edit those after them, or end"
+    says="stages that have started (status.lockedStages) cannot be edited during the run: edit later ones, or end"
     " the run with `abort` first",
     at=".spec.stages",
 )
@@ -215,12 +215,12 @@ _STAGE: Final = (
     _rule(
         f"!has(self.deadline) || !{_is_time('deadline')} || !{_is_time('soak')}"
         " || duration(self.deadline) >= duration(self.soak)",
-        expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write as much or more'",
+        expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write at least the soak'",
         at=".deadline",
     ),
     _rule(
         f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)}) || self.name.endsWith({_MADE})",
-        expression="'\"' + self.name + '\" names another weight than ' + self.weight + ': change one'",
+        expression="'\"' + self.name + '\" is the name of a weight other than ' + self.weight + ': change one'",
         at=".name",
     ),
     _rule("!has(self.pass) || !self.pass.exists(p, has(p.alert))", says=NOT_FOR, at=".pass"),
@@ -310,7 +310,7 @@ _WINDOW: Final = (
     _rule(
         f"!has(self.from) || !has(self.to) || ![self.from, self.to].all(at, at.matches({cel(INSTANT.pattern)}))"
         " || timestamp(self.from) < timestamp(self.to)",
-        says="does not come after from: write a later instant",
+        says="is not after from: write a later timestamp",
         at=".to",
     ),
 )
@@ -325,7 +325,7 @@ _RECURRING: Final = (
 _NAMEABLE: Final = (
     _rule(
         "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
-        says="metadata.name is none that a plan could name: write at most 63 small letters, digits and '-'",
+        says="metadata.name is not a name that a plan can use: write at most 63 lower-case letters, digits and '-'",
     ),
 )
 _TEMPLATE: Final = (

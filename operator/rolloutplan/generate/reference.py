@@ -17,14 +17,14 @@ from rolloutplan.generate.crd import GROUP, KINDS, VERSION, ObjectKind, summary
 _INTRODUCTION: Final = f"""\
 # Field reference
 
-All kinds of `{GROUP}/{VERSION}`, field by field. This page is made from the models that the operator reads with, as
-the CRDs are: `make generate` writes it anew. `kubectl explain rp.spec` tells the same of what is installed.
+All kinds of `{GROUP}/{VERSION}`, field by field. `make generate` writes this page and the CRDs from the models with
+which the operator reads the objects. `kubectl explain rp.spec` shows the fields of the installed version.
 
-A field without a default may be left out, and then says nothing; one that is required may not. What is refused is
-refused at `kubectl apply`, by `rolloutplan lint`, and in the same words by the operator.
+A field without a default may be left out, unless it is required. `kubectl apply`, `rolloutplan lint` and the operator
+refuse the same things with the same messages.
 """
-_COLUMNS: Final = ("field", "type", "default", "limits", "what it is")
-_STATUS_COLUMNS: Final = ("field", "type", "what it is")
+_COLUMNS: Final = ("field", "type", "default", "limits", "meaning")
+_STATUS_COLUMNS: Final = ("field", "type", "meaning")
 _LIMITS: Final = (
     ("minimum", "maximum", ""),
     ("minLength", "maxLength", " characters"),
@@ -97,7 +97,7 @@ class _Kind:
             for owner, schema in self.models.items()
         }
         places = [f"{' and '.join(fields)} of {self._link(owner)}" for owner, fields in owners.items() if fields]
-        return f"Stands as {', '.join(places)}." if places else ""
+        return f"Used as {', '.join(places)}." if places else ""
 
     def _row(self, schema: Schema, field: str, node: Schema) -> Sequence[str]:
         default = "**required**" if field in schema.get("required", ()) else _default(node)

@@ -12,20 +12,20 @@ from rolloutplan.engine.rules.match import Rule
 
 _HEAD = """# States and decisions
 
-`make generate` makes this page from `engine/model/transitions.py`: every way from one phase to another, and every
-decision that a run can take. A decision is an Event of its reason on the plan, and an entry of `.status.decisions`.
+`make generate` writes this page from `engine/model/transitions.py`: every transition between phases, and every decision
+of a run. Each decision is published as an Event on the plan, and is an entry of `.status.decisions`.
 
 ```mermaid
 stateDiagram-v2
     [*] --> Pending
 """
 _ORDER = """
-## The rules, in the order in which they are read
+## The rules, in the order in which they are evaluated
 
-The first rule that applies decides (`engine/decide.py`). A rule that reads a list of its own is followed by it.
+The first rule that applies decides (`engine/decide.py`). The list of a rule that has rules of its own is below it.
 
 """
-_BACK = {Target.WHERE_IT_WAS_HELD: "where it was held", Target.STAYS: "stays"}
+_BACK = {Target.WHERE_IT_WAS_HELD: "the phase before the hold", Target.STAYS: "stays"}
 
 
 def states() -> str:
@@ -59,7 +59,7 @@ def _ends(row: Transition) -> frozenset[Phase]:
 
 
 def _rows() -> Iterator[str]:
-    yield "| Event | decision | from | to | because | rule |\n|---|---|---|---|---|---|\n"
+    yield "| Event | decision | from | to | rationale | rule |\n|---|---|---|---|---|---|\n"
     for row in TRANSITIONS.values():
         rules = ", ".join(f"`{rule}`" for rule in row.by)
         cells = row.event_reason or "-", row.kind or "-", _from(row), _to(row), row.rationale, rules

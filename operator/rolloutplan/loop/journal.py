@@ -34,7 +34,7 @@ class Journal:
     def log_result(self, run: PlanRun, effect: Effect, result: Result) -> None:
         """Handle the result of an effect: log a refusal, and count and log the verdict of an evaluation."""
         if isinstance(result, Failure):
-            log.warning("refused; trying again", what=" ".join(effect.key).strip(), error=str(result))
+            log.warning("a request was refused; retrying", what=" ".join(effect.key).strip(), error=str(result))
         elif isinstance(effect.work, Evaluate):
             self._log_verdict(run, effect, effect.work.name)
 

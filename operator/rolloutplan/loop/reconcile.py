@@ -151,7 +151,7 @@ class Reconciler:
             try:
                 effects = self._run_of(key, facts).advance(facts, now())
             except Exception:
-                log.exception("a plan could not be looked at; the others go on")
+                log.exception("a plan could not be reconciled; other plans are not affected")
                 back = facts.status.phase is Phase.ROLLING_BACK
                 self.schedule.at(key, now() + (AFTER_AN_ERROR_IN_ROLLBACK if back else AFTER_AN_ERROR))
                 return
@@ -188,7 +188,7 @@ class Reconciler:
         try:
             result = await self._executor.carry_out(effect)
         except Exception as error:
-            log.exception("an effect could not be carried out; it is tried again")
+            log.exception("a request failed with an exception; retrying")
             result = Failure(0, type(error).__name__, str(error))
         run.on_result(effect, result, now())
         self._journal.log_result(run, effect, result)

@@ -177,7 +177,7 @@ class Watch:
     def _run_kopf(self) -> None:
         """Run one instance of kopf, then quickly end all that it leaves running."""
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda _, context: log.debug("left behind", what=context.get("message")))
+        loop.set_exception_handler(lambda _, context: log.debug("a task of kopf was left", what=context.get("message")))
         try:
             self._running = loop, loop.create_task(self._watch())
             with contextlib.suppress(asyncio.CancelledError):
@@ -225,7 +225,7 @@ class Watch:
         availability = dict(zip(self._targets, answers, strict=True))
         for target, now in availability.items():
             if now is not Availability.SERVED and now is not self._availability.get(target):
-                log.warning("cannot be watched", place=str(target), why=now.value)
+                log.warning("a kind cannot be watched", place=str(target), why=now.value)
             if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._is_optional(target)):
                 self._deliver_complete(Listing(target.kind.plural, target.namespace, frozenset()), target)
         self._availability = availability
@@ -282,7 +282,7 @@ class Watch:
             await asyncio.sleep(SILENT_AFTER / 10)
             for target, requested_at in self._requested_at.items():
                 if clock() - requested_at > SILENT_AFTER:
-                    raise TimeoutError(f"kopf has not asked for {target} for {SILENT_AFTER:g} s")
+                    raise TimeoutError(f"kopf has sent no request for {target} for {SILENT_AFTER:g} s")
 
     async def _note_request(self, _: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
         if target := self._by_path.get(request.url.path):
@@ -377,7 +377,7 @@ class Watch:
         try:
             self._apply(kind.plural, event, raw)
         except Exception:
-            log.exception("an object could not be taken in", kind=kind.plural, object=name_of(raw))
+            log.exception("an object could not be processed", kind=kind.plural, object=name_of(raw))
 
     def _deliver_complete(self, listing: Listing, target: WatchTarget) -> None:
         self._call_in_main_loop(self._list_complete, listing, target)

@@ -43,16 +43,16 @@ def _counted(before: tuple[float, float | None], after: tuple[float, float | Non
     """The counts of one instance, or the reason why there are none."""
     (total_then, bad_then), (total, bad) = ((t, b or 0.0) for t, b in (before, after))
     if not all(isfinite(number) for number in (total_then, bad_then, total, bad)):
-        return Answer(gap=Why.NAN, detail=f"{bad:g} bad of {total:g} are no numbers")
+        return Answer(gap=Why.NAN, detail=f"{bad:g} bad of {total:g} are not numbers")
     if not all(0 <= number <= LARGEST for number in (total_then, bad_then, total, bad)):
-        return _contradiction(f"{bad:g} bad of {total:g} are no counts")
+        return _contradiction(f"{bad:g} bad of {total:g} are not counts")
     if total < total_then:
         total_then = bad_then = 0.0
     if bad < bad_then:
-        return _contradiction(f"the bad requests ran backwards, from {bad_then:g} to {bad:g}, and the total did not")
+        return _contradiction(f"the counter of bad requests fell from {bad_then:g} to {bad:g} while the total did not")
     all_, wrong = total - total_then, bad - bad_then
     if max(abs(all_ - round(all_)), abs(wrong - round(wrong))) > ROUNDING:
-        return _contradiction(f"{wrong:g} bad of {all_:g} are no whole numbers: name the counter as it is scraped")
+        return _contradiction(f"{wrong:g} bad of {all_:g} are not whole numbers: write the counter as it is scraped")
     if round(wrong) > round(all_) or bad > total + ROUNDING:
         return _contradiction(f"{wrong:g} bad of only {all_:g}: bad must be a part of total")
     return round(all_), round(wrong)

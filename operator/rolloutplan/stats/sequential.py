@@ -89,14 +89,14 @@ def make_hypothesis(comparison: Comparison, role: Role) -> Hypothesis:
     if comparison.op in ("==", "!="):
         raise ValueError(f'"{text}" cannot be proved with counts: write < or >')
     if comparison.kind == "absolute":
-        raise ValueError(f'"{text}" is an absolute change, which counts do not prove: write a ratio, such as "> 1.5x"')
+        raise ValueError(f'"{text}" is an absolute change, which counts cannot prove: write a ratio, such as "> 1.5x"')
     bound = 1 + comparison.number if comparison.kind == "relative" else comparison.number
     if paired and bound == 1:
-        raise ValueError(f'"{text}" asks whether both are equal, where noise alone gives false alarms: leave room')
+        raise ValueError(f'"{text}" tests for equality, which gives false alarms from noise alone: allow a difference')
     if paired and not 0 < bound < inf:
-        raise ValueError(f'"{text}" is no bound for a ratio: write one above 0, such as "> 1.5x"')
+        raise ValueError(f'"{text}" is not a bound for a ratio: write one above 0, such as "> 1.5x"')
     if not paired and not 0 < bound < 1:
-        raise ValueError(f'"{text}" is no bound for a share of bad requests: write one between 0% and 100%')
+        raise ValueError(f'"{text}" is not a bound for a share of bad requests: write one between 0% and 100%')
     return Hypothesis(comparison, bound, paired, comparison.op in (">", ">="), role)
 
 

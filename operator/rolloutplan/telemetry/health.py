@@ -60,13 +60,13 @@ class Health:
     async def _livez(self, _: web.Request) -> web.Response:
         idle = self._idle()
         if idle > STUCK_AFTER:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not turned for {idle:.0f} s")
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, f"the event loop has been blocked for {idle:.0f} s")
         return _answer(HTTPStatus.OK, "alive")
 
     async def _readyz(self, _: web.Request) -> web.Response:
         missing = self._missing()
         if missing:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not seen yet: " + ", ".join(missing))
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not synced yet: " + ", ".join(missing))
         return _answer(HTTPStatus.OK, "ready")
 
     async def _leads(self, _: web.Request) -> web.Response:

@@ -37,16 +37,16 @@ class Metrics:
         self._asked_at: dict[str, datetime] = {}
         self._registry = registry = CollectorRegistry()
         self._decisions = Counter("rolloutplan_decisions", "Decisions taken.", ("kind", "reason"), registry=registry)
-        self._verdicts = Counter("rolloutplan_verdicts", "Predicates judged.", ("verdict",), registry=registry)
+        self._verdicts = Counter("rolloutplan_verdicts", "Evaluations of predicates.", ("verdict",), registry=registry)
         self._written = Histogram(
             "rolloutplan_evidence_to_weights_seconds",
-            "From the instant that the deciding question was asked about to the weights written.",
+            "From the instant of the data that decided a rollback to its weights written.",
             registry=registry,
             buckets=_WRITTEN,
         )
         self._late = Histogram(
             "rolloutplan_evaluation_lag_seconds",
-            "How late a plan was looked at after it was due.",
+            "How late a plan was reconciled after it was due.",
             registry=registry,
             buckets=_LATE,
         )
@@ -65,13 +65,13 @@ class Metrics:
         )
         self._questions = Counter(
             "rolloutplan_metric_requests",
-            "HTTP questions to metric sources; code 0 where there was no answer.",
+            "HTTP requests to metric sources; code 0 where there was no answer.",
             ("source", "code"),
             registry=registry,
         )
         self._question_seconds = Histogram(
             "rolloutplan_metric_request_seconds",
-            "How long HTTP questions to metric sources took.",
+            "How long HTTP requests to metric sources took.",
             registry=registry,
             buckets=_ANSWERED,
         )
@@ -79,7 +79,7 @@ class Metrics:
         self._epoch = Gauge(
             "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
         )
-        Info("rolloutplan_build", "The version that runs.", registry=registry).info({"version": __version__})
+        Info("rolloutplan_build", "The version of the operator.", registry=registry).info({"version": __version__})
         registry.register(self)
         ProcessCollector(registry=registry)
         for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
@@ -136,7 +136,7 @@ class Metrics:
             plans.add_metric((phase,), number)
         ages = GaugeMetricFamily(
             "rolloutplan_newest_sample_age_seconds",
-            "Age of the newest instant for which a source gave a number.",
+            "Age of the newest instant for which a source returned a number.",
             labels=("source",),
         )
         now = self._clock()

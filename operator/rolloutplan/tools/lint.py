@@ -141,7 +141,7 @@ def _time(judged: _Judged) -> Iterator[Finding]:
     too_long = f"{format_duration(window)} does not fit in the soak of {format_duration(judged.soak)}"
     fix = "write a shorter window, or a longer soak"
     if judged.role != "pass":
-        yield Finding(path, "window-over-soak", "hint", f"{too_long}, so it is never filled: {fix}")
+        yield Finding(path, "window-over-soak", "hint", f"{too_long}, so the window is never full: {fix}")
     elif window <= judged.deadline:
         taken = f"{too_long}, so the stage takes {format_duration(window)}"
         yield Finding(path, "window-over-soak", "warning", f"{taken}: {fix}")
@@ -180,7 +180,7 @@ def _sides(spec: PlanSpec, judged: _Judged) -> Iterator[Finding]:
     for field, text in asked:
         new, old = (_filled(spec, judged.stage, text, side, _MINUTE, _MINUTE) for side in ("new", "old"))
         if new == old:
-            words = "both sides are asked the same, and never differ: say whose it is, with $deployment or $service"
+            words = "the query is the same for both sides, which never differ: select one with $deployment or $service"
             yield Finding(f"{judged.path}.{field}", "same-sides", "warning", words)
 
 

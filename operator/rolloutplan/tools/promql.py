@@ -128,7 +128,7 @@ def lint_counter(text: str, path: str, *, histogram: bool = False) -> tuple[Find
     if isinstance(tree, Finding):
         return (tree,)
     if not isinstance(tree, VectorSelector) or tree.offset or tree.at:
-        words = "is more than a counter, and we count: write it as it is scraped, without rate(), range or offset"
+        words = "is not a plain counter: write it as it is scraped, without rate(), range or offset"
         return (Finding(path, "no-counter", "warning", words),)
     check = _histogram if histogram else _counter
     query = _Query(tree, ((tree, ()),), Asking())
@@ -156,19 +156,19 @@ _LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _HARD: Final = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 _FIXES: Final = {
-    "expected type matrix": ': write a range behind the selector, and sums outside: "sum(rate(x[$window]))"',
+    "expected type matrix": ': write a range after the selector, and the sum outside: "sum(rate(x[$window]))"',
     "got matrix": ': put a function around the range, such as "rate(x[$window])"',
     "expected type": "",
     "only scalar and instant vector": ": a range needs a function around it, and a number no quotes",
     "only allowed on expressions of type": "",
-    "must use BOOL": ": write bool behind the operator",
+    "must use BOOL": ": write bool after the operator",
 }
 """The parser's messages for a wrong type, and what to write instead."""
 
 
 def _read(text: str, path: str) -> Expr | Finding:
     if len(text) > _LONGEST or len(_HARD.findall(QUOTED.sub("", text))) > _HARDEST:
-        return Finding(path, "too-large", "hint", "too large to be checked here: record parts of it with a rule")
+        return Finding(path, "too-large", "hint", "too large to check: move parts of it to recording rules")
     try:
         tree = _bare(parse(text))
         _check_times(tree)
@@ -203,13 +203,13 @@ def _refusal(message: str) -> tuple[str, Severity, str]:
     for needle, fix in _FIXES.items():
         if needle in message:
             return "type", "warning", message + fix
-    return "syntax", "warning", f"{message}: correct it, unless your server knows more than Prometheus 3"
+    return "syntax", "warning", f"{message}: correct it, unless your server supports more than Prometheus 3"
 
 
 def _unknown(word: re.Match[str]) -> str:
     near = get_close_matches(word[1] or word[2], BUILTIN_VARIABLES, n=1)
-    normalized = f"did you mean ${near[0]}?" if near else "name it in variables"
-    return f"{word[0]} is no word that is filled in: {normalized}"
+    normalized = f"did you mean ${near[0]}?" if near else "define it in variables"
+    return f"{word[0]} is not a variable: {normalized}"
 
 
 def _bare(expr: Expr) -> Expr:
@@ -269,17 +269,17 @@ def _name(selector: VectorSelector) -> str:
 def _no_number(query: _Query) -> _Found:
     match query.top:
         case StringLiteral():
-            yield "warning", "a text comes out, and a verdict needs one number: ask for a metric"
+            yield "warning", "the result is a string, and a predicate needs one number: query a metric"
         case MatrixSelector() | SubqueryExpr():
             fix = "put a function around it, such as rate() or avg_over_time()"
-            yield "warning", f"a whole range comes out, and a verdict needs one number: {fix}"
+            yield "warning", f"the result is a range, and a predicate needs one number: {fix}"
 
 
 def _many_series(query: _Query) -> _Found:
     if not isinstance(query.top, MatrixSelector | SubqueryExpr) and _width(query.top) == _MANY:
         of_buckets = isinstance(query.top, Call) and query.top.func.name in _OF_BUCKETS
         fix = 'write "sum by (le) (...)" in it' if of_buckets else "put sum(), max() or avg() around it"
-        yield "hint", f"several series can come out, and several are no answer (ManySeries): {fix}"
+        yield "hint", f"the result can have several series, which is Undecided (ManySeries): {fix}"
 
 
 _NUMBER, _ONE, _MANY = range(3)
@@ -341,8 +341,8 @@ def _hides_gaps(query: _Query) -> _Found:
     for either in query.operations("or"):
         filler = next((part for part in reversed(_parts(either)) if _measures_nothing(part)), None)
         if filler is not None:
-            fix = "take it out; for failures that may have no series yet, write 0 * (all requests) in its place"
-            yield "warning", f'"or {_said(filler)}" answers where nothing was measured, and hides that: {fix}'
+            fix = "remove it; for failures that may have no series yet, write 0 * (all requests) instead"
+            yield "warning", f'"or {_said(filler)}" hides missing data: {fix}'
 
 
 def _measures_nothing(expr: Expr) -> bool:
@@ -359,12 +359,12 @@ def _filters(expr: Expr, severity: Severity) -> _Found:
     parts = _parts(expr)
     match expr:
         case BinaryExpr() if _is_filter(expr):
-            fix = f'compare with "is" or "vsOld", or write bool behind {expr.op}'
-            yield severity, f'"{_said(expr)}" has no answer when it is false, which is Undecided and not a no: {fix}'
+            fix = f'compare with "is" or "vsOld", or write bool after {expr.op}'
+            yield severity, f'"{_said(expr)}" returns nothing when it is false, which is Undecided, not false: {fix}'
             return
         case Call() if expr.func.name in _ABSENT:
-            fix = "ask for what must be there, such as count(x)"
-            yield severity, f'"{_said(expr)}" has no answer while there is data, which is Undecided and not a no: {fix}'
+            fix = "query what must exist, such as count(x)"
+            yield severity, f'"{_said(expr)}" returns nothing while there is data, which is Undecided, not false: {fix}'
             return
         case BinaryExpr() if str(expr.op) in ("and", "unless"):
             parts = parts[:1]
@@ -389,7 +389,7 @@ def _divides_by_zero(query: _Query) -> _Found:
         return
     for division in query.operations(*_DIVISIONS):
         if not _never_zero(_bare(division.rhs)):
-            fix = "say with minSamples how much there must be"
+            fix = "require enough traffic with minSamples"
             yield "hint", f"without traffic it is 0 / 0, and NaN is Undecided: {fix}"
 
 
@@ -414,8 +414,8 @@ def _rate_after_sum(query: _Query) -> _Found:
         inner = _bare(call.args[0])
         if isinstance(inner, SubqueryExpr) and any(isinstance(part, AggregateExpr) for part in _below(inner)):
             name = call.func.name
-            fix = f'take the {name} first: "sum({name}(x[$window]))"'
-            yield "warning", f"{name}() behind a sum takes the restart of one pod for a fall of them all: {fix}"
+            fix = f'apply {name}() first: "sum({name}(x[$window]))"'
+            yield "warning", f"{name}() of a sum counts the restart of one pod as a restart of all: {fix}"
 
 
 def _rate_of_gauge(query: _Query) -> _Found:
@@ -427,9 +427,9 @@ def _rate_of_gauge(query: _Query) -> _Found:
             continue
         fix = "for a gauge write avg_over_time(), delta() or deriv()"
         if _GAUGE.search(name):
-            yield "warning", f"{name} looks like a gauge, and {rate}() takes every fall of it for a restart: {fix}"
+            yield "warning", f"{name} looks like a gauge, and {rate}() treats every decrease as a restart: {fix}"
         else:
-            yield "hint", f"{name} is not named like a counter, and {rate}() takes every fall for a restart: {fix}"
+            yield "hint", f"{name} is not named like a counter, and {rate}() treats every decrease as a restart: {fix}"
 
 
 def _raw_counter(query: _Query) -> _Found:
@@ -447,7 +447,7 @@ def _no_le(query: _Query) -> _Found:
         for part in _below(call):
             if isinstance(part, AggregateExpr) and not _keeps_le(part) and _of_buckets(part):
                 fix = f'write "{part.op} by (le) (...)"'
-                yield "warning", f"{call.func.name}() needs the label le, and this {part.op} takes it away: {fix}"
+                yield "warning", f"{call.func.name}() needs the label le, and this {part.op} removes it: {fix}"
 
 
 def _keeps_le(expr: AggregateExpr) -> bool:
@@ -478,13 +478,13 @@ def _before_stage(query: _Query) -> _Found:
         offset = sum((part.offset for part in timed if part.offset), timedelta())
         back = sum((time for part in (selector, *above) for time in _times(part)), timedelta())
         if any(part.at and part.at.type == AtModifierType.At for part in timed):
-            yield "warning", "@ asks about the same instant at every evaluation, before this stage: remove it"
+            yield "warning", "@ reads the same instant at every evaluation, before this stage: remove it"
         elif offset < timedelta():
-            yield "warning", "a negative offset asks for what is not measured yet: take it out"
+            yield "warning", "a negative offset reads data that does not exist yet: remove it"
         elif reach is not None and back > reach:
             fix = 'write "[$window]"' + (" without offset" if offset else "")
-            first = f"when first asked it is {_time(reach)} old"
-            yield "warning", f"{_said(selector)} is read {_time(back)} back, to before this stage ({first}): {fix}"
+            first = f"{_time(reach)} old at the first evaluation"
+            yield "warning", f"{_said(selector)} reads {_time(back)} back, to before this stage ({first}): {fix}"
 
 
 def _time(time: timedelta) -> str:
@@ -504,19 +504,19 @@ def _words(query: _Query) -> _Found:
 def _counter(selector: VectorSelector) -> _Found:
     name = _name(selector)
     if not name:
-        yield "warning", "names no metric, so everything with these labels is counted: write the counter's name"
+        yield "warning", "has no metric name, so every series with these labels is counted: write the counter's name"
     elif _GAUGE.search(name):
-        yield "warning", f"{name} looks like a gauge, and a gauge counts nothing: write a counter, such as x_total"
+        yield "warning", f"{name} looks like a gauge, which cannot be counted: write a counter, such as x_total"
     elif not _is_counter(name):
-        yield "hint", f"{name} is not named like a counter, and only a counter counts: write one, such as x_total"
+        yield "hint", f"{name} is not named like a counter: write a counter, such as x_total"
 
 
 def _histogram(selector: VectorSelector) -> _Found:
     name = _name(selector)
     if name.endswith((*_COUNTER, "_sum")):
-        yield "warning", f"{name} is a counter: write the histogram's own name, without what stands behind it"
+        yield "warning", f"{name} is a counter: write the name of the histogram, without its suffix"
     if any(matcher.name == "le" for matcher in selector.matchers.matchers):
-        yield "warning", "le chooses one bucket: take it out, slowerThan chooses"
+        yield "warning", "le selects one bucket: remove it; slowerThan selects the bucket"
 
 
 _TRAPS: Final[Mapping[str, Callable[[_Query], _Found]]] = {

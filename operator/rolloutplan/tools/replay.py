@@ -115,22 +115,26 @@ def of_run(plan: PlanView, raw: Mapping[str, Any], status: Status, source: Sourc
     """
     written = plan.written
     if written is None:
-        raise ReplayError(f"the plan cannot be read: {plan.problem}")
+        raise ReplayError(f"the plan is invalid: {plan.problem}")
     trail = [decision for decision in status.decisions if decision.run == status.run]
     verified_at: dict[str, datetime] = {}
     for decision in trail:
         if decision.reason == TRANSITIONS[TransitionName.VERIFIED].event_reason:
             verified_at.setdefault(_step(written, decision), decision.at)
     if not verified_at or not status.weights.snapshot:
-        raise ReplayError("no run of it has moved a weight yet: give --file and --start to replay it over any time")
+        raise ReplayError(
+            "no run of this plan has moved a weight yet: give --file and --start to replay it over any period"
+        )
     if written.plan_hash() != status.plan_hash:
-        raise ReplayError(f"it was changed after run {status.run}: give --file with the plan of that run, and --start")
+        raise ReplayError(
+            f"the plan was changed after run {status.run}: give --file with the plan of that run, and --start"
+        )
     found = resolve(written, snapshot_lookup(status.templates))
     if found.problems:
         raise ReplayError(f"{found.problems[0].path}: {found.problems[0].words}")
     first = written.steps()[0].name
     if first not in verified_at:
-        raise ReplayError(f"its status no longer says when {first} began: give --file and --start")
+        raise ReplayError(f"the status no longer has the start of stage {first}: give --file and --start")
     over = (d.at for d in trail if d.kind in (Kind.ROLLBACK, Kind.FINISH, Kind.KILL) and d.at > verified_at[first])
     end = next(over, now)
     raw = found.raw() if found.used else raw
@@ -185,14 +189,14 @@ class _Host:
         while True:
             wake_at = yield from self._settle()
             if self.status.phase in _ENDS:
-                return self._replayed(f"it ends as {self.status.phase}")
+                return self._replayed(f"the replay ends in phase {self.status.phase}")
             if words := self._outrun_message():
                 return self._replayed(words)
             instants = (wake_at, *(self.replay_input.verified_at or {}).values())
             later = min((at for at in instants if at is not None and at > self.now), default=None)
             if later is None or later > self.replay_input.end:
                 why = self.status.message if self.status.phase is Phase.HELD else "nothing more is decided"
-                return self._replayed(f"it ends with the evaluations, as {self.status.phase}: {why}")
+                return self._replayed(f"the replay ends with the last evaluation, in phase {self.status.phase}: {why}")
             self.now = later
 
     def _settle(self) -> Generator[Due, Sequence[MetricAnswer], datetime | None]:
@@ -293,8 +297,8 @@ class _Host:
         ]
         if not later_steps:
             return ""
-        words = f"the run went on to {later_steps[0].step} then, and by its looks it was {self.status.phase}"
-        return f"{words}: a person's word, a policy or an outage is not replayed"
+        words = f"the run went on to {later_steps[0].step}, but the replay is in phase {self.status.phase}"
+        return f"{words}: commands, policies and outages are not replayed"
 
     def _is_verified(self, step: str) -> bool:
         """Whether the run had the weight of this step in force by now."""

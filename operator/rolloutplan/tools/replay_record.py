@@ -73,10 +73,10 @@ class Record:
         """
         key = (now, question.name, question.part)
         if key not in self._answers and isinstance(question, Question) and question.optional:
-            return Answer(gap=Why.NO_DATA, detail="not on record")
+            return Answer(gap=Why.NO_DATA, detail="not in the record")
         if key not in self._answers:
             asked = f"{question.name} ({question.part}) at {now.isoformat()}"
-            raise RecordError(f"the record holds no answer for {asked}: it is not whole")
+            raise RecordError(f"the record has no answer for {asked}: it is incomplete")
         return self._answers[key]
 
 
@@ -136,7 +136,7 @@ def read_record(lines: Iterable[str]) -> tuple[ReplayInput, Record]:
 
 def _input_of(line: _Header) -> ReplayInput:
     if resolve(read_plan_spec(line.spec), snapshot_lookup(())).problems:
-        raise SpecError("spec: a template stands in it, and no record holds templates: record the run again")
+        raise SpecError("spec: it uses a template, which a record cannot have: record the run again")
     return ReplayInput(
         line.namespace,
         line.plan,

@@ -2,7 +2,7 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* The name of all that a release makes: the release's own where it tells what it is. */ -}}
+{{- /* The name of all objects of a release: the release's own name if it contains the chart's. */ -}}
 {{- define "rolloutplan.fullname" -}}
 {{- $name := include "rolloutplan.name" . -}}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
@@ -22,7 +22,7 @@ app.kubernetes.io/name: {{ include "rolloutplan.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* Without the chart's version: a chart that changes nothing about the pod does not start it anew. */ -}}
+{{- /* Without the chart's version: a new chart that does not change the pod does not restart it. */ -}}
 {{- define "rolloutplan.podLabels" -}}
 {{ include "rolloutplan.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{- /* Replicas stand on different nodes where there are enough of them. */ -}}
+{{- /* Places replicas on different nodes if there are enough. */ -}}
 {{- define "rolloutplan.apart" -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -66,9 +66,9 @@ podAntiAffinity:
             {{- include "rolloutplan.selectorLabels" . | nindent 12 }}
 {{- end -}}
 
-{{- /* What the account may do to the objects of a namespace that it serves: each verb is one that the operator uses. */ -}}
+{{- /* The account's rights in each namespace that it serves. The operator uses every verb here. */ -}}
 {{- define "rolloutplan.rules" -}}
-# Plans are read, and marked with a finalizer and the command that undoes them. `get`: read again after a conflict.
+# Plans get a finalizer and the undo command. `get`: read again after a conflict.
 - apiGroups: [rolloutplan.dev]
   resources: [rolloutplans]
   verbs: [get, list, watch, patch]
@@ -78,11 +78,11 @@ podAntiAffinity:
 - apiGroups: [rolloutplan.dev]
   resources: [metricsources, predicatetemplates]
   verbs: [list, watch]
-# Traffic: one JSON Patch that tests what it relies on. `get`: read again after such a test has failed.
+# Traffic: one JSON Patch, which tests the weights that it replaces. `get`: read again after such a test has failed.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, patch]
-# Both sides of a plan: how many pods are ready, why the others are not, whether the Services exist.
+# Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, watch]
@@ -92,31 +92,31 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [services]
   verbs: [get]
-# What a plan wants done beside the traffic. `get`: how a Job stands, while it is waited for.
+# Jobs of a plan. `get`: the state of a Job while the run waits for it.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, create]
-# A side is given another size by its scale alone, unless an autoscaler does that.
+# Deployments are scaled through the scale subresource, unless an autoscaler scales them.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]
-# The trail: one Event for each decision.
+# One Event for each decision.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
 {{- end -}}
 
-{{- /* The kinds that belong to no namespace. */ -}}
+{{- /* Cluster-scoped kinds. */ -}}
 {{- define "rolloutplan.clusterRules" -}}
 - apiGroups: [rolloutplan.dev]
   resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies]
   verbs: [list, watch]
 {{- end -}}
 
-{{- /* The Lease that the leader holds. A name cannot bound what is created. */ -}}
+{{- /* The Lease of the leader. RBAC cannot restrict `create` by name. */ -}}
 {{- define "rolloutplan.leaseRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

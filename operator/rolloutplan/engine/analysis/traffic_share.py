@@ -102,7 +102,7 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
     routes = ", ".join(str(route.id) for route in snapshot.status.weights.written)
     return (
         f"{moved_words(snapshot)}: check whether the gateway follows {routes}, and look for another route that takes "
-        f"its traffic; if requests also come by other ways, count in `total` only those that come by the route, "
+        f"its traffic; if requests also arrive without this route, count in `total` only those that use it, "
         f"or set spec.traffic.share to Ignore"
     )
 
@@ -111,7 +111,7 @@ def moved_words(snapshot: Snapshot) -> str:
     """How much of the traffic has shifted, by the counts so far, as text."""
     found, weights = _largest_share(snapshot), snapshot.status.weights
     assert found is not None
-    return f"{_counted(found[1])} by {found[0]} came to {weights.new}, and {weights.desired} is asked"
+    return f"{_counted(found[1])} by {found[0]} went to {weights.new}, whose weight is {weights.desired}"
 
 
 def _counted(share: Share) -> str:

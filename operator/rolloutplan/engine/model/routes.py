@@ -51,7 +51,7 @@ def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeigh
     for rule in rules:
         if sum(pair(rule, old, new)) > view.largest_weight:
             largest = view.largest_weight
-            words = f"{where} rule {rule.index}: {old} and {new} hold more than {largest} together: scale them down"
+            words = f"{where} rule {rule.index}: {old} and {new} have a total weight above {largest}: lower both"
             raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"

@@ -151,7 +151,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.START_PROBING: _row(
         {P.PENDING}, P.PROBING, Kind.START, E.STARTED,
-        by=("begin_run",), rationale="an assumption is cheapest to check before anything is changed",
+        by=("begin_run",), rationale="assumptions are checked before anything is changed",
     ),
     TransitionName.ASSUMPTION_TRUE: _row(
         {P.PROBING}, P.PROBING, Kind.PERSIST, E.ASSUMPTION_TRUE,
@@ -163,7 +163,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.ASSUMPTION_FALSE: _row(
         {P.PROBING}, P.ROLLED_BACK, Kind.KILL, E.ASSUMPTION_FALSE, severity=S.WARNING, loud=True,
-        by=("run_probe",), rationale="an assumption is false; no weight was moved",
+        by=("run_probe",), rationale="an assumption is not proved; no weight was moved",
     ),
     TransitionName.EXPANDED: _row(
         {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
@@ -171,7 +171,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.EXPAND_FAILED: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,
-        by=("run_expand_task",), rationale="a run does not start with half of what it needs",
+        by=("run_expand_task",), rationale="a task before the first weight failed; no weight was moved",
     ),
     TransitionName.CONTRACT: _row(
         {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
@@ -192,7 +192,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.NEVER_READY: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.STALLED, severity=S.WARNING, loud=True,
         by=("new_side_late",),
-        rationale="the wait for ready pods has a limit; no weight was moved, so none is put back",
+        rationale="the pods were not ready within readyWithin; no weight was moved",
     ),
     TransitionName.CHANGED_BEFORE_SHIFT: _row(
         {*STARTING}, P.PENDING, None, None,
@@ -220,11 +220,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.SHIFT_REFUSED: _row(
         {P.SHIFTING}, P.ROLLED_BACK, Kind.KILL, E.SHIFT_REFUSED, severity=S.WARNING, loud=True,
-        by=("shift_refused",), rationale="no weight was moved, so none is put back",
+        by=("shift_refused",), rationale="the first weight was refused; no weight was moved",
     ),
     TransitionName.REQUEST_REFUSED: _row(
         {*P}, Target.STAYS, Kind.PERSIST, E.REQUEST_REFUSED, severity=S.WARNING, loud=True,
-        by=("report_refusal",), rationale="somebody must fix what refuses the request",
+        by=("report_refusal",), rationale="a person must fix the cause of the refusal",
     ),
     TransitionName.STAGE_CANNOT_CONCLUDE: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
@@ -246,7 +246,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
         by=("other_commands", "hold_contract", "run_contract_task", "new_side_unavailable",
             "failure_detected", "correct_drift", "hold_run", "end_at_deadline"),
-        rationale="there is no cause to roll back, and the run may not go on",
+        rationale="the run must not go forward, and a rollback is not required",
     ),
     TransitionName.RESUMED: _row(
         {P.HELD}, Target.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED,
@@ -259,7 +259,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         severity=S.WARNING, loud=True,
         by=("handle_deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "new_side_unavailable",
             "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "end_at_deadline"),
-        rationale="mitigate first: the weights go back at once",
+        rationale="mitigate first: the old weights are restored at once",
     ),
     TransitionName.RESTORED: _row(
         {P.ROLLING_BACK}, P.ROLLED_BACK, Kind.ROLLBACK, E.ROLLED_BACK, severity=S.WARNING,
@@ -267,7 +267,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.BAKED: _row(
         {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
-        by=("finish_bake",), rationale="it held its last weight for the whole bake",
+        by=("finish_bake",), rationale="the bake is over, and no guard tripped",
     ),
     TransitionName.RUN_AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
@@ -276,23 +276,24 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.REFUSED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
         by=("report_unmet_precondition", "run_probe", "run_expand_task"),
-        rationale="the plan names something that does not exist or is not right",
+        rationale="the plan, or an object that it names, is missing or invalid",
     ),
     TransitionName.BLOCKED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.PENDING, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("other_commands", "report_unmet_precondition"), rationale="it waits for another plan, a policy or a person",
+        by=("other_commands", "report_unmet_precondition"),
+        rationale="the plan waits for another plan, a policy or a person",
     ),
     TransitionName.UNBLOCKED: _row(
         {P.INVALID}, P.PENDING, None, None,
-        by=("return_to_pending",), rationale="what was wrong is fixed",
+        by=("return_to_pending",), rationale="the problem is fixed",
     ),
     TransitionName.STATUS_LOST: _row(
         {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,
-        by=("inconsistent",), rationale="the status contradicts itself, so nothing is moved by it",
+        by=("inconsistent",), rationale="the status contradicts itself, so the operator changes no weights",
     ),
     TransitionName.DRIFTED: _row(
         {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.PERSIST, E.WEIGHT_DRIFT, loud=True,
-        by=("correct_drift",), rationale="the weights that are judged must be the weights that were asked for",
+        by=("correct_drift",), rationale="verdicts are valid only at the requested weights",
     ),
     TransitionName.ABORTED: _row(
         {*STARTING, P.PENDING, P.INVALID}, P.ROLLED_BACK, Kind.KILL, E.ABORTED, severity=S.WARNING, loud=True,
@@ -308,7 +309,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.SKIPPED: _row(
         {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED,
-        by=("other_commands",), rationale="a person skips what was not proved",
+        by=("other_commands",), rationale="a person skips a stage that is not proved",
     ),
     TransitionName.PROMOTED: _row(
         {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,

@@ -97,7 +97,8 @@ def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     if new is None or new.ready >= needed:
         return None
     worst = f": {new.worst}" if new.worst else ""
-    words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}, {new.ready} are"
+    needs = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}"
+    words = f"{needs}, only {new.ready} are ready"
     return Blocked(HoldReason.CAPACITY, words + worst)
 
 
@@ -168,12 +169,12 @@ def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
 
 def _budget_words(name: str, least: str, verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return f"{name}: the error budget is not known ({_no_answer_reason(verdict)}), {least} must be left"
-    return f"{name}: {100 * verdict.value:.4g}% of the error budget is left, {least} must be left"
+        return f"{name}: the error budget is unknown ({_no_answer_reason(verdict)}); at least {least} must be left"
+    return f"{name}: {100 * verdict.value:.4g}% of the error budget is left; at least {least} must be left"
 
 
 def _alert_words(name: str, matchers: str, verdict: Verdict | None) -> str:
-    consequence = "nothing goes forward until none fires; `abort` rolls back"
+    consequence = "no weight is increased until none fires; `abort` rolls back"
     if verdict is None or verdict.value is None:
         return f"{name}: no answer ({_no_answer_reason(verdict)}) about alerts with {matchers}: {consequence}"
     alerts = "1 alert fires" if verdict.value == 1 else f"{verdict.value:.6g} alerts fire"
@@ -181,4 +182,4 @@ def _alert_words(name: str, matchers: str, verdict: Verdict | None) -> str:
 
 
 def _no_answer_reason(verdict: Verdict | None) -> str:
-    return str(verdict.why) if verdict else "not asked"
+    return str(verdict.why) if verdict else "not queried yet"

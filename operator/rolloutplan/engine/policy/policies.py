@@ -46,9 +46,7 @@ def unreadable_policy(policies: Iterable[PolicyView]) -> str:
     """Why the first unreadable policy blocks every plan that it may select; empty where all are readable."""
     for policy in policies:
         if policy.spec is None:
-            return (
-                f"policy {policy.name} cannot be read, so nothing goes forward: correct or delete it: {policy.problem}"
-            )
+            return f"policy {policy.name} is invalid, so the run waits: correct or delete it: {policy.problem}"
     return ""
 
 
@@ -103,7 +101,7 @@ def _position(at: At, group: str, slots: int, others: Queue) -> str:
         return ""
     words = f"{taken} of {slots} {'is' if taken == 1 else 'are'} taken"
     named = f": {_holder_names(others.holders, taken)}" if taken else ""
-    return f"{_ordinal(others.older_waiting + 1)} in the queue for a place of {group} ({words}{named})"
+    return f"{_ordinal(others.older_waiting + 1)} in the queue for a slot of {group} ({words}{named})"
 
 
 def _holder_names(holders: tuple[str, ...], taken: int) -> str:

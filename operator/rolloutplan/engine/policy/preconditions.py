@@ -97,8 +97,8 @@ def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
     )
     return UnmetPrecondition(
         StatusReason.STATUS_LOST,
-        f"the status of a run was edited or lost{fields}, so nothing is moved any more: put the weights back with "
-        f"`{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
+        f"the status of the run was edited or lost{fields}, so the operator no longer changes weights: restore them "
+        f"with `{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
     )
 
 
@@ -120,8 +120,8 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     if current > first.permille:
         return UnmetPrecondition(
             StatusReason.NEW_SIDE_ALREADY_SERVING,
-            f"{spec.new.service_name} already holds {format_weight(current)} of the traffic, more than the first stage "
-            f"asks ({format_weight(first.permille)}): lower its weight in the route, or start the stages above it",
+            f"{spec.new.service_name} already has {format_weight(current)} of the traffic, more than the weight of the "
+            f"first stage ({format_weight(first.permille)}): lower it in the route, or start the stages above it",
         )
     return None
 
@@ -131,7 +131,7 @@ def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | N
     for conflict in snapshot.route_conflicts:
         if conflict.routes & ours and _has_priority(conflict, snapshot):
             routes = ", ".join(map(str, sorted(conflict.routes & ours)))
-            words = f"{routes} is held by plan {conflict.key}: wait until it ends, or delete it"
+            words = f"{routes} is in use by plan {conflict.key}: wait until that plan ends, or delete it"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
 

@@ -101,9 +101,7 @@ def _reject_replaced(snapshot: Snapshot) -> ReconcileResult | None:
         with suppress(CommandError):
             command = read_command(text)
             if command.token not in snapshot.status.tokens:
-                words = (
-                    f"{command.verb} by {by or _SOMEBODY}: a newer command came before it was seen, and counts alone"
-                )
+                words = f"{command.verb} by {by or _SOMEBODY}: replaced by a newer command before it was processed"
                 return _reject(snapshot, CommandSource(by or _SOMEBODY, command.token), words)
     return None
 
@@ -144,11 +142,11 @@ def _abort(context: _CommandContext) -> ReconcileResult:
     if status.phase is Phase.SUCCEEDED:
         raise _DeniedError("the run has ended: `revert` puts the old weights back")
     if status.phase is Phase.ROLLED_BACK:
-        raise _DeniedError("nothing is left to abort: the run has ended and its weights are back")
+        raise _DeniedError("there is nothing to abort: the run has ended and the old weights are restored")
     command = (
         snapshot.plan.undo_annotation or status.revert or "the command in the route's annotation rolloutplan.dev/revert"
     )
-    raise _DeniedError(f"the weights before the run are not known any more: run {command}")
+    raise _DeniedError(f"the weights before the run are no longer known: run {command}")
 
 
 def _snapshot_known(status: Status) -> bool:
@@ -160,7 +158,7 @@ def _ended_early(context: _CommandContext) -> Status:
     """End the run before any weight has moved. It starts again only for a changed plan or pod template, or `retry`."""
     snapshot, spec = context.snapshot, context.snapshot.plan.written
     task = snapshot.status.task
-    left = f"; Job {task.job} is left as it is" if task is not None and task.made else ""
+    left = f"; Job {task.job} is not deleted" if task is not None and task.made else ""
     words = f"{context.words}; no weight was moved{left}"
     return transition(
         snapshot,
@@ -181,13 +179,13 @@ def _revert(context: _CommandContext) -> ReconcileResult:
         return _abort(context)
     routes = {route.id for route in status.weights.snapshot}
     if not _snapshot_known(status) or not any(route_exists(snapshot, route) for route in routes):
-        raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to put back")
+        raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
     if gone := old_side_gone(snapshot):
         raise _DeniedError(gone)
     if conflict := next(
         (conflict.key for conflict in snapshot.route_conflicts if conflict.running and conflict.routes & routes), None
     ):
-        raise _DeniedError(f"plan {conflict} holds the route now: abort that one first")
+        raise _DeniedError(f"plan {conflict} uses the route now: abort that plan first")
     return start_rollback(
         snapshot, StatusReason.REVERTED, context.words, commanded_by=context.commanded_by, paused=None
     )
@@ -199,7 +197,7 @@ def _revert(context: _CommandContext) -> ReconcileResult:
 def _retry(context: _CommandContext) -> ReconcileResult | None:
     snapshot, status = context.snapshot, context.snapshot.status
     if status.phase not in TRANSITIONS[TransitionName.RETRIED].sources:
-        raise _DeniedError(f"it has not ended (it is {status.phase}): there is nothing to try again yet")
+        raise _DeniedError(f"the run has not ended (phase {status.phase}): send `retry` after it has ended")
     if snapshot.plan.finalizer:
         return None  # `finished` removes the finalizer first
     return ReconcileResult(
@@ -211,7 +209,7 @@ def _pause(context: _CommandContext) -> ReconcileResult:
     snapshot, status = context.snapshot, context.snapshot.status
     paused = Paused(at=snapshot.now, by=context.commanded_by.by, reason=context.command.reason)
     if status.paused is not None:
-        raise _DeniedError(f"it is paused already, by {status.paused.by}")
+        raise _DeniedError(f"the run is already paused, by {status.paused.by}")
     if status.phase in TRANSITIONS[TransitionName.BLOCKED].sources:
         return ReconcileResult(
             transition(
@@ -224,12 +222,12 @@ def _pause(context: _CommandContext) -> ReconcileResult:
             )
         )
     if status.phase not in {*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING}:
-        raise _DeniedError(f"there is nothing to pause: it is {status.phase}")
+        raise _DeniedError(f"there is nothing to pause in phase {status.phase}")
     held = status.held_for
     if held in (HoldReason.FAILED, HoldReason.CONTRACT_FAILED):
-        raise _DeniedError(f"it is held already: {held}, and never goes on by itself")
+        raise _DeniedError(f"the run is already held: {held}, until a person ends the hold")
     if status.intent is not None or held in _BEFORE_A_PAUSE:
-        words = f"{context.words}; once {'what is being written is in force' if status.intent else f'{held} is over'}"
+        words = f"{context.words}; paused once {'the new weight is accepted' if status.intent else f'{held} is over'}"
         return ReconcileResult(
             transition(
                 snapshot,
@@ -275,8 +273,8 @@ def _resume(context: _CommandContext) -> ReconcileResult:
             )
         )
     if reason:
-        raise _DeniedError(f"held as {reason}, which this does not end: {status.message}")
-    raise _DeniedError(f"it is not held: it is {status.phase}")
+        raise _DeniedError(f"the run is held: {reason}, which `resume` does not end: {status.message}")
+    raise _DeniedError(f"the run is not held: its phase is {status.phase}")
 
 
 def _task_retried(context: _CommandContext, held: Held) -> Status:
@@ -286,7 +284,7 @@ def _task_retried(context: _CommandContext, held: Held) -> Status:
         attempt, until = task.attempt + 1, snapshot.now + (task.deadline_at - task.since)
         job = job_name(snapshot.plan.name, snapshot.status.run, task.name, attempt) if task.job else ""
         task = change_task(task, since=snapshot.now, deadline_at=until, made=False, attempt=attempt, job=job)
-    words = f"{context.words}; what failed is tried again"
+    words = f"{context.words}; the failed task is retried"
     return leave_hold(snapshot, held, words, context.commanded_by, task=task, paused=None)
 
 
@@ -296,13 +294,13 @@ def _deadline_extended(context: _CommandContext) -> Status:
     held, stage = status.held, current_stage(spec, status) if spec else None
     assert held is not None
     if spec is None or stage is None or status.stage is None:
-        raise _DeniedError("the plan cannot be read, or the stage is no longer in it")
+        raise _DeniedError("the plan is invalid, or no longer has this stage")
     until = snapshot.now + max(stage.deadline - stage.soak, spec.interval)
     at = change_stage(status.stage, deadline_at=until)
     return leave_hold(
         snapshot,
         held,
-        f"{context.words}; judged on until {until:%H:%M:%S}",
+        f"{context.words}; deadline extended to {until:%H:%M:%S}",
         context.commanded_by,
         stage=at,
         paused=None,
@@ -316,10 +314,10 @@ def _stage_restarted(context: _CommandContext) -> Status:
     live = live_weights(snapshot, weights.snapshot, weights)
     pairs = [pair(rule, weights.old, weights.new) for route in live for rule in route.rules]
     if len(pairs) < sum(len(route.rules) for route in weights.snapshot) or snapshot.old is None:
-        raise _DeniedError(f"what is missing must be brought back first: {status.message}")
+        raise _DeniedError(f"an object that the run needs is missing, create it again first: {status.message}")
     if not all(sum(each) for each in pairs):
         raise _DeniedError(
-            f"both sides have weight 0 somewhere; give {weights.old} its traffic first: {status.message}"
+            f"both sides have weight 0 in one rule; give {weights.old} its traffic first: {status.message}"
         )
     now = format_weight(share(live, weights.old, weights.new))
     return transition(
@@ -343,7 +341,7 @@ def _approve(context: _CommandContext) -> ReconcileResult:
     snapshot, status, held = context.snapshot, context.snapshot.status, context.snapshot.status.held
     spec = snapshot.plan.written
     if held is None or held.reason != HoldReason.AWAITING_APPROVAL or spec is None:
-        raise _DeniedError("nothing waits for approval: send it when the plan is Held: AwaitingApproval")
+        raise _DeniedError("nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval")
     if status.effective_phase is Phase.CONTRACTING:
         words = f"{context.words}; the old side may be removed"
         return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, approved=CONTRACT))
@@ -356,14 +354,16 @@ def _skip(context: _CommandContext) -> ReconcileResult:
     snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == HoldReason.AWAITING_APPROVAL:
-        raise _DeniedError(f"nothing is left to judge, and the next stage waits: send `approve` ({status.message})")
+        raise _DeniedError(
+            f"the stage is proved and the next one waits for approval: send `approve` ({status.message})"
+        )
     if status.phase is Phase.SHIFTING:
-        raise _DeniedError("nothing is left to judge here: the next weight is on its way")
+        raise _DeniedError("there is nothing to skip: the next weight is being set")
     if at is None or stage is None or at.verified_at is None:
-        raise _DeniedError("no stage is being judged: send it when one is")
+        raise _DeniedError("no stage is being judged: send it during a stage")
     if is_last(spec, stage):
-        raise _DeniedError(f"{stage.name} is the last stage: nothing comes after it, and it ends by itself when proved")
-    words = f"{context.words}; {stage.step} is taken as passed after {span(at.verified_at, snapshot.now)}"
+        raise _DeniedError(f"{stage.name} is the last stage, which cannot be skipped: it ends when it is proved")
+    words = f"{context.words}; {stage.step} is skipped after {span(at.verified_at, snapshot.now)}"
     return ReconcileResult(
         transition(
             snapshot,
@@ -385,14 +385,14 @@ def _promote(context: _CommandContext) -> ReconcileResult:
         or stage is None
         or at.verified_at is None
     ):
-        raise _DeniedError("no stage is being judged: send it when one is")
+        raise _DeniedError("no stage is being judged: send it during a stage")
     if is_last(spec, stage):
-        raise _DeniedError("it is at the last stage already, and ends by itself when that is proved")
+        raise _DeniedError("the run is already at the last stage, which ends when it is proved")
     return ReconcileResult(
         transition(
             snapshot,
             TransitionName.PROMOTED,
-            f"{context.words}; straight to {last.name} at {format_weight(last.permille)}",
+            f"{context.words}; the next stage is {last.name} at {format_weight(last.permille)}",
             reason=StatusReason.SHIFTING,
             commanded_by=context.commanded_by,
             held=None,
@@ -412,11 +412,11 @@ def _skippable_plan(context: _CommandContext) -> PlanSpec:
         or status.phase not in TRAFFIC_SHIFTED_PHASES
         or status.intent is not None
     ):
-        raise _DeniedError(f"no stage is being judged (it is {status.phase}): send it when one is")
+        raise _DeniedError(f"no stage is being judged (phase {status.phase}): send it during a stage")
     if held is not None and held.reason not in (HoldReason.UNDECIDED, HoldReason.AWAITING_APPROVAL):
-        raise _DeniedError(f"it is held as {held.reason}, and that comes first: {status.message}")
+        raise _DeniedError(f"the run is held: {held.reason}, which must end first: {status.message}")
     if status.failed:
-        raise _DeniedError(f"it was refuted and never goes forward again: {status.failed}")
+        raise _DeniedError(f"the run failed and cannot go forward: {status.failed}")
     return spec
 
 

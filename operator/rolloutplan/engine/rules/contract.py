@@ -82,7 +82,11 @@ def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
     status, spec = snapshot.status, _spec(snapshot)
     if _next_task(snapshot, spec) is not None:
         return None
-    left = "" if _same_sides(snapshot, spec) else ", and what is left of the old stays: the plan has other sides now"
+    left = (
+        ""
+        if _same_sides(snapshot, spec)
+        else "; the rest of the old side is kept, because the plan names other sides now"
+    )
     words = f"{status.weights.new} serves {status.weights.desired} of the traffic{left}"
     return ReconcileResult(
         transition(snapshot, TransitionName.FINISHED, words, reason=StatusReason.SUCCEEDED, task=None)
@@ -136,9 +140,7 @@ def _find_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
     """Why nothing may be removed now. A running task waits only for plan, weights and a pause."""
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
-        return Blocked(
-            HoldReason.INVALID, f"the plan can no longer be read, so nothing is removed: {snapshot.plan.problem}"
-        )
+        return Blocked(HoldReason.INVALID, f"the plan is now invalid, so nothing is removed: {snapshot.plan.problem}")
     if differs := route_mismatch(snapshot, weights.written, weights):
         return Blocked(
             HoldReason.CONFLICT, f"{differs}: the old side is not removed; put the weights back as they were to go on"

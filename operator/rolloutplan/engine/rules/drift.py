@@ -47,7 +47,7 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
     if len(recent) >= MAX_REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(REPAIRS_WITHIN)}"
         return start_rollback(
-            snapshot, StatusReason.WEIGHT_CONFLICT, f"weights were moved by somebody else {times}: {differs}"
+            snapshot, StatusReason.WEIGHT_CONFLICT, f"somebody else changed the weights {times}: {differs}"
         )
     to = intent.to if intent is not None and shifting else _written_share(status)
     words = f"{differs}; {to} is written again"
@@ -97,7 +97,7 @@ def _accept_external(snapshot: Snapshot, intent: Intent, differs: str) -> Reconc
     status, weights = snapshot.status, snapshot.status.weights
     stage = status.stage and change_stage(status.stage, judged_since=status.stage.judged_since or snapshot.now)
     accepted = change_weights(weights, desired=_written_share(status))
-    words = f"while {intent.to} was being written: {differs}"
+    words = f"while {intent.to} was being written: {differs}; `resume` starts the stage again, `abort` rolls back"
     return enter_hold(snapshot, HoldReason.CONFLICT, words, intent=None, weights=accepted, stage=stage)
 
 
@@ -110,7 +110,7 @@ def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
     if refused:
         within = format_duration(ACCEPT_WITHIN)
         return start_rollback(
-            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force again within {within}: {refused}"
+            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not accepted again within {within}: {refused}"
         )
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:

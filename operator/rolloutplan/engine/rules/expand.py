@@ -149,7 +149,7 @@ def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskR
             snapshot, TransitionName.EXPANDED, result.words[:1024], reason=StatusReason.EXPANDING, **finished
         )
     left = f"no weight was moved{added_words(status, spec)}"
-    words = f"{result.words}; {left}: fix it or the plan, or send `retry`, and a new run starts"[:1024]
+    words = f"{result.words}; {left}: fix the cause and send `retry`, or change the plan, to start a new run"[:1024]
     return transition(
         snapshot, TransitionName.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words
     )
@@ -165,7 +165,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
     return transition(
         snapshot,
         TransitionName.READY,
-        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback goes back to {live} on {new_service}",
+        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback restores {live} on {new_service}",
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarts=restarts,

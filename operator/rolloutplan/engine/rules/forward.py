@@ -107,7 +107,10 @@ def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
             )
         )
     return enter_hold(
-        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: goes on when it is decided", undecided
+        snapshot,
+        HoldReason.UNDECIDED,
+        f"{words}; onUndecided is Hold: it waits for a verdict, `resume`, `skip` or `abort`",
+        undecided,
     )
 
 
@@ -174,7 +177,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         snapshot,
         TransitionName.START_STAGE,
         f"stage {stage.index + 1}/{len(steps)} {stage.step}: {weights.desired} -> {to}; "
-        f"{len(predicates)} predicates fixed as {fixed_hash}",
+        f"{len(predicates)} predicates fixed (hash {fixed_hash})",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
         stage=StageStatus(

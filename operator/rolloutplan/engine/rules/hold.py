@@ -141,7 +141,7 @@ def _resumed(snapshot: Snapshot, held: Held) -> Status:
     if held.reason == HoldReason.NOT_EFFECTIVE and at is not None and stage is not None:
         words = f"{held.reason} is over after {after}: {moved_words(snapshot)}; the stage starts again"
         return leave_hold(snapshot, held, words, stage=start_stage_timers(snapshot, at, stage))
-    words = f"{held.reason} is over after {after}; the stage's clocks are moved by that time"
+    words = f"{held.reason} is over after {after}; soak and deadline are extended by that time"
     return leave_hold(snapshot, held, words)
 
 
@@ -150,10 +150,10 @@ def _find_block(snapshot: Snapshot) -> Blocked | None:
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None:
         return Blocked(
-            HoldReason.INVALID, f"the plan can no longer be read, so nothing can be judged: {snapshot.plan.problem}"
+            HoldReason.INVALID, f"the plan is now invalid, so nothing can be judged: {snapshot.plan.problem}"
         )
     if not snapshot.plan.readable:
-        words = f"the plan can no longer be read, and is judged by what it was until it can: {snapshot.plan.problem}"
+        words = f"the plan is now invalid; its last valid version is used until it is fixed: {snapshot.plan.problem}"
         return Blocked(HoldReason.INVALID, words)
     if differs := external_change(snapshot):
         fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"

@@ -99,7 +99,7 @@ def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     if newest <= status.seq:
         return None
     return start_rollback(
-        snapshot, StatusReason.INTERRUPTED, "the operator stopped after it put weights back and before it recorded why"
+        snapshot, StatusReason.INTERRUPTED, "the operator stopped during a rollback, before it recorded the reason"
     )
 
 
@@ -148,7 +148,7 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     entered = status.stage.entered_at if status.stage else None
     if snapshot.now >= (entered or intent.at) + VERIFY_WITHIN:
         within = format_duration(VERIFY_WITHIN)
-        words = differs or "its record could not be written"
+        words = differs or "the status could not be written"
         return start_rollback(
             snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} could not be judged within {within}: {words}"
         )
@@ -156,7 +156,7 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     if ours and not differs and refused and snapshot.now >= intent.at + ACCEPT_WITHIN:
         within = format_duration(ACCEPT_WITHIN)
         return start_rollback(
-            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not in force within {within}: {refused}"
+            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not accepted within {within}: {refused}"
         )
     return None
 

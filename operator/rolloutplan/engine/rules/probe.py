@@ -36,7 +36,7 @@ def finish_probing(snapshot: Snapshot) -> ReconcileResult | None:
         transition(
             snapshot,
             TransitionName.PROBING_DONE,
-            "all that it assumes is true",
+            "all assumptions are true",
             reason=StatusReason.EXPANDING,
             task=None,
         )
@@ -82,7 +82,7 @@ def _next_assumption(snapshot: Snapshot) -> Assumption | None:
 
 
 def _task_spec(assumption: Assumption) -> TaskSpec:
-    message = f"assumption {assumption.name} is probed: {assumption.belief}"
+    message = f"assumption {assumption.name} is being checked: {assumption.belief}"
     template = assumption.job.template if assumption.job else None
     return TaskSpec("Assumption", assumption.name, assumption.deadline, message, template)
 
@@ -105,7 +105,7 @@ def _record_result(snapshot: Snapshot, assumption: Assumption, result: TaskResul
         )
     words = (
         f"assumption {assumption.name} is not known to be true ({assumption.belief}): {result.words}; no weight was "
-        "moved: fix what it is about or the plan, or send `retry`, and a new run starts"
+        "moved: fix the cause and send `retry`, or change the plan, to start a new run"
     )[:1024]
     return transition(
         snapshot,

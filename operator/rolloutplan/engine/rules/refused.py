@@ -42,7 +42,7 @@ def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
     if route_mismatch(snapshot, weights.snapshot, weights) or _has_written(snapshot):
         return None
     words = (
-        f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: fix what refuses it, then send "
+        f"{refusal.what} cannot be written: {refusal.words}; no weight was moved: fix the cause, then send "
         "`retry`, and a new run starts"
     )[:1024]
     held = format_weight(share(weights.snapshot, weights.old, weights.new))
@@ -104,10 +104,10 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
 
 def _words(snapshot: Snapshot, refusal: Refusal) -> str:
     if refusal.urgent:
-        by_hand = f"; by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
-        follows = f"the old weights are not back, and this is tried again every second{by_hand}"
+        by_hand = f"; to restore them by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
+        follows = f"the old weights are not restored yet; this is retried every second{by_hand}"
     elif refusal.kind == "preflight":
-        follows = "no run starts before they can be read; this is tried again"
+        follows = "no run starts until they can be read; this is retried"
     else:
-        follows = "nothing follows before it is done; this is tried again"
+        follows = "the run waits until it succeeds; this is retried"
     return f"the API server refuses {refusal.what}: {refusal.words}; {follows}"[:1024]

@@ -49,7 +49,7 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if status.phase not in TRANSITIONS[TransitionName.FAILED].sources:
         return release
-    return start_rollback(snapshot, StatusReason.DELETED, "the plan was deleted in mid-run")
+    return start_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
 
 
 def superseded(snapshot: Snapshot) -> ReconcileResult | None:
@@ -62,9 +62,9 @@ def superseded(snapshot: Snapshot) -> ReconcileResult | None:
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES | STARTING:
         return None
     if spec.plan_hash() != status.plan_hash and (status.phase in STARTING or not is_live_edit(snapshot)):
-        what = f"the plan was changed in mid-run{_change_words(snapshot, spec)}"
+        what = f"the plan was changed during the run{_change_words(snapshot, spec)}"
     elif snapshot.new is not None and snapshot.new.revision != status.revision:
-        what = f"the pod template of {snapshot.new.name} was changed in mid-run"
+        what = f"the pod template of {snapshot.new.name} was changed during the run"
     else:
         return None
     if status.phase in STARTING:
@@ -91,7 +91,7 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     if new is None:
         return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
     if new.wanted == 0:
-        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to no pods at all")
+        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to 0")
     worst = f": {new.worst}" if new.worst else ""
     if new.ready == 0:
         return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"none of {new.wanted} pods of {new.name} is ready{worst}")
@@ -101,7 +101,7 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
         and snapshot.now >= new.short_since + spec.availability.grace
     ):
         words = (
-            f"only {new.ready} of {new.wanted} pods of {new.name} are ready for {span(new.short_since, snapshot.now)}"
+            f"only {new.ready} of {new.wanted} pods of {new.name} are ready, for {span(new.short_since, snapshot.now)}"
         )
         return on_fail(snapshot, StatusReason.NEW_SIDE_SHORT, words + worst)
     if new.restarts is not None and new.restarts - status.restarts > spec.availability.max_restarts:
@@ -132,6 +132,6 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
                 [item],
             )
         if item.predicate.events and verdict.outcome is Outcome.REFUTED:
-            words = f"pass {item.name} is refuted for good: {value} is not {bound_of(item.predicate)}"
+            words = f"pass {item.name} is refuted: {value} is not {bound_of(item.predicate)}"
             return on_fail(snapshot, StatusReason.PASS_REFUTED, words, [item])
     return None

@@ -79,7 +79,7 @@ def return_to_pending(snapshot: Snapshot) -> ReconcileResult | None:
     if snapshot.status.phase is not Phase.INVALID:
         return None
     return ReconcileResult(
-        transition(snapshot, TransitionName.UNBLOCKED, "what was wrong is fixed", reason=StatusReason.PENDING)
+        transition(snapshot, TransitionName.UNBLOCKED, "the problem is fixed", reason=StatusReason.PENDING)
     )
 
 

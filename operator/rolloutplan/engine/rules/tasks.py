@@ -72,7 +72,7 @@ def added_words(status: Status, spec: PlanSpec) -> str:
     jobs = [job.name for job in spec.expand.jobs if job.name in status.completed_tasks]
     parts = [f"Job {', '.join(jobs)} is done"] if jobs else []
     parts += [f"{spec.new.deployment} keeps its size"] if SCALE_NEW in status.completed_tasks else []
-    return f", what was added stays ({'; '.join(parts)})" if parts else ""
+    return f", and what was added is kept ({'; '.join(parts)})" if parts else ""
 
 
 def current_task(snapshot: Snapshot, task_spec: TaskSpec) -> Task | None:
@@ -112,7 +112,7 @@ def old_side_gone(snapshot: Snapshot) -> str:
     ready = f"{old.ready} ready pods" if old else "no pods"
     return (
         f"the old side was scaled down at the end of the run and has {ready}: scale Deployment {name} up{needed} "
-        "first, and send it again when its pods are ready"
+        "first, and send the command again when its pods are ready"
     )
 
 
@@ -153,7 +153,7 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
             made = change(status, task=change_task(task, made=True))
             return ReconcileResult(_with_message(made, StatusReason(status.phase), task_spec.running_message))
     elif task.made and not job.retry_reason:
-        return TaskResult(False, f"Job {job.name} is gone, and its end was not seen")
+        return TaskResult(False, f"Job {job.name} was deleted before its result was seen")
     if now >= late:
         unread = job.at < late and not (job.retry_reason or refused_words(snapshot, "job"))
         return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
@@ -178,7 +178,7 @@ def _end_words(job: JobView) -> str:
 def _late_words(job: JobView, task: Task) -> str:
     within = format_duration(task.deadline_at - task.since)
     if job.found and job.ours:
-        return f"Job {job.name} has not ended within {within}, and is left as it is"
+        return f"Job {job.name} has not ended within {within} and is not deleted"
     why = job.retry_reason or ("another Job has its name" if job.found else "the API server did not answer")
     return f"Job {job.name} could not be created within {within}: {why}"
 
@@ -211,7 +211,7 @@ def run_scaling(
             return TaskResult(False, _not_scaled_words(task, deployment, words))
         return ReconcileResult(actions=(Scale(deployment, task.replicas),))
     if result.autoscaler:
-        words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so its size is left alone"
+        words = f"HorizontalPodAutoscaler {result.autoscaler} scales {deployment}, so the run does not scale it"
         return TaskResult(True, words, skipped=True)
     if side is not None and side.wanted == task.replicas:
         return TaskResult(True, f"{deployment} has {task.replicas} replicas")
@@ -249,13 +249,13 @@ def run_query(snapshot: Snapshot, spec: PlanSpec, task: Task, observation: Obser
         return ReconcileResult(actions=(ask,), wake_at=late + PASSES_WITHIN)
     value, bound = value_text(observation.is_, result.verdict), observation.is_.text
     if result.verdict.outcome is Outcome.PROVED:
-        return TaskResult(True, f"{value} {bound} of {query}")
+        return TaskResult(True, f"{value} {bound} for {query}")
     if result.verdict.outcome is Outcome.REFUTED:
-        return TaskResult(False, f"{value} is not {bound} of {query}")
+        return TaskResult(False, f"{value} is not {bound} for {query}")
     if result.at >= late:
         return TaskResult(
             False,
-            f"undecided after {format_duration(late - task.since)} ({undecided_reason(result.verdict)}) of {query}",
+            f"undecided after {format_duration(late - task.since)} ({undecided_reason(result.verdict)}) for {query}",
         )
     waiting = _with_message(
         status, StatusReason.PROBING, f"{task.name} is undecided so far: {undecided_reason(result.verdict)}"

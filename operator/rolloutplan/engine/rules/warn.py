@@ -41,6 +41,6 @@ def _consequence(spec: PlanSpec, stage: Stage) -> str:
     following = spec.steps()[stage.index + 1 :][:1]
     halves = [half for each in following if (half := each.halved(stage_at_full_weight.permille)).half]
     if not halves:
-        return "no increment is left that could be halved"
+        return "no increment is left to halve"
     first, then = format_weight(halves[0].permille), format_weight(following[0].permille)
     return f"the next increment is halved: first {first}, then {then}"

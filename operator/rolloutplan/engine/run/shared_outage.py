@@ -74,6 +74,6 @@ def _words(snapshot: Snapshot, item: ActivePredicate) -> str:
     new_text, old_text = (value_text(item.predicate.comparison, each) for each in (verdict_of(snapshot, item), old))
     return (
         f"{item.role} {item.name} tripped for both sides ({bound_of(item.predicate)}: {weights.new} {new_text}, "
-        f"{weights.old} {old_text}): an incident, which says nothing against {weights.new} alone; the weights stay, "
-        f"the guards stay on, and the run goes on when it is over; `abort` rolls back"
+        f"{weights.old} {old_text}): a shared outage, which proves nothing against {weights.new}; the weights stay, "
+        f"the guards stay on, and the run continues when it is over; `abort` rolls back"
     )

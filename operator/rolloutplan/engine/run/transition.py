@@ -48,7 +48,7 @@ def transition(
     Without a `reason` the status keeps its own. Fails an assertion where the table does not allow the transition.
     """
     row, before = TRANSITIONS[cause], snapshot.status
-    assert before.phase in row.sources, f"{cause} is no way on from {before.phase}"
+    assert before.phase in row.sources, f"{cause} is not allowed from {before.phase}"
     to = row.target_phase(before)
     new: RunChange = {"message": note, **changes}
     if to is not before.phase:
@@ -207,7 +207,11 @@ def on_fail(
     if snapshot.status.held_for == HoldReason.FAILED:
         return None
     return enter_hold(
-        snapshot, HoldReason.FAILED, f"{note}; onFail is Hold, so the weights stay", evidence, failed=note[:1024]
+        snapshot,
+        HoldReason.FAILED,
+        f"{note}; onFail is Hold, so the weights stay until `abort`",
+        evidence,
+        failed=note[:1024],
     )
 
 

@@ -63,7 +63,7 @@ def no_bound(events: Events, found: Counts) -> str:
     if not bounds or events.slower_than in bounds:
         return ""
     written = ", ".join(format_duration(bound) for bound in bounds if bound and not bound % _MILLISECOND)
-    return f"{format_duration(events.slower_than)} is no bound of the histogram's buckets: write one of {written}"
+    return f"{format_duration(events.slower_than)} is not a bucket bound of the histogram: write one of {written}"
 
 
 def _parts(histogram: str) -> tuple[str, str]:

@@ -75,7 +75,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         """
         began = time.monotonic()
         until = min(deadline, began + within)
-        detail = "not asked: others took the time"
+        detail = "not sent: other queries used up the time"
         for _ in range(2):  # twice, because the server may just have closed a kept connection
             if time.monotonic() >= until:
                 break

@@ -45,7 +45,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
     except ValueError:
         response = None
     if not isinstance(response, dict):
-        return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not Prometheus' JSON")
+        return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not in the JSON format of Prometheus")
     if response.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
         return _refusal(status, response)
     if warnings := response.get("warnings"):
@@ -57,7 +57,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
     try:
         return read(Result(data.get("resultType"), data.get("result")))
     except (LookupError, TypeError, ValueError, AttributeError):
-        return undecided(Why.SOURCE_DOWN, "the answer has not the shape of Prometheus' JSON")
+        return undecided(Why.SOURCE_DOWN, "the answer is not in the JSON format of Prometheus")
 
 
 def number(result: Result) -> Answer:
@@ -67,26 +67,26 @@ def number(result: Result) -> Answer:
         case "scalar":
             return _finite(rows[1])
         case "vector" if not rows:
-            return undecided(Why.NO_DATA, "the query gives no series")
+            return undecided(Why.NO_DATA, "the query returns no series")
         case "vector" if len(rows) > 1:
             two = " and ".join(_labels(row["metric"]) for row in rows[:2])
             return undecided(Why.MANY_SERIES, f"{len(rows)} series instead of one, such as {two}")
         case "vector" if "value" not in rows[0]:
-            return undecided(Why.QUERY_REJECTED, "the query gives a histogram, not a number")
+            return undecided(Why.QUERY_REJECTED, "the query returns a histogram, not a number")
         case "vector":
             return _finite(rows[0]["value"][1])
         case "matrix":
             return undecided(
-                Why.QUERY_REJECTED, "the query gives a range of samples, not one value: wrap it in a function"
+                Why.QUERY_REJECTED, "the query returns a range of samples, not one value: wrap it in a function"
             )
         case _:
-            return undecided(Why.QUERY_REJECTED, f"the query gives a {kind}, not a number")
+            return undecided(Why.QUERY_REJECTED, f"the query returns a {kind}, not a number")
 
 
 def counts(result: Result) -> Counts | Answer:
     """The number of each instance in a vector."""
     if result.kind != "vector":
-        return undecided(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters")
+        return undecided(Why.QUERY_REJECTED, f"the query returns a {result.kind}, not counters")
     instances = _by_instance(result.rows, "value")
     if isinstance(instances, Answer):
         return instances
@@ -112,7 +112,7 @@ class Instants:
 
     def __call__(self, result: Result) -> list[tuple[datetime, Counts]] | Answer:
         if result.kind != "matrix":
-            return undecided(Why.QUERY_REJECTED, f"the query gives a {result.kind}, not counters over a time")
+            return undecided(Why.QUERY_REJECTED, f"the query returns a {result.kind}, not counters over a time")
         instances = _by_instance(result.rows, "values")
         if isinstance(instances, Answer):
             return instances
@@ -154,13 +154,13 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
         if key in found:
             return undecided(Why.MANY_SERIES, f"more than one series of {key}, such as {_labels(labels)}")
         if what not in row:
-            return undecided(Why.QUERY_REJECTED, "the query gives histograms, not counters")
+            return undecided(Why.QUERY_REJECTED, "the query returns histograms, not counters")
         found[key] = row[what]
     return found
 
 
 def _refusal(status: int, response: Mapping[str, Any]) -> Answer:
-    kind, words = str(response.get("errorType", "")), str(response.get("error") or "no words")
+    kind, words = str(response.get("errorType", "")), str(response.get("error") or "no message")
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
     if rejected and response.get("status") == "error":
         return undecided(Why.QUERY_REJECTED, words)

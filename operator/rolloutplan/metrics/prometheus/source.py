@@ -33,7 +33,7 @@ moment."""
 MAX_INSTANTS: Final = 100
 """Most instants in one range query."""
 _GRACE: Final = 0.25
-_CLOSING: Final = undecided(Why.SOURCE_DOWN, "not asked: the operator ends")
+_CLOSING: Final = undecided(Why.SOURCE_DOWN, "not sent: the operator is stopping")
 _ANSWERED_GAPS: Final = frozenset({None, Why.NO_DATA, Why.NAN})
 """The gaps (None: no gap) with which a query may still be batched."""
 
@@ -237,7 +237,7 @@ class Source:
         try:
             call = self._threads.submit(partial(self._http.query, params, read, deadline, within), slow=slow)
         except RuntimeError:
-            return Reply(undecided(Why.SOURCE_DOWN, "not asked: the source has been changed or removed meanwhile"))
+            return Reply(undecided(Why.SOURCE_DOWN, "not sent: the source was changed or removed"))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(call), max(0, deadline - time.monotonic()) + _GRACE)
         except TimeoutError:

@@ -82,7 +82,7 @@ def current_stage(spec: PlanSpec, status: Status) -> Stage | None:
 def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
     """The predicates that are judged now: failure signals first, those that are not enforced last.
 
-    While the next weight is being written, the guards continue over the former weight.
+    While a weight is being written, the guards continue over the former weight; for the first one, from its request on.
     """
     stage, at = current_stage(spec, status), status.stage
     if stage is None or at is None or at.judged_since is None or source is None:

@@ -187,7 +187,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
             weight=to,
             predicates_hash=fixed_hash,
             entered_at=snapshot.now,
-            judged_since=status.stage.judged_since if status.stage else None,
+            judged_since=status.stage.judged_since if status.stage else snapshot.now,
             halfway=stage.permille if stage.half else None,
             warned=status.stage.warned if status.stage and status.stage.name == stage.name else "",
         ),

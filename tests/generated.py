@@ -716,7 +716,12 @@ FULL: Final = changed(
     {
         "old.service": "checkout-old",
         "new.service": "checkout-new",
-        "traffic": {"routes": [{**_ROUTE, "rules": [0, "main"]}], "drain": "10s", "share": "Ignore"},
+        "traffic": {
+            "routes": [{**_ROUTE, "rules": [0, "main"]}],
+            "drain": "10s",
+            "share": "Ignore",
+            "acceptedWithin": "5m",
+        },
         "metrics": {"source": "default"},
         "interval": "5s",
         "assumptions[0].job.template.metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}},

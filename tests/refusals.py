@@ -561,6 +561,10 @@ PLANS: Final = (
     ),
     # times
     Refusal("an interval under 1s", {"interval": "500ms"}, ("spec.interval", "500ms", "1s or more")),
+    Refusal(
+        "a gateway without time", {"traffic.acceptedWithin": "500ms"}, ("spec.traffic.acceptedWithin", "1s or more")
+    ),
+    Refusal("a gateway with a day", {"traffic.acceptedWithin": "24h"}, ("spec.traffic.acceptedWithin", "1h or less")),
     Refusal("a time too long", {"bake": "99999h1s"}, ("spec.bake", '"99999h1s" is too long', "at most 99999h")),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
     Refusal("days", {"bake": "1d"}, ("spec.bake", '"1d" is not a duration', "h, m, s, ms")),

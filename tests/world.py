@@ -83,7 +83,7 @@ PLAN: Final[dict[str, Any]] = {
     "hypothesis": "v2 answers more reads from its cache",
     "old": {"deployment": "v1"},
     "new": {"deployment": "v2"},
-    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "shop"}], "drain": "0s"},
+    "traffic": {"routes": [{"kind": "HTTPRoute", "name": "shop"}], "acceptedWithin": "30s", "drain": "0s"},
     "interval": "10s",
     "availability": {"readyWithin": "5m", "minReady": "50%", "grace": "10s", "maxRestarts": 3},
     "guards": [{"name": "errors", "query": "errors[$window]", "is": "> 1%", "window": "2m"}],

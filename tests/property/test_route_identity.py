@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.routes import (
-    acceptance_problem,
     at_least_desired,
     live_weights,
+    not_accepted,
     route_exists,
     route_mismatch,
     route_patches,
@@ -74,9 +74,9 @@ def test_what_another_route_holds_says_nothing_of_this_one(
 @given(st.dictionaries(IDS, st.sampled_from([True, False, None]), min_size=1), IDS)
 def test_a_route_is_accepted_by_its_own_gateways(accepted: dict[RouteId, bool | None], route: RouteId) -> None:
     snapshot = seen(dict.fromkeys(accepted, (1, 0)), accepted)
-    problem = acceptance_problem(snapshot, [asked(route, (1, 0))])
-    assert (problem == "") is (accepted.get(route, True) is True)
-    assert problem.startswith(f"{route}: " if problem else "")
+    problem, its_own = not_accepted(snapshot, [asked(route, (1, 0))]), accepted.get(route, True)
+    assert (problem is None) is (its_own is True)
+    assert problem is None or (problem.words.startswith(f"{route}: "), problem.refused) == (True, its_own is False)
 
 
 @pytest.mark.parametrize("route", [RouteId("HTTPRoute", "shop"), RouteId("VirtualService", "shop")])

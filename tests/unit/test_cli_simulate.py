@@ -30,18 +30,18 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, out, err = shown(capsys, written(tmp_path, BAKED))
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "RolloutPlan shop/checkout-v2: checkout-v1 -> checkout-v2, 20m - 41m from its start",
+        "RolloutPlan shop/checkout-v2: checkout-v1 -> checkout-v2, 20m - 44m from its start",
         "",
-        "stage  weight  begins       ends         fault at start  fault later   queries/min",
-        "ready          0s           0s - 10m",
-        "w5     5%      0s - 10m30s  5m - 20m30s  1m6s errors     1m16s errors  12",
-        "w100   100%    5m - 21m     10m - 31m    1m6s errors     1m16s errors  6",
-        "bake   100%    10m - 31m    20m - 41m    1m6s errors     1m16s errors  6",
+        "stage  weight  begins     ends       fault at start  fault later   queries/min",
+        "ready          0s         0s - 10m",
+        "w5     5%      0s - 12m   5m - 22m   1m6s errors     1m16s errors  12",
+        "w100   100%    5m - 24m   10m - 34m  1m6s errors     1m16s errors  6",
+        "bake   100%    10m - 34m  20m - 44m  1m6s errors     1m16s errors  6",
         "",
-        "      0s                                                       41m",
+        "      0s                                                       44m",
         "w5    ███████·······················",
-        "w100         ████████······························",
-        "bake                 ██████████████·······························",
+        "w100         ███████································",
+        "bake                █████████████·································",
         "",
         "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate",
         "onIncident is Hold: a value that is as bad on both sides holds the run",
@@ -56,8 +56,8 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "weight": "5%",
         "approval": False,
         "perhaps": False,
-        "begins": {"earliest": 0.0, "latest": 630.0},
-        "ends": {"earliest": 300.0, "latest": 1230.0},
+        "begins": {"earliest": 0.0, "latest": 720.0},
+        "ends": {"earliest": 300.0, "latest": 1320.0},
         "undecided": [],
         "faults": [{"predicate": "errors", "role": "guard", "known": True, "atOnce": 66.0, "later": 76.0}],
         "queriesPerMinute": 12.0,
@@ -67,7 +67,7 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "file": files[0],
         "object": "RolloutPlan shop/checkout-v2",
         "ready": {"earliest": 0.0, "latest": 600.0},
-        "ends": {"earliest": 1200.0, "latest": 2460.0},
+        "ends": {"earliest": 1200.0, "latest": 2640.0},
         "approvals": [],
     }
     assert plan["bake"]["ends"] == plan["ends"]
@@ -82,10 +82,10 @@ def test_the_step_half_way_after_a_warning_is_counted_at_the_latest(
     assert code == 0
     assert [line.split() for line in out.splitlines()[3:7]] == [
         ["ready", "0s", "0s", "-", "10m"],
-        ["w5", "5%", "0s", "-", "10m30s", "5m", "-", "20m30s", *["1m6s", "errors", "1m16s", "errors"], "18"],
-        ["w100", "half", "way", "52.5%", "5m", "-", "21m", "5m", "-", "31m",
+        ["w5", "5%", "0s", "-", "12m", "5m", "-", "22m", *["1m6s", "errors", "1m16s", "errors"], "18"],
+        ["w100", "half", "way", "52.5%", "5m", "-", "24m", "5m", "-", "34m",
          *["1m6s", "errors", "1m16s", "errors"], "18"],
-        ["w100", "100%", "5m", "-", "31m30s", "10m", "-", "41m30s", *["1m6s", "errors", "1m16s", "errors"], "12"],
+        ["w100", "100%", "5m", "-", "36m", "10m", "-", "46m", *["1m6s", "errors", "1m16s", "errors"], "12"],
     ]  # fmt: skip
     assert "half way: runs only if the stage before it had a warning; the latest times include it" in out
     (plan,) = told(capsys, files)
@@ -100,9 +100,9 @@ def test_what_is_taken_away_at_the_end_is_told_without_faults(
     files = written(tmp_path, BAKED + "  contract: {scaleOld: 0, approval: Required}\n")
     code, out, _ = shown(capsys, files)
     assert code == 0
-    assert "checkout-v2, 20m - 46m+ from its start" in out
+    assert "checkout-v2, 20m - 49m+ from its start" in out
     row = next(line for line in out.splitlines() if line.startswith("contract "))
-    assert row.split() == ["contract", "100%", "20m", "-", "41m+", "20m", "-", "46m+"]
+    assert row.split() == ["contract", "100%", "20m", "-", "44m+", "20m", "-", "49m+"]
     assert "a person approves contract" in out
     assert "-: no guard" not in out
     (plan,) = told(capsys, files)

@@ -60,11 +60,48 @@ from tests.situations import (
 )
 from tests.world import PLAN, SHOP, START, Deployment, World, crash, http_route, refuse
 
+SLOW_GATEWAY = {"traffic.acceptedWithin": GONE}
+"""A plan that leaves the time of its gateway to the default."""
+
 INTENTS = [
     Case(
         "a weight that its gateway does not accept within 30 s goes back",
         shifting(lag=None), wait(s(60)), P.ROLLED_BACK, "RestoredNotAccepted", BACK, "5% was not accepted within 30s",
         OLD_WEIGHTS,
+    ),
+    Case(
+        "without acceptedWithin a gateway has two minutes, and the guards are on meanwhile",
+        fresh(SLOW_GATEWAY, lag=s(119)), wait(s(119)), P.JUDGING, "Soaking", None, "", {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "and then the weight goes back, with the field that would give it more",
+        fresh(SLOW_GATEWAY, lag=m(9)), wait(s(121)), P.ROLLING_BACK, "WeightNotAccepted", None,
+        "5% was not accepted within 2m: HTTPRoute shop", OLD_WEIGHTS,
+    ),
+    Case(
+        "the old weights too have as long to be accepted",
+        fresh(SLOW_GATEWAY, lag=m(3) + s(59)), wait(m(6)), P.ROLLED_BACK, "RestoredNotAccepted", None,
+        "has not accepted it", OLD_WEIGHTS,
+    ),
+    Case(
+        "a plan gives its gateway as long as it needs",
+        fresh(SLOW_GATEWAY | {"traffic.acceptedWithin": "10m"}, lag=m(9)), wait(m(9)), P.JUDGING, "Soaking", None, "",
+        {"v1": 95, "v2": 5},
+    ),
+    Case(
+        "a weight that the gateway refuses waits no longer than 30 s, however slow the gateway may be",
+        fresh(SLOW_GATEWAY, refusal="UnsupportedValue"), wait(s(31)), P.ROLLING_BACK, "", None,
+        "5% was not accepted within 30s: HTTPRoute shop: UnsupportedValue", OLD_WEIGHTS,
+    ),
+    Case(
+        "a guard rolls back while a slow gateway is waited for",
+        fresh(SLOW_GATEWAY, lag=m(9)), then(wait(s(40)), says(errors=0.5), wait(s(60))), P.ROLLING_BACK,
+        "GuardTripped", None, "", OLD_WEIGHTS,
+    ),
+    Case(
+        "an operator that was away for longer than any gateway may take goes back",
+        fresh(SLOW_GATEWAY, lag=m(60)), then(settle, lambda w: w.crash(), put(now=START + m(5)), settle),
+        P.ROLLING_BACK, "WeightNotAccepted", None, "5% could not be judged within 5m", OLD_WEIGHTS,
     ),
     Case("before 30 s are over nothing is said", shifting(lag=None), wait(s(29.9)), P.SHIFTING, "Shifting", []),
     Case(

@@ -68,6 +68,17 @@ def at_least(floor: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def at_most(ceiling: str) -> AfterValidator:
+    """A validator that refuses a duration above `ceiling`."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration > parse_duration(ceiling):
+            raise ValueError(f"{format_duration(duration)} is above the limit of {ceiling}: write {ceiling} or less")
+        return duration
+
+    return AfterValidator(check)
+
+
 # ---- weights: shares of traffic or replicas, in whole permille -----------------------------------
 
 _WEIGHT: Final = TextFormat(

@@ -32,6 +32,7 @@ from rolloutplan.api.quantities import (
     Permille,
     Weight,
     at_least,
+    at_most,
     format_weight,
 )
 from rolloutplan.api.route import RouteId, RouteKindName
@@ -123,11 +124,21 @@ class RouteRef(SpecModel):
         return RouteId(self.kind, self.name)
 
 
+ACCEPTED_WITHIN: Final = timedelta(minutes=2)
+"""The default of `traffic.acceptedWithin`, also for a plan that can no longer be read: a cloud's load balancer may need
+a minute or two until it says that it follows a route."""
+
+
 class Traffic(SpecModel):
     """How traffic is moved."""
 
     routes: tuple[RouteRef, ...] = Field(
         min_length=1, max_length=16, description="The routes whose weights are changed, all at the same time."
+    )
+    accepted_within: Annotated[Duration, at_least("1s"), at_most("1h")] = Field(
+        default=ACCEPTED_WITHIN,
+        description="How long the gateways may take to accept a weight. Guards stay on meanwhile, and after it the"
+        " weights go back. Cloud load balancers may need minutes.",
     )
     drain: Duration = Field(
         default=timedelta(seconds=30), description="Time between weight 0 of a side and a scale-down of it."

@@ -318,7 +318,9 @@ class Status(Part):
     held: Held | None = Field(None, description="Why the run waits.")
     paused: Paused | None = Field(None, description="Who paused the run, and when.")
     approved: str = Field("", description="The stage that a person approved, or the contract.")
-    tokens: tuple[str, ...] = Field((), description="Tokens of the latest 50 answered commands. Each command is answered once.")
+    tokens: tuple[str, ...] = Field(
+        (), description="Tokens of the latest 50 answered commands. Each command is answered once."
+    )
     repaired_at: tuple[Instant, ...] = Field((), description="When weights that somebody else changed were corrected.")
     intent: Intent | None = Field(None, description="The change of weights in progress.")
     task: Task | None = Field(None, description="The running task: a Job, a scaling or a query.")

@@ -50,6 +50,14 @@ def _is_time(field: str) -> str:
     return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
 
 
+def _ceiling(field: str, ceiling: str) -> dict[str, Any]:
+    return _rule(
+        f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) <= duration('{ceiling}')",
+        expression=f"self.{field} + ' is above the limit of {ceiling}: write {ceiling} or less'",
+        at=f".{field}",
+    )
+
+
 def _floor(field: str, floor: str) -> dict[str, Any]:
     return _rule(
         f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
@@ -355,6 +363,8 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             says="two routes have the same name: name each once",
             at=".routes",
         ),
+        _floor("acceptedWithin", "1s"),
+        _ceiling("acceptedWithin", "1h"),
     ),
     "Assumption": _ASSUMPTION,
     "Contract": (

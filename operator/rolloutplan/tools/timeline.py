@@ -20,7 +20,6 @@ from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of, round_up
 from rolloutplan.engine.analysis.measurements import Role, asks_both_sides, first_window
 from rolloutplan.engine.model.snapshot import SourceView
-from rolloutplan.engine.rules.intents import ACCEPT_WITHIN
 from rolloutplan.engine.rules.tasks import SCALE_WITHIN
 from rolloutplan.stats.feasibility import Traffic, decided_after
 
@@ -134,7 +133,7 @@ def _contract(spec: PlanSpec, bake: Segment) -> Segment:
 
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
-    begins = Range(after.earliest, after.latest + ACCEPT_WITHIN)
+    begins = Range(after.earliest, after.latest + spec.traffic.accepted_within)
     failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
     proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
     known = [each for each in spec.guards if each.events is not None and stage.index]

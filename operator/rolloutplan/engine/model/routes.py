@@ -6,14 +6,21 @@ Route views come from the snapshot, desired weights from the status; the patches
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import RouteRef
+from rolloutplan.api.spec import ACCEPTED_WITHIN, RouteRef
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both, pair, restore, same_split, shift
+
+REFUSED_FOR = timedelta(seconds=30)
+"""How long a gateway may refuse a weight before it goes back. A refusal can pass by itself, when the gateway has seen
+the Services; but meanwhile the gateway may serve nothing for the route, so this is shorter than the wait for an answer.
+"""
 
 
 class UnusableError(Exception):
@@ -133,16 +140,35 @@ def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
 
-def acceptance_problem(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
-    """Why a route is not accepted at its generation, or which parent has not answered yet; empty where all are."""
-    waiting = ""
+@dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """Why a route is not accepted at its generation: a gateway has `refused` it, or one has not answered yet."""
+
+    words: str
+    refused: bool
+
+
+def not_accepted(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> NotAccepted | None:
+    """The first route that a gateway refuses, else the first that waits for one; None where all are accepted."""
+    waiting = None
     for route in routes:
         view = snapshot.routes.get(route.id)
         if view is not None and view.accepted is False:
-            return f"{route.id}: {view.accepted_why or 'not accepted'}"
-        if view is not None and view.accepted is None:
-            waiting = waiting or f"{route.id}: {view.accepted_why or 'its gateway has not answered yet'}"
+            return NotAccepted(f"{route.id}: {view.accepted_why or 'not accepted'}", refused=True)
+        if view is not None and view.accepted is None and waiting is None:
+            waiting = NotAccepted(
+                f"{route.id}: {view.accepted_why or 'its gateway has not answered yet'}", refused=False
+            )
     return waiting
+
+
+def accepted_within(snapshot: Snapshot, problem: NotAccepted | None = None) -> timedelta:
+    """How long the gateways may take to accept a weight, by the plan; a refusal may last no longer than `REFUSED_FOR`.
+
+    A plan that can no longer be read has the default.
+    """
+    within = snapshot.plan.written.traffic.accepted_within if snapshot.plan.written else ACCEPTED_WITHIN
+    return min(within, REFUSED_FOR) if problem is not None and problem.refused else within
 
 
 def shift_routes(

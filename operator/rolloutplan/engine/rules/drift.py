@@ -7,7 +7,7 @@ raised again until a person sends `resume` or the stage is judged again.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from rolloutplan.api.changes import change, change_stage, change_weights
 from rolloutplan.api.quantities import format_duration, format_weight
@@ -15,11 +15,17 @@ from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Intent, Phase, RouteWeights, Status
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import acceptance_problem, at_least_desired, route_mismatch, route_patches
+from rolloutplan.engine.model.routes import (
+    accepted_within,
+    at_least_desired,
+    not_accepted,
+    route_mismatch,
+    route_patches,
+)
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.rules.intents import ACCEPT_WITHIN
+from rolloutplan.engine.rules.intents import late_words
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_rollback, start_stage_timers, transition
 
 MAX_REPAIRS = 3
@@ -42,7 +48,7 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
         return _accept_external(snapshot, intent, differs) if intent is not None else None
     if intent is not None and intent.corrects == differs:
         again = route_patches(snapshot, desired, weights, fencing_token(snapshot, status), status.revert)
-        return ReconcileResult(actions=again, wake_at=_accept_deadline(intent))
+        return ReconcileResult(actions=again, wake_at=intent.at + accepted_within(snapshot))
     recent = tuple(at for at in status.repaired_at if at > snapshot.now - REPAIRS_WITHIN)
     if len(recent) >= MAX_REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(REPAIRS_WITHIN)}"
@@ -83,10 +89,6 @@ def _desired_routes(status: Status) -> tuple[RouteWeights, ...]:
     return status.intent.routes if status.intent is not None and _is_shifting(status) else status.weights.written
 
 
-def _accept_deadline(intent: Intent) -> datetime:
-    return intent.at + ACCEPT_WITHIN
-
-
 def _written_share(status: Status) -> str:
     weights = status.weights
     return format_weight(share(weights.written, weights.old, weights.new))
@@ -103,15 +105,12 @@ def _accept_external(snapshot: Snapshot, intent: Intent, differs: str) -> Reconc
 
 def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
     """The weights are correct again. The stage starts again, because part of it was measured at another weight."""
-    status, spec, accept_deadline = snapshot.status, snapshot.plan.spec, intent.at + ACCEPT_WITHIN
-    refused = acceptance_problem(snapshot, intent.routes)
-    if refused and snapshot.now < accept_deadline:
-        return ReconcileResult(wake_at=accept_deadline)
-    if refused:
-        within = format_duration(ACCEPT_WITHIN)
-        return start_rollback(
-            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not accepted again within {within}: {refused}"
-        )
+    status, spec, problem = snapshot.status, snapshot.plan.spec, not_accepted(snapshot, intent.routes)
+    within = accepted_within(snapshot, problem)
+    if problem is not None and snapshot.now < intent.at + within:
+        return ReconcileResult(wake_at=intent.at + within)
+    if problem is not None:
+        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
         at = start_stage_timers(snapshot, at, stage)

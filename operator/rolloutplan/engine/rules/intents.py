@@ -11,8 +11,10 @@ from rolloutplan.api.status import Intent, Phase, Status
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
-    acceptance_problem,
+    NotAccepted,
+    accepted_within,
     live_weights,
+    not_accepted,
     route_exists,
     route_mismatch,
     route_patches,
@@ -30,12 +32,12 @@ from rolloutplan.engine.run.transition import (
     transition,
 )
 
-ACCEPT_WITHIN = timedelta(seconds=30)
-"""How long a gateway may take to accept a route at its generation."""
 REQUEST_AGAIN_AFTER = timedelta(seconds=5)
 """A weight written later than this after its request is requested again, so that the gateway has its full time."""
 VERIFY_WITHIN = timedelta(minutes=5)
 """How long a weight may be unverified. An operator that was down for less completes the change."""
+LONGER_THAN_ACCEPTED = timedelta(minutes=3)
+"""How much longer than `acceptedWithin` that is at least."""
 
 
 def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
@@ -53,12 +55,13 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
         if snapshot.plan.deleting and snapshot.now >= snapshot.plan.deleting + RELEASE_AFTER:
             return None
         if not patches and status.message != differs:
-            return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + ACCEPT_WITHIN)
-        return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + ACCEPT_WITHIN)
-    refused = acceptance_problem(snapshot, weights.snapshot)
-    if refused and not snapshot.plan.deleting and snapshot.now < since + ACCEPT_WITHIN:
-        return ReconcileResult(wake_at=since + ACCEPT_WITHIN)
-    return ReconcileResult(_restored(snapshot, refused))
+            return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + accepted_within(snapshot))
+        return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + accepted_within(snapshot))
+    problem = not_accepted(snapshot, weights.snapshot)
+    accept_deadline = since + accepted_within(snapshot, problem)
+    if problem is not None and not snapshot.plan.deleting and snapshot.now < accept_deadline:
+        return ReconcileResult(wake_at=accept_deadline)
+    return ReconcileResult(_restored(snapshot, problem.words if problem else ""))
 
 
 def _restored(snapshot: Snapshot, refused: str) -> Status:
@@ -146,18 +149,14 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     status, differs = snapshot.status, route_mismatch(snapshot, intent.routes, snapshot.status.weights)
     entered = status.stage.entered_at if status.stage else None
-    if snapshot.now >= (entered or intent.at) + VERIFY_WITHIN:
-        within = format_duration(VERIFY_WITHIN)
-        words = differs or "the status could not be written"
-        return start_rollback(
-            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} could not be judged within {within}: {words}"
-        )
-    refused, ours = acceptance_problem(snapshot, intent.routes), status.epoch == snapshot.epoch
-    if ours and not differs and refused and snapshot.now >= intent.at + ACCEPT_WITHIN:
-        within = format_duration(ACCEPT_WITHIN)
-        return start_rollback(
-            snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} was not accepted within {within}: {refused}"
-        )
+    longest = max(VERIFY_WITHIN, accepted_within(snapshot) + LONGER_THAN_ACCEPTED)
+    if snapshot.now >= (entered or intent.at) + longest:
+        words = f"could not be judged within {format_duration(longest)}: {differs or 'the status could not be written'}"
+        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} {words}")
+    problem, ours = not_accepted(snapshot, intent.routes), status.epoch == snapshot.epoch
+    within = accepted_within(snapshot, problem)
+    if ours and not differs and problem is not None and snapshot.now >= intent.at + within:
+        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     return None
 
 
@@ -169,10 +168,11 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
     intent = _pending_shift(snapshot)
     if intent is None:
         return None
-    status, weights, accept_deadline = snapshot.status, snapshot.status.weights, intent.at + ACCEPT_WITHIN
+    status, weights, problem = snapshot.status, snapshot.status.weights, not_accepted(snapshot, intent.routes)
     differs = route_mismatch(snapshot, intent.routes, weights)
-    if not differs and not acceptance_problem(snapshot, intent.routes):
+    if not differs and problem is None:
         return ReconcileResult(_verified(snapshot, intent))
+    accept_deadline = intent.at + accepted_within(snapshot, problem)
     # A late write gets its full time from now on, and a new leader may not have seen the gateway's answer.
     again = None
     if status.epoch != snapshot.epoch or (differs and snapshot.now >= intent.at + REQUEST_AGAIN_AFTER):
@@ -183,6 +183,13 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
         else ()
     )
     return ReconcileResult(again, written, wake_at=accept_deadline)
+
+
+def late_words(intent: Intent, within: timedelta, problem: NotAccepted) -> str:
+    """Why a weight goes back that its gateways did not accept in time."""
+    again = " again" if intent.action == "Repair" else ""
+    words = f"{intent.to} was not accepted{again} within {format_duration(within)}: {problem.words}"
+    return words if problem.refused else f"{words}; spec.traffic.acceptedWithin may be longer for a slow gateway"
 
 
 def _pending_shift(snapshot: Snapshot) -> Intent | None:

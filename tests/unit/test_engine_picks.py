@@ -42,7 +42,7 @@ from tests.situations import (
 )
 from tests.unit.test_engine_drift import shifting_to_half
 from tests.unit.test_engine_interrupted import dies_before_the_record
-from tests.world import PLAN, World
+from tests.world import PLAN, Deployment, World, http_route
 
 Happens = Callable[[World], object]
 
@@ -59,6 +59,15 @@ TO_HOLD = {"onFail": "Hold"}
 
 def refused_job(spec: Mapping[str, Any]) -> Situation:
     return lambda: World(spec=changed(PLAN, spec), job_refused="restartPolicy: Required value")
+
+
+def without_new(weights: Mapping[str, int]) -> Situation:
+    def make() -> World:
+        world = World(new=None, routes={"shop": http_route("shop", [weights])})
+        world.settle()
+        return world
+
+    return make
 
 
 def back_and_dead(world: World) -> None:
@@ -103,6 +112,8 @@ PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
     (TransitionName.REFUSED, "run_expand_task"): (refused_job({"expand": {"jobs": [job("columns")]}}), settle),
     (TransitionName.BLOCKED, "report_unmet_precondition"): (lambda: World(route_conflicts=(RIVAL,)), settle),
     (TransitionName.BLOCKED, "other_commands"): (World, say("pause p1")),
+    (TransitionName.UNBLOCKED, "return_to_pending"): (without_new(OLD_WEIGHTS), put(new=Deployment("v2"))),
+    (TransitionName.UNBLOCKED, "finish_without_run"): (without_new(ALL), put(new=Deployment("v2"))),
     (TransitionName.COMMAND_REJECTED, "abort_or_revert"): (rolled_back, say("abort a1")),
     (TransitionName.COMMAND_REJECTED, "other_commands"): (judging(), say("resume r1")),
 }

@@ -25,7 +25,7 @@ from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Why
 from tests.refusals import GONE, changed
 from tests.situations import assumption, job
-from tests.world import PLAN, SHOP, START, Deployment, World
+from tests.world import PLAN, SHOP, START, Deployment, World, http_route
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
 
@@ -255,6 +255,12 @@ def refused_for_a_while() -> World:
     return world
 
 
+def already_done() -> World:
+    world = World(routes={"shop": http_route("shop", [{"v1": 0, "v2": 100}])})
+    world.settle()
+    return world
+
+
 def skipped() -> World:
     return told(World().until(Phase.JUDGING), "skip a1", "skip a2")
 
@@ -321,6 +327,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     mended: {TransitionName.REFUSED, TransitionName.UNBLOCKED},
     blocked: {TransitionName.BLOCKED},
     edited_by_hand: {TransitionName.STATUS_LOST},
+    already_done: {TransitionName.ALREADY_DONE},
     moved_up: {TransitionName.DRIFTED},
     aborted_early: {TransitionName.ABORTED},
     reverted_and_tried_again: {TransitionName.REVERTED, TransitionName.RETRIED},

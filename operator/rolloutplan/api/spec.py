@@ -116,7 +116,8 @@ class RouteRef(SpecModel):
     rules: tuple[RuleRef, ...] = Field(
         default=(),
         max_length=MAX_RULES,
-        description="Which of its rules, by name or by index from 0; every rule with both Services if left out.",
+        description="Which of its rules, by name or by index from 0. If left out, every rule with both Services, "
+        "except rules that match requests by headers or query parameters and give everything to the new side already.",
     )
 
     @property

@@ -325,7 +325,8 @@ def _route_idents(plan: Plan) -> frozenset[Id]:
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
     can_start = view.readable and not view.deleting and status.paused is None
-    return status.phase is Phase.PENDING and can_start and not is_stalled(status) and status.reason != HoldReason.FROZEN
+    waits = is_stalled(status) or status.reason in (HoldReason.FROZEN, StatusReason.NEW_SIDE_NOT_READY)
+    return status.phase is Phase.PENDING and can_start and not waits
 
 
 def _queue_entry(plan: Plan) -> QueueEntry | None:

@@ -34,9 +34,17 @@ class HTTPRoute(RouteKind):
         never taken for a Service of a plan. A missing weight is 1, the default of the API.
         """
         namespace = raw["metadata"]["namespace"]
-        rules = tuple(_rule(at, rule, namespace) for at, rule in enumerate(safe_get.items(raw, "spec", "rules")))
+        raw_rules = list(enumerate(safe_get.items(raw, "spec", "rules")))
         accepted, why = _accepted(raw)
-        return metadata.view(self.kind, raw, rules=rules, accepted=accepted, accepted_why=why, field="rules")
+        return metadata.view(
+            self.kind,
+            raw,
+            rules=tuple(_rule(at, rule, namespace) for at, rule in raw_rules),
+            accepted=accepted,
+            accepted_why=why,
+            field="rules",
+            selective=frozenset(at for at, rule in raw_rules if _is_selective(rule)),
+        )
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         """The JSON Patch from the route seen as `view` to the weights of `target`, its token and its undo command."""
@@ -60,6 +68,12 @@ def _rule(index: int, raw: object, namespace: str) -> RuleWeights:
         for ref in safe_get.items(raw, "backendRefs")
     )
     return RuleWeights(index=index, name=safe_get.text(raw, "name"), backends=backends)
+
+
+def _is_selective(raw: object) -> bool:
+    """Whether every match of a rule has headers or query parameters. Without matches, a rule takes every request."""
+    matches = safe_get.items(raw, "matches")
+    return bool(matches) and all(safe_get.items(m, "headers") or safe_get.items(m, "queryParams") for m in matches)
 
 
 def _service(ref: object, namespace: str) -> str:

@@ -22,6 +22,7 @@ def view(
     accepted: bool | None,
     accepted_why: str = "",
     field: str,
+    selective: frozenset[int] = frozenset(),
 ) -> RouteView:
     """The view of a route: its metadata and what its kind has read. `field` is the field of its spec with the rules."""
     meta = raw["metadata"]
@@ -37,6 +38,7 @@ def view(
         deleting="deletionTimestamp" in meta,
         annotated=meta.get("annotations") is not None,
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
+        selective=selective,
     )
 
 

@@ -46,7 +46,7 @@ def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeigh
         raise UnusableError(
             StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
         )
-    candidates = [_rule_named(view, name, where) for name in ref.rules] or list(view.rules)
+    candidates = [_rule_named(view, name, where) for name in ref.rules] or _shiftable(view, old, new)
     rules = [rule for rule in candidates if holds_both(rule, old, new)]
     if not rules or (ref.rules and len(rules) < len(candidates)):
         held = sorted({backend.service for rule in candidates for backend in rule.backends})
@@ -64,6 +64,19 @@ def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeigh
             words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
             raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, words)
     return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
+
+
+def _shiftable(view: RouteView, old: str, new: str) -> list[RuleWeights]:
+    """The rules of a route from which no rule is named: all but those for testers, unless there is no other.
+
+    A rule is for testers if it matches requests by headers or query parameters and sends all of them to the new side.
+    """
+    others = [rule for rule in view.rules if not (rule.index in view.selective and _only_new(rule, old, new))]
+    return others if any(holds_both(rule, old, new) for rule in others) else list(view.rules)
+
+
+def _only_new(rule: RuleWeights, old: str, new: str) -> bool:
+    return holds_both(rule, old, new) and pair(rule, old, new)[0] == 0 < pair(rule, old, new)[1]
 
 
 def _rule_named(view: RouteView, name: str | int, where: str) -> RuleWeights:
@@ -134,6 +147,11 @@ def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights
             if old + new == 0 or new * (old_desired + new_desired) < new_desired * (old + new):
                 return False
     return True
+
+
+def rule_words(route: RouteId, rule: RuleWeights) -> str:
+    """A rule as shown to users: its route, its index from 0, and its name where it has one."""
+    return f"{route} rule {rule.index}{f' ({rule.name})' if rule.name else ''}"
 
 
 def _words(rule: RuleWeights, weights: Weights) -> str:

@@ -54,6 +54,8 @@ class RouteView:
     """The undo command in its annotations."""
     largest_weight: int = 1_000_000
     """The largest weight that its kind allows, which is how finely its traffic can be divided."""
+    selective: frozenset[int] = frozenset()
+    """The indexes of the rules that match requests only by headers or query parameters, such as a rule for testers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ Then, for each stage: the predicates are fixed and the weight is requested (STAR
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
 increment (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
 needs only the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that
-another writer changed are corrected (DRIFTED). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
+another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no run
+(ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
 the last weight is no longer the last). A problem before any weight has changed is reported, and the run goes on once it
 is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
 first weight cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so
@@ -64,6 +65,7 @@ class TransitionName(StrEnum):
     FAILED = auto()
     RESTORED = auto()
     BAKED = auto()
+    ALREADY_DONE = auto()
     RUN_AGAIN = auto()
     REFUSED = auto()
     BLOCKED = auto()
@@ -269,6 +271,10 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
         by=("finish_bake",), rationale="the bake is over, and no guard tripped",
     ),
+    TransitionName.ALREADY_DONE: _row(
+        {P.PENDING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_without_run",), rationale="the routes hold the plan's last weight already, so no run is needed",
+    ),
     TransitionName.RUN_AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,
         by=("finished",), rationale="the plan or the pod template changed, which starts a new run",
@@ -285,7 +291,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.UNBLOCKED: _row(
         {P.INVALID}, P.PENDING, None, None,
-        by=("return_to_pending",), rationale="the problem is fixed",
+        by=("finish_without_run", "return_to_pending"), rationale="the problem is fixed",
     ),
     TransitionName.STATUS_LOST: _row(
         {*RUNNING}, P.INVALID, Kind.HOLD, E.STALLED, severity=S.WARNING, loud=True,

@@ -71,13 +71,13 @@ def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool
 
 def share(routes: Iterable[RouteWeights], old: str, new: str) -> int:
     """The largest share of the new side, in permille, over all rules of all routes."""
-    shares = [0]
-    for route in routes:
-        for rule in route.rules:
-            side_old, side_new = pair(rule, old, new)
-            if side_new:
-                shares.append(_nearest(1000 * side_new, side_old + side_new))
-    return max(shares)
+    return max((rule_share(rule, old, new) for route in routes for rule in route.rules), default=0)
+
+
+def rule_share(rule: RuleWeights, old: str, new: str) -> int:
+    """The share of the new side in one rule, in permille; 1000 only where the old side has no weight."""
+    side_old, side_new = pair(rule, old, new)
+    return min(_nearest(1000 * side_new, side_old + side_new), 999 if side_old else 1000) if side_new else 0
 
 
 def _nearest(numerator: int, denominator: int) -> int:

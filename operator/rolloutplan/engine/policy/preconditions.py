@@ -5,18 +5,19 @@ They are checked in the snapshot, by the rules for the start. None of them affec
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import STARTING, Paused, Status
+from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
-from rolloutplan.engine.model.routes import UnusableError, select_rules
+from rolloutplan.engine.model.routes import UnusableError, rule_words, select_rules
 from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.model.weights import holds_both, rule_share
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 
 PROBE_EVERY = timedelta(seconds=10)
@@ -116,14 +117,49 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         routes = select_rules(snapshot)
     except UnusableError as problem:
         return UnmetPrecondition(problem.reason, problem.message)
-    current, first = share(routes, spec.old.service_name, spec.new.service_name), spec.steps()[0]
-    if current > first.permille:
-        return UnmetPrecondition(
-            StatusReason.NEW_SIDE_ALREADY_SERVING,
-            f"{spec.new.service_name} already has {format_weight(current)} of the traffic, more than the weight of the "
-            f"first stage ({format_weight(first.permille)}): lower it in the route, or start the stages above it",
-        )
+    old, new, first = spec.old.service_name, spec.new.service_name, spec.steps()[0].permille
+    for route, rule in _rules(routes):
+        current = rule_share(rule, old, new)
+        if current > first:
+            words = (
+                f"{rule_words(route.id, rule)}: {new} already has {format_weight(current)} of the traffic, more than "
+                f"the weight of the first stage ({format_weight(first)}): lower it there, or start the stages above it"
+            )
+            return UnmetPrecondition(
+                StatusReason.NEW_SIDE_ALREADY_SERVING, words + _way_out(snapshot, route, rule, spec)
+            )
     return None
+
+
+def _way_out(snapshot: Snapshot, route: RouteWeights, rule: RuleWeights, spec: PlanSpec) -> str:
+    """How to leave this rule out of the plan, where the route has other rules; empty where it has none."""
+    old, new = spec.old.service_name, spec.new.service_name
+    view = snapshot.routes[route.id]
+    first = spec.steps()[0].permille
+    fit = (each for each in view.rules if holds_both(each, old, new) and rule_share(each, old, new) <= first)
+    names = ", ".join(each.name or str(each.index) for each in fit if each.index != rule.index)
+    fix = f"; if the rollout must leave this rule alone, name the others: traffic.routes[].rules: [{names}]"
+    return fix if names else ""
+
+
+def _rules(routes: Iterable[RouteWeights]) -> Iterator[tuple[RouteWeights, RuleWeights]]:
+    return ((route, rule) for route in routes for rule in route.rules)
+
+
+def end_state(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
+    """The routes, where every rule gives the new side exactly what the last stage would; empty where one does not.
+
+    It is also empty while a person or another plan decides about the routes, or where the plan cannot be read.
+    """
+    spec = snapshot.plan.spec
+    if spec is None or snapshot.plan.finalizer or snapshot.status.paused or _route_conflict(snapshot, spec):
+        return ()
+    try:
+        routes = select_rules(snapshot)
+    except UnusableError:
+        return ()
+    old, new, last = spec.old.service_name, spec.new.service_name, spec.steps()[-1].permille
+    return routes if all(rule_share(rule, old, new) == last for _, rule in _rules(routes)) else ()
 
 
 def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:

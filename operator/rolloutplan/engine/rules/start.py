@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from rolloutplan.api.changes import RunChange, change
+from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
-from rolloutplan.api.status import STARTING, Phase, Status
+from rolloutplan.api.status import STARTING, Phase, RouteWeights, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
-from rolloutplan.engine.model.routes import live_weights
-from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.routes import live_weights, not_accepted
+from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
-from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, unmet_precondition
+from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, end_state, unmet_precondition
 from rolloutplan.engine.rules.expand import expand
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import probe_assumptions
@@ -56,8 +57,50 @@ def start(snapshot: Snapshot) -> ReconcileResult | None:
     return first_match(STARTING_RULES, snapshot) if before_any_weight else None
 
 
+def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
+    """End with success where the routes hold the plan's last weight already, once the new side can serve it.
+
+    It is above the preconditions: with nothing to move and nothing to evaluate, the run needs neither the old
+    Deployment nor a metric source.
+    """
+    routes = end_state(snapshot) if snapshot.status.phase in (Phase.PENDING, Phase.INVALID) else ()
+    if not routes or snapshot.new is None:
+        return None
+    if snapshot.status.phase is Phase.INVALID:
+        return _unblocked(snapshot)
+    spec = _spec(snapshot)
+    old, new, last = spec.old.service_name, spec.new.service_name, format_weight(spec.steps()[-1].permille)
+    found = f"the routes already give {new} {last} of the traffic, as the last stage would"
+    if waits_for := _not_serving(snapshot, snapshot.new, routes):
+        return _wait(snapshot, f"{found}; waiting until it can serve it: {waits_for}")
+    words = f"{found}: nothing to do; no weight was moved, and nothing was evaluated"
+    run_fields: RunChange = {
+        "run": snapshot.status.run + 1,
+        "plan_hash": spec.plan_hash(),
+        "revision": snapshot.new.revision,
+        "weights": Weights(desired=last, old=old, new=new, written=routes),
+    }
+    return ReconcileResult(
+        reset_run(snapshot, TransitionName.ALREADY_DONE, words, reason=StatusReason.SUCCEEDED, **run_fields)
+    )
+
+
+def _not_serving(snapshot: Snapshot, new: WorkloadView, routes: tuple[RouteWeights, ...]) -> str:
+    """Why the new side does not serve what these routes give it; empty where it does."""
+    if not (new.settled and new.ready >= new.wanted > 0):
+        return f"{new.ready} of {new.wanted} pods of {new.name} are ready"
+    problem = not_accepted(snapshot, routes)
+    return problem.words if problem else ""
+
+
+def _wait(snapshot: Snapshot, words: str) -> ReconcileResult:
+    status, reason, message = snapshot.status, StatusReason.NEW_SIDE_NOT_READY, words[:1024]
+    told = (status.reason, status.message) == (reason, message)
+    return ReconcileResult(None if told else change(status, reason=reason, message=message))
+
+
 def report_unmet_precondition(snapshot: Snapshot) -> ReconcileResult | None:
-    """Report the first thing that blocks the start. It is the first rule, so no run starts that could not go on."""
+    """Report the first thing that blocks the start. It is above what starts a run, so none starts that cannot go on."""
     problem = unmet_precondition(snapshot)
     return _report(snapshot, problem) if problem is not None else None
 
@@ -78,6 +121,10 @@ def return_to_pending(snapshot: Snapshot) -> ReconcileResult | None:
     """Return an invalid plan to Pending when nothing blocks it any more. It is below the rules that find a block."""
     if snapshot.status.phase is not Phase.INVALID:
         return None
+    return _unblocked(snapshot)
+
+
+def _unblocked(snapshot: Snapshot) -> ReconcileResult:
     return ReconcileResult(
         transition(snapshot, TransitionName.UNBLOCKED, "the problem is fixed", reason=StatusReason.PENDING)
     )
@@ -92,6 +139,7 @@ def begin_run(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 STARTING_RULES: tuple[Rule, ...] = (
+    finish_without_run,
     report_unmet_precondition,
     run_preflight,
     return_to_pending,

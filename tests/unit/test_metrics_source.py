@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -46,6 +47,37 @@ def series(value: str, **labels: str) -> dict[str, Any]:
 ONE = success("vector", [series("0.25")])
 PARSE = 'invalid parameter "query": 1:5: parse error: unexpected end of input'
 
+UNAVAILABLE = [
+    ("execution", "expanding series: proxy Series(): rpc error: code = Aborted desc = fetch series for {}: 1 error"),
+    ("execution", "expanding series: proxy Series(): rpc error: code = Unknown desc = receive: unexpected EOF"),
+    ("execution", "query processing would load too many samples into memory in query execution"),
+    ("execution", "expanding series: remote_read: remote server http://r:9090 returned http status 503"),
+    ("execution", "expanding series: failed to fetch some blocks (err-mimir-store-consistency-check-failed)"),
+    (
+        "execution",
+        "the query exceeded the maximum number of series (limit: 10) (err-mimir-max-series-per-query)",
+    ),
+    ("execution", "something that no server has said so far"),
+    ("422", "cannot fetch query results from vmstorage nodes: cannot find healthy storage nodes"),
+    ("422", "the number of matching timeseries exceeds 30000; either narrow down the search"),
+    ("422", "cannot select more than -search.maxSamplesPerQuery=1000000 samples"),
+    ("422", "not enough memory for {{query_expr}}, which returns 692272000 data points across 8000 time series"),
+]
+"""422: the data could not be had."""
+FAULTY = [
+    (
+        "execution",
+        "found duplicate series for the match group {} on the right;many-to-many matching not allowed",
+    ),
+    ("execution", "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"),
+    ("execution", "vector cannot contain metrics with the same labelset"),
+    ("execution", 'invalid destination label name in label_replace(): "0"'),
+    ("execution", "expanding series: the query time range exceeds the limit (query length: 12000h, limit: 768h)"),
+    ("422", 'error when executing query="foo(up)": unknown func "foo"'),
+    ("422", "duplicate time series on the right side of `* on(pod) group_left()`: {} and {}"),
+    ("bad_data", "1:5: parse error: unexpected end of input inside connection braces"),
+]
+"""422: the query cannot be evaluated."""
 ANSWERS = [
     # what was said                                                    -> value, gap, words in the detail
     (200, success("scalar", [1.5, "3"]), 3.0, None, ""),
@@ -54,8 +86,8 @@ ANSWERS = [
     (200, success("vector", [series("-1e-300")]), -1e-300, None, ""),
     (200, success("vector", []), None, Why.NO_DATA, "no series"),
     (200, success("vector", [series("NaN")]), None, Why.NAN, "NaN"),
-    (200, success("vector", [series("+Inf")]), None, Why.NAN, "+Inf"),
-    (200, success("scalar", [1.5, "-Inf"]), None, Why.NAN, "-Inf"),
+    (200, success("vector", [series("+Inf")]), inf, None, ""),
+    (200, success("scalar", [1.5, "-Inf"]), -inf, None, ""),
     (
         200,
         success("vector", [series("1", pod="a", x="y"), series("2", pod="b"), series("3", pod="c")]),
@@ -73,6 +105,8 @@ ANSWERS = [
     (400, error("bad_data", PARSE), None, Why.QUERY_REJECTED, "parse error: unexpected end of input"),
     (422, error("execution", "many-to-many matching not allowed"), None, Why.QUERY_REJECTED, "many-to-many"),
     (422, error("422", "unparsed data left"), None, Why.QUERY_REJECTED, "unparsed"),
+    *((422, error(kind, words), None, Why.SOURCE_DOWN, words) for kind, words in UNAVAILABLE),
+    *((422, error(kind, words), None, Why.QUERY_REJECTED, words) for kind, words in FAULTY),
     (422, error("timeout", "query timed out"), None, Why.SOURCE_DOWN, "HTTP 422 Unprocessable Entity: query timed out"),
     (503, error("timeout", "query timed out in expression evaluation"), None, Why.SOURCE_DOWN, "query timed out"),
     (503, error("unavailable", "not ready"), None, Why.SOURCE_DOWN, "HTTP 503 Service Unavailable: not ready"),

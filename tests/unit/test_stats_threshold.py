@@ -1,5 +1,7 @@
 """A value against a bound, in every form that a bound can have."""
 
+from math import inf
+
 import pytest
 
 from rolloutplan.api.quantities import parse_is, parse_vs_old
@@ -50,6 +52,35 @@ def test_below_a_bound_at_it_and_above_it(
 def test_a_value_against_a_number(bound: str, value: float, outcome: Outcome) -> None:
     verdict = judge(parse_is(bound), Answer(value))
     assert (verdict.outcome, verdict.value) == (outcome, value)
+
+
+@pytest.mark.parametrize(
+    ("bound", "new", "old", "outcome"),
+    [
+        ("> 5%", inf, None, PROVED),
+        ("> 5%", -inf, None, REFUTED),
+        ("<= 0.5", inf, None, REFUTED),
+        ("> 1.5x", inf, 1.0, PROVED),
+        ("> 1.5x", 1.0, inf, REFUTED),
+        ("<= +5%", inf, 1.0, REFUTED),
+        ("<= +5%", 1.0, inf, PROVED),
+        ("> +0.2", inf, 0.0, PROVED),
+        ("> 1.5x", inf, inf, UNDECIDED),
+        ("<= +5%", inf, inf, UNDECIDED),
+        ("> +0.2", inf, inf, UNDECIDED),
+        ("< -50%", 1.0, inf, UNDECIDED),
+    ],
+)
+def test_infinite_values_compare_but_not_with_each_other(
+    bound: str, new: float, old: float | None, outcome: Outcome
+) -> None:
+    comparison = parse_is(bound) if old is None else parse_vs_old(bound)
+    assert judge(comparison, Answer(new), None if old is None else Answer(old)).outcome is outcome
+
+
+def test_an_infinite_number_of_samples_is_none() -> None:
+    verdict = judge(parse_is("> 5%"), Answer(1.0), samples=Answer(inf), at_least=5)
+    assert (verdict.outcome, verdict.why) == (UNDECIDED, Why.NAN)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -230,8 +231,9 @@ def test_where_there_is_nothing_to_replay_it_says_so(edit: Mapping[str, Any], wo
         (counted(raw=PLAN), values()),
         (counted(raw=PLAN, end=START + timedelta(minutes=12)), values(hits=Why.NAN, errors=Why.MANY_SERIES)),
         (counted(end=START + timedelta(minutes=5)), lambda _: Answer(gap=Why.WARNINGS, detail="a store is gone")),
+        (counted(raw=PLAN), values(errors=inf)),
     ],
-    ids=["counters", "a run", "values", "gaps", "gaps in counters"],
+    ids=["counters", "a run", "values", "gaps", "gaps in counters", "infinite values"],
 )
 def test_a_record_is_replayed_to_the_same_bit(
     given: ReplayInput, answer: Callable[[AnyQuestion], MetricAnswer]

@@ -19,6 +19,8 @@ class Why(StrEnum):
     """Why a predicate is Undecided. None of these is a pass, and none is a failure."""
 
     NO_DATA = "NoData"
+    STALE_SAMPLES = "StaleSamples"
+    NO_ALERT_SERIES = "NoAlertSeries"
     NAN = "NaN"
     MANY_SERIES = "ManySeries"
     WARNINGS = "Warnings"
@@ -35,8 +37,8 @@ class Why(StrEnum):
 class Answer:
     """The answer of a metric source to one query.
 
-    Either `value` is one finite number and `gap` is None, or `gap` says why there is no such number and `detail`
-    holds the source's message.
+    Either `value` is one number, which may be infinite, and `gap` is None, or `gap` says why there is no such number
+    and `detail` holds the source's message.
     """
 
     value: float | None = None
@@ -50,7 +52,8 @@ class Verdict:
 
     `value` is what was compared: the new side's value, or with vsOld the change (0.05 is +5 %), difference or ratio.
     `holds` is whether the comparison itself is true of `value`; it is None where there was nothing to compare. It
-    differs from `outcome` while a `for` is still running.
+    differs from `outcome` while a `for` is still running. `lacks_old` is whether there is a value of the new side, and
+    none of the old side to compare it with.
     """
 
     outcome: Outcome
@@ -59,3 +62,4 @@ class Verdict:
     why: Why | None = None
     detail: str = ""
     holds: bool | None = None
+    lacks_old: bool = False

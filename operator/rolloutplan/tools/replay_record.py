@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.resolve import resolve, snapshot_lookup
@@ -29,7 +29,7 @@ class RecordError(ValueError):
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="strings")
 
 
 class _Header(_Line):
@@ -55,7 +55,7 @@ class _AnswerLine(_Line):
     part: Literal["new", "old", "samples", "oldSamples"]
     at: AwareDatetime
     looks: tuple[tuple[AwareDatetime, dict[str, tuple[float, float | None]]], ...] | None = None
-    value: float | None = None
+    value: Annotated[float, Field(allow_inf_nan=True)] | None = None
     gap: Why | None = None
     detail: str = ""
 

@@ -1,12 +1,13 @@
 """Parses a source's HTTP response into numbers and counters. Pure. `http.py` passes status and body.
 
-Every failure is an answer too: anything but a finite number becomes a gap with the source's message.
+Every failure is an answer too: anything but a number becomes a gap with the source's message.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,24 @@ Counts: TypeAlias = Mapping[str, float]
 """Counters at one instant, by `job/instance`; empty where there are none."""
 
 _OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "too_many_requests"})
+_RANGE_TOO_LONG: Final = re.compile(r"time range exceeds|max-query-(length|expression)|too long query", re.IGNORECASE)
+"""The words of a query that asks for too long a time: servers find it while they fetch the series."""
+_FAULT_OF_STORE: Final = re.compile(
+    r"expand\w* series|too many samples|too many (outstanding|concurrent)|not enough memory|maxSamples|maxUnique"
+    r"|matching timeseries exceeds|query exceeded the maximum|rpc error|\bEOF\b|connection|timeout|deadline"
+    r"|unavailable|unhealthy|healthy|remote.?read|vmstorage|storage node|store-gateway|ingester|fetch|context canceled",
+    re.IGNORECASE,
+)
+"""The words of an evaluation whose data could not be had: Prometheus with its remote read, Thanos, Mimir,
+VictoriaMetrics."""
+_FAULT_OF_QUERY: Final = re.compile(
+    r"many-to-(many|one)|match group|multiple matches for labels|grouping labels|same labelset"
+    r"|duplicate (time ?)?series"
+    r"|invalid (parameter|quantile|label|destination|source label|reg|expression|type|argument|metric name)"
+    r"|pars(e|ing)|unparsed|unsupported|unknown (func|aggr)|unhandled expression|expected|not allowed",
+    re.IGNORECASE,
+)
+"""The words of an expression that cannot be evaluated, whatever the data."""
 
 
 class Result(NamedTuple):
@@ -61,11 +80,11 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
 
 
 def number(result: Result) -> Answer:
-    """The one finite number of a result."""
+    """The one number of a result; it may be infinite."""
     kind, rows = result
     match kind:
         case "scalar":
-            return _finite(rows[1])
+            return _value(rows[1])
         case "vector" if not rows:
             return undecided(Why.NO_DATA, "the query returns no series")
         case "vector" if len(rows) > 1:
@@ -74,7 +93,7 @@ def number(result: Result) -> Answer:
         case "vector" if "value" not in rows[0]:
             return undecided(Why.QUERY_REJECTED, "the query returns a histogram, not a number")
         case "vector":
-            return _finite(rows[0]["value"][1])
+            return _value(rows[0]["value"][1])
         case "matrix":
             return undecided(
                 Why.QUERY_REJECTED, "the query returns a range of samples, not one value: wrap it in a function"
@@ -92,10 +111,9 @@ def counts(result: Result) -> Counts | Answer:
         return instances
     found = {}
     for key, (_, text) in instances.items():
-        value = _finite(text)
-        if value.value is None:
-            return undecided(Why.NAN, f"{value.detail} for {key}")
-        found[key] = value.value
+        found[key] = float(text)
+        if not math.isfinite(found[key]):
+            return undecided(Why.NAN, f"the value is {text} for {key}")
     return found
 
 
@@ -162,14 +180,27 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
 def _refusal(status: int, response: Mapping[str, Any]) -> Answer:
     kind, words = str(response.get("errorType", "")), str(response.get("error") or "no message")
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
-    if rejected and response.get("status") == "error":
+    if rejected and response.get("status") == "error" and _is_fault_of_query(status, kind, words):
         return undecided(Why.QUERY_REJECTED, words)
     return undecided(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
 
 
-def _finite(text: str) -> Answer:
+def _is_fault_of_query(status: int, kind: str, words: str) -> bool:
+    """Whether the same query would fail again, however well the source is.
+
+    422 says only that an evaluation failed. Where that is all (`execution`), it is the source's, unless the words are
+    those of a faulty query: a source that cannot answer for a while must not look like a query that never will.
+    """
+    if _RANGE_TOO_LONG.search(words):
+        return True
+    if kind == "execution":
+        return bool(_FAULT_OF_QUERY.search(words)) and not _FAULT_OF_STORE.search(words)
+    return status == HTTPStatus.BAD_REQUEST or kind == "bad_data" or not _FAULT_OF_STORE.search(words)
+
+
+def _value(text: str) -> Answer:
     value = float(text)
-    return Answer(value) if math.isfinite(value) else undecided(Why.NAN, f"the value is {text}")
+    return undecided(Why.NAN, f"the value is {text}") if math.isnan(value) else Answer(value)
 
 
 def _labels(metric: Mapping[str, str]) -> str:

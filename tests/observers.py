@@ -14,13 +14,14 @@ from operator import itemgetter
 from typing import Any
 
 from rolloutplan.api.predicate import Predicate
-from rolloutplan.api.stage import Stage
+from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.api.status import TOKENS_KEPT, Decision, Phase, RouteWeights, RuleWeights, Status, read_status
+from rolloutplan.engine.analysis.doubts import answer_timeout
 from rolloutplan.engine.analysis.measurements import due_queries
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.stats.verdict import Outcome
+from rolloutplan.stats.verdict import Answer, Outcome
 from tests.situations import P, s
 from tests.world import (
     START,
@@ -473,7 +474,51 @@ def _left_at(world: World, snapshot: Snapshot) -> Iterator[datetime]:
                 yield event.at
 
 
+def succeeded_means_that_every_predicate_was_decided(world: World) -> None:
+    """No stage is proved, and no bake ends, beside an enforced predicate without any verdict.
+
+    It may say that silence is good news, or have no old side to compare with. A person may pass over a stage.
+    """
+    status, bakes_since = read_status({}), START
+    for record in world.records:
+        now = record.status
+        last = now.decisions[-1] if now.seq > status.seq else None
+        if now.phase is P.BAKING and status.phase not in (P.BAKING, P.HELD):
+            bakes_since = record.at
+        if last is not None and last.reason == "StageProved":
+            stage, at = stage_of(world, status), status.stage
+            assert at is not None and at.judged_since is not None
+            guards = world.specs[status.plan_hash].guards
+            for predicate in (*guards, *stage.fail, *stage.pass_):
+                _was_decided(world, predicate, stage, at.judged_since, record.at)
+        if last is not None and status.phase is P.BAKING and now.phase in (P.SUCCEEDED, P.CONTRACTING):
+            stage, at, spec = stage_of(world, status), status.stage, world.specs[status.plan_hash]
+            assert at is not None and at.judged_since is not None and record.snapshot.source is not None
+            early = bakes_since - answer_timeout(spec, record.snapshot.source)
+            for predicate in spec.guards:
+                _was_decided(world, predicate, stage, early if spec.bake else at.judged_since, record.at)
+        status = now
+
+
+def _was_decided(world: World, predicate: Predicate, stage: Stage, since: datetime, until: datetime) -> None:
+    """By what the source answered between two instants, and by what there was to count."""
+    if predicate.dry_run or predicate.silence_is_clear:
+        return
+    words = f"{predicate.name} was not decided at {stage.step} from {since:%H:%M:%S} to {until:%H:%M:%S}"
+    compares = predicate.comparison.kind != "value" and not (stage.permille == FULL and stage.index)
+    sides = ("new", "old") if compares else ("new",)
+    if predicate.events is not None:
+        assert all(world.requests(f"{predicate.name}/{side}", since, until) for side in sides), words
+        return
+    answers = [each.answers for each in world.heard if each.name == predicate.name and since < each.at <= until]
+    assert any(
+        all(isinstance(answer := each.get(side), Answer) and answer.value is not None for side in sides)
+        for each in answers
+    ), words
+
+
 INVARIANTS = (
+    succeeded_means_that_every_predicate_was_decided,
     nothing_is_taken_away_that_has_traffic_or_may_get_it_back,
     no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete,
     no_weight_rises_before_its_predicates_are_sealed,

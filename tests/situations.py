@@ -200,6 +200,18 @@ def undecided(changes: Mapping[str, Any] | None = None) -> Situation:
     return kept(make, changes)
 
 
+def silent_bake(changes: Mapping[str, Any] | None = None) -> Situation:
+    """A minute in the bake, in which the only guard has no data from its first moment on."""
+
+    def make() -> World:
+        made = fresh(changes)().until(P.BAKING)
+        made.says["errors"] = Why.NO_DATA
+        made.advance(m(1))
+        return made
+
+    return kept(make, changes)
+
+
 @kept
 def held_blind() -> World:
     made = judging()()

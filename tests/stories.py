@@ -99,6 +99,13 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "stages[2].fail": [{"use": "wrong", "dryRun": True}],
         "contract": {"scaleOld": 0, "jobs": [job("drop")]},
     },
+    "a guard compares both sides, and another has nothing to say while all is well": {
+        "guards": [
+            *SPEC["guards"],
+            {"name": "worse", "query": 'worse{deployment="$deployment"}[$window]', "vsOld": "> 1.5x"},
+            {"name": "panics", "query": "panics[$window]", "is": "> 0", "noData": "Clear"},
+        ],
+    },
     "its first stages may warn": {
         "stages[0].warn": [{"name": "slow", "query": "slow[$window]", "is": "> 300"}],
         "stages[1].warn": [{"use": "slow"}, {"name": "crowd", "events": EVENTS, "is": "> 5%"}],
@@ -131,7 +138,7 @@ def routes() -> dict[str, dict[str, Any]]:
 def begun(kind: str) -> World:
     """A plan applied just now."""
     world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK, templates={"share": SHARE})
-    world.says |= {"warm": 0.95, "slow": 12.0}
+    world.says |= {"warm": 0.95, "slow": 12.0, "worse": 0.1, "worse/old": 0.1}
     counts(bad=0.5)(world)
     return world
 
@@ -376,6 +383,10 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "nothing is counted": (counts(bad=0, total=0), counts(bad=0.5)),
     "a guard is NaN": (says(errors=Why.NAN), says(errors=0.0)),
     "a guard has no data": (says(errors=Why.NO_DATA), says(errors=0.0)),
+    "one guard is several series": (says(worse=Why.MANY_SERIES), says(worse=0.1)),
+    "the old side has no data": (says(**{"worse/old": Why.NO_DATA}), says(**{"worse/old": 0.1})),
+    "the old side is NaN": (says(**{"worse/old": Why.NAN}), says(**{"worse/old": 0.1})),
+    "something panics": (says(panics=1.0), lambda w: w.says.pop("panics", None)),
     "both sides fail": (says(**BOTH_BAD), says(**BOTH_GOOD)),
     "a fail predicate holds": (says(wrong=1.0), says(wrong=0.0)),
     "a warn predicate holds": (says(slow=512.0), says(slow=12.0)),

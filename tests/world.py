@@ -244,6 +244,15 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What the source answered about one predicate."""
+
+    at: datetime
+    name: str
+    answers: Answers
+
+
+@dataclass(frozen=True)
 class Resize:
     """A Deployment that we gave another size: what was decided upon, and what the routes held then."""
 
@@ -344,6 +353,7 @@ class World:
     """Every effect that was carried out, or refused."""
     stopped: list[Late] = field(default_factory=list)
     asked: list[Question] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
     resized: list[Resize] = field(default_factory=list)
     history: list[Record | Refusal | Shown | Move] = field(default_factory=list)
     lost: list[Status] = field(default_factory=list)
@@ -809,16 +819,24 @@ class World:
             down="" if is_valid_snapshot else self.down,
             restarts=self.new.restarts if self.new else 0,
             worst=self.new.worst if self.new else "",
+            warnings="; ".join(f"{name}: no alerts" for name, said in self.says.items() if said is Why.NO_ALERT_SERIES),
         )
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
     def _evaluate(self, work: Evaluate) -> Answers:
         self.asked += [question for question in work.questions if isinstance(question, Question)]
-        return {
+        answers: Answers = {
             question.part: self._says(question) if isinstance(question, Question) else self._counted(question)
             for question in work.questions
         }
+        self.heard.append(Heard(self.now, work.name, answers))
+        return answers
+
+    def requests(self, key: str, since: datetime, until: datetime) -> float:
+        """How many requests are counted between two instants, by `predicate/side`."""
+        rates = self.rates.get(key, ())
+        return _by(rates, until)[0] - _by(rates, since)[0] if rates else 0.0
 
     def _counted(self, question: CountQuestion) -> Series | Answer:
         """What one instance of this side has counted by each instant."""

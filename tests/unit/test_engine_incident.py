@@ -163,10 +163,11 @@ def test_the_old_side_is_asked_the_same_at_the_same_instant_and_only_where_it_ca
     snapshot = max(question.at for question in world.asked if question.name == "errors")
     asked = {q.part: q for q in world.asked if q.name == "errors" and q.at == snapshot}
     window = timedelta(seconds=90)
+    began = snapshot - window
     assert asked["old"] == Question(
-        "errors", "old", ValueQuery(f'errors{{deployment="v1"}}[{window.seconds}s]'), snapshot, optional=True
+        "errors", "old", ValueQuery(f'errors{{deployment="v1"}}[{window.seconds}s]', began), snapshot, optional=True
     )  # fmt: skip
-    assert asked["oldSamples"].query == ValueQuery('n{deployment="v1"}')
+    assert asked["oldSamples"].query == ValueQuery('n{deployment="v1"}', began)
     assert {part: q.optional for part, q in asked.items()} == {
         "new": False, "samples": False, "old": True, "oldSamples": True,
     }  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_plan_of_values() -> None:
         ),
         ("counts alone need a second look", {"stages[0].soak": "0s", "stages[0].pass": [], "stages[0].fail": [],
                                              "guards": [COUNTED]}, 0, (15, 600)),
-        ("a guard has counted since the first stage", {"stages[1].soak": "0s", "guards": [COUNTED]}, 1, (0, 600)),
+        ("a guard counts at each weight anew", {"stages[1].soak": "0s", "guards": [COUNTED]}, 1, (15, 600)),
         ("a proof of counts needs a second look", {"stages[0].soak": "0s", "stages[0].fail": [], "guards": [COUNTED],
          "stages[0].pass": [{**COUNTED, "name": "better", "vsOld": "< 2x"}]}, 0, (15, 600)),
     ],

@@ -22,9 +22,22 @@ NOT_WITH_EVENTS: Final = {
     "minSamples": "is not allowed with events, whose test itself waits for enough requests: remove it",
 }
 _FIRES: Final = "is not allowed with alert, which is true while an alert fires: remove it"
-NOT_WITH_ALERT: Final = dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES)
+NO_DATA_ALERT: Final = "is not allowed with alert, whose query always has an answer: remove it"
+NOT_WITH_ALERT: Final = {
+    **dict.fromkeys(("is", "vsOld", "window", "minSamples", "confidence"), _FIRES),
+    "noData": NO_DATA_ALERT,
+}
+NoData: TypeAlias = Literal["Undecided", "Clear"]
+NO_DATA_WORDS: Final = (
+    "What it means that there is no data: no series, or with events no requests. Undecided: the stage and the bake do"
+    " not end. Clear: nothing is wrong, as with a count of failures that has no series while none happens. It is for"
+    " no other gap: a source that is down, several series and NaN stay Undecided. Undecided if left out."
+)
 FIRES: Final = Comparison(">", 0.0, "value", "> 0 alerts")
 """The comparison of an alert predicate."""
+NOT_CLEAR: Final = (
+    "noData: Clear is not allowed under pass, where silence proves nothing: write it under guards, fail or warn"
+)
 NOT_FOR: Final = "an alert indicates failure, so it is not allowed under pass: write it under fail or guards"
 MORE_THAN_SERIES: Final = r"[])][^}]*$"
 """A bracket closes after the labels. Short, because the API server limits the cost of a rule over all predicates."""
@@ -39,7 +52,14 @@ NO_NAME: Final = "required field is missing: write it"
 NOT_WITH_USE: Final = "is not allowed with use, which takes the other predicate unchanged: remove it"
 NOT_WITH_TEMPLATE: Final = "is set by the template: remove it"
 ONLY_WITH_TEMPLATE: Final = "is only allowed with template, which has the parameters: remove it"
-OVERRIDES: Final = {"is": "is_", "vsOld": "vs_old", "for": "for_", "window": "window_", "confidence": "confidence_"}
+OVERRIDES: Final = {
+    "is": "is_",
+    "vsOld": "vs_old",
+    "for": "for_",
+    "window": "window_",
+    "confidence": "confidence_",
+    "noData": "no_data",
+}
 """The fields of a template that a predicate may override, with the names of their attributes."""
 
 
@@ -161,6 +181,7 @@ class Predicate(SpecModel):
         alias="confidence",
         description="The confidence of the test of events, over all evaluations together; 95% if left out.",
     )
+    no_data: NoData | None = Field(default=None, description=f"{NO_DATA_WORDS} Not under pass, not with alert.")
     dry_run: StrictBool = Field(
         default=False,
         description="Whether it is only evaluated and recorded. No decision follows from its verdict.",
@@ -187,6 +208,11 @@ class Predicate(SpecModel):
     def window(self) -> timedelta:
         """How far back the query reads; 0 for an alert, which is read at one instant."""
         return timedelta(0) if self.alert is not None else self.window_ or WINDOW
+
+    @property
+    def silence_is_clear(self) -> bool:
+        """Whether no data means that nothing is wrong."""
+        return self.no_data == "Clear"
 
     @property
     def confidence(self) -> Fraction:
@@ -216,6 +242,7 @@ def as_normalized(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
             else {
                 "window_": None if predicate.window_ == WINDOW else predicate.window_,
                 "confidence_": None if predicate.confidence_ == CONFIDENCE else predicate.confidence_,
+                "no_data": None if predicate.no_data == "Undecided" else predicate.no_data,
             }
         )
         for predicate in predicates

@@ -122,7 +122,9 @@ def _replace(
     if predicate.use is not None:
         where, used = places[predicate.use]
         whole = _replace(used, where, places, templates)
-        own = {"name_": predicate.name, "dry_run": predicate.dry_run}
+        own: dict[str, Any] = {"name_": predicate.name, "dry_run": predicate.dry_run}
+        if _indicates_success(path):
+            own["no_data"] = None  # silence proves nothing
         return _reversed(whole, _indicates_success(where) != _indicates_success(path)).model_copy(update=own)
     if predicate.template is not None:
         return _filled_template(predicate, _indicates_success(path), templates[predicate.template])
@@ -151,6 +153,8 @@ def _filled_template(predicate: Predicate, indicates_success: bool, template: Te
         body = fill(template.spec, predicate.with_)
     except SpecError as error:
         raise _UnresolvedError(StatusReason.TEMPLATE_INVALID, f"{where}: {_line(error)}") from None
+    if indicates_success:
+        body.pop("noData", None)  # silence proves nothing
     if own_comparison:
         body = {field: value for field, value in body.items() if field not in ("is", "vsOld")}
     try:

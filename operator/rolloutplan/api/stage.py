@@ -8,7 +8,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from rolloutplan.api.parsing import SpecModel, Violations
-from rolloutplan.api.predicate import NOT_FOR, Predicate, Predicates
+from rolloutplan.api.predicate import NOT_CLEAR, NOT_FOR, Predicate, Predicates
 from rolloutplan.api.quantities import Duration, Weight, format_duration, format_weight
 from rolloutplan.api.text_format import StageName
 
@@ -75,6 +75,8 @@ class StageSpec(SpecModel):
             )
         if alerts := [f"pass[{i}].alert" for i, each in enumerate(self.pass_) if each.alert is not None]:
             raise Violations(*((where, NOT_FOR) for where in alerts))
+        if silent := [f"pass[{i}].noData" for i, each in enumerate(self.pass_) if each.silence_is_clear]:
+            raise Violations(*((where, NOT_CLEAR) for where in silent))
         return self
 
 

@@ -177,6 +177,11 @@ class PredicateStatus(Part):
     why: str = Field("", description="Why it is Undecided, else the figures behind the value.")
     state: str = Field("", description="The counts so far, from which the test continues.")
     looked_at: Instant | None = Field(None, description="The instant of the last evaluation in `state`.")
+    decided_at: Instant | None = Field(
+        None,
+        description="When it last had a verdict other than Undecided; with events, when requests were counted last. For"
+        " a guard in this run, for others at this stage.",
+    )
     dry_run: bool | None = Field(None, description="True if no decision follows from it.")
 
 

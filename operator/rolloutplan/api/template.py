@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
-from rolloutplan.api.predicate import MAX_PARAMETERS, ONE_COMPARISON, Predicate, unfit_fields
+from rolloutplan.api.predicate import MAX_PARAMETERS, NO_DATA_WORDS, ONE_COMPARISON, NoData, Predicate, unfit_fields
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.spec import BUILTIN_VARIABLES
 from rolloutplan.api.text_format import QUOTED, Query, TextFormat, cel
@@ -215,6 +215,7 @@ class PredicateTemplateSpec(SpecModel):
     confidence_: Text | None = Field(
         default=None, alias="confidence", description="The confidence of the test of events; 95% if left out."
     )
+    no_data: NoData | None = Field(default=None, description=f"{NO_DATA_WORDS} It does not apply under pass.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -24,7 +24,7 @@ from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
-from rolloutplan.engine.rules.forward import begin_stage, end_at_deadline, finish_bake, pass_stage
+from rolloutplan.engine.rules.forward import begin_stage, end_at_bake_deadline, end_at_deadline, finish_bake, pass_stage
 from rolloutplan.engine.rules.hold import ask_gate, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.intents import (
     claim,
@@ -152,6 +152,7 @@ RULES: tuple[Rule, ...] = (
     warning_detected,
     forecast,
     end_at_deadline,
+    end_at_bake_deadline,
     finish_bake,
     pass_stage,
     begin_stage,

@@ -21,6 +21,7 @@ from rolloutplan.api.predicate import (
     HISTOGRAM_NAME,
     MORE_THAN_SERIES,
     NO_NAME,
+    NOT_CLEAR,
     NOT_FOR,
     NOT_WITH_ALERT,
     NOT_WITH_EVENTS,
@@ -232,6 +233,7 @@ _STAGE: Final = (
         at=".name",
     ),
     _rule("!has(self.pass) || !self.pass.exists(p, has(p.alert))", says=NOT_FOR, at=".pass"),
+    _rule("!has(self.pass) || !self.pass.exists(p, has(p.noData) && p.noData == 'Clear')", says=NOT_CLEAR, at=".pass"),
 )
 
 _NUMBER: Final = "double(self.{0}.find('[+-]?[0-9.]+(e[+-]?[0-9]+)?'))"

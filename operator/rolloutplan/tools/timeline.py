@@ -136,13 +136,9 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
     begins = Range(after.earliest, after.latest + spec.traffic.accepted_within)
     failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
     proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
-    known = [each for each in spec.guards if each.events is not None and stage.index]
-    first_evaluations = [_first_evaluated(each, source) for each in failure_predicates if each not in known]
-    counts_alone = not known and all(each.events is not None for each in (*failure_predicates, *passes))
-    # Only the counts between two evaluations show that anything was measured at all.
-    first_delta = evaluation_interval(spec, source) + source.delay if counts_alone else _NOW
+    first_verdicts = [_first_verdict(spec, each, source) for each in failure_predicates]
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
-    earliest = min(max(stage.soak, first_delta, *first_evaluations, *proofs.values()), stage.deadline)
+    earliest = min(max(stage.soak, *first_verdicts, *proofs.values()), stage.deadline)
     # The run waits for the answer to a query that was sent in time.
     pass_evaluations = [_pass_first_evaluated(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in pass_evaluations if at <= stage.deadline)])
@@ -185,9 +181,14 @@ def _enforced(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
 # ---- how long until a predicate is proved --------------------------------------------------------
 
 
-def _first_evaluated(predicate: Predicate, source: SourceView) -> timedelta:
-    """Return when a predicate that may indicate failure is queried first; counts are evaluated at once."""
-    return source.delay + (first_window(predicate, source.scrape) if predicate.events is None else _NOW)
+def _first_verdict(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:
+    """Return when a guard or `fail` predicate can be decided first: until then the stage is not proved.
+
+    Counts are, when there were requests between two evaluations at the weight.
+    """
+    if predicate.events is None:
+        return source.delay + first_window(predicate, source.scrape)
+    return source.delay + (_NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
 
 
 def _proved_after(

@@ -25,6 +25,8 @@ from rolloutplan.stats.counts import Sample, counter_delta
 from rolloutplan.stats.sequential import CountDelta, Hypothesis, make_hypothesis, start, step, unpack, verdict
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
+SILENT = "no data (noData: Clear)"
+"""The detail of a verdict that is Clear because there was no data."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -131,7 +133,19 @@ def apply_counts(
     found = verdict(hypothesis, count.state, float(predicate.confidence), float(doubt))
     if problem is not None:
         found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
-    new = replace(measurement, asked_at=asked_at, answered_at=asked_at, silent_since=None, verdict=found, count=count)
+    silent_is_clear = predicate.silence_is_clear and problem is None
+    if silent_is_clear and found.why is Why.NO_DATA and not count.state.seen.new_total:
+        found = replace(found, outcome=Outcome.REFUTED, why=None, detail=SILENT, holds=False)
+    new = replace(
+        measurement,
+        asked_at=asked_at,
+        answered_at=asked_at,
+        silent_since=None,
+        verdict=found,
+        count=count,
+        decided_at=count.at if silent_is_clear else _decided_at(hypothesis, count) or measurement.decided_at,
+        lacks_old=problem is None and hypothesis.paired and "new" in count.counted_at,
+    )
     return MappingProxyType({**measurements, predicate.name: new})
 
 
@@ -152,7 +166,19 @@ def _evaluated(
         counted += increase
     delta = CountDelta(*counted)
     share = update_share(status, count.share, (count.at or at, at), delta) if hypothesis.paired else None
-    return replace(evaluated, state=step(hypothesis, count.state, delta), share=share), None
+    counted_at = count.counted_at
+    judged_since = status.stage.judged_since if status.stage else None
+    if judged_since is not None and count.at is not None and count.at >= judged_since:
+        requests: Mapping[Side, int] = {"new": delta.new_total, "old": delta.old_total}
+        counted_at = {**counted_at, **{side: at for side, number in requests.items() if number}}
+    return replace(evaluated, state=step(hypothesis, count.state, delta), share=share, counted_at=counted_at), None
+
+
+def _decided_at(hypothesis: Hypothesis, count: CountProgress) -> datetime | None:
+    """The last instant by which each side that is compared had requests again; None where one had none so far."""
+    instants = [count.counted_at.get(side) for side in (("new", "old") if hypothesis.paired else ("new",))]
+    known = [instant for instant in instants if instant is not None]
+    return min(known) if len(known) == len(instants) else None
 
 
 def round_up(span: timedelta, part: timedelta) -> timedelta:

@@ -19,6 +19,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.analysis.counting import (
+    SILENT,
     apply_counts,
     count_questions,
     counted_so_far,
@@ -210,7 +211,7 @@ def _questions(
         )
 
     def rendered(query: str, side: str) -> ValueQuery:
-        return ValueQuery(render(query, variables(side)))
+        return ValueQuery(render(query, variables(side)), since=now - elapsed)
 
     if predicate.alert is not None:
         new_alerts = AlertQuery(render(predicate.alert.matchers, variables("new")), since=now - elapsed)
@@ -283,18 +284,23 @@ def apply_answers(
     minimum = predicate.min_samples.at_least if predicate.min_samples else 0
     old = answers.get("old") if predicate.comparison.kind != "value" else None
     raw = judge(predicate.comparison, answers["new"], old, answers.get("samples"), minimum)
+    if predicate.silence_is_clear and raw.why is Why.NO_DATA and answers["new"].gap is Why.NO_DATA:
+        raw = replace(raw, outcome=Outcome.REFUTED, why=None, detail=SILENT, holds=False)
     since, missed = _update_holding(measurement, raw, asked_at)
     awaited = (answers["new"], old, answers.get("samples"))
     source_answered = all(answer is None or answer.gap is not Why.SOURCE_DOWN for answer in awaited)
+    found = _held_long_enough(predicate, raw, since, asked_at)
     new = replace(
         measurement,
         asked_at=measurement.asked_at or asked_at,
         answered_at=asked_at if source_answered else measurement.answered_at,
         silent_since=None if source_answered else measurement.silent_since or asked_at,
-        verdict=_held_long_enough(predicate, raw, since, asked_at),
+        verdict=found,
         since=since,
         missed=missed,
         old=_judge_old(predicate, answers, minimum),
+        decided_at=measurement.decided_at if found.outcome is Outcome.UNDECIDED else asked_at,
+        lacks_old=found.lacks_old,
     )
     return MappingProxyType({**measurements, name: new})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Status
@@ -24,6 +26,11 @@ def next_stage(spec: PlanSpec, status: Status) -> Stage:
         return steps[stage.index]
     following = steps[min(stage.index + 1, len(steps) - 1)]
     return following.halved(stage.permille) if at.warned else following
+
+
+def more_time(spec: PlanSpec, stage: Stage) -> timedelta:
+    """How much longer an undecided stage is judged that gets more time: what it has between soak and deadline."""
+    return max(stage.deadline - stage.soak, spec.interval)
 
 
 def is_last(spec: PlanSpec, stage: Stage) -> bool:

@@ -18,9 +18,13 @@ from rolloutplan.stats.counts import Sample
 
 @dataclass(frozen=True, slots=True)
 class ValueQuery:
-    """The one number of a query that a person wrote in the language of the source."""
+    """The one number of a query that a person wrote in the language of the source.
+
+    With `since`, a sample from before that instant is no answer: it says nothing about the weight since then.
+    """
 
     text: str
+    since: datetime | None = None
 
     def __str__(self) -> str:
         return self.text

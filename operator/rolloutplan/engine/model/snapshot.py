@@ -17,6 +17,7 @@ from rolloutplan.api.status import RuleWeights, Status
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import PolicyView, Queue
+from rolloutplan.engine.model.queries import Side
 from rolloutplan.stats.counts import Sample
 from rolloutplan.stats.sequential import State
 from rolloutplan.stats.traffic_share import Share
@@ -112,6 +113,8 @@ class PreflightResult:
     """Why the source did not answer; empty where it did."""
     restarts: int = 0
     worst: str = ""
+    warnings: str = ""
+    """Which predicates will have no answer, as far as the source knows, and why; this blocks nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,9 @@ class CountProgress:
     """The raw counters at that instant, by side; None where they are no longer known."""
     share: Share | None = None
     """The new side's share of the requests at this weight; only where both sides are counted."""
+    counted_at: Mapping[Side, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    """The last evaluation in which a side had requests, by side; unknown after a change of leader. Requests of the
+    time before a weight was verified are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,10 @@ class Measurement:
     old: Verdict | None = None
     """The verdict of the same comparison on the old side, at the same instant; None where it is unknown."""
     count: CountProgress | None = None
+    decided_at: datetime | None = None
+    """The last evaluation with a verdict other than Undecided; with events, the last with requests of all its sides."""
+    lacks_old: bool = False
+    """Whether the last evaluation had a value of the new side, and none of the old one to compare it with."""
 
 
 Measurements = Mapping[str, Measurement]

@@ -217,8 +217,8 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("pass_stage",), rationale="this is the last weight; the guards stay on during the bake",
     ),
     TransitionName.EXTENDED: _row(
-        {P.JUDGING}, P.JUDGING, Kind.PERSIST, E.DEADLINE_EXTENDED,
-        by=("end_at_deadline",), rationale="onUndecided is Extend",
+        {P.JUDGING, P.BAKING}, Target.STAYS, Kind.PERSIST, E.DEADLINE_EXTENDED,
+        by=("end_at_deadline", "end_at_bake_deadline"), rationale="onUndecided is Extend",
     ),
     TransitionName.SHIFT_REFUSED: _row(
         {P.SHIFTING}, P.ROLLED_BACK, Kind.KILL, E.SHIFT_REFUSED, severity=S.WARNING, loud=True,
@@ -247,7 +247,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.HELD: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
         by=("other_commands", "hold_contract", "run_contract_task", "new_side_unavailable",
-            "failure_detected", "correct_drift", "hold_run", "end_at_deadline"),
+            "failure_detected", "correct_drift", "hold_run", "end_at_deadline", "end_at_bake_deadline"),
         rationale="the run must not go forward, and a rollback is not required",
     ),
     TransitionName.RESUMED: _row(
@@ -260,7 +260,8 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         E.ROLLBACK_STARTED,
         severity=S.WARNING, loud=True,
         by=("handle_deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "new_side_unavailable",
-            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "end_at_deadline"),
+            "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "end_at_deadline",
+            "end_at_bake_deadline"),
         rationale="mitigate first: the old weights are restored at once",
     ),
     TransitionName.RESTORED: _row(

@@ -20,7 +20,7 @@ from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Held, Paused, Phase, Status
 from rolloutplan.engine.analysis.measurements import current_stage
-from rolloutplan.engine.analysis.stages import is_last, next_stage
+from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -295,7 +295,7 @@ def _deadline_extended(context: _CommandContext) -> Status:
     assert held is not None
     if spec is None or stage is None or status.stage is None:
         raise _DeniedError("the plan is invalid, or no longer has this stage")
-    until = snapshot.now + max(stage.deadline - stage.soak, spec.interval)
+    until = snapshot.now + more_time(spec, stage)
     at = change_stage(status.stage, deadline_at=until)
     return leave_hold(
         snapshot,

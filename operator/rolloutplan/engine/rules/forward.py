@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rolloutplan.api.changes import change_stage, change_weights
 from rolloutplan.api.quantities import format_duration, format_weight
@@ -10,8 +10,8 @@ from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import Intent, Phase, StageStatus, Status
+from rolloutplan.engine.analysis.doubts import Doubt, answer_timeout, bake_doubts, leans_to_failure, stage_doubts
 from rolloutplan.engine.analysis.measurements import (
-    ActivePredicate,
     active_predicates,
     current_stage,
     enforced_predicates,
@@ -19,7 +19,7 @@ from rolloutplan.engine.analysis.measurements import (
     missing_answer_timeout,
     verdict_of,
 )
-from rolloutplan.engine.analysis.stages import is_last, next_stage
+from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
@@ -27,44 +27,13 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, start_rollback, transition
-from rolloutplan.stats.verdict import Outcome, Verdict, Why
+from rolloutplan.stats.verdict import Outcome
 
 
 def is_stage_proved(snapshot: Snapshot) -> bool:
-    """Whether this weight is proved: every pass predicate is Proved, and every fail predicate was answered.
-
-    A fail predicate without an answer does not count for the new side, and one whose comparison holds, but not yet for
-    long enough, counts against it. Without pass predicates, at least one predicate must have measured something: no
-    data is never a pass.
-    """
+    """Whether this weight is proved: every pass predicate is Proved, and no guard or `fail` predicate is in doubt."""
     spec = snapshot.plan.spec
-    items = enforced_predicates(spec, snapshot.status, snapshot.source) if spec else ()
-    for item in items:
-        verdict = verdict_of(snapshot, item)
-        if not item.is_failure_signal and verdict.outcome is not Outcome.PROVED:
-            return False
-        unanswered = measurement_of(snapshot, item).answered_at is None or verdict.why in (
-            Why.SOURCE_DOWN,
-            Why.QUERY_REJECTED,
-        )
-        if item.is_failure_signal and (unanswered or _may_still_fail(snapshot, item)):
-            return False
-    return any(_has_data(item, verdict_of(snapshot, item)) for item in items)
-
-
-def _may_still_fail(snapshot: Snapshot, item: ActivePredicate) -> bool:
-    """Whether its comparison holds, but not yet for long enough. A missing answer does not end that.
-
-    For counts only a proof matters: without one, the comparison may hold by chance.
-    """
-    return measurement_of(snapshot, item).since is not None and item.predicate.events is None
-
-
-def _has_data(item: ActivePredicate, verdict: Verdict) -> bool:
-    """Whether it measured something. Counts have if there were any requests."""
-    if verdict.outcome in (Outcome.PROVED, Outcome.REFUTED):
-        return True
-    return item.predicate.events is not None and verdict.why is Why.NOT_YET and bool(verdict.samples)
+    return bool(spec and enforced_predicates(spec, snapshot.status, snapshot.source)) and not stage_doubts(snapshot)
 
 
 def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
@@ -90,27 +59,49 @@ def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
         bound = bound_of(refuted[0].predicate)
         words = f"at its deadline {stage.name} is refuted: {refuted[0].name} is {value}, not {bound}"
         return on_fail(snapshot, StatusReason.PASS_REFUTED, words, refuted)
-    undecided = [item for item in items if verdict_of(snapshot, item).outcome is Outcome.UNDECIDED]
-    doubts = (
-        ", ".join(f"{item.name} ({verdict_of(snapshot, item).why})" for item in undecided) or "nothing was measured"
-    )
-    words = f"at its deadline {stage.name} is undecided: {doubts}"
+    until = snapshot.now + more_time(spec, stage)
+    longer = change_stage(at, deadline_at=until)
+    return _undecided(snapshot, spec, f"at its deadline {stage.name}", stage_doubts(snapshot), longer, until)
+
+
+def end_at_bake_deadline(snapshot: Snapshot) -> ReconcileResult | None:
+    """Apply `onUndecided` when the bake is over and a guard had no verdict in it, or cannot be asked now.
+
+    It waits for a verdict that is due, and is above the end of the bake, which a decided bake takes.
+    """
+    status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
+    stage = current_stage(spec, status) if spec else None
+    if status.phase is not Phase.BAKING or spec is None or at is None or stage is None or snapshot.source is None:
+        return None
+    if at.soak_until is None:
+        return None
+    if snapshot.now < max(at.deadline_at or at.soak_until, at.soak_until + answer_timeout(spec, snapshot.source)):
+        return None
+    doubts = tuple(doubt for doubt in bake_doubts(snapshot) if not leans_to_failure(snapshot, doubt.item))
+    if not doubts:
+        return None
+    until = snapshot.now + more_time(spec, stage)
+    return _undecided(snapshot, spec, "the bake is over and", doubts, change_stage(at, deadline_at=until), until)
+
+
+def _undecided(
+    snapshot: Snapshot, spec: PlanSpec, what: str, doubts: tuple[Doubt, ...], longer: StageStatus, until: datetime
+) -> ReconcileResult:
+    """Hold, roll back or judge on, as `onUndecided` says."""
+    items = [doubt.item for doubt in doubts]
+    names = ", ".join(f"{doubt.item.name} ({doubt.why})" for doubt in doubts) or "nothing was measured"
+    words = f"{what} is undecided: {names}"
+    ways = "`resume`, `skip` or `abort`" if snapshot.status.phase is Phase.JUDGING else "`resume` or `abort`"
     if spec.on_undecided == "Rollback":
-        return start_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", undecided)
+        return start_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", items)
     if spec.on_undecided == "Extend":
-        longer = max(stage.deadline - stage.soak, spec.interval)
-        new = change_stage(at, deadline_at=snapshot.now + longer)
-        note = f"{words}; onUndecided is Extend: {format_duration(longer)} more"
+        note = f"{words}; onUndecided is Extend: {format_duration(until - snapshot.now)} more"
+        reason = StatusReason.JUDGING if snapshot.status.phase is Phase.JUDGING else StatusReason.BAKING
         return ReconcileResult(
-            transition(
-                snapshot, TransitionName.EXTENDED, note, reason=StatusReason.JUDGING, evidence=undecided, stage=new
-            )
+            transition(snapshot, TransitionName.EXTENDED, note, reason=reason, evidence=items, stage=longer)
         )
     return enter_hold(
-        snapshot,
-        HoldReason.UNDECIDED,
-        f"{words}; onUndecided is Hold: it waits for a verdict, `resume`, `skip` or `abort`",
-        undecided,
+        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: it waits for a verdict, {ways}", items
     )
 
 
@@ -132,7 +123,7 @@ def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
         spec is None
         or snapshot.status.phase is not Phase.BAKING
         or not _soak_is_over(snapshot)
-        or _guard_in_doubt(snapshot, spec)
+        or bake_doubts(snapshot)
     ):
         return None
     return ReconcileResult(_baked(snapshot, spec))
@@ -154,14 +145,6 @@ def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
 def _soak_is_over(snapshot: Snapshot) -> bool:
     at = snapshot.status.stage
     return at is not None and at.soak_until is not None and snapshot.now >= at.soak_until
-
-
-def _guard_in_doubt(snapshot: Snapshot, spec: PlanSpec) -> bool:
-    """Whether a guard's comparison holds, but not yet for long enough, or its last evaluation had no answer."""
-    items = enforced_predicates(spec, snapshot.status, snapshot.source)
-    return any(
-        _may_still_fail(snapshot, item) or measurement_of(snapshot, item).silent_since is not None for item in items
-    )
 
 
 def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:

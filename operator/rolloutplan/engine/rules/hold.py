@@ -7,6 +7,7 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, STARTING, Held, Phase, Status
+from rolloutplan.engine.analysis.doubts import bake_doubts
 from rolloutplan.engine.analysis.measurements import (
     current_stage,
     enforced_predicates,
@@ -113,9 +114,14 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
 def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when nothing blocks the run any more. An undecided stage goes on when it is decided."""
     held = snapshot.status.held if snapshot.status.phase is Phase.HELD else None
-    if held is None or (held.reason == HoldReason.UNDECIDED and not is_stage_proved(snapshot)):
+    if held is None or (held.reason == HoldReason.UNDECIDED and not _decided(snapshot, held)):
         return None
     return ReconcileResult(_resumed(snapshot, held))
+
+
+def _decided(snapshot: Snapshot, held: Held) -> bool:
+    """Whether a run that was held as undecided is decided now."""
+    return not bake_doubts(snapshot) if held.back_to is Phase.BAKING else is_stage_proved(snapshot)
 
 
 def _find_block_with_answers(snapshot: Snapshot) -> Blocked | None:

@@ -131,7 +131,7 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
                 words,
                 [item],
             )
-        if item.predicate.events and verdict.outcome is Outcome.REFUTED:
+        if item.predicate.events and not item.is_failure_signal and verdict.outcome is Outcome.REFUTED:
             words = f"pass {item.name} is refuted: {value} is not {bound_of(item.predicate)}"
             return on_fail(snapshot, StatusReason.PASS_REFUTED, words, [item])
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isinf
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.predicate import Predicate
@@ -16,6 +17,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.counting import hypothesis_of
+from rolloutplan.engine.analysis.doubts import NO_OLD_SIDE, decided_at, lacks_old_side
 from rolloutplan.engine.analysis.measurements import (
     ActivePredicate,
     active_predicates,
@@ -126,6 +128,8 @@ def value_text(comparison: Comparison, verdict: Verdict) -> str:
     if verdict.value is None:
         return verdict.detail if verdict.holds is not None else ""
     value = verdict.value
+    if isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     if comparison.kind == "relative":
         return f"{value:+.4g}" if abs(value) > 100 else f"{100 * value:+.4g}%"
     if comparison.kind == "ratio":
@@ -159,9 +163,10 @@ def predicate_status(snapshot: Snapshot, item: ActivePredicate, fixed: Predicate
         value=value_text(item.predicate.comparison, verdict),
         samples="" if verdict.samples is None else f"{verdict.samples:.6g}",
         at=measurement.asked_at if measurement else None,
-        why=undecided_reason(verdict),
+        why=undecided_reason(verdict) + (f"; {NO_OLD_SIDE}" if lacks_old_side(snapshot, item) else ""),
         state=state,
         looked_at=looked_at,
+        decided_at=decided_at(snapshot.status, item.name, measurement),
         dry_run=item.predicate.dry_run or None,
     )
 
@@ -191,6 +196,7 @@ def stage_predicates(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -> tuple[
                 "why": "NotYet",
                 "state": counted.state if counted else "",
                 "looked_at": counted.looked_at if counted else None,
+                "decided_at": counted.decided_at if counted else None,
                 "dry_run": predicate.dry_run or None,
             }
         )

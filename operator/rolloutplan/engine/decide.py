@@ -36,13 +36,14 @@ from rolloutplan.engine.rules.intents import (
     shift_timed_out,
 )
 from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.metadata import restore_metadata
 from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
 from rolloutplan.engine.rules.refused import clear_past_refusal, report_refusal, shift_refused
 from rolloutplan.engine.rules.rollback import (
-    RELEASE_AFTER,
     failure_detected,
     handle_deletion,
     new_side_unavailable,
+    release_at,
     superseded,
 )
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
@@ -68,6 +69,7 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
     result = first_match(RULES, snapshot) or ReconcileResult()
     if result.status is not None and not result.urgent:
         result = claim(snapshot) or result
+    result = restore_metadata(snapshot, result)
     if result.status is None and (report := first_match(REPORTING_RULES, snapshot)) is not None:
         result = replace(result, status=report.status, only_reports_refusals=True)
     after = with_conditions(snapshot, result.status) if result.status is not None else None
@@ -83,7 +85,7 @@ def _wake_at(snapshot: Snapshot) -> datetime | None:
     """The next instant at which a rule could decide differently; None where only an event can change the decision."""
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
-        return snapshot.plan.deleting + RELEASE_AFTER if snapshot.plan.deleting and snapshot.plan.finalizer else None
+        return release_at(snapshot) if snapshot.plan.finalizer else None
     instants = []
     if snapshot.source is not None:
         rows = active_predicates(spec, status, snapshot.source)

@@ -177,6 +177,7 @@ class PlanRun:
         """The version of the new Deployment when its pods were last listed, or when it was first seen."""
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
+        self._metadata_writes: tuple[datetime, ...] = ()
         self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", query_warnings(facts.status)
 
@@ -229,6 +230,7 @@ class PlanRun:
             refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _REPORTED_KINDS),
             epoch=facts.epoch,
             claim_at=facts.claim_at,
+            metadata_writes=self._metadata_writes,
         )
         return (
             replace(snapshot, undo_command=self._current_undo_command(snapshot))
@@ -304,7 +306,8 @@ class PlanRun:
         if step.status is not None or self.unwritten_status is not None:
             recorded = [*self._record_effects(step.status or self.unwritten_status, snapshot, facts)]
             yield from recorded
-            if recorded or STATUS in self.refusals or STATUS in self._doubts:
+            refused = STATUS in self.refusals or STATUS in self._doubts
+            if recorded or (refused and not snapshot.plan.deleting):
                 return
         for action in step.actions:
             key = key_of(action)
@@ -466,6 +469,8 @@ class PlanRun:
                 self._pods = cast("Pods", result)
             case LintQueries():
                 self._warnings = cast("str", result)
+            case PatchPlanMetadata(finalizer=finalizer):
+                self._metadata_writes = (*self._metadata_writes[-1:], effect.snapshot.now) if finalizer else ()
             case Publish(recorded=True):
                 self._published[effect.work.sink] = effect.work.decision.seq
             case Record():
@@ -515,7 +520,7 @@ class PlanRun:
                 return
             case Publish() if not work.recorded:
                 return
-            case Publish() if failure.status in _CONTENT_REFUSED:
+            case Publish() if failure.status in _CONTENT_REFUSED or (self._facts.plan.deleting and failure.definite):
                 self._published[work.sink] = work.decision.seq
             case ListPods():
                 self._count_restarts_at = now + COUNT_RESTARTS_AGAIN
@@ -543,8 +548,11 @@ class PlanRun:
                 self._remember_refusal(doubt.effect, doubt.failure, now)
 
     def _forget_obsolete_refusals(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
-        """Forget refusals of what is no longer to be done, before they are reported; return whether there were any."""
-        if step.status is not None and not step.only_reports_refusals:
+        """Forget refusals of what is no longer to be done, before they are reported; return whether there were any.
+
+        While the plan is being deleted they are kept: they say how long that has tried to restore the weights.
+        """
+        if snapshot.plan.deleting or (step.status is not None and not step.only_reports_refusals):
             return False
         wanted = {key_of(action) for action in step.actions}
         has_task = snapshot.status.task is not None and snapshot.status.phase in RUNNING

@@ -315,5 +315,7 @@ class Snapshot:
     """The number of the leader's term."""
     claim_at: datetime | None = None
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
+    metadata_writes: tuple[datetime, ...] = ()
+    """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
     undo_command: str = ""
     """The command that would restore the present weights of the routes."""

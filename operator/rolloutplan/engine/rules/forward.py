@@ -21,10 +21,11 @@ from rolloutplan.engine.analysis.measurements import (
 )
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.analysis.variables import predicates_hash
-from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
+from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.rules.metadata import await_metadata
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, start_rollback, transition
 from rolloutplan.stats.verdict import Outcome
@@ -150,8 +151,8 @@ def _soak_is_over(snapshot: Snapshot) -> bool:
 def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
     """Fix the predicates of the next stage in the status first, then write its weights to the routes."""
     status, weights = snapshot.status, snapshot.status.weights
-    if not snapshot.plan.finalizer or snapshot.plan.undo_annotation != status.revert:
-        return ReconcileResult(actions=(PatchPlanMetadata(finalizer=True, undo_annotation=status.revert),))
+    if (waiting := await_metadata(snapshot)) is not None:
+        return waiting
     stage, steps = next_stage(spec, status), spec.steps()
     to, predicates = format_weight(stage.permille), stage_predicates(snapshot, spec, stage)
     routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)

@@ -22,7 +22,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
-from rolloutplan.engine.rules.rollback import RELEASE_AFTER
+from rolloutplan.engine.rules.rollback import release_at
 from rolloutplan.engine.run.transition import (
     fencing_token,
     rollback_patches,
@@ -52,7 +52,8 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     differs = route_mismatch(snapshot, (r for r in weights.snapshot if route_exists(snapshot, r.id)), weights)
     patches = rollback_patches(snapshot, status)
     if differs or patches:
-        if snapshot.plan.deleting and snapshot.now >= snapshot.plan.deleting + RELEASE_AFTER:
+        at = release_at(snapshot)
+        if at is not None and snapshot.now >= at:
             return None
         if not patches and status.message != differs:
             return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + accepted_within(snapshot))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
@@ -17,30 +17,31 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.rules.adapt import is_live_edit
 from rolloutplan.engine.run.decision_log import bound_of, span, value_text
 from rolloutplan.engine.run.shared_outage import is_shared_outage
-from rolloutplan.engine.run.transition import on_fail, reset_run, start_rollback
+from rolloutplan.engine.run.transition import on_fail, reset_run, rollback_patches, start_rollback
 from rolloutplan.stats.verdict import Outcome
 
 RELEASE_AFTER = timedelta(minutes=1)
-"""How long a deletion may wait until the weights are restored."""
+"""How long a deletion tries to restore the weights, from the first attempt that failed."""
 
 
 def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     """Restore the weights of a plan that is deleted during a run, then remove the finalizer.
 
-    The finalizer is removed at once where nothing is to be restored, and after a minute at the latest, so that no
-    deletion hangs. The rule is above every other decision, because the plan will be gone.
+    The finalizer is removed at once where nothing is to be restored, and at `release_at` otherwise, so that no deletion
+    hangs. However old the deletion is, the weights are tried first. They are restored without our finalizer too: the
+    plan may stand for a while because of another's. The rule is above every other decision, because the plan will be
+    gone.
     """
     if snapshot.plan.deleting is None:
         return None
-    if not snapshot.plan.finalizer:
-        return ReconcileResult()
-    status, weights = snapshot.status, snapshot.status.weights
+    status, weights, plan = snapshot.status, snapshot.status.weights, snapshot.plan
     release = ReconcileResult(
-        actions=(PatchPlanMetadata(finalizer=False, undo_annotation=snapshot.plan.undo_annotation),)
+        actions=(PatchPlanMetadata(finalizer=False, undo_annotation=plan.undo_annotation),) if plan.finalizer else ()
     )
     keep = snapshot.plan.written is not None and snapshot.plan.written.deletion_policy == "Keep"
     ended = status.phase is Phase.ROLLED_BACK or status.effective_phase in (Phase.CONTRACTING, Phase.SUCCEEDED)
-    over = snapshot.now >= snapshot.plan.deleting + RELEASE_AFTER
+    at = release_at(snapshot)
+    over = at is not None and snapshot.now >= at
     known = is_valid_snapshot(weights.snapshot, weights.old, weights.new)
     gone = not known or not any(route_exists(snapshot, route.id) for route in weights.snapshot)
     if keep or ended or over or gone:
@@ -50,6 +51,22 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     if status.phase not in TRANSITIONS[TransitionName.FAILED].sources:
         return release
     return start_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
+
+
+def release_at(snapshot: Snapshot) -> datetime | None:
+    """When a deletion gives up restoring the weights; None where it does not, or before an attempt has failed.
+
+    The time counts from the first attempt of this leader that failed, never from the deletion: no operator may have
+    been there to see that, or its clock may be ahead. Where nothing can be written it counts from the rollback.
+    """
+    status, deleting = snapshot.status, snapshot.plan.deleting
+    if deleting is None or status.phase is not Phase.ROLLING_BACK:
+        return None
+    began = status.intent.at if status.intent else status.entered_at or deleting
+    failed = [refusal.since for refusal in snapshot.refusals if refusal.kind == "route" and refusal.urgent]
+    if not failed and rollback_patches(snapshot, status):
+        return None
+    return max(min(failed, default=began), deleting) + RELEASE_AFTER
 
 
 def superseded(snapshot: Snapshot) -> ReconcileResult | None:

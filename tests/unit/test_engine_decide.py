@@ -213,7 +213,8 @@ SUPERSEDED = [
     ),
     Case(
         "a finished plan stays finished, whatever the template becomes",
-        succeeded, then(pods(revision="second"), wait(m(15))), P.SUCCEEDED, "Succeeded", [], "", {"v1": 0, "v2": 100},
+        succeeded, then(pods(revision="second"), wait(m(15))), P.SUCCEEDED, "Succeeded",
+        ["UnjudgedChange"], "", {"v1": 0, "v2": 100},
     ),
     Case(
         "a finished plan starts again for another plan, if there is anything to try",

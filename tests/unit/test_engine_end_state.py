@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from rolloutplan.engine.model.snapshot import RouteConflict
 from tests.situations import (
     ALL,
     BACK,
@@ -23,14 +26,17 @@ from tests.situations import (
     pods,
     put,
     run,
+    s,
     say,
     settle,
+    succeeded,
     then,
     wait,
 )
-from tests.world import PLAN, Deployment, World, http_route
+from tests.world import PLAN, SHOP, START, Deployment, World, http_route
 
 NOTHING = ["Succeeded"]
+RIVAL = RouteConflict("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START, uid="0")
 STOPS = {"stages": PLAN["stages"][:2], "stopAt": "50%"}
 
 
@@ -46,6 +52,18 @@ def with_qa(main: dict[str, int], qa: dict[str, int], match: str = "headers") ->
     value = "/qa" if match == "path" else [{"name": "x-qa", "value": "1"}]
     route["spec"]["rules"][1]["matches"] = [{match: value}]
     return {"shop": route}
+
+
+def by_git(weights: dict[str, int]) -> Callable[[World], object]:
+    """What Git holds is applied."""
+    return lambda world: world.drift(weights, by="kustomize-controller")
+
+
+def token_of_another(world: World) -> None:
+    """A plan that is no longer on its way has written the route since."""
+    route = copy.deepcopy(world.routes["shop"])
+    route["metadata"]["annotations"]["rolloutplan.dev/seq"] = "another0.7.1"
+    world.routes["shop"] = route
 
 
 def at_the_end(changes: dict[str, Any] | None = None, **world: Any) -> Situation:
@@ -140,3 +158,88 @@ def test_a_route_of_nothing_but_marked_requests_is_moved() -> None:
     world = World(routes=routes)
     world.settle()
     assert world.weights() == (UP, UP)
+
+
+GONE_OLD = Deployment("v1", wanted=0, ready=0)
+SET_BACK = ["WeightsSetBack"]
+
+AFTER_SUCCESS = [
+    Case("what Git sets back is told, with who wrote it", succeeded, then(by_git(OLD_WEIGHTS), settle),
+         P.SUCCEEDED, "WeightsSetBack", SET_BACK, "HTTPRoute shop rule 0 has weights 100/0, not 0/100, last changed by "
+         "kustomize-controller (Update) at", OLD_WEIGHTS),
+    Case("and what to commit", succeeded, then(by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "", None,
+         "commit 100% for v2, or leave the weights out of what is applied", OLD_WEIGHTS),
+    Case("once", succeeded, then(by_git(OLD_WEIGHTS), wait(m(90)), lambda w: w.crash(), wait(m(90))), P.SUCCEEDED,
+         "WeightsSetBack", SET_BACK, "", OLD_WEIGHTS),
+    Case("a part of it too", succeeded, then(by_git(HALF), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "", HALF),
+    Case("to nothing for both sides too", succeeded, then(by_git({"v1": 0, "v2": 0}), settle), P.SUCCEEDED,
+         "WeightsSetBack", SET_BACK),
+    Case("it is over when Git has it right", succeeded, then(by_git(OLD_WEIGHTS), wait(m(5)), by_git(ALL), settle),
+         P.SUCCEEDED, "Succeeded", [*SET_BACK, "Resumed"], "the routes give v2 100% of the traffic again", ALL),
+    Case("other numbers for the same shares are the same", succeeded, then(by_git({"v1": 0, "v2": 1}), settle),
+         P.SUCCEEDED, "Succeeded", [], "", {"v1": 0, "v2": 1}),
+    Case("a person's revert is no such thing", succeeded, then(say("revert r1"), settle, wait(m(60))), P.ROLLED_BACK,
+         "Reverted", BACK, "", OLD_WEIGHTS),
+    Case("a revert ends it", succeeded, then(by_git(OLD_WEIGHTS), settle, say("revert r1"), settle), P.ROLLED_BACK,
+         "Reverted", [*SET_BACK, *BACK], "", OLD_WEIGHTS),
+    Case("a plan without a run promised it too", at_the_end(), then(settle, by_git(OLD_WEIGHTS), settle), P.SUCCEEDED,
+         "WeightsSetBack", ["Succeeded", *SET_BACK], "", OLD_WEIGHTS),
+    Case("a plan that runs on the route moves what it likes", succeeded,
+         then(put(route_conflicts=(RIVAL,)), by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "Succeeded", [], "",
+         OLD_WEIGHTS),
+    Case("a plan that ran on it since answers for it", succeeded, then(token_of_another, by_git(OLD_WEIGHTS), settle),
+         P.SUCCEEDED, "Succeeded", [], "", OLD_WEIGHTS),
+    Case("while the old side has no pods it is an outage, and put right", succeeded,
+         then(put(old=GONE_OLD), by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK,
+         "no pod of the old side is ready, so 100% is written again", ALL),
+    Case("and over a minute later", succeeded, then(put(old=None), by_git(OLD_WEIGHTS), wait(m(2))), P.SUCCEEDED,
+         "Succeeded", [*SET_BACK, "Resumed"], "", ALL),
+    Case("however often, told once", succeeded,
+         then(put(old=GONE_OLD), *[by_git(OLD_WEIGHTS), wait(s(20))] * 20), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "",
+         ALL),
+    Case("not where the new side has none either", succeeded,
+         then(put(old=GONE_OLD), pods(ready=0), by_git(OLD_WEIGHTS), wait(m(5))), P.SUCCEEDED, "WeightsSetBack",
+         SET_BACK, "", OLD_WEIGHTS),
+    Case("when the old side loses its pods later", succeeded,
+         then(by_git(OLD_WEIGHTS), wait(m(5)), put(old=GONE_OLD), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "",
+         ALL),
+    Case("a template that comes with it does not delay it", succeeded,
+         then(put(old=GONE_OLD), pods(revision="second"), by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack",
+         SET_BACK, "", ALL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AFTER_SUCCESS, ids=ids)
+def test_after_a_success(case: Case) -> None:
+    world = run(case)
+    status = world.status
+    good = status.reason == "Succeeded" and status.phase is P.SUCCEEDED
+    assert ("Stalled" in [c.type for c in status.conditions]) is not good
+    assert {c.type: c.status for c in status.conditions}["Ready"] == ("True" if good else "False")
+
+
+CHANGED = [
+    Case("is told", succeeded, then(pods(revision="second"), settle), P.SUCCEEDED, "Succeeded", ["UnjudgedChange"],
+         "v2 serves 100% of the traffic, and the pod template of v2 was changed (revision second); no plan"),
+    Case("once", succeeded, then(pods(revision="second"), wait(m(60)), lambda w: w.crash(), wait(m(60))), P.SUCCEEDED,
+         "Succeeded", ["UnjudgedChange"]),
+    Case("each time", succeeded, then(pods(revision="second"), settle, pods(revision="third"), settle), P.SUCCEEDED,
+         "Succeeded", ["UnjudgedChange"] * 2),
+    Case("where no run was needed", at_the_end(), then(settle, pods(revision="second"), settle), P.SUCCEEDED,
+         "Succeeded", ["Succeeded", "UnjudgedChange"]),
+    Case("where the plan stops at half", fresh(STOPS), then(lambda w: w.until(P.SUCCEEDED), pods(revision="second"),
+         settle), P.SUCCEEDED, "Succeeded", None, "v2 serves 50% of the traffic"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHANGED, ids=ids)
+def test_a_change_of_the_side_that_serves(case: Case) -> None:
+    world = run(case)
+    condition = world.status.condition("UnjudgedChange")
+    assert condition is not None
+    assert condition.status == "True"
+    assert world.wake_at is None
+    world.pods(revision="first")
+    world.settle()
+    assert world.status.condition("UnjudgedChange") is None
+    assert not world.turn()

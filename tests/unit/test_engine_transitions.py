@@ -64,9 +64,9 @@ def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> N
 
 ALARMING = {
     *("RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"),
-    *("ShiftRefused", "RequestRefused"),
+    *("ShiftRefused", "RequestRefused", "WeightsSetBack"),
 }
-WARNING = ALARMING | {"RolledBack", "StageCannotConclude", "Paused", "CommandRejected"}
+WARNING = ALARMING | {"RolledBack", "StageCannotConclude", "Paused", "CommandRejected", "UnjudgedChange"}
 """What a person should look at."""
 LOUD = ALARMING | {"WeightDrift"}
 
@@ -261,6 +261,21 @@ def already_done() -> World:
     return world
 
 
+def set_back_and_forward() -> World:
+    world = promoted()
+    for weights in ({"v1": 100, "v2": 0}, {"v1": 0, "v2": 100}):
+        world.drift(weights)
+        world.settle()
+    return world
+
+
+def changed_while_serving() -> World:
+    world = promoted()
+    world.pods(revision="second")
+    world.settle()
+    return world
+
+
 def skipped() -> World:
     return told(World().until(Phase.JUDGING), "skip a1", "skip a2")
 
@@ -328,6 +343,8 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     blocked: {TransitionName.BLOCKED},
     edited_by_hand: {TransitionName.STATUS_LOST},
     already_done: {TransitionName.ALREADY_DONE},
+    set_back_and_forward: {TransitionName.SET_BACK, TransitionName.SET_FORWARD_AGAIN},
+    changed_while_serving: {TransitionName.UNJUDGED_CHANGE},
     moved_up: {TransitionName.DRIFTED},
     aborted_early: {TransitionName.ABORTED},
     reverted_and_tried_again: {TransitionName.REVERTED, TransitionName.RETRIED},

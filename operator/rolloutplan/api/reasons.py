@@ -77,6 +77,8 @@ class EventReason(StrEnum):
     CONTRACT_STARTED = "ContractStarted"
     CONTRACTED = "Contracted"
     SUCCEEDED = "Succeeded"
+    WEIGHTS_SET_BACK = "WeightsSetBack"
+    UNJUDGED_CHANGE = "UnjudgedChange"
     COMMAND_REJECTED = "CommandRejected"
     STATUS_NOT_WRITTEN = "StatusNotWritten"
     """Not a decision and in no table: the API server refuses the status, so no decision can be recorded."""
@@ -141,6 +143,9 @@ class StatusReason(StrEnum):
     WEIGHT_NOT_ACCEPTED = "WeightNotAccepted"
     WEIGHT_CONFLICT = "WeightConflict"
     RESTORED_NOT_ACCEPTED = "RestoredNotAccepted"
+
+    # Why a run that has succeeded is not Ready.
+    WEIGHTS_SET_BACK = "WeightsSetBack"
 
 
 Reason: TypeAlias = HoldReason | StatusReason

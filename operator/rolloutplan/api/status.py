@@ -277,7 +277,8 @@ class Condition(Part):
     """A Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling, Stalled, WeightsVerified, MetricsAvailable, RequestsAccepted or QueryWarnings."
+        description="Ready, Reconciling, Stalled, WeightsVerified, MetricsAvailable, RequestsAccepted, QueryWarnings "
+        "or UnjudgedChange."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="The reason, one word.")

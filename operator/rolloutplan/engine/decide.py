@@ -22,6 +22,7 @@ from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import abort_or_revert, other_commands
 from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
+from rolloutplan.engine.rules.end_state import keep_end_state
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
 from rolloutplan.engine.rules.forward import begin_stage, end_at_bake_deadline, end_at_deadline, finish_bake, pass_stage
@@ -52,10 +53,12 @@ from rolloutplan.engine.run.conditions import (
     is_publication_reported,
     last_measured_at,
     query_warnings,
+    reported_change,
     verdicts_only,
     with_conditions,
 )
 from rolloutplan.engine.run.decision_log import predicate_statuses
+from rolloutplan.engine.run.end_state import unjudged_change
 
 PUBLISH_EVERY = timedelta(seconds=30)
 """Changed verdicts are written to the status between decisions, but not more often than this."""
@@ -117,6 +120,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or query_warnings(status) != snapshot.warnings
         or status != snapshot.status
         or not is_publication_reported(snapshot)
+        or reported_change(status) != unjudged_change(snapshot, status)
     )
     if outdated and not snapshot.plan.deleting:
         return with_conditions(snapshot, status)
@@ -142,6 +146,7 @@ RULES: tuple[Rule, ...] = (
     shift_timed_out,
     accept_edit,
     other_commands,
+    keep_end_state,
     finished,
     start,
     claim_after_failover,

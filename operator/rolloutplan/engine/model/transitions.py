@@ -15,8 +15,9 @@ another writer changed are corrected (DRIFTED). A plan whose last weight the rou
 (ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
 the last weight is no longer the last). A problem before any weight has changed is reported, and the run goes on once it
 is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
-first weight cannot be written, the run ends (SHIFT_REFUSED). At the end the old side is removed, if the plan says so
-(CONTRACT, CONTRACTED, FINISHED).
+first weight cannot be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are
+reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old
+side is removed, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A command that cannot be carried out is rejected
@@ -66,6 +67,9 @@ class TransitionName(StrEnum):
     RESTORED = auto()
     BAKED = auto()
     ALREADY_DONE = auto()
+    SET_BACK = auto()
+    SET_FORWARD_AGAIN = auto()
+    UNJUDGED_CHANGE = auto()
     RUN_AGAIN = auto()
     REFUSED = auto()
     BLOCKED = auto()
@@ -275,6 +279,18 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.ALREADY_DONE: _row(
         {P.PENDING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
         by=("finish_without_run",), rationale="the routes hold the plan's last weight already, so no run is needed",
+    ),
+    TransitionName.SET_BACK: _row(
+        {P.SUCCEEDED}, Target.STAYS, Kind.HOLD, E.WEIGHTS_SET_BACK, severity=S.WARNING, loud=True,
+        by=("keep_end_state",), rationale="the routes no longer hold what the run promised",
+    ),
+    TransitionName.SET_FORWARD_AGAIN: _row(
+        {P.SUCCEEDED}, Target.STAYS, Kind.RESUME, E.RESUMED,
+        by=("keep_end_state",), rationale="the routes hold what the run promised again",
+    ),
+    TransitionName.UNJUDGED_CHANGE: _row(
+        {P.SUCCEEDED, P.ROLLED_BACK}, Target.STAYS, Kind.PERSIST, E.UNJUDGED_CHANGE, severity=S.WARNING,
+        by=("finished",), rationale="the side that serves was changed, and no run can judge that",
     ),
     TransitionName.RUN_AGAIN: _row(
         {P.SUCCEEDED, P.ROLLED_BACK}, P.PENDING, None, None,

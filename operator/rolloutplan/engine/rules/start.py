@@ -9,21 +9,23 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.api.status import STARTING, Phase, RouteWeights, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
-from rolloutplan.engine.model.routes import live_weights, not_accepted
+from rolloutplan.engine.model.routes import not_accepted
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.model.weights import is_valid_snapshot, share
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, end_state, unmet_precondition
 from rolloutplan.engine.rules.expand import expand
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import probe_assumptions
-from rolloutplan.engine.run.transition import reset_run, transition
+from rolloutplan.engine.run.conditions import reported_change
+from rolloutplan.engine.run.end_state import is_serving, unjudged_change
+from rolloutplan.engine.run.transition import note_decision, reset_run, transition
 
 
 def finished(snapshot: Snapshot) -> ReconcileResult | None:
     """After the end of a run: clean up the plan's metadata; start again only for a changed plan or pod template.
 
-    It is below the commands, because `retry` and `revert` are sent after the end.
+    A pod template that changes while the new side serves starts no run, and is reported once. It is below the commands,
+    because `retry` and `revert` are sent after the end.
     """
     status, plan, spec = snapshot.status, snapshot.plan, snapshot.plan.written
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
@@ -35,20 +37,14 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
         return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, "the plan was changed"))
     if spec is None or snapshot.new is None:
         return ReconcileResult()
-    if snapshot.new.revision != status.revision and not _already_serving(snapshot, spec):
+    if snapshot.new.revision != status.revision and not is_serving(snapshot, status):
         return ReconcileResult(
             reset_run(snapshot, TransitionName.RUN_AGAIN, f"the pod template of {snapshot.new.name} was changed")
         )
+    words = unjudged_change(snapshot, status)
+    if words and f"(revision {snapshot.new.revision})" not in reported_change(status):
+        return note_decision(snapshot, TransitionName.UNJUDGED_CHANGE, words)
     return ReconcileResult()
-
-
-def _already_serving(snapshot: Snapshot, spec: PlanSpec) -> bool:
-    """Whether the new side already has more than the weight of the first stage: then a new run has no use."""
-    weights = snapshot.status.weights
-    if not is_valid_snapshot(weights.written, weights.old, weights.new):
-        return False
-    live = live_weights(snapshot, weights.written, weights)
-    return share(live, weights.old, weights.new) > spec.steps()[0].permille
 
 
 def start(snapshot: Snapshot) -> ReconcileResult | None:

@@ -15,6 +15,7 @@ from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, S
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
+from rolloutplan.engine.run.end_state import unjudged_change
 
 NEEDS_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldReason.FAILED, HoldReason.INVALID})
 """Reasons of Held that do not pass without a person."""
@@ -23,6 +24,9 @@ _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.
 QUERY_WARNINGS = "QueryWarnings"
 REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
+
+UNJUDGED_CHANGE = "UnjudgedChange"
+"""True while the side that serves has another pod template than the run that ended."""
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -41,14 +45,22 @@ def is_stalled(status: Status) -> bool:
         return status.held_for in NEEDS_PERSON
     if status.phase is Phase.PENDING:
         return status.reason == HoldReason.CONFLICT
-    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason == StatusReason.JOB_NOT_OURS
+    return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason in (
+        StatusReason.JOB_NOT_OURS,
+        StatusReason.WEIGHTS_SET_BACK,
+    )
 
 
 def with_conditions(snapshot: Snapshot, status: Status) -> Status:
     """The status with all its derived fields set."""
     weights = change_weights(status.weights, measured=_measured(snapshot, status))
     status = change(status, weights=weights)
-    specs = [*_condition_specs(status), *_query_warnings(snapshot.warnings), *_refusal(snapshot, status)]
+    specs = [
+        *_condition_specs(status),
+        *_query_warnings(snapshot.warnings),
+        *_refusal(snapshot, status),
+        *_unjudged_change(snapshot, status),
+    ]
     conditions = tuple(_condition(snapshot, spec) for spec in specs)
     return change(
         status,
@@ -94,6 +106,17 @@ def _refusal(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
     ]
 
 
+def _unjudged_change(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
+    words = unjudged_change(snapshot, status)
+    return [_ConditionSpec(UNJUDGED_CHANGE, "True", "TemplateChanged", words)] if words else []
+
+
+def reported_change(status: Status) -> str:
+    """The unjudged change in the status; empty where there is none."""
+    condition = status.condition(UNJUDGED_CHANGE)
+    return condition.message if condition else ""
+
+
 def query_warnings(status: Status) -> str:
     """The query warnings in the status; empty where there are none."""
     condition = status.condition(QUERY_WARNINGS)
@@ -107,7 +130,8 @@ def _measured(snapshot: Snapshot, status: Status) -> str:
 
 def _condition_specs(status: Status) -> list[_ConditionSpec]:
     reason, message = status.reason or status.phase.value, status.message
-    stuck, done = is_stalled(status), status.phase is Phase.SUCCEEDED
+    stuck = is_stalled(status)
+    done = status.phase is Phase.SUCCEEDED and not stuck
     specs = [_ConditionSpec("Ready", "True" if done else "False", reason, message)]
     if stuck:
         specs.append(_ConditionSpec("Stalled", "True", reason, message))
@@ -125,7 +149,7 @@ def _condition_specs(status: Status) -> list[_ConditionSpec]:
 
 
 def _verified(status: Status) -> _ConditionSpec:
-    if status.reason == StatusReason.RESTORED_NOT_ACCEPTED:
+    if status.reason in (StatusReason.RESTORED_NOT_ACCEPTED, StatusReason.WEIGHTS_SET_BACK):
         return _ConditionSpec("WeightsVerified", "False", status.reason, status.message)
     words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
     if not status.weights.measured:

@@ -1,0 +1,81 @@
+"""What a finished run promised, against what the routes and the new Deployment are now.
+
+The rules for a finished run and the conditions of its status read it; the facts come from the snapshot.
+"""
+
+from __future__ import annotations
+
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
+from rolloutplan.engine.model.routes import live_weights, locate, route_mismatch
+from rolloutplan.engine.model.snapshot import RouteView, Snapshot
+from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
+from rolloutplan.engine.run.transition import token_seq
+
+_OURS = "rolloutplan "
+"""How the text of the last writer begins where it is the operator."""
+
+
+def is_serving(snapshot: Snapshot, status: Status) -> bool:
+    """Whether the new side already has more than the weight of the first stage: then a new run has no use."""
+    spec = snapshot.plan.written
+    return spec is not None and _live_share(snapshot, status) > spec.steps()[0].permille
+
+
+def unjudged_change(snapshot: Snapshot, status: Status) -> str:
+    """What a person must know where the side that serves has another pod template than the last run; else empty."""
+    new = snapshot.new
+    ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
+    if not ended or new is None or new.revision == status.revision or not is_serving(snapshot, status):
+        return ""
+    return (
+        f"{status.weights.new} serves {format_weight(_live_share(snapshot, status))} of the traffic, and the pod "
+        f"template of {new.name} was changed (revision {new.revision}); no plan judges that: check it now, and release "
+        "the next change on a Deployment of its own, with a plan"
+    )
+
+
+def weights_set_back(snapshot: Snapshot) -> str:
+    """The first rule in which the new side has less than the run promised, with the last writer; empty if none.
+
+    Where another plan has moved the weights since, or is moving them, it is that plan's matter. A route or a rule that
+    is gone promises nothing any more.
+    """
+    weights = snapshot.status.weights
+    if not is_valid_snapshot(weights.written, weights.old, weights.new):
+        return ""
+    taken = {route for conflict in snapshot.route_conflicts if conflict.running for route in conflict.routes}
+    for route in weights.written:
+        view = snapshot.routes.get(route.id)
+        if view is None or view.deleting or route.id in taken or not _is_ours(snapshot, view):
+            continue
+        for rule in route.rules:
+            found = locate(view, rule, (weights.old, weights.new))
+            if found is not None and _has_less(found, rule, weights.old, weights.new):
+                return route_mismatch(snapshot, (_only(route, rule),), weights)
+    return ""
+
+
+def _live_share(snapshot: Snapshot, status: Status) -> int:
+    weights = status.weights
+    if not is_valid_snapshot(weights.written, weights.old, weights.new):
+        return 0
+    return share(live_weights(snapshot, weights.written, weights), weights.old, weights.new)
+
+
+def _is_ours(snapshot: Snapshot, view: RouteView) -> bool:
+    """Whether no other plan has written the route since. A plan that needed no run has left no token of its own."""
+    if not view.seq or token_seq(snapshot, view.seq):
+        return True
+    return not snapshot.status.weights.snapshot and not view.moved_by.startswith(_OURS)
+
+
+def _has_less(found: RuleWeights, desired: RuleWeights, old: str, new: str) -> bool:
+    (side_old, side_new), (old_desired, new_desired) = pair(found, old, new), pair(desired, old, new)
+    if side_old + side_new == 0:
+        return new_desired > 0
+    return side_new * (old_desired + new_desired) < new_desired * (side_old + side_new)
+
+
+def _only(route: RouteWeights, rule: RuleWeights) -> RouteWeights:
+    return route.with_rules((rule,))

@@ -182,6 +182,7 @@ class Deployment:
     settled: bool = True
     restarts: int = 0
     worst: str = ""
+    sized_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -940,7 +941,7 @@ def workload(found: Deployment | None) -> WorkloadView | None:
     if found is None:
         return None
     view = WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)
-    return replace(view, version=repr(found), selector=f"app={found.name}")
+    return replace(view, version=repr(found), selector=f"app={found.name}", sized_by=found.sized_by)
 
 
 def merged(before: object, patch: Mapping[str, Any]) -> dict[str, Any]:

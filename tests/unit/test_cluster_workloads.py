@@ -159,3 +159,19 @@ def test_pods(pods: list[Raw], restarts: int, worst: str) -> None:
 def test_no_pods_at_all() -> None:
     assert workloads.pods({}) == (0, "")
     assert workloads.pods({"items": None}) == (0, "")
+
+
+def test_names_the_last_writer_of_the_replicas() -> None:
+    """The scale subresource counts; writers of other fields and of the status do not."""
+    replicas: Raw = {"f:spec": {"f:replicas": {}}}
+    raw = deployment(**STANDING)
+    assert workloads.view(raw).sized_by == ""
+    raw["metadata"]["managedFields"] = [
+        {"manager": "git", "operation": "Apply", "time": "2026-03-01T09:00:02Z", "fieldsV1": replicas},
+        {"manager": "us", "operation": "Update", "time": "2026-03-01T09:00:01Z", "subresource": "scale",
+         "fieldsV1": replicas},
+        {"manager": "kcm", "operation": "Update", "time": "2026-03-01T09:00:09Z", "subresource": "status",
+         "fieldsV1": replicas},
+        {"manager": "ed", "operation": "Update", "time": "2026-03-01T09:00:08Z", "fieldsV1": {"f:spec": {}}},
+    ]  # fmt: skip
+    assert workloads.view(raw).sized_by == "git (Apply) at 2026-03-01T09:00:02Z"

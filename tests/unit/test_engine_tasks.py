@@ -371,7 +371,22 @@ CAPACITY = [
         then(pods(wanted=4, ready=4), lambda world: world.until(P.HELD)),
         P.HELD,
         "Capacity",
-        says="100% of the traffic needs 8 ready pods of v2, only 4 are ready",
+        says="100% of the traffic needs 8 ready pods of v2, only 4 are ready; the run scaled it to 8 replicas, and "
+        "somebody set 4",
+        weights=HALF,
+    ),
+    Case(
+        "and names who, once, with the way out",
+        judging(SIZED),
+        then(
+            pods(wanted=4, ready=4, sized_by="argocd-controller (Update) at 09:00"),
+            lambda world: world.until(P.HELD),
+            wait(m(60)),
+        ),
+        P.HELD,
+        "Capacity",
+        tells=["StageProved", *SHIFTED, "StageProved", "Held"],
+        says="and argocd-controller (Update) at 09:00 set 4: leave `replicas` out of what is applied, or commit 8",
         weights=HALF,
     ),
     Case(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.managed_fields import last_writer
 from rolloutplan.engine.model.snapshot import WorkloadView
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
@@ -35,6 +36,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         settled=seen and updated == all_of_them == wanted,
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
+        sized_by=last_writer(raw["metadata"], "replicas"),
     )
 
 

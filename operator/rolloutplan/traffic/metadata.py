@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.managed_fields import last_writer
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
@@ -34,24 +35,9 @@ def view(
         accepted=accepted,
         accepted_why=accepted_why,
         seq=safe_get.text(meta, "annotations", SEQ),
-        moved_by=_moved_by(meta, f"f:{field}"),
+        moved_by=last_writer(meta, field) or last_writer(meta),
         deleting="deletionTimestamp" in meta,
         annotated=meta.get("annotations") is not None,
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         selective=selective,
     )
-
-
-def _moved_by(meta: Mapping[str, Any], field: str) -> str:
-    """The last writer of the rules; where that is unknown, the last writer of any field except the status.
-
-    Times are whole seconds, so among writers of the same second the owner of the rules is recognised by its fields.
-    """
-    entries = safe_get.items(meta, "managedFields")
-    writers = [entry for entry in entries if safe_get.value(entry, "subresource") != "status"]
-    movers = [entry for entry in writers if field in safe_get.mapping(entry, "fieldsV1", "f:spec")]
-    last = max(reversed(movers or writers), key=lambda entry: safe_get.text(entry, "time"), default=None)
-    if last is None:
-        return ""
-    manager, operation, time = (safe_get.text(last, field) for field in ("manager", "operation", "time"))
-    return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"

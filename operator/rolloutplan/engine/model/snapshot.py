@@ -82,6 +82,8 @@ class WorkloadView:
     """Its resourceVersion."""
     selector: str = ""
     """The label selector of its pods, in the form of a list request."""
+    sized_by: str = ""
+    """The last writer of its replicas, with operation and time, from managedFields."""
 
 
 @dataclass(frozen=True, slots=True)

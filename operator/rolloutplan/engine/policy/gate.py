@@ -21,7 +21,7 @@ from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.policy_view import At
 from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
-from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
     longest_freeze,
@@ -99,7 +99,18 @@ def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     worst = f": {new.worst}" if new.worst else ""
     needs = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}"
     words = f"{needs}, only {new.ready} are ready"
-    return Blocked(HoldReason.CAPACITY, words + worst)
+    return Blocked(HoldReason.CAPACITY, words + _scaled_back(snapshot, new) + worst)
+
+
+def _scaled_back(snapshot: Snapshot, new: WorkloadView) -> str:
+    """Who made the new side smaller than the run had made it, and what to do; empty where it is not smaller."""
+    size = snapshot.status.scaled_to
+    if new.wanted >= size:
+        return ""
+    return (
+        f"; the run scaled it to {size} replicas, and {new.sized_by or 'somebody'} set {new.wanted}: leave `replicas` "
+        f"out of what is applied, or commit {size}"
+    )
 
 
 def _frozen(snapshot: Snapshot) -> Blocked | None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rolloutplan.api.changes import RunChange, change
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.status import Phase
+from rolloutplan.api.status import Intent, Phase
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
 from rolloutplan.engine.model.routes import route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -36,10 +36,15 @@ def keep_end_state(snapshot: Snapshot) -> ReconcileResult | None:
     if told and status.message == words:
         actions = _patches(snapshot) if repairs else ()
         return ReconcileResult(actions=actions) if actions else None
-    repaired_at = (*status.repaired_at, snapshot.now)[-_REPAIRS_KEPT:] if repairs else status.repaired_at
+    fields: RunChange = {"message": words, "intent": None}
+    if repairs:
+        fields = {
+            "message": words,
+            "intent": _repair(snapshot, differs),
+            "repaired_at": (*status.repaired_at, snapshot.now)[-_REPAIRS_KEPT:],
+        }
     if told:
-        return ReconcileResult(change(status, message=words, repaired_at=repaired_at))
-    fields: RunChange = {"repaired_at": repaired_at}
+        return ReconcileResult(change(status, **fields))
     return ReconcileResult(
         transition(snapshot, TransitionName.SET_BACK, words, reason=StatusReason.WEIGHTS_SET_BACK, **fields)
     )
@@ -59,6 +64,11 @@ def _consequence(snapshot: Snapshot, *, repairs: bool) -> str:
     return f"the run succeeded with {weights.desired} for {weights.new}; {fix}; to go back for good, send `revert`"
 
 
+def _repair(snapshot: Snapshot, differs: str) -> Intent:
+    weights = snapshot.status.weights
+    return Intent(action="Repair", at=snapshot.now, to=weights.desired, routes=weights.written, corrects=differs)
+
+
 def _patches(snapshot: Snapshot) -> tuple[PatchRoute, ...]:
     status, weights = snapshot.status, snapshot.status.weights
     return route_patches(snapshot, weights.written, weights, fencing_token(snapshot, status), status.revert)
@@ -66,6 +76,8 @@ def _patches(snapshot: Snapshot) -> tuple[PatchRoute, ...]:
 
 def _set_forward_again(snapshot: Snapshot) -> ReconcileResult:
     status, weights = snapshot.status, snapshot.status.weights
+    if status.intent is not None:
+        return ReconcileResult(change(status, intent=None))
     calm_at = max(status.repaired_at, default=snapshot.now - CALM_FOR) + CALM_FOR
     if snapshot.now < calm_at:
         return ReconcileResult(wake_at=calm_at)

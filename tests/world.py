@@ -46,7 +46,6 @@ from rolloutplan.engine.model.effects import (
     Failure,
     LintQueries,
     ListPods,
-    Pods,
     Publish,
     ReadPlan,
     ReadRoute,
@@ -61,6 +60,7 @@ from rolloutplan.engine.model.snapshot import (
     Facts,
     GateAnswers,
     JobView,
+    Pods,
     PreflightResult,
     QueryResult,
     RouteConflict,
@@ -181,8 +181,22 @@ class Deployment:
     revision: str = "first"
     settled: bool = True
     restarts: int = 0
+    """Of its first pod."""
     worst: str = ""
     sized_by: str = ""
+    available: int | None = None
+    """None: all that are ready."""
+    outdated: int = 0
+    hindered: str = ""
+    failed: str = ""
+    away: str = ""
+    crashes: Mapping[str, int] = field(default_factory=dict)
+    """The restarts of its other pods, by their uid."""
+
+    @property
+    def pods(self) -> Pods:
+        """What a list of its pods shows."""
+        return Pods({"first": self.restarts, **self.crashes}, self.worst, self.failed, self.away)
 
 
 @dataclass(frozen=True)
@@ -566,7 +580,7 @@ class World:
                 self._at("read")
                 return None
             case ListPods():
-                return Pods(self.new.restarts, self.new.worst) if self.new else Pods(0, "")
+                return self.new.pods if self.new else Pods()
             case LintQueries():
                 return ""
             case _ as work:
@@ -818,8 +832,7 @@ class World:
             services=self.services,
             rejected={} if is_valid_snapshot else dict(self.rejected),
             down="" if is_valid_snapshot else self.down,
-            restarts=self.new.restarts if self.new else 0,
-            worst=self.new.worst if self.new else "",
+            pods=self.new.pods if self.new else Pods(),
             warnings="; ".join(f"{name}: no alerts" for name, said in self.says.items() if said is Why.NO_ALERT_SERIES),
         )
 
@@ -908,7 +921,7 @@ class World:
         self._put(route, raw, by=by)
 
     def pods(self, **changes: Any) -> None:
-        """The new Deployment changes: `ready`, `wanted`, `restarts`, `revision`, `worst`, `settled`."""
+        """The new Deployment changes, and its pods: any field of `Deployment`."""
         assert self.new is not None
         self.new = replace(self.new, **changes)
 
@@ -940,8 +953,20 @@ def weights_of(raw: Mapping[str, Any]) -> Rules:
 def workload(found: Deployment | None) -> WorkloadView | None:
     if found is None:
         return None
-    view = WorkloadView(found.name, found.wanted, found.ready, found.revision, found.settled)
-    return replace(view, version=repr(found), selector=f"app={found.name}", sized_by=found.sized_by)
+    available = found.ready if found.available is None else found.available
+    return WorkloadView(
+        found.name,
+        found.wanted,
+        found.ready,
+        available,
+        found.revision,
+        found.settled,
+        outdated=found.outdated,
+        hindered=found.hindered,
+        version=repr(found),
+        selector=f"app={found.name}",
+        sized_by=found.sized_by,
+    )
 
 
 def merged(before: object, patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,8 +171,10 @@ class Bed:
             stored = self.get(path)
             wanted, status = stored["spec"]["replicas"], stored.get("status", {})
             seen = status.get("observedGeneration") == stored["metadata"]["generation"]
-            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
-            return seen and counts == [wanted] * 3
+            counts = [
+                status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+            ]
+            return seen and counts == [wanted] * 4
 
         until(ready, timeout, f"readiness of {namespace}/{deployment}")
 

@@ -193,7 +193,7 @@ def test_a_new_side_that_is_too_small_for_the_next_weight_waits_until_its_pods_a
     scale(shop, "checkout-v2", 2)
     status = shop.until("Held")
     assert status["reason"] == "Capacity"
-    assert "100% of the traffic needs 4 ready pods of checkout-v2, only 2 are ready" in status["message"]
+    assert "100% of the traffic needs 4 available pods of checkout-v2, only 2 are available" in status["message"]
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     scale(shop, "checkout-v2", 4)
     shop.until("Succeeded", timeout=40)

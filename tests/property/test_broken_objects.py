@@ -23,7 +23,7 @@ import pytest
 
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
-from rolloutplan.cluster import jobs, plans, scale, workloads
+from rolloutplan.cluster import jobs, plans, pods, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
@@ -43,7 +43,6 @@ from rolloutplan.engine.model.effects import (
     Failure,
     LintQueries,
     ListPods,
-    Pods,
     Publish,
     Record,
     Result,
@@ -167,7 +166,7 @@ def _deployment(name: str) -> Raw:
         "template": TEMPLATE_OF_PODS,
     }
     condition = {"type": "Progressing", "status": "True", "lastUpdateTime": "2026-03-01T08:00:00Z"}
-    counts = {"replicas": 4, "updatedReplicas": 4, "readyReplicas": 4, "observedGeneration": 1}
+    counts = {"replicas": 4, "updatedReplicas": 4, "readyReplicas": 4, "availableReplicas": 4, "observedGeneration": 1}
     return _object(name, spec) | {"status": {**counts, "conditions": [condition]}}
 
 
@@ -359,7 +358,7 @@ class Shop:
             case Scale():
                 return cast("Result", at_once(scale.to(self._server, "ns", work, self.now)))
             case ListPods():
-                return Pods(*workloads.pods(self.raw["pods"]))
+                return pods.read(self.raw["pods"], work.containers)
             case Publish():
                 events.event(snapshot.plan, work.decision, instance="test", revert=snapshot.status.revert)
             case LintQueries():

@@ -37,7 +37,56 @@ STANDING = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "ready
 def test_reads_a_deployment(raw: Raw, wanted: int, ready: int, settled: bool) -> None:
     seen = workloads.view(raw)
     assert (seen.name, seen.wanted, seen.ready, seen.settled) == ("web", wanted, ready, settled)
-    assert (seen.restarts, seen.worst, seen.short_since) == (None, "", None)
+    assert (seen.pods, seen.why, seen.short_since) == (None, "", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "available"),
+    [
+        ({**STANDING, "availableReplicas": 3}, 3),
+        ({**STANDING, "availableReplicas": 1}, 1),
+        (STANDING, 0),
+        ({**STANDING, "readyReplicas": 1, "availableReplicas": 3}, 1),
+    ],
+)
+def test_available_are_those_that_have_been_ready_for_long_enough(status: dict[str, int], available: int) -> None:
+    assert workloads.view(deployment(**status)).available == available
+
+
+def told(kind: str, status: str, reason: str, message: str = "") -> Raw:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("spec", "conditions", "why"),
+    [
+        ({}, [], ""),
+        ({"paused": True}, [], ": the Deployment is paused: run `kubectl rollout resume deployment web`"),
+        ({}, [told("ReplicaFailure", "True", "FailedCreate", "exceeded quota")], ": FailedCreate: exceeded quota"),
+        ({}, [told("ReplicaFailure", "False", "FailedCreate", "exceeded quota")], ""),
+        (
+            {},
+            [
+                told("Progressing", "False", "ProgressDeadlineExceeded", "timed out"),
+                told("ReplicaFailure", "True", "FailedCreate", "webhook denied"),
+            ],
+            ": FailedCreate: webhook denied",
+        ),
+        ({}, [told("Progressing", "False", "ProgressDeadlineExceeded", "timed out")], ": ProgressDeadlineExceeded"),
+        ({}, [told("Progressing", "True", "NewReplicaSetAvailable")], ""),
+        ({}, [None, {"type": "ReplicaFailure", "status": "True"}], ": ReplicaFailure"),
+    ],
+)
+def test_what_keeps_a_deployment_from_its_pods(spec: Raw, conditions: list[Raw], why: str) -> None:
+    raw = deployment(**STANDING)
+    raw = {**raw, "spec": {**raw["spec"], **spec}, "status": {**raw["status"], "conditions": conditions}}
+    seen = workloads.view(raw).why
+    assert seen.startswith(why)
+    assert bool(seen) is bool(why)
+
+
+def test_the_containers_are_those_of_its_own_template() -> None:
+    assert workloads.view(deployment(**STANDING)).containers == {"app"}
 
 
 def test_the_revision_is_of_the_template_alone() -> None:
@@ -70,95 +119,6 @@ def test_the_revision_is_of_the_template_alone() -> None:
 )
 def test_the_selector_as_a_list_takes_it(selector: Raw, text: str) -> None:
     assert workloads.selector({"spec": {"selector": selector}}) == text
-
-
-# ---- pods --------------------------------------------------------------------------------------------
-
-
-def container(restarts: int = 0, ready: bool = True, **states: Raw) -> Raw:
-    return {"name": "app", "ready": ready, "restartCount": restarts, **states}
-
-
-def waiting(reason: str, message: str = "", last: Raw | None = None) -> Raw:
-    return container(ready=False, state={"waiting": {"reason": reason, "message": message}}, lastState=last or {})
-
-
-def ended(code: int, reason: str = "Error") -> Raw:
-    return {"terminated": {"exitCode": code, "reason": reason}}
-
-
-def no(kind: str, reason: str = "", message: str = "") -> Raw:
-    return {"type": kind, "status": "False", "reason": reason, "message": message}
-
-
-def pod(name: str, *containers: Raw, conditions: list[Raw] | None = None, **more: Any) -> Raw:
-    status = {"containerStatuses": list(containers), "conditions": conditions or [], **more.pop("status", {})}
-    return {"metadata": {"name": name, **more}, "status": status}
-
-
-UNREADY = no("Ready", "ContainersNotReady", "containers with unready status: [app]")
-RUNNING = container(state={"running": {}})
-
-
-@pytest.mark.parametrize(
-    ("pods", "restarts", "worst"),
-    [
-        ([], 0, ""),
-        ([pod("a", RUNNING)], 0, ""),
-        ([pod("a", container(2)), pod("b", container(1), container(3))], 6, ""),
-        ([pod("a", container(1), status={"initContainerStatuses": [container(4)]})], 5, ""),
-        (
-            [pod("a", waiting("ImagePullBackOff", 'Back-off pulling image "x"'), conditions=[UNREADY])],
-            0,
-            'ImagePullBackOff: Back-off pulling image "x" (pod a)',
-        ),
-        (
-            [pod("a", waiting("CrashLoopBackOff", "back-off 10s", ended(137, "OOMKilled")))],
-            0,
-            "CrashLoopBackOff: OOMKilled, exit code 137; back-off 10s (pod a)",
-        ),
-        ([pod("a", waiting("CreateContainerConfigError", 'secret "s" not found'))], 0, 'secret "s" not found (pod a)'),
-        ([pod("a", waiting("ContainerCreating"), conditions=[UNREADY])], 0, "ContainersNotReady: containers with"),
-        ([pod("a", container(1, ready=False, state=ended(1)))], 1, "Error, exit code 1 (pod a)"),
-        ([pod("a", container(1, ready=False, state=ended(1, "")))], 1, "Error, exit code 1 (pod a)"),
-        ([pod("a", container(1, ready=False, state={"running": {}}, lastState=ended(2)))], 1, "exit code 2 (pod a)"),
-        ([pod("a", container(1, ready=True, state={"running": {}}, lastState=ended(2)))], 1, ""),
-        ([pod("a", container(ready=False, state=ended(0, "Completed")))], 0, ""),
-        (
-            [pod("a", conditions=[no("PodScheduled", "Unschedulable", "0/3 nodes are available")])],
-            0,
-            "Unschedulable: 0/3 nodes are available (pod a)",
-        ),
-        ([pod("a", conditions=[UNREADY])], 0, "ContainersNotReady: containers with unready status: [app] (pod a)"),
-        ([pod("a", conditions=[no("Ready")])], 0, "not Ready (pod a)"),
-        ([pod("a", conditions=[no("Ready", "PodCompleted")])], 0, ""),
-        ([pod("a", status={"phase": "Failed", "reason": "Evicted", "message": "disk"})], 0, "Evicted: disk (pod a)"),
-        # the worst of all pods, and the first of these by name
-        (
-            [
-                pod("a", conditions=[UNREADY]),
-                pod("b", conditions=[no("PodScheduled", "Unschedulable", "full")]),
-                pod("c", container(ready=False, state=ended(1))),
-                pod("d", waiting("ErrImagePull", "not found")),
-            ],
-            0,
-            "ErrImagePull: not found (pod d)",
-        ),
-        # on its way out: what it says is no fault
-        ([pod("a", container(2, ready=False, state=ended(143)), conditions=[UNREADY], deletionTimestamp="now")], 2, ""),
-        ([{"metadata": {"name": "a"}}], 0, ""),
-    ],
-)
-def test_pods(pods: list[Raw], restarts: int, worst: str) -> None:
-    counted, said = workloads.pods({"items": pods})
-    assert counted == restarts
-    assert worst in said
-    assert bool(said) is bool(worst)
-
-
-def test_no_pods_at_all() -> None:
-    assert workloads.pods({}) == (0, "")
-    assert workloads.pods({"items": None}) == (0, "")
 
 
 def test_names_the_last_writer_of_the_replicas() -> None:

@@ -265,7 +265,7 @@ ADDS = [
         wait(s(6)),
         P.JUDGING,
         tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
-        says="v2 has 4 replicas | NewSideReady: 4 of 4 pods of v2 are ready",
+        says="v2 has 4 replicas | NewSideReady: 4 of 4 pods of v2 are available",
     ),
     Case(
         "it is made as large as the plan says",
@@ -347,7 +347,7 @@ CAPACITY = [
         then(pods(ready=3), lambda world: world.until(P.JUDGING, stage="half"), lambda world: world.until(P.HELD)),
         P.HELD,
         "Capacity",
-        says="100% of the traffic needs 4 ready pods of v2, only 3 are ready",
+        says="100% of the traffic needs 4 available pods of v2, only 3 are available",
         weights=HALF,
     ),
     Case(
@@ -371,8 +371,8 @@ CAPACITY = [
         then(pods(wanted=4, ready=4), lambda world: world.until(P.HELD)),
         P.HELD,
         "Capacity",
-        says="100% of the traffic needs 8 ready pods of v2, only 4 are ready; the run scaled it to 8 replicas, and "
-        "somebody set 4",
+        says="100% of the traffic needs 8 available pods of v2, only 4 are available; the run scaled it to 8 replicas, "
+        "and somebody set 4",
         weights=HALF,
     ),
     Case(
@@ -405,7 +405,7 @@ CAPACITY = [
         ),
         P.HELD,
         "Capacity",
-        says="needs 4 ready pods of v2, only 3 are ready",
+        says="needs 4 available pods of v2, only 3 are available",
     ),
     Case(
         "the size of a side that an autoscaler has is the autoscaler's business",
@@ -710,7 +710,7 @@ TAKES = [
         P.HELD,
         "Capacity",
         ["Held"],
-        "100% of the traffic needs 4 ready pods of v2, only 3 are ready",
+        "100% of the traffic needs 4 available pods of v2, only 3 are available",
         ALL,
     ),
     Case(

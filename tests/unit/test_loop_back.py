@@ -130,7 +130,13 @@ def deployment(name: str) -> Raw:
     return {
         "metadata": {"namespace": "ns", "name": name, "generation": 1},
         "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {"name": name}},
-        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1},
+        "status": {
+            "observedGeneration": 1,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": 1,
+            "availableReplicas": 1,
+        },
     }
 
 

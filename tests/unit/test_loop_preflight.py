@@ -50,7 +50,7 @@ def rejected(source: Refusing, **changes: Any) -> dict[str, str]:
     spec = changed(PLAN, {"guards": [SLOW], **changes})
     plan = World(spec=spec).plan()
     assert plan.written == read_plan_spec(spec)
-    probe = asyncio.run(run_checks(cast("Api", Cluster()), plan, None, source, "", now))
+    probe = asyncio.run(run_checks(cast("Api", Cluster()), plan, None, source, None, now))
     assert probe.down == source.down
     return dict(probe.rejected)
 

@@ -15,6 +15,7 @@ from rolloutplan.api.status import (
     Intent,
     Paused,
     Phase,
+    PodRestarts,
     PredicateStatus,
     RouteWeights,
     SpecSection,
@@ -41,7 +42,7 @@ class RunChange(TypedDict, total=False):
     templates: tuple[TemplateStatus, ...]
     spec_digest: tuple[SpecSection, ...]
     locked_stages: tuple[str, ...]
-    restarts: int
+    restarted_before: tuple[PodRestarts, ...]
     failed: str
     held: Held | None
     paused: Paused | None

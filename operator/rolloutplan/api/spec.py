@@ -162,12 +162,14 @@ class Availability(SpecModel):
     """What is required of the new side's pods, as the API server reports them, not metrics."""
 
     ready_within: Duration = Field(
-        default=timedelta(minutes=10), description="How long the new side may take to be ready before the first weight."
+        default=timedelta(minutes=10),
+        description="How long the new side may take to be available before the first weight, and added pods later.",
     )
     min_ready: Permille = Field(
         default=500,
-        description="Share of its replicas that must stay ready. onFail applies when fewer are ready for longer than"
-        " grace.",
+        description="Share of the pods that must stay ready, of those that were available before and are still wanted."
+        " onFail applies when fewer are ready for longer than grace. Pods that are added during the run count once they"
+        " were available; if they fail by themselves, they count after readyWithin.",
     )
     grace: Duration = Field(
         default=timedelta(seconds=10),
@@ -177,7 +179,9 @@ class Availability(SpecModel):
         default=3,
         ge=0,
         le=1_000_000,
-        description="Container restarts allowed during the run, of all new pods together.",
+        description="Restarts allowed during the run of a single pod, and of every four new pods together. Only the"
+        " containers in the Deployment's own template count, not init containers and injected sidecars, nor a restart"
+        " of the node.",
     )
 
 

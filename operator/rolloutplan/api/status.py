@@ -273,6 +273,13 @@ class Paused(Part):
     reason: str = Field("", description="The reason that was given.")
 
 
+class PodRestarts(Part):
+    """How often the containers of a pod had restarted."""
+
+    pod: str = Field(description="The pod's uid.")
+    restarts: int = Field(description="The restarts of the containers that its Deployment's template names.")
+
+
 class Condition(Part):
     """A Kubernetes condition."""
 
@@ -319,7 +326,9 @@ class Status(Part):
         max_length=50,
         description="The entries of `stages` that have started. They cannot be edited during the run.",
     )
-    restarts: int = Field(0, description="Container restarts of the new side when the run began.")
+    restarted_before: tuple[PodRestarts, ...] = Field(
+        (), max_length=200, description="The new side's pods that had restarted when the run began."
+    )
     failed: str = Field("", description="Why this run failed. A failed run never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")
     paused: Paused | None = Field(None, description="Who paused the run, and when.")

@@ -1,25 +1,22 @@
-"""Deployments and their pods: how many are ready, of which template, and the worst reason that a pod reports.
+"""Deployments: how many pods are ready and available, of which template, and what keeps a Deployment from more.
 
-Objects come from the watches and from lists of pods; they become `WorkloadView`s and `Pods` of the engine.
+Objects come from the watches and become `WorkloadView`s of the engine; pods.py reads their pods.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.managed_fields import last_writer
 from rolloutplan.engine.model.snapshot import WorkloadView
 
-_STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
-"""Reasons for which a container waits in normal operation."""
-
 
 def view(raw: Mapping[str, Any]) -> WorkloadView:
-    """Read a Deployment. It has no restarts and no worst reason; see `pods`."""
+    """Read a Deployment. What only its pods show is not in it; see pods.py."""
     wanted = safe_get.number(raw, "spec", "replicas", default=1)
     seen = safe_get.number(raw, "status", "observedGeneration") >= safe_get.number(raw, "metadata", "generation")
     changes = (
@@ -27,17 +24,43 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         for condition in safe_get.items(raw, "status", "conditions")
     )
     updated, all_of_them = (safe_get.number(raw, "status", name) for name in ("updatedReplicas", "replicas"))
+    ready = safe_get.number(raw, "status", "readyReplicas")
     return WorkloadView(
         name=raw["metadata"]["name"],
         wanted=wanted,
-        ready=safe_get.number(raw, "status", "readyReplicas"),
+        ready=ready,
+        available=min(safe_get.number(raw, "status", "availableReplicas"), ready),
         revision=revision(safe_get.value(raw, "spec", "template")),
         ready_since=max((at for at in changes if at), default=None),
         settled=seen and updated == all_of_them == wanted,
+        outdated=max(all_of_them - updated, 0),
+        hindered=_hindered(raw),
+        late=_told(raw, "Progressing", "False"),
+        containers=_containers(raw),
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
         sized_by=last_writer(raw["metadata"], "replicas"),
     )
+
+
+def _hindered(raw: Mapping[str, Any]) -> str:
+    if safe_get.value(raw, "spec", "paused") is True:
+        return f"the Deployment is paused: run `kubectl rollout resume deployment {raw['metadata']['name']}`"
+    return _told(raw, "ReplicaFailure", "True")
+
+
+def _told(raw: Mapping[str, Any], kind: str, status: str) -> str:
+    """What a condition of a Deployment says, as `FailedCreate: exceeded quota`; empty where it has another status."""
+    for condition in safe_get.items(raw, "status", "conditions"):
+        if (safe_get.text(condition, "type"), safe_get.text(condition, "status")) == (kind, status):
+            reason, message = (safe_get.text(condition, name) for name in ("reason", "message"))
+            return ": ".join(part for part in (reason or kind, message) if part)
+    return ""
+
+
+def _containers(raw: Mapping[str, Any]) -> frozenset[str]:
+    found = safe_get.items(raw, "spec", "template", "spec", "containers")
+    return frozenset(name for container in found if (name := safe_get.text(container, "name")))
 
 
 def revision(template: object) -> str:
@@ -62,57 +85,3 @@ def selector(raw: Mapping[str, Any]) -> str:
             case _:
                 terms.append(f"!{key}")
     return ",".join(terms)
-
-
-def pods(raw: Mapping[str, Any]) -> tuple[int, str]:
-    """The sum of the container restarts in a list of pods, and the worst reason that a pod reports ("" for none).
-
-    The reason looks like `ImagePullBackOff: Back-off pulling image "x" (pod web-7f9)`. The restarts of pods that are
-    being deleted count, their reasons do not.
-    """
-    found = safe_get.items(raw, "items")
-    restarts = sum(safe_get.number(container, "restartCount") for pod in found for container in _containers(pod))
-    leaving = (pod for pod in found if not safe_get.value(pod, "metadata", "deletionTimestamp"))
-    faults = [fault for pod in leaving for fault in _faults(pod)]
-    return restarts, min(faults, default=(0, ""))[1]
-
-
-def _faults(pod: object) -> Iterator[tuple[int, str]]:
-    """The faults that a pod reports: rank (0 is the worst) and text."""
-    name = safe_get.text(pod, "metadata", "name")
-    for container in _containers(pod):
-        reason = safe_get.text(container, "state", "waiting", "reason")
-        if reason and reason not in _STARTING:
-            yield 0, _words(reason, _ended(container), safe_get.text(container, "state", "waiting", "message"), name)
-        elif not safe_get.value(container, "ready") and (ended := _ended(container)):
-            yield 1, _words(ended, "", "", name)
-    reason = safe_get.text(pod, "status", "reason")
-    if safe_get.text(pod, "status", "phase") == "Failed" and reason:
-        yield 1, _words(reason, "", safe_get.text(pod, "status", "message"), name)
-    for condition in safe_get.items(pod, "status", "conditions"):
-        kind = safe_get.text(condition, "type")
-        if safe_get.text(condition, "status") == "False" and kind in ("PodScheduled", "Ready"):
-            rank = 2 if kind == "PodScheduled" else 3
-            reason = safe_get.text(condition, "reason") or f"not {kind}"
-            if reason != "PodCompleted":
-                yield rank, _words(reason, "", safe_get.text(condition, "message"), name)
-
-
-def _containers(pod: object) -> Iterable[object]:
-    return [
-        *safe_get.items(pod, "status", "initContainerStatuses"),
-        *safe_get.items(pod, "status", "containerStatuses"),
-    ]
-
-
-def _ended(container: object) -> str:
-    """How a container ended, now or last time, as `OOMKilled, exit code 137`; "" where it did not fail."""
-    now, before = (safe_get.mapping(container, when, "terminated") for when in ("state", "lastState"))
-    end = now or before
-    code = safe_get.number(end, "exitCode")
-    return f"{safe_get.text(end, 'reason') or 'Error'}, exit code {code}" if code else ""
-
-
-def _words(reason: str, ended: str, message: str, pod: str) -> str:
-    text = "; ".join(part for part in (ended, message) if part)
-    return f"{reason}: {text} (pod {pod})" if text else f"{reason} (pod {pod})"

@@ -31,6 +31,7 @@ from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import status_patch
+from rolloutplan.engine.analysis.availability import Stood
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, mark_asked
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
@@ -59,7 +60,6 @@ from rolloutplan.engine.model.effects import (
     Key,
     LintQueries,
     ListPods,
-    Pods,
     Publish,
     ReadPlan,
     ReadRoute,
@@ -79,6 +79,7 @@ from rolloutplan.engine.model.snapshot import (
     GateAnswers,
     JobView,
     Measurements,
+    Pods,
     PreflightResult,
     QueryResult,
     Refusal,
@@ -102,6 +103,8 @@ COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
 """After a start, rollbacks come before the pods are listed."""
 COUNT_RESTARTS_AGAIN: Final = timedelta(minutes=1)
 """The pause after a failed list of the pods."""
+PODS_AGAIN: Final = timedelta(seconds=10)
+"""How often the pods are listed while some are not available."""
 LINT_AFTER: Final = timedelta(seconds=10)
 """After a start, evaluations come before linting."""
 RECENT: Final = timedelta(hours=1)
@@ -171,8 +174,11 @@ class PlanRun:
         self._published_notice = ""
         """The reason of the refused status write that was published as a notice."""
         self._logged_seq = facts.status.seq
-        self._short_since: datetime | None = None
+        self._stood = Stood()
         self._pods: Pods | None = None
+        self._pods_at: datetime | None = None
+        self._pods_of = ""
+        """The version of the new Deployment when the pods that are known were asked for."""
         self._pods_version = facts.new.version if facts.new else ""
         """The version of the new Deployment when its pods were last listed, or when it was first seen."""
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
@@ -242,10 +248,10 @@ class PlanRun:
         spec, new = facts.plan.written, facts.new
         if spec is None or new is None:
             return None
-        short = new.ready * 1000 < spec.availability.min_ready * new.wanted
-        self._short_since = (self._short_since or now) if short else None
-        restarts, worst = (self._pods.restarts, self._pods.worst) if self._pods else (None, "")
-        return replace(new, restarts=restarts, worst=worst, short_since=self._short_since)
+        new = replace(new, pods=self._pods, pods_at=self._pods_at)
+        self._stood = self._stood.seen(new, spec.availability, now, fresh=self._pods_of == new.version)
+        expected = self._stood.expected(new, spec.availability, now)
+        return replace(new, expected=expected, short_since=self._stood.short_since)
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:
         spec = facts.plan.written
@@ -363,7 +369,10 @@ class PlanRun:
         return max(self._routes_read_at or since, since) + READ_AGAIN
 
     def _pod_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """List the pods if the new side changed during a run, or if its restarts are unknown. Nothing waits for it."""
+        """List the pods if the new side changed during a run, if its restarts are unknown, and while it lacks pods.
+
+        A pod that fails before it was ever ready does not change its Deployment. Nothing waits for the list.
+        """
         new = snapshot.new
         if (
             new is None
@@ -371,9 +380,16 @@ class PlanRun:
             or not self._may_start(PODS, snapshot.now)
         ):
             return
-        if new.version != self._pods_version or (self._pods is None and snapshot.now >= self._count_restarts_at):
+        again = self._pods_again_at(new)
+        if new.version != self._pods_version or (again is not None and snapshot.now >= again):
             self._pods_version = new.version
-            yield self._start(PODS, ListPods(new.selector), snapshot)
+            yield self._start(PODS, ListPods(new.selector, new.containers), snapshot)
+
+    def _pods_again_at(self, new: WorkloadView) -> datetime | None:
+        """When the pods are listed even if the new side does not change; None: not before it does."""
+        if self._pods is None or self._pods_at is None:
+            return self._count_restarts_at
+        return self._pods_at + PODS_AGAIN if new.available < new.wanted else None
 
     def _lint_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Lint the queries, once for each version of what the plan is judged by."""
@@ -440,8 +456,8 @@ class PlanRun:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)
         if snapshot.status.intent is not None and snapshot.status.phase in _MOVING:
             instants.append(self._next_route_read(snapshot.status.intent.at))
-        if snapshot.new is not None and snapshot.status.phase in TRAFFIC_SHIFTED_PHASES and self._pods is None:
-            instants.append(self._count_restarts_at)
+        if snapshot.new is not None and snapshot.status.phase in TRAFFIC_SHIFTED_PHASES:
+            instants += [at for at in (self._pods_again_at(snapshot.new),) if at is not None]
         if self._needs_lint(snapshot):
             instants.append(self._lint_at)
         return min((at for at in instants if at > snapshot.now), default=None)
@@ -466,7 +482,9 @@ class PlanRun:
             case Evaluate():
                 self._apply_answers(effect, cast("Answers", result))
             case ListPods():
-                self._pods = cast("Pods", result)
+                new = effect.snapshot.new
+                self._pods, self._pods_at = cast("Pods", result), effect.snapshot.now
+                self._pods_of = new.version if new else ""
             case LintQueries():
                 self._warnings = cast("str", result)
             case PatchPlanMetadata(finalizer=finalizer):

@@ -17,7 +17,7 @@ import structlog
 
 from rolloutplan.api.status import Status
 from rolloutplan.clock import now
-from rolloutplan.cluster import jobs, paths, plans, scale, workloads
+from rolloutplan.cluster import jobs, paths, plans, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -35,7 +35,6 @@ from rolloutplan.engine.model.effects import (
     Failure,
     LintQueries,
     ListPods,
-    Pods,
     Publish,
     ReadPlan,
     ReadRoute,
@@ -43,7 +42,7 @@ from rolloutplan.engine.model.effects import (
     Result,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question
-from rolloutplan.engine.model.snapshot import GateAnswers, JobView, PreflightResult, QueryResult, Scaled, Snapshot
+from rolloutplan.engine.model.snapshot import GateAnswers, JobView, Pods, PreflightResult, QueryResult, Scaled, Snapshot
 from rolloutplan.loop import preflight, routes
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.store import PLANS, Store
@@ -179,7 +178,7 @@ class Executor:
     async def _list_pods(self, effect: Effect, work: ListPods) -> Pods:
         client = self._client(Priority.READS)
         found = await client.list(paths.pods(effect.snapshot.plan.namespace), labelSelector=work.selector)
-        return Pods(*workloads.pods(found))
+        return pods.read(found, work.containers)
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
@@ -208,9 +207,8 @@ class Executor:
 
     async def _run_preflight(self, effect: Effect, _: RunPreflight) -> PreflightResult:
         snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
-        selector = snapshot.new.selector if snapshot.new else ""
         client = self._client(Priority.READS)
-        return await preflight.run_checks(client, snapshot.plan, snapshot.preflight, provider, selector, now)
+        return await preflight.run_checks(client, snapshot.plan, snapshot.preflight, provider, snapshot.new, now)
 
     async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
         return await preflight.check_gate(work.questions, self._source(effect.snapshot)[1], now())

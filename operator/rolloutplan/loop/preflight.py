@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from rolloutplan.cluster import paths, workloads
+from rolloutplan.cluster import paths, pods
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.snapshot import GateAnswers, PreflightResult, QueryResult
+from rolloutplan.engine.model.snapshot import GateAnswers, Pods, PreflightResult, QueryResult, WorkloadView
 from rolloutplan.engine.policy.preflight import preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
@@ -26,7 +26,7 @@ async def run_checks(
     plan: PlanView,
     before: PreflightResult | None,
     provider: Provider | None,
-    selector: str,
+    new: WorkloadView | None,
     clock: Callable[[], datetime],
 ) -> PreflightResult:
     """Run the preflight checks; the result has the time of the last. Queries are tried until the source accepts all."""
@@ -34,15 +34,16 @@ async def run_checks(
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
     found = await asyncio.gather(*(_exists(api, paths.service(plan.namespace, name)) for name in sorted(names)))
-    restarts, worst = 0, ""
-    if selector:
-        restarts, worst = workloads.pods(await api.list(paths.pods(plan.namespace), labelSelector=selector))
+    seen = Pods()
+    if new is not None and new.selector:
+        listed = await api.list(paths.pods(plan.namespace), labelSelector=new.selector)
+        seen = pods.read(listed, new.containers)
     judged_hash = spec.judged_hash()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         provider = None
     rejected, down = await try_queries(plan, provider, clock()) if provider else ({}, "")
     services = frozenset(name for name, exists in zip(sorted(names), found, strict=True) if exists)
-    return PreflightResult(clock(), judged_hash, services, rejected, down, restarts, worst)
+    return PreflightResult(clock(), judged_hash, services, rejected, down, seen)
 
 
 async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:

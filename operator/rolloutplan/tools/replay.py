@@ -31,10 +31,10 @@ from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights,
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, RunJob, Scale
-from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Pods, Record, Result
+from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
-from rolloutplan.engine.model.snapshot import Facts, GateAnswers, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.model.snapshot import Facts, GateAnswers, Pods, RouteView, SourceView, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.plan_run import PlanRun
@@ -247,7 +247,7 @@ class _Host:
             case CheckGate(questions=questions):
                 result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})
             case ListPods():
-                result = Pods(restarts=0, worst="")
+                result = Pods()
             case LintQueries():
                 result = ""
             case _:
@@ -327,4 +327,4 @@ def _weights_on_old(spec: PlanSpec) -> Weights:
 
 
 def _side(name: str) -> WorkloadView:
-    return WorkloadView(name, wanted=1, ready=1, revision="", settled=True)
+    return WorkloadView(name, wanted=1, ready=1, available=1, revision="", settled=True)

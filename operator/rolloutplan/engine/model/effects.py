@@ -26,7 +26,7 @@ from rolloutplan.engine.model.actions import (
     Scale,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
-from rolloutplan.engine.model.snapshot import GateAnswers, JobView, PreflightResult, QueryResult, Scaled, Snapshot
+from rolloutplan.engine.model.snapshot import GateAnswers, JobView, Pods, PreflightResult, QueryResult, Scaled, Snapshot
 from rolloutplan.stats.verdict import Answer
 
 _CHANGED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -105,17 +105,10 @@ class ReadRoute:
 
 @dataclass(frozen=True, slots=True)
 class ListPods:
-    """List the pods of the new side."""
+    """List the pods of the new side. `containers` are those of its template."""
 
     selector: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pods:
-    """The pods of a side: the sum of container restarts, and the worst reason that a pod reports."""
-
-    restarts: int
-    worst: str
+    containers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

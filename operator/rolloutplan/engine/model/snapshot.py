@@ -60,30 +60,64 @@ class RouteView:
 
 
 @dataclass(frozen=True, slots=True)
+class Pods:
+    """What a list of the pods of a side shows."""
+
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    """The restarts of the containers of the Deployment's own template, by the uid of each pod."""
+    worst: str = ""
+    """The worst reason that a pod reports, as `ImagePullBackOff: ...`."""
+    failed: str = ""
+    """How a pod speaks against its version: a container failed, or the pod was ready and is not; empty if none does."""
+    away: str = ""
+    """Why a pod is missing that says nothing against its version: evicted, lost with its node, starting."""
+    lost: int = 0
+    """How many pods were ready and are not any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadView:
-    """A Deployment. `wanted`, `ready` and `restarts` count pods and container restarts."""
+    """A Deployment. `wanted`, `ready`, `available` and `outdated` count pods."""
 
     name: str
     wanted: int
     ready: int
+    available: int
+    """Those that have been ready for `minReadySeconds`."""
     revision: str
     """Hash of its pod template."""
     settled: bool
     """Whether its controller has seen the newest spec and all wanted pods are of it."""
     ready_since: datetime | None = None
     """When its pods last became ready or were updated to its newest template, to the second."""
-    restarts: int | None = None
+    outdated: int = 0
+    """Pods of a former template that are still to be replaced."""
+    hindered: str = ""
+    """What keeps it from making its pods: a pause, a quota, a webhook."""
+    late: str = ""
+    """That it makes no progress, by its own condition."""
+    containers: frozenset[str] = frozenset()
+    """The names of the containers in its template."""
+    pods: Pods | None = None
     """None until its pods have been listed."""
-    worst: str = ""
-    """The worst reason that a pod of it reports, as `ImagePullBackOff: ...`."""
+    pods_at: datetime | None = None
+    """When they were last asked for."""
+    expected: int = 0
+    """How many pods must be ready: those that were available before, at most those that it should have now."""
     short_since: datetime | None = None
-    """Since when fewer pods than `minReady` are ready."""
+    """Since when fewer pods than `minReady` of the expected ones are ready."""
     version: str = ""
     """Its resourceVersion."""
     selector: str = ""
     """The label selector of its pods, in the form of a list request."""
     sized_by: str = ""
     """The last writer of its replicas, with operation and time, from managedFields."""
+
+    @property
+    def why(self) -> str:
+        """Why it has not all its pods, as text to append to a message; empty where nothing says so."""
+        said = self.hindered or (self.pods.worst if self.pods else "") or self.late
+        return f": {said}" if said else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +147,7 @@ class PreflightResult:
     """Predicates and assumptions that cannot be evaluated, with the reason."""
     down: str = ""
     """Why the source did not answer; empty where it did."""
-    restarts: int = 0
-    worst: str = ""
+    pods: Pods = field(default_factory=Pods)
     warnings: str = ""
     """Which predicates will have no answer, as far as the source knows, and why; this blocks nothing."""
 

@@ -88,18 +88,23 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
 
 
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """Capacity before traffic: the share of ready pods of the new side must be at least its share of the traffic.
+    """Capacity before traffic: the share of available pods of the new side must be at least its share of the traffic.
 
     The full size is the one to which the run scaled it, even if somebody has scaled it down since.
     """
     new = snapshot.new
     needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0
-    if new is None or new.ready >= needed:
+    if new is None:
         return None
-    worst = f": {new.worst}" if new.worst else ""
-    needs = f"{format_weight(stage.permille)} of the traffic needs {needed} ready pods of {new.name}"
-    words = f"{needs}, only {new.ready} are ready"
-    return Blocked(HoldReason.CAPACITY, words + _scaled_back(snapshot, new) + worst)
+    if new.available < needed:
+        share = format_weight(stage.permille)
+        needs = f"{share} of the traffic needs {needed} available pods of {new.name}"
+        words = f"{needs}, only {new.available} are available"
+        return Blocked(HoldReason.CAPACITY, words + _scaled_back(snapshot, new) + new.why)
+    if new.outdated:
+        words = f"{new.outdated} pods of {new.name} are still of its former template, and are being replaced{new.why}"
+        return Blocked(HoldReason.CAPACITY, words)
+    return None
 
 
 def _scaled_back(snapshot: Snapshot, new: WorkloadView) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rolloutplan.api.changes import RunChange
+from rolloutplan.api.changes import RunChange, change
 from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Task, Weights
+from rolloutplan.engine.analysis.availability import baseline
 from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
 from rolloutplan.engine.model.routes import select_rules
-from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.snapshot import Pods, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY
@@ -65,20 +67,20 @@ def run_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
-    """Go on when all pods of the new side are ready. It is above the deadline rule, so that late pods still count.
+    """Go on when all pods of the new side are available. It is above the deadline rule, so that late pods still count.
 
     The pods must have been ready for `READY_FOR`. Restarts count from then on. While the restarts cannot be read, the
     run waits until the deadline.
     """
     new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # `report_unmet_precondition` refuses a plan without it
-    if not (new.settled and new.wanted > 0 and new.ready >= new.wanted):
+    if not (new.settled and new.wanted > 0 and new.available >= new.wanted):
         return None
     if new.ready_since and timedelta(0) <= snapshot.now - new.ready_since < READY_FOR:
         return ReconcileResult(wake_at=new.ready_since + READY_FOR)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
         return None if _pods_unreadable(snapshot) else ReconcileResult(actions=(RunPreflight(),))
-    return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.restarts))
+    return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.pods))
 
 
 def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
@@ -88,20 +90,25 @@ def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
     """
     probe = snapshot.preflight
     if words := _pods_unreadable(snapshot):
-        name, within = _spec(snapshot).new.deployment, format_duration(_spec(snapshot).availability.ready_within)
-        found = f"the pods of {name} could not be read within {within}: {words}"
+        found = f"the pods of {_spec(snapshot).new.deployment} could not be read within {_within(snapshot)}: {words}"
         return ReconcileResult(_end_not_ready(snapshot, found, "fix that, send `retry`"))
     if probe is None or probe.at < _ready_deadline(snapshot):
         return None
-    return ReconcileResult(_end_not_ready(snapshot, _not_ready_words(snapshot, probe.worst), "fix the Deployment"))
+    return ReconcileResult(_end_not_ready(snapshot, f"{_missing(snapshot)} within {_within(snapshot)}", "fix that"))
 
 
 def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
-    """Read the pods at intervals, for the reason why they are not ready, and once more at the deadline."""
+    """Say what is missing. Read the pods at intervals, for the reason, and once more at the deadline."""
     if snapshot.preflight is None:
         return ReconcileResult(actions=(RunPreflight(),))
-    due = min(snapshot.preflight.at + PROBE_EVERY, _ready_deadline(snapshot))
-    return ReconcileResult(actions=(RunPreflight(),)) if snapshot.now >= due else ReconcileResult(wake_at=due)
+    words, due = (
+        f"it waits: {_missing(snapshot)}"[:1024],
+        min(snapshot.preflight.at + PROBE_EVERY, _ready_deadline(snapshot)),
+    )
+    told = change(snapshot.status, message=words) if snapshot.status.message != words else None
+    if snapshot.now >= due:
+        return ReconcileResult(told, actions=(RunPreflight(),))
+    return ReconcileResult(told, wake_at=due)
 
 
 EXPANDING_RULES: tuple[Rule, ...] = (begin_expand_task, run_expand_task, new_side_ready, new_side_late, await_new_side)
@@ -155,7 +162,7 @@ def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskR
     )
 
 
-def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
+def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
     new = snapshot.new
     assert new is not None
     before = select_rules(snapshot)
@@ -165,20 +172,27 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, restarts: int) -> Status:
     return transition(
         snapshot,
         TransitionName.READY,
-        f"{new.ready} of {new.wanted} pods of {new.name} are ready; a rollback restores {live} on {new_service}",
+        f"{new.available} of {new.wanted} pods of {new.name} are available; "
+        f"a rollback restores {live} on {new_service}",
         reason=StatusReason.SHIFTING,
         weights=weights,
-        restarts=restarts,
+        restarted_before=baseline(pods),
         revert=snapshot.undo_command,
     )
 
 
-def _not_ready_words(snapshot: Snapshot, worst: str) -> str:
-    new = snapshot.new
+def _within(snapshot: Snapshot) -> str:
+    return format_duration(_spec(snapshot).availability.ready_within)
+
+
+def _missing(snapshot: Snapshot) -> str:
+    """What the new side still lacks, with the reason that it or a pod of it gives."""
+    new, probe = snapshot.new, snapshot.preflight
     assert new is not None
-    within = format_duration(_spec(snapshot).availability.ready_within)
-    found = f"{new.ready} of {new.wanted} pods of {new.name} were ready within {within}"
-    return f"{found}{f': {worst}' if worst else ''}"
+    seen = replace(new, pods=probe.pods) if probe is not None else new
+    if new.wanted and new.available >= new.wanted and not new.settled:
+        return f"{new.outdated or 'some'} pods of {new.name} are not of its newest template{seen.why}"
+    return f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
 
 
 def _end_not_ready(snapshot: Snapshot, found: str, fix: str) -> Status:

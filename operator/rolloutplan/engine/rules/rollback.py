@@ -8,6 +8,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import changes, spec_digest
 from rolloutplan.api.status import STARTING, Phase
+from rolloutplan.engine.analysis.availability import restarted_too_often
 from rolloutplan.engine.analysis.measurements import enforced_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.routes import route_exists
@@ -109,22 +110,18 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
         return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
     if new.wanted == 0:
         return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to 0")
-    worst = f": {new.worst}" if new.worst else ""
     if new.ready == 0:
-        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"none of {new.wanted} pods of {new.name} is ready{worst}")
-    if (
-        new.short_since
-        and new.ready * 1000 < spec.availability.min_ready * new.wanted
-        and snapshot.now >= new.short_since + spec.availability.grace
+        words = f"none of {new.wanted} pods of {new.name} is ready{new.why}"
+        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, words)
+    if new.short_since and snapshot.now >= new.short_since + spec.availability.grace:
+        lasts = span(new.short_since, snapshot.now)
+        words = f"only {new.ready} of {new.expected} pods of {new.name} are ready, for {lasts}{new.why}"
+        return on_fail(snapshot, StatusReason.NEW_SIDE_SHORT, words)
+    if new.pods is not None and (
+        often := restarted_too_often(status.restarted_before, new.pods, new.wanted, spec.availability.max_restarts)
     ):
-        words = (
-            f"only {new.ready} of {new.wanted} pods of {new.name} are ready, for {span(new.short_since, snapshot.now)}"
-        )
-        return on_fail(snapshot, StatusReason.NEW_SIDE_SHORT, words + worst)
-    if new.restarts is not None and new.restarts - status.restarts > spec.availability.max_restarts:
-        count = new.restarts - status.restarts
-        words = f"the containers of {new.name} restarted {count} times, {spec.availability.max_restarts} are allowed"
-        return on_fail(snapshot, StatusReason.NEW_SIDE_RESTARTING, words + worst)
+        words = f"the containers of {new.name} {often}{new.why}"
+        return on_fail(snapshot, StatusReason.NEW_SIDE_RESTARTING, words)
     return None
 
 

@@ -23,8 +23,9 @@ import pytest
 
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
-from rolloutplan.cluster import jobs, plans, pods, scale, workloads
+from rolloutplan.cluster import jobs, plans, pods, scale
 from rolloutplan.cluster.client import Api
+from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -113,7 +114,7 @@ def objects(situation: str) -> tuple[World, Objects]:
     world = SITUATIONS[situation]()
     status = copy.deepcopy(world.status_raw)
     if "revision" in status:
-        status["revision"] = workloads.revision(TEMPLATE_OF_PODS)
+        status["revision"] = revision({"spec": {"template": TEMPLATE_OF_PODS}})
     found: Objects = {
         f"{SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "15s"}),
         f"{CLUSTER_SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}}, namespace=""),

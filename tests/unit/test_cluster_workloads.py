@@ -89,15 +89,6 @@ def test_the_containers_are_those_of_its_own_template() -> None:
     assert workloads.view(deployment(**STANDING)).containers == {"app"}
 
 
-def test_the_revision_is_of_the_template_alone() -> None:
-    one = workloads.view(deployment(**STANDING)).revision
-    assert len(one) == 16
-    assert int(one, 16) >= 0
-    assert workloads.view(deployment(9, generation=7)).revision == one
-    assert workloads.revision({"b": 1, "a": [1, 2]}) == workloads.revision({"a": [1, 2], "b": 1})
-    assert workloads.revision({"a": [1, 2]}) != workloads.revision({"a": [2, 1]})
-
-
 @pytest.mark.parametrize(
     ("selector", "text"),
     [

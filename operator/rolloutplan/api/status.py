@@ -302,7 +302,11 @@ class Status(Part):
     reason: str = Field("", description="The state, or why the run stopped, in one word.")
     message: str = Field("", description="The same in a sentence, with the fix where there is one.")
     plan_hash: str = Field("", description="Hash of the plan's meaning. Another hash makes another run.")
-    revision: str = Field("", description="Hash of the new side's pod template that this run judges.")
+    revision: str = Field(
+        "",
+        description="Three hashes of the new side's pod template that this run judges: whole, without marks of a"
+        " restart, and what of that somebody wrote. It is another version if all three differ.",
+    )
     run: int = Field(0, description="The number of the run.")
     seq: int = Field(0, description="The number of the newest decision.")
     counted_since: Instant | None = Field(None, description="When the run's first weight came into force.")

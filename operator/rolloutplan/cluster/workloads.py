@@ -5,13 +5,12 @@ Objects come from the watches and become `WorkloadView`s of the engine; pods.py 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.managed_fields import last_writer
+from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.model.snapshot import WorkloadView
 
 
@@ -30,7 +29,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         wanted=wanted,
         ready=ready,
         available=min(safe_get.number(raw, "status", "availableReplicas"), ready),
-        revision=revision(safe_get.value(raw, "spec", "template")),
+        revision=revision(raw),
         ready_since=max((at for at in changes if at), default=None),
         settled=seen and updated == all_of_them == wanted,
         outdated=max(all_of_them - updated, 0),
@@ -61,12 +60,6 @@ def _told(raw: Mapping[str, Any], kind: str, status: str) -> str:
 def _containers(raw: Mapping[str, Any]) -> frozenset[str]:
     found = safe_get.items(raw, "spec", "template", "spec", "containers")
     return frozenset(name for container in found if (name := safe_get.text(container, "name")))
-
-
-def revision(template: object) -> str:
-    """Hash of a pod template: 16 hexadecimal digits, independent of the order of its fields."""
-    canonical = json.dumps(template, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def selector(raw: Mapping[str, Any]) -> str:

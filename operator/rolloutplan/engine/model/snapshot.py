@@ -85,7 +85,7 @@ class WorkloadView:
     available: int
     """Those that have been ready for `minReadySeconds`."""
     revision: str
-    """Hash of its pod template."""
+    """Hashes of its pod template: see revision.py."""
     settled: bool
     """Whether its controller has seen the newest spec and all wanted pods are of it."""
     ready_since: datetime | None = None

@@ -11,6 +11,7 @@ from rolloutplan.api.status import STARTING, Phase
 from rolloutplan.engine.analysis.availability import restarted_too_often
 from rolloutplan.engine.analysis.measurements import enforced_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
+from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
@@ -73,15 +74,15 @@ def release_at(snapshot: Snapshot) -> datetime | None:
 def superseded(snapshot: Snapshot) -> ReconcileResult | None:
     """Roll back when the plan or the pod template was changed: what was judged is no longer what runs.
 
-    Before any weight has moved, the run starts again instead. The rule is above all verdicts, because these are about
-    the former version.
+    A restart is no change. Before any weight has moved, the run starts again instead. The rule is above all verdicts,
+    because these are about the former version.
     """
     status, spec = snapshot.status, snapshot.plan.written
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES | STARTING:
         return None
     if spec.plan_hash() != status.plan_hash and (status.phase in STARTING or not is_live_edit(snapshot)):
         what = f"the plan was changed during the run{_change_words(snapshot, spec)}"
-    elif snapshot.new is not None and snapshot.new.revision != status.revision:
+    elif snapshot.new is not None and not is_same_version(snapshot.new.revision, status.revision):
         what = f"the pod template of {snapshot.new.name} was changed during the run"
     else:
         return None

@@ -9,6 +9,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.api.status import STARTING, Phase, RouteWeights, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
+from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import not_accepted
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
@@ -37,7 +38,7 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
         return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, "the plan was changed"))
     if spec is None or snapshot.new is None:
         return ReconcileResult()
-    if snapshot.new.revision != status.revision and not is_serving(snapshot, status):
+    if not is_same_version(snapshot.new.revision, status.revision) and not is_serving(snapshot, status):
         return ReconcileResult(
             reset_run(snapshot, TransitionName.RUN_AGAIN, f"the pod template of {snapshot.new.name} was changed")
         )
@@ -154,7 +155,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
     """The next run, or the same one if it was interrupted before any weight: its completed tasks are not repeated."""
     status, plan_hash = snapshot.status, spec.plan_hash()
     began = bool(status.completed_tasks) or status.task is not None
-    same = began and (status.plan_hash, status.revision) == (plan_hash, revision)
+    same = began and status.plan_hash == plan_hash and is_same_version(status.revision, revision)
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.steps())} stages{hypothesis}"

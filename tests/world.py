@@ -190,6 +190,8 @@ class Deployment:
     hindered: str = ""
     failed: str = ""
     away: str = ""
+    autoscaler: str = ""
+    """The manager that set its size, where that is an autoscaler."""
     crashes: Mapping[str, int] = field(default_factory=dict)
     """The restarts of its other pods, by their uid."""
 
@@ -580,6 +582,7 @@ class World:
                 self._at("read")
                 return None
             case ListPods():
+                self._at("pods")
                 return self.new.pods if self.new else Pods()
             case LintQueries():
                 return ""
@@ -834,6 +837,7 @@ class World:
             down="" if is_valid_snapshot else self.down,
             pods=self.new.pods if self.new else Pods(),
             warnings="; ".join(f"{name}: no alerts" for name, said in self.says.items() if said is Why.NO_ALERT_SERIES),
+            autoscaler=self.new.autoscaler if self.new and not self.new.wanted else "",
         )
 
     # ---- asking ------------------------------------------------------------------------------------------------------
@@ -963,6 +967,7 @@ def workload(found: Deployment | None) -> WorkloadView | None:
         found.settled,
         outdated=found.outdated,
         hindered=found.hindered,
+        autoscaler=found.autoscaler,
         version=repr(found),
         selector=f"app={found.name}",
         sized_by=found.sized_by,

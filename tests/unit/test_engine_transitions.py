@@ -51,7 +51,7 @@ def test_wherever_a_weight_may_stand_above_the_snapshot_there_is_a_way_back() ->
 
 def test_nothing_leads_forward_from_a_way_back() -> None:
     onward = {row.to for row in TRANSITIONS.values() if Phase.ROLLING_BACK in row.sources}
-    assert onward == {Phase.ROLLED_BACK, Phase.INVALID, Target.STAYS}
+    assert onward == {Phase.ROLLED_BACK, Phase.INVALID, Phase.HELD, Target.STAYS}
 
 
 def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> None:
@@ -284,6 +284,14 @@ def promoted_by_a_person() -> World:
     return told(World().until(Phase.JUDGING), "promote a1")
 
 
+def evicted_and_back() -> World:
+    world = World(new=Deployment("v2", 1, 1)).until(Phase.JUDGING)
+    world.pods(ready=0, away="Evicted")
+    world.advance(timedelta(minutes=1))
+    world.pods(ready=1, away="")
+    return world.until(Phase.JUDGING)
+
+
 def taken_up() -> World:
     world = World().until(Phase.JUDGING)
     world.drift({"v1": 100, "v2": 0})
@@ -351,6 +359,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     skipped: {TransitionName.SKIPPED},
     promoted_by_a_person: {TransitionName.PROMOTED},
     taken_up: {TransitionName.STAGE_RESTARTED},
+    evicted_and_back: {TransitionName.WITHDRAWN, TransitionName.RESUMED},
     paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }

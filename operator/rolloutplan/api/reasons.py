@@ -34,6 +34,9 @@ class HoldReason(StrEnum):
     """A policy's error budget has too little left."""
     CAPACITY = "Capacity"
     """The new side has too few ready pods for the next weight."""
+    NEW_SIDE_AWAY = "NewSideAway"
+    """The new side's pods were evicted, lost with their node or scaled to zero by an autoscaler: the weights are back,
+    and the stage is taken up again when they are available."""
     UNDECIDED = "Undecided"
     """The deadline has passed, and nothing is proved either way."""
     FAILED = "Failed"
@@ -113,6 +116,7 @@ class StatusReason(StrEnum):
     WEIGHTS_TOO_LARGE = "WeightsTooLarge"
     NO_TRAFFIC_TO_SHIFT = "NoTrafficToShift"
     NEW_SIDE_ALREADY_SERVING = "NewSideAlreadyServing"
+    NEW_SIDE_SCALED_TO_ZERO = "NewSideScaledToZero"
     WAITING = "Waiting"
 
     # Why a task has not ended yet, or why the run ended with it.

@@ -30,6 +30,16 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
     return Scaled(name, at)
 
 
+def what_scales(raw: Mapping[str, Any], deployment: str) -> str:
+    """What scales a Deployment, as a person knows it: `ScaledObject NAME` of KEDA, or the HorizontalPodAutoscaler."""
+    name = autoscaler_of(raw, deployment)
+    found = (each for each in safe_get.items(raw, "items") if safe_get.text(each, "metadata", "name") == name)
+    scaled_object = safe_get.text(next(found, None), "metadata", "labels", "scaledobject.keda.sh/name")
+    if scaled_object:
+        return f"ScaledObject {scaled_object}"
+    return f"HorizontalPodAutoscaler {name}" if name else ""
+
+
 def autoscaler_of(raw: Mapping[str, Any], deployment: str) -> str:
     """The HorizontalPodAutoscaler in a list that scales a Deployment; "" where there is none."""
     for item in safe_get.items(raw, "items"):

@@ -5,13 +5,17 @@ Objects come from the watches and become `WorkloadView`s of the engine; pods.py 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.managed_fields import last_writer
 from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.model.snapshot import WorkloadView
+
+_AUTOSCALER: Final = re.compile(r"kube-controller-manager|keda|autoscal|hpa", re.IGNORECASE)
+"""The managers that scale a Deployment without a person's word: the controller of HorizontalPodAutoscalers, KEDA."""
 
 
 def view(raw: Mapping[str, Any]) -> WorkloadView:
@@ -34,6 +38,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         settled=seen and updated == all_of_them == wanted,
         outdated=max(all_of_them - updated, 0),
         hindered=_hindered(raw),
+        autoscaler=_autoscaler(raw),
         late=_told(raw, "Progressing", "False"),
         containers=_containers(raw),
         version=safe_get.text(raw, "metadata", "resourceVersion"),
@@ -46,6 +51,18 @@ def _hindered(raw: Mapping[str, Any]) -> str:
     if safe_get.value(raw, "spec", "paused") is True:
         return f"the Deployment is paused: run `kubectl rollout resume deployment {raw['metadata']['name']}`"
     return _told(raw, "ReplicaFailure", "True")
+
+
+def _autoscaler(raw: Mapping[str, Any]) -> str:
+    """The manager that last wrote the replicas, if that is an autoscaler: it writes the subresource `scale`."""
+    entries = [
+        entry
+        for entry in safe_get.items(raw, "metadata", "managedFields")
+        if "f:replicas" in safe_get.mapping(entry, "fieldsV1", "f:spec")
+    ]
+    last = max(reversed(entries), key=lambda entry: safe_get.text(entry, "time"), default=None)
+    name = safe_get.text(last, "manager")
+    return name if safe_get.text(last, "subresource") == "scale" and _AUTOSCALER.search(name) else ""
 
 
 def _told(raw: Mapping[str, Any], kind: str, status: str) -> str:

@@ -31,7 +31,7 @@ from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import status_patch
-from rolloutplan.engine.analysis.availability import Stood
+from rolloutplan.engine.analysis.availability import Stood, is_suspended
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, mark_asked
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
@@ -248,8 +248,8 @@ class PlanRun:
         spec, new = facts.plan.written, facts.new
         if spec is None or new is None:
             return None
-        new = replace(new, pods=self._pods, pods_at=self._pods_at)
-        self._stood = self._stood.seen(new, spec.availability, now, fresh=self._pods_of == new.version)
+        new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=self._pods_of == new.version)
+        self._stood = self._stood.seen(new, spec.availability, now)
         expected = self._stood.expected(new, spec.availability, now)
         return replace(new, expected=expected, short_since=self._stood.short_since)
 
@@ -373,12 +373,9 @@ class PlanRun:
 
         A pod that fails before it was ever ready does not change its Deployment. Nothing waits for the list.
         """
-        new = snapshot.new
-        if (
-            new is None
-            or snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
-            or not self._may_start(PODS, snapshot.now)
-        ):
+        new, status = snapshot.new, snapshot.status
+        asked = status.phase in TRAFFIC_SHIFTED_PHASES or is_suspended(status)
+        if new is None or not asked or not self._may_start(PODS, snapshot.now):
             return
         again = self._pods_again_at(new)
         if new.version != self._pods_version or (again is not None and snapshot.now >= again):
@@ -387,6 +384,9 @@ class PlanRun:
 
     def _pods_again_at(self, new: WorkloadView) -> datetime | None:
         """When the pods are listed even if the new side does not change; None: not before it does."""
+        status = self._facts.status
+        if is_suspended(status) and status.entered_at and (self._pods_at is None or self._pods_at < status.entered_at):
+            return status.entered_at
         if self._pods is None or self._pods_at is None:
             return self._count_restarts_at
         return self._pods_at + PODS_AGAIN if new.available < new.wanted else None
@@ -456,7 +456,7 @@ class PlanRun:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)
         if snapshot.status.intent is not None and snapshot.status.phase in _MOVING:
             instants.append(self._next_route_read(snapshot.status.intent.at))
-        if snapshot.new is not None and snapshot.status.phase in TRAFFIC_SHIFTED_PHASES:
+        if snapshot.new is not None and snapshot.status.phase in _MOVING:
             instants += [at for at in (self._pods_again_at(snapshot.new),) if at is not None]
         if self._needs_lint(snapshot):
             instants.append(self._lint_at)

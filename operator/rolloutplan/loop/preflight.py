@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from rolloutplan.cluster import paths, pods
+from rolloutplan.cluster import paths, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
@@ -38,12 +38,13 @@ async def run_checks(
     if new is not None and new.selector:
         listed = await api.list(paths.pods(plan.namespace), labelSelector=new.selector)
         seen = pods.read(listed, new.containers)
+    autoscaler = await _autoscaler(api, plan.namespace, new) if new is not None and new.wanted == 0 else ""
     judged_hash = spec.judged_hash()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
         provider = None
     rejected, down = await try_queries(plan, provider, clock()) if provider else ({}, "")
     services = frozenset(name for name, exists in zip(sorted(names), found, strict=True) if exists)
-    return PreflightResult(clock(), judged_hash, services, rejected, down, seen)
+    return PreflightResult(clock(), judged_hash, services, rejected, down, seen, autoscaler=autoscaler)
 
 
 async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
@@ -69,6 +70,16 @@ async def query_once(question: QueryOnce, provider: Provider | None, now: dateti
     no_source = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
     answer = await provider.evaluate(question.query, now - delay) if provider else no_source
     return QueryResult(question.name, now, judge(question.comparison, answer))
+
+
+async def _autoscaler(api: ResourceClient, namespace: str, new: WorkloadView) -> str:
+    """What scaled the new side to no pods; empty where nothing did, or the operator may not know."""
+    try:
+        return scale.what_scales(await api.list(paths.autoscalers(namespace)), new.name)
+    except ApiError as error:
+        if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+            raise
+        return ""
 
 
 async def _exists(api: ResourceClient, path: str) -> bool:

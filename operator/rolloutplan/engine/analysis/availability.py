@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.spec import Availability
-from rolloutplan.api.status import PodRestarts
+from rolloutplan.api.status import Phase, PodRestarts, Status
 from rolloutplan.engine.model.snapshot import Pods, WorkloadView
 
 PODS_A_SHARE: Final = 4
 """`maxRestarts` is allowed once for every so many pods of the side, and for each pod alone."""
+LISTED_WITHIN: Final = timedelta(seconds=10)
+"""How long the list of the pods may take that tells whose fault it is that they are missing."""
 BASELINES_KEPT: Final = 200
 """The pods whose earlier restarts a status keeps, those with most first. The earlier ones of others would count."""
 
@@ -29,13 +31,13 @@ class Stood:
     """Since when it should have more pods than it ever had available."""
     short_since: datetime | None = None
 
-    def seen(self, new: WorkloadView, asked: Availability, now: datetime, *, fresh: bool) -> Stood:
-        """What is known after another look. `fresh`: whether its pods were listed as it is now.
+    def seen(self, new: WorkloadView, asked: Availability, now: datetime) -> Stood:
+        """What is known after another look.
 
         Pods that a smaller side gave up are forgotten, so that a later increase gets its time again.
         """
-        pods = new.pods
-        before = max(self.available, new.available + (pods.lost if fresh and pods else 0))
+        lost = new.pods.lost if new.pods and new.pods_fresh else 0
+        before = max(self.available, new.available + lost)
         available = max(new.available, min(before, new.wanted))
         grows = (self.grows_since or now) if new.wanted > available else None
         known = replace(self, available=available, grows_since=grows)
@@ -47,6 +49,31 @@ class Stood:
         late = self.grows_since is not None and now >= self.grows_since + asked.ready_within
         failing = new.pods is not None and new.pods.failed
         return new.wanted if late and failing else min(self.available, new.wanted)
+
+
+def is_suspended(status: Status) -> bool:
+    """Whether the weights go back, and it is not known yet that the run has failed."""
+    return status.phase is Phase.ROLLING_BACK and status.held is not None
+
+
+def missing_by_no_fault(new: WorkloadView) -> bool:
+    """Whether the pods that the new side lacks are missing for a reason that says nothing against its version."""
+    if new.wanted == 0:
+        return bool(new.autoscaler)
+    return new.pods is not None and not new.pods.failed and bool(new.pods.away or new.hindered)
+
+
+def scaled_to_zero(new: WorkloadView, autoscaler: str) -> str:
+    """That the new side should have no pods, by whom, and the way out. `autoscaler` is its name where that is known."""
+    if by := autoscaler or new.autoscaler:
+        fix = "give it minReplicaCount 1 (an HorizontalPodAutoscaler: minReplicas) for the run"
+        return f"{new.name} is scaled to 0 by {by}: {fix}"
+    return f"{new.name} is scaled to 0: give it replicas, or write expand.scale"
+
+
+def stands(new: WorkloadView, asked: Availability) -> bool:
+    """Whether the new side has enough available pods to take up a stage again."""
+    return new.available > 0 and new.wanted > 0 and not is_short(new.available, new.wanted, asked)
 
 
 def is_short(ready: int, expected: int, asked: Availability) -> bool:

@@ -102,6 +102,10 @@ class WorkloadView:
     """None until its pods have been listed."""
     pods_at: datetime | None = None
     """When they were last asked for."""
+    pods_fresh: bool = False
+    """Whether that was after the last change of the Deployment."""
+    autoscaler: str = ""
+    """The manager that last set its replicas, if that is an autoscaler."""
     expected: int = 0
     """How many pods must be ready: those that were available before, at most those that it should have now."""
     short_since: datetime | None = None
@@ -116,7 +120,8 @@ class WorkloadView:
     @property
     def why(self) -> str:
         """Why it has not all its pods, as text to append to a message; empty where nothing says so."""
-        said = self.hindered or (self.pods.worst if self.pods else "") or self.late
+        pods = self.pods or Pods()
+        said = self.hindered or pods.worst or pods.away or self.late
         return f": {said}" if said else ""
 
 
@@ -150,6 +155,8 @@ class PreflightResult:
     pods: Pods = field(default_factory=Pods)
     warnings: str = ""
     """Which predicates will have no answer, as far as the source knows, and why; this blocks nothing."""
+    autoscaler: str = ""
+    """What scaled the new side to no pods, as `ScaledObject checkout`; empty where it has pods or no autoscaler."""
 
 
 @dataclass(frozen=True, slots=True)

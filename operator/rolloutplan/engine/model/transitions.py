@@ -10,14 +10,15 @@ the tasks of `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the p
 Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
 increment (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
-needs only the route. A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that
-another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no run
-(ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where
-the last weight is no longer the last). A problem before any weight has changed is reported, and the run goes on once it
-is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
-first weight cannot be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are
-reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old
-side is removed, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
+needs only the route; where the pods are missing through no fault of their version, it ends as a hold and the run is
+taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED).
+Weights that another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no
+run (ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer
+the last). A problem before any weight has changed is reported, and the run goes on once it is fixed (REFUSED, BLOCKED,
+UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight cannot be
+written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are reported (SET_BACK,
+SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if
+the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A command that cannot be carried out is rejected
@@ -65,6 +66,7 @@ class TransitionName(StrEnum):
     RESUMED = auto()
     FAILED = auto()
     RESTORED = auto()
+    WITHDRAWN = auto()
     BAKED = auto()
     ALREADY_DONE = auto()
     SET_BACK = auto()
@@ -271,6 +273,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.RESTORED: _row(
         {P.ROLLING_BACK}, P.ROLLED_BACK, Kind.ROLLBACK, E.ROLLED_BACK, severity=S.WARNING,
         by=("resume_rollback",), rationale="the routes hold the weights from before the run again",
+    ),
+    TransitionName.WITHDRAWN: _row(
+        {P.ROLLING_BACK}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
+        by=("resume_rollback",),
+        rationale="the pods are missing for a reason that says nothing against their version",
     ),
     TransitionName.BAKED: _row(
         {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,

@@ -13,6 +13,7 @@ from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
+from rolloutplan.engine.analysis.availability import scaled_to_zero
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
 from rolloutplan.engine.model.routes import UnusableError, rule_words, select_rules
 from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
@@ -191,6 +192,11 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             name = f"{snapshot.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
+    new, starts = snapshot.new, snapshot.status.phase in STARTING
+    if new is not None and new.wanted == 0 and spec.expand.scale.new == "None" and not starts:
+        return UnmetPrecondition(
+            StatusReason.NEW_SIDE_SCALED_TO_ZERO, scaled_to_zero(new, probe.autoscaler), asking=True
+        )
     enforced = {
         predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
     }

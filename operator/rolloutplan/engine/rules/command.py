@@ -41,7 +41,13 @@ from rolloutplan.engine.run.transition import (
 )
 
 _BEFORE_A_PAUSE = frozenset(
-    {HoldReason.CONFLICT, HoldReason.INVALID, HoldReason.METRICS_UNAVAILABLE, HoldReason.INCIDENT}
+    {
+        HoldReason.CONFLICT,
+        HoldReason.INVALID,
+        HoldReason.METRICS_UNAVAILABLE,
+        HoldReason.INCIDENT,
+        HoldReason.NEW_SIDE_AWAY,
+    }
 )
 """These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
 _UNREADABLE = "unread-"

@@ -10,7 +10,7 @@ from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Task, Weights
-from rolloutplan.engine.analysis.availability import baseline
+from rolloutplan.engine.analysis.availability import baseline, scaled_to_zero
 from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
 from rolloutplan.engine.model.routes import select_rules
 from rolloutplan.engine.model.snapshot import Pods, Snapshot
@@ -192,6 +192,8 @@ def _missing(snapshot: Snapshot) -> str:
     seen = replace(new, pods=probe.pods) if probe is not None else new
     if new.wanted and new.available >= new.wanted and not new.settled:
         return f"{new.outdated or 'some'} pods of {new.name} are not of its newest template{seen.why}"
+    if new.wanted == 0:
+        return scaled_to_zero(new, probe.autoscaler if probe is not None else "")
     return f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
 
 

@@ -7,6 +7,7 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, STARTING, Held, Phase, Status
+from rolloutplan.engine.analysis.availability import scaled_to_zero, stands
 from rolloutplan.engine.analysis.doubts import bake_doubts
 from rolloutplan.engine.analysis.measurements import (
     current_stage,
@@ -106,7 +107,8 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
         return step
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and (blocked.reason == held.reason or _keeps_undecided(held, blocked)):
-        is_changed = (blocked.reason in GATED or blocked.again) and blocked.words != status.message
+        follows = blocked.reason in GATED or blocked.reason is HoldReason.NEW_SIDE_AWAY or blocked.again
+        is_changed = follows and blocked.words != status.message
         return ReconcileResult(change(status, message=blocked.words) if is_changed else None, wake_at=blocked.again)
     return enter_hold(snapshot, blocked.reason, blocked.words, blocked.evidence)
 
@@ -147,6 +149,9 @@ def _resumed(snapshot: Snapshot, held: Held) -> Status:
     if held.reason == HoldReason.NOT_EFFECTIVE and at is not None and stage is not None:
         words = f"{held.reason} is over after {after}: {moved_words(snapshot)}; the stage starts again"
         return leave_hold(snapshot, held, words, stage=start_stage_timers(snapshot, at, stage))
+    if held.reason == HoldReason.NEW_SIDE_AWAY:
+        words = f"{held.reason} is over after {after}: its pods are available; the stage starts again"
+        return leave_hold(snapshot, held, words)
     words = f"{held.reason} is over after {after}; soak and deadline are extended by that time"
     return leave_hold(snapshot, held, words)
 
@@ -169,6 +174,8 @@ def _find_block(snapshot: Snapshot) -> Blocked | None:
             HoldReason.CONFLICT,
             f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
         )
+    if words := _awaited(snapshot, spec):
+        return Blocked(HoldReason.NEW_SIDE_AWAY, words)
     if words := _metrics_unavailable(snapshot, spec):
         return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
     words, evidence = shared_outage(snapshot)
@@ -179,6 +186,17 @@ def _find_block(snapshot: Snapshot) -> Blocked | None:
     if words := traffic_not_shifted(snapshot):
         return Blocked(HoldReason.NOT_EFFECTIVE, words)
     return block_on_stage(snapshot, next_stage(spec, status)) if _at_the_gate(status) else None
+
+
+def _awaited(snapshot: Snapshot, spec: PlanSpec) -> str:
+    """What a run waits for whose pods went missing through no fault of their version; empty once they are back."""
+    new = snapshot.new
+    if snapshot.status.held_for != HoldReason.NEW_SIDE_AWAY or new is None or stands(new, spec.availability):
+        return ""
+    if new.wanted == 0:
+        return f"{scaled_to_zero(new, '')}; the old weights are restored, and the stage starts again then"
+    found = f"{new.available} of {new.wanted} pods of {new.name} are available{new.why}"
+    return f"{found}; the old weights are restored, and the stage starts again when they are available"
 
 
 def _at_the_gate(status: Status) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rolloutplan.api.changes import change, change_weights
+from rolloutplan.api.changes import change, change_stage, change_weights
 from rolloutplan.api.quantities import format_duration, format_weight
-from rolloutplan.api.reasons import EventReason, StatusReason
-from rolloutplan.api.status import Intent, Phase, Status
+from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
+from rolloutplan.api.status import Held, Intent, Phase, Status
+from rolloutplan.engine.analysis.availability import LISTED_WITHIN, is_suspended, missing_by_no_fault
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
@@ -43,7 +44,8 @@ LONGER_THAN_ACCEPTED = timedelta(minutes=3)
 def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     """Write the snapshot until every route has it and its gateway accepts it. It needs only the routes.
 
-    It is the first rule, so that a rollback in progress waits for nothing.
+    It is the first rule, so that a rollback in progress waits for nothing. Where the pods of the new side went missing
+    through no fault of their version, the run is then held instead of ended.
     """
     status, weights = snapshot.status, snapshot.status.weights
     if status.phase is not Phase.ROLLING_BACK or not is_valid_snapshot(weights.snapshot, weights.old, weights.new):
@@ -62,13 +64,60 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     accept_deadline = since + accepted_within(snapshot, problem)
     if problem is not None and not snapshot.plan.deleting and snapshot.now < accept_deadline:
         return ReconcileResult(wake_at=accept_deadline)
-    return ReconcileResult(_restored(snapshot, problem.words if problem else ""))
+    refused = problem.words if problem else ""
+    if is_suspended(status) and not snapshot.plan.deleting:
+        began = status.entered_at or snapshot.now
+        if (no_fault := _no_fault(snapshot, began)) is None:
+            return ReconcileResult(wake_at=began + LISTED_WITHIN)
+        if no_fault:
+            return ReconcileResult(_withdrawn(snapshot, refused))
+    return ReconcileResult(_restored(snapshot, refused))
+
+
+def _no_fault(snapshot: Snapshot, began: datetime) -> bool | None:
+    """Whether the pods are missing through no fault of their version; None while their list is waited for."""
+    new = snapshot.new
+    if new is None or snapshot.status.reason == HoldReason.NEW_SIDE_AWAY:
+        return new is not None
+    if new.wanted == 0 or (new.pods_at is not None and new.pods_at >= began):
+        return missing_by_no_fault(new)
+    return None if snapshot.now < began + LISTED_WITHIN else False
+
+
+def _withdrawn(snapshot: Snapshot, refused: str) -> Status:
+    """Hold the run at the old weights. Its stage starts again when its pods are available."""
+    status, weights, at = snapshot.status, snapshot.status.weights, snapshot.status.stage
+    words = f"{_cause(snapshot)}; the old weights are restored, and the stage starts again when its pods are available"
+    if refused:
+        words = f"{words}; but the gateway has not accepted the weights: {refused}"
+    since = status.held.since if status.held else snapshot.now
+    return transition(
+        snapshot,
+        TransitionName.WITHDRAWN,
+        words[:1024],
+        reason=HoldReason.NEW_SIDE_AWAY,
+        held=Held(reason=HoldReason.NEW_SIDE_AWAY, since=since, reason_since=snapshot.now, back_to=Phase.SHIFTING),
+        intent=None,
+        counted_since=None,
+        stage=at and change_stage(at, judged_since=None, verified_at=None, soak_until=None, deadline_at=None),
+        weights=change_weights(weights, written=live_weights(snapshot, weights.snapshot, weights)),
+    )
+
+
+def _cause(snapshot: Snapshot) -> str:
+    """Why the weights went back, from the decision that began it; with what the pods said since."""
+    status, new = snapshot.status, snapshot.new
+    if status.failed:
+        return status.failed
+    notes = (each.note for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
+    cause = next(notes, status.message).partition("; weights go back")[0]
+    return cause if new is None or new.wanted == 0 or new.why in cause else f"{cause}{new.why}"
 
 
 def _restored(snapshot: Snapshot, refused: str) -> Status:
-    status, weights = snapshot.status, snapshot.status.weights
+    status, weights, cause = snapshot.status, snapshot.status.weights, _cause(snapshot)
     gone = [str(route.id) for route in weights.snapshot if not route_exists(snapshot, route.id)]
-    words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {status.failed}"
+    words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {cause}"
     if gone:
         words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
     if refused:
@@ -80,6 +129,8 @@ def _restored(snapshot: Snapshot, refused: str) -> Status:
         reason=StatusReason.RESTORED_NOT_ACCEPTED if refused else None,
         shares=(_shift_before(status), weights.desired),
         intent=None,
+        held=None,
+        failed=cause[:1024],
         weights=change_weights(weights, written=live_weights(snapshot, weights.snapshot, weights)),
     )
 

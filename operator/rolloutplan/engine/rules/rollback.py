@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import changes, spec_digest
-from rolloutplan.api.status import STARTING, Phase
-from rolloutplan.engine.analysis.availability import restarted_too_often
+from rolloutplan.api.status import STARTING, Held, Phase
+from rolloutplan.engine.analysis.availability import LISTED_WITHIN, missing_by_no_fault, restarted_too_often
 from rolloutplan.engine.analysis.measurements import enforced_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import route_exists
-from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.rules.adapt import is_live_edit
@@ -102,28 +102,60 @@ def _change_words(snapshot: Snapshot, spec: PlanSpec) -> str:
 def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     """Apply `onFail` when the new side is gone, down, short of ready pods, or restarts too often.
 
-    It needs only the Deployment, and is above all predicates, because dead pods send no metrics.
+    Where its pods are missing through no fault of its version, the weights go back, and the run is held. The rule needs
+    only the Deployment, and is above all predicates, because dead pods send no metrics.
     """
     spec, status, new = snapshot.plan.written, snapshot.status, snapshot.new
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
     if new is None:
         return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
-    if new.wanted == 0:
-        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to 0")
-    if new.ready == 0:
-        words = f"none of {new.wanted} pods of {new.name} is ready{new.why}"
-        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, words)
-    if new.short_since and snapshot.now >= new.short_since + spec.availability.grace:
-        lasts = span(new.short_since, snapshot.now)
-        words = f"only {new.ready} of {new.expected} pods of {new.name} are ready, for {lasts}{new.why}"
-        return on_fail(snapshot, StatusReason.NEW_SIDE_SHORT, words)
+    if (loss := _loss(snapshot, new, spec)) is not None:
+        return _lost(snapshot, new, *loss)
     if new.pods is not None and (
         often := restarted_too_often(status.restarted_before, new.pods, new.wanted, spec.availability.max_restarts)
     ):
         words = f"the containers of {new.name} {often}{new.why}"
         return on_fail(snapshot, StatusReason.NEW_SIDE_RESTARTING, words)
     return None
+
+
+def _loss(snapshot: Snapshot, new: WorkloadView, spec: PlanSpec) -> tuple[StatusReason, str] | None:
+    """What the new side lacks of the pods that it must have: reason and words; None where that is nothing."""
+    if new.wanted == 0:
+        by = f" by its autoscaler ({new.autoscaler})" if new.autoscaler else ""
+        return StatusReason.NEW_SIDE_DOWN, f"{new.name} is scaled to 0{by}"
+    if new.ready == 0:
+        return StatusReason.NEW_SIDE_DOWN, f"none of {new.wanted} pods of {new.name} is ready{new.why}"
+    if new.short_since and snapshot.now >= new.short_since + spec.availability.grace:
+        lasts = span(new.short_since, snapshot.now)
+        words = f"only {new.ready} of {new.expected} pods of {new.name} are ready, for {lasts}{new.why}"
+        return StatusReason.NEW_SIDE_SHORT, words
+    return None
+
+
+def _lost(snapshot: Snapshot, new: WorkloadView, reason: StatusReason, words: str) -> ReconcileResult | None:
+    """What follows from missing pods. The weights go back at once, also while nobody knows whose fault it is.
+
+    Where `onFail` is Hold they stay if it is the version's, so the list of the pods is waited for, for a short time.
+    """
+    known = new.wanted == 0 or (new.pods_fresh and new.pods is not None)
+    no_fault = known and missing_by_no_fault(new)
+    match snapshot.status.held_for:
+        case HoldReason.FAILED:
+            return None
+        case HoldReason.NEW_SIDE_AWAY:
+            failed = known and new.pods is not None and bool(new.pods.failed)
+            return on_fail(snapshot, reason, words) if failed else None
+    if known and not no_fault:
+        return on_fail(snapshot, reason, words)
+    suspended = Held(reason=HoldReason.NEW_SIDE_AWAY, since=snapshot.now, back_to=Phase.SHIFTING)
+    if no_fault:
+        return start_rollback(snapshot, HoldReason.NEW_SIDE_AWAY, words, suspended=suspended)
+    if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
+        return start_rollback(snapshot, reason, words, suspended=suspended)
+    until = new.short_since + LISTED_WITHIN if new.short_since else snapshot.now
+    return ReconcileResult(wake_at=until) if snapshot.now < until else on_fail(snapshot, reason, words)
 
 
 def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
+from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import live_weights, locate, route_mismatch
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
@@ -26,11 +27,11 @@ def unjudged_change(snapshot: Snapshot, status: Status) -> str:
     """What a person must know where the side that serves has another pod template than the last run; else empty."""
     new = snapshot.new
     ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
-    if not ended or new is None or new.revision == status.revision or not is_serving(snapshot, status):
+    if not ended or new is None or is_same_version(new.revision, status.revision) or not is_serving(snapshot, status):
         return ""
     return (
         f"{status.weights.new} serves {format_weight(_live_share(snapshot, status))} of the traffic, and the pod "
-        f"template of {new.name} was changed (revision {new.revision}); no plan judges that: check it now, and release "
+        f"template of {new.name} was changed (revision {new.revision.partition('.')[0]}); no plan judges that: check it now, and release "
         "the next change on a Deployment of its own, with a plan"
     )
 

@@ -53,7 +53,7 @@ def transition(
     new: RunChange = {"message": note, **changes}
     if to is not before.phase:
         new["entered_at"] = snapshot.now
-    if to not in RUNNING or to is Phase.ROLLING_BACK:
+    if to not in RUNNING or (to is Phase.ROLLING_BACK and new.get("held") is None):
         new["locked_stages"], new["spec_digest"] = (), ()
     if before.predicates and "predicates" not in new:
         new["predicates"] = predicate_statuses(snapshot, before)
@@ -95,9 +95,12 @@ def start_rollback(
     evidence: Iterable[ActivePredicate] = (),
     *,
     commanded_by: CommandSource | None = None,
+    suspended: Held | None = None,
     **changes: Unpack[RunChange],
 ) -> ReconcileResult:
     """Restore the snapshot: intent and writes are one result, and the writes wait for nothing.
+
+    With `suspended` the run may go on afterwards, and has not failed yet: `resume_rollback` decides about that.
 
     Every route gets the new fencing token, even if its weights are right: late writes of former decisions must fail.
     """
@@ -105,8 +108,8 @@ def start_rollback(
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
     fields: RunChange = {
         **changes,
-        "failed": note[:1024],
-        "held": None,
+        "failed": "" if suspended else note[:1024],
+        "held": suspended,
         "intent": Intent(action="Restore", at=snapshot.now, to=safe, routes=weights.snapshot),
         "weights": change_weights(weights, desired=safe),
     }

@@ -395,6 +395,12 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "the source is down": (put(down="connection refused"), put(down="")),
     "the source object is gone": (put(source=None), put(source=QUICK)),
     "no pod of the new side is ready": (pods(ready=0), pods(ready=4)),
+    "the pods of the new side are evicted": (pods(ready=0, away="Evicted"), pods(ready=4, away="")),
+    "an autoscaler scales the new side to zero": (
+        pods(wanted=0, ready=0, autoscaler="keda"),
+        pods(wanted=4, ready=4, autoscaler=""),
+    ),
+    "the new side grows, and its pods are slow": (pods(wanted=9), pods(ready=9)),
     "one pod of the new side is ready": (pods(ready=1), pods(ready=4)),
     "the containers of the new side restarted": (pods(restarts=9), pods(restarts=0)),
     "the new Deployment is gone": (put(new=None), put(new=Deployment("v2"))),

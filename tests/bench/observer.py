@@ -131,19 +131,21 @@ class Plan:
         if seq != len(self.decisions) + 1:
             self.broken.append(f"decision {seq} ({_words(decision)}) follows {len(self.decisions)}")
         run = decision.get("run")
-        failed = next((d for d in self.decisions.values() if _leads_back(d) and d.get("run") == run), None)
+        failed = next((d for d in self.decisions.values() if self._leads_back(d) and d.get("run") == run), None)
         if failed is not None and decision["reason"] in FORWARD:
             self.broken.append(f"{_words(decision)} comes after {_words(failed)} in run {run}")
         self.decisions[seq] = decision
+
+    def _leads_back(self, decision: Manifest) -> bool:
+        """Whether it began a way back that ends the run; after one for pods that are away, the run is held instead."""
+        later = (d["reason"] for seq, d in sorted(self.decisions.items()) if seq > decision["seq"])
+        ends = next((reason for reason in later if reason in ("RolledBack", "Held")), "")
+        return decision["reason"] == "RollbackStarted" and ends != "Held"
 
     def at(self, version: int) -> PlanVersion | None:
         """How it stood just before a version of something else."""
         place = bisect_left(self.versions, version, key=lambda seen: seen.version)
         return self.versions[place - 1] if place else None
-
-
-def _leads_back(decision: Manifest) -> bool:
-    return bool(decision["reason"] == "RollbackStarted")
 
 
 def _words(decision: Manifest) -> str:

@@ -38,6 +38,20 @@ from tests.world import (
 
 DECIDED = "until something is decided"
 ONCE_HARD = {
+    "evicted, and killed while the weights go back": [
+        *(DECIDED, "20 s", "at `routed` the operator is killed", "the pods of the new side are evicted", "1 m"),
+        *("no more: the pods of the new side are evicted", "5 m"),
+    ],
+    "evicted at each stage, and moved by somebody meanwhile": [
+        *(DECIDED, "20 s", "the pods of the new side are evicted", "20 s", "somebody moves the weights up", "1 m"),
+        *("no more: the pods of the new side are evicted", "5 m", "the pods of the new side are evicted", "20 s"),
+        *("somebody says pause", "no more: the pods of the new side are evicted", "1 m", "somebody says what helps"),
+        "5 m",
+    ],
+    "scaled to zero at night, and edited then": [
+        *(DECIDED, "20 s", "an autoscaler scales the new side to zero", "5 m", "the plan changes", "1 m"),
+        *("no more: an autoscaler scales the new side to zero", "5 m"),
+    ],
     "another plan during the run": [DECIDED, "the plan changes", "5 m"],
     "killed in the middle of a way back": [
         *(DECIDED, "a guard holds", "at `routed` the operator is killed", "1 m"),

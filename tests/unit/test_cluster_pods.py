@@ -106,7 +106,7 @@ def test_restarts_are_counted_for_each_pod_by_its_uid() -> None:
 
 # ---- whose fault it is -----------------------------------------------------------------------------------------------
 
-BORN, FIRST, LATER = "2026-03-01T09:00:00Z", "2026-03-01T09:00:02Z", "2026-03-01T09:10:00Z"
+FIRST, SOON, LATER = "2026-03-01T09:00:02Z", "2026-03-01T09:00:04Z", "2026-03-01T09:10:00Z"
 CRASHED = container(3, ready=False, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended(1))
 NOT_YET = container(ready=False, state={"running": {}})
 CREATING = container(ready=False, state={"waiting": {"reason": "ContainerCreating"}})
@@ -118,8 +118,9 @@ def unready(since: str = FIRST, reason: str = "ContainersNotReady") -> Raw:
 
 def begun(*containers: Raw, since: str = FIRST, **more: Any) -> Raw:
     """A pod that its kubelet has reported on, unready since then."""
-    status = {"startTime": BORN, "containerStatuses": list(containers), **more.pop("status", {})}
-    return pod("a", conditions=[unready(since), *more.pop("conditions", [])], status=status, **more)
+    status = {"containerStatuses": list(containers), **more.pop("status", {})}
+    initialized = {"type": "Initialized", "status": "True", "lastTransitionTime": FIRST}
+    return pod("a", conditions=[unready(since), initialized, *more.pop("conditions", [])], status=status, **more)
 
 
 DRAINED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
@@ -134,6 +135,7 @@ PREEMPTED = {**DRAINED, "reason": "PreemptionByScheduler"}
         (begun(waiting("ImagePullBackOff", "no such image")), "ImagePullBackOff", ""),
         (begun(container(1, ready=False, state={"running": {}}, lastState=ended(137, "OOMKilled"))), "OOMKilled", ""),
         (begun(NOT_YET, since=LATER), "ContainersNotReady", ""),
+        (begun(NOT_YET, since=SOON), "ContainersNotReady", ""),
         (begun(status={"phase": "Failed", "reason": "Evicted", "message": "Pod ephemeral local storage usage exceeds "
                "the total limit of containers 1Gi."}), "Evicted", ""),
         # it does not

@@ -8,7 +8,7 @@ pre-empted, deleted or lost with its node, one that finds no node and one that i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
@@ -18,8 +18,8 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons for which a container waits in normal operation."""
 _ENDED_WITH_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
 """How a container ended that its kubelet lost sight of: the node or its container runtime was restarted."""
-_FIRST_REPORT: Final = timedelta(seconds=5)
-"""A pod that has never been ready is unready since its kubelet first reported on it, which is within this time."""
+_SAME_REPORT: Final = timedelta(seconds=1)
+"""Conditions that a kubelet reported together may differ by this, because their times are whole seconds."""
 
 
 def read(raw: Mapping[str, Any], containers: Collection[str]) -> Pods:
@@ -124,17 +124,24 @@ def _over_its_limit(pod: object) -> bool:
 
 def _lost_readiness(pod: object, containers: Collection[str]) -> str:
     """That a pod was ready once and is not any more, by a container of its own; empty where that is not so."""
-    ready, began = _condition(pod, "Ready"), safe_get.instant(pod, "status", "startTime")
+    ready, began = _condition(pod, "Ready"), _began(pod)
     since = safe_get.instant(ready, "lastTransitionTime")
     unready = any(not safe_get.value(container, "ready") for container in _own(pod, containers))
     if safe_get.text(ready, "status") != "False" or not unready or _disrupted(pod):
         return ""
-    if began is None or since is None or since - began <= _FIRST_REPORT:
+    if began is None or since is None or since - began <= _SAME_REPORT:
         return ""
     if any(map(_ended_with_node, _own(pod, containers))):
         return ""
     reason = safe_get.text(ready, "reason") or "not Ready"
     return _words(reason, "", safe_get.text(ready, "message"), _name(pod))
+
+
+def _began(pod: object) -> datetime | None:
+    """Since when a pod's containers may start. A pod that was never ready is unready since then, or for longer."""
+    initialized = _condition(pod, "Initialized")
+    at = safe_get.instant(initialized, "lastTransitionTime")
+    return at if safe_get.text(initialized, "status") == "True" else None
 
 
 def _node_lost(pod: object) -> bool:

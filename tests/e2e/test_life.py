@@ -1,5 +1,6 @@
 """What a plan does beside moving traffic: real Jobs of a real Job controller, on pods of the stand-in."""
 
+import json
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -169,6 +170,34 @@ def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(sh
     shop.say("abort a1")
     shop.until("RolledBack", timeout=30)
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def evict(shop: Shop, deployment: str) -> None:
+    """Evict the pods of a Deployment, as `kubectl drain` does."""
+    path = f"/api/v1/namespaces/{shop.namespace}/pods"
+    for pod in shop.bed.get(path)["items"]:
+        name = pod["metadata"]["name"]
+        if name.startswith(f"{deployment}-"):
+            meta = {"name": name, "namespace": shop.namespace}
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
+            shop.bed.kubectl("create", "--raw", f"{path}/{name}/eviction", "-f", "-", stdin=json.dumps(eviction))
+
+
+def test_an_evicted_pod_puts_the_weights_back_and_its_stage_starts_again(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50)
+    scale(shop, "checkout-v2", 1)
+    shop.bed.wait_ready(shop.namespace, "checkout-v2")
+    shop.start(stages=[{"weights": ["50%", "100%"], "soak": "4s", "deadline": "60s"}])
+    shop.until("Judging")
+    shop.bed.behave("checkout-v2", shop.namespace, ready_after=3.0)
+    evict(shop, "checkout-v2")
+    until(lambda: shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}, 3, "the old weights")
+    status = shop.until("Held", timeout=10)
+    assert status["reason"] == "NewSideAway"
+    assert "Evict" in status["decisions"][-1]["note"]
+    status = shop.until("Succeeded", timeout=60)
+    assert status["run"] == 1
 
 
 def test_a_new_side_that_is_scaled_to_nothing_gets_no_more_traffic(shop: Shop) -> None:

@@ -111,7 +111,11 @@ def _cause(snapshot: Snapshot) -> str:
         return status.failed
     notes = (each.note for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
     cause = next(notes, status.message).partition("; weights go back")[0]
-    return cause if new is None or new.wanted == 0 or new.why in cause else f"{cause}{new.why}"
+    if new is None or new.wanted == 0:
+        return cause
+    no_fault = new.pods is not None and new.pods.away and not new.pods.failed
+    why = f": {new.pods.away}" if new.pods is not None and no_fault else new.why
+    return cause if why in cause else f"{cause}{why}"
 
 
 def _restored(snapshot: Snapshot, refused: str) -> Status:

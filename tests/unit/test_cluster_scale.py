@@ -9,7 +9,7 @@ import pytest
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.cluster.scale import to
+from rolloutplan.cluster.scale import to, what_scales
 from rolloutplan.engine.model.actions import Scale
 from rolloutplan.engine.model.snapshot import Scaled
 from tests.world import START
@@ -72,3 +72,32 @@ def test_what_is_refused_is_an_error() -> None:
         server.refuses = error
         with pytest.raises(ApiError):
             tried(server)
+
+
+LABEL = {"scaledobject.keda.sh/name": "checkout"}
+
+
+@pytest.mark.parametrize(
+    ("items", "name"),
+    [
+        ([], ""),
+        ([{"metadata": {"name": "a"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "gone"}}}], ""),
+        ([{"metadata": {"name": "a"}}, {"spec": None}, "x"], ""),
+        (
+            [{"metadata": {"name": "a"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "v2"}}}],
+            "HorizontalPodAutoscaler a",
+        ),
+        (
+            [
+                {"metadata": {"name": "b"}},
+                {
+                    "metadata": {"name": "keda-hpa-checkout", "labels": LABEL},
+                    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "v2"}},
+                },
+            ],
+            "ScaledObject checkout",
+        ),
+    ],
+)
+def test_what_scales_a_deployment_is_named_as_a_person_knows_it(items: list[Any], name: str) -> None:
+    assert what_scales({"items": items}, "v2") == name

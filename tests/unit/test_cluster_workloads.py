@@ -85,6 +85,32 @@ def test_what_keeps_a_deployment_from_its_pods(spec: Raw, conditions: list[Raw],
     assert bool(seen) is bool(why)
 
 
+def wrote(manager: str, time: str, subresource: str = "", **fields: Raw) -> Raw:
+    entry = {"manager": manager, "time": time, "fieldsV1": {"f:spec": fields or {"f:replicas": {}}}}
+    return {**entry, "subresource": subresource} if subresource else entry
+
+
+TEMPLATE_ONLY: Raw = {"f:template": {}}
+EARLY, LATE = "2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("entries", "autoscaler"),
+    [
+        ([], ""),
+        ([wrote("keda", LATE, "scale")], "keda"),
+        ([wrote("kube-controller-manager", LATE, "scale")], "kube-controller-manager"),
+        ([wrote("kubectl", LATE, "scale")], ""),
+        ([wrote("keda", EARLY, "scale"), wrote("kubectl", LATE, "scale")], ""),
+        ([wrote("kubectl", EARLY), wrote("keda", LATE, "scale")], "keda"),
+        ([wrote("kube-controller-manager", LATE, "scale", **TEMPLATE_ONLY), None, "x"], ""),
+    ],
+)
+def test_who_gave_it_its_size_where_that_is_an_autoscaler(entries: list[Any], autoscaler: str) -> None:
+    raw = deployment(0, **STANDING)
+    assert workloads.view({**raw, "metadata": {**raw["metadata"], "managedFields": entries}}).autoscaler == autoscaler
+
+
 def test_the_containers_are_those_of_its_own_template() -> None:
     assert workloads.view(deployment(**STANDING)).containers == {"app"}
 

@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+import pytest
+
 from rolloutplan.api.quantities import parse_is
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.clock import now
-from rolloutplan.cluster.client import Api
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
+from rolloutplan.engine.model.snapshot import PreflightResult
 from rolloutplan.loop.preflight import check_gate, run_checks
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
 from tests.refusals import alert, changed
-from tests.world import PLAN, World
+from tests.world import PLAN, Deployment, World, workload
 
 SLOW = {
     "name": "slow",
@@ -26,11 +30,23 @@ SLOW = {
 }
 
 
+@dataclass
 class Cluster:
     """An API server in which everything exists."""
 
+    autoscalers: Any = None
+    """What it lists, or how it refuses to."""
+
     async def get(self, path: str) -> dict[str, Any]:
         return {"metadata": {"name": path}}
+
+    async def list(self, path: str, **_: str) -> dict[str, Any]:
+        if path == paths.pods("ns"):
+            return {"items": [{"metadata": {"uid": "1"}, "status": {"containerStatuses": [{"restartCount": 2}]}}]}
+        assert path == paths.autoscalers("ns")
+        if isinstance(self.autoscalers, ApiError):
+            raise self.autoscalers
+        return {"items": self.autoscalers}
 
 
 @dataclass
@@ -108,3 +124,24 @@ def test_what_the_gate_asks_is_answered_all_together() -> None:
     )
     silent = asyncio.run(check_gate((calm,), None, at))
     assert [verdict.why for verdict in silent.verdicts.values()] == [Why.SOURCE_DOWN]
+
+
+HPA = {"metadata": {"name": "by-load"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "v2"}}}
+
+
+def looked_at(size: int, autoscalers: Any = None) -> PreflightResult:
+    new = workload(Deployment("v2", size, size))
+    return asyncio.run(run_checks(cast("Api", Cluster(autoscalers)), World().plan(), None, None, new, now))
+
+
+def test_the_pods_are_listed_and_no_autoscaler_is_asked_for_while_there_are_some() -> None:
+    found = looked_at(2)
+    assert (found.pods.restarts, found.autoscaler) == ({"1": 2}, "")
+
+
+def test_what_scaled_the_new_side_to_no_pods_is_named() -> None:
+    assert looked_at(0, [HPA]).autoscaler == "HorizontalPodAutoscaler by-load"
+    assert looked_at(0, []).autoscaler == ""
+    assert looked_at(0, ApiError(403, "Forbidden")).autoscaler == ""
+    with pytest.raises(ApiError):
+        looked_at(0, ApiError(500, "InternalError"))

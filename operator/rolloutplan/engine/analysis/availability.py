@@ -66,7 +66,7 @@ def missing_by_no_fault(new: WorkloadView) -> bool:
 def scaled_to_zero(new: WorkloadView, autoscaler: str) -> str:
     """That the new side should have no pods, by whom, and the way out. `autoscaler` is its name where that is known."""
     if by := autoscaler or new.autoscaler:
-        fix = "give it minReplicaCount 1 (an HorizontalPodAutoscaler: minReplicas) for the run"
+        fix = "give it minReplicaCount 1 (of a HorizontalPodAutoscaler: minReplicas) for the run"
         return f"{new.name} is scaled to 0 by {by}: {fix}"
     return f"{new.name} is scaled to 0: give it replicas, or write expand.scale"
 

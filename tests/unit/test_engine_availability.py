@@ -54,6 +54,8 @@ SIZES = [
          "", []),
     Case("what grows again after it was made smaller gets its time again", long_bake,
          then(pods(wanted=1, ready=1), wait(s(5)), pods(wanted=4), wait(s(40))), P.BAKING, "", []),
+    Case("made smaller and at once larger again, before a pod was removed", long_bake,
+         then(pods(wanted=1), wait(s(1)), pods(ready=1), wait(s(1)), pods(wanted=4), wait(s(40))), P.BAKING, "", []),
     Case("a rolling surge", sized(4), then(pods(wanted=4, ready=3, outdated=2), wait(s(20)),
          pods(ready=4, outdated=0), wait(s(5))), P.JUDGING, "", []),
 ]  # fmt: skip

@@ -37,8 +37,7 @@ class Stood:
         Pods that a smaller side gave up are forgotten, so that a later increase gets its time again.
         """
         lost = new.pods.lost if new.pods and new.pods_fresh else 0
-        before = max(self.available, new.available + lost)
-        available = max(new.available, min(before, new.wanted))
+        available = min(max(self.available, new.available + lost), new.wanted)
         grows = (self.grows_since or now) if new.wanted > available else None
         known = replace(self, available=available, grows_since=grows)
         short = is_short(new.ready, known.expected(new, asked, now), asked)

@@ -64,7 +64,7 @@ def test_every_link_leads_to_a_heading_and_no_heading_is_there_twice() -> None:
         ("RolloutPlan spec", "old", "[Side](#side) | **required** |  | The side that has"),
         ("RolloutPlan spec", "stages", "list of [Stage](#stage) | **required** | 1 to 50 items | The stages"),
         ("RolloutPlan spec", "onFail", "`Rollback` or `Hold` | `Rollback` |  | What follows"),
-        ("Availability", "maxRestarts", "number | `3` | 0 to 1,000,000 | Container restarts"),
+        ("Availability", "maxRestarts", "number | `3` | 0 to 1,000,000 | Restarts allowed"),
         ("RolloutPlan status", "phase", "`Pending` or `Probing` or `Expanding`"),
         (
             "MetricSource spec",

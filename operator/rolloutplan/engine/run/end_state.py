@@ -29,10 +29,11 @@ def unjudged_change(snapshot: Snapshot, status: Status) -> str:
     ended = status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
     if not ended or new is None or is_same_version(new.revision, status.revision) or not is_serving(snapshot, status):
         return ""
+    share, revision = format_weight(_live_share(snapshot, status)), new.revision.partition(".")[0]
     return (
-        f"{status.weights.new} serves {format_weight(_live_share(snapshot, status))} of the traffic, and the pod "
-        f"template of {new.name} was changed (revision {new.revision.partition('.')[0]}); no plan judges that: check it now, and release "
-        "the next change on a Deployment of its own, with a plan"
+        f"{status.weights.new} serves {share} of the traffic, and the pod template of {new.name} was changed "
+        f"(revision {revision}); no plan judges that: check it now, and release the next change on a Deployment of its "
+        "own, with a plan"
     )
 
 

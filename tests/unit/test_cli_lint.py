@@ -156,7 +156,10 @@ def test_three_refusals_of_one_spec_and_how_many_more(tmp_path: Path, capsys: py
     [
         (HIDDEN, (0, 12, "warning", "hidden-gap", "spec.guards[0].query")),
         (PLAN.replace("sum(", "su("), (0, 12, "warning", "syntax", "spec.guards[0].query")),
-        (PLAN.replace("$deployment", "$depl"), (0, 12, "warning", "unknown-word", "spec.guards[0].query")),
+        (
+            PLAN.replace('="$deployment"', '="$depl",new="$new"'),
+            (0, 12, "warning", "unknown-word", "spec.guards[0].query"),
+        ),
         (POLICY.replace("slo", "1 < 2 or slo"), (0, 6, "warning", "type", "spec.errorBudget.query")),
     ],
 )

@@ -18,6 +18,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
     for file in sorted(FOLDER.glob("*.yaml"))
     for each in yaml.safe_load_all(file.read_text())
 }
+ANY = {"name": "any", "query": 'sum(rate(x_total{d="$new"}[$window]))', "is": "> 0"}
+STAGE = {"weights": ["5%", "100%"], "soak": "10m", "fail": [ANY]}
 WHOSE = ("", "-istio", "-envoy", "-traefik", "-nginx", "-linkerd")
 WHAT = ("success-rate", "more-errors", "latency", "slow-requests")
 
@@ -26,7 +28,7 @@ def plan(**changes: Any) -> PlanSpec:
     def known(name: str) -> Template:
         return Template("ClusterPredicateTemplate", name, read_template(LIBRARY[name]["spec"]))
 
-    found = resolve(read_plan_spec(changed(PLAN, {"guards": [], **changes})), known)
+    found = resolve(read_plan_spec(changed(PLAN, {"guards": [], "stages": [STAGE], **changes})), known)
     assert found.problems == ()
     return found.spec
 
@@ -45,8 +47,7 @@ def test_every_stack_has_the_same_templates() -> None:
 def test_each_can_be_named_with_nothing_beside_it(name: str) -> None:
     """In each sort of place: what speaks for the new side, turned round, speaks against it."""
     assert warnings(plan(guards=[{"template": name}])) == []
-    stage = {"weight": "100%", "soak": "10m", "pass": [{"template": name}]}
-    assert warnings(plan(stages=[stage])) == []
+    assert warnings(plan(stages=[{**STAGE, "pass": [{"template": name}]}])) == []
 
 
 @pytest.mark.parametrize("name", LIBRARY)

@@ -25,7 +25,14 @@ PLAN: dict[str, Any] = {
             "weights": ["5%", "100%"],
             "soak": "10m",
             "deadline": "1h",
-            "pass": [{"name": "good", "query": 'sum(up{d="$deployment"})', "vsOld": "> 0.9x"}],
+            "pass": [
+                {
+                    "name": "good",
+                    "query": 'sum(rate(up_total{d="$deployment"}[$window]))',
+                    "vsOld": "> 0.9x",
+                    "window": "5m",
+                }
+            ],
             "fail": [],
         }
     ],
@@ -42,6 +49,11 @@ def plan(place: str, **judged: Any) -> PlanSpec:
 
 
 def found(spec: PlanSpec, scrape: timedelta | None = SCRAPE) -> list[str]:
+    """What is told, but for what short queries lack beside: a side, and a range in `pass`."""
+    return [each for each in all_found(spec, scrape) if each.split()[1] not in ("no-side", "old-samples")]
+
+
+def all_found(spec: PlanSpec, scrape: timedelta | None = SCRAPE) -> list[str]:
     return [f"{finding.severity} {finding.rule} {finding.path}" for finding in lint_plan(spec, scrape)]
 
 
@@ -50,7 +62,7 @@ def counted(**fields: str) -> dict[str, Any]:
 
 
 def test_a_good_plan_has_nothing_to_tell() -> None:
-    assert found(read_plan_spec(PLAN)) == []
+    assert all_found(read_plan_spec(PLAN)) == []
     assert warnings_of(read_plan_spec(PLAN), SCRAPE) == ""
 
 
@@ -163,7 +175,7 @@ def test_a_window_in_whole_seconds_holds_scrapes_that_are_not(place: str, scrape
     ],
 )
 def test_a_window_fits_in_the_soak(place: str, window: str, trap: str, words: str) -> None:
-    findings = lint_plan(plan(place, query="sum(rate(x_total[$window]))", window=window), SCRAPE)
+    findings = lint_plan(plan(place, query='sum(rate(x_total{d="$deployment"}[$window]))', window=window), SCRAPE)
     told = [(finding.rule, finding.severity, finding.path) for finding in findings]
     assert told == ([("window-over-soak", trap, f"spec.{place}[0].window")] if trap else [])
     assert all(words in finding.words for finding in findings)
@@ -209,11 +221,90 @@ def test_what_a_policy_asks(query: str, traps: list[str]) -> None:
 )
 def test_what_a_template_asks_with_its_defaults_and_samples(changes: dict[str, Any], traps: list[str]) -> None:
     findings = lint_template(read_template(changed(TEMPLATE, changes)))
-    assert [f"{f.severity} {f.rule} {f.path}" for f in findings if f.severity != "hint"] == traps
+    told = [f"{f.severity} {f.rule} {f.path}" for f in findings if f.severity != "hint"]
+    assert [each for each in told if " no-side " not in each] == traps
 
 
 def test_a_reference_that_nobody_replaced_asks_nothing() -> None:
     assert found(read_plan_spec(changed(PLAN, {"guards": [{"template": "unknown"}]}))) == []
+
+
+# ---- what is never known -------------------------------------------------------------------------
+
+TOTAL = 'x_total{d="$service"}'
+SIDES = [
+    ('sum(rate(x_total{d="$deployment"}[$window]))', True),
+    ('sum(rate(x_total{d="${service}"}[$window]))', True),
+    ('sum(rate(x_total{d="$old"}[$window]))', True),
+    ('sum(rate(x_total{pod=~"checkout-v2-.*"}[$window]))', True),
+    ('sum(rate(x_total{d="checkout-old"}[$window]))', True),
+    ('sum(rate(x_total{release="v2"}[$window]))', True),
+    ("sum(rate(x_v2_total[$window]))", True),
+    ("sum(rate(x_total[$window]))", False),
+    ('sum(rate(x_total{d=""}[$window]))', False),
+    ('sum(rate(x_total{cluster=~"__[0-9]+"}[$window]))', False),
+    ('sum(rate(x_total{app="checkout"}[$window]))', False),
+    ('sum(rate(x_total{team="$team"}[$window]))', False),
+    ('sum(rate(x_total{release="v20"}[$window]))', False),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("query", "names"), SIDES)
+def test_a_query_that_names_no_side_is_told(place: str, query: str, names: bool) -> None:
+    told = [each for each in all_found(plan(place, query=query)) if "no-side" in each]
+    assert told == ([] if names else [f"warning no-side spec.{place}[0].query"])
+
+
+@pytest.mark.parametrize(("bad", "told"), [('b_total{d="$new"}', []), ("b_total", ["bad", "total"])])
+def test_counters_that_name_no_side_are_told(bad: str, told: list[str]) -> None:
+    spec = plan("guards", events={"bad": bad, "total": "x_total"}, **{"is": "> 5%"})
+    assert [each for each in all_found(spec) if "no-side" in each] == [
+        f"warning no-side spec.guards[0].events.{field}" for field in told
+    ]
+
+
+def test_a_template_whose_variables_another_tool_has_eaten_is_told() -> None:
+    library = Path(__file__).parents[2] / "deploy" / "predicates"
+    for file in library.glob("*.yaml"):
+        assert "${" not in file.read_text(), f"Flux and envsubst would replace it in {file}"
+        for each in yaml.safe_load_all(file.read_text().replace("$deployment", "").replace("$service", "")):
+            told = {finding.rule for finding in lint_template(read_template(each["spec"]))}
+            assert "no-side" in told, each["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("place", "query", "told"),
+    [
+        ("stages[0].pass", 'max(smoke_ok{release="v2"})', True),
+        ("stages[0].pass", 'min(up{d="$deployment"})', True),
+        ("stages[0].pass", 'max(max_over_time(smoke_ok{release="v2"}[$window]))', False),
+        ("stages[0].pass", 'max(max_over_time((x{d="$new"} * 2)[1m:15s]))', False),
+        ("stages[0].pass", 'time() - max(push_time_seconds{release="v2"})', False),
+        ("stages[0].pass", 'time() - max(timestamp(x{d="$new"}))', False),
+        ("stages[0].fail", 'min(up{d="$deployment"})', False),
+        ("guards", 'min(up{d="$deployment"})', False),
+    ],
+)
+def test_a_pass_predicate_that_may_be_proved_by_a_sample_of_before_is_told(place: str, query: str, told: bool) -> None:
+    path = f"warning old-samples spec.{place}[0].query"
+    assert [each for each in all_found(plan(place, query=query)) if "old-samples" in each] == ([path] if told else [])
+
+
+def test_a_stage_that_silence_alone_proves_is_told() -> None:
+    quiet = {"name": "quiet", "query": f"sum(rate({TOTAL}[$window]))", "is": "> 0", "noData": "Clear"}
+    alone = changed(PLAN, {"guards": [quiet], "stages[0].pass": []})
+    assert all_found(read_plan_spec(alone)) == ["warning only-silence spec.stages[0]"]
+    assert all_found(read_plan_spec(changed(PLAN, {"guards": [quiet]}))) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("weights", "told"), [(["100%"], True), (["5%", "100%"], False)])
+def test_a_comparison_that_never_has_an_old_side_is_told(place: str, weights: list[str], told: bool) -> None:
+    judged = {"name": "worse", "query": f"sum(rate({TOTAL}[$window]))", "vsOld": "> 1.5x"}
+    other = {"name": "any", "query": f"sum(rate({TOTAL}[$window]))", "is": "> 0"}
+    spec = read_plan_spec(changed(PLAN, {"stages[0].pass": [other], "stages[0].weights": weights, place: [judged]}))
+    assert all_found(spec) == ([f"warning no-old-side spec.{place}[0].vsOld"] if told else [])
 
 
 # ---- told in one line ----------------------------------------------------------------------------
@@ -229,7 +320,7 @@ def test_warnings_are_told_with_their_places_and_hints_are_not() -> None:
 @pytest.mark.parametrize("many", [1, 2, 7, 16])
 def test_a_line_fits_in_the_note_of_an_event(many: int, length: int) -> None:
     guards = [
-        {"name": f"g{i}", "query": f'sum(x{{a="{"ä" * length}"}}) or on(a{i}) vector(0)', "is": "> 0"}
+        {"name": f"g{i}", "query": f'sum(x{{d="$new",a="{"ä" * length}"}}) or on(a{i}) vector(0)', "is": "> 0"}
         for i in range(many)
     ]
     line = warnings_of(read_plan_spec(changed(PLAN, {"guards": guards})), SCRAPE)
@@ -241,7 +332,7 @@ def test_a_line_fits_in_the_note_of_an_event(many: int, length: int) -> None:
 
 
 def test_one_warning_that_is_too_long_is_cut() -> None:
-    line = warnings_of(plan("guards", query=f"sum(rate({'x' * 2000}_used[$window]))"), SCRAPE)
+    line = warnings_of(plan("guards", query=f"sum(rate({'x' * 2000}_used{{d='$new'}}[$window]))"), SCRAPE)
     assert line.startswith("spec.guards[0].query: xxx")
     assert line.endswith("xxx...")
     assert len(line) == TELLABLE

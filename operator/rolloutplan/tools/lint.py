@@ -6,6 +6,7 @@ finding blocks a plan: it is only reported, and the metric source decides what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,16 +16,21 @@ from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import BUILTIN_VARIABLES, PlanSpec
+from rolloutplan.api.stage import FULL
 from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
 from rolloutplan.engine.analysis.counting import round_up
 from rolloutplan.engine.analysis.measurements import Role, first_window
-from rolloutplan.engine.analysis.variables import render, variables_for
+from rolloutplan.engine.analysis.variables import names_a_side, render, variables_for
 from rolloutplan.engine.rules.forecast import slow_predicate_problem
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
 
 TELLABLE: Final = 1024
 """The most bytes in the note of an Event."""
+_NO_SIDE: Final = (
+    "it says the same of both, or another tool has replaced a variable (Flux and envsubst replace ${...}); write"
+    " $deployment, $service, $old or $new"
+)
 _MINUTE: Final = timedelta(minutes=1)
 _THEMSELVES: Final = {word: word for word in BUILTIN_VARIABLES} | {"window": "1m", "elapsed": "1m"}
 """The values of the variables where there is no plan to fill them in: each stands for itself."""
@@ -64,6 +70,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
             if not judged.predicate.has_references
             for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
         ),
+        *_silences(spec),
     )
 
 
@@ -95,6 +102,11 @@ def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
     for path, query in (("query", body.get("query")), ("minSamples.query", min_samples.get("query"))):
         if query is not None:
             yield from lint_query(render(query, _THEMSELVES), Asking(sampled=bool(min_samples)), f"spec.{path}")
+    texts = {f"events.{field}": text for field, text in counted.items() if field != "slowerThan"}
+    texts |= {"query": body["query"]} if "query" in body else {}
+    said_by_plan = any(each.default is None and each.type in ("String", "Name") for each in spec.parameters)
+    if not said_by_plan and not any(map(names_a_side, texts.values())):
+        yield from (Finding(f"spec.{field}", "no-side", "warning", f"names no side: {_NO_SIDE}") for field in texts)
     for field in ("bad", "total", "histogram"):
         if field in counted:
             series = render(counted[field], _THEMSELVES)
@@ -159,7 +171,7 @@ def _questions(spec: PlanSpec, judged: _Judged, scrape: timedelta | None) -> Ite
         return _filled(spec, judged.stage, text, "new", window, reach)
 
     if predicate.query is not None:
-        asking = Asking(reach, scrape, sampled=samples is not None)
+        asking = Asking(reach, scrape, sampled=samples is not None, proves=judged.role == "pass")
         yield from lint_query(filled(predicate.query), asking, f"{judged.path}.query")
     if samples is not None:
         asking = Asking(reach, scrape, sampled=True)
@@ -173,15 +185,60 @@ def _questions(spec: PlanSpec, judged: _Judged, scrape: timedelta | None) -> Ite
 def _sides(spec: PlanSpec, judged: _Judged) -> Iterator[Finding]:
     predicate = judged.predicate
     if predicate.comparison.kind == "value":
+        yield from _names_no_side(spec, judged)
         return
-    asked = [(f"events.{field}", text) for field, text in _counted(predicate)]
-    if predicate.query is not None:
-        asked.append(("query", predicate.query))
-    for field, text in asked:
+    if _only_at_full_weight(spec, judged):
+        fix = "compare with a number (is), or judge at a smaller weight first"
+        words = f"at 100% no old side is left to compare with, and it is judged at no smaller weight: {fix}"
+        yield Finding(f"{judged.path}.vsOld", "no-old-side", "warning", words)
+    for field, text in _texts(predicate):
         new, old = (_filled(spec, judged.stage, text, side, _MINUTE, _MINUTE) for side in ("new", "old"))
         if new == old:
             words = "the query is the same for both sides, which never differ: select one with $deployment or $service"
             yield Finding(f"{judged.path}.{field}", "same-sides", "warning", words)
+
+
+def _names_no_side(spec: PlanSpec, judged: _Judged) -> Iterator[Finding]:
+    """Find queries that say nothing about one side: another tool may have taken a variable out of them."""
+    if any(names_a_side(text) or _has_name_of_side(spec, text) for _, text in _texts(judged.predicate)):
+        return
+    for field, _ in _texts(judged.predicate):
+        words = (
+            f"names no side, neither by a variable nor as {spec.old.deployment} or {spec.new.deployment}: {_NO_SIDE}"
+        )
+        yield Finding(f"{judged.path}.{field}", "no-side", "warning", words)
+
+
+def _has_name_of_side(spec: PlanSpec, text: str) -> bool:
+    """Whether a query holds the name of a side, or the part in which both names differ (v2 of checkout-v2)."""
+    filled = render(text, spec.variables)
+    old, new = set(spec.old.deployment.split("-")), set(spec.new.deployment.split("-"))
+    names = {spec.old.deployment, spec.old.service_name, spec.new.deployment, spec.new.service_name, *(old ^ new)}
+    return any(re.search(rf"(?<![a-zA-Z0-9]){re.escape(name)}(?![a-zA-Z0-9])", filled) for name in names)
+
+
+def _only_at_full_weight(spec: PlanSpec, judged: _Judged) -> bool:
+    """Whether all weights at which a predicate is judged leave the old side nothing."""
+    places = {f"spec.stages[{i}].": stage.steps for i, stage in enumerate(spec.stages)}
+    own = next((steps for start, steps in places.items() if judged.path.startswith(start)), None)
+    return all(permille == FULL for permille in own or (step.permille for step in spec.steps()))
+
+
+def _silences(spec: PlanSpec) -> Iterator[Finding]:
+    """Find stages that are proved by silence alone."""
+    for i, stage in enumerate(spec.stages):
+        enforced = [each for each in (*spec.guards, *stage.fail, *stage.pass_) if not each.dry_run]
+        if enforced and all(each.silence_is_clear for each in enforced):
+            fix = "add a predicate that always has a value, such as a share of all requests"
+            words = f"all that is enforced here says noData: Clear, so a misspelled name is good news: {fix}"
+            yield Finding(f"spec.stages[{i}]", "only-silence", "warning", words)
+
+
+def _texts(predicate: Predicate) -> Iterator[tuple[str, str]]:
+    """Yield the counters or the query of a predicate, with their field."""
+    yield from ((f"events.{field}", text) for field, text in _counted(predicate))
+    if predicate.query is not None:
+        yield "query", predicate.query
 
 
 def _counted(predicate: Predicate) -> Iterator[tuple[str, str]]:

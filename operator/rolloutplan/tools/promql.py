@@ -7,11 +7,13 @@ cannot, and the server decides. All checks are in this file, because each is a f
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from promql_parser import (
@@ -64,6 +66,8 @@ class Asking:
     scrape: timedelta | None = None
     sampled: bool = False
     """Whether minSamples prevents a verdict without traffic."""
+    proves: bool = False
+    """Whether a true comparison counts for the new side."""
 
 
 SCRAPES: Final = 4
@@ -82,6 +86,10 @@ _COUNTS: Final = ("count", "group")
 _PICKS: Final = ("topk", "bottomk", "limitk")
 _COMPARISONS: Final = ("==", "!=", "<", "<=", ">", ">=")
 _DIVISIONS: Final = ("/", "%")
+
+_TIMES_OF_SAMPLES: Final = ("push_time_seconds", "push_failure_time_seconds")
+"""Series whose values are times: who asks for them compares the age himself."""
+_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 _COUNTER: Final = ("_total", "_count", "_bucket")
 _KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
@@ -110,6 +118,25 @@ class _Query:
 
     def operations(self, *operators: str) -> Iterator[BinaryExpr]:
         yield from (part for part, _ in self.parts if isinstance(part, BinaryExpr) and str(part.op) in operators)
+
+
+@dataclass(frozen=True, slots=True)
+class InstantSelector:
+    """A selector without a range: it gives the last sample of the last minutes, however old it is."""
+
+    text: str
+    matchers: str
+    """Its label matchers without braces, as PromQL."""
+
+
+@lru_cache(maxsize=4096)
+def instant_selectors(text: str) -> tuple[InstantSelector, ...]:
+    """Return the selectors of a query that are read at its instant alone; none where the query cannot be parsed."""
+    tree = _read(text, "")
+    if isinstance(tree, Finding):
+        return ()
+    found = (_instant_selector(part) for part, above in _walk(tree) if _is_instant(part, above))
+    return tuple(dict.fromkeys(found))
 
 
 def lint_query(text: str, asking: Asking, path: str = "query") -> tuple[Finding, ...]:
@@ -487,6 +514,34 @@ def _before_stage(query: _Query) -> _Found:
             yield "warning", f"{_said(selector)} reads {_time(back)} back, to before this stage ({first}): {fix}"
 
 
+def _is_instant(part: Expr, above: tuple[Expr, ...]) -> bool:
+    """Whether it is a selector whose last sample is taken as it is."""
+    if not isinstance(part, VectorSelector) or part.offset or part.at or _name(part) in _TIMES_OF_SAMPLES:
+        return False
+    ranged = any(isinstance(each, MatrixSelector | SubqueryExpr) for each in above)
+    asks_for_time = any(isinstance(each, Call) and each.func.name in ("timestamp", *_ABSENT) for each in above)
+    return not ranged and not asks_for_time
+
+
+def _instant_selector(selector: Expr) -> InstantSelector:
+    assert isinstance(selector, VectorSelector)
+    matchers = (
+        f"{m.name}{_OPERATORS[str(m.op)]}{json.dumps(m.value, ensure_ascii=False)}"
+        for m in selector.matchers.matchers
+        if m.name != "__name__"
+    )
+    return InstantSelector(selector.prettify(), ",".join(matchers))
+
+
+def _old_samples(query: _Query) -> _Found:
+    if not query.asking.proves:
+        return
+    for part, above in query.selectors():
+        if _is_instant(part, above):
+            fix = f'write a range, such as "max_over_time({_name(part) or "x"}[$window])"'
+            yield "warning", f"{_said(part)} may be a sample from before this stage, which then is no answer: {fix}"
+
+
 def _time(time: timedelta) -> str:
     return format_duration(time - time % timedelta(milliseconds=1))
 
@@ -528,6 +583,7 @@ _TRAPS: Final[Mapping[str, Callable[[_Query], _Found]]] = {
     "no-le": _no_le,
     "short-range": _short_range,
     "before-stage": _before_stage,
+    "old-samples": _old_samples,
     "unknown-word": _words,
     "raw-counter": _raw_counter,
     "many-series": _many_series,

@@ -16,12 +16,18 @@ from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 
+_OF_A_SIDE = frozenset({"deployment", "service", "old", "new"})
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
 def render(query: str, variables: Mapping[str, str]) -> str:
     """Fill the variables of a query. An unknown one is left as it is, so that the source can refuse the query."""
     return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), query)
+
+
+def names_a_side(query: str) -> bool:
+    """Whether a query names a side by a variable."""
+    return any((match[1] or match[2]) in _OF_A_SIDE for match in _VARIABLE.finditer(query))
 
 
 def is_side_specific(query: str) -> bool:

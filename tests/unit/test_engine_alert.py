@@ -253,3 +253,22 @@ def test_a_run_with_alerts_is_replayed() -> None:
     told = [decision.reason for decision in world.trail.values()]
     assert [decision.reason for decision in replayed.decisions] == told[told.index("StageStarted") :]
     assert any('"predicate":"page"' in line for line in lines)
+
+
+def test_that_there_are_no_alerts_of_any_kind_is_told_before_the_first_weight_and_is_no_good_news() -> None:
+    world = fresh(ALERTS)()
+    world.says["page"] = Why.NO_ALERT_SERIES
+    world.advance(m(1))
+    condition = world.status.condition("QueryWarnings")
+    assert condition is not None
+    assert condition.message == "page: no alerts"
+    assert (world.phase, world.weights()[0]["v2"]) == (P.HELD, 0)
+    assert "NoAlertSeries" in world.status.message
+
+
+def test_that_there_are_no_alerts_any_more_keeps_a_stage_from_being_proved() -> None:
+    world = fresh(ALERTS)().until(P.JUDGING)
+    world.says["page"] = Why.NO_ALERT_SERIES
+    world.advance(m(12))
+    assert (world.phase, world.status.reason) == (P.HELD, "Undecided")
+    assert "page (NoAlertSeries" in world.status.message

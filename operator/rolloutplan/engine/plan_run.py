@@ -110,6 +110,8 @@ LINT_AFTER: Final = timedelta(seconds=10)
 RECENT: Final = timedelta(hours=1)
 """An unpublished decision that is older stays unpublished: an Event lives no longer."""
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
+LONGEST_WARNINGS: Final = 2048
+"""Characters of the message about queries that are probably wrong."""
 LONGEST_PAUSE: Final = timedelta(seconds=2)
 """Between attempts that may succeed the next time. In a rollback `LONGEST_PAUSE_URGENT`."""
 LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
@@ -186,6 +188,8 @@ class PlanRun:
         self._metadata_writes: tuple[datetime, ...] = ()
         self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", query_warnings(facts.status)
+        self._unanswered = ""
+        """Which predicates had no answer before the run, of those that need one."""
 
     # ---- from facts to effects -----------------------------------------------------------------------------------
 
@@ -232,7 +236,7 @@ class PlanRun:
             job=cast("JobView | None", self.results.get(Key("job", task.job)) if task else None),
             query_result=cast("QueryResult | None", self.results.get(Key("observation", task.name)) if task else None),
             scaled=self._scaled(facts, status),
-            warnings=self._warnings,
+            warnings="; ".join(filter(None, (self._unanswered, self._warnings)))[:LONGEST_WARNINGS],
             refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _REPORTED_KINDS),
             epoch=facts.epoch,
             claim_at=facts.claim_at,
@@ -476,6 +480,8 @@ class PlanRun:
             self.refusals.pop(effect.key, None)
             self._conflicts.pop(effect.key, None)
             self._on_success(effect, result)
+            if isinstance(result, PreflightResult):
+                self._take_warnings(result.warnings)
 
     def _on_success(self, effect: Effect, result: Result) -> None:
         match effect.work:
@@ -502,6 +508,12 @@ class PlanRun:
                 self.results[effect.key] = result
             case _:
                 pass
+
+    def _take_warnings(self, warnings: str) -> None:
+        """Note what the source said; a status of before may say the same."""
+        if warnings != self._unanswered:
+            self._warnings = self._warnings.removeprefix(warnings).removeprefix("; ")
+            self._unanswered = warnings
 
     def _mark_read(self, *keys: Key) -> None:
         for key in keys:

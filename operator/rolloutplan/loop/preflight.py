@@ -6,9 +6,11 @@ The data comes from the API server and the metric source; loop/executor.py retur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import NamedTuple
 
 from rolloutplan.cluster import paths, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
@@ -40,22 +42,42 @@ async def run_checks(
         seen = pods.read(listed, new.containers)
     autoscaler = await _autoscaler(api, plan.namespace, new) if new is not None and new.wanted == 0 else ""
     judged_hash = spec.judged_hash()
+    tried = TriedQueries()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
-        provider = None
-    rejected, down = await try_queries(plan, provider, clock()) if provider else ({}, "")
+        tried = TriedQueries(warnings=before.warnings)
+    elif provider:
+        tried = await try_queries(plan, provider, clock())
     services = frozenset(name for name, exists in zip(sorted(names), found, strict=True) if exists)
-    return PreflightResult(clock(), judged_hash, services, rejected, down, seen, autoscaler=autoscaler)
+    return PreflightResult(
+        clock(), judged_hash, services, tried.refused, tried.down, seen, tried.warnings, autoscaler=autoscaler
+    )
 
 
-async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> tuple[dict[str, str], str]:
-    """Return the queries that are refused, with the reason, and why the source did not answer (empty if it did)."""
+class TriedQueries(NamedTuple):
+    """What the source said to the queries of a plan."""
+
+    refused: Mapping[str, str] = MappingProxyType({})
+    """The predicates and assumptions whose queries are refused, with the reason."""
+    down: str = ""
+    """Why the source did not answer; empty where it did."""
+    warnings: str = ""
+    """Which predicates will have no answer, as far as the source knows, and why."""
+
+
+async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> TriedQueries:
+    """Send each query of a plan once."""
     queries = list(preflight_queries(plan, now))
     result = await provider.check(list(dict.fromkeys(each.query for each in queries)), now)
     refused: dict[str, str] = {}
     for each in queries:
         if each.query in result.refused:
             refused.setdefault(each.name, result.refused[each.query])
-    return refused, result.down
+    unanswered: dict[str, list[str]] = {}
+    for each in queries:
+        if each.query in result.warnings and each.name not in unanswered.get(result.warnings[each.query], ()):
+            unanswered.setdefault(result.warnings[each.query], []).append(each.name)
+    warnings = "; ".join(f"{', '.join(names)}: {words}" for words, names in unanswered.items())
+    return TriedQueries(refused, result.down, warnings)
 
 
 async def check_gate(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:

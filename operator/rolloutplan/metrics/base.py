@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
 from rolloutplan.api.spec import PlanSpec
@@ -24,6 +25,8 @@ class CheckResult(NamedTuple):
     """The queries that the source will never answer, each with a sentence that says why."""
     down: str
     """Why the source did not answer; empty where it did."""
+    warnings: Mapping[Query, str] = MappingProxyType({})
+    """The queries whose answers will be none, as far as the source knows now, with a sentence that says why."""
 
 
 class Provider(Protocol):
@@ -40,7 +43,7 @@ class Provider(Protocol):
     """
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
-        """Return the one finite number of a query at an instant, or a gap.
+        """Return the one number of a query at an instant, which may be infinite, or a gap.
 
         `SourceDown` means that the source did not answer; any other gap means that it answered without a number.
         """

@@ -14,13 +14,15 @@ from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
 from rolloutplan.metrics.base import CheckResult, ObserveRequest, Provider
-from rolloutplan.metrics.prometheus.alerts import alert_query
+from rolloutplan.metrics.prometheus.alerts import ANY_ALERT, NO_ALERTS, alert_query
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.freshness import oldest_sample, stale
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.counts import Sample
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.lint import warnings_of
+from rolloutplan.tools.promql import instant_selectors
 
 
 class PrometheusProvider(Provider):
@@ -39,7 +41,27 @@ class PrometheusProvider(Provider):
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         """Query one number."""
-        return await self._source.ask(promql(query), at)
+        if isinstance(query, AlertQuery):
+            return await self._alerts(query, at)
+        if query.since is None:
+            return await self._source.ask(query.text, at)
+        selectors = instant_selectors(query.text)
+        answer, *ages = await asyncio.gather(
+            self._source.ask(query.text, at),
+            *(self._source.ask(oldest_sample(selector), at) for selector in selectors),
+        )
+        gaps = [stale(selector, age, query.since) for selector, age in zip(selectors, ages, strict=True)]
+        return next((gap for gap in gaps if gap is not None and answer.gap is None), answer)
+
+    async def _alerts(self, query: AlertQuery, at: datetime) -> Answer:
+        """How many alerts fire; a gap where there are no alerts of any kind, which would look the same."""
+        answer = await self._source.ask(alert_query(query), at)
+        if answer.gap is not Why.NO_DATA:
+            return answer
+        known = await self._source.ask(ANY_ALERT, at)
+        if known.gap is Why.NO_DATA:
+            return Answer(gap=Why.NO_ALERT_SERIES, detail=NO_ALERTS)
+        return known if known.value is None else Answer(0.0)
 
     async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
         """Query all events and the bad ones, at one instant or at many."""
@@ -79,7 +101,12 @@ class PrometheusProvider(Provider):
                 refused[query] = f"events.slowerThan: {problem}"
         all_answers = (*answers.values(), *(found for found in bounds if isinstance(found, Answer)))
         outages = (answer.detail for answer in all_answers if answer.gap is Why.SOURCE_DOWN)
-        return CheckResult(refused, next(outages, ""))
+        silent = [q for q in texts if isinstance(q, AlertQuery) and answers[promql(q)].gap is Why.NO_DATA]
+        alerts = await asyncio.gather(*(self._alerts(query, at) for query in silent))
+        unseen: dict[Query, str] = {
+            q: each.detail for q, each in zip(silent, alerts, strict=True) if each.gap is Why.NO_ALERT_SERIES
+        }
+        return CheckResult(refused, next(outages, ""), unseen)
 
     def lint(self, spec: PlanSpec) -> str:
         """Find common mistakes in the PromQL of a plan."""

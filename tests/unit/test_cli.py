@@ -306,3 +306,52 @@ def test_the_operators_options(
     monkeypatch.setenv("POD_ID", pod)
     assert main(["operator", *arguments]) == 0
     assert given == [options]
+
+
+UNDO = "kubectl -n shop patch httproute web ..."
+
+
+def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = False) -> dict[str, Any]:
+    meta: dict[str, Any] = {"namespace": "shop", "name": name, "annotations": {"rolloutplan.dev/revert": UNDO}}
+    meta |= {"finalizers": ["rolloutplan.dev/restore"]} if finalizer else {}
+    meta |= {"deletionTimestamp": "2026-03-01T09:00:00Z"} if deleting else {}
+    return {"metadata": meta, "status": {"phase": phase, "weights": {"desired": "25%"}}}
+
+
+@pytest.mark.parametrize(
+    ("plans", "code", "words"),
+    [
+        ([], 0, ["0 plans in the cluster: no run is in progress"]),
+        ([a_plan("done", "Succeeded", finalizer=False)], 0, ["1 plans in the cluster: no run is in progress"]),
+        ([a_plan("web", "Judging")], 1, [
+            "shop/web: Judging at 25%, with the finalizer rolloutplan.dev/restore", "rolloutplan abort web -n shop",
+            f"without an operator: {UNDO} && kubectl -n shop patch rolloutplan web", "1 of 1 plans",
+        ]),
+        ([a_plan("web", "Expanding", finalizer=False)], 1, ["shop/web: Expanding", "rolloutplan abort web -n shop"]),
+        ([a_plan("web", "RolledBack")], 1, ["the operator removes the finalizer by itself"]),
+        ([a_plan("web", "RollingBack", deleting=True)], 1, ["it is being deleted: wait until it is gone"]),
+        ([{"metadata": {}, "status": 7}, "odd", a_plan("web", "Baking")], 1, ["shop/web: Baking"]),
+    ],
+)  # fmt: skip
+def test_what_an_uninstall_would_leave(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], plans: list[Any], code: int, words: list[str]
+) -> None:
+    cluster.plan = {"items": plans}
+    assert main(["uninstall", "--check"]) == code
+    out = capsys.readouterr().out
+    assert [word for word in words if word not in out] == []
+    assert cluster.patches == [], "nothing is changed"
+
+
+def test_an_uninstall_that_cannot_be_checked_is_no_good_news(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.refuses = {"GET": (403, {"message": "rolloutplans is forbidden", "reason": "Forbidden"})}
+    assert main(["uninstall", "--check"]) == 1
+    assert "name one namespace with -n" in capsys.readouterr().err
+
+
+def test_an_uninstall_is_only_checked() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["uninstall"])
+    assert ended.value.code == 2

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation")
     )
     add_judge_options(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
+    _add_uninstall_options(commands.add_parser("uninstall", help="check what an uninstall of the operator would leave"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
@@ -68,6 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
     return parser
+
+
+def _add_uninstall_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List the plans that still need the operator, with the commands that end them; nothing is changed. Exit 0 where"
+        " there are none, 1 where there are some or the cluster cannot be asked."
+    )
+    parser.add_argument("--check", action="store_true", required=True, help="list, and change nothing")
+    parser.add_argument("-n", "--namespace", type=_text_type(DNS_LABEL), help="only this namespace (default: all)")
+    parser.set_defaults(run=_uninstall)
 
 
 def _add_page_command(parser: argparse.ArgumentParser, page: Callable[[], str]) -> None:
@@ -308,6 +319,12 @@ def _operator(chosen: argparse.Namespace) -> int:
         sys.stderr.write(f"rolloutplan: {error.message or error}\n")
         return 1
     return 0
+
+
+def _uninstall(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.uninstall import check  # noqa: PLC0415 - see above
+
+    return check(chosen.namespace)
 
 
 def _crds(chosen: argparse.Namespace) -> int:

@@ -1,0 +1,70 @@
+"""Check what an uninstall of the operator would leave behind: runs in progress, and finalizers that nobody removes.
+
+It reads the plans of the cluster, and prints for each the command that ends it. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.status import RUNNING, read_status
+from rolloutplan.cli.command import explain
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, Raw
+from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
+
+NOTHING_LEFT, LEFT = 0, 1
+
+
+def check(namespace: str | None) -> int:
+    """Print what would be left in a namespace, or in all of them. Returns 0 where nothing would, else 1."""
+    try:
+        plans = asyncio.run(_plans(namespace))
+    except ApiError as error:
+        words = explain(error, "", namespace)
+        hint = ": name one namespace with -n" if error.status == 403 and namespace is None else ""
+        sys.stderr.write(f"rolloutplan: {words}{hint}\n")
+        return LEFT
+    left = [lines for raw in plans if (lines := [*_left(raw)])]
+    where = f"in namespace {namespace}" if namespace else "in the cluster"
+    if not left:
+        print(f"{len(plans)} plans {where}: no run is in progress and no finalizer is set, the operator can be removed")
+        return NOTHING_LEFT
+    print("\n".join(line for lines in left for line in lines))
+    print(f"{len(left)} of {len(plans)} plans {where} still need the operator: remove it when this check finds none")
+    return LEFT
+
+
+async def _plans(namespace: str | None) -> Sequence[Raw]:
+    api = await Api.connect()
+    try:
+        return list((await api.list(paths.path(paths.PLANS, namespace or ""))).get("items") or ())
+    finally:
+        await api.close()
+
+
+def _left(raw: Raw) -> Iterator[str]:
+    """What one plan would leave, and the commands that end it; nothing where it needs no operator."""
+    namespace, name = safe_get.text(raw, "metadata", "namespace"), safe_get.text(raw, "metadata", "name")
+    status = read_status(safe_get.value(raw, "status"))
+    finalizers = safe_get.items(raw, "metadata", "finalizers")
+    finalizer = FINALIZER in finalizers
+    if not finalizer and status.phase not in RUNNING:
+        return
+    weight = f" at {status.weights.desired}" if status.weights.desired else ""
+    yield f"{namespace}/{name}: {status.phase}{weight}{f', with the finalizer {FINALIZER}' if finalizer else ''}"
+    if safe_get.text(raw, "metadata", "deletionTimestamp"):
+        yield "  it is being deleted: wait until it is gone"
+    elif status.phase in RUNNING:
+        yield f"  rolloutplan abort {name} -n {namespace}   # ends the run and restores the old weights"
+    else:
+        yield "  its run has ended: the operator removes the finalizer by itself, if it runs"
+    if finalizer:
+        patch = (
+            f'kubectl -n {namespace} patch rolloutplan {name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''
+        )
+        undo = safe_get.text(raw, "metadata", "annotations", REVERT) or status.revert
+        yield f"  without an operator: {f'{undo} && ' if undo else ''}{patch}"

@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jsonpatch
 
@@ -312,6 +312,12 @@ class World:
     """How long the gateway takes to accept a route; None: it never says anything."""
     refusal: str = ""
     """Why the gateway takes no route, where it does not."""
+    ignored: bool = False
+    """Whether no gateway has ever answered for any route."""
+    reports: Literal["its generation", "no generation", "the first generation"] = "its generation"
+    """What the gateway writes as the generation that it means."""
+    dropped: str = ""
+    """What the gateway says of a rule that it leaves out, or of an earlier generation that it serves instead."""
     old: Deployment | None = field(default_factory=lambda: Deployment("v1"))
     new: Deployment | None = field(default_factory=lambda: Deployment("v2"))
     services: frozenset[str] = frozenset({"v1", "v2"})
@@ -523,15 +529,29 @@ class World:
 
     def route_view(self, name: str) -> RouteView:
         raw, since = self.routes[name], self._changed_at.get(name, START)
-        heard = self.lag is not None and self.now >= since + self.lag
+        heard = name not in self._changed_at or (self.lag is not None and self.now >= since + self.lag)
+        said = f"{self.refusal} {self.dropped} {self.ignored} {self.reports}"
         seen = self._views.get(name)
-        if seen is None or seen[0] is not raw or seen[1:3] != (heard, self.refusal):
-            condition = {"type": "Accepted", "observedGeneration": raw["metadata"]["generation"]}
-            condition |= {"status": "False", "reason": self.refusal} if self.refusal else {"status": "True"}
-            parents = [{"conditions": [condition] if heard else []}]
+        if seen is None or seen[0] is not raw or seen[1:3] != (heard, said):
+            parents = [{"conditions": [] if self.ignored else self._conditions(raw, heard=heard)}]
             view = HTTPROUTES.view({**raw, "status": {"parents": parents}})
-            seen = self._views[name] = raw, heard, self.refusal, view
+            seen = self._views[name] = raw, heard, said, view
         return seen[3]
+
+    def _conditions(self, raw: Mapping[str, Any], *, heard: bool) -> list[dict[str, Any]]:
+        """What the gateway says of a route; where it has not heard of a generation, what it said of the one before."""
+        generation = raw["metadata"]["generation"] - (not heard)
+        dated = {
+            "its generation": {"observedGeneration": generation},
+            "no generation": {},
+            "the first generation": {"observedGeneration": 1},
+        }[self.reports]
+        if not heard and (not generation or self.reports == "its generation"):
+            return [{"type": "Accepted", "status": "True", **dated}] if generation else []
+        no = {"status": "False", "reason": self.refusal}
+        conditions = [{"type": "Accepted", **dated, **(no if self.refusal else {"status": "True"})}]
+        partial = {"type": "PartiallyInvalid", "status": "True", "reason": "UnsupportedValue", "message": self.dropped}
+        return [*conditions, {**partial, **dated}] if self.dropped else conditions
 
     # ---- the host ----------------------------------------------------------------------------------------------------
 

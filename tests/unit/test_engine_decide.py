@@ -90,7 +90,8 @@ INTENTS = [
     ),
     Case(
         "a weight that the gateway refuses waits no longer than 30 s, however slow the gateway may be",
-        fresh(SLOW_GATEWAY, refusal="UnsupportedValue"), wait(s(31)), P.ROLLING_BACK, "", None,
+        fresh(SLOW_GATEWAY, lag=m(9)), then(settle, put(refusal="UnsupportedValue", lag=s(0)), wait(s(31))),
+        P.ROLLING_BACK, "", None,
         "5% was not accepted within 30s: HTTPRoute shop: UnsupportedValue", OLD_WEIGHTS,
     ),
     Case(
@@ -106,7 +107,8 @@ INTENTS = [
     Case("before 30 s are over nothing is said", shifting(lag=None), wait(s(29.9)), P.SHIFTING, "Shifting", []),
     Case(
         "a weight that its gateway refuses goes back after 30 s, with the gateway's word",
-        fresh(refusal="UnsupportedValue"), wait(s(60)), P.ROLLED_BACK, "", None, "UnsupportedValue", OLD_WEIGHTS,
+        shifting(), then(put(refusal="UnsupportedValue", lag=s(0)), wait(s(60))), P.ROLLED_BACK, "", None,
+        "UnsupportedValue", OLD_WEIGHTS,
     ),
     Case(
         "a weight that is accepted late is judged from then on",

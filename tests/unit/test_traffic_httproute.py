@@ -4,6 +4,7 @@ import copy
 import json
 import shlex
 import subprocess
+import time
 from typing import Any
 
 import jsonpatch
@@ -120,12 +121,14 @@ def says(ref: Raw, *conditions: Raw, by: str = "example.net/gateway") -> Raw:
     return {"parentRef": ref, "controllerName": by, "conditions": list(conditions)}
 
 
+INNER = parent("inner")
 EDGE, MESH = parent(), parent("web", group="", kind="Service", port=80)
 HTTP, HTTPS = parent(sectionName="http"), parent(sectionName="https")
 FULL = parent(group="gateway.networking.k8s.io", kind="Gateway", namespace="shop")
 MISSED = "Gateway shop/edge has not accepted generation 3"
 NOT_ALLOWED = "NotAllowedByListeners: no listener"
 UNDATED = [{"type": "Accepted", "status": "True"}, {"type": "ResolvedRefs", "status": "False"}]
+PARTIAL = condition("PartiallyInvalid", "True", reason="UnsupportedValue", message="Dropped Rule(s) 0")
 UNKNOWN = condition("Accepted", "Unknown", reason="Pending", message="waits for its listeners")
 
 
@@ -191,9 +194,20 @@ PARENTS = [
     pytest.param([EDGE], [says(EDGE, YES[0], condition("ResolvedRefs", "False", seen=2))], True, "",
                  id="a backend that was not found in the generation before"),
     pytest.param([EDGE], [says(EDGE, UNKNOWN)], None, f"{MISSED} (Pending: waits for its listeners)", id="unknown"),
-    pytest.param([EDGE], [says(EDGE, *UNDATED)], None, MISSED, id="conditions that name no generation"),
-    pytest.param([EDGE], [says(EDGE, condition("Accepted", "True", seen=4))], None,
-                 f"{MISSED} (it answered for generation 4)", id="an answer for a generation that is not known yet"),
+    pytest.param([EDGE], [says(EDGE, *UNDATED)], False, "ResolvedRefs", id="a refusal that names no generation"),
+    pytest.param([EDGE], [says(EDGE, UNDATED[0])], True, "", id="no generation is named"),
+    pytest.param([EDGE], [says(EDGE, condition("Accepted", "True", seen=0))], True, "", id="generation 0 is none"),
+    pytest.param([EDGE], [says(EDGE, condition("Accepted", "True", seen=123))], True, "",
+                 id="a constant that the route has not come to is none"),
+    pytest.param([EDGE], [says(EDGE, UNDATED[0], by="old"), says(EDGE, *STALE)], None,
+                 f"{MISSED} (it answered for generation 2)", id="who names generations speaks for who names none"),
+    pytest.param([EDGE], [says(EDGE, *YES, PARTIAL)], False, "UnsupportedValue: Dropped Rule(s) 0",
+                 id="a part of it was dropped"),
+    pytest.param([EDGE], [says(EDGE, *YES, {**PARTIAL, "message": "Fall Back to generation 2"})], False,
+                 "UnsupportedValue: Fall Back to generation 2", id="an earlier generation is served instead"),
+    pytest.param([EDGE], [says(EDGE, *YES, {**PARTIAL, "status": "False"})], True, "", id="nothing was dropped"),
+    pytest.param([EDGE], [says(EDGE, *YES, {**PARTIAL, "observedGeneration": 2})], True, "",
+                 id="a part of the generation before was dropped"),
     # What is odd.
     pytest.param("edge", [says(EDGE, *YES)], True, "", id="parents that are no list are none"),
     pytest.param(["edge", EDGE], [says(EDGE, *YES)], True, "", id="a parent that is no object is none"),
@@ -250,6 +264,65 @@ def wrote(manager: str, time: str, operation: str = "Update", what: str = "rules
 )
 def test_who_moved_it(entries: list[Raw], by: str) -> None:
     assert view(route(metadata={"managedFields": entries})).moved_by == by
+
+
+@pytest.mark.parametrize(
+    ("parents", "said", "before", "undated"),
+    [
+        ([EDGE], [says(EDGE, *YES)], False, ""),
+        ([EDGE], [says(EDGE, condition("Accepted", "True", seen=2))], True, ""),
+        ([EDGE], [says(EDGE, *STALE)], False, ""),
+        ([EDGE, parent("inner")], [says(EDGE, condition("Accepted", "True", seen=2))], False, ""),
+        (
+            [EDGE, parent("inner")],
+            [says(EDGE, YES[0]), says(parent("inner"), condition("Accepted", "True", 1))],
+            True,
+            "",
+        ),
+        ([EDGE, parent("inner")], [says(EDGE, UNDATED[0]), says(parent("inner"), *YES)], False, "Gateway shop/edge"),
+    ],
+)
+def test_what_was_said_of_an_earlier_generation_or_of_none(
+    parents: list[Raw], said: list[Raw], before: bool, undated: str
+) -> None:
+    raw = route(status={"parents": said})
+    raw["spec"]["parentRefs"] = parents
+    assert (view(raw).accepted_before, view(raw).undated) == (before, undated)
+
+
+def test_hundreds_of_parents_are_read_at_once_and_told_in_short() -> None:
+    sections = [parent(sectionName=f"s{number}") for number in range(800)]
+    raw = route(status={"parents": [says(each, *YES) for each in sections[:400]]})
+    raw["spec"]["parentRefs"] = sections
+    began = time.perf_counter()
+    seen = view(raw)
+    assert time.perf_counter() - began < 1
+    assert (seen.accepted, seen.accepted_why.endswith("; and 397 more")) == (None, True)
+    assert len(seen.accepted_why) < 400
+
+
+@pytest.mark.parametrize(
+    ("meta", "at"),
+    [
+        ({}, None),
+        ({"creationTimestamp": "2026-03-01T09:00:00Z"}, "2026-03-01T09:00:00+00:00"),
+        ({"creationTimestamp": "yesterday"}, None),
+        ({"creationTimestamp": "2026-03-01T09:00:00"}, None),
+        ({"creationTimestamp": "2026-03-01T09:00:00Z", "managedFields": [
+            {"time": "2026-03-01T10:00:00Z", "fieldsV1": {"f:spec": {"f:rules": {}}}},
+            {"time": "2026-03-01T11:00:00Z", "fieldsV1": {"f:metadata": {}}},
+            {"time": "2026-03-01T12:00:00Z", "subresource": "status", "fieldsV1": {"f:status": {}}},
+        ]}, "2026-03-01T10:00:00+00:00"),
+    ],
+)  # fmt: skip
+def test_when_its_spec_was_changed_last(meta: Raw, at: str | None) -> None:
+    seen = view(route(metadata=meta)).changed_at
+    assert (seen and seen.isoformat()) == at
+
+
+def test_rules_with_sticky_sessions() -> None:
+    sticky = {"sessionPersistence": {"type": "Cookie"}, "backendRefs": [ref("old", 1)]}
+    assert view(route([ref("old", 1)], sticky, {"sessionPersistence": {}})).sticky == {1}
 
 
 # ---- finding a rule again ----------------------------------------------------------------------------

@@ -115,6 +115,7 @@ class StatusReason(StrEnum):
     RULE_NOT_FOUND = "RuleNotFound"
     WEIGHTS_TOO_LARGE = "WeightsTooLarge"
     NO_TRAFFIC_TO_SHIFT = "NoTrafficToShift"
+    ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     NEW_SIDE_ALREADY_SERVING = "NewSideAlreadyServing"
     NEW_SIDE_SCALED_TO_ZERO = "NewSideScaledToZero"
     WAITING = "Waiting"

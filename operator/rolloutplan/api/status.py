@@ -124,6 +124,11 @@ class Weights(Part):
     new: str = Field("", description="The Service of the new side when the run began.")
     measured: str = Field("", description="The new side's share of the requests counted at this weight.")
     written: tuple[RouteWeights, ...] = Field((), description="The weights last written and read back, per route.")
+    unconfirmed: tuple[str, ...] = Field(
+        (),
+        description="Routes whose gateway reports no generation, as found before the run: a weight there counts as"
+        " accepted once it is written.",
+    )
     snapshot: tuple[RouteWeights, ...] = Field((), description="The weights before the run; a rollback restores these.")
 
 
@@ -284,8 +289,8 @@ class Condition(Part):
     """A Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling, Stalled, WeightsVerified, MetricsAvailable, RequestsAccepted, QueryWarnings "
-        "or UnjudgedChange."
+        description="Ready, Reconciling, Stalled, WeightsVerified, MetricsAvailable, RequestsAccepted, QueryWarnings, "
+        "RouteWarnings or UnjudgedChange."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="The reason, one word.")

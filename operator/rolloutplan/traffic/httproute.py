@@ -8,16 +8,17 @@ the last writer) and changes only weights and our own annotations. It fails as a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.engine.model.snapshot import Acceptance, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.patching import expected, kubectl_patch, located, whole_patch
 
+MOST_NAMED: Final = 3
+"""The most parents that a message names: a route may have hundreds."""
 _NOBODY: Final = "no gateway has answered for this route yet"
 
 
@@ -35,14 +36,13 @@ class HTTPRoute(RouteKind):
         """
         namespace = raw["metadata"]["namespace"]
         raw_rules = list(enumerate(safe_get.items(raw, "spec", "rules")))
-        accepted, why = _accepted(raw)
         return metadata.view(
             self.kind,
             raw,
             rules=tuple(_rule(at, rule, namespace) for at, rule in raw_rules),
-            accepted=accepted,
-            accepted_why=why,
+            acceptance=_acceptance(raw),
             field="rules",
+            sticky=frozenset(at for at, rule in raw_rules if safe_get.mapping(rule, "sessionPersistence")),
             selective=frozenset(at for at, rule in raw_rules if _is_selective(rule)),
         )
 
@@ -99,11 +99,16 @@ class _Parent(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """The status of one controller for one parent, at the present generation."""
+    """The status of one controller for one parent."""
 
     parent: _Parent
     accepted: bool | None
+    """At the present generation, or without one where it is `undated`."""
     why: str
+    undated: bool = False
+    """Whether the controller writes no generation, or one that the route has never had."""
+    before: bool = False
+    """Whether it accepted an earlier generation, and has said nothing since."""
 
 
 def _parent(ref: object, namespace: str) -> _Parent:
@@ -119,7 +124,7 @@ def _parent(ref: object, namespace: str) -> _Parent:
     )
 
 
-def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
+def _acceptance(raw: Mapping[str, Any]) -> Acceptance:
     """Whether every parent accepted this generation; else the parents without an answer, or the message of a refusal.
 
     The parents are those in the spec: status entries of parents that it no longer names are ignored. Where the spec
@@ -128,40 +133,64 @@ def _accepted(raw: Mapping[str, Any]) -> tuple[bool | None, str]:
     generation, namespace = safe_get.number(raw, "metadata", "generation"), raw["metadata"]["namespace"]
     answers = [_answer(entry, generation, namespace) for entry in safe_get.items(raw, "status", "parents")]
     refs = [ref for ref in safe_get.items(raw, "spec", "parentRefs") if isinstance(ref, Mapping)]
-    parents = list(dict.fromkeys(_parent(ref, namespace) for ref in refs))
-    parent_answers = [_answers_of(parent, answers, parents) for parent in parents] or [[answer] for answer in answers]
-    for answer in chain.from_iterable(parent_answers):
-        if answer.accepted is False:
-            return False, answer.why
-    if parent_answers and all(any(answer.accepted for answer in each) for each in parent_answers):
-        return True, ""
-    return None, _missing_answer(zip(parents, parent_answers, strict=False), generation) if parent_answers else _NOBODY
+    parents = dict.fromkeys(_parent(ref, namespace) for ref in refs)
+    found = _by_parent(parents, answers) if parents else [(answer.parent, [answer]) for answer in answers]
+    refused = next((answer for _, each in found for answer in each if answer.accepted is False), None)
+    if refused is not None:
+        return Acceptance(accepted=False, why=refused.why)
+    if not found:
+        return Acceptance(accepted=None, why=_NOBODY)
+    undated = [str(parent) for parent, each in found if any(answer.undated and answer.accepted for answer in each)]
+    if all(any(answer.accepted for answer in each) for _, each in found):
+        return Acceptance(accepted=True, undated=_listed(undated, ", "))
+    before = all(any(answer.accepted or answer.before for answer in each) for _, each in found)
+    return Acceptance(accepted=None, why=_missing_answer(found if parents else (), generation), before=before)
 
 
-def _answers_of(parent: _Parent, answers: Iterable[_Answer], parents: Collection[_Parent]) -> list[_Answer]:
-    """The answers for a parent, of one controller or of several.
+def _by_parent(parents: Collection[_Parent], answers: Iterable[_Answer]) -> list[tuple[_Parent, list[_Answer]]]:
+    """The answers for each parent, of one controller or of several.
 
     Some controllers answer for the gateway where the spec names a section or a port of it; others answer for each
-    section where it names none. An answer for the same object counts, unless it is for another of the parents.
+    section where it names none. An answer for the same object counts, unless it is for another of the parents. One
+    without a generation counts only where no controller of the parent writes generations.
     """
-    same = (answer for answer in answers if answer.parent[:4] == parent[:4])
-    return [answer for answer in same if answer.parent == parent or answer.parent not in parents]
+    of_object: dict[tuple[object, ...], list[_Answer]] = {}
+    named: dict[_Parent, list[_Answer]] = {parent: [] for parent in parents}
+    for answer in answers:
+        if answer.parent in named:
+            named[answer.parent].append(answer)
+        else:
+            of_object.setdefault(answer.parent[:4], []).append(answer)
+    found = ((parent, named[parent] + of_object.get(parent[:4], [])) for parent in parents)
+    return [(parent, [answer for answer in each if not answer.undated] or each) for parent, each in found]
+
+
+_REFUSALS: Final = (("Accepted", "False"), ("ResolvedRefs", "False"), ("PartiallyInvalid", "True"))
+"""Conditions that speak against a route. One that is partially invalid is served without some of its rules, or as it
+was at an earlier generation."""
 
 
 def _answer(entry: object, generation: int, namespace: str) -> _Answer:
     parent = _parent(safe_get.mapping(entry, "parentRef"), namespace)
     conditions = safe_get.items(entry, "conditions")
-    now = {safe_get.text(c, "type"): c for c in conditions if safe_get.value(c, "observedGeneration") == generation}
-    for kind in ("Accepted", "ResolvedRefs"):
-        if safe_get.text(now, kind, "status") == "False":
-            return _Answer(parent, accepted=False, why=_reason(now[kind]))
+    said = [_generation(condition) for condition in conditions if safe_get.text(condition, "type") == "Accepted"]
+    seen = max(said, default=0)
+    undated = bool(said) and not 0 < seen <= generation
+    now = {safe_get.text(c, "type"): c for c in conditions if undated or _generation(c) == generation}
+    for kind, bad in _REFUSALS:
+        if safe_get.text(now, kind, "status") == bad:
+            return _Answer(parent, accepted=False, why=_reason(now[kind]), undated=undated)
     if safe_get.text(now, "Accepted", "status") == "True":
-        return _Answer(parent, accepted=True, why="")
+        return _Answer(parent, accepted=True, why="", undated=undated)
     if "Accepted" in now:
-        return _Answer(parent, accepted=None, why=_reason(now["Accepted"]))
-    answers = (safe_get.number(c, "observedGeneration") for c in conditions if safe_get.text(c, "type") == "Accepted")
-    seen = max(answers, default=0)
-    return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "")
+        return _Answer(parent, accepted=None, why=_reason(now["Accepted"]), undated=undated)
+    last = {safe_get.text(c, "type"): safe_get.text(c, "status") for c in conditions if _generation(c) == seen}
+    before = last.get("Accepted") == "True" and not any(last.get(kind) == bad for kind, bad in _REFUSALS)
+    return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "", before=before)
+
+
+def _generation(condition: object) -> int:
+    return safe_get.number(condition, "observedGeneration")
 
 
 def _reason(condition: object) -> str:
@@ -169,14 +198,19 @@ def _reason(condition: object) -> str:
     return f"{reason or kind}: {message}".rstrip(": ")
 
 
-def _missing_answer(parent_answers: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
+def _missing_answer(found: Iterable[tuple[_Parent, Sequence[_Answer]]], generation: int) -> str:
     """The parents in the spec that have not accepted this generation, with their messages."""
     words = []
-    for parent, answers in parent_answers:
+    for parent, answers in found:
         if not any(answer.accepted for answer in answers):
-            why = ", ".join(answer.why for answer in answers if answer.why)
+            why = _listed([answer.why for answer in answers if answer.why], ", ")
             words.append(f"{parent} has not accepted generation {generation}{f' ({why})' if why else ''}")
-    return "; ".join(words)
+    return _listed(words, "; ")
+
+
+def _listed(words: Sequence[str], separator: str) -> str:
+    more = f"{separator}and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return separator.join(words[:MOST_NAMED]) + more
 
 
 def _rule_patch(now: RuleWeights, wanted: Mapping[int, int]) -> Iterator[Operation]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
@@ -173,11 +173,64 @@ def not_accepted(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> NotAccep
         view = snapshot.routes.get(route.id)
         if view is not None and view.accepted is False:
             return NotAccepted(f"{route.id}: {view.accepted_why or 'not accepted'}", refused=True)
-        if view is not None and view.accepted is None and waiting is None:
+        if view is not None and view.accepted is None and waiting is None and not _is_unconfirmed(snapshot, view):
             waiting = NotAccepted(
                 f"{route.id}: {view.accepted_why or 'its gateway has not answered yet'}", refused=False
             )
     return waiting
+
+
+def _is_unconfirmed(snapshot: Snapshot, view: RouteView) -> bool:
+    """Whether the gateway of a route accepted it before the run and does not report for which generation."""
+    weights = snapshot.status.weights
+    known = str(view.id) in weights.unconfirmed or (not weights.snapshot and _reports_no_change(snapshot, view))
+    return view.accepted_before and known
+
+
+def acceptance_deadline(snapshot: Snapshot, view: RouteView) -> datetime:
+    """Until when the gateways may take to accept a route as somebody has written it, without any run."""
+    return (view.changed_at or snapshot.plan.created) + accepted_within(snapshot)
+
+
+def unconfirmed(snapshot: Snapshot, routes: Iterable[RouteId]) -> tuple[str, ...]:
+    """The routes that are accepted, but whose gateways do not report for which generation.
+
+    Some controllers write no generation; others write the same one for ever: they accepted an earlier generation, and
+    have said nothing since, for longer than a gateway may take.
+    """
+    views = [view for route in routes if (view := snapshot.routes.get(route)) is not None]
+    return tuple(str(view.id) for view in views if view.undated or _reports_no_change(snapshot, view))
+
+
+def _reports_no_change(snapshot: Snapshot, view: RouteView) -> bool:
+    late = view.accepted is None and snapshot.now >= acceptance_deadline(snapshot, view)
+    return late and view.accepted_before
+
+
+def route_warnings(snapshot: Snapshot, routes: Iterable[RouteId]) -> dict[str, str]:
+    """What users should know of these routes before a run, in sentences, by a reason in one word."""
+    routes, warnings = tuple(routes), {}
+    weights = snapshot.status.weights
+    if blind := weights.unconfirmed if weights.snapshot else unconfirmed(snapshot, routes):
+        warnings["NoGeneration"] = (
+            f"the gateway of {', '.join(blind)} does not report which generation it accepted: a weight counts as "
+            f"accepted once it is written, and only the measured share shows whether the traffic follows"
+        )
+    if sticky := [rule for route in routes for rule in _sticky_rules(snapshot, route)]:
+        warnings["SessionPersistence"] = (
+            f"{', '.join(sticky)} has sessionPersistence: users stay on the side that answered first, also after a "
+            f"rollback, until their session ends"
+        )
+    return warnings
+
+
+def _sticky_rules(snapshot: Snapshot, route: RouteId) -> list[str]:
+    view, weights, spec = snapshot.routes.get(route), snapshot.status.weights, snapshot.plan.written
+    old, new = weights.old, weights.new
+    if not new and spec is not None:
+        old, new = spec.old.service_name, spec.new.service_name
+    rules = (rule for rule in view.rules if rule.index in view.sticky) if view is not None else ()
+    return [rule_words(route, rule) for rule in rules if holds_both(rule, old, new)]
 
 
 def accepted_within(snapshot: Snapshot, problem: NotAccepted | None = None) -> timedelta:

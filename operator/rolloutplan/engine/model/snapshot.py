@@ -32,6 +32,16 @@ PASSES_WITHIN = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What the gateways of a route say of it; the fields are those of `RouteView`."""
+
+    accepted: bool | None
+    why: str = ""
+    before: bool = False
+    undated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteView:
     """A route: the weights of all its rules, and whether its gateway accepted them."""
 
@@ -44,6 +54,14 @@ class RouteView:
     """True where every parent accepted this generation, False where one refused it; None while one has not answered."""
     accepted_why: str = ""
     """Which parent refused it and why, or which has not answered."""
+    accepted_before: bool = False
+    """While one has not answered: whether all accepted an earlier generation, or this one."""
+    undated: str = ""
+    """The parents that accepted it without a generation: whether they mean this one is not known."""
+    changed_at: datetime | None = None
+    """When its spec was changed last, to the second, by the API server's clock."""
+    sticky: frozenset[int] = frozenset()
+    """The indexes of the rules that keep a user on the side that answered first."""
     seq: str = ""
     """The fencing token in its annotations."""
     moved_by: str = ""

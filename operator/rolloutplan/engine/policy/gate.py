@@ -78,9 +78,15 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
     """What blocks the removal of the old side; None where nothing does."""
-    plan = snapshot.plan
-    if spec.contract.approval and snapshot.status.approved != CONTRACT:
+    plan, weights = snapshot.plan, snapshot.status.weights
+    blind = ", ".join(weights.unconfirmed) if not weights.measured else ""
+    if (spec.contract.approval or blind) and snapshot.status.approved != CONTRACT:
         words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+        if blind:
+            words = (
+                f"{words}; the gateway of {blind} does not report what it follows, and no predicate counts the "
+                f"requests of both sides: check first that {weights.old} gets none"
+            )
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)

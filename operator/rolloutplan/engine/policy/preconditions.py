@@ -9,13 +9,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
-from rolloutplan.engine.model.routes import UnusableError, rule_words, select_rules
+from rolloutplan.engine.model.routes import (
+    UnusableError,
+    acceptance_deadline,
+    rule_words,
+    select_rules,
+    unconfirmed,
+)
 from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
@@ -35,6 +41,8 @@ class UnmetPrecondition:
     asking: bool = False
     again: datetime | None = None
     """When to check again, where no watch shows a change."""
+    quiet: bool = False
+    """Whether it is expected to pass by itself soon, so that it is not worth an Event."""
 
 
 def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
@@ -53,6 +61,7 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         or _workloads(snapshot, spec)
         or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
+        or _acceptance(snapshot, spec)
         or _preflight(snapshot, spec)
         or _policy(snapshot)
         or _refused_job(snapshot, spec)
@@ -129,6 +138,35 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             return UnmetPrecondition(
                 StatusReason.NEW_SIDE_ALREADY_SERVING, words + _way_out(snapshot, route, rule, spec)
             )
+    return None
+
+
+def _acceptance(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """What a gateway has against a route before the run, or that none has answered for it in time.
+
+    A weight would be refused for the same reason, and rolled back. While a gateway may still answer, it is waited for;
+    a run that has started goes on meanwhile, and waits before its first weight.
+    """
+    for ref in spec.traffic.routes:
+        view = snapshot.routes[ref.id]
+        where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
+        if view.accepted is False:
+            words = (
+                f"{where} is not accepted as it is, before any weight has moved: {view.accepted_why or 'refused'}; fix "
+                f"that in the route or its gateway, or remove the parent or the rule that it is about"
+            )
+            return UnmetPrecondition(StatusReason.ROUTE_NOT_ACCEPTED, words)
+        if view.accepted or unconfirmed(snapshot, [ref.id]):
+            continue
+        deadline = acceptance_deadline(snapshot, view)
+        words = f"{where}: {view.accepted_why or 'no gateway has answered for it yet'}"
+        if snapshot.now >= deadline:
+            within = format_duration(spec.traffic.accepted_within)
+            fix = "check that its parentRefs name a gateway that runs and admits it"
+            return UnmetPrecondition(StatusReason.ROUTE_NOT_ACCEPTED, f"{words}, for longer than {within}: {fix}")
+        if snapshot.status.phase not in STARTING:
+            reason = StatusReason.ROUTE_NOT_ACCEPTED
+            return UnmetPrecondition(reason, f"{words}: waiting for it", again=deadline, quiet=True)
     return None
 
 

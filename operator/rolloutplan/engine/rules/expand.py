@@ -12,7 +12,13 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Task, Weights
 from rolloutplan.engine.analysis.availability import baseline, scaled_to_zero
 from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
-from rolloutplan.engine.model.routes import select_rules
+from rolloutplan.engine.model.routes import (
+    NotAccepted,
+    acceptance_deadline,
+    not_accepted,
+    select_rules,
+    unconfirmed,
+)
 from rolloutplan.engine.model.snapshot import Pods, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
@@ -69,8 +75,8 @@ def run_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
 def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when all pods of the new side are available. It is above the deadline rule, so that late pods still count.
 
-    The pods must have been ready for `READY_FOR`. Restarts count from then on. While the restarts cannot be read, the
-    run waits until the deadline.
+    The pods must have been ready for `READY_FOR`, and a route that somebody has just changed must be accepted. Restarts
+    count from then on. While the restarts cannot be read, the run waits until the deadline.
     """
     new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # `report_unmet_precondition` refuses a plan without it
@@ -78,6 +84,8 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if new.ready_since and timedelta(0) <= snapshot.now - new.ready_since < READY_FOR:
         return ReconcileResult(wake_at=new.ready_since + READY_FOR)
+    if (waiting := not_accepted(snapshot, select_rules(snapshot))) is not None:
+        return _wait_for_gateway(snapshot, waiting)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
         return None if _pods_unreadable(snapshot) else ReconcileResult(actions=(RunPreflight(),))
     return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.pods))
@@ -162,13 +170,31 @@ def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskR
     )
 
 
+def _wait_for_gateway(snapshot: Snapshot, waiting: NotAccepted) -> ReconcileResult:
+    """Wait until a gateway has accepted a route; at the deadline that is a precondition of the run."""
+    words = f"waiting for the gateway before the first weight: {waiting.words}"[:1024]
+    deadlines = [acceptance_deadline(snapshot, snapshot.routes[ref.id]) for ref in _spec(snapshot).traffic.routes]
+    known = snapshot.status.message == words
+    return ReconcileResult(
+        None if known else change(snapshot.status, message=words),
+        wake_at=min((at for at in deadlines if at > snapshot.now), default=None),
+    )
+
+
 def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
     new = snapshot.new
     assert new is not None
     before = select_rules(snapshot)
     old_service, new_service = spec.old.service_name, spec.new.service_name
     live = format_weight(share(before, old_service, new_service))
-    weights = Weights(desired=live, old=old_service, new=new_service, written=before, snapshot=before)
+    weights = Weights(
+        desired=live,
+        old=old_service,
+        new=new_service,
+        written=before,
+        snapshot=before,
+        unconfirmed=unconfirmed(snapshot, (route.id for route in before)),
+    )
     return transition(
         snapshot,
         TransitionName.READY,

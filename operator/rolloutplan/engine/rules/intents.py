@@ -19,6 +19,7 @@ from rolloutplan.engine.model.routes import (
     route_exists,
     route_mismatch,
     route_patches,
+    route_warnings,
 )
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
@@ -124,6 +125,8 @@ def _restored(snapshot: Snapshot, refused: str) -> Status:
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {cause}"
     if gone:
         words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
+    if sticky := route_warnings(snapshot, (route.id for route in weights.snapshot)).get("SessionPersistence"):
+        words = f"{words}; {sticky}"
     if refused:
         words = f"{words}; but the gateway has not accepted it: {refused}"
     return transition(
@@ -266,10 +269,13 @@ def _verified(snapshot: Snapshot, intent: Intent) -> Status:
     before = share(status.weights.written, status.weights.old, status.weights.new)
     at = start_stage_timers(snapshot, status.stage, stage)
     names = ", ".join(str(route.id) for route in intent.routes)
+    accepted = (
+        "read back; not all gateways report acceptance" if status.weights.unconfirmed else "read back and accepted"
+    )
     return transition(
         snapshot,
         TransitionName.VERIFIED,
-        f"{intent.to} of the traffic is on {status.weights.new} ({names} read back and accepted); "
+        f"{intent.to} of the traffic is on {status.weights.new} ({names} {accepted}); "
         f"judged for {_until(snapshot, at.soak_until)} at least, decided within {_until(snapshot, at.deadline_at)}",
         reason=StatusReason.SOAKING,
         shares=(format_weight(before), intent.to),

@@ -10,7 +10,7 @@ from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.api.status import STARTING, Phase, RouteWeights, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import not_accepted
+from rolloutplan.engine.model.routes import not_accepted, route_warnings
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, end_state, unmet_precondition
@@ -159,6 +159,8 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
     words = f"run {run}: {spec.old.deployment} -> {spec.new.deployment} in {len(spec.steps())} stages{hypothesis}"
+    warnings = route_warnings(snapshot, (route.id for route in spec.traffic.routes)).values()
+    words = "; ".join((words, *warnings))[:1024]
     run_fields: RunChange = {
         "run": run,
         "plan_hash": plan_hash,
@@ -179,6 +181,10 @@ def _report(snapshot: Snapshot, problem: UnmetPrecondition) -> ReconcileResult:
     actions: tuple[Action, ...] = (RunPreflight(),) if problem.asking and again and snapshot.now >= again else ()
     if (status.reason, status.message) == (problem.reason, problem.message[:1024]):
         return ReconcileResult(None, actions, wake_at=again)
+    if problem.quiet and status.phase is Phase.INVALID:
+        return _unblocked(snapshot)
+    if problem.quiet:
+        return ReconcileResult(change(status, reason=problem.reason, message=problem.message[:1024]), wake_at=again)
     if status.phase is Phase.PENDING and status.reason == problem.reason == StatusReason.WAITING:
         return ReconcileResult(change(status, message=problem.message[:1024]), wake_at=again)
     return ReconcileResult(

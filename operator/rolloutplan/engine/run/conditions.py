@@ -13,6 +13,7 @@ from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.traffic_share import measured
+from rolloutplan.engine.model.routes import route_warnings
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
 from rolloutplan.engine.run.end_state import unjudged_change
@@ -22,6 +23,7 @@ NEEDS_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldR
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
 QUERY_WARNINGS = "QueryWarnings"
+ROUTE_WARNINGS = "RouteWarnings"
 REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
 
@@ -58,6 +60,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
     specs = [
         *_condition_specs(status),
         *_query_warnings(snapshot.warnings),
+        *_route_warnings(snapshot),
         *_refusal(snapshot, status),
         *_unjudged_change(snapshot, status),
     ]
@@ -73,6 +76,14 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
 
 def _query_warnings(warnings: str) -> list[_ConditionSpec]:
     return [_ConditionSpec(QUERY_WARNINGS, "True", "Lint", warnings)] if warnings else []
+
+
+def _route_warnings(snapshot: Snapshot) -> list[_ConditionSpec]:
+    """What users should know of the routes of a plan; of a plan that can no longer be read, nothing is known."""
+    spec = snapshot.plan.written
+    warnings = route_warnings(snapshot, (route.id for route in spec.traffic.routes)) if spec else {}
+    message = "; ".join(warnings.values())
+    return [_ConditionSpec(ROUTE_WARNINGS, "True", next(iter(warnings)), message[:1024])] if warnings else []
 
 
 def first_refusal(snapshot: Snapshot) -> Refusal | None:
@@ -152,6 +163,10 @@ def _verified(status: Status) -> _ConditionSpec:
     if status.reason in (StatusReason.RESTORED_NOT_ACCEPTED, StatusReason.WEIGHTS_SET_BACK):
         return _ConditionSpec("WeightsVerified", "False", status.reason, status.message)
     words = f"the routes hold {status.weights.desired} for the new side, read back and accepted"
+    if status.weights.unconfirmed and not status.weights.measured:
+        blind = ", ".join(status.weights.unconfirmed)
+        words = f"the routes hold {status.weights.desired} for the new side; whether {blind} is followed is not known"
+        return _ConditionSpec("WeightsVerified", "Unknown", "NoGeneration", words)
     if not status.weights.measured:
         return _ConditionSpec("WeightsVerified", "True", "Accepted", words)
     return _ConditionSpec(

@@ -131,6 +131,9 @@ MORE_THAN_COUNTERS: Final = {
     "a range": 'http_requests_total{code=~"5.."}[5m]',
     "a range of the past": "http_requests_total[5m] offset 5m",
     "parentheses": "(http_requests_total)",
+    "an offset": 'http_requests_total{code=~"5.."} offset 5m',
+    "an offset without labels": "http_requests_total\n  offset 5m",
+    "an instant": 'http_requests_total{code=~"5.."} @ 1700000000',
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "alerts": {
@@ -147,6 +150,11 @@ TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "a function in a label": {"guards[0].events.bad": 'http_requests_total{path="rate(x[5m])"}'},
     "a counter in lines": {"guards[0].events.bad": 'http_requests_total {\n  code=~"5(00|03)"\n}\n'},
     "the longest counter": {"guards[0].events.bad": "x" * 4096},
+    "a histogram with a name in quotes": {f"{_SLOW}.histogram": '{"http.duration", "k8s.name"="$deployment"}'},
+    "a histogram with a name among its labels": {f"{_SLOW}.histogram": '{a="b", __name__="http_duration"}'},
+    "a histogram with a comment": {f"{_SLOW}.histogram": 'http_duration{a="@b"}  # agreed with payments'},
+    "a histogram with a word in its name": {f"{_SLOW}.histogram": '${service}_duration{a="/{id}/(x)"}'},
+    "a counter with a comment": {"guards[0].events.bad": 'http_requests_total{user=~"a@b"} # all'},
     "a histogram of buckets": {f"{_SLOW}.histogram": 's3_bucket_seconds{name="a_bucket"}'},
     "the shortest time": {f"{_SLOW}.slowerThan": "1ms"},
     "a share": {f"{_FEW}.is": ">=0.001"},
@@ -457,6 +465,9 @@ PLANS: Final = (
     _counted(
         "a histogram's buckets", {f"{_SLOW}.histogram": 'h_bucket{a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
     ),
+    _counted(
+        "a histogram's offset", {f"{_SLOW}.histogram": 'h{a="b"} offset 1m'}, f"spec.{_SLOW}.histogram", AS_SCRAPED
+    ),
     _counted("buckets alone", {f"{_SLOW}.histogram": "h_bucket"}, f"spec.{_SLOW}.histogram", "without _bucket"),
     _counted("slow is no time", {f"{_SLOW}.slowerThan": "0.5"}, f"spec.{_SLOW}.slowerThan", '"0.5" is not a duration'),
     _counted("all is slow", {f"{_SLOW}.slowerThan": "0s"}, f"spec.{_SLOW}.slowerThan", "0s is below", "1ms or more"),
@@ -603,6 +614,13 @@ PLANS: Final = (
 )
 
 ONLY_READ: Final = (
+    _counted(
+        "buckets in quotes", {f"{_SLOW}.histogram": '{"h_bucket",a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
+    ),
+    _counted("labels alone", {f"{_SLOW}.histogram": '{"a.b"="c"}'}, f"spec.{_SLOW}.histogram", "its own name"),
+    _counted(
+        "two histograms", {f"{_SLOW}.histogram": 'h{a="b"} or g{a="b"}'}, f"spec.{_SLOW}.histogram", "more than one"
+    ),
     Refusal(
         "a use of nothing",
         {"stages[2].pass": [{"use": "hit"}]},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.predicate import Events
-from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound, unreadable
 
 BY = "sum by (job, instance)"
 
@@ -19,12 +19,34 @@ def test_counters_are_summed_as_they_are() -> None:
     assert counter_queries(events(**selectors)) == (f"{BY} ({selectors['total']})", f"{BY} ({selectors['bad']})")
 
 
+def test_a_comment_swallows_no_bracket() -> None:
+    selectors = {"total": '{"http.requests"} # all', "bad": 'http_requests_total{a="#b"}'}
+    total, bad = counter_queries(events(**selectors))
+    assert (total, bad) == (f'{BY} ({{"http.requests"}})', f"{BY} ({selectors['bad']})")
+
+
+def test_a_histogram_that_a_variable_made_unreadable_is_told() -> None:
+    assert unreadable(events(histogram='x{a="b"}', slowerThan="1s")) == ""
+    rendered = events(histogram="$x", slowerThan="1s").model_copy(update={"histogram": "rate(x[1m])"})
+    assert "more than one histogram: write only one name" in unreadable(rendered)
+
+
 @pytest.mark.parametrize(
     ("histogram", "slower_than", "every", "quick"),
     [
         ("x", "500ms", 'x_bucket{le="+Inf"}', 'x_bucket{le=~"0[.]50*"}'),
         ('x{a="b"}', "1s", 'x_bucket{a="b",le="+Inf"}', 'x_bucket{a="b",le=~"1([.]0+)?"}'),
-        ('x { a="}", c=~"d|e", }', "10s", 'x_bucket{a="}", c=~"d|e",le="+Inf"}', None),
+        ('x { a="}", c=~"d|e", }', "10s", 'x_bucket{a="}",c=~"d|e",le="+Inf"}', None),
+        ('{"a.b", "c.d"="e"}', "1s", '{__name__="a.b_bucket","c.d"="e",le="+Inf"}', None),
+        (
+            '{__name__="a.b_ms"}',
+            "1s",
+            '{__name__="a.b_ms_bucket",le="+Inf"}',
+            '{__name__="a.b_ms_bucket",le=~"1000([.]0+)?"}',
+        ),
+        ('{"c.d"="e", __name__="x"}', "1s", 'x_bucket{"c.d"="e",le="+Inf"}', None),
+        ('x{a="b # c"}  # agreed with payments', "1s", 'x_bucket{a="b # c",le="+Inf"}', None),
+        ('# slow ones\nx{a="b"}', "1s", 'x_bucket{a="b",le="+Inf"}', None),
         ("x{}", "10s", 'x_bucket{le="+Inf"}', 'x_bucket{le=~"10([.]0+)?"}'),
         ("x", "1ms", 'x_bucket{le="+Inf"}', 'x_bucket{le=~"0[.]0010*"}'),
         ("istio_milliseconds", "1.5s", None, 'istio_milliseconds_bucket{le=~"1500([.]0+)?"}'),
@@ -42,8 +64,8 @@ def test_slow_requests_are_all_but_those_in_the_bucket(
 
 def test_a_native_histogram_is_asked_for_beside_the_classic_one() -> None:
     total, slow = counter_queries(events(histogram='x{a="b"}', slowerThan="250ms"))
-    assert total.endswith(f' or {BY} (histogram_count(x{{a="b",}}))')
-    assert 'histogram_fraction(0.25, +Inf, x{a="b",}) >= 0' in slow
+    assert total.endswith(f' or {BY} (histogram_count(x{{a="b"}}))')
+    assert 'histogram_fraction(0.25, +Inf, x{a="b"}) >= 0' in slow
 
 
 @pytest.mark.parametrize(
@@ -73,4 +95,4 @@ def test_counters_have_no_bounds() -> None:
 
 def test_the_bounds_are_asked_for_as_instances() -> None:
     query = bounds_query(events(histogram='x{a="b"}', slowerThan="1s"))
-    assert query == 'label_replace(group by (le) (x_bucket{a="b",}), "instance", "$1", "le", "(.*)")'
+    assert query == 'label_replace(group by (le) (x_bucket{a="b"}), "instance", "$1", "le", "(.*)")'

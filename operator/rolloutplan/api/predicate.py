@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations
 from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
+from rolloutplan.api.selector import has_modifier, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
 
 MAX_PREDICATES: Final = 16
@@ -39,12 +40,17 @@ NOT_CLEAR: Final = (
     "noData: Clear is not allowed under pass, where silence proves nothing: write it under guards, fail or warn"
 )
 NOT_FOR: Final = "an alert indicates failure, so it is not allowed under pass: write it under fail or guards"
-MORE_THAN_SERIES: Final = r"[])][^}]*$"
-"""A bracket closes after the labels. Short, because the API server limits the cost of a rule over all predicates."""
+MORE_THAN_SERIES: Final = r"([])@]|\soffset)[^}]*$"
+"""A bracket or a modifier after the labels. Short, because the API server limits the cost of a rule over all
+predicates; `_scraped` reads the whole selector."""
 AS_SCRAPED: Final = (
-    "has a function or a range: write only the counter's name and labels; the operator computes the increase"
+    "has a function, a range, an offset or a comment with a bracket: write only the counter's name and labels; the"
+    " operator computes the increase"
 )
-HISTOGRAM_NAME: Final = "is not a histogram: write its name without _bucket before the labels"
+HISTOGRAM_NAME: Final = (
+    "is not a histogram: write its name without _bucket before the labels or, in quotes, as the first of them"
+)
+ONE_SELECTOR: Final = "is more than one histogram: write only one name with its labels"
 ONLY_WITH_EVENTS: Final = "is only allowed with events: remove it"
 ONE_QUESTION: Final = "needs exactly one of query, events, alert, use and template: write one of them"
 ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
@@ -74,7 +80,8 @@ class Events(SpecModel):
     """The counters to test: all requests and the bad ones, or a histogram and the bound for slow ones."""
 
     bad: Query | None = Field(
-        default=None, description="The counter of bad requests, as scraped: no function, no range. Needs total."
+        default=None,
+        description="The counter of bad requests, as scraped: no function, no range, no offset. Needs total.",
     )
     total: Query | None = Field(default=None, description="The counter of all requests, as scraped. Needs bad.")
     histogram: Query | None = Field(
@@ -257,11 +264,18 @@ def _scraped(events: Events) -> FieldErrors:
     if written not in ([True, True, False, False], [False, False, True, True]):
         yield "", "needs bad with total, or histogram with slowerThan: write one pair"
     for name, series in (("bad", events.bad), ("total", events.total), ("histogram", events.histogram)):
-        if series is not None and re.search(MORE_THAN_SERIES, series):
+        if series is not None and (re.search(MORE_THAN_SERIES, series) or has_modifier(series)):
             yield name, AS_SCRAPED
-    own = events.histogram
-    if own is not None and (own.startswith("{") or "_bucket{" in own or own.endswith("_bucket")):
-        yield "histogram", HISTOGRAM_NAME
+        elif name == "histogram" and series is not None:
+            yield from _one_histogram(series)
+
+
+def _one_histogram(text: str) -> FieldErrors:
+    selector = read_selector(text)
+    if selector is not None and not selector.name.endswith("_bucket"):
+        return
+    one = selector is not None or without_comments(text).startswith("{")
+    yield "histogram", HISTOGRAM_NAME if one else ONE_SELECTOR
 
 
 def _one_question(predicate: Predicate) -> FieldErrors:

@@ -392,8 +392,9 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             for field in ("bad", "total", "histogram")
         ),
         _rule(
-            "!has(self.histogram) || !(self.histogram.startsWith('{') || self.histogram.contains('_bucket{')"
-            " || self.histogram.endsWith('_bucket'))",
+            "!has(self.histogram) || !(self.histogram.contains('_bucket{') || self.histogram.endsWith('_bucket')"
+            " || (self.histogram.startsWith('{') && !self.histogram.startsWith('{\"')"
+            " && !self.histogram.contains('__name__')))",
             says=HISTOGRAM_NAME,
             at=".histogram",
         ),

@@ -18,12 +18,12 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from rolloutplan.api.predicate import Events
+from rolloutplan.api.predicate import ONE_SELECTOR, Events
 from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.selector import Selector, read_selector, without_comments
 from rolloutplan.metrics.prometheus.response import Counts
 
 _SUM: Final = "sum by (job, instance)"
-_HISTOGRAM: Final = re.compile(r"([^{]*?)\s*(?:{(.*)})?\s*", re.DOTALL)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -34,30 +34,32 @@ def counter_queries(events: Events, *, native: bool = True) -> tuple[str, str]:
     for native ones.
     """
     if events.histogram is None or events.slower_than is None:
-        return f"{_SUM} ({events.total})", f"{_SUM} ({events.bad})"
-    name, labels = _parts(events.histogram)
-    bound = events.slower_than / _unit(name)
-    total = f'{_SUM} ({name}_bucket{{{labels}le="+Inf"}})'
-    slow = f'{total} - {_SUM} ({name}_bucket{{{labels}le=~"{_spellings(bound)}"}})'
+        total, bad = (without_comments(text or "") for text in (events.total, events.bad))
+        return f"{_SUM} ({total})", f"{_SUM} ({bad})"
+    histogram = _selector(events.histogram)
+    bound = events.slower_than / _unit(histogram.name)
+    every, quick = (histogram.written("_bucket", le) for le in ('le="+Inf"', f'le=~"{_spellings(bound)}"'))
+    total = f"{_SUM} ({every})"
+    slow = f"{total} - {_SUM} ({quick})"
     if not native:
         return total, f"({slow}) or {total} * NaN"
-    count = f"histogram_count({name}{{{labels}}})"
+    count = f"histogram_count({histogram.written()})"
     # An empty histogram's fraction is NaN, which is not >= 0: it is left out, and has no slow requests.
-    part = f"histogram_fraction({bound!r}, +Inf, {name}{{{labels}}}) >= 0"
+    part = f"histogram_fraction({bound!r}, +Inf, {histogram.written()}) >= 0"
     return f"{total} or {_SUM} ({count})", f"({slow}) or round({_SUM} ({count} * ({part}))) or {total} * NaN"
 
 
 def bounds_query(events: Events) -> str:
     """The query for the bounds of a classic histogram's buckets, for `Source.sample`; `no_bound` reads its answer."""
-    name, labels = _parts(events.histogram or "")
-    return f'label_replace(group by (le) ({name}_bucket{{{labels}}}), "instance", "$1", "le", "(.*)")'
+    buckets = _selector(events.histogram or "").written("_bucket")
+    return f'label_replace(group by (le) ({buckets}), "instance", "$1", "le", "(.*)")'
 
 
 def no_bound(events: Events, found: Counts) -> str:
     """Why `slowerThan` cannot be counted, with the bounds that can; empty where it can, or without data yet."""
     if events.histogram is None or events.slower_than is None:
         return ""
-    unit = _unit(_parts(events.histogram)[0])
+    unit = _unit(_selector(events.histogram).name)
     numbers = (float(key.removeprefix("/")) for key in found)
     bounds = sorted(number * unit for number in numbers if math.isfinite(number))
     if not bounds or events.slower_than in bounds:
@@ -66,16 +68,19 @@ def no_bound(events: Events, found: Counts) -> str:
     return f"{format_duration(events.slower_than)} is not a bucket bound of the histogram: write one of {written}"
 
 
-def _parts(histogram: str) -> tuple[str, str]:
-    """Its name, and its matchers in a form to which more can be appended."""
-    found = _HISTOGRAM.fullmatch(histogram)
-    assert found is not None  # it matches everything that the spec allows
-    labels = (found[2] or "").strip().rstrip(",")
-    return found[1].strip(), f"{labels}," if labels else ""
+def unreadable(events: Events) -> str:
+    """Why these cannot be counted, where a variable made something else of the histogram; empty where they can."""
+    if events.histogram is None or read_selector(events.histogram) is not None:
+        return ""
+    return f"events.histogram: {events.histogram} {ONE_SELECTOR}"
+
+
+def _selector(histogram: str) -> Selector:
+    return read_selector(histogram) or Selector(histogram, "")
 
 
 def _unit(name: str) -> timedelta:
-    return _MILLISECOND if name.endswith(("_milliseconds", "_ms")) else timedelta(seconds=1)
+    return _MILLISECOND if re.search(r"[._](milliseconds|ms)$", name) else timedelta(seconds=1)
 
 
 def _spellings(bound: float) -> str:

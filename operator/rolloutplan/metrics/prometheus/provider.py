@@ -15,9 +15,9 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
 from rolloutplan.metrics.base import CheckResult, ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.alerts import ANY_ALERT, NO_ALERTS, alert_query
-from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
+from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound, unreadable
 from rolloutplan.metrics.prometheus.freshness import oldest_sample, stale
-from rolloutplan.metrics.prometheus.response import Counts
+from rolloutplan.metrics.prometheus.response import Counts, undecided
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.counts import Sample
 from rolloutplan.stats.verdict import Answer, Why
@@ -65,6 +65,8 @@ class PrometheusProvider(Provider):
 
     async def counters(self, query: CountQuery, start: datetime, end: datetime, step: timedelta) -> Series | Answer:
         """Query all events and the bad ones, at one instant or at many."""
+        if problem := unreadable(query.events):
+            return undecided(Why.QUERY_REJECTED, problem)
         total, bad = counter_queries(query.events, native=self._native)
         if start == end:
             totals, bads = await asyncio.gather(self._source.sample(total, start), self._source.sample(bad, start))
@@ -82,7 +84,8 @@ class PrometheusProvider(Provider):
 
     async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
         """Send each query once, and query the bounds of the histograms that are counted."""
-        texts = {query: self._texts(query) for query in queries}
+        broken = {q: words for q in queries if isinstance(q, CountQuery) and (words := unreadable(q.events))}
+        texts = {query: self._texts(query) for query in queries if query not in broken}
         once = list(dict.fromkeys(text for each in texts.values() for text in each))
         counted = [q for q in texts if isinstance(q, CountQuery) and q.events.histogram is not None]
         checks, bounds = await asyncio.gather(
@@ -90,7 +93,8 @@ class PrometheusProvider(Provider):
             asyncio.gather(*(self._source.sample(bounds_query(query.events), at) for query in counted)),
         )
         answers = dict(zip(once, checks, strict=True))
-        refused = {
+        refused: dict[Query, str] = {**broken}
+        refused |= {
             query: f"the metric source refuses the query: {answers[text].detail}"
             for query, each in texts.items()
             for text in each

@@ -1,0 +1,81 @@
+"""Selectors of PromQL as plans write them for counters: the name of one metric and its label matchers, and no more.
+
+Used by the model of events, which refuses everything else, and by the metric provider, which appends to the name. The
+name may stand before the braces, or in them: in quotes (UTF-8 names) or as `__name__`. Comments are left out.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from rolloutplan.api.text_format import QUOTED
+
+_STRING: Final = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
+_VARIABLE: Final = r"\$(?:\w|{\w+})"
+# No text may be matched in two ways: on long texts that would take for ever.
+_NAME: Final = re.compile(rf"(?:[A-Za-z_:]|{_VARIABLE})(?:[\w:]|{_VARIABLE})*")
+_SELECTOR: Final = re.compile(
+    rf"(?P<name>{_NAME.pattern})?\s*(?:{{(?P<labels>(?:{_STRING}|{{\w+}}|[^{{}}\"'`])*)}})?", re.DOTALL
+)
+_MATCHER: Final = re.compile(rf"(?:{_STRING}|[^,\"'`])+", re.DOTALL)
+_NAMED: Final = re.compile(rf"(?:(?:__name__|\"__name__\")\s*=(?![=~])\s*)?({_STRING})", re.DOTALL)
+_PLAIN: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_MODIFIER: Final = re.compile(r"@|(?<![\w:$])offset(?![\w:])", re.IGNORECASE)
+
+
+class Selector(NamedTuple):
+    """The name of a metric, without quotes, and its other matchers as they are written, separated by commas."""
+
+    name: str
+    matchers: str
+
+    def written(self, suffix: str = "", more: str = "") -> str:
+        """The selector as PromQL, with a suffix of the name and more matchers.
+
+        A name that may not stand before the braces is written as `__name__`, which every server can read.
+        """
+        name = self.name + suffix
+        plain = _PLAIN.fullmatch(name) is not None
+        matchers = ",".join(part for part in ("" if plain else _name_matcher(name), self.matchers, more) if part)
+        if plain:
+            return f"{name}{{{matchers}}}" if matchers else name
+        return f"{{{matchers}}}"
+
+
+def read_selector(text: str) -> Selector | None:
+    """Read one selector; None for any other expression, and for a selector without exactly one name."""
+    found = _SELECTOR.fullmatch(without_comments(text))
+    if found is None:
+        return None
+    names, matchers = [found["name"]] if found["name"] else [], []
+    for part in _split(found["labels"] or ""):
+        named = _NAMED.fullmatch(part)
+        if named is None:
+            matchers.append(part)
+        else:
+            names.append(_unquoted(named[1]))
+    return Selector(names[0], ",".join(matchers)) if len(names) == 1 else None
+
+
+def without_comments(text: str) -> str:
+    """A query in which each comment is a space; what stands in strings is kept."""
+    return QUOTED.sub(lambda part: " " if part[0].startswith("#") else part[0], text).strip()
+
+
+def has_modifier(text: str) -> bool:
+    """Whether a query reads another instant than the one it is asked at: `offset` or `@`."""
+    return _MODIFIER.search(QUOTED.sub("", text)) is not None
+
+
+def _split(labels: str) -> list[str]:
+    return [part for part in (found[0].strip() for found in _MATCHER.finditer(labels)) if part]
+
+
+def _unquoted(string: str) -> str:
+    """The content of a string. An escaped quote stays escaped only where the written form needs it again."""
+    inner = string[1:-1]
+    return inner if string.startswith("`") else re.sub(r"\\([\"'\\])", r"\1", inner)
+
+
+def _name_matcher(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'__name__="{escaped}"'

@@ -122,7 +122,7 @@ _CACHE: Final = "spec.assumptions[0]"
 _SLOW: Final = "stages[0].fail[0].events"
 _FEW: Final = "stages[0].pass[0]"
 
-AS_SCRAPED: Final = "has a function or a range"
+AS_SCRAPED: Final = "has a function, a range, an offset"
 MORE_THAN_COUNTERS: Final = {
     "a rate": "rate(http_requests_total[5m])",
     "an increase in lines": 'increase(\n  http_requests_total{code=~"5.."}[$window]\n)\n',
@@ -617,7 +617,7 @@ ONLY_READ: Final = (
     _counted(
         "buckets in quotes", {f"{_SLOW}.histogram": '{"h_bucket",a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
     ),
-    _counted("labels alone", {f"{_SLOW}.histogram": '{"a.b"="c"}'}, f"spec.{_SLOW}.histogram", "its own name"),
+    _counted("labels alone", {f"{_SLOW}.histogram": '{"a.b"="c"}'}, f"spec.{_SLOW}.histogram", "its name without _bucket"),
     _counted(
         "two histograms", {f"{_SLOW}.histogram": 'h{a="b"} or g{a="b"}'}, f"spec.{_SLOW}.histogram", "more than one"
     ),

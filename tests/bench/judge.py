@@ -19,7 +19,7 @@ from statistics import median
 from rolloutplan.api.quantities import parse_vs_old
 from rolloutplan.stats.sequential import CountDelta, Hypothesis, evidence, make_hypothesis, start, step, verdict
 from tests.bench.peers import PEERS, Rule, failures, mann_whitney, z_test
-from tests.bench.releases import NOISY, QUIET, Noise, Pods, Release
+from tests.bench.releases import NOISY, QUIET, Noise, Pods, Release, Replicas
 
 PROOF = 20
 """The evidence that is proof at 95 %."""
@@ -146,6 +146,12 @@ ROWS = [
         )
         for deviation in (0.3, 0.6)
         for rate in RATES
+    ),
+    Row(
+        "nothing wrong, two Prometheus replicas up to a scrape of 60 s apart, looks of 15 s, 100/s",
+        Replicas(100, 120, seconds=15, base=0.01),
+        most=0.01,
+        peers=False,
     ),
     Row("2x slow requests (5 % usually are), 100/s", Release(100, base=0.05, ratio=2), least=0.99),
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import exp, floor, lgamma, log, sqrt
 from random import Random
 
-from rolloutplan.stats.counts import Sample, counter_delta
+from rolloutplan.stats.counts import Marks, Sample, counter_increase, first_marks
 from rolloutplan.stats.sequential import CountDelta
 
 
@@ -72,13 +72,15 @@ class Pods(Release):
     def _looks(self, rng: Random) -> Iterator[CountDelta]:
         shares = ((self.new, self.shares[0]), (self.old, 1 - self.shares[0]))
         sides = [self._side(rng, pods, self.rate * self.seconds * share) for pods, share in shares]
-        before = [next(side) for side in sides]
-        for _ in range(self.looks):
-            after = [next(side) for side in sides]
-            new, old = (counter_delta(*samples) for samples in zip(before, after, strict=True))
-            if isinstance(new, tuple) and isinstance(old, tuple):  # else a restart that the total alone does not show
-                yield CountDelta(*new, *old)
-            before = after
+        marks = [first_marks(next(side), 0) for side in sides]
+        for look in range(1, self.looks + 1):
+            new, old = (
+                counter_increase(known, next(side), look * self.seconds)
+                for known, side in zip(marks, sides, strict=True)
+            )
+            marks = [new.marks, old.marks]
+            if new.problem is None and old.problem is None:  # else a restart that the total alone does not show
+                yield CountDelta(new.total, new.bad, old.total, old.bad)
 
     def _side(self, rng: Random, pods: int, requests: float) -> Iterator[Sample]:
         noise, quiet = drift(rng, self.deviation, self.noise.memory), drift(rng, 0.0, 0.0)
@@ -89,6 +91,40 @@ class Pods(Release):
                 kept = (0, 0) if rng.random() < self.restarts else counted
                 counters[pod] = (kept[0] + more[0], kept[1] + more[1])
             yield {f"pod-{pod}": (float(total), float(bad) or None) for pod, (total, bad) in enumerate(counters)}
+
+
+@dataclass(frozen=True)
+class Replicas(Release):
+    """A release seen through two replicas of a source, one up to a scrape behind; which of them answers is chance.
+
+    The old side's pods have served for long, and better than now: a lifetime that is counted anew makes the new side
+    look worse. Looks are closer than scrapes.
+    """
+
+    scrape: float = 60
+    served: tuple[int, float] = (500_000, 0.05)
+    """Requests of the old side before the run, and its bad ratio then as a part of the present one."""
+
+    def _looks(self, rng: Random) -> Iterator[CountDelta]:
+        tick, behind = 5.0, rng.uniform(0, self.scrape)
+        life, better = self.served
+        sums = [[(2000, int(2000 * self.base * better))], [(life, int(life * self.base * better))]]
+        for _ in range(int(self.looks * self.seconds / tick) + 1):
+            for counters, share in zip(sums, (self.shares[0], 1 - self.shares[0]), strict=True):
+                more = side(rng, self.rate * tick * share, self.base)
+                counters.append((counters[-1][0] + more[0], counters[-1][1] + more[1]))
+        marks: list[Marks] | None = None
+        for look in range(1, self.looks + 1):
+            at, lag = look * self.seconds, rng.choice((0.0, behind))
+            scraped = max(0.0, (at - lag) // self.scrape * self.scrape + lag)
+            samples = [{"job/pod": (float(t), float(b))} for t, b in (each[int(scraped / tick)] for each in sums)]
+            if marks is None:
+                marks = [first_marks(sample, at) for sample in samples]
+                continue
+            new, old = (counter_increase(known, sample, at) for known, sample in zip(marks, samples, strict=True))
+            marks = [new.marks, old.marks]
+            if new.problem is None and old.problem is None:
+                yield CountDelta(new.total, new.bad, old.total, old.bad)
 
 
 def side(rng: Random, requests: float, bad: float) -> tuple[int, int]:

@@ -201,6 +201,20 @@ def test_an_instant_at_which_one_of_them_is_missing_is_left_out() -> None:
     assert [at for at, _ in series(server, AT + 2 * MINUTE)] == [AT, AT + MINUTE]
 
 
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"web/a": 2.0, "gw/b": 1.0}, "bad is counted for gw/b, and total is not"),
+        ({"/": 2.0}, "bad is counted for series without the labels job and instance, and total is not"),
+    ],
+)
+def test_bad_requests_of_other_instances_than_all_are_no_counts(bad: dict[str, float], words: str) -> None:
+    for end in (AT, AT + 2 * MINUTE):
+        found = series(Prometheus(counted={ALL: {"web/a": 9.0}, BAD: bad}), end)
+        assert isinstance(found, Answer) and found.gap is Why.NOT_COUNTERS
+        assert words in found.detail
+
+
 def test_a_gap_of_either_is_the_answer() -> None:
     gap = Answer(gap=Why.SOURCE_DOWN, detail="HTTP 503")
     assert series(Prometheus(counted={ALL: {}, BAD: gap}), AT) == gap

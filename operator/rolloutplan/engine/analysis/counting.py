@@ -21,7 +21,7 @@ from rolloutplan.engine.analysis.traffic_share import update_share
 from rolloutplan.engine.analysis.variables import render
 from rolloutplan.engine.model.queries import CountQuery, CountQuestion, Series, Side
 from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Measurements, SourceView
-from rolloutplan.stats.counts import Sample, counter_delta
+from rolloutplan.stats.counts import Sample, counter_increase, first_marks
 from rolloutplan.stats.sequential import CountDelta, Hypothesis, make_hypothesis, start, step, unpack, verdict
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
@@ -78,7 +78,7 @@ def evaluations_due(
     following = next_evaluation(count, since, spec, source)
     if following > last:
         return None
-    known = count is None or count.at is None or count.samples is not None
+    known = count is None or count.at is None or count.marks is not None
     return (following if known else following - interval), last
 
 
@@ -152,23 +152,26 @@ def apply_counts(
 def _evaluated(
     status: Status, hypothesis: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
 ) -> tuple[CountProgress, Answer | None]:
-    """One more evaluation. A delta that cannot be counted is left out; the next one is counted from here."""
-    if count.at is not None and at <= count.at and count.samples is not None:
+    """One more evaluation. An increase that contradicts itself is left out."""
+    if count.at is not None and at <= count.at and count.marks is not None:
         return count, None
-    evaluated = replace(count, at=at, samples=samples)
-    if count.samples is None:
-        return evaluated, None
-    counted: list[int] = []
-    for side in ("new", "old"):
-        increase = counter_delta(count.samples.get(side, {}), samples.get(side, {}))
-        if isinstance(increase, Answer):
-            return evaluated, replace(increase, detail=f"{side} side: {increase.detail}")
-        counted += increase
-    delta = CountDelta(*counted)
-    share = update_share(status, count.share, (count.at or at, at), delta) if hypothesis.paired else None
+    seconds = (at - _EPOCH).total_seconds()
+    if count.marks is None:
+        return replace(count, at=at, marks={side: first_marks(each, seconds) for side, each in samples.items()}), None
+    increases = {
+        side: counter_increase(count.marks.get(side, {}), samples.get(side, {}), seconds) for side in ("new", "old")
+    }
+    evaluated = replace(count, at=at, marks={side: increase.marks for side, increase in increases.items()})
+    for side, increase in increases.items():
+        if increase.problem is not None:
+            return evaluated, replace(increase.problem, detail=f"{side} side: {increase.problem.detail}")
+    new, old = increases["new"], increases["old"]
+    delta = CountDelta(new.total, new.bad, old.total, old.bad)
+    since = _EPOCH + timedelta(seconds=min(new.since, old.since, (count.at or at).timestamp()))
+    share = update_share(status, count.share, (since, at), delta) if hypothesis.paired else None
     counted_at = count.counted_at
     judged_since = status.stage.judged_since if status.stage else None
-    if judged_since is not None and count.at is not None and count.at >= judged_since:
+    if judged_since is not None and since >= judged_since:
         requests: Mapping[Side, int] = {"new": delta.new_total, "old": delta.old_total}
         counted_at = {**counted_at, **{side: at for side, number in requests.items() if number}}
     return replace(evaluated, state=step(hypothesis, count.state, delta), share=share, counted_at=counted_at), None

@@ -18,7 +18,7 @@ from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import PolicyView, Queue
 from rolloutplan.engine.model.queries import Side
-from rolloutplan.stats.counts import Sample
+from rolloutplan.stats.counts import Marks
 from rolloutplan.stats.sequential import State
 from rolloutplan.stats.traffic_share import Share
 from rolloutplan.stats.verdict import Verdict
@@ -246,8 +246,8 @@ class CountProgress:
     state: State
     at: datetime | None = None
     """The instant of the last evaluation."""
-    samples: Mapping[str, Sample] | None = None
-    """The raw counters at that instant, by side; None where they are no longer known."""
+    marks: Mapping[str, Marks] | None = None
+    """The raw counters by then, by side; None where they are no longer known."""
     share: Share | None = None
     """The new side's share of the requests at this weight; only where both sides are counted."""
     counted_at: Mapping[Side, datetime] = field(default_factory=lambda: MappingProxyType({}))

@@ -72,7 +72,8 @@ class PrometheusProvider(Provider):
             totals, bads = await asyncio.gather(self._source.sample(total, start), self._source.sample(bad, start))
             if isinstance(totals, Answer) or isinstance(bads, Answer):
                 return _gap(totals, bads)
-            return [(start, _sample(totals, bads))]
+            sample = _sample(totals, bads)
+            return sample if isinstance(sample, Answer) else [(start, sample)]
         span = start, end, step
         all_totals, all_bads = await asyncio.gather(
             self._source.samples(total, *span), self._source.samples(bad, *span)
@@ -80,11 +81,16 @@ class PrometheusProvider(Provider):
         if isinstance(all_totals, Answer) or isinstance(all_bads, Answer):
             return _gap(all_totals, all_bads)
         wrong = dict(all_bads)
-        return [(at, _sample(totals, wrong[at])) for at, totals in all_totals if at in wrong]
+        samples = [(at, _sample(totals, wrong[at])) for at, totals in all_totals if at in wrong]
+        found = [(at, sample) for at, sample in samples if not isinstance(sample, Answer)]
+        # One instant that contradicts itself is left out, or what follows it could never be counted.
+        return found if found or not samples else _gap(*(sample for _, sample in samples))
 
     async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
         """Send each query once, and query the bounds of the histograms that are counted."""
-        broken = {q: words for q in queries if isinstance(q, CountQuery) and (words := unreadable(q.events))}
+        broken: dict[Query, str] = {
+            q: words for q in queries if isinstance(q, CountQuery) and (words := unreadable(q.events))
+        }
         texts = {query: self._texts(query) for query in queries if query not in broken}
         once = list(dict.fromkeys(text for each in texts.values() for text in each))
         counted = [q for q in texts if isinstance(q, CountQuery) and q.events.histogram is not None]
@@ -93,7 +99,7 @@ class PrometheusProvider(Provider):
             asyncio.gather(*(self._source.sample(bounds_query(query.events), at) for query in counted)),
         )
         answers = dict(zip(once, checks, strict=True))
-        refused: dict[Query, str] = {**broken}
+        refused: dict[Query, str] = broken.copy()
         refused |= {
             query: f"the metric source refuses the query: {answers[text].detail}"
             for query, each in texts.items()
@@ -137,5 +143,13 @@ def _gap(*answers: object) -> Answer:
     return next(answer for answer in answers if isinstance(answer, Answer))
 
 
-def _sample(totals: Counts, bads: Counts) -> Sample:
+def _sample(totals: Counts, bads: Counts) -> Sample | Answer:
+    """The counters of each instance; a bad one without a total would be a part of nothing."""
+    if alone := sorted(bads.keys() - totals.keys()):
+        words = f"bad is counted for {_key(alone[0])}, and total is not: count both on the same instances"
+        return undecided(Why.NOT_COUNTERS, f"{words}, with the labels job and instance")
     return {instance: (total, bads.get(instance)) for instance, total in totals.items()}
+
+
+def _key(instance: str) -> str:
+    return instance if instance.strip("/") else "series without the labels job and instance"

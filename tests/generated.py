@@ -742,7 +742,7 @@ FULL: Final = changed(
         "bake": "5m",
         "onFail": "Hold",
         "onUndecided": "Extend",
-        "onIncident": "Hold",
+        "onIncident": {"action": "Hold", "after": "5m", "then": "Rollback"},
         "onMetricsUnavailable": {"action": "Hold", "after": "5m", "then": "Rollback"},
         "deletionPolicy": "Keep",
         "variables": {"team": "payments"},

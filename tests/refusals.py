@@ -589,7 +589,8 @@ PLANS: Final = (
     ),
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
-    Refusal("a policy of incidents", {"onIncident": "Wait"}, ("spec.onIncident", "Hold", "Rollback")),
+    Refusal("a policy of incidents", {"onIncident": {"then": "Wait"}}, ("spec.onIncident.then", "Hold", "Rollback")),
+    Refusal("a policy of incidents in one word", {"onIncident": "Rollback"}, ("spec.onIncident",)),
     Refusal(
         "after without then",
         {"onMetricsUnavailable": {"after": "5m"}},
@@ -617,7 +618,9 @@ ONLY_READ: Final = (
     _counted(
         "buckets in quotes", {f"{_SLOW}.histogram": '{"h_bucket",a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
     ),
-    _counted("labels alone", {f"{_SLOW}.histogram": '{"a.b"="c"}'}, f"spec.{_SLOW}.histogram", "its name without _bucket"),
+    _counted(
+        "labels alone", {f"{_SLOW}.histogram": '{"a.b"="c"}'}, f"spec.{_SLOW}.histogram", "its name without _bucket"
+    ),
     _counted(
         "two histograms", {f"{_SLOW}.histogram": 'h{a="b"} or g{a="b"}'}, f"spec.{_SLOW}.histogram", "more than one"
     ),

@@ -363,3 +363,8 @@ def test_who_may_ask_a_cluster_source() -> None:
     assert isinstance(shop, ClusterMetricSourceSpec)
     assert (everyone.allows("shop"), everyone.allows("bank")) == (True, True)
     assert (shop.allows("shop"), shop.allows("bank")) == (True, False)
+
+
+def test_the_former_form_of_a_field_is_answered_with_the_present_one() -> None:
+    with pytest.raises(SpecError, match=r"spec\.onIncident: 'Hold' is the former form: write a mapping, such as"):
+        read_plan_spec(changed(PLAN, {"onIncident": "Hold"}))

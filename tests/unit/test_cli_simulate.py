@@ -44,7 +44,7 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "bake                █████████████·································",
         "",
         "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate",
-        "onIncident is Hold: a value that is as bad on both sides holds the run",
+        "onIncident: a value that is as bad on both sides holds the run, and rolls back after 5m",
     ]
 
 
@@ -118,7 +118,7 @@ def test_what_is_taken_away_at_the_end_is_told_without_faults(
             BAKED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0', window: 40m}]"),
             "!: w5 is not decided by its deadline, for a; onUndecided is Hold",
         ),
-        (BAKED, "onIncident is Hold: a value that is as bad on both sides holds the run"),
+        (BAKED, "onIncident: a value that is as bad on both sides holds the run, and rolls back after 5m"),
         (BAKED + "  onFail: Hold\n", "onFail is Hold: a failure of the new side holds the run"),
         (
             UNGUARDED.replace("deadline: 10m", "pass: [{name: a, query: x, is: '> 0'}]"),

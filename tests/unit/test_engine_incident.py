@@ -42,12 +42,16 @@ SIDED: dict[str, Any] = {"guards[0].query": QUERY}
 SAMPLES = {"query": 'n{deployment="$deployment"}', "atLeast": 100}
 WHOLE = SIDED | {"guards[0].minSamples": SAMPLES}
 STOPS = SIDED | {"stages": PLAN["stages"][:2], "stopAt": "50%"}
+AT_ONCE = SIDED | {"onIncident": {"action": "Rollback"}}
+OUTAGE: dict[str, float | Why] = {"errors": 0.2, "old": 0.3, "before": 0.3}
+"""One that began before the weight was set."""
 BAD = {"errors": 0.2, "errors/old": 0.3}
 
 
 def told(**says: float | Why) -> dict[str, float | Why]:
     """What the source says, with `old` for the old side's errors."""
-    return {{"old": "errors/old", "samples": "errors/samples", "many": "errors/oldSamples"}.get(n, n): v
+    return {{"old": "errors/old", "samples": "errors/samples", "many": "errors/oldSamples",
+             "before": "errors/oldBefore"}.get(n, n): v
             for n, v in says.items()}  # fmt: skip
 
 
@@ -72,12 +76,22 @@ HOLDS = [
          "guard errors tripped for both sides (> 1%: v2 20%, v1 30%)", UP),
     Case("the old side is half as far beyond the bound", judging(SIDED),
          then(says(errors=0.2, old=0.11), wait(s(10))), P.HELD, "Incident", ["Held"], "", UP),
-    Case("it stays so as long as it lasts", held(), wait(m(30)), P.HELD, "Incident", [], "", UP),
+    Case("it stays so as long as it lasts, where it began before the weight", held(before=0.3), wait(m(30)), P.HELD,
+         "Incident", [], "", UP),
+    Case("or where the plan says so", held(SIDED | {"onIncident": {"then": "Hold"}}), wait(m(30)), P.HELD,
+         "Incident", [], "", UP),
+    Case("for as long as the plan says", held(SIDED | {"onIncident": {"after": "30m"}}), wait(m(29)), P.HELD,
+         "Incident", [], "", UP),
+    Case("for five minutes", held(before=0.0), wait(s(290)), P.HELD, "Incident", [], "", UP),
+    Case("and no longer than it lasts", held(before=0.0), then(wait(m(4)), says(errors=0.0, old=0.0), wait(s(30))),
+         P.JUDGING, "Soaking", ["Resumed"], "Incident is over", UP),
+    Case("another leader asks again how it was before", held(before=0.3), then(wait(m(4)), lambda w: w.crash(),
+         wait(m(10))), P.HELD, "Incident", [], "", UP),
     Case("it goes on by itself when it is over", held(), then(says(errors=0.0, old=0.0), wait(s(10))), P.JUDGING,
          "Soaking", ["Resumed"], "Incident is over", UP),
-    Case("time held is no soak", judging(SIDED), then(says(errors=0.2, old=0.3), wait(m(10)),
+    Case("time held is no soak", judging(SIDED), then(says(**OUTAGE), wait(m(10)),
          says(errors=0.0, old=0.0), wait(s(85))), P.JUDGING, "Soaking", ["Held", "Resumed"], "", UP),
-    Case("and after it the stage is proved as ever", judging(SIDED), then(says(errors=0.2, old=0.3), wait(m(10)),
+    Case("and after it the stage is proved as ever", judging(SIDED), then(says(**OUTAGE), wait(m(10)),
          says(errors=0.0, old=0.0), wait(s(110))), P.JUDGING, "", ["Held", "Resumed", "StageProved", *SHIFTED], "",
          HALF),
     Case("in the bake of a plan that stops below 100%", lambda: fresh(STOPS)().until(P.BAKING),
@@ -87,7 +101,7 @@ HOLDS = [
          "", UP),
     Case("nor are two that are no number", held(), then(says(errors=Why.NAN, old=Why.NAN), wait(s(20))), P.HELD,
          "Incident", [], "", UP),
-    Case("nor is every second one that is missing", held(), every_second(600, **BAD), P.HELD, "Incident", [], "", UP),
+    Case("nor is every second one that is missing", held(), every_second(200, **BAD), P.HELD, "Incident", [], "", UP),
     Case("too many in a row that are no number are the end of it", held(), then(says(errors=Why.NAN, old=Why.NAN),
          wait(s(30))), P.JUDGING, "Soaking", ["Resumed"], "", UP),
     Case("an outage of the source is blindness", held(), then(put(down="timeout"), wait(m(1))), P.HELD,
@@ -119,8 +133,18 @@ BACKS = [
     Case("the old side's samples come too late", judging(WHOLE),
          lambda w: w.answer("errors", {"new": Answer(0.2), "samples": Answer(500), "old": Answer(0.3)}, w.now),
          P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
-    Case("the plan says so", judging(SIDED | {"onIncident": "Rollback"}), then(says(errors=0.2, old=0.3), wait(s(10))),
+    Case("the plan says so", judging(AT_ONCE), then(says(errors=0.2, old=0.3), wait(s(10))),
          P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
+    Case("it began after the weight, and lasts for five minutes", held(before=0.0), wait(s(310)), P.ROLLED_BACK,
+         "Incident", BACK, "for 300s, which began after this weight was set", OLD_WEIGHTS),
+    Case("it is not known how the old side was before", held(before=Why.NO_DATA), wait(s(310)), P.ROLLED_BACK,
+         "Incident", BACK, "", OLD_WEIGHTS),
+    Case("the source does not say how the old side was before", held(before=Why.SOURCE_DOWN), wait(s(360)),
+         P.ROLLED_BACK, "Incident", BACK, "", OLD_WEIGHTS),
+    Case("for as long as the plan says", held(SIDED | {"onIncident": {"after": "1m"}}), wait(s(110)), P.ROLLED_BACK,
+         "Incident", BACK, "", OLD_WEIGHTS),
+    Case("a killed operator does not begin again to wait", held(before=0.0), then(wait(m(4)), lambda w: w.crash(),
+         wait(s(90))), P.ROLLED_BACK, "Incident", BACK, "", OLD_WEIGHTS),
     Case("the query is the same for both sides", judging(), then(says(errors=0.2, old=0.3), wait(s(10))),
          P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("another predicate is proved against the new side alone", held(), then(says(wrong=1), wait(s(10))),
@@ -172,7 +196,7 @@ def test_the_old_side_is_asked_the_same_at_the_same_instant_and_only_where_it_ca
         "new": False, "samples": False, "old": True, "oldSamples": True,
     }  # fmt: skip
     assert {question.part for question in judging()().asked} == {"new"}
-    assert {question.part for question in judging(SIDED | {"onIncident": "Rollback"})().asked} == {"new"}
+    assert {question.part for question in judging(AT_ONCE)().asked} == {"new"}
     full = judging(SIDED, stage="all")()
     since = full.status.stage.judged_since if full.status.stage else None
     assert {question.part for question in full.asked if since and question.at > since} == {"new"}

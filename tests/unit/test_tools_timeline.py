@@ -258,7 +258,7 @@ def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:
         ({"guards": [COUNTED]}, 12 + 16),  # two counters of two sides every 15 s
         ({"guards": [{**COUNTED, "vsOld": None, "is": "> 1%"}]}, 12 + 8),
         ({"guards[0].query": "errors{$deployment}"}, 24),  # of the old side too
-        ({"guards[0].query": "errors{$deployment}", "onIncident": "Rollback"}, 18),
+        ({"guards[0].query": "errors{$deployment}", "onIncident": {"action": "Rollback"}}, 18),
         ({"interval": "1m"}, 3),
     ],
 )

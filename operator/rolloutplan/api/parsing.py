@@ -17,6 +17,9 @@ _MAX_LINES: Final = 3
 RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
 """Renamed fields: the former name to the present one."""
 
+RESHAPED: Final = {"onIncident": "{action: Hold, after: 5m, then: Rollback}"}
+"""Fields that were one word and are mappings: an example of each."""
+
 
 def renamed(name: str) -> str:
     """The message for a field under its former name."""
@@ -106,6 +109,8 @@ def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
         yield from (f"{where}.{below}: {why}" if below else f"{where}: {why}" for below, why in cause.refusals)
     elif detail["type"] == "extra_forbidden" and detail["loc"][-1] in RENAMED:
         yield f"{where}: {renamed(str(detail['loc'][-1]))}"
+    elif detail["type"] == "model_type" and detail["loc"] and detail["loc"][-1] in RESHAPED:
+        yield f"{where}: {detail['input']!r} is the former form: write a mapping, such as {RESHAPED[detail['loc'][-1]]}"
     elif detail["type"] == "extra_forbidden":
         yield f"{where}: unknown field{_suggestion(model, detail['loc'])}"
     else:

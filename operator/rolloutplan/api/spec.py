@@ -201,6 +201,23 @@ class OnMetricsUnavailable(SpecModel):
         return self
 
 
+class OnIncident(SpecModel):
+    """What follows when a value compared by `is` trips for both sides at once, after the stage's weight was set."""
+
+    action: Literal["Hold", "Rollback"] = Field(
+        default="Hold",
+        description="What happens at once: Hold waits with the guards on; Rollback rolls back like any failure.",
+    )
+    after: Duration = Field(
+        default=timedelta(minutes=5),
+        description="When `then` happens, counted from the start of the hold, if both sides are still bad.",
+    )
+    then: Literal["Hold", "Rollback"] = Field(
+        default="Rollback",
+        description="What happens after `after`. An outage that began before the stage's weight was set only holds.",
+    )
+
+
 def _check_variable_names(variables: dict[str, str]) -> dict[str, str]:
     for name in variables:
         if name in BUILTIN_VARIABLES:
@@ -252,10 +269,9 @@ class PlanSpec(SpecModel):
     on_undecided: Literal["Hold", "Rollback", "Extend"] = Field(
         default="Hold", description="What follows at a deadline while a predicate is undecided."
     )
-    on_incident: Literal["Hold", "Rollback"] = Field(
-        default="Hold",
-        description="What follows when a value compared by `is` trips for both sides at once: Hold waits until"
-        " that is over, with the guards on; Rollback rolls back as for the new side alone.",
+    on_incident: OnIncident = Field(
+        default=OnIncident(),
+        description="What follows when a value compared by `is` trips for both sides at once.",
     )
     on_metrics_unavailable: OnMetricsUnavailable = Field(
         default=OnMetricsUnavailable(), description="What follows when the metric source itself cannot answer."

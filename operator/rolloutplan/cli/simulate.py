@@ -162,7 +162,9 @@ def _notes(plan: _Simulated) -> Iterator[str]:
         yield "onFail is Hold: a failure of the new side holds the run, and the weights stay"
     failure_predicates = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
     if any(asks_both_sides(spec, predicate, segments[0].permille) for predicate in failure_predicates):
-        yield "onIncident is Hold: a value that is as bad on both sides holds the run"
+        rule = spec.on_incident
+        then = f", and rolls back after {format_duration(rule.after)}" if rule.then == "Rollback" else ""
+        yield f"onIncident: a value that is as bad on both sides holds the run{then}"
     if approvals:
         yield f"+: plus the time until a person approves {', '.join(approvals)}"
     yield from _notes_on_steps(spec, segments)

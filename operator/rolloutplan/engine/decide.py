@@ -103,6 +103,8 @@ def _wake_at(snapshot: Snapshot) -> datetime | None:
         and spec.on_metrics_unavailable.after
     ):
         instants.append((status.held.reason_since or status.held.since) + spec.on_metrics_unavailable.after)
+    if status.held is not None and status.held.reason == HoldReason.INCIDENT:
+        instants.append((status.held.reason_since or status.held.since) + spec.on_incident.after)
     if status.epoch != snapshot.epoch and snapshot.claim_at is not None:
         instants.append(snapshot.claim_at)
     return min((instant for instant in instants if instant > snapshot.now), default=None)

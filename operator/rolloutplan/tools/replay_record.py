@@ -52,7 +52,7 @@ class _AnswerLine(_Line):
 
     asked: AwareDatetime
     predicate: str
-    part: Literal["new", "old", "samples", "oldSamples"]
+    part: Literal["new", "old", "samples", "oldSamples", "oldBefore"]
     at: AwareDatetime
     looks: tuple[tuple[AwareDatetime, dict[str, tuple[float, float | None]]], ...] | None = None
     value: Annotated[float, Field(allow_inf_nan=True)] | None = None

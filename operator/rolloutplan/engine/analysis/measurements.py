@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.api.status import Phase, Status
@@ -131,7 +132,7 @@ def asks_both_sides(spec: PlanSpec, predicate: Predicate, permille: int) -> bool
     of_one_side = (
         predicate.query is not None and predicate.comparison.kind == "value" and is_side_specific(predicate.query)
     )
-    return of_one_side and spec.on_incident == "Hold" and not predicate.dry_run and permille < FULL
+    return of_one_side and spec.on_incident.action == "Hold" and not predicate.dry_run and permille < FULL
 
 
 def due_queries(
@@ -148,6 +149,7 @@ def due_queries(
             continue
         if row.predicate.events is None:
             questions += _questions(spec, plan, status, row, source, now, now - since)
+            questions += _question_before(spec, plan, status, row, measurements)
         else:
             questions += _count_questions(spec, plan, status, row, source, measurements, now)
     return tuple(questions)
@@ -235,6 +237,26 @@ def _questions(
             yield Question(row.name, "oldSamples", rendered(predicate.min_samples.query, "old"), at, optional=True)
 
 
+def _question_before(
+    spec: PlanSpec, plan: PlanView, status: Status, row: ActivePredicate, measurements: Measurements
+) -> Iterator[Question]:
+    """Where both sides are bad: whether the old side was bad before the stage's weight was set. Answered once."""
+    predicate, at, stage = row.predicate, status.stage, current_stage(spec, status)
+    known = measurements.get(row.name, Measurement())
+    both = known.verdict is not None and known.verdict.holds and known.old is not None and known.old.holds
+    if known.before is not None or not (both or status.held_for == HoldReason.INCIDENT):
+        return
+    if at is None or at.entered_at is None or stage is None or not (row.is_failure_signal and row.enforced):
+        return
+    if predicate.query is None or not asks_both_sides(spec, predicate, stage.permille):
+        return
+    variables = variables_for(
+        spec, namespace=plan.namespace, plan=plan.name, stage=at.name, side="old", window=predicate.window
+    )
+    query = ValueQuery(render(predicate.query, variables))
+    yield Question(row.name, "oldBefore", query, at.entered_at, optional=True)
+
+
 def _judged_since(status: Status) -> datetime | None:
     return status.stage.judged_since if status.stage else None
 
@@ -299,6 +321,7 @@ def apply_answers(
         since=since,
         missed=missed,
         old=_judge_old(predicate, answers, minimum),
+        before=judge(predicate.comparison, answers["oldBefore"]) if "oldBefore" in answers else measurement.before,
         decided_at=measurement.decided_at if found.outcome is Outcome.UNDECIDED else asked_at,
         lacks_old=found.lacks_old,
     )

@@ -73,7 +73,8 @@ class Question:
     """One query to a metric source: for predicate `name`, about one side, at a fixed instant."""
 
     name: str
-    part: Literal["new", "old", "samples", "oldSamples"]
+    part: Literal["new", "old", "samples", "oldSamples", "oldBefore"]
+    """`oldBefore` is the old side's value before the stage's weight was set."""
     query: NumberQuery
     at: datetime
     optional: bool = False

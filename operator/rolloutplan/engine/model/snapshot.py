@@ -277,6 +277,8 @@ class Measurement:
     """The evaluations since the last answered one; at most `MISSED_IN_A_ROW` + 1 (analysis/measurements.py)."""
     old: Verdict | None = None
     """The verdict of the same comparison on the old side, at the same instant; None where it is unknown."""
+    before: Verdict | None = None
+    """The verdict on the old side from before the stage's weight was set; asked only where both sides are bad."""
     count: CountProgress | None = None
     decided_at: datetime | None = None
     """The last evaluation with a verdict other than Undecided; with events, the last with requests of all its sides."""

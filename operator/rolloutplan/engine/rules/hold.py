@@ -26,7 +26,7 @@ from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
 from rolloutplan.engine.rules.forward import is_stage_proved
 from rolloutplan.engine.run.decision_log import span
-from rolloutplan.engine.run.shared_outage import shared_outage
+from rolloutplan.engine.run.shared_outage import lasted_too_long, shared_outage
 from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_rollback, start_stage_timers, transition
 
 _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
@@ -105,6 +105,8 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
         and (step := _on_metrics_unavailable(snapshot, blocked.words)) is not None
     ):
         return step
+    if blocked.reason is HoldReason.INCIDENT and (why := lasted_too_long(snapshot, blocked.evidence)):
+        return start_rollback(snapshot, HoldReason.INCIDENT, why, blocked.evidence)
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and (blocked.reason == held.reason or _keeps_undecided(held, blocked)):
         follows = blocked.reason in GATED or blocked.reason is HoldReason.NEW_SIDE_AWAY or blocked.again

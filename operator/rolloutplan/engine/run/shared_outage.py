@@ -6,6 +6,7 @@ less bad, or while a weight is being written, a tripped predicate counts against
 
 from __future__ import annotations
 
+from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.engine.analysis.measurements import (
     MISSED_IN_A_ROW,
@@ -14,10 +15,11 @@ from rolloutplan.engine.analysis.measurements import (
     current_stage,
     enforced_predicates,
     measurement_of,
+    missing_answer_timeout,
     verdict_of,
 )
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.run.decision_log import bound_of, value_text
+from rolloutplan.engine.run.decision_log import bound_of, span, value_text
 from rolloutplan.stats.verdict import Outcome, Why
 
 
@@ -53,6 +55,28 @@ def shared_outage(snapshot: Snapshot) -> tuple[str, tuple[ActivePredicate, ...]]
     return "", ()
 
 
+def lasted_too_long(snapshot: Snapshot, evidence: tuple[ActivePredicate, ...]) -> str:
+    """Why the weights go back in a shared outage: it began after the weight was set, and lasts for `onIncident.after`.
+
+    Empty where they stay. Where the source does not say how the old side was before, the outage counts as begun after:
+    the new side may be its cause, and going back costs one write.
+    """
+    spec, held = snapshot.plan.spec, snapshot.status.held
+    if spec is None or snapshot.source is None or held is None or held.reason != HoldReason.INCIDENT or not evidence:
+        return ""
+    lasted = snapshot.now - (held.reason_since or held.since)
+    if spec.on_incident.then != "Rollback" or lasted < spec.on_incident.after:
+        return ""
+    before = [measurement_of(snapshot, item).before for item in evidence]
+    if any(each is not None and each.holds for each in before):
+        return ""
+    if None in before and lasted < spec.on_incident.after + missing_answer_timeout(spec, snapshot.source):
+        return ""
+    since = span(held.reason_since or held.since, snapshot.now)
+    tripped = "; ".join(_tripped(snapshot, item) for item in evidence)
+    return f"{tripped} for {since}, which began after this weight was set, and onIncident.then is Rollback"
+
+
 def _asks_both_sides(snapshot: Snapshot, item: ActivePredicate) -> bool:
     spec, status = snapshot.plan.spec, snapshot.status
     stage = current_stage(spec, status) if spec else None
@@ -68,12 +92,25 @@ def _unknown(snapshot: Snapshot, item: ActivePredicate) -> bool:
     return silent or 0 < len(measurement.missed) <= MISSED_IN_A_ROW
 
 
-def _words(snapshot: Snapshot, item: ActivePredicate) -> str:
+def _tripped(snapshot: Snapshot, item: ActivePredicate) -> str:
     weights, old = snapshot.status.weights, measurement_of(snapshot, item).old
     assert old is not None
     new_text, old_text = (value_text(item.predicate.comparison, each) for each in (verdict_of(snapshot, item), old))
     return (
         f"{item.role} {item.name} tripped for both sides ({bound_of(item.predicate)}: {weights.new} {new_text}, "
-        f"{weights.old} {old_text}): a shared outage, which proves nothing against {weights.new}; the weights stay, "
-        f"the guards stay on, and the run continues when it is over; `abort` rolls back"
+        f"{weights.old} {old_text})"
+    )
+
+
+def _words(snapshot: Snapshot, item: ActivePredicate) -> str:
+    spec = snapshot.plan.spec
+    assert spec is not None
+    rule, then = spec.on_incident, ""
+    if rule.then == "Rollback":
+        then = (
+            f"if it began after this weight was set and lasts for {format_duration(rule.after)}, the run rolls back; "
+        )
+    return (
+        f"{_tripped(snapshot, item)}: a shared outage, which proves nothing against {snapshot.status.weights.new}; "
+        f"the weights stay, the guards stay on, and the run continues when it is over; {then}`abort` rolls back"
     )

@@ -214,3 +214,15 @@ def test_a_cancelled_schedule_ends_even_when_something_becomes_due() -> None:
                 await asyncio.gather(turning, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def test_a_clock_that_is_put_back_delays_nothing() -> None:
+    clock = Clock()
+    clock.asks("a", 5)
+    clock.asks("b", 90)
+    clock.passes(1)
+    clock.passes(-3600)
+    assert sorted(clock.due) == ["a", "b"]
+    clock.asks("a", -3590)
+    clock.passes(-3595)
+    assert sorted(clock.due) == ["a", "b"], "and then each is due when it asks for"

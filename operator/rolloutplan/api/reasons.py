@@ -84,6 +84,7 @@ class EventReason(StrEnum):
     UNJUDGED_CHANGE = "UnjudgedChange"
     COMMAND_REJECTED = "CommandRejected"
     STATUS_NOT_WRITTEN = "StatusNotWritten"
+    CLOCK_BEHIND = "ClockBehind"
     """Not a decision and in no table: the API server refuses the status, so no decision can be recorded."""
 
 

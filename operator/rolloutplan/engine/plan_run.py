@@ -90,6 +90,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
 from rolloutplan.engine.run.conditions import query_warnings
+from rolloutplan.engine.run.future import TOLERATED, ahead, without_future
 from rolloutplan.stats.verdict import Answer
 
 LOST_AFTER: Final = timedelta(minutes=1)
@@ -190,11 +191,20 @@ class PlanRun:
         self._linted, self._warnings = "", query_warnings(facts.status)
         self._unanswered = ""
         """Which predicates had no answer before the run, of those that need one."""
+        self._latest = now
+        self._ahead: tuple[Status, Status] | None = None
+        """A status with instants in the future, and the same without them."""
+        self._clock_words = ""
+        """What is to be told of such instants, once."""
 
     # ---- from facts to effects -----------------------------------------------------------------------------------
 
     def advance(self, facts: Facts, now: datetime) -> Effects:
         """The effects to carry out now, and when to reconcile again."""
+        if now < self._latest - TOLERATED:
+            self._turn_back(now)
+        self._latest = now
+        facts = self._without_future(facts, now)
         self._facts = facts
         self._give_up_lost(now)
         self._settle_doubts(facts, now)
@@ -213,6 +223,41 @@ class PlanRun:
             todo += self._progress_effects(snapshot, step, facts)
         todo += self._parallel_effects(snapshot, facts)
         return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts))
+
+    def _turn_back(self, now: datetime) -> None:
+        """The clock was put back: what is remembered with a later instant would stop all until then."""
+        self.measurements = NO_MEASUREMENTS
+        for key in (PREFLIGHT, GATE):
+            self.results.pop(key, None)
+        self._in_flight = {
+            key: (effect, min(until, now + LOST_AFTER))
+            for key, (effect, until) in self._in_flight.items()
+            if not isinstance(effect.work, Evaluate)
+        }
+        self.refusals = {
+            key: replace(each, since=min(each.since, now), retry_at=min(each.retry_at, now + LONGEST_PAUSE))
+            for key, each in self.refusals.items()
+        }
+        self._created_at = min(self._created_at, now)
+        self._count_restarts_at = min(self._count_restarts_at, now + COUNT_RESTARTS_AFTER)
+        self._lint_at = min(self._lint_at, now + LINT_AFTER)
+        grows, short = self._stood.grows_since, self._stood.short_since
+        self._stood = replace(self._stood, grows_since=grows and min(grows, now), short_since=short and min(short, now))
+        self._pods_at = self._pods_at and min(self._pods_at, now)
+        self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
+        self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
+
+    def _without_future(self, facts: Facts, now: datetime) -> Facts:
+        """The facts with a status without instants in the future. The next status that is written keeps that."""
+        if self._ahead is None or self._ahead[0] != facts.status:
+            excess = ahead(facts.status, now)
+            self._ahead = (facts.status, without_future(facts.status, now)) if excess else None
+            if excess:
+                self._clock_words = (
+                    f"the status has instants up to {excess.total_seconds():.0f} s ahead of this operator's clock: "
+                    f"they count as now, so the stage's soak starts again; check the clocks of the nodes"
+                )
+        return replace(facts, status=self._ahead[1]) if self._ahead is not None else facts
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
@@ -419,6 +464,17 @@ class PlanRun:
             decision = next((each for each in facts.status.decisions if each.seq > through), None)
             if decision is not None and self._may_start(key, snapshot.now):
                 yield self._start(key, Publish(sink, decision), snapshot)
+        if self._clock_words:
+            notice = Decision(
+                seq=snapshot.status.seq,
+                at=snapshot.now,
+                kind=Kind.PERSIST,
+                reason=EventReason.CLOCK_BEHIND,
+                note=self._clock_words,
+            )
+            self._clock_words = ""
+            for sink in self._published:
+                yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
         unwritten = self.refusals.get(STATUS)
         if unwritten is None:
             self._published_notice = ""

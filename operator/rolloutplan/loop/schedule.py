@@ -9,12 +9,14 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rolloutplan.clock import now
 
 LONGEST_SLEEP = 2.0
 """Seconds. Limits how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
+PUT_BACK = timedelta(seconds=1)
+"""A clock that is put back by more makes every key due: else its deadline would come as much later."""
 _STALE_AT_MOST = 64
 """Entries with a replaced deadline that the heap may hold, beyond the number of deadlines, before they are cleared."""
 
@@ -35,7 +37,7 @@ class Schedule:
         self._earliest: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []
         self._changed = asyncio.Event()
-        self.turned_at = clock()
+        self.turned_at = self._latest = clock()
 
     def at(self, key: str, when: datetime | None) -> None:
         """Reconcile `key` at `when`, unless it is due earlier anyway. None asks for nothing."""
@@ -75,6 +77,10 @@ class Schedule:
     def _pop_due(self) -> float:
         """Call `due` for each key that is due; return the seconds until the next deadline."""
         at = self._clock()
+        if at < self._latest - PUT_BACK:
+            for key in [*self._earliest]:
+                self.at(key, at)
+        self._latest = at
         while self._heap and self._heap[0][0] <= at:
             when, key = heapq.heappop(self._heap)
             if self._earliest.get(key) == when:

@@ -44,7 +44,7 @@ def next_evaluation(count: CountProgress | None, since: datetime, spec: PlanSpec
     """The instant of the next evaluation."""
     if count is None or count.at is None:
         return first_evaluation(since, spec, source)
-    return count.at + evaluation_interval(spec, source)
+    return first_evaluation(count.at + timedelta(milliseconds=1), spec, source)
 
 
 def counted_so_far(

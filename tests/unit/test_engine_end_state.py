@@ -66,6 +66,13 @@ def token_of_another(world: World) -> None:
     world.routes["shop"] = route
 
 
+def every_repair_was_recorded(world: World) -> None:
+    """The status held the intent of each of our writes before it was sent."""
+    moves = [move for move in world.moves if move.snapshot and move.snapshot.status.phase is P.SUCCEEDED]
+    assert len(moves) == 3
+    assert all(move.snapshot and move.snapshot.status.intent for move in moves)
+
+
 def at_the_end(changes: dict[str, Any] | None = None, **world: Any) -> Situation:
     """A plan that comes to a fresh cluster with the weights of its end."""
     return fresh(changes, **{"routes": holding(ALL), **world})
@@ -197,6 +204,9 @@ AFTER_SUCCESS = [
     Case("however often, told once", succeeded,
          then(put(old=GONE_OLD), *[by_git(OLD_WEIGHTS), wait(s(20))] * 20), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "",
          ALL),
+    Case("also twice within a second, by the same hand", succeeded,
+         then(put(old=GONE_OLD), *[by_git(OLD_WEIGHTS), settle] * 3, every_repair_was_recorded), P.SUCCEEDED,
+         "WeightsSetBack", SET_BACK, "", ALL),
     Case("not where the new side has none either", succeeded,
          then(put(old=GONE_OLD), pods(ready=0), by_git(OLD_WEIGHTS), wait(m(5))), P.SUCCEEDED, "WeightsSetBack",
          SET_BACK, "", OLD_WEIGHTS),

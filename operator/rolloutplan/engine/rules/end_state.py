@@ -33,9 +33,8 @@ def keep_end_state(snapshot: Snapshot) -> ReconcileResult | None:
     repairs = _repairs(snapshot)
     words = f"{differs}: {_consequence(snapshot, repairs=repairs)}"[:1024]
     told = status.reason == StatusReason.WEIGHTS_SET_BACK
-    if told and status.message == words:
-        actions = _patches(snapshot) if repairs else ()
-        return ReconcileResult(actions=actions) if actions else None
+    if told and status.message == words and repairs is (status.intent is not None):
+        return ReconcileResult(actions=_patches(snapshot)) if repairs else None
     fields: RunChange = {"message": words, "intent": None}
     if repairs:
         fields = {

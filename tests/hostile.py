@@ -21,7 +21,7 @@ from random import Random
 from typing import Any, Final
 
 from rolloutplan.api.status import Status
-from rolloutplan.cluster.plans import replaced_commands
+from rolloutplan.cluster.plans import is_rewritten, replaced_commands
 from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, QueryOnce, RunJob
 from rolloutplan.engine.model.effects import (
     Effect,
@@ -181,7 +181,9 @@ def _after(plan: Plan, before: Plan | None) -> Plan:
     view, known = plan.view, before.view if before else None
     if isinstance(view.content, Unreadable):
         view = replace(view, content=replace(view.content, last_good=known.last_good if known else None))
-    return replace(plan, view=replace(view, replaced=replaced_commands(known, view.command, plan.status.tokens)))
+    tokens = plan.status.tokens
+    again = is_rewritten(known, view.command, tokens)
+    return replace(plan, view=replace(view, replaced=replaced_commands(known, view.command, tokens), rewritten=again))
 
 
 class Host:

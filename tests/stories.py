@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolloutplan.api.command import Verb
+from rolloutplan.api.command import Verb, read_answered
 from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
@@ -282,9 +282,9 @@ def says_what_helps(world: World) -> None:
 
 def says_it_again(world: World) -> None:
     """An old command comes back from Git."""
-    tokens = world.status.tokens
-    if tokens and (verb := tokens[0].partition("-")[0]) in set(Verb):
-        world.say(f"{verb} {tokens[0]}")
+    old = next((read_answered(entry).identity for entry in world.status.tokens if " run=" in entry), "")
+    if old and "#" not in old:
+        world.say(old)
 
 
 def ruled_by(policy: PolicyView) -> tuple[Event, Event]:

@@ -28,6 +28,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.api.status import Decision, Phase, Status, read_status
 from rolloutplan.api.template import read_template
+from rolloutplan.cluster.plans import is_rewritten
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -360,6 +361,8 @@ class World:
     """How long after the take-over it is this plan's turn to be adopted, if nothing of it is half done."""
     replaced: tuple[tuple[str, str], ...] = ()
     """Commands that a newer one took the place of, with who wrote them."""
+    rewritten: bool = False
+    """Whether the operator saw an answered command come back."""
     run: PlanRun | None = None
     """What the operator remembers; None before it has looked for the first time."""
     traps: dict[str, Trap] = field(default_factory=dict)
@@ -472,6 +475,7 @@ class World:
             command_by=self.command_by,
             edited_by=self.edited_by,
             replaced=self.replaced,
+            rewritten=self.rewritten,
             labels=self.labels,
             version=str(self.version),
             finalizers=(FINALIZER,) if self.finalizer else (),
@@ -708,7 +712,7 @@ class World:
         if self.run is not None and self.run.unwritten_status is not None:
             self.lost.append(self.run.unwritten_status)
         self.run = None
-        self.replaced = ()
+        self.replaced, self.rewritten = (), False
         self._read = self._judged = None
         self.epoch += 1
         self.led_since = self.now
@@ -925,6 +929,8 @@ class World:
         """A person writes a command into the plan's annotations; the empty one takes it away."""
         if self.command and command and self.command != command:
             self.replaced = (*self.replaced, (self.command, self.command_by))[-5:]
+        before = self.written()
+        self.rewritten = is_rewritten(before, command, self.status.tokens)
         self.command, self.command_by = command, by if command else ""
         self.version += 1
 

@@ -45,7 +45,8 @@ class Cluster:
         self.looks += 1
         if self.looks == self.after:
             answer = {"token": self.command.token, "reason": self.reason, "note": self.note}
-            self.plan["status"] = {"decisions": [{"token": "", "reason": "Started"}, answer]}
+            decisions = [{"token": "", "reason": "Started"}, answer]
+            self.plan["status"] = {"decisions": decisions, "tokens": [f"{self.command.identity} run=1"]}
         return self.plan
 
     @property

@@ -14,6 +14,7 @@ import pytest
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Decision, Kind
 from rolloutplan.stats.verdict import Why
+from tests.refusals import changed
 from tests.situations import (
     ALL,
     BACK,
@@ -69,7 +70,7 @@ from tests.situations import (
     undecided,
     wait,
 )
-from tests.world import SHOP, StaleError, World, crash, refuse
+from tests.world import PLAN, SHOP, StaleError, World, crash, refuse
 
 DAYS = timedelta(days=2)
 
@@ -467,6 +468,93 @@ def test_approve(case: Case) -> None:
     obeyed(case)
 
 
+GATES = {"stages.1.approval": "Required", "contract": {"scaleOld": 0, "approval": "Required"}}
+"""Stage half and the contract need approval; canary and all do not."""
+
+
+def not_held(world: World) -> None:
+    """It went through without a hold."""
+    assert "Held" not in world.told(), world.told()
+
+
+@pytest.mark.parametrize("text", ["approve c1 half", "approve half c1", "approve half"])
+@pytest.mark.parametrize("turns", [0, 1, 4], ids=["with the plan", "as it starts", "in mid-run"])
+def test_an_approval_that_names_its_stage_is_kept_until_its_turn(text: str, turns: int) -> None:
+    world = World(spec=changed(PLAN, {"stages.1.approval": "Required"}))
+    for _ in range(turns):
+        world.turn()
+    world.say(text)
+    world.settle()
+    world.say("", "")
+    world.crash()
+    world.until(P.SUCCEEDED)
+    not_held(world)
+    assert world.told().count("Approved") == 1
+
+
+def test_the_contract_may_be_approved_before_its_turn_too() -> None:
+    world = World(spec=changed(PLAN, GATES))
+    world.until(P.HELD)
+    said(world, "approve c1 contract")
+    assert (world.phase, world.status.reason) == (P.HELD, "AwaitingApproval")
+    said(world, "approve c1")
+    world.until(P.SUCCEEDED)
+    assert (world.told().count("Held"), world.old and world.old.wanted) == (1, 0)
+
+
+def test_an_approval_that_comes_with_the_next_plan_is_one_of_its_run() -> None:
+    world = World(spec=changed(PLAN, {"stages.1.approval": "Required", "bake": "0s"}))
+    said(world, "approve a1 half")
+    world.until(P.JUDGING)
+    said(world, "abort a2")
+    assert world.phase is P.ROLLED_BACK
+    world.edit({"hypothesis": "another"})
+    world.say("approve a3 half")
+    world.until(P.SUCCEEDED)
+    not_held(world)
+
+
+def test_an_approval_does_not_outlive_its_run() -> None:
+    world = World(spec=changed(PLAN, {"stages.1.approval": "Required"}))
+    world.until(P.JUDGING)
+    said(world, "approve a1 half")
+    world.pods(revision="second")
+    world.until(P.HELD)
+    assert world.status.reason == "AwaitingApproval"
+
+
+def test_an_approval_of_a_stage_that_is_edited_is_void() -> None:
+    world = World(spec=changed(PLAN, {"stages.1.approval": "Required"}))
+    world.until(P.JUDGING)
+    said(world, "approve a1 half")
+    world.edit({"stages.1.soak": "1m"})
+    world.until(P.HELD)
+    assert world.status.reason == "AwaitingApproval"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("approve c1", "or name the stage before its turn: `approve <new token> half`"),
+        ("approve c1 all", "stage all needs no approval"),
+        ("approve c1 haft", 'the plan has no stage "haft"; those that need approval are half, contract'),
+    ],
+)  # fmt: skip
+def test_an_approval_that_cannot_be_kept_says_what_to_write(text: str, words: str) -> None:
+    world = World(spec=changed(PLAN, GATES))
+    world.until(P.JUDGING)
+    refused(world, text, words)
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [(P.JUDGING, "half is approved already"), (P.SUCCEEDED, "the run has ended (it is Succeeded)")],
+)
+def test_an_approval_that_changes_nothing_is_refused(phase: P, words: str) -> None:
+    world = World(spec=changed(PLAN, {"stages.1.approval": "Required"}))
+    refused(said(world, "approve a0 half").until(phase), "approve c1 half", words)
+
+
 # ---- on, unproved ------------------------------------------------------------------------------------------------
 
 SKIPS = [
@@ -805,11 +893,10 @@ def test_a_command_is_done_once_whenever_the_operator_dies(verb: Verb, point: st
     [
         lambda w: None,
         lambda w: w.say(w.command),
-        lambda w: w.say(w.command + " --reason of something else"),
         lambda w: w.say("", ""),
         lambda w: (w.crash(), w.say(w.command)),
     ],
-    ids=["it stays", "it is written again", "with another reason", "it is pruned", "after a restart"],
+    ids=["it stays", "it is written again", "it is pruned", "after a restart"],
 )
 def test_a_token_is_answered_once(verb: Verb, again: Callable[[World], object]) -> None:
     given, phase, reason = ONCE[verb]
@@ -823,23 +910,84 @@ def test_a_token_is_answered_once(verb: Verb, again: Callable[[World], object]) 
     answer(world)
 
 
-def test_an_old_token_that_comes_back_from_git_does_nothing() -> None:
-    world = judging()()
-    for command in ("pause a1", "resume a2", "pause a1", "resume a2", "pause a1"):
+def said(world: World, *commands: str) -> World:
+    for command in commands:
         world.say(command)
         world.settle()
-    assert (world.phase, world.told()[-2:]) == (P.JUDGING, ["Held", "Resumed"])
+    return world
 
 
-def test_an_old_token_does_nothing_in_a_later_run_either() -> None:
-    world = judging()()
-    world.say("abort a1")
-    world.settle()
-    world.say("retry a2")
-    world.settle()
-    world.say("abort a1")
+@pytest.mark.parametrize("crashes", [False, True])
+def test_an_old_command_that_comes_back_from_git_does_nothing_and_is_told_once(crashes: bool) -> None:
+    world = said(judging()(), "pause a1", "resume a2")
+    for _ in range(3):
+        for command in ("pause a1", "resume a2"):
+            if crashes:
+                world.crash()
+            said(world, command)
     world.advance(s(30))
-    assert (world.phase, world.status.run) == (P.JUDGING, 2)
+    assert (world.phase, world.told()[-4:]) == (P.JUDGING, ["Held", "Resumed", "CommandRejected", "CommandRejected"])
+    assert "this token was used in run 1" in world.trail[world.status.seq].note
+
+
+@pytest.mark.parametrize("again", [lambda w: None, lambda w: said(w, "", "abort a1", "", "abort a1")])
+def test_a_command_of_a_former_run_does_nothing_and_is_told_once_with_what_to_write(
+    again: Callable[[World], object],
+) -> None:
+    """Git may still hold it, or a person may copy it out of a runbook."""
+    world = said(judging()(), "abort a1", "")
+    world.pods(revision="second")
+    world.until(P.JUDGING)
+    said(world, "abort a1")
+    again(world)
+    world.crash()
+    world.advance(s(30))
+    assert (world.phase, world.status.run, world.told().count("CommandRejected")) == (P.JUDGING, 2, 1)
+    told = next(each for each in world.trail.values() if each.reason == "CommandRejected")
+    assert told.note == (
+        "abort by kubectl: this token was used in run 1, and a command is carried out once: write a new token, "
+        "`abort <new token>`"
+    )
+
+
+def test_a_command_that_still_stands_there_from_a_former_run_is_not_told() -> None:
+    world = said(judging()(), "abort a1")
+    for revision in ("second", "third"):
+        world.pods(revision=revision)
+        world.until(P.JUDGING)
+        world.crash()
+        world.say("abort a1")
+        world.advance(s(30))
+    assert (world.status.run, world.told().count("CommandRejected")) == (3, 0)
+
+
+def test_the_command_that_began_a_run_is_not_told_in_it() -> None:
+    world = said(judging()(), "abort a1", "retry a2")
+    world.advance(m(1))
+    assert (world.phase, world.status.run, world.told().count("CommandRejected")) == (P.JUDGING, 2, 0)
+
+
+def test_one_token_with_two_verbs_is_two_commands() -> None:
+    world = said(judging()(), "pause 1")
+    assert (world.phase, world.status.reason) == (P.HELD, "Paused")
+    said(world, "resume 1")
+    assert world.phase is P.JUDGING
+    said(world, "abort 1")
+    assert (world.phase, world.status.reason) == (P.ROLLED_BACK, "Aborted")
+
+
+def test_one_token_with_another_reason_is_another_command() -> None:
+    world = said(judging()(), "pause 1 --reason lunch", "resume 1", "pause 1 --reason fire")
+    assert world.phase is P.HELD
+    assert world.status.message.startswith("pause by kubectl: fire; ")
+
+
+def test_a_token_that_an_earlier_version_answered_stays_answered() -> None:
+    """It kept the tokens alone."""
+    world = judging()()
+    world.status_raw = {**world.status_raw, "tokens": ["a1"]}
+    said(world, "abort a1")
+    assert (world.phase, world.told().count("CommandRejected")) == (P.JUDGING, 0)
 
 
 def test_a_command_that_comes_with_the_plan_is_obeyed_before_anything_starts() -> None:

@@ -303,6 +303,12 @@ def taken_up() -> World:
     return told(world, "resume a1")
 
 
+def approved_ahead() -> World:
+    world = World()
+    world.edit({"stages.1.approval": "Required"})
+    return told(world, "approve a1 half").until(Phase.SUCCEEDED)
+
+
 def paused_before_the_start() -> World:
     return told(World(command="pause a1"), "resume a2", "resume a3")
 
@@ -364,6 +370,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     promoted_by_a_person: {TransitionName.PROMOTED},
     taken_up: {TransitionName.STAGE_RESTARTED},
     evicted_and_back: {TransitionName.WITHDRAWN, TransitionName.RESUMED},
+    approved_ahead: {TransitionName.APPROVED},
     paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }

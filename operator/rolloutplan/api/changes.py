@@ -47,6 +47,7 @@ class RunChange(TypedDict, total=False):
     held: Held | None
     paused: Paused | None
     approved: str
+    approved_ahead: tuple[str, ...]
     repaired_at: tuple[Instant, ...]
     intent: Intent | None
     task: Task | None

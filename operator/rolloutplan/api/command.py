@@ -1,11 +1,15 @@
 """Commands of a person: the annotation `rolloutplan.dev/command: "<verb> <token> [--reason ...]"` of a plan.
 
-A command is carried out once for each token, because GitOps tools write the same annotation again and again.
+`approve` may also name a stage: `approve <token> <stage>`. A command is carried out once, because GitOps tools write
+the same annotation again and again: `AnsweredCommand` is what the status keeps of it. The same token with another verb,
+stage or reason is another command.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -25,6 +29,7 @@ _TOKEN: Final = TextFormat(
     fix='is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"',
     forbidden=(("^--reason$", f"is in the place of the token: {_ONCE}"),),
 )
+_ANSWERED: Final = re.compile(r"(?P<text>.*?)(?: run=(?P<run>\d{1,9}))?(?: told=(?P<told>\d{1,9}))?", re.DOTALL)
 _REASON: Final = re.compile(r"(?:^|\s)--reason(?:=|\s+|$)")
 _QUOTED: Final = re.compile(r"""(["'])(.*)\1""")
 
@@ -46,7 +51,7 @@ class CommandError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `reason` is cut to one line of at most REASON_KEPT characters.
+    """One command. `reason` is cut to one line of at most REASON_KEPT characters; only `approve` may name a stage.
 
     Raises CommandError for an invalid token.
     """
@@ -54,6 +59,7 @@ class Command:
     verb: Verb
     token: str
     reason: str = ""
+    stage: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -61,6 +67,60 @@ class Command:
         except ValueError as error:
             raise CommandError(f"token: {error}") from None
         object.__setattr__(self, "reason", _one_line(self.reason)[:REASON_KEPT].rstrip())
+
+    @property
+    def identity(self) -> str:
+        """The text that makes it the same command as another: its words, and a digest of the reason."""
+        digest = f" #{hashlib.sha256(self.reason.encode()).hexdigest()[:8]}" if self.reason else ""
+        return f"{_words(self)}{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCommand:
+    """An entry of `status.tokens`: a command that was answered, and in which run."""
+
+    identity: str
+    """A token alone stands for every command with it: that was the form of earlier versions."""
+    run: int | None = None
+    told: int | None = None
+    """The run in which a person was last told that it is not carried out again."""
+
+    @property
+    def text(self) -> str:
+        """The entry as text; `read_answered` parses it."""
+        run = "" if self.run is None else f" run={self.run}"
+        return f"{self.identity}{run}{'' if self.told is None else f' told={self.told}'}"
+
+    def is_of(self, command: Command) -> bool:
+        return self.identity in (command.identity, command.token)
+
+
+def read_answered(text: str) -> AnsweredCommand:
+    """Parse an entry of `status.tokens`. Never raises."""
+    found = _ANSWERED.fullmatch(text)
+    assert found is not None  # it matches every text
+    run, told = (int(part) if part else None for part in (found["run"], found["told"]))
+    return AnsweredCommand(found["text"], run, told)
+
+
+def answer_to(entries: Iterable[str], command: Command) -> AnsweredCommand | None:
+    """The entry of a command; None where it has not been answered."""
+    return next((each for entry in entries if (each := read_answered(entry)).is_of(command)), None)
+
+
+def record_answer(entries: Iterable[str], answered: AnsweredCommand, shown: str, kept: int) -> tuple[str, ...]:
+    """The entries with one more, at most `kept`, each command once.
+
+    The command in the annotation (its text is `shown`) is the last one, so that one that comes back is noticed.
+    """
+    others = [each for each in map(read_answered, entries) if each.identity != answered.identity]
+    try:
+        present = read_command(shown)
+    except CommandError:
+        return tuple(each.text for each in (*others, answered)[-kept:])
+    last = [each for each in (*others, answered) if each.is_of(present)]
+    rest = [each for each in (*others, answered) if not each.is_of(present)]
+    return tuple(each.text for each in (*rest, *last)[-kept:])
 
 
 def read_command(text: str) -> Command:
@@ -70,15 +130,20 @@ def read_command(text: str) -> Command:
     known = _verb(verb)
     if not token:
         raise CommandError(f'no token: write "{known} <token>": {_ONCE}')
-    if more:
+    stage = more.strip() if known is Verb.APPROVE and len(more.split()) == 1 and not more.startswith("-") else ""
+    if more and not stage:
         raise CommandError(f'"{_short(more)}" is unexpected: only --reason and the reason may follow the token')
-    return Command(known, token, _unquoted(reason[0]) if reason else "")
+    return Command(known, token, _unquoted(reason[0]) if reason else "", stage)
 
 
 def write_command(command: Command) -> str:
     """The annotation's text, which `read_command` parses to the same command."""
-    words = f"{command.verb} {command.token}"
+    words = _words(command)
     return f'{words} --reason "{command.reason}"' if command.reason else words
+
+
+def _words(command: Command) -> str:
+    return " ".join(word for word in (command.verb, command.token, command.stage) if word)
 
 
 def _verb(text: str) -> Verb:

@@ -70,6 +70,7 @@ class EventReason(StrEnum):
     HELD = "Held"
     PAUSED = "Paused"
     RESUMED = "Resumed"
+    APPROVED = "Approved"
     REQUEST_REFUSED = "RequestRefused"
     SHIFT_REFUSED = "ShiftRefused"
     STALLED = "Stalled"

@@ -342,8 +342,11 @@ class Status(Part):
     held: Held | None = Field(None, description="Why the run waits.")
     paused: Paused | None = Field(None, description="Who paused the run, and when.")
     approved: str = Field("", description="The stage that a person approved, or the contract.")
+    approved_ahead: tuple[str, ...] = Field(
+        (), max_length=64, description="The stages, or the contract, that a person approved before their turn."
+    )
     tokens: tuple[str, ...] = Field(
-        (), description="Tokens of the latest 50 answered commands. Each command is answered once."
+        (), description="The answered commands, the newest last, each with its run. Each is carried out once."
     )
     repaired_at: tuple[Instant, ...] = Field((), description="When weights that somebody else changed were corrected.")
     intent: Intent | None = Field(None, description="The change of weights in progress.")

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, Final
 
-from rolloutplan.api.command import ANNOTATION, Command, write_command
+from rolloutplan.api.command import ANNOTATION, Command, answer_to, write_command
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 
@@ -38,11 +38,11 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
         body = {"metadata": {"annotations": {ANNOTATION: text}}}
         raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
         print(f"{namespace}/{plan} {ANNOTATION}: {text}")
-        if known := _answer(raw, command.token):
-            return _print_decision(known, f"token {command.token} was answered before and is not carried out again: ")
+        if known := _answered_before(raw, command):
+            return _print_decision(known, f"token {command.token} was answered before, and is not carried out again: ")
         if not wait:
             return ACTED
-        if answer := await _await_answer(api, path, command.token, wait):
+        if answer := await _await_answer(api, path, command.token, wait, after=_newest(raw)):
             return _print_decision(answer)
     finally:
         await api.close()
@@ -50,8 +50,11 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
     return _print_error(words, FAILED)
 
 
-async def _await_answer(api: Api, path: str, token: str, wait: float) -> Raw | None:
-    """Return the decision on a token; None where none came in time. Raises ApiError if the last request failed."""
+async def _await_answer(api: Api, path: str, token: str, wait: float, *, after: int) -> Raw | None:
+    """Return the decision on a token, of those with a number above `after`; None where none came in time.
+
+    Raises ApiError if the last request failed.
+    """
     deadline = time.monotonic() + wait
     problem: ApiError | None = None
     while (left := deadline - time.monotonic()) > 0:
@@ -61,17 +64,31 @@ async def _await_answer(api: Api, path: str, token: str, wait: float) -> Raw | N
         except ApiError as error:
             problem = error
         else:
-            if answer := _answer(raw, token):
+            if answer := _answer(raw, token, after):
                 return answer
     if problem:
         raise problem
     return None
 
 
-def _answer(raw: Raw, token: str) -> Raw | None:
-    # The operator may be newer than this program, so read only the fields of a decision that are printed.
-    decisions: list[dict[str, Any]] = (raw.get("status") or {}).get("decisions") or []
-    return next((decision for decision in decisions if decision.get("token") == token), None)
+def _answered_before(raw: Raw, command: Command) -> Raw | None:
+    """Return the newest decision on a command that was answered before; the token may be that of other commands too."""
+    tokens = (raw.get("status") or {}).get("tokens") or ()
+    return _answer(raw, command.token) if answer_to(map(str, tokens), command) else None
+
+
+def _answer(raw: Raw, token: str, after: int = -1) -> Raw | None:
+    found = (each for each in _decisions(raw) if each.get("token") == token and each.get("seq", 0) > after)
+    return next(found, None)
+
+
+def _newest(raw: Raw) -> int:
+    return max((each.get("seq", 0) for each in _decisions(raw)), default=-1)
+
+
+def _decisions(raw: Raw) -> list[dict[str, Any]]:
+    """Return the decisions, the newest first. The operator may be newer than this program."""
+    return [*reversed((raw.get("status") or {}).get("decisions") or [])]
 
 
 def _print_decision(decision: Raw, before: str = "") -> int:

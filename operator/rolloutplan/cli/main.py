@@ -191,6 +191,9 @@ def _add_command_options(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.add_argument(
         "--reason", default="", metavar="WORDS", help="the reason, which the decision and its Event show"
     )
+    if verb is Verb.APPROVE:
+        help_ = "the stage (or: contract) to approve, also before its turn (default: the one that waits)"
+        parser.add_argument("--stage", metavar="STAGE", type=_text_type(DNS_LABEL), help=help_)
     parser.add_argument("--token", metavar="T", help="a command is carried out once per token (default: a new one)")
     parser.add_argument(
         "--wait",
@@ -258,7 +261,7 @@ def _send_command(chosen: argparse.Namespace) -> int:
 
     token = secrets.token_hex(4) if chosen.token is None else chosen.token
     try:
-        command = Command(chosen.verb, token, chosen.reason)
+        command = Command(chosen.verb, token, chosen.reason, getattr(chosen, "stage", None) or "")
     except CommandError as error:
         sys.stderr.write(f"rolloutplan: {error}\n")
         return 2

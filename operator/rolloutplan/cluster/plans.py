@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
-from rolloutplan.api.command import CommandError, read_command
+from rolloutplan.api.command import CommandError, answer_to, read_command
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
@@ -48,6 +48,9 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         command=safe_get.text(meta, "annotations", COMMAND),
         command_by=_command_writer(meta),
         edited_by=_last_writer(meta, "f:spec"),
+        rewritten=is_rewritten(
+            before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
+        ),
         replaced=replaced_commands(
             before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
         ),
@@ -63,21 +66,28 @@ def replaced_commands(
 ) -> tuple[tuple[str, str], ...]:
     """The commands seen before the present one, and who wrote them; without those that were answered.
 
-    `answered` are the tokens of the answered ones: the engine forgets them in the end, and would answer again.
+    `answered` are the entries of the answered ones: the engine forgets them in the end, and would answer again.
     """
     if before is None:
         return ()
     seen = before.replaced
     if before.command and command and before.command != command:
         seen = (*seen, (before.command, before.command_by))[-COMMANDS_KEPT:]
-    return tuple(each for each in seen if _token(each[0]) not in answered)
+    return tuple(each for each in seen if not _is_answered(each[0], answered))
 
 
-def _token(command: str) -> str:
+def is_rewritten(before: PlanView | None, command: str, answered: Collection[object]) -> bool:
+    """Whether a command was seen to be written that had been answered before."""
+    if before is None or not command:
+        return False
+    return before.rewritten if before.command == command else _is_answered(command, answered)
+
+
+def _is_answered(command: str, answered: Collection[object]) -> bool:
     try:
-        return read_command(command).token
+        return answer_to(map(str, answered), read_command(command)) is not None
     except CommandError:
-        return ""
+        return False
 
 
 def _command_writer(meta: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ class PlanView:
     """The field manager that wrote the command."""
     edited_by: str = ""
     """The field manager that wrote its spec last."""
+    rewritten: bool = False
+    """Whether the command was answered before it was written: the operator saw it come back."""
     replaced: tuple[tuple[str, str], ...] = ()
     """Commands that were overwritten before they were answered, with their writers, the newest last."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -21,8 +21,8 @@ SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE)
 the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
-(PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A command that cannot be carried out is rejected
-(COMMAND_REJECTED).
+(PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
+command that cannot be carried out is rejected (COMMAND_REJECTED).
 
 A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
@@ -86,6 +86,7 @@ class TransitionName(StrEnum):
     STAGE_RESTARTED = auto()
     PAUSE_ENDED = auto()
     PAUSED = auto()
+    APPROVED = auto()
     COMMAND_REJECTED = auto()
 
 
@@ -356,6 +357,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.PAUSED: _row(
         {*TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.HOLD, E.PAUSED, severity=S.WARNING,
         by=("other_commands",), rationale="a person pauses the run; a change under way is finished first",
+    ),
+    TransitionName.APPROVED: _row(
+        {*STARTING, *TRAFFIC_SHIFTED_PHASES, P.CONTRACTING, P.PENDING, P.INVALID}, Target.STAYS, Kind.PERSIST,
+        E.APPROVED,
+        by=("other_commands",), rationale="an approval that names its stage is kept until that stage's turn",
     ),
     TransitionName.COMMAND_REJECTED: _row(
         {*P}, Target.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,

@@ -15,7 +15,7 @@ from rolloutplan.api.quantities import format_weight, parse_is
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
-from rolloutplan.api.status import STARTING
+from rolloutplan.api.status import STARTING, Status
 from rolloutplan.engine.analysis.measurements import ActivePredicate
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.actions import QueryOnce
@@ -65,10 +65,15 @@ def position_in_queue(snapshot: Snapshot) -> str:
     return queue_position(at, concurrency_groups(snapshot.policies), snapshot.queues)
 
 
+def is_approved(status: Status, name: str) -> bool:
+    """Whether a person approved this stage, or the contract, at its turn or before."""
+    return name in (status.approved, *status.approved_ahead)
+
+
 def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """What blocks the increment to this stage, without the queries of the gate; these are sent if nothing else does."""
     status, plan = snapshot.status, snapshot.plan
-    if stage.approval and status.approved != stage.name:
+    if stage.approval and not is_approved(status, stage.name):
         words = f"stage {stage.name} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
@@ -80,7 +85,7 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
     """What blocks the removal of the old side; None where nothing does."""
     plan, weights = snapshot.plan, snapshot.status.weights
     blind = ", ".join(weights.unconfirmed) if not weights.measured else ""
-    if (spec.contract.approval or blind) and snapshot.status.approved != CONTRACT:
+    if (spec.contract.approval or blind) and not is_approved(snapshot.status, CONTRACT):
         words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
         if blind:
             words = (

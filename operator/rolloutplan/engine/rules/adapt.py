@@ -40,8 +40,11 @@ def accept_edit(snapshot: Snapshot) -> ReconcileResult | None:
     parts = spec_digest(spec)
     differences = changes(status.spec_digest, parts)
     edited: RunChange = {"plan_hash": spec.plan_hash(), "spec_digest": parts, "templates": snapshot.plan.templates}
-    if {"contract" if status.approved == CONTRACT else stage_part(status.approved)} & differences.keys():
+    if _part(status.approved) in differences:
         edited["approved"] = ""
+    ahead = tuple(name for name in status.approved_ahead if _part(name) not in differences)
+    if ahead != status.approved_ahead:
+        edited["approved_ahead"] = ahead
     edited.update(_bake_changes(status, spec, "bake" in differences))
     by = f" by {snapshot.plan.edited_by}" if snapshot.plan.edited_by else ""
     details = "; ".join(f"{name}: {change}" for name, change in differences.items())
@@ -52,6 +55,11 @@ def accept_edit(snapshot: Snapshot) -> ReconcileResult | None:
         )
     edited["message"] = status.message
     return ReconcileResult(transition(snapshot, TransitionName.ADAPTED, words, **edited))
+
+
+def _part(approved: str) -> str:
+    """The part of the plan that an approval is for."""
+    return "contract" if approved == CONTRACT else stage_part(approved)
 
 
 def _has_next_stage(status: Status, spec: PlanSpec) -> bool:

@@ -1,4 +1,4 @@
-"""Commands of a person: carried out at once, once for each token, and always answered.
+"""Commands of a person: carried out at once, once each, and always answered.
 
 `abort` and `revert` need only the weights from before the run, and are near the top of RULES. The other commands are
 below every rollback, so that none overrides a failure. A command that cannot be carried out is rejected, with the
@@ -14,11 +14,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rolloutplan.api.changes import change_stage, change_task, change_weights
-from rolloutplan.api.command import ANNOTATION, Command, CommandError, Verb, read_command
+from rolloutplan.api.command import (
+    ANNOTATION,
+    AnsweredCommand,
+    Command,
+    CommandError,
+    Verb,
+    answer_to,
+    read_answered,
+    read_command,
+    record_answer,
+)
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import Held, Paused, Phase, Status
+from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, Status
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.model.actions import ReconcileResult
@@ -26,10 +36,11 @@ from rolloutplan.engine.model.routes import live_weights, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
-from rolloutplan.engine.policy.gate import CONTRACT
+from rolloutplan.engine.policy.gate import CONTRACT, is_approved
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.run.decision_log import CommandSource, span
+from rolloutplan.engine.run.end_state import starts_again
 from rolloutplan.engine.run.jobs import job_name
 from rolloutplan.engine.run.transition import (
     enter_hold,
@@ -51,6 +62,8 @@ _BEFORE_A_PAUSE = frozenset(
 )
 """These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
 _UNREADABLE = "unread-"
+_CONTRACT = "contract"
+"""How `approve` names the removal of the old side."""
 _SOMEBODY = "somebody"
 
 
@@ -95,10 +108,12 @@ def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
         token = _UNREADABLE + hashlib.sha256(snapshot.plan.command.encode()).hexdigest()[:12]
         if token in snapshot.status.tokens:
             return None
-        return _reject(snapshot, CommandSource(snapshot.plan.command_by or _SOMEBODY, token), f"{ANNOTATION}: {error}")
+        tokens = (*snapshot.status.tokens, token)[-TOKENS_KEPT:]
+        source = CommandSource(snapshot.plan.command_by or _SOMEBODY, token, tokens)
+        return _reject(snapshot, source, f"{ANNOTATION}: {error}")
     if context is not None:
         return _carry_out(context)
-    return _reject_replaced(snapshot)
+    return _reject_replaced(snapshot) or _used_before(snapshot)
 
 
 def _reject_replaced(snapshot: Snapshot) -> ReconcileResult | None:
@@ -106,10 +121,47 @@ def _reject_replaced(snapshot: Snapshot) -> ReconcileResult | None:
     for text, by in snapshot.plan.replaced:
         with suppress(CommandError):
             command = read_command(text)
-            if command.token not in snapshot.status.tokens:
+            if answer_to(snapshot.status.tokens, command) is None:
                 words = f"{command.verb} by {by or _SOMEBODY}: replaced by a newer command before it was processed"
-                return _reject(snapshot, CommandSource(by or _SOMEBODY, command.token), words)
+                return _reject(snapshot, _source(snapshot, command, by), words)
     return None
+
+
+def _used_before(snapshot: Snapshot) -> ReconcileResult | None:
+    """Tell a person that the command in the annotation was answered before and is not carried out again.
+
+    It is told once in a run, where it came back after another one, or was away since a former run. A command that
+    stands there since it was answered is not told: GitOps tools write it again and again.
+    """
+    plan, status = snapshot.plan, snapshot.status
+    if not plan.command or not status.tokens:
+        return None
+    command = read_command(plan.command)
+    known = answer_to(status.tokens, command)
+    if known is None or known.run is None or known.told == status.run:
+        return None
+    came_back = not read_answered(status.tokens[-1]).is_of(command)
+    if not came_back and not (plan.rewritten and known.run < status.run):
+        return None
+    source = _source(snapshot, command, plan.command_by, AnsweredCommand(known.identity, known.run, status.run))
+    write = " ".join(word for word in (command.verb, "<new token>", command.stage) if word)
+    words = (
+        f"{command.verb} by {source.by}: this token was used in run {known.run}, and a command is carried out once: "
+        f"write a new token, `{write}`"
+    )
+    return _reject(snapshot, source, words)
+
+
+def _source(snapshot: Snapshot, command: Command, by: str, answered: AnsweredCommand | None = None) -> CommandSource:
+    """Who wrote a command, with the record of its answer.
+
+    A command between two runs belongs to the next one, but for those that only put back the weights of the last one.
+    """
+    status, plan = snapshot.status, snapshot.plan
+    of_this = status.phase in RUNNING or command.verb in (Verb.ABORT, Verb.REVERT)
+    entry = answered or AnsweredCommand(command.identity, status.run if of_this else status.run + 1)
+    tokens = record_answer(status.tokens, entry, plan.command, TOKENS_KEPT)
+    return CommandSource(by or _SOMEBODY, command.token, tokens)
 
 
 def _new_command(snapshot: Snapshot) -> _CommandContext | None:
@@ -117,8 +169,9 @@ def _new_command(snapshot: Snapshot) -> _CommandContext | None:
     if not snapshot.plan.command:
         return None
     command = read_command(snapshot.plan.command)
-    commanded_by = CommandSource(snapshot.plan.command_by or _SOMEBODY, command.token)
-    return _CommandContext(snapshot, command, commanded_by) if command.token not in snapshot.status.tokens else None
+    if answer_to(snapshot.status.tokens, command) is not None:
+        return None
+    return _CommandContext(snapshot, command, _source(snapshot, command, snapshot.plan.command_by))
 
 
 def _carry_out(context: _CommandContext) -> ReconcileResult | None:
@@ -343,17 +396,90 @@ def _stage_restarted(context: _CommandContext) -> Status:
 # ---- approve, skip and promote ---------------------------------------------------------------------------------------
 
 
-def _approve(context: _CommandContext) -> ReconcileResult:
+def _approve(context: _CommandContext) -> ReconcileResult | None:
+    """Let the stage that waits begin. An approval that names another stage is kept until the turn of that stage."""
     snapshot, status, held = context.snapshot, context.snapshot.status, context.snapshot.status.held
-    spec = snapshot.plan.written
-    if held is None or held.reason != HoldReason.AWAITING_APPROVAL or spec is None:
-        raise _DeniedError("nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval")
-    if status.effective_phase is Phase.CONTRACTING:
-        words = f"{context.words}; the old side may be removed"
-        return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, approved=CONTRACT))
-    stage = next_stage(spec, status)
-    words = f"{context.words}; stage {stage.name} may begin"
-    return ReconcileResult(leave_hold(snapshot, held, words, context.commanded_by, approved=stage.name))
+    spec, waits = snapshot.plan.written, _awaits_approval(context.snapshot)
+    named = _named_stage(context, spec) if spec is not None else ""
+    if held is not None and waits and named in ("", waits):
+        may = "the old side may be removed" if waits == CONTRACT else f"stage {waits} may begin"
+        return ReconcileResult(
+            leave_hold(snapshot, held, f"{context.words}; {may}", context.commanded_by, approved=waits)
+        )
+    if not named or spec is None:
+        ahead = _to_approve(status, spec) if spec is not None else ()
+        by_name = f"; or name the stage before its turn: `approve <new token> {_shown(ahead[0])}`" if ahead else ""
+        raise _DeniedError(
+            f"nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval{by_name}"
+        )
+    return _approved_ahead(context, spec, named)
+
+
+def _approved_ahead(context: _CommandContext, spec: PlanSpec, named: str) -> ReconcileResult | None:
+    snapshot, status = context.snapshot, context.snapshot.status
+    if status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
+        if starts_again(snapshot):
+            return None  # `finished` starts the next run first
+        raise _DeniedError(f"the run has ended (it is {status.phase}): send it when the next run has begun")
+    if status.failed:
+        raise _DeniedError(f"the run failed and cannot go forward: {status.failed}")
+    if is_approved(status, named):
+        raise _DeniedError(f"{_shown(named)} is approved already")
+    if named not in _to_approve(status, spec):
+        raise _DeniedError(f"stage {named} has begun already")
+    turn = "the old side may be removed" if named == CONTRACT else f"stage {named} may begin"
+    words = f"{context.words}; {turn} when its turn comes"
+    ahead = (*status.approved_ahead, named)
+    kept = transition(
+        snapshot,
+        TransitionName.APPROVED,
+        words,
+        commanded_by=context.commanded_by,
+        message=status.message,
+        predicates=status.predicates,
+        approved_ahead=ahead,
+    )
+    return ReconcileResult(kept)
+
+
+def _awaits_approval(snapshot: Snapshot) -> str:
+    """The stage, or the contract, that waits for approval now; empty where none does."""
+    status, spec = snapshot.status, snapshot.plan.written
+    if status.held_for != HoldReason.AWAITING_APPROVAL or spec is None:
+        return ""
+    return CONTRACT if status.effective_phase is Phase.CONTRACTING else next_stage(spec, status).name
+
+
+def _named_stage(context: _CommandContext, spec: PlanSpec) -> str:
+    """The stage that `approve` names: behind its token, or in front of it, or as its token; empty where it names none.
+
+    Raises _DeniedError where that is no stage which needs approval.
+    """
+    gated = [stage for stage in spec.steps() if stage.approval]
+    needed = {name: stage.name for stage in gated for name in (spec.stages[stage.entry].name, stage.name) if name}
+    if spec.contract.approval:
+        needed.setdefault(_CONTRACT, CONTRACT)
+    words = (context.command.stage, context.command.token)
+    if found := next((needed[word] for word in words if word in needed), ""):
+        return found
+    if not context.command.stage:
+        return ""
+    if context.command.stage in {name for stage in spec.steps() for name in spec.entries(stage)}:
+        raise _DeniedError(f"stage {context.command.stage} needs no approval")
+    choice = f"; those that need approval are {', '.join(needed)}" if needed else ""
+    raise _DeniedError(f'the plan has no stage "{context.command.stage}"{choice}')
+
+
+def _to_approve(status: Status, spec: PlanSpec) -> tuple[str, ...]:
+    """The stages, and the contract, that need an approval and have not begun in this run."""
+    begun = status.stage.index if status.stage is not None and status.phase in RUNNING else -1
+    stages = [stage.name for stage in spec.steps()[begun + 1 :] if stage.approval]
+    contract = [CONTRACT] if spec.contract.approval else []
+    return tuple(name for name in (*stages, *contract) if not is_approved(status, name))
+
+
+def _shown(name: str) -> str:
+    return _CONTRACT if name == CONTRACT else name
 
 
 def _skip(context: _CommandContext) -> ReconcileResult:

@@ -18,7 +18,7 @@ from rolloutplan.engine.rules.expand import expand
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import probe_assumptions
 from rolloutplan.engine.run.conditions import reported_change
-from rolloutplan.engine.run.end_state import is_serving, unjudged_change
+from rolloutplan.engine.run.end_state import starts_again, unjudged_change
 from rolloutplan.engine.run.transition import note_decision, reset_run, transition
 
 
@@ -28,22 +28,16 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
     A pod template that changes while the new side serves starts no run, and is reported once. It is below the commands,
     because `retry` and `revert` are sent after the end.
     """
-    status, plan, spec = snapshot.status, snapshot.plan, snapshot.plan.written
+    status, plan = snapshot.status, snapshot.plan
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         return None
     undo_annotation = plan.undo_annotation if status.phase is Phase.SUCCEEDED else ""
     if plan.finalizer or plan.undo_annotation != undo_annotation:
         return ReconcileResult(actions=(PatchPlanMetadata(finalizer=False, undo_annotation=undo_annotation),))
-    if spec is not None and spec.plan_hash() != status.plan_hash:
-        return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, "the plan was changed"))
-    if spec is None or snapshot.new is None:
-        return ReconcileResult()
-    if not is_same_version(snapshot.new.revision, status.revision) and not is_serving(snapshot, status):
-        return ReconcileResult(
-            reset_run(snapshot, TransitionName.RUN_AGAIN, f"the pod template of {snapshot.new.name} was changed")
-        )
+    if again := starts_again(snapshot):
+        return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, again))
     words = unjudged_change(snapshot, status)
-    if words and f"(revision {snapshot.new.revision})" not in reported_change(status):
+    if words and snapshot.new is not None and f"(revision {snapshot.new.revision})" not in reported_change(status):
         return note_decision(snapshot, TransitionName.UNJUDGED_CHANGE, words)
     return ReconcileResult()
 
@@ -169,6 +163,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
         "spec_digest": spec_digest(spec),
         "completed_tasks": status.completed_tasks if same else (),
         "scaled_to": status.scaled_to if same else 0,
+        "approved_ahead": status.approved_ahead,
     }
     if spec.assumptions:
         return reset_run(snapshot, TransitionName.START_PROBING, words, reason=StatusReason.PROBING, **run_fields)

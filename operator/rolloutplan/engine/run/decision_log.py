@@ -48,10 +48,11 @@ def verdict_word(role: str, outcome: Outcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommandSource:
-    """The writer and the token of the command that a decision follows."""
+    """The writer and the token of the command that a decision follows, and `status.tokens` with its answer."""
 
     by: str
     token: str
+    tokens: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,16 @@ def is_serving(snapshot: Snapshot, status: Status) -> bool:
     return spec is not None and _live_share(snapshot, status) > spec.steps()[0].permille
 
 
+def starts_again(snapshot: Snapshot) -> str:
+    """Why a run that has ended is followed by another one; empty where it is not."""
+    status, spec = snapshot.status, snapshot.plan.written
+    if spec is not None and spec.plan_hash() != status.plan_hash:
+        return "the plan was changed"
+    if spec is None or snapshot.new is None or is_same_version(snapshot.new.revision, status.revision):
+        return ""
+    return "" if is_serving(snapshot, status) else f"the pod template of {snapshot.new.name} was changed"
+
+
 def unjudged_change(snapshot: Snapshot, status: Status) -> str:
     """What a person must know where the side that serves has another pod template than the last run; else empty."""
     new = snapshot.new

@@ -12,7 +12,7 @@ from rolloutplan.api.changes import RunChange, change, change_stage, change_task
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason, HoldReason, Reason, StatusReason
 from rolloutplan.api.stage import Stage
-from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Intent, Phase, StageStatus, Status, Weights
+from rolloutplan.api.status import RUNNING, Held, Intent, Phase, StageStatus, Status, Weights
 from rolloutplan.engine.analysis.measurements import ActivePredicate
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
 from rolloutplan.engine.model.routes import route_patches
@@ -58,7 +58,7 @@ def transition(
     if before.predicates and "predicates" not in new:
         new["predicates"] = predicate_statuses(snapshot, before)
     reason_text = str(reason or before.reason)
-    tokens = before.tokens if commanded_by is None else (*before.tokens, commanded_by.token)[-TOKENS_KEPT:]
+    tokens = before.tokens if commanded_by is None else commanded_by.tokens
     after = change(before, phase=to, reason=reason_text, epoch=snapshot.epoch, tokens=tokens, **new)
     return append_decision(
         snapshot,
@@ -249,6 +249,7 @@ def reset_run(
         "intent": None,
         "revert": "",
         "approved": "",
+        "approved_ahead": (),
         "repaired_at": (),
         "counted_since": None,
         "templates": (),

@@ -39,6 +39,7 @@ from rolloutplan.engine.model.actions import (
     RunJob,
     RunPreflight,
     Scale,
+    StopJobs,
 )
 from rolloutplan.engine.model.effects import (
     Answers,
@@ -60,6 +61,7 @@ from rolloutplan.engine.model.snapshot import (
     FINALIZER,
     Facts,
     GateAnswers,
+    JobsStopped,
     JobView,
     Pods,
     PreflightResult,
@@ -210,6 +212,13 @@ class Job:
     ends_at: datetime | None
     fails: bool
     ours: bool = True
+    suspended: bool = False
+    why: str = ""
+    """Why it does not run."""
+
+    def runs_at(self, now: datetime) -> bool:
+        """Whether it has pods then."""
+        return not self.suspended and not self.why and (self.ends_at is None or now < self.ends_at)
 
 
 Rules = tuple[dict[str, int], ...]
@@ -339,6 +348,8 @@ class World:
     job_refused: str = ""
     """Why the API server takes no Job as it is; `job` in `broken`: it cannot tell. `job_hindered`: not now."""
     job_hindered: str = ""
+    job_idle: str = ""
+    """Why a Job that is made now does not run."""
     autoscaled: frozenset[str] = frozenset()
     """The Deployments that have an autoscaler."""
     scale_hindered: str = ""
@@ -598,6 +609,9 @@ class World:
                 return self._write(effect)
             case RunJob() | Scale():
                 return self._do(effect, effect.work)
+            case StopJobs():
+                self._at("stop")
+                return self._stop_jobs()
             case Evaluate() as work:
                 answers = self._evaluate(work)
                 self._at("asked")
@@ -767,19 +781,31 @@ class World:
     def _run(self, action: RunJob) -> JobView:
         name, job = action.name, self.jobs.get(action.name)
         if job is None and action.make:
+            if other := next((each for each, job in self.jobs.items() if job.ours and job.runs_at(self.now)), ""):
+                return JobView(name, self.now, waits_for=f"Job {other} has 1 active pod")
             if self.job_refused or self.job_hindered:
                 return JobView(name, self.now, refused=self.job_refused, retry_reason=self.job_hindered)
             assert action.manifest["metadata"]["name"] == name
             ends_at = None if self.job_takes is None else self.now + self.job_takes
-            job = Job(self.now, ends_at, self.job_fails)
+            job = Job(self.now, ends_at, self.job_fails, why=self.job_idle)
             self.jobs = {**self.jobs, name: job}
             self.made = [*self.made, (self.now, name)]
         if job is None:
             return JobView(name, self.now)
-        if job.ends_at is None or self.now < job.ends_at:
-            return JobView(name, self.now, found=True, ours=job.ours)
+        if job.suspended or job.why or job.ends_at is None or self.now < job.ends_at:
+            active = int(job.runs_at(self.now))
+            return JobView(name, self.now, found=True, ours=job.ours, why=job.why, active=active)
         ended = JobView(name, self.now, found=True, ours=job.ours, ended="Failed" if job.fails else "Complete")
         return replace(ended, message="its last words")
+
+    def _stop_jobs(self) -> JobsStopped:
+        going = {
+            name: replace(job, suspended=True)
+            for name, job in self.jobs.items()
+            if job.ours and (job.suspended or job.why or job.ends_at is None or self.now < job.ends_at)
+        }
+        self.jobs = {**self.jobs, **going}
+        return JobsStopped(self.now, tuple(going))
 
     def _scale(self, snapshot: Snapshot, action: Scale) -> Scaled:
         name = action.deployment

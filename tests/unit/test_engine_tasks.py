@@ -5,7 +5,8 @@ import pytest
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Kind, Phase, Task
 from rolloutplan.engine.model.actions import RunJob
-from rolloutplan.engine.run.jobs import job_name, manifest
+from rolloutplan.engine.run.jobs import PLAN as PLAN_LABEL
+from rolloutplan.engine.run.jobs import RUN, TASK, job_name, manifest
 from rolloutplan.stats.verdict import Why
 from tests.refusals import changed
 from tests.situations import (
@@ -203,9 +204,9 @@ PROBES = [
 BESIDE = [
     Case("an abort ends it", probing(), say("abort a1"), P.ROLLED_BACK, "Aborted", ["Aborted"], weights=OLD_WEIGHTS),
     Case(
-        "another template begins another run, with Jobs of its own",
+        "another template begins another run, whose Job begins when the one of the former run has ended",
         probing(),
-        then(pods(revision="second"), wait(s(10))),
+        then(pods(revision="second"), wait(s(15))),
         P.JUDGING,
         tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
         says="Job plan-2-cache is complete",
@@ -314,13 +315,13 @@ ADDS = [
         says="what was added is kept (Job columns is done; v2 keeps its size)",
     ),
     Case(
-        "an abort leaves the Job that runs, and names it",
+        "an abort suspends the Job that runs, and names it",
         adding(),
         then(wait(s(1)), say("abort a1")),
         P.ROLLED_BACK,
         "Aborted",
         ["Aborted"],
-        "no weight was moved; Job plan-1-columns is not deleted",
+        "no weight was moved; Job plan-1-columns is suspended",
     ),
     Case(
         "a plan that is paused meanwhile goes on in the same run",
@@ -848,4 +849,6 @@ def test_the_job_is_the_template_with_our_marks() -> None:
             }
         ],
     }
-    assert made["spec"] == JOB["template"]["spec"]
+    pod = made["spec"]["template"]
+    assert pod["metadata"]["labels"] == {key: made["metadata"]["labels"][key] for key in (PLAN_LABEL, RUN, TASK)}
+    assert {**made["spec"], "template": {"spec": pod["spec"]}} == JOB["template"]["spec"]

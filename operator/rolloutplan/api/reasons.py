@@ -126,6 +126,8 @@ class StatusReason(StrEnum):
     JOB_REFUSED = "JobRefused"
     JOB_NOT_OURS = "JobNotOurs"
     JOB_NOT_MADE = "JobNotMade"
+    JOB_WAITS = "JobWaits"
+    JOB_NOT_RUNNING = "JobNotRunning"
     NOT_SCALED = "NotScaled"
     ASSUMPTION_FALSE = "AssumptionFalse"
     EXPAND_FAILED = "ExpandFailed"

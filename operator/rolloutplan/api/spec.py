@@ -359,6 +359,12 @@ class PlanSpec(SpecModel):
         """The assumptions in the order in which they are checked."""
         return tuple(sorted(self.assumptions, key=lambda assumption: -assumption.risk))
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether any of its tasks is a Job."""
+        of_assumptions = any(assumption.job is not None for assumption in self.assumptions)
+        return of_assumptions or bool(self.expand.jobs or self.contract.jobs)
+
     def tasks(self) -> Iterator[tuple[str, str]]:
         """The path below the spec, and the name, of every named task."""
         yield from ((f"assumptions[{i}].name", assumption.name) for i, assumption in enumerate(self.assumptions))

@@ -245,7 +245,9 @@ class TemplateStatus(Part):
 class Task(Part):
     """A Job, a scaling or a query of a run. It is recorded before it starts, so that it is never started twice."""
 
-    kind: Literal["Assumption", "Expand", "Scale", "Contract"] = Field(description="The purpose of the task.")
+    kind: Literal["Assumption", "Expand", "Scale", "Contract", "Stop"] = Field(
+        description="The purpose of the task. Stop: the run has ended, and its unfinished Job is suspended."
+    )
     name: str = Field(description="Its name in the plan; for a scaling, the side that is scaled.")
     job: str = Field("", description="The Job that carries it out.")
     made: bool = Field(
@@ -253,6 +255,7 @@ class Task(Part):
     )
     attempt: int = Field(1, description="The number of the attempt. `resume` starts another one after a failure.")
     replicas: int = Field(0, description="The number of replicas to scale a side to.")
+    replicas_before: int = Field(0, description="The replicas of the old side before it is scaled down.")
     since: Instant = Field(description="When it started.")
     deadline_at: Instant = Field(description="When it counts as failed, if it has not ended by then.")
 

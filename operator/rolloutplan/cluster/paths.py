@@ -33,6 +33,8 @@ LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 JOBS: Final = Kind("batch", "v1", "jobs")
 AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
 PODS: Final = Kind("", "v1", "pods")
+CORE_EVENTS: Final = Kind("", "v1", "events")
+"""The same Events as EVENTS, in the form that can be selected by their object."""
 SERVICES: Final = Kind("", "v1", "services")
 
 

@@ -5,7 +5,7 @@ A `Scale` action comes from the engine through the executor; `Scaled` goes back 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,13 @@ from rolloutplan.engine.model.actions import Scale
 from rolloutplan.engine.model.snapshot import Scaled
 
 
-async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -> Scaled:
-    """Set the replicas of a Deployment, unless an autoscaler does. Raises ApiError; 409: it has just changed."""
+async def to(
+    api: ResourceClient, namespace: str, wanted: Scale, at: datetime, still_wanted: Callable[[], bool] = lambda: True
+) -> Scaled:
+    """Set the replicas of a Deployment, unless an autoscaler does. Raises ApiError; 409: it has just changed.
+
+    `still_wanted` is asked right before the write: a run may have ended meanwhile.
+    """
     name = wanted.deployment
     if autoscaler := autoscaler_of(await api.list(paths.autoscalers(namespace)), name):
         return Scaled(name, at, autoscaler=autoscaler)
@@ -25,6 +30,8 @@ async def to(api: ResourceClient, namespace: str, wanted: Scale, at: datetime) -
     found = await api.get(path)
     if safe_get.number(found, "spec", "replicas") == wanted.replicas:
         return Scaled(name, at)
+    if not still_wanted():
+        return Scaled(name, at, retry_reason="the run has ended meanwhile")
     seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
     await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
     return Scaled(name, at)

@@ -47,7 +47,7 @@ from rolloutplan.engine.rules.rollback import (
     release_at,
     superseded,
 )
-from rolloutplan.engine.rules.start import STARTING_RULES, finished, start
+from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
     is_publication_reported,
@@ -149,6 +149,7 @@ RULES: tuple[Rule, ...] = (
     accept_edit,
     other_commands,
     keep_end_state,
+    stop_jobs,
     finished,
     start,
     claim_after_failover,

@@ -43,6 +43,7 @@ from rolloutplan.engine.model.actions import (
     RunJob,
     RunPreflight,
     Scale,
+    StopJobs,
 )
 from rolloutplan.engine.model.effects import (
     GATE,
@@ -52,6 +53,7 @@ from rolloutplan.engine.model.effects import (
     PREFLIGHT,
     READ_PLAN,
     STATUS,
+    STOP,
     Answers,
     Effect,
     Effects,
@@ -77,6 +79,7 @@ from rolloutplan.engine.model.snapshot import (
     NO_MEASUREMENTS,
     Facts,
     GateAnswers,
+    JobsStopped,
     JobView,
     Measurements,
     Pods,
@@ -136,7 +139,7 @@ _CONTENT_REFUSED: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
 """Statuses that refuse the content, and would again: such a decision does not block later ones."""
-_REPORTED_KINDS: Final = _WRITES | {"publication", "preflight"}
+_REPORTED_KINDS: Final = _WRITES | {"publication", "preflight", "stop"}
 """The kinds of effects whose refusal is a fact for decisions. For all others the missing answer is the fact."""
 
 
@@ -279,6 +282,8 @@ class PlanRun:
             queues=facts.queues,
             gate_answers=cast("GateAnswers | None", self.results.get(GATE)),
             job=cast("JobView | None", self.results.get(Key("job", task.job)) if task else None),
+            jobs_stopped=cast("JobsStopped | None", self.results.get(STOP)),
+            scaling=any(key.kind == "scale" for key in self._in_flight),
             query_result=cast("QueryResult | None", self.results.get(Key("observation", task.name)) if task else None),
             scaled=self._scaled(facts, status),
             warnings="; ".join(filter(None, (self._unanswered, self._warnings)))[:LONGEST_WARNINGS],
@@ -306,7 +311,8 @@ class PlanRun:
         spec = facts.plan.written
         if spec is None:
             return None
-        side = spec.old if status.effective_phase is Phase.CONTRACTING else spec.new
+        stops = status.task is not None and status.task.kind == "Stop"
+        side = spec.old if stops or status.effective_phase is Phase.CONTRACTING else spec.new
         return cast("Scaled | None", self.results.get(Key("scale", side.deployment)))
 
     def _current_undo_command(self, snapshot: Snapshot) -> str:
@@ -349,9 +355,9 @@ class PlanRun:
             self.unwritten_status = step.status
             snapshot = replace(snapshot, status=step.status)
         for action in step.actions:
-            key = key_of(action)
-            if self._may_start(key, snapshot.now, urgent=True):
-                yield self._start(key, action, snapshot, urgent=True)
+            key, urgent = key_of(action), not isinstance(action, StopJobs | Scale)
+            if self._may_start(key, snapshot.now, urgent=urgent):
+                yield self._start(key, action, snapshot, urgent=urgent)
         yield from self._record_effects(self.unwritten_status, snapshot, facts)
 
     def _progress_effects(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
@@ -522,6 +528,23 @@ class PlanRun:
             instants.append(self._lint_at)
         return min((at for at in instants if at > snapshot.now), default=None)
 
+    def still_wants(self, effect: Effect) -> bool:
+        """Whether the task of a Job or a scaling is still the current one, by the newest known status.
+
+        The host asks before it sends the request: a run may have ended since.
+        """
+        status = self.unwritten_status or self._facts.status
+        task = status.task
+        if task is None or status.run != effect.snapshot.status.run or self._facts.plan.deleting:
+            return False
+        match effect.work:
+            case RunJob(name=name):
+                return task.job == name and task.kind != "Stop"
+            case Scale(replicas=replicas):
+                return replicas == (task.replicas_before if task.kind == "Stop" else task.replicas)
+            case _:
+                return True
+
     # ---- results -------------------------------------------------------------------------------------------------
 
     def on_result(self, effect: Effect, result: Result, now: datetime) -> None:
@@ -560,7 +583,7 @@ class PlanRun:
                 self._mark_read(STATUS, MARKS)
             case ReadRoute():
                 self._mark_read(Key("route", str(effect.work.route)))
-            case RunPreflight() | CheckGate() | RunJob() | QueryOnce() | Scale():
+            case RunPreflight() | CheckGate() | RunJob() | StopJobs() | QueryOnce() | Scale():
                 self.results[effect.key] = result
             case _:
                 pass
@@ -612,7 +635,7 @@ class PlanRun:
                 self._count_restarts_at = now + COUNT_RESTARTS_AGAIN
             case RunJob() if failure.definite:
                 known = cast("JobView | None", self.results.get(effect.key)) or JobView(work.name, now)
-                self.results[effect.key] = replace(known, at=now, retry_reason=failure.words)
+                self.results[effect.key] = replace(known, at=now, waits_for="", retry_reason=failure.words)
             case Scale() if failure.definite:
                 self.results[effect.key] = Scaled(work.deployment, now, retry_reason=failure.words)
             case _:
@@ -645,8 +668,8 @@ class PlanRun:
         over = [
             key
             for key in self.refusals
-            if (key.kind in ("route", "marks", "preflight") and key not in wanted)
-            or (key.kind in ("job", "scale") and not has_task)
+            if (key.kind in ("route", "marks", "preflight", "stop") and key not in wanted)
+            or (key.kind in ("job", "scale") and not has_task and key not in wanted)
             or (key == STATUS and self.unwritten_status is None)
         ]
         for key in over:

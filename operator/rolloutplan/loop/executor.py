@@ -27,6 +27,7 @@ from rolloutplan.engine.model.actions import (
     RunJob,
     RunPreflight,
     Scale,
+    StopJobs,
 )
 from rolloutplan.engine.model.effects import (
     Answers,
@@ -42,7 +43,16 @@ from rolloutplan.engine.model.effects import (
     Result,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question
-from rolloutplan.engine.model.snapshot import GateAnswers, JobView, Pods, PreflightResult, QueryResult, Scaled, Snapshot
+from rolloutplan.engine.model.snapshot import (
+    GateAnswers,
+    JobsStopped,
+    JobView,
+    Pods,
+    PreflightResult,
+    QueryResult,
+    Scaled,
+    Snapshot,
+)
 from rolloutplan.loop import preflight, routes
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.store import PLANS, Store
@@ -69,7 +79,8 @@ class Executor:
     """Carries out each kind of work.
 
     `apply` gets every object in an answer, `remove` the kind, namespace and name of an object that is gone.
-    `count_delay` returns for how many seconds a plan delays its count queries.
+    `count_delay` returns for how many seconds a plan delays its count queries. `still_wanted` tells whether a
+    Job or a scaling is still the current task of its plan.
     """
 
     def __init__(
@@ -83,9 +94,11 @@ class Executor:
         apply: ApplyObject,
         remove: RemoveObject,
         count_delay: Callable[[str], float],
+        still_wanted: Callable[[Effect], bool],
     ) -> None:
         self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
         self._apply, self._remove, self._count_delay = apply, remove, count_delay
+        self._still_wanted = still_wanted
         self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
             PatchRoute: self._patch_route,
@@ -97,6 +110,7 @@ class Executor:
             CheckGate: self._check_gate,
             QueryOnce: self._query_once,
             RunJob: self._run_job,
+            StopJobs: self._stop_jobs,
             Scale: self._scale,
             ListPods: self._list_pods,
             LintQueries: self._lint,
@@ -143,10 +157,16 @@ class Executor:
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
-        return await jobs.run(self._client(Priority.FORWARD), effect.snapshot.plan.namespace, work, now())
+        client, namespace = self._client(Priority.FORWARD), effect.snapshot.plan.namespace
+        return await jobs.run(client, namespace, work, now(), lambda: self._still_wanted(effect))
+
+    async def _stop_jobs(self, effect: Effect, _: StopJobs) -> JobsStopped:
+        plan = effect.snapshot.plan
+        return await jobs.suspend(self._client(Priority.FORWARD), plan.namespace, plan.name, now())
 
     async def _scale(self, effect: Effect, work: Scale) -> Scaled:
-        return await scale.to(self._client(Priority.FORWARD), effect.snapshot.plan.namespace, work, now())
+        client, namespace = self._client(Priority.FORWARD), effect.snapshot.plan.namespace
+        return await scale.to(client, namespace, work, now(), lambda: self._still_wanted(effect))
 
     async def _publish(self, effect: Effect, work: Publish) -> None:
         snapshot = effect.snapshot

@@ -64,6 +64,7 @@ class Reconciler:
             apply=self.apply,
             remove=self.remove,
             count_delay=self._count_delay,
+            still_wanted=self._still_wanted,
         )
         self._epoch: int | None = None
         self._led_since = now()
@@ -193,6 +194,10 @@ class Reconciler:
         run.on_result(effect, result, now())
         self._journal.log_result(run, effect, result)
         self.schedule.at(key, now() + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Record) else now())
+
+    def _still_wanted(self, effect: Effect) -> bool:
+        run = self._runs.get(effect.snapshot.plan.key)
+        return run is not None and run.still_wants(effect)
 
     def _count_delay(self, key: str) -> float:
         """Return seconds. All plans count at about the same instants, so each sends its queries at its own offset."""

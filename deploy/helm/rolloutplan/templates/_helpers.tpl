@@ -92,10 +92,15 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [services]
   verbs: [get]
-# Jobs of a plan. `get`: the state of a Job while the run waits for it.
+# Jobs of a plan. `get`: the state of a Job while the run waits for it. `list`, `patch`: Jobs of a plan never run side by
+# side, and `abort` suspends (spec.suspend) the one that has not ended.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, create]
+  verbs: [get, list, create, patch]
+# Why a Job gets no pods: a quota, a webhook, PodSecurity.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 # Deployments are scaled through the scale subresource, unless an autoscaler scales them.
 - apiGroups: [apps]
   resources: [deployments/scale]

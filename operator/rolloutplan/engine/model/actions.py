@@ -48,6 +48,11 @@ class RunJob:
 
 
 @dataclass(frozen=True, slots=True)
+class StopJobs:
+    """Suspend the Jobs of the plan that have not ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueryOnce:
     """Send one query and compare its value: for an assumption, or for an increase of the weight."""
 
@@ -71,7 +76,7 @@ class Scale:
     replicas: int
 
 
-Action = PatchRoute | PatchPlanMetadata | RunPreflight | CheckGate | RunJob | QueryOnce | Scale
+Action = PatchRoute | PatchPlanMetadata | RunPreflight | CheckGate | RunJob | StopJobs | QueryOnce | Scale
 
 
 @dataclass(frozen=True, slots=True)

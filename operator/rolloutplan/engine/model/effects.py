@@ -24,9 +24,19 @@ from rolloutplan.engine.model.actions import (
     RunJob,
     RunPreflight,
     Scale,
+    StopJobs,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
-from rolloutplan.engine.model.snapshot import GateAnswers, JobView, Pods, PreflightResult, QueryResult, Scaled, Snapshot
+from rolloutplan.engine.model.snapshot import (
+    GateAnswers,
+    JobsStopped,
+    JobView,
+    Pods,
+    PreflightResult,
+    QueryResult,
+    Scaled,
+    Snapshot,
+)
 from rolloutplan.stats.verdict import Answer
 
 _CHANGED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
@@ -79,7 +89,7 @@ class Key(NamedTuple):
     name: str = ""
 
 
-STATUS, MARKS = Key("status"), Key("marks")
+STATUS, MARKS, STOP = Key("status"), Key("marks"), Key("stop")
 PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
 
 
@@ -146,13 +156,14 @@ Work: TypeAlias = (
     | RunPreflight
     | CheckGate
     | RunJob
+    | StopJobs
     | QueryOnce
     | Scale
 )
 Answers: TypeAlias = Mapping[str, Answer | Series]
 """Answers by the part of their question; optional parts may be missing."""
 Result: TypeAlias = (
-    Failure | PreflightResult | GateAnswers | JobView | QueryResult | Scaled | Pods | Answers | str | None
+    Failure | PreflightResult | GateAnswers | JobView | JobsStopped | QueryResult | Scaled | Pods | Answers | str | None
 )
 """The result of an effect; None where it succeeded and the next facts show all that it changed."""
 
@@ -196,6 +207,8 @@ def key_of(action: Action) -> Key:
             return GATE
         case RunJob():
             return Key("job", action.name)
+        case StopJobs():
+            return STOP
         case QueryOnce():
             return Key("observation", action.name)
         case Scale():
@@ -225,6 +238,8 @@ def name_of(effect: Effect) -> str:
             return str(effect.work.target.id)
         case RunJob():
             return f"Job {effect.work.name}"
+        case StopJobs():
+            return "the suspension of the plan's Jobs"
         case Scale():
             return f"the scale of Deployment {effect.work.deployment}"
         case Publish():

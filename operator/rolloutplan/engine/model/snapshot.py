@@ -193,6 +193,20 @@ class JobView:
     """Why the API server refuses the Job: the Job itself is invalid."""
     retry_reason: str = ""
     """Why it could not be created this time; it may succeed later."""
+    waits_for: str = ""
+    """What still runs of another Job of the plan, so that this one was not created."""
+    why: str = ""
+    """Why it does not run, though it was created."""
+    active: int = 0
+    """Its pods that have not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsStopped:
+    """The Jobs of the plan that had not ended, and are suspended now."""
+
+    at: datetime
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +381,9 @@ class Snapshot:
     gate_answers: GateAnswers | None = None
     job: JobView | None = None
     """The Job of the current task, as last read."""
+    jobs_stopped: JobsStopped | None = None
+    scaling: bool = False
+    """Whether a scaling was sent and has no answer yet."""
     query_result: QueryResult | None = None
     scaled: Scaled | None = None
     warnings: str = ""

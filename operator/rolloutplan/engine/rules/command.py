@@ -42,6 +42,7 @@ from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.run.decision_log import CommandSource, span
 from rolloutplan.engine.run.end_state import starts_again
 from rolloutplan.engine.run.jobs import job_name
+from rolloutplan.engine.run.stop import is_stopped, stop_former
 from rolloutplan.engine.run.transition import (
     enter_hold,
     leave_hold,
@@ -188,10 +189,13 @@ def _reject(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> Reco
 # ---- abort and revert ------------------------------------------------------------------------------------------------
 
 
-def _abort(context: _CommandContext) -> ReconcileResult:
+def _abort(context: _CommandContext) -> ReconcileResult | None:
     snapshot, status = context.snapshot, context.snapshot.status
-    if status.effective_phase is Phase.CONTRACTING and (gone := old_side_gone(snapshot)):
-        raise _DeniedError(gone)
+    if status.effective_phase is Phase.CONTRACTING:
+        if snapshot.scaling:
+            return None  # whether the old side is scaled down is known when the request is answered
+        if gone := old_side_gone(snapshot):
+            raise _DeniedError(gone)
     if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
         return start_rollback(
             snapshot, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None
@@ -217,8 +221,8 @@ def _ended_early(context: _CommandContext) -> Status:
     """End the run before any weight has moved. It starts again only for a changed plan or pod template, or `retry`."""
     snapshot, spec = context.snapshot, context.snapshot.plan.written
     task = snapshot.status.task
-    left = f"; Job {task.job} is not deleted" if task is not None and task.made else ""
-    words = f"{context.words}; no weight was moved{left}"
+    stops = f"; Job {task.job} is suspended" if task is not None and task.job else ""
+    words = f"{context.words}; no weight was moved{stops}"
     return transition(
         snapshot,
         TransitionName.ABORTED,
@@ -227,12 +231,13 @@ def _ended_early(context: _CommandContext) -> Status:
         commanded_by=context.commanded_by,
         failed=words[:1024],
         paused=None,
+        task=stop_former(snapshot),
         plan_hash=spec.plan_hash() if spec else "",
         revision=snapshot.new.revision if snapshot.new else "",
     )
 
 
-def _revert(context: _CommandContext) -> ReconcileResult:
+def _revert(context: _CommandContext) -> ReconcileResult | None:
     snapshot, status = context.snapshot, context.snapshot.status
     if status.phase is not Phase.SUCCEEDED:
         return _abort(context)
@@ -259,6 +264,8 @@ def _retry(context: _CommandContext) -> ReconcileResult | None:
         raise _DeniedError(f"the run has not ended (phase {status.phase}): send `retry` after it has ended")
     if snapshot.plan.finalizer:
         return None  # `finished` removes the finalizer first
+    if status.task is not None and status.task.kind == "Stop" and not is_stopped(snapshot, status.task):
+        return None  # `stop_jobs` suspends what the last run left first
     return ReconcileResult(
         reset_run(snapshot, TransitionName.RETRIED, context.words, commanded_by=context.commanded_by, paused=None)
     )

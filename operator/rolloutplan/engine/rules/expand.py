@@ -37,6 +37,7 @@ from rolloutplan.engine.rules.tasks import (
     run_scaling,
     start_task,
 )
+from rolloutplan.engine.run.stop import stop_task
 from rolloutplan.engine.run.transition import transition
 
 READY_FOR = timedelta(seconds=2)
@@ -166,7 +167,12 @@ def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskR
     left = f"no weight was moved{added_words(status, spec)}"
     words = f"{result.words}; {left}: fix the cause and send `retry`, or change the plan, to start a new run"[:1024]
     return transition(
-        snapshot, TransitionName.EXPAND_FAILED, words, reason=StatusReason.EXPAND_FAILED, task=None, failed=words
+        snapshot,
+        TransitionName.EXPAND_FAILED,
+        words,
+        reason=StatusReason.EXPAND_FAILED,
+        task=stop_task(snapshot) if result.stop else None,
+        failed=words,
     )
 
 

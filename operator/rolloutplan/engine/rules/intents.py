@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rolloutplan.api.changes import change, change_stage, change_weights
@@ -25,6 +26,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
 from rolloutplan.engine.rules.rollback import release_at
+from rolloutplan.engine.run.stop import stop_actions
 from rolloutplan.engine.run.transition import (
     fencing_token,
     rollback_patches,
@@ -51,6 +53,14 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     status, weights = snapshot.status, snapshot.status.weights
     if status.phase is not Phase.ROLLING_BACK or not is_valid_snapshot(weights.snapshot, weights.old, weights.new):
         return None
+    result = _restore(snapshot)
+    if result is None or result.status is not None:
+        return result
+    return replace(result, actions=(*result.actions, *stop_actions(snapshot, status.task)))
+
+
+def _restore(snapshot: Snapshot) -> ReconcileResult | None:
+    status, weights = snapshot.status, snapshot.status.weights
     since = status.intent.at if status.intent else status.entered_at or snapshot.now
     differs = route_mismatch(snapshot, (r for r in weights.snapshot if route_exists(snapshot, r.id)), weights)
     patches = rollback_patches(snapshot, status)

@@ -20,6 +20,7 @@ from rolloutplan.engine.rules.tasks import (
     start_task,
 )
 from rolloutplan.engine.run.decision_log import Expectation
+from rolloutplan.engine.run.stop import stop_task
 from rolloutplan.engine.run.transition import transition
 
 
@@ -113,6 +114,6 @@ def _record_result(snapshot: Snapshot, assumption: Assumption, result: TaskResul
         words,
         reason=StatusReason.ASSUMPTION_FALSE,
         expectation=expectation,
-        task=None,
+        task=stop_task(snapshot) if result.stop else None,
         failed=words,
     )

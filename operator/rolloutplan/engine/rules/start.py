@@ -19,7 +19,22 @@ from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.probe import probe_assumptions
 from rolloutplan.engine.run.conditions import reported_change
 from rolloutplan.engine.run.end_state import starts_again, unjudged_change
+from rolloutplan.engine.run.stop import AGAIN_AFTER, is_over, stop_actions
 from rolloutplan.engine.run.transition import note_decision, reset_run, transition
+
+
+def stop_jobs(snapshot: Snapshot) -> ReconcileResult | None:
+    """After the end of a run, suspend its unfinished Job, until it is certain that nothing of it runs on.
+
+    It is above `finished`, so that no new run begins before.
+    """
+    status, task = snapshot.status, snapshot.status.task
+    if status.phase is not Phase.ROLLED_BACK or task is None or task.kind != "Stop":
+        return None
+    if is_over(snapshot, task):
+        return ReconcileResult(change(status, task=None))
+    actions = stop_actions(snapshot, task)
+    return ReconcileResult(actions=actions, wake_at=min(snapshot.now + AGAIN_AFTER, task.deadline_at))
 
 
 def finished(snapshot: Snapshot) -> ReconcileResult | None:

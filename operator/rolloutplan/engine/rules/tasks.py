@@ -7,7 +7,7 @@ next leader finds the task, and neither starts it twice nor leaves it out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from rolloutplan.api.changes import change, change_task
@@ -48,6 +48,8 @@ class TaskResult:
     """Whether it never started, because the API server refuses the Job."""
     skipped: bool = False
     """Whether nothing was done, because an autoscaler scales the Deployment."""
+    stop: bool = False
+    """Whether its Job has not begun, and must not begin later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def start_task(snapshot: Snapshot, task_spec: TaskSpec, attempt: int = 1) -> Sta
         job=job_name(snapshot.plan.name, status.run, task_spec.name, attempt) if task_spec.template else "",
         attempt=attempt,
         replicas=task_spec.replicas,
+        replicas_before=snapshot.old.wanted if task_spec.name == SCALE_OLD and snapshot.old else 0,
         since=snapshot.now,
         deadline_at=snapshot.now + task_spec.time_limit,
     )
@@ -141,7 +144,7 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
     if job is None:
         words = refused_words(snapshot, "job")
         if words and now >= late:
-            return TaskResult(False, _late_words(JobView(task.job, now, retry_reason=words), task))
+            return TaskResult(False, _late_words(JobView(task.job, now, retry_reason=words), task_spec))
         return ReconcileResult(actions=(read,))
     if job.refused:
         fix = "correct its template"
@@ -150,17 +153,29 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
         if job.ended:
             return TaskResult(job.ended == "Complete", _end_words(job))
         if not task.made:
-            made = change(status, task=change_task(task, made=True))
+            made = change(status, task=change_task(task, made=True, deadline_at=now + task_spec.time_limit))
             return ReconcileResult(_with_message(made, StatusReason(status.phase), task_spec.running_message))
     elif task.made and not job.retry_reason:
-        return TaskResult(False, f"Job {job.name} was deleted before its result was seen")
+        gone = f"Job {job.name} was deleted before its result was seen"
+        return TaskResult(False, f"{gone}: by a person, or by a ttlSecondsAfterFinished that a policy set")
+    return _await_job(snapshot, task, task_spec, job, read)
+
+
+def _await_job(
+    snapshot: Snapshot, task: Task, task_spec: TaskSpec, job: JobView, read: RunJob
+) -> ReconcileResult | TaskResult:
+    """Wait for a Job that has not ended, or was not created yet, and say for what."""
+    status, now, late = snapshot.status, snapshot.now, task.deadline_at
     if now >= late:
-        unread = job.at < late and not (job.retry_reason or refused_words(snapshot, "job"))
-        return ReconcileResult(actions=(read,)) if unread else TaskResult(False, _late_words(job, task))
+        unread = job.at < late and not (job.retry_reason or job.waits_for or refused_words(snapshot, "job"))
+        if unread:
+            return ReconcileResult(actions=(read,))
+        idle = job.found and job.ours and not job.active
+        return TaskResult(False, _late_words(job, task_spec), stop=idle)
     ours = job.found and job.ours
-    if not ours and (waiting := _with_message(status, *_job_problem(snapshot, job))) != status:
+    if (waiting := _with_message(status, *_job_problem(snapshot, job, task_spec, late))) != status:
         return ReconcileResult(waiting)
-    again = job.at + (READ_EVERY if ours else TRY_AGAIN)
+    again = job.at + (READ_EVERY if ours or job.waits_for else TRY_AGAIN)
     return ReconcileResult(actions=(read,)) if now >= again else ReconcileResult(wake_at=min(again, late))
 
 
@@ -175,16 +190,30 @@ def _end_words(job: JobView) -> str:
     return f"{words}: {job.message}" if job.message else words
 
 
-def _late_words(job: JobView, task: Task) -> str:
-    within = format_duration(task.deadline_at - task.since)
+def _late_words(job: JobView, task_spec: TaskSpec) -> str:
+    within = format_duration(task_spec.time_limit)
     if job.found and job.ours:
-        return f"Job {job.name} has not ended within {within} and is not deleted"
-    why = job.retry_reason or ("another Job has its name" if job.found else "the API server did not answer")
+        left = "is not deleted" if job.active else "is suspended, because it had not begun"
+        return f"Job {job.name} has not ended within {within} and {left}{f' ({job.why})' if job.why else ''}"
+    other = "another Job has its name" if job.found else "the API server did not answer"
+    why = job.retry_reason or job.waits_for or other
     return f"Job {job.name} could not be created within {within}: {why}"
 
 
-def _job_problem(snapshot: Snapshot, job: JobView) -> tuple[StatusReason, str]:
-    """Why our Job could not be created yet: reason and message."""
+def _job_problem(snapshot: Snapshot, job: JobView, task_spec: TaskSpec, late: datetime) -> tuple[StatusReason, str]:
+    """What the run waits for: reason and message."""
+    until = f"{late:%H:%M:%S}"
+    if job.found and job.ours:
+        if not job.why:
+            return StatusReason(snapshot.status.phase), task_spec.running_message
+        words = f"{task_spec.running_message}; Job {job.name} does not run: {job.why}. It is waited for until {until}"
+        return StatusReason.JOB_NOT_RUNNING, words
+    if job.waits_for:
+        words = (
+            f"Job {job.name} is not created yet, because {job.waits_for}: Jobs of a plan never run side by side. Its "
+            f"end is waited for until {until}; suspend or delete that Job to go on sooner"
+        )
+        return StatusReason.JOB_WAITS, words
     if job.found:
         words = f"Job {snapshot.plan.namespace}/{job.name} exists and is not from this run: delete it to go on"
         return StatusReason.JOB_NOT_OURS, words

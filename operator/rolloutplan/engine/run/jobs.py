@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.status import Task
 from rolloutplan.api.tasks import JobTemplate
 from rolloutplan.engine.model.plan_view import PlanView
 
 GROUP: Final = "rolloutplan.dev"
+PLAN: Final = f"{GROUP}/plan"
+RUN: Final = f"{GROUP}/run"
+TASK: Final = f"{GROUP}/task"
+"""The labels of a Job and of its pods."""
 LONGEST_NAME: Final = 63
 """The Job's name is a label of its pods."""
 
@@ -24,8 +30,8 @@ def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
 
 
 def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dict[str, Any]:
-    """The Job for a task. It is owned by its plan, and labelled with plan, run and task."""
-    marks = {f"{GROUP}/plan": plan.name, f"{GROUP}/run": str(run), f"{GROUP}/task": task.name}
+    """The Job for a task. It is owned by its plan, and labelled with plan, run and task, as its pods are."""
+    marks = {PLAN: plan.name, RUN: str(run), TASK: task.name}
     owner = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "RolloutPlan", "name": plan.name, "uid": plan.uid}
     return {
         "apiVersion": "batch/v1",
@@ -37,5 +43,11 @@ def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dic
             "annotations": dict(template.metadata.annotations),
             "ownerReferences": [{**owner, "controller": True}],
         },
-        "spec": template.spec,
+        "spec": {**template.spec, "template": _marked(template.spec["template"], marks)},
     }
+
+
+def _marked(pod: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
+    """The template of the pods with our labels, which find the pods when their Job is gone."""
+    labels = {**safe_get.mapping(pod, "metadata", "labels"), **marks}
+    return {**pod, "metadata": {**safe_get.mapping(pod, "metadata"), "labels": labels}}

@@ -21,6 +21,7 @@ from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.run.decision_log import CommandSource, Expectation, append_decision, predicate_statuses
+from rolloutplan.engine.run.stop import stop_actions, stop_task
 
 _REASON_AFTER_HOLD = {
     Phase.SHIFTING: StatusReason.SHIFTING,
@@ -111,6 +112,7 @@ def start_rollback(
         "failed": "" if suspended else note[:1024],
         "held": suspended,
         "intent": Intent(action="Restore", at=snapshot.now, to=safe, routes=weights.snapshot),
+        "task": stop_task(snapshot),
         "weights": change_weights(weights, desired=safe),
     }
     status = transition(
@@ -123,7 +125,8 @@ def start_rollback(
         commanded_by=commanded_by,
         **fields,
     )
-    return ReconcileResult(status, rollback_patches(snapshot, status), urgent=True)
+    actions = (*rollback_patches(snapshot, status), *stop_actions(snapshot, status.task))
+    return ReconcileResult(status, actions, urgent=True)
 
 
 def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ...]:

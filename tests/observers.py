@@ -22,6 +22,7 @@ from rolloutplan.engine.analysis.measurements import due_queries
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.rules.waiting import NO_LIMIT
 from rolloutplan.stats.verdict import Answer, Outcome
 from tests.situations import P, s
 from tests.world import (
@@ -237,9 +238,14 @@ def no_stage_begins_while_an_alert_fires_that_will_be_judged_there(world: World)
 
 
 def every_command_is_answered_once_in_the_name_of_whoever_said_it(world: World) -> None:
-    """Once, as long as its token is remembered: a status keeps the newest TOKENS_KEPT of them."""
+    """Once, as long as its token is remembered: a status keeps the newest TOKENS_KEPT of them.
+
+    That one is not carried out again is told once in a run.
+    """
     said = [decision for _, decision in decisions(world) if decision.token]
-    tokens = [decision.token for decision in said]
+    told = Counter((each.run, each.token) for each in said if "this token was used" in each.note)
+    assert set(told.values()) <= {1}, told
+    tokens = [decision.token for decision in said if "this token was used" not in decision.note]
     twice = [token for place, token in enumerate(tokens) if token in tokens[max(0, place - TOKENS_KEPT) : place]]
     assert not twice, f"answered again: {twice}, of {tokens}"
     assert {decision.by for decision in said} <= {"kubectl"}
@@ -455,7 +461,7 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
 
 def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
     """As far as the operator was shown: what others have just moved it cannot know."""
-    smaller = [each for each in world.resized if each.name == "v1"]
+    smaller = [each for each in world.resized if each.name == "v1" and each.smaller]
     for each in smaller:
         status, where = each.snapshot.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
         assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
@@ -526,7 +532,22 @@ def _was_decided(world: World, predicate: Predicate, stage: Stage, since: dateti
     ), words
 
 
+def every_wait_says_for_what_and_until_when(world: World) -> None:
+    """And the operator looks again by then: it has an instant at which it does, or the wait has no limit."""
+    for record in world.records:
+        status = record.status
+        if status.phase in (P.SUCCEEDED, P.ROLLED_BACK) and status.task is None:
+            continue
+        what, _, until = status.waiting_for.rpartition(", ")
+        assert what, f"{status.phase} {status.reason} waits without a word: {status.message}"
+        assert until == NO_LIMIT or until.startswith("until 20"), status.waiting_for
+    status = world.status
+    if " until 20" in status.waiting_for and not world.gone and world.phase is not P.INVALID:
+        assert world.wake_at is not None, f"never looked at again: {status.waiting_for}"
+
+
 INVARIANTS = (
+    every_wait_says_for_what_and_until_when,
     succeeded_means_that_every_predicate_was_decided,
     nothing_is_taken_away_that_has_traffic_or_may_get_it_back,
     no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete,

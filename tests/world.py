@@ -287,6 +287,7 @@ class Resize:
     name: str
     snapshot: Snapshot
     routes: Mapping[str, Rules]
+    smaller: bool
 
 
 @dataclass(frozen=True)
@@ -819,8 +820,8 @@ class World:
             raise RefusedError(Failure(404, "NotFound", f"no Deployment {name}"))
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
         if before.wanted != action.replicas:
-            routes = {name: self.weights(name) for name in self.routes}
-            self.resized = [*self.resized, Resize(self.now, name, snapshot, routes)]
+            routes, smaller = {name: self.weights(name) for name in self.routes}, action.replicas < before.wanted
+            self.resized = [*self.resized, Resize(self.now, name, snapshot, routes, smaller)]
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 

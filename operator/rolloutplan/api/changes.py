@@ -66,6 +66,7 @@ class StatusChange(RunChange, total=False):
     published_through: dict[str, int]
     epoch: int
     verdict: str
+    waiting_for: str
     tokens: tuple[str, ...]
     decisions: tuple[Decision, ...]
     conditions: tuple[Condition, ...]

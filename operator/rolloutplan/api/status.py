@@ -309,6 +309,7 @@ class Status(Part):
     observed_generation: int = Field(-1, description="The newest generation of the plan that was processed.")
     reason: str = Field("", description="The state, or why the run stopped, in one word.")
     message: str = Field("", description="The same in a sentence, with the fix where there is one.")
+    waiting_for: str = Field("", description="What the plan waits for, and until when.")
     plan_hash: str = Field("", description="Hash of the plan's meaning. Another hash makes another run.")
     revision: str = Field(
         "",

@@ -39,7 +39,7 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
         raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
         print(f"{namespace}/{plan} {ANNOTATION}: {text}")
         if known := _answered_before(raw, command):
-            return _print_decision(known, f"token {command.token} was answered before, and is not carried out again: ")
+            return _print_decision(known, f"token {command.token} was answered before and is not carried out again: ")
         if not wait:
             return ACTED
         if answer := await _await_answer(api, path, command.token, wait, after=_newest(raw)):

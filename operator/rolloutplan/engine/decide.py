@@ -48,6 +48,7 @@ from rolloutplan.engine.rules.rollback import (
     superseded,
 )
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
+from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
     is_publication_reported,
@@ -75,13 +76,18 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
     result = restore_metadata(snapshot, result)
     if result.status is None and (report := first_match(REPORTING_RULES, snapshot)) is not None:
         result = replace(result, status=report.status, only_reports_refusals=True)
-    after = with_conditions(snapshot, result.status) if result.status is not None else None
+    after = _derived(snapshot, result.status) if result.status is not None else None
     if after is not None and after != snapshot.status:
         return replace(result, status=after, wake_at=result.wake_at or snapshot.now)
     instants = [instant for instant in (result.wake_at, _wake_at(snapshot)) if instant is not None]
     return ReconcileResult(
         _updated_status(snapshot, result), result.actions, min(instants, default=None), result.urgent
     )
+
+
+def _derived(snapshot: Snapshot, status: Status) -> Status:
+    """The status with all that follows from the rest of it."""
+    return with_conditions(snapshot, change(status, waiting_for=waiting_for(snapshot, status)))
 
 
 def _wake_at(snapshot: Snapshot) -> datetime | None:
@@ -117,6 +123,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     """
     status = clear_past_refusal(snapshot, nothing_to_do=not step.actions)
     outdated = status.observed_generation != snapshot.plan.generation or not status.reason
+    outdated = outdated or status.waiting_for != waiting_for(snapshot, status)
     outdated = (
         outdated
         or query_warnings(status) != snapshot.warnings
@@ -125,13 +132,13 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or reported_change(status) != unjudged_change(snapshot, status)
     )
     if outdated and not snapshot.plan.deleting:
-        return with_conditions(snapshot, status)
+        return _derived(snapshot, status)
     if status.phase not in TRAFFIC_SHIFTED_PHASES or not status.predicates:
         return None
     now, last = predicate_statuses(snapshot, status), last_measured_at(status.predicates)
     if verdicts_only(now) == verdicts_only(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
         return None
-    return with_conditions(snapshot, change(status, predicates=now))
+    return _derived(snapshot, change(status, predicates=now))
 
 
 RULES: tuple[Rule, ...] = (

@@ -76,6 +76,7 @@ from rolloutplan.engine.model.effects import (
 from rolloutplan.engine.model.queries import CountQuestion
 from rolloutplan.engine.model.routes import UnusableError, select_rules
 from rolloutplan.engine.model.snapshot import (
+    FAULT,
     NO_MEASUREMENTS,
     Facts,
     GateAnswers,
@@ -92,7 +93,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
-from rolloutplan.engine.run.conditions import query_warnings
+from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
 from rolloutplan.engine.run.future import TOLERATED, ahead, without_future
 from rolloutplan.stats.verdict import Answer
 
@@ -121,6 +122,8 @@ LONGEST_PAUSE: Final = timedelta(seconds=2)
 LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
 LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 """Between attempts after a definite refusal: a person must fix the cause, and then need not wait long."""
+FAULT_OVER_AFTER: Final = timedelta(minutes=1)
+"""How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
 MAX_CONFLICTS_IN_A_ROW: Final = 8
 """So many times in a row a write may find its object changed before the next attempt waits too."""
@@ -262,6 +265,15 @@ class PlanRun:
                 )
         return replace(facts, status=self._ahead[1]) if self._ahead is not None else facts
 
+    def report_fault(self, facts: Facts, error: Exception, now: datetime) -> Effects:
+        """The effects after `advance` raised: the status says so. The decisions that raise would raise here too."""
+        status = self.unwritten_status or facts.status
+        snapshot = Snapshot(plan=facts.plan, status=status, now=now, epoch=facts.epoch)
+        words = fault_words(status, f"{type(error).__name__}: {error}")
+        todo = [] if facts.plan.deleting else [*self._record_effects(with_fault(snapshot, words), snapshot, facts)]
+        pause = LONGEST_PAUSE_URGENT if status.phase is Phase.ROLLING_BACK else LONGEST_PAUSE_REFUSED
+        return Effects(tuple(todo), now + pause)
+
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
         status = status or self.unwritten_status or facts.status
@@ -287,7 +299,9 @@ class PlanRun:
             query_result=cast("QueryResult | None", self.results.get(Key("observation", task.name)) if task else None),
             scaled=self._scaled(facts, status),
             warnings="; ".join(filter(None, (self._unanswered, self._warnings)))[:LONGEST_WARNINGS],
-            refusals=tuple(refusal for key, refusal in self.refusals.items() if key.kind in _REPORTED_KINDS),
+            refusals=tuple(
+                refusal for key, refusal in self.refusals.items() if key.kind in _REPORTED_KINDS or refusal.internal
+            ),
             epoch=facts.epoch,
             claim_at=facts.claim_at,
             metadata_writes=self._metadata_writes,
@@ -671,6 +685,7 @@ class PlanRun:
             if (key.kind in ("route", "marks", "preflight", "stop") and key not in wanted)
             or (key.kind in ("job", "scale") and not has_task and key not in wanted)
             or (key == STATUS and self.unwritten_status is None)
+            or (key.kind not in _REPORTED_KINDS and snapshot.now >= self.refusals[key].retry_at + FAULT_OVER_AFTER)
         ]
         for key in over:
             del self.refusals[key]
@@ -690,7 +705,7 @@ class PlanRun:
             kind=effect.key.kind,
             what=name_of(effect),
             reason=failure.reason,
-            words=str(failure),
+            words=failure.message if failure.reason == FAULT else str(failure),
             definite=failure.definite,
             urgent=effect.urgent,
             since=known.since if known else now,
@@ -705,7 +720,7 @@ def _longest_pause(effect: Effect, failure: Failure) -> timedelta:
         return LONGEST_PAUSE_PUBLISHING
     if effect.urgent:
         return LONGEST_PAUSE_URGENT
-    return LONGEST_PAUSE_REFUSED if failure.definite else LONGEST_PAUSE
+    return LONGEST_PAUSE_REFUSED if failure.definite or failure.reason == FAULT else LONGEST_PAUSE
 
 
 def _published_before(status: Status, sink: str, now: datetime) -> int:

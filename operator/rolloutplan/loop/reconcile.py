@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import structlog
 
-from rolloutplan.api.status import Phase
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import Api, ResourceClient
-from rolloutplan.engine.model.effects import Effect, Failure, Key, Record
+from rolloutplan.engine.model.effects import Effect, Effects, Failure, Key, Record
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.plan_run import PlanRun
@@ -40,8 +39,7 @@ COUNTED_A_SECOND: Final = 125
 AFTER_WEIGHTS: Final = timedelta(milliseconds=50)
 """How long a plan waits after its rollback's weights are written, so that rollbacks of other plans go first."""
 AFTER_AN_ERROR: Final = timedelta(seconds=10)
-AFTER_AN_ERROR_IN_ROLLBACK: Final = timedelta(seconds=1)
-"""Delays until a plan is reconciled again after an exception: a bug of the operator must not delay the other plans."""
+"""The delay until a plan is reconciled again after an exception that its status cannot report."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -150,16 +148,23 @@ class Reconciler:
             return
         with structlog.contextvars.bound_contextvars(**context(facts)):
             try:
-                effects = self._run_of(key, facts).advance(facts, now())
+                effects = self._advance(self._run_of(key, facts), facts)
             except Exception:
-                log.exception("a plan could not be reconciled; other plans are not affected")
-                back = facts.status.phase is Phase.ROLLING_BACK
-                self.schedule.at(key, now() + (AFTER_AN_ERROR_IN_ROLLBACK if back else AFTER_AN_ERROR))
+                log.exception("an exception could not be reported in the status of its plan")
+                self.schedule.at(key, now() + AFTER_AN_ERROR)
                 return
             self._journal.log_decisions(effects.decided)
             for effect in effects.todo:
                 self._start(key, effect)
         self.schedule.at(key, effects.wake_at)
+
+    def _advance(self, run: PlanRun, facts: Facts) -> Effects:
+        """Return the effects of a pass; after an exception, those that report it in the status of the plan."""
+        try:
+            return run.advance(facts, now())
+        except Exception as error:
+            log.exception("a plan could not be reconciled; other plans are not affected")
+            return run.report_fault(facts, error, now())
 
     def _run_of(self, key: str, facts: Facts) -> PlanRun:
         run = self._runs.get(key)
@@ -190,7 +195,7 @@ class Reconciler:
             result = await self._executor.carry_out(effect)
         except Exception as error:
             log.exception("a request failed with an exception; retrying")
-            result = Failure(0, type(error).__name__, str(error))
+            result = Failure.internal(error)
         run.on_result(effect, result, now())
         self._journal.log_result(run, effect, result)
         self.schedule.at(key, now() + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Record) else now())

@@ -28,6 +28,7 @@ from rolloutplan.engine.model.actions import (
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
 from rolloutplan.engine.model.snapshot import (
+    FAULT,
     GateAnswers,
     JobsStopped,
     JobView,
@@ -66,6 +67,11 @@ class Failure:
         """Whether the API server understood and refused the request; else it may accept it the next time."""
         passing = self.status in _PASSING or self.status == HTTPStatus.TOO_MANY_REQUESTS or self.status >= 500
         return not passing
+
+    @classmethod
+    def internal(cls, error: BaseException) -> Failure:
+        """The failure of an effect that raised an exception: a fault of the operator."""
+        return cls(0, FAULT, f"{type(error).__name__}: {error}"[:512])
 
     @property
     def uncertain(self) -> bool:
@@ -247,4 +253,4 @@ def name_of(effect: Effect) -> str:
         case RunPreflight():
             return "the Services and pods of the plan"
         case _:
-            return effect.key.kind
+            return " ".join(part for part in effect.key if part)

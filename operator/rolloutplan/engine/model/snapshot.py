@@ -27,6 +27,8 @@ FINALIZER = "rolloutplan.dev/restore"
 REVERT = "rolloutplan.dev/revert"
 SEQ = "rolloutplan.dev/seq"
 
+FAULT = "OperatorFault"
+"""The reason of a failure that is an exception of the operator."""
 PASSES_WITHIN = timedelta(seconds=10)
 """A refusal that may pass by itself (a conflict, an overload, a restart) is reported only after this."""
 
@@ -324,6 +326,11 @@ class Refusal:
     """In a row."""
     uncertain: bool = False
     """Whether one of them may have succeeded without an answer."""
+
+    @property
+    def internal(self) -> bool:
+        """Whether the operator itself failed, and not the API server."""
+        return self.reason == FAULT
 
     @property
     def condition_reason(self) -> str:

@@ -13,7 +13,13 @@ from rolloutplan.engine.model.routes import route_mismatch
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.run.conditions import REQUESTS_ACCEPTED, first_refusal, is_refusal_reported
+from rolloutplan.engine.run.conditions import (
+    REQUESTS_ACCEPTED,
+    fault_words,
+    first_refusal,
+    has_fault,
+    is_refusal_reported,
+)
 from rolloutplan.engine.run.transition import token_seq, transition
 
 GIVE_UP_AFTER = timedelta(minutes=5)
@@ -96,6 +102,8 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
     reported = over and status.condition(REQUESTS_ACCEPTED) is not None
     notes = {each.note for each in status.decisions if each.reason == EventReason.REQUEST_REFUSED}
     last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
+    if has_fault(status) and first_refusal(snapshot) is None:
+        return change(status, message=last, conditions=tuple(c for c in status.conditions if c.type != "Stalled"))
     if status.message and not (reported and status.message in notes):
         conditions = tuple(each for each in status.conditions if not reported or each.type != REQUESTS_ACCEPTED)
         return change(status, conditions=conditions) if reported else status
@@ -103,6 +111,8 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
 
 
 def _words(snapshot: Snapshot, refusal: Refusal) -> str:
+    if refusal.internal:
+        return fault_words(snapshot.status, f"{refusal.what}: {refusal.words}")
     if refusal.urgent:
         by_hand = f"; to restore them by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
         follows = f"the old weights are not restored yet; this is retried every second{by_hand}"

@@ -24,6 +24,8 @@ _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.
 
 QUERY_WARNINGS = "QueryWarnings"
 ROUTE_WARNINGS = "RouteWarnings"
+INTERNAL_ERROR = "InternalError"
+"""The reason of Stalled where the operator itself failed on the plan."""
 REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
 
@@ -64,6 +66,8 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         *_refusal(snapshot, status),
         *_unjudged_change(snapshot, status),
     ]
+    if any(spec.type == REQUESTS_ACCEPTED for spec in specs) and (fault := first_refusal(snapshot)) and fault.internal:
+        specs = _stalled_by(specs, fault_words(status, f"{fault.what}: {fault.words}"))
     conditions = tuple(_condition(snapshot, spec) for spec in specs)
     return change(
         status,
@@ -72,6 +76,36 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         verdict=_verdict(status.predicates) if status.phase in RUNNING else "",
         conditions=conditions,
     )
+
+
+def fault_words(status: Status, what: str) -> str:
+    """What the status says of an exception of the operator: what failed, what follows, and what to do."""
+    by_hand = f"; the old weights by hand: {status.revert}" if status.revert else ""
+    follows = "the weights stay as they are, and it is tried again every few seconds"
+    return f"the operator failed on this plan: {what}; {follows}: report this with the operator's log{by_hand}"[:1024]
+
+
+def with_fault(snapshot: Snapshot, words: str) -> Status:
+    """The status with the report of an exception: Stalled, with a message that says what to do."""
+    kept = {each.type: each for each in snapshot.status.conditions}
+    specs = [_ConditionSpec(each.type, each.status, each.reason, each.message) for each in kept.values()]
+    conditions = tuple(_condition(snapshot, spec) for spec in _stalled_by(specs, words))
+    return change(snapshot.status, message=words, conditions=conditions, observed_generation=snapshot.plan.generation)
+
+
+def has_fault(status: Status) -> bool:
+    """Whether the status reports an exception of the operator."""
+    condition = status.condition("Stalled")
+    return condition is not None and condition.reason == INTERNAL_ERROR
+
+
+def _stalled_by(specs: list[_ConditionSpec], words: str) -> list[_ConditionSpec]:
+    others = [spec for spec in specs if spec.type not in ("Ready", "Stalled", "Reconciling")]
+    return [
+        _ConditionSpec("Ready", "False", INTERNAL_ERROR, words),
+        _ConditionSpec("Stalled", "True", INTERNAL_ERROR, words),
+        *others,
+    ]
 
 
 def _query_warnings(warnings: str) -> list[_ConditionSpec]:

@@ -1,0 +1,106 @@
+"""What a plan waits for, and until when, as one text: `status.waitingFor`. `decide` sets it with the conditions.
+
+No state waits without saying for what. A wait without a time limit says that too, and who ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.rules.intents import VERIFY_WITHIN
+
+NO_LIMIT: Final = "no time limit"
+_ENDED_BY: Final[Mapping[str, str]] = {
+    HoldReason.INVALID: "an edit that makes the plan valid",
+    HoldReason.CONFLICT: "the weights as they were written, or `resume`",
+    HoldReason.METRICS_UNAVAILABLE: "answers of the metric source",
+    HoldReason.INCIDENT: "the end of what both sides or an alert report",
+    HoldReason.PAUSED: "`resume` by a person",
+    HoldReason.NOT_EFFECTIVE: "traffic that follows the weights",
+    HoldReason.AWAITING_APPROVAL: "`approve` by a person",
+    HoldReason.FROZEN: "the end of the freeze",
+    HoldReason.BUDGET_SPENT: "an error budget that is large enough",
+    HoldReason.CAPACITY: "ready pods of the new side",
+    HoldReason.UNDECIDED: "a decision of the predicates, or `resume`, `skip` or `abort`",
+    HoldReason.FAILED: "`abort` by a person, or another version",
+    HoldReason.CONTRACT_FAILED: "`resume` or `abort` by a person",
+}
+"""What ends a hold of each reason."""
+_OTHERWISE: Final[Mapping[Phase, str]] = {
+    Phase.PROBING: "the next assumption to be checked",
+    Phase.EXPANDING: "the pods of the new side to be ready",
+    Phase.SHIFTING: "the next increment to be checked and written",
+    Phase.JUDGING: "the end of the soak, and all predicates to be decided",
+    Phase.BAKING: "the end of the bake",
+    Phase.CONTRACTING: "open connections to the old side to end",
+    Phase.ROLLING_BACK: "the routes to hold the old weights",
+}
+"""What the other phases wait for."""
+
+
+def waiting_for(snapshot: Snapshot, status: Status) -> str:
+    """What a plan with this status waits for, and until when; empty where a run has ended."""
+    until = _limit(snapshot, status)
+    if status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
+        stops = status.task is not None and status.task.kind == "Stop"
+        return f"its Jobs to be suspended, {until}" if stops else ""
+    return f"{_subject(status)}, {until}"
+
+
+def _subject(status: Status) -> str:
+    match status.phase:
+        case Phase.INVALID:
+            return f"a fix of what the message says ({status.reason})"
+        case Phase.PENDING:
+            return _before_the_start(status)
+        case Phase.HELD:
+            return _ENDED_BY.get(status.held_for, f"the end of {status.held_for or 'the hold'}")
+        case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:
+            return f"the routes to hold {status.intent.to} and their gateway to accept it"
+        case Phase.PROBING | Phase.EXPANDING | Phase.CONTRACTING if status.task is not None:
+            what = f"Job {status.task.job}" if status.task.job else f"task {status.task.name}"
+            return (
+                f"other Jobs to end, to create {what}" if status.reason == StatusReason.JOB_WAITS else f"{what} to end"
+            )
+    return _OTHERWISE[status.phase]
+
+
+def _before_the_start(status: Status) -> str:
+    if status.paused is not None:
+        return _ENDED_BY[HoldReason.PAUSED]
+    if status.reason in (StatusReason.WAITING, HoldReason.CONFLICT):
+        return "another plan to end"
+    return _ENDED_BY.get(status.reason, "the checks before the start")
+
+
+def _limit(snapshot: Snapshot, status: Status) -> str:
+    at = _until(snapshot, status)
+    return f"until {at:%Y-%m-%dT%H:%M:%SZ}" if at is not None else NO_LIMIT
+
+
+def _until(snapshot: Snapshot, status: Status) -> datetime | None:
+    """The time limit of the wait; None where it has none."""
+    spec, stage, entered = snapshot.plan.written, status.stage, status.entered_at or snapshot.plan.created
+    match status.phase:
+        case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:
+            return status.intent.at + VERIFY_WITHIN if status.phase is Phase.SHIFTING else None
+        case Phase.JUDGING:
+            return stage.deadline_at if stage else None
+        case Phase.BAKING:
+            return stage.soak_until if stage else None
+        case Phase.HELD if status.held is not None and spec is not None:
+            after = spec.on_metrics_unavailable.after
+            blind = status.held_for == HoldReason.METRICS_UNAVAILABLE and after is not None
+            return (status.held.reason_since or status.held.since) + after if blind and after else None
+        case Phase.PROBING | Phase.EXPANDING | Phase.CONTRACTING | Phase.ROLLED_BACK if status.task is not None:
+            return status.task.deadline_at
+        case Phase.EXPANDING if spec is not None:
+            return entered + spec.availability.ready_within
+        case Phase.CONTRACTING if spec is not None:
+            return (stage.verified_at if stage and stage.verified_at else entered) + spec.traffic.drain
+    return None

@@ -257,6 +257,8 @@ class Bench:
         """Also holds the trail to what must be true of every trail."""
         trail = tuple(decided(decision, str(point)) for decision in self.shop.trail(str(point)))
         assert len(set(trail)) == len(trail), f"a decision was taken twice: {trail}"
+        if point.course.phase == "RolledBack":  # the guard may trip before or after the gateway has accepted the weight
+            trail = tuple(decision for decision in trail if decision[0] != "WeightShifted")
         stands = self._bed.get(ROUTES.format(self.shop.namespace, route))
         weights = tuple(ref["weight"] for ref in stands["spec"]["rules"][0]["backendRefs"])
         meta = stored["metadata"]

@@ -1,7 +1,8 @@
 """The status of a RolloutPlan: its models, and the parser for what the API server holds.
 
 Parsing is lenient, field by field: a status edited by hand or written by another version never raises. A field that
-cannot be parsed gets its default and is named in `damaged`, so that the engine can report it instead of guessing.
+cannot be parsed gets its default and is named in `damaged`, so that the engine can report it instead of guessing. The
+file is long because it describes each field of one object.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 `PlanRun` sends the questions as effects and applies the answers here; the measurements go into its snapshots. A window
 never begins before the stage's weight was verified. A fail predicate starts with a short window that grows, so that a
-bad start is seen early. A pass predicate is evaluated once the soak is over, and only over its whole window.
+bad start is seen early. A pass predicate is evaluated once the soak is over, and only over its whole window. The file
+is long because when a predicate is due, over which window, and what its answer means follow from the same instants.
 """
 
 from __future__ import annotations

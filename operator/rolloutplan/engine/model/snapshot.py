@@ -1,6 +1,7 @@
 """The snapshot: one immutable view of everything on which a decision may depend.
 
-`PlanRun` makes it from the facts of the host and its own measurements and results; the rules read it.
+`PlanRun` makes it from the facts of the host and its own measurements and results; the rules read it. The file is long
+because it describes each field of one view.
 """
 
 from __future__ import annotations

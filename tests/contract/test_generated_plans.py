@@ -19,7 +19,13 @@ from pydantic import ValidationError
 
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.policy import ZONE
-from rolloutplan.api.predicate import NOT_WITH_EVENTS, ONE_COMPARISON, ONLY_WITH_EVENTS
+from rolloutplan.api.predicate import (
+    HISTOGRAM_NAME,
+    NOT_WITH_EVENTS,
+    ONE_COMPARISON,
+    ONE_SELECTOR,
+    ONLY_WITH_EVENTS,
+)
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from tests.bed.api import Api, ApiError
 from tests.bed.bed import Bed
@@ -113,7 +119,11 @@ def only_read(kind: Kind, spec: Any) -> bool:
 def _only_read(kind: str, loc: tuple[int | str, ...], error: object, said: object) -> bool:
     if kind == "RolloutPolicy":
         return loc[-1:] == ("timeZone",) and isinstance(said, str) and ZONE.matches(said)
-    if loc or not isinstance(error, Violations):
+    if not isinstance(error, Violations):
+        return False
+    if loc[-1:] == ("events",):  # rules of this length cost the API server too much
+        return all(why in (HISTOGRAM_NAME, ONE_SELECTOR) for _, why in error.refusals)
+    if loc:
         return False
     if kind == "RolloutPlan":
         return all(

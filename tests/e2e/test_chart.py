@@ -276,9 +276,16 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
         installed.delete(monitors)
 
 
+def let_no_pod_in(bed: Bed, namespace: str) -> None:
+    """From now on the API server refuses pods such as those of our Jobs in this namespace."""
+    restricted = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    bed.api("PATCH", f"/api/v1/namespaces/{namespace}", restricted, MERGE_PATCH)
+
+
 def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
     good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
+    stuck = Shop(installed, "chart-stuck").open()
     installed.load(good.host, rate=50)
     good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
     installed.delete(lease(NAME))
@@ -299,7 +306,12 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
         with silent(installed.traefik):
             good.say("retry r1")
             until(lambda: READS_ROUTE in trail.used(), 60, "a second look at the route that nobody accepts")
+        let_no_pod_in(installed, stuck.namespace)
+        stuck.start(**FAST, assumptions=[assumption("cache")])
+        until(lambda: "PodSecurity" in stuck.status().get("message", ""), 20, "why the Job has no pod")
+        stuck.say("abort a1")
         roll_back(bad)
+        stuck.until("RolledBack")
         good.until("Succeeded", timeout=60)
         until(lambda: "Succeeded" in good.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
     granted = rights(installed, "ClusterRole", "Role")
@@ -311,8 +323,8 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
     assert good.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     assert bad.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     assert used == granted
-    good.close()
-    bad.close()
+    for shop in (good, bad, stuck):
+        shop.close()
 
 
 def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: Bed) -> None:

@@ -190,7 +190,8 @@ class Bench:
             if not run.before_death:
                 assert run.end == undisturbed.end
                 return Verdict(aside=f"{point}: no write said {point.fact!r}, and the operator lived")
-            if point.course.passing and not _went_back(run.before_death, undisturbed.writes):
+            went_back = _went_back(run.before_death, undisturbed.writes) or run.reason == "Interrupted"
+            if point.course.passing and not went_back:
                 assert (run.end.phase, run.end.weights) == ("Succeeded", (0, 100))
                 return Verdict(aside=f"{point}: nothing of the way back was done, and then there was no cause for it")
             assert run.end == undisturbed.end
@@ -360,7 +361,10 @@ def _points(course: Course, writes: Sequence[Write]) -> list[Point]:
 
 
 def _went_back(writes: Sequence[Write], undisturbed: Sequence[Write]) -> bool:
-    """Whether something of the way back was done by these writes: weights, or the record that says why."""
+    """Whether something of the way back was done by these writes: weights, or the record that says why.
+
+    Where no weight had come forward yet, it may be a token alone: then the next operator ends the run as interrupted.
+    """
     weights = [write for write in undisturbed if "/httproutes/" in write.path][-1]
     back = {*facts(weights), *(fact for fact in chain.from_iterable(map(facts, undisturbed)) if WAY_BACK in fact)}
     return any(write.done and not back.isdisjoint(facts(write)) for write in writes)

@@ -152,7 +152,7 @@ def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop:
     shop.start("hold", stages=stages, onUndecided="Hold")
     held = shop.until("Held", name="hold", timeout=20)
     assert held["reason"] == "Undecided"
-    assert "silent (NoData)" in held["message"]
+    assert "silent (NoData: " in held["message"]
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "hold")
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}

@@ -61,8 +61,8 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         or _workloads(snapshot, spec)
         or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
-        or _acceptance(snapshot, spec)
         or _preflight(snapshot, spec)
+        or _acceptance(snapshot, spec)
         or _policy(snapshot)
         or _refused_job(snapshot, spec)
     )
@@ -145,8 +145,12 @@ def _acceptance(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     """What a gateway has against a route before the run, or that none has answered for it in time.
 
     A weight would be refused for the same reason, and rolled back. While a gateway may still answer, it is waited for;
-    a run that has started goes on meanwhile, and waits before its first weight.
+    a run that has started goes on meanwhile, and waits before its first weight. The preflight comes first: a Service
+    that is missing is why a gateway refuses the route.
     """
+    known = snapshot.preflight is not None and snapshot.preflight.judged_hash == spec.judged_hash()
+    if snapshot.status.phase not in STARTING and not known:
+        return None
     for ref in spec.traffic.routes:
         view = snapshot.routes[ref.id]
         where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"

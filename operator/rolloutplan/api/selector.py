@@ -57,7 +57,7 @@ def read_selector(text: str) -> Selector | None:
 
 
 def without_comments(text: str) -> str:
-    """A query in which each comment is a space; what stands in strings is kept."""
+    """The query with a space for each comment; strings are kept as they are."""
     return QUOTED.sub(lambda part: " " if part[0].startswith("#") else part[0], text).strip()
 
 

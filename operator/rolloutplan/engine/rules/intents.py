@@ -208,6 +208,17 @@ def _claim_is_due(snapshot: Snapshot) -> bool:
     return snapshot.status.intent is not None or snapshot.claim_at is None or snapshot.now >= snapshot.claim_at
 
 
+def verify_within(snapshot: Snapshot) -> timedelta:
+    """How long a weight may be unverified: always longer than its gateways may take."""
+    return max(VERIFY_WITHIN, accepted_within(snapshot) + LONGER_THAN_ACCEPTED)
+
+
+def verify_deadline(snapshot: Snapshot, intent: Intent) -> datetime:
+    """When a weight that is still unverified is rolled back: counted from the start of its stage."""
+    stage = snapshot.status.stage
+    return ((stage.entered_at if stage else None) or intent.at) + verify_within(snapshot)
+
+
 def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     """Roll back when a weight is not in force in time or cannot be judged, because nothing watches it meanwhile.
 
@@ -217,9 +228,8 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     if intent is None:
         return None
     status, differs = snapshot.status, route_mismatch(snapshot, intent.routes, snapshot.status.weights)
-    entered = status.stage.entered_at if status.stage else None
-    longest = max(VERIFY_WITHIN, accepted_within(snapshot) + LONGER_THAN_ACCEPTED)
-    if snapshot.now >= (entered or intent.at) + longest:
+    longest = verify_within(snapshot)
+    if snapshot.now >= verify_deadline(snapshot, intent):
         words = f"could not be judged within {format_duration(longest)}: {differs or 'the status could not be written'}"
         return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} {words}")
     problem, ours = not_accepted(snapshot, intent.routes), status.epoch == snapshot.epoch

@@ -12,7 +12,7 @@ from typing import Final
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.rules.intents import VERIFY_WITHIN
+from rolloutplan.engine.rules.intents import verify_deadline
 
 NO_LIMIT: Final = "no time limit"
 _ENDED_BY: Final[Mapping[str, str]] = {
@@ -88,7 +88,7 @@ def _until(snapshot: Snapshot, status: Status) -> datetime | None:
     spec, stage, entered = snapshot.plan.written, status.stage, status.entered_at or snapshot.plan.created
     match status.phase:
         case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:
-            return status.intent.at + VERIFY_WITHIN if status.phase is Phase.SHIFTING else None
+            return verify_deadline(snapshot, status.intent) if status.phase is Phase.SHIFTING else None
         case Phase.JUDGING:
             return stage.deadline_at if stage else None
         case Phase.BAKING:

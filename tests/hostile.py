@@ -275,6 +275,7 @@ class Host:
             **routes,
             "deployment old": workload(world.old),
             "deployment new": workload(world.new),
+            "endpoints": world.endpoints(),
             "source": world.source,
             "templates": world.templates,
             "policies": world.policies,
@@ -330,6 +331,8 @@ class Host:
             routes={route.id: route for route in routes if route is not None},
             old=known("deployment old"),
             new=known("deployment new"),
+            endpoints=known("endpoints") or {},
+            routes_to_old=self._routes_to_old(plan, routes),
             source=known("source"),
             source_problem="" if known("source") else "no MetricSource ns/default exists: create one",
             route_conflicts=known("plans rivals"),
@@ -338,6 +341,11 @@ class Host:
             epoch=world.epoch,
             claim_at=world.led_since + world.adopts_in,
         )
+
+    def _routes_to_old(self, plan: Plan, routes: list[RouteView | None]) -> tuple[RouteView, ...]:
+        old = plan.status.weights.old
+        used = (route for route in routes if route is not None and any(rule.get(old) for rule in _weights(route)))
+        return tuple(used)
 
     def _judged_view(self, plan: Plan) -> PlanView:
         now = self.watches.held["plan"], self.watches.held.get("templates")

@@ -59,6 +59,7 @@ from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
 from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
 from rolloutplan.engine.model.snapshot import (
     FINALIZER,
+    EndpointsView,
     Facts,
     GateAnswers,
     JobsStopped,
@@ -69,6 +70,7 @@ from rolloutplan.engine.model.snapshot import (
     RouteConflict,
     RouteView,
     Scaled,
+    ServiceView,
     Snapshot,
     SourceView,
     WorkloadView,
@@ -332,6 +334,10 @@ class World:
     old: Deployment | None = field(default_factory=lambda: Deployment("v1"))
     new: Deployment | None = field(default_factory=lambda: Deployment("v2"))
     services: frozenset[str] = frozenset({"v1", "v2"})
+    selects: dict[str, ServiceView] = field(default_factory=dict)
+    """What a Service is, where it does not simply select the pods of its side."""
+    served: dict[str, EndpointsView | None] = field(default_factory=dict)
+    """The endpoints of a Service, where they are not the ready pods of its side; None: not known yet."""
     source: SourceView | None = SOURCE
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
@@ -523,6 +529,8 @@ class World:
             routes={(view := self.route_view(name)).id: view for name in self.routes},
             old=workload(self.old),
             new=workload(self.new),
+            endpoints=self.endpoints(),
+            routes_to_old=self.routes_to_old(),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             route_conflicts=self.route_conflicts,
@@ -538,6 +546,29 @@ class World:
         if self.run is None:
             self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command, sinks=("events",))
         return self.run
+
+    def sides(self) -> dict[str, Deployment | None]:
+        """The Deployment behind each Service of the plan, or of its run."""
+        spec, weights = self.plan_spec, self.status.weights
+        named = {weights.old: self.old, weights.new: self.new}
+        named |= {spec.old.service_name: self.old, spec.new.service_name: self.new} if spec else {}
+        return {name: side for name, side in named.items() if name}
+
+    def service(self, name: str) -> ServiceView:
+        """A Service: it selects the pods of its side, unless something else is said."""
+        side = self.sides().get(name)
+        return self.selects.get(name) or ServiceView(labels(side.name if side else name))
+
+    def endpoints(self) -> dict[str, EndpointsView]:
+        """The endpoints that are known: the ready pods of each side, unless something else is said."""
+        found = {name: ready_pods(side) for name, side in self.sides().items()} | self.served
+        return {name: view for name, view in found.items() if view is not None}
+
+    def routes_to_old(self) -> tuple[RouteView, ...]:
+        """The routes that give the old Service of the run traffic."""
+        old = self.status.weights.old
+        uses = (name for name in sorted(self.routes) if any(rule.get(old) for rule in self.weights(name)))
+        return tuple(self.route_view(name) for name in uses)
 
     def snapshot(self) -> Snapshot:
         """The picture that a decision would be taken upon now."""
@@ -883,7 +914,7 @@ class World:
         return PreflightResult(
             at=self.now,
             judged_hash=judged_hash,
-            services=self.services,
+            services={name: self.service(name) for name in self.services},
             rejected={} if is_valid_snapshot else dict(self.rejected),
             down="" if is_valid_snapshot else self.down,
             pods=self.new.pods if self.new else Pods(),
@@ -1024,7 +1055,18 @@ def workload(found: Deployment | None) -> WorkloadView | None:
         version=repr(found),
         selector=f"app={found.name}",
         sized_by=found.sized_by,
+        labels=labels(found.name),
     )
+
+
+def labels(deployment: str) -> frozenset[tuple[str, str]]:
+    """The labels of the pods of a Deployment, which its Service selects."""
+    return frozenset({("app", deployment)})
+
+
+def ready_pods(side: Deployment | None) -> EndpointsView:
+    """The endpoints of a Service that selects the pods of a Deployment."""
+    return EndpointsView(((side.name, side.ready),) if side is not None and side.ready else ())
 
 
 def merged(before: object, patch: Mapping[str, Any]) -> dict[str, Any]:

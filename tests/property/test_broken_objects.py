@@ -23,9 +23,10 @@ import pytest
 
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
-from rolloutplan.cluster import jobs, plans, pods, scale
+from rolloutplan.cluster import jobs, plans, pods, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.cluster.revision import revision
+from rolloutplan.cluster.endpoints import SERVICE_LABEL
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -48,7 +49,7 @@ from rolloutplan.engine.model.effects import (
     Record,
     Result,
 )
-from rolloutplan.engine.model.snapshot import Facts, PreflightResult, Snapshot
+from rolloutplan.engine.model.snapshot import Facts, PreflightResult, ServiceView, Snapshot
 from rolloutplan.engine.model.weights import pair
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
@@ -63,10 +64,10 @@ from tests.world import HTTPROUTES, START, World, after, merged
 HOW_MANY = 10_000
 BATCHES = 10
 KEY = "ns/plan"
+SLICES = "endpointslices"
 Raw = dict[str, Any]
 Objects = dict[str, Raw]
 
-TEMPLATE_OF_PODS: Raw = {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "app"}]}}
 WRITTEN_BY_THE_SERVER = frozenset({"name", "namespace", "uid", "resourceVersion", "apiVersion", "kind"})
 ROUNDS = 3
 
@@ -114,7 +115,7 @@ def objects(situation: str) -> tuple[World, Objects]:
     world = SITUATIONS[situation]()
     status = copy.deepcopy(world.status_raw)
     if "revision" in status:
-        status["revision"] = revision({"spec": {"template": TEMPLATE_OF_PODS}})
+        status["revision"] = revision({"spec": {"template": _template_of_pods("v2")}})
     found: Objects = {
         f"{SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "15s"}),
         f"{CLUSTER_SOURCES} default": _object("default", {"prometheus": {"url": "http://nowhere"}}, namespace=""),
@@ -122,6 +123,10 @@ def objects(situation: str) -> tuple[World, Objects]:
         f"{TEMPLATES} errors": _object("errors", TEMPLATE),
         f"{DEPLOYMENTS} v1": _deployment("v1"),
         f"{DEPLOYMENTS} v2": _deployment("v2"),
+        f"{SLICES} v1": _slice("v1"),
+        f"{SLICES} v2": _slice("v2"),
+        "service v1": _service("v1"),
+        "service v2": _service("v2"),
         f"{PLANS} plan": _plan(world, status),
         "job": _job(world, status),
         "pods": _pods(),
@@ -136,6 +141,20 @@ def objects(situation: str) -> tuple[World, Objects]:
 def _object(name: str, spec: Raw, namespace: str = "ns", **meta: Any) -> Raw:
     common = {"name": name, "uid": f"uid-{name}", "resourceVersion": "1", "generation": 1}
     return {"metadata": {**common, **({"namespace": namespace} if namespace else {}), **meta}, "spec": spec}
+
+
+def _slice(service: str) -> Raw:
+    """Four ready pods and one that is not."""
+    pods = [{"kind": "Pod", "name": f"{service}-5d8f-abcd{place}"} for place in range(5)]
+    endpoints = [
+        {"addresses": [f"10.0.0.{place}"], "conditions": {"ready": place < 4}, "targetRef": pod}
+        for place, pod in enumerate(pods)
+    ]
+    return _object(f"{service}-x", {}, labels={SERVICE_LABEL: service}) | {"endpoints": endpoints}
+
+
+def _service(name: str) -> Raw:
+    return _object(name, {"selector": {"app": name}, "type": "ClusterIP", "clusterIP": "10.1.0.1"})
 
 
 def _plan(world: World, status: Raw) -> Raw:
@@ -157,6 +176,10 @@ def _plan(world: World, status: Raw) -> Raw:
     return _object("plan", world.spec) | {"status": status} | {"metadata": {**_object("plan", {})["metadata"], **meta}}
 
 
+def _template_of_pods(deployment: str) -> Raw:
+    return {"metadata": {"labels": {"app": deployment}}, "spec": {"containers": [{"name": "app"}]}}
+
+
 def _deployment(name: str) -> Raw:
     spec = {
         "replicas": 4,
@@ -164,7 +187,7 @@ def _deployment(name: str) -> Raw:
             "matchLabels": {"app": name},
             "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}],
         },
-        "template": TEMPLATE_OF_PODS,
+        "template": _template_of_pods(name),
     }
     condition = {"type": "Progressing", "status": "True", "lastUpdateTime": "2026-03-01T08:00:00Z"}
     counts = {"replicas": 4, "updatedReplicas": 4, "readyReplicas": 4, "availableReplicas": 4, "observedGeneration": 1}
@@ -291,6 +314,7 @@ def stocked(situation: str) -> Store:
     """The store with everything in it as it should be."""
     store = Store()
     _, raw = objects(situation)
+    store.endpoints.listed(None, {("ns", "v1"), ("ns", "v2")}, ())
     for name in raw:
         offer(store, name, raw[name])
     return store
@@ -298,7 +322,9 @@ def stocked(situation: str) -> Store:
 
 def offer(store: Store, name: str, raw: Raw) -> None:
     kind, _, named = name.partition(" ")
-    if named:
+    if kind == SLICES:
+        store.endpoints.changed("MODIFIED", raw)
+    elif kind != "service" and named:
         store.apply(kind, "MODIFIED", raw)
 
 
@@ -307,6 +333,7 @@ def twin(store: Store) -> Store:
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
     same._uses, same._queues, same._held_routes = copy.deepcopy((store._uses, store._queues, store._held_routes))
+    same._receivers, same.endpoints = copy.deepcopy((store._receivers, store.endpoints))
     same._versions = Versions()
     return same
 
@@ -325,7 +352,10 @@ class Shop:
         self.run.measurements = world.operator.measurements
         spec = self.store.plans[KEY].view.spec
         if spec is not None:
-            self.run.results[PREFLIGHT] = PreflightResult(world.now, spec.judged_hash(), frozenset({"v1", "v2"}), {})
+            self.run.results[PREFLIGHT] = PreflightResult(world.now, spec.judged_hash(), self._services(), {})
+
+    def _services(self) -> dict[str, ServiceView]:
+        return {name: workloads.service(self.raw[f"service {name}"]) for name in ("v1", "v2")}
 
     def facts(self) -> Facts:
         facts = self.store.facts(KEY, epoch=self._epoch, claim_at=lambda _: self.now)

@@ -346,3 +346,52 @@ def test_paths() -> None:
     assert paths.path(paths.DEPLOYMENTS) == "/apis/apps/v1/deployments"
     assert paths.service("a", "b") == "/api/v1/namespaces/a/services/b"
     assert paths.event("a", "b") == "/apis/events.k8s.io/v1/namespaces/a/events/b"
+
+
+def events(*lines: str) -> Handler:
+    """A watch that brings these lines and ends."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.query["watch"] == "true"
+        assert request.query["timeoutSeconds"] == "3"
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            for part in (line[: len(line) // 2], line[len(line) // 2 :]):
+                await response.write(part.encode())
+                await asyncio.sleep(0)
+        return response
+
+    return handler
+
+
+async def follow(api: Api) -> list[Any]:
+    return [event async for event in api.stream("/x", within=3, labelSelector="a")]
+
+
+def test_a_stream_yields_each_event_however_it_is_cut_and_however_long_it_is() -> None:
+    large = {"type": "MODIFIED", "object": {"endpoints": ["x" * 100] * 50_000}}
+
+    async def run() -> list[Any]:
+        async with server(events('{"type": "ADDED", "object": {"a": 1}}\n', json.dumps(large) + "\n")) as url:
+            api = Api(Configuration(host=url))
+            try:
+                return await follow(api)
+            finally:
+                await api.close()
+
+    assert asyncio.run(run()) == [{"type": "ADDED", "object": {"a": 1}}, large]
+
+
+@pytest.mark.parametrize(
+    ("handler", "code", "reason"),
+    [
+        (status(403, "Forbidden", "no"), 403, "Forbidden"),
+        (events('{"type": "ERROR", "object": {"code": 410, "reason": "Expired"}}\n'), 410, "Expired"),
+        (events("<html>\n"), 0, "NotJson"),
+    ],
+    ids=["refused", "a version that is too old", "a proxy's page"],
+)
+def test_a_stream_that_fails(handler: Handler, code: int, reason: str) -> None:
+    error = failing(follow, handler)
+    assert (error.status, error.reason) == (code, reason)

@@ -43,6 +43,7 @@ class RunChange(TypedDict, total=False):
     spec_digest: tuple[SpecSection, ...]
     locked_stages: tuple[str, ...]
     restarted_before: tuple[PodRestarts, ...]
+    old_pods: int
     failed: str
     held: Held | None
     paused: Paused | None

@@ -148,6 +148,11 @@ class Traffic(SpecModel):
         default="Verify",
         description="Verify holds the run while the counted requests provably do not follow its weight.",
     )
+    endpoints: Literal["Verify", "Ignore"] = Field(
+        default="Verify",
+        description="Verify requires that the Service of each side has ready endpoints, and only pods of that side."
+        " Ignore checks none of that: for a Service without a selector, a headless one, or one of type ExternalName.",
+    )
 
 
 class MetricsRef(SpecModel):
@@ -158,9 +163,20 @@ class MetricsRef(SpecModel):
     )
 
 
-class Availability(SpecModel):
-    """What is required of the new side's pods, as the API server reports them, not metrics."""
+class OldAvailability(SpecModel):
+    """What is required of the old side, so that a rollback can be carried."""
 
+    at_least: Permille = Field(
+        default=500,
+        description="Share of the ready pods that the old side had when the run began. With fewer, no weight rises, and"
+        " the condition RollbackCapacity is False.",
+    )
+
+
+class Availability(SpecModel):
+    """What is required of the pods of both sides, as the API server reports them, not metrics."""
+
+    old: OldAvailability = Field(default=OldAvailability(), description="What is required of the old side.")
     ready_within: Duration = Field(
         default=timedelta(minutes=10),
         description="How long the new side may take to be available before the first weight, and added pods later.",
@@ -245,7 +261,8 @@ class PlanSpec(SpecModel):
     )
     expand: Expand = Field(default=Expand(), description="What is added before any traffic moves.")
     availability: Availability = Field(
-        default=Availability(), description="What is required of the new side's pods, as the API server reports them."
+        default=Availability(),
+        description="What is required of the pods of both sides, as the API server reports them.",
     )
     guards: Predicates = Field(
         default=(), description="Fail predicates that are active from the first weight to the end of the bake."

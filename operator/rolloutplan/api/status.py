@@ -293,8 +293,8 @@ class Condition(Part):
     """A Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling, Stalled, WeightsVerified, MetricsAvailable, RequestsAccepted, QueryWarnings, "
-        "RouteWarnings or UnjudgedChange."
+        description="Ready, Reconciling, Stalled, WeightsVerified, RollbackCapacity, MetricsAvailable, "
+        "RequestsAccepted, QueryWarnings, RouteWarnings or UnjudgedChange."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="The reason, one word.")
@@ -343,6 +343,7 @@ class Status(Part):
     restarted_before: tuple[PodRestarts, ...] = Field(
         (), max_length=200, description="The new side's pods that had restarted when the run began."
     )
+    old_pods: int = Field(0, description="Ready pods of the old side when the run began; 0 where it is not known.")
     failed: str = Field("", description="Why this run failed. A failed run never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")
     paused: Paused | None = Field(None, description="Who paused the run, and when.")

@@ -11,8 +11,9 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, Self
 from urllib.parse import urlencode
@@ -32,6 +33,8 @@ USER_AGENT: Final = f"rolloutplan/{__version__}"
 TIMEOUT: Final = 5.0
 CONNECTIONS: Final = 32
 """Further requests wait for a free connection, whatever their priority, so loop/limiter.py admits fewer."""
+NO_LIMIT: Final = 0
+"""For streams, of which there is one for each namespace of the operator."""
 KEPT_ALIVE: Final = 85.0
 """Seconds that an idle connection is kept, a little less than by the API server: a new one costs a TLS handshake."""
 _RENEW_AFTER: Final = 5.0
@@ -72,7 +75,6 @@ async def read_config() -> Configuration:
             load_incluster_config(client_configuration=config)
     except Exception as error:  # a half-written file makes the loaders raise anything
         raise _no_config(error) from error
-    config.connection_pool_maxsize = CONNECTIONS
     # Otherwise aiohttp reads the proxy variables and .netrc for every request, which is half of its cost.
     config.client_session_kwargs = {"trust_env": False}
     return config
@@ -121,13 +123,17 @@ async def authorization(config: Configuration) -> str | None:
 class _Transport(RESTClientObject):  # type: ignore[misc]
     """Keeps its idle connections."""
 
+    def __init__(self, config: Configuration, connections: int) -> None:
+        super().__init__(config)
+        self._connections = connections
+
     def _create_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, keepalive_timeout=KEPT_ALIVE)
+        return aiohttp.TCPConnector(limit=self._connections, ssl=self.ssl_context, keepalive_timeout=KEPT_ALIVE)
 
 
-def _client(config: Configuration) -> ApiClient:
+def _client(config: Configuration, connections: int) -> ApiClient:
     client = ApiClient(config)
-    client.rest_client = _Transport(config)
+    client.rest_client = _Transport(config, connections)
     return client
 
 
@@ -176,18 +182,27 @@ class Api:
     before each write is sent; where it returns False, the write raises ApiError (status 0, `NotLeading`).
     """
 
-    def __init__(self, config: Configuration, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None) -> None:
+    def __init__(
+        self,
+        config: Configuration,
+        *,
+        timeout: float = TIMEOUT,
+        observe: QueryOnce | None = None,
+        connections: int = CONNECTIONS,
+    ) -> None:
         self.may_write: Callable[[], bool] | None = None
-        self._client = _client(config)
+        self._client, self._connections = _client(config, connections), connections
         self._timeout = timeout
         self._observe = observe
         self._made = time.monotonic()
         self._renewing = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None) -> Self:
+    async def connect(
+        cls, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None, connections: int = CONNECTIONS
+    ) -> Self:
         """Read the configuration; the first request connects. Raises ApiError (status 0)."""
-        return cls(await read_config(), timeout=timeout, observe=observe)
+        return cls(await read_config(), timeout=timeout, observe=observe, connections=connections)
 
     async def close(self) -> None:
         await self._client.close()
@@ -225,6 +240,33 @@ class Api:
         query = {"fieldManager": field_manager}
         return await self._send(_Request("PATCH", path, query, timeout, body, _PATCHES[kind]))
 
+    async def stream(self, path: str, *, within: float, **query: str | int) -> AsyncGenerator[Raw]:
+        """Follow a watch: yield its events until the API server ends it, after `within` seconds at the latest.
+
+        Raises ApiError; also for an event that reports an error, such as 410 for a version that is too old.
+        """
+        client, body = self._client, b""
+        asked = _Request("GET", path, {**query, "watch": "true", "timeoutSeconds": int(within)}, None)
+        url = client.configuration.host + asked.target
+        limits = aiohttp.ClientTimeout(total=within + self._timeout, sock_connect=self._timeout)
+        try:
+            response = await client.call_api("GET", url, await _headers(client), None, _request_timeout=limits)
+            async with response.response as raw:
+                if response.status != HTTPStatus.OK:
+                    _read(response.status, response.headers, await response.read())
+                async for chunk in raw.content.iter_any():
+                    *lines, body = (body + chunk).split(b"\n") if b"\n" in chunk else (body + chunk,)
+                    for line in lines:
+                        yield _event(line)
+        except ApiError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                await self._renew(client)
+            raise
+        except TimeoutError:
+            raise ApiError(0, "Timeout", f"the stream did not end within {within:g} s") from None
+        except (aiohttp.ClientError, OSError, ConfigException) as error:
+            raise ApiError(0, type(error).__name__, str(error)) from error
+
     async def _send(self, request: _Request) -> Raw:
         client = self._client
         try:
@@ -235,13 +277,11 @@ class Api:
         return await self._once(self._client, request)
 
     async def _once(self, client: ApiClient, request: _Request) -> Raw:
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
-        if request.content:
-            headers["Content-Type"] = request.content
         timeout = self._timeout if request.timeout is None else min(request.timeout, self._timeout)
         try:
-            if token := await authorization(client.configuration):
-                headers["Authorization"] = token
+            headers = await _headers(client)
+            if request.content:
+                headers["Content-Type"] = request.content
             return _read(*await self._exchange(client, request, headers, timeout))
         except TimeoutError:
             raise ApiError(0, "Timeout", f"no answer within {timeout:g} s") from None
@@ -275,10 +315,29 @@ class Api:
                 return True
             if time.monotonic() - self._made < _RENEW_AFTER:
                 return False
-            self._client, self._made = _client(await read_config()), time.monotonic()
+            self._client, self._made = _client(await read_config(), self._connections), time.monotonic()
         # The former client may still have requests in flight; all of them end within the timeout.
         asyncio.get_running_loop().call_later(self._timeout, lambda: asyncio.ensure_future(refused.close()))
         return True
+
+
+async def _headers(client: ApiClient) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+    if token := await authorization(client.configuration):
+        headers["Authorization"] = token
+    return headers
+
+
+def _event(line: bytes) -> Raw:
+    """An event of a stream. Raises ApiError for one that reports an error."""
+    try:
+        event: Raw = json.loads(line)
+        if event["type"] != "ERROR":
+            return event
+        said = event["object"]
+        raise ApiError(int(said.get("code") or 0), str(said.get("reason") or "Unknown"), str(said.get("message") or ""))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ApiError(0, "NotJson", line[:200].decode(errors="replace")) from error
 
 
 def _read(status: int, headers: Mapping[str, str], body: bytes) -> Raw:

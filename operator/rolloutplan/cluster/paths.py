@@ -36,6 +36,7 @@ PODS: Final = Kind("", "v1", "pods")
 CORE_EVENTS: Final = Kind("", "v1", "events")
 """The same Events as EVENTS, in the form that can be selected by their object."""
 SERVICES: Final = Kind("", "v1", "services")
+ENDPOINT_SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices")
 
 
 def path(kind: Kind, namespace: str = "", name: str = "", sub: str = "") -> str:

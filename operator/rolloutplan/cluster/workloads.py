@@ -12,7 +12,7 @@ from typing import Any, Final
 from rolloutplan.api import safe_get
 from rolloutplan.api.managed_fields import last_writer
 from rolloutplan.cluster.revision import revision
-from rolloutplan.engine.model.snapshot import WorkloadView
+from rolloutplan.engine.model.snapshot import ServiceView, WorkloadView
 
 _AUTOSCALER: Final = re.compile(r"kube-controller-manager|keda|autoscal|hpa", re.IGNORECASE)
 """The managers that scale a Deployment without a person's word: the controller of HorizontalPodAutoscalers, KEDA."""
@@ -44,7 +44,21 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
         sized_by=last_writer(raw["metadata"], "replicas"),
+        labels=frozenset(_labels(safe_get.mapping(raw, "spec", "template", "metadata", "labels"))),
     )
+
+
+def service(raw: Mapping[str, Any]) -> ServiceView:
+    """Read a Service."""
+    return ServiceView(
+        selector=frozenset(_labels(safe_get.mapping(raw, "spec", "selector"))),
+        external=safe_get.text(raw, "spec", "type") == "ExternalName",
+        headless=safe_get.text(raw, "spec", "clusterIP") == "None",
+    )
+
+
+def _labels(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((name, str(value)) for name, value in found.items())
 
 
 def _hindered(raw: Mapping[str, Any]) -> str:

@@ -285,6 +285,8 @@ class PlanRun:
             routes=facts.routes,
             old=facts.old,
             new=self._new_side(facts, now),
+            endpoints=facts.endpoints,
+            routes_to_old=facts.routes_to_old,
             source=facts.source,
             source_problem=facts.source_problem,
             preflight=cast("PreflightResult | None", self.results.get(PREFLIGHT)),

@@ -1,4 +1,4 @@
-"""Indexes over all plans: which plans use an object, and the position of each in the queues of concurrency groups.
+"""Indexes: which plans use an object, which routes a Service gets traffic from, the queues of concurrency groups.
 
 loop/store.py fills them on each change of a plan and reads them for facts. They return what a scan over all plans
 would return. A waiting plan reconciles every few seconds, and with a thousand plans that costs no more than with ten.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.policy_view import Queue, QueueEntry
+from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.policy.policies import MAX_NAMED
 from rolloutplan.loop.versions import Id
 
@@ -41,9 +43,40 @@ class Uses:
         """Return the objects that a plan uses."""
         return self._of.get(key, frozenset())
 
+    def named(self, kind: str) -> Iterator[Id]:
+        """Yield every object of a kind that any plan uses."""
+        return (ident for ident in self._users if ident[0] == kind)
+
     def users(self, *idents: Id) -> frozenset[str]:
         """Return the plans that use any of these objects."""
         return frozenset(key for ident in idents for key in self._users.get(ident, ()))
+
+
+@dataclass(slots=True)
+class Receivers:
+    """Which routes give a Service traffic."""
+
+    _routes: defaultdict[tuple[str, str], set[RouteId]] = field(default_factory=lambda: defaultdict(set))
+
+    def put(self, namespace: str, route: RouteId, before: RouteView | None, after: RouteView | None) -> set[str]:
+        """Replace a route. Returns the Services that it gives traffic, or gave it before."""
+        gone, now = _receivers(before), _receivers(after)
+        for service in gone - now:
+            self._routes[namespace, service].discard(route)
+            if not self._routes[namespace, service]:
+                del self._routes[namespace, service]
+        for service in now - gone:
+            self._routes[namespace, service].add(route)
+        return gone | now
+
+    def of(self, namespace: str, service: str) -> list[RouteId]:
+        """Return the routes that give a Service traffic, in a fixed order."""
+        return sorted(self._routes.get((namespace, service), ()))
+
+
+def _receivers(route: RouteView | None) -> set[str]:
+    rules = route.rules if route else ()
+    return {backend.service for rule in rules for backend in rule.backends if backend.weight > 0}
 
 
 @dataclass(slots=True)

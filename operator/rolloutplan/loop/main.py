@@ -16,8 +16,9 @@ import structlog
 from rolloutplan import __version__
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api
+from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api
 from rolloutplan.cluster.lease import Elector
+from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
@@ -59,7 +60,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     metrics = Metrics()
     sources = Sources(metrics.count_source_request)
     closing.callback(sources.close)
-    api = await closing.enter_async_context(_api(metrics, None))
+    api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
     reconciler = Reconciler(api, Store(), sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases)
@@ -70,6 +71,12 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         if watch.synced():
             synced.set()
 
+    endpoint_watch = EndpointWatch(
+        await closing.enter_async_context(_api(metrics, connections=NO_LIMIT)),
+        reconciler,
+        namespaces=options.namespaces,
+    )
+    reconciler.store.services_changed = endpoint_watch.changed
     watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:
@@ -107,14 +114,14 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.push_async_callback(watch.stop)
     closing.push_async_callback(elector.release)
     closing.push_async_callback(reconciler.close)
-    turning = asyncio.create_task(reconciler.schedule.run()), asyncio.create_task(elector.run())
+    turning = tuple(map(asyncio.create_task, (reconciler.schedule.run(), elector.run(), endpoint_watch.run())))
     closing.push_async_callback(_end, *turning)
     return turning
 
 
 @asynccontextmanager
-async def _api(metrics: Metrics, timeout: float | None) -> AsyncIterator[Api]:
-    api = await Api.connect(observe=metrics.count_api_request, **({"timeout": timeout} if timeout else {}))
+async def _api(metrics: Metrics, timeout: float = TIMEOUT, *, connections: int = CONNECTIONS) -> AsyncIterator[Api]:
+    api = await Api.connect(timeout=timeout, observe=metrics.count_api_request, connections=connections)
     try:
         yield api
     finally:

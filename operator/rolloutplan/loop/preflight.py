@@ -16,7 +16,7 @@ from rolloutplan.cluster import paths, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.snapshot import GateAnswers, Pods, PreflightResult, QueryResult, WorkloadView
+from rolloutplan.engine.model.snapshot import GateAnswers, Pods, PreflightResult, QueryResult, ServiceView, WorkloadView
 from rolloutplan.engine.policy.preflight import preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
@@ -35,7 +35,7 @@ async def run_checks(
     spec = plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
-    found = await asyncio.gather(*(_exists(api, paths.service(plan.namespace, name)) for name in sorted(names)))
+    found = await asyncio.gather(*(_service(api, paths.service(plan.namespace, name)) for name in sorted(names)))
     seen = Pods()
     if new is not None and new.selector:
         listed = await api.list(paths.pods(plan.namespace), labelSelector=new.selector)
@@ -47,7 +47,7 @@ async def run_checks(
         tried = TriedQueries(warnings=before.warnings)
     elif provider:
         tried = await try_queries(plan, provider, clock())
-    services = frozenset(name for name, exists in zip(sorted(names), found, strict=True) if exists)
+    services = {name: view for name, view in zip(sorted(names), found, strict=True) if view is not None}
     return PreflightResult(
         clock(), judged_hash, services, tried.refused, tried.down, seen, tried.warnings, autoscaler=autoscaler
     )
@@ -104,11 +104,10 @@ async def _autoscaler(api: ResourceClient, namespace: str, new: WorkloadView) ->
         return ""
 
 
-async def _exists(api: ResourceClient, path: str) -> bool:
+async def _service(api: ResourceClient, path: str) -> ServiceView | None:
     try:
-        await api.get(path)
+        return workloads.service(await api.get(path))
     except ApiError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        return False
-    return True
+        return None

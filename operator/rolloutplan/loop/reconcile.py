@@ -8,7 +8,7 @@ engine/plan_run.py decides what is done and in which order. This module handles 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from rolloutplan.engine.model.effects import Effect, Effects, Failure, Key, Reco
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
@@ -120,6 +121,28 @@ class Reconciler:
         """Handle a complete list: stored objects that are not in it are gone."""
         self._requeue_affected(listing.kind, self.store.listed(listing))
         self.requeue_all()
+
+    def services(self, namespace: str | None) -> frozenset[Service]:
+        """Return the Services that plans name, in a namespace or everywhere."""
+        return self.store.services(namespace)
+
+    def endpoints_listed(
+        self, namespace: str | None, services: Iterable[Service], items: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Handle a complete list of the EndpointSlices of these Services, the only ones that are followed there."""
+        self._look_at(self.store.endpoints.listed(namespace, services, items))
+
+    def endpoints_changed(self, event: str, raw: Mapping[str, Any]) -> None:
+        """Handle a watch event of an EndpointSlice."""
+        self._look_at(self.store.endpoints.changed(event, raw))
+
+    def endpoints_failed(self, services: Iterable[Service], why: str, *, outdated: bool) -> None:
+        """Handle a failure to follow the EndpointSlices of these Services."""
+        self._look_at(self.store.endpoints.failed(services, why, outdated=outdated))
+
+    def _look_at(self, services: Iterable[Service]) -> None:
+        for key in self.store.users_of(services):
+            self.schedule.soon(key)
 
     def requeue_all(self) -> None:
         """Reconcile every plan: the watches have just become complete, or complete again."""

@@ -11,7 +11,7 @@ other code queues them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -28,20 +28,30 @@ from rolloutplan.api.template import read_template
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
-from rolloutplan.engine.model.snapshot import Facts, RouteConflict, RouteView, WorkloadView, source_view
+from rolloutplan.engine.model.snapshot import (
+    EndpointsView,
+    Facts,
+    RouteConflict,
+    RouteView,
+    WorkloadView,
+    source_view,
+)
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.policy.policies import concurrency_groups, selects
 from rolloutplan.engine.run.conditions import is_stalled
-from rolloutplan.loop.index import Queues, Uses
+from rolloutplan.loop.endpoints import Endpoints, Service
+from rolloutplan.loop.index import Queues, Receivers, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
 
-PLANS, DEPLOYMENTS = "rolloutplans", "deployments"
+PLANS, DEPLOYMENTS, SERVICES = "rolloutplans", "deployments", "services"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES = "rolloutpolicies"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
+TAKING_AWAY = frozenset({Phase.BAKING, Phase.CONTRACTING})
+"""The phases after which, or in which, the old side is removed: then all routes that still use it matter."""
 BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
 """The phases of a run that has not changed any weight: only then do other plans matter to it."""
 
@@ -75,11 +85,15 @@ class Store:
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     templates: dict[Id, Template] = field(default_factory=dict)
+    endpoints: Endpoints = field(default_factory=Endpoints)
     _versions: Versions = field(default_factory=Versions)
     _disputed: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
+    services_changed: Callable[[], None] = lambda: None
+    """Called when plans name other Services than before."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
+    _receivers: Receivers = field(default_factory=Receivers)
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
@@ -134,10 +148,10 @@ class Store:
             key = f"{namespace}/{name}"
             if self.plans.pop(key, None) is None:
                 return frozenset()
-            self._uses.put(key, frozenset())
+            self._put_uses(key, frozenset())
             return self._update_entries(key) | {key}
         if kind in BY_PLURAL:
-            self.routes.pop((namespace, RouteId(BY_PLURAL[kind].kind, name)), None)
+            affected |= self._put_route(namespace, RouteId(BY_PLURAL[kind].kind, name), None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
@@ -160,7 +174,7 @@ class Store:
                 return self._store_plan(raw)
             case _ if kind in BY_PLURAL:
                 view = BY_PLURAL[kind].view(raw)
-                self.routes[ident[1], view.id] = view
+                affected |= self._put_route(ident[1], view.id, view)
             case "deployments":
                 self.workloads[ident[1:]] = workloads.view(raw)
             case "rolloutpolicies":
@@ -172,6 +186,14 @@ class Store:
             case _:
                 self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES)
         return affected
+
+    def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:
+        """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
+        before = self.routes.pop((namespace, route), None)
+        if view is not None:
+            self.routes[namespace, route] = view
+        users = self.users_of((namespace, service) for service in self._receivers.put(namespace, route, before, view))
+        return frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
 
     def version(self, ident: Id) -> str:
         """Return the resourceVersion of a stored object; empty where it is not stored."""
@@ -185,8 +207,22 @@ class Store:
         self.plans[view.key] = plan
         self._resolve_templates(plan)
         self._match_policies(plan)
-        self._uses.put(view.key, frozenset(_dependencies(plan)))
+        self._put_uses(view.key, frozenset(_dependencies(plan)))
         return self._update_entries(view.key) | {view.key}
+
+    def _put_uses(self, key: str, idents: frozenset[Id]) -> None:
+        services = {ident for ident in self._uses.of(key) if ident[0] == SERVICES}
+        self._uses.put(key, idents)
+        if services != {ident for ident in idents if ident[0] == SERVICES}:
+            self.services_changed()
+
+    def services(self, namespace: str | None) -> frozenset[Service]:
+        """Return the Services that plans name, in a namespace or everywhere."""
+        return frozenset(ident[1:] for ident in self._uses.named(SERVICES) if namespace in (None, ident[1]))
+
+    def users_of(self, services: Iterable[Service]) -> frozenset[str]:
+        """Return the plans that name any of these Services."""
+        return self._uses.users(*((SERVICES, *service) for service in services))
 
     def _update_entries(self, key: str) -> frozenset[str]:
         """Update a plan's queue and route entries; return the keys of the other plans that this affects.
@@ -270,6 +306,8 @@ class Store:
             routes=self.routes_of(plan),
             old=self.workloads.get((view.namespace, spec.old.deployment)) if spec else None,
             new=self.workloads.get((view.namespace, spec.new.deployment)) if spec else None,
+            endpoints=self.endpoints_of(plan),
+            routes_to_old=self.routes_to_old(plan),
             source=source_view(found.spec) if found.spec else None,
             source_problem=found.problem,
             route_conflicts=self.route_conflicts(plan),
@@ -289,6 +327,19 @@ class Store:
         found = ((route, self.routes.get((plan.view.namespace, route))) for route in _routes(plan))
         return {route: view for route, view in found if view is not None}
 
+    def endpoints_of(self, plan: Plan) -> dict[str, EndpointsView]:
+        """Return the endpoints of a plan's Services, as far as they are known."""
+        found = ((name, self.endpoints.view((plan.view.namespace, name))) for name in _services(plan))
+        return {name: view for name, view in found if view is not None}
+
+    def routes_to_old(self, plan: Plan) -> tuple[RouteView, ...]:
+        """Return the routes of the namespace that give the old Service of a run traffic, while that matters."""
+        old = plan.status.weights.old
+        if plan.status.effective_phase not in TAKING_AWAY or not old:
+            return ()
+        namespace = plan.view.namespace
+        return tuple(self.routes[namespace, route] for route in self._receivers.of(namespace, old))
+
     def source(self, plan: PlanView) -> SourceObject:
         """Return the metric source of a plan. Its problem contains the fix."""
         name = source_name(plan)
@@ -304,11 +355,20 @@ def _dependencies(plan: Plan) -> Iterator[Id]:
         return
     yield DEPLOYMENTS, namespace, spec.old.deployment
     yield DEPLOYMENTS, namespace, spec.new.deployment
+    for service in _services(plan):
+        yield SERVICES, namespace, service
     yield SOURCES, namespace, spec.metrics.source
     yield CLUSTER_SOURCES, "", spec.metrics.source
     for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:
         yield TEMPLATES, namespace, name
         yield CLUSTER_TEMPLATES, "", name
+
+
+def _services(plan: Plan) -> frozenset[str]:
+    """Return the Services that a plan names, and those of its run."""
+    spec, weights = plan.view.written, plan.status.weights
+    named = {spec.old.service_name, spec.new.service_name} if spec else set()
+    return frozenset(name for name in (*named, weights.old, weights.new) if name)
 
 
 def _routes(plan: Plan) -> frozenset[RouteId]:

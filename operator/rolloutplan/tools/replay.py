@@ -310,11 +310,13 @@ class _Host:
 
 
 def _spec_of(replay_input: ReplayInput) -> PlanSpec:
-    """Return the spec. Without a run, traffic followed other weights than the replay's, so its share is ignored."""
+    """Return the spec without what no record shows: the endpoints of the time.
+
+    Without a run, traffic followed other weights than the replay's, so its share is ignored too.
+    """
     spec = resolve(read_plan_spec(replay_input.raw), snapshot_lookup(())).spec
-    if replay_input.verified_at is not None:
-        return spec
-    return spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
+    ignored = {"endpoints": "Ignore"} | ({} if replay_input.verified_at is not None else {"share": "Ignore"})
+    return spec.model_copy(update={"traffic": spec.traffic.model_copy(update=ignored)})
 
 
 def _weights_on_old(spec: PlanSpec) -> Weights:

@@ -92,6 +92,10 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [services]
   verbs: [get]
+# Who would receive the traffic: the ready endpoints of the Services that plans name, and of no others.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
 # Jobs of a plan. `get`: the state of a Job while the run waits for it. `list`, `patch`: Jobs of a plan never run side by
 # side, and `abort` suspends (spec.suspend) the one that has not ended.
 - apiGroups: [batch]

@@ -137,6 +137,8 @@ class WorkloadView:
     """The label selector of its pods, in the form of a list request."""
     sized_by: str = ""
     """The last writer of its replicas, with operation and time, from managedFields."""
+    labels: frozenset[tuple[str, str]] = frozenset()
+    """The labels of its pod template."""
 
     @property
     def why(self) -> str:
@@ -144,6 +146,49 @@ class WorkloadView:
         pods = self.pods or Pods()
         said = self.hindered or pods.worst or pods.away or self.late
         return f": {said}" if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A Service: which pods it selects, and what it is beside that."""
+
+    selector: frozenset[tuple[str, str]] = frozenset()
+    """The labels that it selects; empty where it selects no pods."""
+    external: bool = False
+    """Whether it is of type ExternalName."""
+    headless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsView:
+    """The ready endpoints of a Service, over all its slices: each pod counts once, whatever its addresses and ports."""
+
+    owners: tuple[tuple[str, int], ...] = ()
+    """The number of ready pods by the name of the Deployment that made them; "" for addresses that are no pods."""
+    unknown: str = ""
+    """Why they are not known; empty where they are."""
+
+    @property
+    def ready(self) -> int:
+        return sum(count for _, count in self.owners)
+
+    def of(self, deployment: str) -> int:
+        """The number of ready pods of this Deployment."""
+        return sum(count for owner, count in self.owners if is_owner(owner, deployment))
+
+    def others(self, deployment: str) -> tuple[str, ...]:
+        """The owners of the ready endpoints that are no pods of this Deployment."""
+        return tuple(owner for owner, _ in self.owners if not is_owner(owner, deployment))
+
+
+GENERATED_NAME = 58
+"""The API server cuts a generated name to this length before it appends 5 random characters."""
+
+
+def is_owner(owner: str, deployment: str) -> bool:
+    """Whether pods of this owner belong to the Deployment. The name of an owner may be cut (`GENERATED_NAME`)."""
+    cut = f"{deployment}-"[:GENERATED_NAME]
+    return owner == deployment or (len(owner) == GENERATED_NAME and owner.startswith(cut))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +212,7 @@ class PreflightResult:
     at: datetime
     judged_hash: str
     """The `judged_hash` of the plan whose queries were tried."""
-    services: frozenset[str]
+    services: Mapping[str, ServiceView]
     """The Services of the plan (of its two) that exist."""
     rejected: Mapping[str, str]
     """Predicates and assumptions that cannot be evaluated, with the reason."""
@@ -358,6 +403,10 @@ class Facts:
     routes: Mapping[RouteId, RouteView] = field(default_factory=dict)
     old: WorkloadView | None = None
     new: WorkloadView | None = None
+    endpoints: Mapping[str, EndpointsView] = field(default_factory=dict)
+    """By Service: those of the plan and of its run. They are not known yet where they are missing."""
+    routes_to_old: tuple[RouteView, ...] = ()
+    """All routes of the namespace that give the old Service traffic in any rule."""
     source: SourceView | None = None
     source_problem: str = ""
     route_conflicts: tuple[RouteConflict, ...] = ()
@@ -377,6 +426,10 @@ class Snapshot:
     routes: Mapping[RouteId, RouteView] = field(default_factory=dict)
     old: WorkloadView | None = None
     new: WorkloadView | None = None
+    endpoints: Mapping[str, EndpointsView] = field(default_factory=dict)
+    """By Service: those of the plan and of its run. They are not known yet where they are missing."""
+    routes_to_old: tuple[RouteView, ...] = ()
+    """All routes of the namespace that give the old Service traffic in any rule."""
     source: SourceView | None = None
     source_problem: str = ""
     preflight: PreflightResult | None = None

@@ -25,8 +25,8 @@ from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
 from rolloutplan.cluster import jobs, plans, pods, scale, workloads
 from rolloutplan.cluster.client import Api
-from rolloutplan.cluster.revision import revision
 from rolloutplan.cluster.endpoints import SERVICE_LABEL
+from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -150,7 +150,10 @@ def _slice(service: str) -> Raw:
         {"addresses": [f"10.0.0.{place}"], "conditions": {"ready": place < 4}, "targetRef": pod}
         for place, pod in enumerate(pods)
     ]
-    return _object(f"{service}-x", {}, labels={SERVICE_LABEL: service}) | {"endpoints": endpoints}
+    return _object(f"{service}-x", {}, labels={SERVICE_LABEL: service}) | {
+        "endpoints": endpoints,
+        "ports": [{"port": 80}],
+    }
 
 
 def _service(name: str) -> Raw:

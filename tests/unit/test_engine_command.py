@@ -809,7 +809,7 @@ def test_every_verb_is_answered_though_everything_breaks_in_the_same_moment(situ
 
 
 DENIED = [
-    ("resume", "create it again first", lambda: judging()().until(P.JUDGING), put(old=None)),
+    ("resume", "OldSideDown, which `resume` does not end", lambda: judging()().until(P.JUDGING), put(old=None)),
     ("resume", "create it again first", judging(), lambda w: w.routes.clear()),
     ("resume", "create it again first", two_routes, lambda w: w.routes.pop("api")),
     ("resume", "weight 0", judging(), drift({"v1": 0, "v2": 0})),

@@ -83,12 +83,17 @@ def back_and_dead(world: World) -> None:
     world.says["errors"] = 0.0
 
 
+OLD_DOWN = put(old=Deployment("v1", ready=0))
+
 PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
+    (TransitionName.HELD, "handle_deletion"): (judging(), then(OLD_DOWN, delete)),
     (TransitionName.HELD, "other_commands"): (judging(), say("pause p1")),
     (TransitionName.HELD, "hold_contract"): (contracting(), drift(OLD_WEIGHTS)),
     (TransitionName.HELD, "run_contract_task"): (contracting(job_fails=True), settle),
+    (TransitionName.HELD, "superseded"): (judging(), then(OLD_DOWN, pods(revision="second"))),
     (TransitionName.HELD, "new_side_unavailable"): (judging(TO_HOLD), pods(ready=0)),
     (TransitionName.HELD, "failure_detected"): (judging(TO_HOLD), says(errors=0.2)),
+    (TransitionName.HELD, "shift_timed_out"): (shifting(), then(OLD_DOWN, wait(m(1)))),
     (TransitionName.HELD, "correct_drift"): (shifting_to_half, drift({"v1": 99, "v2": 1})),
     (TransitionName.HELD, "hold_run"): (judging(), drift(OLD_WEIGHTS)),
     (TransitionName.HELD, "end_at_deadline"): (undecided(), wait(s(1))),

@@ -569,9 +569,9 @@ TAKES = [
         says="HorizontalPodAutoscaler v1-hpa scales v1, so the run does not scale it",
     ),
     Case(
-        "and it is there to go back to, whatever its size",
+        "and it is there to go back to, at half its size",
         contracting(autoscaled=frozenset({"v1"})),
-        then(wait(s(12)), put(old=Deployment("v1", wanted=1, ready=1)), say("revert r1")),
+        then(wait(s(12)), put(old=Deployment("v1", wanted=2, ready=2)), say("revert r1")),
         P.ROLLED_BACK,
         "Reverted",
         weights=OLD_WEIGHTS,

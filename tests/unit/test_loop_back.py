@@ -19,6 +19,7 @@ import jsonpatch
 from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.endpoints import SERVICE_LABEL
 from rolloutplan.engine.model.queries import NumberQuery
 from rolloutplan.loop.limiter import Places, Priority
 from rolloutplan.loop.reconcile import Reconciler
@@ -129,7 +130,11 @@ def merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> Raw:
 def deployment(name: str) -> Raw:
     return {
         "metadata": {"namespace": "ns", "name": name, "generation": 1},
-        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {"name": name}},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}},
+        },
         "status": {
             "observedGeneration": 1,
             "replicas": 1,
@@ -138,6 +143,24 @@ def deployment(name: str) -> Raw:
             "availableReplicas": 1,
         },
     }
+
+
+def service(name: str) -> Raw:
+    """The Service of the Deployment of the same name."""
+    return {"metadata": {"namespace": "ns", "name": name}, "spec": {"selector": {"app": name}, "clusterIP": "10.0.0.1"}}
+
+
+def serve(reconciler: Reconciler) -> None:
+    """Both Services have the pod of their Deployment for an endpoint."""
+    slices = [
+        {
+            "metadata": {"namespace": "ns", "name": name, "labels": {SERVICE_LABEL: name}},
+            "endpoints": [{"addresses": ["10.0.0.2"], "targetRef": {"kind": "Pod", "name": f"{name}-5d8f-abcde"}}],
+            "ports": [{"port": 80}],
+        }
+        for name in ("v1", "v2")
+    ]
+    reconciler.endpoints_listed(None, [("ns", "v1"), ("ns", "v2")], slices)
 
 
 @dataclass
@@ -209,7 +232,8 @@ async def opened(
         reconciler.apply("httproutes", "ADDED", shop.server.keep(path, raw))
     for name in ("v1", "v2"):
         reconciler.apply("deployments", "ADDED", shop.server.keep(name, deployment(name)))
-        shop.server.keep(paths.service("ns", name), {"metadata": {"name": name}})
+        shop.server.keep(paths.service("ns", name), service(name))
+    serve(reconciler)
     source = {
         "metadata": {"namespace": "ns", "name": "default"},
         "spec": {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"},

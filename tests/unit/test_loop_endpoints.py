@@ -25,7 +25,7 @@ def endpoint(pod: str, ready: bool | None = True, **more: Any) -> dict[str, Any]
 
 def made(name: str, *endpoints: Any, service: str = "v2", version: int = 1) -> dict[str, Any]:
     meta = {"namespace": "shop", "name": name, "resourceVersion": str(version), "labels": {SERVICE_LABEL: service}}
-    return {"metadata": meta, "endpoints": list(endpoints)}
+    return {"metadata": meta, "endpoints": list(endpoints), "ports": [{"port": 80}]}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ def made(name: str, *endpoints: Any, service: str = "v2", version: int = 1) -> d
         ([made("a", endpoint("x", service="other"))], (("x", 1),)),
         ([made("a", "no endpoint", {"addresses": None}, endpoint("db-0"))], (("db-0", 1),)),
         ([made("a", endpoint("v2-5d8f-abcde"), service="other")], ()),
+        ([made("a", endpoint("v2-5d8f-abcde")) | {"ports": []}], ()),
     ],
     ids=[
         "none",
@@ -53,6 +54,7 @@ def made(name: str, *endpoints: Any, service: str = "v2", version: int = 1) -> d
         "a pod of another form",
         "broken entries",
         "a slice of another Service",
+        "pods that lack the port that the Service names",
     ],
 )
 def test_ready_pods_are_counted_once_by_their_deployment(slices: list[Any], owners: tuple[Any, ...]) -> None:

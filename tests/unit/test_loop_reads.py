@@ -20,7 +20,7 @@ from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.metrics import Metrics
 from tests.refusals import changed
-from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment
+from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment, serve, service
 from tests.world import http_route
 
 
@@ -55,7 +55,8 @@ async def started(server: Server, plans: int, within: float) -> int:
     reconciler.apply("metricsources", "ADDED", server.keep("source", source))
     for name in ("v1", "v2"):
         reconciler.apply("deployments", "ADDED", server.keep(name, deployment(name)))
-        server.keep(paths.service("ns", name), {"metadata": {"name": name}})
+        server.keep(paths.service("ns", name), service(name))
+    serve(reconciler)
     for name in (f"p{i}" for i in range(plans)):
         route = http_route(name, [{"v1": 100, "v2": 0}])
         accept(route)

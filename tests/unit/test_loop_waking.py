@@ -17,7 +17,7 @@ from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
-from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment
+from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment, serve, service
 from tests.world import http_route
 
 ELDER, YOUNGER = (paths.plan("ns", name) for name in ("elder", "younger"))
@@ -36,7 +36,8 @@ def fill(reconciler: Reconciler, server: Server) -> None:
         reconciler.apply(ROUTE_KINDS["HTTPRoute"].resource.plural, "ADDED", server.keep(path, raw))
     for name in ("v1", "v2"):
         reconciler.apply(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
-        server.keep(paths.service("ns", name), {"metadata": {"name": name}})
+        server.keep(paths.service("ns", name), service(name))
+    serve(reconciler)
     source: Raw = {"metadata": {"namespace": "ns", "name": "default"}}
     source["spec"] = {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"}
     reconciler.apply(SOURCES, "ADDED", server.keep("source", source))

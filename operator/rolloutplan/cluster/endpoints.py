@@ -30,10 +30,13 @@ class Slice(NamedTuple):
 
 
 def read_slice(raw: Mapping[str, Any]) -> Slice:
-    """Read an EndpointSlice. An endpoint without the condition `ready` is ready, by the API's contract."""
+    """Read an EndpointSlice. An endpoint without the condition `ready` is ready, by the API's contract.
+
+    A slice has no ports where its pods lack the port that the Service names: nothing can be sent to them.
+    """
     meta = raw["metadata"]
     ready: dict[str, str] = {}
-    for endpoint in safe_get.items(raw, "endpoints"):
+    for endpoint in safe_get.items(raw, "endpoints") if safe_get.items(raw, "ports") else ():
         if safe_get.value(endpoint, "conditions", "ready") is False:
             continue
         pod = safe_get.text(endpoint, "targetRef", "name")

@@ -6,7 +6,7 @@ Objects come from the watches and become `WorkloadView`s of the engine; pods.py 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rolloutplan.api import safe_get

@@ -26,7 +26,7 @@ from rolloutplan.engine.rules.end_state import keep_end_state
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
 from rolloutplan.engine.rules.forward import begin_stage, end_at_bake_deadline, end_at_deadline, finish_bake, pass_stage
-from rolloutplan.engine.rules.hold import ask_gate, hold_run, inconsistent, resume_run, stay_failed
+from rolloutplan.engine.rules.hold import ask_gate, await_endpoints, hold_run, inconsistent, resume_run, stay_failed
 from rolloutplan.engine.rules.intents import (
     claim,
     claim_after_failover,
@@ -51,6 +51,7 @@ from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop
 from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
+    is_capacity_reported,
     is_publication_reported,
     last_measured_at,
     query_warnings,
@@ -130,6 +131,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or status != snapshot.status
         or not is_publication_reported(snapshot)
         or reported_change(status) != unjudged_change(snapshot, status)
+        or not is_capacity_reported(snapshot)
     )
     if outdated and not snapshot.plan.deleting:
         return _derived(snapshot, status)
@@ -165,6 +167,7 @@ RULES: tuple[Rule, ...] = (
     stay_failed,
     ask_gate,
     hold_run,
+    await_endpoints,
     resume_run,
     warning_detected,
     forecast,

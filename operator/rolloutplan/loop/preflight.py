@@ -12,7 +12,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rolloutplan.cluster import paths, pods, scale
+from rolloutplan.cluster import paths, pods, scale, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView

@@ -253,8 +253,9 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.HELD: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,
-        by=("other_commands", "hold_contract", "run_contract_task", "new_side_unavailable",
-            "failure_detected", "correct_drift", "hold_run", "end_at_deadline", "end_at_bake_deadline"),
+        by=("handle_deletion", "other_commands", "hold_contract", "run_contract_task", "superseded",
+            "new_side_unavailable", "failure_detected", "shift_timed_out", "correct_drift", "hold_run",
+            "end_at_deadline", "end_at_bake_deadline"),
         rationale="the run must not go forward, and a rollback is not required",
     ),
     TransitionName.RESUMED: _row(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from rolloutplan.api.quantities import format_weight, parse_is
@@ -16,12 +16,13 @@ from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import STARTING, Status
-from rolloutplan.engine.analysis.measurements import ActivePredicate
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.policy_view import At
 from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
+from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.endpoints import block_on_increment, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
     longest_freeze,
@@ -36,18 +37,17 @@ ANSWERS_VALID_FOR = timedelta(seconds=10)
 CONTRACT = "the contract"
 """Stored in `approved` for the removal of the old side; no stage can have this name."""
 _NONE = parse_is("== 0")
-GATED = frozenset({HoldReason.AWAITING_APPROVAL, HoldReason.FROZEN, HoldReason.BUDGET_SPENT, HoldReason.CAPACITY})
+GATED = frozenset(
+    {
+        HoldReason.AWAITING_APPROVAL,
+        HoldReason.FROZEN,
+        HoldReason.BUDGET_SPENT,
+        HoldReason.CAPACITY,
+        HoldReason.OLD_SIDE_SHORT,
+        HoldReason.OLD_SIDE_IN_USE,
+    }
+)
 """The reasons of a hold that come from the gate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """What blocks the run: reason, message, and when to check again (None: at the next event)."""
-
-    reason: HoldReason
-    words: str
-    again: datetime | None = None
-    evidence: tuple[ActivePredicate, ...] = ()
 
 
 def block_on_start(snapshot: Snapshot) -> Blocked | None:
@@ -78,7 +78,7 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _capacity(snapshot, stage)
+    return _frozen(snapshot) or _capacity(snapshot, stage) or block_on_increment(snapshot)
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
@@ -95,13 +95,14 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _capacity(snapshot, spec.steps()[-1])
+    return _frozen(snapshot) or _capacity(snapshot, spec.steps()[-1]) or block_on_removal(snapshot)
 
 
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """Capacity before traffic: the share of available pods of the new side must be at least its share of the traffic.
 
-    The full size is the one to which the run scaled it, even if somebody has scaled it down since.
+    The full size is the one to which the run scaled it, even if somebody has scaled it down since. A pod counts if its
+    Service sends to it.
     """
     new = snapshot.new
     needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0
@@ -115,6 +116,10 @@ def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     if new.outdated:
         words = f"{new.outdated} pods of {new.name} are still of its former template, and are being replaced{new.why}"
         return Blocked(HoldReason.CAPACITY, words)
+    service = receiver(snapshot, "new")
+    if verifies(snapshot) and service.known and service.ready < needed:
+        words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready endpoints of Service"
+        return Blocked(HoldReason.CAPACITY, f"{words} {service.service}, it has {service.ready}")
     return None
 
 

@@ -5,7 +5,7 @@ They are checked in the snapshot, by the rules for the start. None of them affec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,11 +22,14 @@ from rolloutplan.engine.model.routes import (
     select_rules,
     unconfirmed,
 )
-from rolloutplan.engine.model.snapshot import RouteConflict, Snapshot
+from rolloutplan.engine.model.snapshot import RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
+from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, spec_receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 
+ENDPOINTS_WITHIN = timedelta(seconds=10)
+"""How long after its pods are ready a Service may have no endpoint: the slices are written by another controller."""
 PROBE_EVERY = timedelta(seconds=10)
 """How often the preflight is repeated while its result blocks the start."""
 
@@ -62,6 +65,7 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
         or _preflight(snapshot, spec)
+        or _endpoints(snapshot, spec)
         or _acceptance(snapshot, spec)
         or _policy(snapshot)
         or _refused_job(snapshot, spec)
@@ -222,6 +226,55 @@ def _has_priority(conflict: RouteConflict, snapshot: Snapshot) -> bool:
     return conflict.running or (conflict.waiting and older)
 
 
+def _service_problem(
+    snapshot: Snapshot, spec: PlanSpec, services: Mapping[str, ServiceView]
+) -> UnmetPrecondition | None:
+    """A Service that cannot be a side, or that selects other pods than those of its side."""
+    sides = ((spec.old, snapshot.old, snapshot.new), (spec.new, snapshot.new, snapshot.old))
+    for ref, own, other in sides:
+        service, name = services[ref.service_name], f"Service {snapshot.plan.namespace}/{ref.service_name}"
+        kind = "is of type ExternalName" if service.external else "is headless" if service.headless else ""
+        if kind := kind or ("" if service.selector else "has no selector"):
+            words = f"{name} {kind}, so it is not known who would get its traffic: name another Service, {IGNORE}"
+            return UnmetPrecondition(StatusReason.SERVICE_NOT_USABLE, words, asking=True)
+        selector = ",".join(f"{key}={value}" for key, value in sorted(service.selector))
+        if own is not None and not service.selector <= own.labels:
+            words = f"{name} selects {selector}, and the pods of Deployment {own.name} do not have these labels"
+            fix = "correct its selector, or the labels of the pod template"
+            return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, f"{words}: {fix}", asking=True)
+        if own is not None and other is not None and service.selector <= other.labels:
+            words = f"{name} selects {selector}, which the pods of Deployment {other.name} have too"
+            fix = f"add a label to its selector that only the pods of {own.name} have"
+            return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, f"{words}: {fix}", asking=True)
+    return None
+
+
+def _endpoints(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """A side that nobody would answer for. The new side has until shortly after its pods are ready."""
+    if spec.traffic.endpoints == "Ignore":
+        return None
+    for each in spec_receivers(snapshot, spec):
+        name = f"Service {snapshot.plan.namespace}/{each.service}"
+        if each.problem:
+            words = f"the endpoints of {name} are not known: {each.problem}; {IGNORE}"
+            return UnmetPrecondition(StatusReason.ENDPOINTS_UNKNOWN, words)
+        if each.strangers:
+            words = f"{name} also sends to {each.strangers}, not to {each.deployment} alone: correct its selector"
+            return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, words)
+        if each.is_down and (each.side == "old" or _has_stood(snapshot, each.workload)):
+            fix = "check its selector, its targetPort and the readiness of its pods"
+            words = f"{no_endpoints(each)}, so nobody would answer what is sent there: {fix}"
+            return UnmetPrecondition(StatusReason.NO_READY_ENDPOINTS, words)
+    return None
+
+
+def _has_stood(snapshot: Snapshot, workload: WorkloadView | None) -> bool:
+    """Whether all pods have been ready for so long that they would be endpoints by now."""
+    if workload is None or not workload.settled or workload.wanted == 0 or workload.ready < workload.wanted:
+        return False
+    return workload.ready_since is None or not timedelta(0) <= snapshot.now - workload.ready_since < ENDPOINTS_WITHIN
+
+
 def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     """What the preflight found. None before the preflight of exactly this plan; `run_preflight` then waits for it."""
     if snapshot.source is None:
@@ -239,6 +292,8 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         return UnmetPrecondition(
             StatusReason.NEW_SIDE_SCALED_TO_ZERO, scaled_to_zero(new, probe.autoscaler), asking=True
         )
+    if spec.traffic.endpoints == "Verify" and (found := _service_problem(snapshot, spec, probe.services)) is not None:
+        return found
     enforced = {
         predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run
     }

@@ -36,6 +36,7 @@ from rolloutplan.engine.model.routes import live_weights, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
+from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.gate import CONTRACT, is_approved
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.tasks import old_side_gone
@@ -59,6 +60,9 @@ _BEFORE_A_PAUSE = frozenset(
         HoldReason.METRICS_UNAVAILABLE,
         HoldReason.INCIDENT,
         HoldReason.NEW_SIDE_AWAY,
+        HoldReason.OLD_SIDE_DOWN,
+        HoldReason.WRONG_ENDPOINTS,
+        HoldReason.OLD_SIDE_IN_USE,
     }
 )
 """These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
@@ -196,6 +200,8 @@ def _abort(context: _CommandContext) -> ReconcileResult | None:
             return None  # whether the old side is scaled down is known when the request is answered
         if gone := old_side_gone(snapshot):
             raise _DeniedError(gone)
+    if words := old_side_down(snapshot):
+        raise _DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
     if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
         return start_rollback(
             snapshot, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None
@@ -244,7 +250,7 @@ def _revert(context: _CommandContext) -> ReconcileResult | None:
     routes = {route.id for route in status.weights.snapshot}
     if not _snapshot_known(status) or not any(route_exists(snapshot, route) for route in routes):
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
-    if gone := old_side_gone(snapshot):
+    if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise _DeniedError(gone)
     if conflict := next(
         (conflict.key for conflict in snapshot.route_conflicts if conflict.running and conflict.routes & routes), None

@@ -15,13 +15,14 @@ from rolloutplan.engine.model.plan_view import Unreadable
 from rolloutplan.engine.model.routes import live_weights, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.policy.gate import GATED, Blocked, block_on_contract
+from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.endpoints import awaited, block_by_routes
+from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import other_commands
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
-    SCALE_OLD,
     SCALE_WITHIN,
     SKIPPED_AUTOSCALED,
     TaskResult,
@@ -32,6 +33,7 @@ from rolloutplan.engine.rules.tasks import (
     start_task,
 )
 from rolloutplan.engine.run.decision_log import span
+from rolloutplan.engine.run.jobs import SCALE_OLD
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, leave_hold, transition
 
 
@@ -60,6 +62,11 @@ def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
         return enter_hold(snapshot, blocked.reason, blocked.words)
     is_changed = blocked.reason in GATED and blocked.words != status.message
     return ReconcileResult(change(status, message=blocked.words) if is_changed else None, wake_at=blocked.again)
+
+
+def await_endpoints_again(snapshot: Snapshot) -> ReconcileResult | None:
+    """Before a task of the removal, wait until the endpoints are known. It takes a moment after a start."""
+    return ReconcileResult() if snapshot.status.task is None and awaited(snapshot) else None
 
 
 def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
@@ -123,6 +130,7 @@ CONTRACTING_RULES: tuple[Rule, ...] = (
     accept_edit,
     stay_contract_failed,
     hold_contract,
+    await_endpoints_again,
     resume_contract,
     drain,
     finish_contract,
@@ -137,7 +145,7 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
 
 
 def _find_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
-    """Why nothing may be removed now. A running task waits only for plan, weights and a pause."""
+    """Why nothing may be removed now. A running task waits only for plan, weights, a pause and other routes."""
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
         return Blocked(HoldReason.INVALID, f"the plan is now invalid, so nothing is removed: {snapshot.plan.problem}")
@@ -147,7 +155,11 @@ def _find_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
         )
     if status.paused is not None:
         return Blocked(HoldReason.PAUSED, paused_words(status.paused))
-    return None if status.task is not None or _next_task(snapshot, spec) is None else block_on_contract(snapshot, spec)
+    if _next_task(snapshot, spec) is None:
+        return None
+    if blocked := block_by_routes(snapshot):
+        return blocked
+    return None if status.task is not None else block_on_contract(snapshot, spec)
 
 
 def _same_sides(snapshot: Snapshot, spec: PlanSpec) -> bool:

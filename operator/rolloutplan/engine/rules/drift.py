@@ -25,8 +25,9 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.endpoints import old_side_down
 from rolloutplan.engine.rules.intents import late_words
-from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_rollback, start_stage_timers, transition
+from rolloutplan.engine.run.transition import enter_hold, fencing_token, start_stage_timers, transition, try_rollback
 
 MAX_REPAIRS = 3
 REPAIRS_WITHIN = timedelta(minutes=10)
@@ -46,13 +47,16 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
         return _corrected(snapshot, intent) if intent is not None and not shifting else None
     if not at_least_desired(snapshot, weights.written, weights):
         return _accept_external(snapshot, intent, differs) if intent is not None else None
+    if down := old_side_down(snapshot):  # the correction would take traffic from a side that answers
+        known = status.held_for in (HoldReason.OLD_SIDE_DOWN, HoldReason.FAILED)
+        return None if known else enter_hold(snapshot, HoldReason.OLD_SIDE_DOWN, f"{differs}; {down}")
     if intent is not None and intent.corrects == differs:
         again = route_patches(snapshot, desired, weights, fencing_token(snapshot, status), status.revert)
         return ReconcileResult(actions=again, wake_at=intent.at + accepted_within(snapshot))
     recent = tuple(at for at in status.repaired_at if at > snapshot.now - REPAIRS_WITHIN)
     if len(recent) >= MAX_REPAIRS:
         times = f"{len(recent) + 1} times within {format_duration(REPAIRS_WITHIN)}"
-        return start_rollback(
+        return try_rollback(
             snapshot, StatusReason.WEIGHT_CONFLICT, f"somebody else changed the weights {times}: {differs}"
         )
     to = intent.to if intent is not None and shifting else _written_share(status)
@@ -103,14 +107,14 @@ def _accept_external(snapshot: Snapshot, intent: Intent, differs: str) -> Reconc
     return enter_hold(snapshot, HoldReason.CONFLICT, words, intent=None, weights=accepted, stage=stage)
 
 
-def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult:
+def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult | None:
     """The weights are correct again. The stage starts again, because part of it was measured at another weight."""
     status, spec, problem = snapshot.status, snapshot.plan.spec, not_accepted(snapshot, intent.routes)
     within = accepted_within(snapshot, problem)
     if problem is not None and snapshot.now < intent.at + within:
         return ReconcileResult(wake_at=intent.at + within)
     if problem is not None:
-        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
+        return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     at, stage = status.stage, current_stage(spec, status) if spec else None
     if at is not None and stage is not None and at.deadline_at is not None:
         at = start_stage_timers(snapshot, at, stage)

@@ -22,6 +22,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Pods, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.endpoints import old_pods, unserved
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.tasks import (
@@ -77,7 +78,8 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when all pods of the new side are available. It is above the deadline rule, so that late pods still count.
 
     The pods must have been ready for `READY_FOR`, and a route that somebody has just changed must be accepted. Restarts
-    count from then on. While the restarts cannot be read, the run waits until the deadline.
+    count from then on. While the restarts cannot be read, the run waits until the deadline. So it does
+    while it is not known that both Services have ready endpoints.
     """
     new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # `report_unmet_precondition` refuses a plan without it
@@ -85,6 +87,8 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if new.ready_since and timedelta(0) <= snapshot.now - new.ready_since < READY_FOR:
         return ReconcileResult(wake_at=new.ready_since + READY_FOR)
+    if unserved(snapshot):
+        return None
     if (waiting := not_accepted(snapshot, select_rules(snapshot))) is not None:
         return _wait_for_gateway(snapshot, waiting)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
@@ -209,6 +213,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarted_before=baseline(pods),
+        old_pods=old_pods(snapshot),
         revert=snapshot.undo_command,
     )
 
@@ -226,7 +231,10 @@ def _missing(snapshot: Snapshot) -> str:
         return f"{new.outdated or 'some'} pods of {new.name} are not of its newest template{seen.why}"
     if new.wanted == 0:
         return scaled_to_zero(new, probe.autoscaler if probe is not None else "")
-    return f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
+    words = f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
+    if new.available >= new.wanted and (served := unserved(snapshot)):
+        return f"{words}, but {served}"
+    return words
 
 
 def _end_not_ready(snapshot: Snapshot, found: str, fix: str) -> Status:

@@ -27,7 +27,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.rules.metadata import await_metadata
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
-from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, start_rollback, transition
+from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, transition, try_rollback
 from rolloutplan.stats.verdict import Outcome
 
 
@@ -87,14 +87,14 @@ def end_at_bake_deadline(snapshot: Snapshot) -> ReconcileResult | None:
 
 def _undecided(
     snapshot: Snapshot, spec: PlanSpec, what: str, doubts: tuple[Doubt, ...], longer: StageStatus, until: datetime
-) -> ReconcileResult:
+) -> ReconcileResult | None:
     """Hold, roll back or judge on, as `onUndecided` says."""
     items = [doubt.item for doubt in doubts]
     names = ", ".join(f"{doubt.item.name} ({doubt.why})" for doubt in doubts) or "nothing was measured"
     words = f"{what} is undecided: {names}"
     ways = "`resume`, `skip` or `abort`" if snapshot.status.phase is Phase.JUDGING else "`resume` or `abort`"
     if spec.on_undecided == "Rollback":
-        return start_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", items)
+        return try_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", items)
     if spec.on_undecided == "Extend":
         note = f"{words}; onUndecided is Extend: {format_duration(until - snapshot.now)} more"
         reason = StatusReason.JUDGING if snapshot.status.phase is Phase.JUDGING else StatusReason.BAKING

@@ -21,13 +21,15 @@ from rolloutplan.engine.model.actions import CheckGate, ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
-from rolloutplan.engine.policy.gate import GATED, Blocked, block_by_answers, block_on_stage, gate_queries
+from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.endpoints import awaited, block_by_endpoints
+from rolloutplan.engine.policy.gate import GATED, block_by_answers, block_on_stage, gate_queries
 from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
 from rolloutplan.engine.rules.forward import is_stage_proved
 from rolloutplan.engine.run.decision_log import span
 from rolloutplan.engine.run.shared_outage import lasted_too_long, shared_outage
-from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_rollback, start_stage_timers, transition
+from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_stage_timers, transition, try_rollback
 
 _CLOCKED = (Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING)
 
@@ -106,13 +108,25 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
     ):
         return step
     if blocked.reason is HoldReason.INCIDENT and (why := lasted_too_long(snapshot, blocked.evidence)):
-        return start_rollback(snapshot, HoldReason.INCIDENT, why, blocked.evidence)
+        return try_rollback(snapshot, HoldReason.INCIDENT, why, blocked.evidence)
     held = status.held if status.phase is Phase.HELD else None
     if held is not None and (blocked.reason == held.reason or _keeps_undecided(held, blocked)):
         follows = blocked.reason in GATED or blocked.reason is HoldReason.NEW_SIDE_AWAY or blocked.again
         is_changed = follows and blocked.words != status.message
         return ReconcileResult(change(status, message=blocked.words) if is_changed else None, wake_at=blocked.again)
     return enter_hold(snapshot, blocked.reason, blocked.words, blocked.evidence)
+
+
+def await_endpoints(snapshot: Snapshot) -> ReconcileResult | None:
+    """Before an increment and in the bake, wait until the endpoints of both sides are known for the first time.
+
+    It is above all rules that go forward or end a hold, and below those that hold: it takes a moment after a start.
+    """
+    status = snapshot.status
+    goes_on = _at_the_gate(status) or status.effective_phase is Phase.BAKING
+    if status.phase not in TRAFFIC_SHIFTED_PHASES or not goes_on or not awaited(snapshot):
+        return None
+    return ReconcileResult()
 
 
 def resume_run(snapshot: Snapshot) -> ReconcileResult | None:
@@ -160,6 +174,16 @@ def _resumed(snapshot: Snapshot, held: Held) -> Status:
 
 def _find_block(snapshot: Snapshot) -> Blocked | None:
     """The first thing that holds the run, in the order of importance."""
+    status = snapshot.status
+    goes_on = _at_the_gate(status) or status.effective_phase is Phase.BAKING
+    # First, because `try_rollback` holds for this too, whatever else is in the way.
+    if status.held_for != HoldReason.NEW_SIDE_AWAY and (blocked := block_by_endpoints(snapshot, going_on=goes_on)):
+        return blocked
+    return _find_other_block(snapshot)
+
+
+def _find_other_block(snapshot: Snapshot) -> Blocked | None:
+    """The first thing beside the endpoints that holds the run."""
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None:
         return Blocked(
@@ -234,12 +258,12 @@ def _on_metrics_unavailable(snapshot: Snapshot, words: str) -> ReconcileResult |
         return None
     rule = spec.on_metrics_unavailable
     if rule.action == "Rollback":
-        return start_rollback(snapshot, HoldReason.METRICS_UNAVAILABLE, f"onMetricsUnavailable is Rollback: {words}")
+        return try_rollback(snapshot, HoldReason.METRICS_UNAVAILABLE, f"onMetricsUnavailable is Rollback: {words}")
     since = (
         (held.reason_since or held.since) if held and held.reason == HoldReason.METRICS_UNAVAILABLE else snapshot.now
     )
     if rule.after and rule.then == "Rollback" and snapshot.now >= since + rule.after:
-        return start_rollback(
+        return try_rollback(
             snapshot,
             HoldReason.METRICS_UNAVAILABLE,
             f"metrics unavailable for {format_duration(rule.after)}, "

@@ -34,6 +34,7 @@ from rolloutplan.engine.run.transition import (
     start_stage_timers,
     token_seq,
     transition,
+    try_rollback,
 )
 
 REQUEST_AGAIN_AFTER = timedelta(seconds=5)
@@ -231,11 +232,11 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     longest = verify_within(snapshot)
     if snapshot.now >= verify_deadline(snapshot, intent):
         words = f"could not be judged within {format_duration(longest)}: {differs or 'the status could not be written'}"
-        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} {words}")
+        return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} {words}")
     problem, ours = not_accepted(snapshot, intent.routes), status.epoch == snapshot.epoch
     within = accepted_within(snapshot, problem)
     if ours and not differs and problem is not None and snapshot.now >= intent.at + within:
-        return start_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
+        return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     return None
 
 

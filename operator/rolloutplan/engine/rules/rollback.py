@@ -16,10 +16,11 @@ from rolloutplan.engine.model.routes import route_exists
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
+from rolloutplan.engine.policy.endpoints import new_side_unserved
 from rolloutplan.engine.rules.adapt import is_live_edit
 from rolloutplan.engine.run.decision_log import bound_of, span, value_text
 from rolloutplan.engine.run.shared_outage import is_shared_outage
-from rolloutplan.engine.run.transition import on_fail, reset_run, rollback_patches, start_rollback
+from rolloutplan.engine.run.transition import on_fail, reset_run, rollback_patches, try_rollback
 from rolloutplan.stats.verdict import Outcome
 
 RELEASE_AFTER = timedelta(minutes=1)
@@ -52,7 +53,11 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if status.phase not in TRANSITIONS[TransitionName.FAILED].sources:
         return release
-    return start_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
+    back = try_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
+    if back is not None or status.held is None:
+        return back
+    until = max(status.held.reason_since or status.held.since, snapshot.plan.deleting) + RELEASE_AFTER
+    return release if snapshot.now >= until else ReconcileResult(wake_at=until)
 
 
 def release_at(snapshot: Snapshot) -> datetime | None:
@@ -88,7 +93,7 @@ def superseded(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if status.phase in STARTING:
         return ReconcileResult(reset_run(snapshot, TransitionName.CHANGED_BEFORE_SHIFT, what))
-    return start_rollback(snapshot, StatusReason.SUPERSEDED, what)
+    return try_rollback(snapshot, StatusReason.SUPERSEDED, what)
 
 
 def _change_words(snapshot: Snapshot, spec: PlanSpec) -> str:
@@ -112,6 +117,8 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
         return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
     if (loss := _loss(snapshot, new, spec)) is not None:
         return _lost(snapshot, new, *loss)
+    if words := new_side_unserved(snapshot):
+        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, words)
     if new.pods is not None and (
         often := restarted_too_often(status.restarted_before, new.pods, new.wanted, spec.availability.max_restarts)
     ):
@@ -151,9 +158,9 @@ def _lost(snapshot: Snapshot, new: WorkloadView, reason: StatusReason, words: st
         return on_fail(snapshot, reason, words)
     suspended = Held(reason=HoldReason.NEW_SIDE_AWAY, since=snapshot.now, back_to=Phase.SHIFTING)
     if no_fault:
-        return start_rollback(snapshot, HoldReason.NEW_SIDE_AWAY, words, suspended=suspended)
+        return try_rollback(snapshot, HoldReason.NEW_SIDE_AWAY, words, suspended=suspended)
     if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
-        return start_rollback(snapshot, reason, words, suspended=suspended)
+        return try_rollback(snapshot, reason, words, suspended=suspended)
     until = new.short_since + LISTED_WITHIN if new.short_since else snapshot.now
     return ReconcileResult(wake_at=until) if snapshot.now < until else on_fail(snapshot, reason, words)
 

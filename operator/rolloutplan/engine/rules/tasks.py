@@ -22,13 +22,12 @@ from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.engine.model.snapshot import PASSES_WITHIN, JobView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.run.decision_log import undecided_reason, value_text
-from rolloutplan.engine.run.jobs import job_name, manifest
+from rolloutplan.engine.run.jobs import SCALE_OLD, job_name, manifest
 from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Outcome
 
 SCALE_NEW = "scale new"
 """The name of the task. It has a space, so no Job can have it."""
-SCALE_OLD = "scale old"
 SKIPPED_AUTOSCALED = "leave old"
 """Recorded instead of `SCALE_OLD` where an autoscaler scales the old side."""
 SCALE_WITHIN = timedelta(minutes=5)

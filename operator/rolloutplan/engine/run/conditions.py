@@ -5,7 +5,7 @@ They come from the snapshot and the rest of the status, and are written with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -15,10 +15,22 @@ from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, S
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.routes import route_warnings
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
+from rolloutplan.engine.policy.endpoints import rollback_capacity
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
 from rolloutplan.engine.run.end_state import unjudged_change
+from rolloutplan.engine.run.jobs import SCALE_OLD
 
-NEEDS_PERSON = frozenset({HoldReason.CONFLICT, HoldReason.CONTRACT_FAILED, HoldReason.FAILED, HoldReason.INVALID})
+NEEDS_PERSON = frozenset(
+    {
+        HoldReason.CONFLICT,
+        HoldReason.CONTRACT_FAILED,
+        HoldReason.FAILED,
+        HoldReason.INVALID,
+        HoldReason.OLD_SIDE_IN_USE,
+        HoldReason.WRONG_ENDPOINTS,
+    }
+)
 """Reasons of Held that do not pass without a person."""
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
@@ -28,6 +40,9 @@ INTERNAL_ERROR = "InternalError"
 """The reason of Stalled where the operator itself failed on the plan."""
 REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
+ROLLBACK_CAPACITY = "RollbackCapacity"
+"""False while the old side could not carry what a rollback would give back."""
+_AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SUCCEEDED})
 
 UNJUDGED_CHANGE = "UnjudgedChange"
 """True while the side that serves has another pod template than the run that ended."""
@@ -61,6 +76,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
     status = change(status, weights=weights)
     specs = [
         *_condition_specs(status),
+        *_capacity(snapshot, status),
         *_query_warnings(snapshot.warnings),
         *_route_warnings(snapshot),
         *_refusal(snapshot, status),
@@ -160,6 +176,29 @@ def reported_change(status: Status) -> str:
     """The unjudged change in the status; empty where there is none."""
     condition = status.condition(UNJUDGED_CHANGE)
     return condition.message if condition else ""
+
+
+def _capacity(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
+    """Whether the old side could take its traffic back, from the first weight on, and as long as the old side exists.
+
+    While that is not known, the condition stays as it was.
+    """
+    after = replace(snapshot, status=status)
+    removing = SCALE_OLD in status.completed_tasks or (status.task is not None and status.task.name == SCALE_OLD)
+    if status.phase not in _AFTER_WEIGHTS or not status.weights.old or removing or snapshot.old is None:
+        return []
+    if (found := rollback_capacity(after)) is not None:
+        can, reason, message = found
+        return [_ConditionSpec(ROLLBACK_CAPACITY, "True" if can else "False", reason, message)]
+    before = snapshot.status.condition(ROLLBACK_CAPACITY)
+    return [_ConditionSpec(before.type, before.status, before.reason, before.message)] if before else []
+
+
+def is_capacity_reported(snapshot: Snapshot) -> bool:
+    """Whether the status says whether the old side could take its traffic back; its figures may be older."""
+    before = snapshot.status.condition(ROLLBACK_CAPACITY)
+    reported = [(before.status, before.reason)] if before else []
+    return reported == [(each.status, each.reason) for each in _capacity(snapshot, snapshot.status)]
 
 
 def query_warnings(status: Status) -> str:

@@ -16,6 +16,8 @@ PLAN: Final = f"{GROUP}/plan"
 RUN: Final = f"{GROUP}/run"
 TASK: Final = f"{GROUP}/task"
 """The labels of a Job and of its pods."""
+SCALE_OLD: Final = "scale old"
+"""The name of the task that scales the old side down. It has a space, so no Job can have it."""
 LONGEST_NAME: Final = 63
 """The Job's name is a label of its pods."""
 

@@ -17,12 +17,14 @@ from rolloutplan.engine.analysis.measurements import ActivePredicate
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
 from rolloutplan.engine.model.routes import route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.endpoints import old_side_down
 from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.run.decision_log import CommandSource, Expectation, append_decision, predicate_statuses
 from rolloutplan.engine.run.stop import stop_actions, stop_task
 
+_WEIGHTS_STAY = "the weights stay as they are"
 _REASON_AFTER_HOLD = {
     Phase.SHIFTING: StatusReason.SHIFTING,
     Phase.JUDGING: StatusReason.SOAKING,
@@ -129,6 +131,31 @@ def start_rollback(
     return ReconcileResult(status, actions, urgent=True)
 
 
+def try_rollback(
+    snapshot: Snapshot,
+    reason: Reason,
+    note: str,
+    evidence: Iterable[ActivePredicate] = (),
+    *,
+    suspended: Held | None = None,
+) -> ReconcileResult | None:
+    """Roll back, unless nobody would answer on the old side while the new one still answers: then hold, and tell why.
+
+    None where that was told already, or where the run is held for a failure.
+    """
+    status, words = snapshot.status, old_side_down(snapshot)
+    if status.phase not in TRAFFIC_SHIFTED_PHASES or not words:
+        return start_rollback(snapshot, reason, note, evidence, suspended=suspended)
+    if status.held_for == HoldReason.FAILED or (
+        status.held_for == HoldReason.OLD_SIDE_DOWN and _WEIGHTS_STAY in status.message
+    ):
+        return None
+    until = "the weights go back when it has endpoints and the cause is still there"
+    return enter_hold(
+        snapshot, HoldReason.OLD_SIDE_DOWN, f"{reason}: {note}; {_WEIGHTS_STAY}: {words}; {until}"[:1024], evidence
+    )
+
+
 def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ...]:
     """What is left to write of a rollback: weights, the fencing token, and the undo command removed.
 
@@ -209,7 +236,7 @@ def on_fail(
 ) -> ReconcileResult | None:
     """Roll back or hold, as `onFail` says; None where the run is already held for a failure."""
     if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
-        return start_rollback(snapshot, reason, note, evidence)
+        return try_rollback(snapshot, reason, note, evidence)
     if snapshot.status.held_for == HoldReason.FAILED:
         return None
     return enter_hold(
@@ -259,6 +286,7 @@ def reset_run(
         "task": None,
         "completed_tasks": (),
         "scaled_to": 0,
+        "old_pods": 0,
         **changes,
     }
     return transition(snapshot, cause, note, reason=reason, commanded_by=commanded_by, **clean)

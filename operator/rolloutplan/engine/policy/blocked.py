@@ -1,0 +1,19 @@
+"""What blocks a run: the common result of the checks before an increment, in mid-run and before a removal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.engine.analysis.measurements import ActivePredicate
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What blocks the run: reason, message, and when to check again (None: at the next event)."""
+
+    reason: HoldReason
+    words: str
+    again: datetime | None = None
+    evidence: tuple[ActivePredicate, ...] = ()

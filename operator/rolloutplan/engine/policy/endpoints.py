@@ -1,0 +1,234 @@
+"""Who would receive the traffic: the ready endpoints of both Services, as far as they are known.
+
+Rules ask this before a weight rises, in the bake, before a rollback, and before the old side is removed. Endpoints that
+are not known never speak against a side: they only keep weights from rising. With `traffic.endpoints: Ignore` nothing
+is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView
+from rolloutplan.engine.policy.blocked import Blocked
+
+SideName = Literal["old", "new"]
+IGNORE = "or write traffic.endpoints: Ignore to have none of this checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The Service of a side, its Deployment, and its ready endpoints."""
+
+    side: SideName
+    service: str
+    deployment: str
+    """Empty where the plan names other sides than its run by now."""
+    workload: WorkloadView | None
+    endpoints: EndpointsView | None
+    """None where they are not known yet."""
+
+    @property
+    def known(self) -> bool:
+        return self.endpoints is not None and not self.endpoints.unknown
+
+    @property
+    def ready(self) -> int:
+        """The number of ready endpoints; 0 where they are not known."""
+        return self.endpoints.ready if self.endpoints is not None else 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is known that nobody would answer."""
+        return self.known and not self.ready
+
+    @property
+    def problem(self) -> str:
+        """Why the endpoints cannot be known; empty where they are, or may be soon."""
+        return self.endpoints.unknown if self.endpoints is not None else ""
+
+    @property
+    def strangers(self) -> str:
+        """The ready endpoints that are no pods of its Deployment, as text; empty where there are none."""
+        others = self.endpoints.others(self.deployment) if self.endpoints is not None and self.deployment else ()
+        return ", ".join(f"pods of {owner}" if owner else "addresses that are no pods" for owner in others[:3])
+
+
+def verifies(snapshot: Snapshot) -> bool:
+    """Whether the endpoints are judged."""
+    spec = snapshot.plan.written
+    return spec is None or spec.traffic.endpoints == "Verify"
+
+
+def receiver(snapshot: Snapshot, side: SideName) -> Receiver:
+    """One side, as the run found it; before a run, as the plan names it."""
+    spec, weights = snapshot.plan.written, snapshot.status.weights
+    ref = getattr(spec, side) if spec else None
+    service = (weights.old if side == "old" else weights.new) or (ref.service_name if ref else "")
+    deployment = ref.deployment if ref is not None and ref.service_name == service else ""
+    workload = snapshot.old if side == "old" else snapshot.new
+    return Receiver(side, service, deployment, workload, snapshot.endpoints.get(service))
+
+
+def receivers(snapshot: Snapshot) -> Iterator[Receiver]:
+    """Both sides, the old one first."""
+    yield receiver(snapshot, "old")
+    yield receiver(snapshot, "new")
+
+
+def awaited(snapshot: Snapshot) -> bool:
+    """Whether the endpoints of a side are not known yet, and nothing is known to be wrong with that."""
+    return verifies(snapshot) and any(each.endpoints is None for each in receivers(snapshot))
+
+
+def unserved(snapshot: Snapshot) -> str:
+    """The first Service that is not known to have a ready endpoint, as text; empty where both have one."""
+    if not verifies(snapshot):
+        return ""
+    for each in receivers(snapshot):
+        if not each.known:
+            return f"the endpoints of Service {each.service} are not known yet"
+        if each.is_down:
+            return no_endpoints(each)
+    return ""
+
+
+def old_pods(snapshot: Snapshot) -> int:
+    """The size of the old side now: its ready endpoints, or its ready pods where endpoints do not count."""
+    old, workload = receiver(snapshot, "old"), snapshot.old
+    return old.ready if verifies(snapshot) and old.known else workload.ready if workload else 0
+
+
+def new_side_unserved(snapshot: Snapshot) -> str:
+    """Why nobody answers behind the new Service, as text; empty where that is not known for sure."""
+    new = receiver(snapshot, "new")
+    if not verifies(snapshot) or not new.is_down:
+        return ""
+    return f"{no_endpoints(new)}: it answers no request"
+
+
+def no_endpoints(side: Receiver) -> str:
+    """That a Service has no ready endpoint, beside the pods of its Deployment, as text."""
+    found = side.workload
+    pods = f"{found.ready} of {found.wanted} pods of {found.name} are ready" if found else "its Deployment is gone"
+    return f"Service {side.service} has no ready endpoint ({pods})"
+
+
+def old_side_down(snapshot: Snapshot) -> str:
+    """Why no weight may go back: nobody answers on the old side, and somebody on the new one; empty where it may."""
+    old, new = receivers(snapshot)
+    if not verifies(snapshot) or not old.is_down or not new.known or not new.ready:
+        return ""
+    return f"{no_endpoints(old)}, and {new.service} has {new.ready}: an outage for all is worse than a fault for some"
+
+
+def pods_needed(snapshot: Snapshot) -> int:
+    """How many ready pods of the old side a rollback needs, by `availability.old` and what the run began with."""
+    spec = snapshot.plan.written
+    share = spec.availability.old.at_least if spec else 0
+    return -(-snapshot.status.old_pods * share // 1000)
+
+
+def old_side_short(snapshot: Snapshot) -> str:
+    """Why the old side cannot carry a rollback although it is not down, as text; empty where it can."""
+    old, needed = receiver(snapshot, "old"), pods_needed(snapshot)
+    if not verifies(snapshot) or not old.known or old.ready >= needed:
+        return ""
+    return (
+        f"Service {old.service} has {old.ready} ready endpoints, a rollback needs {needed}"
+        f" (availability.old.atLeast of the {snapshot.status.old_pods} at the start)"
+    )
+
+
+def revert_refused(snapshot: Snapshot) -> str:
+    """Why the old side of a run that has ended cannot take its traffic back, as text; empty where it can.
+
+    Where its endpoints are not known, its ready pods count. With a new side that is down, nothing can get worse.
+    """
+    old, new = receivers(snapshot)
+    if not verifies(snapshot) or new.is_down:
+        return ""
+    workload, needed = snapshot.old, max(pods_needed(snapshot), 1)
+    if workload is None:
+        return f"the Deployment of the old side is gone: create it again, with {needed} ready pods at least"
+    ready = old.ready if old.known else workload.ready
+    if ready >= needed:
+        return ""
+    has = f"Service {old.service} has {ready} ready endpoints, and {needed} are needed"
+    size = max(snapshot.status.old_pods, needed)
+    return f"{has}: scale Deployment {workload.name} to {size} first, and send it again when its pods are ready"
+
+
+def rollback_capacity(snapshot: Snapshot) -> tuple[bool, str, str] | None:
+    """Whether the old side could take its traffic back, with reason and message; None where that is not known."""
+    old = receiver(snapshot, "old")
+    if not verifies(snapshot) or not old.known:
+        return None
+    if old.is_down:
+        return False, HoldReason.OLD_SIDE_DOWN, f"{no_endpoints(old)}: no rollback is possible"
+    if words := old_side_short(snapshot):
+        return False, HoldReason.OLD_SIDE_SHORT, words
+    return True, "OldSideReady", f"Service {old.service} has {old.ready} ready endpoints"
+
+
+def block_by_endpoints(snapshot: Snapshot, *, going_on: bool) -> Blocked | None:
+    """What of the endpoints blocks a run with weights. With `going_on` a side that cannot be known blocks it too."""
+    if not verifies(snapshot):
+        return None
+    old = receiver(snapshot, "old")
+    if old.is_down:
+        words = f"{no_endpoints(old)}, so no rollback is possible: scale {old.deployment or 'the old side'} up to go on"
+        return Blocked(HoldReason.OLD_SIDE_DOWN, words)
+    return next((found for each in receivers(snapshot) if (found := _wrong(each, going_on=going_on))), None)
+
+
+def _wrong(side: Receiver, *, going_on: bool) -> Blocked | None:
+    if going_on and side.problem:
+        words = f"the endpoints of Service {side.service} are not known: {side.problem}; {IGNORE}"
+        return Blocked(HoldReason.WRONG_ENDPOINTS, words)
+    if side.known and (strangers := side.strangers):
+        words = f"Service {side.service} sends to {strangers}, not to {side.deployment} alone: correct its selector"
+        return Blocked(HoldReason.WRONG_ENDPOINTS, words)
+    return None
+
+
+def block_on_increment(snapshot: Snapshot) -> Blocked | None:
+    """What of the old side's size blocks an increment."""
+    if words := old_side_short(snapshot):
+        fix = "scale it up (minReplicas, where an autoscaler has made it smaller), or lower availability.old.atLeast"
+        return Blocked(HoldReason.OLD_SIDE_SHORT, f"{words}: {fix}")
+    return None
+
+
+def block_on_removal(snapshot: Snapshot) -> Blocked | None:
+    """What of the endpoints blocks the removal of the old side."""
+    if not verifies(snapshot):
+        return None
+    new = receiver(snapshot, "new")
+    if words := new_side_unserved(snapshot):
+        return Blocked(HoldReason.CAPACITY, f"{words}, so the old side is not removed")
+    return _wrong(new, going_on=True)
+
+
+def block_by_routes(snapshot: Snapshot) -> Blocked | None:
+    """The first rule of any route of the namespace that still gives the old Service traffic."""
+    old = snapshot.status.weights.old
+    for route in snapshot.routes_to_old:
+        for rule in route.rules:
+            weight = sum(backend.weight for backend in rule.backends if backend.service == old)
+            if weight > 0:
+                name = f"rule {rule.name or rule.index}"
+                words = f"{route.id} {name} gives Service {old} the weight {weight}, so the old side is not removed"
+                return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}: take {old} out of that rule to go on")
+    return None
+
+
+def spec_receivers(snapshot: Snapshot, spec: PlanSpec) -> Iterator[Receiver]:
+    """Both sides as the plan names them, whatever a former run named."""
+    for side, ref, workload in (("old", spec.old, snapshot.old), ("new", spec.new, snapshot.new)):
+        name: SideName = "old" if side == "old" else "new"
+        yield Receiver(name, ref.service_name, ref.deployment, workload, snapshot.endpoints.get(ref.service_name))

@@ -163,16 +163,34 @@ def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_an_unready_old_side_does_not_hold_up_a_rollback(shop: Shop, running: Operator) -> None:
+def test_no_weight_goes_back_to_a_side_without_endpoints_before_it_has_some_again(
+    shop: Shop, running: Operator
+) -> None:
     shop.open()
     shop.bed.load(shop.host, rate=100)
     shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
     shop.until("Judging/w50")
     running.judges(3)
     shop.bed.behave("checkout-v1", shop.namespace, ready=False)
+    until(lambda: shop.status()["reason"] == "OldSideDown", 20, "the hold for the old side")
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
-    shop.until("RolledBack", timeout=10)
+    until(lambda: "the weights stay as they are" in shop.status()["message"], 20, "why nothing goes back")
+    assert shop.traffic() == {"checkout-v1": 50, "checkout-v2": 50}
+    shop.bed.behave("checkout-v1", shop.namespace, ready=True)
+    shop.until("RolledBack", timeout=20)
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+
+
+def test_a_service_that_selects_nothing_gets_no_traffic_until_it_is_mended(shop: Shop, running: Operator) -> None:
+    shop.open()
+    service = objects.service("checkout-v2", shop.namespace)
+    wrong = service["spec"] | {"selector": {"app": "checkout-v3"}}
+    shop.bed.apply(service | {"spec": wrong})
+    shop.start()
+    until(lambda: shop.status().get("reason") == "ServiceSelectsWrongPods", 20, "the refusal")
+    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+    shop.bed.apply(service)
+    shop.until("Judging/w25")
 
 
 def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: Any) -> tuple[float, Json]:

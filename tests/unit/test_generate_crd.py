@@ -112,7 +112,13 @@ def test_defaults_of_the_crd_are_those_of_the_model(plan: dict[str, Any]) -> Non
     """Writing out what the API server writes out changes nothing, so the model never sees a default of its own."""
     filled = with_defaults(plan, properties(PLANS)["spec"])
     assert filled["stages"][0]["soak"] == "5m"
-    assert filled["availability"]["old"] == {"atLeast": "50%"}
+    assert filled["availability"] == {
+        "old": {"atLeast": "50%"},
+        "readyWithin": "10m",
+        "minReady": "50%",
+        "grace": "10s",
+        "maxRestarts": 3,
+    }
     assert read_plan_spec(filled) == read_plan_spec(plan)
     assert read_plan_spec(filled).plan_hash() == read_plan_spec(plan).plan_hash()
 

@@ -30,7 +30,6 @@ from rolloutplan.engine.run.stop import stop_actions
 from rolloutplan.engine.run.transition import (
     fencing_token,
     rollback_patches,
-    start_rollback,
     start_stage_timers,
     token_seq,
     transition,
@@ -171,7 +170,7 @@ def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     newest = max((token_seq(snapshot, view.seq) for view in views if view is not None), default=0)
     if newest <= status.seq:
         return None
-    return start_rollback(
+    return try_rollback(
         snapshot, StatusReason.INTERRUPTED, "the operator stopped during a rollback, before it recorded the reason"
     )
 

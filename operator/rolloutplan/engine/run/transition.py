@@ -144,7 +144,7 @@ def try_rollback(
     None where that was told already, or where the run is held for a failure.
     """
     status, words = snapshot.status, old_side_down(snapshot)
-    if status.phase not in TRAFFIC_SHIFTED_PHASES or not words:
+    if status.phase not in {*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING} or not words:
         return start_rollback(snapshot, reason, note, evidence, suspended=suspended)
     if status.held_for == HoldReason.FAILED or (
         status.held_for == HoldReason.OLD_SIDE_DOWN and _WEIGHTS_STAY in status.message

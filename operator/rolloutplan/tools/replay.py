@@ -26,7 +26,7 @@ from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import resolve, snapshot_lookup
-from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.spec import PlanSpec, Side, read_plan_spec
 from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage
@@ -34,7 +34,15 @@ from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, Patch
 from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
-from rolloutplan.engine.model.snapshot import Facts, GateAnswers, Pods, RouteView, SourceView, WorkloadView
+from rolloutplan.engine.model.snapshot import (
+    EndpointsView,
+    Facts,
+    GateAnswers,
+    Pods,
+    RouteView,
+    SourceView,
+    WorkloadView,
+)
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.plan_run import PlanRun
@@ -226,6 +234,7 @@ class _Host:
             routes=self.routes,
             old=_side(self.spec.old.deployment),
             new=_side(self.spec.new.deployment),
+            endpoints={side.service_name: _endpoints(side) for side in (self.spec.old, self.spec.new)},
             source=self.replay_input.source,
         )
 
@@ -310,13 +319,11 @@ class _Host:
 
 
 def _spec_of(replay_input: ReplayInput) -> PlanSpec:
-    """Return the spec without what no record shows: the endpoints of the time.
-
-    Without a run, traffic followed other weights than the replay's, so its share is ignored too.
-    """
-    spec = resolve(read_plan_spec(replay_input.raw), snapshot_lookup(())).spec
-    ignored = {"endpoints": "Ignore"} | ({} if replay_input.verified_at is not None else {"share": "Ignore"})
-    return spec.model_copy(update={"traffic": spec.traffic.model_copy(update=ignored)})
+    """Return the spec. Without a run, traffic followed other weights than the replay's, so its share is ignored."""
+    spec = read_plan_spec(replay_input.raw)
+    if replay_input.verified_at is None:
+        spec = spec.model_copy(update={"traffic": spec.traffic.model_copy(update={"share": "Ignore"})})
+    return resolve(spec, snapshot_lookup(())).spec
 
 
 def _weights_on_old(spec: PlanSpec) -> Weights:
@@ -330,3 +337,7 @@ def _weights_on_old(spec: PlanSpec) -> Weights:
 
 def _side(name: str) -> WorkloadView:
     return WorkloadView(name, wanted=1, ready=1, available=1, revision="", settled=True)
+
+
+def _endpoints(side: Side) -> EndpointsView:
+    return EndpointsView(((side.deployment, 1),))

@@ -200,9 +200,9 @@ def _abort(context: _CommandContext) -> ReconcileResult | None:
             return None  # whether the old side is scaled down is known when the request is answered
         if gone := old_side_gone(snapshot):
             raise _DeniedError(gone)
-    if words := old_side_down(snapshot):
-        raise _DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
     if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
+        if words := old_side_down(snapshot):
+            raise _DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
         return start_rollback(
             snapshot, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None
         )

@@ -32,6 +32,7 @@ from rolloutplan.cluster.plans import is_rewritten
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,
+    FindUsers,
     PatchPlanMetadata,
     PatchRoute,
     QueryOnce,
@@ -70,6 +71,7 @@ from rolloutplan.engine.model.snapshot import (
     RouteConflict,
     RouteView,
     Scaled,
+    ServiceUsers,
     ServiceView,
     Snapshot,
     SourceView,
@@ -338,6 +340,9 @@ class World:
     """What a Service is, where it does not simply select the pods of its side."""
     served: dict[str, EndpointsView | None] = field(default_factory=dict)
     """The endpoints of a Service, where they are not the ready pods of its side; None: not known yet."""
+    users: tuple[str, ...] = ()
+    """What gives the old Service traffic beside HTTPRoutes, each as `KIND NAME`."""
+    users_unknown: str = ""
     source: SourceView | None = SOURCE
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
@@ -685,7 +690,7 @@ class World:
             self._at("scaled")
         return found
 
-    def _ask_around(self, effect: Effect, work: RunPreflight | CheckGate | QueryOnce) -> Result:
+    def _ask_around(self, effect: Effect, work: RunPreflight | CheckGate | FindUsers | QueryOnce) -> Result:
         match work:
             case RunPreflight():
                 self._at("inspect")
@@ -693,6 +698,9 @@ class World:
             case CheckGate():
                 verdicts = {each: judge(each.comparison, self._before(each)) for each in work.questions}
                 return GateAnswers(self.now, verdicts)
+            case FindUsers():
+                self._at("find")
+                return ServiceUsers(self.now, work.service, self.users, self.users_unknown)
             case QueryOnce():
                 self._at("observe")
                 return QueryResult(work.name, self.now, judge(work.comparison, self._answer(work.name)))

@@ -30,6 +30,7 @@ from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
+    FindUsers,
     PatchPlanMetadata,
     PatchRoute,
     QueryOnce,
@@ -397,7 +398,7 @@ class Shop:
                 events.event(snapshot.plan, work.decision, instance="test", revert=snapshot.status.revert)
             case LintQueries():
                 return ""
-            case Evaluate() | RunPreflight() | CheckGate() | QueryOnce():
+            case Evaluate() | RunPreflight() | CheckGate() | FindUsers() | QueryOnce():
                 return Failure(0, "Timeout", "nobody answers here")
         return None
 

@@ -11,6 +11,7 @@ import pytest
 
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.snapshot import EndpointsView, ServiceView
+from rolloutplan.engine.policy.endpoints import block_by_routes
 from rolloutplan.engine.policy.preconditions import unmet_precondition
 from tests.situations import (
     ALL,
@@ -39,7 +40,7 @@ from tests.situations import (
     then,
     wait,
 )
-from tests.world import Deployment, World, http_route, labels
+from tests.world import HTTPROUTES, Deployment, World, http_route, labels
 
 P = Phase
 NOBODY = EndpointsView()
@@ -312,9 +313,42 @@ def test_a_rule_that_git_adds_in_mid_run_holds_the_removal() -> None:
     assert (world.phase, world.status.reason, world.resized) == (P.HELD, "OldSideInUse", [])
 
 
+def test_a_route_of_another_namespace_that_uses_the_old_side_holds_the_removal_by_its_name() -> None:
+    world = contracting(SCALE)()
+    raw = http_route("edge", [{"other": 1}])
+    raw["metadata"]["namespace"] = "gateways"
+    raw["spec"]["rules"][0]["backendRefs"] = [{"name": "v1", "namespace": "ns", "port": 80, "weight": 3}]
+    given = replace(world.snapshot(), routes_to_old=(HTTPROUTES.view(raw),))
+    blocked = block_by_routes(given)
+    assert blocked is not None
+    assert "HTTPRoute edge of namespace gateways rule 0 gives Service v1 the weight 3" in blocked.words
+    raw["spec"]["rules"][0]["backendRefs"][0]["namespace"] = "gateways"
+    assert block_by_routes(replace(given, routes_to_old=(HTTPROUTES.view(raw),))) is None
+
+
 def test_a_weight_of_0_and_another_service_hold_nothing() -> None:
     rules = {"shop": [OLD_WEIGHTS], "admin": [{"v1": 0, "other": 5}, {"other": 1}]}
     assert with_routes(rules, SCALE).until(P.SUCCEEDED).resized
+
+
+@pytest.mark.parametrize(
+    ("users", "unknown", "words"),
+    [
+        (("Ingress shop",), "", "Ingress shop gives Service v1 traffic, so the old side is not removed: take v1 out"),
+        (("GRPCRoute a", "GRPCRoute b", "GRPCRoute c", "Ingress d"), "", "GRPCRoute c and 1 more gives Service v1"),
+        ((), "the operator may not list ingresses", "it is not known whether anything else gives Service v1 traffic"),
+    ],
+    ids=["an Ingress", "four", "not known"],
+)
+def test_nothing_is_removed_while_another_kind_uses_the_old_side(
+    users: tuple[str, ...], unknown: str, words: str
+) -> None:
+    world = contracting(SCALE, users=users, users_unknown=unknown)().until(P.HELD)
+    assert (world.status.reason, words in world.status.message) == ("OldSideInUse", True), world.status.message
+    world.advance(m(1))
+    assert world.resized == []
+    world.users, world.users_unknown = (), ""
+    assert world.until(P.SUCCEEDED).resized
 
 
 def test_nothing_is_removed_while_the_new_side_has_no_endpoints_or_they_are_not_known() -> None:

@@ -7,9 +7,12 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.policy_view import At, QueueEntry
+from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.policy.policies import queue_position, queues
-from rolloutplan.loop.index import Queues, Uses
+from rolloutplan.loop.index import Queues, Receivers, Uses
 from tests.world import START
 
 GROUPS = {"policy a": 2, "policy b": 1, "lock group x": 1}
@@ -91,3 +94,34 @@ def test_who_uses_what_is_what_each_said_last(changes: list[tuple[str, frozenset
         for some in product("xyz", repeat=2):
             idents = [("things", "ns", name) for name in some]
             assert index.users(*idents) == {key for key, used in known.items() if used & set(idents)}
+
+
+NAMESPACES = st.sampled_from(("a", "b"))
+BACKENDS = st.sampled_from(("v1", "v2", "Service/a/v1", "Service/b/v1", "ServiceImport/a/v1", "Other/a"))
+WEIGHTED = st.lists(st.tuples(BACKENDS, st.integers(0, 2)), max_size=3)
+
+
+def route_view(namespace: str, name: str, backends: list[tuple[str, int]]) -> RouteView:
+    rule = RuleWeights(index=0, backends=tuple(Backend(service=each, weight=weight) for each, weight in backends))
+    return RouteView(RouteId("HTTPRoute", name), 1, (rule,), "1", accepted=True, namespace=namespace)
+
+
+def uses(route: RouteView, namespace: str, service: str) -> bool:
+    names = {f"Service/{namespace}/{service}"} | ({service} if route.namespace == namespace else set())
+    return any(each.weight > 0 and each.service in names for rule in route.rules for each in rule.backends)
+
+
+@given(st.lists(st.tuples(NAMESPACES, st.sampled_from("xy"), st.none() | WEIGHTED), max_size=20))
+def test_the_index_of_receivers_says_which_routes_give_a_service_traffic_in_any_namespace(
+    changes: list[tuple[str, str, list[tuple[str, int]] | None]],
+) -> None:
+    index, known = Receivers(), dict[tuple[str, str], RouteView]()
+    for namespace, name, backends in changes:
+        before = known.pop((namespace, name), None)
+        after = None if backends is None else route_view(namespace, name, backends)
+        if after is not None:
+            known[namespace, name] = after
+        index.put(namespace, RouteId("HTTPRoute", name), before, after)
+    for service in product(("a", "b"), ("v1", "v2")):
+        found = [(namespace, route.name) for namespace, route in index.of(service)]
+        assert found == sorted(key for key, route in known.items() if uses(route, *service))

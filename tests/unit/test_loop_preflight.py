@@ -1,7 +1,7 @@
 """What is asked around for before a run: a fault in a query is found before a weight moves."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -15,13 +15,13 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.engine.model.snapshot import PreflightResult
-from rolloutplan.loop.preflight import check_gate, run_checks
+from rolloutplan.engine.model.snapshot import PreflightResult, ServiceUsers
+from rolloutplan.loop.preflight import check_gate, find_users, run_checks
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
 from tests.refusals import alert, changed
-from tests.world import PLAN, Deployment, World, workload
+from tests.world import PLAN, START, Deployment, World, workload
 
 SLOW = {
     "name": "slow",
@@ -145,3 +145,34 @@ def test_what_scaled_the_new_side_to_no_pods_is_named() -> None:
     assert looked_at(0, ApiError(403, "Forbidden")).autoscaler == ""
     with pytest.raises(ApiError):
         looked_at(0, ApiError(500, "InternalError"))
+
+
+@dataclass
+class Listing:
+    """An API server that answers a list of each plural like this, and knows no other kind."""
+
+    answers: Mapping[str, list[Any] | ApiError]
+
+    async def list(self, path: str, **_: str) -> dict[str, Any]:
+        answer = self.answers.get(path.rpartition("/")[2], ApiError(404, "NotFound", "no such kind"))
+        if isinstance(answer, ApiError):
+            raise answer
+        return {"items": answer}
+
+
+def found_users(**answers: list[Any] | ApiError) -> ServiceUsers:
+    return asyncio.run(find_users(cast("Api", Listing(answers)), "ns", "v1", lambda: START))
+
+
+def test_what_gives_a_service_traffic_is_found_in_all_kinds_that_the_cluster_serves() -> None:
+    refs = {"metadata": {"name": "a"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
+    shop = {"metadata": {"name": "b"}, "spec": {"defaultBackend": {"service": {"name": "v1"}}}}
+    found = found_users(ingresses=[shop], tlsroutes=[refs])
+    assert found == ServiceUsers(START, "v1", ("Ingress b", "TLSRoute a"))
+    assert found_users() == ServiceUsers(START, "v1")
+
+
+def test_a_kind_that_may_not_be_listed_is_not_known_and_another_failure_is_one() -> None:
+    assert "may not list grpcroutes" in found_users(grpcroutes=ApiError(403, "Forbidden", "no")).unknown
+    with pytest.raises(ApiError):
+        found_users(grpcroutes=ApiError(500, "InternalError", "no"))

@@ -36,6 +36,7 @@ from rolloutplan.engine.analysis.measurements import apply_answers, count, due_q
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
+    FindUsers,
     PatchPlanMetadata,
     PatchRoute,
     QueryOnce,
@@ -54,6 +55,7 @@ from rolloutplan.engine.model.effects import (
     READ_PLAN,
     STATUS,
     STOP,
+    USERS,
     Answers,
     Effect,
     Effects,
@@ -88,6 +90,7 @@ from rolloutplan.engine.model.snapshot import (
     QueryResult,
     Refusal,
     Scaled,
+    ServiceUsers,
     Snapshot,
     WorkloadView,
 )
@@ -233,7 +236,7 @@ class PlanRun:
     def _turn_back(self, now: datetime) -> None:
         """The clock was put back: what is remembered with a later instant would stop all until then."""
         self.measurements = NO_MEASUREMENTS
-        for key in (PREFLIGHT, GATE):
+        for key in (PREFLIGHT, GATE, USERS):
             self.results.pop(key, None)
         self._in_flight = {
             key: (effect, min(until, now + LOST_AFTER))
@@ -295,6 +298,7 @@ class PlanRun:
             policies=facts.policies,
             queues=facts.queues,
             gate_answers=cast("GateAnswers | None", self.results.get(GATE)),
+            users=cast("ServiceUsers | None", self.results.get(USERS)),
             job=cast("JobView | None", self.results.get(Key("job", task.job)) if task else None),
             jobs_stopped=cast("JobsStopped | None", self.results.get(STOP)),
             scaling=any(key.kind == "scale" for key in self._in_flight),
@@ -599,7 +603,7 @@ class PlanRun:
                 self._mark_read(STATUS, MARKS)
             case ReadRoute():
                 self._mark_read(Key("route", str(effect.work.route)))
-            case RunPreflight() | CheckGate() | RunJob() | StopJobs() | QueryOnce() | Scale():
+            case RunPreflight() | CheckGate() | FindUsers() | RunJob() | StopJobs() | QueryOnce() | Scale():
                 self.results[effect.key] = result
             case _:
                 pass

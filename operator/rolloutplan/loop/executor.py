@@ -21,6 +21,7 @@ from rolloutplan.cluster import jobs, paths, plans, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import (
     CheckGate,
+    FindUsers,
     PatchPlanMetadata,
     PatchRoute,
     QueryOnce,
@@ -51,6 +52,7 @@ from rolloutplan.engine.model.snapshot import (
     PreflightResult,
     QueryResult,
     Scaled,
+    ServiceUsers,
     Snapshot,
 )
 from rolloutplan.loop import preflight, routes
@@ -108,6 +110,7 @@ class Executor:
             Evaluate: self._evaluate,
             RunPreflight: self._run_preflight,
             CheckGate: self._check_gate,
+            FindUsers: self._find_users,
             QueryOnce: self._query_once,
             RunJob: self._run_job,
             StopJobs: self._stop_jobs,
@@ -232,6 +235,10 @@ class Executor:
 
     async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
         return await preflight.check_gate(work.questions, self._source(effect.snapshot)[1], now())
+
+    async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
+        client, namespace = self._client(Priority.READS), effect.snapshot.plan.namespace
+        return await preflight.find_users(client, namespace, work.service, now)
 
     async def _query_once(self, effect: Effect, work: QueryOnce) -> QueryResult:
         found, provider = self._source(effect.snapshot)

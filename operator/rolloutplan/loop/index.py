@@ -54,29 +54,43 @@ class Uses:
 
 @dataclass(slots=True)
 class Receivers:
-    """Which routes give a Service traffic."""
+    """Which routes give a Service traffic, in its namespace and in others. A Service is namespace and name."""
 
-    _routes: defaultdict[tuple[str, str], set[RouteId]] = field(default_factory=lambda: defaultdict(set))
+    _routes: defaultdict[tuple[str, str], set[tuple[str, RouteId]]] = field(default_factory=lambda: defaultdict(set))
 
-    def put(self, namespace: str, route: RouteId, before: RouteView | None, after: RouteView | None) -> set[str]:
+    def put(
+        self, namespace: str, route: RouteId, before: RouteView | None, after: RouteView | None
+    ) -> set[tuple[str, str]]:
         """Replace a route. Returns the Services that it gives traffic, or gave it before."""
-        gone, now = _receivers(before), _receivers(after)
+        gone, now = _receivers(namespace, before), _receivers(namespace, after)
         for service in gone - now:
-            self._routes[namespace, service].discard(route)
-            if not self._routes[namespace, service]:
-                del self._routes[namespace, service]
+            self._routes[service].discard((namespace, route))
+            if not self._routes[service]:
+                del self._routes[service]
         for service in now - gone:
-            self._routes[namespace, service].add(route)
+            self._routes[service].add((namespace, route))
         return gone | now
 
-    def of(self, namespace: str, service: str) -> list[RouteId]:
-        """Return the routes that give a Service traffic, in a fixed order."""
-        return sorted(self._routes.get((namespace, service), ()))
+    def of(self, service: tuple[str, str]) -> list[tuple[str, RouteId]]:
+        """Return the routes that give a Service traffic, each with its namespace, in a fixed order."""
+        return sorted(self._routes.get(service, ()))
 
 
-def _receivers(route: RouteView | None) -> set[str]:
+def _receivers(namespace: str, route: RouteView | None) -> set[tuple[str, str]]:
     rules = route.rules if route else ()
-    return {backend.service for rule in rules for backend in rule.backends if backend.weight > 0}
+    named = {backend.service for rule in rules for backend in rule.backends if backend.weight > 0}
+    return {service for name in named if (service := _service(namespace, name)) is not None}
+
+
+def _service(namespace: str, backend: str) -> tuple[str, str] | None:
+    """The Service of a backend of a route in this namespace; None for another kind (see traffic/httproute.py)."""
+    match backend.split("/"):
+        case [name]:
+            return namespace, name
+        case ["Service", home, name]:
+            return home, name
+        case _:
+            return None
 
 
 @dataclass(slots=True)

@@ -12,11 +12,19 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rolloutplan.cluster import paths, pods, scale, workloads
+from rolloutplan.cluster import paths, pods, scale, users, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.snapshot import GateAnswers, Pods, PreflightResult, QueryResult, ServiceView, WorkloadView
+from rolloutplan.engine.model.snapshot import (
+    GateAnswers,
+    Pods,
+    PreflightResult,
+    QueryResult,
+    ServiceUsers,
+    ServiceView,
+    WorkloadView,
+)
 from rolloutplan.engine.policy.preflight import preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
@@ -85,6 +93,21 @@ async def check_gate(questions: Iterable[QueryOnce], provider: Provider | None, 
     queries = tuple(questions)
     results = await asyncio.gather(*(query_once(question, provider, now, timedelta(0)) for question in queries))
     return GateAnswers(now, {question: each.verdict for question, each in zip(queries, results, strict=True)})
+
+
+async def find_users(api: ResourceClient, namespace: str, service: str, clock: Callable[[], datetime]) -> ServiceUsers:
+    """List all other kinds that can give a Service traffic. Raises ApiError, but not where a kind may not be listed."""
+    found: list[str] = []
+    for kind, resource in users.KINDS.items():
+        try:
+            found += users.users(kind, await api.list(paths.path(resource, namespace)), service)
+        except ApiError as error:
+            if error.status == HTTPStatus.FORBIDDEN:
+                words = f"the operator may not list {resource.plural}: give it that right (the chart does)"
+                return ServiceUsers(clock(), service, unknown=words)
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+    return ServiceUsers(clock(), service, tuple(found))
 
 
 async def query_once(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:

@@ -192,7 +192,7 @@ class Store:
         before = self.routes.pop((namespace, route), None)
         if view is not None:
             self.routes[namespace, route] = view
-        users = self.users_of((namespace, service) for service in self._receivers.put(namespace, route, before, view))
+        users = self.users_of(self._receivers.put(namespace, route, before, view))
         return frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
 
     def version(self, ident: Id) -> str:
@@ -333,12 +333,11 @@ class Store:
         return {name: view for name, view in found if view is not None}
 
     def routes_to_old(self, plan: Plan) -> tuple[RouteView, ...]:
-        """Return the routes of the namespace that give the old Service of a run traffic, while that matters."""
+        """Return the routes that give the old Service of a run traffic, while that matters."""
         old = plan.status.weights.old
         if plan.status.effective_phase not in TAKING_AWAY or not old:
             return ()
-        namespace = plan.view.namespace
-        return tuple(self.routes[namespace, route] for route in self._receivers.of(namespace, old))
+        return tuple(self.routes[route] for route in self._receivers.of((plan.view.namespace, old)))
 
     def source(self, plan: PlanView) -> SourceObject:
         """Return the metric source of a plan. Its problem contains the fix."""

@@ -30,7 +30,7 @@ from rolloutplan.api.spec import PlanSpec, Side, read_plan_spec
 from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage
-from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, RunJob, Scale
+from rolloutplan.engine.model.actions import CheckGate, FindUsers, PatchPlanMetadata, PatchRoute, RunJob, Scale
 from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
@@ -40,6 +40,7 @@ from rolloutplan.engine.model.snapshot import (
     GateAnswers,
     Pods,
     RouteView,
+    ServiceUsers,
     SourceView,
     WorkloadView,
 )
@@ -255,6 +256,8 @@ class _Host:
                 }
             case CheckGate(questions=questions):
                 result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})
+            case FindUsers(service=service):
+                result = ServiceUsers(self.now, service)
             case ListPods():
                 result = Pods()
             case LintQueries():

@@ -44,6 +44,7 @@ def view(
         annotated=meta.get("annotations") is not None,
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         selective=selective,
+        namespace=safe_get.text(meta, "namespace"),
         sticky=sticky,
     )
 

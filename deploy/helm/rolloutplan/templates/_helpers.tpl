@@ -82,6 +82,13 @@ podAntiAffinity:
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, patch]
+# What else may give the old Service traffic, before it is removed.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [grpcroutes, tcproutes, tlsroutes]
+  verbs: [list]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [list]
 # Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist.
 - apiGroups: [apps]
   resources: [deployments]

@@ -69,6 +69,13 @@ class CheckGate:
 
 
 @dataclass(frozen=True, slots=True)
+class FindUsers:
+    """Look for objects of the kinds that no watch follows which give a Service of the namespace traffic."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """Set the replicas of a Deployment, unless an autoscaler does."""
 
@@ -76,7 +83,7 @@ class Scale:
     replicas: int
 
 
-Action = PatchRoute | PatchPlanMetadata | RunPreflight | CheckGate | RunJob | StopJobs | QueryOnce | Scale
+Action = PatchRoute | PatchPlanMetadata | RunPreflight | CheckGate | RunJob | StopJobs | QueryOnce | FindUsers | Scale
 
 
 @dataclass(frozen=True, slots=True)

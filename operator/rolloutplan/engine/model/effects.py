@@ -18,6 +18,7 @@ from rolloutplan.api.status import Decision, Status
 from rolloutplan.engine.model.actions import (
     Action,
     CheckGate,
+    FindUsers,
     PatchPlanMetadata,
     PatchRoute,
     QueryOnce,
@@ -36,6 +37,7 @@ from rolloutplan.engine.model.snapshot import (
     PreflightResult,
     QueryResult,
     Scaled,
+    ServiceUsers,
     Snapshot,
 )
 from rolloutplan.stats.verdict import Answer
@@ -97,6 +99,7 @@ class Key(NamedTuple):
 
 STATUS, MARKS, STOP = Key("status"), Key("marks"), Key("stop")
 PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
+USERS = Key("users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +167,24 @@ Work: TypeAlias = (
     | RunJob
     | StopJobs
     | QueryOnce
+    | FindUsers
     | Scale
 )
 Answers: TypeAlias = Mapping[str, Answer | Series]
 """Answers by the part of their question; optional parts may be missing."""
 Result: TypeAlias = (
-    Failure | PreflightResult | GateAnswers | JobView | JobsStopped | QueryResult | Scaled | Pods | Answers | str | None
+    Failure
+    | PreflightResult
+    | GateAnswers
+    | ServiceUsers
+    | JobView
+    | JobsStopped
+    | QueryResult
+    | Scaled
+    | Pods
+    | Answers
+    | str
+    | None
 )
 """The result of an effect; None where it succeeded and the next facts show all that it changed."""
 
@@ -217,6 +232,8 @@ def key_of(action: Action) -> Key:
             return STOP
         case QueryOnce():
             return Key("observation", action.name)
+        case FindUsers():
+            return USERS
         case Scale():
             return Key("scale", action.deployment)
 
@@ -250,6 +267,8 @@ def name_of(effect: Effect) -> str:
             return f"the scale of Deployment {effect.work.deployment}"
         case Publish():
             return f"publication to {effect.work.sink}"
+        case FindUsers():
+            return f"what gives Service {effect.work.service} traffic"
         case RunPreflight():
             return "the Services and pods of the plan"
         case _:

@@ -78,6 +78,11 @@ class RouteView:
     """The largest weight that its kind allows, which is how finely its traffic can be divided."""
     selective: frozenset[int] = frozenset()
     """The indexes of the rules that match requests only by headers or query parameters, such as a rule for testers."""
+    namespace: str = ""
+
+    def named(self, home: str) -> str:
+        """Kind and name, with the namespace where it is not `home`."""
+        return str(self.id) if self.namespace in ("", home) else f"{self.id} of namespace {self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,18 @@ class GateAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceUsers:
+    """What gives a Service traffic, of the kinds that no watch follows."""
+
+    at: datetime
+    service: str
+    found: tuple[str, ...] = ()
+    """Each as `KIND NAME`."""
+    unknown: str = ""
+    """Why that is not known; empty where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteConflict:
     """Another plan with one of the same routes."""
 
@@ -406,7 +423,7 @@ class Facts:
     endpoints: Mapping[str, EndpointsView] = field(default_factory=dict)
     """By Service: those of the plan and of its run. They are not known yet where they are missing."""
     routes_to_old: tuple[RouteView, ...] = ()
-    """All routes of the namespace that give the old Service traffic in any rule."""
+    """All routes that give the old Service traffic in any rule; those of other namespaces too, where watched."""
     source: SourceView | None = None
     source_problem: str = ""
     route_conflicts: tuple[RouteConflict, ...] = ()
@@ -429,7 +446,7 @@ class Snapshot:
     endpoints: Mapping[str, EndpointsView] = field(default_factory=dict)
     """By Service: those of the plan and of its run. They are not known yet where they are missing."""
     routes_to_old: tuple[RouteView, ...] = ()
-    """All routes of the namespace that give the old Service traffic in any rule."""
+    """All routes that give the old Service traffic in any rule; those of other namespaces too, where watched."""
     source: SourceView | None = None
     source_problem: str = ""
     preflight: PreflightResult | None = None
@@ -440,6 +457,8 @@ class Snapshot:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     """The other plans in each concurrency group of this plan; looked up only before a run."""
     gate_answers: GateAnswers | None = None
+    users: ServiceUsers | None = None
+    """What gives the old Service traffic beside HTTPRoutes, as last read; looked up only before a removal."""
     job: JobView | None = None
     """The Job of the current task, as last read."""
     jobs_stopped: JobsStopped | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from rolloutplan.api.reasons import HoldReason
@@ -17,6 +18,8 @@ from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadV
 from rolloutplan.engine.policy.blocked import Blocked
 
 SideName = Literal["old", "new"]
+USERS_VALID_FOR = timedelta(seconds=10)
+"""How long a list of what uses the old Service counts: no watch shows a change."""
 IGNORE = "or write traffic.endpoints: Ignore to have none of this checked"
 
 
@@ -215,15 +218,33 @@ def block_on_removal(snapshot: Snapshot) -> Blocked | None:
 
 
 def block_by_routes(snapshot: Snapshot) -> Blocked | None:
-    """The first rule of any route of the namespace that still gives the old Service traffic."""
-    old = snapshot.status.weights.old
+    """The first rule of any route that still gives the old Service traffic."""
+    old, home = snapshot.status.weights.old, snapshot.plan.namespace
     for route in snapshot.routes_to_old:
+        here = old if route.namespace in ("", home) else f"Service/{home}/{old}"
         for rule in route.rules:
-            weight = sum(backend.weight for backend in rule.backends if backend.service == old)
+            weight = sum(backend.weight for backend in rule.backends if backend.service == here)
             if weight > 0:
                 name = f"rule {rule.name or rule.index}"
-                words = f"{route.id} {name} gives Service {old} the weight {weight}, so the old side is not removed"
-                return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}: take {old} out of that rule to go on")
+                words = f"{route.named(home)} {name} gives Service {old} the weight {weight}"
+                fix = f"take {old} out of that rule to go on"
+                return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}, so the old side is not removed: {fix}")
+    return None
+
+
+def block_by_users(snapshot: Snapshot) -> Blocked | None:
+    """What of the kinds that no watch follows still gives the old Service traffic, as last read; or may."""
+    users, old = snapshot.users, snapshot.status.weights.old
+    if users is None or users.service != old:
+        return None
+    again = users.at + USERS_VALID_FOR
+    if users.unknown:
+        words = f"it is not known whether anything else gives Service {old} traffic: {users.unknown}"
+        return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}; the old side is not removed", again)
+    if users.found:
+        named = ", ".join(users.found[:3]) + (f" and {len(users.found) - 3} more" if len(users.found) > 3 else "")
+        words = f"{named} gives Service {old} traffic, so the old side is not removed: take {old} out of it to go on"
+        return Blocked(HoldReason.OLD_SIDE_IN_USE, words, again)
     return None
 
 

@@ -6,17 +6,19 @@ are as written, the new side has all its pods, and no pause, approval or policy 
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Task
-from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
+from rolloutplan.engine.model.actions import FindUsers, PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.plan_view import Unreadable
 from rolloutplan.engine.model.routes import live_weights, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
-from rolloutplan.engine.policy.endpoints import awaited, block_by_routes
+from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, awaited, block_by_routes, block_by_users
 from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
@@ -50,6 +52,22 @@ def stay_contract_failed(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult() if snapshot.status.held_for == HoldReason.CONTRACT_FAILED else None
 
 
+def find_users(snapshot: Snapshot) -> ReconcileResult | None:
+    """Before a task of the removal, look for what no watch shows: other kinds that give the old Service traffic.
+
+    It is above `hold_contract`, which holds for what was found, and waits until nothing else blocks.
+    """
+    users, spec = snapshot.users, snapshot.plan.written
+    if snapshot.status.task is not None or _find_other_block(snapshot, spec) is not None or _draining_until(snapshot):
+        return None
+    if spec is None or _next_task(snapshot, spec) is None:
+        return None
+    service = snapshot.status.weights.old
+    if users is not None and users.service == service and snapshot.now < users.at + USERS_VALID_FOR:
+        return None
+    return ReconcileResult(actions=(FindUsers(service),))
+
+
 def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
     """Hold the removal while plan, weights, a pause, an approval, a policy or too few pods block it.
 
@@ -79,9 +97,8 @@ def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
 def drain(snapshot: Snapshot) -> ReconcileResult | None:
     """Wait for `drain` since all traffic left the old side, so that open connections can end."""
-    at = snapshot.status.stage
-    until = (at.verified_at if at and at.verified_at else snapshot.now) + _spec(snapshot).traffic.drain
-    return ReconcileResult(wake_at=until) if snapshot.now < until else None
+    until = _draining_until(snapshot)
+    return ReconcileResult(wake_at=until) if until else None
 
 
 def finish_contract(snapshot: Snapshot) -> ReconcileResult | None:
@@ -129,6 +146,7 @@ CONTRACTING_RULES: tuple[Rule, ...] = (
     other_commands,
     accept_edit,
     stay_contract_failed,
+    find_users,
     hold_contract,
     await_endpoints_again,
     resume_contract,
@@ -144,8 +162,20 @@ def _spec(snapshot: Snapshot) -> PlanSpec:
     return snapshot.plan.written
 
 
+def _draining_until(snapshot: Snapshot) -> datetime | None:
+    """The end of `drain`; None where it is over."""
+    at = snapshot.status.stage
+    until = (at.verified_at if at and at.verified_at else snapshot.now) + _spec(snapshot).traffic.drain
+    return until if snapshot.now < until else None
+
+
 def _find_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
     """Why nothing may be removed now. A running task waits only for plan, weights, a pause and other routes."""
+    return _find_other_block(snapshot, spec) or (None if snapshot.status.task else block_by_users(snapshot))
+
+
+def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | None:
+    """Why nothing may be removed now, beside what no watch shows."""
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
         return Blocked(HoldReason.INVALID, f"the plan is now invalid, so nothing is removed: {snapshot.plan.problem}")

@@ -1,0 +1,50 @@
+"""What else gives a Service traffic: objects of the kinds that no watch follows, listed before a removal.
+
+Lists come from the API server and go to loop/executor.py. HTTPRoutes are watched (loop/store.py), so they are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
+
+from rolloutplan.api import safe_get
+from rolloutplan.cluster.paths import Kind
+
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
+KINDS: Final[Mapping[str, Kind]] = {
+    "Ingress": Kind("networking.k8s.io", "v1", "ingresses"),
+    "GRPCRoute": Kind(GATEWAY_GROUP, "v1", "grpcroutes"),
+    "TCPRoute": Kind(GATEWAY_GROUP, "v1alpha2", "tcproutes"),
+    "TLSRoute": Kind(GATEWAY_GROUP, "v1alpha2", "tlsroutes"),
+}
+"""The kinds that can give a Service traffic beside HTTPRoutes; a cluster need not serve all of them."""
+
+
+def users(kind: str, listed: Mapping[str, Any], service: str) -> Iterator[str]:
+    """Yield `KIND NAME` for each object in a list that gives this Service of its namespace traffic."""
+    named = _ingress_services if kind == "Ingress" else _route_services
+    for raw in safe_get.items(listed, "items"):
+        if service in named(raw):
+            yield f"{kind} {safe_get.text(raw, 'metadata', 'name')}"
+
+
+def _ingress_services(raw: object) -> set[str]:
+    rules = safe_get.items(raw, "spec", "rules")
+    backends = chain.from_iterable(safe_get.items(rule, "http", "paths") for rule in rules)
+    named = {safe_get.text(each, "backend", "service", "name") for each in backends}
+    return named | {safe_get.text(raw, "spec", "defaultBackend", "service", "name")}
+
+
+def _route_services(raw: object) -> set[str]:
+    refs = chain.from_iterable(safe_get.items(rule, "backendRefs") for rule in safe_get.items(raw, "spec", "rules"))
+    home = safe_get.text(raw, "metadata", "namespace")
+    return {
+        safe_get.text(ref, "name")
+        for ref in refs
+        if safe_get.number(ref, "weight", default=1) > 0
+        and not safe_get.value(ref, "group")
+        and (safe_get.text(ref, "kind") or "Service") == "Service"
+        and (safe_get.text(ref, "namespace") or home) == home
+    }

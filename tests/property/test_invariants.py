@@ -6,6 +6,7 @@ The stories are those of tests/stories.py, and tests/observers.py says what must
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -253,6 +254,7 @@ OTHERS_BROKEN: Mapping[str, Event] = {
 }
 
 
+OLD_SIDE_DOWN = ("the old Deployment is gone", "no pod of the old side is ready")
 BROKEN = st.lists(st.sampled_from(list(OTHERS_BROKEN)), max_size=8, unique=True)
 
 
@@ -272,27 +274,48 @@ def broken(state: str, troubles: list[str]) -> World:
     return world
 
 
+def nobody_answers_on_the_old_side(world: World) -> bool:
+    return world.old is None or not world.old.ready
+
+
+def old_shares(world: World) -> list[Fraction]:
+    """The old side's share in every rule that has both."""
+    pairs = [pair(rule) for name in routes() for rule in world.weights(name)]
+    return [Fraction(old, old + new) for old, new in pairs if old + new]
+
+
 @pytest.mark.parametrize("state", MID_RUN)
 @settings(max_examples=8)
 @given(troubles=BROKEN)
 def test_a_guard_that_becomes_true_leads_to_the_snapshot_whatever_else_is_broken(
     state: str, troubles: list[str]
 ) -> None:
-    """Within an interval and the longest pause after a refusal; the first weight, when it went long unjudged."""
+    """Within an interval and the longest pause after a refusal; the first weight, when it went long unjudged.
+
+    While nobody answers on the old side, it gets not one request more; the rollback follows when somebody does.
+    """
     world = broken(state, troubles)
     world.says |= {"errors": 0.2, "errors/old": 0.0}
     world.down = ""
-    world.advance(s(400) if state == "the first weight is being written" else s(23))
+    within = s(400) if state == "the first weight is being written" else s(23)
+    if nobody_answers_on_the_old_side(world):
+        before = old_shares(world)
+        world.advance(within)
+        assert all(now <= then for now, then in zip(old_shares(world), before, strict=True)), world.status.message
+        world.old = Deployment("v1")
+    world.advance(within)
     assert at_the_snapshot(world), f"{world.phase}: {world.status.message}"
 
 
-@pytest.mark.parametrize("state", [state for state in MID_RUN if state != "the first weight is being written"])
+@pytest.mark.parametrize(
+    "state", [state for state in MID_RUN if state not in ("the first weight is being written", "held for the way back")]
+)
 @settings(max_examples=6)
 @given(troubles=BROKEN)
 def test_a_proved_guard_leads_to_the_snapshot_in_three_turns_whatever_breaks_then(
     state: str, troubles: list[str]
 ) -> None:
-    world = broken(state, [name for name in troubles if name != "the operator is killed"])
+    world = broken(state, [name for name in troubles if name not in ("the operator is killed", *OLD_SIDE_DOWN)])
     world.answer("errors", {"new": Answer(0.2)}, world.now)
     world.down = "connection refused"
     for _ in range(3):

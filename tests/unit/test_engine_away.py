@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from rolloutplan.engine.model.snapshot import EndpointsView
 from tests.situations import (
     BACK,
     HALF,
@@ -32,6 +33,7 @@ LONE = Deployment("v2", 1, 1)
 AWAY = ["RollbackStarted", "Held"]
 DRAINED = "EvictionByEvictionAPI: drained (pod v2-abc)"
 EVICTED = pods(ready=0, away=DRAINED)
+UNSERVED = put(served={"v2": EndpointsView()})
 BACK_AGAIN = pods(ready=1, away="")
 
 
@@ -83,7 +85,15 @@ CASES = [
          OLD_WEIGHTS),
     Case("and it goes on in the morning", lone, then(AT_NIGHT, wait(m(600)), pods(wanted=1), wait(m(1)), pods(ready=1)),
          P.JUDGING, "", [*AWAY, "Resumed", *SHIFTED], "", HALF),
+    Case("its endpoint is gone before its Deployment says so", lone, then(pods(away=DRAINED), UNSERVED), P.HELD,
+         "NewSideAway", AWAY, "Service v2 has no ready endpoint", OLD_WEIGHTS),
+    Case("and so it is with Hold, as soon as the Deployment says so", lambda: lone(onFail="Hold"),
+         then(UNSERVED, wait(s(2)), EVICTED), P.HELD, "NewSideAway", AWAY, DRAINED, OLD_WEIGHTS),
     # what speaks against the version ends the run
+    Case("a Service that selects nothing any more ends the run", lone, UNSERVED, P.ROLLED_BACK, "NewSideDown", BACK,
+         "after Service v2 has no ready endpoint (1 of 1 pods of v2 are ready)", OLD_WEIGHTS),
+    Case("and with Hold it is held for a person", lambda: lone(onFail="Hold"), then(UNSERVED, wait(s(11))), P.HELD,
+         "Failed", ["Held"], "onFail is Hold", HALF),
     Case("a container that failed ends the run", lone, pods(ready=0, failed="OOMKilled", worst="OOMKilled"),
          P.ROLLED_BACK, "NewSideDown", BACK, "after none of 1 pods of v2 is ready", OLD_WEIGHTS),
     Case("nobody knows why: as a failure", lone, pods(ready=0), P.ROLLED_BACK, "NewSideDown", BACK, "", OLD_WEIGHTS),

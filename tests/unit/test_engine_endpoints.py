@@ -110,8 +110,8 @@ BEFORE = [
 MID_RUN = [
     Case("the new side loses all endpoints: it is lost, at once", judging(), served(v2=NOBODY), P.ROLLED_BACK,
          "NewSideDown", BACK, "Service v2 has no ready endpoint (4 of 4 pods of v2 are ready)", OLD_WEIGHTS),
-    Case("with onFail Hold the weights stay", judging({"onFail": "Hold"}), served(v2=NOBODY), P.HELD, "Failed",
-         ["Held"], "no ready endpoint", UP),
+    Case("with onFail Hold the weights stay", judging({"onFail": "Hold"}), then(served(v2=NOBODY), wait(s(11))), P.HELD,
+         "Failed", ["Held"], "no ready endpoint", UP),
     Case("what is not known is not lost", judging(), then(served(v1=None, v2=None), wait(s(30))), P.JUDGING, "", []),
     Case("nor what cannot be known", judging(), then(served(v2=EndpointsView(unknown="timeout")), wait(s(30))),
          P.JUDGING, "", []),

@@ -250,8 +250,7 @@ class PlanRun:
         self._created_at = min(self._created_at, now)
         self._count_restarts_at = min(self._count_restarts_at, now + COUNT_RESTARTS_AFTER)
         self._lint_at = min(self._lint_at, now + LINT_AFTER)
-        grows, short = self._stood.grows_since, self._stood.short_since
-        self._stood = replace(self._stood, grows_since=grows and min(grows, now), short_since=short and min(short, now))
+        self._stood = self._stood.turned_back(now)
         self._pods_at = self._pods_at and min(self._pods_at, now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
@@ -323,9 +322,14 @@ class PlanRun:
         if spec is None or new is None:
             return None
         new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=self._pods_of == new.version)
-        self._stood = self._stood.seen(new, spec.availability, now)
-        expected = self._stood.expected(new, spec.availability, now)
-        return replace(new, expected=expected, short_since=self._stood.short_since)
+        served = facts.endpoints.get(facts.status.weights.new or spec.new.service_name)
+        self._stood = self._stood.seen(new, spec.availability, now, unserved=served is not None and served.is_empty)
+        return replace(
+            new,
+            expected=self._stood.expected(new, spec.availability, now),
+            short_since=self._stood.short_since,
+            unserved_since=self._stood.unserved_since,
+        )
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:
         spec = facts.plan.written

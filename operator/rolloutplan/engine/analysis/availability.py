@@ -30,9 +30,11 @@ class Stood:
     grows_since: datetime | None = None
     """Since when it should have more pods than it ever had available."""
     short_since: datetime | None = None
+    unserved_since: datetime | None = None
+    """Since when its Service has no ready endpoint."""
 
-    def seen(self, new: WorkloadView, asked: Availability, now: datetime) -> Stood:
-        """What is known after another look.
+    def seen(self, new: WorkloadView, asked: Availability, now: datetime, *, unserved: bool) -> Stood:
+        """What is known after another look. `unserved` means that its Service is known to have no ready endpoint.
 
         Pods that a smaller side gave up are forgotten, so that a later increase gets its time again.
         """
@@ -41,7 +43,18 @@ class Stood:
         grows = (self.grows_since or now) if new.wanted > available else None
         known = replace(self, available=available, grows_since=grows)
         short = is_short(new.ready, known.expected(new, asked, now), asked)
-        return replace(known, short_since=(self.short_since or now) if short else None)
+        return replace(
+            known,
+            short_since=(self.short_since or now) if short else None,
+            unserved_since=(self.unserved_since or now) if unserved else None,
+        )
+
+    def turned_back(self, now: datetime) -> Stood:
+        """The same without an instant after `now`: the clock was put back."""
+        grows, short, unserved = (
+            at and min(at, now) for at in (self.grows_since, self.short_since, self.unserved_since)
+        )
+        return replace(self, grows_since=grows, short_since=short, unserved_since=unserved)
 
     def expected(self, new: WorkloadView, asked: Availability, now: datetime) -> int:
         """How many pods must be ready. Added pods count once they were available, or failed by themselves for long."""

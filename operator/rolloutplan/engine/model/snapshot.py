@@ -136,6 +136,8 @@ class WorkloadView:
     """How many pods must be ready: those that were available before, at most those that it should have now."""
     short_since: datetime | None = None
     """Since when fewer pods than `minReady` of the expected ones are ready."""
+    unserved_since: datetime | None = None
+    """Since when its Service has no ready endpoint."""
     version: str = ""
     """Its resourceVersion."""
     selector: str = ""
@@ -176,6 +178,11 @@ class EndpointsView:
     @property
     def ready(self) -> int:
         return sum(count for _, count in self.owners)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is known that nobody would answer."""
+        return not self.unknown and not self.owners
 
     def of(self, deployment: str) -> int:
         """The number of ready pods of this Deployment."""

@@ -47,7 +47,7 @@ class Receiver:
     @property
     def is_down(self) -> bool:
         """Whether it is known that nobody would answer."""
-        return self.known and not self.ready
+        return self.endpoints is not None and self.endpoints.is_empty
 
     @property
     def problem(self) -> str:

@@ -22,7 +22,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.blocked import Blocked
-from rolloutplan.engine.policy.endpoints import awaited, block_by_endpoints
+from rolloutplan.engine.policy.endpoints import awaited, block_by_endpoints, new_side_unserved
 from rolloutplan.engine.policy.gate import GATED, block_by_answers, block_on_stage, gate_queries
 from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
@@ -216,13 +216,17 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
 
 def _awaited(snapshot: Snapshot, spec: PlanSpec) -> str:
     """What a run waits for whose pods went missing through no fault of their version; empty once they are back."""
-    new = snapshot.new
-    if snapshot.status.held_for != HoldReason.NEW_SIDE_AWAY or new is None or stands(new, spec.availability):
+    new, restored = snapshot.new, "the old weights are restored, and the stage starts again"
+    if snapshot.status.held_for != HoldReason.NEW_SIDE_AWAY or new is None:
         return ""
+    if stands(new, spec.availability):
+        unserved = new_side_unserved(snapshot)
+        return unserved and f"{unserved}; {restored} when it has one"
     if new.wanted == 0:
-        return f"{scaled_to_zero(new, '')}; the old weights are restored, and the stage starts again then"
-    found = f"{new.available} of {new.wanted} pods of {new.name} are available{new.why}"
-    return f"{found}; the old weights are restored, and the stage starts again when they are available"
+        return f"{scaled_to_zero(new, '')}; {restored} then"
+    return (
+        f"{new.available} of {new.wanted} pods of {new.name} are available{new.why}; {restored} when they are available"
+    )
 
 
 def _at_the_gate(status: Status) -> bool:

@@ -118,7 +118,7 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     if (loss := _loss(snapshot, new, spec)) is not None:
         return _lost(snapshot, new, *loss)
     if words := new_side_unserved(snapshot):
-        return on_fail(snapshot, StatusReason.NEW_SIDE_DOWN, words)
+        return _lost(snapshot, new, StatusReason.NEW_SIDE_DOWN, words, told_first=True)
     if new.pods is not None and (
         often := restarted_too_often(status.restarted_before, new.pods, new.wanted, spec.availability.max_restarts)
     ):
@@ -141,12 +141,15 @@ def _loss(snapshot: Snapshot, new: WorkloadView, spec: PlanSpec) -> tuple[Status
     return None
 
 
-def _lost(snapshot: Snapshot, new: WorkloadView, reason: StatusReason, words: str) -> ReconcileResult | None:
+def _lost(
+    snapshot: Snapshot, new: WorkloadView, reason: StatusReason, words: str, *, told_first: bool = False
+) -> ReconcileResult | None:
     """What follows from missing pods. The weights go back at once, also while nobody knows whose fault it is.
 
     Where `onFail` is Hold they stay if it is the version's, so the list of the pods is waited for, for a short time.
+    With `told_first` the endpoints are gone before the Deployment says so, so what was listed of its pods is too old.
     """
-    known = new.wanted == 0 or (new.pods_fresh and new.pods is not None)
+    known = not told_first and (new.wanted == 0 or (new.pods_fresh and new.pods is not None))
     no_fault = known and missing_by_no_fault(new)
     match snapshot.status.held_for:
         case HoldReason.FAILED:
@@ -161,7 +164,8 @@ def _lost(snapshot: Snapshot, new: WorkloadView, reason: StatusReason, words: st
         return try_rollback(snapshot, HoldReason.NEW_SIDE_AWAY, words, suspended=suspended)
     if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
         return try_rollback(snapshot, reason, words, suspended=suspended)
-    until = new.short_since + LISTED_WITHIN if new.short_since else snapshot.now
+    since = new.short_since or new.unserved_since
+    until = since + LISTED_WITHIN if since else snapshot.now
     return ReconcileResult(wake_at=until) if snapshot.now < until else on_fail(snapshot, reason, words)
 
 

@@ -72,6 +72,7 @@ class Bed:
         self.controller_manager = self._control_plane.controller_manager
         self.node = _node(workdir, self.kubeconfig("node"))
         self.traefik = gateway.traefik(programs.traefik, workdir, self._control_plane)
+        self._scrape = scrape
         self.prometheus = monitoring.prometheus(programs.prometheus, workdir, self._control_plane, scrape)
         self.api: Api = self._control_plane.api("admin")
         self._loads: list[tuple[str, Load]] = []
@@ -126,6 +127,18 @@ class Bed:
     def alert(self, name: str, promql: str, **labels: str) -> None:
         """Have Prometheus fire an alert with these labels while `promql` has an answer."""
         monitoring.alert(self.prometheus, self.workdir, name, promql, **labels)
+
+    def another_prometheus(self, name: str, port: int) -> Process:
+        """Another replica of Prometheus, which scrapes the same pods at other moments. Whoever starts it, kills it."""
+        return monitoring.prometheus(
+            self.programs.prometheus, self.workdir, self._control_plane, self._scrape, name, port
+        )
+
+    def lead_gateway_through(self, url: str) -> None:
+        """Start the gateway again, with a proxy as its API server."""
+        self.traefik.kill()
+        self.traefik = gateway.traefik(self.programs.traefik, self.workdir, self._control_plane, url)
+        self.traefik.start()
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints, as admin; raises RuntimeError with its complaint when it fails."""

@@ -125,6 +125,10 @@ class FaultProxy:
     def allow(self, namespace: str) -> None:
         self._tell("allow", namespace=namespace)
 
+    def refuse(self, *words: str) -> None:
+        """Answer 503 to every write whose path has all of these words, until `refuse` without any."""
+        self._tell("refuse", words=list(words))
+
     def expire(self, token: str) -> None:
         """Answer 401 to every request with a token, until `renew`."""
         self._tell("expire", token=token)
@@ -210,6 +214,7 @@ class Proxy:
         self._cutting: asyncio.Task[None] | None = None
         self._watches: set[asyncio.Transport] = set()
         self._forbidden: set[str] = set()
+        self._refused: Sequence[str] = ()
         self._expired: set[str] = set()
         self._trap: Trap | None = None
         self._turn = asyncio.Lock()
@@ -244,6 +249,9 @@ class Proxy:
     async def allow(self, namespace: str) -> None:
         self._forbidden.discard(namespace)
 
+    async def refuse(self, words: Sequence[str]) -> None:
+        self._refused = words
+
     async def expire(self, token: str) -> None:
         self._expired.add(token)
 
@@ -272,6 +280,9 @@ class Proxy:
             return _refusal(401)
         if _namespace(request.path) in self._forbidden:
             return _refusal(403)
+        if self._refused and request.method in _WRITES and all(word in request.path for word in self._refused):
+            self.counts["refused"] += 1
+            return _refusal(503)
         if request.query.get("watch") in ("1", "true"):
             return await self._watch(request)
         body = await request.read()
@@ -414,6 +425,7 @@ def control(proxy: Proxy) -> web.Application:
             proxy.up,
             proxy.forbid,
             proxy.allow,
+            proxy.refuse,
             proxy.expire,
             proxy.renew,
             proxy.trap,

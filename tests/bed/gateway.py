@@ -60,8 +60,8 @@ def _lists(api: Api, path: str) -> bool:
     return True
 
 
-def traefik(program: Path, workdir: Path, control_plane: ControlPlane) -> Process:
-    """Traefik, taking over a change of a route or an endpoint at most every 100 ms."""
+def traefik(program: Path, workdir: Path, control_plane: ControlPlane, server: str = SERVER) -> Process:
+    """Traefik, taking over a change of a route or an endpoint at most every 100 ms; `server` is its API server."""
     command = [
         str(program),
         "--global.checknewversion=false",
@@ -71,7 +71,7 @@ def traefik(program: Path, workdir: Path, control_plane: ControlPlane) -> Proces
         f"--entrypoints.ping.address=127.0.0.1:{PING_PORT}",
         "--ping.entrypoint=ping",
         "--providers.kubernetesgateway",
-        f"--providers.kubernetesgateway.endpoint={SERVER}",
+        f"--providers.kubernetesgateway.endpoint={server}",
         f"--providers.kubernetesgateway.token={control_plane.token('traefik')}",
         f"--providers.kubernetesgateway.certauthfilepath={control_plane.ca}",
         "--providers.providersthrottleduration=100ms",

@@ -16,26 +16,30 @@ RULES = "rules"
 URL = f"http://{netns.ADDRESS}:{PORT}"
 
 
-def prometheus(program: Path, workdir: Path, control_plane: ControlPlane, scrape: str) -> Process:
+def prometheus(
+    program: Path, workdir: Path, control_plane: ControlPlane, scrape: str, name: str = "prometheus", port: int = PORT
+) -> Process:
     """Prometheus, scraping all pods that have a container port POD_PORT every `scrape` (as "1s").
 
-    Every series has the labels `namespace`, `pod`, `deployment` (the pod's label `app`) and `instance`.
+    Every series has the labels `namespace`, `pod`, `deployment` (the pod's label `app`) and `instance`. One of another
+    `name` is another replica: it has a `port` and data of its own, and scrapes each pod at another moment.
     """
     kubeconfig = control_plane.kubeconfig("prometheus")
-    config = workdir / "prometheus.json"
-    config.write_text(json.dumps(_config(kubeconfig, scrape)))
+    config = workdir / f"{name}.json"
+    config.write_text(json.dumps(_config(kubeconfig, scrape, name)))
+    url = f"http://{netns.ADDRESS}:{port}"
     command = [
         str(program),
         f"--config.file={config}",
-        f"--storage.tsdb.path={workdir}/prometheus",
+        f"--storage.tsdb.path={workdir}/{name}",
         "--storage.tsdb.no-lockfile",
-        f"--web.listen-address={netns.ADDRESS}:{PORT}",
+        f"--web.listen-address={netns.ADDRESS}:{port}",
         "--log.level=warn",
     ]
-    return Process("prometheus", command, workdir, lambda: answers(f"{URL}/-/ready"), env=control_plane.env)
+    return Process(name, command, workdir, lambda: answers(f"{url}/-/ready"), env=control_plane.env)
 
 
-def _config(kubeconfig: Path, scrape: str) -> dict[str, object]:
+def _config(kubeconfig: Path, scrape: str, name: str) -> dict[str, object]:
     pods = {
         "job_name": "pods",
         "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
@@ -47,7 +51,8 @@ def _config(kubeconfig: Path, scrape: str) -> dict[str, object]:
             _label("label_app", "deployment"),
         ],
     }
-    every = {"scrape_interval": scrape, "scrape_timeout": scrape, "evaluation_interval": scrape}
+    every: dict[str, object] = {"scrape_interval": scrape, "scrape_timeout": scrape, "evaluation_interval": scrape}
+    every["external_labels"] = {"replica": name}  # from these the moment follows at which a pod is scraped
     return {"global": every, "rule_files": [f"{RULES}/*.json"], "scrape_configs": [pods]}
 
 
@@ -73,11 +78,11 @@ def _meta(source: str) -> str:
     return prefix + source
 
 
-def query(promql: str) -> float | None:
+def query(promql: str, url: str = URL) -> float | None:
     """The value of an instant query that has at most one; None if it has none."""
     session = requests.Session()
     session.trust_env = False
-    answer = session.get(f"{URL}/api/v1/query", params={"query": promql}, timeout=10)
+    answer = session.get(f"{url}/api/v1/query", params={"query": promql}, timeout=10)
     body = answer.json()
     if body["status"] != "success":
         raise ValueError(f"{promql}: {body['error']}")

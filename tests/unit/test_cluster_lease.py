@@ -29,6 +29,7 @@ from rolloutplan.cluster.lease import (
     read,
     renewed,
 )
+from rolloutplan.loop.versions import History
 
 # ---- the decision ----------------------------------------------------------------------------------------------------
 
@@ -317,6 +318,7 @@ class Process:
 
     def __init__(self, world: World, name: str, faults: Sequence[Fault], skew: float, *, sees: bool) -> None:
         self.world, self.name, self.told = world, name, list[int | str]()
+        self.restores = 0
         self.sees = asyncio.Event()
         if sees:
             self.sees.set()
@@ -330,6 +332,7 @@ class Process:
             gained=self._gained,
             lost=self.told.append,
             ready=self.sees,
+            saw=History(self._restored).saw,
             clock=lambda: clock() + skew,
         )
         world.alive.append(self)
@@ -338,6 +341,9 @@ class Process:
     def _gained(self, epoch: int) -> None:
         self.told.append(epoch)
         self.world.epochs.append(epoch)
+
+    def _restored(self) -> None:
+        self.restores += 1
 
     def stop(self) -> None:
         """As SIGSTOP does."""
@@ -638,6 +644,35 @@ def test_a_standby_that_cannot_look_takes_nothing_from_a_leader_that_renews() ->
         b.link.always = FINE
         await seconds(60)
         assert (a.told, b.told) == ([1], [])
+
+    tell(story)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["without the Lease", "with the Lease"])
+def test_a_cluster_that_was_restored_from_a_backup_is_noticed_once_by_all(known: bool) -> None:
+    async def story(world: World) -> None:
+        a = world.start("a")
+        await seconds(1)
+        backup = (world.server.version, world.server.raw if known else None)
+        b = world.start("b")
+        await seconds(60)
+        assert (a.restores, b.restores) == (0, 0)
+        world.server.version, world.server.raw = backup
+        await seconds(60)
+        assert (a.restores, b.restores) == (1, 1)
+        assert len(world.writers) == 1
+
+    tell(story)
+
+
+def test_no_fault_of_the_network_looks_like_a_restore() -> None:
+    async def story(world: World) -> None:
+        faults = [FINE, NO_ANSWER, DOWN, Fault(status=500), Fault(after=2.9), Fault(before=5)] * 10
+        a, b = world.start("a", faults), world.start("b", faults)
+        await seconds(300)
+        world.server.raw = None
+        await seconds(60)
+        assert (a.restores, b.restores) == (0, 0)
 
     tell(story)
 

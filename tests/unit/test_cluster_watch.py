@@ -356,6 +356,31 @@ def test_a_list_that_is_older_than_what_was_told_before_is_said_to_be_so(tmp_pat
     asyncio.run(run())
 
 
+def test_after_a_restore_it_lists_again_though_its_streams_only_stay_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        cluster.put("rolloutplans", "a")
+        async with watching(cluster, tmp_path) as (watched, engine):
+            await until(watched.synced)
+            await until(lambda: bool(cluster.streams))
+            cluster.put("rolloutplans", "a", spec={"x": 1})
+            await until(lambda: engine.have["rolloutplans", "shop", "a"].get("spec") == {"x": 1})
+            cluster.version = 0
+            with monkeypatch.context() as silent:  # the version that the streams began with is not reached yet
+                silent.setattr(cluster, "send", lambda *_: None)
+                cluster.put("rolloutplans", "b")
+            watched.restart()
+            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            assert engine.listings[-1].is_new_history
+            await until(lambda: "watch=true" in cluster.requests[-1] and bool(cluster.streams))
+            cluster.put("rolloutplans", "a", spec={"x": 3})
+            await until(lambda: engine.have["rolloutplans", "shop", "a"].get("spec") == {"x": 3})
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("code", [500, 403])
 def test_an_odd_error_in_a_stream_ends_kopf_and_not_the_watching(tmp_path: Path, code: int) -> None:
     async def run() -> None:

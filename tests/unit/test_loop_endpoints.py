@@ -247,6 +247,18 @@ def test_a_version_that_is_too_old_makes_it_list_again(gone: ApiError) -> None:
     assert [each.partition(" ")[0] for each in asked] == ["list", "watch", "list", "watch"]
 
 
+def test_after_a_restore_it_lists_again_though_its_stream_only_stays_silent() -> None:
+    cluster = Cluster("v2")
+
+    def restored(watch: EndpointWatch) -> None:
+        cluster.slices = [made("a", version=3)]
+        watch.restart()
+
+    asked = asyncio.run(lived(cluster, (nothing, 2), (restored, 4)))
+    assert asked[2:] == ["list (v2)", "watch from 7 (v2)"]
+    assert cluster.endpoints.view(V2) == EndpointsView()
+
+
 def test_a_refused_list_is_told_and_tried_again() -> None:
     cluster = Cluster("v2")
     cluster.refuses = [ApiError(403, "Forbidden", "no")]

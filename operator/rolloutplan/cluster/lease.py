@@ -190,6 +190,7 @@ class Elector:
 
     `gained` is called with the epoch of each new term, `lost` with the holder ("" for none) when a term is seen to be
     over. The Lease is not taken before `ready` is set: a replica whose watches are incomplete leaves it to the others.
+    `saw` is called with each resourceVersion of the Lease, in the order in which the API server gave them.
     `api` bounds each request; 3 s leave time for a second try within the deadline.
     """
 
@@ -203,10 +204,11 @@ class Elector:
         gained: Callable[[int], None],
         lost: Callable[[str], None],
         ready: asyncio.Event | None = None,
+        saw: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._namespace, self._name = api, namespace, name
-        self._gained, self._lost, self._clock = gained, lost, clock
+        self._gained, self._lost, self._saw, self._clock = gained, lost, saw, clock
         self._ready = ready or _always()
         self._state = ElectorState(identity)
         self._current = False
@@ -285,7 +287,7 @@ class Elector:
 
     async def _read(self) -> Lease:
         try:
-            return read(await self._api.get(paths.lease(self._namespace, self._name)))
+            return self._seen(await self._api.get(paths.lease(self._namespace, self._name)))
         except ApiError as error:
             if error.reason != "NotFound":
                 raise
@@ -295,8 +297,13 @@ class Elector:
         version = self._state.lease.version
         body = manifest(self._name, version, holder, claim, _stamp())
         if version:
-            return read(await self._api.patch(paths.lease(self._namespace, self._name), body))
-        return read(await self._api.create(paths.lease(self._namespace), body))
+            return self._seen(await self._api.patch(paths.lease(self._namespace, self._name), body))
+        return self._seen(await self._api.create(paths.lease(self._namespace), body))
+
+    def _seen(self, raw: Raw) -> Lease:
+        lease = read(raw)
+        self._saw(lease.version)
+        return lease
 
     def _set_state(self, state: ElectorState) -> None:
         """Store the new state, and log and report what changed."""

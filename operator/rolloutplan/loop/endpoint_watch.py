@@ -66,13 +66,15 @@ class _Following(NamedTuple):
 
     services: frozenset[Service]
     version: str
+    history: int
+    """How often the cluster had been restored."""
 
 
 class EndpointWatch:
     """Follows the Services of plans, everywhere or in `namespaces`. Call `changed` when plans name other Services."""
 
     def __init__(self, api: StreamClient, sink: Sink, *, namespaces: Sequence[str] = ()) -> None:
-        self._api, self._sink = api, sink
+        self._api, self._sink, self._history = api, sink, 0
         self._scopes: dict[str | None, asyncio.Event] = {
             namespace: asyncio.Event() for namespace in dict.fromkeys(namespaces or (None,))
         }
@@ -81,6 +83,11 @@ class EndpointWatch:
         """Look again which Services are to be followed."""
         for event in self._scopes.values():
             event.set()
+
+    def restart(self) -> None:
+        """List everything again: the cluster was restored, and the streams go on from versions that are void."""
+        self._history += 1
+        self.changed()
 
     async def run(self) -> None:
         """Follow them until cancelled."""
@@ -100,7 +107,7 @@ class EndpointWatch:
                 heard = time.monotonic()
                 continue
             try:
-                if following is None or not wanted <= following.services:
+                if following is None or not self._covers(following, wanted):
                     following = await self._list(namespace, wanted)
                     heard, delays = time.monotonic(), _backoffs()
                 following = await self._follow(namespace, following, again)
@@ -119,6 +126,7 @@ class EndpointWatch:
                 await asyncio.sleep(next(delays))
 
     async def _list(self, namespace: str | None, services: frozenset[Service]) -> _Following:
+        history = self._history
         path, names = _path(namespace), endpoints.selector({name for _, name in services})
         query = {"labelSelector": names, "limit": str(CHUNK)}
         page = await self._api.list(path, timeout=None, **query)
@@ -127,7 +135,10 @@ class EndpointWatch:
             page = await self._api.list(path, timeout=None, **query, **{"continue": token})
             items += page.get("items") or ()
         self._sink.endpoints_listed(namespace, services, items)
-        return _Following(services, version_of(page))
+        return _Following(services, version_of(page), history)
+
+    def _covers(self, following: _Following, services: frozenset[Service]) -> bool:
+        return services <= following.services and following.history == self._history
 
     async def _follow(self, namespace: str | None, following: _Following, again: asyncio.Event) -> _Following:
         """Follow the stream until it ends, or until a plan names a Service that it does not cover."""
@@ -142,7 +153,7 @@ class EndpointWatch:
                 if streaming.done():
                     return await streaming
                 again.clear()
-                if not self._sink.services(namespace) <= following.services:
+                if not self._covers(following, self._sink.services(namespace)):
                     await asyncio.sleep(GATHERED_FOR)
                     return following
         finally:
@@ -164,7 +175,7 @@ class EndpointWatch:
                 version = version_of(event["object"]) or version
                 if event["type"] != "BOOKMARK":
                     self._sink.endpoints_changed(event["type"], event["object"])
-        return _Following(following.services, version)
+        return following._replace(version=version)
 
 
 def _path(namespace: str | None) -> str:

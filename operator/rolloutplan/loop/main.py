@@ -23,7 +23,7 @@ from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
-from rolloutplan.loop.versions import Listing
+from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import Health
@@ -87,6 +87,12 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         metrics.set_leader(None)
         reconciler.follow()
 
+    def restored() -> None:
+        log.warning("the cluster was restored from a backup: everything is listed again")
+        reconciler.forget_runs()
+        watch.restart()
+        endpoint_watch.restart()
+
     elector = Elector(
         lease_api,
         namespace=options.lease_namespace,
@@ -95,6 +101,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         gained=gained,
         lost=lost,
         ready=synced,
+        saw=History(restored).saw,
         clock=_since_boot,
     )
     api.may_write = elector.may_write

@@ -103,6 +103,10 @@ class Reconciler:
     def follow(self) -> None:
         """Stop acting at once: cancel all tasks in flight and discard what was not written."""
         self._epoch = None
+        self.forget_runs()
+
+    def forget_runs(self) -> None:
+        """Discard what is not in the API server. It was decided on objects of which there may be others now."""
         self._cancel_tasks()
         self._runs.clear()
         self._counting.clear()

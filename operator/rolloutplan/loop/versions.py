@@ -7,7 +7,7 @@ cluster restored from a backup starts a new history with lower versions, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,6 +60,23 @@ def is_older(version: str, than: str) -> bool:
 
 def _is_number(version: str) -> bool:
     return version.isascii() and version.isdigit()
+
+
+class History:
+    """Notices that the cluster has a new history, by an object that is read again and again: its versions fall.
+
+    A stream does not tell: asked to go on from a version that the new history has not reached yet, it stays silent.
+    """
+
+    def __init__(self, restored: Callable[[], None]) -> None:
+        """`restored` is called each time that this is noticed."""
+        self._restored, self._newest = restored, ""
+
+    def saw(self, version: str) -> None:
+        """Take the next version of that object."""
+        before, self._newest = self._newest, version
+        if is_older(version, before):
+            self._restored()
 
 
 @dataclass(slots=True)

@@ -138,13 +138,17 @@ class Watch:
         self._main_loop = asyncio.get_running_loop()
         self._thread.start()
 
-    async def stop(self) -> None:
-        """Stop watching; return within 2 s, whatever kopf does."""
-        self._stopping.set()
+    def restart(self) -> None:
+        """List everything again: the cluster was restored, and the streams go on from versions that are void."""
         if self._running is not None:
             loop, task = self._running
             with contextlib.suppress(RuntimeError):  # the loop is closed: that instance has ended
                 loop.call_soon_threadsafe(task.cancel)
+
+    async def stop(self) -> None:
+        """Stop watching; return within 2 s, whatever kopf does."""
+        self._stopping.set()
+        self.restart()
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join, 2.0)
 

@@ -212,6 +212,29 @@ def test_each_request_that_was_sent_is_told_of() -> None:
     assert seen == [("PATCH", "/a", 200), ("GET", "/b", 200), ("GET", "/none", 404), ("GET", "/hang", 0)]
 
 
+def test_what_time_the_api_server_says_it_is_is_told_of() -> None:
+    seen: list[str] = []
+
+    def compare(date: str, sent: float, received: float) -> None:
+        assert 0 <= received - sent < 5
+        seen.append(date)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=404, headers={"Date": "Sun, 01 Mar 2026 12:00:00 GMT"})
+
+    assert failing(get, handler).status == 404, "nobody need listen"
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url), compare_clock=compare)
+            with pytest.raises(ApiError):
+                await api.get("/x")
+            await api.close()
+
+    asyncio.run(run())
+    assert seen == ["Sun, 01 Mar 2026 12:00:00 GMT"]
+
+
 def test_who_may_not_write_reads_all_the_same() -> None:
     sent: list[str] = []
     leads = True

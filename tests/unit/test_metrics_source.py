@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from math import inf
 from typing import Any
@@ -319,6 +320,27 @@ def test_victoria_metrics_is_not_to_move_the_instant(flavor: str, nocache: list[
     with server(behaviour) as url:
         ask(url, prometheus={"url": url, "flavor": flavor})
     assert parse_qs(requests[0].decode().partition("\r\n\r\n")[2]).get("nocache") == nocache
+
+
+@pytest.mark.parametrize(
+    ("ahead", "value"),
+    [(-3600, 0.25), (0, 0.25), (25, 0.25), (40, None), (3600, None)],
+)
+def test_a_source_whose_clock_is_ahead_proves_nothing(ahead: int, value: float | None) -> None:
+    """What it has for an instant of ours is of before that instant: it may be of before the weight."""
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+    with server(say(ONE, f"Date: {date}")) as url:
+        answer, _ = ask(url, timeout="2s")
+    assert answer.value == value
+    if value is None:
+        assert answer.gap is Why.SOURCE_DOWN
+        assert "s ahead: samples of before a weight would count for the weight; set the clocks right" in answer.detail
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 09:42:32 GMT"])
+def test_a_source_that_does_not_say_what_time_it_is_is_believed(date: str) -> None:
+    with server(say(ONE, f"Date: {date}")) as url:
+        assert ask(url, timeout="2s")[0] == Answer(0.25)
 
 
 def test_reads_a_compressed_answer() -> None:

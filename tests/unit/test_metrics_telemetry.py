@@ -193,11 +193,12 @@ def twice(story: Story) -> Story:
         ),
         (lambda m: m.count_api_request("PATCH", "/x", 0, 0.2), "api_request_seconds_sum{method=PATCH}", 0.2),
         (lambda _: None, f"build_info{{version={__version__}}}", 1),
+        (lambda _: None, "clock_ahead_seconds", -61.5),
         (lambda m: m.set_plan_counter(lambda: {"Judging": 3, "Held": 1}), "plans{phase=Judging}", 3),
     ],
 )
 def test_counts(story: Story, sample: str, value: float) -> None:
-    metrics = Metrics()
+    metrics = Metrics(ahead=lambda: -61.5)
     story(metrics)
     assert scraped(metrics)[f"rolloutplan_{sample}"] == pytest.approx(value)
 

@@ -45,6 +45,8 @@ _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application
 Raw = dict[str, Any]
 QueryOnce = Callable[[str, str, int, float], None]
 """Called for each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
+CompareClock = Callable[[str, float, float], None]
+"""Called for each answer: its Date header, and when it was sent and received, in seconds of `time.monotonic`."""
 
 
 class ApiError(Exception):
@@ -188,21 +190,28 @@ class Api:
         *,
         timeout: float = TIMEOUT,
         observe: QueryOnce | None = None,
+        compare_clock: CompareClock | None = None,
         connections: int = CONNECTIONS,
     ) -> None:
         self.may_write: Callable[[], bool] | None = None
         self._client, self._connections = _client(config, connections), connections
         self._timeout = timeout
-        self._observe = observe
+        self._observe, self._compare_clock = observe, compare_clock
         self._made = time.monotonic()
         self._renewing = asyncio.Lock()
 
     @classmethod
     async def connect(
-        cls, *, timeout: float = TIMEOUT, observe: QueryOnce | None = None, connections: int = CONNECTIONS
+        cls,
+        *,
+        timeout: float = TIMEOUT,
+        observe: QueryOnce | None = None,
+        compare_clock: CompareClock | None = None,
+        connections: int = CONNECTIONS,
     ) -> Self:
         """Read the configuration; the first request connects. Raises ApiError (status 0)."""
-        return cls(await read_config(), timeout=timeout, observe=observe, connections=connections)
+        config = await read_config()
+        return cls(config, timeout=timeout, observe=observe, compare_clock=compare_clock, connections=connections)
 
     async def close(self) -> None:
         await self._client.close()
@@ -298,8 +307,11 @@ class Api:
         began, status = time.monotonic(), 0
         try:
             response = await client.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
+            received = time.monotonic()
             body = await response.read()
             status = response.status
+            if self._compare_clock is not None and "Date" in response.headers:
+                self._compare_clock(response.headers["Date"], began, received)
         finally:
             if self._observe is not None:
                 self._observe(request.method, request.path, status, time.monotonic() - began)

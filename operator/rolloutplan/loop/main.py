@@ -13,8 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from rolloutplan import __version__
-from rolloutplan.clock import now
+from rolloutplan import __version__, clock
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api
 from rolloutplan.cluster.lease import Elector
@@ -57,7 +56,7 @@ async def run(options: Options) -> None:
 
 async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
     """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
-    metrics = Metrics()
+    metrics = Metrics(clock.now, clock.ahead)
     sources = Sources(metrics.count_source_request)
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
@@ -107,7 +106,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     api.may_write = elector.may_write
 
     def idle() -> float:
-        return (now() - reconciler.schedule.turned_at).total_seconds()
+        return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
     health = Health(
         idle=idle,
@@ -128,7 +127,12 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
 
 @asynccontextmanager
 async def _api(metrics: Metrics, timeout: float = TIMEOUT, *, connections: int = CONNECTIONS) -> AsyncIterator[Api]:
-    api = await Api.connect(timeout=timeout, observe=metrics.count_api_request, connections=connections)
+    api = await Api.connect(
+        timeout=timeout,
+        observe=metrics.count_api_request,
+        compare_clock=clock.compare,
+        connections=connections,
+    )
     try:
         yield api
     finally:

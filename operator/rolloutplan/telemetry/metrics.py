@@ -26,12 +26,15 @@ _ANSWERED: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 class Metrics:
     """The operator's own metrics. `count_source_request` may be called from any thread, all else only from the loop.
 
-    HTTP codes are 0 where there was no answer. `clock` returns the present instant.
+    HTTP codes are 0 where there was no answer. `clock` returns the present instant, `ahead` the seconds by which this
+    machine's clock is ahead of the API server's.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), ahead: Callable[[], float] = lambda: 0.0
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second, useless series for each counter
-        self._clock = clock
+        self._clock, self._ahead = clock, ahead
         self._plans: Callable[[], Mapping[str, int]] = dict
         self._newest: dict[str, datetime] = {}
         self._asked_at: dict[str, datetime] = {}
@@ -143,7 +146,12 @@ class Metrics:
         for source, at in self._newest.items():
             if now - self._asked_at.get(source, at) <= IN_USE:
                 ages.add_metric((source,), (now - at).total_seconds())
-        return plans, ages
+        skew = GaugeMetricFamily(
+            "rolloutplan_clock_ahead_seconds",
+            "By how much the clock of this machine is ahead of the API server's at least; negative where it is behind.",
+            value=self._ahead(),
+        )
+        return plans, ages, skew
 
 
 def resource(path: str) -> str:

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.clock import confirm, now
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
 from rolloutplan.stats.verdict import Answer, Why
@@ -29,6 +31,8 @@ T = TypeVar("T")
 LONGEST_ANSWER: Final = 1 << 20
 """Bytes. One number needs about 150; a longer answer than this has thousands of series."""
 LONGEST_RANGE: Final = 4 << 20
+CLOCK_AHEAD: Final = 30.0
+"""Seconds by which a source's clock may be ahead of ours. Its samples of before a weight would count for the weight."""
 
 
 class Reply(NamedTuple, Generic[T]):
@@ -97,15 +101,22 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         ranges = "step" in params
         longest = LONGEST_RANGE if ranges else LONGEST_ANSWER
         params = {**self._fixed, **params, "timeout": f"{left:.3f}"}
-        status, body = self._post("query_range" if ranges else "query", params, left, until, longest)
+        status, body, ahead = self._post("query_range" if ranges else "query", params, left, until, longest)
+        if ahead > CLOCK_AHEAD:
+            fix = "set the clocks right (NTP)"
+            words = f"its clock is {ahead:.0f} s ahead: samples of before a weight would count for the weight; {fix}"
+            return status, undecided(Why.SOURCE_DOWN, words)
         if body is None:
             return status, undecided(Why.MANY_SERIES, f"the answer is longer than {longest} bytes")
         return status, parse_response(status, body, read, self._flavor)
 
     def _post(
         self, path: str, params: Mapping[str, str], left: float, until: float, longest: int
-    ) -> tuple[int, bytes | None]:
-        """The HTTP status and body of an answer; the body is None where it is too long."""
+    ) -> tuple[int, bytes | None, float]:
+        """The HTTP status and body of an answer, and by how many seconds its Date is ahead of our clock.
+
+        The body is None where it is too long.
+        """
         began, status = time.monotonic(), 0
         try:
             with self._session.post(
@@ -117,11 +128,20 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
                 allow_redirects=False,  # a redirected POST arrives as a GET without its body; headers may be secrets
             ) as response:
                 body = _read(response, until, longest)
-                status = response.status_code
-                return status, body
+                status, date = response.status_code, response.headers.get("Date", "")
+                confirm(date, began, time.monotonic())
+                return status, body, _ahead(date)
         finally:
             if self._observe is not None:
                 self._observe(status, time.monotonic() - began)
+
+
+def _ahead(date: str) -> float:
+    """By how many seconds the instant of a Date header is in the future; 0 where it is not, or cannot be read."""
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - now().timestamp())
+    except ValueError:
+        return 0.0
 
 
 def _read(response: requests.Response, until: float, longest: int) -> bytes | None:

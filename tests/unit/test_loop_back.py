@@ -210,8 +210,8 @@ class Shop(FakeProvider):
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Shop]:
-    async with opened(SPEC) as shop:
+async def running(server: Server | None = None) -> AsyncIterator[Shop]:
+    async with opened(SPEC, server) as shop:
         assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), shop.status.message
         assert shop.weights() == {"a": [95, 5], "b": [95, 5]}
         yield shop

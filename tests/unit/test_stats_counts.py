@@ -97,6 +97,27 @@ def test_the_older_answer_of_another_replica_counts_nothing_twice(lag: int, life
     assert counted(found) == (max(totals) - totals[0], max(bads) - bads[0])
 
 
+def test_an_answer_from_before_a_restart_is_not_counted_for_an_instance_that_was_seen_first_after_it() -> None:
+    found = one((50, 1), (1_000_000, 400_000), (1_900, 20), (1_000_100, 400_010), (2_500, 26), (4_000, 40))
+    assert all(each.problem is None for each in found)
+    assert counted(found) == (3_950, 39)
+
+
+def test_a_leap_of_a_new_instance_is_counted_when_the_next_scrape_confirms_it() -> None:
+    found = one((0, 0), (30_000, 30), (60_000, 60), (90_000, 90))
+    assert [(each.total, each.bad) for each in found] == [(0, 0), (60_000, 60), (30_000, 30)]
+    assert found[1].since == 0
+
+
+def test_a_leap_after_which_nothing_comes_is_counted_when_it_could_not_be_an_older_answer() -> None:
+    found = one((0, 0), *[(30_000.0, 30.0)] * (int(LAG / LOOK) + 2))
+    assert counted(found) == (30_000, 30)
+
+
+def test_what_a_new_instance_can_have_served_is_counted_at_once() -> None:
+    assert counted(one((0, 0), (15_000, 30))) == (15_000, 30)
+
+
 def test_a_pod_that_leaves_a_key_of_several_is_told_and_never_counted_anew() -> None:
     """Neither what is left, nor what returns with all that it ever counted."""
     for key in ("/", "job/", "otel/collector:8889"):

@@ -13,6 +13,9 @@ The samples come from a metric source (`engine/analysis/counting.py`); the incre
 - Any other total that stays behind hides several processes under one key, of which one has left. It could return with
   all that it ever counted, so nothing of that key is counted until it is no longer behind, and then from there on.
   A key without an instance is one of several from the start: it has no restarts, and is counted once its pace is known.
+- An instance may have been restarted just before it was seen first. A leap of a new instance, to more than it had ever
+  served and faster than most serve, may then be the answer of a replica from before the restart: it counts once the
+  next sample confirms it.
 - Counters that contradict each other give no count.
 """
 
@@ -41,6 +44,8 @@ _STEADY: Final = 1.5
 _LEAP: Final = 20.0
 """How much faster than before one key may count, and `_MANY` requests at once, unless processes came back to it."""
 _MANY: Final = 1000
+_FAST: Final = 1000.0
+"""Requests a second that a new instance may serve before that is a leap."""
 _FIX: Final = (
     "one key counts several pods, of which one has left: keep the labels job and instance of each pod in what is"
     " scraped, recorded and aggregated"
@@ -66,6 +71,8 @@ class Mark:
     """The total before the last restart, and when that was counted."""
     broken: bool = False
     """Whether it hides several processes, of which one has left."""
+    leap: tuple[float, float] | None = None
+    """The total to which a new instance leapt, and since when it does; nothing of that has been counted so far."""
 
 
 Marks: TypeAlias = Mapping[str, Mark]
@@ -139,8 +146,8 @@ def _step(known: Mark, now: Mark, *, merged: bool) -> _Step:
         return _counted(Mark(0, 0, known.at, (0, known.at), known.pace, former=(known.total, now.at)), now)
     if _from_before_restart(known, now):
         return _Step(known)
-    if merged and known.pace is None:
-        return _Step(_paced(known, now))
+    if known.pace is None and (merged or _leaps(known, now)):
+        return _Step(_paced(known, now) if merged else _leapt_to(known, now))
     if merged and known.pace is not None and _leapt(known.pace, known, now):
         words = f"the total leapt from {known.total:.0f} to {now.total:.0f}, as if pods had come back to it: {_FIX}"
         return _Step(now, problem=_contradiction(words))
@@ -187,6 +194,22 @@ def _from_before_restart(known: Mark, now: Mark) -> bool:
         return False
     too_many = now.total - known.total > _BURST * known.pace * (now.at - known.at) + 1
     return too_many and now.total > known.former[0] - known.pace * LAG
+
+
+def _leaps(known: Mark, now: Mark) -> bool:
+    """Whether a new instance may not have served all this: no later scrape confirms it yet."""
+    fast = _FAST * (now.at - known.at)
+    if now.total - known.total <= max(fast, known.total):
+        return False
+    if known.leap is None:
+        return True
+    total, at = known.leap
+    confirmed = 0 < now.total - total <= max(fast, total - known.total)
+    return not confirmed and now.at - at < LAG
+
+
+def _leapt_to(known: Mark, now: Mark) -> Mark:
+    return replace(known, leap=(now.total, known.leap[1] if known.leap else now.at))
 
 
 def _leapt(pace: float, known: Mark, now: Mark) -> bool:

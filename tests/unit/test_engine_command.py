@@ -63,6 +63,7 @@ from tests.situations import (
     says,
     settle,
     shifting,
+    silent_bake,
     succeeded,
     then,
     trap,
@@ -649,8 +650,15 @@ def rolled_back_while_paused() -> World:
     return world
 
 
+def bake_undecided() -> World:
+    world = silent_bake()().until(P.HELD)
+    phase_is(world, P.HELD, "Undecided")
+    return world
+
+
 NOT_ENDED = "the run has not ended"
 NO_STAGE = "no stage is being judged"
+IN_BAKE = "the run is in the bake at its last weight, which cannot be skipped"
 NOTHING_WAITS = "nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval"
 REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
     "blocked by another plan": (blocked, {
@@ -723,8 +731,11 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
     }),
     "baking": (baking, {
         "resume": "the run is not held: its phase is Baking", "approve": NOTHING_WAITS, "retry": NOT_ENDED,
-        "promote": NO_STAGE,
-        "skip": "all is the last stage",
+        "promote": f"{IN_BAKE}: it ends at ", "skip": "to end it sooner, write a shorter `bake` in the plan",
+    }),
+    "baking, and undecided at its end": (bake_undecided, {
+        "promote": f"{IN_BAKE}: it waits for a verdict of its guards", "skip": "`resume` gives it more time",
+        "approve": NOTHING_WAITS, "retry": NOT_ENDED,
     }),
     "succeeded": (succeeded, {
         "abort": "the run has ended: `revert` puts the old weights back", "pause": "there is nothing to pause",
@@ -788,6 +799,7 @@ def test_every_verb_is_answered_in_every_situation() -> None:
         "held for approval of the first weight": {"pause", "approve"},
         "paused": {"resume"},
         "baking": {"pause"},
+        "baking, and undecided at its end": {"pause", "resume"},
         "succeeded": {"retry", "revert"},
         "rolled back": {"retry"},
         "rolled back while paused": {"resume", "retry"},

@@ -497,6 +497,7 @@ def _shown(name: str) -> str:
 
 def _skip(context: _CommandContext) -> ReconcileResult:
     snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
+    _deny_in_bake(snapshot)
     at, stage = status.stage, current_stage(spec, status)
     if status.held is not None and status.held.reason == HoldReason.AWAITING_APPROVAL:
         raise _DeniedError(
@@ -523,6 +524,7 @@ def _skip(context: _CommandContext) -> ReconcileResult:
 
 def _promote(context: _CommandContext) -> ReconcileResult:
     snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
+    _deny_in_bake(snapshot)
     last, at, stage = spec.steps()[-1], status.stage, current_stage(spec, status)
     if (
         status.phase not in TRANSITIONS[TransitionName.PROMOTED].sources
@@ -545,6 +547,18 @@ def _promote(context: _CommandContext) -> ReconcileResult:
             stage=change_stage(at, next_stage=last.name),
         )
     )
+
+
+def _deny_in_bake(snapshot: Snapshot) -> None:
+    """Raise _DeniedError in the bake: no stage follows it, and an edit of the plan makes it shorter."""
+    status, at = snapshot.status, snapshot.status.stage
+    if status.effective_phase is not Phase.BAKING or at is None or at.soak_until is None:
+        return
+    over = snapshot.now >= at.soak_until
+    waits = "it waits for a verdict of its guards" if over else f"it ends at {at.soak_until:%H:%M:%S}"
+    ways = "`resume` gives it more time" if over else "to end it sooner, write a shorter `bake` in the plan"
+    words = f"the run is in the bake at its last weight, which cannot be skipped: {waits}"
+    raise _DeniedError(f"{words}; {ways}, and `abort` rolls back")
 
 
 def _skippable_plan(context: _CommandContext) -> PlanSpec:

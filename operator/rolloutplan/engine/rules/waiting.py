@@ -58,6 +58,8 @@ def _subject(status: Status) -> str:
             return f"a fix of what the message says ({status.reason})"
         case Phase.PENDING:
             return _before_the_start(status)
+        case Phase.HELD if status.held_for == HoldReason.UNDECIDED and status.effective_phase is Phase.BAKING:
+            return "a verdict of the guards, or `resume` or `abort`"
         case Phase.HELD:
             return _ENDED_BY.get(status.held_for, f"the end of {status.held_for or 'the hold'}")
         case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:

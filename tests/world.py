@@ -660,7 +660,7 @@ class World:
                 self._at("pods")
                 return self.new.pods if self.new else Pods()
             case LintQueries():
-                return ""
+                return "" if effect.snapshot.preflight else self._silent_alerts()
             case _ as work:
                 return self._ask_around(effect, work)
 
@@ -926,9 +926,12 @@ class World:
             rejected={} if is_valid_snapshot else dict(self.rejected),
             down="" if is_valid_snapshot else self.down,
             pods=self.new.pods if self.new else Pods(),
-            warnings="; ".join(f"{name}: no alerts" for name, said in self.says.items() if said is Why.NO_ALERT_SERIES),
+            warnings=self._silent_alerts(),
             autoscaler=self.new.autoscaler if self.new and not self.new.wanted else "",
         )
+
+    def _silent_alerts(self) -> str:
+        return "; ".join(f"{name}: no alerts" for name, said in self.says.items() if said is Why.NO_ALERT_SERIES)
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 

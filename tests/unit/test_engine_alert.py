@@ -272,3 +272,16 @@ def test_that_there_are_no_alerts_any_more_keeps_a_stage_from_being_proved() -> 
     world.advance(m(12))
     assert (world.phase, world.status.reason) == (P.HELD, "Undecided")
     assert "page (NoAlertSeries" in world.status.message
+
+
+def test_the_next_leader_tells_it_too() -> None:
+    world = fresh(ALERTS)().until(P.JUDGING)
+    world.says["page"] = Why.NO_ALERT_SERIES
+    world.crash()
+    world.advance(m(1))
+    condition = world.status.condition("QueryWarnings")
+    assert condition is not None
+    assert condition.message == "page: no alerts"
+    world.crash()
+    world.advance(m(1))
+    assert world.status.condition("QueryWarnings") == condition

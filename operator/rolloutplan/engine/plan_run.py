@@ -595,7 +595,7 @@ class PlanRun:
                 self._pods, self._pods_at = cast("Pods", result), effect.snapshot.now
                 self._pods_of = new.version if new else ""
             case LintQueries():
-                self._warnings = cast("str", result)
+                self._warnings = cast("str", result).removeprefix(self._unanswered).removeprefix("; ")
             case PatchPlanMetadata(finalizer=finalizer):
                 self._metadata_writes = (*self._metadata_writes[-1:], effect.snapshot.now) if finalizer else ()
             case Publish(recorded=True):

@@ -246,8 +246,13 @@ class Executor:
         return await preflight.query_once(work, provider, now(), delay)
 
     async def _lint(self, effect: Effect, _: LintQueries) -> str:
-        spec, provider = effect.snapshot.plan.spec, self._source(effect.snapshot)[1]
-        return await asyncio.to_thread(provider.lint, spec) if spec and provider else ""
+        snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
+        if snapshot.plan.spec is None or provider is None:
+            return ""
+        found = await asyncio.to_thread(provider.lint, snapshot.plan.spec)
+        # A leader that took a run over has no result of the checks before it, of which the alerts were a part.
+        alerts = "" if snapshot.preflight else await preflight.silent_alerts(snapshot.plan, provider, now())
+        return "; ".join(filter(None, (alerts, found)))
 
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""

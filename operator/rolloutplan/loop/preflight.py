@@ -6,7 +6,7 @@ The data comes from the API server and the metric source; loop/executor.py retur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from rolloutplan.cluster import paths, pods, scale, users, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.queries import AlertQuery
 from rolloutplan.engine.model.snapshot import (
     GateAnswers,
     Pods,
@@ -25,7 +26,7 @@ from rolloutplan.engine.model.snapshot import (
     ServiceView,
     WorkloadView,
 )
-from rolloutplan.engine.policy.preflight import preflight_queries
+from rolloutplan.engine.policy.preflight import PreflightQuery, preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
@@ -74,7 +75,16 @@ class TriedQueries(NamedTuple):
 
 async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> TriedQueries:
     """Send each query of a plan once."""
-    queries = list(preflight_queries(plan, now))
+    return await _try(list(preflight_queries(plan, now)), provider, now)
+
+
+async def silent_alerts(plan: PlanView, provider: Provider, now: datetime) -> str:
+    """Which alert predicates will have no answer, as far as the source knows, and why."""
+    alerts = [each for each in preflight_queries(plan, now) if isinstance(each.query, AlertQuery)]
+    return (await _try(alerts, provider, now)).warnings if alerts else ""
+
+
+async def _try(queries: Sequence[PreflightQuery], provider: Provider, now: datetime) -> TriedQueries:
     result = await provider.check(list(dict.fromkeys(each.query for each in queries)), now)
     refused: dict[str, str] = {}
     for each in queries:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.analysis.availability import TOLD_AFTER
 from rolloutplan.engine.analysis.measurements import active_predicates, ask_at
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -58,6 +59,7 @@ from rolloutplan.engine.run.conditions import (
     reported_change,
     verdicts_only,
     with_conditions,
+    with_shortage,
 )
 from rolloutplan.engine.run.decision_log import predicate_statuses
 from rolloutplan.engine.run.end_state import unjudged_change
@@ -88,6 +90,7 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
 
 def _derived(snapshot: Snapshot, status: Status) -> Status:
     """The status with all that follows from the rest of it."""
+    status = with_shortage(snapshot, status)
     return with_conditions(snapshot, change(status, waiting_for=waiting_for(snapshot, status)))
 
 
@@ -104,6 +107,8 @@ def _wake_at(snapshot: Snapshot) -> datetime | None:
         instants += [instant for instant in (at.soak_until, at.deadline_at) if instant is not None]
     if snapshot.new is not None and snapshot.new.short_since is not None:
         instants.append(snapshot.new.short_since + spec.availability.grace)
+    if snapshot.new is not None and snapshot.new.lacks_since is not None:
+        instants.append(snapshot.new.lacks_since + TOLD_AFTER)
     if (
         status.held is not None
         and status.held.reason == HoldReason.METRICS_UNAVAILABLE
@@ -129,6 +134,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         outdated
         or query_warnings(status) != snapshot.warnings
         or status != snapshot.status
+        or with_shortage(snapshot, status) != status
         or not is_publication_reported(snapshot)
         or reported_change(status) != unjudged_change(snapshot, status)
         or not is_capacity_reported(snapshot)

@@ -250,7 +250,7 @@ class PlanRun:
         self._created_at = min(self._created_at, now)
         self._count_restarts_at = min(self._count_restarts_at, now + COUNT_RESTARTS_AFTER)
         self._lint_at = min(self._lint_at, now + LINT_AFTER)
-        self._stood = self._stood.turned_back(now)
+        self._stood = self._stood.until(now)
         self._pods_at = self._pods_at and min(self._pods_at, now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
@@ -324,11 +324,13 @@ class PlanRun:
         new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=self._pods_of == new.version)
         served = facts.endpoints.get(facts.status.weights.new or spec.new.service_name)
         self._stood = self._stood.seen(new, spec.availability, now, unserved=served is not None and served.is_empty)
+        stood = self._stood
         return replace(
             new,
-            expected=self._stood.expected(new, spec.availability, now),
-            short_since=self._stood.short_since,
-            unserved_since=self._stood.unserved_since,
+            expected=stood.expected(new, spec.availability, now),
+            short_since=stood.short_since,
+            unserved_since=stood.unserved_since,
+            lacks_since=stood.lacks_since,
         )
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:

@@ -18,6 +18,8 @@ PODS_A_SHARE: Final = 4
 """`maxRestarts` is allowed once for every so many pods of the side, and for each pod alone."""
 LISTED_WITHIN: Final = timedelta(seconds=10)
 """How long the list of the pods may take that tells whose fault it is that they are missing."""
+TOLD_AFTER: Final = timedelta(seconds=5)
+"""How long pods may be missing before that is told."""
 BASELINES_KEPT: Final = 200
 """The pods whose earlier restarts a status keeps, those with most first. The earlier ones of others would count."""
 
@@ -32,6 +34,8 @@ class Stood:
     short_since: datetime | None = None
     unserved_since: datetime | None = None
     """Since when its Service has no ready endpoint."""
+    lacks_since: datetime | None = None
+    """Since when pods are missing that it should have, or are of a former template that cannot be replaced."""
 
     def seen(self, new: WorkloadView, asked: Availability, now: datetime, *, unserved: bool) -> Stood:
         """What is known after another look. `unserved` means that its Service is known to have no ready endpoint.
@@ -47,14 +51,14 @@ class Stood:
             known,
             short_since=(self.short_since or now) if short else None,
             unserved_since=(self.unserved_since or now) if unserved else None,
+            lacks_since=(self.lacks_since or now) if _lacks(new) else None,
         )
 
-    def turned_back(self, now: datetime) -> Stood:
-        """The same without an instant after `now`: the clock was put back."""
-        grows, short, unserved = (
-            at and min(at, now) for at in (self.grows_since, self.short_since, self.unserved_since)
-        )
-        return replace(self, grows_since=grows, short_since=short, unserved_since=unserved)
+    def until(self, now: datetime) -> Stood:
+        """The same without later instants: the clock was put back."""
+        names = ("grows_since", "short_since", "unserved_since", "lacks_since")
+        instants = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: at and min(at, now) for name, at in instants.items()})
 
     def expected(self, new: WorkloadView, asked: Availability, now: datetime) -> int:
         """How many pods must be ready. Added pods count once they were available, or failed by themselves for long."""
@@ -91,6 +95,19 @@ def stands(new: WorkloadView, asked: Availability) -> bool:
 def is_short(ready: int, expected: int, asked: Availability) -> bool:
     """Whether fewer pods are ready than `minReady` of those that are expected."""
     return ready * 1000 < asked.min_ready * expected
+
+
+def _lacks(new: WorkloadView) -> bool:
+    return new.available < new.wanted or bool(new.outdated and new.hindered)
+
+
+def missing_pods(new: WorkloadView, now: datetime) -> str:
+    """Which pods the new side lacks, and why, as text; empty where it lacks none, or only for a moment."""
+    if new.lacks_since is None or now < new.lacks_since + TOLD_AFTER:
+        return ""
+    if new.available < new.wanted:
+        return f"{new.available} of {new.wanted} pods of {new.name} are available{new.why}"
+    return f"{new.outdated} pods of {new.name} are of its former template{new.why}"
 
 
 def baseline(pods: Pods) -> tuple[PodRestarts, ...]:

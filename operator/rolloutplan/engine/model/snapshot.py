@@ -138,6 +138,8 @@ class WorkloadView:
     """Since when fewer pods than `minReady` of the expected ones are ready."""
     unserved_since: datetime | None = None
     """Since when its Service has no ready endpoint."""
+    lacks_since: datetime | None = None
+    """Since when it lacks pods that it should have."""
     version: str = ""
     """Its resourceVersion."""
     selector: str = ""

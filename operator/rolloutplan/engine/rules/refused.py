@@ -19,6 +19,7 @@ from rolloutplan.engine.run.conditions import (
     first_refusal,
     has_fault,
     is_refusal_reported,
+    without_shortage,
 )
 from rolloutplan.engine.run.transition import token_seq, transition
 
@@ -104,7 +105,7 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
     last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
     if has_fault(status) and first_refusal(snapshot) is None:
         return change(status, message=last, conditions=tuple(c for c in status.conditions if c.type != "Stalled"))
-    if status.message and not (reported and status.message in notes):
+    if status.message and not (reported and without_shortage(status.message) in notes):
         conditions = tuple(each for each in status.conditions if not reported or each.type != REQUESTS_ACCEPTED)
         return change(status, conditions=conditions) if reported else status
     return change(status, message=last) if last != status.message else status

@@ -12,6 +12,7 @@ from typing import Literal
 from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, Status
+from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.routes import route_warnings
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
@@ -44,6 +45,8 @@ ROLLBACK_CAPACITY = "RollbackCapacity"
 """False while the old side could not carry what a rollback would give back."""
 _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SUCCEEDED})
 
+_MISSING = "; pods are missing: "
+
 UNJUDGED_CHANGE = "UnjudgedChange"
 """True while the side that serves has another pod template than the run that ended."""
 
@@ -68,6 +71,22 @@ def is_stalled(status: Status) -> bool:
         StatusReason.JOB_NOT_OURS,
         StatusReason.WEIGHTS_SET_BACK,
     )
+
+
+def without_shortage(message: str) -> str:
+    """The message of a status without the pods that are missing."""
+    return message.partition(_MISSING)[0]
+
+
+def with_shortage(snapshot: Snapshot, status: Status) -> Status:
+    """The status whose message says during a stage and in the bake which pods of the new side are missing, and why.
+
+    The run may not feel that before its next increment.
+    """
+    judged, message = status.phase in (Phase.JUDGING, Phase.BAKING), without_shortage(status.message)
+    if judged and snapshot.new is not None and (words := missing_pods(snapshot.new, snapshot.now)):
+        message = f"{message}{_MISSING}{words}"
+    return change(status, message=message) if message != status.message else status
 
 
 def with_conditions(snapshot: Snapshot, status: Status) -> Status:

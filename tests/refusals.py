@@ -587,6 +587,17 @@ PLANS: Final = (
         {"stages[0].deadline": "59m", "stages[0].soak": "1h"},
         ("spec.stages[0].deadline", "59m is shorter than the soak of 1h"),
     ),
+    Refusal(
+        "a warmup as long as a soak",
+        {"warmup": "5m"},
+        ("spec.warmup", "5m is not shorter than the soak of", "write a longer soak, or a shorter warmup"),
+    ),
+    Refusal(
+        "the warmup of a stage as long as its soak",
+        {"stages[0].warmup": "3m", "stages[0].soak": "2m"},
+        ("spec.stages[0].warmup", "3m is not shorter than the soak of 2m"),
+    ),
+    Refusal("a warmup that is no time", {"warmup": "soon"}, ("spec.warmup", '"soon" is not a duration')),
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
     Refusal("a policy of incidents", {"onIncident": {"then": "Wait"}}, ("spec.onIncident.then", "Hold", "Rollback")),

@@ -201,11 +201,14 @@ class Deployment:
     """The manager that set its size, where that is an autoscaler."""
     crashes: Mapping[str, int] = field(default_factory=dict)
     """The restarts of its other pods, by their uid."""
+    joined: Mapping[str, datetime] = field(default_factory=dict)
+    """When the pods that joined it became ready, by their uid."""
 
     @property
     def pods(self) -> Pods:
         """What a list of its pods shows."""
-        return Pods({"first": self.restarts, **self.crashes}, self.worst, self.failed, self.away)
+        others = {**dict.fromkeys(self.joined, 0), **self.crashes}
+        return Pods({"first": self.restarts, **others}, self.worst, self.failed, self.away, ready_at={**self.joined})
 
 
 @dataclass(frozen=True)
@@ -1018,6 +1021,12 @@ class World:
         for backend in raw["spec"]["rules"][rule]["backendRefs"]:
             backend["weight"] = weights.get(backend["name"], backend["weight"])
         self._put(route, raw, by=by)
+
+    def joins(self, *pods: str) -> None:
+        """New pods of the new side, by their uid, have become ready now."""
+        assert self.new is not None
+        size, joined = self.new.wanted + len(pods), {**self.new.joined, **dict.fromkeys(pods, self.now)}
+        self.new = replace(self.new, wanted=size, ready=self.new.ready + len(pods), joined=joined)
 
     def pods(self, **changes: Any) -> None:
         """The new Deployment changes, and its pods: any field of `Deployment`."""

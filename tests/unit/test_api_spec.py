@@ -187,6 +187,13 @@ def test_the_ladder_has_one_rung_a_weight() -> None:
     assert [p.name for p in steps[1].fail] == [p.name for p in steps[2].fail] == ["wrong"]
 
 
+def test_a_warmup_is_that_of_the_stage_or_else_of_the_plan() -> None:
+    one = read_plan_spec(changed(PLAN, {"warmup": "2m", "stages[0].warmup": "0s", "stages[1].warmup": "90s"}))
+    assert [stage.warmup.total_seconds() for stage in one.steps()] == [0, 90, 90, 120]
+    other = read_plan_spec(changed(PLAN, {"stages[1].warmup": "90s", "stages[2].warmup": "2m"}))
+    assert one.plan_hash() == other.plan_hash() != read_plan_spec(PLAN).plan_hash()
+
+
 def test_stages_without_a_name_are_named_for_their_weights() -> None:
     assert [step.name for step in read_plan_spec(MINIMAL).steps()] == ["w0-5", "w5", "w25", "w100"]
 

@@ -1,5 +1,6 @@
 """Pods: how often they restarted, what the worst of them says, and whose fault it is that one is not ready."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -175,3 +176,20 @@ def test_only_pods_that_were_ready_once_are_lost() -> None:
         pod("b", RUNNING),
     ]
     assert read({"items": found}, {"app"}).lost == 2
+
+
+def test_when_the_ready_pods_became_ready() -> None:
+    at = {"type": "Ready", "lastTransitionTime": "2026-03-01T09:00:00Z"}
+    found = read(
+        {
+            "items": [
+                pod("a", RUNNING, conditions=[{**at, "status": "True"}], uid="1"),
+                pod("b", RUNNING, conditions=[{**at, "status": "False"}], uid="2"),
+                pod("c", RUNNING, conditions=[{**at, "status": "True"}], uid="3", deletionTimestamp="now"),
+                pod("d", RUNNING, conditions=[{"type": "Ready", "status": "True"}], uid="4"),
+                pod("e", RUNNING, uid="5"),
+            ]
+        },
+        (),
+    )
+    assert found.ready_at == {"1": datetime(2026, 3, 1, 9, tzinfo=UTC)}

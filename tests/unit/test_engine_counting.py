@@ -66,7 +66,7 @@ class Watcher:
         questions = [question for question in due if isinstance(question, CountQuestion)]
         assert len(questions) == len(due)
         self.asked += questions
-        self.measurements = mark_asked(self.status, self.measurements, due, now)
+        self.measurements = mark_asked(self.spec, self.status, self.measurements, due, now)
         if questions:
             answers: dict[str, Series | Answer] = {q.part: gap or series(q, bad) for q in questions}
             self.measurements = count(self.spec, self.status, self.source, self.measurements, "worse", answers, now)

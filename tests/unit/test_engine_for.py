@@ -53,7 +53,7 @@ ANSWERS: Final = {
 
 
 def evaluated(measurements: Measurements, letter: str, at: datetime, status: Status = STATUS) -> Measurements:
-    asked = mark_asked(status, measurements, [Question("errors", "new", ValueQuery("errors"), at)], at)
+    asked = mark_asked(SPEC, status, measurements, [Question("errors", "new", ValueQuery("errors"), at)], at)
     return apply_answers(SPEC, status, asked, "errors", {"new": ANSWERS[letter]}, at)
 
 

@@ -336,3 +336,36 @@ def test_one_warning_that_is_too_long_is_cut() -> None:
     assert line.startswith("spec.guards[0].query: xxx")
     assert line.endswith("xxx...")
     assert len(line) == TELLABLE
+
+
+LATENCY = 'histogram_quantile(0.99, sum by (le) (rate(s_bucket{d="$deployment"}[$window])))'
+SLOW = {"name": "slow", "query": LATENCY, "is": "> 1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "words"),
+    [
+        pytest.param({}, [], "", id="all fits"),
+        pytest.param({"stages[0].deadline": "5m", "stages[0].warmup": "270s"},
+                     ["warning warmup-over-deadline spec.stages[0].deadline"],
+                     "5m is too short: slow judges latency, so its first verdict is 5m30s after the weight, with the"
+                     " warmup of 4m30s: write a longer deadline, or a shorter warmup", id="no verdict by the deadline"),
+        pytest.param({"stages[0].deadline": "5m", "stages[0].warmup": "239s"}, [], "", id="just in time"),
+        pytest.param({"guards[0].window": "4m", "bake": "0s"}, ["hint window-over-soak spec.guards[0].window"],
+                     "4m does not fit in the soak of 5m after the warmup of 2m, so the window is never full: write a"
+                     " shorter window, or a longer soak, or a shorter warmup", id="a window that is never full"),
+        pytest.param({"stages[0].pass[0]": {**SLOW, "name": "fast", "is": "< 1", "window": "4m"}},
+                     ["warning window-over-soak spec.stages[0].pass[0].window"], "so the stage takes 6m",
+                     id="a window that is waited for"),
+        pytest.param({"guards[0].query": 'histogram_quantile(0.9, sum by (le) (rate(s_bucket{d="$deployment"}[5m])))'},
+                     ["warning before-stage spec.guards[0].query"], "", id="a range that reaches into the warmup"),
+        pytest.param({"guards[0].query": 'sum(rate(x_total{d="$deployment"}[$window]))'},
+                     ["hint warmup-unused spec.warmup"], "no predicate judges latency", id="nothing judges latency"),
+    ],
+)  # fmt: skip
+def test_a_warmup_fits_in_its_stage(changes: dict[str, Any], told: list[str], words: str) -> None:
+    """The soak is of 5 minutes, and the plan's warmup of 2."""
+    base = {"warmup": "2m", "guards": [SLOW], "stages[0].soak": "5m"}
+    spec = read_plan_spec(changed(changed(PLAN, base), changes))
+    assert found(spec) == told
+    assert any(words in finding.words for finding in lint_plan(spec, SCRAPE)) or not words

@@ -320,3 +320,40 @@ def test_a_later_fault_is_taken_back_no_later_than_it_says(changes: dict[str, An
     told = of(changes).segments[0].detections[0].later
     assert told is not None
     assert told - s(6) - s(10) <= world.now - since <= told - s(6)
+
+
+SLOW = {"name": "slow", "query": "histogram_quantile(0.99, slow[$window])", "is": "> 0.5", "window": "1m"}
+FAST = {"name": "fast", "query": "histogram_quantile(0.99, slow[$window])", "is": "< 0.5", "window": "2m"}
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "took"),
+    [
+        ("the first verdict of a guard", {"guards": [SLOW], "stages[0].pass": []}, (180, 600)),
+        ("a longer warmup", {"guards": [SLOW], "stages[0].pass": [], "warmup": "150s", "stages[1].soak": "3m",
+                             "stages[2].soak": "3m"}, (210, 600)),
+        ("a pass predicate", {"guards": [SLOW], "stages[0].pass": [FAST]}, (240, 600)),
+        ("what judges no latency", {"warmup": "2m"}, (180, 600)),
+    ],
+)  # fmt: skip
+def test_a_warmup_is_waited_for(what: str, changes: dict[str, Any], took: tuple[int, int]) -> None:
+    """The canary has a soak of 3 minutes and a warmup of 2, unless something else is said."""
+    found = of({"stages[0].warmup": "2m", **changes}) if "warmup" not in changes else of(changes | SOAKS)
+    begins, ends = found.segments[0].begins, found.segments[0].ends
+    assert (ends.earliest - begins.earliest, ends.latest - begins.latest) == (s(took[0]), s(took[1])), what
+
+
+SOAKS = {"stages[1].soak": "3m", "stages[2].soak": "3m"}
+
+
+def test_a_fault_of_latency_from_the_first_moment_on_lasts_for_the_warmup_longer() -> None:
+    slow = {"guards": [PLAN["guards"][0], SLOW], "stages[0].warmup": "2m"}
+    (errors, warm), (_, cold) = (
+        [each for each in of(changes).segments[0].detections if each.role == "guard"]
+        for changes in (slow, {**slow, "stages[0].warmup": "0s"})
+    )
+    assert warm.at_once is not None
+    assert cold.at_once is not None
+    assert errors.at_once is not None
+    assert warm.at_once == cold.at_once + m(2)
+    assert warm.later == cold.later

@@ -85,6 +85,8 @@ class StageChange(TypedDict, total=False):
     forecast: str
     next_stage: str
     warned: str
+    warmup_since: Instant | None
+    warmup_until: Instant | None
 
 
 class WeightsChange(TypedDict, total=False):

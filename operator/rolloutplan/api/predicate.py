@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 
 from pydantic import Field, StrictBool, model_validator
@@ -222,6 +223,13 @@ class Predicate(SpecModel):
         return self.no_data == "Clear"
 
     @property
+    def judges_latency(self) -> bool:
+        """Whether it judges how long requests take, by the form of what it asks."""
+        if self.events is not None:
+            return self.events.kind == "histogram"
+        return self.query is not None and asks_for_latency(self.query)
+
+    @property
     def confidence(self) -> Fraction:
         """An exact fraction of 1: 95% is 19/20."""
         return self.confidence_ or CONFIDENCE
@@ -232,6 +240,21 @@ class Predicate(SpecModel):
         if refusals:
             raise Violations(*refusals)
         return self
+
+
+_OF_LATENCY: Final = re.compile(
+    r"""\bhistogram_(?:quantiles?|avg|fraction|sum)\s*\(|_bucket\b|\bquantile\s*=~?\s*["'`]"""
+)
+"""A function or the buckets of a histogram, or the label of a summary's quantiles."""
+_SUM: Final = re.compile(r"\b([a-zA-Z_:][a-zA-Z0-9_:]*)_sum\b")
+
+
+@lru_cache(maxsize=1024)
+def asks_for_latency(query: str) -> bool:
+    """Whether PromQL reads a histogram or a summary for how long requests take, not for how many there are."""
+    text = without_comments(query)
+    averages = any(re.search(rf"\b{re.escape(name)}_count\b", text) for name in set(_SUM.findall(text)))
+    return averages or _OF_LATENCY.search(text) is not None
 
 
 Predicates: TypeAlias = Annotated[tuple[Predicate, ...], Field(max_length=MAX_PREDICATES)]

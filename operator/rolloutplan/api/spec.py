@@ -36,7 +36,16 @@ from rolloutplan.api.quantities import (
     format_weight,
 )
 from rolloutplan.api.route import RouteId, RouteKindName
-from rolloutplan.api.stage import DEADLINE_AFTER_SOAK, FULL, MAX_STAGES, Stage, StageSpec, made_name, step_name
+from rolloutplan.api.stage import (
+    DEADLINE_AFTER_SOAK,
+    FULL,
+    MAX_STAGES,
+    Stage,
+    StageSpec,
+    made_name,
+    step_name,
+    warmup_refused,
+)
 from rolloutplan.api.tasks import MAX_TASKS, NOT_BELOW_FULL, Assumption, Contract, Expand
 from rolloutplan.api.text_format import DNS_NAME, DnsLabel, DnsName, cel
 
@@ -254,6 +263,13 @@ class PlanSpec(SpecModel):
     interval: Annotated[Duration, at_least("1s")] = Field(
         default=timedelta(seconds=10), description="How often fail predicates and guards are evaluated; at least 1s."
     )
+    warmup: Duration = Field(
+        default=timedelta(0),
+        description="How long new pods are left out of what latency predicates judge: events.histogram, and queries of"
+        " histogram_quantile, _avg or _fraction, of buckets, of a label quantile, or of a _sum and its _count. Their"
+        " windows and counts begin this long after the stage's weight was verified, and again after pods that become"
+        " ready later. Must be shorter than every soak. All other predicates judge at once.",
+    )
     assumptions: tuple[Assumption, ...] = Field(
         default=(),
         max_length=MAX_TASKS,
@@ -355,6 +371,7 @@ class PlanSpec(SpecModel):
                 approval=spec.approval is not None and permille == spec.steps[0],
                 entry=entry,
                 warn=spec.warn,
+                warmup=self.warmup if spec.warmup is None else spec.warmup,
             )
             for index, (entry, spec, permille) in enumerate(steps)
         )
@@ -403,8 +420,8 @@ class PlanSpec(SpecModel):
     def normalized(self) -> "PlanSpec":
         """The plan with one stage for each weight, and without values that equal a default.
 
-        deletionPolicy is left out, because it is not part of the rollout, and stopAt, because it repeats the last
-        weight.
+        deletionPolicy is left out, because it is not part of the rollout, stopAt, because it repeats the last weight,
+        and warmup, because each stage has it.
         """
         stages = tuple(
             StageSpec.model_construct(
@@ -416,6 +433,7 @@ class PlanSpec(SpecModel):
                 pass_=as_normalized(stage.pass_),
                 fail=as_normalized(stage.fail),
                 warn=as_normalized(stage.warn),
+                warmup=stage.warmup or None,
             )
             for stage in self.steps()
         )
@@ -423,7 +441,7 @@ class PlanSpec(SpecModel):
             side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec
             for side, spec in (("old", self.old), ("new", self.new))
         }
-        left_out = {"deletion_policy": "Restore", "stop_at": None}
+        left_out = {"deletion_policy": "Restore", "stop_at": None, "warmup": timedelta(0)}
         return self.model_copy(update={"guards": as_normalized(self.guards), "stages": stages, **sides, **left_out})
 
     @cached_property
@@ -438,6 +456,7 @@ class PlanSpec(SpecModel):
             *_sides(self),
             *_weights(self),
             *_judged(self),
+            *_warmup(self),
             *_contract(self),
             *_duplicate_names("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(self.stages) if s.name)),
             *_duplicate_names(
@@ -497,6 +516,13 @@ def _judged(spec: PlanSpec) -> FieldErrors:
     for i, stage in enumerate(spec.stages):
         if all(each.dry_run for each in (*spec.guards, *stage.pass_, *stage.fail)):
             yield f"stages[{i}]", f"nothing judges this stage: {JUDGED_BY}"
+
+
+def _warmup(spec: PlanSpec) -> FieldErrors:
+    for i, stage in enumerate(spec.stages):
+        if spec.warmup and stage.warmup is None and spec.warmup >= stage.soak:
+            yield "warmup", f"stages[{i}]: {warmup_refused(spec.warmup, stage.soak)}"
+            return
 
 
 def _duplicate_names(what: str, named: Iterable[tuple[str, str]]) -> FieldErrors:

@@ -16,6 +16,7 @@ MAX_STAGES: Final = 50
 MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
 FULL: Final = 1000
 DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
+WARMUP_FIX: Final = "latency would not be judged in it; write a longer soak, or a shorter warmup"
 
 
 class StageSpec(SpecModel):
@@ -36,6 +37,9 @@ class StageSpec(SpecModel):
     )
     deadline: Duration | None = Field(
         default=None, description="The longest time at the weight without a decision; soak + 30m if left out."
+    )
+    warmup: Duration | None = Field(
+        default=None, description="How long new pods are left out of latency here; the plan's warmup if left out."
     )
     approval: Literal["Required"] | None = Field(
         default=None, description="Whether a person must send `approve` before its first weight."
@@ -66,6 +70,8 @@ class StageSpec(SpecModel):
         if self.resolved_deadline < self.soak:
             deadline, soak = format_duration(self.resolved_deadline), format_duration(self.soak)
             raise Violations(("deadline", f"{deadline} is shorter than the soak of {soak}: write at least the soak"))
+        if self.warmup and self.warmup >= self.soak:
+            raise Violations(("warmup", warmup_refused(self.warmup, self.soak)))
         if self.name and self.weight is not None and _misnamed(self.name, self.weight):
             raise Violations(
                 (
@@ -96,6 +102,8 @@ class Stage:
     entry: int = 0
     """The index of its entry in the plan's `stages`; an entry may have several weights."""
     warn: tuple[Predicate, ...] = ()
+    warmup: timedelta = timedelta(0)
+    """How long latency is not judged after its weight was verified, or after a new pod became ready; 0: not left out"""
     half: bool = False
     """Whether this is the step half way to the stage's weight; `permille` is then the weight half way."""
 
@@ -117,6 +125,11 @@ class Stage:
         """The step half way from `before` to its weight; itself where no whole permille is between them."""
         between = (before + self.permille) // 2
         return self.at(between) if before < between < self.permille else self
+
+
+def warmup_refused(warmup: timedelta, soak: timedelta) -> str:
+    """Why this warmup does not fit into a stage with this soak."""
+    return f"{format_duration(warmup)} is not shorter than the soak of {format_duration(soak)}: {WARMUP_FIX}"
 
 
 def made_name(permille: int) -> str:

@@ -162,6 +162,10 @@ class StageStatus(Part):
     deadline_at: Instant | None = Field(None, description="The deadline of the stage.")
     forecast: str = Field("", description="What cannot be decided before the deadline with the traffic so far.")
     next_stage: str = Field("", description="The stage that comes next, because a person skipped to it.")
+    warmup_since: Instant | None = Field(None, description="Since when latency is not judged, for the warmup.")
+    warmup_until: Instant | None = Field(
+        None, description="When the warmup ends: latency of new pods, or of a new weight, is judged from then on."
+    )
     halfway: int | None = Field(None, description="The weight in permille, if the stage is half way to its own weight.")
     warned: str = Field("", description="The first warning at this stage, which halves the next increment.")
 

@@ -39,11 +39,17 @@ def read(raw: Mapping[str, Any], containers: Collection[str]) -> Pods:
         failed=min(failed, default=""),
         away=min(away, default=(0, ""))[1],
         lost=sum(bool(_lost_readiness(pod, containers)) for pod in staying),
+        ready_at={_uid(pod): at for pod in staying if (at := _ready_at(pod)) is not None},
     )
 
 
 def _uid(pod: object) -> str:
     return safe_get.text(pod, "metadata", "uid") or safe_get.text(pod, "metadata", "name")
+
+
+def _ready_at(pod: object) -> datetime | None:
+    ready = _condition(pod, "Ready")
+    return safe_get.instant(ready, "lastTransitionTime") if safe_get.text(ready, "status") == "True" else None
 
 
 def _name(pod: object) -> str:

@@ -15,7 +15,8 @@ from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.analysis.availability import TOLD_AFTER
-from rolloutplan.engine.analysis.measurements import active_predicates, ask_at
+from rolloutplan.engine.analysis.measurements import active_predicates, ask_at, current_stage
+from rolloutplan.engine.analysis.warmup import warm_new_pods
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
@@ -127,7 +128,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
 
     An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`.
     """
-    status = clear_past_refusal(snapshot, nothing_to_do=not step.actions)
+    status = _warmed(snapshot, clear_past_refusal(snapshot, nothing_to_do=not step.actions))
     outdated = status.observed_generation != snapshot.plan.generation or not status.reason
     outdated = outdated or status.waiting_for != waiting_for(snapshot, status)
     outdated = (
@@ -147,6 +148,16 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     if verdicts_only(now) == verdicts_only(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
         return None
     return _derived(snapshot, change(status, predicates=now))
+
+
+def _warmed(snapshot: Snapshot, status: Status) -> Status:
+    """The status with the warmup of the pods that became ready during a stage or in the bake."""
+    spec, at, new = snapshot.plan.spec, status.stage, snapshot.new
+    if spec is None or at is None or new is None or new.newest_ready_at is None:
+        return status
+    stage = current_stage(spec, status) if status.phase in TRAFFIC_SHIFTED_PHASES else None
+    warmed = warm_new_pods(spec, stage, at, new.newest_ready_at) if stage is not None else at
+    return change(status, stage=warmed) if warmed != at else status
 
 
 RULES: tuple[Rule, ...] = (

@@ -32,7 +32,7 @@ from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import status_patch
 from rolloutplan.engine.analysis.availability import Stood, is_suspended
-from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, mark_asked
+from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, find_predicate, mark_asked
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -111,6 +111,8 @@ COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
 """After a start, rollbacks come before the pods are listed."""
 COUNT_RESTARTS_AGAIN: Final = timedelta(minutes=1)
 """The pause after a failed list of the pods."""
+NEW_PODS_WITHIN: Final = timedelta(seconds=10)
+"""After a start, how long latency waits for the list that tells which pods are new, where these have a warmup."""
 PODS_AGAIN: Final = timedelta(seconds=10)
 """How often the pods are listed while some are not available."""
 LINT_AFTER: Final = timedelta(seconds=10)
@@ -189,6 +191,8 @@ class PlanRun:
         self._stood = Stood()
         self._pods: Pods | None = None
         self._pods_at: datetime | None = None
+        self._ready_at: dict[str, datetime] = {}
+        """When each pod of the new side became ready for the first time, by its uid."""
         self._pods_of = ""
         """The version of the new Deployment when the pods that are known were asked for."""
         self._pods_version = facts.new.version if facts.new else ""
@@ -331,6 +335,7 @@ class PlanRun:
             short_since=stood.short_since,
             unserved_since=stood.unserved_since,
             lacks_since=stood.lacks_since,
+            newest_ready_at=max(self._ready_at.values(), default=None),
         )
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:
@@ -415,12 +420,25 @@ class PlanRun:
     def _evaluation_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Query each predicate on its own, so that the first decisive answer acts and waits for no slower one."""
         questions = due_queries(snapshot.plan, snapshot.status, snapshot.source, snapshot.measurements, snapshot.now)
-        due = [question for question in questions if Key("evaluation", question.name) not in self._in_flight]
+        due = [
+            question
+            for question in questions
+            if Key("evaluation", question.name) not in self._in_flight and self._knows_pods(question.name, snapshot)
+        ]
         if not due:
             return
-        self.measurements = mark_asked(snapshot.status, self.measurements, due, snapshot.now)
+        assert snapshot.plan.spec is not None  # without it nothing is due
+        self.measurements = mark_asked(snapshot.plan.spec, snapshot.status, self.measurements, due, snapshot.now)
         for name, group in groupby(due, key=lambda question: question.name):
             yield self._start(Key("evaluation", name), Evaluate(name, tuple(group)), snapshot)  # type: ignore[arg-type]
+
+    def _knows_pods(self, name: str, snapshot: Snapshot) -> bool:
+        """Whether it is known which pods are new, or need not be: latency is not asked of those that need a warmup."""
+        spec, at = snapshot.plan.spec, snapshot.status.stage
+        if self._pods is not None or snapshot.now >= self._created_at + NEW_PODS_WITHIN:
+            return True
+        predicate = find_predicate(spec, snapshot.status, name) if spec and at and at.warmup_until else None
+        return predicate is None or not predicate.judges_latency
 
     def _parallel_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
         yield from self._read_effects(snapshot)
@@ -542,7 +560,7 @@ class PlanRun:
 
     def _wake_at(self, snapshot: Snapshot, step: ReconcileResult) -> datetime | None:
         """The next instant at which there may be something to do, if no result comes before."""
-        instants = [until for _, until in self._in_flight.values()]
+        instants = [self._created_at + NEW_PODS_WITHIN, *(until for _, until in self._in_flight.values())]
         instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
         if step.wake_at is not None:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)
@@ -594,7 +612,7 @@ class PlanRun:
                 self._apply_answers(effect, cast("Answers", result))
             case ListPods():
                 new = effect.snapshot.new
-                self._pods, self._pods_at = cast("Pods", result), effect.snapshot.now
+                self._take_pods(cast("Pods", result), effect.snapshot.now)
                 self._pods_of = new.version if new else ""
             case LintQueries():
                 self._warnings = cast("str", result).removeprefix(self._unanswered).removeprefix("; ")
@@ -613,6 +631,12 @@ class PlanRun:
                 self.results[effect.key] = result
             case _:
                 pass
+
+    def _take_pods(self, pods: Pods, at: datetime) -> None:
+        """Note a list of pods. A pod that was ready before does not become new by losing its readiness for a while."""
+        ready = {uid: min(ready_at, at) for uid, ready_at in pods.ready_at.items()} | self._ready_at
+        self._ready_at = {uid: ready[uid] for uid in pods.restarts if uid in ready}
+        self._pods, self._pods_at = pods, at
 
     def _take_warnings(self, warnings: str) -> None:
         """Note what the source said; a status of before may say the same."""

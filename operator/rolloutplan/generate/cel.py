@@ -35,7 +35,7 @@ from rolloutplan.api.predicate import (
 )
 from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
 from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, VARIABLE
-from rolloutplan.api.stage import MADE_NAME, MAX_STAGES
+from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, TextFormat, cel
@@ -47,8 +47,11 @@ def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> d
     return {"rule": rule, **words, **({"fieldPath": at} if at else {})}
 
 
+_TIME: Final = "'^[0-9.hms]+[hms]$'"
+
+
 def _is_time(field: str) -> str:
-    return f"self.{field}.matches('^[0-9.hms]+[hms]$')"
+    return f"self.{field}.matches({_TIME})"
 
 
 def _ceiling(field: str, ceiling: str) -> dict[str, Any]:
@@ -142,6 +145,13 @@ _PLAN: Final = (
     ),
     _floor("interval", "1s"),
     _rule(
+        f"!has(self.warmup) || !{_is_time('warmup')} || duration(self.warmup) == duration('0s')"
+        f" || self.stages.all(s, has(s.warmup) || !has(s.soak) || !s.soak.matches({_TIME})"
+        " || duration(self.warmup) < duration(s.soak))",
+        expression=f"self.warmup + ' is not shorter than the soak of one of the stages: {WARMUP_FIX}'",
+        at=".warmup",
+    ),
+    _rule(
         f"!{_READABLE} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
         says="weights must increase from stage to stage: write each larger than the one before",
         at=".stages",
@@ -226,6 +236,12 @@ _STAGE: Final = (
         " || duration(self.deadline) >= duration(self.soak)",
         expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write at least the soak'",
         at=".deadline",
+    ),
+    _rule(
+        f"!has(self.warmup) || !{_is_time('warmup')} || !{_is_time('soak')}"
+        " || duration(self.warmup) == duration('0s') || duration(self.warmup) < duration(self.soak)",
+        expression=f"self.warmup + ' is not shorter than the soak of ' + self.soak + ': {WARMUP_FIX}'",
+        at=".warmup",
     ),
     _rule(
         f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)}) || self.name.endsWith({_MADE})",

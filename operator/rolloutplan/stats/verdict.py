@@ -28,6 +28,7 @@ class Why(StrEnum):
     NOT_COUNTERS = "NotCounters"
     SOURCE_DOWN = "SourceDown"
     QUERY_REJECTED = "QueryRejected"
+    WARMUP = "Warmup"
     WINDOW_NOT_FILLED = "WindowNotFilled"
     TOO_FEW_SAMPLES = "TooFewSamples"
     NOT_YET = "NotYet"

@@ -21,6 +21,7 @@ from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
 from rolloutplan.engine.analysis.counting import round_up
 from rolloutplan.engine.analysis.measurements import Role, first_window
 from rolloutplan.engine.analysis.variables import names_a_side, render, variables_for
+from rolloutplan.engine.analysis.warmup import left_out
 from rolloutplan.engine.rules.forecast import slow_predicate_problem
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.promql import Asking, Finding, lint_alerts, lint_counter, lint_query
@@ -38,7 +39,11 @@ _THEMSELVES: Final = {word: word for word in BUILTIN_VARIABLES} | {"window": "1m
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A predicate and its path. `soak` is the longest time at one weight while the predicate is in force."""
+    """A predicate and its path.
+
+    `soak` is the longest time at one weight while the predicate is in force and judges, `deadline` the time by which it
+    must. Both are without the warmup, which is 0 where it judges at once.
+    """
 
     path: str
     role: Role
@@ -46,6 +51,7 @@ class _Judged:
     stage: str
     soak: timedelta
     deadline: timedelta
+    warmup: timedelta
 
     def first(self, scrape: timedelta | None) -> tuple[timedelta, timedelta]:
         """Return the window of the first query, and the time at the weight by then. Queries use whole seconds."""
@@ -71,6 +77,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None) -> tuple[Finding, ...]:
             for finding in (*_time(judged), *_questions(spec, judged, scrape), *_sides(spec, judged))
         ),
         *_silences(spec),
+        *_warmups(spec, scrape),
     )
 
 
@@ -78,12 +85,13 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
     """Find the stages that cannot be decided by their deadline at this traffic (of both sides together)."""
     every = max(spec.interval, scrape)
     for i, stage in enumerate(spec.stages):
+        steps = [step for step in spec.steps() if step.entry == i]
         for j, predicate in enumerate(stage.pass_):
             if predicate.has_references or predicate.events is None or predicate.dry_run:
                 continue
-            for permille in stage.steps:
-                at_weight = traffic.at(permille / 1000)
-                if words := slow_predicate_problem(predicate, permille, stage.resolved_deadline, at_weight, every):
+            for step in steps:
+                at_weight = traffic.at(step.permille / 1000)
+                if words := slow_predicate_problem(predicate, step, at_weight, every):
                     yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
                     break
 
@@ -133,32 +141,42 @@ def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
 
 
 def _judged(spec: PlanSpec) -> Iterator[_Judged]:
-    longest = max(spec.bake, *(stage.soak for stage in spec.stages))
+    steps = spec.steps()
     for i, guard in enumerate(spec.guards):
-        yield _Judged(f"spec.guards[{i}]", "guard", guard, spec.steps()[0].name, longest, longest)
+        longest = max(steps, key=lambda step: step.soak - left_out(step, guard))
+        warmup = left_out(longest, guard)
+        soak = max(spec.bake, longest.soak - warmup)
+        yield _Judged(f"spec.guards[{i}]", "guard", guard, steps[0].name, soak, soak, warmup)
     for i, stage in enumerate(spec.stages):
-        name, deadline = stage.name or "stage", stage.resolved_deadline
-        for j, predicate in enumerate(stage.pass_):
-            yield _Judged(f"spec.stages[{i}].pass[{j}]", "pass", predicate, name, stage.soak, deadline)
-        for j, predicate in enumerate(stage.fail):
-            yield _Judged(f"spec.stages[{i}].fail[{j}]", "fail", predicate, name, stage.soak, deadline)
-        for j, predicate in enumerate(stage.warn):
-            yield _Judged(f"spec.stages[{i}].warn[{j}]", "warn", predicate, name, stage.soak, deadline)
+        step = next(step for step in steps if step.entry == i)
+        roles: tuple[tuple[Role, tuple[Predicate, ...]], ...] = (
+            ("pass", stage.pass_),
+            ("fail", stage.fail),
+            ("warn", stage.warn),
+        )
+        for role, predicates in roles:
+            for j, predicate in enumerate(predicates):
+                path, name, warmup = f"spec.stages[{i}].{role}[{j}]", stage.name or "stage", left_out(step, predicate)
+                yield _Judged(path, role, predicate, name, step.soak - warmup, step.deadline - warmup, warmup)
 
 
 def _time(judged: _Judged) -> Iterator[Finding]:
     window, path = judged.predicate.window, f"{judged.path}.window"
     if judged.predicate.query is None or window <= judged.soak:
         return
-    too_long = f"{format_duration(window)} does not fit in the soak of {format_duration(judged.soak)}"
+    too_long = f"{format_duration(window)} does not fit in the soak of {format_duration(judged.soak + judged.warmup)}"
     fix = "write a shorter window, or a longer soak"
+    if judged.warmup:
+        too_long += f" after the warmup of {format_duration(judged.warmup)}"
+        fix += ", or a shorter warmup"
     if judged.role != "pass":
         yield Finding(path, "window-over-soak", "hint", f"{too_long}, so the window is never full: {fix}")
     elif window <= judged.deadline:
-        taken = f"{too_long}, so the stage takes {format_duration(window)}"
+        taken = f"{too_long}, so the stage takes {format_duration(judged.warmup + window)}"
         yield Finding(path, "window-over-soak", "warning", f"{taken}: {fix}")
     else:
-        never = f"{too_long}, nor before the deadline of {format_duration(judged.deadline)}, so it is never proved"
+        deadline = format_duration(judged.deadline + judged.warmup)
+        never = f"{too_long}, nor before the deadline of {deadline}, so it is never proved"
         yield Finding(path, "window-over-soak", "warning", f"{never}: {fix}")
 
 
@@ -232,6 +250,29 @@ def _silences(spec: PlanSpec) -> Iterator[Finding]:
             fix = "add a predicate that always has a value, such as a share of all requests"
             words = f"all that is enforced here says noData: Clear, so a misspelled name is good news: {fix}"
             yield Finding(f"spec.stages[{i}]", "only-silence", "warning", words)
+
+
+def _warmups(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
+    """Find stages that end before the first verdict on latency, and warmups from which nothing follows."""
+    steps = [next(step for step in spec.steps() if step.entry == i) for i in range(len(spec.stages))]
+    for i, step in enumerate(steps):
+        signals = [each for each in (*spec.guards, *step.fail) if each.query is not None and not each.dry_run]
+        for predicate in (each for each in signals if left_out(step, each)):
+            window = predicate.window if scrape is None else first_window(predicate, scrape)
+            if step.warmup + window > step.deadline:
+                words = (
+                    f"{format_duration(step.deadline)} is too short: {predicate.name} judges latency, so its first "
+                    f"verdict is {format_duration(step.warmup + window)} after the weight, with the warmup of "
+                    f"{format_duration(step.warmup)}: write a longer deadline, or a shorter warmup"
+                )
+                yield Finding(f"spec.stages[{i}].deadline", "warmup-over-deadline", "warning", words)
+                break
+    judged = [predicate for _, predicate in spec.predicates()]
+    if any(step.warmup for step in steps) and not any(each.judges_latency or each.has_references for each in judged):
+        own = next((f"spec.stages[{i}].warmup" for i, stage in enumerate(spec.stages) if stage.warmup), "")
+        fix = "remove it, or add events.histogram or a query of histogram_quantile"
+        words = f"it leaves nothing out, because no predicate judges latency: {fix}"
+        yield Finding("spec.warmup" if spec.warmup else own, "warmup-unused", "hint", words)
 
 
 def _texts(predicate: Predicate) -> Iterator[tuple[str, str]]:

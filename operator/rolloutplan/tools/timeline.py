@@ -9,7 +9,7 @@ that it fires. Detection times are upper bounds: they hold even where every answ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 from typing import Final, NamedTuple
@@ -19,6 +19,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of, round_up
 from rolloutplan.engine.analysis.measurements import Role, asks_both_sides, first_window
+from rolloutplan.engine.analysis.warmup import left_out
 from rolloutplan.engine.model.snapshot import SourceView
 from rolloutplan.engine.rules.tasks import SCALE_WITHIN
 from rolloutplan.stats.feasibility import Traffic, decided_after
@@ -136,7 +137,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
     begins = Range(after.earliest, after.latest + spec.traffic.accepted_within)
     failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
     proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
-    first_verdicts = [_first_verdict(spec, each, source) for each in failure_predicates]
+    first_verdicts = [_first_verdict(spec, stage, each, source) for each in failure_predicates]
     late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
     earliest = min(max(stage.soak, *first_verdicts, *proofs.values()), stage.deadline)
     # The run waits for the answer to a query that was sent in time.
@@ -150,7 +151,7 @@ def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | 
         stage.approval,
         stage.half,
         late,
-        tuple(_detections(spec, failure_predicates, stage.permille, source, traffic)),
+        tuple(_detections(spec, failure_predicates, stage.permille, source, traffic, stage)),
         _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
     )
 
@@ -181,14 +182,15 @@ def _enforced(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
 # ---- how long until a predicate is proved --------------------------------------------------------
 
 
-def _first_verdict(spec: PlanSpec, predicate: Predicate, source: SourceView) -> timedelta:
+def _first_verdict(spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
     """Return when a guard or `fail` predicate can be decided first: until then the stage is not proved.
 
     Counts are, when there were requests between two evaluations at the weight.
     """
+    begins = left_out(stage, predicate) + source.delay
     if predicate.events is None:
-        return source.delay + first_window(predicate, source.scrape)
-    return source.delay + (_NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
+        return begins + first_window(predicate, source.scrape)
+    return begins + (_NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
 
 
 def _proved_after(
@@ -199,11 +201,11 @@ def _proved_after(
         return _pass_first_evaluated(stage, predicate, source) + round_up(predicate.for_ or _NOW, spec.interval)
     every = evaluation_interval(spec, source)
     forecast = every if traffic is None else _decided_within(predicate, "pass", stage.permille, traffic, every)
-    return forecast if forecast is NEVER else max(every, forecast) + source.delay
+    return forecast if forecast is NEVER else left_out(stage, predicate) + max(every, forecast) + source.delay
 
 
 def _pass_first_evaluated(stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
-    return max(stage.soak, predicate.window + source.delay)
+    return max(stage.soak, left_out(stage, predicate) + predicate.window + source.delay)
 
 
 def _decided_within(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
@@ -218,15 +220,24 @@ def _decided_within(predicate: Predicate, role: Role, permille: int, traffic: Tr
 
 
 def _detections(
-    spec: PlanSpec, failure_predicates: Sequence[Predicate], permille: int, source: SourceView, traffic: Traffic | None
+    spec: PlanSpec,
+    failure_predicates: Sequence[Predicate],
+    permille: int,
+    source: SourceView,
+    traffic: Traffic | None,
+    stage: Stage | None = None,
 ) -> Iterator[DetectionTime]:
+    """Yield the detection times at a weight; `stage` is None in the bake, where no weight is new."""
     for predicate in failure_predicates:
         role: Role = "guard" if predicate in spec.guards else "fail"
-        if predicate.events is None:
-            yield _by_value(spec, predicate, role, source)
-        else:
-            longest = _by_counts(spec, predicate, permille, source, traffic)
-            yield DetectionTime(predicate.name, role, longest, longest)
+        found = (
+            _by_value(spec, predicate, role, source)
+            if predicate.events is None
+            else _by_counts(spec, predicate, role, permille, source, traffic)
+        )
+        if stage is not None and found.at_once is not None and found.at_once is not NEVER:
+            found = replace(found, at_once=found.at_once + left_out(stage, predicate))
+        yield found
 
 
 def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> DetectionTime:
@@ -239,14 +250,15 @@ def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceVi
 
 
 def _by_counts(
-    spec: PlanSpec, predicate: Predicate, permille: int, source: SourceView, traffic: Traffic | None
-) -> timedelta | None:
+    spec: PlanSpec, predicate: Predicate, role: Role, permille: int, source: SourceView, traffic: Traffic | None
+) -> DetectionTime:
     """Return the test's forecast for a new side twice as bad as its bound, plus one interval between evaluations."""
     if traffic is None:
-        return None
+        return DetectionTime(predicate.name, role, None, None)
     every = evaluation_interval(spec, source)
     decided = _decided_within(predicate, "fail", permille, traffic, every)
-    return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
+    longest = decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
+    return DetectionTime(predicate.name, role, longest, longest)
 
 
 # ---- how many queries are sent -------------------------------------------------------------------

@@ -19,6 +19,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import PredicateStatus, Status
 from rolloutplan.engine.analysis.traffic_share import update_share
 from rolloutplan.engine.analysis.variables import render
+from rolloutplan.engine.analysis.warmup import is_left_out
 from rolloutplan.engine.model.queries import CountQuery, CountQuestion, Series, Side
 from rolloutplan.engine.model.snapshot import CountProgress, Measurement, Measurements, SourceView
 from rolloutplan.stats.counts import Sample, counter_increase, first_marks
@@ -128,12 +129,15 @@ def apply_counts(
         )
     sides = {side: dict(series) for side, series in answers.items() if not isinstance(series, Answer)}
     problem: Answer | None = None
+    warms_up = False
     for at in sorted(set.intersection(*(set(series) for series in sides.values()))):
-        count, problem = _evaluated(status, hypothesis, count, at, {side: series[at] for side, series in sides.items()})
+        samples = {side: series[at] for side, series in sides.items()}
+        warms_up = is_left_out(status.stage, predicate, count.at or at, at)
+        count, problem = _evaluated(status, predicate, hypothesis, count, at, samples)
     found = verdict(hypothesis, count.state, float(predicate.confidence), float(doubt))
     if problem is not None:
         found = Verdict(Outcome.UNDECIDED, samples=found.samples, why=problem.gap, detail=problem.detail)
-    silent_is_clear = predicate.silence_is_clear and problem is None
+    silent_is_clear = predicate.silence_is_clear and problem is None and not warms_up
     if silent_is_clear and found.why is Why.NO_DATA and not count.state.seen.new_total:
         found = replace(found, outcome=Outcome.REFUTED, why=None, detail=SILENT, holds=False)
     new = replace(
@@ -150,9 +154,14 @@ def apply_counts(
 
 
 def _evaluated(
-    status: Status, hypothesis: Hypothesis, count: CountProgress, at: datetime, samples: Mapping[str, Sample]
+    status: Status,
+    predicate: Predicate,
+    hypothesis: Hypothesis,
+    count: CountProgress,
+    at: datetime,
+    samples: Mapping[str, Sample],
 ) -> tuple[CountProgress, Answer | None]:
-    """One more evaluation. An increase that contradicts itself is left out."""
+    """One more evaluation. An increase that contradicts itself is left out, and so is latency during a warmup."""
     if count.at is not None and at <= count.at and count.marks is not None:
         return count, None
     seconds = (at - _EPOCH).total_seconds()
@@ -169,6 +178,8 @@ def _evaluated(
     delta = CountDelta(new.total, new.bad, old.total, old.bad)
     since = _EPOCH + timedelta(seconds=min(new.since, old.since, (count.at or at).timestamp()))
     share = update_share(status, count.share, (since, at), delta) if hypothesis.paired else None
+    if is_left_out(status.stage, predicate, since, at):
+        return replace(evaluated, share=share), None
     counted_at = count.counted_at
     judged_since = status.stage.judged_since if status.stage else None
     if judged_since is not None and since >= judged_since:

@@ -1,9 +1,10 @@
 """Which queries to send to a metric source, when and over which window, and what the answers mean.
 
 `PlanRun` sends the questions as effects and applies the answers here; the measurements go into its snapshots. A window
-never begins before the stage's weight was verified. A fail predicate starts with a short window that grows, so that a
-bad start is seen early. A pass predicate is evaluated once the soak is over, and only over its whole window. The file
-is long because when a predicate is due, over which window, and what its answer means follow from the same instants.
+never begins before the stage's weight was verified, and one on latency not before its warmup is over. A fail predicate
+starts with a short window that grows, so that a bad start is seen early. A pass predicate is evaluated once the soak is
+over, and only over its whole window. The file is long because when a predicate is due, over which window, and what its
+answer means follow from the same instants.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class ActivePredicate:
     first_window: timedelta
     since: datetime
     """The instant from which on its events are counted; used only if it counts events."""
+    warm_at: datetime | None = None
+    """The end of the warmup, before which nothing of it is judged; None where there is none."""
 
     @property
     def name(self) -> str:
@@ -96,10 +99,11 @@ def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None)
     judged, delay = at.judged_since, source.delay
 
     def row(role: Role, predicate: Predicate, first: timedelta, since: datetime | None) -> ActivePredicate:
-        since = since or judged
+        since, warm = since or judged, at.warmup_until if predicate.judges_latency else None
         if predicate.events is not None:
-            return ActivePredicate(role, predicate, first_evaluation(since, spec, source) + delay, first, since)
-        return ActivePredicate(role, predicate, judged + delay + first, first, since)
+            return ActivePredicate(role, predicate, first_evaluation(since, spec, source) + delay, first, since, warm)
+        begins = judged if warm is None else max(judged, warm)
+        return ActivePredicate(role, predicate, begins + delay + first, first, since, warm)
 
     def growing(role: Role, predicate: Predicate, since: datetime | None) -> ActivePredicate:
         return row(role, predicate, first_window(predicate, source.scrape), since)
@@ -214,7 +218,8 @@ def _questions(
         )
 
     def rendered(query: str, side: str) -> ValueQuery:
-        return ValueQuery(render(query, variables(side)), since=now - elapsed)
+        since = now - elapsed
+        return ValueQuery(render(query, variables(side)), since=max(since, row.warm_at or since))
 
     if predicate.alert is not None:
         new_alerts = AlertQuery(render(predicate.alert.matchers, variables("new")), since=now - elapsed)
@@ -262,24 +267,36 @@ def _judged_since(status: Status) -> datetime | None:
     return status.stage.judged_since if status.stage else None
 
 
+def _judged_from(spec: PlanSpec, status: Status, name: str) -> datetime | None:
+    """The instant before which nothing says anything about a predicate on a value."""
+    since, predicate = _judged_since(status), find_predicate(spec, status, name)
+    warm = status.stage.warmup_until if status.stage and predicate and predicate.judges_latency else None
+    return since if since is None or warm is None else max(since, warm)
+
+
 def missing_answer_timeout(spec: PlanSpec, source: SourceView) -> timedelta:
     """How long an answer may be missing without consequence."""
     return max(3 * spec.interval, spec.interval + source.timeout)
 
 
 def mark_asked(
-    status: Status, measurements: Measurements, questions: Iterable[Question | CountQuestion], now: datetime
+    spec: PlanSpec,
+    status: Status,
+    measurements: Measurements,
+    questions: Iterable[Question | CountQuestion],
+    now: datetime,
 ) -> Measurements:
     """The measurements with these questions marked as asked now; results at another weight are forgotten.
 
-    Counts are kept: a weight changes how much is counted, not what the counts prove.
+    So are those of latency from before a warmup. Counts are kept: a weight changes how much is counted, not what the
+    counts prove.
     """
-    since = _judged_since(status)
 
     def asked(question: Question | CountQuestion) -> Measurement:
         measurement = measurements.get(question.name, Measurement())
         if isinstance(question, CountQuestion):
             return replace(measurement, asked_at=now, query=str(question.query))
+        since = _judged_from(spec, status, question.name)
         stale = since is None or measurement.asked_at is None or measurement.asked_at < since
         return replace(Measurement() if stale else measurement, asked_at=now, query=str(question.query))
 
@@ -411,6 +428,10 @@ def measurement_of(snapshot: Snapshot, row: ActivePredicate) -> Measurement:
 def verdict_of(snapshot: Snapshot, row: ActivePredicate) -> Verdict:
     """The present verdict; before the first answer it is Undecided, with the simplest reason."""
     verdict = measurement_of(snapshot, row).verdict
+    waits = verdict is None or verdict.why in (Why.NOT_YET, Why.NO_DATA)
+    if row.warm_at is not None and snapshot.now < row.warm_at and waits:
+        words = f"latency of new pods is left out until {row.warm_at:%H:%M:%S}"
+        return replace(verdict or Verdict(Outcome.UNDECIDED), why=Why.WARMUP, detail=words)
     if verdict is not None:
         return verdict
     why = Why.WINDOW_NOT_FILLED if snapshot.now < row.first_at else Why.NOT_YET

@@ -99,6 +99,8 @@ class Pods:
     """Why a pod is missing that says nothing against its version: evicted, lost with its node, starting."""
     lost: int = 0
     """How many pods were ready and are not any more."""
+    ready_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When the ready pods last became ready, by their uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class WorkloadView:
     """Since when its Service has no ready endpoint."""
     lacks_since: datetime | None = None
     """Since when it lacks pods that it should have."""
+    newest_ready_at: datetime | None = None
+    """When the newest of its pods became ready for the first time; None until its pods have been listed."""
     version: str = ""
     """Its resourceVersion."""
     selector: str = ""

@@ -14,6 +14,7 @@ from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of
 from rolloutplan.engine.analysis.measurements import ActivePredicate, active_predicates, current_stage, verdict_of
+from rolloutplan.engine.analysis.warmup import left_out
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
@@ -57,28 +58,26 @@ def _slow_predicate_problems(snapshot: Snapshot, spec: PlanSpec, stage: Stage) -
             (c for other in _same_counters(item, items) if (c := _measured_traffic(snapshot, other)) is not None), None
         )
         if traffic is not None:
-            problem = slow_predicate_problem(
-                item.predicate, stage.permille, stage.deadline, traffic, evaluation_interval(spec, snapshot.source)
-            )
+            problem = slow_predicate_problem(item.predicate, stage, traffic, evaluation_interval(spec, snapshot.source))
             yield from (problem,) if problem else ()
 
 
-def slow_predicate_problem(
-    predicate: Predicate, permille: int, deadline: timedelta, traffic: Traffic, every: timedelta
-) -> str:
-    """Why counts at this weight cannot prove the predicate before the deadline, as text; empty where they can.
+def slow_predicate_problem(predicate: Predicate, stage: Stage, traffic: Traffic, every: timedelta) -> str:
+    """Why counts at a stage's weight cannot prove the predicate before its deadline, as text; empty where they can.
 
     If both sides are counted, only the sum of `traffic` matters, not the weight at which it was measured. If only the
     new side is counted, `traffic` is that side's at this weight. `every` is the time between evaluations.
     """
     hypothesis = hypothesis_of(predicate, "pass")
-    share, rate = permille / 1000, traffic.new + traffic.old
+    share, rate = stage.permille / 1000, traffic.new + traffic.old
     at_weight = traffic.at(share) if hypothesis.paired else traffic
     seconds = decided_after(hypothesis, at_weight, float(predicate.confidence), every.total_seconds())
-    if seconds <= deadline.total_seconds():
+    warmup = left_out(stage, predicate)
+    if seconds <= (stage.deadline - warmup).total_seconds():
         return ""
     needed = describe(seconds, float(f"{rate if hypothesis.paired else traffic.new / share:.3g}"), share)
-    return f"{predicate.name} cannot be decided in time: {needed}; the deadline is {format_duration(deadline)}"
+    words = f"{predicate.name} cannot be decided in time: {needed}; the deadline is {format_duration(stage.deadline)}"
+    return f"{words}, of which the warmup takes {format_duration(warmup)}" if warmup else words
 
 
 def _same_counters(item: ActivePredicate, items: list[ActivePredicate]) -> Iterator[ActivePredicate]:
@@ -99,7 +98,9 @@ def _measured_traffic(snapshot: Snapshot, item: ActivePredicate) -> Traffic | No
     count = measurement.count if measurement is not None else None
     if count is None or count.at is None or snapshot.plan.spec is None or snapshot.source is None:
         return None
-    elapsed = count.at - count.since
+    if item.warm_at is not None and item.role == "guard":
+        return None  # how much of the run it has left out is not known
+    elapsed = count.at - max(count.since, item.warm_at or count.since)
     if elapsed < MIN_EVALUATIONS * evaluation_interval(snapshot.plan.spec, snapshot.source):
         return None
     seconds = elapsed.total_seconds()

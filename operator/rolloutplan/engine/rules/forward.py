@@ -21,6 +21,7 @@ from rolloutplan.engine.analysis.measurements import (
 )
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.analysis.variables import predicates_hash
+from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -76,10 +77,12 @@ def end_at_bake_deadline(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if at.soak_until is None:
         return None
-    if snapshot.now < max(at.deadline_at or at.soak_until, at.soak_until + answer_timeout(spec, snapshot.source)):
-        return None
     doubts = tuple(doubt for doubt in bake_doubts(snapshot) if not leans_to_failure(snapshot, doubt.item))
-    if not doubts:
+    # A warmup of new pods may end later than the bake.
+    items = [doubt.item for doubt in doubts]
+    decidable = max((at.soak_until, *(max(item.first_at, item.warm_at or item.first_at) for item in items)))
+    late = max(at.deadline_at or at.soak_until, decidable + answer_timeout(spec, snapshot.source))
+    if not doubts or snapshot.now < late:
         return None
     until = snapshot.now + more_time(spec, stage)
     return _undecided(snapshot, spec, "the bake is over and", doubts, change_stage(at, deadline_at=until), until)
@@ -156,7 +159,20 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
     stage, steps = next_stage(spec, status), spec.steps()
     to, predicates = format_weight(stage.permille), stage_predicates(snapshot, spec, stage)
     routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
-    fixed_hash = predicates_hash(stage, spec.guards)
+    fixed_hash, at = predicates_hash(stage, spec.guards), status.stage
+    started = StageStatus(
+        name=stage.name,
+        index=stage.index,
+        display=f"{stage.index + 1}/{len(steps)} {stage.step}",
+        weight=to,
+        predicates_hash=fixed_hash,
+        entered_at=snapshot.now,
+        judged_since=at.judged_since if at else snapshot.now,
+        halfway=stage.permille if stage.half else None,
+        warned=at.warned if at and at.name == stage.name else "",
+        warmup_since=at.warmup_since if at else None,
+        warmup_until=at.warmup_until if at else None,
+    )
     after = transition(
         snapshot,
         TransitionName.START_STAGE,
@@ -164,17 +180,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         f"{len(predicates)} predicates fixed (hash {fixed_hash})",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
-        stage=StageStatus(
-            name=stage.name,
-            index=stage.index,
-            display=f"{stage.index + 1}/{len(steps)} {stage.step}",
-            weight=to,
-            predicates_hash=fixed_hash,
-            entered_at=snapshot.now,
-            judged_since=status.stage.judged_since if status.stage else snapshot.now,
-            halfway=stage.permille if stage.half else None,
-            warned=status.stage.warned if status.stage and status.stage.name == stage.name else "",
-        ),
+        stage=begin_warmup(spec, stage, started, snapshot.now),
         locked_stages=spec.entries(stage),
         weights=change_weights(weights, desired=to),
         predicates=predicates,

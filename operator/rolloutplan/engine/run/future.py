@@ -22,7 +22,7 @@ def ahead(status: Status, now: datetime) -> timedelta:
     instants = [
         status.entered_at,
         status.counted_since,
-        *((stage.entered_at, stage.judged_since, stage.verified_at) if stage else ()),
+        *((stage.entered_at, stage.judged_since, stage.verified_at, stage.warmup_since) if stage else ()),
         *((held.since, held.reason_since) if held else ()),
         intent.at if intent else None,
         task.since if task else None,
@@ -65,6 +65,8 @@ def _stage(stage: StageStatus, now: datetime) -> StageStatus:
         verified_at=_past(stage.verified_at, now),
         soak_until=stage.soak_until and stage.soak_until - excess,
         deadline_at=stage.deadline_at and stage.deadline_at - excess,
+        warmup_since=_past(stage.warmup_since, now),
+        warmup_until=stage.warmup_until and stage.warmup_until - max((stage.warmup_since or now) - now, timedelta(0)),
     )
 
 

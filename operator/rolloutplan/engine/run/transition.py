@@ -13,7 +13,8 @@ from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason, HoldReason, Reason, StatusReason
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import RUNNING, Held, Intent, Phase, StageStatus, Status, Weights
-from rolloutplan.engine.analysis.measurements import ActivePredicate
+from rolloutplan.engine.analysis.measurements import ActivePredicate, current_stage
+from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
 from rolloutplan.engine.model.routes import route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -216,19 +217,28 @@ def restart_windows(snapshot: Snapshot) -> StageStatus | None:
     stage, held = snapshot.status.stage, snapshot.status.held
     if stage is None or held is None or held.reason != HoldReason.CONFLICT:
         return stage
-    return change_stage(stage, judged_since=snapshot.now, verified_at=stage.verified_at and snapshot.now)
+    restarted = change_stage(stage, judged_since=snapshot.now, verified_at=stage.verified_at and snapshot.now)
+    return _with_warmup(snapshot, restarted)
 
 
 def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> StageStatus:
     """The stage with soak and deadline started now, when its weight was read back. Policies may lengthen both."""
     longer = (soak_factor(snapshot.policies) - 1) * stage.soak
-    return change_stage(
+    started = change_stage(
         at,
         judged_since=snapshot.now,
         verified_at=snapshot.now,
         soak_until=snapshot.now + stage.soak + longer,
         deadline_at=snapshot.now + stage.deadline + longer,
     )
+    return _with_warmup(snapshot, started)
+
+
+def _with_warmup(snapshot: Snapshot, at: StageStatus) -> StageStatus:
+    """The stage with a warmup from now on, if it has one."""
+    spec = snapshot.plan.spec
+    stage = current_stage(spec, snapshot.status) if spec else None
+    return begin_warmup(spec, stage, at, snapshot.now) if spec and stage else at
 
 
 def on_fail(

@@ -136,8 +136,9 @@ def test_a_good_plan_is_stored_with_its_defaults(bed: Bed) -> None:
         "Rollback",
         {"action": "Hold"},
     )
-    assert spec["stages"][0]["soak"] == "5m"
-    assert spec["availability"] == {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3}
+    assert (spec["warmup"], spec["stages"][0]["soak"]) == ("0s", "5m")
+    pods = {"readyWithin": "10m", "minReady": "50%", "grace": "10s", "maxRestarts": 3, "old": {"atLeast": "50%"}}
+    assert spec["availability"] == pods
 
 
 def test_predicates_are_stored_as_they_are_written(bed: Bed) -> None:

@@ -83,6 +83,7 @@ from rolloutplan.engine.policy.policies import concurrency_groups, queues
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.metadata import LAST_APPLIED
 from tests.refusals import changed
 
 START: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -881,7 +882,14 @@ class World:
             raise StaleError from error
         self._put(name, raw, effect.snapshot)
 
-    def _put(self, name: str, raw: dict[str, Any], snapshot: Snapshot | None = None, by: str = "rolloutplan") -> None:
+    def _put(
+        self,
+        name: str,
+        raw: dict[str, Any],
+        snapshot: Snapshot | None = None,
+        by: str = "rolloutplan",
+        operation: str = "Update",
+    ) -> None:
         """Keep a route as its API server does; `look` is what we decided upon, where it was written by us."""
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
@@ -890,7 +898,7 @@ class World:
         raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
         if before != after:
             raw["metadata"]["generation"] += 1
-            raw["metadata"]["managedFields"] = [_entry(by, self.now)]
+            raw["metadata"]["managedFields"] = _owners(raw, _entry(by, self.now, operation))
             self._changed_at[name] = self.now
             self.history.append(Move(self.now, name, before, after, snapshot, self.old))
         self.routes[name] = raw
@@ -1028,6 +1036,23 @@ class World:
         size, joined = self.new.wanted + len(pods), {**self.new.joined, **dict.fromkeys(pods, self.now)}
         self.new = replace(self.new, wanted=size, ready=self.new.ready + len(pods), joined=joined)
 
+    def apply_route(self, weights: Mapping[str, int], by: str, *, at_client: bool = False) -> None:
+        """Somebody applies the route with these weights in every rule, server-side, or as `kubectl apply` does."""
+        raw = copy.deepcopy(self.routes["shop"])
+        for backend in (backend for rule in raw["spec"]["rules"] for backend in rule["backendRefs"]):
+            backend["weight"] = weights[backend["name"]]
+        if at_client:
+            annotations = raw["metadata"].setdefault("annotations", {})
+            annotations[LAST_APPLIED] = json.dumps({"spec": raw["spec"]})
+        self._put("shop", raw, by=by, operation="Update" if at_client else "Apply")
+        meta = self.routes["shop"]["metadata"]
+        entry = _entry(by, self.now, "Update" if at_client else "Apply")
+        entry["fieldsV1"]["f:spec"]["f:parentRefs"] = {}
+        if at_client:
+            entry["fieldsV1"]["f:metadata"] = {"f:annotations": {f"f:{LAST_APPLIED}": {}}}
+        others = [each for each in meta.get("managedFields", ()) if each["manager"] != by]
+        self.routes["shop"] = {**self.routes["shop"], "metadata": {**meta, "managedFields": [*others, entry]}}
+
     def pods(self, **changes: Any) -> None:
         """The new Deployment changes, and its pods: any field of `Deployment`."""
         assert self.new is not None
@@ -1048,10 +1073,18 @@ def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:
     }
 
 
-def _entry(manager: str, at: datetime) -> dict[str, Any]:
+def _entry(manager: str, at: datetime, operation: str = "Update") -> dict[str, Any]:
     """What the API server notes of who wrote the rules of a route, to the second."""
     rules: dict[str, Any] = {"f:spec": {"f:rules": {}}}
-    return {"manager": manager, "operation": "Update", "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "fieldsV1": rules}
+    return {"manager": manager, "operation": operation, "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "fieldsV1": rules}
+
+
+def _owners(raw: Mapping[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Who owns what of a route after its rules were written: nobody else owns the rules any more."""
+    others = copy.deepcopy([e for e in raw["metadata"].get("managedFields", ()) if e["manager"] != entry["manager"]])
+    for other in others:
+        other["fieldsV1"].get("f:spec", {}).pop("f:rules", None)
+    return [*(other for other in others if any(other["fieldsV1"].values())), entry]
 
 
 def weights_of(raw: Mapping[str, Any]) -> Rules:

@@ -16,6 +16,7 @@ from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
 from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.traffic.httproute import HTTPRoute
+from rolloutplan.traffic.metadata import LAST_APPLIED
 
 Raw = dict[str, Any]
 
@@ -264,6 +265,39 @@ def wrote(manager: str, time: str, operation: str = "Update", what: str = "rules
 )
 def test_who_moved_it(entries: list[Raw], by: str) -> None:
     assert view(route(metadata={"managedFields": entries})).moved_by == by
+
+
+APPLIED = {LAST_APPLIED: json.dumps({"spec": {"rules": [{"backendRefs": [ref("old", 1), ref("new", 0)]}]}})}
+KEEPS_IT: Raw = {"f:metadata": {"f:annotations": {f"f:{LAST_APPLIED}": {}}}}
+AT = "2026-01-01T00:00:01Z"
+
+
+@pytest.mark.parametrize(
+    ("entries", "annotations", "found"),
+    [
+        ([wrote("argocd-controller", AT, "Apply")], {}, []),
+        ([wrote("argocd-controller", AT, "Apply", what="parentRefs")], {},
+         [("argocd-controller (Apply) at 2026-01-01T00:00:01Z", None, True)]),
+        ([wrote("kubectl", AT, "Apply", what="parentRefs")], {},
+         [("kubectl (Apply) at 2026-01-01T00:00:01Z", None, False)]),
+        ([wrote("helm", AT, what="parentRefs")], {}, []),
+        ([wrote("kustomize-controller", AT, "Apply", what="parentRefs", subresource="status")], {}, []),
+        ([{"manager": "kyverno", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {}}}}], {}, []),
+        ([wrote("kustomize-controller", AT, "Apply", what="parentRefs")],
+         {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"},
+         [("kustomize-controller (Apply) at 2026-01-01T00:00:01Z", None, False)]),
+        ([{"manager": "argocd-controller", "time": AT, "fieldsV1": KEEPS_IT}], APPLIED,
+         [("argocd-controller (Update) at 2026-01-01T00:00:01Z", (rule(0, ("old", 1), ("new", 0)),), True)]),
+        ([], APPLIED, [("kubectl-client-side-apply (Update) at unknown", (rule(0, ("old", 1), ("new", 0)),), False)]),
+        ([], {LAST_APPLIED: "[]"}, [("kubectl-client-side-apply (Update) at unknown", (), False)]),
+        ([], {LAST_APPLIED: "no JSON"}, []),
+        ([], {LAST_APPLIED: "[" * 100_000}, []),
+        (["no entry", {"operation": "Apply", "fieldsV1": "none"}], {}, []),
+    ],
+)  # fmt: skip
+def test_who_applied_other_rules(entries: list[Any], annotations: Raw, found: list[Any]) -> None:
+    seen = view(route(metadata={"managedFields": entries}, annotations=annotations)).appliers
+    assert [(each.name, each.rules, each.syncs) for each in seen] == found
 
 
 @pytest.mark.parametrize(

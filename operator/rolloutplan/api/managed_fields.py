@@ -17,12 +17,39 @@ def last_writer(meta: Mapping[str, Any], field: str = "") -> str:
     Without a field: the last writer of anything but the status. Times are whole seconds, so of writers in the same
     second the last entry counts.
     """
-    entries = safe_get.items(meta, "managedFields")
-    writers = [entry for entry in entries if safe_get.value(entry, "subresource") != "status"]
+    writers = _entries(meta)
     if field:
-        writers = [entry for entry in writers if f"f:{field}" in safe_get.mapping(entry, "fieldsV1", "f:spec")]
+        writers = [entry for entry in writers if _owns(entry, "f:spec", f"f:{field}")]
     last = max(reversed(writers), key=lambda entry: safe_get.text(entry, "time"), default=None)
-    if last is None:
-        return ""
-    manager, operation, time = (safe_get.text(last, name) for name in ("manager", "operation", "time"))
+    return "" if last is None else writer(last)
+
+
+def writer(entry: object) -> str:
+    """An entry as `manager (operation) at time`."""
+    manager, operation, time = (safe_get.text(entry, name) for name in ("manager", "operation", "time"))
     return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"
+
+
+def overruled_appliers(meta: Mapping[str, Any], field: str) -> list[Any]:
+    """The entries of server-side appliers of the spec that do not own this field of it.
+
+    An applier owns all that it applies, until somebody else writes another value. One that applies the same value as
+    the present one owns it too.
+    """
+    applied = [entry for entry in _entries(meta) if safe_get.text(entry, "operation") == "Apply"]
+    agreeing = {safe_get.text(entry, "manager") for entry in applied if _owns(entry, "f:spec", f"f:{field}")}
+    return [entry for entry in applied if _owns(entry, "f:spec") and safe_get.text(entry, "manager") not in agreeing]
+
+
+def annotation_writer(meta: Mapping[str, Any], annotation: str) -> Mapping[str, Any]:
+    """The last entry that owns an annotation; empty where none does."""
+    return next((e for e in reversed(_entries(meta)) if _owns(e, "f:metadata", "f:annotations", f"f:{annotation}")), {})
+
+
+def _entries(meta: Mapping[str, Any]) -> list[Any]:
+    """All entries but those of the status."""
+    return [e for e in safe_get.items(meta, "managedFields") if safe_get.value(e, "subresource") != "status"]
+
+
+def _owns(entry: object, *path: str) -> bool:
+    return path[-1] in safe_get.mapping(entry, "fieldsV1", *path[:-1])

@@ -46,6 +46,9 @@ class HoldReason(StrEnum):
     """The old side has fewer ready pods than a rollback needs."""
     OLD_SIDE_IN_USE = "OldSideInUse"
     """A route still gives the old Service traffic, so nothing of the old side is removed."""
+    WEIGHTS_NOT_COMMITTED = "WeightsNotCommitted"
+    """Who applies a route from Git, or from a file during the run, last applied weights that give the old Service
+    traffic, so nothing of the old side is removed."""
     UNDECIDED = "Undecided"
     """The deadline has passed, and nothing is proved either way."""
     FAILED = "Failed"

@@ -39,7 +39,9 @@ class HTTPRoute(RouteKind):
         return metadata.view(
             self.kind,
             raw,
-            rules=tuple(_rule(at, rule, namespace) for at, rule in raw_rules),
+            read_rules=lambda spec: tuple(
+                _rule(at, rule, namespace) for at, rule in enumerate(safe_get.items(spec, "rules"))
+            ),
             acceptance=_acceptance(raw),
             field="rules",
             sticky=frozenset(at for at, rule in raw_rules if safe_get.mapping(rule, "sessionPersistence")),

@@ -1,38 +1,55 @@
-"""Reads the metadata of any kind of route: our two annotations, and the last writer of its rules.
+"""Reads the metadata of any kind of route: our two annotations, the last writer of its rules, and who applies it.
 
 Each kind of route passes the object and its rules; the result is the `RouteView` of the engine's snapshot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.managed_fields import last_writer
+from rolloutplan.api.managed_fields import annotation_writer, last_writer, overruled_appliers, writer
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.engine.model.snapshot import REVERT, SEQ, Acceptance, RouteView
+from rolloutplan.engine.model.snapshot import REVERT, SEQ, Acceptance, Applier, RouteView
+
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+"""Where a client-side apply keeps what it applied: kubectl, and Argo CD without server-side apply."""
+_SYNCING: Final = ("argocd", "configsync", "flux", "helm-controller", "kustomize-controller")
+"""How the field managers of the tools begin that keep applying what is in Git."""
+_NOT_SYNCED: Final = {
+    "kustomize.toolkit.fluxcd.io/reconcile": ("disabled",),
+    "kustomize.toolkit.fluxcd.io/ssa": ("IfNotPresent", "Ignore"),
+}
+"""Annotations by which such a tool leaves an object that exists alone."""
+
+ReadRules = Callable[[Mapping[str, Any]], tuple[RuleWeights, ...]]
+"""Reads the rules of a spec, leniently."""
 
 
 def view(
     kind: str,
     raw: Mapping[str, Any],
     *,
-    rules: tuple[RuleWeights, ...],
+    read_rules: ReadRules,
     acceptance: Acceptance,
     field: str,
     selective: frozenset[int] = frozenset(),
     sticky: frozenset[int] = frozenset(),
 ) -> RouteView:
-    """The view of a route: its metadata and what its kind has read. `field` is the field of its spec with the rules."""
+    """The view of a route: its metadata and what its kind has read.
+
+    `read_rules` reads them from a spec, and `field` is the field that holds them there.
+    """
     meta = raw["metadata"]
     return RouteView(
         id=RouteId(kind, meta["name"]),
         generation=safe_get.number(meta, "generation"),
         version=str(meta.get("resourceVersion", "")),
-        rules=rules,
+        rules=read_rules(safe_get.mapping(raw, "spec")),
         accepted=acceptance.accepted,
         accepted_why=acceptance.why,
         accepted_before=acceptance.before,
@@ -46,7 +63,33 @@ def view(
         selective=selective,
         namespace=safe_get.text(meta, "namespace"),
         sticky=sticky,
+        appliers=tuple(_appliers(meta, field, read_rules)),
     )
+
+
+def _appliers(meta: Mapping[str, Any], field: str, read_rules: ReadRules) -> Iterator[Applier]:
+    """Who applies the route: server-side, where its rules are others by now; client-side, with what was applied."""
+    left_alone = any(safe_get.text(meta, "annotations", key) in values for key, values in _NOT_SYNCED.items())
+
+    def applier(entry: Mapping[str, Any], rules: tuple[RuleWeights, ...] | None) -> Applier:
+        syncs = safe_get.text(entry, "manager").startswith(_SYNCING) and not left_alone
+        return Applier(writer(entry), safe_get.instant(entry, "time"), rules, syncs)
+
+    overruled = overruled_appliers(meta, field)
+    yield from (applier(entry, None) for entry in overruled)
+    applied = _last_applied(meta)
+    if applied is not None:
+        entry = annotation_writer(meta, LAST_APPLIED) or {"manager": "kubectl-client-side-apply"}
+        yield applier(entry, read_rules(applied))
+
+
+def _last_applied(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The spec in the annotation of a client-side apply; None where there is none that can be read."""
+    text = safe_get.text(meta, "annotations", LAST_APPLIED)
+    try:
+        return safe_get.mapping(json.loads(text), "spec") if text else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _changed_at(meta: Mapping[str, Any]) -> datetime | None:

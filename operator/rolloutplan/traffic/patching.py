@@ -13,7 +13,7 @@ from typing import Final
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.routes import locate, rule_label
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation
 
@@ -40,7 +40,7 @@ def expected(path: str, value: object) -> Operation:
 
 def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
     """The rule as it is now, and the desired weight for each index in it. Raises LookupError."""
-    now, where = locate(view, rule), f"{view.id}: rule {rule.name or rule.index}"
+    now, where = locate(view, rule), f"{view.id}: rule {rule_label(rule)}"
     if now is None:
         raise LookupError(f"{where} is no longer there")
     places: dict[str, list[int]] = defaultdict(list)

@@ -154,6 +154,11 @@ def rule_words(route: RouteId, rule: RuleWeights) -> str:
     return f"{route} rule {rule.index}{f' ({rule.name})' if rule.name else ''}"
 
 
+def rule_label(rule: RuleWeights) -> str:
+    """A rule within its route: its name, else its index from 0."""
+    return rule.name or str(rule.index)
+
+
 def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 

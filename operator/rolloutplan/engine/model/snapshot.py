@@ -45,6 +45,20 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class Applier:
+    """Who applies a route as a whole, from Git or from a file, and last applied other rules than it has now."""
+
+    name: str
+    """The field manager, with operation and time."""
+    at: datetime | None = None
+    """When it last wrote the route, to the second."""
+    rules: tuple[RuleWeights, ...] | None = None
+    """The rules that it applied; None where only that they differ is known."""
+    syncs: bool = False
+    """Whether it is known to apply the same again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteView:
     """A route: the weights of all its rules, and whether its gateway accepted them."""
 
@@ -78,6 +92,8 @@ class RouteView:
     """The largest weight that its kind allows, which is how finely its traffic can be divided."""
     selective: frozenset[int] = frozenset()
     """The indexes of the rules that match requests only by headers or query parameters, such as a rule for testers."""
+    appliers: tuple[Applier, ...] = ()
+    """Those who apply it as a whole, and may have applied other weights."""
     namespace: str = ""
 
     def named(self, home: str) -> str:

@@ -22,6 +22,7 @@ from rolloutplan.engine.model.policy_view import At
 from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.committed import block_by_appliers
 from rolloutplan.engine.policy.endpoints import block_on_increment, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
@@ -45,6 +46,7 @@ GATED = frozenset(
         HoldReason.CAPACITY,
         HoldReason.OLD_SIDE_SHORT,
         HoldReason.OLD_SIDE_IN_USE,
+        HoldReason.WEIGHTS_NOT_COMMITTED,
     }
 )
 """The reasons of a hold that come from the gate."""
@@ -93,9 +95,20 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
                 f"requests of both sides: check first that {weights.old} gets none"
             )
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
+    if blocked := None if _is_overruled(snapshot, spec) else block_by_appliers(snapshot, spec):
+        return blocked
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
     return _frozen(snapshot) or _capacity(snapshot, spec.steps()[-1]) or block_on_removal(snapshot)
+
+
+def _is_overruled(snapshot: Snapshot, spec: PlanSpec) -> bool:
+    """Whether a person approved the removal although somebody applies other weights.
+
+    An approval before its turn says so only where the plan itself asks for none.
+    """
+    status = snapshot.status
+    return status.approved == CONTRACT or (CONTRACT in status.approved_ahead and not spec.contract.approval)
 
 
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:

@@ -18,6 +18,7 @@ from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreada
 from rolloutplan.engine.model.routes import (
     UnusableError,
     acceptance_deadline,
+    rule_label,
     rule_words,
     select_rules,
     unconfirmed,
@@ -184,7 +185,7 @@ def _way_out(snapshot: Snapshot, route: RouteWeights, rule: RuleWeights, spec: P
     view = snapshot.routes[route.id]
     first = spec.steps()[0].permille
     fit = (each for each in view.rules if holds_both(each, old, new) and rule_share(each, old, new) <= first)
-    names = ", ".join(each.name or str(each.index) for each in fit if each.index != rule.index)
+    names = ", ".join(rule_label(each) for each in fit if each.index != rule.index)
     fix = f"; if the rollout must leave this rule alone, name the others: traffic.routes[].rules: [{names}]"
     return fix if names else ""
 

@@ -420,7 +420,7 @@ def _approve(context: _CommandContext) -> ReconcileResult | None:
             leave_hold(snapshot, held, f"{context.words}; {may}", context.commanded_by, approved=waits)
         )
     if not named or spec is None:
-        ahead = _to_approve(status, spec) if spec is not None else ()
+        ahead = _awaited_approvals(status, spec) if spec is not None else ()
         by_name = f"; or name the stage before its turn: `approve <new token> {_shown(ahead[0])}`" if ahead else ""
         raise _DeniedError(
             f"nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval{by_name}"
@@ -438,7 +438,7 @@ def _approved_ahead(context: _CommandContext, spec: PlanSpec, named: str) -> Rec
         raise _DeniedError(f"the run failed and cannot go forward: {status.failed}")
     if is_approved(status, named):
         raise _DeniedError(f"{_shown(named)} is approved already")
-    if named not in _to_approve(status, spec):
+    if named != CONTRACT and named not in _awaited_approvals(status, spec):
         raise _DeniedError(f"stage {named} has begun already")
     turn = "the old side may be removed" if named == CONTRACT else f"stage {named} may begin"
     words = f"{context.words}; {turn} when its turn comes"
@@ -458,7 +458,8 @@ def _approved_ahead(context: _CommandContext, spec: PlanSpec, named: str) -> Rec
 def _awaits_approval(snapshot: Snapshot) -> str:
     """The stage, or the contract, that waits for approval now; empty where none does."""
     status, spec = snapshot.status, snapshot.plan.written
-    if status.held_for != HoldReason.AWAITING_APPROVAL or spec is None:
+    asks = (HoldReason.AWAITING_APPROVAL, HoldReason.WEIGHTS_NOT_COMMITTED)
+    if status.held_for not in asks or spec is None:
         return ""
     return CONTRACT if status.effective_phase is Phase.CONTRACTING else next_stage(spec, status).name
 
@@ -466,14 +467,16 @@ def _awaits_approval(snapshot: Snapshot) -> str:
 def _named_stage(context: _CommandContext, spec: PlanSpec) -> str:
     """The stage that `approve` names: behind its token, or in front of it, or as its token; empty where it names none.
 
-    Raises _DeniedError where that is no stage which needs approval.
+    The removal may be approved where the plan asks for none: it may wait for what is applied from Git. Raises
+    _DeniedError where that is no stage which needs approval.
     """
     gated = [stage for stage in spec.steps() if stage.approval]
     needed = {name: stage.name for stage in gated for name in (spec.stages[stage.entry].name, stage.name) if name}
     if spec.contract.approval:
         needed.setdefault(_CONTRACT, CONTRACT)
     words = (context.command.stage, context.command.token)
-    if found := next((needed[word] for word in words if word in needed), ""):
+    known = {_CONTRACT: CONTRACT, **needed} if spec.contract.wanted else needed
+    if found := next((known[word] for word in words if word in known), ""):
         return found
     if not context.command.stage:
         return ""
@@ -483,7 +486,7 @@ def _named_stage(context: _CommandContext, spec: PlanSpec) -> str:
     raise _DeniedError(f'the plan has no stage "{context.command.stage}"{choice}')
 
 
-def _to_approve(status: Status, spec: PlanSpec) -> tuple[str, ...]:
+def _awaited_approvals(status: Status, spec: PlanSpec) -> tuple[str, ...]:
     """The stages, and the contract, that need an approval and have not begun in this run."""
     begun = status.stage.index if status.stage is not None and status.phase in RUNNING else -1
     stages = [stage.name for stage in spec.steps()[begun + 1 :] if stage.approval]

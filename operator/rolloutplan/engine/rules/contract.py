@@ -18,6 +18,7 @@ from rolloutplan.engine.model.routes import live_weights, route_mismatch, route_
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.committed import end_weights
 from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, awaited, block_by_routes, block_by_users
 from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.preconditions import paused_words
@@ -180,9 +181,8 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
         return Blocked(HoldReason.INVALID, f"the plan is now invalid, so nothing is removed: {snapshot.plan.problem}")
     if differs := route_mismatch(snapshot, weights.written, weights):
-        return Blocked(
-            HoldReason.CONFLICT, f"{differs}: the old side is not removed; put the weights back as they were to go on"
-        )
+        fix = f"put the weights back as they were, and commit them first ({end_weights(snapshot)}), to go on"
+        return Blocked(HoldReason.CONFLICT, f"{differs}: the old side is not removed; {fix}")
     if status.paused is not None:
         return Blocked(HoldReason.PAUSED, paused_words(status.paused))
     if _next_task(snapshot, spec) is None:

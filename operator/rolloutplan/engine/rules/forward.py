@@ -26,6 +26,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.policy.committed import warn_of_appliers
 from rolloutplan.engine.rules.metadata import await_metadata
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, transition, try_rollback
@@ -222,7 +223,7 @@ def _baked(snapshot: Snapshot, spec: PlanSpec) -> Status:
         return transition(
             snapshot,
             TransitionName.CONTRACT,
-            f"{words}: the old side is removed",
+            "; ".join(filter(None, (f"{words}: the old side is removed", warn_of_appliers(snapshot)))),
             reason=StatusReason.CONTRACTING,
             evidence=items,
         )

@@ -29,6 +29,7 @@ NEEDS_PERSON = frozenset(
         HoldReason.FAILED,
         HoldReason.INVALID,
         HoldReason.OLD_SIDE_IN_USE,
+        HoldReason.WEIGHTS_NOT_COMMITTED,
         HoldReason.WRONG_ENDPOINTS,
     }
 )

@@ -135,14 +135,16 @@ def no_weight_rises_before_its_predicates_are_sealed(world: World) -> None:
 def weights_are_put_right_as_they_were_read_back(world: World) -> None:
     """A repair: what was moved towards the new side goes back to what the plan holds, and nothing else moves.
 
-    After a success, and while no pod of the old side is ready, what was moved towards the old side is put right too.
+    After a success, and while nobody answers on the old side, what was moved towards the old side is put right too.
     """
     for move, status in ours(world, "Repair"):
         known = saved(status.weights.written, move.route)
         assert all(pair(now) == known[place] for place, _, now in changed_rules(move)), f"repaired to {move.after}"
         risen = [place for place, was, now in changed_rules(move) if share(now) > share(was)]
         seen = move.snapshot.old if move.snapshot else None
-        outage = status.phase is P.SUCCEEDED and (seen is None or seen.ready == 0)
+        old = move.snapshot.endpoints.get(status.weights.old) if move.snapshot else None
+        nobody = seen is None or seen.ready == 0 or (old is not None and old.ready == 0)
+        outage = status.phase is P.SUCCEEDED and nobody
         assert outage or not risen, f"pushed forward as a repair: {move.before} -> {move.after}"
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from rolloutplan.engine.model.snapshot import RouteConflict
+from rolloutplan.api.route import RouteId
+from rolloutplan.engine.model.snapshot import EndpointsView, RouteConflict
 from tests.situations import (
     ALL,
     BACK,
     BEGUN,
+    CONTRACT,
     HALF,
     OLD_WEIGHTS,
     UP,
@@ -36,6 +38,8 @@ from tests.situations import (
 from tests.world import PLAN, SHOP, START, Deployment, World, http_route
 
 NOTHING = ["Succeeded"]
+NOBODY = EndpointsView()
+API = RouteId("HTTPRoute", "api")
 RIVAL = RouteConflict("ns/other", frozenset({SHOP}), running=True, waiting=False, created=START, uid="0")
 STOPS = {"stages": PLAN["stages"][:2], "stopAt": "50%"}
 
@@ -99,6 +103,20 @@ END_STATE = [
          "NewSideNotReady", [], "0 of 0 pods"),
     Case("a route that no gateway takes serves nobody", at_the_end(refusal="BackendNotFound"), wait(m(30)), P.PENDING,
          "NewSideNotReady", [], "BackendNotFound"),
+    Case("a Service without endpoints serves nobody", at_the_end(served={"v2": NOBODY}), wait(m(30)), P.PENDING,
+         "NewSideNotReady", [], "Service v2 has 0 of 4 ready endpoints"),
+    Case("nor does one of which nothing is known yet", at_the_end(served={"v2": None}), wait(m(30)), P.PENDING,
+         "NewSideNotReady", [], "the endpoints of Service v2 are not known yet"),
+    Case("nor one that can never be known", at_the_end(served={"v2": EndpointsView(unknown="no right")}), wait(m(30)),
+         P.PENDING, "NewSideNotReady", [], "are not known: no right; or write traffic.endpoints: Ignore"),
+    Case("nor one that sends to others", at_the_end(served={"v2": EndpointsView((("v1", 4), ("v2", 4)))}), wait(m(30)),
+         P.PENDING, "NewSideNotReady", [], "sends to pods of v1, not to v2 alone"),
+    Case("and succeeds with endpoints", at_the_end(served={"v2": NOBODY}), then(wait(m(1)), put(served={}), settle),
+         P.SUCCEEDED, "Succeeded", NOTHING),
+    Case("whose endpoints are none of its business", at_the_end({"traffic.endpoints": "Ignore"}, served={"v2": NOBODY}),
+         settle, P.SUCCEEDED, "Succeeded", NOTHING),
+    Case("nothing is removed without a run, and that is told", at_the_end({"contract": CONTRACT}), wait(m(30)),
+         P.SUCCEEDED, "Succeeded", NOTHING, "nothing was removed either: `contract` is a part of a run"),
     Case("without the new Deployment there is something to do", at_the_end(new=None), settle, P.INVALID,
          "DeploymentNotFound", ["Stalled"]),
     Case("what was missing comes", at_the_end(new=None), then(settle, put(new=Deployment("v2")), settle), P.SUCCEEDED,
@@ -127,7 +145,7 @@ def test_the_end_state_in_git(case: Case) -> None:
     ready = world.status.condition("Ready")
     assert ready is not None
     assert (ready.status == "True") is (world.phase is P.SUCCEEDED)
-    assert not world.moves
+    assert (world.moves, world.resized, world.made) == ([], [], [])
 
 
 TESTERS = [
@@ -213,6 +231,16 @@ AFTER_SUCCESS = [
     Case("when the old side loses its pods later", succeeded,
          then(by_git(OLD_WEIGHTS), wait(m(5)), put(old=GONE_OLD), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "",
          ALL),
+    Case("when the old Service selects nothing any more", succeeded, then(put(served={"v1": NOBODY}),
+         by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK,
+         "Service v1 has no ready endpoint (4 of 4 pods of v1 are ready), so 100% is written again", ALL),
+    Case("not where the new Service has none either", succeeded, then(put(served={"v1": NOBODY, "v2": NOBODY}),
+         by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "", OLD_WEIGHTS),
+    Case("not where the old Service has others than its pods", succeeded, then(put(old=GONE_OLD,
+         served={"v1": EndpointsView((("v0", 1),))}), by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack",
+         SET_BACK, "", OLD_WEIGHTS),
+    Case("by the pods, where endpoints are not known", succeeded, then(put(old=GONE_OLD, served={"v1": None}),
+         by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack", SET_BACK, "no pod of the old side is ready", ALL),
     Case("a template that comes with it does not delay it", succeeded,
          then(put(old=GONE_OLD), pods(revision="second"), by_git(OLD_WEIGHTS), settle), P.SUCCEEDED, "WeightsSetBack",
          SET_BACK, "", ALL),
@@ -226,6 +254,51 @@ def test_after_a_success(case: Case) -> None:
     good = status.reason == "Succeeded" and status.phase is P.SUCCEEDED
     assert ("Stalled" in [c.type for c in status.conditions]) is not good
     assert {c.type: c.status for c in status.conditions}["Ready"] == ("True" if good else "False")
+
+
+def fights(world: World) -> None:
+    """Whoever set the weights back does so again, at once, each time they are restored."""
+    world.traps["routed"] = fights
+    world.drift(OLD_WEIGHTS, by="kustomize-controller")
+
+
+def fights_unnamed(world: World) -> None:
+    fights(world)
+    world.traps["routed"] = fights_unnamed
+    del world.routes["shop"]["metadata"]["managedFields"]
+
+
+@pytest.mark.parametrize("writer", [fights, fights_unnamed], ids=["named", "unnamed"])
+def test_another_writer_that_never_gives_in_is_told_and_met_at_most_three_times_a_minute(
+    writer: Callable[[World], None],
+) -> None:
+    world = succeeded()
+    before = len(world.told())
+    world.old = GONE_OLD
+    writer(world)
+    done = len(world.done)
+    world.advance(m(10))
+    ours = [move for move in world.moves if move.snapshot and move.snapshot.status.phase is P.SUCCEEDED]
+    assert 20 <= len(ours) <= 33
+    assert len(world.done) - done < 200
+    assert world.told()[before:] == [*SET_BACK, *SET_BACK]
+    assert "at most 3 times within 1m, because that writer sets them back each time: stop it" in world.status.message
+    world.traps.clear()
+    world.advance(m(3))
+    assert (world.phase, world.status.reason, world.weights()[0]) == (P.SUCCEEDED, "Succeeded", ALL)
+    assert world.told()[before:] == [*SET_BACK, *SET_BACK, "Resumed"]
+
+
+def test_a_route_that_another_plan_moves_is_not_touched_by_a_repair_of_the_other_route() -> None:
+    names = ("shop", "api")
+    changes = {"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in names]}
+    world = fresh(changes, routes={name: http_route(name, [OLD_WEIGHTS]) for name in names})().until(P.SUCCEEDED)
+    world.old = GONE_OLD
+    world.route_conflicts = (RouteConflict("ns/other", frozenset({API}), True, False, START, "0"),)
+    world.drift(HALF, route="api")
+    world.drift(OLD_WEIGHTS)
+    world.settle()
+    assert (world.weights(), world.weights("api")) == ((ALL,), (HALF,))
 
 
 CHANGED = [

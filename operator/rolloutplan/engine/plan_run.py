@@ -29,6 +29,7 @@ from typing import Final, cast
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import status_patch
 from rolloutplan.engine.analysis.availability import Stood, is_suspended
@@ -97,6 +98,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
 from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
+from rolloutplan.engine.run.end_state import MOST_REPAIRS
 from rolloutplan.engine.run.future import TOLERATED, ahead, without_future
 from rolloutplan.stats.verdict import Answer
 
@@ -200,6 +202,7 @@ class PlanRun:
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
         self._metadata_writes: tuple[datetime, ...] = ()
+        self._repairs: dict[RouteId, tuple[datetime, ...]] = {}
         self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", query_warnings(facts.status)
         self._unanswered = ""
@@ -258,6 +261,7 @@ class PlanRun:
         self._pods_at = self._pods_at and min(self._pods_at, now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
+        self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
 
     def _without_future(self, facts: Facts, now: datetime) -> Facts:
         """The facts with a status without instants in the future. The next status that is written keeps that."""
@@ -314,6 +318,7 @@ class PlanRun:
             epoch=facts.epoch,
             claim_at=facts.claim_at,
             metadata_writes=self._metadata_writes,
+            repairs=self._repairs,
         )
         return (
             replace(snapshot, undo_command=self._current_undo_command(snapshot))
@@ -605,6 +610,9 @@ class PlanRun:
             self._on_success(effect, result)
             if isinstance(result, PreflightResult):
                 self._take_warnings(result.warnings)
+            if isinstance(effect.work, PatchRoute) and effect.snapshot.status.phase is Phase.SUCCEEDED:
+                before = self._repairs.get(effect.work.target.id, ())[1 - MOST_REPAIRS :]
+                self._repairs = {**self._repairs, effect.work.target.id: (*before, effect.snapshot.now)}
 
     def _on_success(self, effect: Effect, result: Result) -> None:
         match effect.work:

@@ -505,5 +505,7 @@ class Snapshot:
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
+    repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)
+    """When this leader restored the weights of each route after the success; the last times."""
     undo_command: str = ""
     """The command that would restore the present weights of the routes."""

@@ -14,6 +14,7 @@ from typing import Literal
 
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
+from rolloutplan.engine.model.routes import rule_label
 from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 
@@ -104,6 +105,35 @@ def old_pods(snapshot: Snapshot) -> int:
     """The size of the old side now: its ready endpoints, or its ready pods where endpoints do not count."""
     old, workload = receiver(snapshot, "old"), snapshot.old
     return old.ready if verifies(snapshot) and old.known else workload.ready if workload else 0
+
+
+def only_new_side_answers(snapshot: Snapshot) -> bool:
+    """Whether nobody answers on the old side, and somebody on the new one: by endpoints, else by ready pods."""
+    old, new = (_answers(snapshot, each) for each in receivers(snapshot))
+    return new and not old
+
+
+def _answers(snapshot: Snapshot, side: Receiver) -> bool:
+    if verifies(snapshot) and side.known:
+        return side.ready > 0
+    return side.workload is not None and side.workload.ready > 0
+
+
+def not_serving(snapshot: Snapshot, spec: PlanSpec) -> str:
+    """Why the new Service of a plan cannot serve what the last stage gives it, as text; empty where it can."""
+    new = next(each for each in spec_receivers(snapshot, spec) if each.side == "new")
+    wanted = new.workload.wanted if new.workload else 0
+    if not (new.workload and new.workload.settled and new.workload.ready >= wanted > 0):
+        return f"{new.workload.ready if new.workload else 0} of {wanted} pods of {new.deployment} are ready"
+    if spec.traffic.endpoints == "Ignore":
+        return ""
+    if not new.known:
+        why = f": {new.problem}; {IGNORE}" if new.problem else " yet"
+        return f"the endpoints of Service {new.service} are not known{why}"
+    if new.strangers:
+        return f"Service {new.service} sends to {new.strangers}, not to {new.deployment} alone: correct its selector"
+    needed = -(-wanted * spec.steps()[-1].permille // 1000)
+    return "" if new.ready >= needed else f"Service {new.service} has {new.ready} of {needed} ready endpoints"
 
 
 def new_side_unserved(snapshot: Snapshot) -> str:
@@ -225,8 +255,7 @@ def block_by_routes(snapshot: Snapshot) -> Blocked | None:
         for rule in route.rules:
             weight = sum(backend.weight for backend in rule.backends if backend.service == here)
             if weight > 0:
-                name = f"rule {rule.name or rule.index}"
-                words = f"{route.named(home)} {name} gives Service {old} the weight {weight}"
+                words = f"{route.named(home)} rule {rule_label(rule)} gives Service {old} the weight {weight}"
                 fix = f"take {old} out of that rule to go on"
                 return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}, so the old side is not removed: {fix}")
     return None

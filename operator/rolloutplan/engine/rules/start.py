@@ -7,12 +7,13 @@ from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
-from rolloutplan.api.status import STARTING, Phase, RouteWeights, Status, Weights
+from rolloutplan.api.status import STARTING, Phase, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
 from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import not_accepted, route_warnings
-from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
+from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.policy.endpoints import not_serving
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, end_state, unmet_precondition
 from rolloutplan.engine.rules.expand import expand
 from rolloutplan.engine.rules.match import Rule, first_match
@@ -77,9 +78,12 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
     spec = _spec(snapshot)
     old, new, last = spec.old.service_name, spec.new.service_name, format_weight(spec.steps()[-1].permille)
     found = f"the routes already give {new} {last} of the traffic, as the last stage would"
-    if waits_for := _not_serving(snapshot, snapshot.new, routes):
+    problem = not_accepted(snapshot, routes)
+    if waits_for := not_serving(snapshot, spec) or (problem.words if problem else ""):
         return _wait(snapshot, f"{found}; waiting until it can serve it: {waits_for}")
     words = f"{found}: nothing to do; no weight was moved, and nothing was evaluated"
+    if spec.contract.wanted:
+        words = f"{words}; nothing was removed either: `contract` is a part of a run"
     run_fields: RunChange = {
         "run": snapshot.status.run + 1,
         "plan_hash": spec.plan_hash(),
@@ -89,14 +93,6 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(
         reset_run(snapshot, TransitionName.ALREADY_DONE, words, reason=StatusReason.SUCCEEDED, **run_fields)
     )
-
-
-def _not_serving(snapshot: Snapshot, new: WorkloadView, routes: tuple[RouteWeights, ...]) -> str:
-    """Why the new side does not serve what these routes give it; empty where it does."""
-    if not (new.settled and new.ready >= new.wanted > 0):
-        return f"{new.ready} of {new.wanted} pods of {new.name} are ready"
-    problem = not_accepted(snapshot, routes)
-    return problem.words if problem else ""
 
 
 def _wait(snapshot: Snapshot, words: str) -> ReconcileResult:

@@ -5,6 +5,8 @@ The rules for a finished run and the conditions of its status read it; the facts
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.revision import is_same_version
@@ -13,6 +15,9 @@ from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
 from rolloutplan.engine.run.transition import token_seq
 
+MOST_REPAIRS = 3
+REPAIRS_WITHIN = timedelta(minutes=1)
+"""A route is restored at most so often within this time: the other writer may answer each write at once."""
 _OURS = "rolloutplan "
 """How the text of the last writer begins where it is the operator."""
 
@@ -47,25 +52,26 @@ def unjudged_change(snapshot: Snapshot, status: Status) -> str:
     )
 
 
-def weights_set_back(snapshot: Snapshot) -> str:
-    """The first rule in which the new side has less than the run promised, with the last writer; empty if none.
+def weights_set_back(snapshot: Snapshot) -> tuple[str, tuple[RouteWeights, ...]]:
+    """The first rule in which the new side has less than the run promised, as text, and all routes with such a rule.
 
     Where another plan has moved the weights since, or is moving them, it is that plan's matter. A route or a rule that
     is gone promises nothing any more.
     """
-    weights = snapshot.status.weights
+    weights, words, set_back = snapshot.status.weights, "", []
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
-        return ""
+        return "", ()
     taken = {route for conflict in snapshot.route_conflicts if conflict.running for route in conflict.routes}
     for route in weights.written:
         view = snapshot.routes.get(route.id)
         if view is None or view.deleting or route.id in taken or not _is_ours(snapshot, view):
             continue
-        for rule in route.rules:
-            found = locate(view, rule, (weights.old, weights.new))
-            if found is not None and _has_less(found, rule, weights.old, weights.new):
-                return route_mismatch(snapshot, (_only(route, rule),), weights)
-    return ""
+        found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
+        less = next((rule for now, rule in found if now and _has_less(now, rule, weights.old, weights.new)), None)
+        if less is not None:
+            words = words or route_mismatch(snapshot, (route.with_rules((less,)),), weights)
+            set_back.append(route)
+    return words, tuple(set_back)
 
 
 def _live_share(snapshot: Snapshot, status: Status) -> int:
@@ -87,7 +93,3 @@ def _has_less(found: RuleWeights, desired: RuleWeights, old: str, new: str) -> b
     if side_old + side_new == 0:
         return new_desired > 0
     return side_new * (old_desired + new_desired) < new_desired * (side_old + side_new)
-
-
-def _only(route: RouteWeights, rule: RuleWeights) -> RouteWeights:
-    return route.with_rules((rule,))

@@ -26,7 +26,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
-from rolloutplan.api.status import Decision, Phase, Status, read_status
+from rolloutplan.api.status import RUNNING, Decision, Phase, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cluster.plans import is_rewritten
 from rolloutplan.engine.analysis.measurements import apply_answers
@@ -58,6 +58,7 @@ from rolloutplan.engine.model.effects import Record as Write
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
 from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
 from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
+from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
     FINALIZER,
     EndpointsView,
@@ -80,6 +81,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups, queues
+from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS
@@ -317,6 +319,10 @@ class Late:
 
 @dataclass
 class World:
+    name: str = "plan"
+    uid: str = "0123456789"
+    neighbours: tuple[World, ...] = ()
+    """The worlds of other plans on the same routes, with the same clock."""
     spec: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(PLAN))
     now: datetime = START
     status_raw: dict[str, Any] = field(default_factory=dict)
@@ -490,8 +496,8 @@ class World:
         """The plan as it stands there, with references in it."""
         return PlanView(
             namespace="ns",
-            name="plan",
-            uid="0123456789",
+            name=self.name,
+            uid=self.uid,
             generation=self.generation,
             created=START - timedelta(minutes=1),
             content=self._content(),
@@ -542,11 +548,26 @@ class World:
             routes_to_old=self.routes_to_old(),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
-            route_conflicts=self.route_conflicts,
+            route_conflicts=(*self.route_conflicts, *(each.claim() for each in self.neighbours)),
             policies=self.policies,
             queues=queues(QueueEntry(plan.key, groups, "waiting", plan.created, plan.uid), self.peers),
             epoch=self.epoch,
             claim_at=self.led_since + self.adopts_in,
+        )
+
+    def claim(self) -> RouteConflict:
+        """What other plans need to know of this one."""
+        plan, phase = self.written(), self.phase
+        running, views = phase in RUNNING, [self.route_view(name) for name in self.routes]
+        known = {view.id: rules_of(view, plan.written, self.status.weights) for view in views}
+        return RouteConflict(
+            key=plan.key,
+            routes=frozenset(known) if running or phase is Phase.PENDING else frozenset(),
+            running=running,
+            waiting=phase is Phase.PENDING and not is_stalled(self.status),
+            created=plan.created,
+            uid=plan.uid,
+            rules={route: rules for route, rules in known.items() if rules is not None},
         )
 
     @property

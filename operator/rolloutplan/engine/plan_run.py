@@ -77,7 +77,7 @@ from rolloutplan.engine.model.effects import (
     version_of,
 )
 from rolloutplan.engine.model.queries import CountQuestion
-from rolloutplan.engine.model.routes import UnusableError, select_rules
+from rolloutplan.engine.model.routes import UnusableError, holds, select_rules
 from rolloutplan.engine.model.snapshot import (
     FAULT,
     NO_MEASUREMENTS,
@@ -202,6 +202,8 @@ class PlanRun:
         self._count_restarts_at = now + COUNT_RESTARTS_AFTER
         self._routes_read_at: datetime | None = None
         self._metadata_writes: tuple[datetime, ...] = ()
+        self._in_force: dict[RouteId, tuple[RouteWeights, int]] = {}
+        """The generation in which the weights of the present intent were first seen in a route."""
         self._repairs: dict[RouteId, tuple[datetime, ...]] = {}
         self._lint_at = now + LINT_AFTER
         self._linted, self._warnings = "", query_warnings(facts.status)
@@ -288,6 +290,7 @@ class PlanRun:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
         status = status or self.unwritten_status or facts.status
         task = status.task
+        self._note_in_force(facts, status)
         snapshot = Snapshot(
             plan=facts.plan,
             status=status,
@@ -318,6 +321,7 @@ class PlanRun:
             epoch=facts.epoch,
             claim_at=facts.claim_at,
             metadata_writes=self._metadata_writes,
+            in_force_at={route: generation for route, (_, generation) in self._in_force.items()},
             repairs=self._repairs,
         )
         return (
@@ -325,6 +329,16 @@ class PlanRun:
             if snapshot.plan.spec and status.phase is Phase.EXPANDING
             else snapshot
         )
+
+    def _note_in_force(self, facts: Facts, status: Status) -> None:
+        """Note in which generation of a route the requested weights are seen first. Others may raise it afterwards."""
+        known, self._in_force = self._in_force, {}
+        for route in status.intent.routes if status.intent else ():
+            view = facts.routes.get(route.id)
+            if view is not None and holds(view, route, status.weights):
+                before = known.get(route.id)
+                same = before is not None and before[0] == route
+                self._in_force[route.id] = before if before and same else (route, view.generation)
 
     def _new_side(self, facts: Facts, now: datetime) -> WorkloadView | None:
         spec, new = facts.plan.written, facts.new

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from rolloutplan.api.template import read_template
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
+from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
     EndpointsView,
     Facts,
@@ -318,9 +319,17 @@ class Store:
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
-        """Return the other plans that hold a route of this one, or are about to."""
+        """Return the other plans that hold a route of this one, or are about to, with the rules that they move."""
         keys = self._held_routes.users(*_route_idents(plan)) - {plan.view.key}
-        return tuple(self._conflicts[key] for key in sorted(keys))
+        return tuple(self._with_rules(self._conflicts[key]) for key in sorted(keys))
+
+    def _with_rules(self, conflict: RouteConflict) -> RouteConflict:
+        plan = self.plans[conflict.key]
+        found = {
+            route: rules_of(view, plan.view.written, plan.status.weights)
+            for route, view in self.routes_of(plan).items()
+        }
+        return replace(conflict, rules={route: rules for route, rules in found.items() if rules is not None})
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist."""

@@ -32,6 +32,7 @@ from rolloutplan.engine.analysis.measurements import active_predicates, current_
 from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.model.actions import CheckGate, FindUsers, PatchPlanMetadata, PatchRoute, RunJob, Scale
 from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
+from rolloutplan.engine.model.fence import with_fence
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
 from rolloutplan.engine.model.snapshot import (
@@ -252,7 +253,7 @@ class _Host:
                 view = self.routes[target.id]
                 self.routes = {
                     **self.routes,
-                    view.id: replace(view, rules=target.rules, seq=fence, undo_annotation=undo),
+                    view.id: replace(view, rules=target.rules, seq=with_fence(view.seq, fence), undo_annotation=undo),
                 }
             case CheckGate(questions=questions):
                 result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})

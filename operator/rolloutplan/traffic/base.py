@@ -48,11 +48,11 @@ class RouteKind(Protocol):
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         """The JSON Patch that sets the weights of `target` in the route seen as `view`; empty if nothing differs.
 
-        It sets the annotations `rolloutplan.dev/seq` to `token` and `rolloutplan.dev/revert` to `undo` (an empty one
-        removes the annotation), and changes nothing beyond weights and these. It tests all that it relies on: the token
-        of the last writer (where there is none, the resourceVersion), the names in each rule that it changes and the
-        weights last seen there. So it fails as a whole if the route has changed, and applying it twice has the effect
-        of applying it once.
+        It puts `token` into the annotation `rolloutplan.dev/seq` (engine/model/fence.py), sets `rolloutplan.dev/revert`
+        to `undo` (an empty one removes the annotation), and changes nothing beyond weights and these. It tests all that
+        it relies on: the tokens on the route (where there is none, the resourceVersion), the names in each rule that it
+        changes and the weights last seen there. So it fails as a whole if the route has changed, and applying it twice
+        has the effect of applying it once.
 
         Raises LookupError, which names the route, where a rule or a backend of the target is missing.
         """

@@ -109,8 +109,13 @@ class _Answer(NamedTuple):
     why: str
     undated: bool = False
     """Whether the controller writes no generation, or one that the route has never had."""
-    before: bool = False
-    """Whether it accepted an earlier generation, and has said nothing since."""
+    seen: int = 0
+    """The generation that it accepted last, without a word since; 0 for none."""
+
+    @property
+    def before(self) -> bool:
+        """Whether it accepted an earlier generation, and has said nothing since."""
+        return self.accepted is None and self.seen > 0
 
 
 def _parent(ref: object, namespace: str) -> _Parent:
@@ -144,9 +149,12 @@ def _acceptance(raw: Mapping[str, Any]) -> Acceptance:
         return Acceptance(accepted=None, why=_NOBODY)
     undated = [str(parent) for parent, each in found if any(answer.undated and answer.accepted for answer in each)]
     if all(any(answer.accepted for answer in each) for _, each in found):
-        return Acceptance(accepted=True, undated=_listed(undated, ", "))
+        return Acceptance(accepted=True, undated=_listed(undated, ", "), generation=generation)
+    seen = min(max(answer.seen for answer in each) if each else 0 for _, each in found)
     before = all(any(answer.accepted or answer.before for answer in each) for _, each in found)
-    return Acceptance(accepted=None, why=_missing_answer(found if parents else (), generation), before=before)
+    return Acceptance(
+        accepted=None, why=_missing_answer(found if parents else (), generation), before=before, generation=seen
+    )
 
 
 def _by_parent(parents: Collection[_Parent], answers: Iterable[_Answer]) -> list[tuple[_Parent, list[_Answer]]]:
@@ -183,12 +191,13 @@ def _answer(entry: object, generation: int, namespace: str) -> _Answer:
         if safe_get.text(now, kind, "status") == bad:
             return _Answer(parent, accepted=False, why=_reason(now[kind]), undated=undated)
     if safe_get.text(now, "Accepted", "status") == "True":
-        return _Answer(parent, accepted=True, why="", undated=undated)
+        return _Answer(parent, accepted=True, why="", undated=undated, seen=generation)
     if "Accepted" in now:
         return _Answer(parent, accepted=None, why=_reason(now["Accepted"]), undated=undated)
     last = {safe_get.text(c, "type"): safe_get.text(c, "status") for c in conditions if _generation(c) == seen}
-    before = last.get("Accepted") == "True" and not any(last.get(kind) == bad for kind, bad in _REFUSALS)
-    return _Answer(parent, accepted=None, why=f"it answered for generation {seen}" if seen else "", before=before)
+    good = last.get("Accepted") == "True" and not any(last.get(kind) == bad for kind, bad in _REFUSALS)
+    why = f"it answered for generation {seen}" if seen else ""
+    return _Answer(parent, accepted=None, why=why, seen=seen if good else 0)
 
 
 def _generation(condition: object) -> int:

@@ -53,6 +53,7 @@ def view(
         accepted=acceptance.accepted,
         accepted_why=acceptance.why,
         accepted_before=acceptance.before,
+        accepted_generation=acceptance.generation,
         undated=acceptance.undated,
         changed_at=_changed_at(meta),
         seq=safe_get.text(meta, "annotations", SEQ),

@@ -13,7 +13,8 @@ from typing import Final
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.engine.model.routes import locate, rule_label
+from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_fence
+from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation
 
@@ -23,6 +24,7 @@ _ANNOTATIONS: Final = "/metadata/annotations"
 def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: str) -> list[Operation]:
     """The patch with these operations on weights and those on our annotations; empty if nothing differs.
 
+    The tokens of runs on other rules stay. An undo command that such a run wrote last is replaced, but not removed.
     It begins with a test of the token of the last writer. A patch cannot test that a token is absent: where there is
     none, it tests the resourceVersion.
     """
@@ -62,7 +64,10 @@ def kubectl_patch(namespace: str, route: RouteId, patch: Sequence[Operation]) ->
 
 def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
     """The operations that bring our annotations up to date."""
-    wanted = {SEQ: (view.seq, token), REVERT: (view.undo_annotation, undo)}
+    if not undo and others_wrote_last(view.seq, token):
+        undo = view.undo_annotation
+    fences = view.seq if token in view.seq.split() else with_fence(view.seq, token)
+    wanted = {SEQ: (view.seq, fences), REVERT: (view.undo_annotation, undo)}
     marks: list[Operation] = [
         {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
         for key, (old, new) in wanted.items()

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import ACCEPTED_WITHIN, RouteRef
+from rolloutplan.api.spec import ACCEPTED_WITHIN, PlanSpec, RouteRef
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.actions import PatchRoute
-from rolloutplan.engine.model.snapshot import RouteView, Snapshot
+from rolloutplan.engine.model.fence import fence_of, write_fence
+from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both, pair, restore, same_split, shift
 
 REFUSED_FOR = timedelta(seconds=30)
@@ -88,6 +89,29 @@ def _rule_named(view: RouteView, name: str | int, where: str) -> RuleWeights:
     )
 
 
+def rules_of(view: RouteView, spec: PlanSpec | None, weights: Weights) -> frozenset[int] | None:
+    """The indexes of the rules of a route that a run moves, or would move; None where that may be any."""
+    kept = next((route for route in weights.snapshot if route.id == view.id), None)
+    ref = next((ref for ref in spec.traffic.routes if ref.id == view.id), None) if spec else None
+    rules: list[RuleWeights | None] = []
+    if kept is not None:
+        rules = [locate(view, rule, (weights.old, weights.new)) for rule in kept.rules]
+    elif ref is not None and spec is not None:
+        old, new = spec.old.service_name, spec.new.service_name
+        named = [rule for rule in view.rules if rule.index in ref.rules or (rule.name and rule.name in ref.rules)]
+        candidates = named if ref.rules else _shiftable(view, old, new)
+        rules = [rule for rule in candidates if holds_both(rule, old, new)]
+    return frozenset(rule.index for rule in rules if rule is not None) or None
+
+
+def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[RouteId]) -> list[RouteId]:
+    """Those of these routes in which another plan moves a rule that this one moves too."""
+    views = {route: snapshot.routes.get(route) for route in routes}
+    spec, weights = snapshot.plan.written, snapshot.status.weights
+    ours = {route: rules_of(view, spec, weights) if view is not None else None for route, view in views.items()}
+    return [route for route, rules in ours.items() if conflict.meets(route, rules)]
+
+
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
     """Find a rule again in a route that may have been edited: by its name, its index, or as the only match.
 
@@ -154,11 +178,6 @@ def rule_words(route: RouteId, rule: RuleWeights) -> str:
     return f"{route} rule {rule.index}{f' ({rule.name})' if rule.name else ''}"
 
 
-def rule_label(rule: RuleWeights) -> str:
-    """A rule within its route: its name, else its index from 0."""
-    return rule.name or str(rule.index)
-
-
 def _words(rule: RuleWeights, weights: Weights) -> str:
     return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
@@ -178,11 +197,28 @@ def not_accepted(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> NotAccep
         view = snapshot.routes.get(route.id)
         if view is not None and view.accepted is False:
             return NotAccepted(f"{route.id}: {view.accepted_why or 'not accepted'}", refused=True)
-        if view is not None and view.accepted is None and waiting is None and not _is_unconfirmed(snapshot, view):
+        if view is None or view.accepted is not None or waiting is not None:
+            continue
+        if not _is_accepted_since(snapshot, view) and not _is_unconfirmed(snapshot, view):
             waiting = NotAccepted(
                 f"{route.id}: {view.accepted_why or 'its gateway has not answered yet'}", refused=False
             )
     return waiting
+
+
+def _is_accepted_since(snapshot: Snapshot, view: RouteView) -> bool:
+    """Whether all gateways accepted a generation that had the requested weights already.
+
+    Other writers, such as the run of another plan, may have changed other parts of the route since.
+    """
+    generation = snapshot.in_force_at.get(view.id)
+    return generation is not None and view.accepted_generation >= generation
+
+
+def holds(view: RouteView, route: RouteWeights, weights: Weights) -> bool:
+    """Whether a route has exactly these weights on both sides in all of their rules."""
+    found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
+    return all(now is not None and same_split(now, rule, weights.old, weights.new) for now, rule in found)
 
 
 def _is_unconfirmed(snapshot: Snapshot, view: RouteView) -> bool:
@@ -280,14 +316,15 @@ def route_patches(
 ) -> tuple[PatchRoute, ...]:
     """The patches that set these weights; routes that are missing or already correct are left out.
 
-    With `marks`, a route is correct only if it also has this fencing token and this undo command.
+    With `marks`, a route is correct only if it also has this fencing token and this undo command. Where another plan
+    moves other rules of the route, the undo command there may be that plan's.
     """
     patches = []
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
             continue
-        marked = not marks or (view.seq, view.undo_annotation) == (fence, undo_command)
+        marked = not marks or _is_marked(snapshot, view, fence, undo_command)
         if marked and not route_mismatch(snapshot, (route,), weights):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
@@ -297,5 +334,11 @@ def route_patches(
             if current is not None
         )
         if rules:
-            patches.append(PatchRoute(route.with_rules(rules), fence, undo_command))
+            patches.append(PatchRoute(route.with_rules(rules), write_fence(fence, rules), undo_command))
     return tuple(patches)
+
+
+def _is_marked(snapshot: Snapshot, view: RouteView, fence: str, undo_command: str) -> bool:
+    shared = any(conflict.running and view.id in conflict.routes for conflict in snapshot.route_conflicts)
+    fenced = fence_of(view.seq, fence.partition(".")[0]) == fence
+    return fenced and (shared or view.undo_annotation == undo_command)

@@ -36,12 +36,13 @@ PASSES_WITHIN = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What the gateways of a route say of it; the fields are those of `RouteView`."""
+    """What the gateways of a route say of it; the fields are those of `RouteView` that begin with `accepted`."""
 
     accepted: bool | None
     why: str = ""
     before: bool = False
     undated: str = ""
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class RouteView:
     """True where every parent accepted this generation, False where one refused it; None while one has not answered."""
     accepted_why: str = ""
     """Which parent refused it and why, or which has not answered."""
+    accepted_generation: int = 0
+    """The newest generation that all parents accepted, as far as they report that; 0 for none."""
     accepted_before: bool = False
     """While one has not answered: whether all accepted an earlier generation, or this one."""
     undated: str = ""
@@ -343,6 +346,13 @@ class RouteConflict:
     """Whether it is about to start: it is valid and not stalled."""
     created: datetime
     uid: str
+    rules: Mapping[RouteId, frozenset[int]] = field(default_factory=dict)
+    """The indexes of the rules that it moves, by route; a route that is missing here is its as a whole."""
+
+    def meets(self, route: RouteId, rules: frozenset[int] | None) -> bool:
+        """Whether it moves any of these rules of a route; None stands for all of them."""
+        theirs = self.rules.get(route)
+        return route in self.routes and (rules is None or theirs is None or bool(rules & theirs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +515,8 @@ class Snapshot:
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
+    in_force_at: Mapping[RouteId, int] = field(default_factory=dict)
+    """The generation of each route in which this leader first saw the weights of the present intent."""
     repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)
     """When this leader restored the weights of each route after the success; the last times."""
     undo_command: str = ""

@@ -12,7 +12,7 @@ from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.engine.model.routes import rule_label
+from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.snapshot import Applier, Snapshot
 from rolloutplan.engine.policy.blocked import Blocked
 

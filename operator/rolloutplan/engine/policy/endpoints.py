@@ -14,7 +14,7 @@ from typing import Literal
 
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.engine.model.routes import rule_label
+from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 

@@ -14,11 +14,12 @@ from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
+from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
 from rolloutplan.engine.model.routes import (
     UnusableError,
     acceptance_deadline,
-    rule_label,
+    meets_on,
     rule_words,
     select_rules,
     unconfirmed,
@@ -211,11 +212,14 @@ def end_state(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
 
 
 def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
-    ours = frozenset(route.id for route in spec.traffic.routes)
+    ours = sorted({route.id for route in spec.traffic.routes})
     for conflict in snapshot.route_conflicts:
-        if conflict.routes & ours and _has_priority(conflict, snapshot):
-            routes = ", ".join(map(str, sorted(conflict.routes & ours)))
+        shared = meets_on(snapshot, conflict, ours)
+        if shared and _has_priority(conflict, snapshot):
+            routes = ", ".join(map(str, shared))
             words = f"{routes} is in use by plan {conflict.key}: wait until that plan ends, or delete it"
+            if any(len(snapshot.routes[route].rules) > 1 for route in shared if route in snapshot.routes):
+                words = f"{words}; plans that move other rules run side by side (traffic.routes[].rules)"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
 

@@ -32,7 +32,7 @@ from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, St
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import live_weights, route_exists
+from rolloutplan.engine.model.routes import live_weights, meets_on, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
@@ -252,10 +252,9 @@ def _revert(context: _CommandContext) -> ReconcileResult | None:
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise _DeniedError(gone)
-    if conflict := next(
-        (conflict.key for conflict in snapshot.route_conflicts if conflict.running and conflict.routes & routes), None
-    ):
-        raise _DeniedError(f"plan {conflict} uses the route now: abort that plan first")
+    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
+    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
+        raise _DeniedError(f"plan {rival} uses the route now: abort that plan first")
     return start_rollback(
         snapshot, StatusReason.REVERTED, context.words, commanded_by=context.commanded_by, paused=None
     )

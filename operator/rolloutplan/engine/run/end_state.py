@@ -9,8 +9,9 @@ from datetime import timedelta
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
+from rolloutplan.engine.model.fence import read_fences, rule_label
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import live_weights, locate, route_mismatch
+from rolloutplan.engine.model.routes import live_weights, locate, meets_on, route_mismatch
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
 from rolloutplan.engine.run.transition import token_seq
@@ -61,10 +62,12 @@ def weights_set_back(snapshot: Snapshot) -> tuple[str, tuple[RouteWeights, ...]]
     weights, words, set_back = snapshot.status.weights, "", []
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
         return "", ()
-    taken = {route for conflict in snapshot.route_conflicts if conflict.running for route in conflict.routes}
+    ids = [route.id for route in weights.written]
+    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
+    taken = {route for conflict in running for route in meets_on(snapshot, conflict, ids)}
     for route in weights.written:
         view = snapshot.routes.get(route.id)
-        if view is None or view.deleting or route.id in taken or not _is_ours(snapshot, view):
+        if view is None or view.deleting or route.id in taken or not _is_ours(snapshot, view, route):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         less = next((rule for now, rule in found if now and _has_less(now, rule, weights.old, weights.new)), None)
@@ -81,9 +84,10 @@ def _live_share(snapshot: Snapshot, status: Status) -> int:
     return share(live_weights(snapshot, weights.written, weights), weights.old, weights.new)
 
 
-def _is_ours(snapshot: Snapshot, view: RouteView) -> bool:
-    """Whether no other plan has written the route since. A plan that needed no run has left no token of its own."""
-    if not view.seq or token_seq(snapshot, view.seq):
+def _is_ours(snapshot: Snapshot, view: RouteView, route: RouteWeights) -> bool:
+    """Whether no other plan has moved these rules since. A plan that needed no run has left no token of its own."""
+    labels = [rule_label(rule) for rule in route.rules]
+    if token_seq(snapshot, view.seq) or not any(fence.meets(labels) for fence in read_fences(view.seq)):
         return True
     return not snapshot.status.weights.snapshot and not view.moved_by.startswith(_OURS)
 

@@ -2,11 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from tests.bed import objects
 from tests.bed.processes import until
 from tests.shop import Operator, Shop, assumption, job
 
@@ -140,6 +141,26 @@ def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop:
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     counts = load.stop()
     assert load.lost() == 0, counts
+
+
+def test_the_old_is_not_taken_away_before_git_has_the_weights_of_the_end(shop: Shop) -> None:
+    shop.open()
+    shop.bed.load(shop.host, rate=50)
+
+    def git_applies(weights: Mapping[str, int]) -> None:
+        route = objects.httproute(shop.serves, weights, shop.namespace, shop.host)
+        shop.bed.apply(route, manager="argocd-controller")
+
+    git_applies(shop.weights)
+    shop.start(contract={"scaleOld": 0}, stages=[{"weight": "100%", "soak": "2s", "deadline": "60s"}])
+    status = shop.until("Held", timeout=60)
+    assert status["reason"] == "WeightsNotCommitted"
+    assert "last applied by argocd-controller (Apply)" in status["message"]
+    assert "HTTPRoute checkout rule 0: checkout-v1 0, checkout-v2 100" in status["message"]
+    assert shop.size("checkout-v1") == 2
+    git_applies({"checkout-v1": 0, "checkout-v2": 100})
+    shop.until("Succeeded", timeout=30)
+    assert shop.size("checkout-v1") == 0
 
 
 def test_the_command_on_the_plan_brings_the_old_side_back_with_its_pods(shop: Shop) -> None:

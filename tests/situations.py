@@ -300,6 +300,19 @@ def two_routes() -> World:
 
 
 @kept
+def status_lost() -> World:
+    """A restore has brought the plan back at the second weight, with its annotations and without its status."""
+    made = judging(stage="half")()
+    made.status_raw = {}
+    made.trail.clear()
+    made.version += 1
+    made.crash()
+    made.settle()
+    assert (made.phase, made.status.reason) == (P.INVALID, "StatusLost")
+    return made
+
+
+@kept
 def held_undecided() -> World:
     return undecided()().until(P.HELD)
 

@@ -26,7 +26,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
-from rolloutplan.api.status import RUNNING, Decision, Phase, Status, read_status
+from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cluster.plans import is_rewritten
 from rolloutplan.engine.analysis.measurements import apply_answers
@@ -61,6 +61,7 @@ from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
     FINALIZER,
+    REVERT,
     EndpointsView,
     Facts,
     GateAnswers,
@@ -79,12 +80,13 @@ from rolloutplan.engine.model.snapshot import (
     WorkloadView,
 )
 from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups, queues
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
-from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.metadata import LAST_APPLIED
 from tests.refusals import changed
 
@@ -546,6 +548,7 @@ class World:
             new=workload(self.new),
             endpoints=self.endpoints(),
             routes_to_old=self.routes_to_old(),
+            undo=self.undo(),
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             route_conflicts=(*self.route_conflicts, *(each.claim() for each in self.neighbours)),
@@ -599,6 +602,14 @@ class World:
         old = self.status.weights.old
         uses = (name for name in sorted(self.routes) if any(rule.get(old) for rule in self.weights(name)))
         return tuple(self.route_view(name) for name in uses)
+
+    def undo(self) -> tuple[RouteWeights, ...]:
+        """The weights that the undo command on the plan or its routes restores, where the status has none."""
+        weights = self.status.weights
+        if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
+            return ()
+        texts = (raw["metadata"].get("annotations", {}).get(REVERT, "") for raw in self.routes.values())
+        return read_undo("ns", (self.undo_annotation, *texts))
 
     def snapshot(self) -> Snapshot:
         """The picture that a decision would be taken upon now."""

@@ -46,7 +46,7 @@ def test_what_is_taken_from_it(text: str, reason: str) -> None:
 
 
 ONCE = 'a command is carried out once per token; write a new token, such as "2026-03-01a"'
-VERBS = "pause, resume, approve, abort, retry, promote, skip, revert"
+VERBS = "pause, resume, approve, abort, retry, promote, skip, revert, adopt"
 NO_TOKEN = 'is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"'
 
 

@@ -64,6 +64,7 @@ from tests.situations import (
     settle,
     shifting,
     silent_bake,
+    status_lost,
     succeeded,
     then,
     trap,
@@ -660,7 +661,8 @@ NOT_ENDED = "the run has not ended"
 NO_STAGE = "no stage is being judged"
 IN_BAKE = "the run is in the bake at its last weight, which cannot be skipped"
 NOTHING_WAITS = "nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval"
-REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
+NOT_LOST = "the status of the run is not lost"
+ROWS: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
     "blocked by another plan": (blocked, {
         "resume": "the run is not held: its phase is Pending", "approve": NOTHING_WAITS,
         "retry": f"{NOT_ENDED} (phase Pending)",
@@ -754,6 +756,9 @@ REFUSED: Mapping[str, tuple[Situation, Mapping[str, str]]] = {
         "promote": NO_STAGE,
     }),
 }  # fmt: skip
+
+
+REFUSED = {name: (given, {"adopt": NOT_LOST, **rows}) for name, (given, rows) in ROWS.items()}
 
 
 def refused(world: World, command: str, words: str) -> None:
@@ -881,6 +886,7 @@ ONCE: Mapping[str, tuple[Situation, P, str]] = {
     "approve": (awaiting, P.JUDGING, "Soaking"),
     "skip": (judging(), P.JUDGING, "Soaking"),
     "promote": (judging(), P.JUDGING, "Soaking"),
+    "adopt": (status_lost, P.HELD, "Paused"),
 }
 
 

@@ -230,6 +230,13 @@ def edited_by_hand() -> World:
     return world
 
 
+def adopted() -> World:
+    world = edited_by_hand()
+    world.say("adopt c1")
+    world.settle()
+    return world
+
+
 def moved_up() -> World:
     world = World().until(Phase.JUDGING)
     world.drift({"v1": 50, "v2": 50})
@@ -360,6 +367,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     mended: {TransitionName.REFUSED, TransitionName.UNBLOCKED},
     blocked: {TransitionName.BLOCKED},
     edited_by_hand: {TransitionName.STATUS_LOST},
+    adopted: {TransitionName.STATUS_LOST, TransitionName.ADOPTED},
     already_done: {TransitionName.ALREADY_DONE},
     set_back_and_forward: {TransitionName.SET_BACK, TransitionName.SET_FORWARD_AGAIN},
     changed_while_serving: {TransitionName.UNJUDGED_CHANGE},

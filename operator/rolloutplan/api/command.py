@@ -43,6 +43,7 @@ class Verb(StrEnum):
     PROMOTE = "promote"
     SKIP = "skip"
     REVERT = "revert"
+    ADOPT = "adopt"
 
 
 class CommandError(ValueError):

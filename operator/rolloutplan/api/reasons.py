@@ -83,6 +83,7 @@ class EventReason(StrEnum):
     PAUSED = "Paused"
     RESUMED = "Resumed"
     APPROVED = "Approved"
+    ADOPTED = "Adopted"
     REQUEST_REFUSED = "RequestRefused"
     SHIFT_REFUSED = "ShiftRefused"
     STALLED = "Stalled"

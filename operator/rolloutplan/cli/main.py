@@ -33,6 +33,7 @@ VERBS: Final[Mapping[Verb, str]] = {
     Verb.PROMOTE: "go straight to the last weight, without the stages in between",
     Verb.SKIP: "end the current stage as if it had passed",
     Verb.REVERT: "restore the old weights, even after the run has succeeded",
+    Verb.ADOPT: "take up a run whose status was lost, held at the present weights",
 }
 
 

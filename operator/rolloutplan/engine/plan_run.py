@@ -300,6 +300,7 @@ class PlanRun:
             new=self._new_side(facts, now),
             endpoints=facts.endpoints,
             routes_to_old=facts.routes_to_old,
+            undo=facts.undo,
             source=facts.source,
             source_problem=facts.source_problem,
             preflight=cast("PreflightResult | None", self.results.get(PREFLIGHT)),
@@ -326,7 +327,7 @@ class PlanRun:
         )
         return (
             replace(snapshot, undo_command=self._current_undo_command(snapshot))
-            if snapshot.plan.spec and status.phase is Phase.EXPANDING
+            if facts.undo or (snapshot.plan.spec and status.phase is Phase.EXPANDING)
             else snapshot
         )
 
@@ -366,9 +367,10 @@ class PlanRun:
         return cast("Scaled | None", self.results.get(Key("scale", side.deployment)))
 
     def _current_undo_command(self, snapshot: Snapshot) -> str:
-        """The command that would restore the present weights of the routes."""
+        """The command that would restore the present weights of the routes, or those of a lost run."""
         try:
-            return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in select_rules(snapshot))
+            routes = snapshot.undo or select_rules(snapshot)
+            return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in routes)
         except UnusableError:
             return ""
 

@@ -23,7 +23,7 @@ from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import SpecError
-from rolloutplan.api.status import RUNNING, STARTING, Phase, Status, read_status
+from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.plan_view import PlanView
@@ -38,6 +38,7 @@ from rolloutplan.engine.model.snapshot import (
     source_view,
 )
 from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.policies import concurrency_groups, selects
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.endpoints import Endpoints, Service
@@ -45,6 +46,7 @@ from rolloutplan.loop.index import Queues, Receivers, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
+from rolloutplan.traffic import read_undo
 
 PLANS, DEPLOYMENTS, SERVICES = "rolloutplans", "deployments", "services"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
@@ -309,6 +311,7 @@ class Store:
             new=self.workloads.get((view.namespace, spec.new.deployment)) if spec else None,
             endpoints=self.endpoints_of(plan),
             routes_to_old=self.routes_to_old(plan),
+            undo=self.undo_of(plan),
             source=source_view(found.spec) if found.spec else None,
             source_problem=found.problem,
             route_conflicts=self.route_conflicts(plan),
@@ -347,6 +350,14 @@ class Store:
         if plan.status.effective_phase not in TAKING_AWAY or not old:
             return ()
         return tuple(self.routes[route] for route in self._receivers.of((plan.view.namespace, old)))
+
+    def undo_of(self, plan: Plan) -> tuple[RouteWeights, ...]:
+        """Return the weights that the undo command on a plan or its routes restores, where its status has none."""
+        weights = plan.status.weights
+        if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
+            return ()
+        texts = (view.undo_annotation for view in self.routes_of(plan).values())
+        return read_undo(plan.view.namespace, (plan.view.undo_annotation, *texts))
 
     def source(self, plan: PlanView) -> SourceObject:
         """Return the metric source of a plan. Its problem contains the fix."""

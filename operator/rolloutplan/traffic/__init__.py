@@ -3,12 +3,13 @@
 Route objects come from the watches and become `RouteView`s; target weights come from the engine's effects.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
+from rolloutplan.traffic.undo import UnreadableError, read_patches
 
 ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind.kind: kind for kind in (HTTPRoute(),)}
 """Every supported kind of route, by its name in plans."""
@@ -17,3 +18,15 @@ ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind.kind: kind for kind in (HTTP
 def undo_command(namespace: str, snapshot: RouteWeights) -> str:
     """The command that restores the weights of a snapshot with kubectl alone, for any kind of route."""
     return ROUTE_KINDS[snapshot.kind].undo_command(namespace, snapshot)
+
+
+def read_undo(namespace: str, texts: Iterable[str]) -> tuple[RouteWeights, ...]:
+    """The weights that the first readable one of these undo commands restores; empty where none can be read."""
+    kinds = {kind.kind.lower(): kind for kind in ROUTE_KINDS.values()}
+    for text in filter(None, texts):
+        try:
+            patches = read_patches(namespace, text)
+            return tuple(kinds[kind].read_undo(name, operations) for kind, name, operations in patches)
+        except (UnreadableError, KeyError):
+            continue
+    return ()

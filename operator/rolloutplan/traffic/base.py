@@ -8,7 +8,7 @@ second. It is pure: the loop watches, reads and writes the objects, and finds ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rolloutplan.api.status import RouteWeights
@@ -62,3 +62,6 @@ class RouteKind(Protocol):
 
         It is written to annotations, for a rollback by hand while no operator runs.
         """
+
+    def read_undo(self, name: str, operations: Sequence[Any]) -> RouteWeights:
+        """The weights that the patch in an undo command for a route of this name restores. Raises UnreadableError."""

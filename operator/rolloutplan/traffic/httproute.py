@@ -16,6 +16,7 @@ from rolloutplan.engine.model.snapshot import Acceptance, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.patching import expected, kubectl_patch, located, whole_patch
+from rolloutplan.traffic.undo import read_rules
 
 MOST_NAMED: Final = 3
 """The most parents that a message names: a route may have hundreds."""
@@ -62,6 +63,9 @@ class HTTPRoute(RouteKind):
             for place, backend in enumerate(rule.backends)
         ]
         return kubectl_patch(namespace, snapshot.id, [*names, *weights])
+
+    def read_undo(self, name: str, operations: Sequence[Any]) -> RouteWeights:
+        return RouteWeights(kind="HTTPRoute", name=name, rules=read_rules(operations))
 
 
 def _rule(index: int, raw: object, namespace: str) -> RuleWeights:

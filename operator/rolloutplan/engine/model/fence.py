@@ -66,6 +66,12 @@ def fence_of(text: str, owner: str) -> str:
     return next((fence.token for fence in reversed(read_fences(text)) if fence.owner == owner), "")
 
 
+def fence_seq(text: str, owner: str) -> int:
+    """The number of the decision in the token of this plan; 0 where the route has none."""
+    number = fence_of(text, owner).partition(".")[2].partition(".")[0]
+    return int(number) if number.isdigit() and number.isascii() else 0
+
+
 def _kept(text: str, new: Fence) -> list[str]:
     """The entries of other plans on other rules."""
     entries = zip(text.split(), read_fences(text), strict=True)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import RuleWeights, Status
+from rolloutplan.api.status import RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import PolicyView, Queue
@@ -463,6 +463,8 @@ class Facts:
     """By Service: those of the plan and of its run. They are not known yet where they are missing."""
     routes_to_old: tuple[RouteView, ...] = ()
     """All routes that give the old Service traffic in any rule; those of other namespaces too, where watched."""
+    undo: tuple[RouteWeights, ...] = ()
+    """The weights that the undo command on the plan or its routes restores, where the status has none."""
     source: SourceView | None = None
     source_problem: str = ""
     route_conflicts: tuple[RouteConflict, ...] = ()
@@ -486,6 +488,8 @@ class Snapshot:
     """By Service: those of the plan and of its run. They are not known yet where they are missing."""
     routes_to_old: tuple[RouteView, ...] = ()
     """All routes that give the old Service traffic in any rule; those of other namespaces too, where watched."""
+    undo: tuple[RouteWeights, ...] = ()
+    """The weights that the undo command on the plan or its routes restores, where the status has none."""
     source: SourceView | None = None
     source_problem: str = ""
     preflight: PreflightResult | None = None
@@ -520,4 +524,4 @@ class Snapshot:
     repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)
     """When this leader restored the weights of each route after the success; the last times."""
     undo_command: str = ""
-    """The command that would restore the present weights of the routes."""
+    """The command that would restore the present weights of the routes; where there is `undo`, those of `undo`."""

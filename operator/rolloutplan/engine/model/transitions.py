@@ -22,7 +22,8 @@ the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
-command that cannot be carried out is rejected (COMMAND_REJECTED).
+run whose status was lost may be taken up (ADOPTED). A command that cannot be carried out is rejected
+(COMMAND_REJECTED).
 
 A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
@@ -87,6 +88,7 @@ class TransitionName(StrEnum):
     PAUSE_ENDED = auto()
     PAUSED = auto()
     APPROVED = auto()
+    ADOPTED = auto()
     COMMAND_REJECTED = auto()
 
 
@@ -363,6 +365,10 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*STARTING, *TRAFFIC_SHIFTED_PHASES, P.CONTRACTING, P.PENDING, P.INVALID}, Target.STAYS, Kind.PERSIST,
         E.APPROVED,
         by=("other_commands",), rationale="an approval that names its stage is kept until that stage's turn",
+    ),
+    TransitionName.ADOPTED: _row(
+        {P.PENDING, P.INVALID}, P.HELD, Kind.RESUME, E.ADOPTED,
+        by=("other_commands",), rationale="a person takes up a run whose status was lost, at the weights as they are",
     ),
     TransitionName.COMMAND_REJECTED: _row(
         {*P}, Target.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,

@@ -29,6 +29,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, spec_receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
+from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost
 
 ENDPOINTS_WITHIN = timedelta(seconds=10)
 """How long after its pods are ready a Service may have no endpoint: the slices are written by another controller."""
@@ -112,11 +113,18 @@ def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
     command = (
         snapshot.plan.undo_annotation or snapshot.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
     )
-    return UnmetPrecondition(
-        StatusReason.STATUS_LOST,
-        f"the status of the run was edited or lost{fields}, so the operator no longer changes weights: restore them "
-        f"with `{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan",
+    lost = f"the status of the run was edited or lost{fields}, so the operator no longer changes weights"
+    by_hand = f"restore them with `{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan"
+    try:
+        lost_run(snapshot)
+    except LostRunError as problem:
+        return UnmetPrecondition(StatusReason.STATUS_LOST, f"{lost}: {by_hand} ({problem})")
+    plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+    ways = (
+        f"`rolloutplan adopt {plan}` takes the run up, held at the present weights; `rolloutplan abort {plan}`, or "
+        f"deleting the plan, restores the old ones"
     )
+    return UnmetPrecondition(StatusReason.STATUS_LOST, f"{lost}: {ways}; without the operator: {by_hand}")
 
 
 def _workloads(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
@@ -141,9 +149,11 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
                 f"{rule_words(route.id, rule)}: {new} already has {format_weight(current)} of the traffic, more than "
                 f"the weight of the first stage ({format_weight(first)}): lower it there, or start the stages above it"
             )
-            return UnmetPrecondition(
-                StatusReason.NEW_SIDE_ALREADY_SERVING, words + _way_out(snapshot, route, rule, spec)
-            )
+            words += _way_out(snapshot, route, rule, spec)
+            if may_be_lost(snapshot):
+                plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+                words += f"; if a run of this plan was lost in a restore, `rolloutplan adopt {plan}` takes it up"
+            return UnmetPrecondition(StatusReason.NEW_SIDE_ALREADY_SERVING, words)
     return None
 
 

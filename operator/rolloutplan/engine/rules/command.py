@@ -2,8 +2,8 @@
 
 `abort` and `revert` need only the weights from before the run, and are near the top of RULES. The other commands are
 below every rollback, so that none overrides a failure. A command that cannot be carried out is rejected, with the
-reason and what to send instead. Each verb has one function. All eight are in this file because they share how a command
-is read and answered.
+reason and what to send instead. Each verb has one function. All of them are in this file because they share how a
+command is read and answered.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, Status
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
-from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
 from rolloutplan.engine.model.routes import live_weights, meets_on, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
 from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.gate import CONTRACT, is_approved
+from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost
 from rolloutplan.engine.policy.preconditions import paused_words
+from rolloutplan.engine.rules.adopt import adopted
 from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.run.decision_log import CommandSource, span
 from rolloutplan.engine.run.end_state import starts_again
@@ -212,10 +214,20 @@ def _abort(context: _CommandContext) -> ReconcileResult | None:
         raise _DeniedError("the run has ended: `revert` puts the old weights back")
     if status.phase is Phase.ROLLED_BACK:
         raise _DeniedError("there is nothing to abort: the run has ended and the old weights are restored")
-    command = (
-        snapshot.plan.undo_annotation or status.revert or "the command in the route's annotation rolloutplan.dev/revert"
-    )
-    raise _DeniedError(f"the weights before the run are no longer known: run {command}")
+    return _abort_lost(context)
+
+
+def _abort_lost(context: _CommandContext) -> ReconcileResult:
+    """Roll back a run whose status is lost, to the weights in its undo command."""
+    snapshot = context.snapshot
+    try:
+        known = lost_run(snapshot)
+    except LostRunError as problem:
+        by_hand = "the command in the route's annotation rolloutplan.dev/revert"
+        command = snapshot.plan.undo_annotation or snapshot.status.revert or by_hand
+        words = f"the weights before the run are no longer known: run {command}"
+        raise _DeniedError(f"{words} ({problem})") from None
+    return start_rollback(known, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None)
 
 
 def _snapshot_known(status: Status) -> bool:
@@ -405,6 +417,32 @@ def _stage_restarted(context: _CommandContext) -> Status:
     )
 
 
+def _adopt(context: _CommandContext) -> ReconcileResult:
+    """Take up a run whose status is lost. What the pods have restarted so far does not count against it."""
+    snapshot, spec, new, probe = context.snapshot, context.snapshot.plan.spec, context.snapshot.new, None
+    if not may_be_lost(snapshot):
+        raise _DeniedError(f"the status of the run is not lost: its phase is {snapshot.status.phase}")
+    if spec is None or not snapshot.plan.readable:
+        raise _DeniedError(f"the plan is invalid: {snapshot.plan.problem}")
+    if new is None:
+        raise _DeniedError(f"Deployment {spec.new.deployment} does not exist: create it, or send `abort`")
+    try:
+        known = lost_run(snapshot)
+    except LostRunError as problem:
+        raise _DeniedError(str(problem)) from None
+    weights, routes = known.status.weights, {route.id for route in known.status.weights.snapshot}
+    if weights.written == weights.snapshot and not is_lost(snapshot):
+        raise _DeniedError("the routes have the weights from before the run, so there is nothing to take up")
+    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
+    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
+        raise _DeniedError(f"plan {rival} uses the route now: abort that plan first")
+    probe = snapshot.preflight
+    if probe is None or probe.judged_hash != spec.judged_hash():
+        return ReconcileResult(actions=(RunPreflight(),))
+    paused = Paused(at=snapshot.now, by=context.commanded_by.by, reason=context.command.reason)
+    return ReconcileResult(adopted(known, spec, new, probe, paused, context.commanded_by))
+
+
 # ---- approve, skip and promote ---------------------------------------------------------------------------------------
 
 
@@ -590,4 +628,5 @@ _HANDLERS: Mapping[Verb, Callable[[_CommandContext], ReconcileResult | None]] = 
     Verb.APPROVE: _approve,
     Verb.SKIP: _skip,
     Verb.PROMOTE: _promote,
+    Verb.ADOPT: _adopt,
 }

@@ -17,6 +17,7 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.endpoints import new_side_unserved
+from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run
 from rolloutplan.engine.rules.adapt import is_live_edit
 from rolloutplan.engine.run.decision_log import bound_of, span, value_text
 from rolloutplan.engine.run.shared_outage import is_shared_outage
@@ -35,8 +36,10 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     plan may stand for a while because of another's. The rule is above every other decision, because the plan will be
     gone.
     """
-    if snapshot.plan.deleting is None:
+    deleting = snapshot.plan.deleting
+    if deleting is None:
         return None
+    snapshot = _with_lost_weights(snapshot)
     status, weights, plan = snapshot.status, snapshot.status.weights, snapshot.plan
     release = ReconcileResult(
         actions=(PatchPlanMetadata(finalizer=False, undo_annotation=plan.undo_annotation),) if plan.finalizer else ()
@@ -56,8 +59,18 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     back = try_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
     if back is not None or status.held is None:
         return back
-    until = max(status.held.reason_since or status.held.since, snapshot.plan.deleting) + RELEASE_AFTER
+    until = max(status.held.reason_since or status.held.since, deleting) + RELEASE_AFTER
     return release if snapshot.now >= until else ReconcileResult(wake_at=until)
+
+
+def _with_lost_weights(snapshot: Snapshot) -> Snapshot:
+    """The snapshot; of a run whose status is lost, with the weights from its undo command, where they are known."""
+    if not is_lost(snapshot):
+        return snapshot
+    try:
+        return lost_run(snapshot)
+    except LostRunError:
+        return snapshot
 
 
 def release_at(snapshot: Snapshot) -> datetime | None:

@@ -16,7 +16,7 @@ from rolloutplan.api.status import RUNNING, Held, Intent, Phase, StageStatus, St
 from rolloutplan.engine.analysis.measurements import ActivePredicate, current_stage
 from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
-from rolloutplan.engine.model.fence import fence_of
+from rolloutplan.engine.model.fence import fence_seq
 from rolloutplan.engine.model.routes import route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
@@ -266,8 +266,7 @@ def fencing_token(snapshot: Snapshot, status: Status, seq: int | None = None) ->
 
 def token_seq(snapshot: Snapshot, mark: str) -> int:
     """The number of our decision in the fencing tokens of a route; 0 where none is ours."""
-    number = fence_of(mark, snapshot.plan.uid[:8]).partition(".")[2].partition(".")[0]
-    return int(number) if number.isdigit() else 0
+    return fence_seq(mark, snapshot.plan.uid[:8])
 
 
 def reset_run(
@@ -275,7 +274,7 @@ def reset_run(
     cause: TransitionName,
     note: str,
     *,
-    reason: StatusReason = StatusReason.PENDING,
+    reason: Reason = StatusReason.PENDING,
     commanded_by: CommandSource | None = None,
     **changes: Unpack[RunChange],
 ) -> Status:

@@ -1,0 +1,101 @@
+"""A run whose status is lost: what is still known of it, and whether it can be taken up or rolled back.
+
+A restore of a backup keeps annotations and finalizers, and loses the status. The undo command in the annotation has the
+weights before the run; the routes have those of now. Nothing is guessed: where both do not fit, nothing is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rolloutplan.api.changes import change
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Backend, Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.engine.model.fence import fence_seq, rule_label
+from rolloutplan.engine.model.routes import live_weights, locate, unconfirmed
+from rolloutplan.engine.model.snapshot import RouteView, Snapshot
+from rolloutplan.engine.model.weights import is_valid_snapshot, pair, rule_share, share
+
+
+class LostRunError(Exception):
+    """Too little is known of the run; the message says what."""
+
+
+def is_lost(snapshot: Snapshot) -> bool:
+    """Whether a plan that no run is known of carries the finalizer of one."""
+    return snapshot.status.phase in (Phase.PENDING, Phase.INVALID) and snapshot.plan.finalizer
+
+
+def may_be_lost(snapshot: Snapshot) -> bool:
+    """The same, or a plan without any run whose annotation, or whose routes, have the undo command of one."""
+    status = snapshot.status
+    return is_lost(snapshot) or (
+        status.phase in (Phase.PENDING, Phase.INVALID) and not status.run and bool(snapshot.undo)
+    )
+
+
+def lost_run(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with a status that has the weights of the lost run. Raises LostRunError.
+
+    It counts as a run of the plan and of the pod template as they are now, so none begins by itself after it.
+    """
+    status, spec = snapshot.status, snapshot.plan.written
+    weights = status.weights
+    if not is_valid_snapshot(weights.snapshot, weights.old, weights.new):
+        if spec is None:
+            raise LostRunError(f"the plan cannot be read: {snapshot.plan.problem}")
+        weights = _weights(snapshot, spec)
+    live = live_weights(snapshot, weights.snapshot, weights)
+    if [len(route.rules) for route in live] != [len(route.rules) for route in weights.snapshot]:
+        raise LostRunError("a route, or a rule of it, is gone that the undo command is about")
+    desired = format_weight(share(live, weights.old, weights.new))
+    seqs = (fence_seq(view.seq, snapshot.plan.uid[:8]) for view in snapshot.routes.values())
+    known: Status = change(
+        status,
+        run=status.run or 1,
+        plan_hash=status.plan_hash or (spec.plan_hash() if spec else ""),
+        revision=status.revision or (snapshot.new.revision if snapshot.new else ""),
+        weights=weights.model_copy(update={"written": live, "desired": desired}),
+        seq=max([status.seq, *seqs]),
+        revert=status.revert or snapshot.undo_command,
+    )
+    return replace(snapshot, status=known)
+
+
+def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
+    """The weights before the run, from the undo command, in the rules of the plan's routes as they are now."""
+    old, new = spec.old.service_name, spec.new.service_name
+    if not snapshot.undo:
+        raise LostRunError(
+            "the undo command, in the annotation rolloutplan.dev/revert of the plan or its route, is gone or changed"
+        )
+    named = {ref.id for ref in spec.traffic.routes}
+    before = []
+    for route in snapshot.undo:
+        view = snapshot.routes.get(route.id)
+        if route.id not in named or view is None or view.deleting:
+            raise LostRunError(f"the undo command is about {route.id}, which the plan does not name or which is gone")
+        before.append(route.with_rules(tuple(_as_now(view, rule, route) for rule in route.rules)))
+    if not is_valid_snapshot(before, old, new):
+        raise LostRunError(f"the undo command is about other Services than {old} and {new}")
+    first = spec.steps()[0].permille
+    for rule in (rule for route in before for rule in route.rules):
+        if not sum(pair(rule, old, new)) or rule_share(rule, old, new) > first:
+            raise LostRunError(f"the undo command gives {new} more than the first stage does, or both sides nothing")
+    return Weights(
+        old=old,
+        new=new,
+        snapshot=tuple(before),
+        unconfirmed=unconfirmed(snapshot, (route.id for route in before)),
+    )
+
+
+def _as_now(view: RouteView, rule: RuleWeights, route: RouteWeights) -> RuleWeights:
+    """The rule with its backends named as in the route, where they are still the same in the same order."""
+    now = locate(view, rule.with_backends(()))
+    names = [backend.service.rpartition("/")[2] for backend in now.backends] if now is not None else []
+    if now is None or names != [backend.service for backend in rule.backends]:
+        raise LostRunError(f"{route.id} rule {rule_label(rule)} has other backends than the undo command names")
+    backends = zip(now.backends, rule.backends, strict=True)
+    return rule.with_backends(tuple(Backend(service=a.service, weight=b.weight) for a, b in backends))

@@ -1,0 +1,58 @@
+"""Takes up a run whose status is lost, on the command of a person: held at the weights that the routes have."""
+
+from __future__ import annotations
+
+from rolloutplan.api.changes import RunChange
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.spec_digest import spec_digest
+from rolloutplan.api.status import Held, Paused, Phase, StageStatus, Status
+from rolloutplan.engine.analysis.availability import baseline
+from rolloutplan.engine.model.snapshot import PreflightResult, Snapshot, WorkloadView
+from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.policy.endpoints import old_pods
+from rolloutplan.engine.run.decision_log import CommandSource
+from rolloutplan.engine.run.transition import reset_run
+
+
+def adopted(
+    snapshot: Snapshot, spec: PlanSpec, new: WorkloadView, probe: PreflightResult, paused: Paused, source: CommandSource
+) -> Status:
+    """The run, held at the present weights until `resume`; `snapshot` has what is known of it.
+
+    It goes on with the last stage that gives the new side no more than it has now. That stage is judged from its
+    beginning, because nothing is known of what it has shown. The guards are on meanwhile.
+    """
+    weights, steps = snapshot.status.weights, spec.steps()
+    live = share(weights.written, weights.old, weights.new)
+    stage = next((each for each in reversed(steps) if each.permille <= live), steps[0])
+    fields: RunChange = {
+        "run": snapshot.status.run or 1,
+        "plan_hash": spec.plan_hash(),
+        "revision": new.revision,
+        "templates": snapshot.plan.templates,
+        "spec_digest": spec_digest(spec),
+        "weights": weights,
+        "revert": snapshot.status.revert,
+        "restarted_before": baseline(probe.pods),
+        "old_pods": old_pods(snapshot),
+        "counted_since": snapshot.now,
+        "paused": paused,
+        "held": Held(reason=HoldReason.PAUSED, since=snapshot.now, reason_since=snapshot.now, back_to=Phase.SHIFTING),
+        "stage": StageStatus(
+            name=stage.name,
+            index=stage.index,
+            display=f"{stage.index + 1}/{len(steps)} {stage.step}",
+            weight=format_weight(stage.permille),
+            entered_at=snapshot.now,
+            judged_since=snapshot.now,
+        ),
+    }
+    by = f"adopted by {paused.by}{f': {paused.reason}' if paused.reason else ''}"
+    words = (
+        f"{by}; held at {weights.desired} on {weights.new} with the guards on: `resume` starts stage {stage.step} "
+        f"again at {format_weight(stage.permille)}, `abort` restores the old weights"
+    )
+    return reset_run(snapshot, TransitionName.ADOPTED, words, reason=HoldReason.PAUSED, commanded_by=source, **fields)

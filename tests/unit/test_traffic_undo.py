@@ -1,0 +1,73 @@
+"""Undo commands, read back: exactly what was written, or nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.traffic import read_undo, undo_command
+
+NAMES = st.from_regex(r"[a-z][a-z0-9.-]{0,8}", fullmatch=True)
+BACKENDS = st.lists(st.builds(Backend, service=NAMES, weight=st.integers(0, 1_000_000)), min_size=1, max_size=4)
+RULES = st.lists(st.tuples(st.integers(0, 99), st.one_of(st.just(""), NAMES), BACKENDS), min_size=1, max_size=4,
+                 unique_by=lambda rule: rule[0])  # fmt: skip
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> RouteWeights:
+    rules = sorted(draw(RULES))
+    made = (RuleWeights(index=index, name=name, backends=tuple(backends)) for index, name, backends in rules)
+    return RouteWeights(name=draw(NAMES), rules=tuple(made))
+
+
+@given(st.lists(routes(), min_size=1, max_size=3))
+def test_what_was_written_is_read(found: list[RouteWeights]) -> None:
+    text = " && ".join(undo_command("shop", route) for route in found)
+    assert read_undo("shop", ["", text]) == tuple(found)
+    assert read_undo("other", [text]) == ()
+    scaled = (
+        f"kubectl scale deployment/v1 -n shop --replicas=3 && kubectl rollout status deployment/v1 -n shop && {text}"
+    )
+    assert read_undo("shop", ["no command", scaled]) == tuple(found)
+
+
+def patch(*operations: object) -> str:
+    return f"kubectl -n shop patch httproute web --type=json -p '{json.dumps(operations)}'"
+
+
+NAMED = {"op": "test", "path": "/spec/rules/0/backendRefs/0/name", "value": "v1"}
+WEIGHT = {"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "echo",
+        "kubectl -n shop delete httproute web",
+        "kubectl -n shop patch grpcroute web --type=json -p '[]'",
+        "kubectl -n shop patch httproute web --type=json -p '{}'",
+        "kubectl -n shop patch httproute web --type=json -p '['",
+        "kubectl -n shop patch httproute web --type=json -p " + "'" + "[" * 100_000 + "'",
+        "kubectl -n shop patch httproute web --type=json -p 'no end",
+        patch(),
+        patch(NAMED),
+        patch(WEIGHT),
+        patch(NAMED, {**WEIGHT, "value": True}),
+        patch(NAMED, {**WEIGHT, "value": -1}),
+        patch(NAMED, {**WEIGHT, "value": 1.5}),
+        patch(NAMED, {**WEIGHT, "value": "1"}),
+        patch(NAMED, {**WEIGHT, "op": "remove"}),
+        patch(NAMED, {**WEIGHT, "path": "/spec/rules/0/backendRefs/1/weight"}),
+        patch(NAMED, WEIGHT, {**NAMED, "path": "/spec/rules/1/name"}),
+        patch(NAMED, WEIGHT, {"op": "add", "path": "/metadata/labels", "value": {}}),
+        patch(NAMED, WEIGHT, "no operation"),
+        f"{patch(NAMED, WEIGHT)} && rm -rf /",
+    ],
+)
+def test_anything_else_gives_no_weights(text: str) -> None:
+    assert read_undo("shop", [text]) == ()

@@ -16,7 +16,7 @@ from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.fence import fence_of, write_fence
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
-from rolloutplan.engine.model.weights import holds_both, pair, restore, same_split, shift
+from rolloutplan.engine.model.weights import holds_both, pair, restore, same_share, same_split, shift
 
 REFUSED_FOR = timedelta(seconds=30)
 """How long a gateway may refuse a weight before it goes back. A refusal can pass by itself, when the gateway has seen
@@ -155,6 +155,17 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
                 by = f", last changed by {view.moved_by}" if view.moved_by else ""
                 return f"{route.id} rule {found.index} has weights {actual}, not {desired}{by}"
     return ""
+
+
+def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
+    """Whether all rules exist and divide the traffic as desired, in whatever numbers: Git may hold smaller ones."""
+    for route in routes:
+        view = _existing_route(snapshot, route.id)
+        for rule in route.rules:
+            found = locate(view, rule, (weights.old, weights.new)) if view is not None else None
+            if found is None or not same_share(found, rule, weights.old, weights.new):
+                return False
+    return True
 
 
 def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:

@@ -69,6 +69,12 @@ def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool
     return holds_both(one, old, new) and pair(one, old, new) == pair(other, old, new)
 
 
+def same_share(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
+    """Whether both sides divide their traffic in the same way in both rules, in whatever numbers."""
+    (old_one, new_one), (old_other, new_other) = pair(one, old, new), pair(other, old, new)
+    return old_one + new_one > 0 and old_one * new_other == new_one * old_other and old_other + new_other > 0
+
+
 def share(routes: Iterable[RouteWeights], old: str, new: str) -> int:
     """The largest share of the new side, in permille, over all rules of all routes."""
     return max((rule_share(rule, old, new) for route in routes for rule in route.rules), default=0)

@@ -14,7 +14,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Task
 from rolloutplan.engine.model.actions import FindUsers, PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.plan_view import Unreadable
-from rolloutplan.engine.model.routes import live_weights, route_mismatch, route_patches
+from rolloutplan.engine.model.routes import divides_as_desired, live_weights, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
@@ -180,7 +180,8 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
     status, weights = snapshot.status, snapshot.status.weights
     if spec is None or isinstance(snapshot.plan.content, Unreadable):
         return Blocked(HoldReason.INVALID, f"the plan is now invalid, so nothing is removed: {snapshot.plan.problem}")
-    if differs := route_mismatch(snapshot, weights.written, weights):
+    differs = route_mismatch(snapshot, weights.written, weights)
+    if differs and not divides_as_desired(snapshot, weights.written, weights):
         fix = f"put the weights back as they were, and commit them first ({end_weights(snapshot)}), to go on"
         return Blocked(HoldReason.CONFLICT, f"{differs}: the old side is not removed; {fix}")
     if status.paused is not None:

@@ -58,11 +58,14 @@ def keep_end_state(snapshot: Snapshot) -> ReconcileResult | None:
 def _report(
     snapshot: Snapshot, words: str, fields: RunChange, wake_at: datetime | None = None
 ) -> ReconcileResult | None:
-    """Say it in the status. The first time is a decision, and so is the first time that repairs do not last."""
+    """Say it in the status. The first time is a decision, and so is the first time that repairs do not last.
+
+    None where that was said, and nothing is to be repaired: the next run may start.
+    """
     status, words = snapshot.status, words[:1024]
     told = status.reason == StatusReason.WEIGHTS_SET_BACK
     if told and status.message == words and status.intent == fields.get("intent"):
-        return ReconcileResult(wake_at=wake_at)
+        return ReconcileResult(wake_at=wake_at) if wake_at else None
     if told and (_OFTEN in status.message or _OFTEN not in words):
         fields["message"] = words
         return ReconcileResult(change(status, **fields))

@@ -63,7 +63,8 @@ def ends_as_it_says(world: World, own_rule: int) -> None:
 
 def lived(pair: Neighbours, story: list[tuple[int, str, int]]) -> None:
     for number, (place, event, pause) in enumerate(story):
-        happens(event, pair.worlds[place], number, place)
+        world = pair.worlds[place]
+        happens(event, world, number, NAMES.index(world.name))
         pair.advance(s(pause))
     pair.until_the_end()
 

@@ -581,7 +581,10 @@ class PlanRun:
 
     def _wake_at(self, snapshot: Snapshot, step: ReconcileResult) -> datetime | None:
         """The next instant at which there may be something to do, if no result comes before."""
-        instants = [self._created_at + NEW_PODS_WITHIN, *(until for _, until in self._in_flight.values())]
+        stage = snapshot.status.stage
+        instants = [until for _, until in self._in_flight.values()]
+        if self._pods is None and stage is not None and stage.warmup_until is not None:
+            instants.append(self._created_at + NEW_PODS_WITHIN)
         instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
         if step.wake_at is not None:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)

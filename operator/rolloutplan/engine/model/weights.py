@@ -66,7 +66,8 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest
 
 def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
     """Whether both sides have the same weights in both rules; other backends are not compared."""
-    return holds_both(one, old, new) and pair(one, old, new) == pair(other, old, new)
+    both = holds_both(one, old, new) and holds_both(other, old, new)
+    return both and pair(one, old, new) == pair(other, old, new)
 
 
 def same_share(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:

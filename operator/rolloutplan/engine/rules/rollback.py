@@ -161,6 +161,7 @@ def _lost(
 
     Where `onFail` is Hold they stay if it is the version's, so the list of the pods is waited for, for a short time.
     With `told_first` the endpoints are gone before the Deployment says so, so what was listed of its pods is too old.
+    Nothing is waited for before the routes are claimed: the former leader may still write to them.
     """
     known = not told_first and (new.wanted == 0 or (new.pods_fresh and new.pods is not None))
     no_fault = known and missing_by_no_fault(new)
@@ -177,7 +178,8 @@ def _lost(
         return try_rollback(snapshot, HoldReason.NEW_SIDE_AWAY, words, suspended=suspended)
     if snapshot.plan.written is None or snapshot.plan.written.on_fail == "Rollback":
         return try_rollback(snapshot, reason, words, suspended=suspended)
-    since = new.short_since or new.unserved_since
+    claimed = snapshot.status.epoch == snapshot.epoch
+    since = new.unserved_since if told_first and claimed else new.short_since
     until = since + LISTED_WITHIN if since else snapshot.now
     return ReconcileResult(wake_at=until) if snapshot.now < until else on_fail(snapshot, reason, words)
 

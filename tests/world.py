@@ -84,6 +84,7 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups, queues
 from rolloutplan.engine.run.conditions import is_stalled
+from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
@@ -448,7 +449,7 @@ class World:
             setattr(twin, each.name, copy.copy(getattr(self, each.name)))
         if twin.run is not None:
             for name, value in vars(twin.run).items():
-                setattr(twin.run, name, copy.copy(value) if isinstance(value, dict) else value)
+                setattr(twin.run, name, copy.copy(value) if isinstance(value, dict | NewSide) else value)
         return twin
 
     # ---- what stands there -------------------------------------------------------------------------------------------

@@ -200,7 +200,8 @@ class Bench:
             if not self._operator.process.running():
                 self._operator.process.start()
             return Verdict(f"--- {point}, at {point.fact!r}: {error!r}\n{self._story(point)}")
-        self._bed.delete(self.shop.plan(str(point)), objects.httproute(run.route, {}, self.shop.namespace))
+        gone = [objects.service(name, self.shop.namespace) for name in _services(run.route)]
+        self._bed.delete(self.shop.plan(str(point)), objects.httproute(run.route, {}, self.shop.namespace), *gone)
         return Verdict()
 
     def _make_the_state(self) -> None:
@@ -219,8 +220,15 @@ class Bench:
             self._bed.wait_ready(namespace, name, LONG)
 
     def _another_route(self) -> None:
+        """With Services of its own: a route that waits for its run uses the old side of no other."""
         self._routes.append(next(self._names))
-        self._bed.apply(objects.httproute(self._routes[-1], self.shop.weights, self.shop.namespace))
+        services = _services(self._routes[-1])
+        for name, deployment in zip(services, self.shop.weights, strict=True):
+            service = objects.service(name, self.shop.namespace)
+            service["spec"]["selector"] = {"app": deployment}
+            self._bed.apply(service)
+        weights = dict(zip(services, self.shop.weights.values(), strict=True))
+        self._bed.apply(objects.httproute(self._routes[-1], weights, self.shop.namespace))
 
     def _cause(self, *, there: bool) -> None:
         """Take the cause to go back away, or put it back."""
@@ -230,8 +238,11 @@ class Bench:
         until(lambda: self._bed.query(query) == float(there), LONG, "what is measured of the cause")
 
     def _start(self, point: Point, route: str) -> None:
+        old, new = _services(route)
         self.shop.start(
             str(point),
+            old={"deployment": "checkout-v1", "service": old},
+            new={"deployment": "checkout-v2", "service": new},
             traffic={"routes": [{"kind": "HTTPRoute", "name": route}], "drain": "0s"},
             guards=[{"name": "guard", "query": point.course.query, "is": "> 0.5", "window": "1s"}],
             **{"stages": STAGES, **point.course.tasks},
@@ -273,6 +284,11 @@ class Bench:
         writes = "\n".join(f"{n:3} {write}" for n, write in enumerate(self._proxy.writes, 1))
         status = json.dumps(self.shop.status(str(point)), indent=1)
         return f"{writes}\n{status}\n"
+
+
+def _services(route: str) -> tuple[str, str]:
+    """The Services of the old and the new side behind a route."""
+    return f"{route}-old", f"{route}-new"
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def evict(shop: Shop, deployment: str) -> None:
     path = f"/api/v1/namespaces/{shop.namespace}/pods"
     for pod in shop.bed.get(path)["items"]:
         name = pod["metadata"]["name"]
-        if name.startswith(f"{deployment}-"):
+        if name.startswith(f"{deployment}-") and "deletionTimestamp" not in pod["metadata"]:
             meta = {"name": name, "namespace": shop.namespace}
             eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
             shop.bed.kubectl("create", "--raw", f"{path}/{name}/eviction", "-f", "-", stdin=json.dumps(eviction))

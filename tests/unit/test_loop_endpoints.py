@@ -267,6 +267,14 @@ def test_a_refused_list_is_told_and_tried_again() -> None:
     assert cluster.endpoints.view(V2) == EndpointsView((("v2", 1),))
 
 
+def test_a_failure_that_passes_is_not_told_at_once() -> None:
+    cluster = Cluster("v2")
+    cluster.refuses = [ApiError(500, "InternalError", "no"), ApiError(429, "TooManyRequests", "no")]
+    asyncio.run(lived(cluster, (nothing, 4)))
+    assert cluster.told == []
+    assert cluster.endpoints.view(V2) == EndpointsView((("v2", 1),))
+
+
 def test_a_lost_connection_keeps_what_is_known() -> None:
     cluster = Cluster("v2")
     lost = ApiError(0, "ClientConnectorError", "refused")

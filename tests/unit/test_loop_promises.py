@@ -22,6 +22,7 @@ from rolloutplan.engine.model import snapshot
 from rolloutplan.engine.model.effects import Effects
 from rolloutplan.engine.model.queries import CountQuery, Series
 from rolloutplan.engine.model.snapshot import Facts
+from rolloutplan.engine.run import new_side
 from rolloutplan.loop import reconcile
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS
 from tests.refusals import changed
@@ -81,7 +82,7 @@ def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
 ) -> None:
     """A run that waits for a person, taken over by another leader, which cannot count restarts and never will."""
     monkeypatch.setattr(reconcile, "PlanRun", CountedRun)
-    monkeypatch.setattr(plan_run, "COUNT_RESTARTS_AFTER", timedelta(milliseconds=50))
+    monkeypatch.setattr(new_side, "LIST_AFTER", timedelta(milliseconds=50))
 
     async def story() -> None:
         async with opened(changed(SPEC, {"onFail": "Hold"})) as before:

@@ -32,7 +32,7 @@ from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import status_patch
-from rolloutplan.engine.analysis.availability import Stood, is_suspended
+from rolloutplan.engine.analysis.availability import is_suspended
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, find_predicate, mark_asked
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
@@ -100,6 +100,7 @@ from rolloutplan.engine.policy.policies import doubt_factor
 from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
 from rolloutplan.engine.run.end_state import MOST_REPAIRS
 from rolloutplan.engine.run.future import TOLERATED, ahead, without_future
+from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.stats.verdict import Answer
 
 LOST_AFTER: Final = timedelta(minutes=1)
@@ -109,14 +110,6 @@ LOST_AFTER_URGENT: Final = timedelta(seconds=10)
 written again. Writing twice has the effect of writing once."""
 READ_AGAIN: Final = timedelta(seconds=4)
 """How long a gateway may not answer before the route itself is read: the watch may be down."""
-COUNT_RESTARTS_AFTER: Final = timedelta(seconds=2)
-"""After a start, rollbacks come before the pods are listed."""
-COUNT_RESTARTS_AGAIN: Final = timedelta(minutes=1)
-"""The pause after a failed list of the pods."""
-NEW_PODS_WITHIN: Final = timedelta(seconds=10)
-"""After a start, how long latency waits for the list that tells which pods are new, where these have a warmup."""
-PODS_AGAIN: Final = timedelta(seconds=10)
-"""How often the pods are listed while some are not available."""
 LINT_AFTER: Final = timedelta(seconds=10)
 """After a start, evaluations come before linting."""
 RECENT: Final = timedelta(hours=1)
@@ -190,16 +183,7 @@ class PlanRun:
         self._published_notice = ""
         """The reason of the refused status write that was published as a notice."""
         self._logged_seq = facts.status.seq
-        self._stood = Stood()
-        self._pods: Pods | None = None
-        self._pods_at: datetime | None = None
-        self._ready_at: dict[str, datetime] = {}
-        """When each pod of the new side became ready for the first time, by its uid."""
-        self._pods_of = ""
-        """The version of the new Deployment when the pods that are known were asked for."""
-        self._pods_version = facts.new.version if facts.new else ""
-        """The version of the new Deployment when its pods were last listed, or when it was first seen."""
-        self._count_restarts_at = now + COUNT_RESTARTS_AFTER
+        self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
         self._metadata_writes: tuple[datetime, ...] = ()
         self._in_force: dict[RouteId, tuple[RouteWeights, int]] = {}
@@ -257,10 +241,8 @@ class PlanRun:
             for key, each in self.refusals.items()
         }
         self._created_at = min(self._created_at, now)
-        self._count_restarts_at = min(self._count_restarts_at, now + COUNT_RESTARTS_AFTER)
         self._lint_at = min(self._lint_at, now + LINT_AFTER)
-        self._stood = self._stood.until(now)
-        self._pods_at = self._pods_at and min(self._pods_at, now)
+        self._new.turn_back(now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
@@ -345,18 +327,8 @@ class PlanRun:
         spec, new = facts.plan.written, facts.new
         if spec is None or new is None:
             return None
-        new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=self._pods_of == new.version)
         served = facts.endpoints.get(facts.status.weights.new or spec.new.service_name)
-        self._stood = self._stood.seen(new, spec.availability, now, unserved=served is not None and served.is_empty)
-        stood = self._stood
-        return replace(
-            new,
-            expected=stood.expected(new, spec.availability, now),
-            short_since=stood.short_since,
-            unserved_since=stood.unserved_since,
-            lacks_since=stood.lacks_since,
-            newest_ready_at=max(self._ready_at.values(), default=None),
-        )
+        return self._new.view(new, spec.availability, now, unserved=served is not None and served.is_empty)
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:
         spec = facts.plan.written
@@ -456,7 +428,8 @@ class PlanRun:
     def _knows_pods(self, name: str, snapshot: Snapshot) -> bool:
         """Whether it is known which pods are new, or need not be: latency is not asked of those that need a warmup."""
         spec, at = snapshot.plan.spec, snapshot.status.stage
-        if self._pods is not None or snapshot.now >= self._created_at + NEW_PODS_WITHIN:
+        until = self._new.pods_awaited_until()
+        if until is None or snapshot.now >= until:
             return True
         predicate = find_predicate(spec, snapshot.status, name) if spec and at and at.warmup_until else None
         return predicate is None or not predicate.judges_latency
@@ -489,27 +462,14 @@ class PlanRun:
         return max(self._routes_read_at or since, since) + READ_AGAIN
 
     def _pod_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """List the pods if the new side changed during a run, if its restarts are unknown, and while it lacks pods.
-
-        A pod that fails before it was ever ready does not change its Deployment. Nothing waits for the list.
-        """
+        """List the pods of the new side during a run, when that is due. Nothing waits for the list."""
         new, status = snapshot.new, snapshot.status
         asked = status.phase in TRAFFIC_SHIFTED_PHASES or is_suspended(status)
         if new is None or not asked or not self._may_start(PODS, snapshot.now):
             return
-        again = self._pods_again_at(new)
-        if new.version != self._pods_version or (again is not None and snapshot.now >= again):
-            self._pods_version = new.version
+        if self._new.is_list_due(new, status, snapshot.now):
+            self._new.asked(new)
             yield self._start(PODS, ListPods(new.selector, new.containers), snapshot)
-
-    def _pods_again_at(self, new: WorkloadView) -> datetime | None:
-        """When the pods are listed even if the new side does not change; None: not before it does."""
-        status = self._facts.status
-        if is_suspended(status) and status.entered_at and (self._pods_at is None or self._pods_at < status.entered_at):
-            return status.entered_at
-        if self._pods is None or self._pods_at is None:
-            return self._count_restarts_at
-        return self._pods_at + PODS_AGAIN if new.available < new.wanted else None
 
     def _lint_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
         """Lint the queries, once for each version of what the plan is judged by."""
@@ -583,15 +543,15 @@ class PlanRun:
         """The next instant at which there may be something to do, if no result comes before."""
         stage = snapshot.status.stage
         instants = [until for _, until in self._in_flight.values()]
-        if self._pods is None and stage is not None and stage.warmup_until is not None:
-            instants.append(self._created_at + NEW_PODS_WITHIN)
         instants += [refusal.retry_at for refusal in self.refusals.values() if refusal.retry_at > snapshot.now]
         if step.wake_at is not None:
             instants.append(step.wake_at if step.wake_at > snapshot.now else snapshot.now + SHORTEST_SLEEP)
         if snapshot.status.intent is not None and snapshot.status.phase in _MOVING:
             instants.append(self._next_route_read(snapshot.status.intent.at))
         if snapshot.new is not None and snapshot.status.phase in _MOVING:
-            instants += [at for at in (self._pods_again_at(snapshot.new),) if at is not None]
+            instants += _known(self._new.list_at(snapshot.new, snapshot.status))
+        if stage is not None and stage.warmup_until is not None:
+            instants += _known(self._new.pods_awaited_until())
         if self._needs_lint(snapshot):
             instants.append(self._lint_at)
         return min((at for at in instants if at > snapshot.now), default=None)
@@ -638,9 +598,7 @@ class PlanRun:
             case Evaluate():
                 self._apply_answers(effect, cast("Answers", result))
             case ListPods():
-                new = effect.snapshot.new
-                self._take_pods(cast("Pods", result), effect.snapshot.now)
-                self._pods_of = new.version if new else ""
+                self._new.listed(cast("Pods", result), effect.snapshot.new, effect.snapshot.now)
             case LintQueries():
                 self._warnings = cast("str", result).removeprefix(self._unanswered).removeprefix("; ")
             case PatchPlanMetadata(finalizer=finalizer):
@@ -658,12 +616,6 @@ class PlanRun:
                 self.results[effect.key] = result
             case _:
                 pass
-
-    def _take_pods(self, pods: Pods, at: datetime) -> None:
-        """Note a list of pods. A pod that was ready before does not become new by losing its readiness for a while."""
-        ready = {uid: min(ready_at, at) for uid, ready_at in pods.ready_at.items()} | self._ready_at
-        self._ready_at = {uid: ready[uid] for uid in pods.restarts if uid in ready}
-        self._pods, self._pods_at = pods, at
 
     def _take_warnings(self, warnings: str) -> None:
         """Note what the source said; a status of before may say the same."""
@@ -709,7 +661,7 @@ class PlanRun:
             case Publish() if failure.status in _CONTENT_REFUSED or (self._facts.plan.deleting and failure.definite):
                 self._published[work.sink] = work.decision.seq
             case ListPods():
-                self._count_restarts_at = now + COUNT_RESTARTS_AGAIN
+                self._new.not_listed(now)
             case RunJob() if failure.definite:
                 known = cast("JobView | None", self.results.get(effect.key)) or JobView(work.name, now)
                 self.results[effect.key] = replace(known, at=now, waits_for="", retry_reason=failure.words)
@@ -776,6 +728,10 @@ class PlanRun:
             failures=failures,
             uncertain=failure.uncertain or (known is not None and known.uncertain),
         )
+
+
+def _known(at: datetime | None) -> tuple[datetime, ...]:
+    return () if at is None else (at,)
 
 
 def _longest_pause(effect: Effect, failure: Failure) -> timedelta:

@@ -34,6 +34,8 @@ GATHERED_FOR: Final = 0.2
 CHUNK: Final = 100
 """Slices in one answer to a list. A slice has at most 1000 endpoints, and usually 100."""
 _BACKOFFS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+_LASTING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+"""Refusals that do not pass by themselves, so they are told at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -113,12 +115,10 @@ class EndpointWatch:
                 following = await self._follow(namespace, following, again)
                 heard = time.monotonic()
             except ApiError as error:
-                if error.status == HTTPStatus.GONE:
-                    following = None
-                    continue
                 outdated = time.monotonic() - heard > OUTDATED_AFTER
-                self._sink.endpoints_failed(wanted, _words(error), outdated=outdated)
-                following = None if outdated else following
+                if outdated or error.status in _LASTING:
+                    self._sink.endpoints_failed(wanted, _words(error), outdated=outdated)
+                following = None if outdated or error.status == HTTPStatus.GONE else following
                 await asyncio.sleep(next(delays))
             except Exception:
                 log.exception("following endpoints was interrupted")

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 FOLLOWED: Final = 1.0
-"""Seconds by which the wall clock may differ from an even course: so much is its being kept right."""
+"""Seconds by which the wall clock may differ from an even course: NTP moves it by less than this."""
 AGREES: Final = 5.0
 FAR: Final = 30.0
 """Seconds. Clocks that are kept right differ by less than a second, so this is a fault; less is only a delay."""

@@ -35,7 +35,7 @@ from tests.situations import (
     then,
     wait,
 )
-from tests.world import World, http_route
+from tests.world import Deployment, World, http_route
 
 LOST = ["Stalled"]
 TAKEN_UP = [*LOST, "Adopted"]
@@ -116,11 +116,16 @@ TAKEN = [
     Case("on another cluster", lost(how=on_another_cluster), RESUMED, P.JUDGING, "Soaking", None, "", HALF),
     Case("a plan that was created again learns it from the route", lost(how=is_created_again), ADOPT, P.HELD, "Paused",
          TAKEN_UP, "", HALF),
+    Case("abort puts its old weights back too", lost(how=is_created_again), then(settle, say("abort c1"), settle),
+         P.ROLLED_BACK, "Aborted", [*LOST, *BACK], "", OLD_WEIGHTS),
     Case("and says so", lost(how=is_created_again), settle, P.INVALID, "NewSideAlreadyServing", LOST,
          "if a run of this plan was lost in a restore, `rolloutplan adopt plan -n ns` takes it up", HALF),
 ]  # fmt: skip
 
+OLD_DOWN = put(old=Deployment("v1", ready=0))
 REFUSED = [
+    Case("abort, while nobody answers on the old side", lost("half", OLD_DOWN), then(settle, say("abort c1"), settle),
+         P.INVALID, "StatusLost", [*LOST, "CommandRejected"], "", HALF),
     Case("without its undo command", lost("half", undo("")), ADOPT, P.INVALID, "StatusLost", None,
          "is gone or changed", HALF),
     Case("with a text that is none", lost("half", undo("rm -rf /")), ADOPT, P.INVALID, "StatusLost", None,
@@ -167,6 +172,14 @@ def test_deleting_a_lost_run_puts_its_weights_back() -> None:
     world = lost()()
     then(settle, delete, wait(s(1)))(world)
     assert (world.gone, world.weights()[0]) == (True, OLD_WEIGHTS)
+
+
+def test_deleting_a_lost_run_puts_nothing_on_a_side_that_is_down_and_is_let_go_in_time() -> None:
+    world = lost("half", OLD_DOWN)()
+    then(settle, delete, wait(s(30)))(world)
+    assert (world.gone, world.weights()[0]) == (False, HALF)
+    world.advance(m(1))
+    assert (world.gone, world.weights()[0]) == (True, HALF)
 
 
 def test_deleting_one_of_which_nothing_is_known_hangs_on_nothing() -> None:

@@ -116,7 +116,7 @@ MID_RUN = [
     Case("nor what cannot be known", judging(), then(served(v2=EndpointsView(unknown="timeout")), wait(s(30))),
          P.JUDGING, "", []),
     Case("but no weight rises then", judging(), then(served(v2=EndpointsView(unknown="timeout")), wait(m(3))),
-         P.HELD, "WrongEndpoints", None, "the endpoints of Service v2 are not known: timeout", UP),
+         P.HELD, "EndpointsUnknown", None, "the endpoints of Service v2 are not known: timeout", UP),
     Case("nor before they are known for the first time", judging(), then(served(v2=None), wait(m(3))), P.SHIFTING, "",
          ["StageProved"], "", UP),
     Case("the new Service selects the old pods too", judging(), served(v2=EndpointsView((("v1", 4), ("v2", 4)))),

@@ -68,14 +68,13 @@ def test_a_pod_belongs_to_its_deployment_however_long_its_name(deployment: str) 
     """The API server cuts a generated name to 58 characters and appends 5."""
     pod = f"{deployment}-6d4cf56db6-"[:58] + "x7z2q"
     view = EndpointsView(((owner_of(pod), 3),))
-    assert view.of(deployment) == 3
+    assert view.ready == 3
     assert view.others(deployment) == ()
     assert view.others("another") == (owner_of(pod),)
 
 
 def test_a_canary_with_a_longer_name_is_another_deployment() -> None:
     view = EndpointsView(((owner_of("checkout-canary-6d4cf56db6-x7z2q"), 1),))
-    assert view.of("checkout") == 0
     assert view.others("checkout") == ("checkout-canary",)
 
 

@@ -12,7 +12,7 @@ from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.policy_view import At, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.policy.policies import queue_position, queues
-from rolloutplan.loop.index import Queues, Receivers, Uses
+from rolloutplan.loop.index import Queues, RoutesByService, Uses
 from tests.world import START
 
 GROUPS = {"policy a": 2, "policy b": 1, "lock group x": 1}
@@ -115,7 +115,7 @@ def uses(route: RouteView, namespace: str, service: str) -> bool:
 def test_the_index_of_receivers_says_which_routes_give_a_service_traffic_in_any_namespace(
     changes: list[tuple[str, str, list[tuple[str, int]] | None]],
 ) -> None:
-    index, known = Receivers(), dict[tuple[str, str], RouteView]()
+    index, known = RoutesByService(), dict[tuple[str, str], RouteView]()
     for namespace, name, backends in changes:
         before = known.pop((namespace, name), None)
         after = None if backends is None else route_view(namespace, name, backends)

@@ -38,7 +38,9 @@ class HoldReason(StrEnum):
     """The new side's pods were evicted, lost with their node or scaled to zero by an autoscaler: the weights are back,
     and the stage is taken up again when they are available."""
     WRONG_ENDPOINTS = "WrongEndpoints"
-    """The Service of a side has other endpoints than the pods of that side, or it is not known which it has."""
+    """The Service of a side has other endpoints than the pods of that side."""
+    ENDPOINTS_UNKNOWN = "EndpointsUnknown"
+    """The API server does not tell which endpoints the Service of a side has."""
     OLD_SIDE_DOWN = "OldSideDown"
     """The Service of the old side has no ready endpoint: a rollback would turn a fault for some into an outage for
     all."""

@@ -103,7 +103,7 @@ class Stage:
     """The index of its entry in the plan's `stages`; an entry may have several weights."""
     warn: tuple[Predicate, ...] = ()
     warmup: timedelta = timedelta(0)
-    """How long latency is not judged after its weight was verified, or after a new pod became ready; 0: not left out"""
+    """How long latency is not judged after its weight was verified, or after a new pod became ready."""
     half: bool = False
     """Whether this is the step half way to the stage's weight; `permille` is then the weight half way."""
 

@@ -43,7 +43,7 @@ _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespac
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
 Raw = dict[str, Any]
-QueryOnce = Callable[[str, str, int, float], None]
+ObserveRequest = Callable[[str, str, int, float], None]
 """Called for each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
 CompareClock = Callable[[str, float, float], None]
 """Called for each answer: its Date header, and when it was sent and received, in seconds of `time.monotonic`."""
@@ -189,7 +189,7 @@ class Api:
         config: Configuration,
         *,
         timeout: float = TIMEOUT,
-        observe: QueryOnce | None = None,
+        observe: ObserveRequest | None = None,
         compare_clock: CompareClock | None = None,
         connections: int = CONNECTIONS,
     ) -> None:
@@ -205,7 +205,7 @@ class Api:
         cls,
         *,
         timeout: float = TIMEOUT,
-        observe: QueryOnce | None = None,
+        observe: ObserveRequest | None = None,
         compare_clock: CompareClock | None = None,
         connections: int = CONNECTIONS,
     ) -> Self:

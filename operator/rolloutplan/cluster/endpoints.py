@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.engine.model.snapshot import GENERATED_NAME
+from rolloutplan.engine.model.snapshot import GENERATED_NAME_LENGTH
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
 SELECTOR_LENGTH: Final = 4000
@@ -52,8 +52,8 @@ def owner_of(pod: str) -> str:
 
     Of a long name, which was cut, it is what all pods of one ReplicaSet have in common.
     """
-    if len(pod) == GENERATED_NAME + _RANDOM:
-        return pod[:GENERATED_NAME]
+    if len(pod) == GENERATED_NAME_LENGTH + _RANDOM:
+        return pod[:GENERATED_NAME_LENGTH]
     deployment, *parts = pod.rsplit("-", 2)
     return deployment if len(parts) == 2 and len(parts[1]) == _RANDOM else pod
 

@@ -53,7 +53,7 @@ class Uses:
 
 
 @dataclass(slots=True)
-class Receivers:
+class RoutesByService:
     """Which routes give a Service traffic, in its namespace and in others. A Service is namespace and name."""
 
     _routes: defaultdict[tuple[str, str], set[tuple[str, RouteId]]] = field(default_factory=lambda: defaultdict(set))

@@ -5,7 +5,7 @@ objects are parsed once, when they arrive, and what is kept is small. An object 
 nothing. So a late watch event cannot undo the answer to an own write, and an answer cannot bring back a deleted object.
 
 Every method that changes something returns the keys of the affected plans. The caller must reconcile them, because no
-other code queues them.
+other code queues them. The file is long because every kind of object has its way in, and its way out to `facts`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.policies import concurrency_groups, selects
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.endpoints import Endpoints, Service
-from rolloutplan.loop.index import Queues, Receivers, Uses
+from rolloutplan.loop.index import Queues, RoutesByService, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
@@ -96,7 +96,7 @@ class Store:
     """Called when plans name other Services than before."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
-    _receivers: Receivers = field(default_factory=Receivers)
+    _receivers: RoutesByService = field(default_factory=RoutesByService)
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""

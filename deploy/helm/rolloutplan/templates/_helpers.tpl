@@ -89,7 +89,7 @@ podAntiAffinity:
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list]
-# Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist.
+# Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist and what they select.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, watch]

@@ -209,23 +209,19 @@ class EndpointsView:
         """Whether it is known that nobody would answer."""
         return not self.unknown and not self.owners
 
-    def of(self, deployment: str) -> int:
-        """The number of ready pods of this Deployment."""
-        return sum(count for owner, count in self.owners if is_owner(owner, deployment))
-
     def others(self, deployment: str) -> tuple[str, ...]:
         """The owners of the ready endpoints that are no pods of this Deployment."""
         return tuple(owner for owner, _ in self.owners if not is_owner(owner, deployment))
 
 
-GENERATED_NAME = 58
+GENERATED_NAME_LENGTH = 58
 """The API server cuts a generated name to this length before it appends 5 random characters."""
 
 
 def is_owner(owner: str, deployment: str) -> bool:
-    """Whether pods of this owner belong to the Deployment. The name of an owner may be cut (`GENERATED_NAME`)."""
-    cut = f"{deployment}-"[:GENERATED_NAME]
-    return owner == deployment or (len(owner) == GENERATED_NAME and owner.startswith(cut))
+    """Whether pods of this owner belong to the Deployment. Its name may be cut (`GENERATED_NAME_LENGTH`)."""
+    cut = f"{deployment}-"[:GENERATED_NAME_LENGTH]
+    return owner == deployment or (len(owner) == GENERATED_NAME_LENGTH and owner.startswith(cut))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def receivers(snapshot: Snapshot) -> Iterator[Receiver]:
     yield receiver(snapshot, "new")
 
 
-def awaited(snapshot: Snapshot) -> bool:
+def endpoints_awaited(snapshot: Snapshot) -> bool:
     """Whether the endpoints of a side are not known yet, and nothing is known to be wrong with that."""
     return verifies(snapshot) and any(each.endpoints is None for each in receivers(snapshot))
 
@@ -222,7 +222,7 @@ def block_by_endpoints(snapshot: Snapshot, *, going_on: bool) -> Blocked | None:
 def _wrong(side: Receiver, *, going_on: bool) -> Blocked | None:
     if going_on and side.problem:
         words = f"the endpoints of Service {side.service} are not known: {side.problem}; {IGNORE}"
-        return Blocked(HoldReason.WRONG_ENDPOINTS, words)
+        return Blocked(HoldReason.ENDPOINTS_UNKNOWN, words)
     if side.known and (strangers := side.strangers):
         words = f"Service {side.service} sends to {strangers}, not to {side.deployment} alone: correct its selector"
         return Blocked(HoldReason.WRONG_ENDPOINTS, words)

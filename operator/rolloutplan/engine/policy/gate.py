@@ -114,8 +114,8 @@ def _is_overruled(snapshot: Snapshot, spec: PlanSpec) -> bool:
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """Capacity before traffic: the share of available pods of the new side must be at least its share of the traffic.
 
-    The full size is the one to which the run scaled it, even if somebody has scaled it down since. A pod counts if its
-    Service sends to it.
+    The full size is the one to which the run scaled it, even if somebody has scaled it down since. With
+    `traffic.endpoints: Verify` its Service must have so many ready endpoints too.
     """
     new = snapshot.new
     needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0

@@ -9,7 +9,7 @@ command is read and answered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from rolloutplan.api.command import (
 )
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, Status
 from rolloutplan.engine.analysis.measurements import current_stage
@@ -64,6 +65,7 @@ _BEFORE_A_PAUSE = frozenset(
         HoldReason.NEW_SIDE_AWAY,
         HoldReason.OLD_SIDE_DOWN,
         HoldReason.WRONG_ENDPOINTS,
+        HoldReason.ENDPOINTS_UNKNOWN,
         HoldReason.OLD_SIDE_IN_USE,
     }
 )
@@ -203,12 +205,12 @@ def _abort(context: _CommandContext) -> ReconcileResult | None:
         if gone := old_side_gone(snapshot):
             raise _DeniedError(gone)
     if _snapshot_known(status) and status.phase in TRANSITIONS[TransitionName.FAILED].sources:
-        if words := old_side_down(snapshot):
-            raise _DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
+        _deny_rollback_to_nobody(snapshot)
         return start_rollback(
             snapshot, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None
         )
-    if status.phase in TRANSITIONS[TransitionName.ABORTED].sources and not snapshot.plan.finalizer:
+    before_weights = status.phase in TRANSITIONS[TransitionName.ABORTED].sources and not snapshot.plan.finalizer
+    if before_weights and not _moved_by_lost_run(snapshot):
         return ReconcileResult(_ended_early(context))
     if status.phase is Phase.SUCCEEDED:
         raise _DeniedError("the run has ended: `revert` puts the old weights back")
@@ -227,7 +229,30 @@ def _abort_lost(context: _CommandContext) -> ReconcileResult:
         command = snapshot.plan.undo_annotation or snapshot.status.revert or by_hand
         words = f"the weights before the run are no longer known: run {command}"
         raise _DeniedError(f"{words} ({problem})") from None
+    _deny_rollback_to_nobody(known)
     return start_rollback(known, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None)
+
+
+def _moved_by_lost_run(snapshot: Snapshot) -> bool:
+    """Whether a run of which nothing is known any more has moved weights: its plan was created again."""
+    if not may_be_lost(snapshot):
+        return False
+    try:
+        weights = lost_run(snapshot).status.weights
+    except LostRunError:
+        return False
+    return weights.written != weights.snapshot
+
+
+def _deny_rollback_to_nobody(snapshot: Snapshot) -> None:
+    if words := old_side_down(snapshot):
+        raise _DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
+
+
+def _deny_beside_rival(snapshot: Snapshot, routes: Collection[RouteId]) -> None:
+    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
+    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
+        raise _DeniedError(f"plan {rival} uses the route now: abort that plan first")
 
 
 def _snapshot_known(status: Status) -> bool:
@@ -264,9 +289,7 @@ def _revert(context: _CommandContext) -> ReconcileResult | None:
         raise _DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise _DeniedError(gone)
-    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
-    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
-        raise _DeniedError(f"plan {rival} uses the route now: abort that plan first")
+    _deny_beside_rival(snapshot, routes)
     return start_rollback(
         snapshot, StatusReason.REVERTED, context.words, commanded_by=context.commanded_by, paused=None
     )
@@ -419,7 +442,7 @@ def _stage_restarted(context: _CommandContext) -> Status:
 
 def _adopt(context: _CommandContext) -> ReconcileResult:
     """Take up a run whose status is lost. What the pods have restarted so far does not count against it."""
-    snapshot, spec, new, probe = context.snapshot, context.snapshot.plan.spec, context.snapshot.new, None
+    snapshot, spec, new = context.snapshot, context.snapshot.plan.spec, context.snapshot.new
     if not may_be_lost(snapshot):
         raise _DeniedError(f"the status of the run is not lost: its phase is {snapshot.status.phase}")
     if spec is None or not snapshot.plan.readable:
@@ -433,9 +456,7 @@ def _adopt(context: _CommandContext) -> ReconcileResult:
     weights, routes = known.status.weights, {route.id for route in known.status.weights.snapshot}
     if weights.written == weights.snapshot and not is_lost(snapshot):
         raise _DeniedError("the routes have the weights from before the run, so there is nothing to take up")
-    running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
-    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
-        raise _DeniedError(f"plan {rival} uses the route now: abort that plan first")
+    _deny_beside_rival(snapshot, routes)
     probe = snapshot.preflight
     if probe is None or probe.judged_hash != spec.judged_hash():
         return ReconcileResult(actions=(RunPreflight(),))

@@ -19,7 +19,7 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import end_weights
-from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, awaited, block_by_routes, block_by_users
+from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, block_by_routes, block_by_users, endpoints_awaited
 from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
@@ -85,7 +85,7 @@ def hold_contract(snapshot: Snapshot) -> ReconcileResult | None:
 
 def await_endpoints_again(snapshot: Snapshot) -> ReconcileResult | None:
     """Before a task of the removal, wait until the endpoints are known. It takes a moment after a start."""
-    return ReconcileResult() if snapshot.status.task is None and awaited(snapshot) else None
+    return ReconcileResult() if snapshot.status.task is None and endpoints_awaited(snapshot) else None
 
 
 def resume_contract(snapshot: Snapshot) -> ReconcileResult | None:

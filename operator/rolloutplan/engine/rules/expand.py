@@ -78,8 +78,8 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
     """Go on when all pods of the new side are available. It is above the deadline rule, so that late pods still count.
 
     The pods must have been ready for `READY_FOR`, and a route that somebody has just changed must be accepted. Restarts
-    count from then on. While the restarts cannot be read, the run waits until the deadline. So it does
-    while it is not known that both Services have ready endpoints.
+    count from then on. While the restarts cannot be read, or while it is not known that both Services have ready
+    endpoints, the run waits until the deadline.
     """
     new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # `report_unmet_precondition` refuses a plan without it

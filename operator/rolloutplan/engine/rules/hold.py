@@ -22,7 +22,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.blocked import Blocked
-from rolloutplan.engine.policy.endpoints import awaited, block_by_endpoints, new_side_unserved
+from rolloutplan.engine.policy.endpoints import block_by_endpoints, endpoints_awaited, new_side_unserved
 from rolloutplan.engine.policy.gate import GATED, block_by_answers, block_on_stage, gate_queries
 from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
@@ -124,7 +124,7 @@ def await_endpoints(snapshot: Snapshot) -> ReconcileResult | None:
     """
     status = snapshot.status
     goes_on = _at_the_gate(status) or status.effective_phase is Phase.BAKING
-    if status.phase not in TRAFFIC_SHIFTED_PHASES or not goes_on or not awaited(snapshot):
+    if status.phase not in TRAFFIC_SHIFTED_PHASES or not goes_on or not endpoints_awaited(snapshot):
         return None
     return ReconcileResult()
 
@@ -200,7 +200,7 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
             HoldReason.CONFLICT,
             f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
         )
-    if words := _awaited(snapshot, spec):
+    if words := _awaited_pods(snapshot, spec):
         return Blocked(HoldReason.NEW_SIDE_AWAY, words)
     if words := _metrics_unavailable(snapshot, spec):
         return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
@@ -214,7 +214,7 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
     return block_on_stage(snapshot, next_stage(spec, status)) if _at_the_gate(status) else None
 
 
-def _awaited(snapshot: Snapshot, spec: PlanSpec) -> str:
+def _awaited_pods(snapshot: Snapshot, spec: PlanSpec) -> str:
     """What a run waits for whose pods went missing through no fault of their version; empty once they are back."""
     new, restored = snapshot.new, "the old weights are restored, and the stage starts again"
     if snapshot.status.held_for != HoldReason.NEW_SIDE_AWAY or new is None:

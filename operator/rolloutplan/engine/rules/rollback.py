@@ -16,7 +16,7 @@ from rolloutplan.engine.model.routes import route_exists
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
-from rolloutplan.engine.policy.endpoints import new_side_unserved
+from rolloutplan.engine.policy.endpoints import new_side_unserved, old_side_down
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run
 from rolloutplan.engine.rules.adapt import is_live_edit
 from rolloutplan.engine.run.decision_log import bound_of, span, value_text
@@ -56,6 +56,9 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if status.phase not in TRANSITIONS[TransitionName.FAILED].sources:
         return release
+    if is_lost(snapshot) and old_side_down(snapshot):
+        until = deleting + RELEASE_AFTER
+        return release if snapshot.now >= until else ReconcileResult(wake_at=until)
     back = try_rollback(snapshot, StatusReason.DELETED, "the plan was deleted during the run")
     if back is not None or status.held is None:
         return back

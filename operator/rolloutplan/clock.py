@@ -40,6 +40,8 @@ class Clock:
         """What is added to the steady clock."""
         self._agreed: float | None = None
         """When an answer agreed last, by the steady clock."""
+        self._confirmed = False
+        """Whether a metric source agreed with the wall clock, and none has contradicted it since."""
         self.ahead = 0.0
         """By how much the wall clock is ahead of the API server's at least, in seconds; negative where it is behind."""
 
@@ -64,7 +66,7 @@ class Clock:
             self._follow(wall, received)
         elif abs(ours) < AGREES:
             self._agreed = received
-        elif abs(ours) > FAR and (self._agreed is None or received - self._agreed > FORGOTTEN):
+        elif abs(ours) > FAR and not self._confirmed and (self._agreed is None or received - self._agreed > FORGOTTEN):
             self._offset, self._agreed = there - received, received
             log.warning(
                 "the clock of this machine is wrong: the API server's is used; set it right (NTP)", ahead=self.ahead
@@ -76,7 +78,11 @@ class Clock:
         Evidence is dated by both, so it is right where they agree, whatever the API server says.
         """
         there, wall = _read(date), self._wall() - self._steady()
-        if there is not None and abs(_ahead(there, sent + wall, received + wall)) < AGREES:
+        if there is None:
+            return
+        off = abs(_ahead(there, sent + wall, received + wall))
+        self._confirmed = off < AGREES or (self._confirmed and off <= FAR)
+        if off < AGREES:
             self._follow(wall, received)
 
     def _follow(self, wall: float, at: float) -> None:

@@ -153,3 +153,15 @@ def test_a_date_that_cannot_be_read_says_nothing(date: str) -> None:
     machine = Machine()
     machine.clock.compare(date, 0, 0)
     assert machine.off == 0
+
+
+def test_a_metric_source_that_agreed_is_believed_until_it_contradicts() -> None:
+    """Silence is no contradiction: plans at rest ask nothing, and the clock does not jump to and fro for that."""
+    machine = Machine()
+    machine.server = 600
+    machine.answered(source=0)
+    machine.lives(300)
+    assert abs(machine.off) <= 1
+    machine.answered(source=600)
+    machine.lives(300)
+    assert abs(machine.off - 600) <= 1

@@ -40,7 +40,7 @@ from tests.situations import (
     then,
     wait,
 )
-from tests.world import HTTPROUTES, Deployment, World, http_route, labels
+from tests.world import HTTPROUTES, Deployment, World, crash, http_route, labels
 
 P = Phase
 NOBODY = EndpointsView()
@@ -266,6 +266,37 @@ def test_a_plan_that_has_ended_writes_nothing_while_nothing_changes() -> None:
     for ready in (4, 3, 2, 3, 4):
         then(old(ready), wait(m(10)))(world)
     assert len(world.done) == before
+
+
+def test_an_interrupted_rollback_is_finished_when_the_old_side_answers_again() -> None:
+    """Two routes, of which the operator restored one before it died; then the old side went down."""
+    routes = {name: http_route(name, [OLD_WEIGHTS]) for name in ("api", "shop")}
+    world = fresh({"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in routes]}, routes=routes)()
+    world.until(P.JUDGING)
+    world.traps = {"routed": crash}
+    world.says["errors"] = 0.2
+    world.advance(m(1))
+    world.says["errors"] = 0.0
+    world.traps = {}
+    world.old = Deployment("v1", ready=0)
+    moved = world.weights("api"), world.weights("shop")
+    if world.phase is not P.ROLLED_BACK:
+        world.advance(m(5))
+        assert (world.weights("api"), world.weights("shop")) == moved
+    world.old = Deployment("v1")
+    world.advance(m(1))
+    assert world.phase is P.ROLLED_BACK, world.status.message
+    assert (world.weights("api"), world.weights("shop")) == ((OLD_WEIGHTS,), (OLD_WEIGHTS,))
+
+
+def test_a_cause_of_any_length_is_told_once_while_nothing_can_go_back() -> None:
+    world = judging()()
+    OLD_DOWN(world)
+    world.settle()
+    world.pods(ready=1, failed="x" * 3000, worst="ImagePullBackOff: " + "x" * 3000)
+    world.advance(s(15))
+    assert world.status.reason == "OldSideDown"
+    assert world.told().count("Held") == 2, world.told()
 
 
 # ---- the removal of the old side -------------------------------------------------------------------------------------

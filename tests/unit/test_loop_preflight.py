@@ -152,9 +152,13 @@ class Listing:
     """An API server that answers a list of each plural like this, and knows no other kind."""
 
     answers: Mapping[str, list[Any] | ApiError]
+    version: str = ""
+    """The only version that it serves; empty: every one."""
 
     async def list(self, path: str, **_: str) -> dict[str, Any]:
         answer = self.answers.get(path.rpartition("/")[2], ApiError(404, "NotFound", "no such kind"))
+        if f"/{self.version}" not in path:
+            answer = ApiError(404, "NotFound", "no such version")
         if isinstance(answer, ApiError):
             raise answer
         return {"items": answer}
@@ -170,6 +174,13 @@ def test_what_gives_a_service_traffic_is_found_in_all_kinds_that_the_cluster_ser
     found = found_users(ingresses=[shop], tlsroutes=[refs])
     assert found == ServiceUsers(START, "v1", ("Ingress b", "TLSRoute a"))
     assert found_users() == ServiceUsers(START, "v1")
+
+
+@pytest.mark.parametrize("version", ["v1/", "v1alpha3/", "v1alpha2/"])
+def test_a_route_is_found_in_whatever_version_it_is_served(version: str) -> None:
+    refs = {"metadata": {"name": "a"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
+    found = asyncio.run(find_users(cast("Api", Listing({"udproutes": [refs]}, version)), "ns", "v1", lambda: START))
+    assert found.found == ("UDPRoute a",)
 
 
 def test_a_kind_that_may_not_be_listed_is_not_known_and_another_failure_is_one() -> None:

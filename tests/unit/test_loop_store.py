@@ -527,3 +527,18 @@ def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
     store.apply(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
     (rival,) = store.route_conflicts(store.plans["shop/rival"])
     assert (rival.key, rival.running, rival.waiting) == (KEY, True, False)
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "v1.v2"])
+def test_a_name_that_no_service_can_have_is_not_followed(name: str) -> None:
+    """The API server would refuse the list of all of them for it."""
+    store = Store()
+    store.apply(PLANS, "ADDED", plan(changes={"old.deployment": "v1", "new.deployment": name}))
+    assert store.services(None) == {("shop", "v1")}
+
+
+def test_a_service_of_an_edited_status_is_not_followed_by_a_name_that_none_can_have() -> None:
+    store = Store()
+    store.apply(PLANS, "ADDED", plan(status={"phase": "Judging", "weights": {"old": "v1,v2)", "new": "v2"}}))
+    assert all(service.isalnum() or "-" in service for _, service in store.services("shop"))
+    assert ("shop", "v1,v2)") not in store.services(None)

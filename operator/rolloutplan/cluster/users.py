@@ -13,13 +13,18 @@ from rolloutplan.api import safe_get
 from rolloutplan.cluster.paths import Kind
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
-KINDS: Final[Mapping[str, Kind]] = {
-    "Ingress": Kind("networking.k8s.io", "v1", "ingresses"),
-    "GRPCRoute": Kind(GATEWAY_GROUP, "v1", "grpcroutes"),
-    "TCPRoute": Kind(GATEWAY_GROUP, "v1alpha2", "tcproutes"),
-    "TLSRoute": Kind(GATEWAY_GROUP, "v1alpha2", "tlsroutes"),
+_ALPHA: Final = ("v1", "v1alpha3", "v1alpha2")
+KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
+    "Ingress": (Kind("networking.k8s.io", "v1", "ingresses"),),
+    "GRPCRoute": (Kind(GATEWAY_GROUP, "v1", "grpcroutes"),),
+    "TCPRoute": tuple(Kind(GATEWAY_GROUP, version, "tcproutes") for version in _ALPHA),
+    "TLSRoute": tuple(Kind(GATEWAY_GROUP, version, "tlsroutes") for version in _ALPHA),
+    "UDPRoute": tuple(Kind(GATEWAY_GROUP, version, "udproutes") for version in _ALPHA),
 }
-"""The kinds that can give a Service traffic beside HTTPRoutes; a cluster need not serve all of them."""
+"""The kinds that can give a Service traffic beside HTTPRoutes, each in the versions in which clusters serve it.
+
+A cluster need not serve all of them; an object is the same in every version that is served.
+"""
 
 
 def users(kind: str, listed: Mapping[str, Any], service: str) -> Iterator[str]:

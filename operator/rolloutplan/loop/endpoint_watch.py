@@ -34,6 +34,8 @@ GATHERED_FOR: Final = 0.2
 CHUNK: Final = 100
 """Slices in one answer to a list. A slice has at most 1000 endpoints, and usually 100."""
 _BACKOFFS: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+_SHORTEST_STREAM: Final = 1.0
+"""Seconds. A stream that ends sooner without any event is not served, as behind some proxies."""
 _LASTING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 """Refusals that do not pass by themselves, so they are told at once."""
 
@@ -111,14 +113,14 @@ class EndpointWatch:
             try:
                 if following is None or not self._covers(following, wanted):
                     following = await self._list(namespace, wanted)
-                    heard, delays = time.monotonic(), _backoffs()
+                    heard = time.monotonic()
                 following = await self._follow(namespace, following, again)
-                heard = time.monotonic()
+                heard, delays = time.monotonic(), _backoffs()
             except ApiError as error:
                 outdated = time.monotonic() - heard > OUTDATED_AFTER
                 if outdated or error.status in _LASTING:
                     self._sink.endpoints_failed(wanted, _words(error), outdated=outdated)
-                following = None if outdated or error.status == HTTPStatus.GONE else following
+                following = None  # a list is the truth: the same events once more would show what has passed
                 await asyncio.sleep(next(delays))
             except Exception:
                 log.exception("following endpoints was interrupted")
@@ -162,7 +164,7 @@ class EndpointWatch:
                 await streaming
 
     async def _stream(self, namespace: str | None, following: _Following) -> _Following:
-        version = following.version
+        version, began = following.version, time.monotonic()
         stream = self._api.stream(
             _path(namespace),
             within=STREAM_ENDS_AFTER,
@@ -175,6 +177,8 @@ class EndpointWatch:
                 version = version_of(event["object"]) or version
                 if event["type"] != "BOOKMARK":
                     self._sink.endpoints_changed(event["type"], event["object"])
+        if version == following.version and time.monotonic() - began < _SHORTEST_STREAM:
+            raise ApiError(0, "Ended", "the stream of endpointslices ended as soon as it began")
         return following._replace(version=version)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rolloutplan.cluster import paths, pods, scale, users, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
@@ -108,16 +108,26 @@ async def check_gate(questions: Iterable[QueryOnce], provider: Provider | None, 
 async def find_users(api: ResourceClient, namespace: str, service: str, clock: Callable[[], datetime]) -> ServiceUsers:
     """List all other kinds that can give a Service traffic. Raises ApiError, but not where a kind may not be listed."""
     found: list[str] = []
-    for kind, resource in users.KINDS.items():
+    for kind, versions in users.KINDS.items():
         try:
-            found += users.users(kind, await api.list(paths.path(resource, namespace)), service)
+            found += users.users(kind, await _list_served(api, versions, namespace), service)
         except ApiError as error:
-            if error.status == HTTPStatus.FORBIDDEN:
-                words = f"the operator may not list {resource.plural}: give it that right (the chart does)"
-                return ServiceUsers(clock(), service, unknown=words)
+            if error.status != HTTPStatus.FORBIDDEN:
+                raise
+            words = f"the operator may not list {versions[0].plural}: give it that right (the chart does)"
+            return ServiceUsers(clock(), service, unknown=words)
+    return ServiceUsers(clock(), service, tuple(found))
+
+
+async def _list_served(api: ResourceClient, versions: Iterable[paths.Kind], namespace: str) -> Mapping[str, Any]:
+    """The list of a kind in the first version that is served; empty where none is."""
+    for version in versions:
+        try:
+            return await api.list(paths.path(version, namespace))
+        except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-    return ServiceUsers(clock(), service, tuple(found))
+    return {}
 
 
 async def query_once(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:

@@ -25,6 +25,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.template import read_template
+from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
@@ -220,8 +221,9 @@ class Store:
             self.services_changed()
 
     def services(self, namespace: str | None) -> frozenset[Service]:
-        """Return the Services that plans name, in a namespace or everywhere."""
-        return frozenset(ident[1:] for ident in self._uses.named(SERVICES) if namespace in (None, ident[1]))
+        """Return the Services that plans name, in a namespace or everywhere; no names that no Service can have."""
+        named = (ident[1:] for ident in self._uses.named(SERVICES) if namespace in (None, ident[1]))
+        return frozenset(service for service in named if DNS_LABEL.matches(service[1]))
 
     def users_of(self, services: Iterable[Service]) -> frozenset[str]:
         """Return the plans that name any of these Services."""

@@ -84,7 +84,7 @@ podAntiAffinity:
   verbs: [get, list, watch, patch]
 # What else may give the old Service traffic, before it is removed.
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [grpcroutes, tcproutes, tlsroutes]
+  resources: [grpcroutes, tcproutes, tlsroutes, udproutes]
   verbs: [list]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]

@@ -14,7 +14,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import ACCEPTED_WITHIN, PlanSpec, RouteRef
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.actions import PatchRoute
-from rolloutplan.engine.model.fence import fence_of, write_fence
+from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both, pair, restore, same_share, same_split, shift
 
@@ -335,7 +335,7 @@ def route_patches(
         view = _existing_route(snapshot, route.id)
         if view is None:
             continue
-        marked = not marks or _is_marked(snapshot, view, fence, undo_command)
+        marked = not marks or _is_marked(snapshot, view, write_fence(fence, route.rules), undo_command)
         if marked and not route_mismatch(snapshot, (route,), weights):
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
@@ -349,7 +349,9 @@ def route_patches(
     return tuple(patches)
 
 
-def _is_marked(snapshot: Snapshot, view: RouteView, fence: str, undo_command: str) -> bool:
+def _is_marked(snapshot: Snapshot, view: RouteView, entry: str, undo_command: str) -> bool:
+    """Whether the route has this fence, and the undo command; where another run wrote last, its command stays."""
     shared = any(conflict.running and view.id in conflict.routes for conflict in snapshot.route_conflicts)
-    fenced = fence_of(view.seq, fence.partition(".")[0]) == fence
-    return fenced and (shared or view.undo_annotation == undo_command)
+    shared = shared or (not undo_command and others_wrote_last(view.seq, entry))
+    (fence,) = read_fences(entry)
+    return fence_of(view.seq, fence.owner) == fence.token and (shared or view.undo_annotation == undo_command)

@@ -25,11 +25,13 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
+from rolloutplan.engine.policy.endpoints import old_side_down
 from rolloutplan.engine.rules.rollback import release_at
 from rolloutplan.engine.run.stop import stop_actions
 from rolloutplan.engine.run.transition import (
     fencing_token,
     rollback_patches,
+    start_rollback,
     start_stage_timers,
     token_seq,
     transition,
@@ -161,7 +163,8 @@ def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     """Roll back when a route has a newer fencing token than the status: an operator stopped during a rollback.
 
     It had restored weights and not yet recorded that. The rule is above all rules that judge or move the run, because
-    the routes are newer than the status.
+    the routes are newer than the status. While nobody answers on the old side nothing is decided, because a decision
+    would make the status as new as the routes.
     """
     status = snapshot.status
     if status.phase not in {*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING}:
@@ -170,7 +173,10 @@ def recover_interrupted_rollback(snapshot: Snapshot) -> ReconcileResult | None:
     newest = max((token_seq(snapshot, view.seq) for view in views if view is not None), default=0)
     if newest <= status.seq:
         return None
-    return try_rollback(
+    if words := old_side_down(snapshot):
+        words = f"a rollback was interrupted, and {words}; it is finished when the old side has endpoints"
+        return ReconcileResult(change(status, message=words) if status.message != words else None)
+    return start_rollback(
         snapshot, StatusReason.INTERRUPTED, "the operator stopped during a rollback, before it recorded the reason"
     )
 

@@ -152,10 +152,9 @@ def try_rollback(
         status.held_for == HoldReason.OLD_SIDE_DOWN and _WEIGHTS_STAY in status.message
     ):
         return None
-    until = "the weights go back when it has endpoints and the cause is still there"
-    return enter_hold(
-        snapshot, HoldReason.OLD_SIDE_DOWN, f"{reason}: {note}; {_WEIGHTS_STAY}: {words}; {until}"[:1024], evidence
-    )
+    cause, until = f"{reason}: {note}"[:600], "the weights go back when it has endpoints and the cause is still there"
+    words = f"{cause}; {_WEIGHTS_STAY}: {words}; {until}"
+    return enter_hold(snapshot, HoldReason.OLD_SIDE_DOWN, words[:1024], evidence)
 
 
 def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ...]:

@@ -542,3 +542,11 @@ def test_a_service_of_an_edited_status_is_not_followed_by_a_name_that_none_can_h
     store.apply(PLANS, "ADDED", plan(status={"phase": "Judging", "weights": {"old": "v1,v2)", "new": "v2"}}))
     assert all(service.isalnum() or "-" in service for _, service in store.services("shop"))
     assert ("shop", "v1,v2)") not in store.services(None)
+
+
+def test_a_plan_that_names_other_rules_wakes_those_that_wait_for_its_routes() -> None:
+    store = Store()
+    store.apply(PLANS, "ADDED", plan("older"))
+    store.apply(PLANS, "ADDED", plan("younger"))
+    other = {"traffic.routes": [{"kind": "HTTPRoute", "name": "checkout", "rules": ["api"]}]}
+    assert "shop/younger" in store.apply(PLANS, "MODIFIED", plan("older", 2, changes=other, generation=2))

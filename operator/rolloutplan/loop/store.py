@@ -22,7 +22,7 @@ from rolloutplan.api.policy import RolloutPolicySpec, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import SpecError
+from rolloutplan.api.spec import RouteRef, SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
@@ -101,6 +101,8 @@ class Store:
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
+    _rules_named: dict[str, tuple[RouteRef, ...]] = field(default_factory=dict)
+    """The routes of each of these plans, with the rules that it names."""
     _held_routes: Uses = field(default_factory=Uses)
     """The routes of the plans in `_conflicts`."""
 
@@ -238,9 +240,10 @@ class Store:
         plan = self.plans.get(key)
         affected = self._queues.put(key, _queue_entry(plan) if plan else None)
         before, conflict = self._conflicts.pop(key, None), _route_conflict(plan) if plan else None
+        rules_before, rules = self._rules_named.pop(key, ()), _rules_named(plan) if plan else ()
         if conflict is not None:
-            self._conflicts[key] = conflict
-        if conflict == before:
+            self._conflicts[key], self._rules_named[key] = conflict, rules
+        if conflict == before and rules == rules_before:
             return affected
         routes = self._held_routes.of(key) | (_route_idents(plan) if plan and conflict else frozenset())
         self._held_routes.put(key, _route_idents(plan) if plan and conflict else frozenset())
@@ -444,6 +447,10 @@ def _route_conflict(plan: Plan) -> RouteConflict | None:
     if not running and not waiting:
         return None
     return RouteConflict(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
+
+
+def _rules_named(plan: Plan) -> tuple[RouteRef, ...]:
+    return plan.view.written.traffic.routes if plan.view.written is not None else ()
 
 
 def _template(kind: str, raw: Mapping[str, Any]) -> Template:

@@ -13,13 +13,13 @@ from rolloutplan.api import safe_get
 from rolloutplan.cluster.paths import Kind
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
-_ALPHA: Final = ("v1", "v1alpha3", "v1alpha2")
+_VERSIONS: Final = ("v1", "v1alpha3", "v1alpha2")
 KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "Ingress": (Kind("networking.k8s.io", "v1", "ingresses"),),
     "GRPCRoute": (Kind(GATEWAY_GROUP, "v1", "grpcroutes"),),
-    "TCPRoute": tuple(Kind(GATEWAY_GROUP, version, "tcproutes") for version in _ALPHA),
-    "TLSRoute": tuple(Kind(GATEWAY_GROUP, version, "tlsroutes") for version in _ALPHA),
-    "UDPRoute": tuple(Kind(GATEWAY_GROUP, version, "udproutes") for version in _ALPHA),
+    "TCPRoute": tuple(Kind(GATEWAY_GROUP, version, "tcproutes") for version in _VERSIONS),
+    "TLSRoute": tuple(Kind(GATEWAY_GROUP, version, "tlsroutes") for version in _VERSIONS),
+    "UDPRoute": tuple(Kind(GATEWAY_GROUP, version, "udproutes") for version in _VERSIONS),
 }
 """The kinds that can give a Service traffic beside HTTPRoutes, each in the versions in which clusters serve it.
 

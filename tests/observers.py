@@ -342,8 +342,8 @@ def every_change_of_weights_has_one_decision(world: World) -> None:
         return f"{decision.stage} {decision.weight_to}" if decision.reason in of_stage else ""
 
     told = Counter((d.reason, d.run, step(d)) for d in world.trail.values())
-    followed = pairwise(record.status for record in world.records)
-    withdrawn = Counter(b.run for a, b in followed if (a.phase, b.phase) == (P.ROLLING_BACK, P.HELD))
+    turns = [d for _, d in sorted(world.trail.items()) if d.reason in ("RollbackStarted", "RolledBack", "Held")]
+    withdrawn = Counter(b.run for a, b in pairwise(turns) if (a.reason, b.reason) == ("RollbackStarted", "Held"))
     for (reason, run, stage), count in told.items():
         if reason in ("RollbackStarted", "RolledBack"):
             most = 1 + (withdrawn[run] if reason == "RollbackStarted" else 0)

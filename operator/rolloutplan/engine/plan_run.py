@@ -699,7 +699,7 @@ class PlanRun:
             for key in self.refusals
             if (key.kind in ("route", "marks", "preflight", "stop") and key not in wanted)
             or (key.kind in ("job", "scale") and not has_task and key not in wanted)
-            or (key == STATUS and self.unwritten_status is None)
+            or (key == STATUS and self.unwritten_status is None and step.status is None)
             or (key.kind not in _REPORTED_KINDS and snapshot.now >= self.refusals[key].retry_at + FAULT_OVER_AFTER)
         ]
         for key in over:

@@ -354,7 +354,7 @@ class World:
     served: dict[str, EndpointsView | None] = field(default_factory=dict)
     """The endpoints of a Service, where they are not the ready pods of its side; None: not known yet."""
     users: tuple[str, ...] = ()
-    """What gives the old Service traffic beside HTTPRoutes, each as `KIND NAME`."""
+    """What gives the old Service traffic other than HTTPRoutes, each as `KIND NAME`."""
     users_unknown: str = ""
     source: SourceView | None = SOURCE
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))

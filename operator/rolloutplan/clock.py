@@ -46,7 +46,7 @@ class Clock:
         """By how much the wall clock is ahead of the API server's at least, in seconds; negative where it is behind."""
 
     def now(self) -> datetime:
-        """The present instant, to the millisecond, as instants stand in a status."""
+        """The present instant, to the millisecond, as in a status."""
         steady = self._steady()
         offset = self._wall() - steady
         if abs(offset - self._offset) < FOLLOWED:

@@ -337,7 +337,7 @@ def twin(store: Store) -> Store:
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
     same._uses, same._queues, same._held_routes = copy.deepcopy((store._uses, store._queues, store._held_routes))
-    same._receivers, same.endpoints = copy.deepcopy((store._receivers, store.endpoints))
+    same._routes_by_service, same.endpoints = copy.deepcopy((store._routes_by_service, store.endpoints))
     same._versions = Versions()
     return same
 

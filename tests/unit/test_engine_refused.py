@@ -1,6 +1,6 @@
 """A refused write is a fact: whatever the API server says to whichever write, at whatever moment of a run.
 
-It stands in the status message, in a condition and in one Event, in the API server's own words; nothing is doubled,
+The status message, a condition and one Event have it, in the API server's own words; nothing is doubled,
 nothing is lost, and nothing is tried without a pause.
 """
 

@@ -21,7 +21,7 @@ KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "TLSRoute": tuple(Kind(GATEWAY_GROUP, version, "tlsroutes") for version in _VERSIONS),
     "UDPRoute": tuple(Kind(GATEWAY_GROUP, version, "udproutes") for version in _VERSIONS),
 }
-"""The kinds that can give a Service traffic beside HTTPRoutes, each in the versions in which clusters serve it.
+"""The kinds other than HTTPRoute that can give a Service traffic, each in the versions in which clusters serve it.
 
 A cluster need not serve all of them; an object is the same in every version that is served.
 """

@@ -97,7 +97,7 @@ class Store:
     """Called when plans name other Services than before."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
-    _receivers: RoutesByService = field(default_factory=RoutesByService)
+    _routes_by_service: RoutesByService = field(default_factory=RoutesByService)
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
@@ -198,7 +198,7 @@ class Store:
         before = self.routes.pop((namespace, route), None)
         if view is not None:
             self.routes[namespace, route] = view
-        users = self.users_of(self._receivers.put(namespace, route, before, view))
+        users = self.users_of(self._routes_by_service.put(namespace, route, before, view))
         return frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
 
     def version(self, ident: Id) -> str:
@@ -354,7 +354,7 @@ class Store:
         old = plan.status.weights.old
         if plan.status.effective_phase not in TAKING_AWAY or not old:
             return ()
-        return tuple(self.routes[route] for route in self._receivers.of((plan.view.namespace, old)))
+        return tuple(self.routes[route] for route in self._routes_by_service.of((plan.view.namespace, old)))
 
     def undo_of(self, plan: Plan) -> tuple[RouteWeights, ...]:
         """Return the weights that the undo command on a plan or its routes restores, where its status has none."""

@@ -1,6 +1,6 @@
 """The warmup: for a while after a weight was set, or after new pods became ready, latency is not judged.
 
-What is left out stands in the status of the stage (`warmupSince`, `warmupUntil`), so that every leader leaves out the
+The status of the stage has what is left out (`warmupSince`, `warmupUntil`), so that every leader leaves out the
 same. Only predicates on latency read it; all others judge at once. Pods that become ready later belong to the warmup
 too, but a slow version that makes its autoscaler add pods again and again must not stay unjudged. So they prolong a
 warmup up to twice its length, and once they did, or began one, the next begins only after latency was judged for as

@@ -56,7 +56,7 @@ def with_fence(text: str, entry: str) -> str:
 
 
 def others_wrote_last(text: str, entry: str) -> bool:
-    """Whether the last entry stays, and is another run's: the undo command beside it is that run's too."""
+    """Whether the last entry is kept and is another run's; then the undo command on the route is that run's too."""
     kept, entries = _kept(text, read_fences(entry)[-1]) if entry else [], text.split()
     return bool(kept) and entries[-1] == kept[-1]
 

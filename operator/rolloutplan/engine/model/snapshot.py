@@ -182,7 +182,7 @@ class WorkloadView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A Service: which pods it selects, and what it is beside that."""
+    """A Service: which pods it selects, and of what kind it is."""
 
     selector: frozenset[tuple[str, str]] = frozenset()
     """The labels that it selects; empty where it selects no pods."""
@@ -497,7 +497,7 @@ class Snapshot:
     """The other plans in each concurrency group of this plan; looked up only before a run."""
     gate_answers: GateAnswers | None = None
     users: ServiceUsers | None = None
-    """What gives the old Service traffic beside HTTPRoutes, as last read; looked up only before a removal."""
+    """What gives the old Service traffic other than HTTPRoutes, as last read; looked up only before a removal."""
     job: JobView | None = None
     """The Job of the current task, as last read."""
     jobs_stopped: JobsStopped | None = None

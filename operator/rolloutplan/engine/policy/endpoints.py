@@ -145,7 +145,7 @@ def new_side_unserved(snapshot: Snapshot) -> str:
 
 
 def no_endpoints(side: Receiver) -> str:
-    """That a Service has no ready endpoint, beside the pods of its Deployment, as text."""
+    """That a Service has no ready endpoint, with the pods of its Deployment, as text."""
     found = side.workload
     pods = f"{found.ready} of {found.wanted} pods of {found.name} are ready" if found else "its Deployment is gone"
     return f"Service {side.service} has no ready endpoint ({pods})"

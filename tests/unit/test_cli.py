@@ -288,8 +288,9 @@ def test_its_help_calls_it_as_it_was_called(
                 "--identity=x",
                 "--lease-namespace=y",
                 "--lease-name=z",
+                "--authenticated-commands",
             ],
-            Options(("a", "b"), 1, "x", "y", "z"),
+            Options(("a", "b"), 1, "x", "y", "z", authenticated_commands=True),
         ),
     ],
 )

@@ -107,6 +107,11 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         "--lease-namespace", metavar="NAMESPACE", help="where the Lease is (default: the pod's namespace, else default)"
     )
     parser.add_argument("--lease-name", default="rolloutplan", metavar="NAME", help="default: rolloutplan")
+    parser.add_argument(
+        "--authenticated-commands",
+        action="store_true",
+        help="the chart's admission policy checks who sends a command (admission.enabled)",
+    )
     parser.set_defaults(run=_operator)
 
 
@@ -316,6 +321,7 @@ def _operator(chosen: argparse.Namespace) -> int:
         identity=chosen.identity,
         lease_namespace=chosen.lease_namespace or own_namespace(),
         lease_name=chosen.lease_name,
+        authenticated_commands=chosen.authenticated_commands,
     )
     try:
         asyncio.run(run(options))

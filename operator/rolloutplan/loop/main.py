@@ -33,6 +33,11 @@ WATCHED = (
     paths.TEMPLATES, paths.CLUSTER_TEMPLATES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
+UNAUTHENTICATED = (
+    "no admission policy checks who sends a command: the sender that a decision names is the field manager, which every"
+    " client chooses for itself. With admission.enabled in the chart, the API server admits approve, promote and skip"
+    " only from members of admission.approvers, and only in their own name"
+)
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -43,6 +48,8 @@ async def run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("starting", version=__version__, namespaces=list(options.namespaces) or "all", identity=options.identity)
+    if not options.authenticated_commands:
+        log.warning(UNAUTHENTICATED)
     async with AsyncExitStack() as closing:
         turning = await _start(options, closing)
         stopped = asyncio.create_task(stop.wait())

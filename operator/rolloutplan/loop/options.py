@@ -17,3 +17,5 @@ class Options:
     identity: str
     lease_namespace: str
     lease_name: str
+    authenticated_commands: bool = False
+    """Whether an admission policy lets nobody write a command in another user's name (`rolloutplan.dev/command-by`)."""

@@ -5,12 +5,15 @@ from datetime import datetime, timedelta
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Series
-from rolloutplan.metrics.base import CheckResult, Provider
+from rolloutplan.metrics.base import CheckResult, Connection, Provider
 from rolloutplan.stats.verdict import Answer
 
 
-class FakeProvider(Provider):
-    """A source where every number is 0, nothing is counted, and that takes every query."""
+class FakeProvider(Provider, Connection):
+    """A source where every number is 0, nothing is counted, and that takes every query, whoever asks."""
+
+    def of(self, namespace: str) -> Provider:
+        return self
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         return Answer(0.0)

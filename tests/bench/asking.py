@@ -20,6 +20,7 @@ from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.predicate import Events
 from rolloutplan.metrics.prometheus.counters import counter_queries
 from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.verdict import Answer
 from tests.bed import Bed, objects
 from tests.bench.table import Row, percentile
@@ -74,10 +75,11 @@ def _asked(bed: Bed, plans: int, seconds: float) -> list[Row]:
 
     async def measured() -> tuple[float, float, float]:
         source = Source(spec, observe)
+        tenant = Tenant(source, "asking")
         began = time.monotonic() + 1
         phases = [INTERVAL * i / plans for i in range(plans)]
         looks = 1 + round(seconds / INTERVAL)
-        asks = [_plan(run, _questions(source, i), began + phase, looks) for i, phase in enumerate(phases)]
+        asks = [_plan(run, _questions(tenant, i), began + phase, looks) for i, phase in enumerate(phases)]
         tasks = [asyncio.create_task(ask) for ask in asks]
         await asyncio.sleep(began + INTERVAL - time.monotonic())
         run.http = 0
@@ -112,7 +114,7 @@ async def _plan(run: Run, questions: Sequence[Put], first: float, looks: int) ->
             run.heard(due, answers)
 
 
-def _questions(source: Source, plan: int) -> list[Put]:
+def _questions(source: Tenant, plan: int) -> list[Put]:
     queries = [query for version in ("v1", "v2") for query in _values(version, plan)]
     counters = [query for version in ("v1", "v2") for query in counter_queries(_events(version, plan))]
     return [partial(source.ask, query) for query in queries] + [partial(source.sample, query) for query in counters]

@@ -40,7 +40,7 @@ class Asking:
         return number
 
     async def all(self, queries: Sequence[str], at: datetime) -> list[Answer]:
-        return await asyncio.gather(*(self.source.ask(query, at) for query in queries))
+        return await asyncio.gather(*(self.source.ask(query, at, "shop") for query in queries))
 
 
 def run(story: Callable[[], Awaitable[T]]) -> T:
@@ -135,7 +135,7 @@ def test_a_query_that_goes_wrong_does_not_take_the_others_with_it(bed: Bed, shop
     async def story() -> None:
         asking = Asking(bed.prometheus_url)
         await asking.all(good, datetime.now(UTC))
-        asking.source._batcher.record_single(Fingerprint.of(bad), "vector", 0.001)
+        asking.source._batcher.record_single(Fingerprint.of(bad, "shop"), "vector", 0.001)
         asking.number()
         *answers, wrong = await asking.all([*good, bad], datetime.now(UTC))
         assert [answer.value for answer in answers] == [*map(float, range(7))]
@@ -154,10 +154,10 @@ def test_a_slow_query_keeps_the_others_of_its_look_no_longer_than_a_moment(bed: 
     async def story() -> None:
         asking = Asking(bed.prometheus_url, timeout="6s")
         await asking.all(good, datetime.now(UTC))
-        asking.source._batcher.record_single(Fingerprint.of(slow), "vector", 0.001)
+        asking.source._batcher.record_single(Fingerprint.of(slow, "shop"), "vector", 0.001)
         for _ in range(2):
             at = datetime.now(UTC)
-            last = asyncio.create_task(asking.source.ask(slow, at))
+            last = asyncio.create_task(asking.source.ask(slow, at, "shop"))
             answers = await asking.all(good, at)
             assert [answer.value for answer in answers] == [*map(float, range(7))]
             assert not last.done()
@@ -201,7 +201,7 @@ def counted(url: str, events: Events, at: datetime | None = None) -> tuple[Any, 
     async def story() -> tuple[Any, Any]:
         source = Asking(url).source
         instant = at or datetime.now(UTC)
-        total, bad = (source.sample(query, instant) for query in counter_queries(events))
+        total, bad = (source.sample(query, instant, "shop") for query in counter_queries(events))
         both = await asyncio.gather(total, bad)
         source.close()
         return both[0], both[1]
@@ -225,10 +225,10 @@ def test_what_is_counted_is_what_was_served(bed: Bed, shop: str) -> None:
 async def answered(source: Source, query: str, at: datetime) -> Counts | Answer:
     """What is answered, asked up to three times: a machine that others use may stand still for one answer."""
     for _ in range(2):
-        found = await source.sample(query, at)
+        found = await source.sample(query, at, "shop")
         if not isinstance(found, Answer) or found.gap is not Why.SOURCE_DOWN:
             return found
-    return await source.sample(query, at)
+    return await source.sample(query, at, "shop")
 
 
 def test_looks_that_were_missed_are_what_would_have_been_seen(bed: Bed, shop: str) -> None:
@@ -311,7 +311,7 @@ def test_a_bound_that_no_bucket_has_is_no_number_and_the_bounds_are_named(histog
 
     async def bounds() -> Any:
         source = Asking(histograms).source
-        found = await source.sample(bounds_query(events), datetime.now(UTC))
+        found = await source.sample(bounds_query(events), datetime.now(UTC), "shop")
         source.close()
         return found
 

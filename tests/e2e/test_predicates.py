@@ -154,7 +154,7 @@ def asked(url: str, query: str) -> Answer:
     async def story() -> Answer:
         source = _source(url)
         try:
-            return await source.ask(query, datetime.now(UTC))
+            return await source.ask(query, datetime.now(UTC), "shop")
         finally:
             source.close()
 
@@ -165,7 +165,7 @@ def sampled(url: str, query: str) -> Any:
     async def story() -> Any:
         source = _source(url)
         try:
-            return await source.sample(query, datetime.now(UTC))
+            return await source.sample(query, datetime.now(UTC), "shop")
         finally:
             source.close()
 

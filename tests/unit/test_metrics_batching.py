@@ -1,33 +1,33 @@
 """Questions that go together: asked as one, answered as if each had been asked alone, and none waits for a slow one."""
 
 import asyncio
-import json
 import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import pytest
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.prometheus.batching import MAX_LENGTH, MAX_QUESTIONS, QUICK_WITHIN, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.verdict import Answer, Why
+from tests.answering import serving
 
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 LOOK = timedelta(seconds=10)
-Story = Callable[["Server", Source], Coroutine[Any, Any, None]]
+Story = Callable[["Server", Tenant], Coroutine[Any, Any, None]]
 
 
 # ---- a server that knows a few queries, alone and as one -------------------------------------------------------------
 
-GROUP = re.compile(r'label_replace\((vector\()?\n(.*?)\n\)?, "q", "(\d+)", "", ""\)', re.DOTALL)
+GROUP = re.compile(r'label_replace\((vector\()?\n(.*?)\n\)?, "(row_\w+)", "(\w+)", "", ""\)', re.DOTALL)
+Part = tuple[str, tuple[str, str] | None, bool]
+"""A query, the name and value of its row label, and whether it is within vector()."""
 
 
 @dataclass
@@ -68,7 +68,8 @@ class Server:
         if self.down:
             return 429, {"status": "error", "errorType": "too_many_requests", "error": "come back later"}
         try:
-            parts = [(m[2], m[3], bool(m[1])) for m in GROUP.finditer(query)] or [(query, None, False)]
+            parts: list[Part] = [(m[2], (m[3], m[4]), bool(m[1])) for m in GROUP.finditer(query)]
+            parts = parts or [(query, None, False)]
             found = [self._part(*part, float(form["timeout"])) for part in parts]
         except RefusedError as refused:
             status, words = refused.args
@@ -83,7 +84,7 @@ class Server:
         result = [row for part, known in zip(parts, found, strict=True) for row in self._rows(part[1], known)]
         return 200, {"status": "success", "data": {"resultType": "vector", "result": result}, **more}
 
-    def _part(self, query: str, q: str | None, wrapped: bool, timeout: float) -> Known:
+    def _part(self, query: str, q: tuple[str, str] | None, wrapped: bool, timeout: float) -> Known:
         known = self.known.get(query, Known())
         if known.held and not known.held.wait(timeout):
             raise RefusedError(503, "query timed out in expression evaluation")
@@ -94,36 +95,10 @@ class Server:
         return known
 
     @staticmethod
-    def _rows(q: str | None, known: Known) -> Iterator[dict[str, Any]]:
+    def _rows(q: tuple[str, str] | None, known: Known) -> Iterator[dict[str, Any]]:
         rows = [({}, str(known.rows))] if isinstance(known.rows, float) else known.rows
         for labels, value in rows:
-            yield {"metric": {**labels, **({} if q is None else {"q": q})}, "value": [1.5, value]}
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_POST(self) -> None:
-            form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-            status, said = server.answer(form)
-            body = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{http.server_address[1]}"
-        finally:
-            http.shutdown()
+            yield {"metric": {**labels, **({} if q is None else {q[0]: q[1]})}, "value": [1.5, value]}
 
 
 def tell(story: Story, *, hurried: bool = False, **spec: Any) -> None:
@@ -135,21 +110,21 @@ def tell(story: Story, *, hurried: bool = False, **spec: Any) -> None:
         if not hurried:
             source._batcher = QueryBatcher(60, quick=30)
         async with asyncio.timeout(10):
-            await story(server, source)
+            await story(server, Tenant(source, "shop"))
         source.close()
 
     with serving(server) as url:
         asyncio.run(in_time(url))
 
 
-async def ask(source: Source, queries: Sequence[str], at: datetime = AT) -> list[Answer]:
+async def ask(source: Tenant, queries: Sequence[str], at: datetime = AT) -> list[Answer]:
     return await asyncio.gather(*(source.ask(query, at) for query in queries))
 
 
 class Looks:
     """The instants of looks, one after the other."""
 
-    def __init__(self, source: Source, queries: Sequence[str]) -> None:
+    def __init__(self, source: Tenant, queries: Sequence[str]) -> None:
         self._source, self._queries, self._at = source, queries, AT
 
     async def snapshot(self) -> list[Answer]:
@@ -167,7 +142,7 @@ EIGHT = [f'rate(x{{a="{i}"}}[10s])' for i in range(8)]
 def test_a_looks_questions_are_one_once_each_has_succeeded_alone() -> None:
     queries = [f"sum by (a) (x{i})" for i in range(8)]
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         looks = Looks(source, queries)
         assert [answer.value for answer in await looks.snapshot()] == [1.0] * 8
         assert server.number() == 8
@@ -196,7 +171,7 @@ ANSWERS = [
 
 
 def test_each_answer_is_what_it_is_alone() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.known = {row.query: row.known for row in ANSWERS}
         looks = Looks(source, [row.query for row in ANSWERS])
         alone, together = await looks.snapshot(), await looks.snapshot()
@@ -210,7 +185,7 @@ def test_each_answer_is_what_it_is_alone() -> None:
 def test_counters_go_with_values() -> None:
     total = Known([({"job": "web", "instance": "a"}, "10"), ({"job": "web", "instance": "b"}, "20")])
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.known = {"value": VECTOR, "total": total, "bad": Known([])}
 
         for at, questions in ((AT, 3), (AT + LOOK, 1)):
@@ -224,7 +199,7 @@ def test_counters_go_with_values() -> None:
 
 
 def test_series_that_come_to_be_many_go_alone_from_then_on() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.known = dict.fromkeys(EIGHT, VECTOR)
         looks = Looks(source, EIGHT)
         await looks.snapshot()
@@ -242,7 +217,7 @@ def test_another_plan_of_the_same_form_needs_not_be_asked_alone_first() -> None:
     def queries(plan: str, window: str) -> list[str]:
         return [f'{metric}{{plan="{plan}"}}[{window}]' for metric in "abcd"]
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         await ask(source, queries("p1", "4s"))
         assert server.number() == 4
         await ask(source, queries("p2", "14s"))
@@ -254,7 +229,7 @@ def test_another_plan_of_the_same_form_needs_not_be_asked_alone_first() -> None:
 def test_the_first_of_a_form_goes_ahead_and_the_others_follow_as_one() -> None:
     """As after a start, when all plans ask at the same moment."""
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         def queries(plans: Sequence[int]) -> list[str]:
             return [f'{metric}{{plan="{plan}"}}' for plan in plans for metric in "abcd"]
 
@@ -266,7 +241,7 @@ def test_the_first_of_a_form_goes_ahead_and_the_others_follow_as_one() -> None:
 
 
 def test_who_follows_does_not_wait_for_a_slow_one() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         held = threading.Event()
         server.known['a{plan="0"}'] = Known(held=held)
         first, *others = _asks(source, [f'a{{plan="{plan}"}}' for plan in range(4)], AT)
@@ -280,7 +255,7 @@ def test_who_follows_does_not_wait_for_a_slow_one() -> None:
 
 
 def test_questions_for_other_instants_do_not_go_together() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         await ask(source, ["a", "b"])
         server.number()
         later = [AT + i * LOOK for i in (1, 1, 2, 2)]
@@ -294,7 +269,7 @@ def test_questions_for_other_instants_do_not_go_together() -> None:
 def test_tasks_of_one_turn_go_together_however_they_are_nested() -> None:
     """Each predicate is a task, and gathers its parts."""
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         queries = ["a", "b", "c", "d"]
         await ask(source, queries)
         server.number()
@@ -313,7 +288,7 @@ def test_tasks_of_one_turn_go_together_however_they_are_nested() -> None:
 
 
 def test_a_question_is_asked_once_whoever_asks() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.known["a"] = Known(held=threading.Event())
         first = [asyncio.create_task(source.ask("a", AT)) for _ in range(3)]
         await asyncio.sleep(0.05)
@@ -330,7 +305,7 @@ def test_a_question_is_asked_once_whoever_asks() -> None:
 
 
 def test_a_question_that_was_not_answered_is_asked_again() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.down = True
         assert (await source.ask("a", AT)).gap is Why.SOURCE_DOWN
         server.down = False
@@ -354,7 +329,7 @@ def test_a_question_that_was_not_answered_is_asked_again() -> None:
     ids=["error", "broken", "warning", "partial"],
 )
 def test_what_goes_badly_is_asked_alone_and_only_the_bad_one_stays_alone(bad: Known, gap: Why | None) -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         looks = Looks(source, EIGHT)
         await looks.snapshot()
         server.number()
@@ -373,7 +348,7 @@ def test_what_goes_badly_is_asked_alone_and_only_the_bad_one_stays_alone(bad: Kn
 
 
 def test_what_is_refused_together_and_not_alone_stays_apart_for_a_while() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         queries = ["a", "b", "c"]
         looks = Looks(source, queries)
         await looks.snapshot()
@@ -389,13 +364,13 @@ def test_what_is_refused_together_and_not_alone_stays_apart_for_a_while() -> Non
 
 @pytest.mark.parametrize("reached", [True, False])
 def test_a_source_that_is_not_there_is_not_asked_once_more_for_each(reached: bool) -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         looks = Looks(source, EIGHT)
         await looks.snapshot()
         server.down = True
         server.number()
         if not reached:
-            source._http.url = "http://127.0.0.1:1"
+            source._source._http.url = "http://127.0.0.1:1"
         answers = await looks.snapshot()
         assert {answer.gap for answer in answers} == {Why.SOURCE_DOWN}
         assert server.number() == reached
@@ -407,7 +382,7 @@ def test_a_source_that_is_not_there_is_not_asked_once_more_for_each(reached: boo
 
 
 def test_a_query_that_comes_to_be_slow_keeps_its_look_no_longer_than_a_moment_and_then_not_at_all() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         looks = Looks(source, EIGHT)
         await looks.snapshot()
         held = threading.Event()
@@ -425,14 +400,14 @@ def test_a_query_that_comes_to_be_slow_keeps_its_look_no_longer_than_a_moment_an
     tell(story, hurried=True, timeout="1s")
 
 
-def _asks(source: Source, queries: Sequence[str], at: datetime) -> list[Awaitable[Answer]]:
+def _asks(source: Tenant, queries: Sequence[str], at: datetime) -> list[Awaitable[Answer]]:
     return [source.ask(query, at) for query in queries]
 
 
 def test_slow_queries_of_one_plan_keep_no_other_plan_waiting() -> None:
     """Twice as many as there are places, known and never seen, while another plan asks."""
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         await ask(source, ["quick", *EIGHT[:4]])
         held = threading.Event()
         strangers = [f"new{i}" for i in range(8)]
@@ -450,7 +425,7 @@ def test_slow_queries_of_one_plan_keep_no_other_plan_waiting() -> None:
 
 
 def test_where_slow_ones_wait_already_a_look_that_is_late_is_asked_once_more_and_not_eight_times() -> None:
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         await ask(source, EIGHT)
         server.number()
         held, strangers = threading.Event(), ["new", "newer", "newest"]
@@ -469,7 +444,7 @@ def test_where_slow_ones_wait_already_a_look_that_is_late_is_asked_once_more_and
 def test_a_slow_source_is_asked_together_all_the_same() -> None:
     """All take the same, so none waits for another one."""
 
-    async def story(server: Server, source: Source) -> None:
+    async def story(server: Server, source: Tenant) -> None:
         server.known = {query: Known(held=_Sleep(0.07)) for query in EIGHT}
         looks = Looks(source, EIGHT)
         await looks.snapshot()
@@ -498,14 +473,14 @@ class Query(NamedTuple):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        return Fingerprint.of(self.query)
+        return Fingerprint.of(self.query, "shop")
 
 
 def knowing(seconds: Mapping[str, float]) -> QueryBatcher:
     """What is known where each took so long when it was asked alone; the timeout is 5 s."""
     batcher = QueryBatcher(5)
     for query, took in seconds.items():
-        batcher.record_single(Fingerprint.of(query), "vector", took)
+        batcher.record_single(Fingerprint.of(query, "shop"), "vector", took)
     return batcher
 
 
@@ -586,6 +561,6 @@ def test_what_was_slow_comes_back_after_a_while() -> None:
     batcher = knowing({"x": 3.0})
     looks = 0
     while not batcher.plan_batches([Query("x")])[0]:
-        batcher.record_single(Fingerprint.of("x"), "vector", 0.01)
+        batcher.record_single(Fingerprint.of("x", "shop"), "vector", 0.01)
         looks += 1
     assert looks == 3

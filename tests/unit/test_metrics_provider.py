@@ -14,7 +14,7 @@ from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, Valu
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.metrics.prometheus.provider import PrometheusProvider
 from rolloutplan.metrics.prometheus.response import Counts
-from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.verdict import Answer, Why
 from tests.refusals import changed
 from tests.world import PLAN
@@ -56,7 +56,7 @@ class Prometheus:
 
 
 def provider(server: Prometheus, *, native: bool = True) -> PrometheusProvider:
-    return PrometheusProvider(cast("Source", server), native_histograms=native)
+    return PrometheusProvider(cast("Tenant", server), native_histograms=native)
 
 
 def slow(slower_than: str = "300ms") -> CountQuery:
@@ -224,7 +224,7 @@ def test_the_traps_of_promql_are_found_by_how_often_the_samples_come() -> None:
     hidden = read_plan_spec(changed(PLAN, {"guards[0].query": "sum(rate(errors_total[20s])) or vector(0)"}))
     often = provider(Prometheus()).lint(hidden)
     assert '"or vector(0)" hides missing data' in often
-    seldom = PrometheusProvider(cast("Source", Prometheus()), scrape_interval=MINUTE).lint(hidden)
+    seldom = PrometheusProvider(cast("Tenant", Prometheus()), scrape_interval=MINUTE).lint(hidden)
     assert "20s" not in often
     assert "20s" in seldom
 

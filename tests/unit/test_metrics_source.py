@@ -283,7 +283,7 @@ def ask(url: str, query: str = "up", **more: Any) -> tuple[Answer, float]:
     source = Source(spec(url, **more))
     began = time.monotonic()
     try:
-        return asyncio.run(source.ask(query, AT)), time.monotonic() - began
+        return asyncio.run(source.ask(query, AT, "shop")), time.monotonic() - began
     finally:
         source.close()
 
@@ -394,7 +394,7 @@ def test_a_connection_that_the_server_dropped_is_no_outage() -> None:
         (hang_up if asked == 2 else say(ONE))(connection, request)
 
     async def twice(source: Source) -> list[Answer]:
-        return [await source.ask("up", AT), await source.ask("up", AT + timedelta(seconds=1))]
+        return [await source.ask("up", AT, "shop"), await source.ask("up", AT + timedelta(seconds=1), "shop")]
 
     with server(behaviour) as url:
         source = Source(spec(url))
@@ -405,7 +405,7 @@ def test_a_connection_that_the_server_dropped_is_no_outage() -> None:
 
 def test_waiting_behind_slow_questions_counts() -> None:
     async def many(source: Source) -> list[Answer]:
-        return await asyncio.gather(*(source.ask(f"up{i}", AT) for i in range(8)))
+        return await asyncio.gather(*(source.ask(f"up{i}", AT, "shop") for i in range(8)))
 
     with server(hang) as url:
         source = Source(spec(url, maxConcurrency=2))
@@ -418,12 +418,12 @@ def test_waiting_behind_slow_questions_counts() -> None:
 
 def test_a_hanging_source_is_closed_at_once_and_answers_what_was_asked() -> None:
     async def replaced(source: Source) -> tuple[Answer, float]:
-        question = asyncio.create_task(source.ask("up", AT))
+        question = asyncio.create_task(source.ask("up", AT, "shop"))
         await asyncio.sleep(0.05)
         began = time.monotonic()
         source.close()
         took = time.monotonic() - began
-        assert (await source.ask("up", AT)).gap is Why.SOURCE_DOWN
+        assert (await source.ask("up", AT, "shop")).gap is Why.SOURCE_DOWN
         return await question, took
 
     with server(hang) as url:
@@ -434,7 +434,7 @@ def test_a_hanging_source_is_closed_at_once_and_answers_what_was_asked() -> None
 
 def test_a_cancelled_question_is_cancelled() -> None:
     async def cancelled(source: Source) -> None:
-        question = asyncio.create_task(source.ask("up", AT))
+        question = asyncio.create_task(source.ask("up", AT, "shop"))
         await asyncio.sleep(0.05)
         question.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -462,7 +462,8 @@ def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -
     seen: queue.Queue[tuple[str, int, float]] = queue.Queue()
     sources = Sources(observe=lambda source, code, seconds: seen.put((source, code, seconds)))
     with server(behaviour) as url:
-        asyncio.run(sources.get(Key("MetricSource", "shop", "default"), spec(url)).evaluate(ValueQuery("up"), AT))
+        provider = sources.get(Key("MetricSource", "shop", "default"), spec(url)).of("shop")
+        asyncio.run(provider.evaluate(ValueQuery("up"), AT))
         told = [seen.get(timeout=1) for _ in codes]
     sources.close()
     assert [(source, code) for source, code, _ in told] == [("shop/default", code) for code in codes]
@@ -573,9 +574,9 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
     assert sources.get(other, spec("http://a:9090")) is not first
     changed = sources.get(one, spec("http://a:9090", timeout="400ms"))
     assert changed is not first
-    assert asyncio.run(first.evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
+    assert asyncio.run(first.of("shop").evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
     sources.keep([other])
-    assert asyncio.run(changed.evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
+    assert asyncio.run(changed.of("shop").evaluate(ValueQuery("up"), AT)).detail.startswith("not sent")
     assert sources.get(one, spec("http://a:9090", timeout="400ms")) is not changed
     sources.close()
 

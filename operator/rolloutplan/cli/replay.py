@@ -34,7 +34,7 @@ from rolloutplan.engine.model.snapshot import source_view
 from rolloutplan.engine.run.decision_log import name_words, verdict_word
 from rolloutplan.metrics import evaluator
 from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
-from rolloutplan.metrics.pool import provider_for
+from rolloutplan.metrics.pool import connect
 from rolloutplan.stats.verdict import Answer, Outcome, Why
 from rolloutplan.tools import replay as engine
 from rolloutplan.tools.replay import AnyQuestion, MetricAnswer, Replayed, ReplayError, ReplayInput, ReplayRow
@@ -126,7 +126,8 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Re
 
         return replay_input, await _run_through(replay_input, recorded, lines)
     replay_input, spec = _of_file(options, options.file) if options.file else await _of_cluster(options)
-    source = provider_for(spec)
+    connection = connect(spec)
+    source = connection.of(replay_input.namespace)
 
     async def ask(_: datetime, question: AnyQuestion) -> MetricAnswer:
         answer = await evaluator.ask(source, question)
@@ -137,7 +138,7 @@ async def _replayed(options: Options, lines: list[str]) -> tuple[ReplayInput, Re
     try:
         return replay_input, await _run_through(replay_input, ask, lines)
     finally:
-        source.close()
+        connection.close()
 
 
 async def _run_through(replay_input: ReplayInput, ask: Ask, lines: list[str]) -> Replayed:

@@ -257,7 +257,9 @@ class Executor:
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""
         found = self._store.source(snapshot.plan)
-        return found, self._sources.get(found.key, found.spec) if found.spec else None
+        if found.spec is None:
+            return found, None
+        return found, self._sources.get(found.key, found.spec).of(snapshot.plan.namespace)
 
 
 def _weights(work: PatchRoute) -> dict[str, int]:

@@ -29,8 +29,20 @@ class CheckResult(NamedTuple):
     """The queries whose answers will be none, as far as the source knows now, with a sentence that says why."""
 
 
+class Connection(Protocol):
+    """One metric source, for the plans of all namespaces that may use it."""
+
+    def of(self, namespace: str) -> Provider:
+        """Return the source as the plans of one namespace ask it; what they ask cannot touch another's answers."""
+        ...
+
+    def close(self) -> None:
+        """Accept no more queries. Those in flight still end; does not wait for them."""
+        ...
+
+
 class Provider(Protocol):
-    """One metric source.
+    """One metric source, as the plans of one namespace ask it.
 
     It translates each query into the language of its source; no other module knows that language. It never raises: a
     query that cannot be answered gives an Answer with a gap and the source's message. Every method ends within the
@@ -66,8 +78,4 @@ class Provider(Protocol):
 
         Sends no request. May take long: call it in a thread.
         """
-        ...
-
-    def close(self) -> None:
-        """Accept no more queries. Those in flight still end; does not wait for them."""
         ...

@@ -1,6 +1,6 @@
-"""All metric sources in use: one provider for each object, replaced when its spec changes.
+"""All metric sources in use: one connection for each object, replaced when its spec changes.
 
-The specs come from `objects.py`; the loop gets the providers.
+The specs come from `objects.py`; the loop gets the connections.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from rolloutplan.api.metric_source import MetricSourceSpec
-from rolloutplan.metrics.base import ObserveRequest, Provider
-from rolloutplan.metrics.prometheus.provider import PrometheusProvider
+from rolloutplan.metrics.base import Connection, ObserveRequest
+from rolloutplan.metrics.prometheus.provider import PrometheusConnection
 
 
 class Key(NamedTuple):
@@ -27,9 +27,9 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-def provider_for(spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Provider:
-    """A provider for a spec. Another kind of source needs another field of the spec and another line here."""
-    return PrometheusProvider.connect(spec, observe)
+def connect(spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Connection:
+    """A connection for a spec. Another kind of source needs another field of the spec and another line here."""
+    return PrometheusConnection(spec, observe)
 
 
 class Sources:
@@ -40,17 +40,17 @@ class Sources:
     """
 
     def __init__(self, observe: Callable[[str, int, float], None] | None = None) -> None:
-        self._open: dict[Key, tuple[MetricSourceSpec, Provider]] = {}
+        self._open: dict[Key, tuple[MetricSourceSpec, Connection]] = {}
         self.observe = observe
 
-    def get(self, key: Key, spec: MetricSourceSpec) -> Provider:
-        """The provider for this spec. If the spec has changed, the former one is closed, without waiting for it."""
+    def get(self, key: Key, spec: MetricSourceSpec) -> Connection:
+        """The connection for this spec. If the spec has changed, the former one is closed, without waiting for it."""
         known = self._open.get(key)
         if known is not None:
             if known[0] == spec:
                 return known[1]
             known[1].close()
-        source = provider_for(spec, partial(self.observe, key.title) if self.observe else None)
+        source = connect(spec, partial(self.observe, key.title) if self.observe else None)
         self._open[key] = (spec, source)
         return source
 

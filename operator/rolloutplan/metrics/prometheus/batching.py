@@ -1,19 +1,23 @@
 """Decides which questions are joined to one query. Pure: `source.py` passes the questions and reports the results.
 
-A query may be batched once one of its form was answered successfully alone: then it is known to be valid, and whether
-it gives a scalar. The form is the query without the content of its strings and its whole seconds, so that plans of one
-template need not each be asked alone first. The durations decide how many go together: a slow query must not delay a
-quick one.
+A batch holds queries of one namespace, each of which was read whole as one closed expression, exactly as it stands in
+the batch: whatever its author wrote, it ends where it seems to end. Any other query is always sent alone. A query may
+be batched once one of its form was answered successfully alone in its namespace: then it is known whether it gives a
+scalar. The form is the query without the content of its strings and its whole seconds, so that plans of one template
+need not each be asked alone first. The durations decide how many go together: a slow query must not delay a quick one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from rolloutplan.metrics.prometheus.response import BATCH_LABEL
+from rolloutplan.metrics.prometheus.response import RowLabels
+from rolloutplan.tools.promql_syntax import UnclearError, read_syntax
 
 QUICK_WITHIN: Final = 0.5
 """Seconds. A query that takes longer alone is slow, unless the whole source is."""
@@ -29,24 +33,49 @@ MAX_LENGTH: Final = 16_000
 MAX_REMEMBERED: Final = 10_000
 """The number of forms, and of slow queries, that are remembered: the latest."""
 
-_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
 _SECONDS: Final = re.compile(r"\b[0-9]+s\b")
-_OVERHEAD: Final = 48
-"""Characters added around each query."""
+_OVERHEAD: Final = 80
+"""Characters added around each query, with its row labels."""
 
 
 class Fingerprint(NamedTuple):
-    """Hashes of a query's text. If two queries collide, the only harm is a batch that fails."""
+    """What is remembered of a query's text. If two hashes collide, the only harm is a batch that fails."""
 
     text: int
-    """Hash of the query without its window, which grows with each evaluation."""
+    """Hash of the namespace and the query without its window, which grows with each evaluation."""
     form: int
-    """Hash of the query without its labels, too."""
+    """Hash of the namespace and the query without its labels, too."""
+    closed: bool
+    """Whether this very text is one closed expression: nothing in it can end what is written around it."""
 
     @classmethod
-    def of(cls, query: str) -> Fingerprint:
-        text = _SECONDS.sub("s", query)
-        return cls(hash(text), hash(_STRING.sub('""', text)))
+    def of(cls, query: str, namespace: str) -> Fingerprint:
+        form, closed = _forms.of(query)
+        return cls(hash((namespace, _SECONDS.sub("s", query))), hash((namespace, form)), closed)
+
+
+class _ReadForms:
+    """The forms of the queries that were read last, by a digest of the whole text, which may be long."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
+
+    def of(self, query: str) -> tuple[int, bool]:
+        digest = hashlib.blake2b(query.encode(errors="surrogatepass"), digest_size=16).digest()
+        if (known := self._known.get(digest)) is not None:
+            self._known.move_to_end(digest)
+            return known
+        try:
+            found = hash(read_syntax(query).form()), True
+        except UnclearError:
+            found = hash(query), False
+        self._known[digest] = found
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+
+_forms: Final = _ReadForms()
 
 
 class BatchQuestion(Protocol):
@@ -61,9 +90,13 @@ V = TypeVar("V")
 
 
 class Batch(NamedTuple, Generic[A]):
-    """Questions joined to one `query`, which may take `within` seconds; `slow` where it is expected to be slow."""
+    """Questions joined to one `query`, which may take `within` seconds; `slow` where it is expected to be slow.
+
+    `rows` tells the series of each question apart.
+    """
 
     query: str
+    rows: RowLabels
     questions: Sequence[A]
     within: float
     slow: bool
@@ -74,7 +107,7 @@ class BatchPlan(NamedTuple, Generic[A]):
 
     batches: list[Batch[A]]
     slow: list[A]
-    """Sent alone, each with all the time that is left."""
+    """Sent alone, each with all the time that is left; also those that are not closed expressions."""
     unknown: list[A]
     """Sent alone, because no query of their form has been answered yet."""
 
@@ -112,14 +145,18 @@ class QueryBatcher:
     # ---- planning ------------------------------------------------------------------------------------------------
 
     def plan_batches(self, questions: Iterable[A], *, saturated: bool = False) -> BatchPlan[A]:
-        """Plan how to send each question.
+        """Plan how to send each question. All are of one namespace.
 
         Where the threads are `saturated`, slow queries are batched with each other: sent alone, they would be too late.
         """
         quick: list[_Known[A]] = []
         slow: list[_Known[A]] = []
         unknown: list[A] = []
+        alone: list[A] = []
         for question in questions:
+            if not question.fingerprint.closed:
+                alone.append(question)
+                continue
             form = self._forms.get(question.fingerprint.form)
             if form is None:
                 unknown.append(question)
@@ -129,9 +166,9 @@ class QueryBatcher:
         quick.sort(key=lambda known: known.seconds)
         batches = [self._batch(row) for row in _rows(quick, self._limit)]
         if not saturated:
-            return BatchPlan(batches, _questions(slow), unknown)
-        batches += [Batch(_render(row), _questions(row), self._timeout, slow=True) for row in _rows(slow)]
-        return BatchPlan(batches, [], unknown)
+            return BatchPlan(batches, alone + _questions(slow), unknown)
+        batches += [_joined(row, self._timeout, slow=True) for row in _rows(slow)]
+        return BatchPlan(batches, alone, unknown)
 
     def _limit(self, quickest: float) -> float:
         """Seconds that a batch may take."""
@@ -140,7 +177,7 @@ class QueryBatcher:
     def _batch(self, row: Sequence[_Known[A]]) -> Batch[A]:
         seconds = sum(known.seconds for known in row)
         within = min(max(self.quick, 2 * seconds), self._timeout / 2)
-        return Batch(_render(row), _questions(row), within, slow=seconds > self.quick)
+        return _joined(row, within, slow=seconds > self.quick)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -195,14 +232,20 @@ def _questions(row: Iterable[_Known[A]]) -> list[A]:
     return [known.question for known in row]
 
 
-def _render(row: Sequence[_Known[A]]) -> str:
-    """One query for several; the label `q` of each series is the index of its query."""
+def _joined(row: Sequence[_Known[A]], within: float, *, slow: bool) -> Batch[A]:
+    rows = RowLabels.new(len(row))
+    return Batch(_render(row, rows), rows, _questions(row), within, slow)
+
+
+def _render(row: Sequence[_Known[A]], rows: RowLabels) -> str:
+    """One query for several; the label `rows.name` of each series says whose it is."""
     if len(row) == 1:
         return row[0].question.query
     vectors = (  # a query may end in a comment
         f"vector(\n{one.question.query}\n)" if one.kind == "scalar" else f"\n{one.question.query}\n" for one in row
     )
-    return " or ".join(f'label_replace({vector}, "{BATCH_LABEL}", "{i}", "", "")' for i, vector in enumerate(vectors))
+    labelled = zip(vectors, rows.values, strict=True)
+    return " or ".join(f'label_replace({vector}, "{rows.name}", "{value}", "", "")' for vector, value in labelled)
 
 
 def _keep(memory: dict[int, V], key: int, value: V) -> None:

@@ -1,6 +1,6 @@
 """A provider for servers with the HTTP API of Prometheus: translates the engine's queries to PromQL.
 
-The queries come from the loop; the answers of `Source` go back as answers, series or check results.
+The queries come from the loop; the answers of `Tenant` go back as answers, series or check results.
 """
 
 from __future__ import annotations
@@ -8,36 +8,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Self
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
-from rolloutplan.metrics.base import CheckResult, ObserveRequest, Provider
+from rolloutplan.metrics.base import CheckResult, Connection, ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.alerts import ANY_ALERT, NO_ALERTS, alert_query
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound, unreadable
 from rolloutplan.metrics.prometheus.freshness import oldest_sample, stale
 from rolloutplan.metrics.prometheus.response import Counts, undecided
 from rolloutplan.metrics.prometheus.source import Source
+from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.counts import Sample
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.lint import warnings_of
 from rolloutplan.tools.promql import instant_selectors
 
 
+class PrometheusConnection(Connection):
+    """Prometheus, Thanos, Mimir or VictoriaMetrics, for the plans of all namespaces that may use it."""
+
+    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
+        """No request is sent yet. `observe` is called for each HTTP request."""
+        self._spec, self._source = spec, Source(spec, observe)
+
+    def of(self, namespace: str) -> PrometheusProvider:
+        """Return the source as the plans of a namespace ask it."""
+        native = self._spec.prometheus.flavor != "VictoriaMetrics"
+        tenant = Tenant(self._source, namespace)
+        return PrometheusProvider(tenant, native_histograms=native, scrape_interval=self._spec.scrape_interval)
+
+    def close(self) -> None:
+        """Accept no more queries."""
+        self._source.close()
+
+
 class PrometheusProvider(Provider):
-    """Prometheus, Thanos, Mimir or VictoriaMetrics. It owns `source` and closes it."""
+    """Such a source, as the plans of one namespace ask it."""
 
     def __init__(
-        self, source: Source, *, native_histograms: bool = True, scrape_interval: timedelta | None = None
+        self, source: Tenant, *, native_histograms: bool = True, scrape_interval: timedelta | None = None
     ) -> None:
         self._source, self._native, self._scrape = source, native_histograms, scrape_interval
-
-    @classmethod
-    def connect(cls, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Self:
-        """Make one for a spec; no request is sent yet. `observe` is called for each HTTP request."""
-        native = spec.prometheus.flavor != "VictoriaMetrics"
-        return cls(Source(spec, observe), native_histograms=native, scrape_interval=spec.scrape_interval)
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         """Query one number."""
@@ -121,10 +133,6 @@ class PrometheusProvider(Provider):
     def lint(self, spec: PlanSpec) -> str:
         """Find common mistakes in the PromQL of a plan."""
         return warnings_of(spec, self._scrape)
-
-    def close(self) -> None:
-        """Accept no more queries."""
-        self._source.close()
 
     def _texts(self, query: Query) -> tuple[str, ...]:
         """PromQL queries with one number each, to try a query."""

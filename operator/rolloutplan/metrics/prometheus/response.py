@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,12 +20,12 @@ from rolloutplan.stats.verdict import Answer, Why
 T = TypeVar("T")
 
 LONGEST_DETAIL: Final = 300
-BATCH_LABEL: Final = "q"
-"""The label that assigns the series of a batch to its queries."""
 
 Counts: TypeAlias = Mapping[str, float]
 """Counters at one instant, by `job/instance`; empty where there are none."""
 
+_ROW_BYTES: Final = 8
+"""Random bytes of a row label: nobody guesses 64 bits within the seconds of one request."""
 _OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "too_many_requests"})
 _RANGE_TOO_LONG: Final = re.compile(r"time range exceeds|max-query-(length|expression)|too long query", re.IGNORECASE)
 """The words of a query that asks for too long a time: servers find it while they fetch the series."""
@@ -51,6 +52,22 @@ class Result(NamedTuple):
 
     kind: object
     rows: Any
+
+
+class RowLabels(NamedTuple):
+    """The label of one batch that says whose a series is: its name, and the value of each query.
+
+    Both are random for each request, so that nobody can write a query that answers for another.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def new(cls, number: int) -> RowLabels:
+        text = secrets.token_hex(_ROW_BYTES * (number + 1))
+        parts = [text[i : i + 2 * _ROW_BYTES] for i in range(0, len(text), 2 * _ROW_BYTES)]
+        return cls(f"row_{parts[0]}", tuple(parts[1:]))
 
 
 Read: TypeAlias = Callable[[Result], T | Answer]
@@ -143,15 +160,18 @@ class Instants:
         return [(self.start + i * self.step, counts) for i, counts in looks if all(map(math.isfinite, counts.values()))]
 
 
-def each(reads: Sequence[Callable[[Result], Any]], result: Result) -> list[Any]:
-    """The result of each query of a batch, in their order."""
+def each(reads: Sequence[Callable[[Result], Any]], rows: RowLabels, result: Result) -> list[Any] | Answer:
+    """The result of each query of a batch, in their order; a gap where a series belongs to none of them."""
     if len(reads) == 1:
         return [reads[0](result)]
-    rows: list[list[Any]] = [[] for _ in reads]
+    own: dict[str, list[Any]] = {value: [] for value in rows.values}
     for row in result.rows:
         labels = dict(row["metric"])
-        rows[int(labels.pop(BATCH_LABEL))].append({**row, "metric": labels})
-    return [read(Result("vector", own)) for read, own in zip(reads, rows, strict=True)]
+        found = own.get(labels.pop(rows.name, ""))
+        if found is None or result.kind != "vector":
+            return undecided(Why.SOURCE_DOWN, "the answer to several queries has a series that belongs to none of them")
+        found.append({**row, "metric": labels})
+    return [read(Result("vector", found)) for read, found in zip(reads, own.values(), strict=True)]
 
 
 def undecided(why: Why, detail: str) -> Answer:

@@ -1,9 +1,9 @@
 """One metric source: answers every question in time, and batches questions where possible.
 
-Questions come from `provider.py`; requests go to `http.py` through a pool of threads. Questions of one turn of the loop
-for the same instant are sent as one query, as far as `QueryBatcher` allows; those of a failed batch are sent again,
-each alone. Identical questions are sent once. A question ends within its timeout whatever the server does; a server
-that hangs blocks a thread, never the loop.
+Questions come from `tenant.py`, each with the namespace that asks; requests go to `http.py` through a pool of threads.
+Questions of one namespace and one turn of the loop for the same instant are sent as one query, as far as `QueryBatcher`
+allows; those of a failed batch are sent again, each alone. Identical questions of a namespace are sent once. A question
+ends within its timeout whatever the server does; a server that hangs blocks a thread, never the loop.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _ANSWERED_GAPS: Final = frozenset({None, Why.NO_DATA, Why.NAN})
 
 @dataclass(slots=True, eq=False)
 class _Question:
+    namespace: str
     query: str
     at: datetime
     read: Callable[[Result], Any]
@@ -66,19 +67,19 @@ class Source:
         """The first question of each form, while it is in flight alone."""
         self._tasks: set[asyncio.Task[object]] = set()
 
-    async def ask(self, query: str, at: datetime) -> Answer:
-        """Query one value at the instant `at`. Never raises; ends within the spec's timeout + 0.5 s.
+    async def ask(self, query: str, at: datetime, namespace: str) -> Answer:
+        """Query one value at the instant `at` for a namespace. Never raises; ends within the spec's timeout + 0.5 s.
 
         The time spent waiting behind slower queries counts.
         """
-        return await self._question(number, query, at)
+        return await self._question(number, query, at, namespace)
 
-    async def sample(self, query: str, at: datetime) -> Counts | Answer:
+    async def sample(self, query: str, at: datetime, namespace: str) -> Counts | Answer:
         """Query counters, `sum by (job, instance) (SELECTOR)`, at the instant `at`; otherwise as `ask`.
 
         Empty where there is no series; an Answer is a gap for all instances.
         """
-        return await self._question(counts, query, at)
+        return await self._question(counts, query, at, namespace)
 
     async def samples(
         self, query: str, start: datetime, end: datetime, step: timedelta
@@ -112,13 +113,13 @@ class Source:
 
     # ---- identical questions are sent once -----------------------------------------------------------------------
 
-    async def _question(self, read: Read[T], query: str, at: datetime) -> T | Answer:
+    async def _question(self, read: Read[T], query: str, at: datetime, namespace: str) -> T | Answer:
         now = time.monotonic()
         self._forget(now)
-        key = read, query, at
+        key = namespace, read, query, at
         question = self._questions.get(key)
         if question is None or (question.answer.done() and _is_outage(question.answer.result())):
-            question = _Question(query, at, read, now, Fingerprint.of(query))
+            question = _Question(namespace, query, at, read, now, Fingerprint.of(query, namespace))
             self._questions.pop(key, None)
             self._questions[key] = question
             self._due.append(question)
@@ -139,10 +140,10 @@ class Source:
 
     def _send(self) -> None:
         due, self._due = self._due, []
-        instants: dict[datetime, list[_Question]] = {}
+        together: dict[tuple[str, datetime], list[_Question]] = {}
         for question in due:
-            instants.setdefault(question.at, []).append(question)
-        for questions in instants.values():
+            together.setdefault((question.namespace, question.at), []).append(question)
+        for questions in together.values():
             followers = [question for question in self._dispatch(questions) if not self._as_canary(question)]
             if followers:
                 canaries = {self._canaries[question.fingerprint.form].answer for question in followers}
@@ -188,7 +189,8 @@ class Source:
         """Send a batch; if it fails, send each question alone in the time that is left."""
         questions, deadline = batch.questions, min(map(self._deadline, batch.questions))
         params = {"query": batch.query, "time": _instant(questions[0].at)}
-        put = partial(self._request, params, partial(each, [question.read for question in questions]), deadline)
+        read = partial(each, [question.read for question in questions], batch.rows)
+        put = partial(self._request, params, read, deadline)
         reply = await put(within=batch.within, slow=batch.slow)
         self._batcher.record_latency(reply.seconds)
         late = reply.seconds > batch.within / 2

@@ -818,6 +818,13 @@ POLICIES: Final = (
     _policy(
         "the value of a label", {"selector.matchLabels.tier": "a b"}, "spec.selector.matchLabels", "value of a label"
     ),
+    _policy(
+        "the name of a label of namespaces",
+        {"selector.namespaceLabels": {"-a": "b"}},
+        "spec.selector.namespaceLabels",
+        "name of a label",
+    ),
+    _policy("a source of budgets", {"errorBudget.source": "Shop/default"}, "spec.errorBudget.source", "object's name"),
     _policy("a label that is no text", {"selector.matchLabels.tier": True}, "spec.selector.matchLabels.tier"),
     # how many
     _policy("none at once", {"maxConcurrent": 0}, "spec.maxConcurrent", "1"),

@@ -56,7 +56,7 @@ from rolloutplan.engine.model.effects import (
 )
 from rolloutplan.engine.model.effects import Record as Write
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
-from rolloutplan.engine.model.policy_view import PolicyView, QueueEntry
+from rolloutplan.engine.model.policy_view import Labels, PolicyView, QueueEntry
 from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
@@ -82,7 +82,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
-from rolloutplan.engine.policy.policies import concurrency_groups, queues
+from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept, queues
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.stats.threshold import judge
@@ -390,6 +390,8 @@ class World:
     command_by: str = ""
     edited_by: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    namespace_labels: dict[str, str] | None = field(default_factory=dict)
+    """None: the operator may not read them."""
     epoch: int = 1
     """The tenure of the leader; a crash begins another."""
     led_since: datetime = START
@@ -539,7 +541,9 @@ class World:
 
     def facts(self) -> Facts:
         """What the operator knows of it now."""
-        plan, groups = self.plan(), frozenset(concurrency_groups(self.policies))
+        plan, labels = self.plan(), Labels(self.labels, self.namespace_labels)
+        policies = in_force(self.policies, plan.namespace, labels, self.status)
+        groups = frozenset(concurrency_groups(policies))
         return Facts(
             plan=plan,
             status=self.status,
@@ -553,7 +557,8 @@ class World:
             source=self.source,
             source_problem="" if self.source else "no MetricSource ns/default exists: create one",
             route_conflicts=(*self.route_conflicts, *(each.claim() for each in self.neighbours)),
-            policies=self.policies,
+            policies=policies,
+            labels=kept(labels, self.policies),
             queues=queues(QueueEntry(plan.key, groups, "waiting", plan.created, plan.uid), self.peers),
             epoch=self.epoch,
             claim_at=self.led_since + self.adopts_in,

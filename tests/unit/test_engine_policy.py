@@ -10,17 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolloutplan.api.changes import change
 from rolloutplan.api.policy import read_policy
-from rolloutplan.engine.model.policy_view import At, PolicyView, QueueEntry
+from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.model.policy_view import At, Labels, PolicyView, QueueEntry
 from rolloutplan.engine.policy.policies import (
+    LABELS_KEPT,
     Freeze,
     concurrency_groups,
     doubt_factor,
+    in_force,
+    kept,
     longest_freeze,
     next_change,
     queue_position,
     queues,
-    selects,
     soak_factor,
     unreadable_policy,
 )
@@ -64,7 +68,58 @@ BROKEN = PolicyView("broken", None, "spec.focus: 'Speed' is not one of the choic
 def test_whom_a_policy_selects(
     selector: dict[str, Any], namespace: str, labels: dict[str, str], selected: bool
 ) -> None:
-    assert selects(read_policy({"selector": selector}), namespace, labels) is selected
+    chosen = policy(selector=selector)
+    assert in_force([chosen], namespace, Labels(labels), Status()) == ((chosen,) if selected else ())
+
+
+PROD, TEST = {"tier": "prod"}, {"tier": "test"}
+BEGAN = Status(phase=Phase.JUDGING, labels=PROD, namespace_labels=PROD)
+LABELLED: list[tuple[str, dict[str, Any], Labels, Status, bool]] = [
+    ("the namespace has it", {"namespaceLabels": PROD}, Labels({}, PROD), Status(), True),
+    ("the namespace has another", {"namespaceLabels": PROD}, Labels(PROD, TEST), Status(), False),
+    ("of both it has one", {"namespaceLabels": PROD, "matchLabels": PROD}, Labels({}, PROD), Status(), False),
+    ("another namespace has it", {"namespaces": ["bank"], "namespaceLabels": PROD}, Labels({}, PROD), Status(), False),
+    ("the plan lost it in mid-run", {"matchLabels": PROD}, Labels({}, {}), BEGAN, True),
+    ("the plan has another since", {"matchLabels": PROD}, Labels(TEST, {}), BEGAN, True),
+    ("the plan came into it in mid-run", {"matchLabels": TEST}, Labels(TEST, {}), BEGAN, True),
+    ("the namespace lost it in mid-run", {"namespaceLabels": PROD}, Labels({}, {}), BEGAN, True),
+    ("of neither time", {"matchLabels": {"tier": "dev"}}, Labels({}, {}), BEGAN, False),
+    ("half of it then and half now", {"matchLabels": PROD | {"a": "b"}}, Labels({"a": "b"}, {}), BEGAN, False),
+    ("that run has ended", {"matchLabels": PROD}, Labels({}, {}), change(BEGAN, phase=Phase.SUCCEEDED), False),
+    ("another namespace in mid-run", {"namespaces": ["bank"], "matchLabels": PROD}, Labels({}, {}), BEGAN, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "status", "selected"), [row[1:] for row in LABELLED], ids=[row[0] for row in LABELLED]
+)
+def test_a_run_is_bound_by_the_labels_with_which_it_began(
+    selector: dict[str, Any], labels: Labels, status: Status, selected: bool
+) -> None:
+    chosen = policy(selector=selector)
+    assert in_force([chosen], "shop", labels, status) == ((chosen,) if selected else ())
+
+
+def test_a_policy_by_labels_of_a_namespace_that_nobody_may_read_blocks_and_says_why() -> None:
+    by_labels = policy(selector={"namespaceLabels": PROD})
+    found = in_force([by_labels], "shop", Labels(PROD, None), Status())
+    assert unreadable_policy(found) == (
+        "whether policy production applies is not known, so the run waits: it selects by labels of the namespace, and "
+        "the operator may not read those of shop: let it list and watch namespaces (the chart does), or select by "
+        "namespaces"
+    )
+    assert in_force([by_labels], "shop", Labels({}, None), BEGAN) == (by_labels,)
+    assert in_force([policy(selector={"namespaces": ["bank"], "namespaceLabels": PROD})], "shop", Labels({}, None),
+                    Status()) == ()  # fmt: skip
+
+
+def test_a_run_keeps_a_bounded_number_of_labels_and_those_of_policies_first() -> None:
+    many = {f"a{number:03}": "x" for number in range(500)} | PROD
+    found = kept(Labels(many, many), [policy(selector={"matchLabels": PROD})])
+    assert found.namespace is not None
+    assert len(found.plan) == len(found.namespace) == LABELS_KEPT
+    assert found.plan.items() >= PROD.items()
+    assert kept(Labels(PROD, None), []) == Labels(PROD, None)
 
 
 # ---- focus ---------------------------------------------------------------------------------------

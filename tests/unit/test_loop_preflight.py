@@ -117,13 +117,15 @@ def test_what_the_gate_asks_is_answered_all_together() -> None:
     calm = QueryOnce("guard page", AlertQuery('severity="page"'), parse_is("== 0"))
     left = QueryOnce("policy p", ValueQuery("b"), parse_is(">= 20%"))
     at = now()
-    found = asyncio.run(check_gate((calm, left), Refusing(), at))
+    found = asyncio.run(check_gate((calm, left), lambda _: (Refusing(), ""), at))
     assert ({question.name: verdict.outcome for question, verdict in found.verdicts.items()}, found.at) == (
         {"guard page": Outcome.PROVED, "policy p": Outcome.REFUTED},
         at,
     )
-    silent = asyncio.run(check_gate((calm,), None, at))
-    assert [verdict.why for verdict in silent.verdicts.values()] == [Why.SOURCE_DOWN]
+    apart = asyncio.run(check_gate((calm, left), lambda question: (None, "no such source") if question is left
+                                   else (Refusing(), ""), at))  # fmt: skip
+    assert apart.verdicts[calm].outcome is Outcome.PROVED
+    assert (apart.verdicts[left].why, apart.verdicts[left].detail) == (Why.SOURCE_DOWN, "no such source")
 
 
 HPA = {"metadata": {"name": "by-load"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "v2"}}}

@@ -15,6 +15,7 @@ from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
     CLUSTER_TEMPLATES,
     DEPLOYMENTS,
+    NAMESPACES,
     PLANS,
     POLICIES,
     SOURCES,
@@ -26,6 +27,7 @@ from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
 from tests.refusals import PLAN, TEMPLATE, changed
+from tests.world import START
 
 Raw = dict[str, Any]
 ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
@@ -449,6 +451,41 @@ def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     found = store.source(store.plans["shop/checkout"].view)
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
+
+
+def test_an_error_budget_is_asked_of_the_cluster_whatever_the_namespace_has() -> None:
+    store = Store()
+    store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=OWN))
+    assert store.cluster_source("default", "shop").problem.startswith("ClusterMetricSource default does not exist")
+    store.apply(CLUSTER_SOURCES, "ADDED", made(CLUSTER_SOURCES, "default", spec=ALL))
+    found = store.cluster_source("default", "shop").spec
+    assert found is not None
+    assert found.prometheus.url == "http://all:9090"
+    store.apply(CLUSTER_SOURCES, "MODIFIED", made(CLUSTER_SOURCES, "default", 2, spec=ALL | {"namespaces": ["bank"]}))
+    assert store.cluster_source("default", "shop").problem == (
+        "ClusterMetricSource default does not admit namespace shop: add it to spec.namespaces"
+    )
+
+
+def test_policies_by_labels_of_a_namespace_follow_them() -> None:
+    store, by_labels = Store(), {"selector": {"namespaceLabels": {"tier": "prod"}}, "freeze": {"now": "x"}}
+    store.apply(POLICIES, "ADDED", made(POLICIES, "prod", spec=by_labels))
+    store.apply(PLANS, "ADDED", plan())
+
+    def found() -> list[tuple[str, bool]]:
+        facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+        assert facts is not None
+        return [(policy.name, policy.spec is not None) for policy in facts.policies]
+
+    assert found() == [("prod", False)]
+    meta = {"name": "shop", "resourceVersion": "2", "labels": {"tier": "prod"}}
+    assert store.apply(NAMESPACES, "ADDED", {"metadata": meta}) == {KEY}
+    assert found() == [("prod", True)]
+    assert store.apply(NAMESPACES, "MODIFIED", {"metadata": meta | {"resourceVersion": "3"}}) == frozenset()
+    assert store.apply(NAMESPACES, "MODIFIED", {"metadata": meta | {"resourceVersion": "4", "labels": {}}}) == {KEY}
+    assert found() == []
+    assert store.apply(NAMESPACES, "DELETED", {"metadata": meta | {"resourceVersion": "5"}}) == {KEY}
+    assert found() == [("prod", False)]
 
 
 # ---- templates -------------------------------------------------------------------------------------------------------

@@ -200,10 +200,17 @@ def test_an_unknown_scrape_interval_accuses_no_range() -> None:
     ],
 )
 def test_what_a_policy_asks(query: str, traps: list[str]) -> None:
-    findings = lint_policy(read_policy(changed(POLICY, {"errorBudget.query": query})))
+    findings = lint_policy(read_policy(changed(POLICY, {"errorBudget.query": query, "selector": GONE})))
     assert [finding.rule for finding in findings] == traps
     assert {finding.path for finding in findings} <= {"spec.errorBudget.query"}
     assert lint_policy(read_policy({})) == ()
+
+
+def test_a_policy_that_selects_by_labels_of_plans_is_told_that_authors_can_leave_it() -> None:
+    (found,) = lint_policy(read_policy({"selector": {"matchLabels": {"tier": "prod"}}}))
+    assert (found.path, found.severity) == ("spec.selector.matchLabels", "warning")
+    assert "authors can leave the policy" in found.words
+    assert lint_policy(read_policy({"selector": {"namespaceLabels": {"tier": "prod"}}})) == ()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ class RunChange(TypedDict, total=False):
     weights: Weights
     predicates: tuple[PredicateStatus, ...]
     templates: tuple[TemplateStatus, ...]
+    labels: dict[str, str]
+    namespace_labels: dict[str, str]
     spec_digest: tuple[SpecSection, ...]
     locked_stages: tuple[str, ...]
     restarted_before: tuple[PodRestarts, ...]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from rolloutplan.api.parsing import DropNulls, Integral, SpecError, SpecModel, Violations, read
 from rolloutplan.api.quantities import Permille, format_weight
-from rolloutplan.api.text_format import LABEL, DnsLabel, LabelValue, NamespacePattern, Query, TextFormat
+from rolloutplan.api.text_format import LABEL, DnsLabel, DnsName, LabelValue, NamespacePattern, Query, TextFormat
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
 
@@ -93,8 +93,17 @@ def _label_names(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+Labels: TypeAlias = Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names), DropNulls]
+
+PLAN_LABELS: Final = (
+    "authors can leave the policy: who may edit a plan may also take its labels off before a run; select by namespaces"
+    " or namespaceLabels"
+)
+"""What is wrong with a selection by labels of the plans themselves."""
+
+
 class Selector(SpecModel):
-    """The plans that a policy applies to."""
+    """The plans that a policy applies to: those for which all of its fields are true."""
 
     namespaces: tuple[NamespacePattern, ...] = Field(
         default=("*",),
@@ -102,8 +111,15 @@ class Selector(SpecModel):
         max_length=256,
         description='Their namespaces: names, prefixes followed by "*", or "*" for every namespace.',
     )
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names), DropNulls] = (
-        Field(default={}, description="Labels that the plan objects must have, all of them.")
+    namespace_labels: Labels = Field(
+        default={},
+        description="Labels that their namespaces must have, all of them. A run keeps those with which it began.",
+    )
+    match_labels: Labels = Field(
+        default={},
+        description="Labels that the plan objects must have, all of them. A run keeps those with which it began, but "
+        + PLAN_LABELS
+        + ".",
     )
 
 
@@ -186,8 +202,13 @@ class ErrorBudget(SpecModel):
     """The part of an error budget that rollouts must leave."""
 
     query: Query = Field(
-        description="PromQL for the share of the budget that is left, sent to the plan's metric source. Variables such"
-        " as $service are replaced."
+        description="PromQL for the share of the budget that is left. Variables such as $service are replaced, but not"
+        " those of the plan's own `variables`."
+    )
+    source: DnsName = Field(
+        default="default",
+        description="The ClusterMetricSource that is asked; never a MetricSource of the plan's namespace. It must admit"
+        " the namespace.",
     )
     at_least: Permille = Field(description="Below this share no weight is increased.")
 

@@ -336,6 +336,12 @@ class Status(Part):
         (), description="The predicates of the stage, each with its verdict."
     )
     templates: tuple[TemplateStatus, ...] = Field((), description="The templates that the run uses.")
+    labels: dict[str, str] = Field(
+        {}, description="The plan's labels when the run began. Policies select it by these too, to its end."
+    )
+    namespace_labels: dict[str, str] = Field(
+        {}, description="The labels of its namespace when the run began. Policies select it by these too, to its end."
+    )
     spec_digest: tuple[SpecSection, ...] = Field(
         (), description="The plan of this run in short. It shows what an edit changed."
     )

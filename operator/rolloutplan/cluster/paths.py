@@ -27,6 +27,7 @@ CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", 
 TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "predicatetemplates")
 CLUSTER_TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clusterpredicatetemplates", namespaced=False)
 POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
+NAMESPACES: Final = Kind("", "v1", "namespaces", namespaced=False)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")

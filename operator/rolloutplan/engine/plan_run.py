@@ -289,6 +289,7 @@ class PlanRun:
             measurements=self.measurements,
             route_conflicts=facts.route_conflicts,
             policies=facts.policies,
+            labels=facts.labels,
             queues=facts.queues,
             gate_answers=cast("GateAnswers | None", self.results.get(GATE)),
             users=cast("ServiceUsers | None", self.results.get(USERS)),

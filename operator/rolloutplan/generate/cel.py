@@ -425,7 +425,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     ),
     "MetricSourceSpec": _SOURCE,
     "ClusterMetricSourceSpec": _SOURCE,
-    "Selector": (_spelled("matchLabels", LABEL),),
+    "Selector": (_spelled("matchLabels", LABEL), _spelled("namespaceLabels", LABEL)),
     "Window": _WINDOW,
     "Weekly": _RECURRING,
     "Daily": _RECURRING,

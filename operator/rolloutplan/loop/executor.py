@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -234,7 +235,13 @@ class Executor:
         return await preflight.run_checks(client, snapshot.plan, snapshot.preflight, provider, snapshot.new, now)
 
     async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
-        return await preflight.check_gate(work.questions, self._source(effect.snapshot)[1], now())
+        return await preflight.check_gate(work.questions, partial(self._source_for, effect.snapshot), now())
+
+    def _source_for(self, snapshot: Snapshot, question: QueryOnce) -> tuple[Provider | None, str]:
+        """Return the provider that a question is for, and why there is none."""
+        name, namespace = question.source, snapshot.plan.namespace
+        found = self._store.cluster_source(name, namespace) if name else self._store.source(snapshot.plan)
+        return self._provider(found, namespace), found.problem
 
     async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
         client, namespace = self._client(Priority.READS), effect.snapshot.plan.namespace
@@ -257,9 +264,10 @@ class Executor:
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""
         found = self._store.source(snapshot.plan)
-        if found.spec is None:
-            return found, None
-        return found, self._sources.get(found.key, found.spec).of(snapshot.plan.namespace)
+        return found, self._provider(found, snapshot.plan.namespace)
+
+    def _provider(self, found: SourceObject, namespace: str) -> Provider | None:
+        return None if found.spec is None else self._sources.get(found.key, found.spec).of(namespace)
 
 
 def _weights(work: PatchRoute) -> dict[str, int]:

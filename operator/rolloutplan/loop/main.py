@@ -30,7 +30,7 @@ from rolloutplan.telemetry.metrics import Metrics
 
 WATCHED = (
     paths.PLANS, *RESOURCES.values(), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
-    paths.TEMPLATES, paths.CLUSTER_TEMPLATES,
+    paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.NAMESPACES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
 UNAUTHENTICATED = (

@@ -98,10 +98,20 @@ async def _try(queries: Sequence[PreflightQuery], provider: Provider, now: datet
     return TriedQueries(refused, result.down, warnings)
 
 
-async def check_gate(questions: Iterable[QueryOnce], provider: Provider | None, now: datetime) -> GateAnswers:
+SourceFor = Callable[[QueryOnce], tuple[Provider | None, str]]
+"""From a question to the provider that it is for; where there is none, with the reason."""
+
+
+async def check_gate(questions: Iterable[QueryOnce], source_for: SourceFor, now: datetime) -> GateAnswers:
     """Run all queries of the gate at once and return their verdicts."""
     queries = tuple(questions)
-    results = await asyncio.gather(*(query_once(question, provider, now, timedelta(0)) for question in queries))
+    sources = [source_for(question) for question in queries]
+    results = await asyncio.gather(
+        *(
+            query_once(question, provider, now, timedelta(0), why)
+            for question, (provider, why) in zip(queries, sources, strict=True)
+        )
+    )
     return GateAnswers(now, {question: each.verdict for question, each in zip(queries, results, strict=True)})
 
 
@@ -130,9 +140,11 @@ async def _list_served(api: ResourceClient, versions: Iterable[paths.Kind], name
     return {}
 
 
-async def query_once(question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta) -> QueryResult:
-    """Run one query now; `delay` is how long a sample takes until it can be queried."""
-    no_source = Answer(gap=Why.SOURCE_DOWN, detail="no metric source")
+async def query_once(
+    question: QueryOnce, provider: Provider | None, now: datetime, delay: timedelta, why: str = ""
+) -> QueryResult:
+    """Run one query now; `delay` is how long a sample takes until it can be queried, `why` why there is no provider."""
+    no_source = Answer(gap=Why.SOURCE_DOWN, detail=why or "no metric source")
     answer = await provider.evaluate(question.query, now - delay) if provider else no_source
     return QueryResult(question.name, now, judge(question.comparison, answer))
 

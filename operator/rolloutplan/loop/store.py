@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.policy import RolloutPolicySpec, read_policy
+from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
@@ -28,7 +28,7 @@ from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
+from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
     EndpointsView,
@@ -40,18 +40,19 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
-from rolloutplan.engine.policy.policies import concurrency_groups, selects
+from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, RoutesByService, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
-from rolloutplan.metrics.objects import SourceObject, choose_source, read_source, source_name
+from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, read_source, source_name
+from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 
 PLANS, DEPLOYMENTS, SERVICES = "rolloutplans", "deployments", "services"
 SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
-POLICIES = "rolloutpolicies"
+POLICIES, NAMESPACES = "rolloutpolicies", "namespaces"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
 TAKING_AWAY = frozenset({Phase.BAKING, Phase.CONTRACTING})
@@ -68,17 +69,11 @@ class Plan:
     status: Status
     raw_status: Mapping[str, Any]
     policies: tuple[PolicyView, ...] = ()
-    """The policies that select it."""
+    """The policies that apply to it."""
+    labels: Labels = NO_LABELS
+    """By which policies select it; at most those that a run keeps."""
     groups: frozenset[str] = frozenset()
     """Its concurrency groups."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A policy as written; `selecting` has its selector, also where the rest cannot be parsed."""
-
-    view: PolicyView
-    selecting: RolloutPolicySpec
 
 
 @dataclass(slots=True)
@@ -87,7 +82,9 @@ class Store:
     routes: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
-    policies: dict[str, Policy] = field(default_factory=dict)
+    policies: dict[str, PolicyView] = field(default_factory=dict)
+    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """The labels of each namespace, as far as the operator may read them."""
     templates: dict[Id, Template] = field(default_factory=dict)
     endpoints: Endpoints = field(default_factory=Endpoints)
     _versions: Versions = field(default_factory=Versions)
@@ -163,6 +160,9 @@ class Store:
         elif kind == POLICIES:
             self.policies.pop(name, None)
             return self._rematch_policies()
+        elif kind == NAMESPACES:
+            self.namespaces.pop(name, None)
+            return self._rematch_policies(name)
         elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
             self.templates.pop(ident, None)
             return self._resolve_again(affected)
@@ -186,6 +186,8 @@ class Store:
             case "rolloutpolicies":
                 self.policies[name] = _policy(raw)
                 return self._rematch_policies()
+            case "namespaces":
+                return self._store_namespace(raw)
             case "predicatetemplates" | "clusterpredicatetemplates":
                 self.templates[ident] = _template(kind, raw)
                 return self._resolve_again(affected)
@@ -267,21 +269,32 @@ class Store:
         missing = Template("", name, None, f"{words}: create one, or correct the name", StatusReason.TEMPLATE_NOT_FOUND)
         return own or self.templates.get((CLUSTER_TEMPLATES, "", name), missing)
 
-    def _match_policies(self, plan: Plan) -> None:
-        """Find the policies that select a plan."""
-        view = plan.view
-        chosen = (p.view for p in self.policies.values() if selects(p.selecting, view.namespace, view.labels))
-        plan.policies = tuple(sorted(chosen, key=lambda policy: policy.name))
-        plan.groups = frozenset(concurrency_groups(plan.policies))
+    def _store_namespace(self, raw: Mapping[str, Any]) -> frozenset[str]:
+        name = raw["metadata"]["name"]
+        before, labels = self.namespaces.get(name), safe_get.mapping(raw, "metadata", "labels")
+        self.namespaces[name] = {**labels}
+        return self._rematch_policies(name) if before != labels else frozenset()
 
-    def _rematch_policies(self) -> frozenset[str]:
-        """Match all plans again after a change of the policies; return every plan that may go forward."""
-        self._queues.slots = concurrency_groups(policy.view for policy in self.policies.values())
-        for key, plan in self.plans.items():
+    def _match_policies(self, plan: Plan) -> None:
+        """Find the policies that apply to a plan."""
+        view, policies = plan.view, self.policies.values()
+        labels = Labels(view.labels, self.namespaces.get(view.namespace))
+        plan.policies = in_force(policies, view.namespace, labels, plan.status)
+        plan.groups = frozenset(concurrency_groups(plan.policies))
+        plan.labels = kept(labels, policies)
+
+    def _rematch_policies(self, namespace: str | None = None) -> frozenset[str]:
+        """Match all plans (of a namespace) again after a change of the policies, or of its labels.
+
+        Returns those of them that may go forward.
+        """
+        self._queues.slots = concurrency_groups(self.policies.values())
+        found = {key: plan for key, plan in self.plans.items() if namespace in (None, plan.view.namespace)}
+        for key, plan in found.items():
             self._match_policies(plan)
             self._update_entries(key)
         ends = (Phase.SUCCEEDED, Phase.ROLLED_BACK)
-        return frozenset(key for key, plan in self.plans.items() if plan.status.phase not in ends)
+        return frozenset(key for key, plan in found.items() if plan.status.phase not in ends)
 
     def queues(self, plan: Plan) -> dict[str, Queue]:
         """Return the queue in each concurrency group of a plan; empty where the plan has changed a weight.
@@ -321,6 +334,7 @@ class Store:
             source_problem=found.problem,
             route_conflicts=self.route_conflicts(plan),
             policies=plan.policies,
+            labels=plan.labels,
             queues=self.queues(plan),
             epoch=epoch,
             claim_at=claim_at(view.uid),
@@ -369,6 +383,14 @@ class Store:
         name = source_name(plan)
         own = self.sources.get((SOURCES, plan.namespace, name))
         return choose_source(plan, own, self.sources.get((CLUSTER_SOURCES, "", name)))
+
+    def cluster_source(self, name: str, namespace: str) -> SourceObject:
+        """Return a ClusterMetricSource as plans of a namespace may use it. Its problem contains the fix."""
+        found = self.sources.get((CLUSTER_SOURCES, "", name))
+        if found is None:
+            words = f"ClusterMetricSource {name} does not exist: create it, or name another one"
+            return SourceObject(Key(CLUSTER_SOURCES, "", name), None, words)
+        return admitted(found, namespace)
 
 
 def _dependencies(plan: Plan) -> Iterator[Id]:
@@ -425,18 +447,18 @@ def _queue_entry(plan: Plan) -> QueueEntry | None:
     return QueueEntry(view.key, plan.groups, at, view.created, view.uid)
 
 
-def _policy(raw: Mapping[str, Any]) -> Policy:
+def _policy(raw: Mapping[str, Any]) -> PolicyView:
     """Parse a policy. Where not even its selector can be parsed, it applies to every plan."""
     name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
     try:
         read = read_policy(spec)
     except SpecError as error:
         try:
-            selecting = read_policy({"selector": spec.get("selector")})
+            selector = read_policy({"selector": spec.get("selector")}).selector
         except SpecError:
-            selecting = RolloutPolicySpec()
-        return Policy(PolicyView(name, None, str(error)), selecting)
-    return Policy(PolicyView(name, read), read)
+            selector = Selector()
+        return PolicyView(name, None, str(error), selector)
+    return PolicyView(name, read)
 
 
 def _route_conflict(plan: Plan) -> RouteConflict | None:

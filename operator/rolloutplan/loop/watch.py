@@ -37,7 +37,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
-from rolloutplan.cluster.paths import Kind, path
+from rolloutplan.cluster.paths import NAMESPACES, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
 ApplyObject = Callable[[str, str | None, Raw], None]
@@ -105,7 +105,8 @@ class Watch:
     `listed` is called when a list is complete, after `apply` was called for each of its objects: an object that is not
     in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
     kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
-    empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed.
+    empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed;
+    Namespaces are, for every operator.
     """
 
     def __init__(
@@ -293,7 +294,8 @@ class Watch:
             self._requested_at[target] = asyncio.get_running_loop().time()
 
     def _is_optional(self, target: WatchTarget) -> bool:
-        return bool(self._namespaces) and not target.kind.namespaced
+        """Whether the operator works without this kind. Without Namespaces, policies by their labels block."""
+        return target.kind == NAMESPACES or (bool(self._namespaces) and not target.kind.namespaced)
 
     # ---- kopf ------------------------------------------------------------------------------------
 

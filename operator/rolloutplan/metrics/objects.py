@@ -46,8 +46,15 @@ def choose_source(plan: PlanView, own: SourceObject | None, shared: SourceObject
     if own:
         return own
     if shared:
-        allowed = not isinstance(shared.spec, ClusterMetricSourceSpec) or shared.spec.allows(plan.namespace)
-        words = f"ClusterMetricSource {name} does not admit namespace {plan.namespace}: add it to spec.namespaces"
-        return shared if allowed else SourceObject(shared.key, None, words)
+        return admitted(shared, plan.namespace)
     words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
     return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
+
+
+def admitted(shared: SourceObject, namespace: str) -> SourceObject:
+    """A cluster source as plans of a namespace may use it: without a spec where it does not admit them."""
+    if not isinstance(shared.spec, ClusterMetricSourceSpec) or shared.spec.allows(namespace):
+        return shared
+    name = shared.key.name
+    words = f"ClusterMetricSource {name} does not admit namespace {namespace}: add it to spec.namespaces"
+    return SourceObject(shared.key, None, words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.policy import PLAN_LABELS, RolloutPolicySpec
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import BUILTIN_VARIABLES, PlanSpec
@@ -97,10 +97,13 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
 
 
 def lint_policy(spec: RolloutPolicySpec) -> tuple[Finding, ...]:
-    """Find the pitfalls in a policy's query. It runs for any plan, so each variable stands for itself."""
+    """Find the pitfalls in a policy. Its query runs for any plan, so each variable stands for itself."""
+    found: tuple[Finding, ...] = ()
+    if spec.selector.match_labels:
+        found = (Finding("spec.selector.matchLabels", "plan-labels", "warning", PLAN_LABELS),)
     if spec.error_budget is None:
-        return ()
-    return lint_query(render(spec.error_budget.query, _THEMSELVES), Asking(), "spec.errorBudget.query")
+        return found
+    return found + lint_query(render(spec.error_budget.query, _THEMSELVES), Asking(), "spec.errorBudget.query")
 
 
 def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:

@@ -130,6 +130,10 @@ podAntiAffinity:
 - apiGroups: [rolloutplan.dev]
   resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies]
   verbs: [list, watch]
+# Their labels, by which policies select.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
 {{- end -}}
 
 {{- /* The Lease of the leader. RBAC cannot restrict `create` by name. */ -}}

@@ -59,6 +59,8 @@ class QueryOnce:
     name: str
     query: NumberQuery
     comparison: Comparison
+    source: str = ""
+    """The ClusterMetricSource to ask; empty for the plan's own source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,18 @@
-"""The policies that select a plan, and the state of its queues.
+"""The policies that select a plan, by which labels they do, and the state of its queues.
 
-The loop's store makes both for the facts of a plan; `engine/policy` reads them.
+The loop's store makes them for the facts of a plan; `engine/policy` reads them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.policy import RolloutPolicySpec, Selector
+
+_EVERY_PLAN: Final = Selector()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,25 @@ class PolicyView:
     name: str
     spec: RolloutPolicySpec | None
     problem: str = ""
+    salvaged: Selector = _EVERY_PLAN
+    """Its selector where the rest cannot be read."""
+    unknown: str = ""
+    """Why it is not known whether it applies to the plan; empty where it is."""
+
+    @property
+    def selector(self) -> Selector:
+        return self.spec.selector if self.spec else self.salvaged
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels by which policies select a plan: its own, and those of its namespace (None: not known)."""
+
+    plan: Mapping[str, str] = field(default_factory=dict)
+    namespace: Mapping[str, str] | None = field(default_factory=dict)
+
+
+NO_LABELS: Final = Labels()
 
 
 At = Literal["waiting", "starting", "running"]

@@ -17,7 +17,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.policy_view import PolicyView, Queue
+from rolloutplan.engine.model.policy_view import NO_LABELS, Labels, PolicyView, Queue
 from rolloutplan.engine.model.queries import Side
 from rolloutplan.stats.counts import Marks
 from rolloutplan.stats.sequential import State
@@ -465,6 +465,8 @@ class Facts:
     source_problem: str = ""
     route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
+    labels: Labels = NO_LABELS
+    """By which policies select the plan; at most those that a run keeps."""
     queues: Mapping[str, Queue] = field(default_factory=dict)
     epoch: int = 0
     claim_at: datetime | None = None
@@ -493,6 +495,8 @@ class Snapshot:
     route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     """The policies that select this plan."""
+    labels: Labels = NO_LABELS
+    """By which policies select the plan; at most those that a run keeps."""
     queues: Mapping[str, Queue] = field(default_factory=dict)
     """The other plans in each concurrency group of this plan; looked up only before a run."""
     gate_answers: GateAnswers | None = None

@@ -202,7 +202,9 @@ def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
     for policy in snapshot.policies:
         if policy.spec is not None and (budget := policy.spec.error_budget) is not None:
             name, least = f"policy {policy.name}", parse_is(f">= {budget.at_least_text}")
-            question = QueryOnce(name, ValueQuery(render(budget.query, variables(""))), least)
+            # The plan's own variables are its author's to choose, and so would be the query.
+            words = {key: value for key, value in variables("").items() if key not in spec.variables}
+            question = QueryOnce(name, ValueQuery(render(budget.query, words)), least, budget.source)
             yield _Condition(question, HoldReason.BUDGET_SPENT, partial(_budget_words, name, budget.at_least_text))
     roles = {"guard": spec.guards, "fail": stage.fail}
     for name, alert in ((f"{role} {p.name}", p.alert) for role in roles for p in roles[role] if not p.dry_run):
@@ -214,7 +216,9 @@ def _conditions(snapshot: Snapshot, stage: Stage) -> Iterator[_Condition]:
 
 def _budget_words(name: str, least: str, verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return f"{name}: the error budget is unknown ({_no_answer_reason(verdict)}); at least {least} must be left"
+        detail = f": {verdict.detail}" if verdict and verdict.detail else ""
+        unknown = f"{name}: the error budget is unknown ({_no_answer_reason(verdict)}){detail}"
+        return f"{unknown}; at least {least} must be left"
     return f"{name}: {100 * verdict.value:.4g}% of the error budget is left; at least {least} must be left"
 
 

@@ -8,28 +8,70 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from heapq import nsmallest
 from typing import Final
 
-from rolloutplan.api.policy import RolloutPolicySpec
-from rolloutplan.engine.model.policy_view import At, PolicyView, Queue, QueueEntry
+from rolloutplan.api.policy import Selector
+from rolloutplan.api.status import RUNNING, Status
+from rolloutplan.engine.model.policy_view import At, Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.policy.freeze_windows import spans
 
 MAX_NAMED: Final = 5
 """How many of the plans that hold a slot a message names."""
+LABELS_KEPT: Final = 64
+"""How many labels a run keeps in its status: several times what objects have, and 24 KiB at most."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-def selects(spec: RolloutPolicySpec, namespace: str, labels: Mapping[str, str]) -> bool:
-    """Whether a policy selects a plan of this namespace with these labels."""
-    in_namespace = any(
-        namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name
-        for name in spec.selector.namespaces
+def in_force(policies: Iterable[PolicyView], namespace: str, labels: Labels, status: Status) -> tuple[PolicyView, ...]:
+    """The policies that apply to a plan of this namespace, by name.
+
+    A run is selected by the labels with which it began as well as by the present ones: taking one off changes nothing
+    before its end. A policy that was deleted or edited applies as it is now, and so does a new one. Where it is not
+    known whether one applies, it is among them, with the reason.
+    """
+    running = status.phase in RUNNING
+    plan = (labels.plan, *((status.labels,) if running else ()))
+    around = (*((labels.namespace,) if labels.namespace is not None else ()), *((status.namespace_labels,) * running))
+    found = []
+    for policy in sorted(policies, key=lambda each: each.name):
+        wants = policy.selector
+        if not _names(wants, namespace) or not _any_has(plan, wants.match_labels):
+            continue
+        if _any_has(around, wants.namespace_labels) or not wants.namespace_labels:
+            found.append(policy)
+        elif labels.namespace is None:
+            found.append(replace(policy, spec=None, unknown=_LABELS_UNKNOWN.format(namespace)))
+    return tuple(found)
+
+
+_LABELS_UNKNOWN: Final = (
+    "it selects by labels of the namespace, and the operator may not read those of {}: let it list and watch namespaces"
+    " (the chart does), or select by namespaces"
+)
+
+
+def _names(selector: Selector, namespace: str) -> bool:
+    return any(
+        namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name for name in selector.namespaces
     )
-    return in_namespace and spec.selector.match_labels.items() <= labels.items()
+
+
+def _any_has(known: Iterable[Mapping[str, str]], wanted: Mapping[str, str]) -> bool:
+    return any(wanted.items() <= labels.items() for labels in known)
+
+
+def kept(labels: Labels, policies: Iterable[PolicyView]) -> Labels:
+    """The labels that a run keeps, at most LABELS_KEPT of each object: first those by which policies select."""
+    named = {name for each in policies for name in (*each.selector.match_labels, *each.selector.namespace_labels)}
+
+    def first(known: Mapping[str, str]) -> dict[str, str]:
+        return {name: known[name] for name in sorted(known, key=lambda name: (name not in named, name))[:LABELS_KEPT]}
+
+    return Labels(first(labels.plan), None if labels.namespace is None else first(labels.namespace))
 
 
 def soak_factor(policies: Iterable[PolicyView]) -> int:
@@ -45,6 +87,8 @@ def doubt_factor(policies: Iterable[PolicyView]) -> Fraction:
 def unreadable_policy(policies: Iterable[PolicyView]) -> str:
     """Why the first unreadable policy blocks every plan that it may select; empty where all are readable."""
     for policy in policies:
+        if policy.unknown:
+            return f"whether policy {policy.name} applies is not known, so the run waits: {policy.unknown}"
         if policy.spec is None:
             return f"policy {policy.name} is invalid, so the run waits: correct or delete it: {policy.problem}"
     return ""

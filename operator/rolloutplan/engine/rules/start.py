@@ -171,6 +171,8 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
         "plan_hash": plan_hash,
         "revision": revision,
         "templates": snapshot.plan.templates,
+        "labels": {**snapshot.labels.plan},
+        "namespace_labels": {**(snapshot.labels.namespace or {})},
         "spec_digest": spec_digest(spec),
         "completed_tasks": status.completed_tasks if same else (),
         "scaled_to": status.scaled_to if same else 0,

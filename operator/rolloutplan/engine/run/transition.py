@@ -291,6 +291,8 @@ def reset_run(
         "repaired_at": (),
         "counted_since": None,
         "templates": (),
+        "labels": {},
+        "namespace_labels": {},
         "task": None,
         "completed_tasks": (),
         "scaled_to": 0,

@@ -141,6 +141,7 @@ class Intent(Part):
     to: str = Field("", description="The new side's share after the change.")
     routes: tuple[RouteWeights, ...] = Field((), description="The weights to write.")
     corrects: str = Field("", description="The drift that this change corrects.")
+    leaves: str = Field("", description="The stage whose weight is in force until this change is confirmed.")
 
     def asked_again(self, at: datetime) -> Intent:
         """The same change, requested again at this instant."""

@@ -16,11 +16,12 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal
 
+from rolloutplan.api.changes import change
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
-from rolloutplan.api.status import Phase, Status
+from rolloutplan.api.status import Phase, StageStatus, Status
 from rolloutplan.engine.analysis.counting import (
     SILENT,
     apply_counts,
@@ -122,6 +123,19 @@ def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None)
 def enforced_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
     """The predicates that are judged now and enforced."""
     return tuple(row for row in active_predicates(spec, status, source) if row.enforced)
+
+
+def left_predicates(spec: PlanSpec, status: Status, source: SourceView | None) -> tuple[ActivePredicate, ...]:
+    """The enforced `fail` predicates of the stage that is being left, until the next weight is in force.
+
+    They are not asked any more, but an answer may still be on its way when the next weight is requested.
+    """
+    at, intent = status.stage, status.intent
+    if at is None or at.verified_at is not None or intent is None or not intent.leaves:
+        return ()
+    left = StageStatus(name=intent.leaves, index=at.index, judged_since=at.judged_since, verified_at=at.judged_since)
+    rows = enforced_predicates(spec, change(status, stage=left), source)
+    return tuple(row for row in rows if row.role == "fail")
 
 
 def first_window(predicate: Predicate, scrape: timedelta) -> timedelta:
@@ -386,9 +400,8 @@ def count(
 
     A pass predicate is proved only if it leaves at most the part `doubt` of the doubt that its confidence allows.
     """
-    row = next(
-        (row for row in active_predicates(spec, status, source) if row.name == name and row.predicate.events), None
-    )
+    rows = (*active_predicates(spec, status, source), *left_predicates(spec, status, source))
+    row = next((row for row in rows if row.name == name and row.predicate.events), None)
     if row is None or asked_at < row.first_at:
         return measurements
     doubt = Fraction(1) if row.is_failure_signal else doubt
@@ -403,10 +416,11 @@ def _held_long_enough(predicate: Predicate, raw: Verdict, since: datetime | None
 
 
 def find_predicate(spec: PlanSpec, status: Status, name: str) -> Predicate | None:
-    """The predicate of this name among the guards and those of the present stage."""
-    stage = current_stage(spec, status)
+    """The predicate of this name among the guards, those of the present stage, and those of a stage being left."""
+    stage, leaves = current_stage(spec, status), status.intent.leaves if status.intent else ""
     own = stage.predicates if stage else ()
-    return next((predicate for predicate in (*spec.guards, *own) if predicate.name == name), None)
+    left = next((step.predicates for step in spec.steps() if step.name == leaves), ())
+    return next((predicate for predicate in (*spec.guards, *own, *left) if predicate.name == name), None)
 
 
 def indicates_failure(spec: PlanSpec, status: Status, name: str, measurement: Measurement) -> bool:

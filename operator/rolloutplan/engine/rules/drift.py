@@ -67,7 +67,12 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
         words,
         message=status.message if status.phase is Phase.HELD else words,
         intent=Intent(
-            action="Shift" if shifting else "Repair", at=snapshot.now, to=to, routes=desired, corrects=differs
+            action="Shift" if shifting else "Repair",
+            at=snapshot.now,
+            to=to,
+            routes=desired,
+            corrects=differs,
+            leaves=intent.leaves if intent is not None else "",
         ),
         repaired_at=(*recent, snapshot.now),
     )

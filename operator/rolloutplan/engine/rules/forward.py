@@ -185,7 +185,9 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         locked_stages=spec.entries(stage),
         weights=change_weights(weights, desired=to),
         predicates=predicates,
-        intent=Intent(action="Shift", at=snapshot.now, to=to, routes=routes),
+        intent=Intent(
+            action="Shift", at=snapshot.now, to=to, routes=routes, leaves=at.name if at and at.verified_at else ""
+        ),
     )
     return ReconcileResult(
         after, route_patches(snapshot, routes, weights, fencing_token(snapshot, after), status.revert)

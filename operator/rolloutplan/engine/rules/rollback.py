@@ -9,7 +9,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import changes, spec_digest
 from rolloutplan.api.status import STARTING, Held, Phase
 from rolloutplan.engine.analysis.availability import LISTED_WITHIN, missing_by_no_fault, restarted_too_often
-from rolloutplan.engine.analysis.measurements import enforced_predicates, verdict_of
+from rolloutplan.engine.analysis.measurements import enforced_predicates, left_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import route_exists
@@ -191,12 +191,14 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
     """Apply `onFail` when a guard or a fail predicate trips, or a pass predicate on events is refuted.
 
     It is above all rules that wait: mitigate first, investigate later. A failure of both sides is a shared outage, and
-    proves nothing against the new side.
+    proves nothing against the new side. Until the next weight is in force, answers that were asked at the stage that is
+    being left still count.
     """
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    for item in enforced_predicates(spec, status, snapshot.source):
+    left = left_predicates(spec, status, snapshot.source)
+    for item in (*enforced_predicates(spec, status, snapshot.source), *left):
         verdict = verdict_of(snapshot, item)
         value = value_text(item.predicate.comparison, verdict)
         if item.is_failure_signal and verdict.outcome is Outcome.PROVED and not is_shared_outage(snapshot, item):

@@ -451,7 +451,7 @@ def every_state_has_a_next_instant_or_says_what_it_waits_for(world: World) -> No
 
 
 def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world: World) -> None:
-    names = Counter(name for _, name in world.made)
+    names = Counter(each.name for each in world.made)
     assert not [name for name, count in names.items() if count > 1], names
     for move, status in ours(world, "Shift"):
         spec = world.specs[status.plan_hash]
@@ -462,8 +462,12 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
 
 
 def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> None:
-    """As far as the operator was shown: what others have just moved it cannot know."""
-    smaller = [each for each in world.resized if each.name == "v1" and each.smaller]
+    """As far as the operator was shown: what others have just moved it cannot know.
+
+    An old side that was shown as gone has no size to write, and one that others made small keeps the size written.
+    """
+    written = [each for each in world.resized if each.name == "v1" and each.after <= each.before]
+    smaller = [each for each in written if each.smaller]
     for each in smaller:
         status, where = each.snapshot.status, f"v1 is made smaller at {each.at:%H:%M:%S}"
         assert status.phase is P.CONTRACTING and status.paused is None, f"{where}: {status.phase}"
@@ -472,10 +476,11 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
         since = max(_left_at(world, each.snapshot), default=each.at)
         assert each.at >= since + s(20), f"{where}, not drained since {since:%H:%M:%S}"
     for name in ("drop", "vacuum"):
-        for at, made in world.made:
-            run = made.removeprefix("plan-").partition("-")[0]
-            before = [each for each in smaller if each.at <= at and str(each.snapshot.status.run) == run]
-            assert name not in made or before, f"{made} is made before the old side is scaled down"
+        for made in world.made:
+            run = made.name.removeprefix("plan-").partition("-")[0]
+            before = [each for each in written if each.at <= made.at and str(each.snapshot.status.run) == run]
+            small = before or made.snapshot.old is None
+            assert name not in made.name or small, f"{made.name} is made before the old side is scaled down"
     for move, status in ours(world, "Restore"):
         gone = [each for each in smaller if each.at <= move.at and each.snapshot.status.run == status.run]
         assert not gone or (move.old and move.old.ready >= 4), f"back to a side that is gone, at {move.at:%H:%M:%S}"

@@ -294,13 +294,26 @@ class Heard:
 
 @dataclass(frozen=True)
 class Resize:
-    """A Deployment that we gave another size: what was decided upon, and what the routes held then."""
+    """A Deployment whose size we wrote, maybe the same: what was decided upon, and what the routes held then."""
 
     at: datetime
     name: str
     snapshot: Snapshot
     routes: Mapping[str, Rules]
-    smaller: bool
+    before: int
+    after: int
+
+    @property
+    def smaller(self) -> bool:
+        return self.after < self.before
+
+
+class Made(NamedTuple):
+    """A Job that we made, and what was decided upon."""
+
+    at: datetime
+    name: str
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True)
@@ -380,8 +393,8 @@ class World:
     scale_hindered: str = ""
     pods_start: bool = True
     """Whether pods that are added become ready at once."""
-    made: list[tuple[datetime, str]] = field(default_factory=list)
-    """Every Job that was ever made, by its name."""
+    made: list[Made] = field(default_factory=list)
+    """Every Job that was ever made."""
     route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     peers: tuple[QueueEntry, ...] = ()
@@ -724,7 +737,7 @@ class World:
         found: Result
         if isinstance(work, RunJob):
             self._at("job")
-            found = self._run(work)
+            found = self._run(effect.snapshot, work)
             self._at("made")
         else:
             self._at("scale")
@@ -860,7 +873,7 @@ class World:
         else:
             self.notices = [*self.notices, work.decision]
 
-    def _run(self, action: RunJob) -> JobView:
+    def _run(self, snapshot: Snapshot, action: RunJob) -> JobView:
         name, job = action.name, self.jobs.get(action.name)
         if job is None and action.make:
             if other := next((each for each, job in self.jobs.items() if job.ours and job.runs_at(self.now)), ""):
@@ -871,7 +884,7 @@ class World:
             ends_at = None if self.job_takes is None else self.now + self.job_takes
             job = Job(self.now, ends_at, self.job_fails, why=self.job_idle)
             self.jobs = {**self.jobs, name: job}
-            self.made = [*self.made, (self.now, name)]
+            self.made = [*self.made, Made(self.now, name, snapshot)]
         if job is None:
             return JobView(name, self.now)
         if job.suspended or job.why or job.ends_at is None or self.now < job.ends_at:
@@ -900,9 +913,8 @@ class World:
         if before is None:
             raise RefusedError(Failure(404, "NotFound", f"no Deployment {name}"))
         ready = action.replicas if self.pods_start else min(before.ready, action.replicas)
-        if before.wanted != action.replicas:
-            routes, smaller = {name: self.weights(name) for name in self.routes}, action.replicas < before.wanted
-            self.resized = [*self.resized, Resize(self.now, name, snapshot, routes, smaller)]
+        routes = {name: self.weights(name) for name in self.routes}
+        self.resized = [*self.resized, Resize(self.now, name, snapshot, routes, before.wanted, action.replicas)]
         setattr(self, side, replace(before, wanted=action.replicas, ready=ready))
         return Scaled(name, self.now)
 

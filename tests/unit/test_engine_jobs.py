@@ -32,7 +32,7 @@ def migrating(takes: timedelta | None = None) -> World:
     """Its Job runs, and does not end by itself."""
     world = World(spec=changed(PLAN, MIGRATE), job_takes=takes)
     world.settle()
-    assert [name for _, name in world.made] == ["plan-1-migrate"]
+    assert [each.name for each in world.made] == ["plan-1-migrate"]
     return world
 
 
@@ -103,7 +103,7 @@ def test_an_abort_suspends_the_job_and_the_next_run_begins_its_own() -> None:
     world.job_takes = s(5)
     world.say("retry r1")
     world.until(Phase.JUDGING)
-    assert [name for _, name in world.made] == ["plan-1-migrate", "plan-2-migrate"]
+    assert [each.name for each in world.made] == ["plan-1-migrate", "plan-2-migrate"]
 
 
 def test_an_abort_of_a_plan_that_waits_suspends_what_former_runs_left() -> None:

@@ -203,7 +203,7 @@ def test_a_task_that_is_refused_is_told_and_done_when_it_is_mended(point: str, r
     world.refuses = {}
     world.until(P.JUDGING)
     assert told(world) is None
-    assert [name for _, name in world.made] == ["plan-1-columns"], "made once"
+    assert [each.name for each in world.made] == ["plan-1-columns"], "made once"
     in_order(world)
 
 

@@ -444,13 +444,15 @@ def test_the_most_dangerous_is_probed_first_and_ties_as_they_are_written() -> No
     names = {"mild": 1, "grave": 5, "grave-too": 5, "middling": 3}
     world = fresh({"assumptions": [assumption(name, impact) for name, impact in names.items()]})()
     world.until(P.JUDGING)
-    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("grave", "grave-too", "middling", "mild")]
+    assert [each.name for each in world.made] == [
+        f"plan-1-{name}" for name in ("grave", "grave-too", "middling", "mild")
+    ]
 
 
 def test_what_is_false_keeps_all_that_comes_after_from_being_begun() -> None:
     world = fresh({"assumptions": [assumption("mild", 1), assumption("grave", 5)]}, job_fails=True)()
     world.until(P.ROLLED_BACK)
-    assert [name for _, name in world.made] == ["plan-1-grave"]
+    assert [each.name for each in world.made] == ["plan-1-grave"]
 
 
 def test_the_decision_holds_what_was_believed_and_what_was_observed() -> None:
@@ -481,7 +483,7 @@ def test_whatever_is_killed_when_each_job_runs_once_and_none_is_skipped(point: s
     for _ in range(times):
         world.interrupted(point, fault)
     world.until(P.JUDGING)
-    assert [name for _, name in world.made] == [f"plan-1-{name}" for name in ("one", "two", "three", "four")]
+    assert [each.name for each in world.made] == [f"plan-1-{name}" for name in ("one", "two", "three", "four")]
     assert world.new is not None
     assert world.new.wanted == 7
 
@@ -491,7 +493,7 @@ def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was
     world.interrupted("made")
     world.now += m(20)
     world.until(P.ROLLED_BACK)
-    assert [name for _, name in world.made] == ["plan-1-cache"]
+    assert [each.name for each in world.made] == ["plan-1-cache"]
     assert world.status.reason == "AssumptionFalse"
 
 
@@ -796,6 +798,24 @@ def test_nothing_is_scaled_down_that_gets_traffic_again_in_the_very_moment() -> 
     assert world.old.wanted == 4
 
 
+def test_a_job_that_was_begun_while_the_old_deployment_was_gone_ends_before_that_is_scaled_down() -> None:
+    """And it is not made again where it is deleted meanwhile: a removal that runs twice may fail, or remove more."""
+    world = contracting(job_takes=s(20))()
+    world.old = None
+    world.settle()
+    world.old = Deployment("v1")
+    world.advance(s(5))
+    assert [each.name for each in world.made] == ["plan-1-drop"]
+    assert world.resized == []
+    deleted = world.twin()
+    deleted.jobs = {}
+    deleted.until(P.HELD)
+    assert (deleted.status.reason, len(deleted.made)) == ("ContractFailed", 1)
+    world.until(P.SUCCEEDED)
+    assert [each.name for each in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert [(each.name, each.after) for each in world.resized] == [("v1", 0)]
+
+
 @pytest.mark.parametrize("fault", [crash, refuse], ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("point", ["record", "recorded", "mark", "route", "scale", "scaled", "job", "made"])
 @pytest.mark.parametrize("times", range(1, 4))
@@ -806,7 +826,7 @@ def test_whatever_is_killed_when_the_old_is_taken_away_once(point: str, fault: T
         world.advance(s(3))
     world.traps = {}
     world.until(P.SUCCEEDED)
-    assert [name for _, name in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert [each.name for each in world.made] == ["plan-1-drop", "plan-1-vacuum"]
     assert world.old is not None
     assert world.old.wanted == 0
 

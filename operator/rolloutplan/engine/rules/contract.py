@@ -200,14 +200,22 @@ def _same_sides(snapshot: Snapshot, spec: PlanSpec) -> bool:
 
 
 def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:
-    """The next task of the removal; None where nothing is left."""
-    done, contract = snapshot.status.completed_tasks, spec.contract
+    """The next task of the removal; None where nothing is left.
+
+    A Job that was begun ends first, also where the old Deployment, which was gone, is there again: one that is put
+    aside could be begun twice.
+    """
+    done, contract, task = snapshot.status.completed_tasks, spec.contract, snapshot.status.task
     if not _same_sides(snapshot, spec):
         return None
-    if contract.scale_old is not None and not {SCALE_OLD, SKIPPED_AUTOSCALED} & {*done} and snapshot.old is not None:
+    begun = task.name if task is not None and task.made else ""
+    jobs = [job for job in contract.jobs if job.name not in done]
+    job = next((job for job in jobs if job.name == begun), None)
+    scaled = {SCALE_OLD, SKIPPED_AUTOSCALED} & {*done} or snapshot.old is None
+    if job is None and contract.scale_old is not None and not scaled:
         message = f"Deployment {spec.old.deployment} is scaled to {contract.scale_old} replicas"
         return TaskSpec("Scale", SCALE_OLD, SCALE_WITHIN, message, replicas=contract.scale_old)
-    job = next((job for job in contract.jobs if job.name not in done), None)
+    job = job or next(iter(jobs), None)
     if job is None:
         return None
     return TaskSpec("Contract", job.name, job.deadline, f"Job {job.name} removes the old side", job.template)

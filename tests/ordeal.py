@@ -17,6 +17,7 @@ from typing import Final
 
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import DECISIONS_KEPT, Status
+from rolloutplan.engine.plan_run import PlanRun
 from tests.hostile import FAILURES, FAIR, MISFORTUNES, Fate, Host, Weather
 from tests.observers import INVARIANTS, saved
 from tests.situations import P, s
@@ -210,10 +211,16 @@ def _is_over(host: Host) -> bool:
     world, watches = host.world, host.watches
     if world.gone:
         return True
-    busy = not host.leads or world.run is None or bool(world.run._in_flight)
+    busy = not host.leads or world.run is None or bool(world.run._in_flight) or _owes(world.run, host)
     behind = any(watches.held[name].number < log[-1].number for name, log in watches.log.items())
     waits = waits_for_a_person(world.status) and host.now > _changed_at(world) + s(60)
     return not busy and not behind and (host.looks_at is None or waits)
+
+
+def _owes(run: PlanRun, host: Host) -> bool:
+    """Whether something that was refused or lost is tried again, or a decision is still to be published."""
+    tries = any(refusal.retry_at > host.now for refusal in run.refusals.values())
+    return tries or min(run._published.values()) < host.watches.known("plan").status.seq
 
 
 def _changed_at(world: World) -> datetime:

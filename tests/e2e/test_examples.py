@@ -140,7 +140,7 @@ def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
     load = shop.bed.load(shop.host, rate=6)
     shop.bed.apply(example("low-traffic.yaml", shop, deadline="15s"))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=120)
-    assert status["reason"] == "GuardTripped"
+    assert status["reason"] in ("GuardTripped", "PassRefuted"), "whichever of the two has its proof first"
     assert shop.traffic() == OLD
     failed = load.counts().get(("v2", 500), 0)
     assert failed < 20, f"{failed} requests failed until it was seen"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,11 +40,16 @@ UNAUTHENTICATED = (
     " only from members of admission.approvers, and only in their own name"
 )
 
+STACK = 8 << 20
+"""Bytes of a thread's stack, as glibc has it; only what is used takes memory. The parser of PromQL calls itself for
+each operator, for which the 128 KiB of musl are too few."""
+
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
 async def run(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises ApiError where no API server can be reached."""
+    threading.stack_size(STACK)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

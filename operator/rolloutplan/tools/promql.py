@@ -23,7 +23,6 @@ from promql_parser import (
     BinaryExpr,
     Call,
     Expr,
-    MatchOp,
     MatrixSelector,
     NumberLiteral,
     ParenExpr,
@@ -33,12 +32,12 @@ from promql_parser import (
     ValueType,
     VectorMatchCardinality,
     VectorSelector,
-    parse,
 )
 
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import BUILTIN_VARIABLES
 from rolloutplan.api.text_format import QUOTED
+from rolloutplan.tools.promql_parse import TooLargeError, operator_and_value, parse_bounded, pins, shown
 
 Severity: TypeAlias = Literal["error", "warning", "hint"]
 
@@ -73,11 +72,6 @@ class Asking:
 SCRAPES: Final = 4
 """The fewest scrapes that a range must hold, so that a rate remains when one scrape is late."""
 
-_LONGEST: Final = 6000
-"""The most characters that are parsed. The parser recurses, and nesting in much longer texts overflows any stack."""
-_HARDEST: Final = 100
-"""The most operators and parentheses that are parsed, because the parsing time grows with their square."""
-
 _RATES: Final = ("rate", "irate", "increase")
 _ABSENT: Final = ("absent", "absent_over_time")
 _OF_BUCKETS: Final = ("histogram_quantile", "histogram_quantiles", "histogram_fraction")
@@ -89,7 +83,6 @@ _DIVISIONS: Final = ("/", "%")
 
 _TIMES_OF_SAMPLES: Final = ("push_time_seconds", "push_failure_time_seconds")
 """Series whose values are times: who asks for them compares the age himself."""
-_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 _COUNTER: Final = ("_total", "_count", "_bucket")
 _KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
@@ -129,14 +122,22 @@ class InstantSelector:
     """Its label matchers without braces, as PromQL."""
 
 
-@lru_cache(maxsize=4096)
 def instant_selectors(text: str) -> tuple[InstantSelector, ...]:
     """Return the selectors of a query that are read at its instant alone; none where the query cannot be parsed."""
+    return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else _instant_selectors(text)
+
+
+def _instant_selectors(text: str) -> tuple[InstantSelector, ...]:
     tree = _read(text, "")
     if isinstance(tree, Finding):
         return ()
     found = (_instant_selector(part) for part, above in _walk(tree) if _is_instant(part, above))
     return tuple(dict.fromkeys(found))
+
+
+_LONGEST_REMEMBERED: Final = 1000
+"""Characters. With 4,096 texts, what is remembered stays below 20 MiB whatever plans ask."""
+_remembered: Final = lru_cache(maxsize=4096)(_instant_selectors)
 
 
 def lint_query(text: str, asking: Asking, path: str = "query") -> tuple[Finding, ...]:
@@ -180,7 +181,6 @@ def lint_alerts(matchers: str, path: str) -> tuple[Finding, ...]:
 # ---- parsing -------------------------------------------------------------------------------------
 
 _LEFT: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
-_HARD: Final = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 _FIXES: Final = {
     "expected type matrix": ': write a range after the selector, and the sum outside: "sum(rate(x[$window]))"',
@@ -194,24 +194,21 @@ _FIXES: Final = {
 
 
 def _read(text: str, path: str) -> Expr | Finding:
-    if len(text) > _LONGEST or len(_HARD.findall(QUOTED.sub("", text))) > _HARDEST:
-        return Finding(path, "too-large", "hint", "too large to check: move parts of it to recording rules")
     try:
-        tree = _bare(parse(text))
+        tree = _bare(parse_bounded(text))
         _check_times(tree)
-    except BaseException as error:
-        # A panic of the parser is a BaseException and no Exception, so it is recognised by its name.
-        if not isinstance(error, ValueError | OverflowError) and type(error).__name__ != "PanicException":
-            raise
+    except TooLargeError as error:
+        return Finding(path, "too-large", "hint", f"too large to check ({error}): move parts of it to recording rules")
+    except (ValueError, OverflowError) as error:  # of the parser, or of a time that is too long to calculate with
         if left := _LEFT.search(QUOTED.sub("", text)):
             return Finding(path, "unknown-word", "warning", _unknown(left))
-        return Finding(path, *_refusal(" ".join(str(error).split())[:200]))
+        return Finding(path, *_refusal(str(error)))
     return tree
 
 
 def _check_times(tree: Expr) -> None:
     """Raise OverflowError for times that are too long to calculate with."""
-    sum((abs(time) for part in _below(tree) for time in _times(part)), timedelta())
+    sum((abs(time) for part in below(tree) for time in _times(part)), timedelta())
 
 
 def _times(expr: Expr) -> tuple[timedelta, ...]:
@@ -271,22 +268,23 @@ def _walk(expr: Expr) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
         waiting += [(inner, (*above, part)) for inner in reversed(_parts(part))]
 
 
-def _below(expr: Expr) -> Iterator[Expr]:
-    yield from (part for part, _ in _walk(expr))
+def below(expr: Expr) -> Iterator[Expr]:
+    """Yield every part of an expression but parentheses, itself first."""
+    yield from (part for part, _ in _walk(_bare(expr)))
 
 
 def _selectors(expr: Expr) -> list[VectorSelector]:
-    return [part for part in _below(expr) if isinstance(part, VectorSelector)]
+    return [part for part in below(expr) if isinstance(part, VectorSelector)]
 
 
 def _said(expr: Expr) -> str:
-    text = " ".join(expr.prettify().split())
+    text = shown(" ".join(expr.prettify().split()))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _name(selector: VectorSelector) -> str:
     """Return the metric's name; "" where the selector may match several."""
-    named = (m.value for m in selector.matchers.matchers if m.name == "__name__" and m.op == MatchOp.Equal)
+    named = (m.value for m in selector.matchers.matchers if m.name == "__name__" and pins(m))
     return selector.name or next(named, "")
 
 
@@ -347,7 +345,7 @@ def _width_of_aggregate(expr: AggregateExpr, gone: frozenset[str]) -> int:
 
 def _pinned(expr: Expr) -> set[str]:
     """Return the labels that have one value in all selectors."""
-    pinned = [{m.name for m in s.matchers.matchers if m.op == MatchOp.Equal} for s in _selectors(expr)]
+    pinned = [{m.name for m in s.matchers.matchers if pins(m)} for s in _selectors(expr)]
     return set.intersection(*pinned) if pinned else set()
 
 
@@ -439,7 +437,7 @@ def _is_counter(name: str) -> bool:
 def _rate_after_sum(query: _Query) -> _Found:
     for call in query.calls(*_RATES):
         inner = _bare(call.args[0])
-        if isinstance(inner, SubqueryExpr) and any(isinstance(part, AggregateExpr) for part in _below(inner)):
+        if isinstance(inner, SubqueryExpr) and any(isinstance(part, AggregateExpr) for part in below(inner)):
             name = call.func.name
             fix = f'apply {name}() first: "sum({name}(x[$window]))"'
             yield "warning", f"{name}() of a sum counts the restart of one pod as a restart of all: {fix}"
@@ -471,7 +469,7 @@ def _raw_counter(query: _Query) -> _Found:
 
 def _no_le(query: _Query) -> _Found:
     for call in query.calls(*_OF_BUCKETS):
-        for part in _below(call):
+        for part in below(call):
             if isinstance(part, AggregateExpr) and not _keeps_le(part) and _of_buckets(part):
                 fix = f'write "{part.op} by (le) (...)"'
                 yield "warning", f"{call.func.name}() needs the label le, and this {part.op} removes it: {fix}"
@@ -525,12 +523,9 @@ def _is_instant(part: Expr, above: tuple[Expr, ...]) -> bool:
 
 def _instant_selector(selector: Expr) -> InstantSelector:
     assert isinstance(selector, VectorSelector)
-    matchers = (
-        f"{m.name}{_OPERATORS[str(m.op)]}{json.dumps(m.value, ensure_ascii=False)}"
-        for m in selector.matchers.matchers
-        if m.name != "__name__"
-    )
-    return InstantSelector(selector.prettify(), ",".join(matchers))
+    written = ((m.name, *operator_and_value(m)) for m in selector.matchers.matchers if m.name != "__name__")
+    matchers = (f"{name}{operator}{json.dumps(value, ensure_ascii=False)}" for name, operator, value in written)
+    return InstantSelector(shown(selector.prettify()), ",".join(matchers))
 
 
 def _old_samples(query: _Query) -> _Found:
@@ -552,7 +547,7 @@ def _time(time: timedelta) -> str:
 def _words(query: _Query) -> _Found:
     for selector, _ in query.selectors():
         for matcher in selector.matchers.matchers:
-            if left := _LEFT.search(matcher.value):
+            if left := _LEFT.search(operator_and_value(matcher)[1]):
                 yield "warning", f"{matcher.name}: {_unknown(left)}"
 
 

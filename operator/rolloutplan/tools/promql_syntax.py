@@ -35,7 +35,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_WHOLE_SECONDS: Final = re.compile(r"[0-9]+s")
+_WHOLE_SECONDS: Final = re.compile(r"\b[0-9]+s\b")
 
 _OPERATORS: Final = frozenset({"+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">=", "and", "or", "unless"})
 _MATCHES: Final = frozenset({"=", "!=", "=~", "!~"})
@@ -99,9 +99,9 @@ def read_syntax(text: str) -> Syntax:
 
 def tokens(text: str) -> Iterator[Token]:
     """Yield the tokens of a text, without spaces and comments. Raises UnclearError at what is none."""
-    at, end, match = 0, len(text), _TOKEN.match
-    while at < end:
-        found = match(text, at)
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
         if found is None:
             raise UnclearError(f"character {at + 1}: {_what(text, at)}")
         kind = found.lastgroup

@@ -122,6 +122,11 @@ TEXTS: Final[Mapping[str, Texts]] = {
     ),
     "namespace": Texts(("shop", "*", "pay-2"), ("Shop", "pay-*", "**", "", "a.b", "x" * 63, "x" * 64, "*\n")),
     "namespaces": Texts(("shop", "*", "pay-*", "pay-2"), ("*-pay", "Shop", "a*b", "**", "", "a.*", "-*", "x" * 64)),
+    "enforced value": Texts(
+        ("$namespace", "${namespace}", "shop", "eu-1/${namespace}:a_b.c", "$namespace-a", "$namespace$namespace"),
+        ("", "$plan", "${plan}", "$namespaces", "$namespace_a", "a b", "a|b", 'a"', "a\\", "$", "${namespace", ".*",
+         "a\n", "\u00e9", "a" * 128, "a" * 129),
+    ),
     "value of a label": Texts(("prod", "", "a.b_c-D", "0"), ("a b", "-a", "a-", "x" * 63, "x" * 64, "é", "a\n")),
     "time of day": Texts(("00:00", "22:00", "06:00", "23:59"), ("24:00", "6:00", "06:60", "06:00:00", "", "22:00\n")),
     "time of the week": Texts(
@@ -769,6 +774,7 @@ _FULL_SOURCE: Final = {
     "scrapeInterval": "10s",
     "ingestionDelay": "1s",
     "maxConcurrency": 8,
+    "batching": "Off",
 }
 KINDS: Final = (
     Kind(
@@ -789,7 +795,11 @@ KINDS: Final = (
     Kind(
         "ClusterMetricSource",
         ClusterMetricSourceSpec,
-        [{**_FULL_SOURCE, "namespaces": ["shop", "*"]}, CLUSTER_SOURCE, *_shipped("ClusterMetricSource")],
+        [
+            {**_FULL_SOURCE, "namespaces": ["shop", "*"], "enforce": {"namespace": "$namespace"}},
+            CLUSTER_SOURCE,
+            *_shipped("ClusterMetricSource"),
+        ],
         [each for each in SOURCES if each.good is CLUSTER_SOURCE],
     ),
     Kind(

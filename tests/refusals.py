@@ -704,6 +704,14 @@ SOURCES: Final = (
     Refusal("a field of later", {"auth": {}}, ("unknown field", "spec.auth"), SOURCE),
     Refusal("namespaces of one namespace's", {"namespaces": ["a"]}, ("unknown field", "spec.namespaces"), SOURCE),
     Refusal("a namespace", {"namespaces": ["Shop"]}, ("spec.namespaces[0]", '"Shop"', '"*"'), CLUSTER_SOURCE),
+    Refusal("a switch that is neither", {"batching": "on"}, ("spec.batching", "On", "Off"), SOURCE),
+    Refusal("labels of one namespace's", {"enforce": {"a": "b"}}, ("unknown field", "spec.enforce"), SOURCE),
+    Refusal("a label", {"enforce": {"a.b": "c"}}, ("spec.enforce", "is not a label of series"), CLUSTER_SOURCE),
+    Refusal("a name of metrics", {"enforce": {"__name__": "c"}}, ("spec.enforce", "without '__'"), CLUSTER_SOURCE),
+    Refusal("a plan's word", {"enforce": {"a": "$plan"}}, ("spec.enforce", '"$plan"', "authors"), CLUSTER_SOURCE),
+    Refusal("a pattern", {"enforce": {"a": "b|c"}}, ("spec.enforce", '"b|c"', "is not a value"), CLUSTER_SOURCE),
+    Refusal("no value", {"enforce": {"a": ""}}, ("spec.enforce", '""', "is not a value"), CLUSTER_SOURCE),
+    Refusal("a longer word", {"enforce": {"a": "$namespaces"}}, ("spec.enforce", "${namespace}"), CLUSTER_SOURCE),
     Refusal("no namespace", {"namespaces": []}, ("spec.namespaces", "at least 1"), CLUSTER_SOURCE),
 )
 

@@ -372,6 +372,22 @@ def test_who_may_ask_a_cluster_source() -> None:
     assert (shop.allows("shop"), shop.allows("bank")) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [({}, "On"), *(({"batching": each}, "Off") for each in ("Off", False)), ({"batching": True}, "On")],
+)
+def test_a_switch_is_the_same_in_and_without_quotes(written: dict[str, Any], read: str) -> None:
+    """YAML takes Off without quotes for false."""
+    assert read_metric_source({**SOURCE, **written}, cluster=False).batching == read
+
+
+def test_what_a_cluster_source_enforces_is_filled_in_for_each_namespace() -> None:
+    enforce = {"namespace": "$namespace", "tenant": "eu/${namespace}s", "cluster": "main"}
+    source = read_metric_source({**CLUSTER_SOURCE, "enforce": enforce}, cluster=True)
+    assert source.enforced("shop") == {"namespace": "shop", "tenant": "eu/shops", "cluster": "main"}
+    assert read_metric_source(SOURCE, cluster=False).enforced("shop") == {}
+
+
 def test_the_former_form_of_a_field_is_answered_with_the_present_one() -> None:
     with pytest.raises(SpecError, match=r"spec\.onIncident: 'Hold' is the former form: write a mapping, such as"):
         read_plan_spec(changed(PLAN, {"onIncident": "Hold"}))

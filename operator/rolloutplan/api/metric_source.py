@@ -5,13 +5,13 @@ A plan holds no address. It names a source, and the owner of the source decides 
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, read
 from rolloutplan.api.quantities import Duration, at_least
-from rolloutplan.api.text_format import HEADER, Namespace, Url
+from rolloutplan.api.text_format import HEADER, SERIES_LABEL, Enforced, Namespace, Url
 
 __all__ = ["ClusterMetricSourceSpec", "MetricSourceSpec", "Prometheus", "SpecError", "read_metric_source"]
 
@@ -32,6 +32,24 @@ def _header_names(headers: dict[str, str]) -> dict[str, str]:
     for name in headers:
         HEADER.read(name)
     return headers
+
+
+def _series_labels(enforce: dict[str, str]) -> dict[str, str]:
+    for label in enforce:
+        SERIES_LABEL.read(label)
+    return enforce
+
+
+def _switch(value: object) -> object:
+    """On and Off also as true and false: most readers of YAML take the one for the other."""
+    return {True: "On", False: "Off"}[value] if isinstance(value, bool) else value
+
+
+Batching: TypeAlias = Annotated[
+    Literal["On", "Off"],
+    BeforeValidator(_switch),
+    WithJsonSchema({"enum": ["On", "Off", True, False], "x-kubernetes-preserve-unknown-fields": True}),
+]
 
 
 class MetricSourceSpec(SpecModel):
@@ -59,11 +77,19 @@ class MetricSourceSpec(SpecModel):
     max_concurrency: StrictInt = Field(
         default=16, ge=1, le=64, description="The most queries in flight at the same time."
     )
+    batching: Batching = Field(
+        default="On",
+        description="On sends the queries of one namespace for the same instant as one query, Off sends each alone.",
+    )
 
     @property
     def address(self) -> str:
         """The address that messages show."""
         return self.prometheus.url
+
+    def enforced(self, namespace: str) -> Mapping[str, str]:  # noqa: ARG002 - a namespace's own source has no bounds
+        """The labels, with their values, that plans of this namespace are bound to."""
+        return {}
 
     def at(self, url: str) -> Self:
         """Return the same source at another address. Raises SpecError."""
@@ -80,10 +106,20 @@ class ClusterMetricSourceSpec(MetricSourceSpec):
         max_length=256,
         description='The namespaces whose plans may use this source; "*" is every namespace.',
     )
+    enforce: Annotated[dict[str, Enforced], Field(max_length=8), AfterValidator(_series_labels), DropNulls] = Field(
+        default={},
+        description="Labels, with the value that each selector of each query must match, such as namespace: $namespace."
+        " A query in which they cannot be put for sure is refused.",
+    )
 
     def allows(self, namespace: str) -> bool:
         """Whether plans of this namespace may use this source."""
         return EVERYWHERE in self.namespaces or namespace in self.namespaces
+
+    def enforced(self, namespace: str) -> Mapping[str, str]:
+        """The labels, with their values, that plans of this namespace are bound to."""
+        words = {label: value.replace("${namespace}", "$namespace") for label, value in self.enforce.items()}
+        return {label: value.replace("$namespace", namespace) for label, value in words.items()}
 
 
 def read_metric_source(raw: Mapping[str, Any], cluster: bool) -> MetricSourceSpec:

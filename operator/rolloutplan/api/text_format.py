@@ -93,6 +93,20 @@ HEADER: Final = TextFormat(
     longest=128,
     fix="is not the name of a header: write at most 128 letters, digits and '-', such as X-Scope-OrgID",
 )
+SERIES_LABEL: Final = TextFormat(
+    called="label of series",
+    pattern="^_?[A-Za-z][A-Za-z0-9_]{0,126}$",
+    longest=128,
+    fix="is not a label of series: write letters, digits and '_', without '__' at the front, such as namespace",
+)
+ENFORCED: Final = TextFormat(
+    called="enforced value",
+    pattern="^([-A-Za-z0-9_.:/]|[$]namespace|[$][{]namespace[}])+$",
+    longest=128,
+    fix="is not a value to enforce: write letters, digits, '-', '_', '.', ':', '/' and $namespace; other variables are"
+    " chosen by the authors of plans",
+    forbidden=(("[$]namespace[A-Za-z0-9_]", "runs $namespace into what follows: write ${namespace}"),),
+)
 NAMESPACE: Final = TextFormat(
     called="namespace",
     pattern=rf"^([*]|{_LABEL})$",
@@ -132,6 +146,7 @@ Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.sc
 Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
 NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
 Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSchema(MATCHERS.schema())]
+Enforced: TypeAlias = Annotated[str, BeforeValidator(ENFORCED.read), WithJsonSchema(ENFORCED.schema())]
 LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)

@@ -38,7 +38,7 @@ from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, VARIABLE
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
-from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, TextFormat, cel
+from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, SERIES_LABEL, TextFormat, cel
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -424,7 +424,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
     ),
     "MetricSourceSpec": _SOURCE,
-    "ClusterMetricSourceSpec": _SOURCE,
+    "ClusterMetricSourceSpec": (*_SOURCE, _spelled("enforce", SERIES_LABEL)),
     "Selector": (_spelled("matchLabels", LABEL), _spelled("namespaceLabels", LABEL)),
     "Window": _WINDOW,
     "Weekly": _RECURRING,

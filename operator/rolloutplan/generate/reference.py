@@ -113,7 +113,7 @@ class _Kind:
         if CALLED in node:
             return f"[{node[CALLED]}](#{_anchor(node[CALLED])})"
         if choices := node.get("enum") or ([node["const"]] if "const" in node else []):
-            return " or ".join(f"`{choice}`" for choice in choices)
+            return " or ".join(f"`{choice}`" for choice in choices if not isinstance(choice, bool))
         return _PLAIN.get(node.get("type", ""), "text or number")
 
     def _link(self, model: str) -> str:

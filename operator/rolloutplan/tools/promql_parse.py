@@ -96,7 +96,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def _readable(found: Sequence[Token]) -> Iterator[str]:
-    """The tokens with expressions hidden. Strings in backticks get other quotes: the parser would read escapes there."""
+    """The tokens with expressions hidden. Strings in backticks get other quotes: the parser reads escapes there."""
     expressions = [after for before, after in pairwise(found) if before.text in _MARKS]
     hides = len(expressions) > _MOST_PLAIN or not all(_PLAIN.fullmatch(each.text) for each in expressions)
     before = ""

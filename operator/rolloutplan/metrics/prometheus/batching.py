@@ -126,9 +126,13 @@ class _Known(NamedTuple, Generic[A]):
 
 
 class QueryBatcher:
-    """Knowledge about the queries of one source, whose questions time out after `timeout` seconds."""
+    """Knowledge about the queries of one source, whose questions time out after `timeout` seconds.
 
-    def __init__(self, timeout: float, quick: float = QUICK_WITHIN) -> None:
+    Without `batching`, each is sent alone.
+    """
+
+    def __init__(self, timeout: float, quick: float = QUICK_WITHIN, *, batching: bool = True) -> None:
+        self._batching = batching
         self._timeout = timeout
         self._quick_floor = quick
         self._mean_seconds = 0.0
@@ -154,7 +158,7 @@ class QueryBatcher:
         unknown: list[A] = []
         alone: list[A] = []
         for question in questions:
-            if not question.fingerprint.closed:
+            if not (self._batching and question.fingerprint.closed):
                 alone.append(question)
                 continue
             form = self._forms.get(question.fingerprint.form)

@@ -35,7 +35,7 @@ class PrometheusConnection(Connection):
     def of(self, namespace: str) -> PrometheusProvider:
         """Return the source as the plans of a namespace ask it."""
         native = self._spec.prometheus.flavor != "VictoriaMetrics"
-        tenant = Tenant(self._source, namespace)
+        tenant = Tenant(self._source, namespace, self._spec.enforced(namespace))
         return PrometheusProvider(tenant, native_histograms=native, scrape_interval=self._spec.scrape_interval)
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ class Source:
         self._timeout = spec.timeout.total_seconds()
         self._http = PrometheusHttp(spec, observe)
         self._threads = Threads(spec.max_concurrency, "metrics", self._timeout / 2)
-        self._batcher = QueryBatcher(self._timeout)
+        self._batcher = QueryBatcher(self._timeout, batching=spec.batching == "On")
         self._questions: dict[tuple[object, ...], _Question] = {}
         self._due: list[_Question] = []
         self._canaries: dict[int, _Question] = {}

@@ -134,6 +134,8 @@ MORE_THAN_COUNTERS: Final = {
     "an offset": 'http_requests_total{code=~"5.."} offset 5m',
     "an offset without labels": "http_requests_total\n  offset 5m",
     "an instant": 'http_requests_total{code=~"5.."} @ 1700000000',
+    "an open brace": f"http_requests_total{' ' * 4000}{{",
+    "a brace that opens again": 'http_requests_total{code=~"5.."}{',
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
     "alerts": {

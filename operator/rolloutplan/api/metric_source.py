@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from rolloutplan.api.limits import MAX_SOURCE, check_size
 from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, read
 from rolloutplan.api.quantities import Duration, at_least
 from rolloutplan.api.text_format import HEADER, SERIES_LABEL, Enforced, Namespace, Url
@@ -124,4 +125,5 @@ class ClusterMetricSourceSpec(MetricSourceSpec):
 
 def read_metric_source(raw: Mapping[str, Any], cluster: bool) -> MetricSourceSpec:
     """Read the `spec` of a MetricSource or a ClusterMetricSource. Raises SpecError."""
+    check_size(raw, MAX_SOURCE)
     return read(ClusterMetricSourceSpec if cluster else MetricSourceSpec, raw)

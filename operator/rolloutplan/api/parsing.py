@@ -6,6 +6,7 @@ Errors: every parser raises `SpecError`, one line for each violation, at most th
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -97,9 +98,16 @@ def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         details = error.errors(include_url=False)
         above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
-        lines = [line for detail in details if detail["loc"] not in above for line in _lines(model, detail)]
-        more = [f"and {len(lines) - _MAX_LINES} more"] if len(lines) > _MAX_LINES else []
-        raise SpecError("\n".join(lines[:_MAX_LINES] + more)) from None
+        own = [detail for detail in details if detail["loc"] not in above]
+        lines = list(islice((line for detail in own for line in _lines(model, detail)), _MAX_LINES))
+        more = sum(map(_number_of_lines, own)) - len(lines)
+        raise SpecError("\n".join((*lines, f"and {more} more") if more else lines)) from None
+
+
+def _number_of_lines(detail: ErrorDetails) -> int:
+    """How many lines `_lines` gives for an error; writing them all takes long where there are thousands."""
+    cause = detail.get("ctx", {}).get("error")
+    return len(cause.refusals) if isinstance(cause, Violations) else 1
 
 
 def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api.limits import MAX_POLICY, check_size
 from rolloutplan.api.parsing import DropNulls, Integral, SpecError, SpecModel, Violations, read
 from rolloutplan.api.quantities import Permille, format_weight
 from rolloutplan.api.text_format import LABEL, DnsLabel, DnsName, LabelValue, NamespacePattern, Query, TextFormat
@@ -242,4 +243,5 @@ class RolloutPolicySpec(SpecModel):
 
 def read_policy(raw: Mapping[str, Any]) -> RolloutPolicySpec:
     """Read the `spec` of a RolloutPolicy. Raises SpecError."""
+    check_size(raw, MAX_POLICY)
     return read(RolloutPolicySpec, raw)

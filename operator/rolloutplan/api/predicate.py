@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations
 from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
-from rolloutplan.api.selector import has_modifier, read_selector, without_comments
+from rolloutplan.api.selector import has_modifier, is_closed, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
 
 MAX_PREDICATES: Final = 16
@@ -41,12 +41,13 @@ NOT_CLEAR: Final = (
     "noData: Clear is not allowed under pass, where silence proves nothing: write it under guards, fail or warn"
 )
 NOT_FOR: Final = "an alert indicates failure, so it is not allowed under pass: write it under fail or guards"
-MORE_THAN_SERIES: Final = r"([])@]|\soffset)[^}]*$"
-"""A bracket or a modifier after the labels. Short, because the API server limits the cost of a rule over all
-predicates; `_scraped` reads the whole selector."""
+MORE_THAN_SERIES: Final = r"([])@{]|\soffset)[^}]*$"
+"""A bracket or a modifier after the labels, or labels that do not end. Short, because the API server limits the cost of
+a rule over all predicates; `_scraped` reads the whole selector."""
+_BEYOND_LABELS: Final = re.compile(r"[])@{]|\soffset")
 AS_SCRAPED: Final = (
-    "has a function, a range, an offset or a comment with a bracket: write only the counter's name and labels; the"
-    " operator computes the increase"
+    "has a function, a range, an offset, an open brace, or a comment with a bracket: write only the counter's"
+    " name and labels; the operator computes the increase"
 )
 HISTOGRAM_NAME: Final = (
     "is not a histogram: write its name without _bucket before the labels or, in quotes, as the first of them"
@@ -246,14 +247,15 @@ _OF_LATENCY: Final = re.compile(
     r"""\bhistogram_(?:quantiles?|avg|fraction|sum)\s*\(|_bucket\b|\bquantile\s*=~?\s*["'`]"""
 )
 """A function or the buckets of a histogram, or the label of a summary's quantiles."""
-_SUM: Final = re.compile(r"\b([a-zA-Z_:][a-zA-Z0-9_:]*)_sum\b")
+_WORD: Final = re.compile(r"[\w:]+")
 
 
 @lru_cache(maxsize=1024)
 def asks_for_latency(query: str) -> bool:
     """Whether PromQL reads a histogram or a summary for how long requests take, not for how many there are."""
     text = without_comments(query)
-    averages = any(re.search(rf"\b{re.escape(name)}_count\b", text) for name in set(_SUM.findall(text)))
+    words = set(_WORD.findall(text))
+    averages = any(word.endswith("_sum") and word.removesuffix("sum") + "count" in words for word in words)
     return averages or _OF_LATENCY.search(text) is not None
 
 
@@ -287,10 +289,19 @@ def _scraped(events: Events) -> FieldErrors:
     if written not in ([True, True, False, False], [False, False, True, True]):
         yield "", "needs bad with total, or histogram with slowerThan: write one pair"
     for name, series in (("bad", events.bad), ("total", events.total), ("histogram", events.histogram)):
-        if series is not None and (re.search(MORE_THAN_SERIES, series) or has_modifier(series)):
+        if series is not None and _is_more_than_series(series):
             yield name, AS_SCRAPED
         elif name == "histogram" and series is not None:
             yield from _one_histogram(series)
+
+
+def _is_more_than_series(text: str) -> bool:
+    """Whether a text is anything but a name with labels, as far as that can be seen without PromQL's grammar.
+
+    What MORE_THAN_SERIES finds is looked for behind the last brace alone: Python would begin it again at each bracket.
+    """
+    labels = text.rfind("}") + 1
+    return _BEYOND_LABELS.search(text, labels) is not None or has_modifier(text) or not is_closed(text)
 
 
 def _one_histogram(text: str) -> FieldErrors:

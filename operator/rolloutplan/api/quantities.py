@@ -31,7 +31,7 @@ _TOO_LONG: Final = "is too long: write at most 99999h"
 
 def parse_duration(text: object) -> timedelta:
     """Parse `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
-    parts = re.findall(r"([0-9.]+)(ms|h|m|s)", _DURATION.read(text))
+    parts = re.findall(r"([0-9.]{1,9})(ms|h|m|s)", _DURATION.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
         raise ValueError(f'"{text}" {_TOO_LONG}')

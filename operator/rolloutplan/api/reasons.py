@@ -120,6 +120,7 @@ class StatusReason(StrEnum):
 
     # Why a run cannot start. Those of templates and routes are about an object that the plan names.
     INVALID_SPEC = "InvalidSpec"
+    TOO_LARGE = "TooLarge"
     STATUS_LOST = "StatusLost"
     TEMPLATE_NOT_FOUND = "TemplateNotFound"
     TEMPLATE_INVALID = "TemplateInvalid"

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rolloutplan.api.limits import MAX_TEMPLATES_FILLED, MAX_TEMPLATES_KEPT, kib
 from rolloutplan.api.parsing import SpecError, read
 from rolloutplan.api.predicate import OVERRIDES, Predicate
 from rolloutplan.api.quantities import opposite
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.spec import PlanSpec, rendered
 from rolloutplan.api.status import TemplateStatus
 from rolloutplan.api.template import PredicateTemplateSpec, fill
 
@@ -100,8 +101,24 @@ def resolve(spec: PlanSpec, lookup: TemplateLookup) -> Resolved:
             problems.append(Problem(f"spec.{path}", error.why, error.words))
             return predicate
 
+    used = tuple(template for template in templates.values() if template.spec is not None)
+    if words := _too_much(written, templates, used):
+        return Resolved(written, used, (Problem("spec", StatusReason.TOO_LARGE, words),))
     whole = written.replaced({path: replaced(path, predicate) for path, predicate in written.predicates()})
-    return Resolved(whole, tuple(t for t in templates.values() if t.spec is not None), tuple(problems))
+    problems += (Problem(f"spec.{path}", StatusReason.TOO_LARGE, words) for path, words in rendered(whole))
+    return Resolved(whole, used, tuple(problems))
+
+
+def _too_much(written: PlanSpec, templates: Mapping[str, Template], used: Iterable[Template]) -> str:
+    """Why a plan takes too much of its templates, which are read again for each predicate; empty where it does not."""
+    sizes = {template.name: len(template.to_status().text.encode()) for template in used}
+    if (kept := sum(sizes.values())) > MAX_TEMPLATES_KEPT:
+        return f"its templates have {kib(kept)} together: name smaller ones, of at most {kib(MAX_TEMPLATES_KEPT)}"
+    filled = sum(sizes.get(templates[p.template].name, 0) for _, p in written.predicates() if p.template is not None)
+    if filled > MAX_TEMPLATES_FILLED:
+        words = f"its predicates fill in templates of {kib(filled)} together"
+        return f"{words}: write fewer of them, or smaller templates, of at most {kib(MAX_TEMPLATES_FILLED)}"
+    return ""
 
 
 class _UnresolvedError(Exception):

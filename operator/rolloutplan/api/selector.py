@@ -7,18 +7,19 @@ name may stand before the braces, or in them: in quotes (UTF-8 names) or as `__n
 import re
 from typing import Final, NamedTuple
 
-from rolloutplan.api.text_format import QUOTED
+from rolloutplan.api.text_format import QUOTED, STRING
 
-_STRING: Final = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
 _VARIABLE: Final = r"\$(?:\w|{\w+})"
 # No text may be matched in two ways: on long texts that would take for ever.
 _NAME: Final = re.compile(rf"(?:[A-Za-z_:]|{_VARIABLE})(?:[\w:]|{_VARIABLE})*")
 _SELECTOR: Final = re.compile(
-    rf"(?P<name>{_NAME.pattern})?\s*(?:{{(?P<labels>(?:{_STRING}|{{\w+}}|[^{{}}\"'`])*)}})?", re.DOTALL
+    rf"(?P<name>{_NAME.pattern})?\s*(?:{{(?P<labels>(?:{STRING}|{{\w+}}|[^{{}}\"'`])*)}})?", re.DOTALL
 )
-_MATCHER: Final = re.compile(rf"(?:{_STRING}|[^,\"'`])+", re.DOTALL)
-_NAMED: Final = re.compile(rf"(?:(?:__name__|\"__name__\")\s*=(?![=~])\s*)?({_STRING})", re.DOTALL)
+_MATCHER: Final = re.compile(rf"(?:{STRING}|[^,\"'`])+", re.DOTALL)
+_NAMED: Final = re.compile(rf"(?:(?:__name__|\"__name__\")\s*=(?![=~])\s*)?({STRING})", re.DOTALL)
 _PLAIN: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_BRACE: Final = re.compile("[{}]")
+_CLOSED: Final = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
 _MODIFIER: Final = re.compile(r"@|(?<![\w:$])offset(?![\w:])", re.IGNORECASE)
 
 
@@ -59,6 +60,21 @@ def read_selector(text: str) -> Selector | None:
 def without_comments(text: str) -> str:
     """The query with a space for each comment; strings are kept as they are."""
     return QUOTED.sub(lambda part: " " if part[0].startswith("#") else part[0], text).strip()
+
+
+def is_closed(text: str) -> bool:
+    """Whether every brace outside of strings is closed; a string that does not end takes the rest of the text."""
+    depth = 0
+    for brace in _BRACE.findall(QUOTED.sub("", text)):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def outside_strings(text: str) -> str:
+    """The query without its comments and closed strings; one that does not end is none, whatever it holds."""
+    return QUOTED.sub(lambda part: "" if part[0].startswith("#") or _CLOSED.fullmatch(part[0]) else part[0], text)
 
 
 def has_modifier(text: str) -> bool:

@@ -9,6 +9,7 @@ fields is next to the model that has both.
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -25,8 +26,10 @@ from pydantic import (
     model_validator,
 )
 
+from rolloutplan.api import safe_get
+from rolloutplan.api.limits import MAX_PLAN, TooLargeError, check_size
 from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecError, SpecModel, StrictInt, Violations, read
-from rolloutplan.api.predicate import NOT_FOR, Predicate, Predicates, as_normalized
+from rolloutplan.api.predicate import MAX_PREDICATES, NOT_FOR, Predicate, Predicates, as_normalized
 from rolloutplan.api.quantities import (
     Duration,
     Permille,
@@ -35,6 +38,7 @@ from rolloutplan.api.quantities import (
     at_most,
     format_weight,
 )
+from rolloutplan.api.rendering import Text, rendered_refusals, texts_of
 from rolloutplan.api.route import RouteId, RouteKindName
 from rolloutplan.api.stage import (
     DEADLINE_AFTER_SOAK,
@@ -66,8 +70,12 @@ BUILTIN_VARIABLES: Final = ("namespace", "plan", "stage", "deployment", "service
 VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
 MAX_TEMPLATES: Final = 16
 """The templates of a run are stored in its status, which must stay small."""
+MAX_ALL_PREDICATES: Final = (MAX_STAGES + 1) * MAX_PREDICATES
+"""Of all roles together: as many as 16 guards, and 16 predicates in each of 50 stages. Reading them takes 20 ms."""
 MAX_REFUSALS: Final = 3
 """The most errors about `use`: finding the nearest name for each is slow."""
+LONGEST_BUILTIN: Final = 63
+"""Bytes of `$namespace`, `$plan`, `$stage`, `$window` and `$elapsed` at most: names of objects, and whole seconds."""
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 
 
@@ -453,6 +461,7 @@ class PlanSpec(SpecModel):
     @model_validator(mode="after")
     def _rules(self) -> Self:
         refusals = (
+            *rendered(self),
             *_sides(self),
             *_weights(self),
             *_judged(self),
@@ -477,10 +486,45 @@ class PlanSpec(SpecModel):
 
 def read_plan_spec(raw: Mapping[str, Any]) -> PlanSpec:
     """Parse the `spec` of a RolloutPlan. Raises SpecError: one line for each violation, with field and fix."""
+    check_size(raw, MAX_PLAN)
+    _check_number(raw)
     return read(PlanSpec, raw)
 
 
+def _check_number(raw: Mapping[str, Any]) -> None:
+    """Refuse too many predicates before any of them is read. Raises TooLargeError."""
+    stages = [each for each in safe_get.items(raw, "stages") if isinstance(each, Mapping)]
+    lists = [safe_get.items(raw, "guards"), *(stage.get(role) for stage in stages for role in ("pass", "fail", "warn"))]
+    count = sum(len(each) for each in lists if isinstance(each, list | tuple))
+    if count > MAX_ALL_PREDICATES:
+        words = f"too many predicates in guards and all stages: write at most {MAX_ALL_PREDICATES}, not {count}"
+        raise TooLargeError(f"spec.stages: {words}")
+
+
 # ---- the rules between fields: each yields path and message of every violation -------------------
+
+
+def rendered(spec: PlanSpec) -> FieldErrors:
+    """Refuse queries that would be too large, or too many, once their variables are filled in."""
+    sides = (spec.old, spec.new)
+    sizes = {name: len(value.encode()) for name, value in spec.variables.items()}
+    sizes |= dict.fromkeys(BUILTIN_VARIABLES, LONGEST_BUILTIN)
+    sizes |= dict.fromkeys(("deployment", "old", "new"), max(len(side.deployment) for side in sides))
+    sizes["service"] = max(len(side.service_name) for side in sides)
+    return rendered_refusals(_texts(spec), sizes)
+
+
+def _texts(spec: PlanSpec) -> Iterator[Text]:
+    for i, assumption in enumerate(spec.assumptions):
+        if assumption.predicate is not None:
+            yield Text(f"assumptions[{i}].predicate.query", assumption.predicate.query, 1)
+    steps = sum(len(stage.steps) for stage in spec.stages)
+    for i, guard in enumerate(spec.guards):
+        yield from texts_of(f"guards[{i}]", guard, steps)
+    for i, stage in enumerate(spec.stages):
+        for role, predicates in (("pass", stage.pass_), ("fail", stage.fail), ("warn", stage.warn)):
+            for j, predicate in enumerate(predicates):
+                yield from texts_of(f"stages[{i}].{role}[{j}]", predicate, len(stage.steps))
 
 
 def _sides(spec: PlanSpec) -> FieldErrors:
@@ -558,9 +602,11 @@ def _same_name_in_stage(spec: PlanSpec) -> FieldErrors:
     """A `use` in a stage that already has a predicate of the same name."""
     if all(_has_own_name(predicate) for _, predicate in spec.predicates()):
         return
-    paths, reported = list(spec.predicates()), set[str]()
+    by_stage, reported = defaultdict[str, list[tuple[str, Predicate]]](list), set[str]()
+    for where, predicate in spec.predicates():
+        by_stage[where.partition(".")[0] if where.startswith("stages") else ""].append((where, predicate))
     for i in range(len(spec.stages)):
-        here = [each for each in paths if each[0].startswith(("guards[", f"stages[{i}]."))]
+        here = by_stage[""] + by_stage[f"stages[{i}]"]
         seen: dict[str, str] = {}
         for where, predicate in sorted(here, key=lambda each: not _has_own_name(each[1])):
             if predicate.name in seen and not _has_own_name(predicate) and where not in reported:

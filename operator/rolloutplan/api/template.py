@@ -19,11 +19,13 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api.limits import MAX_TEMPLATE, check_size
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.predicate import MAX_PARAMETERS, NO_DATA_WORDS, ONE_COMPARISON, NoData, Predicate, unfit_fields
 from rolloutplan.api.quantities import format_duration, parse_duration
+from rolloutplan.api.selector import outside_strings
 from rolloutplan.api.spec import BUILTIN_VARIABLES
-from rolloutplan.api.text_format import QUOTED, Query, TextFormat, cel
+from rolloutplan.api.text_format import Query, TextFormat, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 
@@ -226,6 +228,7 @@ class PredicateTemplateSpec(SpecModel):
 
 def read_template(raw: Mapping[str, Any]) -> PredicateTemplateSpec:
     """Parse the `spec` of a PredicateTemplate or a ClusterPredicateTemplate. Raises SpecError."""
+    check_size(raw, MAX_TEMPLATE)
     return read(PredicateTemplateSpec, raw)
 
 
@@ -325,7 +328,7 @@ def _placeholder_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, 
             if name not in types:
                 yield path, f"$({name}) is not a parameter: {_suggestion(name, types)}, or list it in parameters"
         if path.rpartition(".")[2] in _PROMQL_FIELDS:
-            bare = [name for name in _PLACEHOLDER.findall(QUOTED.sub("", text)) if types.get(name) == "String"]
+            bare = [name for name in _PLACEHOLDER.findall(outside_strings(text)) if types.get(name) == "String"]
             for name in dict.fromkeys(bare):
                 fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
                 yield path, f"$({name}) is a String outside of quotes: {fix}"

@@ -134,7 +134,7 @@ LABEL_VALUE: Final = TextFormat(
 
 MATCHERS: Final = TextFormat(
     called="matchers of labels",
-    pattern=r"^[^{}\n]*[=!][^{}\n]*$",
+    pattern=r"^[^{}\n=!]*[=!][^{}\n]*$",
     longest=1024,
     fix='is not a list of label matchers: write them as in PromQL, in a line, without braces, such as severity="page"',
 )
@@ -149,5 +149,9 @@ Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSch
 Enforced: TypeAlias = Annotated[str, BeforeValidator(ENFORCED.read), WithJsonSchema(ENFORCED.schema())]
 LabelValue: TypeAlias = Annotated[str, BeforeValidator(LABEL_VALUE.read), WithJsonSchema(LABEL_VALUE.schema())]
 Query: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
-QUOTED: Final = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
-"""The parts of PromQL that are not syntax: strings and comments."""
+STRING: Final = r"""(?:"(?:\\.|[^"\\])*(?:"|\\?\Z)|'(?:\\.|[^'\\])*(?:'|\\?\Z)|`[^`]*(?:`|\Z))"""
+"""A string of PromQL, as a part of a pattern with DOTALL. One that is never closed goes on to the end of the text: if
+it were no match there, a search would begin again at each quote, and take the square of the time."""
+QUOTED: Final = re.compile(rf"#[^\r\n]*|{STRING}", re.DOTALL)
+"""The parts of PromQL that are not syntax: strings and comments. A comment ends at either end of a line, as it does for
+Prometheus."""

@@ -12,6 +12,8 @@ from typing import Any, Final
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
 from rolloutplan.api.command import CommandError, answer_to, read_command
+from rolloutplan.api.limits import TooLargeError
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
@@ -112,6 +114,8 @@ def _content(raw: object, last_good: Readable | None) -> PlanContent:
         return Unreadable("spec: required field is missing: write it", last_good)
     try:
         spec = read_plan_spec(raw)
+    except TooLargeError as error:
+        return Unreadable(str(error), last_good, StatusReason.TOO_LARGE)
     except SpecError as error:
         return Unreadable(str(error), last_good)
     return NeedsTemplates(spec) if spec.has_references else Readable(spec)

@@ -34,7 +34,7 @@ from rolloutplan.api.predicate import (
     OVERRIDES,
 )
 from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
-from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, VARIABLE
+from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, MAX_ALL_PREDICATES, VARIABLE
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
@@ -97,6 +97,11 @@ def _own_names(field: str) -> str:
 def _judged(field: str) -> str:
     """Whether a list of predicates that may be left out holds one from which anything follows."""
     return f"(has({field}) && {field}.exists(p, !has(p.dryRun) || !p.dryRun))"
+
+
+def _number_of(field: str) -> str:
+    """How many a list holds that may be left out."""
+    return f"(has({field}) ? {field}.size() : 0)"
 
 
 def _wanted(contract: str) -> str:
@@ -195,6 +200,12 @@ _PLAN: Final = (
         f" || !self.stopAt.matches('^[0-9.]+%$') || {_percent('self.stopAt')} == 100.0",
         says=NOT_BELOW_FULL,
         at=".contract",
+    ),
+    _rule(
+        f"{_number_of('self.guards')} + self.stages.map(s, {_number_of('s.pass')} + {_number_of('s.fail')}"
+        f" + {_number_of('s.warn')}).sum() <= {MAX_ALL_PREDICATES}",
+        says=f"too many predicates in guards and all stages: write at most {MAX_ALL_PREDICATES}",
+        at=".stages",
     ),
     _rule(
         f"!has(self.variables) || self.variables.all(name, name.matches({cel(VARIABLE)}))",

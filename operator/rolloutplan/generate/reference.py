@@ -213,7 +213,7 @@ def _refused(model: str) -> Iterator[str]:
 
 def _said(expression: str) -> str:
     """What an expression in CEL says, with … for what it fills in."""
-    parts = re.split(r"'((?:[^'\\]|\\.)*)'", expression)
+    parts = re.split(r"'((?:[^'\\]|\\.)*)(?:'|\\?\Z)", expression)
     words = (
         re.sub(r"\\(.)", r"\1", part) if literal else "…" if part.strip(" +") else ""
         for part, literal in ((part, i % 2) for i, part in enumerate(parts))

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.limits import TooLargeError
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import Template
@@ -480,5 +481,7 @@ def _template(kind: str, raw: Mapping[str, Any]) -> Template:
     name = raw["metadata"]["name"]
     try:
         return Template(named, name, read_template(safe_get.mapping(raw, "spec")))
+    except TooLargeError as error:
+        return Template(named, name, None, f"{named} {name}: {error}", StatusReason.TOO_LARGE)
     except SpecError as error:
         return Template(named, name, None, f"{named} {name}: {error}")

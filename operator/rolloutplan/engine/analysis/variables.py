@@ -7,32 +7,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.rendering import MAX_QUERY, VARIABLE, rendered_size
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 
 _OF_A_SIDE = frozenset({"deployment", "service", "old", "new"})
-_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
 def render(query: str, variables: Mapping[str, str]) -> str:
-    """Fill the variables of a query. An unknown one is left as it is, so that the source can refuse the query."""
-    return _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), query)
+    """Fill the variables of a query. An unknown one is left as it is, so that the source can refuse the query.
+
+    So is a query that would become too large. Plans are refused before that; a policy's query has variables of others.
+    """
+    if rendered_size(query, {name: len(value.encode()) for name, value in variables.items()}) > MAX_QUERY:
+        return query
+    return VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), query)
 
 
 def names_a_side(query: str) -> bool:
     """Whether a query names a side by a variable."""
-    return any((match[1] or match[2]) in _OF_A_SIDE for match in _VARIABLE.finditer(query))
+    return any((match[1] or match[2]) in _OF_A_SIDE for match in VARIABLE.finditer(query))
 
 
 def is_side_specific(query: str) -> bool:
     """Whether a query differs between the sides."""
-    return any((match[1] or match[2]) in ("deployment", "service") for match in _VARIABLE.finditer(query))
+    return any((match[1] or match[2]) in ("deployment", "service") for match in VARIABLE.finditer(query))
 
 
 def variables_for(

@@ -42,6 +42,7 @@ class Unreadable:
     """The field, the value and the fix."""
     last_good: Readable | None = None
     """The last readable plan, if it is known."""
+    reason: StatusReason = StatusReason.INVALID_SPEC
 
 
 PlanContent: TypeAlias = Readable | NeedsTemplates | Unreadable

@@ -56,8 +56,8 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
     match snapshot.plan.content:
         case NeedsTemplates(problem=problem, reason=reason):
             return UnmetPrecondition(reason, problem)
-        case Unreadable(problem=problem):
-            return UnmetPrecondition(StatusReason.INVALID_SPEC, problem)
+        case Unreadable(problem=problem, reason=reason):
+            return UnmetPrecondition(reason, problem)
         case Readable(spec=spec):
             pass
     if snapshot.plan.finalizer:

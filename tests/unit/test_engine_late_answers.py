@@ -1,14 +1,15 @@
-"""Answers that come after the decision that they would have changed: they still count for the weight that is left."""
+"""Answers that are under way when a stage or the bake ends: they are heard, and count for the weight that is left."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from rolloutplan.engine.model.actions import PatchRoute
-from rolloutplan.engine.model.effects import Effect, Evaluate, Record
+from rolloutplan.engine.model.effects import Effect, Evaluate, Record, Result
 from tests.situations import BACK, HALF, OLD_WEIGHTS, UP, P, judging, m, s
-from tests.world import World
+from tests.world import HEALTHY, SOURCE, World
 
 COUNTED = {"stages[0].fail": [{"name": "wrong", "events": {"bad": "bad", "total": "all"}, "is": "> 5%"}]}
 HOLD = {"onFail": "Hold"}
@@ -89,3 +90,60 @@ def test_the_stage_that_is_left_stays_known_when_others_move_the_weights_meanwhi
     assert world.told()[-1] == "WeightDrift"
     assert world.status.intent is not None
     assert world.status.intent.leaves == "canary"
+
+
+SEVENTH = {"interval": "7s", "stages[2].fail": [{"name": "bad", "query": "bad[$window]", "is": "> 1%"}]}
+"""So the last answer that comes within a soak is asked for a few seconds before its end, and not at its end."""
+SOAKS = {"a stage": ("half", P.JUDGING, "errors"), "the last stage": ("all", P.JUDGING, "bad"),
+         "the bake": ("all", P.BAKING, "errors")}  # fmt: skip
+
+
+def leaves(soak: str, heard_after: timedelta, found: float = 0.2) -> tuple[World, timedelta]:
+    """Live on until the phase is another one. The last answer within the soak takes so long.
+
+    Returns how long after the end of the soak that is.
+    """
+    stage, phase, name = SOAKS[soak]
+    world = judging(SEVENTH, stage, says={**HEALTHY, "bad": 0.0})().until(phase)
+    at, run, late = world.status.stage, world.operator, list[tuple[datetime, Effect, Result]]()
+    assert at is not None
+    assert at.soak_until is not None
+    end = at.soak_until
+    while world.phase is phase:
+        effects = run.advance(world.facts(), world.now)
+        for effect in effects.todo:
+            is_last = isinstance(effect.work, Evaluate) and effect.work.name == name and end - s(4) <= world.now < end
+            world.says[name] = found if is_last else world.says[name]
+            if is_last:
+                late.append((world.now + heard_after, effect, world.carry_out(effect)))
+            else:
+                run.on_result(effect, world.carry_out(effect), world.now)
+        if not effects.todo:
+            assert effects.wake_at is not None
+            world.now = min([effects.wake_at, *(when for when, _, _ in late)])
+        for _, effect, answer in [each for each in late if each[0] <= world.now]:
+            run.on_result(effect, answer, world.now)
+        late = [each for each in late if each[0] > world.now]
+    assert world.status.entered_at is not None
+    return world, world.status.entered_at - end
+
+
+@pytest.mark.parametrize("soak", SOAKS)
+def test_what_was_asked_before_a_soak_ends_is_heard_before_it_is_left(soak: str) -> None:
+    world, after = leaves(soak, s(4.5))
+    assert world.phase is P.ROLLING_BACK
+    assert s(0) < after < s(2)
+
+
+@pytest.mark.parametrize("soak", SOAKS)
+def test_and_where_it_says_nothing_else_that_is_left_at_once(soak: str) -> None:
+    world, after = leaves(soak, s(4.5), found=0.0)
+    assert world.told()[-1] in ("StageProved", "Succeeded")
+    assert s(0) < after < s(2)
+
+
+@pytest.mark.parametrize("soak", SOAKS)
+def test_an_answer_is_waited_for_no_longer_than_its_source_may_take(soak: str) -> None:
+    world, after = leaves(soak, m(5))
+    assert world.told()[-1] in ("StageProved", "Succeeded")
+    assert after == SOURCE.timeout

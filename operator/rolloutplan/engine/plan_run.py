@@ -287,6 +287,11 @@ class PlanRun:
             source_problem=facts.source_problem,
             preflight=cast("PreflightResult | None", self.results.get(PREFLIGHT)),
             measurements=self.measurements,
+            awaited={
+                key.name: effect.snapshot.now
+                for key, (effect, _) in self._in_flight.items()
+                if isinstance(effect.work, Evaluate)
+            },
             route_conflicts=facts.route_conflicts,
             policies=facts.policies,
             labels=facts.labels,

@@ -492,6 +492,8 @@ class Snapshot:
     source_problem: str = ""
     preflight: PreflightResult | None = None
     measurements: Measurements = field(default_factory=lambda: NO_MEASUREMENTS)
+    awaited: Mapping[str, datetime] = field(default_factory=dict)
+    """When each predicate was asked whose answer is under way."""
     route_conflicts: tuple[RouteConflict, ...] = ()
     policies: tuple[PolicyView, ...] = ()
     """The policies that select this plan."""

@@ -122,7 +122,7 @@ def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
-    """End the bake when its time is over and no guard is in doubt."""
+    """End the bake when its time is over and no guard is in doubt. What was asked before that is heard first."""
     spec = snapshot.plan.spec
     if (
         spec is None
@@ -131,11 +131,14 @@ def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
         or bake_doubts(snapshot)
     ):
         return None
-    return ReconcileResult(_baked(snapshot, spec))
+    return _await_answers(snapshot, spec) or ReconcileResult(_baked(snapshot, spec))
 
 
 def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
-    """Leave a stage when its soak is over and it is proved. It is below the deadline rule, which skips it."""
+    """Leave a stage when its soak is over and it is proved. What was asked by the end of the soak is heard first.
+
+    It is below the deadline rule, which skips it.
+    """
     spec = snapshot.plan.spec
     if (
         spec is None
@@ -144,7 +147,21 @@ def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
         or not is_stage_proved(snapshot)
     ):
         return None
-    return ReconcileResult(_proved(snapshot, spec))
+    return _await_answers(snapshot, spec) or ReconcileResult(_proved(snapshot, spec))
+
+
+def _await_answers(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | None:
+    """Wait for the answers under way of what was asked by the end of the soak, as long as its source may take.
+
+    Behind that end nobody would heed them. What was asked later is not waited for, so that the wait ends.
+    """
+    at, source = snapshot.status.stage, snapshot.source
+    if at is None or at.soak_until is None or source is None:
+        return None
+    until, rows = at.soak_until + source.timeout, active_predicates(spec, snapshot.status, source)
+    asked = [snapshot.awaited.get(row.name) for row in rows if not row.predicate.dry_run]
+    late = any(each is not None and each <= at.soak_until for each in asked)
+    return ReconcileResult(wake_at=until) if late and snapshot.now < until else None
 
 
 def _soak_is_over(snapshot: Snapshot) -> bool:

@@ -340,6 +340,7 @@ class Host:
             queues=queues(QueueEntry(view.key, groups, "waiting", view.created, view.uid), known("plans peers")),
             epoch=world.epoch,
             claim_at=world.led_since + world.adopts_in,
+            grants=world.grants,
         )
 
     def _routes_to_old(self, plan: Plan, routes: list[RouteView | None]) -> tuple[RouteView, ...]:

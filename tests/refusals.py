@@ -94,9 +94,8 @@ COUNTED: Final = changed(
 )
 """A plan that is judged by counts."""
 
-JOB: Final = {
-    "template": {"spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": []}}}}
-}
+PODS: Final = {"spec": {"serviceAccountName": "jobs", "restartPolicy": "Never", "containers": []}}
+JOB: Final = {"template": {"spec": {"backoffLimit": 0, "template": PODS}}}
 TASKS: Final = changed(
     PLAN,
     {
@@ -531,6 +530,37 @@ PLANS: Final = (
         {"assumptions[0].job.template.spec.ttlSecondsAfterFinished": 60},
         f"{_CACHE}.job.template.spec.ttlSecondsAfterFinished",
         "before its result is seen: remove this",
+    ),
+    *(
+        _task(
+            f"a Job with {what}",
+            {f"assumptions[0].job.template.spec.{field}": value},
+            f"{_CACHE}.job.template.spec.{where or field}",
+            words,
+        )
+        for what, field, value, where, words in (
+            ("no ServiceAccount", "template.spec.serviceAccountName", GONE, "template.spec", "rolloutplan.dev/jobs"),
+            (
+                "default",
+                "template.spec.serviceAccountName",
+                "default",
+                "template.spec",
+                'other than "default"',
+            ),
+            ("an empty account", "template.spec.serviceAccountName", "", "template.spec", "name a ServiceAccount"),
+            ("no spec of its pods", "template.spec", GONE, "template.spec", "name a ServiceAccount"),
+            ("a selector", "selector", {"matchLabels": {"app": "checkout"}}, "", "could make pods of others the Job's"),
+            ("pods of others", "manualSelector", True, "", "could make pods of others the Job's"),
+            ("finalizers", "template.metadata", {"finalizers": ["a.b/c"]}, "template.metadata", "stay for ever"),
+            ("a longer life", "activeDeadlineSeconds", 301, "", "longer than the deadline of the plan"),
+            ("no life", "activeDeadlineSeconds", 0, "", "1"),
+        )
+    ),
+    _task(
+        "a Job that outlives its deadline",
+        {"expand.jobs[0].template.spec.activeDeadlineSeconds": 601},
+        "spec.expand.jobs[0].template.spec.activeDeadlineSeconds",
+        "longer than the deadline of the plan",
     ),
     _task(
         "a window of no time", {"assumptions[1].predicate.window": "0s"}, "spec.assumptions[1].predicate.window", "1s"

@@ -84,7 +84,8 @@ class Operator:
 
         `kubeconfig` leads to the API server in another way than straight as `user`.
         """
-        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={port}", *options]
+        lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
+        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={port}", *lent, *options]
         self.url = f"http://127.0.0.1:{port}"
         self.process = Process(
             name,
@@ -146,7 +147,7 @@ class Operator:
 def job(**behaviour: str) -> dict[str, Any]:
     """A Job of one pod that is tried once and behaves like this (tests/bed/behaviour.py)."""
     annotations = {PREFIX + key.replace("_", "-"): value for key, value in behaviour.items()}
-    pods = {"restartPolicy": "Never", "containers": [{"name": "job", "image": "bed/job"}]}
+    pods = {"serviceAccountName": "jobs", "restartPolicy": "Never", "containers": [{"name": "job", "image": "bed/job"}]}
     template = {"metadata": {"annotations": annotations}, "spec": pods}
     return {"template": {"spec": {"backoffLimit": 0, "template": template}}}
 
@@ -170,7 +171,7 @@ class Shop:
 
     def open(self, ready: bool = True) -> "Shop":
         """Create everything but the plan, and wait until it stands."""
-        self.bed.apply(objects.namespace(self.namespace))
+        self.bed.apply(objects.namespace(self.namespace), objects.jobs_account(self.namespace))
         for name in self.weights:
             version = name.rpartition("-")[2]
             extra = self.annotations.get(name, {})

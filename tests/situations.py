@@ -105,7 +105,7 @@ def expanding() -> World:
     return made
 
 
-JOB: dict[str, Any] = {"template": {"spec": {"template": {"spec": {"containers": []}}}}}
+JOB: dict[str, Any] = {"template": {"spec": {"template": {"spec": {"serviceAccountName": "jobs", "containers": []}}}}}
 
 
 def assumption(name: str, impact: int = 3, **more: Any) -> dict[str, Any]:

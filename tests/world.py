@@ -55,6 +55,7 @@ from rolloutplan.engine.model.effects import (
     Result,
 )
 from rolloutplan.engine.model.effects import Record as Write
+from rolloutplan.engine.model.grants import EVERYTHING, Grants
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
 from rolloutplan.engine.model.policy_view import Labels, PolicyView, QueueEntry
 from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
@@ -82,6 +83,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept, queues
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.new_side import NewSide
@@ -337,6 +339,12 @@ class Late:
 class World:
     name: str = "plan"
     uid: str = "0123456789"
+    grants: Grants = EVERYTHING
+    """What its operator lends to plans."""
+    unserved: bool = False
+    """Whether its namespace is one of those that are not served."""
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """Why no Job may run under a ServiceAccount, by its name."""
     neighbours: tuple[World, ...] = ()
     """The worlds of other plans on the same routes, with the same clock."""
     spec: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(PLAN))
@@ -557,6 +565,8 @@ class World:
         plan, labels = self.plan(), Labels(self.labels, self.namespace_labels)
         policies = in_force(self.policies, plan.namespace, labels, self.status)
         groups = frozenset(concurrency_groups(policies))
+        if self.unserved:
+            plan = unserved(plan, judged=self.phase in RUNNING)
         return Facts(
             plan=plan,
             status=self.status,
@@ -575,6 +585,7 @@ class World:
             queues=queues(QueueEntry(plan.key, groups, "waiting", plan.created, plan.uid), self.peers),
             epoch=self.epoch,
             claim_at=self.led_since + self.adopts_in,
+            grants=self.grants,
         )
 
     def claim(self) -> RouteConflict:
@@ -989,6 +1000,7 @@ class World:
             pods=self.new.pods if self.new else Pods(),
             warnings=self._silent_alerts(),
             autoscaler=self.new.autoscaler if self.new and not self.new.wanted else "",
+            accounts=dict(self.accounts),
         )
 
     def _silent_alerts(self) -> str:

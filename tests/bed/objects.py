@@ -11,6 +11,12 @@ def namespace(name: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
+def jobs_account(namespace: str) -> Manifest:
+    """The ServiceAccount under which Jobs of plans may run there."""
+    meta = {"name": "jobs", "namespace": namespace, "labels": {"rolloutplan.dev/jobs": "true"}}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+
+
 def deployment(
     name: str,
     namespace: str = "default",

@@ -24,9 +24,13 @@ Json = dict[str, Any]
 def example(file: str, shop: Shop, deadline: str = "60s") -> Json:
     """The plan of a file, in the shop's namespace, for a test's patience and a metric source that scrapes each second.
 
+    The ServiceAccounts of the file are applied, as a person would who applies it.
+
     Times and numbers of requests are others here, also where the file leaves them to their defaults. Nothing else is.
     """
-    documents = yaml.safe_load_all((EXAMPLES / file).read_text())
+    documents = list(yaml.safe_load_all((EXAMPLES / file).read_text()))
+    for account in (each for each in documents if each["kind"] == "ServiceAccount"):
+        shop.bed.apply({**account, "metadata": {**account["metadata"], "namespace": shop.namespace}})
     plan: Json = deepcopy(next(each for each in documents if each["kind"] == "RolloutPlan"))
     plan["metadata"]["namespace"] = shop.namespace
     spec = plan["spec"]

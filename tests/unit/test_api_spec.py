@@ -130,7 +130,7 @@ def test_nothing_but_a_refusal_comes_of_nonsense(raw: Any) -> None:
     ],
 )
 def test_the_examples_are_good(file: str, stages: list[str]) -> None:
-    source, plan = yaml.safe_load_all((EXAMPLES / file).read_text())
+    source, plan, *_ = yaml.safe_load_all((EXAMPLES / file).read_text())
     read_metric_source(source["spec"], cluster=True)
     assert [stage.name for stage in read_plan_spec(plan["spec"]).steps()] == stages
 

@@ -14,6 +14,7 @@ import pytest
 
 from rolloutplan.api.command import ANNOTATION, Command, Verb, read_command
 from rolloutplan.cli.main import VERBS, main
+from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop import main as loop_main
 from rolloutplan.loop.options import Options
 
@@ -274,11 +275,47 @@ def test_its_help_calls_it_as_it_was_called(
     assert all(words in said for words in VERBS.values())
 
 
+SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+
+
 @pytest.mark.parametrize(
     ("pod", "arguments", "options"),
     [
-        ("pod-1", [], Options((), 8080, "pod-1", "default", "rolloutplan")),
-        ("", [], Options((), 8080, "host", "default", "rolloutplan")),
+        ("pod-1", [], Options((), 8080, "pod-1", "default", "rolloutplan", unserved=SYSTEM)),
+        ("", [], Options((), 8080, "host", "default", "rolloutplan", unserved=SYSTEM)),
+        (
+            "",
+            ["--exclude-namespace=ops", "--jobs", "--job-metadata=a.b/*", "--job-metadata=c", "--own-account=ops/me"],
+            Options(
+                (),
+                8080,
+                "host",
+                "default",
+                "rolloutplan",
+                grants=Grants(jobs=True, job_metadata=("a.b/*", "c"), own_account="ops/me"),
+                unserved=SYSTEM | {"ops"},
+            ),
+        ),
+        (
+            "",
+            [
+                "--namespace=kube-system",
+                "--exclude-namespace=ops",
+                "--scaling",
+                "--max-replicas=5",
+                "--max-parallelism=1",
+                "--max-completions=2",
+                "--max-backoff-limit=0",
+            ],
+            Options(
+                ("kube-system",),
+                8080,
+                "host",
+                "default",
+                "rolloutplan",
+                grants=Grants(scaling=True, max_replicas=5, max_parallelism=1, max_completions=2, max_backoff_limit=0),
+            ),
+        ),
         (
             "pod-1",
             [
@@ -357,3 +394,10 @@ def test_an_uninstall_is_only_checked() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["uninstall"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("text", ["-1", "four", "\u0664", "1e3", "9" * 10, ""])
+def test_a_ceiling_is_a_whole_number_in_ascii_digits(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["operator", f"--max-replicas={text}"])
+    assert "is not a number: write a whole one" in capsys.readouterr().err

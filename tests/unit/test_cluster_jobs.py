@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from rolloutplan.api.status import Task
-from rolloutplan.api.tasks import JobTemplate
+from rolloutplan.api.tasks import JOBS_LABEL, JobTemplate
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.jobs import end_of, is_ours, last_words, run, suspend
 from rolloutplan.engine.model.actions import RunJob
 from rolloutplan.engine.model.snapshot import JobsStopped, JobView
 from rolloutplan.engine.run.jobs import manifest
 from tests.refusals import JOB, changed
-from tests.unit.test_loop_back import Raw, Server
+from tests.unit.test_loop_back import ACCOUNT, Raw, Server
 from tests.world import START, World
 
 TASK = Task(kind="Expand", name="cache", job="plan-1-cache", since=START, deadline_at=START)
-MANIFEST = manifest(World().plan(), 1, TASK, JobTemplate.model_validate(JOB["template"]))
+MANIFEST = manifest(World().plan(), 1, TASK, JobTemplate.model_validate(JOB["template"]), timedelta(minutes=5))
 NAME = "plan-1-cache"
 
 
@@ -275,3 +276,32 @@ def test_events_that_may_not_be_read_are_no_error() -> None:
     server.keep(f"/apis/batch/v1/namespaces/ns/jobs/{NAME}", copy.deepcopy(MANIFEST))
     server.refuses = lambda method, path: ApiError(403, "Forbidden", "no events") if path.endswith("/events") else None
     assert "its Events cannot be read: no events" in tried(server).why
+
+
+# ---- the ServiceAccount ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("account", "own", "words"),
+    [
+        ({"labels": {JOBS_LABEL: "true"}}, "", ""),
+        ({"labels": {JOBS_LABEL: "true"}}, "other/jobs", ""),
+        ({"labels": {JOBS_LABEL: "true"}}, "ns/jobs", "jobs is the ServiceAccount of the operator itself"),
+        ({"labels": {JOBS_LABEL: "yes"}}, "", 'ServiceAccount ns/jobs has no label rolloutplan.dev/jobs: "true"'),
+        ({"annotations": {JOBS_LABEL: "true"}}, "", "has no label"),
+        ({}, "", "has no label"),
+        (None, "", "ServiceAccount ns/jobs does not exist: create it, with the label"),
+    ],
+)
+def test_a_job_is_made_only_under_an_account_that_the_namespace_has_named_for_jobs(
+    account: Raw | None, own: str, words: str
+) -> None:
+    server = Server()
+    server.objects.pop(ACCOUNT)
+    if account is not None:
+        server.objects[ACCOUNT] = {"metadata": account}
+    wanted = RunJob(NAME, MANIFEST, True)
+    view = asyncio.run(run(cast("Api", server), "ns", wanted, START, own_account=own))
+    assert (view.found, bool(view.retry_reason)) == (not words, bool(words))
+    assert words in view.retry_reason
+    assert ("POST" in {method for method, _, _ in server.log}) == (not words)

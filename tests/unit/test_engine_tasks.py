@@ -1,5 +1,7 @@
 """What a run does beside moving weights: each task once, none passed over, and every wait with an end."""
 
+from datetime import timedelta
+
 import pytest
 
 from rolloutplan.api.spec import read_plan_spec
@@ -848,7 +850,7 @@ def test_the_job_is_the_template_with_our_marks() -> None:
     (probe,) = spec.assumptions
     assert probe.job is not None
     task = Task(kind="Assumption", name="cache", job="plan-3-cache", since=START, deadline_at=START)
-    made = manifest(World().plan(), 3, task, probe.job.template)
+    made = manifest(World().plan(), 3, task, probe.job.template, timedelta(seconds=89.5))
     assert made["metadata"] == {
         "name": "plan-3-cache",
         "namespace": "ns",
@@ -871,4 +873,6 @@ def test_the_job_is_the_template_with_our_marks() -> None:
     }
     pod = made["spec"]["template"]
     assert pod["metadata"]["labels"] == {key: made["metadata"]["labels"][key] for key in (PLAN_LABEL, RUN, TASK)}
-    assert {**made["spec"], "template": {"spec": pod["spec"]}} == JOB["template"]["spec"]
+    written = JOB["template"]["spec"]["template"]["spec"]
+    assert pod["spec"] == {**written, "automountServiceAccountToken": False}
+    assert {**made["spec"], "template": {}} == {"activeDeadlineSeconds": 90, "template": {}}

@@ -17,9 +17,11 @@ from typing import Any, cast
 import jsonpatch
 
 from rolloutplan.api.status import Phase, Status, read_status
+from rolloutplan.api.tasks import JOBS_LABEL
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.endpoints import SERVICE_LABEL
+from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.queries import NumberQuery
 from rolloutplan.loop.limiter import Places, Priority
 from rolloutplan.loop.reconcile import Reconciler
@@ -33,6 +35,7 @@ from tests.refusals import changed
 from tests.world import PLAN, http_route
 
 PLAN_PATH = paths.plan("ns", "plan")
+ACCOUNT = paths.service_account("ns", "jobs")
 ROUTES = {name: paths.path(RESOURCES["HTTPRoute"], "ns", name) for name in ("a", "b")}
 SPEC = changed(
     PLAN,
@@ -57,6 +60,7 @@ class Server:
         self.log: list[tuple[str, str, bool]] = []
         self.refuses: Refuses = lambda method, path: None
         self._version = 0
+        self.objects[ACCOUNT] = {"metadata": {"name": "jobs", "labels": {JOBS_LABEL: "true"}}}
 
     def keep(self, path: str, raw: Raw) -> Raw:
         self._version += 1
@@ -223,7 +227,9 @@ async def opened(
 ) -> AsyncIterator[Shop]:
     """The loop, and the plan applied; or the loop of the next leader, where the API server has them from before."""
     shop = make(server or Server())
-    reconciler = Reconciler(cast("Api", shop.server), Store(), cast("Sources", shop), Metrics(), instance="test")
+    reconciler = Reconciler(
+        cast("Api", shop.server), Store(grants=EVERYTHING), cast("Sources", shop), Metrics(), instance="test"
+    )
     shop.loop = reconciler
     reconciler.lead(epoch=1 if PLAN_PATH not in shop.server.objects else 2)
     for name, path in ROUTES.items():

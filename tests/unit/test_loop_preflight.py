@@ -10,12 +10,13 @@ import pytest
 
 from rolloutplan.api.quantities import parse_is
 from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Status
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.engine.model.snapshot import PreflightResult, ServiceUsers
+from rolloutplan.engine.model.snapshot import PreflightResult, ServiceUsers, Snapshot
 from rolloutplan.loop.preflight import check_gate, find_users, run_checks
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
@@ -66,7 +67,7 @@ def rejected(source: Refusing, **changes: Any) -> dict[str, str]:
     spec = changed(PLAN, {"guards": [SLOW], **changes})
     plan = World(spec=spec).plan()
     assert plan.written == read_plan_spec(spec)
-    probe = asyncio.run(run_checks(cast("Api", Cluster()), plan, None, source, None, now))
+    probe = asyncio.run(run_checks(cast("Api", Cluster()), Snapshot(plan, Status(), START), source, now))
     assert probe.down == source.down
     return dict(probe.rejected)
 
@@ -133,7 +134,8 @@ HPA = {"metadata": {"name": "by-load"}, "spec": {"scaleTargetRef": {"kind": "Dep
 
 def looked_at(size: int, autoscalers: Any = None) -> PreflightResult:
     new = workload(Deployment("v2", size, size))
-    return asyncio.run(run_checks(cast("Api", Cluster(autoscalers)), World().plan(), None, None, new, now))
+    snapshot = Snapshot(World().plan(), Status(), START, new=new)
+    return asyncio.run(run_checks(cast("Api", Cluster(autoscalers)), snapshot, None, now))
 
 
 def test_the_pods_are_listed_and_no_autoscaler_is_asked_for_while_there_are_some() -> None:

@@ -587,3 +587,18 @@ def test_a_plan_that_names_other_rules_wakes_those_that_wait_for_its_routes() ->
     store.apply(PLANS, "ADDED", plan("younger"))
     other = {"traffic.routes": [{"kind": "HTTPRoute", "name": "checkout", "rules": ["api"]}]}
     assert "shop/younger" in store.apply(PLANS, "MODIFIED", plan("older", 2, changes=other, generation=2))
+
+
+def test_plans_of_namespaces_that_are_not_served_cannot_be_read_and_a_run_keeps_its_guards() -> None:
+    store = Store(unserved=frozenset({"shop"}))
+    store.apply(PLANS, "ADDED", plan(version=1, status={"phase": "Judging"}))
+    running = store.plans[KEY].view
+    assert (running.readable, running.spec is not None) == (False, True)
+    store.apply(PLANS, "MODIFIED", plan(version=2, status={"phase": "RolledBack"}))
+    ended = store.plans[KEY].view
+    assert (ended.spec, "plans in shop are not served" in ended.problem) == (None, True)
+    store.apply(PLANS, "ADDED", plan("another", version=1))
+    assert store.plans["shop/another"].view.spec is None
+    elsewhere = Store(unserved=frozenset({"kube-system"}))
+    elsewhere.apply(PLANS, "ADDED", plan(version=1))
+    assert elsewhere.plans[KEY].view.readable

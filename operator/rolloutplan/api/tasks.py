@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations
 from rolloutplan.api.quantities import Duration, Is, at_least
 from rolloutplan.api.text_format import DnsLabel, Query, cel
@@ -17,18 +19,53 @@ KEPT_UNTIL_SEEN: Final = "could delete the Job before its result is seen: remove
 NOT_BELOW_FULL: Final = "is only allowed in plans that end at 100%; at stopAt the old side still has traffic: remove it"
 NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs beside it"
 
+JOBS_LABEL: Final = "rolloutplan.dev/jobs"
+"""The label with the value "true" by which a namespace names a ServiceAccount that Jobs of plans may run under."""
+NO_ACCOUNT: Final = (
+    f'name a ServiceAccount other than "default" here, one that the namespace has labelled {JOBS_LABEL}: "true"'
+)
+OWN_PODS: Final = "is not allowed, because it could make pods of others the Job's: remove it"
+NO_FINALIZERS: Final = "is not allowed, because nobody would remove them and the pods would stay for ever: remove it"
+ENDS_IN_TIME: Final = "is longer than the deadline of the plan: write at most the deadline, or leave it out"
+
 _OPEN: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_FINALIZERS: Final = {"type": "array", "maxItems": 16, "items": {"type": "string", "maxLength": 253}}
+"""Described so that its presence can be refused."""
 
 
 _TTL: Final = "ttlSecondsAfterFinished"
+_ACTIVE: Final = "activeDeadlineSeconds"
 
 
 def _job_spec(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("template"), dict):
         raise Violations(("template", "required field is missing: write the template of the Job's pods"))
+    if refused := tuple(_refused_fields(spec)):
+        raise Violations(*refused)
+    kept = {name: value for name, value in spec.items() if name not in (_TTL, _ACTIVE)}
+    return {**kept, _ACTIVE: int(spec[_ACTIVE])} if spec.get(_ACTIVE) is not None else kept
+
+
+def _refused_fields(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if spec.get(_TTL) is not None:
-        raise Violations((_TTL, KEPT_UNTIL_SEEN))
-    return {name: value for name, value in spec.items() if name != _TTL}
+        yield _TTL, KEPT_UNTIL_SEEN
+    yield from ((name, OWN_PODS) for name in ("selector", "manualSelector") if spec.get(name) is not None)
+    if safe_get.value(spec, "template", "metadata", "finalizers") is not None:
+        yield "template.metadata.finalizers", NO_FINALIZERS
+    if safe_get.text(spec, "template", "spec", "serviceAccountName") in ("", "default"):
+        yield "template.spec.serviceAccountName", NO_ACCOUNT
+    seconds = spec.get(_ACTIVE)
+    if seconds is not None and (type(seconds) not in (int, float) or seconds != seconds // 1 or seconds < 1):
+        yield _ACTIVE, f"{seconds!r} is not a number of seconds: write a whole number, at least 1"
+
+
+def _late_end(spec: Mapping[str, Any], deadline: timedelta) -> bool:
+    """Whether a Job may run for longer than the plan waits for it."""
+    return safe_get.number(spec, _ACTIVE) > deadline.total_seconds()
+
+
+def _refusal(field: str, message: str) -> dict[str, str]:
+    return {"rule": f"!has(self.{field})", "message": message, "fieldPath": f".{field}"}
 
 
 JobSpec: TypeAlias = Annotated[
@@ -39,15 +76,49 @@ JobSpec: TypeAlias = Annotated[
             **_OPEN,
             "required": ["template"],
             "properties": {
-                "template": {**_OPEN, "description": "The template of its pods."},
+                "template": {
+                    **_OPEN,
+                    "description": "The template of its pods.",
+                    "properties": {
+                        "metadata": {**_OPEN, "properties": {"finalizers": _FINALIZERS}},
+                        "spec": {
+                            **_OPEN,
+                            "properties": {
+                                "serviceAccountName": {
+                                    "type": "string",
+                                    "maxLength": 253,
+                                    "description": "The ServiceAccount of the pods. The namespace must have labelled it"
+                                    f' {JOBS_LABEL}: "true".',
+                                }
+                            },
+                        },
+                    },
+                },
                 _TTL: {"type": "integer", "maximum": 2**31 - 1},
+                _ACTIVE: {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 2**31 - 1,
+                    "description": "Seconds until its pods are stopped: the deadline, or less.",
+                },
+                "selector": _OPEN,
+                "manualSelector": {"type": "boolean"},
             },
             "x-kubernetes-validations": [
+                _refusal(_TTL, KEPT_UNTIL_SEEN),
+                _refusal("selector", OWN_PODS),
+                _refusal("manualSelector", OWN_PODS),
                 {
-                    "rule": f"!has(self.{_TTL})",
-                    "message": KEPT_UNTIL_SEEN,
-                    "fieldPath": f".{_TTL}",
-                }
+                    "rule": "!has(self.template.metadata) || !has(self.template.metadata.finalizers)",
+                    "message": NO_FINALIZERS,
+                    "fieldPath": ".template.metadata.finalizers",
+                },
+                {
+                    "rule": "has(self.template.spec) && has(self.template.spec.serviceAccountName)"
+                    " && !(self.template.spec.serviceAccountName in ['', 'default'])",
+                    "message": NO_ACCOUNT,
+                    "fieldPath": ".template.spec",
+                },
             ],
         }
     ),
@@ -66,7 +137,9 @@ class JobTemplate(SpecModel):
     """A Job, as in a CronJob's `jobTemplate`. The API server validates it when the Job is created."""
 
     metadata: JobMetadata = Field(default=JobMetadata(), description="Labels and annotations of the Job.")
-    spec: JobSpec = Field(description="The spec of the Job, as in batch/v1, without ttlSecondsAfterFinished.")
+    spec: JobSpec = Field(
+        description="The spec of the Job, as in batch/v1, without ttlSecondsAfterFinished and selector."
+    )
 
 
 class Job(SpecModel):
@@ -80,8 +153,14 @@ class NamedJob(Job):
 
     name: DnsLabel = Field(description="Its name, unique among the assumptions and Jobs of the plan.")
     deadline: Annotated[Duration, at_least("1s")] = Field(
-        default=timedelta(minutes=10), description="A Job that has not ended by then counts as failed."
+        default=timedelta(minutes=10), description="A Job that has not ended by then counts as failed, and is stopped."
     )
+
+    @model_validator(mode="after")
+    def _ends_in_time(self) -> Self:
+        if _late_end(self.template.spec, self.deadline):
+            raise Violations((f"template.spec.{_ACTIVE}", ENDS_IN_TIME))
+        return self
 
 
 Jobs: TypeAlias = Annotated[tuple[NamedJob, ...], Field(max_length=MAX_TASKS)]
@@ -200,4 +279,6 @@ class Assumption(SpecModel):
     def _one_probe(self) -> Self:
         if (self.job is None) == (self.predicate is None):
             raise Violations(("", "needs exactly one of job and predicate: write one of them"))
+        if self.job is not None and _late_end(self.job.template.spec, self.deadline):
+            raise Violations((f"job.template.spec.{_ACTIVE}", ENDS_IN_TIME))
         return self

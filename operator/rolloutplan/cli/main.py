@@ -18,6 +18,7 @@ from rolloutplan import __version__
 from rolloutplan.api.command import Command, CommandError, Verb
 from rolloutplan.api.quantities import parse_duration
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
+from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.generate.crd import crds, render
 from rolloutplan.generate.reference import reference
@@ -112,6 +113,7 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the chart's admission policy checks who sends a command (admission.enabled)",
     )
+    add_grant_options(parser)
     parser.set_defaults(run=_operator)
 
 
@@ -322,6 +324,8 @@ def _operator(chosen: argparse.Namespace) -> int:
         lease_namespace=chosen.lease_namespace or own_namespace(),
         lease_name=chosen.lease_name,
         authenticated_commands=chosen.authenticated_commands,
+        grants=grants(chosen),
+        unserved=unserved(chosen),
     )
     try:
         asyncio.run(run(options))

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from rolloutplan.api import safe_get
-from rolloutplan.cluster import paths
+from rolloutplan.cluster import accounts, paths
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.cluster.job_faults import active_pods, has_started, is_suspended, queue_of, why_not_running
 from rolloutplan.engine.model.actions import RunJob
@@ -28,27 +28,25 @@ _JOB_OF_POD: Final = "batch.kubernetes.io/job-name"
 
 
 async def run(
-    api: ResourceClient, namespace: str, wanted: RunJob, at: datetime, still_wanted: Callable[[], bool] = lambda: True
+    api: ResourceClient,
+    namespace: str,
+    wanted: RunJob,
+    at: datetime,
+    still_wanted: Callable[[], bool] = lambda: True,
+    *,
+    own_account: str = "",
 ) -> JobView:
-    """Read a Job, and create it where there is none and no other Job of the plan runs.
+    """Read a Job, and create it where there is none, no other Job of the plan runs, and its ServiceAccount allows it.
 
     `still_wanted` is asked right before the Job is created: a run may have ended meanwhile. Raises ApiError where the
     state of the Job is unknown.
     """
     found = await _read(api, namespace, wanted.name)
     if found is None and wanted.make:
-        if others := await _others_running(api, namespace, wanted):
-            return JobView(wanted.name, at, waits_for=others)
-        if not still_wanted():
-            return JobView(wanted.name, at)
-        try:
-            return _view(await api.create(paths.job(namespace), wanted.manifest), wanted, at)
-        except ApiError as error:
-            if error.status in _WRONG:
-                return JobView(wanted.name, at, refused=error.message or str(error))
-            if error.reason != "AlreadyExists":
-                raise
-            found = await _read(api, namespace, wanted.name)
+        made = await _create(api, namespace, wanted, at, still_wanted, own_account)
+        if made is not None:
+            return made
+        found = await _read(api, namespace, wanted.name)
     if found is None:
         return JobView(wanted.name, at)
     words, why = end_of(found)[1], ""
@@ -59,6 +57,32 @@ async def run(
         else:
             why = await why_not_running(api, namespace, found, pods, at)
     return _view(found, wanted, at, words, why)
+
+
+async def _create(
+    api: ResourceClient,
+    namespace: str,
+    wanted: RunJob,
+    at: datetime,
+    still_wanted: Callable[[], bool],
+    own_account: str,
+) -> JobView | None:
+    """Create a Job, or say why not now; None where one of this name exists by now."""
+    if others := await _others_running(api, namespace, wanted):
+        return JobView(wanted.name, at, waits_for=others)
+    account = safe_get.text(wanted.manifest, "spec", "template", "spec", "serviceAccountName")
+    if problem := await accounts.problem(api, namespace, account, own_account=own_account):
+        return JobView(wanted.name, at, retry_reason=problem)
+    if not still_wanted():
+        return JobView(wanted.name, at)
+    try:
+        return _view(await api.create(paths.job(namespace), wanted.manifest), wanted, at)
+    except ApiError as error:
+        if error.status in _WRONG:
+            return JobView(wanted.name, at, refused=error.message or str(error))
+        if error.reason != "AlreadyExists":
+            raise
+    return None
 
 
 def _view(found: Mapping[str, Any], wanted: RunJob, at: datetime, words: str = "", why: str = "") -> JobView:

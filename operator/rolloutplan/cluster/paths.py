@@ -36,6 +36,7 @@ AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
 PODS: Final = Kind("", "v1", "pods")
 CORE_EVENTS: Final = Kind("", "v1", "events")
 """The same Events as EVENTS, in the form that can be selected by their object."""
+SERVICE_ACCOUNTS: Final = Kind("", "v1", "serviceaccounts")
 SERVICES: Final = Kind("", "v1", "services")
 ENDPOINT_SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices")
 
@@ -73,6 +74,10 @@ def autoscalers(namespace: str) -> str:
 
 def scale(namespace: str, deployment: str) -> str:
     return path(DEPLOYMENTS, namespace, deployment, "scale")
+
+
+def service_account(namespace: str, name: str) -> str:
+    return path(SERVICE_ACCOUNTS, namespace, name)
 
 
 def service(namespace: str, name: str = "") -> str:

@@ -262,7 +262,7 @@ class PlanRun:
     def report_fault(self, facts: Facts, error: Exception, now: datetime) -> Effects:
         """The effects after `advance` raised: the status says so. The decisions that raise would raise here too."""
         status = self.unwritten_status or facts.status
-        snapshot = Snapshot(plan=facts.plan, status=status, now=now, epoch=facts.epoch)
+        snapshot = Snapshot(plan=facts.plan, status=status, now=now, epoch=facts.epoch, grants=facts.grants)
         words = fault_words(status, f"{type(error).__name__}: {error}")
         todo = [] if facts.plan.deleting else [*self._record_effects(with_fault(snapshot, words), snapshot, facts)]
         pause = LONGEST_PAUSE_URGENT if status.phase is Phase.ROLLING_BACK else LONGEST_PAUSE_REFUSED
@@ -309,6 +309,7 @@ class PlanRun:
             ),
             epoch=facts.epoch,
             claim_at=facts.claim_at,
+            grants=facts.grants,
             metadata_writes=self._metadata_writes,
             in_force_at={route: generation for route, (_, generation) in self._in_force.items()},
             repairs=self._repairs,

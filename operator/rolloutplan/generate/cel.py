@@ -36,7 +36,7 @@ from rolloutplan.api.predicate import (
 from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
 from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, MAX_ALL_PREDICATES, VARIABLE
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
-from rolloutplan.api.tasks import NOT_BELOW_FULL, NOTHING_TO_APPROVE
+from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, SERIES_LABEL, TextFormat, cel
 
@@ -229,9 +229,25 @@ _LOCKED: Final = _rule(
     at=".spec.stages",
 )
 
+
+def _ends_in_time(template: str) -> dict[str, Any]:
+    """Whether the pods of a Job are stopped by the deadline beside it at the latest."""
+    seconds = f"self.{template}.spec.activeDeadlineSeconds"
+    return _rule(
+        f"!has({seconds}) || !{_is_time('deadline')} || duration(string({seconds}) + 's') <= duration(self.deadline)",
+        says=ENDS_IN_TIME,
+        at=f".{template}.spec.activeDeadlineSeconds",
+    )
+
+
+def _with_job(rule: dict[str, Any]) -> dict[str, Any]:
+    return {**rule, "rule": f"!has(self.job) || {rule['rule']}"}
+
+
 _ASSUMPTION: Final = (
     _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
     _floor("deadline", "1s"),
+    _with_job(_ends_in_time("job.template")),
 )
 
 _STAGE: Final = (
@@ -403,7 +419,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             at=".approval",
         ),
     ),
-    "NamedJob": (_floor("deadline", "1s"),),
+    "NamedJob": (_floor("deadline", "1s"), _ends_in_time("template")),
     "Observation": (_floor("window", "1s"),),
     "StageSpec": _STAGE,
     "Events": (

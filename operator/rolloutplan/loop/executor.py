@@ -162,7 +162,8 @@ class Executor:
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
         client, namespace = self._client(Priority.FORWARD), effect.snapshot.plan.namespace
-        return await jobs.run(client, namespace, work, now(), lambda: self._still_wanted(effect))
+        own = effect.snapshot.grants.own_account
+        return await jobs.run(client, namespace, work, now(), lambda: self._still_wanted(effect), own_account=own)
 
     async def _stop_jobs(self, effect: Effect, _: StopJobs) -> JobsStopped:
         plan = effect.snapshot.plan
@@ -232,7 +233,7 @@ class Executor:
     async def _run_preflight(self, effect: Effect, _: RunPreflight) -> PreflightResult:
         snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
         client = self._client(Priority.READS)
-        return await preflight.run_checks(client, snapshot.plan, snapshot.preflight, provider, snapshot.new, now)
+        return await preflight.run_checks(client, snapshot, provider, now)
 
     async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
         return await preflight.check_gate(work.questions, partial(self._source_for, effect.snapshot), now())

@@ -74,7 +74,8 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
-    reconciler = Reconciler(api, Store(), sources, metrics, instance=options.identity)
+    store = Store(grants=options.grants, unserved=options.unserved)
+    reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases)
     synced = asyncio.Event()
 

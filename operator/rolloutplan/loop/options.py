@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from rolloutplan.engine.model.grants import Grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +21,7 @@ class Options:
     lease_name: str
     authenticated_commands: bool = False
     """Whether an admission policy lets nobody write a command in another user's name (`rolloutplan.dev/command-by`)."""
+    grants: Grants = field(default_factory=Grants)
+    """What plans may do beyond moving weights."""
+    unserved: frozenset[str] = frozenset()
+    """Namespaces whose plans are not served though all are, because `namespaces` is empty."""

@@ -12,9 +12,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rolloutplan.cluster import paths, pods, scale, users, workloads
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.cluster import accounts, paths, pods, scale, users, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.queries import AlertQuery
 from rolloutplan.engine.model.snapshot import (
@@ -24,8 +26,10 @@ from rolloutplan.engine.model.snapshot import (
     QueryResult,
     ServiceUsers,
     ServiceView,
+    Snapshot,
     WorkloadView,
 )
+from rolloutplan.engine.policy.grants import account_of, jobs_of
 from rolloutplan.engine.policy.preflight import PreflightQuery, preflight_queries
 from rolloutplan.metrics.base import Provider
 from rolloutplan.stats.threshold import judge
@@ -33,15 +37,10 @@ from rolloutplan.stats.verdict import Answer, Why
 
 
 async def run_checks(
-    api: ResourceClient,
-    plan: PlanView,
-    before: PreflightResult | None,
-    provider: Provider | None,
-    new: WorkloadView | None,
-    clock: Callable[[], datetime],
+    api: ResourceClient, snapshot: Snapshot, provider: Provider | None, clock: Callable[[], datetime]
 ) -> PreflightResult:
     """Run the preflight checks; the result has the time of the last. Queries are tried until the source accepts all."""
-    spec = plan.spec
+    plan, before, new, spec = snapshot.plan, snapshot.preflight, snapshot.new, snapshot.plan.spec
     assert spec is not None
     names = {spec.old.service_name, spec.new.service_name}
     found = await asyncio.gather(*(_service(api, paths.service(plan.namespace, name)) for name in sorted(names)))
@@ -58,8 +57,26 @@ async def run_checks(
         tried = await try_queries(plan, provider, clock())
     services = {name: view for name, view in zip(sorted(names), found, strict=True) if view is not None}
     return PreflightResult(
-        clock(), judged_hash, services, tried.refused, tried.down, seen, tried.warnings, autoscaler=autoscaler
+        clock(),
+        judged_hash,
+        services,
+        tried.refused,
+        tried.down,
+        seen,
+        tried.warnings,
+        autoscaler=autoscaler,
+        accounts=await _accounts(api, plan, spec, snapshot.grants),
     )
+
+
+async def _accounts(api: ResourceClient, plan: PlanView, spec: PlanSpec, grants: Grants) -> dict[str, str]:
+    """Why no Job may run under a ServiceAccount of the plan; empty too where no plan may run Jobs."""
+    names = {account_of(template) for template in jobs_of(spec).values()} if grants.jobs else set()
+    problems = {
+        name: await accounts.problem(api, plan.namespace, name, own_account=grants.own_account)
+        for name in sorted(names)
+    }
+    return {name: problem for name, problem in problems.items() if problem}
 
 
 class TriedQueries(NamedTuple):

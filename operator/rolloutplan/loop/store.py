@@ -28,6 +28,7 @@ from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Statu
 from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cluster import plans, workloads
+from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
@@ -41,6 +42,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
+from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.endpoints import Endpoints, Service
@@ -93,6 +95,9 @@ class Store:
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
     services_changed: Callable[[], None] = lambda: None
     """Called when plans name other Services than before."""
+    grants: Grants = field(default_factory=Grants)
+    unserved: frozenset[str] = frozenset()
+    """The namespaces whose plans are not served."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     _routes_by_service: RoutesByService = field(default_factory=RoutesByService)
@@ -212,7 +217,10 @@ class Store:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
         view = plans.view(raw, before.view if before else None)
         raw_status = safe_get.mapping(raw, "status")
-        plan = Plan(view, read_status(raw.get("status")), raw_status)
+        status = read_status(raw.get("status"))
+        if view.namespace in self.unserved:
+            view = unserved(view, judged=status.phase in RUNNING)
+        plan = Plan(view, status, raw_status)
         self.plans[view.key] = plan
         self._resolve_templates(plan)
         self._match_policies(plan)
@@ -339,6 +347,7 @@ class Store:
             queues=self.queues(plan),
             epoch=epoch,
             claim_at=claim_at(view.uid),
+            grants=self.grants,
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:

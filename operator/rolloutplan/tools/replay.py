@@ -33,6 +33,7 @@ from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.model.actions import CheckGate, FindUsers, PatchPlanMetadata, PatchRoute, RunJob, Scale
 from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
 from rolloutplan.engine.model.fence import with_fence
+from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
 from rolloutplan.engine.model.snapshot import (
@@ -238,6 +239,7 @@ class _Host:
             new=_side(self.spec.new.deployment),
             endpoints={side.service_name: _endpoints(side) for side in (self.spec.old, self.spec.new)},
             source=self.replay_input.source,
+            grants=EVERYTHING,
         )
 
     def _carry_out(self, effect: Effect) -> bool:

@@ -16,6 +16,7 @@ from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import NO_LABELS, Labels, PolicyView, Queue
 from rolloutplan.engine.model.queries import Side
@@ -256,6 +257,8 @@ class PreflightResult:
     """Which predicates will have no answer, as far as the source knows, and why; this blocks nothing."""
     autoscaler: str = ""
     """What scaled the new side to no pods, as `ScaledObject checkout`; empty where it has pods or no autoscaler."""
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """Why no Job may run under a ServiceAccount that the plan names, by its name; only those with a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +473,8 @@ class Facts:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     epoch: int = 0
     claim_at: datetime | None = None
+    grants: Grants = field(default_factory=Grants)
+    """What the installation lends to plans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,6 +524,8 @@ class Snapshot:
     """The number of the leader's term."""
     claim_at: datetime | None = None
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
+    grants: Grants = field(default_factory=Grants)
+    """What the installation lends to plans."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
     in_force_at: Mapping[RouteId, int] = field(default_factory=dict)

@@ -24,11 +24,12 @@ from rolloutplan.engine.model.routes import (
     select_rules,
     unconfirmed,
 )
-from rolloutplan.engine.model.snapshot import RouteConflict, ServiceView, Snapshot, WorkloadView
+from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, spec_receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
+from rolloutplan.engine.policy.grants import account_of, jobs_of, left_as_it_is, not_granted
 from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost
 
 ENDPOINTS_WITHIN = timedelta(seconds=10)
@@ -64,6 +65,7 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         return status_lost(snapshot)
     return (
         _paused(snapshot.status)
+        or _grants(snapshot, spec)
         or _workloads(snapshot, spec)
         or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
@@ -73,6 +75,14 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         or _policy(snapshot)
         or _refused_job(snapshot, spec)
     )
+
+
+def _grants(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """What the plan asks for and the installation does not lend. It comes before all that a run would begin with."""
+    found = not_granted(snapshot.grants, spec, snapshot.old.wanted if snapshot.old else 0)
+    if found is None:
+        return None
+    return UnmetPrecondition(found.reason, "; ".join(filter(None, (found.words, left_as_it_is(snapshot)))))
 
 
 def _paused(status: Status) -> UnmetPrecondition | None:
@@ -290,6 +300,24 @@ def _has_stood(snapshot: Snapshot, workload: WorkloadView | None) -> bool:
     return workload.ready_since is None or not timedelta(0) <= snapshot.now - workload.ready_since < ENDPOINTS_WITHIN
 
 
+def _accounts(probe: PreflightResult, spec: PlanSpec) -> UnmetPrecondition | None:
+    """A ServiceAccount that the namespace has not named for Jobs."""
+    for field, template in jobs_of(spec).items():
+        if problem := probe.accounts.get(account_of(template)):
+            words = f"{field}.template.spec.template.spec.serviceAccountName: {problem}"
+            return UnmetPrecondition(StatusReason.NOT_GRANTED, words, asking=True)
+    return None
+
+
+def _scaled_to_zero(snapshot: Snapshot, spec: PlanSpec, probe: PreflightResult) -> UnmetPrecondition | None:
+    new, starts = snapshot.new, snapshot.status.phase in STARTING
+    if new is not None and new.wanted == 0 and spec.expand.scale.new == "None" and not starts:
+        return UnmetPrecondition(
+            StatusReason.NEW_SIDE_SCALED_TO_ZERO, scaled_to_zero(new, probe.autoscaler), asking=True
+        )
+    return None
+
+
 def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     """What the preflight found. None before the preflight of exactly this plan; `run_preflight` then waits for it."""
     if snapshot.source is None:
@@ -302,11 +330,8 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             name = f"{snapshot.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
-    new, starts = snapshot.new, snapshot.status.phase in STARTING
-    if new is not None and new.wanted == 0 and spec.expand.scale.new == "None" and not starts:
-        return UnmetPrecondition(
-            StatusReason.NEW_SIDE_SCALED_TO_ZERO, scaled_to_zero(new, probe.autoscaler), asking=True
-        )
+    if found := _accounts(probe, spec) or _scaled_to_zero(snapshot, spec, probe):
+        return found
     if spec.traffic.endpoints == "Verify" and (found := _service_problem(snapshot, spec, probe.services)) is not None:
         return found
     enforced = {

@@ -39,6 +39,7 @@ from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSIT
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
 from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.gate import CONTRACT, is_approved
+from rolloutplan.engine.policy.grants import left_as_it_is
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adopt import adopted
@@ -66,6 +67,7 @@ _BEFORE_A_PAUSE = frozenset(
         HoldReason.OLD_SIDE_DOWN,
         HoldReason.WRONG_ENDPOINTS,
         HoldReason.ENDPOINTS_UNKNOWN,
+        HoldReason.NOT_GRANTED,
         HoldReason.OLD_SIDE_IN_USE,
     }
 )
@@ -265,6 +267,7 @@ def _ended_early(context: _CommandContext) -> Status:
     snapshot, spec = context.snapshot, context.snapshot.plan.written
     task = snapshot.status.task
     stops = f"; Job {task.job} is suspended" if task is not None and task.job else ""
+    stops = f"; {left}" if (left := left_as_it_is(snapshot)) else stops
     words = f"{context.words}; no weight was moved{stops}"
     return transition(
         snapshot,

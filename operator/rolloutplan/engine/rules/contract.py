@@ -21,6 +21,7 @@ from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import end_weights
 from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, block_by_routes, block_by_users, endpoints_awaited
 from rolloutplan.engine.policy.gate import GATED, block_on_contract
+from rolloutplan.engine.policy.grants import not_granted_in_contract
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import other_commands
@@ -188,6 +189,8 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
         return Blocked(HoldReason.PAUSED, paused_words(status.paused))
     if _next_task(snapshot, spec) is None:
         return None
+    if (found := not_granted_in_contract(snapshot.grants, spec)) is not None:
+        return Blocked(HoldReason.NOT_GRANTED, f"the old side is not removed: {found.words}"[:1024])
     if blocked := block_by_routes(snapshot):
         return blocked
     return None if status.task is not None else block_on_contract(snapshot, spec)

@@ -134,7 +134,7 @@ def run_job(snapshot: Snapshot, task: Task, task_spec: TaskSpec) -> ReconcileRes
     assert task_spec.template is not None
     status, now, late = snapshot.status, snapshot.now, task.deadline_at
     make = not task.made and now < late
-    read = RunJob(task.job, manifest(snapshot.plan, status.run, task, task_spec.template), make)
+    read = RunJob(task.job, manifest(snapshot.plan, status.run, task, task_spec.template, task_spec.time_limit), make)
     job = (
         snapshot.job
         if snapshot.job is not None and snapshot.job.name == task.job and snapshot.job.at >= task.since

@@ -31,6 +31,7 @@ _ENDED_BY: Final[Mapping[str, str]] = {
     HoldReason.OLD_SIDE_SHORT: "more ready pods of the old side",
     HoldReason.WRONG_ENDPOINTS: "a Service that sends to the pods of its side alone",
     HoldReason.ENDPOINTS_UNKNOWN: "the API server to tell the endpoints",
+    HoldReason.NOT_GRANTED: "whoever runs the operator to allow it, or an edit of `contract`",
     HoldReason.OLD_SIDE_IN_USE: "the old Service to be taken out of what still uses it",
     HoldReason.WEIGHTS_NOT_COMMITTED: "the weights to be committed and applied, or `approve` by a person",
     HoldReason.UNDECIDED: "a decision of the predicates, or `resume`, `skip` or `abort`",

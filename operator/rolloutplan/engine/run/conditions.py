@@ -28,6 +28,7 @@ NEEDS_PERSON = frozenset(
         HoldReason.CONTRACT_FAILED,
         HoldReason.FAILED,
         HoldReason.INVALID,
+        HoldReason.NOT_GRANTED,
         HoldReason.OLD_SIDE_IN_USE,
         HoldReason.WEIGHTS_NOT_COMMITTED,
         HoldReason.WRONG_ENDPOINTS,

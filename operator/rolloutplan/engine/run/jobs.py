@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
@@ -31,8 +33,12 @@ def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
     return f"{whole[: LONGEST_NAME - 9].rstrip('-.')}-{mark}"
 
 
-def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dict[str, Any]:
-    """The Job for a task. It is owned by its plan, and labelled with plan, run and task, as its pods are."""
+def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate, deadline: timedelta) -> dict[str, Any]:
+    """The Job for a task. It is owned by its plan, and labelled with plan, run and task, as its pods are.
+
+    Its pods are stopped at the plan's deadline at the latest, and get no token of their ServiceAccount unless the
+    template asks for one.
+    """
     marks = {PLAN: plan.name, RUN: str(run), TASK: task.name}
     owner = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "RolloutPlan", "name": plan.name, "uid": plan.uid}
     return {
@@ -45,11 +51,16 @@ def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate) -> dic
             "annotations": dict(template.metadata.annotations),
             "ownerReferences": [{**owner, "controller": True}],
         },
-        "spec": {**template.spec, "template": _marked(template.spec["template"], marks)},
+        "spec": {
+            "activeDeadlineSeconds": math.ceil(deadline.total_seconds()),
+            **template.spec,
+            "template": _pods(template.spec["template"], marks),
+        },
     }
 
 
-def _marked(pod: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
+def _pods(template: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
     """The template of the pods with our labels, which find the pods when their Job is gone."""
-    labels = {**safe_get.mapping(pod, "metadata", "labels"), **marks}
-    return {**pod, "metadata": {**safe_get.mapping(pod, "metadata"), "labels": labels}}
+    labels = {**safe_get.mapping(template, "metadata", "labels"), **marks}
+    spec = {"automountServiceAccountToken": False, **safe_get.mapping(template, "spec")}
+    return {**template, "metadata": {**safe_get.mapping(template, "metadata"), "labels": labels}, "spec": spec}

@@ -51,7 +51,10 @@ def stop_actions(snapshot: Snapshot, task: Task | None) -> tuple[Action, ...]:
     stopped, scaled, old = snapshot.jobs_stopped, snapshot.scaled, snapshot.old
     asked = stopped is not None and stopped.at >= task.since
     again = stopped is None or snapshot.now >= stopped.at + AGAIN_AFTER
-    actions: list[Action] = [StopJobs()] if not asked or (again and not is_stopped(snapshot, task)) else []
+    due = not asked or (again and not is_stopped(snapshot, task))
+    actions: list[Action] = [StopJobs()] if snapshot.grants.jobs and due else []
+    if not snapshot.grants.scaling:
+        return tuple(actions)
     if old is None or not task.replicas_before or old.wanted != task.replicas or old.wanted >= task.replicas_before:
         return tuple(actions)
     if scaled is None or scaled.at < task.since or snapshot.now >= scaled.at + AGAIN_AFTER:
@@ -60,9 +63,9 @@ def stop_actions(snapshot: Snapshot, task: Task | None) -> tuple[Action, ...]:
 
 
 def is_stopped(snapshot: Snapshot, task: Task) -> bool:
-    """Whether it is certain that no Job of a Stop task runs on, or its time is over."""
+    """Whether it is certain that no Job of a Stop task runs on, or nothing more can be done about it."""
     stopped = snapshot.jobs_stopped
-    if snapshot.now >= task.deadline_at:
+    if snapshot.now >= task.deadline_at or not snapshot.grants.jobs:
         return True
     if stopped is None or stopped.at < task.since:
         return False
@@ -72,4 +75,5 @@ def is_stopped(snapshot: Snapshot, task: Task) -> bool:
 
 def is_over(snapshot: Snapshot, task: Task) -> bool:
     """Whether nothing is left to do for a Stop task."""
-    return is_stopped(snapshot, task) and (not task.replicas_before or snapshot.now >= task.deadline_at)
+    scaled = not task.replicas_before or not snapshot.grants.scaling or snapshot.now >= task.deadline_at
+    return is_stopped(snapshot, task) and scaled

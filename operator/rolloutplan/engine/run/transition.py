@@ -22,6 +22,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.endpoints import old_side_down
+from rolloutplan.engine.policy.grants import left_as_it_is
 from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.run.decision_log import CommandSource, Expectation, append_decision, predicate_statuses
 from rolloutplan.engine.run.stop import stop_actions, stop_task
@@ -110,6 +111,7 @@ def start_rollback(
     Every route gets the new fencing token, even if its weights are right: late writes of former decisions must fail.
     """
     weights = snapshot.status.weights
+    note = "; ".join(filter(None, (note, left_as_it_is(snapshot))))
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
     fields: RunChange = {
         **changes,

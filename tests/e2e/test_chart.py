@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ import yaml
 
 from tests.bed import Bed, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
+from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, python_path
-from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, assumption, install, metric_source
+from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, assumption, install, job, metric_source
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
@@ -49,6 +50,12 @@ exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
 """
 """What makes a process see what it would see in its pod: its account's token, and nothing that it could write to."""
 
+IMAGE = ("--set=image.repository=bed/rolloutplan", "--set=image.tag=v1")
+"""The chart has no default for these."""
+LENT = {"jobs": "--set=jobs.enabled=true", "scaling": "--set=scaling.enabled=true"}
+"""The switches of what plans are lent. Jobs of the bed say by annotations how they behave."""
+BEHAVIOUR = f"--set=jobs.metadata={{{PREFIX}*}}"
+
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
@@ -58,7 +65,7 @@ READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
 
 
 def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
-    assert "0 chart(s) failed" in bed.helm("lint", "--strict", str(CHART))
+    assert "0 chart(s) failed" in bed.helm("lint", "--strict", str(CHART), *IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,14 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
             "topologySpreadConstraints[0].maxSkew=1",
             "at '/topologySpreadConstraints/0': missing properties 'topologyKey', 'whenUnsatisfiable'",
         ),
+        ("image.repository=", "image.repository: write the address of your image; none is published"),
+        ("image.tag=", "image.digest: write the digest of your image (sha256:...), or a tag in image.tag"),
         ("image.tga=v1", "at '/image': additional properties 'tga' not allowed"),
+        ("jobs.enabeld=true", "at '/jobs': additional properties 'enabeld' not allowed"),
+        ("jobs.maxParallelism=-1", "at '/jobs/maxParallelism': minimum: got -1, want 0"),
+        ("jobs.metadata={*}", "at '/jobs/metadata/0': '*' does not match pattern"),
+        ("scaling.maxReplicas=many", "at '/scaling/maxReplicas': got string, want integer"),
+        ("admission.approvers=ops", "at '/admission/approvers': got string, want array"),
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
         ("crds.keep=perhaps", "at '/crds/keep': got string, want boolean"),
         ("resources.limits.memory=lots", "at '/resources/limits/memory': 'lots' does not match pattern"),
@@ -108,6 +122,9 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "namespaces": ["shop", NAMESPACE],
         "replicas": 3,
         "logLevel": "debug",
+        "jobs": {"enabled": True, "maxParallelism": 2, "metadata": ["a.b/*", "c"]},
+        "scaling": {"enabled": True, "maxReplicas": 9},
+        "admission": {"approvers": ["release managers"]},
         "image": {"repository": "registry:5000/x", "digest": f"sha256:{64 * 'a'}", "pullSecrets": ["pull"]},
         "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
         "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
@@ -138,7 +155,19 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--lease-name=rp",
         "--namespace=shop",
         f"--namespace={NAMESPACE}",
+        "--jobs",
+        f"--own-account={NAMESPACE}/other",
+        "--max-parallelism=2",
+        "--max-completions=16",
+        "--max-backoff-limit=6",
+        "--job-metadata=a.b/*",
+        "--job-metadata=c",
+        "--scaling",
+        "--max-replicas=9",
+        "--authenticated-commands",
     ]
+    policies = {m["metadata"]["name"] for m in made if m["kind"] == "ValidatingAdmissionPolicyBinding"}
+    assert policies == {f"{NAMESPACE}-rp-authors", f"{NAMESPACE}-rp-commands"}
     assert container["image"] == f"registry:5000/x@sha256:{64 * 'a'}"
     assert container["resources"]["limits"] == {"memory": "1Gi", "cpu": 2}
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
@@ -155,6 +184,16 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     assert {s["name"] for s in subjects} == {"other"}
     bindings = {(m["metadata"]["name"], m["metadata"]["namespace"]) for m in made if m["kind"] == "RoleBinding"}
     assert bindings == {("rp", "shop"), ("rp", NAMESPACE), ("rp-lease", NAMESPACE)}
+
+
+def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(bed: Bed) -> None:
+    made = render(bed)
+    arguments = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert f"--exclude-namespace={NAMESPACE}" in arguments
+    assert not {"--jobs", "--scaling", "--authenticated-commands"} & {*arguments}
+    lent = {"jobs.batch", "deployments.apps/scale", "serviceaccounts", "events"}
+    assert not {resource for _, resource in rights_in(made, "ClusterRole", "Role")} & lent
+    assert not any(m["kind"].startswith("ValidatingAdmission") for m in made), "there is nothing to ask about"
 
 
 def test_one_replica_is_not_protected_from_its_node(bed: Bed) -> None:
@@ -282,29 +321,40 @@ def let_no_pod_in(bed: Bed, namespace: str) -> None:
     bed.api("PATCH", f"/api/v1/namespaces/{namespace}", restricted, MERGE_PATCH)
 
 
-def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
-    """The first leader ever; a rollout with all that it may do, a rollback, and admission that refuses at first."""
-    good, bad = Shop(installed, "chart-good").open(), Shop(installed, "chart-bad").open()
-    stuck = Shop(installed, "chart-stuck").open()
-    installed.load(good.host, rate=50)
-    good.start(**FAST, assumptions=[assumption("cache")], expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
+def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switches(installed: Bed) -> None:
+    """The first leader ever, with all that can be lent. Each plan uses a part of it: what a switch lends, or the rest.
+
+    Rollouts and a rollback that only move weights, with admission that refuses at first; Jobs; scaling.
+    """
+    plain, bad = Shop(installed, "chart-plain").open(), Shop(installed, "chart-bad").open()
+    works, stuck = Shop(installed, "chart-jobs").open(), Shop(installed, "chart-stuck").open()
+    sized = Shop(installed, "chart-scaling").open()
+    upgrade(installed, CHART, *LENT.values(), BEHAVIOUR)
+    for shop in (plain, works, sized):
+        installed.load(shop.host, rate=50)
+    works.start(**FAST, assumptions=[assumption("cache")], contract={"jobs": [{"name": "drop", **job()}]})
+    sized.start(**FAST, expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
+    resize(plain, 0)
+    plain.start(**FAST)
     installed.delete(lease(NAME))
     trail = Trail(installed)
-    plan, route = (path.format(good.namespace, "checkout") for path in (PLANS, ROUTES))
+    plan, route = (path.format(plain.namespace, "checkout") for path in (PLANS, ROUTES))
     with (
         trail.without_refusal(),
         frozen(installed, plan) as thaw_plan,
         frozen(installed, route) as thaw_route,
         as_its_pod(installed),
     ):
-        until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 20, "a second look at the plan")
+        until(lambda: plain.status().get("reason") == "NewSideScaledToZero", 30, "a look at who scaled it to nothing")
+        resize(plain, 2)
+        until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 30, "a second look at the plan")
         thaw_plan()
-        until(lambda: good.status().get("reason") == "ShiftRefused", 30, "the end of a run whose weights are refused")
-        assert good.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-        assert "RollbackStarted" not in [decision["reason"] for decision in good.status()["decisions"]]
+        until(lambda: plain.status().get("reason") == "ShiftRefused", 30, "the end of a run whose weights are refused")
+        assert plain.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
+        assert "RollbackStarted" not in [decision["reason"] for decision in plain.status()["decisions"]]
         thaw_route()
         with silent(installed.traefik):
-            good.say("retry r1")
+            plain.say("retry r1")
             until(lambda: READS_ROUTE in trail.used(), 60, "a second look at the route that nobody accepts")
         let_no_pod_in(installed, stuck.namespace)
         stuck.start(**FAST, assumptions=[assumption("cache")])
@@ -312,19 +362,36 @@ def test_the_rights_given_are_the_rights_used(installed: Bed) -> None:
         stuck.say("abort a1")
         roll_back(bad)
         stuck.until("RolledBack")
-        good.until("Succeeded", timeout=60)
-        until(lambda: "Succeeded" in good.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
+        for shop in (plain, works, sized):
+            shop.until("Succeeded", timeout=60)
+        until(lambda: "Succeeded" in plain.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
     granted = rights(installed, "ClusterRole", "Role")
     until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 10, "the end of all watches")
-    used = trail.used()
-    print(f"\ngranted and used: {shown(granted & used)}")
-    print(f"granted but not used: {shown(granted - used)}\nused but not granted: {shown(used - granted)}")
 
-    assert good.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
+    for shop in (plain, works, sized):
+        assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     assert bad.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert used == granted
-    for shop in (good, bad, stuck):
+    parts = {
+        "": {"", NAMESPACE, plain.namespace, bad.namespace},
+        "jobs": {works.namespace, stuck.namespace},
+        "scaling": {sized.namespace},
+    }
+    print(f"\n{'lent':12} granted used unused")
+    for lent in ((), ("jobs",), ("scaling",), ("jobs", "scaling")):
+        given = rights_in(render(installed, *(LENT[switch] for switch in lent)), "ClusterRole", "Role")
+        used = trail.used(set.union(*(parts[part] for part in ("", *lent))))
+        print(f"{'+'.join(lent) or 'nothing':12} {len(given):7} {len(used):4} {len(given - used):6}")
+        assert used == given, f"not used: {shown(given - used)}; not granted: {shown(used - given)}"
+    assert trail.used() == granted
+    upgrade(installed, CHART)
+    for shop in (plain, bad, works, stuck, sized):
         shop.close()
+
+
+def resize(shop: Shop, replicas: int) -> None:
+    """Scale the new side, as a person does."""
+    target = ("deployment/checkout-v2", "-n", shop.namespace, f"--replicas={replicas}")
+    shop.bed.kubectl("scale", *target)
 
 
 def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: Bed) -> None:
@@ -350,6 +417,93 @@ def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> N
             first.process.child.terminate()
             until(lambda: answers(f"{second.url}/leading"), 2, "the next leader")
             assert installed.get(installed.api.path(lease(NAME)))["spec"]["holderIdentity"] == "two"
+
+
+def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in_the_senders_name(
+    installed: Bed,
+) -> None:
+    shop = Shop(installed, "chart-admission")
+    installed.apply(objects.namespace(shop.namespace))
+    upgrade(installed, CHART, *LENT.values(), "--set=admission.approvers={release-managers}")
+    releaser, author = Person(installed, shop, "ann", "release-managers"), Person(installed, shop, "bob")
+    worker, scaler = Person(installed, shop, "eve", rights=("jobs",)), Person(installed, shop, "sid", rights=("scale",))
+    works: dict[str, Any] = {"expand": {"jobs": [{"name": "add", **job()}]}}
+    sizes: list[dict[str, Any]] = [{"expand": {"scale": {"new": 2}}}, {"contract": {"scaleOld": 0}}]
+    until(lambda: "may not create Jobs" in author.says_of(shop.plan(**works)), 20, "the policies")
+
+    assert not author.says_of(shop.plan())
+    assert not worker.says_of(shop.plan(**works))
+    assert not scaler.says_of(shop.plan(**sizes[0]))
+    for spec in sizes:
+        assert "may not update its scale" in worker.says_of(shop.plan(**spec))
+    others: list[dict[str, Any]] = [
+        {"assumptions": [assumption("cache")]},
+        {"contract": {"jobs": [{"name": "d", **job()}]}},
+    ]
+    for spec in (works, *others):
+        assert not worker.says_of(shop.plan(**spec))
+        assert "sid may not create Jobs in namespace chart-admission" in scaler.says_of(shop.plan(**spec))
+
+    installed.apply(shop.plan(**works))
+    until(lambda: author.says_to("approve a0", "bob"), 20, "the policy for commands")
+    for command, by, person, words in (
+        ("approve a1", "ann", releaser, ""),
+        ("approve a2", "bob", releaser, "rolloutplan.dev/command-by: ann"),
+        ("approve a3", None, releaser, "in the sender's own name"),
+        ("approve a4", "bob", author, "bob may not send approve, promote or skip"),
+        ("\tskip a5", "bob", author, "members of release-managers"),
+        ("promote a6", "bob", author, "members of release-managers"),
+        ("\u00a0abort a7", "bob", author, "members of release-managers"),
+        ("abort approve", "bob", author, ""),
+        ("pause p1", "bob", author, ""),
+        ("pause p2", "ann", author, "rolloutplan.dev/command-by: bob"),
+        ("abort a8", None, author, ""),
+        ("resume r1", None, author, "in the sender's own name"),
+        ("resume r1", "bob", author, ""),
+        ("resume r1", "ann", releaser, "can be changed only together with it"),
+        ("resume r1", None, author, "can be changed only together with it"),
+        (None, None, author, ""),
+    ):
+        said = person.says_to(command, by)
+        assert words in said, (command, by, said)
+        assert bool(words) == bool(said), (command, by, said)
+    assert not author.says_to("", ""), "another change of a plan with Jobs by somebody who may not create any"
+    upgrade(installed, CHART)
+    shop.close()
+
+
+class Person:
+    """A user of the cluster, who may write plans in the shop's namespace, with these rights beside."""
+
+    def __init__(self, bed: Bed, shop: Shop, name: str, *groups: str, rights: Collection[str] = ()) -> None:
+        self._shop, self._config = shop, bed.kubeconfig("admin", name, groups)
+        rules = [{"apiGroups": [GROUP], "resources": ["rolloutplans"], "verbs": ["*"]}]
+        rules += [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}] if "jobs" in rights else []
+        scale = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["update"]}
+        rules += [{**scale, "resourceNames": ["checkout-v1", "checkout-v2"]}] if "scale" in rights else []
+        meta, rbac = {"name": name, "namespace": shop.namespace}, "rbac.authorization.k8s.io"
+        role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules}
+        reference = {"apiGroup": rbac, "kind": "Role", "name": name}
+        binding = {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": meta, "roleRef": reference}
+        bed.apply(role, {**binding, "subjects": [{"apiGroup": rbac, "kind": "User", "name": name}]})
+
+    def says_of(self, plan: dict[str, Any]) -> str:
+        """What the API server answers to a plan of this person's; empty where it would take it."""
+        return self._refusal("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=plan)
+
+    def says_to(self, command: str | None, by: str | None) -> str:
+        """The same for a command and the sender's name; None takes the annotation away."""
+        annotations = {f"{GROUP}/command": command, f"{GROUP}/command-by": by}
+        patch = {"metadata": {"annotations": annotations}}
+        if command == "":
+            patch = {"metadata": {"labels": {"touched": "true"}}}
+        where = ("rolloutplans", "checkout", "-n", self._shop.namespace)
+        return self._refusal("patch", *where, "--type=merge", "-p", json.dumps(patch))
+
+    def _refusal(self, *arguments: str, stdin: dict[str, Any] | None = None) -> str:
+        text = json.dumps(stdin) if stdin else None
+        found = self._shop.bed.run_kubectl(f"--kubeconfig={self._config}", *arguments, stdin=text)
+        return found.stderr if found.returncode else ""
 
 
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
@@ -396,7 +550,7 @@ def test_plans_outlive_the_release(installed: Bed) -> None:
 
 
 def render(bed: Bed, *options: str, chart: Path = CHART) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(bed.helm("template", NAME, str(chart), "-n", NAMESPACE, *options)))
+    return list(yaml.safe_load_all(bed.helm("template", NAME, str(chart), "-n", NAMESPACE, *IMAGE, *options)))
 
 
 def one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -414,7 +568,7 @@ def scraping(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
 def upgrade(bed: Bed, chart: Path, *options: str) -> str:
     """Install or upgrade, with the values given and else the chart's own; wait until the pod is ready."""
-    wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *options]
+    wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *IMAGE, *options]
     said = bed.helm("upgrade", NAME, str(chart), "-n", NAMESPACE, *wanted)
     bed.wait_ready(NAMESPACE, NAME)
     return said
@@ -469,7 +623,11 @@ def remove_definitions(bed: Bed) -> None:
 
 def rights(bed: Bed, *kinds: str) -> set[Right]:
     """What the release's roles of these kinds allow."""
-    manifests = yaml.safe_load_all(bed.helm("get", "manifest", NAME, "-n", NAMESPACE))
+    return rights_in(yaml.safe_load_all(bed.helm("get", "manifest", NAME, "-n", NAMESPACE)), *kinds)
+
+
+def rights_in(manifests: Iterable[dict[str, Any]], *kinds: str) -> set[Right]:
+    """What the roles of these kinds among manifests allow."""
     rules = [rule for m in manifests if m["kind"] in kinds for rule in m["rules"]]
     return {
         (verb, qualified(group, resource))
@@ -500,10 +658,17 @@ class Trail:
     def _requests(self) -> Iterator[dict[str, Any]]:
         return (event for event in self._bed.audit("chart") if event["requestReceivedTimestamp"] > self._began)
 
-    def used(self) -> set[Right]:
-        """What was done to resources. A watch is among them once it has ended."""
+    def used(self, namespaces: Collection[str] | None = None) -> set[Right]:
+        """What was done to resources; with `namespaces` only in these, where "" is what is done to all at once.
+
+        A watch is among them once it has ended.
+        """
         targets = [(event["verb"], event.get("objectRef", {})) for event in self._requests()]
-        return {(verb, self._target(target)) for verb, target in targets if "resource" in target}
+        return {
+            (verb, self._target(target))
+            for verb, target in targets
+            if "resource" in target and (namespaces is None or target.get("namespace", "") in namespaces)
+        }
 
     @staticmethod
     def _target(target: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from rolloutplan.api.command import ANNOTATION, Command, Verb, read_command
+from rolloutplan.api.command import ANNOTATION, SENDER, Command, Verb, read_command
 from rolloutplan.cli.main import VERBS, main
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop import main as loop_main
@@ -66,6 +66,11 @@ def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._say(cluster.looked_at)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            assert self.path.split("?")[0] == "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            self._say(lambda: {"status": {"userInfo": {"username": "alice"}}})
+
         def _say(self, answer: Callable[[], dict[str, Any]]) -> None:
             code, said = cluster.refuses.get(self.command) or (200, answer())
             body = json.dumps(said).encode() if said is not None else b"404 page not found\n"
@@ -117,11 +122,21 @@ def test_a_command_is_written_and_its_answer_told(cluster: Cluster, capsys: pyte
     assert path == f"{PLANS}/shop/rolloutplans/checkout"
     assert query == {"fieldManager": ["rolloutplan-cli"]}
     assert content == "application/merge-patch+json"
-    assert body == {"metadata": {"annotations": {ANNOTATION: 'pause t1 --reason "disk full"'}}}
+    annotations = {ANNOTATION: 'pause t1 --reason "disk full"', SENDER: "alice"}
+    assert body == {"metadata": {"annotations": annotations}}
     assert capsys.readouterr().out.splitlines() == [
         'shop/checkout rolloutplan.dev/command: pause t1 --reason "disk full"',
         "paused; the weights stay",
     ]
+
+
+@pytest.mark.parametrize("refusal", [(403, {"message": "no"}), (404, None), (200, {"status": "nonsense"})])
+def test_a_command_is_sent_also_where_the_senders_name_cannot_be_asked_for(cluster: Cluster, refusal: Refusal) -> None:
+    """That of the former sender is taken away then."""
+    cluster.refuses = {"POST": refusal}
+    assert main(["abort", "checkout", "--token", "t1"]) == 0
+    [(_, _, _, body)] = cluster.patches
+    assert body == {"metadata": {"annotations": {ANNOTATION: "abort t1", SENDER: None}}}
 
 
 @pytest.mark.parametrize("verb", list(Verb))

@@ -264,7 +264,7 @@ def test_a_job_that_may_not_be_read_ends_a_run_at_its_deadline() -> None:
     async def story() -> None:
         server = Server()
         server.refuses = lambda method, path: (
-            ApiError(403, "Forbidden", "jobs.batch is forbidden") if "/jobs" in path else None
+            ApiError(403, "Forbidden", "jobs.batch is forbidden") if "/batch/" in path else None
         )
         async with opened(changed(SPEC, {"assumptions": [assumption("cache", deadline="2s")]}), server) as shop:
             assert await shop.comes(lambda: shop.status.phase is Phase.PROBING, 3), shop.status.message

@@ -18,6 +18,8 @@ from typing import Final
 from rolloutplan.api.text_format import TextFormat
 
 ANNOTATION: Final = "rolloutplan.dev/command"
+SENDER: Final = "rolloutplan.dev/command-by"
+"""The annotation with the user name of the sender. An admission policy of the chart lets nobody write another's."""
 REASON_KEPT: Final = 512
 """Characters of the reason that are kept."""
 

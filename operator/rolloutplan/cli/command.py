@@ -10,12 +10,16 @@ import sys
 import time
 from typing import Any, Final
 
-from rolloutplan.api.command import ANNOTATION, Command, answer_to, write_command
+from rolloutplan.api import safe_get
+from rolloutplan.api.command import ANNOTATION, SENDER, Command, answer_to, write_command
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 
 FIELD_MANAGER: Final = "rolloutplan-cli"
+SELF_REVIEW: Final = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 POLL_EVERY: Final = 0.2
+NAME_WITHIN: Final = 2.0
+"""Seconds to ask for the sender's name: an abort is not kept waiting for it."""
 ACTED, FAILED, REFUSED = 0, 1, 3
 
 
@@ -35,7 +39,7 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
     path, text = paths.plan(namespace, plan), write_command(command)
     api = await Api.connect()
     try:
-        body = {"metadata": {"annotations": {ANNOTATION: text}}}
+        body = {"metadata": {"annotations": {ANNOTATION: text, SENDER: await _user_name(api)}}}
         raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
         print(f"{namespace}/{plan} {ANNOTATION}: {text}")
         if known := _answered_before(raw, command):
@@ -48,6 +52,18 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
         await api.close()
     words = f"no answer within {wait:g} s; the command is on the plan, and the operator carries it out when it reads it"
     return _print_error(words, FAILED)
+
+
+async def _user_name(api: Api) -> str | None:
+    """Return the name by which the API server knows the sender; None, which removes that of a former one, if unknown.
+
+    The command is sent without it: an abort must not fail because a name cannot be asked for.
+    """
+    try:
+        found = await api.create(paths.self_review(), SELF_REVIEW, timeout=NAME_WITHIN)
+    except ApiError:
+        return None
+    return safe_get.text(found, "status", "userInfo", "username") or None
 
 
 async def _await_answer(api: Api, path: str, token: str, wait: float, *, after: int) -> Raw | None:

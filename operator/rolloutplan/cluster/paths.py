@@ -30,6 +30,7 @@ POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=F
 NAMESPACES: Final = Kind("", "v1", "namespaces", namespaced=False)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
+SELF_REVIEWS: Final = Kind("authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 JOBS: Final = Kind("batch", "v1", "jobs")
 AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
@@ -70,6 +71,10 @@ def job(namespace: str, name: str = "") -> str:
 
 def autoscalers(namespace: str) -> str:
     return path(AUTOSCALERS, namespace)
+
+
+def self_review() -> str:
+    return path(SELF_REVIEWS)
 
 
 def scale(namespace: str, deployment: str) -> str:

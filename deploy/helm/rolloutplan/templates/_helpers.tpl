@@ -46,10 +46,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{- define "rolloutplan.image" -}}
 {{- with .Values.image -}}
+{{- $repository := required "image.repository: write the address of your image; none is published" .repository -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ $repository }}:{{ required "image.digest: write the digest of your image (sha256:...), or a tag in image.tag" .tag }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -82,6 +83,7 @@ podAntiAffinity:
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, patch]
+{{- if or .Values.jobs.enabled .Values.scaling.enabled }}
 # What else may give the old Service traffic, before it is removed.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [grpcroutes, tcproutes, tlsroutes, udproutes]
@@ -89,6 +91,7 @@ podAntiAffinity:
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list]
+{{- end }}
 # Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist and what they select.
 - apiGroups: [apps]
   resources: [deployments]
@@ -103,19 +106,28 @@ podAntiAffinity:
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]
+{{- if .Values.jobs.enabled }}
 # Jobs of a plan. `get`: the state of a Job while the run waits for it. `list`, `patch`: Jobs of a plan never run side by
 # side, and `abort` suspends (spec.suspend) the one that has not ended.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, create, patch]
+# Whether the namespace has named the ServiceAccount of a Job for Jobs of plans.
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get]
 # Why a Job gets no pods: a quota, a webhook, PodSecurity.
 - apiGroups: [""]
   resources: [events]
   verbs: [list]
+{{- end }}
+{{- if .Values.scaling.enabled }}
 # Deployments are scaled through the scale subresource, unless an autoscaler scales them.
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [get, patch]
+{{- end }}
+# What scaled a side to no pods, and what is not to be scaled by a plan.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]
@@ -145,6 +157,12 @@ podAntiAffinity:
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
+{{- end -}}
+
+{{- /* The name of what is cluster-scoped: it contains the release's namespace where not all namespaces are served. */ -}}
+{{- define "rolloutplan.clusterName" -}}
+{{- $name := include "rolloutplan.fullname" . -}}
+{{- .Values.namespaces | empty | ternary $name (printf "%s-%s" .Release.Namespace $name) -}}
 {{- end -}}
 
 {{- define "rolloutplan.subjects" -}}

@@ -728,6 +728,7 @@ SOURCES: Final = (
     Refusal("a password", {"prometheus.url": "http://a:b@prom"}, ("spec.prometheus.url", "without user"), SOURCE),
     Refusal("a flavor", {"prometheus.flavor": "Cortex"}, ("spec.prometheus.flavor", "Thanos", "Mimir"), SOURCE),
     Refusal("no time", {"timeout": "0s"}, ("spec.timeout", "100ms or more"), SOURCE),
+    Refusal("a time without end", {"timeout": "99999h"}, ("spec.timeout", "limit of 2m: write 2m or less"), SOURCE),
     Refusal("no interval", {"scrapeInterval": "50ms"}, ("spec.scrapeInterval", "100ms or more"), SOURCE),
     Refusal("too many at once", {"maxConcurrency": 65}, ("spec.maxConcurrency", "64"), SOURCE),
     Refusal("a header's name", {"headers": {"A b": "c"}}, ("spec.headers", "name of a header"), SOURCE),

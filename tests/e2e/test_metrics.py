@@ -135,7 +135,7 @@ def test_a_query_that_goes_wrong_does_not_take_the_others_with_it(bed: Bed, shop
     async def story() -> None:
         asking = Asking(bed.prometheus_url)
         await asking.all(good, datetime.now(UTC))
-        asking.source._batcher.record_single(Fingerprint.of(bad, "shop"), "vector", 0.001)
+        asking.source._batcher("shop").record_single(Fingerprint.of(bad, "shop"), "vector", 0.001)
         asking.number()
         *answers, wrong = await asking.all([*good, bad], datetime.now(UTC))
         assert [answer.value for answer in answers] == [*map(float, range(7))]
@@ -154,7 +154,7 @@ def test_a_slow_query_keeps_the_others_of_its_look_no_longer_than_a_moment(bed: 
     async def story() -> None:
         asking = Asking(bed.prometheus_url, timeout="6s")
         await asking.all(good, datetime.now(UTC))
-        asking.source._batcher.record_single(Fingerprint.of(slow, "shop"), "vector", 0.001)
+        asking.source._batcher("shop").record_single(Fingerprint.of(slow, "shop"), "vector", 0.001)
         for _ in range(2):
             at = datetime.now(UTC)
             last = asyncio.create_task(asking.source.ask(slow, at, "shop"))
@@ -238,7 +238,7 @@ def test_looks_that_were_missed_are_what_would_have_been_seen(bed: Bed, shop: st
     async def story() -> None:
         source = Asking(bed.prometheus_url).source
         start = end - 24 * step
-        missed = await source.samples(query, start, end, step)
+        missed = await source.samples(query, start, end, step, "shop")
         assert not isinstance(missed, Answer)
         assert [at for at, _ in missed] == [start + i * step for i in range(25)]
         for at, counts in missed:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rolloutplan.cli.main import VERBS, main
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop import main as loop_main
 from rolloutplan.loop.options import Options
+from rolloutplan.metrics.ceilings import Ceilings
 
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces"
 Refusal = tuple[int, dict[str, Any] | None]
@@ -294,6 +296,22 @@ SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
 @pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--max-source-timeout=99999h", '"99999h" is not a ceiling for timeout: write 100ms to 2m'),
+        ("--max-source-timeout=1ms", '"1ms" is not a ceiling for timeout: write 100ms to 2m'),
+        ("--max-source-concurrency=0", '"0" is not a ceiling for maxConcurrency: write 1 to 64'),
+        ("--max-source-concurrency=65", '"65" is not a ceiling for maxConcurrency: write 1 to 64'),
+        ("--max-source-concurrency=²", '"²" is not a ceiling for maxConcurrency: write 1 to 64'),
+    ],
+)
+def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["operator", argument])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("pod", "arguments", "options"),
     [
         ("pod-1", [], Options((), 8080, "pod-1", "default", "rolloutplan", unserved=SYSTEM)),
@@ -341,8 +359,18 @@ SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
                 "--lease-namespace=y",
                 "--lease-name=z",
                 "--authenticated-commands",
+                "--max-source-timeout=1m",
+                "--max-source-concurrency=4",
             ],
-            Options(("a", "b"), 1, "x", "y", "z", authenticated_commands=True),
+            Options(
+                ("a", "b"),
+                1,
+                "x",
+                "y",
+                "z",
+                authenticated_commands=True,
+                source_ceilings=Ceilings(timedelta(minutes=1), 4),
+            ),
         ),
     ],
 )

@@ -108,7 +108,7 @@ def tell(story: Story, *, hurried: bool = False, **spec: Any) -> None:
     async def in_time(url: str) -> None:
         source = Source(MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": "2s", **spec}))
         if not hurried:
-            source._batcher = QueryBatcher(60, quick=30)
+            source._batchers["shop"] = QueryBatcher(60, quick=30)
         async with asyncio.timeout(10):
             await story(server, Tenant(source, "shop"))
         source.close()

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -22,13 +21,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.stats.verdict import Answer, Why
+from tests.wire import Behaviour, say, server, spec
 
 AT = datetime(2026, 11, 22, 1, 2, 3, 456000, tzinfo=UTC)
 
@@ -183,58 +182,6 @@ def test_details_stay_short_and_in_one_line() -> None:
 
 # ---- over the wire ------------------------------------------------------------------------------------
 
-Behaviour = Callable[[socket.socket, bytes], None]
-
-
-@contextmanager
-def server(behaviour: Behaviour) -> Iterator[str]:
-    """A server that reads each request whole and then does what `behaviour` says."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            while request := _request(connection):
-                try:
-                    behaviour(connection, request)
-                except OSError:
-                    return
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        listening.close()
-
-
-def _request(connection: socket.socket) -> bytes:
-    request = b""
-    while b"\r\n\r\n" not in request:
-        try:
-            if not (data := connection.recv(65536)):
-                return b""
-        except OSError:
-            return b""
-        request += data
-    head, _, body = request.partition(b"\r\n\r\n")
-    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    while len(body) < int(fields.get(b"content-length", b"0")):
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-def say(body: bytes, *fields: str) -> Behaviour:
-    head = "".join(f"{field}\r\n" for field in ("HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *fields, ""))
-    return lambda connection, _: connection.sendall(head.encode() + body)
-
 
 def hang(connection: socket.socket, _: bytes) -> None:
     connection.recv(1)
@@ -272,10 +219,6 @@ def flood(connection: socket.socket, _: bytes) -> None:
 def stop_short(connection: socket.socket, _: bytes) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
     connection.shutdown(socket.SHUT_RDWR)
-
-
-def spec(url: str, timeout: str = "300ms", **more: Any) -> MetricSourceSpec:
-    return MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": timeout} | more)
 
 
 def ask(url: str, query: str = "up", **more: Any) -> tuple[Answer, float]:
@@ -499,7 +442,7 @@ def looks(behaviour: Behaviour, number: int) -> Sequence[tuple[datetime, Mapping
     async def asked(url: str) -> Sequence[tuple[datetime, Mapping[str, float]]] | Answer:
         source = Source(spec(url, timeout="1s"))
         try:
-            return await source.samples("c", AT, AT + (number - 1) * STEP, STEP)
+            return await source.samples("c", AT, AT + (number - 1) * STEP, STEP, "shop")
         finally:
             source.close()
 
@@ -585,7 +528,7 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
 
 
 def test_threads_are_started_as_needed_and_reused() -> None:
-    threads = Threads(3, "t")
+    threads = Threads().lane(3)
     for _ in range(20):
         assert threads.submit(threading.get_ident).result(1)
         time.sleep(0.002)
@@ -597,16 +540,16 @@ def test_threads_are_started_as_needed_and_reused() -> None:
 
 
 def test_slow_calls_leave_half_of_the_threads_to_the_others() -> None:
-    threads, began, go = Threads(4, "t"), threading.Semaphore(0), threading.Event()
+    threads, began, go = Threads().lane(4), threading.Semaphore(0), threading.Event()
     slow = [threads.submit(lambda: _hold(began, go), slow=True) for _ in range(9)]
     assert began.acquire(timeout=1) and began.acquire(timeout=1)
     assert [threads.submit(int).result(1) for _ in range(9)] == [0] * 9
     assert not began.acquire(blocking=False)
-    assert threads.saturated
+    assert threads.saturated("")
     go.set()
     for future in slow:
         future.result(1)
-    assert not threads.saturated
+    assert not threads.saturated("")
     threads.close()
 
 
@@ -616,7 +559,7 @@ def _hold(began: threading.Semaphore, go: threading.Event) -> None:
 
 
 def test_a_single_thread_does_slow_calls_too() -> None:
-    threads = Threads(1, "t")
+    threads = Threads().lane(1)
     assert [threads.submit(int, slow=slow).result(1) for slow in (True, False, True)] == [0] * 3
     threads.close()
 
@@ -626,7 +569,7 @@ def test_a_single_thread_does_slow_calls_too() -> None:
 )
 def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience: float, order: list[int]) -> None:
     threads, began, go, done = (
-        Threads(1, "t", patience),
+        Threads().lane(1, patience),
         threading.Barrier(2),
         threading.Event(),
         list[int](),
@@ -642,7 +585,7 @@ def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience:
 
 
 def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> None:
-    threads = Threads(1, "t")
+    threads = Threads().lane(1)
     go = threading.Event()
     first = threads.submit(lambda: (go.wait(1) and 1) or 0)
     cancelled, last = threads.submit(lambda: 2), threads.submit(lambda: 3)
@@ -656,5 +599,5 @@ def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> Non
 
 def test_a_hanging_thread_does_not_hold_up_the_end_of_the_process() -> None:
     package = "rolloutplan.metrics.prometheus"
-    code = f"import time; from {package}.threads import Threads; Threads(1, 't').submit(lambda: time.sleep(60))"
+    code = f"import time; from {package}.threads import Threads; Threads().lane(1).submit(lambda: time.sleep(60))"
     subprocess.run([sys.executable, "-c", code], timeout=10, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})

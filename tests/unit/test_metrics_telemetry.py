@@ -179,6 +179,7 @@ def twice(story: Story) -> Story:
             "metric_requests_total{code=200,source=shop/a}",
             2,
         ),
+        (twice(lambda m: m.count_limit("bytes")), "metric_limits_total{limit=bytes}", 2),
         (lambda m: m.count_source_request("a", 0, 5.0), "metric_requests_total{code=0,source=a}", 1),
         (lambda m: m.count_source_request("a", 503, 5.0), "metric_request_seconds_sum", 5),
         (

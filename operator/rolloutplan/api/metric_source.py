@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from rolloutplan.api.limits import MAX_SOURCE, check_size
 from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, read
-from rolloutplan.api.quantities import Duration, at_least
+from rolloutplan.api.quantities import Duration, at_least, at_most
 from rolloutplan.api.text_format import HEADER, SERIES_LABEL, Enforced, Namespace, Url
 
 __all__ = ["ClusterMetricSourceSpec", "MetricSourceSpec", "Prometheus", "SpecError", "read_metric_source"]
@@ -66,8 +66,9 @@ class MetricSourceSpec(SpecModel):
         default={},
         description="Headers of every request, such as X-Scope-OrgID. Put no credentials here: anyone can read them.",
     )
-    timeout: Annotated[Duration, at_least("100ms")] = Field(
-        default=timedelta(seconds=5), description="Time-out of one query."
+    timeout: Annotated[Duration, at_least("100ms"), at_most("2m")] = Field(
+        default=timedelta(seconds=5),
+        description="Time-out of one query. The operator may have a lower ceiling for MetricSources.",
     )
     scrape_interval: Annotated[Duration, at_least("100ms")] = Field(
         default=timedelta(seconds=15), description="The scrape interval of the metrics."
@@ -76,7 +77,10 @@ class MetricSourceSpec(SpecModel):
         default=timedelta(0), description="Time from the scrape of a sample until a query can read it."
     )
     max_concurrency: StrictInt = Field(
-        default=16, ge=1, le=64, description="The most queries in flight at the same time."
+        default=16,
+        ge=1,
+        le=64,
+        description="The most queries at the same time. The operator may have a lower ceiling for MetricSources.",
     )
     batching: Batching = Field(
         default="On",

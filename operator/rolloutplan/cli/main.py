@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import math
 import os
+import re
 import secrets
 import socket
 import sys
@@ -16,13 +17,14 @@ from typing import Final
 
 from rolloutplan import __version__
 from rolloutplan.api.command import Command, CommandError, Verb
-from rolloutplan.api.quantities import parse_duration
+from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.generate.crd import crds, render
 from rolloutplan.generate.reference import reference
 from rolloutplan.generate.states import states
+from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.stats.feasibility import Traffic
 
 VERBS: Final[Mapping[Verb, str]] = {
@@ -114,6 +116,20 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         help="the chart's admission policy checks who sends a command (admission.enabled)",
     )
     add_grant_options(parser)
+    parser.add_argument(
+        "--max-source-timeout",
+        type=_source_timeout,
+        default=USUAL.timeout,
+        metavar="TIME",
+        help=f"MetricSources with a longer timeout have this one (default: {format_duration(USUAL.timeout)})",
+    )
+    parser.add_argument(
+        "--max-source-concurrency",
+        type=_source_concurrency,
+        default=USUAL.max_concurrency,
+        metavar="NUMBER",
+        help=f"MetricSources with a larger maxConcurrency have this one (default: {USUAL.max_concurrency})",
+    )
     parser.set_defaults(run=_operator)
 
 
@@ -254,6 +270,19 @@ def _duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _source_timeout(text: str) -> timedelta:
+    found = _duration(text)
+    if not timedelta(milliseconds=100) <= found <= timedelta(minutes=2):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a ceiling for timeout: write 100ms to 2m')
+    return found
+
+
+def _source_concurrency(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]?", text) or int(text) > 64:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a ceiling for maxConcurrency: write 1 to 64')
+    return int(text)
+
+
 def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text) if "T" in text.upper() else None
@@ -326,6 +355,7 @@ def _operator(chosen: argparse.Namespace) -> int:
         authenticated_commands=chosen.authenticated_commands,
         grants=grants(chosen),
         unserved=unserved(chosen),
+        source_ceilings=Ceilings(chosen.max_source_timeout, chosen.max_source_concurrency),
     )
     try:
         asyncio.run(run(options))

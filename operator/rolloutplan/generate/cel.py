@@ -350,6 +350,7 @@ _PREDICATE: Final = (
 
 _SOURCE: Final = (
     _floor("timeout", "100ms"),
+    _ceiling("timeout", "2m"),
     _floor("scrapeInterval", "100ms"),
     _spelled("headers", HEADER),
 )

@@ -70,7 +70,7 @@ async def run(options: Options) -> None:
 async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
     """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
     metrics = Metrics(clock.now, clock.ahead)
-    sources = Sources(metrics.count_source_request)
+    sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings)
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rolloutplan.engine.model.grants import Grants
+from rolloutplan.metrics.ceilings import USUAL, Ceilings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,5 @@ class Options:
     """What plans may do beyond moving weights."""
     unserved: frozenset[str] = frozenset()
     """Namespaces whose plans are not served though all are, because `namespaces` is empty."""
+    source_ceilings: Ceilings = USUAL
+    """The most that MetricSources may have."""

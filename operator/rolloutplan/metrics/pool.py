@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.base import Connection, ObserveRequest
+from rolloutplan.metrics.ceilings import USUAL, Ceilings
+from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.provider import PrometheusConnection
 
 
@@ -27,20 +29,31 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-def connect(spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> Connection:
-    """A connection for a spec. Another kind of source needs another field of the spec and another line here."""
-    return PrometheusConnection(spec, observe)
+def connect(
+    spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+) -> Connection:
+    """A connection for a spec. Another kind of source needs another field of the spec and another line here.
+
+    `capacity` is what it shares with others; its own if left out.
+    """
+    return PrometheusConnection(spec, observe, capacity)
 
 
 class Sources:
     """The sources in use. Not thread-safe: only the loop may use it.
 
     `observe` is called for each HTTP request, in the thread that made it: the source's title, the HTTP status (0 where
-    there was no answer), seconds.
+    there was no answer), seconds. `count_limit` is called for each question or answer that met a limit, with its name.
     """
 
-    def __init__(self, observe: Callable[[str, int, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        observe: Callable[[str, int, float], None] | None = None,
+        count_limit: Callable[[str], None] = lambda _: None,
+        ceilings: Ceilings = USUAL,
+    ) -> None:
         self._open: dict[Key, tuple[MetricSourceSpec, Connection]] = {}
+        self._capacity, self._ceilings = Capacity(count_limit), ceilings
         self.observe = observe
 
     def get(self, key: Key, spec: MetricSourceSpec) -> Connection:
@@ -50,7 +63,8 @@ class Sources:
             if known[0] == spec:
                 return known[1]
             known[1].close()
-        source = connect(spec, partial(self.observe, key.title) if self.observe else None)
+        lowered = self._ceilings.lower(spec) if key.namespace else spec
+        source = connect(lowered, partial(self.observe, key.title) if self.observe else None, self._capacity)
         self._open[key] = (spec, source)
         return source
 

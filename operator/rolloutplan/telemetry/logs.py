@@ -14,8 +14,10 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-_CHATTY: Final = ("aiohttp", "asyncio", "kopf", "urllib3")
+_CHATTY: Final = ("aiohttp", "asyncio", "kopf")
 """Libraries that log their routine work at INFO; they are shown from WARNING on, or in full at debug."""
+_LED: Final = "urllib3"
+"""A library that warns of what servers send, as often as they like; shown from ERROR on. The answer says it anyway."""
 
 
 def set_up(level: str = "info", *, stream: TextIO | None = None) -> None:
@@ -51,8 +53,8 @@ def set_up(level: str = "info", *, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))
+    for name, least in (*((name, logging.WARNING) for name in _CHATTY), (_LED, logging.ERROR)):
+        logging.getLogger(name).setLevel(threshold if level == "debug" else max(threshold, least))
     logging.captureWarnings(capture=True)
 
 

@@ -72,6 +72,12 @@ class Metrics:
             ("source", "code"),
             registry=registry,
         )
+        self._limits = Counter(
+            "rolloutplan_metric_limits",
+            "Questions and answers of metric sources that met a limit.",
+            ("limit",),
+            registry=registry,
+        )
         self._question_seconds = Histogram(
             "rolloutplan_metric_request_seconds",
             "How long HTTP requests to metric sources took.",
@@ -116,6 +122,10 @@ class Metrics:
         self._asked_at[source] = self._clock()
         self._questions.labels(source, code).inc()
         self._question_seconds.observe(seconds)
+
+    def count_limit(self, limit: str) -> None:
+        """Count a question or an answer that met a limit; there are five limits."""
+        self._limits.labels(limit).inc()
 
     def count_api_request(self, method: str, path: str, code: int, seconds: float) -> None:
         """Count a request to the API server."""

@@ -30,8 +30,10 @@ MAX_QUESTIONS: Final = 32
 """Most questions in a batch. Larger batches cost less per question, until the copying of each `or` outweighs that."""
 MAX_LENGTH: Final = 16_000
 """Characters of one query: VictoriaMetrics takes no more than 16 KiB."""
-MAX_REMEMBERED: Final = 10_000
-"""The number of forms, and of slow queries, that are remembered: the latest."""
+MAX_REMEMBERED: Final = 1_000
+"""The number of forms, and of slow queries, that are remembered for each namespace: the latest."""
+MAX_READ: Final = 10_000
+"""The number of texts whose form is remembered, for all sources: those of a thousand plans."""
 
 _SECONDS: Final = re.compile(r"\b[0-9]+s\b")
 _OVERHEAD: Final = 80
@@ -70,7 +72,7 @@ class _ReadForms:
         except UnclearError:
             found = hash(query), False
         self._known[digest] = found
-        if len(self._known) > MAX_REMEMBERED:
+        if len(self._known) > MAX_READ:
             self._known.popitem(last=False)
         return found
 

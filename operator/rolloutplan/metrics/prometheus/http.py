@@ -11,26 +11,28 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import requests
 import urllib3
 from prometheus_api_client.prometheus_connect import PrometheusConnect
-from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.clock import confirm, now
 from rolloutplan.metrics.base import ObserveRequest
+from rolloutplan.metrics.fair_share import FairShare
+from rolloutplan.metrics.prometheus.exchange import BoundedAdapter, Exchange, trust
+from rolloutplan.metrics.prometheus.limits import LONGEST_ANSWER, MOST_PIECES, MOST_VALUES, Limit, LimitError
 from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
 from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 
-LONGEST_ANSWER: Final = 1 << 20
-"""Bytes. One number needs about 150; a longer answer than this has thousands of series."""
-LONGEST_RANGE: Final = 4 << 20
+CLOSING: Final = 1.0
+"""Seconds after which what is under way ends when a source is changed: most answers come sooner."""
 CLOCK_AHEAD: Final = 30.0
 """Seconds by which a source's clock may be ahead of ours. Its samples of before a weight would count for the weight."""
 
@@ -46,77 +48,97 @@ class Reply(NamedTuple, Generic[T]):
     """0 where there was no answer."""
     late: bool = False
     """Whether it timed out."""
+    limit: Limit | None = None
+    """The limit that the answer met."""
 
     @property
     def affects_all_queries(self) -> bool:
-        """Whether any other query would have failed too: the source was not reached, or limits requests."""
+        """Whether any other query would have failed too: the source gave no usable answer, or limits requests."""
         return (self.status == 0 and not self.late) or self.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not typed
     """PrometheusConnect that keeps what it would drop: the result's type, the warnings, the error's type."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None) -> None:
-        self._observe = observe
+    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None, budget: FairShare) -> None:
+        self._observe, self._budget = observe, budget
         self._flavor = spec.prometheus.flavor
         self._fixed = {"partial_response": "false"}  # Thanos may answer with partial data otherwise; others ignore it
         if self._flavor == "VictoriaMetrics":
             self._fixed["nocache"] = "1"  # it shifts recent instants back otherwise
+        self._ends = math.inf
+        """When all that is under way ends, because the source was closed."""
+        self._under_way: set[Exchange] = set()
         session = requests.Session()
         session.trust_env = False  # reads the proxy variables and .netrc for each request: half of a request's cost
-        session.verify = os.environ.get("SSL_CERT_FILE") or True
-        session.headers["User-Agent"] = f"rolloutplan/{__version__}"
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # none is kept
+        session.headers.update({"User-Agent": f"rolloutplan/{__version__}", "Accept-Encoding": "gzip"})
         super().__init__(
             url=spec.prometheus.url.rstrip("/"), headers=dict(spec.headers), session=session, retry=Retry(total=0)
         )
-        pool = HTTPAdapter(max_retries=Retry(total=0), pool_connections=1, pool_maxsize=spec.max_concurrency)
-        session.mount(self.url, pool)
+        session.mount(self.url, BoundedAdapter(trust(os.environ.get("SSL_CERT_FILE", "")), spec.max_concurrency))
 
-    def query(self, params: Mapping[str, str], read: Read[T], deadline: float, within: float = math.inf) -> Reply[T]:
+    def query(
+        self,
+        params: Mapping[str, str],
+        read: Read[T],
+        deadline: float,
+        within: float = math.inf,
+        namespace: str = "",
+    ) -> Reply[T]:
         """Send a query and read its answer until the monotonic instant `deadline`, at most `within` seconds. Blocks.
 
-        Parameters with a `step` make it a range query.
+        Parameters with a `step` make it a range query. `namespace` asks.
         """
         began = time.monotonic()
-        until = min(deadline, began + within)
+        with Exchange(min(deadline, began + within, self._ends), LONGEST_ANSWER, self._budget, namespace) as exchange:
+            self._under_way.add(exchange)
+            try:
+                return self._answer(params, read, exchange, began)
+            finally:
+                self._under_way.discard(exchange)
+
+    def close(self) -> None:
+        """Send no more queries. What is under way ends within `CLOSING` seconds; does not wait for it."""
+        self._ends = time.monotonic() + CLOSING
+        for exchange in self._under_way.copy():
+            exchange.end_by(self._ends)
+        super().close()
+
+    def _answer(self, params: Mapping[str, str], read: Read[T], exchange: Exchange, began: float) -> Reply[T]:
         detail = "not sent: other queries used up the time"
         for _ in range(2):  # twice, because the server may just have closed a kept connection
-            if time.monotonic() >= until:
+            if time.monotonic() >= exchange.until:
                 break
             try:
-                status, value = self._once(params, read, until)
-            except (requests.Timeout, urllib3.exceptions.TimeoutError):
-                seconds = time.monotonic() - began
-                return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
-            except requests.ConnectionError as error:
-                detail = _root(error)
+                status, value = self._once(params, read, exchange)
+            except LimitError as error:
+                status = HTTPStatus.OK if error.why is Why.MANY_SERIES else 0
+                value = undecided(error.why, str(error))
+                return Reply(value, time.monotonic() - began, status, limit=error.limit)
             except Exception as error:  # noqa: BLE001 - any error here counts as no answer of the source
-                return Reply(undecided(Why.SOURCE_DOWN, _root(error)))
+                if exchange.over or isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
+                    seconds = time.monotonic() - began
+                    return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
+                detail = _root(error)
+                if not isinstance(error, requests.ConnectionError):
+                    return Reply(undecided(Why.SOURCE_DOWN, detail))
             else:
                 return Reply(value, time.monotonic() - began, status)
         return Reply(undecided(Why.SOURCE_DOWN, detail), time.monotonic() - began)
 
-    def _once(self, params: Mapping[str, str], read: Read[T], until: float) -> tuple[int, T | Answer]:
-        left = until - time.monotonic()
-        ranges = "step" in params
-        longest = LONGEST_RANGE if ranges else LONGEST_ANSWER
+    def _once(self, params: Mapping[str, str], read: Read[T], exchange: Exchange) -> tuple[int, T | Answer]:
+        left = exchange.until - time.monotonic()
         params = {**self._fixed, **params, "timeout": f"{left:.3f}"}
-        status, body, ahead = self._post("query_range" if ranges else "query", params, left, until, longest)
+        status, body, ahead = self._post("query_range" if "step" in params else "query", params, left, exchange)
         if ahead > CLOCK_AHEAD:
             fix = "set the clocks right (NTP)"
             words = f"its clock is {ahead:.0f} s ahead: samples of before a weight would count for the weight; {fix}"
             return status, undecided(Why.SOURCE_DOWN, words)
-        if body is None:
-            return status, undecided(Why.MANY_SERIES, f"the answer is longer than {longest} bytes")
         return status, parse_response(status, body, read, self._flavor)
 
-    def _post(
-        self, path: str, params: Mapping[str, str], left: float, until: float, longest: int
-    ) -> tuple[int, bytes | None, float]:
-        """The HTTP status and body of an answer, and by how many seconds its Date is ahead of our clock.
-
-        The body is None where it is too long.
-        """
+    def _post(self, path: str, params: Mapping[str, str], left: float, exchange: Exchange) -> tuple[int, bytes, float]:
+        """The HTTP status and body of an answer, and by how many seconds its Date is ahead of our clock."""
         began, status = time.monotonic(), 0
         try:
             with self._session.post(
@@ -127,7 +149,11 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
                 stream=True,
                 allow_redirects=False,  # a redirected POST arrives as a GET without its body; headers may be secrets
             ) as response:
-                body = _read(response, until, longest)
+                try:
+                    body = _read(response, exchange)
+                except LimitError:
+                    status = response.status_code
+                    raise
                 status, date = response.status_code, response.headers.get("Date", "")
                 confirm(date, began, time.monotonic())
                 return status, body, _ahead(date)
@@ -144,15 +170,20 @@ def _ahead(date: str) -> float:
         return 0.0
 
 
-def _read(response: requests.Response, until: float, longest: int) -> bytes | None:
-    """Read the body; None where it is too long. A body that is not complete at `until` raises requests.Timeout."""
-    body = bytearray()
+def _read(response: requests.Response, exchange: Exchange) -> bytes:
+    """Read the body. Raises LimitError where it is too long, or has more values than are parsed."""
+    if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", "gzip", "x-gzip"}:
+        raise LimitError(Limit.LENGTH, "the answer is compressed in another way than gzip")  # or several times
+    body, pieces = bytearray(), 0
     while chunk := response.raw.read1(1 << 16, decode_content=True):
         body += chunk
-        if len(body) > longest:
-            return None
-        if time.monotonic() > until:
-            raise requests.Timeout
+        pieces += 1
+        exchange.count(len(body))
+        if pieces > MOST_PIECES:
+            raise LimitError(Limit.LENGTH, f"the answer comes in more than {MOST_PIECES} pieces")
+    if (values := sum(map(body.count, (b"{", b"[", b",")))) > MOST_VALUES:
+        words = f"the answer has about {values} values, more than {MOST_VALUES}"
+        raise LimitError(Limit.VALUES, words, Why.MANY_SERIES)
     return bytes(body)
 
 

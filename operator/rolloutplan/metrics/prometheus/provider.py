@@ -14,6 +14,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
 from rolloutplan.metrics.base import CheckResult, Connection, ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.alerts import ANY_ALERT, NO_ALERTS, alert_query
+from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound, unreadable
 from rolloutplan.metrics.prometheus.freshness import oldest_sample, stale
 from rolloutplan.metrics.prometheus.response import Counts, undecided
@@ -28,9 +29,11 @@ from rolloutplan.tools.promql import instant_selectors
 class PrometheusConnection(Connection):
     """Prometheus, Thanos, Mimir or VictoriaMetrics, for the plans of all namespaces that may use it."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
-        """No request is sent yet. `observe` is called for each HTTP request."""
-        self._spec, self._source = spec, Source(spec, observe)
+    def __init__(
+        self, spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+    ) -> None:
+        """No request is sent yet. `observe` is called for each HTTP request; `capacity` is shared with others."""
+        self._spec, self._source = spec, Source(spec, observe, capacity)
 
     def of(self, namespace: str) -> PrometheusProvider:
         """Return the source as the plans of a namespace ask it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,22 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from rolloutplan.metrics.prometheus.limits import LONGEST_INSTANCE, LONGEST_WORDS, MOST_INSTANCES
 from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
 
 LONGEST_DETAIL: Final = 300
+_WARNINGS: Final = 10
+"""Warnings that are read; the detail holds a few."""
 
 Counts: TypeAlias = Mapping[str, float]
 """Counters at one instant, by `job/instance`; empty where there are none."""
 
 _ROW_BYTES: Final = 8
 """Random bytes of a row label: nobody guesses 64 bits within the seconds of one request."""
+_SHOWN_LABELS: Final = 20
+"""Labels of a series that are written down; the detail holds a few."""
 _OUTAGES: Final = frozenset({"timeout", "canceled", "internal", "unavailable", "too_many_requests"})
 _RANGE_TOO_LONG: Final = re.compile(r"time range exceeds|max-query-(length|expression)|too long query", re.IGNORECASE)
 """The words of a query that asks for too long a time: servers find it while they fetch the series."""
@@ -77,8 +83,8 @@ Read: TypeAlias = Callable[[Result], T | Answer]
 def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prometheus") -> T | Answer:
     """Parse an HTTP status and body of the query API: the value that `read` returns, or the gap."""
     try:
-        response = json.loads(body)
-    except ValueError:
+        response = json.loads(body, parse_int=float)  # reading thousands of digits as an int takes long
+    except (ValueError, RecursionError):
         response = None
     if not isinstance(response, dict):
         return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not in the JSON format of Prometheus")
@@ -86,7 +92,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
         return _refusal(status, response)
     if warnings := response.get("warnings"):
         # Thanos warns only of stores that did not answer.
-        return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, "; ".join(map(str, warnings)))
+        return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, _joined(warnings))
     if response.get("isPartial"):
         return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
     data = response.get("data") or {}
@@ -116,13 +122,13 @@ def number(result: Result) -> Answer:
                 Why.QUERY_REJECTED, "the query returns a range of samples, not one value: wrap it in a function"
             )
         case _:
-            return undecided(Why.QUERY_REJECTED, f"the query returns a {kind}, not a number")
+            return undecided(Why.QUERY_REJECTED, f"the query returns a {_text(kind)}, not a number")
 
 
 def counts(result: Result) -> Counts | Answer:
     """The number of each instance in a vector."""
     if result.kind != "vector":
-        return undecided(Why.QUERY_REJECTED, f"the query returns a {result.kind}, not counters")
+        return undecided(Why.QUERY_REJECTED, f"the query returns a {_text(result.kind)}, not counters")
     instances = _by_instance(result.rows, "value")
     if isinstance(instances, Answer):
         return instances
@@ -147,7 +153,7 @@ class Instants:
 
     def __call__(self, result: Result) -> list[tuple[datetime, Counts]] | Answer:
         if result.kind != "matrix":
-            return undecided(Why.QUERY_REJECTED, f"the query returns a {result.kind}, not counters over a time")
+            return undecided(Why.QUERY_REJECTED, f"the query returns a {_text(result.kind)}, not counters over a time")
         instances = _by_instance(result.rows, "values")
         if isinstance(instances, Answer):
             return instances
@@ -175,7 +181,7 @@ def each(reads: Sequence[Callable[[Result], Any]], rows: RowLabels, result: Resu
 
 
 def undecided(why: Why, detail: str) -> Answer:
-    printable = "".join(c if c.isprintable() else " " for c in detail)
+    printable = "".join(c if c.isprintable() else " " for c in detail[:LONGEST_WORDS])
     return Answer(gap=why, detail=" ".join(printable.split())[:LONGEST_DETAIL])
 
 
@@ -185,10 +191,15 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any] | Answer:
+    if len(rows) > MOST_INSTANCES:
+        return undecided(Why.MANY_SERIES, f"{len(rows)} series, more than {MOST_INSTANCES}: count fewer pods together")
     found: dict[str, Any] = {}
     for row in rows:
         labels = row["metric"]
         key = f"{labels.get('job', '')}/{labels.get('instance', '')}"
+        if len(key) > LONGEST_INSTANCE:
+            words = f"the labels job and instance have {len(key)} characters, more than {LONGEST_INSTANCE}"
+            return undecided(Why.NOT_COUNTERS, f"{words}, in {key}")
         if key in found:
             return undecided(Why.MANY_SERIES, f"more than one series of {key}, such as {_labels(labels)}")
         if what not in row:
@@ -198,7 +209,7 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
 
 
 def _refusal(status: int, response: Mapping[str, Any]) -> Answer:
-    kind, words = str(response.get("errorType", "")), str(response.get("error") or "no message")
+    kind, words = _text(response.get("errorType", "")), _text(response.get("error") or "no message")
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
     if rejected and response.get("status") == "error" and _is_fault_of_query(status, kind, words):
         return undecided(Why.QUERY_REJECTED, words)
@@ -218,13 +229,23 @@ def _is_fault_of_query(status: int, kind: str, words: str) -> bool:
     return status == HTTPStatus.BAD_REQUEST or kind == "bad_data" or not _FAULT_OF_STORE.search(words)
 
 
+def _text(value: object) -> str:
+    """The beginning of a text of the source, or of how Python writes what should have been one."""
+    return (value if isinstance(value, str) else reprlib.repr(value))[:LONGEST_WORDS]
+
+
+def _joined(texts: object) -> str:
+    return "; ".join(map(_text, texts[:_WARNINGS])) if isinstance(texts, list) else _text(texts)
+
+
 def _value(text: str) -> Answer:
     value = float(text)
     return undecided(Why.NAN, f"the value is {text}") if math.isnan(value) else Answer(value)
 
 
 def _labels(metric: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(metric.items())) + "}"
+    shown = sorted(metric.items())[:_SHOWN_LABELS]
+    return "{" + ", ".join(f'{name}="{value}"'[:LONGEST_DETAIL] for name, value in shown) + "}"
 
 
 def _http(status: int) -> str:

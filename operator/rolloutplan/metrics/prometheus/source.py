@@ -4,6 +4,8 @@ Questions come from `tenant.py`, each with the namespace that asks; requests go 
 Questions of one namespace and one turn of the loop for the same instant are sent as one query, as far as `QueryBatcher`
 allows; those of a failed batch are sent again, each alone. Identical questions of a namespace are sent once. A question
 ends within its timeout whatever the server does; a server that hangs blocks a thread, never the loop.
+
+What all sources share (`capacity.py`) is shared out by namespace: threads, bytes of answers, and questions that wait.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from typing import Any, Final, TypeVar
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.batching import Batch, Fingerprint, QueryBatcher
+from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.http import PrometheusHttp, Reply
+from rolloutplan.metrics.prometheus.limits import INSTANCE_BYTES, QUESTION_BYTES, Limit
 from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, number, undecided
-from rolloutplan.metrics.prometheus.threads import Threads
 from rolloutplan.stats.verdict import Answer, Why
 
 T = TypeVar("T")
@@ -32,6 +35,9 @@ REUSED_FOR: Final = 2.0
 moment."""
 MAX_INSTANTS: Final = 100
 """Most instants in one range query."""
+MAX_NAMESPACES: Final = 1000
+"""Namespaces whose queries are remembered: those that asked last. Of others, one query is asked alone first again."""
+_TOO_LONG: Final = frozenset({Limit.LENGTH, Limit.VALUES, Limit.BYTES})
 _GRACE: Final = 0.25
 _CLOSING: Final = undecided(Why.SOURCE_DOWN, "not sent: the operator is stopping")
 _ANSWERED_GAPS: Final = frozenset({None, Why.NO_DATA, Why.NAN})
@@ -56,11 +62,16 @@ class _Question:
 class Source:
     """A metric source for one spec. Close it when the spec changes; questions in flight still end."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None = None) -> None:
+    def __init__(
+        self, spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+    ) -> None:
         self._timeout = spec.timeout.total_seconds()
-        self._http = PrometheusHttp(spec, observe)
-        self._threads = Threads(spec.max_concurrency, "metrics", self._timeout / 2)
-        self._batcher = QueryBatcher(self._timeout, batching=spec.batching == "On")
+        self._capacity = capacity or Capacity()
+        self._http = PrometheusHttp(spec, observe, self._capacity.answers)
+        self._threads = self._capacity.threads.lane(spec.max_concurrency, self._timeout / 2)
+        self._batching = spec.batching == "On"
+        self._batchers: dict[str, QueryBatcher] = {}
+        """What is known of each namespace's queries; the namespace that asked last is last."""
         self._questions: dict[tuple[object, ...], _Question] = {}
         self._due: list[_Question] = []
         self._canaries: dict[int, _Question] = {}
@@ -82,16 +93,30 @@ class Source:
         return await self._question(counts, query, at, namespace)
 
     async def samples(
-        self, query: str, start: datetime, end: datetime, step: timedelta
+        self, query: str, start: datetime, end: datetime, step: timedelta, namespace: str
     ) -> Sequence[tuple[datetime, Counts]] | Answer:
         """What `sample` would return at start, start + step, ... up to `end`; an Answer where one part is missing.
 
         An instant with a number that is not finite is left out. Ends within the spec's timeout for each 100 instants.
+        Where an answer is too long, fewer instants are asked for at once.
         """
+        if not self._capacity.questions.take(namespace, size := _size(query)):
+            return self._refused(namespace)
+        try:
+            return await self._ranges(query, start, end, step, namespace)
+        finally:
+            self._capacity.questions.give(namespace, size)
+
+    async def _ranges(
+        self, query: str, start: datetime, end: datetime, step: timedelta, namespace: str
+    ) -> Sequence[tuple[datetime, Counts]] | Answer:
         found: list[tuple[datetime, Counts]] = []
-        left = (end - start) // step + 1
+        left, most = (end - start) // step + 1, MAX_INSTANTS
+        due, deadline = 0, 0.0
         while left > 0:
-            part = Instants(start, step, min(left, MAX_INSTANTS))
+            if due <= 0:
+                due, deadline = MAX_INSTANTS, time.monotonic() + self._timeout
+            part = Instants(start, step, min(left, most))
             last = start + (part.number - 1) * step
             params = {
                 "query": query,
@@ -99,42 +124,60 @@ class Source:
                 "end": _instant(last),
                 "step": str(step.total_seconds()),
             }
-            reply = await self._request(params, part, time.monotonic() + self._timeout, slow=True)
+            reply = await self._request(params, part, deadline, namespace, slow=True)
             if isinstance(reply.value, Answer):
-                return reply.value
+                if reply.limit not in _TOO_LONG or part.number == 1:
+                    return reply.value
+                most = part.number // 2
+                continue
             found += reply.value
-            start, left = last + step, left - part.number
+            start, left, due = last + step, left - part.number, due - part.number
         return found
 
     def close(self) -> None:
-        """Accept no more questions. Does not wait: a thread that hangs ends with its own timeout."""
+        """Accept no more questions. Does not wait: what is under way ends a second later at the latest."""
         self._threads.close()
         self._http.close()
 
     # ---- identical questions are sent once -----------------------------------------------------------------------
 
     async def _question(self, read: Read[T], query: str, at: datetime, namespace: str) -> T | Answer:
-        now = time.monotonic()
-        self._forget(now)
         key = namespace, read, query, at
         question = self._questions.get(key)
         if question is None or (question.answer.done() and _is_outage(question.answer.result())):
-            question = _Question(namespace, query, at, read, now, Fingerprint.of(query, namespace))
-            self._questions.pop(key, None)
+            if not self._capacity.questions.take(namespace, _size(query)):
+                return self._refused(namespace)
+            question = _Question(namespace, query, at, read, time.monotonic(), Fingerprint.of(query, namespace))
             self._questions[key] = question
+            question.answer.add_done_callback(partial(self._answered, key, question))
             self._due.append(question)
             if len(self._due) == 1:
                 asyncio.get_running_loop().call_soon(self._send)
         value: T | Answer = await asyncio.shield(question.answer)  # other callers may wait for it too
         return value
 
-    def _forget(self, now: float) -> None:
-        """Forget old answers. A question that is asked again is put last, so the oldest one is first."""
-        while self._questions:
-            key, oldest = next(iter(self._questions.items()))
-            if not oldest.answer.done() or now - oldest.asked < REUSED_FOR:
-                return
-            del self._questions[key]
+    def _refused(self, namespace: str) -> Answer:
+        self._capacity.count_limit(Limit.QUESTIONS)
+        held, total = self._capacity.questions.held(namespace) >> 20, self._capacity.questions.total >> 20
+        words = f"not sent: the questions of namespace {namespace} that wait for an answer take {held} MiB"
+        return undecided(Why.SOURCE_DOWN, f"{words}, its share of the {total} MiB for all: write fewer predicates")
+
+    def _answered(self, key: tuple[object, ...], question: _Question, answer: asyncio.Future[Any]) -> None:
+        """Keep an answer for a while, for identical questions. Counters of many instances only as far as they fit."""
+        weight = 0 if answer.cancelled() or isinstance(answer.result(), Answer) else len(answer.result())
+        kept = self._capacity.counters.take(question.namespace, weight := weight * INSTANCE_BYTES)
+
+        def forget() -> None:
+            if self._questions.get(key) is question:
+                del self._questions[key]
+            self._capacity.questions.give(question.namespace, _size(question.query))
+            if kept:
+                self._capacity.counters.give(question.namespace, weight)
+
+        if kept:
+            asyncio.get_running_loop().call_later(REUSED_FOR, forget)
+        else:
+            forget()
 
     # ---- batches of one turn -------------------------------------------------------------------------------------
 
@@ -143,11 +186,20 @@ class Source:
         together: dict[tuple[str, datetime], list[_Question]] = {}
         for question in due:
             together.setdefault((question.namespace, question.at), []).append(question)
-        for questions in together.values():
-            followers = [question for question in self._dispatch(questions) if not self._as_canary(question)]
+        for (namespace, _), questions in together.items():
+            unknown = self._dispatch(questions, namespace)
+            followers = [question for question in unknown if not self._as_canary(question)]
             if followers:
                 canaries = {self._canaries[question.fingerprint.form].answer for question in followers}
-                self._spawn(self._follow(canaries, followers))
+                self._spawn(self._follow(canaries, followers, namespace))
+
+    def _batcher(self, namespace: str) -> QueryBatcher:
+        """What is known of a namespace's queries: nobody else's can displace it, or make them look slow."""
+        batcher = self._batchers.pop(namespace, None) or QueryBatcher(self._timeout, batching=self._batching)
+        self._batchers[namespace] = batcher
+        if len(self._batchers) > MAX_NAMESPACES:
+            del self._batchers[next(iter(self._batchers))]
+        return batcher
 
     def _as_canary(self, question: _Question) -> bool:
         """Send it alone if no question of its form is in flight yet."""
@@ -159,15 +211,16 @@ class Source:
         self._spawn(self._single(question), question)
         return True
 
-    async def _follow(self, canaries: set[asyncio.Future[Any]], questions: Sequence[_Question]) -> None:
+    async def _follow(self, canaries: set[asyncio.Future[Any]], questions: Sequence[_Question], namespace: str) -> None:
         """Wait briefly for the canaries; then batch the questions whose form they made known."""
-        await asyncio.wait(canaries, timeout=self._batcher.quick)
-        for question in self._dispatch(questions):
+        await asyncio.wait(canaries, timeout=self._batcher(namespace).quick)
+        for question in self._dispatch(questions, namespace):
             self._spawn(self._single(question), question)
 
-    def _dispatch(self, questions: Iterable[_Question]) -> list[_Question]:
-        """Send what can be sent now; return the questions whose form is still unknown."""
-        batches, slow, unknown = self._batcher.plan_batches(questions, saturated=self._threads.saturated)
+    def _dispatch(self, questions: Iterable[_Question], namespace: str) -> list[_Question]:
+        """Send what can be sent now; return the questions whose form is still unknown. All are of one namespace."""
+        saturated = self._threads.saturated(namespace)
+        batches, slow, unknown = self._batcher(namespace).plan_batches(questions, saturated=saturated)
         for batch in batches:
             self._spawn(self._batched(batch), *batch.questions)
         for question in slow:
@@ -188,16 +241,18 @@ class Source:
     async def _batched(self, batch: Batch[_Question]) -> None:
         """Send a batch; if it fails, send each question alone in the time that is left."""
         questions, deadline = batch.questions, min(map(self._deadline, batch.questions))
+        namespace = questions[0].namespace
+        batcher = self._batcher(namespace)
         params = {"query": batch.query, "time": _instant(questions[0].at)}
         read = partial(each, [question.read for question in questions], batch.rows)
-        put = partial(self._request, params, read, deadline)
+        put = partial(self._request, params, read, deadline, namespace)
         reply = await put(within=batch.within, slow=batch.slow)
-        self._batcher.record_latency(reply.seconds)
+        batcher.record_latency(reply.seconds)
         late = reply.seconds > batch.within / 2
-        if late and self._threads.saturated and isinstance(reply.value, Answer):
+        if late and self._threads.saturated(namespace) and isinstance(reply.value, Answer):
             reply = await put(slow=True)  # once more: sent alone, they would be too late
         if not isinstance(reply.value, Answer):
-            self._batcher.record_success((question.fingerprint for question in questions), reply.seconds)
+            batcher.record_success((question.fingerprint for question in questions), reply.seconds)
             for question, value in zip(questions, reply.value, strict=True):
                 self._settle(question, value)
         elif reply.affects_all_queries or time.monotonic() >= deadline:
@@ -207,25 +262,26 @@ class Source:
             well = await asyncio.gather(*map(self._single, questions))
             if all(well) and not late:
                 for question in questions:
-                    self._batcher.record_failure(question.fingerprint)
+                    batcher.record_failure(question.fingerprint)
 
     async def _single(self, question: _Question) -> bool:
         """Send one question; return whether it succeeded."""
         params = {"query": question.query, "time": _instant(question.at)}
-        reply = await self._request(params, _with_kind(question.read), self._deadline(question), slow=True)
+        read, batcher = _with_kind(question.read), self._batcher(question.namespace)
+        reply = await self._request(params, read, self._deadline(question), question.namespace, slow=True)
         if isinstance(reply.value, Answer):
             if not reply.affects_all_queries:
-                self._batcher.record_failure(question.fingerprint)
+                batcher.record_failure(question.fingerprint)
             question.settle(reply.value)
             return False
         kind, value = reply.value
-        self._batcher.record_single(question.fingerprint, kind, reply.seconds)
+        batcher.record_single(question.fingerprint, kind, reply.seconds)
         return self._settle(question, value)
 
     def _settle(self, question: _Question, value: object) -> bool:
         well = not isinstance(value, Answer) or value.gap in _ANSWERED_GAPS
         if not well:
-            self._batcher.record_failure(question.fingerprint)
+            self._batcher(question.namespace).record_failure(question.fingerprint)
         question.settle(value)
         return well
 
@@ -233,21 +289,37 @@ class Source:
         return question.asked + self._timeout
 
     async def _request(
-        self, params: Mapping[str, str], read: Read[T], deadline: float, *, within: float = math.inf, slow: bool
+        self,
+        params: Mapping[str, str],
+        read: Read[T],
+        deadline: float,
+        namespace: str,
+        *,
+        within: float = math.inf,
+        slow: bool,
     ) -> Reply[T]:
         """Send a request in a thread."""
+        query = partial(self._http.query, params, read, deadline, within, namespace)
         try:
-            call = self._threads.submit(partial(self._http.query, params, read, deadline, within), slow=slow)
+            call = self._threads.submit(query, namespace=namespace, slow=slow)
         except RuntimeError:
             return Reply(undecided(Why.SOURCE_DOWN, "not sent: the source was changed or removed"))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(call), max(0, deadline - time.monotonic()) + _GRACE)
+            reply = await asyncio.wait_for(asyncio.wrap_future(call), max(0, deadline - time.monotonic()) + _GRACE)
         except TimeoutError:
             return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
+        if reply.limit is not None:
+            self._capacity.count_limit(reply.limit)
+        return reply
 
 
 def _with_kind(read: Read[T]) -> Callable[[Result], tuple[object, T | Answer]]:
     return lambda result: (result.kind, read(result))
+
+
+def _size(query: str) -> int:
+    """Bytes that a question takes."""
+    return len(query) + QUESTION_BYTES
 
 
 def _is_outage(value: object) -> bool:

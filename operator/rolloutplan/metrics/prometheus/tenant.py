@@ -38,7 +38,7 @@ class Tenant:
     ) -> Sequence[tuple[datetime, Counts]] | Answer:
         """Query counters at many instants."""
         text = self._bound(query)
-        return text if isinstance(text, Answer) else await self._source.samples(text, start, end, step)
+        return text if isinstance(text, Answer) else await self._source.samples(text, start, end, step, self._namespace)
 
     def _bound(self, query: str) -> str | Answer:
         """The query as it may be sent, or the gap where it may not."""

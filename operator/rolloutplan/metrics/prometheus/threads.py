@@ -1,25 +1,37 @@
-"""A pool of threads for blocking calls that never delays the exit of the process.
+"""Threads for blocking calls, shared by all sources and shared out fairly among the namespaces that ask.
 
-`source.py` submits HTTP requests and gets futures. `ThreadPoolExecutor` waits at exit for all of its threads, so a
-server that sends one byte a second would keep the operator from exiting and from releasing its Lease.
+`source.py` submits HTTP requests and gets futures. The threads never delay the exit of the process
+(`ThreadPoolExecutor` waits for all of its threads), and end a moment after nothing is left to do.
 """
 
 from __future__ import annotations
 
 import math
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
+
+from rolloutplan.metrics.fair_share import FairShare
 
 T = TypeVar("T")
+
+MOST_THREADS: Final = 128
+"""Requests under way in the whole process. A server that hangs costs a thread for one time-out."""
+IDLE: Final = 2.0
+"""Seconds after which a thread without work ends: the next evaluations of most plans come sooner."""
+REMEMBERED: Final = 600.0
+"""Seconds for which a namespace that asked a source is expected to ask again, so that places are left for it."""
 
 
 class _Call(NamedTuple):
     at: float
     """The monotonic instant at which it was submitted."""
+    lane: Lane
+    namespace: str
     slow: bool
     do: Callable[[], Any]
     future: Future[Any]
@@ -28,80 +40,153 @@ class _Call(NamedTuple):
 class Threads:
     """At most `most` daemon threads, started when they are needed.
 
-    Slow calls use at most half of them, so that they cannot delay the others. Calls run in the order of submission.
-    Once one has waited for longer than `patience` seconds, the latest runs first: under overload the oldest calls would
-    be too late, and would make all others late too.
+    The next call is one of the namespace that has the fewest calls under way, and of these the one that waits longest.
+    A namespace may hold as many threads as it leaves free.
     """
 
-    def __init__(self, most: int, name: str, patience: float = math.inf) -> None:
-        self._most = most
-        self._name = name
-        self._patience = patience
-        self._quick: deque[_Call] = deque()
-        self._slow: deque[_Call] = deque()
-        self._slots = max(1, most // 2)
-        """Most slow calls at the same time."""
-        self._running = 0
-        """Slow calls that are running."""
-        self._turn = threading.Condition()
-        self._idle = 0
-        """Threads that wait and were not notified yet."""
-        self._started = 0
+    def __init__(self, most: int = MOST_THREADS, name: str = "metrics", idle: float = IDLE) -> None:
+        self.lock = threading.Lock()
+        self._name, self._idle_for = name, idle
+        self._places = FairShare(most)
+        self._lanes: set[Lane] = set()
+        """Those with calls that wait."""
+        self._idle: list[queue.SimpleQueue[_Call]] = []
+        """Where each idle thread gets its next call; the last one idle works first, so that the others end."""
+
+    def lane(self, most: int, patience: float = math.inf) -> Lane:
+        """A lane of calls, of which at most `most` are under way; see `Lane`."""
+        return Lane(self, most, patience)
+
+    def put(self, call: _Call) -> None:
+        """Put a call in its lane, and start what can start. Under `lock`."""
+        self._lanes.add(call.lane)
+        call.lane.rows.setdefault((call.namespace, call.slow), deque()).append(call)
+        self._start()
+
+    def _start(self) -> None:
+        while (call := self._next()) is not None:
+            if self._idle:
+                self._idle.pop().put(call)
+            else:
+                threading.Thread(target=self._work, args=(call,), name=self._name, daemon=True).start()
+
+    def _next(self) -> _Call | None:
+        """Take the next call that may run, and count it as under way. Under `lock`."""
+        candidates = [
+            (self._places.held(row[0].namespace), row[0].at, i, row)
+            for i, row in enumerate(row for lane in self._lanes for row in lane.waiting())
+            if self._places.has_room(row[0].namespace)
+        ]
+        if not candidates:
+            self._lanes = {lane for lane in self._lanes if lane.rows}
+            return None
+        row = min(candidates)[3]
+        lane = row[0].lane
+        call = row.pop() if time.monotonic() - row[0].at > lane.patience else row.popleft()
+        if not row:
+            del lane.rows[call.namespace, call.slow]
+            if not lane.rows:
+                self._lanes.discard(lane)
+        self._places.add(call.namespace)
+        lane.count(call, 1)
+        return call
+
+    def _work(self, call: _Call | None) -> None:
+        inbox: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        while call is not None:
+            _run(call)
+            with self.lock:
+                call.lane.count(call, -1)
+                self._places.give(call.namespace)
+                call = self._next()
+                if call is None:
+                    self._idle.append(inbox)
+                self._start()
+            if call is None:
+                call = self._wait(inbox)
+
+    def _wait(self, inbox: queue.SimpleQueue[_Call]) -> _Call | None:
+        try:
+            return inbox.get(timeout=self._idle_for)
+        except queue.Empty:
+            with self.lock:
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+            return inbox.get()  # a call was given to it at the last moment
+
+
+class Lane:
+    """The calls of one source. At most half of them are slow, so that slow ones cannot delay the others.
+
+    Where several namespaces use it, each may have as many calls under way as it leaves room for others. The calls of
+    one namespace run in the order of submission; once one has waited for longer than `patience` seconds, the latest
+    runs first: under overload the oldest calls would be too late, and would make all others late too.
+    """
+
+    def __init__(self, threads: Threads, most: int, patience: float) -> None:
+        self.patience = patience
+        self.rows: dict[tuple[str, bool], deque[_Call]] = {}
+        """The calls that wait, by namespace and whether they are slow."""
+        self._threads = threads
+        self._places = FairShare(most)
+        self._slow_places = FairShare(max(1, most // 2))
+        self._asked: dict[str, float] = {}
+        """When each namespace asked last."""
         self._closed = False
 
-    @property
-    def saturated(self) -> bool:
-        """Whether at least as many slow calls wait as can run at the same time."""
-        return len(self._slow) >= self._slots
+    def saturated(self, namespace: str) -> bool:
+        """Whether at least as many slow calls of a namespace wait as can run at the same time."""
+        waiting = self.rows.get((namespace, True), ())
+        return len(waiting) >= max(1, self._slow_places.total // (2 if self._is_shared() else 1))
 
-    def submit(self, do: Callable[[], T], *, slow: bool = False) -> Future[T]:
+    def submit(self, do: Callable[[], T], *, namespace: str = "", slow: bool = False) -> Future[T]:
         """Run a call in a thread; one cancelled before it starts is skipped. Raises RuntimeError once closed."""
         future: Future[T] = Future()
-        with self._turn:
+        with self._threads.lock:
             if self._closed:
                 raise RuntimeError("closed")
-            (self._slow if slow else self._quick).append(_Call(time.monotonic(), slow, do, future))
-            if self._idle:
-                self._idle -= 1
-                self._turn.notify()
-            elif self._started < self._most:
-                self._started += 1
-                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            now = time.monotonic()
+            self._asked.pop(namespace, None)
+            self._asked[namespace] = now
+            while now - self._asked[(oldest := next(iter(self._asked)))] > REMEMBERED:
+                del self._asked[oldest]
+            self._threads.put(_Call(now, self, namespace, slow, do, future))
         return future
 
     def close(self) -> None:
         """Accept no more calls. Those already submitted still run; does not wait for them."""
-        with self._turn:
+        with self._threads.lock:
             self._closed = True
-            self._turn.notify_all()
 
-    def _work(self) -> None:
-        while (call := self._next()) is not None:
-            if call.future.set_running_or_notify_cancel():
-                try:
-                    call.future.set_result(call.do())
-                except BaseException as error:  # noqa: BLE001 - passed on through the future
-                    call.future.set_exception(error)
-            if call.slow:
-                with self._turn:
-                    self._running -= 1
+    def count(self, call: _Call, step: int) -> None:
+        """Count a call that starts (1) or ends (-1)."""
+        for places in (self._places, self._slow_places) if call.slow else (self._places,):
+            (places.add if step > 0 else places.give)(call.namespace)
 
-    def _next(self) -> _Call | None:
-        with self._turn:
-            while (row := self._row()) is None:
-                if self._closed:
-                    return None
-                self._idle += 1
-                self._turn.wait()
-            impatient = time.monotonic() - row[0].at > self._patience
-            call = row.pop() if impatient else row.popleft()
-            self._running += call.slow
-            return call
-
-    def _row(self) -> deque[_Call] | None:
-        """The queue with the call that has waited longest, from which the next one is taken."""
-        for row in (self._quick, self._slow):
+    def waiting(self) -> Iterator[deque[_Call]]:
+        """The rows whose next call may start, as far as this source goes."""
+        for key, row in list(self.rows.items()):
             while row and row[0].future.cancelled():
                 row.popleft()
-        rows = [row for row in (self._quick, self._slow if self._running < self._slots else None) if row]
-        return min(rows, key=lambda row: row[0].at, default=None)
+            if not row:
+                del self.rows[key]
+            elif self._may_start(*key):
+                yield row
+
+    def _may_start(self, namespace: str, slow: bool) -> bool:
+        limits = (self._places, self._slow_places) if slow else (self._places,)
+        if self._is_shared():
+            return all(places.has_room(namespace) for places in limits)
+        return all(places.used < places.total for places in limits)
+
+    def _is_shared(self) -> bool:
+        return len(self._asked) > 1
+
+
+def _run(call: _Call) -> None:
+    if call.future.set_running_or_notify_cancel():
+        try:
+            call.future.set_result(call.do())
+        except BaseException as error:  # noqa: BLE001 - passed on through the future
+            call.future.set_exception(error)

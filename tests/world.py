@@ -26,7 +26,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
-from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, Status, read_status
+from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, SourceStatus, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cluster.plans import is_rewritten
 from rolloutplan.engine.analysis.measurements import apply_answers
@@ -124,7 +124,8 @@ SHOP: Final = RouteId("HTTPRoute", "shop")
 
 HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong": 0.0}
 
-SOURCE: Final = SourceView(scrape=timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5))
+SHARED: Final = SourceStatus(kind="ClusterMetricSource", name="default", uid="5", digest="d1")
+SOURCE: Final = SourceView(timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5), object=SHARED)
 
 POINTS: Final = (
     "record",

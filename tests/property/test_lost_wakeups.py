@@ -162,7 +162,7 @@ def facts(store: Store, plan: Plan) -> dict[str, Any]:
         "workloads": [store.workloads.get((view.namespace, name)) for name in names],
     }
     if spec is not None:
-        found["source"] = store.source(view)
+        found["source"] = store.source(view, plan.status)
     if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         found["policies"] = plan.policies
     if plan.status.phase in BEFORE_WEIGHTS:

@@ -1,10 +1,13 @@
 """Policies bind the plans that they select: nothing that an author of plans can do in mid-run leaves them."""
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from rolloutplan.engine.model.policy_view import PolicyView
 from tests.situations import HALF, UP, P, fresh, m, ruled
-from tests.world import World
+from tests.world import SHARED, SOURCE, World
 
 PROD = {"tier": "prod"}
 BY_LABEL = ruled(selector={"matchLabels": PROD}, freeze={"now": "incident 42"})
@@ -74,3 +77,75 @@ def test_no_run_starts_while_the_labels_of_its_namespace_are_not_known() -> None
     assert "may not read those of ns" in world.status.message
     world.namespace_labels = {}
     assert world.until(P.JUDGING)
+
+
+# ---- the metric source -----------------------------------------------------------------------------------------------
+
+
+SOURCES: list[tuple[str, dict[str, str], str]] = [
+    ("edited", {"digest": "d2"}, "ClusterMetricSource default was edited during the run"),
+    ("made anew", {"uid": "6"}, "ClusterMetricSource default was deleted and made anew during the run"),
+    (
+        "shadowed",
+        {"shadowed_by": "9"},
+        "MetricSource ns/default has the name of ClusterMetricSource default now: the run goes on asking",
+    ),
+]
+
+
+def another_source(world: World, **changes: str) -> None:
+    world.source = replace(SOURCE, object=SHARED.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(("changes", "words"), [row[1:] for row in SOURCES], ids=[row[0] for row in SOURCES])
+def test_another_source_in_mid_run_is_a_decision_and_told_once(changes: dict[str, str], words: str) -> None:
+    world = proved_canary()
+    another_source(world, **changes)
+    world.advance(m(1))
+    assert world.told().count("SourceChanged") == 1
+    told = next(each for each in world.trail.values() if each.reason == "SourceChanged")
+    assert told.note.startswith(words)
+    assert world.status.source == SHARED.model_copy(update=changes)
+    world.crash()
+    assert world.until(P.SUCCEEDED).told().count("SourceChanged") == 1
+
+
+def test_a_shadow_that_goes_away_is_no_news() -> None:
+    world = proved_canary()
+    another_source(world, shadowed_by="9")
+    world.advance(m(1))
+    another_source(world)
+    assert world.until(P.SUCCEEDED).told().count("SourceChanged") == 1
+
+
+def test_what_another_source_answered_counts_for_nothing() -> None:
+    """A guard must hold for its time in the answers of one source."""
+    world = fresh({"guards[0].for": "1m"})().until(P.JUDGING)
+    world.says["errors"] = 0.5
+    world.advance(m(0.75))
+    another_source(world, digest="d2")
+    world.advance(m(0.5))
+    assert world.phase is P.JUDGING
+    assert world.until(P.ROLLED_BACK)
+
+
+def test_a_rollback_does_not_wait_until_the_change_of_a_source_is_told() -> None:
+    world = proved_canary()
+    world.advance(m(0.1))
+    world.pods(ready=0)
+    another_source(world, digest="d2")
+    world.settle()
+    assert world.phase in (P.ROLLING_BACK, P.ROLLED_BACK)
+
+
+def test_no_source_is_sealed_between_runs() -> None:
+    world = proved_canary()
+    world.say("abort a1")
+    world.until(P.ROLLED_BACK)
+    another_source(world, digest="d2")
+    world.advance(m(1))
+    assert "SourceChanged" not in world.told()
+    world.say("retry r1")
+    sealed = world.until(P.JUDGING).status.source
+    assert sealed is not None
+    assert sealed.digest == "d2"

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.changes import change
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import STARTING, Phase
+from rolloutplan.api.status import STARTING, Phase, SourceStatus, Status
 from rolloutplan.cluster.paths import Kind
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.loop import versions
@@ -448,9 +449,62 @@ def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     store.apply(PLANS, "ADDED", plan())
     for kind, spec in there:
         store.apply(kind, "ADDED", made(kind, "default", spec=spec))
-    found = store.source(store.plans["shop/checkout"].view)
+    found = store.source(store.plans[KEY].view, Status())
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
+
+
+CLUSTER, NAMESPACED = "ClusterMetricSource", "MetricSource"
+
+
+@pytest.mark.parametrize(
+    ("began", "there", "url", "problem"),
+    [
+        (CLUSTER, [(CLUSTER_SOURCES, ALL), (SOURCES, OWN)], "http://all:9090", ""),
+        (CLUSTER, [(SOURCES, OWN)], None, "ClusterMetricSource default, with which the run began, is gone: create it"),
+        (NAMESPACED, [(CLUSTER_SOURCES, ALL)], None, "MetricSource default, with which the run began, is gone"),
+        (NAMESPACED, [(CLUSTER_SOURCES, ALL), (SOURCES, OWN)], "http://own:9090", ""),
+    ],
+)
+def test_a_run_asks_the_source_with_which_it_began_whatever_gets_its_name(
+    began: str, there: list[tuple[str, Raw]], url: str | None, problem: str
+) -> None:
+    store = Store()
+    status = Status(phase=Phase.JUDGING, source=SourceStatus(kind=began, name="default"))
+    store.apply(PLANS, "ADDED", plan(status=status.to_raw()))
+    for kind, spec in there:
+        store.apply(kind, "ADDED", made(kind, "default", spec=spec))
+    facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+    assert facts is not None
+    found = store.source(facts.plan, facts.status)
+    assert (found.spec.prometheus.url if found.spec else None) == url
+    assert found.problem.startswith(problem) if problem else not found.problem
+    asked = facts.source.object if facts.source else None
+    assert (asked.kind if asked else None) == (began if url else None)
+    assert (asked.shadowed_by if asked else "") == ("uid-default" if url == "http://all:9090" else "")
+    ended = change(status, phase=Phase.SUCCEEDED)
+    assert store.source(facts.plan, ended).key.kind == there[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_another"),
+    [
+        ({"prometheus.url": "http://evil:9090"}, True),
+        ({"prometheus.flavor": "Thanos"}, True),
+        ({"headers": {"X-Scope-OrgID": "platform"}}, True),
+        ({"timeout": "9s", "scrapeInterval": "1s", "ingestionDelay": "9s", "maxConcurrency": 1}, False),
+    ],
+)
+def test_another_source_is_one_that_may_answer_otherwise(changes: Raw, is_another: bool) -> None:
+    def digest(spec: Raw) -> str:
+        store = Store()
+        store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=spec))
+        store.apply(PLANS, "ADDED", plan())
+        facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+        assert facts is not None and facts.source is not None and facts.source.object is not None
+        return facts.source.object.digest
+
+    assert (digest(OWN) != digest(changed(OWN, changes))) is is_another
 
 
 def test_an_error_budget_is_asked_of_the_cluster_whatever_the_namespace_has() -> None:

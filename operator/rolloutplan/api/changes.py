@@ -18,6 +18,7 @@ from rolloutplan.api.status import (
     PodRestarts,
     PredicateStatus,
     RouteWeights,
+    SourceStatus,
     SpecSection,
     StageStatus,
     Status,
@@ -40,6 +41,7 @@ class RunChange(TypedDict, total=False):
     weights: Weights
     predicates: tuple[PredicateStatus, ...]
     templates: tuple[TemplateStatus, ...]
+    source: SourceStatus | None
     labels: dict[str, str]
     namespace_labels: dict[str, str]
     spec_digest: tuple[SpecSection, ...]

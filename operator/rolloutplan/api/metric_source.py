@@ -3,6 +3,8 @@
 A plan holds no address. It names a source, and the owner of the source decides which server that is.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -17,6 +19,8 @@ from rolloutplan.api.text_format import HEADER, SERIES_LABEL, Enforced, Namespac
 __all__ = ["ClusterMetricSourceSpec", "MetricSourceSpec", "Prometheus", "SpecError", "read_metric_source"]
 
 EVERYWHERE: Final = "*"
+_MANNERS: Final = ("timeout", "scrape_interval", "ingestion_delay", "max_concurrency", "batching", "namespaces")
+"""Fields that change how a source is asked, and no answer."""
 
 
 class Prometheus(SpecModel):
@@ -86,6 +90,12 @@ class MetricSourceSpec(SpecModel):
         default="On",
         description="On sends the queries of one namespace for the same instant as one query, Off sends each alone.",
     )
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides who is asked, and for what: not of how often and how long."""
+        asked = self.model_dump(mode="json", by_alias=True, exclude=set(_MANNERS))
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def address(self) -> str:

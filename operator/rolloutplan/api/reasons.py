@@ -82,6 +82,7 @@ class EventReason(StrEnum):
     DEADLINE_EXTENDED = "DeadlineExtended"
     PROMOTED = "Promoted"
     ADAPTED = "Adapted"
+    SOURCE_CHANGED = "SourceChanged"
     WARNED = "Warned"
     HELD = "Held"
     PAUSED = "Paused"

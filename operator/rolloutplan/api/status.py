@@ -248,6 +248,18 @@ class TemplateStatus(Part):
     text: str = Field("", description="Its spec, as JSON.")
 
 
+class SourceStatus(Part):
+    """The metric source that a run asks, as it was when the run began, or when a change of it was recorded."""
+
+    kind: str = Field(description="MetricSource or ClusterMetricSource.")
+    name: str = Field(description="Its name.")
+    uid: str = Field("", description="The uid of the object.")
+    digest: str = Field("", description="Hash of what decides who is asked, and for what: address, headers and so on.")
+    shadowed_by: str = Field(
+        "", description="The uid of a MetricSource that got its name since. The run goes on without that one."
+    )
+
+
 class Task(Part):
     """A Job, a scaling or a query of a run. It is recorded before it starts, so that it is never started twice."""
 
@@ -337,6 +349,7 @@ class Status(Part):
         (), description="The predicates of the stage, each with its verdict."
     )
     templates: tuple[TemplateStatus, ...] = Field((), description="The templates that the run uses.")
+    source: SourceStatus | None = Field(None, description="The metric source that the run asks.")
     labels: dict[str, str] = Field(
         {}, description="The plan's labels when the run began. Policies select it by these too, to its end."
     )

@@ -21,7 +21,7 @@ from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.resolve import Template, TemplateLookup, resolve
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.api.status import Decision, read_status
+from rolloutplan.api.status import Decision, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cli import plot
 from rolloutplan.cli.command import explain
@@ -208,21 +208,21 @@ async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:
     api = await Api.connect()
     try:
         raw = await api.get(paths.plan(namespace, name))
-        view = plans.view(raw)
-        spec = await _source(api, view)
+        view, status = plans.view(raw), read_status(raw.get("status"))
+        spec = await _source(api, view, status)
     except ApiError as error:
         raise FailedError(explain(error, name, namespace)) from None
     finally:
         await api.close()
     if options.prometheus:
         spec = spec.at(options.prometheus)
-    return engine.of_run(view, raw["spec"], read_status(raw.get("status")), source_view(spec), now()), spec
+    return engine.of_run(view, raw["spec"], status, source_view(spec), now()), spec
 
 
-async def _source(api: Api, plan: PlanView) -> MetricSourceSpec:
+async def _source(api: Api, plan: PlanView, status: Status) -> MetricSourceSpec:
     """Return the metric source of a plan, found as the operator finds it."""
     own, shared = [await _read_source(api, kind, plan) for kind in (paths.SOURCES, paths.CLUSTER_SOURCES)]
-    found = choose_source(plan, own, shared)
+    found = choose_source(plan, own, shared, status.source.kind if status.source else "")
     if found.spec is None:
         raise FailedError(found.problem)
     return found.spec

@@ -49,6 +49,7 @@ from rolloutplan.engine.rules.rollback import (
     release_at,
     superseded,
 )
+from rolloutplan.engine.rules.source import source_changed
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
 from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
@@ -173,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     shift_refused,
     shift_timed_out,
     accept_edit,
+    source_changed,
     other_commands,
     keep_end_state,
     stop_jobs,

@@ -194,6 +194,8 @@ class PlanRun:
         self._unanswered = ""
         """Which predicates had no answer before the run, of those that need one."""
         self._latest = now
+        self._source: tuple[str, ...] | None = None
+        """The source that answered last: kind, name, uid, digest."""
         self._ahead: tuple[Status, Status] | None = None
         """A status with instants in the future, and the same without them."""
         self._clock_words = ""
@@ -206,6 +208,7 @@ class PlanRun:
         if now < self._latest - TOLERATED:
             self._turn_back(now)
         self._latest = now
+        self._follow_source(facts)
         facts = self._without_future(facts, now)
         self._facts = facts
         self._give_up_lost(now)
@@ -246,6 +249,20 @@ class PlanRun:
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
+
+    def _follow_source(self, facts: Facts) -> None:
+        """Forget what another source has answered: its answers, and its counters, say nothing of this one's."""
+        source = facts.source.object if facts.source else None
+        identity = (source.kind, source.name, source.uid, source.digest) if source else None
+        if identity is None or identity == self._source:
+            return
+        if self._source is not None:
+            self.measurements = NO_MEASUREMENTS
+            self.results.pop(GATE, None)
+            self._in_flight = {
+                key: kept for key, kept in self._in_flight.items() if not isinstance(kept[0].work, Evaluate)
+            }
+        self._source = identity
 
     def _without_future(self, facts: Facts, now: datetime) -> Facts:
         """The facts with a status without instants in the future. The next status that is written keeps that."""

@@ -240,9 +240,11 @@ class Executor:
 
     def _source_for(self, snapshot: Snapshot, question: QueryOnce) -> tuple[Provider | None, str]:
         """Return the provider that a question is for, and why there is none."""
-        name, namespace = question.source, snapshot.plan.namespace
-        found = self._store.cluster_source(name, namespace) if name else self._store.source(snapshot.plan)
-        return self._provider(found, namespace), found.problem
+        if not question.source:
+            found, provider = self._source(snapshot)
+            return provider, found.problem
+        found = self._store.cluster_source(question.source, snapshot.plan.namespace)
+        return self._provider(found, snapshot.plan.namespace), found.problem
 
     async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
         client, namespace = self._client(Priority.READS), effect.snapshot.plan.namespace
@@ -264,7 +266,7 @@ class Executor:
 
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""
-        found = self._store.source(snapshot.plan)
+        found = self._store.source(snapshot.plan, snapshot.status)
         return found, self._provider(found, snapshot.plan.namespace)
 
     def _provider(self, found: SourceObject, namespace: str) -> Provider | None:

@@ -49,7 +49,7 @@ from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, RoutesByService, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
-from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, read_source, source_name
+from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 
@@ -328,7 +328,7 @@ class Store:
         if plan is None:
             return None
         view, spec = plan.view, plan.view.written
-        found = self.source(view)
+        found, own = self.source(view, plan.status), self._own_source(view)
         return Facts(
             plan=view,
             status=plan.status,
@@ -339,7 +339,7 @@ class Store:
             endpoints=self.endpoints_of(plan),
             routes_to_old=self.routes_to_old(plan),
             undo=self.undo_of(plan),
-            source=source_view(found.spec) if found.spec else None,
+            source=source_view(found.spec, found.sealed(own)) if found.spec else None,
             source_problem=found.problem,
             route_conflicts=self.route_conflicts(plan),
             policies=plan.policies,
@@ -388,11 +388,13 @@ class Store:
         texts = (view.undo_annotation for view in self.routes_of(plan).values())
         return read_undo(plan.view.namespace, (plan.view.undo_annotation, *texts))
 
-    def source(self, plan: PlanView) -> SourceObject:
-        """Return the metric source of a plan. Its problem contains the fix."""
-        name = source_name(plan)
-        own = self.sources.get((SOURCES, plan.namespace, name))
-        return choose_source(plan, own, self.sources.get((CLUSTER_SOURCES, "", name)))
+    def source(self, plan: PlanView, status: Status) -> SourceObject:
+        """Return the metric source of a plan, in a run the one with which it began. Its problem contains the fix."""
+        shared = self.sources.get((CLUSTER_SOURCES, "", source_name(plan)))
+        return choose_source(plan, self._own_source(plan), shared, kept_kind(plan, status))
+
+    def _own_source(self, plan: PlanView) -> SourceObject | None:
+        return self.sources.get((SOURCES, plan.namespace, source_name(plan)))
 
     def cluster_source(self, name: str, namespace: str) -> SourceObject:
         """Return a ClusterMetricSource as plans of a namespace may use it. Its problem contains the fix."""

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec, read_metric_source
 from rolloutplan.api.spec import SpecError
+from rolloutplan.api.status import RUNNING, SourceStatus, Status
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.metrics.pool import Key
+
+CLUSTER: Final = "ClusterMetricSource"
+OWN: Final = "MetricSource"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,20 @@ class SourceObject:
     key: Key
     spec: MetricSourceSpec | None
     problem: str = ""
+    uid: str = ""
+
+    @property
+    def kind(self) -> str:
+        return OWN if self.key.namespace else CLUSTER
+
+    def sealed(self, own: SourceObject | None) -> SourceStatus | None:
+        """The form in which a run keeps it; `own` is the MetricSource of this name, if there is one."""
+        if self.spec is None:
+            return None
+        shadow = own.uid if own is not None and self.kind == CLUSTER else ""
+        return SourceStatus(
+            kind=self.kind, name=self.key.name, uid=self.uid, digest=self.spec.digest, shadowed_by=shadow
+        )
 
 
 def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceObject:
@@ -30,7 +48,8 @@ def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceOb
     meta = raw["metadata"]
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     try:
-        return SourceObject(key, read_metric_source(safe_get.mapping(raw, "spec"), cluster))
+        spec = read_metric_source(safe_get.mapping(raw, "spec"), cluster)
+        return SourceObject(key, spec, uid=safe_get.text(meta, "uid"))
     except SpecError as error:
         return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
 
@@ -40,15 +59,29 @@ def source_name(plan: PlanView) -> str:
     return plan.written.metrics.source if plan.written else "default"
 
 
-def choose_source(plan: PlanView, own: SourceObject | None, shared: SourceObject | None) -> SourceObject:
-    """The source of that name in the plan's namespace, else the cluster's. Its problem says the fix."""
+def kept_kind(plan: PlanView, status: Status) -> str:
+    """The kind of source with which the run of a plan began; empty where there is no run, or it is not known."""
+    began = status.source if status.phase in RUNNING else None
+    return began.kind if began is not None and began.name == source_name(plan) else ""
+
+
+def choose_source(
+    plan: PlanView, own: SourceObject | None, shared: SourceObject | None, began: str = ""
+) -> SourceObject:
+    """The source of that name in the plan's namespace, else the cluster's. Its problem says the fix.
+
+    A run keeps the kind of source with which it `began`, whatever gets the name of that meanwhile.
+    """
     name = source_name(plan)
-    if own:
+    if own and began != CLUSTER:
         return own
-    if shared:
+    if shared and began != OWN:
         return admitted(shared, plan.namespace)
     words = f"neither MetricSource {plan.namespace}/{name} nor ClusterMetricSource {name} exists"
-    return SourceObject(Key("", "", name), None, f"{words}: create one, or correct spec.metrics.source")
+    fix = "create one, or correct spec.metrics.source"
+    if began:
+        words, fix = f"{began} {name}, with which the run began, is gone", "create it again, or send `abort`"
+    return SourceObject(Key("", "", name), None, f"{words}: {fix}")
 
 
 def admitted(shared: SourceObject, namespace: str) -> SourceObject:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import RouteWeights, RuleWeights, Status
+from rolloutplan.api.status import RouteWeights, RuleWeights, SourceStatus, Status
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
@@ -232,11 +232,13 @@ class SourceView:
     scrape: timedelta
     delay: timedelta
     timeout: timedelta
+    object: SourceStatus | None = None
+    """The object that it is, as the status of a run keeps it; None where it is none."""
 
 
-def source_view(spec: MetricSourceSpec) -> SourceView:
+def source_view(spec: MetricSourceSpec, source: SourceStatus | None = None) -> SourceView:
     """The fields of a source that the engine needs."""
-    return SourceView(scrape=spec.scrape_interval, delay=spec.ingestion_delay, timeout=spec.timeout)
+    return SourceView(spec.scrape_interval, spec.ingestion_delay, spec.timeout, source)
 
 
 @dataclass(frozen=True, slots=True)

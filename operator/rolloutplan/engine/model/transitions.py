@@ -14,11 +14,12 @@ needs only the route; where the pods are missing through no fault of their versi
 taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED).
 Weights that another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no
 run (ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer
-the last). A problem before any weight has changed is reported, and the run goes on once it is fixed (REFUSED, BLOCKED,
-UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight cannot be
-written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are reported (SET_BACK,
-SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if
-the plan says so (CONTRACT, CONTRACTED, FINISHED).
+the last). A metric source that is another than at the start is recorded (SOURCE_CHANGED). A problem before any weight
+has changed is reported, and the run goes on once it is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API
+server refuses is reported (REQUEST_REFUSED); where the first weight cannot be written, the run ends (SHIFT_REFUSED).
+After a success, weights that somebody sets back are reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the
+side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if the plan says so (CONTRACT, CONTRACTED,
+FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
@@ -62,6 +63,7 @@ class TransitionName(StrEnum):
     STAGE_CANNOT_CONCLUDE = auto()
     ADAPTED = auto()
     ADAPTED_ON = auto()
+    SOURCE_CHANGED = auto()
     WARNED = auto()
     HELD = auto()
     RESUMED = auto()
@@ -248,6 +250,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.ADAPTED_ON: _row(
         {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED,
         by=("accept_edit",), rationale="the edit adds a weight above the last one",
+    ),
+    TransitionName.SOURCE_CHANGED: _row(
+        {*STARTING, *TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.ADAPT, E.SOURCE_CHANGED,
+        severity=S.WARNING, loud=True,
+        by=("source_changed",), rationale="a run says whom it asks, and another source is no silent change of a check",
     ),
     TransitionName.WARNED: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,

@@ -14,7 +14,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.endpoints import old_pods
 from rolloutplan.engine.run.decision_log import CommandSource
-from rolloutplan.engine.run.transition import reset_run
+from rolloutplan.engine.run.transition import reset_run, sealed
 
 
 def adopted(
@@ -39,6 +39,7 @@ def adopted(
         "restarted_before": baseline(probe.pods),
         "old_pods": old_pods(snapshot),
         "counted_since": snapshot.now,
+        **sealed(snapshot),
         "paused": paused,
         "held": Held(reason=HoldReason.PAUSED, since=snapshot.now, reason_since=snapshot.now, back_to=Phase.SHIFTING),
         "stage": StageStatus(

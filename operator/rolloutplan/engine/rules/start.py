@@ -21,7 +21,7 @@ from rolloutplan.engine.rules.probe import probe_assumptions
 from rolloutplan.engine.run.conditions import reported_change
 from rolloutplan.engine.run.end_state import starts_again, unjudged_change
 from rolloutplan.engine.run.stop import AGAIN_AFTER, is_over, stop_actions
-from rolloutplan.engine.run.transition import note_decision, reset_run, transition
+from rolloutplan.engine.run.transition import note_decision, reset_run, sealed, transition
 
 
 def stop_jobs(snapshot: Snapshot) -> ReconcileResult | None:
@@ -171,8 +171,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
         "plan_hash": plan_hash,
         "revision": revision,
         "templates": snapshot.plan.templates,
-        "labels": {**snapshot.labels.plan},
-        "namespace_labels": {**(snapshot.labels.namespace or {})},
+        **sealed(snapshot),
         "spec_digest": spec_digest(spec),
         "completed_tasks": status.completed_tasks if same else (),
         "scaled_to": status.scaled_to if same else 0,

@@ -270,6 +270,15 @@ def token_seq(snapshot: Snapshot, mark: str) -> int:
     return fence_seq(mark, snapshot.plan.uid[:8])
 
 
+def sealed(snapshot: Snapshot) -> RunChange:
+    """What a run keeps to its end of that by which it is bound: the metric source, and the labels for policies."""
+    return {
+        "source": snapshot.source.object if snapshot.source else None,
+        "labels": {**snapshot.labels.plan},
+        "namespace_labels": {**(snapshot.labels.namespace or {})},
+    }
+
+
 def reset_run(
     snapshot: Snapshot,
     cause: TransitionName,
@@ -293,6 +302,7 @@ def reset_run(
         "repaired_at": (),
         "counted_since": None,
         "templates": (),
+        "source": None,
         "labels": {},
         "namespace_labels": {},
         "task": None,

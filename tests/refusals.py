@@ -866,6 +866,10 @@ POLICIES: Final = (
         "name of a label",
     ),
     _policy("a source of budgets", {"errorBudget.source": "Shop/default"}, "spec.errorBudget.source", "object's name"),
+    _policy("an approval", {"require.approvals": ["First"]}, "spec.require.approvals[0]", "All", "Last", "Contract"),
+    _policy("a demanded soak", {"require.soakAtLeast": "soon"}, "spec.require.soakAtLeast", "duration"),
+    _policy("a demanded kind", {"require.source": {"kind": "Prometheus"}}, "spec.require.source.kind", "MetricSource"),
+    _policy("demanded templates", {"require.templates": "Own"}, "spec.require.templates", "Any", "Cluster"),
     _policy("a label that is no text", {"selector.matchLabels.tier": True}, "spec.selector.matchLabels.tier"),
     # how many
     _policy("none at once", {"maxConcurrent": 0}, "spec.maxConcurrent", "1"),

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.model.policy_view import PolicyView
-from tests.situations import HALF, UP, P, fresh, m, ruled
+from rolloutplan.engine.policy.demands import CONTRACT
+from rolloutplan.engine.policy.seal import seal_of
+from tests.situations import ALL, HALF, OLD_WEIGHTS, UP, P, awaiting, fresh, m, ruled, s
 from tests.world import SHARED, SOURCE, World
 
 PROD = {"tier": "prod"}
@@ -149,3 +151,232 @@ def test_no_source_is_sealed_between_runs() -> None:
     sealed = world.until(P.JUDGING).status.source
     assert sealed is not None
     assert sealed.digest == "d2"
+
+
+# ---- what a policy demands -------------------------------------------------------------------------------------------
+
+
+def demanding(**require: Any) -> PolicyView:
+    return ruled(require=require)
+
+
+UNMET: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    (
+        "a soak",
+        {"soakAtLeast": "3m"},
+        {},
+        "policy production, require.soakAtLeast is 3m: stage half soaks for 2m: write a soak of at least 3m",
+    ),
+    (
+        "a template of the cluster",
+        {"templates": "Cluster"},
+        {"guards[0]": {"template": "t"}},
+        "policy production, require.templates is Cluster: t is a PredicateTemplate of namespace ns",
+    ),
+    (
+        "a source of the cluster by name",
+        {"source": {"name": "platform"}},
+        {},
+        "policy production, require.source: the plan asks ClusterMetricSource default, and must ask Cluster",
+    ),
+    (
+        "a source of the namespace",
+        {"source": {"kind": "MetricSource"}},
+        {},
+        "policy production, require.source: the plan asks ClusterMetricSource default, and must ask a MetricSource",
+    ),
+]
+
+
+@pytest.mark.parametrize(("require", "changes", "words"), [row[1:] for row in UNMET], ids=[row[0] for row in UNMET])
+def test_a_plan_without_what_a_policy_demands_does_not_start_and_says_what_is_missing(
+    require: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    template = {"indicates": "Failure", "query": "errors[$window]", "is": "> 1%"}
+    world = World(policies=(demanding(**require),), templates={"t": template})
+    world.edit(changes)
+    world.advance(m(5))
+    assert (world.phase, world.status.reason, world.weights()[0]) == (P.PENDING, "PolicyNotMet", OLD_WEIGHTS)
+    assert world.status.message.startswith(words)
+    stalled = world.status.condition("Stalled")
+    assert stalled is not None
+    assert world.told() == ["Stalled"]
+    world.policies = ()
+    assert world.until(P.JUDGING)
+
+
+@pytest.mark.parametrize(
+    "require",
+    [
+        {"soakAtLeast": "2m", "source": {"name": "default"}, "templates": "Cluster"},
+        {"source": {"kind": "ClusterMetricSource"}},
+        {"approvals": []},
+    ],
+)
+def test_a_plan_that_has_what_a_policy_demands_is_not_held(require: dict[str, Any]) -> None:
+    assert World(policies=(demanding(**require),)).until(P.SUCCEEDED)
+
+
+def test_a_source_of_the_namespace_is_none_of_the_cluster() -> None:
+    own = replace(SOURCE, object=SHARED.model_copy(update={"kind": "MetricSource"}))
+    world = World(policies=(demanding(source={"name": "default"}),), source=own)
+    world.advance(m(1))
+    assert world.status.message.endswith("delete that MetricSource, or name another source")
+
+
+def test_an_edit_in_mid_run_that_breaks_a_demand_is_held_before_the_next_increment() -> None:
+    world = World(policies=(demanding(soakAtLeast="2m"),)).until(P.JUDGING, stage="canary")
+    world.edit({"stages[2].soak": "1s"})
+    world.advance(m(10))
+    assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "PolicyNotMet", UP)
+    assert "stage all soaks for 1s" in world.status.message
+    world.edit({"stages[2].soak": "2m"})
+    assert world.until(P.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("approvals", "held_at"),
+    [(["All"], [OLD_WEIGHTS, UP, HALF]), (["Last"], [HALF]), (["Contract"], []), (["Last", "Contract"], [HALF])],
+)
+def test_a_demanded_approval_is_asked_for_though_the_plan_does_not_say_so(
+    approvals: list[str], held_at: list[dict[str, int]]
+) -> None:
+    world, held = World(policies=(demanding(approvals=approvals),)), []
+    while world.until(P.HELD, P.SUCCEEDED).phase is P.HELD:
+        assert world.status.held_for == "AwaitingApproval"
+        assert "as policy production demands" in world.status.message
+        held.append(world.weights()[0])
+        world.say(f"approve a{len(held)}")
+        world.settle()
+    assert held == held_at
+
+
+def test_a_demanded_approval_of_the_contract() -> None:
+    world = fresh({"contract": {"scaleOld": 0}}, policies=(demanding(approvals=["Contract"]),))().until(P.HELD)
+    assert (world.status.held_for, world.status.effective_phase) == ("AwaitingApproval", P.CONTRACTING)
+    world.say("approve a1")
+    assert world.until(P.SUCCEEDED)
+
+
+@pytest.mark.parametrize("command", ["promote", "skip"])
+def test_no_command_gets_around_a_demanded_approval(command: str) -> None:
+    world = World(policies=(demanding(approvals=["Last"]),)).until(P.JUDGING, stage="half")
+    world.advance(s(30))
+    if command == "promote":
+        world = World(policies=(demanding(approvals=["Last"]),)).until(P.JUDGING, stage="canary")
+    at = world.weights()[0]
+    world.say(f"{command} c1")
+    world.advance(m(5))
+    assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "AwaitingApproval", at)
+    assert "stage all needs approval" in world.status.message
+    world.say("approve a1")
+    world.settle()
+    assert world.weights()[0] == ALL
+
+
+def test_an_approval_is_not_edited_out_where_a_policy_demands_it() -> None:
+    changes = {"stages[2].approval": "Required"}
+    world = fresh(changes, policies=(demanding(approvals=["Last"]),))().until(P.JUDGING, stage="canary")
+    world.edit({"stages[2].approval": None})
+    world.until(P.HELD)
+    assert (world.status.held_for, world.weights()[0]) == ("AwaitingApproval", HALF)
+
+
+@pytest.mark.parametrize("command", ["promote", "skip"])
+def test_no_command_gets_around_a_demanded_soak(command: str) -> None:
+    world = World(policies=(demanding(soakAtLeast="2m"),)).until(P.JUDGING, stage="canary")
+    world.advance(m(1))
+    world.say(f"{command} c1")
+    world.settle()
+    assert world.told()[-1] == "CommandRejected"
+    assert (
+        "policy production demands that every stage soaks for 2m: send it after 09:02:00"
+        in [*world.trail.values()][-1].note
+    )
+    world.advance(m(1))
+    world.say(f"{command} c2")
+    world.settle()
+    assert world.weights()[0] != UP
+
+
+def test_a_rollback_asks_no_policy() -> None:
+    world = World(policies=(demanding(approvals=["All"]),)).until(P.HELD)
+    world.say("approve a1")
+    world.until(P.JUDGING)
+    world.policies = (demanding(approvals=["All"], soakAtLeast="1h", source={"name": "x"}, sealedApprovals=True),)
+    world.advance(m(1))
+    world.says["errors"] = 0.5
+    assert world.until(P.ROLLED_BACK).weights()[0] == OLD_WEIGHTS
+
+
+# ---- approvals of what was seen --------------------------------------------------------------------------------------
+
+
+def seal(world: World, name: str) -> str:
+    assert world.plan_spec is not None
+    return seal_of(world.plan_spec, name)
+
+
+def test_the_seal_is_shown_where_an_approval_is_asked_for() -> None:
+    world = awaiting()
+    shown = seal(world, "half")
+    assert len(shown) == 32
+    held = [*world.trail.values()][-1]
+    for words in (world.status.message, held.note, world.status.waiting_for):
+        assert f"--seal {shown}" in words
+
+
+def test_an_approval_with_the_seal_that_was_seen_is_taken() -> None:
+    world = awaiting()
+    world.say(f"approve a1 --seal {seal(world, 'half')}")
+    world.settle()
+    assert world.weights()[0] == HALF
+
+
+@pytest.mark.parametrize(
+    "edit", [{"stages[1].soak": "1s"}, {"stages[1].weight": "99%"}, {"stages[1].pass": [{"use": "hits"}]}]
+)
+def test_an_approval_of_what_was_changed_since_is_refused_with_the_change(edit: dict[str, Any]) -> None:
+    world = awaiting()
+    seen = seal(world, "half")
+    world.edit(edit)
+    world.settle()
+    world.say(f"approve a1 --seal {seen}")
+    world.settle()
+    refused = [*world.trail.values()][-1]
+    assert (refused.reason, world.weights()[0]) == ("CommandRejected", UP)
+    assert f"the seal of stage half is {seal(world, 'half')}, not {seen}: it was changed since" in refused.note
+    assert "stage half:" in refused.note.partition("the last edit was: ")[2]
+
+
+def test_an_approval_before_its_turn_is_for_the_stage_as_it_was_then() -> None:
+    changes = {"stages[0].approval": "Required"}
+    world = fresh(changes, new=None)()
+    world.say("approve a1 canary")
+    world.settle()
+    assert world.status.approved_ahead == ("canary",)
+    world.edit({"stages[0].weight": "20%"})
+    world.new = World().new
+    world.advance(m(1))
+    assert (world.phase, world.status.held_for) == (P.HELD, "AwaitingApproval")
+    world.say("approve a2 canary")
+    world.settle()
+    assert world.phase is P.JUDGING
+
+
+def test_where_a_policy_demands_seals_an_approval_without_one_is_refused() -> None:
+    world = awaiting()
+    world.policies = (demanding(sealedApprovals=True),)
+    world.say("approve a1")
+    world.settle()
+    assert f"`rolloutplan approve plan -n ns --seal {seal(world, 'half')}`" in [*world.trail.values()][-1].note
+    world.say(f"approve a2 --seal {seal(world, 'half')}")
+    world.settle()
+    assert world.weights()[0] == HALF
+
+
+def test_the_seal_of_the_contract_is_for_the_contract_alone() -> None:
+    one, other = fresh({"contract": {"scaleOld": 0}})(), fresh({"contract": {"scaleOld": 1}})()
+    assert seal(one, CONTRACT) != seal(other, CONTRACT)
+    assert seal(one, "half") == seal(other, "half")
+    assert seal(one, "no such stage") == ""

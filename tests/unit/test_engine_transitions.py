@@ -25,7 +25,7 @@ from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Why
 from tests.refusals import GONE, changed
 from tests.situations import assumption, job
-from tests.world import PLAN, SHOP, START, Deployment, World, http_route
+from tests.world import PLAN, SHARED, SHOP, SOURCE, START, Deployment, World, http_route
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
 
@@ -66,9 +66,16 @@ ALARMING = {
     *("RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"),
     *("ShiftRefused", "RequestRefused", "WeightsSetBack"),
 }
-WARNING = ALARMING | {"RolledBack", "StageCannotConclude", "Paused", "CommandRejected", "UnjudgedChange"}
+WARNING = ALARMING | {
+    "SourceChanged",
+    "RolledBack",
+    "StageCannotConclude",
+    "Paused",
+    "CommandRejected",
+    "UnjudgedChange",
+}
 """What a person should look at."""
-LOUD = ALARMING | {"WeightDrift"}
+LOUD = ALARMING | {"SourceChanged", "WeightDrift"}
 
 
 def decision(kind: Kind, reason: str) -> Decision:
@@ -336,6 +343,13 @@ def told(world: World, *commands: str) -> World:
     return world
 
 
+def shadowed() -> World:
+    """A MetricSource gets the name of the cluster's, which the run asks."""
+    world = World().until(Phase.JUDGING)
+    world.source = replace(SOURCE, object=SHARED.model_copy(update={"shadowed_by": "9"}))
+    return world.until(Phase.SUCCEEDED)
+
+
 RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     promoted: {
         *(
@@ -380,6 +394,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     evicted_and_back: {TransitionName.WITHDRAWN, TransitionName.RESUMED},
     approved_ahead: {TransitionName.APPROVED},
     paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
+    shadowed: {TransitionName.SOURCE_CHANGED},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }
 """Runs, and the rows that they are here for."""

@@ -53,6 +53,7 @@ class RunChange(TypedDict, total=False):
     paused: Paused | None
     approved: str
     approved_ahead: tuple[str, ...]
+    approved_seals: dict[str, str]
     repaired_at: tuple[Instant, ...]
     intent: Intent | None
     task: Task | None

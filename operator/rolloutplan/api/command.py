@@ -1,6 +1,7 @@
 """Commands of a person: the annotation `rolloutplan.dev/command: "<verb> <token> [--reason ...]"` of a plan.
 
-`approve` may also name a stage: `approve <token> <stage>`. A command is carried out once, because GitOps tools write
+`approve` may also name a stage, and the seal of what it approves: `approve <token> [<stage>] [--seal <hash>]`. A
+command is carried out once, because GitOps tools write
 the same annotation again and again: `AnsweredCommand` is what the status keeps of it. The same token with another verb,
 stage or reason is another command.
 """
@@ -20,6 +21,7 @@ from rolloutplan.api.text_format import TextFormat
 ANNOTATION: Final = "rolloutplan.dev/command"
 SENDER: Final = "rolloutplan.dev/command-by"
 """The annotation with the user name of the sender. An admission policy of the chart lets nobody write another's."""
+_SEALED: Final = "--seal"
 REASON_KEPT: Final = 512
 """Characters of the reason that are kept."""
 
@@ -32,6 +34,7 @@ _TOKEN: Final = TextFormat(
     forbidden=(("^--reason$", f"is in the place of the token: {_ONCE}"),),
 )
 _ANSWERED: Final = re.compile(r"(?P<text>.*?)(?: run=(?P<run>\d{1,9}))?(?: told=(?P<told>\d{1,9}))?", re.DOTALL)
+_SEAL: Final = re.compile("[0-9a-f]{32}")
 _REASON: Final = re.compile(r"(?:^|\s)--reason(?:=|\s+|$)")
 _QUOTED: Final = re.compile(r"""(["'])(.*)\1""")
 
@@ -63,12 +66,16 @@ class Command:
     token: str
     reason: str = ""
     stage: str = ""
+    seal: str = ""
+    """The hash of what `approve` is for; empty where it names none."""
 
     def __post_init__(self) -> None:
         try:
             _TOKEN.read(self.token)
         except ValueError as error:
             raise CommandError(f"token: {error}") from None
+        if self.seal and not _SEAL.fullmatch(self.seal):
+            raise CommandError(f'seal: "{_short(self.seal)}" is not a seal: copy it from the message of the plan')
         object.__setattr__(self, "reason", _one_line(self.reason)[:REASON_KEPT].rstrip())
 
     @property
@@ -133,10 +140,25 @@ def read_command(text: str) -> Command:
     known = _verb(verb)
     if not token:
         raise CommandError(f'no token: write "{known} <token>": {_ONCE}')
-    stage = more.strip() if known is Verb.APPROVE and len(more.split()) == 1 and not more.startswith("-") else ""
-    if more and not stage:
+    stage, seal = _target(more) if known is Verb.APPROVE else ("", "")
+    if more and not stage and not seal:
         raise CommandError(f'"{_short(more)}" is unexpected: only --reason and the reason may follow the token')
-    return Command(known, token, _unquoted(reason[0]) if reason else "", stage)
+    return Command(known, token, _unquoted(reason[0]) if reason else "", stage, seal)
+
+
+def _target(text: str) -> tuple[str, str]:
+    """The stage and the seal that follow the token of `approve`; empty where the text is neither."""
+    words = text.replace(f"{_SEALED}=", f"{_SEALED} ").split()
+    seal = ""
+    if _SEALED in words:
+        at = words.index(_SEALED)
+        if at + 1 == len(words):
+            raise CommandError(f"{_SEALED}: no seal: copy it from the message of the plan")
+        seal = words[at + 1]
+        del words[at : at + 2]
+    if len(words) > 1 or any(word.startswith("-") for word in words):
+        return "", ""
+    return (words[0] if words else ""), seal
 
 
 def write_command(command: Command) -> str:
@@ -146,7 +168,8 @@ def write_command(command: Command) -> str:
 
 
 def _words(command: Command) -> str:
-    return " ".join(word for word in (command.verb, command.token, command.stage) if word)
+    sealed = f"{_SEALED} {command.seal}" if command.seal else ""
+    return " ".join(word for word in (command.verb, command.token, command.stage, sealed) if word)
 
 
 def _verb(text: str) -> Verb:

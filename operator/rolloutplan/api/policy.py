@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from rolloutplan.api.limits import MAX_POLICY, check_size
 from rolloutplan.api.parsing import DropNulls, Integral, SpecError, SpecModel, Violations, read
-from rolloutplan.api.quantities import Permille, format_weight
+from rolloutplan.api.quantities import Duration, Permille, format_weight
 from rolloutplan.api.text_format import LABEL, DnsLabel, DnsName, LabelValue, NamespacePattern, Query, TextFormat
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
@@ -218,6 +218,39 @@ class ErrorBudget(SpecModel):
         return format_weight(self.at_least)
 
 
+class RequiredSource(SpecModel):
+    """The metric source that plans must ask."""
+
+    kind: Literal["ClusterMetricSource", "MetricSource"] = Field(default="ClusterMetricSource", description="Its kind.")
+    name: DnsName | None = Field(default=None, description="Its name; any of this kind if left out.")
+
+
+Approvals: TypeAlias = Annotated[tuple[Literal["All", "Last", "Contract"], ...], Field(max_length=3)]
+
+
+class Require(SpecModel):
+    """What a policy demands of plans. One that does not meet it waits, and says what is missing."""
+
+    approvals: Approvals = Field(
+        default=(),
+        description="What a person must approve, whether or not the plan says so: All stages, the Last stage, the"
+        " Contract. `promote` and `skip` do not get around it.",
+    )
+    sealed_approvals: bool = Field(
+        default=False, description="Whether an approval must name the seal of what it approves (`approve --seal`)."
+    )
+    templates: Literal["Any", "Cluster"] = Field(
+        default="Any",
+        description="Cluster: the templates that a plan names must be ClusterPredicateTemplates, and none of its"
+        " namespace may have their name.",
+    )
+    source: RequiredSource | None = Field(default=None, description="The metric source that the plan must ask.")
+    soak_at_least: Duration = Field(
+        default=timedelta(0),
+        description="The shortest soak of every stage. `promote` and `skip` do not end a stage before.",
+    )
+
+
 class RolloutPolicySpec(SpecModel):
     """Rules for rollouts, checked before every increment. They never stop a rollback."""
 
@@ -239,6 +272,7 @@ class RolloutPolicySpec(SpecModel):
     error_budget: ErrorBudget | None = Field(
         default=None, description="The part of an error budget that rollouts must leave."
     )
+    require: Require = Field(default=Require(), description="What plans must have, and people must approve.")
 
 
 def read_policy(raw: Mapping[str, Any]) -> RolloutPolicySpec:

@@ -32,6 +32,8 @@ class HoldReason(StrEnum):
     """A policy freezes all increments now."""
     BUDGET_SPENT = "BudgetSpent"
     """A policy's error budget has too little left."""
+    POLICY_NOT_MET = "PolicyNotMet"
+    """The plan does not have what a policy demands (`require`)."""
     CAPACITY = "Capacity"
     """The new side has too few ready pods for the next weight."""
     NEW_SIDE_AWAY = "NewSideAway"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rolloutplan.api.limits import MAX_TEMPLATES_FILLED, MAX_TEMPLATES_KEPT, kib
 from rolloutplan.api.parsing import SpecError, read
@@ -20,6 +20,7 @@ from rolloutplan.api.spec import PlanSpec, rendered
 from rolloutplan.api.status import TemplateStatus
 from rolloutplan.api.template import PredicateTemplateSpec, fill
 
+CLUSTER_TEMPLATE: Final = "ClusterPredicateTemplate"
 TemplateLookup: TypeAlias = Callable[[str], "Template"]
 """From a name to its template; one with a `problem` where there is none."""
 

@@ -228,7 +228,11 @@ class Decision(Part):
     believed: str = Field("", description="What the predicates would show if the new side were good.")
     observed: str = Field("", description="What the predicates showed.")
     why: str = Field("", description="Why the decision follows from that.")
-    by: str = Field("rolloutplan", description="Who decided: the operator, or the field manager that wrote a command.")
+    by: str = Field(
+        "rolloutplan",
+        description="Who decided: the operator, or who wrote a command. That is a user only where an admission policy"
+        " checks it; else the field manager, as the client calls itself (self-declared).",
+    )
     token: str = Field("", description="The token of the command that this decision answers.")
     evidence: tuple[Evidence, ...] = Field((), description="The predicates that it rests on, with their verdicts.")
 
@@ -295,7 +299,7 @@ class Paused(Part):
     """A pause by a person. The run does not go forward until a person sends `resume`."""
 
     at: Instant = Field(description="When the pause began.")
-    by: str = Field("", description="The field manager that wrote the command.")
+    by: str = Field("", description="Who wrote the command, as in decisions.")
     reason: str = Field("", description="The reason that was given.")
 
 
@@ -374,6 +378,9 @@ class Status(Part):
     approved: str = Field("", description="The stage that a person approved, or the contract.")
     approved_ahead: tuple[str, ...] = Field(
         (), max_length=64, description="The stages, or the contract, that a person approved before their turn."
+    )
+    approved_seals: dict[str, str] = Field(
+        {}, description="The seal of each approved stage, or of the contract, when it was approved."
     )
     tokens: tuple[str, ...] = Field(
         (), description="The answered commands, the newest last, each with its run. Each is carried out once."

@@ -15,7 +15,7 @@ from rolloutplan.api.quantities import format_weight, parse_is
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
-from rolloutplan.api.status import STARTING, Status
+from rolloutplan.api.status import STARTING
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.policy_view import At
@@ -23,6 +23,7 @@ from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import block_by_appliers
+from rolloutplan.engine.policy.demands import CONTRACT, demands_approval, unmet_demand
 from rolloutplan.engine.policy.endpoints import block_on_increment, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
@@ -31,18 +32,18 @@ from rolloutplan.engine.policy.policies import (
     queue_position,
     unreadable_policy,
 )
+from rolloutplan.engine.policy.seal import seal_of
 from rolloutplan.stats.verdict import Outcome, Verdict
 
 ANSWERS_VALID_FOR = timedelta(seconds=10)
 """The greatest age of the answers to the gate's queries."""
-CONTRACT = "the contract"
-"""Stored in `approved` for the removal of the old side; no stage can have this name."""
 _NONE = parse_is("== 0")
 GATED = frozenset(
     {
         HoldReason.AWAITING_APPROVAL,
         HoldReason.FROZEN,
         HoldReason.BUDGET_SPENT,
+        HoldReason.POLICY_NOT_MET,
         HoldReason.CAPACITY,
         HoldReason.OLD_SIDE_SHORT,
         HoldReason.OLD_SIDE_IN_USE,
@@ -56,9 +57,36 @@ def block_on_start(snapshot: Snapshot) -> Blocked | None:
     """Why policies block a run that has not moved any weight yet; None where they do not."""
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    if snapshot.status.phase not in STARTING and (blocked := _frozen(snapshot)):
-        return blocked
-    return None
+    if snapshot.status.phase in STARTING:
+        return None
+    return _unmet_demand(snapshot, begun=0) or _frozen(snapshot)
+
+
+def _unmet_demand(snapshot: Snapshot, *, begun: int) -> Blocked | None:
+    """What policies demand and the plan does not have, from its first step that has not `begun`."""
+    spec = snapshot.plan.spec
+    words = unmet_demand(snapshot, spec, begun) if spec is not None else ""
+    return Blocked(HoldReason.POLICY_NOT_MET, words) if words else None
+
+
+def await_approval(snapshot: Snapshot, name: str, what: str) -> str:
+    """How to approve what waits for approval: its command, and its seal."""
+    plan, spec = snapshot.plan, snapshot.plan.spec
+    words = f"{what} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+    if spec is None:
+        return words
+    if policy := demands_approval(snapshot.policies, spec, name):
+        words = f"{words}, as policy {policy} demands"
+    return f"{words}; `--seal {seal_of(spec, name)}` approves exactly what the plan says of it now"
+
+
+def is_approved(snapshot: Snapshot, name: str) -> bool:
+    """Whether a person approved this stage, or the contract, at its turn or before, as the plan has it now."""
+    status, spec = snapshot.status, snapshot.plan.spec
+    sealed = status.approved_seals.get(name)
+    return name in (status.approved, *status.approved_ahead) and (
+        sealed is None or spec is None or sealed == seal_of(spec, name)
+    )
 
 
 def position_in_queue(snapshot: Snapshot) -> str:
@@ -67,16 +95,18 @@ def position_in_queue(snapshot: Snapshot) -> str:
     return queue_position(at, concurrency_groups(snapshot.policies), snapshot.queues)
 
 
-def is_approved(status: Status, name: str) -> bool:
-    """Whether a person approved this stage, or the contract, at its turn or before."""
-    return name in (status.approved, *status.approved_ahead)
-
-
 def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """What blocks the increment to this stage, without the queries of the gate; these are sent if nothing else does."""
-    status, plan = snapshot.status, snapshot.plan
-    if stage.approval and not is_approved(status, stage.name):
-        words = f"stage {stage.name} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+    spec, at = snapshot.plan.spec, snapshot.status.stage
+    if spec is None:
+        return None  # the run is held for that
+    steps = spec.steps()
+    begun = steps[at.index].entry + 1 if at is not None and at.index < len(steps) else 0
+    if blocked := _unmet_demand(snapshot, begun=begun):
+        return blocked
+    asked = stage.approval or demands_approval(snapshot.policies, spec, stage.name)
+    if asked and not is_approved(snapshot, stage.name):
+        words = await_approval(snapshot, stage.name, f"stage {stage.name}")
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
@@ -85,10 +115,11 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
     """What blocks the removal of the old side; None where nothing does."""
-    plan, weights = snapshot.plan, snapshot.status.weights
+    weights = snapshot.status.weights
     blind = ", ".join(weights.unconfirmed) if not weights.measured else ""
-    if (spec.contract.approval or blind) and not is_approved(snapshot.status, CONTRACT):
-        words = f"removing the old side needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+    asked = spec.contract.approval or demands_approval(snapshot.policies, spec, CONTRACT)
+    if (asked or blind) and not is_approved(snapshot, CONTRACT):
+        words = await_approval(snapshot, CONTRACT, "removing the old side")
         if blind:
             words = (
                 f"{words}; the gateway of {blind} does not report what it follows, and no predicate counts the "
@@ -108,7 +139,8 @@ def _is_overruled(snapshot: Snapshot, spec: PlanSpec) -> bool:
     An approval before its turn says so only where the plan itself asks for none.
     """
     status = snapshot.status
-    return status.approved == CONTRACT or (CONTRACT in status.approved_ahead and not spec.contract.approval)
+    asked = spec.contract.approval or demands_approval(snapshot.policies, spec, CONTRACT)
+    return status.approved == CONTRACT or (CONTRACT in status.approved_ahead and not asked)
 
 
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:

@@ -16,7 +16,7 @@ from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
-from rolloutplan.engine.policy.gate import CONTRACT
+from rolloutplan.engine.policy.demands import CONTRACT
 from rolloutplan.engine.run.transition import transition
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rolloutplan.api.changes import change_stage, change_task, change_weights
+from rolloutplan.api.changes import RunChange, change_stage, change_task, change_weights
 from rolloutplan.api.command import (
     ANNOTATION,
     AnsweredCommand,
@@ -25,11 +25,12 @@ from rolloutplan.api.command import (
     read_command,
     record_answer,
 )
-from rolloutplan.api.quantities import format_weight
-from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, Status
+from rolloutplan.api.stage import Stage
+from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Held, Paused, Phase, StageStatus, Status
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
 from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
@@ -37,11 +38,14 @@ from rolloutplan.engine.model.routes import live_weights, meets_on, route_exists
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
+from rolloutplan.engine.policy.demands import CONTRACT, demanded_soak, demands_approval, demands_seal
 from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
-from rolloutplan.engine.policy.gate import CONTRACT, is_approved
+from rolloutplan.engine.policy.gate import is_approved
 from rolloutplan.engine.policy.grants import left_as_it_is
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost
+from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.policy.preconditions import paused_words
+from rolloutplan.engine.policy.seal import seal_of
 from rolloutplan.engine.rules.adopt import adopted
 from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.run.decision_log import CommandSource, span
@@ -472,16 +476,18 @@ def _adopt(context: _CommandContext) -> ReconcileResult:
 
 def _approve(context: _CommandContext) -> ReconcileResult | None:
     """Let the stage that waits begin. An approval that names another stage is kept until the turn of that stage."""
-    snapshot, status, held = context.snapshot, context.snapshot.status, context.snapshot.status.held
+    snapshot, held = context.snapshot, context.snapshot.status.held
     spec, waits = snapshot.plan.written, _awaits_approval(context.snapshot)
     named = _named_stage(context, spec) if spec is not None else ""
     if held is not None and waits and named in ("", waits):
+        seals = _checked_seal(context, waits)
         may = "the old side may be removed" if waits == CONTRACT else f"stage {waits} may begin"
+        words = f"{context.words}; {may}"
         return ReconcileResult(
-            leave_hold(snapshot, held, f"{context.words}; {may}", context.commanded_by, approved=waits)
+            leave_hold(snapshot, held, words, context.commanded_by, approved=waits, approved_seals=seals)
         )
     if not named or spec is None:
-        ahead = _awaited_approvals(status, spec) if spec is not None else ()
+        ahead = _awaited_approvals(snapshot, spec) if spec is not None else ()
         by_name = f"; or name the stage before its turn: `approve <new token> {_shown(ahead[0])}`" if ahead else ""
         raise _DeniedError(
             f"nothing waits for approval: send `approve` when the plan is Held: AwaitingApproval{by_name}"
@@ -497,13 +503,14 @@ def _approved_ahead(context: _CommandContext, spec: PlanSpec, named: str) -> Rec
         raise _DeniedError(f"the run has ended (it is {status.phase}): send it when the next run has begun")
     if status.failed:
         raise _DeniedError(f"the run failed and cannot go forward: {status.failed}")
-    if is_approved(status, named):
+    if is_approved(snapshot, named):
         raise _DeniedError(f"{_shown(named)} is approved already")
-    if named != CONTRACT and named not in _awaited_approvals(status, spec):
+    if named != CONTRACT and named not in _awaited_approvals(snapshot, spec):
         raise _DeniedError(f"stage {named} has begun already")
+    seals = _checked_seal(context, named)
     turn = "the old side may be removed" if named == CONTRACT else f"stage {named} may begin"
     words = f"{context.words}; {turn} when its turn comes"
-    ahead = (*status.approved_ahead, named)
+    ahead = (*(each for each in status.approved_ahead if each != named), named)
     kept = transition(
         snapshot,
         TransitionName.APPROVED,
@@ -512,8 +519,31 @@ def _approved_ahead(context: _CommandContext, spec: PlanSpec, named: str) -> Rec
         message=status.message,
         predicates=status.predicates,
         approved_ahead=ahead,
+        approved_seals=seals,
     )
     return ReconcileResult(kept)
+
+
+def _checked_seal(context: _CommandContext, name: str) -> dict[str, str]:
+    """`status.approved_seals` with the approval of this stage, or of the contract: it is for what the plan says now.
+
+    Raises _DeniedError where the command names another seal, or none and a policy demands one.
+    """
+    snapshot, given, spec = context.snapshot, context.command.seal, context.snapshot.plan.spec
+    seal = seal_of(spec, name) if spec is not None else ""
+    what = "removing the old side" if name == CONTRACT else f"stage {name}"
+    if given and given != seal:
+        edits = (each.note for each in reversed(snapshot.status.decisions) if each.reason == EventReason.ADAPTED)
+        edit = f"; the last edit was: {last[:300]}" if (last := next(edits, "")) else ""
+        raise _DeniedError(f"the seal of {what} is {seal or 'not known'}, not {given}: it was changed since{edit}")
+    if not given and (policy := demands_seal(snapshot.policies)):
+        plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+        raise _DeniedError(
+            f"policy {policy} demands the seal of what is approved: look at {what}, then "
+            f"`rolloutplan approve {plan} --seal {seal}`"
+        )
+    known = snapshot.status.approved_seals
+    return {**known, name: seal} if seal else {key: value for key, value in known.items() if key != name}
 
 
 def _awaits_approval(snapshot: Snapshot) -> str:
@@ -531,9 +561,13 @@ def _named_stage(context: _CommandContext, spec: PlanSpec) -> str:
     The removal may be approved where the plan asks for none: it may wait for what is applied from Git. Raises
     _DeniedError where that is no stage which needs approval.
     """
+    policies = context.snapshot.policies
     gated = [stage for stage in spec.steps() if stage.approval]
     needed = {name: stage.name for stage in gated for name in (spec.stages[stage.entry].name, stage.name) if name}
-    if spec.contract.approval:
+    for stage in spec.steps():
+        if demands_approval(policies, spec, stage.name):
+            needed.setdefault(stage.name, stage.name)
+    if spec.contract.approval or (spec.contract.wanted and demands_approval(policies, spec, CONTRACT)):
         needed.setdefault(_CONTRACT, CONTRACT)
     words = (context.command.stage, context.command.token)
     known = {_CONTRACT: CONTRACT, **needed} if spec.contract.wanted else needed
@@ -547,12 +581,18 @@ def _named_stage(context: _CommandContext, spec: PlanSpec) -> str:
     raise _DeniedError(f'the plan has no stage "{context.command.stage}"{choice}')
 
 
-def _awaited_approvals(status: Status, spec: PlanSpec) -> tuple[str, ...]:
+def _awaited_approvals(snapshot: Snapshot, spec: PlanSpec) -> tuple[str, ...]:
     """The stages, and the contract, that need an approval and have not begun in this run."""
+    status, policies = snapshot.status, snapshot.policies
     begun = status.stage.index if status.stage is not None and status.phase in RUNNING else -1
-    stages = [stage.name for stage in spec.steps()[begun + 1 :] if stage.approval]
-    contract = [CONTRACT] if spec.contract.approval else []
-    return tuple(name for name in (*stages, *contract) if not is_approved(status, name))
+    stages = [
+        stage.name
+        for stage in spec.steps()[begun + 1 :]
+        if stage.approval or demands_approval(policies, spec, stage.name)
+    ]
+    demanded = spec.contract.wanted and demands_approval(policies, spec, CONTRACT)
+    contract = [CONTRACT] if spec.contract.approval or demanded else []
+    return tuple(name for name in (*stages, *contract) if not is_approved(snapshot, name))
 
 
 def _shown(name: str) -> str:
@@ -573,6 +613,7 @@ def _skip(context: _CommandContext) -> ReconcileResult:
         raise _DeniedError("no stage is being judged: send it during a stage")
     if is_last(spec, stage):
         raise _DeniedError(f"{stage.name} is the last stage, which cannot be skipped: it ends when it is proved")
+    _deny_short_soak(snapshot, stage, at)
     words = f"{context.words}; {stage.step} is skipped after {span(at.verified_at, snapshot.now)}"
     return ReconcileResult(
         transition(
@@ -599,18 +640,37 @@ def _promote(context: _CommandContext) -> ReconcileResult:
         raise _DeniedError("no stage is being judged: send it during a stage")
     if is_last(spec, stage):
         raise _DeniedError("the run is already at the last stage, which ends when it is proved")
+    _deny_short_soak(snapshot, stage, at)
+    words = f"{context.words}; the next stage is {last.name} at {format_weight(last.permille)}"
+    seals = {**status.approved_seals, last.name: seal_of(spec, last.name)}
+    changes: RunChange = {"held": None, "stage": change_stage(at, next_stage=last.name)}
+    if policy := demands_approval(snapshot.policies, spec, last.name):
+        words = f"{words}, once it is approved, as policy {policy} demands"
+    else:
+        changes["approved"], changes["approved_seals"] = last.name, seals
     return ReconcileResult(
         transition(
             snapshot,
             TransitionName.PROMOTED,
-            f"{context.words}; the next stage is {last.name} at {format_weight(last.permille)}",
+            words,
             reason=StatusReason.SHIFTING,
             commanded_by=context.commanded_by,
-            held=None,
-            approved=last.name,
-            stage=change_stage(at, next_stage=last.name),
+            **changes,
         )
     )
+
+
+def _deny_short_soak(snapshot: Snapshot, stage: Stage, at: StageStatus) -> None:
+    """Raise _DeniedError before the shortest soak that a policy demands is over."""
+    least, policy = demanded_soak(snapshot.policies)
+    if at.soak_until is None or not least:
+        return
+    begun = at.soak_until - soak_factor(snapshot.policies) * stage.soak
+    if snapshot.now < min(begun + least, at.soak_until):
+        until = f"{min(begun + least, at.soak_until):%H:%M:%S}"
+        raise _DeniedError(
+            f"policy {policy} demands that every stage soaks for {format_duration(least)}: send it after {until}"
+        )
 
 
 def _deny_in_bake(snapshot: Snapshot) -> None:

@@ -176,6 +176,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
         "completed_tasks": status.completed_tasks if same else (),
         "scaled_to": status.scaled_to if same else 0,
         "approved_ahead": status.approved_ahead,
+        "approved_seals": status.approved_seals,
     }
     if spec.assumptions:
         return reset_run(snapshot, TransitionName.START_PROBING, words, reason=StatusReason.PROBING, **run_fields)

@@ -11,7 +11,10 @@ from typing import Final
 
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Phase, Status
+from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.policy.demands import CONTRACT
+from rolloutplan.engine.policy.seal import seal_of
 from rolloutplan.engine.rules.intents import verify_deadline
 
 NO_LIMIT: Final = "no time limit"
@@ -25,6 +28,7 @@ _ENDED_BY: Final[Mapping[str, str]] = {
     HoldReason.AWAITING_APPROVAL: "`approve` by a person",
     HoldReason.FROZEN: "the end of the freeze",
     HoldReason.BUDGET_SPENT: "an error budget that is large enough",
+    HoldReason.POLICY_NOT_MET: "an edit of the plan that meets the policy",
     HoldReason.CAPACITY: "ready pods of the new side",
     HoldReason.NEW_SIDE_AWAY: "available pods of the new side",
     HoldReason.OLD_SIDE_DOWN: "ready endpoints of the old side",
@@ -57,7 +61,16 @@ def waiting_for(snapshot: Snapshot, status: Status) -> str:
     if status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         stops = status.task is not None and status.task.kind == "Stop"
         return f"its Jobs to be suspended, {until}" if stops else ""
-    return f"{_subject(status)}, {until}"
+    return f"{_subject(status)}{_seal(snapshot, status)}, {until}"
+
+
+def _seal(snapshot: Snapshot, status: Status) -> str:
+    """The seal of what waits for approval, as text to append; empty where nothing does."""
+    spec = snapshot.plan.spec
+    if status.held_for != HoldReason.AWAITING_APPROVAL or spec is None:
+        return ""
+    name = CONTRACT if status.effective_phase is Phase.CONTRACTING else next_stage(spec, status).name
+    return f" (--seal {seal_of(spec, name)})"
 
 
 def _subject(status: Status) -> str:

@@ -29,6 +29,7 @@ NEEDS_PERSON = frozenset(
         HoldReason.FAILED,
         HoldReason.INVALID,
         HoldReason.NOT_GRANTED,
+        HoldReason.POLICY_NOT_MET,
         HoldReason.OLD_SIDE_IN_USE,
         HoldReason.WEIGHTS_NOT_COMMITTED,
         HoldReason.WRONG_ENDPOINTS,
@@ -68,7 +69,7 @@ def is_stalled(status: Status) -> bool:
     if status.phase is Phase.HELD:
         return status.held_for in NEEDS_PERSON
     if status.phase is Phase.PENDING:
-        return status.reason == HoldReason.CONFLICT
+        return status.reason in (HoldReason.CONFLICT, HoldReason.POLICY_NOT_MET)
     return status.phase in (Phase.INVALID, Phase.ROLLED_BACK) or status.reason in (
         StatusReason.JOB_NOT_OURS,
         StatusReason.WEIGHTS_SET_BACK,

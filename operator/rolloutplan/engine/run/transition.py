@@ -299,6 +299,7 @@ def reset_run(
         "revert": "",
         "approved": "",
         "approved_ahead": (),
+        "approved_seals": {},
         "repaired_at": (),
         "counted_since": None,
         "templates": (),

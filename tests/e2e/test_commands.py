@@ -39,7 +39,7 @@ def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     assert status["reason"] == "Aborted"
     told = answer(shop, "t1")
-    assert told["by"] == "kubectl-annotate", "it says who"
+    assert told["by"] == "kubectl-annotate (self-declared)", "it says who"
     assert "customers complain" in told["note"]
 
 
@@ -88,7 +88,7 @@ def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: S
     plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "pause from-git --reason not before the sale"}
     shop.bed.apply(plan, manager="flux")
     until(lambda: shop.status().get("reason") == "Paused", 5, "the pause")
-    assert answer(shop, "from-git")["by"] == "flux"
+    assert answer(shop, "from-git")["by"] == "flux (self-declared)"
     plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "resume from-git-2"}
     shop.bed.apply(plan, manager="flux")
     shop.until("Judging/w25", timeout=20)

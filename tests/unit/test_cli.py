@@ -141,6 +141,14 @@ def test_a_command_is_sent_also_where_the_senders_name_cannot_be_asked_for(clust
     assert body == {"metadata": {"annotations": {ANNOTATION: "abort t1", SENDER: None}}}
 
 
+def test_an_approval_names_the_seal_that_was_seen(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    seal = "0123456789abcdef" * 2
+    assert main(["approve", "checkout", "--token", "t1", "--stage", "half", "--seal", seal]) == 0
+    assert cluster.command == Command(Verb.APPROVE, "t1", stage="half", seal=seal)
+    assert main(["approve", "checkout", "--seal", "b0rken"]) == 2
+    assert '"b0rken" is not a seal' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", list(Verb))
 def test_every_verb(cluster: Cluster, verb: str) -> None:
     assert main([verb, "checkout", "--token", "t1"]) == 0

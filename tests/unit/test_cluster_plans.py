@@ -106,6 +106,30 @@ def test_who_wrote_its_spec_last() -> None:
     assert plans.view(plan()).edited_by == ""
 
 
+def approval(**more: str) -> Raw:
+    field: Raw = {"f:metadata": {"f:annotations": {"f:rolloutplan.dev/command": {}}}}
+    owner = {"manager": "security-team", "time": "2026-11-22T01:00:00Z", "fieldsV1": field}
+    return plan(annotations={"rolloutplan.dev/command": "approve a1", **more}, managedFields=[owner])
+
+
+@pytest.mark.parametrize(
+    ("raw", "authenticated", "by"),
+    [
+        (approval(), False, "security-team (self-declared)"),
+        (approval(**{"rolloutplan.dev/command-by": "ann"}), False, "security-team (self-declared)"),
+        (approval(**{"rolloutplan.dev/command-by": "ann"}), True, "ann"),
+        (approval(**{"rolloutplan.dev/command-by": "a" * 999}), True, "a" * 253),
+        (approval(), True, "security-team (self-declared)"),
+        (plan(annotations={"rolloutplan.dev/command-by": "ann"}), True, ""),
+        (plan(annotations={"rolloutplan.dev/command": "pause p1"}), False, ""),
+    ],
+)
+def test_who_wrote_a_command_is_certain_only_where_an_admission_policy_checks_it(
+    raw: Raw, authenticated: bool, by: str
+) -> None:
+    assert plans.view(raw, authenticated=authenticated).command_by == by
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [(None, "spec: required"), ("text", "spec: required"), ({}, "spec.old"), ({**SPEC, "typo": 1}, "spec.typo")],

@@ -218,6 +218,8 @@ def _add_command_options(parser: argparse.ArgumentParser, verb: Verb) -> None:
     if verb is Verb.APPROVE:
         help_ = "the stage (or: contract) to approve, also before its turn (default: the one that waits)"
         parser.add_argument("--stage", metavar="STAGE", type=_text_type(DNS_LABEL), help=help_)
+        help_ = "approve exactly what was seen: the hash that the plan's message shows"
+        parser.add_argument("--seal", metavar="HASH", default="", help=help_)
     parser.add_argument("--token", metavar="T", help="a command is carried out once per token (default: a new one)")
     parser.add_argument(
         "--wait",
@@ -298,7 +300,8 @@ def _send_command(chosen: argparse.Namespace) -> int:
 
     token = secrets.token_hex(4) if chosen.token is None else chosen.token
     try:
-        command = Command(chosen.verb, token, chosen.reason, getattr(chosen, "stage", None) or "")
+        target = (chosen.stage or "", chosen.seal) if chosen.verb is Verb.APPROVE else ()
+        command = Command(chosen.verb, token, chosen.reason, *target)
     except CommandError as error:
         sys.stderr.write(f"rolloutplan: {error}\n")
         return 2

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
-from rolloutplan.api.command import CommandError, answer_to, read_command
+from rolloutplan.api.command import SENDER, CommandError, answer_to, read_command
 from rolloutplan.api.limits import TooLargeError
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_plan_spec
@@ -21,11 +21,17 @@ from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, Plan
 from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
 
 COMMANDS_KEPT: Final = 5
+SELF_DECLARED: Final = "(self-declared)"
+"""Behind the name of a field manager: the client chose it, so it is no proof of who it was."""
+LONGEST_USER: Final = 253
+"""Characters of a user's name that are kept; those of service accounts are shorter than twice a DNS name."""
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
+def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated: bool = False) -> PlanView:
     """Read a plan. Never raises: its content says why it cannot be read.
+
+    `authenticated`: an admission policy makes sure that a command names the user who wrote it.
 
     A spec with references has no templates until they are looked up. Where `known` is a view of the same generation,
     its content is reused: parsing the spec is most of the work. Where it is a view of an earlier generation and this
@@ -48,7 +54,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None) -> PlanView:
         finalizer=FINALIZER in safe_get.items(meta, "finalizers"),
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         command=safe_get.text(meta, "annotations", COMMAND),
-        command_by=_command_writer(meta),
+        command_by=_command_writer(meta, authenticated=authenticated),
         edited_by=_last_writer(meta, "f:spec"),
         rewritten=is_rewritten(
             before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
@@ -92,11 +98,17 @@ def _is_answered(command: str, answered: Collection[object]) -> bool:
         return False
 
 
-def _command_writer(meta: Mapping[str, Any]) -> str:
-    """The field manager that wrote the command; "" where there is no command, or the manager is unknown."""
+def _command_writer(meta: Mapping[str, Any], *, authenticated: bool) -> str:
+    """Who wrote the command; "" where there is no command, or its writer is unknown.
+
+    That is the user, where that is certain; else the field manager, which each client chooses for itself.
+    """
     if not safe_get.text(meta, "annotations", COMMAND):
         return ""
-    return _last_writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
+    if authenticated and (user := safe_get.text(meta, "annotations", SENDER)):
+        return user[:LONGEST_USER]
+    manager = _last_writer(meta, "f:metadata", "f:annotations", f"f:{COMMAND}")
+    return f"{manager} {SELF_DECLARED}" if manager else ""
 
 
 def _last_writer(meta: Mapping[str, Any], *path: str) -> str:

@@ -74,7 +74,9 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
-    store = Store(grants=options.grants, unserved=options.unserved)
+    store = Store(
+        grants=options.grants, unserved=options.unserved, authenticated_commands=options.authenticated_commands
+    )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases)
     synced = asyncio.Event()

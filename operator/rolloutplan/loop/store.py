@@ -21,7 +21,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.limits import TooLargeError
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
-from rolloutplan.api.resolve import Template
+from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import RouteRef, SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
@@ -90,6 +90,8 @@ class Store:
     """The labels of each namespace, as far as the operator may read them."""
     templates: dict[Id, Template] = field(default_factory=dict)
     endpoints: Endpoints = field(default_factory=Endpoints)
+    authenticated_commands: bool = False
+    """Whether an admission policy makes sure that commands name the user who wrote them."""
     _versions: Versions = field(default_factory=Versions)
     _disputed: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
@@ -215,7 +217,7 @@ class Store:
 
     def _store_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
         before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
-        view = plans.view(raw, before.view if before else None)
+        view = plans.view(raw, before.view if before else None, authenticated=self.authenticated_commands)
         raw_status = safe_get.mapping(raw, "status")
         status = read_status(raw.get("status"))
         if view.namespace in self.unserved:
@@ -443,7 +445,11 @@ def _route_idents(plan: Plan) -> frozenset[Id]:
 def _about_to_start(plan: Plan) -> bool:
     view, status = plan.view, plan.status
     can_start = view.readable and not view.deleting and status.paused is None
-    waits = is_stalled(status) or status.reason in (HoldReason.FROZEN, StatusReason.NEW_SIDE_NOT_READY)
+    waits = is_stalled(status) or status.reason in (
+        HoldReason.FROZEN,
+        HoldReason.POLICY_NOT_MET,
+        StatusReason.NEW_SIDE_NOT_READY,
+    )
     return status.phase is Phase.PENDING and can_start and not waits
 
 
@@ -488,7 +494,7 @@ def _rules_named(plan: Plan) -> tuple[RouteRef, ...]:
 
 
 def _template(kind: str, raw: Mapping[str, Any]) -> Template:
-    named = "PredicateTemplate" if kind == TEMPLATES else "ClusterPredicateTemplate"
+    named = "PredicateTemplate" if kind == TEMPLATES else CLUSTER_TEMPLATE
     name = raw["metadata"]["name"]
     try:
         return Template(named, name, read_template(safe_get.mapping(raw, "spec")))

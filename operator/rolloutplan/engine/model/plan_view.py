@@ -66,7 +66,7 @@ class PlanView:
     command: str = ""
     """The command of a person, as written in its annotations."""
     command_by: str = ""
-    """The field manager that wrote the command."""
+    """Who wrote the command: a user, or a field manager that says of itself who it is."""
     edited_by: str = ""
     """The field manager that wrote its spec last."""
     rewritten: bool = False

@@ -23,9 +23,11 @@ import pytest
 
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
+from rolloutplan.api.tasks import JOBS_LABEL
 from rolloutplan.cluster import jobs, plans, pods, scale, workloads
 from rolloutplan.cluster.client import Api
 from rolloutplan.cluster.endpoints import SERVICE_LABEL
+from rolloutplan.cluster.paths import service_account
 from rolloutplan.cluster.revision import revision
 from rolloutplan.engine.decide import decide
 from rolloutplan.engine.model.actions import (
@@ -50,6 +52,7 @@ from rolloutplan.engine.model.effects import (
     Record,
     Result,
 )
+from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.snapshot import Facts, PreflightResult, ServiceView, Snapshot
 from rolloutplan.engine.model.weights import pair
 from rolloutplan.engine.plan_run import PlanRun
@@ -297,6 +300,8 @@ class Server:
         self._raw = raw
 
     async def get(self, path: str) -> Raw:
+        if path == service_account("ns", "jobs"):
+            return {"metadata": {"labels": {JOBS_LABEL: "true"}}}
         return self._raw["job"] if "/jobs/" in path else {"metadata": _object("v1", {})["metadata"], "spec": {}}
 
     async def list(self, path: str, **_: str) -> Raw:
@@ -316,7 +321,7 @@ def at_once(work: Any) -> Any:
 @cache
 def stocked(situation: str) -> Store:
     """The store with everything in it as it should be."""
-    store = Store()
+    store = Store(grants=EVERYTHING)
     _, raw = objects(situation)
     store.endpoints.listed(None, {("ns", "v1"), ("ns", "v2")}, ())
     for name in raw:

@@ -172,7 +172,8 @@ def test_a_name_too_long_for_events(bed: Bed) -> None:
     "file", sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("deploy/predicates/*.yaml")]), ids=str
 )
 def test_the_examples_and_the_templates_that_ship_are_good(bed: Bed, file: Path) -> None:
-    for example in yaml.safe_load_all(file.read_text()):
+    examples = [each for each in yaml.safe_load_all(file.read_text()) if each["kind"] != "ServiceAccount"]
+    for example in examples:
         try_out(bed, example["kind"], example["spec"])
 
 

@@ -234,7 +234,7 @@ def _ends_in_time(template: str) -> dict[str, Any]:
     """Whether the pods of a Job are stopped by the deadline beside it at the latest."""
     seconds = f"self.{template}.spec.activeDeadlineSeconds"
     return _rule(
-        f"!has({seconds}) || !{_is_time('deadline')} || duration(string({seconds}) + 's') <= duration(self.deadline)",
+        f"!has({seconds}) || !{_is_time('deadline')} || {seconds} <= duration(self.deadline).getSeconds()",
         says=ENDS_IN_TIME,
         at=f".{template}.spec.activeDeadlineSeconds",
     )

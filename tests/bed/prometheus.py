@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -37,6 +38,15 @@ def prometheus(
         "--log.level=warn",
     ]
     return Process(name, command, workdir, lambda: answers(f"{url}/-/ready"), env=control_plane.env)
+
+
+def scraping(program: Path, workdir: Path, name: str, port: int, jobs: Sequence[Mapping[str, object]]) -> Process:
+    """A Prometheus at a port of this machine that knows no cluster and scrapes these jobs alone."""
+    config = workdir / f"{name}.json"
+    config.write_text(json.dumps({"scrape_configs": list(jobs)}))
+    command = [str(program), f"--config.file={config}", f"--storage.tsdb.path={workdir}/{name}"]
+    command += ["--storage.tsdb.no-lockfile", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    return Process(name, command, workdir, lambda: answers(f"http://127.0.0.1:{port}/-/ready"))
 
 
 def _config(kubeconfig: Path, scrape: str, name: str) -> dict[str, object]:

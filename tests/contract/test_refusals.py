@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rolloutplan.api.metric_source import read_metric_source
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
 from tests.refusals import (
@@ -181,6 +182,13 @@ def test_the_examples_and_the_templates_that_ship_are_good(bed: Bed, file: Path)
 def test_good_sources_are_stored_with_their_defaults(bed: Bed, kind: str, spec: dict[str, Any]) -> None:
     stored = try_out(bed, kind, spec)["spec"]
     assert (stored["scrapeInterval"], stored["prometheus"]["flavor"]) == ("15s", "Prometheus")
+
+
+@pytest.mark.parametrize(("written", "stored"), [({}, "On"), *(({"batching": each}, each) for each in ("Off", False))])
+def test_a_switch_is_taken_in_and_without_quotes(bed: Bed, written: dict[str, Any], stored: str | bool) -> None:
+    spec = try_out(bed, "MetricSource", {**SOURCE, **written})["spec"]
+    assert spec["batching"] == stored
+    assert read_metric_source(spec, cluster=False).batching == ("On" if stored == "On" else "Off")
 
 
 def test_a_good_policy_is_stored_with_its_defaults(bed: Bed) -> None:

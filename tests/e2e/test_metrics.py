@@ -1,7 +1,6 @@
 """The metrics layer on a real Prometheus: one query for many, counts that are exact, and a server that stops."""
 
 import asyncio
-import json
 import struct
 import threading
 from bisect import bisect_left
@@ -21,8 +20,8 @@ from rolloutplan.metrics.prometheus.counters import bounds_query, counter_querie
 from rolloutplan.metrics.prometheus.response import Counts
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.verdict import Answer, Why
-from tests.bed import Bed, Stopwatch, objects, until
-from tests.bed.processes import Process, answers
+from tests.bed import Bed, Stopwatch, objects, prometheus, until
+from tests.bed.processes import answers
 
 T = TypeVar("T")
 
@@ -267,12 +266,8 @@ def histograms(bed: Bed) -> Iterator[str]:
         job | {"job_name": "native", "metrics_path": "/native"},
         job | {"job_name": "stored", "metrics_path": "/classic", "convert_classic_histograms_to_nhcb": True},
     ]
-    config = bed.workdir / "histograms.json"
-    config.write_text(json.dumps({"scrape_configs": jobs}))
     url = f"http://127.0.0.1:{PORT}"
-    command = [str(bed.programs.prometheus), f"--config.file={config}", f"--storage.tsdb.path={bed.workdir}/histograms"]
-    command += ["--storage.tsdb.no-lockfile", f"--web.listen-address=127.0.0.1:{PORT}", "--log.level=warn"]
-    process = Process("histograms", command, bed.workdir, lambda: answers(f"{url}/-/ready"))
+    process = prometheus.scraping(bed.programs.prometheus, bed.workdir, "histograms", PORT, jobs)
     process.start()
     try:
         for name in ("classic", "native", "stored"):

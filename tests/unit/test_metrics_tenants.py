@@ -17,6 +17,7 @@ from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.verdict import Answer, Why
 from tests.answering import serving
+from tests.hostile_queries import forging
 
 AT = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -81,13 +82,6 @@ def tell(story: Story) -> None:
         asyncio.run(told(url))
 
 
-def hostile(quote: str, end: str, value: int, place: str) -> tuple[str, str]:
-    """A good query, and one that looks like it, ends what is around it, and answers in another's place."""
-    forged = f"label_replace(vector({value}), 'q', '{place}', '', '')"
-    good = f"vector(0) # {quote}{end}# {quote}"
-    return good, f"vector(0) # {quote}{end}, 'q', '0', '', '') or {forged} or label_replace(vector(0) # {quote}"
-
-
 @pytest.mark.parametrize("namespace", ["victim", "other"])
 @pytest.mark.parametrize("quote", ['"', "'", "`", ""])
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
@@ -97,7 +91,7 @@ def test_a_query_never_answers_for_another(namespace: str, quote: str, end: str)
         instants = (AT + i * SECOND for i in itertools.count())
         await asyncio.gather(*(victim.ask(f"sum({name})", next(instants)) for name in TRUE))
         for value, place in ((0, "1"), (1, "1"), (0, "-1"), (1, "0")):
-            good, bad = hostile(quote, end, value, place)
+            good, bad = forging(quote, end, value, place)
             await other.ask(good, next(instants))
             at = next(instants)
             own, first, *heard = await asyncio.gather(

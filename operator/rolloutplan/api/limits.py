@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import SpecError
 
 KIB: Final = 1024
@@ -29,11 +30,21 @@ MAX_SOURCE: Final = 64 * KIB
 """256 namespaces and 16 headers of 1,024 characters."""
 MAX_DEPTH: Final = 64
 """Levels of mappings and lists in each other. A Job has about 12; Python's JSON gives up at about 900."""
+UNREAD: Final = "x-unread"
+"""The key under which an object says which of its parts were too large to be decoded (cluster/decoding.py). No API
+server stores such a field."""
 _TOO_DEEP: Final = f"spec: more than {MAX_DEPTH} levels of mappings and lists in each other: write fewer"
 
 
 class TooLargeError(SpecError):
     """An object that is too large to be read."""
+
+
+def spec_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `spec` of an object. Raises TooLargeError where it was not even decoded."""
+    if UNREAD in raw:
+        raise TooLargeError(str(raw[UNREAD]))
+    return safe_get.mapping(raw, "spec")
 
 
 def check_size(raw: Mapping[str, Any], limit: int) -> None:

@@ -27,6 +27,8 @@ from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME, load_i
 from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
 
 from rolloutplan import __version__
+from rolloutplan.cluster.decoding import Raw as Raw  # noqa: PLC0414 - it is what this module gives
+from rolloutplan.cluster.decoding import load
 
 FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
@@ -42,7 +44,6 @@ _HOME: Final = Path("~/.kube/config").expanduser()
 _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
-Raw = dict[str, Any]
 ObserveRequest = Callable[[str, str, int, float], None]
 """Called for each request that was sent: method, path, HTTP status (0 where there was no answer), seconds."""
 CompareClock = Callable[[str, float, float], None]
@@ -355,7 +356,7 @@ def _event(line: bytes) -> Raw:
 def _read(status: int, headers: Mapping[str, str], body: bytes) -> Raw:
     """The JSON object of an answer. Raises ApiError for every status but 2xx."""
     try:
-        parsed = json.loads(body)
+        parsed = load(body)
     except ValueError:
         parsed = None
     if 200 <= status < 300 and isinstance(parsed, dict):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
 from rolloutplan.api.command import SENDER, CommandError, answer_to, read_command
-from rolloutplan.api.limits import TooLargeError
+from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.cluster import paths
@@ -42,7 +42,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
     if before and before.generation == safe_get.number(meta, "generation"):
         content = before.content
     else:
-        content = _content(raw.get("spec"), before.last_good if before else None)
+        content = _content(raw, before.last_good if before else None)
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -121,11 +121,11 @@ def _last_writer(meta: Mapping[str, Any], *path: str) -> str:
     return safe_get.text(last, "manager")
 
 
-def _content(raw: object, last_good: Readable | None) -> PlanContent:
-    if not isinstance(raw, Mapping):
+def _content(raw: Mapping[str, Any], last_good: Readable | None) -> PlanContent:
+    if UNREAD not in raw and not isinstance(raw.get("spec"), Mapping):
         return Unreadable("spec: required field is missing: write it", last_good)
     try:
-        spec = read_plan_spec(raw)
+        spec = read_plan_spec(spec_of(raw))
     except TooLargeError as error:
         return Unreadable(str(error), last_good, StatusReason.TOO_LARGE)
     except SpecError as error:

@@ -17,8 +17,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import structlog
+
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import TooLargeError
+from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
@@ -62,6 +64,8 @@ TAKING_AWAY = frozenset({Phase.BAKING, Phase.CONTRACTING})
 """The phases after which, or in which, the old side is removed: then all routes that still use it matter."""
 BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
 """The phases of a run that has not changed any weight: only then do other plans matter to it."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -183,6 +187,9 @@ class Store:
         self._versions.record_version(ident, version_of(raw))
         self._disputed.pop(ident, None)
         affected = self._uses.users(ident)
+        if UNREAD in raw and (kind in BY_PLURAL or kind == DEPLOYMENTS):
+            log.warning("an object is too large to read; what is known of it stays", object=ident, why=raw[UNREAD])
+            return frozenset()
         match kind:
             case "rolloutplans":
                 return self._store_plan(raw)
@@ -497,7 +504,7 @@ def _template(kind: str, raw: Mapping[str, Any]) -> Template:
     named = "PredicateTemplate" if kind == TEMPLATES else CLUSTER_TEMPLATE
     name = raw["metadata"]["name"]
     try:
-        return Template(named, name, read_template(safe_get.mapping(raw, "spec")))
+        return Template(named, name, read_template(spec_of(raw)))
     except TooLargeError as error:
         return Template(named, name, None, f"{named} {name}: {error}", StatusReason.TOO_LARGE)
     except SpecError as error:

@@ -23,6 +23,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -37,6 +38,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
+from rolloutplan.cluster.decoding import Stream, decode_list
 from rolloutplan.cluster.paths import NAMESPACES, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
@@ -59,6 +61,12 @@ STREAM_HANGS_AFTER: Final = 25.0
 without a list. Behind a dead connection that seems alive, a freeze or changed weights may stay unseen for this long."""
 SILENT_AFTER: Final = 40.0
 """Seconds without any request for a target after which kopf itself counts as hung and its instance is ended."""
+SLICE: Final = 0.005
+"""Seconds for which objects are taken in the main loop before it serves all else."""
+MOST_WAITING: Final = 50
+"""Objects of a list that wait for the main loop before more of it are decoded."""
+CHUNK: Final = 25
+"""Objects in one answer to a list. Each may have 1.5 MiB, and the whole answer is in memory before it is decoded."""
 _RESTART_DELAYS: Final = (0.2, 1.0, 2.0, 3.0)
 _STABLE_AFTER: Final = 60.0
 
@@ -127,6 +135,8 @@ class Watch:
         self._newest: dict[WatchTarget, str] = {}
         self._synced: set[WatchTarget] = set()
         self._requested_at: dict[WatchTarget, float] = {}
+        self._inbox: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+        self._taking = False
         self._logged_in = 0.0
         self._sessions: list[aiohttp.ClientSession] = []
         self._main_loop: asyncio.AbstractEventLoop | None = None
@@ -323,26 +333,38 @@ class Watch:
         )
 
     def _response_class(self) -> type[aiohttp.ClientResponse]:
-        intercept = self._intercept_list
+        watch = self
 
         class Response(aiohttp.ClientResponse):
+            async def start(self, connection: Any) -> aiohttp.ClientResponse:
+                await super().start(connection)
+                if "watch" in self.url.query and watch._by_path.get(self.url.path):
+                    self.content = Stream(self.content)  # type: ignore[assignment]  # kopf needs no more of it
+                return self
+
             async def json(self, **how: Any) -> Any:
-                body = await super().json(**how)
-                return intercept(self, body) if self.ok else body
+                target = watch._by_path.get(self.url.path)
+                if target is None or not self.ok:
+                    return await super().json(**how)
+                return await watch._intercept_list(self, target, await self.text())
 
         return Response
 
-    def _intercept_list(self, response: aiohttp.ClientResponse, body: Any) -> Any:
-        """Take the items out of a list before kopf sees them; leave every other response as it is."""
-        target = self._by_path.get(response.url.path)
-        if target is None or "items" not in body:
-            return body
-        meta, items = body.get("metadata") or {}, body["items"] or []
+    async def _intercept_list(self, response: aiohttp.ClientResponse, target: WatchTarget, text: str) -> Any:
+        """Take the items out of a list before kopf sees them, one by one and no faster than the main loop takes them.
+
+        All of them at once would stop the other streams, and fill the memory where they are large.
+        """
+        body, items = decode_list(text)
+        meta = body.get("metadata") or {}
         common = {"apiVersion": body.get("apiVersion"), "kind": str(body.get("kind", "")).removesuffix("List")}
         if "continue" not in response.url.query:
             self._chunks[target] = []
-        self._chunks[target] += [name_of(item) for item in items]
-        self._call_in_main_loop(self._deliver_list, target.kind, [{**common, **item} for item in items])
+        for item in items:
+            self._chunks[target].append(name_of(item))
+            self._call_in_main_loop(self._deliver, target.kind, None, {**common, **item})
+            while len(self._inbox) > MOST_WAITING:  # noqa: ASYNC110 - the main loop, of another thread, empties it
+                await asyncio.sleep(SLICE)
         if not meta.get("continue"):
             version, names = version_of(body), frozenset(self._chunks.pop(target))
             is_new_history = is_older(version, self._newest.get(target, ""))
@@ -373,11 +395,27 @@ class Watch:
     def _call_in_main_loop(self, call: Callable[..., None], *args: object) -> None:
         assert self._main_loop is not None
         with contextlib.suppress(RuntimeError):  # the main loop is closed: the operator has stopped
-            self._main_loop.call_soon_threadsafe(call, *args)
+            self._main_loop.call_soon_threadsafe(self._receive, call, *args)
 
-    def _deliver_list(self, kind: Kind, items: Sequence[Raw]) -> None:
-        for raw in items:
-            self._deliver(kind, None, raw)
+    def _receive(self, call: Callable[..., None], *args: object) -> None:
+        """Queue a call: in the main loop, all else is served between two slices of them."""
+        self._inbox.append((call, args))
+        if not self._taking:
+            self._taking = True
+            asyncio.get_running_loop().call_soon(self._take)
+
+    def _take(self) -> None:
+        """Carry out what was received, for one slice of time."""
+        ends = time.monotonic() + SLICE
+        while self._inbox:
+            call, args = self._inbox.popleft()
+            call(*args)
+            if time.monotonic() >= ends:
+                break
+        if self._inbox:
+            asyncio.get_running_loop().call_soon(self._take)
+        else:
+            self._taking = False
 
     def _deliver(self, kind: Kind, event: str | None, raw: Raw) -> None:
         try:
@@ -437,7 +475,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NoDiffs()
     # kopf removes this finalizer from every object that has it, and the default may belong to another operator.
     settings.persistence.finalizer = "rolloutplan.dev/never-set"
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = CHUNK
     settings.watching.server_timeout = STREAM_ENDS_AFTER
     settings.watching.client_timeout = STREAM_HANGS_AFTER
     settings.watching.connect_timeout = 5

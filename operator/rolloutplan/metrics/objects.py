@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.limits import spec_of
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec, read_metric_source
 from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, SourceStatus, Status
@@ -48,7 +49,7 @@ def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceOb
     meta = raw["metadata"]
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     try:
-        spec = read_metric_source(safe_get.mapping(raw, "spec"), cluster)
+        spec = read_metric_source(spec_of(raw), cluster)
         return SourceObject(key, spec, uid=safe_get.text(meta, "uid"))
     except SpecError as error:
         return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")

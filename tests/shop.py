@@ -25,6 +25,8 @@ from tests.bed.processes import Process, answers, page, until
 
 ROOT = Path(__file__).parents[1]
 HEALTH_PORT = 8811
+METRICS_ABOVE = 1000
+"""How far above its probes an operator of the tests has its metrics."""
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutplans/{}"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes/{}"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
@@ -85,8 +87,9 @@ class Operator:
         `kubeconfig` leads to the API server in another way than straight as `user`.
         """
         lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
-        command = [sys.executable, "-m", "rolloutplan", "operator", f"--health-port={port}", *lent, *options]
-        self.url = f"http://127.0.0.1:{port}"
+        ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
+        command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
+        self.url, self._metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,
             command,
@@ -114,7 +117,7 @@ class Operator:
 
     def counted(self, metric: str, *labels: str) -> float:
         """One of its own metrics, all series together that have these labels, as `code="200"`."""
-        lines = page(f"{self.url}/metrics").splitlines()
+        lines = page(self._metrics).splitlines()
         ours = (line for line in lines if line.split("{")[0].split(" ")[0] == metric)
         return sum(float(line.split()[-1]) for line in ours if all(label in line for label in labels))
 

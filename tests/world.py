@@ -357,6 +357,8 @@ class World:
     deleting: datetime | None = None
     finalizer: bool = False
     undo_annotation: str = ""
+    undo_by: str = "rolloutplan (Update) at START"
+    """Who wrote that."""
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     lag: timedelta | None = timedelta(0)
     """How long the gateway takes to accept a route; None: it never says anything."""
@@ -531,6 +533,7 @@ class World:
             deleting=self.deleting,
             finalizer=self.finalizer,
             undo_annotation=self.undo_annotation,
+            undo_by=self.undo_by if self.undo_annotation else "",
             command=self.command,
             command_by=self.command_by,
             edited_by=self.edited_by,
@@ -871,6 +874,8 @@ class World:
         self._at("mark")
         if effect.snapshot.plan.version != str(self.version):
             raise StaleError
+        if work.undo_annotation != self.undo_annotation:
+            self.undo_by = "rolloutplan (Update) at NOW"
         self.finalizer, self.undo_annotation = work.finalizer, work.undo_annotation
         self.version += 1
         self._at("marked")
@@ -963,7 +968,26 @@ class World:
             raw["metadata"]["managedFields"] = _owners(raw, _entry(by, self.now, operation))
             self._changed_at[name] = self.now
             self.history.append(Move(self.now, name, before, after, snapshot, self.old))
+        if snapshot is not None:
+            self._own_undo(raw, by)
         self.routes[name] = raw
+
+    def _own_undo(self, raw: dict[str, Any], by: str) -> None:
+        """Note who wrote the undo command of a route."""
+        fields: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{REVERT}": {}}}}
+        others = [each for each in raw["metadata"].get("managedFields", ()) if each["fieldsV1"] != fields]
+        raw["metadata"]["managedFields"] = [*others, {**_entry(by, self.now), "fieldsV1": fields}]
+
+    def write_undo(self, text: str, by: str, route: str = "") -> None:
+        """Somebody else writes an undo command: on a route, else on the plan."""
+        if not route:
+            self.undo_annotation, self.undo_by = text, f"{by} (Update) at NOW"
+            self.version += 1
+            return
+        raw = copy.deepcopy(self.routes[route])
+        raw["metadata"].setdefault("annotations", {})[REVERT] = text
+        self._own_undo(raw, by)
+        self._put(route, raw, by=by)
 
     def touch(self, name: str) -> None:
         """Somebody writes to a route what is neither weights nor ours: another version is all that comes of it."""

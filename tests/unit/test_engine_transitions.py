@@ -64,7 +64,7 @@ def test_an_end_is_left_for_another_hypothesis_or_on_a_persons_word_alone() -> N
 
 ALARMING = {
     *("RollbackStarted", "Held", "Stalled", "Warned", "Aborted", "AssumptionFalse", "ExpandFailed"),
-    *("ShiftRefused", "RequestRefused", "WeightsSetBack"),
+    *("ShiftRefused", "RequestRefused", "WeightsSetBack", "UndoRestored"),
 }
 WARNING = ALARMING | {
     "SourceChanged",
@@ -97,7 +97,7 @@ def test_a_decision_of_another_version_is_as_severe_as_all_of_its_kind(kind: Kin
     assert severity_of(decision(kind, "Elsewhere")) is (Severity.WARNING if warns else Severity.NORMAL)
 
 
-UNRECORDED = {EventReason.STATUS_NOT_WRITTEN, EventReason.CLOCK_BEHIND}
+UNRECORDED = {EventReason.STATUS_NOT_WRITTEN, EventReason.CLOCK_BEHIND, EventReason.OPERATOR_FAULT}
 """What is told of a status and never stands in one."""
 
 
@@ -350,6 +350,13 @@ def shadowed() -> World:
     return world.until(Phase.SUCCEEDED)
 
 
+def foreign_undo() -> World:
+    world = World().until(Phase.JUDGING)
+    world.write_undo("echo", by="somebody")
+    world.settle()
+    return world
+
+
 RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     promoted: {
         *(
@@ -395,6 +402,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     approved_ahead: {TransitionName.APPROVED},
     paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
     shadowed: {TransitionName.SOURCE_CHANGED},
+    foreign_undo: {TransitionName.UNDO_RESTORED},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }
 """Runs, and the rows that they are here for."""

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from rolloutplan import __version__
-from rolloutplan.telemetry.health import Health
+from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.logs import set_up
 from rolloutplan.telemetry.metrics import IN_USE, Metrics, resource
 
@@ -96,12 +96,7 @@ def test_probes() -> None:
 
     async def run() -> None:
         nonlocal idle, missing, epoch
-        health = Health(
-            idle=lambda: idle,
-            missing=lambda: missing,
-            leading=lambda: epoch,
-            metrics=lambda: (b"up 1", "text/plain; version=9"),
-        )
+        health = probes(idle=lambda: idle, missing=lambda: missing, leading=lambda: epoch)
         port = await health.start(0, "127.0.0.1")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
@@ -116,25 +111,29 @@ def test_probes() -> None:
             assert await probe("leading") == (503, "another replica leads")
             epoch = 7
             assert await probe("leading") == (200, "epoch 7")
-            async with session.get("metrics") as response:
-                assert (response.headers["Content-Type"], await response.text()) == ("text/plain; version=9", "up 1")
             idle = 10.5
             assert await probe("livez") == (503, "the event loop has been blocked for 10 s")
-            assert (await probe("other"))[0] == 404
+            for path in ("other", "metrics"):
+                assert (await probe(path))[0] == 404
         await health.close()
 
     asyncio.run(run())
 
 
-def test_what_is_not_there_is_not_served() -> None:
+def test_the_metrics_have_a_port_of_their_own() -> None:
+    async def page() -> tuple[bytes, str]:
+        return b"up 1", "text/plain; version=9"
+
     async def run() -> None:
-        health = Health(idle=lambda: 0.0, missing=list)
-        port = await health.start(0, "127.0.0.1")
+        served = metrics_page(page)
+        port = await served.start(0, "127.0.0.1")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            for path in ("leading", "metrics"):
+            async with session.get("metrics") as response:
+                assert (response.headers["Content-Type"], await response.text()) == ("text/plain; version=9", "up 1")
+            for path in ("livez", "readyz", "leading"):
                 async with session.get(path) as response:
                     assert response.status == 404
-        await health.close()
+        await served.close()
 
     asyncio.run(run())
 
@@ -144,7 +143,7 @@ def test_what_is_not_there_is_not_served() -> None:
 
 def scraped(metrics: Metrics) -> dict[str, float]:
     """Every sample of a scrape, by its name and labels as they are written."""
-    page, kind = metrics.render()
+    page, kind = asyncio.run(metrics.page())
     assert kind.startswith("text/plain; version=0.0.4")
     found = {}
     for family in text_string_to_metric_families(page.decode()):
@@ -165,7 +164,11 @@ def twice(story: Story) -> Story:
 @pytest.mark.parametrize(
     ("story", "sample", "value"),
     [
-        (twice(lambda m: m.count_decision("Advance", "Passed")), "decisions_total{kind=Advance,reason=Passed}", 2),
+        (
+            twice(lambda m: m.count_decision("Advance", "StageProved")),
+            "decisions_total{kind=Advance,reason=StageProved}",
+            2,
+        ),
         (lambda m: m.count_verdict("Proved"), "verdicts_total{verdict=Proved}", 1),
         (lambda m: m.count_verdict("Proved"), "verdicts_total{verdict=Undecided}", 0),
         (lambda m: m.observe_write_delay(0.3), "evidence_to_weights_seconds_sum", 0.3),
@@ -195,11 +198,12 @@ def twice(story: Story) -> Story:
         (lambda m: m.count_api_request("PATCH", "/x", 0, 0.2), "api_request_seconds_sum{method=PATCH}", 0.2),
         (lambda _: None, f"build_info{{version={__version__}}}", 1),
         (lambda _: None, "clock_ahead_seconds", -61.5),
-        (lambda m: m.set_plan_counter(lambda: {"Judging": 3, "Held": 1}), "plans{phase=Judging}", 3),
+        (lambda m: m.set_plan_counter(lambda: {"Judging": 3, "Held": 1}, lambda: 2), "plans{phase=Judging}", 3),
+        (lambda m: m.set_plan_counter(dict, lambda: 2), "plans_failing", 2),
     ],
 )
 def test_counts(story: Story, sample: str, value: float) -> None:
-    metrics = Metrics(ahead=lambda: -61.5)
+    metrics = Metrics(ahead=lambda: -61.5, page_for=0)
     story(metrics)
     assert scraped(metrics)[f"rolloutplan_{sample}"] == pytest.approx(value)
 
@@ -209,15 +213,15 @@ def test_the_process_is_measured_too() -> None:
 
 
 def test_plans_are_counted_at_the_scrape() -> None:
-    metrics, plans = Metrics(), {"Judging": 1}
-    metrics.set_plan_counter(lambda: plans)
+    metrics, plans = Metrics(page_for=0), {"Judging": 1}
+    metrics.set_plan_counter(lambda: plans, lambda: 0)
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 1
     plans["Judging"] = 5
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 5
 
 
 def test_who_leads() -> None:
-    metrics = Metrics()
+    metrics = Metrics(page_for=0)
 
     def standing() -> tuple[float, float]:
         found = scraped(metrics)
@@ -232,7 +236,7 @@ def test_who_leads() -> None:
 
 def test_the_newest_sample_grows_older_until_its_source_is_out_of_use() -> None:
     began = now = datetime(2026, 3, 1, 9, tzinfo=UTC)
-    metrics = Metrics(clock=lambda: now)
+    metrics = Metrics(clock=lambda: now, page_for=0)
 
     def age() -> float | None:
         return scraped(metrics).get("rolloutplan_newest_sample_age_seconds{source=shop/a}")

@@ -33,7 +33,7 @@ _TOKEN: Final = TextFormat(
     fix='is not a token: write 1 to 64 letters, digits, ".", "_", ":" or "-"',
     forbidden=(("^--reason$", f"is in the place of the token: {_ONCE}"),),
 )
-_ANSWERED: Final = re.compile(r"(?P<text>.*?)(?: run=(?P<run>\d{1,9}))?(?: told=(?P<told>\d{1,9}))?", re.DOTALL)
+_ANSWERED: Final = re.compile(r"(?P<text>.*?)(?: run=(?P<run>[0-9]{1,9}))?(?: told=(?P<told>[0-9]{1,9}))?", re.DOTALL)
 _SEAL: Final = re.compile("[0-9a-f]{32}")
 _REASON: Final = re.compile(r"(?:^|\s)--reason(?:=|\s+|$)")
 _QUOTED: Final = re.compile(r"""(["'])(.*)\1""")

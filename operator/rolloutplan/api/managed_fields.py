@@ -46,6 +46,12 @@ def annotation_writer(meta: Mapping[str, Any], annotation: str) -> Mapping[str, 
     return next((e for e in reversed(_entries(meta)) if _owns(e, "f:metadata", "f:annotations", f"f:{annotation}")), {})
 
 
+def annotation_written_by(meta: Mapping[str, Any], annotation: str) -> str:
+    """Who wrote an annotation last, as `manager (operation) at time`; empty where nobody owns it."""
+    entry = annotation_writer(meta, annotation)
+    return writer(entry) if entry else ""
+
+
 def _entries(meta: Mapping[str, Any]) -> list[Any]:
     """All entries but those of the status."""
     return [e for e in safe_get.items(meta, "managedFields") if safe_get.value(e, "subresource") != "status"]

@@ -104,9 +104,11 @@ class EventReason(StrEnum):
     WEIGHTS_SET_BACK = "WeightsSetBack"
     UNJUDGED_CHANGE = "UnjudgedChange"
     COMMAND_REJECTED = "CommandRejected"
+    UNDO_RESTORED = "UndoRestored"
     STATUS_NOT_WRITTEN = "StatusNotWritten"
     CLOCK_BEHIND = "ClockBehind"
-    """Not a decision and in no table: the API server refuses the status, so no decision can be recorded."""
+    OPERATOR_FAULT = "OperatorFault"
+    """These three are no decisions and in no table: no status can hold them, or nothing was decided."""
 
 
 class StatusReason(StrEnum):

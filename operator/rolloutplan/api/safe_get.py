@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-_SANE_YEARS: Final = range(2000, 2201)
+SANE_YEARS: Final = range(2000, 2201)
 
 
 def value(raw: object, *path: str) -> object:
@@ -46,4 +46,4 @@ def instant(raw: object, *path: str) -> datetime | None:
         at = datetime.fromisoformat(text(raw, *path))
     except ValueError:
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)) if at.year in _SANE_YEARS else None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)) if at.year in SANE_YEARS else None

@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation")
     )
     add_judge_options(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
+    _add_undo_options(
+        commands.add_parser("undo", help="print the kubectl command that restores the old weights without the operator")
+    )
     _add_uninstall_options(commands.add_parser("uninstall", help="check what an uninstall of the operator would leave"))
     definitions = commands.add_parser("crds", help="write the custom resource definitions")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
@@ -73,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
     return parser
+
+
+def _add_undo_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the kubectl command that restores the weights from before the run, built from the plan's status;"
+        " annotations are not read for it. Exit 0, 1 if the plan cannot be read, 3 if there is nothing to undo."
+    )
+    parser.add_argument("plan", metavar="PLAN", type=_text_type(DNS_NAME), help="the plan's name")
+    parser.add_argument(
+        "-n", "--namespace", type=_text_type(DNS_LABEL), help="its namespace (default: the kubeconfig's)"
+    )
+    parser.set_defaults(run=_undo)
 
 
 def _add_uninstall_options(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +112,14 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8080,
         metavar="PORT",
-        help="serve /livez, /readyz, /leading and /metrics here (default: 8080)",
+        help="serve /livez, /readyz and /leading here (default: 8080)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=8081,
+        metavar="PORT",
+        help="serve /metrics here (default: 8081; 0: nowhere)",
     )
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     parser.add_argument(
@@ -352,6 +374,7 @@ def _operator(chosen: argparse.Namespace) -> int:
     options = Options(
         namespaces=tuple(chosen.namespace),
         health_port=chosen.health_port,
+        metrics_port=chosen.metrics_port,
         identity=chosen.identity,
         lease_namespace=chosen.lease_namespace or own_namespace(),
         lease_name=chosen.lease_name,
@@ -366,6 +389,12 @@ def _operator(chosen: argparse.Namespace) -> int:
         sys.stderr.write(f"rolloutplan: {error.message or error}\n")
         return 1
     return 0
+
+
+def _undo(chosen: argparse.Namespace) -> int:
+    from rolloutplan.cli.undo import undo  # noqa: PLC0415 - see above
+
+    return undo(chosen.plan, chosen.namespace)
 
 
 def _uninstall(chosen: argparse.Namespace) -> int:

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import RUNNING, read_status
+from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
-from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
+from rolloutplan.engine.model.snapshot import FINALIZER
 
 NOTHING_LEFT, LEFT = 0, 1
 
@@ -66,5 +67,15 @@ def _left(raw: Raw) -> Iterator[str]:
         patch = (
             f'kubectl -n {namespace} patch rolloutplan {name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''
         )
-        undo = safe_get.text(raw, "metadata", "annotations", REVERT) or status.revert
-        yield f"  without an operator: {f'{undo} && ' if undo else ''}{patch}"
+        undo, problem = _undo(namespace, status)
+        if problem and status.phase in RUNNING and status.weights.desired:
+            yield f"  before anything is removed by hand: {problem}"
+        yield f"  without an operator: {undo}{patch}"
+
+
+def _undo(namespace: str, status: Status) -> tuple[str, str]:
+    """The undo command from the status, to run before the finalizer is removed; else why there is none."""
+    try:
+        return f"{undo_from_status(namespace, status)} && ", ""
+    except NothingToUndoError as problem:
+        return "", str(problem)

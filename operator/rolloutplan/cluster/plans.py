@@ -13,6 +13,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
 from rolloutplan.api.command import SENDER, CommandError, answer_to, read_command
 from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
+from rolloutplan.api.managed_fields import annotation_written_by
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.cluster import paths
@@ -53,6 +54,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
         deleting=safe_get.instant(meta, "deletionTimestamp"),
         finalizer=FINALIZER in safe_get.items(meta, "finalizers"),
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
+        undo_by=annotation_written_by(meta, REVERT),
         command=safe_get.text(meta, "annotations", COMMAND),
         command_by=_command_writer(meta, authenticated=authenticated),
         edited_by=_last_writer(meta, "f:spec"),

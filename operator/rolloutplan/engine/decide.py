@@ -51,6 +51,7 @@ from rolloutplan.engine.rules.rollback import (
 )
 from rolloutplan.engine.rules.source import source_changed
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
+from rolloutplan.engine.rules.undo import restore_undo, tell_foreign_undo
 from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
@@ -78,9 +79,10 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
     result = first_match(RULES, snapshot) or ReconcileResult()
     if result.status is not None and not result.urgent:
         result = claim(snapshot) or result
-    result = restore_metadata(snapshot, result)
+    result = restore_undo(snapshot, restore_metadata(snapshot, result))
     if result.status is None and (report := first_match(REPORTING_RULES, snapshot)) is not None:
-        result = replace(result, status=report.status, only_reports_refusals=True)
+        instants = [at for at in (result.wake_at, report.wake_at) if at is not None]
+        result = replace(result, status=report.status, wake_at=min(instants, default=None), only_reports_refusals=True)
     after = _derived(snapshot, result.status) if result.status is not None else None
     if after is not None and after != snapshot.status:
         return replace(result, status=after, wake_at=result.wake_at or snapshot.now)
@@ -88,6 +90,34 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
     return ReconcileResult(
         _updated_status(snapshot, result), result.actions, min(instants, default=None), result.urgent
     )
+
+
+def decide_way_back(snapshot: Snapshot) -> ReconcileResult:
+    """The result of the first rule that leads back and applies, where `decide` raised. It never raises.
+
+    Each rule is tried on its own, and one that raises is passed over: what makes another part of the decision raise
+    must not keep a bad release in traffic. Nothing here goes forward.
+    """
+    result = ReconcileResult()
+    for rule in WAY_BACK_RULES:
+        if (found := _tried(rule, snapshot)) is not None:
+            result = found
+            break
+    if result.status is None:
+        return result
+    if not result.urgent and (claimed := _tried(claim, snapshot)) is not None:
+        return claimed
+    try:
+        return replace(result, status=_derived(snapshot, result.status))
+    except Exception:  # noqa: BLE001 - the conditions are less than the weights
+        return result
+
+
+def _tried(rule: Rule, snapshot: Snapshot) -> ReconcileResult | None:
+    try:
+        return rule(snapshot)
+    except Exception:  # noqa: BLE001 - `PlanRun.report_fault` tells of the first one
+        return None
 
 
 def _derived(snapshot: Snapshot, status: Status) -> Status:
@@ -197,7 +227,20 @@ RULES: tuple[Rule, ...] = (
     begin_stage,
     record_claim,
 )
-REPORTING_RULES: tuple[Rule, ...] = (report_refusal,)
+WAY_BACK_RULES: tuple[Rule, ...] = (
+    resume_rollback,
+    handle_deletion,
+    abort_or_revert,
+    inconsistent,
+    recover_interrupted_rollback,
+    superseded,
+    new_side_unavailable,
+    failure_detected,
+    shift_refused,
+    shift_timed_out,
+)
+"""Those of RULES, in their order, that lead back or find that nothing may be decided."""
+REPORTING_RULES: tuple[Rule, ...] = (report_refusal, tell_foreign_undo)
 """Applied when no other rule writes a status; their status goes with the actions of the other rule."""
 INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {
     clean_up_old: CONTRACTING_RULES,

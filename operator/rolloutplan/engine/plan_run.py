@@ -21,6 +21,7 @@ because its methods share one state and the order in which they read and change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -34,7 +35,7 @@ from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights,
 from rolloutplan.api.status_patch import status_patch
 from rolloutplan.engine.analysis.availability import is_suspended
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, find_predicate, mark_asked
-from rolloutplan.engine.decide import decide
+from rolloutplan.engine.decide import decide, decide_way_back
 from rolloutplan.engine.model.actions import (
     CheckGate,
     FindUsers,
@@ -82,6 +83,7 @@ from rolloutplan.engine.model.snapshot import (
     FAULT,
     NO_MEASUREMENTS,
     Facts,
+    ForeignUndo,
     GateAnswers,
     JobsStopped,
     JobView,
@@ -97,10 +99,12 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
+from rolloutplan.engine.rules.undo import plan_subject
 from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
 from rolloutplan.engine.run.end_state import MOST_REPAIRS
 from rolloutplan.engine.run.future import TOLERATED, ahead, without_future
 from rolloutplan.engine.run.new_side import NewSide
+from rolloutplan.engine.run.undo import is_foreign
 from rolloutplan.stats.verdict import Answer
 
 LOST_AFTER: Final = timedelta(minutes=1)
@@ -125,6 +129,8 @@ LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 """How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
+FAULT_TOLD_EVERY: Final = timedelta(minutes=10)
+"""A fault of the operator is published at most so often: the exception may come at every look."""
 MAX_CONFLICTS_IN_A_ROW: Final = 8
 """So many times in a row a write may find its object changed before the next attempt waits too."""
 READ_PLAN_WITHIN: Final = timedelta(seconds=30)
@@ -182,10 +188,14 @@ class PlanRun:
         self._published = {sink: _published_before(facts.status, sink, now) for sink in sinks}
         self._published_notice = ""
         """The reason of the refused status write that was published as a notice."""
+        self._fault_told: datetime | None = None
+        """When a fault of the operator was last published as a notice."""
         self._logged_seq = facts.status.seq
         self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
         self._metadata_writes: tuple[datetime, ...] = ()
+        self._foreign_undo: dict[str, ForeignUndo] = {}
+        """By their subject."""
         self._in_force: dict[RouteId, tuple[RouteWeights, int]] = {}
         """The generation in which the weights of the present intent were first seen in a route."""
         self._repairs: dict[RouteId, tuple[datetime, ...]] = {}
@@ -248,6 +258,7 @@ class PlanRun:
         self._new.turn_back(now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
+        self._foreign_undo = {}
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
 
     def _follow_source(self, facts: Facts) -> None:
@@ -276,14 +287,72 @@ class PlanRun:
                 )
         return replace(facts, status=self._ahead[1]) if self._ahead is not None else facts
 
+    @property
+    def fails(self) -> bool:
+        """Whether an effect of the plan raised, and has not succeeded since."""
+        return any(refusal.internal for refusal in self.refusals.values())
+
     def report_fault(self, facts: Facts, error: Exception, now: datetime) -> Effects:
-        """The effects after `advance` raised: the status says so. The decisions that raise would raise here too."""
-        status = self.unwritten_status or facts.status
-        snapshot = Snapshot(plan=facts.plan, status=status, now=now, epoch=facts.epoch, grants=facts.grants)
-        words = fault_words(status, f"{type(error).__name__}: {error}")
-        todo = [] if facts.plan.deleting else [*self._record_effects(with_fault(snapshot, words), snapshot, facts)]
-        pause = LONGEST_PAUSE_URGENT if status.phase is Phase.ROLLING_BACK else LONGEST_PAUSE_REFUSED
-        return Effects(tuple(todo), now + pause)
+        """The effects after `advance` raised: what leads back, and a status and an Event that tell of it.
+
+        Whatever raised may raise here too, so each part is tried on its own. Queries and reads go on: a guard that
+        trips meanwhile rolls back.
+        """
+        self._facts = facts
+        snapshot = self._snapshot_for_fault(facts, now)
+        words = fault_words(snapshot.status, f"{type(error).__name__}: {error}")
+        step = decide_way_back(snapshot)
+        decided = with_fault(snapshot, words, step.status) if step.status is not None else None
+        step = replace(step, status=decided)
+        todo: list[Effect] = []
+        if step.urgent:
+            _gather(todo, self._rollback_effects(snapshot, step, facts, decide_way_back))
+        else:
+            _gather(todo, self._evaluation_effects(snapshot))
+            if decided is None and not step.actions and not facts.plan.deleting:
+                step = replace(step, status=with_fault(snapshot, words))
+            _gather(todo, self._progress_effects(snapshot, step, facts))
+        _gather(todo, self._read_effects(snapshot))
+        _gather(todo, self._pod_effects(snapshot))
+        _gather(todo, self._fault_notices(snapshot, words))
+        _gather(todo, self._publish_effects(snapshot, facts))
+        back = (self.unwritten_status or facts.status).phase is Phase.ROLLING_BACK
+        pause = LONGEST_PAUSE_URGENT if back or step.urgent else LONGEST_PAUSE_REFUSED
+        return Effects(tuple(todo), min([now + pause, *_known(step.wake_at)]), self._new_decisions(facts))
+
+    def _snapshot_for_fault(self, facts: Facts, now: datetime) -> Snapshot:
+        """The snapshot; where it cannot be made, one of the facts alone."""
+        with suppress(Exception):
+            facts = self._without_future(facts, now)
+        try:
+            return self.snapshot(facts, now)
+        except Exception:  # noqa: BLE001 - it is told already that something raises
+            return Snapshot(
+                plan=facts.plan,
+                status=self.unwritten_status or facts.status,
+                now=now,
+                routes=facts.routes,
+                old=facts.old,
+                new=facts.new,
+                endpoints=facts.endpoints,
+                source=facts.source,
+                measurements=self.measurements,
+                route_conflicts=facts.route_conflicts,
+                epoch=facts.epoch,
+                claim_at=facts.claim_at,
+                grants=facts.grants,
+            )
+
+    def _fault_notices(self, snapshot: Snapshot, words: str) -> Iterator[Effect]:
+        """Publish once what failed, and again only after a while: the same exception may come at every look."""
+        told = self._fault_told
+        if told is not None and snapshot.now < told + FAULT_TOLD_EVERY:
+            return
+        self._fault_told = snapshot.now
+        for sink in self._published:
+            yield self._start(
+                Key("notice", sink), Publish(sink, _fault_notice(snapshot, words), recorded=False), snapshot
+            )
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
@@ -328,6 +397,7 @@ class PlanRun:
             claim_at=facts.claim_at,
             grants=facts.grants,
             metadata_writes=self._metadata_writes,
+            foreign_undo=self._foreign_undo,
             in_force_at={route: generation for route, (_, generation) in self._in_force.items()},
             repairs=self._repairs,
         )
@@ -378,7 +448,13 @@ class PlanRun:
 
     # ---- rollback and progress -----------------------------------------------------------------------------------
 
-    def _rollback_effects(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> Iterator[Effect]:
+    def _rollback_effects(
+        self,
+        snapshot: Snapshot,
+        step: ReconcileResult,
+        facts: Facts,
+        decide_again: Callable[[Snapshot], ReconcileResult] = decide,
+    ) -> Iterator[Effect]:
         """Write the weights first, whatever is in flight; write the status in parallel.
 
         A status write in flight may succeed: then the rollback starts from that status, not from the one before. If the
@@ -396,7 +472,7 @@ class PlanRun:
         if self.unwritten_status is None and recording is not None:
             pending_status = cast("Record", recording[0].work).status
             snapshot = self.snapshot(facts, snapshot.now, pending_status)
-            step = decide(snapshot)
+            step = decide_again(snapshot)
             if not step.urgent:
                 return
         if step.status is not None:
@@ -613,7 +689,9 @@ class PlanRun:
             self._on_success(effect, result)
             if isinstance(result, PreflightResult):
                 self._take_warnings(result.warnings)
-            if isinstance(effect.work, PatchRoute) and effect.snapshot.status.phase is Phase.SUCCEEDED:
+            self._note_foreign_undo(effect)
+            succeeded = effect.snapshot.status.phase is Phase.SUCCEEDED
+            if succeeded and isinstance(effect.work, PatchRoute) and effect.work.target.rules:
                 before = self._repairs.get(effect.work.target.id, ())[1 - MOST_REPAIRS :]
                 self._repairs = {**self._repairs, effect.work.target.id: (*before, effect.snapshot.now)}
 
@@ -640,6 +718,24 @@ class PlanRun:
                 self.results[effect.key] = result
             case _:
                 pass
+
+    def _note_foreign_undo(self, effect: Effect) -> None:
+        """Note that a write has replaced an undo command of somebody else."""
+        snapshot, work = effect.snapshot, effect.work
+        match work:
+            case PatchPlanMetadata(undo_annotation=undo):
+                subject, text, by = plan_subject(snapshot), snapshot.plan.undo_annotation, snapshot.plan.undo_by
+            case PatchRoute(target=target, undo_command=undo):
+                view = snapshot.routes[target.id]
+                subject, text, by = str(target.id), view.undo_annotation, view.undo_by
+            case _:
+                return
+        if text == undo or not is_foreign(text, by):
+            return
+        known = self._foreign_undo.get(subject)
+        before, count = (known.at, known.count + 1) if known else (None, 1)
+        found = ForeignUndo(subject, by, snapshot.now, before, count)
+        self._foreign_undo = {**self._foreign_undo, subject: found}
 
     def _take_warnings(self, warnings: str) -> None:
         """Note what the source said; a status of before may say the same."""
@@ -752,6 +848,18 @@ class PlanRun:
             failures=failures,
             uncertain=failure.uncertain or (known is not None and known.uncertain),
         )
+
+
+def _gather(todo: list[Effect], effects: Iterator[Effect]) -> None:
+    """Add effects, as far as they can be made: those after an exception are missing."""
+    with suppress(Exception):
+        todo.extend(effects)
+
+
+def _fault_notice(snapshot: Snapshot, words: str) -> Decision:
+    """The notice that the operator failed on a plan."""
+    status, reason = snapshot.status, EventReason.OPERATOR_FAULT
+    return Decision(seq=status.seq, at=snapshot.now, kind=Kind.HOLD, reason=reason, note=words[:1024], run=status.run)
 
 
 def _known(at: datetime | None) -> tuple[datetime, ...]:

@@ -154,7 +154,10 @@ class Executor:
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
         raw = await client.patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
-        log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
+        if work.target.rules:
+            log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
+        else:
+            log.info("undo command put right", route=route.name)
         if effect.urgent and (known := _known_since(snapshot.status)):
             self._metrics.observe_write_delay((now() - known).total_seconds())
         self._apply(routes.plural(route), "MODIFIED", raw)

@@ -26,8 +26,9 @@ from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.telemetry.health import Health
+from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.telemetry.port import raise_file_limit
 
 WATCHED = (
     paths.PLANS, *RESOURCES.values(), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
@@ -69,7 +70,9 @@ async def run(options: Options) -> None:
 
 async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
     """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
+    log.info("limit of open files", files=raise_file_limit())
     metrics = Metrics(clock.now, clock.ahead)
+    closing.callback(metrics.close)
     sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings)
     closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
@@ -78,7 +81,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         grants=options.grants, unserved=options.unserved, authenticated_commands=options.authenticated_commands
     )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
-    metrics.set_plan_counter(reconciler.store.phases)
+    metrics.set_plan_counter(reconciler.store.phases, reconciler.failing)
     synced = asyncio.Event()
 
     def listed(listing: Listing) -> None:
@@ -124,14 +127,13 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     def idle() -> float:
         return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
-    health = Health(
-        idle=idle,
-        missing=watch.missing,
-        metrics=metrics.render,
-        leading=lambda: elector.epoch if elector.leading else None,
-    )
-    await health.start(options.health_port)
+    health = probes(idle=idle, missing=watch.missing, leading=lambda: elector.epoch if elector.leading else None)
     closing.push_async_callback(health.close)
+    await health.start(options.health_port)
+    if options.metrics_port:
+        shown = metrics_page(metrics.page)
+        closing.push_async_callback(shown.close)
+        await shown.start(options.metrics_port)
     watch.start()
     closing.push_async_callback(watch.stop)
     closing.push_async_callback(elector.release)

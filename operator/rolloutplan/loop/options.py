@@ -12,11 +12,14 @@ from rolloutplan.metrics.ceilings import USUAL, Ceilings
 class Options:
     """The operator's options. It serves `namespaces`, and all of them where that is empty.
 
+    `metrics_port` is 0 where the metrics are not served.
+
     `identity` is this replica's name in the Lease. Two replicas that run at the same time must not share one.
     """
 
     namespaces: tuple[str, ...]
     health_port: int
+    metrics_port: int
     identity: str
     lease_namespace: str
     lease_name: str

@@ -8,7 +8,7 @@ engine/plan_run.py decides what is done and in which order. This module handles 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Reconciler:
     def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
         self.store = store
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
-        self._api, self._sources, self._journal = api, sources, Journal(metrics)
+        self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
         self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}
         self._executor = Executor(
@@ -73,6 +73,12 @@ class Reconciler:
         """The uids of the plans whose traffic had shifted when this term of the leader began."""
         self._counting = Stagger(COUNTED_A_SECOND)
         """Keys of the plans that count events now."""
+        self._failing: set[str] = set()
+        """Keys of the plans whose last look raised, or whose status reports a fault of the operator."""
+
+    def failing(self) -> int:
+        """Return the number of plans on which the operator itself fails; 0 while it does not lead."""
+        return len(self._failing)
 
     def _client(self, priority: Priority) -> ResourceClient:
         """Return the client for this priority. Each of its requests waits for its turn."""
@@ -110,6 +116,7 @@ class Reconciler:
         self._cancel_tasks()
         self._runs.clear()
         self._counting.clear()
+        self._failing.clear()
 
     # ---- changes of objects --------------------------------------------------------------------------------------
 
@@ -156,7 +163,9 @@ class Reconciler:
     def _requeue_affected(self, kind: str, affected: Iterable[str]) -> None:
         """Queue the plans that the store returned for a change of an object of this kind. No other code queues them."""
         if kind in (SOURCES, CLUSTER_SOURCES):
-            self._sources.keep({source.key for source in self.store.sources.values()})
+            used = {source.key for source in self.store.sources.values()}
+            self._sources.keep(used)
+            self._metrics.keep_sources({key.title for key in used})
         for key in affected:
             self.schedule.soon(key)
 
@@ -166,18 +175,42 @@ class Reconciler:
         """Reconcile one plan. An error affects this plan only."""
         if self._epoch is None:
             return
-        facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)
+        try:
+            facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)
+        except Exception as error:  # noqa: BLE001 - reported, and the schedule of all other plans goes on
+            self._report_unreadable(key, self._epoch, error)
+            return
         if facts is None or facts.status.phase not in TRAFFIC_SHIFTED_PHASES:
             self._counting.leave(key)
         if facts is None:
             self._runs.pop(key, None)
+            self._failing.discard(key)
             self.schedule.forget(key)
             return
+        self._look(key, facts, lambda run: self._advance(key, run, facts))
+
+    def _report_unreadable(self, key: str, epoch: int, error: Exception) -> None:
+        """Report that the facts of a plan cannot be put together; what leads back is tried on those that can."""
+        self._failing.add(key)
+        log.error("the facts of a plan could not be read", plan=key, error=f"{type(error).__name__}: {error}")
+        try:
+            core = self.store.core_facts(key, epoch=epoch, claim_at=self._claim_at)
+        except Exception:
+            log.exception("not even what leads back could be read", plan=key)
+            core = None
+        if core is None:
+            self.schedule.at(key, now() + AFTER_AN_ERROR)
+            return
+        self._look(key, core, lambda run: run.report_fault(core, error, now()))
+
+    def _look(self, key: str, facts: Facts, advance: Callable[[PlanRun], Effects]) -> None:
+        """Look at a plan once, and start what follows."""
         with structlog.contextvars.bound_contextvars(**context(facts)):
             try:
-                effects = self._advance(self._run_of(key, facts), facts)
+                effects = advance(self._run_of(key, facts))
             except Exception:
                 log.exception("an exception could not be reported in the status of its plan")
+                self._failing.add(key)
                 self.schedule.at(key, now() + AFTER_AN_ERROR)
                 return
             self._journal.log_decisions(effects.decided)
@@ -185,13 +218,17 @@ class Reconciler:
                 self._start(key, effect)
         self.schedule.at(key, effects.wake_at)
 
-    def _advance(self, run: PlanRun, facts: Facts) -> Effects:
-        """Return the effects of a pass; after an exception, those that report it in the status of the plan."""
+    def _advance(self, key: str, run: PlanRun, facts: Facts) -> Effects:
+        """Return the effects of a pass; after an exception, those that report it and that may lead back."""
         try:
-            return run.advance(facts, now())
+            effects = run.advance(facts, now())
         except Exception as error:
-            log.exception("a plan could not be reconciled; other plans are not affected")
+            if key not in self._failing:
+                log.exception("a plan could not be reconciled; other plans are not affected")
+            self._failing.add(key)
             return run.report_fault(facts, error, now())
+        (self._failing.add if run.fails else self._failing.discard)(key)
+        return effects
 
     def _run_of(self, key: str, facts: Facts) -> PlanRun:
         run = self._runs.get(key)

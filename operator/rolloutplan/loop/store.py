@@ -333,11 +333,28 @@ class Store:
 
         `claim_at` returns, for the plan's uid, when a leader claims its run.
         """
+        core = self.core_facts(key, epoch=epoch, claim_at=claim_at)
+        if core is None:
+            return None
+        plan = self.plans[key]
+        found, own = self.source(plan.view, plan.status), self._own_source(plan.view)
+        return replace(
+            core,
+            routes_to_old=self.routes_to_old(plan),
+            undo=self.undo_of(plan),
+            source=source_view(found.spec, found.sealed(own)) if found.spec else None,
+            source_problem=found.problem,
+            route_conflicts=self.route_conflicts(plan),
+            policies=plan.policies,
+            queues=self.queues(plan),
+        )
+
+    def core_facts(self, key: str, *, epoch: int, claim_at: Callable[[str], datetime]) -> Facts | None:
+        """Return what a rollback needs to know of a plan, and nothing that has to be worked out."""
         plan = self.plans.get(key)
         if plan is None:
             return None
         view, spec = plan.view, plan.view.written
-        found, own = self.source(view, plan.status), self._own_source(view)
         return Facts(
             plan=view,
             status=plan.status,
@@ -346,14 +363,7 @@ class Store:
             old=self.workloads.get((view.namespace, spec.old.deployment)) if spec else None,
             new=self.workloads.get((view.namespace, spec.new.deployment)) if spec else None,
             endpoints=self.endpoints_of(plan),
-            routes_to_old=self.routes_to_old(plan),
-            undo=self.undo_of(plan),
-            source=source_view(found.spec, found.sealed(own)) if found.spec else None,
-            source_problem=found.problem,
-            route_conflicts=self.route_conflicts(plan),
-            policies=plan.policies,
             labels=plan.labels,
-            queues=self.queues(plan),
             epoch=epoch,
             claim_at=claim_at(view.uid),
             grants=self.grants,

@@ -1,11 +1,16 @@
 """The operator's own metrics, for Prometheus. No label names a plan, so the number of series does not grow with plans.
 
-The loop, the client and the metric sources report to it; /metrics (`health.py`) serves the result.
+The loop, the client and the metric sources report to it; /metrics (`health.py`) serves the result. What others choose
+is never a label as it is: HTTP codes are known ones or their class, and a metric source has series only while it
+exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,9 +20,17 @@ from prometheus_client.metrics import disable_created_metrics
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rolloutplan import __version__
+from rolloutplan.api.reasons import EventReason
 
 IN_USE: Final = timedelta(minutes=10)
 """A source without a request for so long is not in use: the age of its newest sample would mislead."""
+MOST_SOURCES: Final = 200
+"""Sources with series of their own, of at most 16 codes each; further ones share those of `other`."""
+PAGE_FOR: Final = 1.0
+"""Seconds for which a page of /metrics is shown again: nobody scrapes more often, and many requests build one."""
+OTHER: Final = "other"
+_KNOWN_CODES: Final = frozenset({0, 200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
+_REASONS: Final = frozenset(map(str, EventReason))
 _WRITTEN: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _LATE: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
 _ANSWERED: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -27,15 +40,28 @@ class Metrics:
     """The operator's own metrics. `count_source_request` may be called from any thread, all else only from the loop.
 
     HTTP codes are 0 where there was no answer. `clock` returns the present instant, `ahead` the seconds by which this
-    machine's clock is ahead of the API server's.
+    machine's clock is ahead of the API server's. A page is shown again for `page_for` seconds.
     """
 
     def __init__(
-        self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), ahead: Callable[[], float] = lambda: 0.0
+        self,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ahead: Callable[[], float] = lambda: 0.0,
+        page_for: float = PAGE_FOR,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second, useless series for each counter
         self._clock, self._ahead = clock, ahead
         self._plans: Callable[[], Mapping[str, int]] = dict
+        self._failing: Callable[[], int] = lambda: 0
+        self._computed: tuple[Metric, ...] = ()
+        """The metrics of `collect`, as they were computed on the loop for the page that is built."""
+        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+        self._building = asyncio.Lock()
+        self._page, self._page_at, self._page_for = b"", float("-inf"), page_for
+        self._sources: frozenset[str] | None = None
+        """The sources that exist; None: all count as existing."""
+        self._named: set[str] = set()
+        """The sources that have series."""
         self._newest: dict[str, datetime] = {}
         self._asked_at: dict[str, datetime] = {}
         self._registry = registry = CollectorRegistry()
@@ -94,12 +120,31 @@ class Metrics:
         for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
             self._verdicts.labels(verdict)
 
-    def set_plan_counter(self, plans: Callable[[], Mapping[str, int]]) -> None:
-        """Set the source of the number of plans by phase; it is called at each scrape."""
-        self._plans = plans
+    def set_plan_counter(self, plans: Callable[[], Mapping[str, int]], failing: Callable[[], int]) -> None:
+        """Set the sources of the number of plans by phase, and of those that fail; the loop calls them for a page."""
+        self._plans, self._failing = plans, failing
+
+    def keep_sources(self, sources: Collection[str]) -> None:
+        """Drop the series of all metric sources but these, named as in `count_source_request`."""
+        self._sources = frozenset(sources)
+        for gone in self._named - self._sources - {OTHER}:
+            self._questions.remove_by_labels({"source": gone})
+            self._named.discard(gone)
+        for known in (self._newest, self._asked_at):
+            for gone in known.keys() - self._sources:
+                known.pop(gone, None)
+
+    def _source(self, source: str) -> str:
+        """The label of a source: one that is gone, or one too many, has none of its own."""
+        if self._sources is not None and source not in self._sources:
+            return OTHER
+        if source not in self._named and len(self._named) >= MOST_SOURCES:
+            return OTHER
+        self._named.add(source)
+        return source
 
     def count_decision(self, kind: str, reason: str) -> None:
-        self._decisions.labels(kind, reason).inc()
+        self._decisions.labels(kind, reason if reason in _REASONS else OTHER).inc()
 
     def count_verdict(self, verdict: str) -> None:
         """Count a verdict: Proved or Refuted for a pass predicate, Tripped or Clear for any other, or Undecided."""
@@ -115,12 +160,14 @@ class Metrics:
 
     def record_answer(self, source: str, at: datetime) -> None:
         """Record that a source gave a number for the instant `at`; `source` is named as in `count_source_request`."""
-        self._newest[source] = max(at, self._newest.get(source, at))
+        if (label := self._source(source)) != OTHER:
+            self._newest[label] = max(at, self._newest.get(label, at))
 
     def count_source_request(self, source: str, code: int, seconds: float) -> None:
         """Count an HTTP request to a source."""
-        self._asked_at[source] = self._clock()
-        self._questions.labels(source, code).inc()
+        label = self._source(source)
+        self._asked_at[label] = self._clock()
+        self._questions.labels(label, code_label(code)).inc()
         self._question_seconds.observe(seconds)
 
     def count_limit(self, limit: str) -> None:
@@ -129,7 +176,7 @@ class Metrics:
 
     def count_api_request(self, method: str, path: str, code: int, seconds: float) -> None:
         """Count a request to the API server."""
-        self._api.labels(method, resource(path), code).inc()
+        self._api.labels(method, resource(path), code_label(code)).inc()
         self._api_seconds.labels(method).observe(seconds)
 
     def set_leader(self, epoch: int | None) -> None:
@@ -138,12 +185,28 @@ class Metrics:
         if epoch is not None:
             self._epoch.set(epoch)
 
-    def render(self) -> tuple[bytes, str]:
-        """Everything in Prometheus' text format, and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+    async def page(self) -> tuple[bytes, str]:
+        """Everything in Prometheus' text format, and its content type.
+
+        What reads the loop's data is computed on the loop; the text is made in a thread, which does not hold it up.
+        """
+        async with self._building:
+            if time.monotonic() >= self._page_at + self._page_for:
+                self._computed = self._compute()
+                loop = asyncio.get_running_loop()
+                self._page = await loop.run_in_executor(self._builder, generate_latest, self._registry)
+                self._page_at = time.monotonic()
+            return self._page, CONTENT_TYPE_PLAIN_0_0_4
+
+    def close(self) -> None:
+        """End the thread that makes the pages."""
+        self._builder.shutdown(wait=False, cancel_futures=True)
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics that are computed at each scrape; called by the registry."""
+        """The metrics that were computed for this page; called by the registry, in its thread."""
+        return self._computed
+
+    def _compute(self) -> tuple[Metric, ...]:
         plans = GaugeMetricFamily("rolloutplan_plans", "Plans by phase.", labels=("phase",))
         for phase, number in self._plans().items():
             plans.add_metric((phase,), number)
@@ -161,7 +224,19 @@ class Metrics:
             "By how much the clock of this machine is ahead of the API server's at least; negative where it is behind.",
             value=self._ahead(),
         )
-        return plans, ages, skew
+        failing = GaugeMetricFamily(
+            "rolloutplan_plans_failing",
+            "Plans on which the operator itself fails: each is an internal error, reported in its status.",
+            value=self._failing(),
+        )
+        return plans, failing, ages, skew
+
+
+def code_label(code: int) -> str:
+    """The label of an HTTP code: one that is known, else its class. A server may answer with any number."""
+    if code in _KNOWN_CODES:
+        return str(code)
+    return f"{code // 100}xx" if 100 <= code <= 599 else OTHER
 
 
 def resource(path: str) -> str:

@@ -255,7 +255,9 @@ class _Host:
                 view = self.routes[target.id]
                 self.routes = {
                     **self.routes,
-                    view.id: replace(view, rules=target.rules, seq=with_fence(view.seq, fence), undo_annotation=undo),
+                    view.id: replace(
+                        view, rules=target.rules or view.rules, seq=with_fence(view.seq, fence), undo_annotation=undo
+                    ),
                 }
             case CheckGate(questions=questions):
                 result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})

@@ -11,7 +11,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.managed_fields import annotation_writer, last_writer, overruled_appliers, writer
+from rolloutplan.api.managed_fields import (
+    annotation_writer,
+    annotation_written_by,
+    last_writer,
+    overruled_appliers,
+    writer,
+)
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, Acceptance, Applier, RouteView
@@ -61,6 +67,7 @@ def view(
         deleting="deletionTimestamp" in meta,
         annotated=meta.get("annotations") is not None,
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
+        undo_by=annotation_written_by(meta, REVERT),
         selective=selective,
         namespace=safe_get.text(meta, "namespace"),
         sticky=sticky,
@@ -101,4 +108,4 @@ def _changed_at(meta: Mapping[str, Any]) -> datetime | None:
         at = datetime.fromisoformat(max([*times, safe_get.text(meta, "creationTimestamp")]))
     except ValueError:
         return None
-    return at if at.tzinfo else None
+    return at if at.tzinfo and at.year in safe_get.SANE_YEARS else None

@@ -1,7 +1,7 @@
 """Reads undo commands back: the weights that they restore.
 
 The texts come from annotations of plans and routes, as `kubectl_patch` and the kinds of routes wrote them. Nothing is
-guessed: a text with anything else in it gives no weights.
+guessed: a text with anything else in it, or in another spelling than the operator's own, gives no weights.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def read_patches(namespace: str, text: str) -> tuple[Patch, ...]:
 def _read(namespace: str, text: str) -> tuple[Patch, ...] | str:
     """The patches, or why there are none. A text is read at every look at its plan."""
     try:
-        words = shlex.split(text) if len(text) <= _LONGEST else []
-        return tuple(_patch(namespace, command) for command in _commands(words) if command[:2] not in _BESIDE)
+        commands = [*_commands(shlex.split(text) if len(text) <= _LONGEST else [])]
+        if " && ".join(map(shlex.join, commands)) != text:
+            raise UnreadableError("a shell may read it in another way than the operator does")
+        return tuple(_patch(namespace, command) for command in commands if command[:2] not in _BESIDE)
     except (ValueError, RecursionError) as error:
         return str(error)
 
@@ -71,7 +73,7 @@ def _patch(namespace: str, command: list[str]) -> Patch:
     raise UnreadableError(f"no patch of a route: {shlex.join(command)[:80]}")
 
 
-_RULE_PATH: Final = re.compile(r"/spec/rules/(\d{1,4})/(?:name|backendRefs/(\d{1,4})/(name|weight))")
+_RULE_PATH: Final = re.compile(r"/spec/rules/([0-9]{1,4})/(?:name|backendRefs/([0-9]{1,4})/(name|weight))")
 
 
 def read_rules(operations: Sequence[Any]) -> tuple[RuleWeights, ...]:

@@ -31,9 +31,9 @@ app.kubernetes.io/component: operator
 
 {{- define "rolloutplan.podAnnotations" -}}
 kubectl.kubernetes.io/default-container: operator
-{{- if .Values.metrics.annotations }}
+{{- if and .Values.metrics.enabled .Values.metrics.annotations }}
 prometheus.io/scrape: "true"
-prometheus.io/port: "8080"
+prometheus.io/port: {{ .Values.metrics.port | quote }}
 prometheus.io/path: /metrics
 {{- end }}
 {{- end -}}

@@ -17,7 +17,10 @@ from rolloutplan.engine.model.queries import NumberQuery
 
 @dataclass(frozen=True, slots=True)
 class PatchRoute:
-    """Write these weights, if the route is still as in the snapshot. Absolute, so writing twice does no harm."""
+    """Write these weights, if the route is still as in the snapshot. Absolute, so writing twice does no harm.
+
+    A target without rules changes no weight: only the undo command is written, beside the token that is there.
+    """
 
     target: RouteWeights
     fencing_token: str

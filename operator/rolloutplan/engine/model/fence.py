@@ -7,10 +7,14 @@ entry without rules, as earlier versions wrote it, stands for all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from rolloutplan.api.status import RuleWeights
+
+_NUMBER = re.compile("[0-9]{1,15}")
+"""No run makes so many decisions, and a number of this length is read in no time."""
 
 
 class Fence(NamedTuple):
@@ -69,7 +73,7 @@ def fence_of(text: str, owner: str) -> str:
 def fence_seq(text: str, owner: str) -> int:
     """The number of the decision in the token of this plan; 0 where the route has none."""
     number = fence_of(text, owner).partition(".")[2].partition(".")[0]
-    return int(number) if number.isdigit() and number.isascii() else 0
+    return int(number) if _NUMBER.fullmatch(number) else 0
 
 
 def _kept(text: str, new: Fence) -> list[str]:

@@ -63,6 +63,8 @@ class PlanView:
     """Whether it has our finalizer."""
     undo_annotation: str = ""
     """The undo command in its annotations."""
+    undo_by: str = ""
+    """Who wrote that, with operation and time, from managedFields."""
     command: str = ""
     """The command of a person, as written in its annotations."""
     command_by: str = ""

@@ -92,6 +92,8 @@ class RouteView:
     """Whether it has annotations at all (a JSON Patch must create the map first)."""
     undo_annotation: str = ""
     """The undo command in its annotations."""
+    undo_by: str = ""
+    """Who wrote that, with operation and time, from managedFields."""
     largest_weight: int = 1_000_000
     """The largest weight that its kind allows, which is how finely its traffic can be divided."""
     selective: frozenset[int] = frozenset()
@@ -446,6 +448,21 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignUndo:
+    """An undo command of somebody else, in the annotations of a plan or a route, that this leader has put right."""
+
+    subject: str
+    """The object, as `HTTPRoute shop`."""
+    by: str
+    """Who wrote it, with operation and time; empty where that is not known."""
+    at: datetime
+    """When it was put right last."""
+    before: datetime | None = None
+    """The time before that."""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a host knows about a plan and everything on which a decision about it may depend.
 
@@ -530,6 +547,8 @@ class Snapshot:
     """What the installation lends to plans."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
+    foreign_undo: Mapping[str, ForeignUndo] = field(default_factory=dict)
+    """The undo commands of others that this leader has put right, by their subject."""
     in_force_at: Mapping[RouteId, int] = field(default_factory=dict)
     """The generation of each route in which this leader first saw the weights of the present intent."""
     repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)

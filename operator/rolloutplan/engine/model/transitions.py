@@ -24,7 +24,7 @@ FINISHED).
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
 run whose status was lost may be taken up (ADOPTED). A command that cannot be carried out is rejected
-(COMMAND_REJECTED).
+(COMMAND_REJECTED). An undo command that somebody else wrote into an annotation is put right and told (UNDO_RESTORED).
 
 A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
@@ -92,6 +92,7 @@ class TransitionName(StrEnum):
     APPROVED = auto()
     ADOPTED = auto()
     COMMAND_REJECTED = auto()
+    UNDO_RESTORED = auto()
 
 
 class Target(StrEnum):
@@ -380,6 +381,10 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.COMMAND_REJECTED: _row(
         {*P}, Target.STAYS, Kind.HOLD, E.COMMAND_REJECTED, severity=S.WARNING,
         by=("abort_or_revert", "other_commands"), rationale="the command cannot be carried out now",
+    ),
+    TransitionName.UNDO_RESTORED: _row(
+        {*P}, Target.STAYS, Kind.PERSIST, E.UNDO_RESTORED, severity=S.WARNING, loud=True,
+        by=("tell_foreign_undo",), rationale="people on call may run what stands in the annotation",
     ),
 }
 # fmt: on

@@ -63,6 +63,17 @@ def lost_run(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, status=known)
 
 
+def restore_by_hand(snapshot: Snapshot) -> str:
+    """How a person restores the weights without the operator. The command comes from the status, never an annotation.
+
+    Everybody who may patch a plan or a route can write its annotations.
+    """
+    if snapshot.status.revert:
+        return f"restore them with `{snapshot.status.revert}`"
+    named = ", ".join(map(str, sorted(snapshot.routes)))
+    return f"the status has no undo command any more: restore the weights of {named or 'the routes'} as Git has them"
+
+
 def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
     """The weights before the run, from the undo command, in the rules of the plan's routes as they are now."""
     old, new = spec.old.service_name, spec.new.service_name

@@ -30,7 +30,7 @@ from rolloutplan.engine.model.weights import holds_both, rule_share
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, spec_receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 from rolloutplan.engine.policy.grants import account_of, jobs_of, left_as_it_is, not_granted
-from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost
+from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost, restore_by_hand
 
 ENDPOINTS_WITHIN = timedelta(seconds=10)
 """How long after its pods are ready a Service may have no endpoint: the slices are written by another controller."""
@@ -120,11 +120,8 @@ def _refused_job(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None
 def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
     """The status of a run in progress is lost or contradicts itself."""
     fields = f" ({', '.join(snapshot.status.damaged)})" if snapshot.status.damaged else ""
-    command = (
-        snapshot.plan.undo_annotation or snapshot.status.revert or "(the annotation rolloutplan.dev/revert is gone)"
-    )
     lost = f"the status of the run was edited or lost{fields}, so the operator no longer changes weights"
-    by_hand = f"restore them with `{command}`, then remove the finalizer rolloutplan.dev/restore; or delete the plan"
+    by_hand = f"{restore_by_hand(snapshot)}, then remove the finalizer rolloutplan.dev/restore; or delete the plan"
     try:
         lost_run(snapshot)
     except LostRunError as problem:

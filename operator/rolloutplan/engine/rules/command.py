@@ -42,7 +42,7 @@ from rolloutplan.engine.policy.demands import CONTRACT, demanded_soak, demands_a
 from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.gate import is_approved
 from rolloutplan.engine.policy.grants import left_as_it_is
-from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost
+from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost, restore_by_hand
 from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.policy.seal import seal_of
@@ -231,9 +231,7 @@ def _abort_lost(context: _CommandContext) -> ReconcileResult:
     try:
         known = lost_run(snapshot)
     except LostRunError as problem:
-        by_hand = "the command in the route's annotation rolloutplan.dev/revert"
-        command = snapshot.plan.undo_annotation or snapshot.status.revert or by_hand
-        words = f"the weights before the run are no longer known: run {command}"
+        words = f"the weights before the run are no longer known; {restore_by_hand(snapshot)}"
         raise _DeniedError(f"{words} ({problem})") from None
     _deny_rollback_to_nobody(known)
     return start_rollback(known, StatusReason.ABORTED, context.words, commanded_by=context.commanded_by, paused=None)

@@ -39,6 +39,7 @@ from rolloutplan.engine.rules.tasks import (
 from rolloutplan.engine.run.decision_log import span
 from rolloutplan.engine.run.jobs import SCALE_OLD
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, leave_hold, transition
+from rolloutplan.engine.run.undo import ScaleUp, read_scale_up
 
 
 def clean_up_old(snapshot: Snapshot) -> ReconcileResult | None:
@@ -231,10 +232,9 @@ def _record_task(snapshot: Snapshot, spec: PlanSpec, task_spec: TaskSpec) -> Rec
         snapshot, task_spec, before.attempt if before is not None and before.name == task_spec.name else 1
     )
     old, revert = snapshot.old, status.revert
-    if task_spec.name == SCALE_OLD and old is not None and revert and not revert.startswith("kubectl scale"):
-        where = f"deployment/{spec.old.deployment} -n {snapshot.plan.namespace}"
-        up = f"kubectl scale {where} --replicas={max(old.wanted, 1)} && kubectl rollout status {where}"
-        status = change(status, revert=f"{up} && {revert}")
+    if task_spec.name == SCALE_OLD and old is not None and revert and read_scale_up(revert) is None:
+        up = ScaleUp(snapshot.plan.namespace, spec.old.deployment, max(old.wanted, 1))
+        status = change(status, revert=f"{up}{revert}")
     return ReconcileResult(status)
 
 

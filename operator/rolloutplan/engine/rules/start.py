@@ -22,6 +22,7 @@ from rolloutplan.engine.run.conditions import reported_change
 from rolloutplan.engine.run.end_state import starts_again, unjudged_change
 from rolloutplan.engine.run.stop import AGAIN_AFTER, is_over, stop_actions
 from rolloutplan.engine.run.transition import note_decision, reset_run, sealed, transition
+from rolloutplan.engine.run.undo import plan_undo
 
 
 def stop_jobs(snapshot: Snapshot) -> ReconcileResult | None:
@@ -47,9 +48,8 @@ def finished(snapshot: Snapshot) -> ReconcileResult | None:
     status, plan = snapshot.status, snapshot.plan
     if status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         return None
-    undo_annotation = plan.undo_annotation if status.phase is Phase.SUCCEEDED else ""
-    if plan.finalizer or plan.undo_annotation != undo_annotation:
-        return ReconcileResult(actions=(PatchPlanMetadata(finalizer=False, undo_annotation=undo_annotation),))
+    if plan.finalizer:
+        return ReconcileResult(actions=(PatchPlanMetadata(finalizer=False, undo_annotation=plan_undo(snapshot)),))
     if again := starts_again(snapshot):
         return ReconcileResult(reset_run(snapshot, TransitionName.RUN_AGAIN, again))
     words = unjudged_change(snapshot, status)

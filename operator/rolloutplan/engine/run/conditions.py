@@ -48,6 +48,8 @@ ROLLBACK_CAPACITY = "RollbackCapacity"
 """False while the old side could not carry what a rollback would give back."""
 _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SUCCEEDED})
 
+LONGEST_FAULT = 512
+"""Characters of an exception that are shown: it may quote what it could not read."""
 _MISSING = "; pods are missing: "
 
 UNJUDGED_CHANGE = "UnjudgedChange"
@@ -119,16 +121,22 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
 def fault_words(status: Status, what: str) -> str:
     """What the status says of an exception of the operator: what failed, what follows, and what to do."""
     by_hand = f"; the old weights by hand: {status.revert}" if status.revert else ""
-    follows = "the weights stay as they are, and it is tried again every few seconds"
+    follows = "the run does not go forward, what leads back is still tried, and all of it again every few seconds"
+    what = "".join(each if each.isprintable() else " " for each in what[:LONGEST_FAULT])
     return f"the operator failed on this plan: {what}; {follows}: report this with the operator's log{by_hand}"[:1024]
 
 
-def with_fault(snapshot: Snapshot, words: str) -> Status:
-    """The status with the report of an exception: Stalled, with a message that says what to do."""
-    kept = {each.type: each for each in snapshot.status.conditions}
+def with_fault(snapshot: Snapshot, words: str, decided: Status | None = None) -> Status:
+    """The status with the report of an exception: Stalled, with a message that says what to do.
+
+    `decided` is the status after a decision that was taken all the same: its message stays.
+    """
+    status = decided or snapshot.status
+    kept = {each.type: each for each in status.conditions}
     specs = [_ConditionSpec(each.type, each.status, each.reason, each.message) for each in kept.values()]
     conditions = tuple(_condition(snapshot, spec) for spec in _stalled_by(specs, words))
-    return change(snapshot.status, message=words, conditions=conditions, observed_generation=snapshot.plan.generation)
+    message = words if decided is None else status.message
+    return change(status, message=message, conditions=conditions, observed_generation=snapshot.plan.generation)
 
 
 def has_fault(status: Status) -> bool:

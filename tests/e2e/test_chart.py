@@ -139,7 +139,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "jobs": {"enabled": True, "maxParallelism": 2, "metadata": ["a.b/*", "c"]},
         "scaling": {"enabled": True, "maxReplicas": 9},
         "admission": {"approvers": ["release managers"]},
-        "image": {"repository": "registry:5000/x", "digest": f"sha256:{64 * 'a'}", "pullSecrets": ["pull"]},
+        "image": {"digest": f"sha256:{64 * 'a'}", "pullSecrets": ["pull"]},
         "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
         "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
         "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
@@ -157,7 +157,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "global": {"of": "a chart around it"},
     }
     (tmp_path / "values.json").write_text(json.dumps(values))
-    made = render(bed, f"--values={tmp_path}/values.json")
+    made = render(bed, f"--values={tmp_path}/values.json", "--set=image.repository=registry:5000/x")
     deployment = one(made, "Deployment")["spec"]
     template, ours = deployment["template"], deployment["selector"]
     pod, container = template["spec"], template["spec"]["containers"][0]
@@ -168,6 +168,8 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--log-level=debug",
         f"--lease-namespace={NAMESPACE}",
         "--lease-name=rp",
+        "--max-source-timeout=30s",
+        "--max-source-concurrency=16",
         "--namespace=shop",
         f"--namespace={NAMESPACE}",
         "--jobs",
@@ -561,7 +563,7 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     everywhere = rights(installed, "ClusterRole", "Role")
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
     kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies")
-    of_no_namespace = {f"{kind}.rolloutplan.dev" for kind in kinds}
+    of_no_namespace = {"namespaces", *(f"{kind}.rolloutplan.dev" for kind in kinds)}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere
 

@@ -770,12 +770,20 @@ REFERRING: Final = changed(
 _FULL_SOURCE: Final = {
     "prometheus": {"url": "http://prometheus.monitoring:9090", "flavor": "Thanos"},
     "headers": {"X-Scope-OrgID": "shop"},
+    "method": "GET",
+    "params": {"dedup": "true"},
     "timeout": "2s",
     "scrapeInterval": "10s",
     "ingestionDelay": "1s",
     "maxConcurrency": 8,
     "batching": "Off",
 }
+_AUTHS: Final = (
+    {"bearer": "token", "caBundle": "ca.crt"},
+    {"basic": {"username": "prometheus", "password": "password"}},
+    {"mtls": {"cert": "tls.crt", "key": "tls.key"}, "caBundle": "ca.crt"},
+    {"caBundle": "ca.crt"},
+)
 KINDS: Final = (
     Kind(
         "RolloutPlan",
@@ -797,6 +805,7 @@ KINDS: Final = (
         ClusterMetricSourceSpec,
         [
             {**_FULL_SOURCE, "namespaces": ["shop", "*"], "enforce": {"namespace": "$namespace"}},
+            *({**CLUSTER_SOURCE, "prometheus": {"url": "https://prom"}, "auth": auth} for auth in _AUTHS),
             CLUSTER_SOURCE,
             *_shipped("ClusterMetricSource"),
         ],

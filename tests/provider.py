@@ -2,11 +2,16 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Final
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Series
+from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.metrics.base import CheckResult, Connection, Provider
 from rolloutplan.stats.verdict import Answer
+
+HOSTS: Final = SourceHosts.read(["nowhere"])
+"""Where the MetricSources of tests that ask none may point."""
 
 
 class FakeProvider(Provider, Connection):

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import yaml
 
-from tests.bed import Bed, objects
+from tests.bed import Bed, netns, objects
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
@@ -89,6 +89,8 @@ class Operator:
         lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
+        # Prometheus and the API server of the bed share an address, which is one of this machine too.
+        command.append(f"--source-hosts={netns.ADDRESS}")
         self.url, self._metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,

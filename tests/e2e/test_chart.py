@@ -22,7 +22,8 @@ import pytest
 import requests
 import yaml
 
-from tests.bed import Bed, objects, until
+from rolloutplan.metrics.access import CREDENTIALS
+from tests.bed import Bed, netns, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, python_path
@@ -107,6 +108,9 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("scaling.maxReplicas=many", "at '/scaling/maxReplicas': got string, want integer"),
         ("admission.approvers=ops", "at '/admission/approvers': got string, want array"),
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
+        ("sourceHosts={http://prometheus}", "at '/sourceHosts/0': 'http://prometheus' does not match pattern"),
+        ("credentials[0].name=../token", "at '/credentials/0/name': '../token' does not match pattern"),
+        ("credentials[0].name=token", "at '/credentials/0': 'oneOf' failed"),
         ("crds.keep=perhaps", "at '/crds/keep': got string, want boolean"),
         ("resources.limits.memory=lots", "at '/resources/limits/memory': 'lots' does not match pattern"),
         ("serviceAccount.create=false", "serviceAccount.name: write the account's name"),
@@ -139,6 +143,12 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "jobs": {"enabled": True, "maxParallelism": 2, "metadata": ["a.b/*", "c"]},
         "scaling": {"enabled": True, "maxReplicas": 9},
         "admission": {"approvers": ["release managers"]},
+        "sourceHosts": ["prometheus.monitoring:9090", "*.example.com"],
+        "credentials": [
+            {"name": "token", "secret": {"name": "prometheus", "key": "the-token"}},
+            {"name": "ca.crt", "configMap": {"name": "ca", "key": "ca.crt"}},
+            {"name": "own", "serviceAccountToken": {"audience": "prometheus", "expirationSeconds": 1200}},
+        ],
         "image": {"digest": f"sha256:{64 * 'a'}", "pullSecrets": ["pull"]},
         "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
         "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
@@ -182,6 +192,15 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--scaling",
         "--max-replicas=9",
         "--authenticated-commands",
+        "--source-hosts=prometheus.monitoring:9090",
+        "--source-hosts=*.example.com",
+    ]
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    assert mount == {"name": volume["name"], "mountPath": str(CREDENTIALS), "readOnly": True}
+    assert volume["projected"]["sources"] == [
+        {"secret": {"name": "prometheus", "optional": True, "items": [{"key": "the-token", "path": "token"}]}},
+        {"configMap": {"name": "ca", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"serviceAccountToken": {"audience": "prometheus", "expirationSeconds": 1200, "path": "own"}},
     ]
     policies = {m["metadata"]["name"] for m in made if m["kind"] == "ValidatingAdmissionPolicyBinding"}
     assert policies == {f"{NAMESPACE}-rp-authors", f"{NAMESPACE}-rp-commands"}
@@ -617,7 +636,9 @@ def scraping(manifests: list[dict[str, Any]]) -> dict[str, str]:
 
 def upgrade(bed: Bed, chart: Path, *options: str) -> str:
     """Install or upgrade, with the values given and else the chart's own; wait until the pod is ready."""
-    wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *IMAGE, *options]
+    # Prometheus and the API server of the bed share an address.
+    here = f"--set=sourceHosts={{{netns.ADDRESS}}}"
+    wanted = ["--install", "--reset-values", "--wait", "--timeout=60s", *IMAGE, here, *options]
     said = bed.helm("upgrade", NAME, str(chart), "-n", NAMESPACE, *wanted)
     bed.wait_ready(NAMESPACE, NAME)
     return said

@@ -47,11 +47,13 @@ def test_the_decisions_of_a_run_follow_from_its_looks(shop: Shop, tmp_path: Path
     lived = read_status(shop.until(end, timeout=60)).decisions
     looks, copy = tmp_path / "looks.jsonl", tmp_path / "copy.jsonl"
 
-    printed = replay(shop, "checkout", "-n", shop.namespace, "--record", looks)
+    printed = replay(shop, "checkout", "-n", shop.namespace, "--trust-source", "--record", looks)
     replayed, _ = again(looks.read_text().splitlines())
     assert judged(replayed.decisions) == judged(lived)
     assert f"the replay ends in phase {end}" in printed
 
     assert replay(shop, "--looks", looks, "--record", copy, cluster=False) == printed
     assert copy.read_bytes() == looks.read_bytes()
-    assert replay(shop, "checkout", "-n", shop.namespace) == printed, "asked again, the source says the same"
+    assert replay(shop, "checkout", "-n", shop.namespace, "--trust-source") == printed, (
+        "asked again, the source says the same"
+    )

@@ -62,6 +62,7 @@ from rolloutplan.publish import events
 from rolloutplan.traffic import undo_command
 from tests import situations
 from tests.property.test_status_by_hand import PLAUSIBLE, places
+from tests.provider import HOSTS
 from tests.refusals import POLICY, TEMPLATE
 from tests.world import HTTPROUTES, START, World, after, merged
 
@@ -321,7 +322,7 @@ def at_once(work: Any) -> Any:
 @cache
 def stocked(situation: str) -> Store:
     """The store with everything in it as it should be."""
-    store = Store(grants=EVERYTHING)
+    store = Store(HOSTS, grants=EVERYTHING)
     _, raw = objects(situation)
     store.endpoints.listed(None, {("ns", "v1"), ("ns", "v2")}, ())
     for name in raw:

@@ -18,6 +18,7 @@ from rolloutplan.cli.main import VERBS, main
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop import main as loop_main
 from rolloutplan.loop.options import Options
+from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.metrics.ceilings import Ceilings
 
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces"
@@ -372,6 +373,9 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "--authenticated-commands",
                 "--max-source-timeout=1m",
                 "--max-source-concurrency=4",
+                "--source-hosts=a,*.b",
+                "--source-hosts=c:1",
+                "--credentials-dir=/d",
             ],
             Options(
                 ("a", "b"),
@@ -382,6 +386,8 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "z",
                 authenticated_commands=True,
                 source_ceilings=Ceilings(timedelta(minutes=1), 4),
+                source_hosts=SourceHosts.read(["a", "*.b", "c:1"]),
+                credentials=Path("/d"),
             ),
         ),
     ],

@@ -15,8 +15,10 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from rolloutplan.api.metric_source import read_metric_source
 from rolloutplan.cli import plot
 from rolloutplan.cli.main import main
+from rolloutplan.cli.replay import Options, WrongError, source_to_ask
 from tests.refusals import changed
 from tests.unit.test_cli import kubeconfig
 from tests.world import PLAN, START
@@ -186,6 +188,33 @@ def test_a_cluster_that_cannot_be_reached_is_said(
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     assert main(["replay", "checkout"]) == 1
     assert "the API server cannot be reached" in capsys.readouterr().err
+
+
+WRITTEN = {"prometheus": {"url": "http://evil.example"}, "headers": {"X-Scope-OrgID": "shop"}, "params": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "sent"),
+    [
+        ({"trust_source": True}, "http://evil.example", True),
+        ({"prometheus": "http://localhost:9090"}, "http://localhost:9090", False),
+        ({"prometheus": "http://localhost:9090", "trust_source": True}, "http://localhost:9090", True),
+    ],
+)
+def test_nothing_that_others_wrote_is_sent_from_here_unless_it_is_wanted(
+    given: dict[str, Any], address: str, sent: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = source_to_ask(Options(plan="checkout", **given), "checkout", read_metric_source(WRITTEN, cluster=False))
+    assert spec.address == address
+    assert bool(spec.headers) is bool(spec.params) is sent
+    assert capsys.readouterr().err == f"rolloutplan: asking {address}\n"
+
+
+def test_a_source_that_is_not_trusted_is_named() -> None:
+    with pytest.raises(
+        WrongError, match=r"of checkout is at http://evil\.example: give --trust-source .*or --prometheus"
+    ):
+        source_to_ask(Options(plan="checkout"), "checkout", read_metric_source(WRITTEN, cluster=False))
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-03-01", "2026-03-01T09:00:00", "09:00Z"])

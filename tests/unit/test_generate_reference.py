@@ -68,8 +68,8 @@ def test_every_link_leads_to_a_heading_and_no_heading_is_there_twice() -> None:
         ("RolloutPlan status", "phase", "`Pending` or `Probing` or `Expanding`"),
         (
             "MetricSource spec",
-            "headers",
-            "map of text |  | at most 16 entries, each at most 1,024 characters | Headers",
+            "params",
+            "map of text |  | at most 16 entries, each at most 1,024 characters | Parameters",
         ),
     ],
 )

@@ -30,7 +30,7 @@ from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.stats.verdict import Answer
 from rolloutplan.telemetry.metrics import Metrics
-from tests.provider import FakeProvider
+from tests.provider import HOSTS, FakeProvider
 from tests.refusals import changed
 from tests.world import PLAN, http_route
 
@@ -228,7 +228,7 @@ async def opened(
     """The loop, and the plan applied; or the loop of the next leader, where the API server has them from before."""
     shop = make(server or Server())
     reconciler = Reconciler(
-        cast("Api", shop.server), Store(grants=EVERYTHING), cast("Sources", shop), Metrics(), instance="test"
+        cast("Api", shop.server), Store(HOSTS, grants=EVERYTHING), cast("Sources", shop), Metrics(), instance="test"
     )
     shop.loop = reconciler
     reconciler.lead(epoch=1 if PLAN_PATH not in shop.server.objects else 2)

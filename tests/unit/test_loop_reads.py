@@ -19,6 +19,7 @@ from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.metrics import Metrics
+from tests.provider import HOSTS
 from tests.refusals import changed
 from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment, serve, service
 from tests.world import http_route
@@ -50,7 +51,9 @@ class CountingServer(Server):
 
 async def started(server: Server, plans: int, within: float) -> int:
     """How many of so many plans, each with a route of its own, have moved their first weight in time."""
-    reconciler = Reconciler(cast("Api", server), Store(), cast("Sources", Shop(server)), Metrics(), instance="test")
+    reconciler = Reconciler(
+        cast("Api", server), Store(HOSTS), cast("Sources", Shop(server)), Metrics(), instance="test"
+    )
     reconciler.lead(epoch=1)
     source = {"metadata": {"namespace": "ns", "name": "default"}, "spec": {"prometheus": {"url": "http://nowhere"}}}
     reconciler.apply("metricsources", "ADDED", server.keep("source", source))

@@ -24,6 +24,7 @@ from rolloutplan.loop.store import (
     Store,
 )
 from rolloutplan.loop.versions import Listing
+from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
@@ -420,6 +421,10 @@ def test_what_says_nothing_new_of_a_plan_wakes_nobody_else() -> None:
     assert store.apply(PLANS, "MODIFIED", told) == {"shop/first"}
 
 
+NOT_ALLOWED = (
+    "MetricSource default: spec.prometheus.url: own:9091 is not among the hosts that namespaced sources may point to:"
+    " have it added to the operator's --source-hosts (sourceHosts of the chart), or use a ClusterMetricSource"
+)
 ALL, OWN = source("http://all:9090"), source("http://own:9090")
 
 
@@ -440,12 +445,17 @@ ALL, OWN = source("http://all:9090"), source("http://own:9090")
         ([(CLUSTER_SOURCES, source("nowhere"))], None, "ClusterMetricSource default: spec.prometheus.url"),
         ([(SOURCES, source("nowhere"))], None, "MetricSource default: spec.prometheus.url"),
         ([(CLUSTER_SOURCES, ALL), (SOURCES, source("nowhere"))], None, "MetricSource default: spec.prometheus.url"),
+        (
+            [(CLUSTER_SOURCES, ALL), (SOURCES, source("http://own:9091"))],
+            None,
+            NOT_ALLOWED,
+        ),
     ],
 )
 def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     there: list[tuple[str, Raw]], url: str | None, problem: str
 ) -> None:
-    store = Store()
+    store = Store(SourceHosts.read(["own:9090"]))
     store.apply(PLANS, "ADDED", plan())
     for kind, spec in there:
         store.apply(kind, "ADDED", made(kind, "default", spec=spec))
@@ -469,7 +479,7 @@ CLUSTER, NAMESPACED = "ClusterMetricSource", "MetricSource"
 def test_a_run_asks_the_source_with_which_it_began_whatever_gets_its_name(
     began: str, there: list[tuple[str, Raw]], url: str | None, problem: str
 ) -> None:
-    store = Store()
+    store = Store(SourceHosts.read(["own:9090"]))
     status = Status(phase=Phase.JUDGING, source=SourceStatus(kind=began, name="default"))
     store.apply(PLANS, "ADDED", plan(status=status.to_raw()))
     for kind, spec in there:
@@ -497,7 +507,7 @@ def test_a_run_asks_the_source_with_which_it_began_whatever_gets_its_name(
 )
 def test_another_source_is_one_that_may_answer_otherwise(changes: Raw, is_another: bool) -> None:
     def digest(spec: Raw) -> str:
-        store = Store()
+        store = Store(SourceHosts.read(["own", "evil"]))
         store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=spec))
         store.apply(PLANS, "ADDED", plan())
         facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
@@ -508,7 +518,7 @@ def test_another_source_is_one_that_may_answer_otherwise(changes: Raw, is_anothe
 
 
 def test_an_error_budget_is_asked_of_the_cluster_whatever_the_namespace_has() -> None:
-    store = Store()
+    store = Store(SourceHosts.read(["own:9090"]))
     store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=OWN))
     assert store.cluster_source("default", "shop").problem.startswith("ClusterMetricSource default does not exist")
     store.apply(CLUSTER_SOURCES, "ADDED", made(CLUSTER_SOURCES, "default", spec=ALL))

@@ -17,6 +17,7 @@ from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
+from tests.provider import HOSTS
 from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment, serve, service
 from tests.world import http_route
 
@@ -68,7 +69,9 @@ def test_a_plan_starts_when_the_one_that_it_waits_for_is_deleted(first: str) -> 
 
     async def story() -> None:
         server = Deleting()
-        reconciler = Reconciler(cast("Api", server), Store(), cast("Sources", Shop(server)), Metrics(), instance="test")
+        reconciler = Reconciler(
+            cast("Api", server), Store(HOSTS), cast("Sources", Shop(server)), Metrics(), instance="test"
+        )
         if first.startswith("the event"):
             server.gone = lambda raw: reconciler.apply(PLANS, "DELETED", raw)
         reconciler.lead(epoch=1)
@@ -99,7 +102,7 @@ class Kept:
 def test_a_source_is_closed_that_is_not_in_a_complete_list() -> None:
     """It went while the stream was down, and no event will ever say so."""
     sources = Kept()
-    reconciler = Reconciler(cast("Api", Server()), Store(), cast("Sources", sources), Metrics(), instance="test")
+    reconciler = Reconciler(cast("Api", Server()), Store(HOSTS), cast("Sources", sources), Metrics(), instance="test")
     for kind, name in ((SOURCES, "a"), (SOURCES, "b"), (CLUSTER_SOURCES, "c")):
         meta = {"name": name, "resourceVersion": "5"} | ({"namespace": "ns"} if kind == SOURCES else {})
         reconciler.apply(kind, None, {"metadata": meta, "spec": {"prometheus": {"url": "http://nowhere"}}})

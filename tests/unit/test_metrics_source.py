@@ -22,6 +22,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from rolloutplan.engine.model.queries import ValueQuery
+from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
@@ -114,9 +115,11 @@ ANSWERS = [
     (500, b"", None, Why.SOURCE_DOWN, "HTTP 500"),
     (400, b"<html>400 Bad Request</html>", None, Why.SOURCE_DOWN, "HTTP 400 Bad Request, and the answer is not"),
     (302, b"moved", None, Why.SOURCE_DOWN, "HTTP 302 Found"),
-    (599, b"{}", None, Why.SOURCE_DOWN, "HTTP 599: no message"),
+    (599, b"{}", None, Why.SOURCE_DOWN, "HTTP 599, and the answer is not in the JSON format of Prometheus"),
+    (503, error("unavailable", ""), None, Why.SOURCE_DOWN, "HTTP 503 Service Unavailable: no message"),
+    (401, b"Unauthorized", None, Why.SOURCE_DOWN, "HTTP 401 Unauthorized: it wants other credentials; check auth"),
     (200, b"[]", None, Why.SOURCE_DOWN, "not in the JSON format of Prometheus"),
-    (200, b'{"status": "success"}', None, Why.QUERY_REJECTED, "None"),
+    (200, b'{"status": "success"}', None, Why.SOURCE_DOWN, "not in the JSON format of Prometheus"),
     (200, success("vector", [{}, {}]), None, Why.SOURCE_DOWN, "not in the JSON format"),
     (200, success("vector", [series("many")]), None, Why.SOURCE_DOWN, "not in the JSON format"),
     (200, success("scalar", None), None, Why.SOURCE_DOWN, "not in the JSON format"),
@@ -403,7 +406,8 @@ def test_a_cancelled_question_is_cancelled() -> None:
 )
 def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -> None:
     seen: queue.Queue[tuple[str, int, float]] = queue.Queue()
-    sources = Sources(observe=lambda source, code, seconds: seen.put((source, code, seconds)))
+    here = Access(SourceHosts.read(["127.0.0.1"]))
+    sources = Sources(lambda source, code, seconds: seen.put((source, code, seconds)), access=here)
     with server(behaviour) as url:
         provider = sources.get(Key("MetricSource", "shop", "default"), spec(url)).of("shop")
         asyncio.run(provider.evaluate(ValueQuery("up"), AT))

@@ -5,22 +5,59 @@ A plan holds no address. It names a source, and the owner of the source decides 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.api.limits import MAX_SOURCE, check_size
-from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, read
+from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, Violations, read
 from rolloutplan.api.quantities import Duration, at_least, at_most
-from rolloutplan.api.text_format import HEADER, SERIES_LABEL, Enforced, Namespace, Url
+from rolloutplan.api.text_format import (
+    HEADER,
+    PARAMETER,
+    SERIES_LABEL,
+    CredentialFile,
+    Enforced,
+    HeaderValue,
+    Namespace,
+    TextFormat,
+    Url,
+    Username,
+)
 
-__all__ = ["ClusterMetricSourceSpec", "MetricSourceSpec", "Prometheus", "SpecError", "read_metric_source"]
+__all__ = [
+    "Auth",
+    "BasicAuth",
+    "ClusterMetricSourceSpec",
+    "MetricSourceSpec",
+    "MutualTls",
+    "Prometheus",
+    "SpecError",
+    "read_metric_source",
+]
 
 EVERYWHERE: Final = "*"
-_MANNERS: Final = ("timeout", "scrape_interval", "ingestion_delay", "max_concurrency", "batching", "namespaces")
+_MANNERS: Final = (
+    "timeout",
+    "scrape_interval",
+    "ingestion_delay",
+    "max_concurrency",
+    "batching",
+    "method",
+    "namespaces",
+)
 """Fields that change how a source is asked, and no answer."""
+MAX_HEADERS: Final = 16
+"""Also the most parameters: nobody needs more than a few."""
+CLUSTER_ONLY: Final = (
+    "is only allowed on a ClusterMetricSource, whose owner runs the operator: remove it, or ask for a"
+    " ClusterMetricSource"
+)
+ONE_CREDENTIAL: Final = "has more than one of bearer, basic and mtls: write one of them"
+NO_CREDENTIAL: Final = "is empty: write bearer, basic, mtls or caBundle, or remove auth"
+ONLY_HTTPS: Final = "is only used over https: write an address with https:// in prometheus.url, or remove auth"
 
 
 class Prometheus(SpecModel):
@@ -33,16 +70,53 @@ class Prometheus(SpecModel):
     )
 
 
-def _header_names(headers: dict[str, str]) -> dict[str, str]:
-    for name in headers:
-        HEADER.read(name)
-    return headers
+def _names(names: TextFormat) -> Callable[[dict[str, str]], dict[str, str]]:
+    def read_names(values: dict[str, str]) -> dict[str, str]:
+        for name in values:
+            names.read(name)
+        return values
+
+    return read_names
 
 
-def _series_labels(enforce: dict[str, str]) -> dict[str, str]:
-    for label in enforce:
-        SERIES_LABEL.read(label)
-    return enforce
+class BasicAuth(SpecModel):
+    """HTTP basic authentication."""
+
+    username: Username = Field(description="The name of the user.")
+    password: CredentialFile = Field(description="The name of the credential file with the password.")
+
+
+class MutualTls(SpecModel):
+    """A client certificate."""
+
+    cert: CredentialFile = Field(
+        description="The name of the credential file with the certificate, and those between it and its CA, as PEM."
+    )
+    key: CredentialFile = Field(description="The name of the credential file with its key, as PEM and not encrypted.")
+
+
+class Auth(SpecModel):
+    """What the operator shows to a source, and which CAs it trusts. Files are named as in the chart's `credentials`."""
+
+    bearer: CredentialFile | None = Field(
+        default=None, description="The name of the credential file with a bearer token."
+    )
+    basic: BasicAuth | None = Field(default=None, description="HTTP basic authentication.")
+    mtls: MutualTls | None = Field(default=None, description="A client certificate.")
+    ca_bundle: CredentialFile | None = Field(
+        default=None,
+        description="The name of the credential file with the CAs that are trusted for this source, as PEM. If left"
+        " out, those of the operator's installation.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        written = sum(each is not None for each in (self.bearer, self.basic, self.mtls))
+        if written > 1:
+            raise Violations(("", ONE_CREDENTIAL))
+        if not written and self.ca_bundle is None:
+            raise Violations(("", NO_CREDENTIAL))
+        return self
 
 
 def _switch(value: object) -> object:
@@ -60,15 +134,30 @@ Batching: TypeAlias = Annotated[
 class MetricSourceSpec(SpecModel):
     """A Prometheus that answers the predicates of plans."""
 
+    refused: ClassVar[Mapping[str, str]] = {"auth": CLUSTER_ONLY}
+
     prometheus: Prometheus = Field(description="A server with the HTTP API of Prometheus.")
     headers: Annotated[
-        dict[str, Annotated[str, Field(max_length=1024)]],
-        Field(max_length=16),
-        AfterValidator(_header_names),
+        dict[str, HeaderValue],
+        Field(max_length=MAX_HEADERS),
+        AfterValidator(_names(HEADER)),
         DropNulls,
     ] = Field(
         default={},
-        description="Headers of every request, such as X-Scope-OrgID. Put no credentials here: anyone can read them.",
+        description="Headers of every request: X-Scope-OrgID, or others with X-. Put no credentials here: anyone can"
+        " read them.",
+    )
+    method: Literal["GET", "POST"] = Field(
+        default="POST", description="How queries are sent. GET is for proxies that take nothing else."
+    )
+    params: Annotated[
+        dict[str, Annotated[str, Field(max_length=1024)]],
+        Field(max_length=MAX_HEADERS),
+        AfterValidator(_names(PARAMETER)),
+        DropNulls,
+    ] = Field(
+        default={},
+        description="Parameters of every request, beside those that the operator sets itself.",
     )
     timeout: Annotated[Duration, at_least("100ms"), at_most("2m")] = Field(
         default=timedelta(seconds=5),
@@ -115,17 +204,31 @@ class MetricSourceSpec(SpecModel):
 class ClusterMetricSourceSpec(MetricSourceSpec):
     """A Prometheus that plans of many namespaces may use."""
 
+    refused: ClassVar[Mapping[str, str]] = {}
+
+    auth: Auth | None = Field(
+        default=None,
+        description="What the operator shows to the source, over https only. Files that change are read again.",
+    )
     namespaces: tuple[Namespace, ...] = Field(
         default=(EVERYWHERE,),
         min_length=1,
         max_length=256,
         description='The namespaces whose plans may use this source; "*" is every namespace.',
     )
-    enforce: Annotated[dict[str, Enforced], Field(max_length=8), AfterValidator(_series_labels), DropNulls] = Field(
-        default={},
-        description="Labels, with the value that each selector of each query must match, such as namespace: $namespace."
-        " A query in which they cannot be put for sure is refused.",
+    enforce: Annotated[dict[str, Enforced], Field(max_length=8), AfterValidator(_names(SERIES_LABEL)), DropNulls] = (
+        Field(
+            default={},
+            description="Labels, with the value that each selector of each query must match, such as namespace:"
+            " $namespace. A query in which they cannot be put for sure is refused.",
+        )
     )
+
+    @model_validator(mode="after")
+    def _over_https(self) -> Self:
+        if self.auth is not None and not self.prometheus.url.startswith("https://"):
+            raise Violations(("auth", ONLY_HTTPS))
+        return self
 
     def allows(self, namespace: str) -> bool:
         """Whether plans of this namespace may use this source."""

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -30,8 +30,11 @@ def renamed(name: str) -> str:
 class SpecModel(BaseModel):
     """Base of all spec models: camelCase in JSON, snake_case in Python, frozen, no unknown fields.
 
-    A known field that is null counts as left out, as in the API server.
+    A known field that is null counts as left out, as in the API server. `refused` are fields that another kind has,
+    each with the message for one that is written here.
     """
+
+    refused: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -117,6 +120,8 @@ def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
         yield from (f"{where}.{below}: {why}" if below else f"{where}: {why}" for below, why in cause.refusals)
     elif detail["type"] == "extra_forbidden" and detail["loc"][-1] in RENAMED:
         yield f"{where}: {renamed(str(detail['loc'][-1]))}"
+    elif detail["type"] == "extra_forbidden" and detail["loc"][0] in model.refused:
+        yield f"{where}: {model.refused[str(detail['loc'][0])]}"
     elif detail["type"] == "model_type" and detail["loc"] and detail["loc"][-1] in RESHAPED:
         yield f"{where}: {detail['input']!r} is the former form: write a mapping, such as {RESHAPED[detail['loc'][-1]]}"
     elif detail["type"] == "extra_forbidden":

@@ -81,17 +81,90 @@ DNS_NAME: Final = TextFormat(
     longest=253,
     fix="is not an object's name: write lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
 )
+_HEX: Final = "[0-9A-Fa-f]{1,4}"
+_IPV6: Final = "|".join(
+    (
+        f"({_HEX}:){{7}}{_HEX}",
+        f"({_HEX}:){{1,7}}:",
+        *(f"({_HEX}:){{1,{7 - after}}}(:{_HEX}){{1,{after}}}" for after in range(1, 7)),
+        f":((:{_HEX}){{1,7}}|:)",
+    )
+)
+"""Without an IPv4 address in it: that has a spelling of its own."""
+_OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_HOST_LABEL: Final = "[A-Za-z0-9_][-A-Za-z0-9_]{0,62}"
+_LAST_LABEL: Final = "([A-Za-z_]|[0-9]+[-A-WYZ_a-wyz])[-A-Za-z0-9_]{0,62}"
+"""Not a number: 127.1, 0x7f000001 and 2130706433 are 127.0.0.1 to resolvers."""
+HOST_PATTERN: Final = rf"(({_OCTET}\.){{3}}{_OCTET}|\[({_IPV6})\]|({_HOST_LABEL}\.)*{_LAST_LABEL}\.?)"
+PORT_PATTERN: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 URL: Final = TextFormat(
     called="address",
-    pattern=r"^https?://[^/?#@\x00-\x20]+(/[^?#@\x00-\x20]*)?$",
+    pattern=rf"^https?://{HOST_PATTERN}(:{PORT_PATTERN})?(/([-A-Za-z0-9_~!$&'()*+,;=:][-A-Za-z0-9._~!$&'()*+,;=:]*)?)*$",
     longest=2048,
-    fix='is not an address: write it without user, query or spaces, such as "http://prometheus.monitoring:9090"',
+    fix=(
+        "is not an address: write http:// or https://, a host, and a port and path where needed, without user, query,"
+        ' spaces, "%" and "..", such as "http://prometheus.monitoring:9090"'
+    ),
+)
+SOURCE_HOST: Final = TextFormat(
+    called="host of metric sources",
+    pattern=rf"^([*]\.)?{HOST_PATTERN}(:{PORT_PATTERN})?$",
+    longest=259,
+    fix=(
+        "is not a host: write a name, an address, or *. and the end of names, each with a port or without, such as"
+        " prometheus.monitoring:9090, 10.0.0.5 or *.monitoring.svc"
+    ),
+)
+_PROXY_HEADER: Final = (
+    "(?i)^x-(forwarded|real-|original|rewrite|http-|method|envoy|remote|client|cluster-client|ssl-|auth|webauth|user"
+    "|email|goog|amzn)"
+)
+_NOT_OF_PROXIES: Final = (
+    "is a header by which proxies say who asks, and for what: remove it; for credentials use auth of a"
+    " ClusterMetricSource"
 )
 HEADER: Final = TextFormat(
     called="name of a header",
-    pattern="^[A-Za-z0-9][-A-Za-z0-9]{0,127}$",
+    pattern="^[Xx]-[A-Za-z0-9][-A-Za-z0-9]{0,125}$",
     longest=128,
-    fix="is not the name of a header: write at most 128 letters, digits and '-', such as X-Scope-OrgID",
+    fix=(
+        "is not the name of a header that a source may set: write X-Scope-OrgID, or another X- with at most 128"
+        " letters, digits and '-'; for credentials use auth of a ClusterMetricSource"
+    ),
+    forbidden=((_PROXY_HEADER, _NOT_OF_PROXIES),),
+)
+HEADER_VALUE: Final = TextFormat(
+    called="value of a header",
+    pattern="^([!-~]([ -~]*[!-~])?)?$",
+    longest=1024,
+    fix="is not the value of a header: write printable ASCII without a space at either end",
+)
+PARAMETER: Final = TextFormat(
+    called="name of a parameter",
+    pattern=r"^[A-Za-z][-A-Za-z0-9_.]{0,61}(\[\])?$",
+    longest=64,
+    fix="is not the name of a parameter: write at most 64 letters, digits, '-', '_' and '.', such as namespace",
+    forbidden=(
+        (
+            "^(query|time|start|end|step|timeout|partial_response|nocache)$",
+            "is a parameter that the operator sets for each query: remove it",
+        ),
+    ),
+)
+CREDENTIAL_FILE: Final = TextFormat(
+    called="name of a credential file",
+    pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    longest=253,
+    fix=(
+        "is not the name of a credential file: write a name of the chart's value credentials, of letters, digits, '-',"
+        " '_' and '.', without a path"
+    ),
+)
+USERNAME: Final = TextFormat(
+    called="user name",
+    pattern="^[!-9;-~]{1,256}$",
+    longest=256,
+    fix='is not a user name: write printable ASCII without spaces and ":"',
 )
 SERIES_LABEL: Final = TextFormat(
     called="label of series",
@@ -143,6 +216,11 @@ DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSc
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
+HeaderValue: TypeAlias = Annotated[str, BeforeValidator(HEADER_VALUE.read), WithJsonSchema(HEADER_VALUE.schema())]
+CredentialFile: TypeAlias = Annotated[
+    str, BeforeValidator(CREDENTIAL_FILE.read), WithJsonSchema(CREDENTIAL_FILE.schema())
+]
+Username: TypeAlias = Annotated[str, BeforeValidator(USERNAME.read), WithJsonSchema(USERNAME.schema())]
 Namespace: TypeAlias = Annotated[str, BeforeValidator(NAMESPACE.read), WithJsonSchema(NAMESPACE.schema())]
 NamespacePattern: TypeAlias = Annotated[str, BeforeValidator(NAMESPACES.read), WithJsonSchema(NAMESPACES.schema())]
 Matchers: TypeAlias = Annotated[str, BeforeValidator(MATCHERS.read), WithJsonSchema(MATCHERS.schema())]

@@ -152,6 +152,20 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         help=f"MetricSources with a larger maxConcurrency have this one (default: {USUAL.max_concurrency})",
     )
+    parser.add_argument(
+        "--source-hosts",
+        action="append",
+        default=[],
+        metavar="HOST,...",
+        help="hosts that MetricSources of a namespace may point to, as prometheus.monitoring:9090 or *.monitoring.svc;"
+        " may be repeated (default: none)",
+    )
+    parser.add_argument(
+        "--credentials-dir",
+        type=Path,
+        metavar="DIRECTORY",
+        help="where the credential files of ClusterMetricSources are (default: /etc/rolloutplan/credentials)",
+    )
     parser.set_defaults(run=_operator)
 
 
@@ -218,7 +232,13 @@ def _add_replay_options(parser: argparse.ArgumentParser) -> None:
         "--end", type=_instant, metavar="TIME", help="when the evaluations of --file end (default: now)"
     )
     parser.add_argument(
-        "--prometheus", metavar="URL", help="the Prometheus to query (default: the plan's MetricSource)"
+        "--prometheus", metavar="URL", help="the Prometheus to query (default: that of the plan's metric source)"
+    )
+    parser.add_argument(
+        "--trust-source",
+        action="store_true",
+        help="send the queries from this machine to the URL of the plan's metric source (or to --prometheus), with the"
+        " headers and parameters that are written there",
     )
     parser.add_argument(
         "--scrape-interval", default="15s", metavar="TIME", help="the scrape interval, for --file (default: 15s)"
@@ -355,6 +375,7 @@ def _replay(chosen: argparse.Namespace) -> int:
         file=chosen.file,
         looks=chosen.looks,
         prometheus=chosen.prometheus,
+        trust_source=chosen.trust_source,
         start=chosen.start,
         end=chosen.end,
         scrape=chosen.scrape_interval,
@@ -368,8 +389,14 @@ def _operator(chosen: argparse.Namespace) -> int:
     from rolloutplan.cluster.client import ApiError, own_namespace  # noqa: PLC0415 - `crds` needs no cluster
     from rolloutplan.loop.main import run  # noqa: PLC0415
     from rolloutplan.loop.options import Options  # noqa: PLC0415
+    from rolloutplan.metrics.access import CREDENTIALS, SourceHosts  # noqa: PLC0415
     from rolloutplan.telemetry.logs import set_up  # noqa: PLC0415
 
+    try:
+        hosts = SourceHosts.read(host for given in chosen.source_hosts for host in given.split(",") if host)
+    except ValueError as error:
+        sys.stderr.write(f"rolloutplan: --source-hosts: {error}\n")
+        return 2
     set_up(chosen.log_level)
     options = Options(
         namespaces=tuple(chosen.namespace),
@@ -382,6 +409,8 @@ def _operator(chosen: argparse.Namespace) -> int:
         grants=grants(chosen),
         unserved=unserved(chosen),
         source_ceilings=Ceilings(chosen.max_source_timeout, chosen.max_source_concurrency),
+        source_hosts=hosts,
+        credentials=chosen.credentials_dir or CREDENTIALS,
     )
     try:
         asyncio.run(run(options))

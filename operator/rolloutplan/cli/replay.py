@@ -57,6 +57,8 @@ class Options:
     file: Path | None = None
     looks: Path | None = None
     prometheus: str | None = None
+    trust_source: bool = False
+    """Whether to send what a metric source says, to where it says: others wrote it."""
     start: datetime | None = None
     end: datetime | None = None
     scrape: str = "15s"
@@ -112,6 +114,8 @@ def _check(options: Options) -> None:
         raise WrongError("--start and --end are only for --file: a plan in the cluster and a record have their own")
     if options.looks and options.prometheus:
         raise WrongError("--prometheus is not allowed with --looks: the record has the answers")
+    if options.trust_source and not options.plan:
+        raise WrongError("--trust-source is only for a plan in the cluster: nothing else names a metric source")
     if options.plot and options.plot.suffix.lower() not in (".svg", ".png"):
         raise WrongError(f"--plot {options.plot}: write a name that ends with .svg or .png")
 
@@ -214,9 +218,23 @@ async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:
         raise FailedError(explain(error, name, namespace)) from None
     finally:
         await api.close()
-    if options.prometheus:
-        spec = spec.at(options.prometheus)
+    spec = source_to_ask(options, name, spec)
     return engine.of_run(view, raw["spec"], status, source_view(spec), now()), spec
+
+
+def source_to_ask(options: Options, plan: str, spec: MetricSourceSpec) -> MetricSourceSpec:
+    """The source to ask. Nothing that its owner wrote is sent from this machine unless that is wanted."""
+    if options.trust_source:
+        asked = spec.at(options.prometheus or spec.address)
+    elif options.prometheus:
+        asked = spec.at(options.prometheus).model_copy(update={"headers": {}, "params": {}})
+    else:
+        raise WrongError(
+            f"the metric source of {plan} is at {spec.address}: give --trust-source to ask there from this machine,"
+            " with the headers and parameters of the source, or --prometheus URL to ask another server"
+        )
+    sys.stderr.write(f"rolloutplan: asking {asked.address}\n")
+    return asked
 
 
 async def _source(api: Api, plan: PlanView, status: Status) -> MetricSourceSpec:

@@ -15,6 +15,7 @@ beside it would only be noise.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rolloutplan.api.metric_source import CLUSTER_ONLY, NO_CREDENTIAL, ONE_CREDENTIAL, ONLY_HTTPS
 from rolloutplan.api.policy import INSTANT
 from rolloutplan.api.predicate import (
     AS_SCRAPED,
@@ -38,7 +39,7 @@ from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, MAX_ALL_PREDICATE
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
-from rolloutplan.api.text_format import HEADER, LABEL, QUOTE, SERIES_LABEL, TextFormat, cel
+from rolloutplan.api.text_format import HEADER, LABEL, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
 
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
@@ -348,11 +349,38 @@ _PREDICATE: Final = (
     ),
 )
 
+
+def _named(field: str, names: TextFormat) -> tuple[dict[str, Any], ...]:
+    """As `_spelled`, for names of which some have the form and are forbidden all the same."""
+    forbidden = (
+        _rule(
+            f"!has(self.{field}) || !self.{field}.exists(name, name.matches({cel(pattern)}))",
+            says=f"one of the names {why}",
+            at=f".{field}",
+        )
+        for pattern, why in names.forbidden
+    )
+    return _spelled(field, names), *forbidden
+
+
 _SOURCE: Final = (
     _floor("timeout", "100ms"),
     _ceiling("timeout", "2m"),
     _floor("scrapeInterval", "100ms"),
-    _spelled("headers", HEADER),
+    *_named("headers", HEADER),
+    *_named("params", PARAMETER),
+)
+_AUTH: Final = (
+    _rule(
+        "[has(self.bearer), has(self.basic), has(self.mtls)].filter(written, written).size() <= 1",
+        says=ONE_CREDENTIAL,
+    ),
+    _rule("has(self.bearer) || has(self.basic) || has(self.mtls) || has(self.caBundle)", says=NO_CREDENTIAL),
+)
+_CLUSTER_SOURCE: Final = (
+    *_SOURCE,
+    _spelled("enforce", SERIES_LABEL),
+    _rule("!has(self.auth) || self.prometheus.url.startsWith('https://')", says=ONLY_HTTPS, at=".auth"),
 )
 
 _WINDOW: Final = (
@@ -451,8 +479,9 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "OnMetricsUnavailable": (
         _rule("has(self.after) == has(self.then)", says="after and then belong together: write both or neither"),
     ),
-    "MetricSourceSpec": _SOURCE,
-    "ClusterMetricSourceSpec": (*_SOURCE, _spelled("enforce", SERIES_LABEL)),
+    "MetricSourceSpec": (*_SOURCE, _rule("!has(self.auth)", says=CLUSTER_ONLY, at=".auth")),
+    "ClusterMetricSourceSpec": _CLUSTER_SOURCE,
+    "Auth": _AUTH,
     "Selector": (_spelled("matchLabels", LABEL), _spelled("namespaceLabels", LABEL)),
     "Window": _WINDOW,
     "Weekly": _RECURRING,

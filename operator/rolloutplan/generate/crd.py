@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
-from rolloutplan.api.parsing import RENAMED, renamed
+from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Status
@@ -157,7 +157,14 @@ def summary(model: type[BaseModel]) -> str:
 
 def _schema_of(model: type[BaseModel], kept: Sequence[str]) -> Schema:
     schema = model.model_json_schema(mode="serialization")
-    return _structural({"$ref": model.__name__}, {**schema.pop("$defs", {}), model.__name__: schema}, kept)
+    made = _structural({"$ref": model.__name__}, {**schema.pop("$defs", {}), model.__name__: schema}, kept)
+    for name in model.refused if issubclass(model, SpecModel) else ():  # so that the rule on it has the word
+        made["properties"][name] = {
+            "description": "Not a field of this kind.",
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+        }
+    return made
 
 
 def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str]) -> Schema:

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 import structlog
 
 from rolloutplan import __version__, clock
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api
+from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, read_config
 from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.options import Options
@@ -25,6 +27,7 @@ from rolloutplan.loop.routes import RESOURCES
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
+from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
@@ -73,12 +76,16 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     log.info("limit of open files", files=raise_file_limit())
     metrics = Metrics(clock.now, clock.ahead)
     closing.callback(metrics.close)
-    sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings)
-    closing.callback(sources.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
+    access = Access(options.source_hosts, await _api_hosts(), options.credentials)
+    sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings, access)
+    closing.callback(sources.close)
     store = Store(
-        grants=options.grants, unserved=options.unserved, authenticated_commands=options.authenticated_commands
+        options.source_hosts,
+        grants=options.grants,
+        unserved=options.unserved,
+        authenticated_commands=options.authenticated_commands,
     )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases, reconciler.failing)
@@ -141,6 +148,13 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     turning = tuple(map(asyncio.create_task, (reconciler.schedule.run(), elector.run(), endpoint_watch.run())))
     closing.push_async_callback(_end, *turning)
     return turning
+
+
+async def _api_hosts() -> tuple[str, ...]:
+    """The hosts of the API server: as this process reaches it, and as every pod does."""
+    config = await read_config()
+    hosts = (urlsplit(config.host).hostname, os.environ.get("KUBERNETES_SERVICE_HOST"))
+    return tuple(filter(None, hosts))
 
 
 @asynccontextmanager

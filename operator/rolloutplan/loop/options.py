@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rolloutplan.engine.model.grants import Grants
+from rolloutplan.metrics.access import CREDENTIALS, NO_HOSTS, SourceHosts
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 
 
@@ -31,3 +33,7 @@ class Options:
     """Namespaces whose plans are not served though all are, because `namespaces` is empty."""
     source_ceilings: Ceilings = USUAL
     """The most that MetricSources may have."""
+    source_hosts: SourceHosts = NO_HOSTS
+    """Where namespaced metric sources may point."""
+    credentials: Path = CREDENTIALS
+    """The directory of the credential files that metric sources name."""

@@ -51,6 +51,7 @@ from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, RoutesByService, Uses
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
+from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
@@ -85,6 +86,8 @@ class Plan:
 
 @dataclass(slots=True)
 class Store:
+    source_hosts: SourceHosts = NO_HOSTS
+    """Where namespaced metric sources may point."""
     plans: dict[str, Plan] = field(default_factory=dict)
     routes: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
@@ -207,7 +210,7 @@ class Store:
                 self.templates[ident] = _template(kind, raw)
                 return self._resolve_again(affected)
             case _:
-                self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES)
+                self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES, hosts=self.source_hosts)
         return affected
 
     def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import CountQuery, NumberQuery, Query, Series
-from rolloutplan.stats.verdict import Answer
+from rolloutplan.stats.verdict import Answer, Why
 
 ObserveRequest: TypeAlias = Callable[[int, float], None]
 """Called for each request to a server, in the thread that made it: its HTTP status (0: no answer), seconds."""
@@ -79,3 +79,33 @@ class Provider(Protocol):
         Sends no request. May take long: call it in a thread.
         """
         ...
+
+
+class UnusableSource(Connection, Provider):
+    """A source that could not be made from its spec: every question gets the same gap, which says so."""
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    def of(self, *_: object) -> Provider:
+        """The same for every namespace."""
+        return self
+
+    async def evaluate(self, *_: object, **__: object) -> Answer:
+        """No number."""
+        return Answer(gap=Why.SOURCE_DOWN, detail=self._problem)
+
+    async def counters(self, *_: object, **__: object) -> Series | Answer:
+        """No counters."""
+        return Answer(gap=Why.SOURCE_DOWN, detail=self._problem)
+
+    async def check(self, *_: object, **__: object) -> CheckResult:
+        """Nothing was tried."""
+        return CheckResult({}, self._problem)
+
+    def lint(self, *_: object, **__: object) -> str:
+        """Nothing is known."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing is open."""

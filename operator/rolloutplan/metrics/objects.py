@@ -15,6 +15,7 @@ from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceS
 from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, SourceStatus, Status
 from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.metrics.access import Place, SourceHosts
 from rolloutplan.metrics.pool import Key
 
 CLUSTER: Final = "ClusterMetricSource"
@@ -44,15 +45,26 @@ class SourceObject:
         )
 
 
-def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool) -> SourceObject:
-    """Read an object of one of the two kinds; `kind` is its plural."""
+def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool, hosts: SourceHosts | None = None) -> SourceObject:
+    """Read an object of one of the two kinds; `kind` is its plural. Never raises.
+
+    A namespaced one may point to `hosts`, and anywhere where that is None, as on the command line.
+    """
     meta = raw["metadata"]
     key = Key(kind, meta.get("namespace", ""), meta["name"])
+    title = f"{'Cluster' if cluster else ''}MetricSource {meta['name']}"
     try:
         spec = read_metric_source(spec_of(raw), cluster)
-        return SourceObject(key, spec, uid=safe_get.text(meta, "uid"))
+        place = Place.of_url(spec.address)
     except SpecError as error:
-        return SourceObject(key, None, f"{'Cluster' if cluster else ''}MetricSource {meta['name']}: {error}")
+        return SourceObject(key, None, f"{title}: {error}")
+    except Exception as error:  # noqa: BLE001 - a source that cannot be read is a problem of its own plans alone
+        return SourceObject(key, None, f"{title}: cannot be read ({type(error).__name__}): correct its spec")
+    if cluster or hosts is None or hosts.allow(place):
+        return SourceObject(key, spec, uid=safe_get.text(meta, "uid"))
+    words = f"{title}: spec.prometheus.url: {place} is not among the hosts that namespaced sources may point to"
+    fix = "have it added to the operator's --source-hosts (sourceHosts of the chart), or use a ClusterMetricSource"
+    return SourceObject(key, None, f"{words}: {fix}", safe_get.text(meta, "uid"))
 
 
 def source_name(plan: PlanView) -> str:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import NamedTuple
 
 from rolloutplan.api.metric_source import MetricSourceSpec
-from rolloutplan.metrics.base import Connection, ObserveRequest
+from rolloutplan.metrics.access import NOWHERE, Access
+from rolloutplan.metrics.base import Connection, ObserveRequest, UnusableSource
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.provider import PrometheusConnection
@@ -30,13 +31,17 @@ class Key(NamedTuple):
 
 
 def connect(
-    spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+    spec: MetricSourceSpec,
+    observe: ObserveRequest | None = None,
+    capacity: Capacity | None = None,
+    access: Access | None = None,
 ) -> Connection:
     """A connection for a spec. Another kind of source needs another field of the spec and another line here.
 
-    `capacity` is what it shares with others; its own if left out.
+    `capacity` is what it shares with others; its own if left out. `access` is left out where somebody gave the address
+    by hand.
     """
-    return PrometheusConnection(spec, observe, capacity)
+    return PrometheusConnection(spec, observe, capacity, access)
 
 
 class Sources:
@@ -44,6 +49,7 @@ class Sources:
 
     `observe` is called for each HTTP request, in the thread that made it: the source's title, the HTTP status (0 where
     there was no answer), seconds. `count_limit` is called for each question or answer that met a limit, with its name.
+    `access` says where sources may point.
     """
 
     def __init__(
@@ -51,10 +57,12 @@ class Sources:
         observe: Callable[[str, int, float], None] | None = None,
         count_limit: Callable[[str], None] = lambda _: None,
         ceilings: Ceilings = USUAL,
+        access: Access = NOWHERE,
     ) -> None:
         self._open: dict[Key, tuple[MetricSourceSpec, Connection]] = {}
         self._capacity, self._ceilings = Capacity(count_limit), ceilings
         self.observe = observe
+        self._access = access
 
     def get(self, key: Key, spec: MetricSourceSpec) -> Connection:
         """The connection for this spec. If the spec has changed, the former one is closed, without waiting for it."""
@@ -64,7 +72,12 @@ class Sources:
                 return known[1]
             known[1].close()
         lowered = self._ceilings.lower(spec) if key.namespace else spec
-        source = connect(lowered, partial(self.observe, key.title) if self.observe else None, self._capacity)
+        observe = partial(self.observe, key.title) if self.observe else None
+        source: Connection
+        try:
+            source = connect(lowered, observe, self._capacity, self._access)
+        except Exception as error:  # noqa: BLE001 - it must not end the look of a plan, or of all its plans
+            source = UnusableSource(f"the metric source cannot be used ({type(error).__name__})")
         self._open[key] = (spec, source)
         return source
 

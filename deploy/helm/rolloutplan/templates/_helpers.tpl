@@ -55,6 +55,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- /* A file for each credential. One whose Secret is missing keeps no pod from starting: its source says so. */ -}}
+{{- define "rolloutplan.credentials" -}}
+{{- range . }}
+{{- $file := . }}
+{{- range $kind := list "secret" "configMap" }}
+{{- with index $file $kind }}
+- {{ $kind }}:
+    name: {{ .name }}
+    optional: true
+    items:
+      - key: {{ .key | quote }}
+        path: {{ $file.name | quote }}
+{{- end }}
+{{- end }}
+{{- with .serviceAccountToken }}
+- serviceAccountToken:
+    audience: {{ .audience | quote }}
+    expirationSeconds: {{ .expirationSeconds | default 3600 | int }}
+    path: {{ $file.name | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* Places replicas on different nodes if there are enough. */ -}}
 {{- define "rolloutplan.apart" -}}
 podAntiAffinity:

@@ -11,7 +11,7 @@ The path of a query, with the module of each step:
     batches, slow queries, and unknown ones (one of each form goes first, as a canary)
       |  threads.py                         a few threads, so that a server that hangs never blocks the loop
     HTTP request
-      |  http.py                            ends in time, whatever the server does
+      |  http.py                            ends in time, whatever the server does; credentials.py, address.py: to whom
     status and body
       |  response.py                        a number, counters, or a gap with the server's message
     Answer

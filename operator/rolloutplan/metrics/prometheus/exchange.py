@@ -31,6 +31,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.retry import Retry
 
 from rolloutplan.metrics.fair_share import FairShare
+from rolloutplan.metrics.prometheus.address import Guard
 from rolloutplan.metrics.prometheus.limits import FRAMING, FREE_BYTES, LONGEST_HEAD, MOST_FIELDS, Limit, LimitError
 from rolloutplan.stats.verdict import Why
 
@@ -53,11 +54,14 @@ where many compute at once, the event loop waits for all of them in turn, severa
 class Exchange:
     """One exchange of this thread, which ends at the monotonic instant `until`. Enter it to begin.
 
-    `longest` is the most bytes of a body. `budget` is shared by all exchanges; `namespace` asks.
+    `longest` is the most bytes of a body. `budget` is shared by all exchanges; `namespace` asks. `guard` checks each
+    address before a connection to it.
     """
 
-    def __init__(self, until: float, longest: int, budget: FairShare, namespace: str) -> None:
-        self.until, self.longest = until, longest
+    def __init__(
+        self, until: float, longest: int, budget: FairShare, namespace: str, guard: Guard | None = None
+    ) -> None:
+        self.until, self.longest, self.guard = until, longest, guard
         self._budget, self._namespace = budget, namespace
         self._taken = 0
         """Bytes taken from the budget."""
@@ -281,6 +285,8 @@ def _connect(host: str, port: int, exchange: Exchange) -> socket.socket:
     for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM):
         connection = socket.socket(family, kind, protocol)
         try:
+            if exchange.guard is not None:
+                exchange.guard.check(str(address[0]))  # and to this very address: the name may get another one
             exchange.uses(connection)
             connection.settimeout(max(0.001, exchange.until - time.monotonic()))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -316,15 +322,15 @@ class _SecurePool(_Pool, HTTPSConnectionPool):
 class BoundedAdapter(HTTPAdapter):
     """Carries requests over connections that obey the exchange of their thread.
 
-    `tls` says whom to trust; at most `kept` connections are kept.
+    `tls` says whom to trust, and is None for plain HTTP; at most `kept` connections are kept.
     """
 
-    def __init__(self, tls: ssl.SSLContext, kept: int) -> None:
-        self._tls = tls
+    def __init__(self, tls: ssl.SSLContext | None, kept: int) -> None:
+        self.tls = tls
         super().__init__(max_retries=Retry(total=0), pool_connections=1, pool_maxsize=kept)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **more)
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self.tls, **more)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def cert_verify(self, conn: Any, url: str | None, verify: Any, cert: Any) -> None:
@@ -335,7 +341,10 @@ class BoundedAdapter(HTTPAdapter):
         return super().build_connection_pool_key_attributes(request, verify, cert)[0], {}
 
 
-@functools.cache
-def trust(file: str = "") -> ssl.SSLContext:
-    """A context that trusts the CAs in a file, or those of the Python installation. Made once: it has all of them."""
+def new_trust(file: str = "") -> ssl.SSLContext:
+    """A context that trusts the CAs in a file, or those of the Python installation."""
     return ssl.create_default_context(cafile=file or DEFAULT_CA_BUNDLE_PATH)
+
+
+trust: Final = functools.cache(new_trust)
+"""The same, one for all: it has all CAs, and takes some memory. Nothing may be added to it."""

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-import os
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -20,11 +21,15 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from urllib3.util.retry import Retry
 
 from rolloutplan import __version__
-from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.clock import confirm, now
+from rolloutplan.metrics.access import CREDENTIALS, Access, Place
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.fair_share import FairShare
-from rolloutplan.metrics.prometheus.exchange import BoundedAdapter, Exchange, trust
+from rolloutplan.metrics.prometheus.address import Guard
+from rolloutplan.metrics.prometheus.credentials import Credentials
+from rolloutplan.metrics.prometheus.exchange import BoundedAdapter, Exchange
+from rolloutplan.metrics.prometheus.failures import words_of
 from rolloutplan.metrics.prometheus.limits import LONGEST_ANSWER, MOST_PIECES, MOST_VALUES, Limit, LimitError
 from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
 from rolloutplan.stats.verdict import Answer, Why
@@ -60,10 +65,20 @@ class Reply(NamedTuple, Generic[T]):
 class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not typed
     """PrometheusConnect that keeps what it would drop: the result's type, the warnings, the error's type."""
 
-    def __init__(self, spec: MetricSourceSpec, observe: ObserveRequest | None, budget: FairShare) -> None:
+    def __init__(
+        self, spec: MetricSourceSpec, observe: ObserveRequest | None, budget: FairShare, access: Access | None = None
+    ) -> None:
         self._observe, self._budget = observe, budget
+        self._verb, self._kept = spec.method, spec.max_concurrency
+        self._place = Place.of_url(spec.prometheus.url)
+        self._guard = Guard(access, self._place) if access else None
+        auth = spec.auth if access and isinstance(spec, ClusterMetricSourceSpec) else None
+        self._credentials = Credentials(auth, access.credentials if access else CREDENTIALS)
+        self._adapter: BoundedAdapter | None = None
+        self._preparing = threading.Lock()
         self._flavor = spec.prometheus.flavor
-        self._fixed = {"partial_response": "false"}  # Thanos may answer with partial data otherwise; others ignore it
+        # Thanos may answer with partial data otherwise; others ignore it.
+        self._fixed = {**spec.params, "partial_response": "false"}
         if self._flavor == "VictoriaMetrics":
             self._fixed["nocache"] = "1"  # it shifts recent instants back otherwise
         self._ends = math.inf
@@ -76,7 +91,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         super().__init__(
             url=spec.prometheus.url.rstrip("/"), headers=dict(spec.headers), session=session, retry=Retry(total=0)
         )
-        session.mount(self.url, BoundedAdapter(trust(os.environ.get("SSL_CERT_FILE", "")), spec.max_concurrency))
+        session.adapters.clear()  # what `_prepare` does not send is not sent at all
 
     def query(
         self,
@@ -91,7 +106,8 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         Parameters with a `step` make it a range query. `namespace` asks.
         """
         began = time.monotonic()
-        with Exchange(min(deadline, began + within, self._ends), LONGEST_ANSWER, self._budget, namespace) as exchange:
+        until = min(deadline, began + within, self._ends)
+        with Exchange(until, LONGEST_ANSWER, self._budget, namespace, self._guard) as exchange:
             self._under_way.add(exchange)
             try:
                 return self._answer(params, read, exchange, began)
@@ -120,7 +136,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
                 if exchange.over or isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
                     seconds = time.monotonic() - began
                     return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {seconds:.1f} s"), seconds, late=True)
-                detail = _root(error)
+                detail = words_of(error, self._place.host)
                 if not isinstance(error, requests.ConnectionError):
                     return Reply(undecided(Why.SOURCE_DOWN, detail))
             else:
@@ -130,21 +146,34 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
     def _once(self, params: Mapping[str, str], read: Read[T], exchange: Exchange) -> tuple[int, T | Answer]:
         left = exchange.until - time.monotonic()
         params = {**self._fixed, **params, "timeout": f"{left:.3f}"}
-        status, body, ahead = self._post("query_range" if "step" in params else "query", params, left, exchange)
+        status, body, ahead = self._send("query_range" if "step" in params else "query", params, left, exchange)
         if ahead > CLOCK_AHEAD:
             fix = "set the clocks right (NTP)"
             words = f"its clock is {ahead:.0f} s ahead: samples of before a weight would count for the weight; {fix}"
             return status, undecided(Why.SOURCE_DOWN, words)
         return status, parse_response(status, body, read, self._flavor)
 
-    def _post(self, path: str, params: Mapping[str, str], left: float, exchange: Exchange) -> tuple[int, bytes, float]:
+    def _prepare(self) -> Mapping[str, str]:
+        """The headers of a request. Where files with certificates changed, connections begin anew with them."""
+        with self._preparing:
+            tls = self._credentials.context() if self.url.startswith("https:") else None
+            if self._adapter is None or self._adapter.tls is not tls:
+                former, self._adapter = self._adapter, BoundedAdapter(tls, self._kept)
+                self._session.adapters = OrderedDict({"http": self._adapter})
+                if former is not None:
+                    former.close()
+            return {**self.headers, **self._credentials.headers()}
+
+    def _send(self, path: str, params: Mapping[str, str], left: float, exchange: Exchange) -> tuple[int, bytes, float]:
         """The HTTP status and body of an answer, and by how many seconds its Date is ahead of our clock."""
+        headers = self._prepare()
         began, status = time.monotonic(), 0
         try:
-            with self._session.post(
+            with self._session.request(
+                self._verb,
                 f"{self.url}/api/v1/{path}",
-                data=params,
-                headers=self.headers,
+                **{"params" if self._verb == "GET" else "data": params},
+                headers=headers,
                 timeout=left,
                 stream=True,
                 allow_redirects=False,  # a redirected POST arrives as a GET without its body; headers may be secrets
@@ -185,11 +214,3 @@ def _read(response: requests.Response, exchange: Exchange) -> bytes:
         words = f"the answer has about {values} values, more than {MOST_VALUES}"
         raise LimitError(Limit.VALUES, words, Why.MANY_SERIES)
     return bytes(body)
-
-
-def _root(error: BaseException) -> str:
-    """The first cause, as `Connection refused`; the errors around it repeat the URL and class names."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return words or type(error).__name__

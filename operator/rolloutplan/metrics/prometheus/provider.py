@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, NumberQuery, Query, Series
+from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.base import CheckResult, Connection, ObserveRequest, Provider
 from rolloutplan.metrics.prometheus.alerts import ANY_ALERT, NO_ALERTS, alert_query
 from rolloutplan.metrics.prometheus.capacity import Capacity
@@ -30,10 +31,17 @@ class PrometheusConnection(Connection):
     """Prometheus, Thanos, Mimir or VictoriaMetrics, for the plans of all namespaces that may use it."""
 
     def __init__(
-        self, spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+        self,
+        spec: MetricSourceSpec,
+        observe: ObserveRequest | None = None,
+        capacity: Capacity | None = None,
+        access: Access | None = None,
     ) -> None:
-        """No request is sent yet. `observe` is called for each HTTP request; `capacity` is shared with others."""
-        self._spec, self._source = spec, Source(spec, observe, capacity)
+        """No request is sent yet. `observe` is called for each HTTP request; `capacity` is shared with others.
+
+        Without `access`, somebody gave the address by hand: it may be any.
+        """
+        self._spec, self._source = spec, Source(spec, observe, capacity, access)
 
     def of(self, namespace: str) -> PrometheusProvider:
         """Return the source as the plans of a namespace ask it."""

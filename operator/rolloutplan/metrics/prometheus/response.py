@@ -28,6 +28,14 @@ _WARNINGS: Final = 10
 Counts: TypeAlias = Mapping[str, float]
 """Counters at one instant, by `job/instance`; empty where there are none."""
 
+_KINDS: Final = ("scalar", "vector", "matrix", "string")
+"""The result types of Prometheus."""
+_ERROR_TYPES: Final = (
+    "bad_data", "canceled", "execution", "internal", "not_acceptable", "not_found", "timeout", "too_large_entry",
+    "too_many_requests", "unavailable",
+)  # fmt: skip
+"""The error types of Prometheus and Mimir. VictoriaMetrics writes the HTTP status."""
+_NO_ACCESS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _ROW_BYTES: Final = 8
 """Random bytes of a row label: nobody guesses 64 bits within the seconds of one request."""
 _SHOWN_LABELS: Final = 20
@@ -87,15 +95,17 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
     except (ValueError, RecursionError):
         response = None
     if not isinstance(response, dict):
-        return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not in the JSON format of Prometheus")
+        return _foreign(status)
     if response.get("status") != "success" or status >= HTTPStatus.BAD_REQUEST:
         return _refusal(status, response)
+    data = response.get("data") or {}
+    if not isinstance(data, dict) or data.get("resultType") not in _KINDS:
+        return undecided(Why.SOURCE_DOWN, "the answer is not in the JSON format of Prometheus")
     if warnings := response.get("warnings"):
         # Thanos warns only of stores that did not answer.
         return undecided(Why.PARTIAL if flavor == "Thanos" else Why.WARNINGS, _joined(warnings))
     if response.get("isPartial"):
         return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
-    data = response.get("data") or {}
     try:
         return read(Result(data.get("resultType"), data.get("result")))
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -210,10 +220,19 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
 
 def _refusal(status: int, response: Mapping[str, Any]) -> Answer:
     kind, words = _text(response.get("errorType", "")), _text(response.get("error") or "no message")
+    if response.get("status") != "error" or not (kind == str(status) or kind in _ERROR_TYPES):
+        return _foreign(status)
     rejected = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and kind not in _OUTAGES
-    if rejected and response.get("status") == "error" and _is_fault_of_query(status, kind, words):
+    if rejected and _is_fault_of_query(status, kind, words):
         return undecided(Why.QUERY_REJECTED, words)
     return undecided(Why.SOURCE_DOWN, f"{_http(status)}: {words}")
+
+
+def _foreign(status: int) -> Answer:
+    """What is said of an answer that is not from Prometheus. None of its text is: a source may point to anything."""
+    if status in _NO_ACCESS:
+        return undecided(Why.SOURCE_DOWN, f"{_http(status)}: it wants other credentials; check auth of the source")
+    return undecided(Why.SOURCE_DOWN, f"{_http(status)}, and the answer is not in the JSON format of Prometheus")
 
 
 def _is_fault_of_query(status: int, kind: str, words: str) -> bool:

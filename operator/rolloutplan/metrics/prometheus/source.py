@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.batching import Batch, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.capacity import Capacity
@@ -63,11 +64,15 @@ class Source:
     """A metric source for one spec. Close it when the spec changes; questions in flight still end."""
 
     def __init__(
-        self, spec: MetricSourceSpec, observe: ObserveRequest | None = None, capacity: Capacity | None = None
+        self,
+        spec: MetricSourceSpec,
+        observe: ObserveRequest | None = None,
+        capacity: Capacity | None = None,
+        access: Access | None = None,
     ) -> None:
         self._timeout = spec.timeout.total_seconds()
         self._capacity = capacity or Capacity()
-        self._http = PrometheusHttp(spec, observe, self._capacity.answers)
+        self._http = PrometheusHttp(spec, observe, self._capacity.answers, access)
         self._threads = self._capacity.threads.lane(spec.max_concurrency, self._timeout / 2)
         self._batching = spec.batching == "On"
         self._batchers: dict[str, QueryBatcher] = {}

@@ -68,20 +68,21 @@ def verifies(snapshot: Snapshot) -> bool:
     return spec is None or spec.traffic.endpoints == "Verify"
 
 
-def receiver(snapshot: Snapshot, side: SideName) -> Receiver:
-    """One side, as the run found it; before a run, as the plan names it."""
-    spec, weights = snapshot.plan.written, snapshot.status.weights
-    ref = getattr(spec, side) if spec else None
-    service = (weights.old if side == "old" else weights.new) or (ref.service_name if ref else "")
+def receiver(snapshot: Snapshot, side: SideName, spec: PlanSpec | None = None) -> Receiver:
+    """One side, as the run found it, and before a run as the plan names it; with `spec` as that names it, always."""
+    plan, weights = spec or snapshot.plan.written, snapshot.status.weights
+    ref = getattr(plan, side) if plan else None
+    found = "" if spec else getattr(weights, side)
+    service = found or (ref.service_name if ref else "")
     deployment = ref.deployment if ref is not None and ref.service_name == service else ""
     workload = snapshot.old if side == "old" else snapshot.new
     return Receiver(side, service, deployment, workload, snapshot.endpoints.get(service))
 
 
-def receivers(snapshot: Snapshot) -> Iterator[Receiver]:
-    """Both sides, the old one first."""
-    yield receiver(snapshot, "old")
-    yield receiver(snapshot, "new")
+def receivers(snapshot: Snapshot, spec: PlanSpec | None = None) -> Iterator[Receiver]:
+    """Both sides, the old one first; with `spec` as that names them."""
+    yield receiver(snapshot, "old", spec)
+    yield receiver(snapshot, "new", spec)
 
 
 def endpoints_awaited(snapshot: Snapshot) -> bool:
@@ -121,7 +122,7 @@ def _answers(snapshot: Snapshot, side: Receiver) -> bool:
 
 def not_serving(snapshot: Snapshot, spec: PlanSpec) -> str:
     """Why the new Service of a plan cannot serve what the last stage gives it, as text; empty where it can."""
-    new = next(each for each in spec_receivers(snapshot, spec) if each.side == "new")
+    new = receiver(snapshot, "new", spec)
     wanted = new.workload.wanted if new.workload else 0
     if not (new.workload and new.workload.settled and new.workload.ready >= wanted > 0):
         return f"{new.workload.ready if new.workload else 0} of {wanted} pods of {new.deployment} are ready"
@@ -275,10 +276,3 @@ def block_by_users(snapshot: Snapshot) -> Blocked | None:
         words = f"{named} gives Service {old} traffic, so the old side is not removed: take {old} out of it to go on"
         return Blocked(HoldReason.OLD_SIDE_IN_USE, words, again)
     return None
-
-
-def spec_receivers(snapshot: Snapshot, spec: PlanSpec) -> Iterator[Receiver]:
-    """Both sides as the plan names them, whatever a former run named."""
-    for side, ref, workload in (("old", spec.old, snapshot.old), ("new", spec.new, snapshot.new)):
-        name: SideName = "old" if side == "old" else "new"
-        yield Receiver(name, ref.service_name, ref.deployment, workload, snapshot.endpoints.get(ref.service_name))

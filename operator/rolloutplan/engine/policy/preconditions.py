@@ -27,7 +27,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
-from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, spec_receivers
+from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 from rolloutplan.engine.policy.grants import account_of, jobs_of, left_as_it_is, not_granted
 from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost, restore_by_hand
@@ -275,7 +275,7 @@ def _endpoints(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     """A side that nobody would answer for. The new side has until shortly after its pods are ready."""
     if spec.traffic.endpoints == "Ignore":
         return None
-    for each in spec_receivers(snapshot, spec):
+    for each in receivers(snapshot, spec):
         name = f"Service {snapshot.plan.namespace}/{each.service}"
         if each.problem:
             words = f"the endpoints of {name} are not known: {each.problem}; {IGNORE}"

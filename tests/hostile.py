@@ -42,7 +42,7 @@ from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.plan_run import LOST_AFTER, PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups, queues
 from tests.situations import s
-from tests.world import HTTPROUTES, Refusal, Rules, World, workload
+from tests.world import HTTPROUTES, Refusal, Rules, World, undo_of, workload
 
 BRISK: Final = (0.001, 0.02)
 """Seconds that a request takes on its way, at the least and at the most, where nothing befalls it."""
@@ -324,6 +324,7 @@ class Host:
             return None
         view, routes = self._judged_view(plan), [known(n) for n in self.watches.held if kind_of(n) == "route"]
         groups = frozenset(concurrency_groups(known("policies")))
+        texts = (view.undo_annotation, *(route.undo_annotation for route in routes if route is not None))
         return Facts(
             plan=view,
             status=plan.status,
@@ -333,6 +334,7 @@ class Host:
             new=known("deployment new"),
             endpoints=known("endpoints") or {},
             routes_to_old=self._routes_to_old(plan, routes),
+            undo=undo_of(plan.status, texts),
             source=known("source"),
             source_problem="" if known("source") else "no MetricSource ns/default exists: create one",
             route_conflicts=known("plans rivals"),

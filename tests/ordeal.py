@@ -21,7 +21,7 @@ from rolloutplan.engine.plan_run import PlanRun
 from tests.hostile import FAILURES, FAIR, MISFORTUNES, Fate, Host, Weather
 from tests.observers import INVARIANTS, saved
 from tests.situations import P, s
-from tests.stories import COMMANDS, HAPPENS, KINDS, SINGLE, TROUBLES, all_is_mended, begun, drift
+from tests.stories import COMMANDS, HAPPENS, KINDS, SINGLE, TROUBLES, all_is_mended, begun, drift, lost
 from tests.world import START, World, weights_of
 
 MOST_A_SECOND: Final = DECISIONS_KEPT + 10
@@ -47,6 +47,9 @@ NOT_BY_ITSELF: Final = frozenset(
     }
 )
 """What this host does in its own way, or cannot."""
+LOST: Final = 4
+"""The last digit of the seeds whose stories begin with a run that has lost its status."""
+HELPED: Final = "somebody says what helps"
 DIES, FIGHTS, REFUSES = "the leader dies", "somebody fights", "the API server refuses"
 HAPPENINGS: Final = (
     *TROUBLES,
@@ -90,15 +93,19 @@ def lived_through(seed: int) -> Ordeal:
     """Live the story of a seed, and hear all observers."""
     random = Random(seed)
     kind = random.choice(list(KINDS))
-    host = Host(begun(kind), random)
+    is_lost = seed % 10 == LOST
+    host = Host(lost(kind, random.choice(("canary", "half", "all"))) if is_lost else begun(kind), random)
     ordeal = Ordeal(seed, kind, host)
     host.watchers += [wakes, goes_slowly, falls_off, GoesBack()]
     end = _drawn(ordeal)
+    for _ in range(3 if is_lost else 0):
+        host.at(host.now + host.log_uniform(1, 600), partial(_happens, ordeal, HELPED))
     if _until(ordeal, end, enough=partial(_has_ended, host.world)) and not host.world.gone:
         _calm(ordeal)
     for invariant in INVARIANTS:
         ordeal.judge(invariant.__name__, partial(invariant, host.world))
     ordeal.judge(published.__name__, partial(published, ordeal))
+    host.counts["lost runs taken up"] += "Adopted" in host.world.told()
     return ordeal
 
 
@@ -113,7 +120,7 @@ def _drawn(ordeal: Ordeal) -> datetime:
     _storms(ordeal, begins, ends)
     names = random.sample(HAPPENINGS, random.randint(0, 3)) + random.sample(list(COMMANDS), random.randint(0, 2))
     over = [f"no more: {name}" for name in names if name in TROUBLES]
-    often = ["somebody says what helps", "all is mended"]
+    often = [HELPED, "all is mended"]
     mean, at = random.choice((4, 15, 40)), begins
     while names and (at := at + s(random.expovariate(1 / mean))) < ends:
         host.at(at, partial(_happens, ordeal, random.choice([*names, *names, *over, *often])))
@@ -324,7 +331,7 @@ WAITS_FOR_A_PERSON: Mapping[P, frozenset[str]] = {
         }
     ),
     P.PENDING: frozenset({HoldReason.PAUSED}),
-    P.INVALID: frozenset({StatusReason.JOB_REFUSED, StatusReason.NEW_SIDE_ALREADY_SERVING}),
+    P.INVALID: frozenset({StatusReason.JOB_REFUSED, StatusReason.NEW_SIDE_ALREADY_SERVING, StatusReason.STATUS_LOST}),
 }
 
 

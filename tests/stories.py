@@ -34,6 +34,7 @@ from tests.world import (
     http_route,
     refuse,
     stop,
+    weights_of,
 )
 
 SPEC = changed(
@@ -141,6 +142,30 @@ def begun(kind: str) -> World:
     world.says |= {"warm": 0.95, "slow": 12.0, "worse": 0.1, "worse/old": 0.1}
     counts(bad=0.5)(world)
     return world
+
+
+def lost(kind: str, stage: str) -> World:
+    """The plan of a run that came to this stage, as a restore of a backup brings it: without its status."""
+    run = begun(kind)
+    while run.until(P.JUDGING, P.HELD).phase is P.HELD or run.status.stage is None or run.status.stage.name != stage:
+        says_what_helps(run) if run.phase is P.HELD else run.advance()
+    return World(
+        spec=run.spec,
+        now=run.now,
+        generation=run.generation,
+        version=run.version + 1,
+        finalizer=run.finalizer,
+        undo_annotation=run.undo_annotation,
+        routes=run.routes,
+        before={name: weights_of(raw) for name, raw in routes().items()},
+        source=run.source,
+        says=run.says,
+        rates=run.rates,
+        jobs=run.jobs,
+        templates=run.templates,
+        epoch=run.epoch + 1,
+        led_since=run.now,
+    )
 
 
 def counts(bad: float, total: float = 100.0) -> Event:
@@ -265,6 +290,7 @@ def says_that(verb: str) -> Event:
 
 
 HELPS = {
+    "StatusLost": "adopt",
     "AwaitingApproval": "approve",
     "Paused": "resume",
     "Undecided": "resume",

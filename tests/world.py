@@ -360,6 +360,8 @@ class World:
     undo_by: str = "rolloutplan (Update) at START"
     """Who wrote that."""
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    before: Mapping[str, Rules] = field(default_factory=dict)
+    """What the routes held before a run whose status is lost; empty where none is."""
     lag: timedelta | None = timedelta(0)
     """How long the gateway takes to accept a route; None: it never says anything."""
     refusal: str = ""
@@ -639,11 +641,8 @@ class World:
 
     def undo(self) -> tuple[RouteWeights, ...]:
         """The weights that the undo command on the plan or its routes restores, where the status has none."""
-        weights = self.status.weights
-        if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
-            return ()
         texts = (raw["metadata"].get("annotations", {}).get(REVERT, "") for raw in self.routes.values())
-        return read_undo("ns", (self.undo_annotation, *texts))
+        return undo_of(self.status, (self.undo_annotation, *texts))
 
     def snapshot(self) -> Snapshot:
         """The picture that a decision would be taken upon now."""
@@ -1149,6 +1148,12 @@ class World:
 def after(snapshot: Snapshot, step: ReconcileResult) -> Status:
     """The status that stands after a step: what it writes, or what was recorded already."""
     return step.status or snapshot.status
+
+
+def undo_of(status: Status, texts: Iterable[str]) -> tuple[RouteWeights, ...]:
+    """The weights that undo commands restore, where the status has none."""
+    weights = status.weights
+    return () if is_valid_snapshot(weights.snapshot, weights.old, weights.new) else read_undo("ns", texts)
 
 
 def http_route(name: str, rules: Iterable[Mapping[str, int]]) -> dict[str, Any]:

@@ -52,32 +52,36 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, query: str, namespace: str) -> Fingerprint:
-        form, closed = _forms.of(query)
-        return cls(hash((namespace, _SECONDS.sub("s", query))), hash((namespace, form)), closed)
+        text, form, closed = _read_queries.of(query)
+        return cls(hash((namespace, text)), hash((namespace, form)), closed)
 
 
-class _ReadForms:
-    """The forms of the queries that were read last, by a digest of the whole text, which may be long."""
+class _ReadQueries:
+    """The fingerprints, without a namespace, of the queries that were read last.
+
+    They are known by a digest of the whole text, which may be long.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
+        self._known: OrderedDict[bytes, Fingerprint] = OrderedDict()
 
-    def of(self, query: str) -> tuple[int, bool]:
+    def of(self, query: str) -> Fingerprint:
         digest = hashlib.blake2b(query.encode(errors="surrogatepass"), digest_size=16).digest()
         if (known := self._known.get(digest)) is not None:
             self._known.move_to_end(digest)
             return known
+        text = hash(_SECONDS.sub("s", query))
         try:
-            found = hash(read_syntax(query).form()), True
+            found = Fingerprint(text, hash(read_syntax(query).form()), closed=True)
         except UnclearError:
-            found = hash(query), False
+            found = Fingerprint(text, hash(query), closed=False)
         self._known[digest] = found
         if len(self._known) > MAX_READ:
             self._known.popitem(last=False)
         return found
 
 
-_forms: Final = _ReadForms()
+_read_queries: Final = _ReadQueries()
 
 
 class BatchQuestion(Protocol):

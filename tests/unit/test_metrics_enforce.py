@@ -45,6 +45,7 @@ REWRITTEN = {
     "a > bool b": 'a{namespace="shop"} > bool b{namespace="shop"}',
     "-a ^ NaN": '-a{namespace="shop"} ^ NaN',
     "topk by (x) (3, sum)": 'topk by (x) (3, sum{namespace="shop"})',
+    '{__name__=~"a|b", "__type__"="gauge"}': '{namespace="shop",__name__=~"a|b", "__type__"="gauge"}',
     "count(ALERTS)": 'count(ALERTS{namespace="shop"})',
     'label_replace(up, "namespace", "bank", "", "")': (
         'label_replace(up{namespace="shop"}, "namespace", "bank", "", "")'
@@ -71,6 +72,7 @@ def test_several_labels_are_put_in_at_once() -> None:
         ("info(up)", "info() reads series that no selector names"),
         ("sum(Info(up))", "info() reads"),
         ('up{a="b" or c="d"}', "character 10: a comma or } is missing"),
+        ('{__graphite__="bank.*"}', "__graphite__ is not a label of series"),
         ("WITH (x = up) x", "an operator or the end is missing"),
         ("up # \r or secret", "carriage return"),
         ("up{a=`\\`} or secret{b=`}", "the string does not end"),

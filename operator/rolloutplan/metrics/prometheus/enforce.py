@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from promql_parser import Expr, VectorSelector
@@ -21,6 +22,9 @@ from rolloutplan.tools.promql_syntax import SelectorPlace, Syntax, UnclearError,
 
 _READS_BY_ITSELF: Final = frozenset({"info"})
 """Functions that read series for which no selector stands in the query."""
+_OF_SERIES: Final = frozenset({"__name__", "__type__", "__unit__"})
+"""The labels of series that begin with two underscores. Servers give meanings of their own to others, such as
+`__graphite__`."""
 _LONGEST_REMEMBERED: Final = 1000
 """Characters. With 4,096 queries, what is remembered stays below 10 MiB whatever plans ask."""
 
@@ -84,3 +88,6 @@ def _check(tree: Expr, selectors: int, matchers: Mapping[str, str]) -> None:
     )
     if len(found) != selectors or not bound:
         raise CannotEnforceError("it is not clear where its selectors are")
+    for each in chain.from_iterable(part.matchers.matchers for part in found):
+        if each.name.startswith("__") and each.name not in _OF_SERIES:
+            raise CannotEnforceError(f"{each.name} is not a label of series, and servers may read more into it")

@@ -192,15 +192,16 @@ def test_every_call_is_run_once_and_the_limits_hold() -> None:
 
 
 def test_threads_without_work_end() -> None:
-    before, threads = set(threading.enumerate()), Threads(name="idle", idle=0.05)
+    threads = Threads(idle=0.05)
     futures = [threads.lane(8).submit(partial(time.sleep, 0.02)) for _ in range(8)]
     for future in futures:
         future.result(5)
     deadline = time.monotonic() + 5
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
+    while threads.number and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not [thread for thread in left if thread.name == "idle"]
+    assert threads.number == 0
     assert threads.lane(1).submit(lambda: 1).result(5) == 1
+    assert threads.number == 1
 
 
 # ---- the whole source -----------------------------------------------------------------------------------------

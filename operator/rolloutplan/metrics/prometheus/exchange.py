@@ -38,6 +38,8 @@ from rolloutplan.stats.verdict import Why
 MOST_CONNECTIONS: Final = 256
 """Connections of all sources. Where there are more, none is kept for the next request: a process may have 1,024 open
 files where nobody has raised that, and needs some for the API server."""
+MOST_NAMESPACES: Final = 1000
+"""Namespaces whose seconds are remembered."""
 _LOOK_AGAIN: Final = 2.0
 """Seconds after which the thread that ends exchanges ends itself, where there is none."""
 
@@ -46,9 +48,52 @@ class EndedError(Exception):
     """The exchange was ended: its deadline has passed, or its source was closed."""
 
 
-_computing: Final = threading.Lock()
-"""Held by the one exchange that computes; not while it waits for its server. All threads share one interpreter lock:
-where many compute at once, the event loop waits for all of them in turn, several milliseconds for each."""
+class _Turns:
+    """Lets one exchange compute at a time: of those that wait, one of the namespace that has computed the least.
+
+    All threads share one interpreter lock: where many compute at once, the event loop waits for all of them in turn,
+    several milliseconds for each. One that waits for its server does not compute.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._waiting: list[tuple[str, threading.Lock]] = []
+        self._spent: dict[str, float] = {}
+        """Seconds for which each namespace has computed, counted from what the least of all had when it came."""
+        self._least = 0.0
+        self._holder, self._since = "", 0.0
+
+    def take(self, namespace: str) -> None:
+        with self._lock:
+            if not self._taken:
+                self._give(namespace)
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append((namespace, mine))
+        mine.acquire()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._taken = False
+            self._spent[self._holder] += time.monotonic() - self._since
+            if self._waiting:
+                following = min(self._waiting, key=lambda each: self._spent.get(each[0], self._least))
+                self._waiting.remove(following)
+                self._give(following[0])
+                following[1].release()
+            elif len(self._spent) > MOST_NAMESPACES:
+                self._spent.clear()
+
+    def _give(self, namespace: str) -> None:
+        self._taken = True
+        self._holder, self._since = namespace, time.monotonic()
+        self._spent[namespace] = max(self._spent.get(namespace, 0.0), self._least)
+        self._least = self._spent[namespace]
+
+
+_computing: Final = _Turns()
 
 
 class Exchange:
@@ -72,7 +117,7 @@ class Exchange:
 
     def __enter__(self) -> Self:
         _of_thread.exchange = self
-        _computing.acquire()
+        _computing.take(self._namespace)
         _ends.add(self)
         return self
 
@@ -85,7 +130,7 @@ class Exchange:
         if handle is not None:
             handle.close()
         self._budget.give(self._namespace, self._taken)
-        _computing.release()
+        _computing.leave()
 
     @property
     def over(self) -> bool:
@@ -120,11 +165,11 @@ class Exchange:
         """Wait for the server: others compute meanwhile. Raises EndedError."""
         if self._ended:
             raise EndedError
-        _computing.release()
+        _computing.leave()
         try:
             yield
         finally:
-            _computing.acquire()
+            _computing.take(self._namespace)
         if self._ended:
             raise EndedError
 

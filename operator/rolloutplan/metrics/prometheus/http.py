@@ -203,14 +203,16 @@ def _read(response: requests.Response, exchange: Exchange) -> bytes:
     """Read the body. Raises LimitError where it is too long, or has more values than are parsed."""
     if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", "gzip", "x-gzip"}:
         raise LimitError(Limit.LENGTH, "the answer is compressed in another way than gzip")  # or several times
-    body, pieces = bytearray(), 0
-    while chunk := response.raw.read1(1 << 16, decode_content=True):
-        body += chunk
-        pieces += 1
-        exchange.count(len(body))
-        if pieces > MOST_PIECES:
+    pieces: list[bytes] = []
+    length = 0
+    while piece := response.raw.read1(1 << 16, decode_content=True):
+        pieces.append(piece)
+        length += len(piece)
+        exchange.count(length)
+        if len(pieces) > MOST_PIECES:
             raise LimitError(Limit.LENGTH, f"the answer comes in more than {MOST_PIECES} pieces")
+    body = b"".join(pieces)
     if (values := sum(map(body.count, (b"{", b"[", b",")))) > MOST_VALUES:
         words = f"the answer has about {values} values, more than {MOST_VALUES}"
         raise LimitError(Limit.VALUES, words, Why.MANY_SERIES)
-    return bytes(body)
+    return body

@@ -17,8 +17,8 @@ FRAMING: Final = 2
 """How many times the longest body may come over the wire: chunks, their sizes and trailers add to it."""
 MOST_PIECES: Final = 4096
 """Reads of one body: a mebibyte in pieces of 256 bytes. Each costs Python's time, however few bytes it brings."""
-MOST_VALUES: Final = 50_000
-"""Brackets and commas of an answer: 3,000 series with their labels have 25,000. JSON with so many is parsed in a few
+MOST_VALUES: Final = 30_000
+"""Brackets and commas of an answer: 3,000 series with their labels have 21,000. JSON with so many is parsed in a few
 milliseconds, in which nothing else runs, and takes a few MiB."""
 MOST_INSTANCES: Final = 3000
 """Series of one query for counters: the pods of a side. Each is kept for as long as its predicate counts."""
@@ -26,8 +26,9 @@ LONGEST_INSTANCE: Final = 256
 """Characters of `job/instance`; kept as long."""
 LONGEST_WORDS: Final = 2000
 """Characters of a message of the source that are looked at: patterns are searched in them."""
-ANSWERS_TOTAL: Final = 16 << 20
-"""Bytes of the bodies that are being read at the same time, for all sources: a sixteenth of the memory limit."""
+ANSWERS_TOTAL: Final = 8 << 20
+"""Bytes of the bodies that are being read at the same time, for all sources: four of one namespace that are as long as
+may be."""
 FREE_BYTES: Final = 64 << 10
 """Bytes of each body that do not count towards `ANSWERS_TOTAL`: an answer with a few numbers is always read."""
 QUESTIONS_TOTAL: Final = 32 << 20

@@ -38,6 +38,8 @@ MAX_INSTANTS: Final = 100
 """Most instants in one range query."""
 MAX_NAMESPACES: Final = 1000
 """Namespaces whose queries are remembered: those that asked last. Of others, one query is asked alone first again."""
+MAX_AT_ONCE: Final = 128
+"""Questions that are sent in one turn of the loop: a few milliseconds, and as many as four batches hold."""
 _TOO_LONG: Final = frozenset({Limit.LENGTH, Limit.VALUES, Limit.BYTES})
 _GRACE: Final = 0.25
 _CLOSING: Final = undecided(Why.SOURCE_DOWN, "not sent: the operator is stopping")
@@ -187,7 +189,10 @@ class Source:
     # ---- batches of one turn -------------------------------------------------------------------------------------
 
     def _send(self) -> None:
-        due, self._due = self._due, []
+        """Send the oldest of what is due. The rest follows in later turns of the loop, with other work in between."""
+        due, self._due = self._due[:MAX_AT_ONCE], self._due[MAX_AT_ONCE:]
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._send)
         together: dict[tuple[str, datetime], list[_Question]] = {}
         for question in due:
             together.setdefault((question.namespace, question.at), []).append(question)

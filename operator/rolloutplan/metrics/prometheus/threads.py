@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -27,12 +28,18 @@ REMEMBERED: Final = 600.0
 """Seconds for which a namespace that asked a source is expected to ask again, so that places are left for it."""
 
 
-class _Call(NamedTuple):
-    at: float
-    """The monotonic instant at which it was submitted."""
+class _Key(NamedTuple):
+    """Whose calls wait in one row."""
+
     lane: Lane
     namespace: str
     slow: bool
+
+
+class _Call(NamedTuple):
+    at: float
+    """The monotonic instant at which it was submitted."""
+    key: _Key
     do: Callable[[], Any]
     future: Future[Any]
 
@@ -41,16 +48,21 @@ class Threads:
     """At most `most` daemon threads, started when they are needed.
 
     The next call is one of the namespace that has the fewest calls under way, and of these the one that waits longest.
-    A namespace may hold as many threads as it leaves free.
+    A namespace may hold as many threads as it leaves free. Whoever submits never waits for a thread, not even for the
+    lock: who holds it does what has come meanwhile.
     """
 
-    def __init__(self, most: int = MOST_THREADS, name: str = "metrics", idle: float = IDLE) -> None:
-        self.lock = threading.Lock()
-        self._name, self._idle_for = name, idle
+    def __init__(self, most: int = MOST_THREADS, idle: float = IDLE) -> None:
+        self.number = 0
+        """Threads that there are."""
+        self._idle_for = idle
         self._places = FairShare(most)
-        self._lanes: set[Lane] = set()
-        """Those with calls that wait."""
-        self._idle: list[queue.SimpleQueue[_Call]] = []
+        self._lock = threading.Lock()
+        self._submitted: deque[_Call] = deque()
+        self._ended: deque[_Call] = deque()
+        self._rows: dict[_Key, deque[_Call]] = {}
+        """The calls that wait."""
+        self._idle: list[queue.SimpleQueue[_Call | None]] = []
         """Where each idle thread gets its next call; the last one idle works first, so that the others end."""
 
     def lane(self, most: int, patience: float = math.inf) -> Lane:
@@ -58,62 +70,87 @@ class Threads:
         return Lane(self, most, patience)
 
     def put(self, call: _Call) -> None:
-        """Put a call in its lane, and start what can start. Under `lock`."""
-        self._lanes.add(call.lane)
-        call.lane.rows.setdefault((call.namespace, call.slow), deque()).append(call)
-        self._start()
+        """Take a call on."""
+        self._submitted.append(call)
+        self._turn()
 
-    def _start(self) -> None:
-        while (call := self._next()) is not None:
-            if self._idle:
-                self._idle.pop().put(call)
-            else:
-                threading.Thread(target=self._work, args=(call,), name=self._name, daemon=True).start()
+    def waiting(self, lane: Lane, namespace: str, *, slow: bool) -> int:
+        """How many calls of a kind wait."""
+        return len(self._rows.get(_Key(lane, namespace, slow), ()))
 
-    def _next(self) -> _Call | None:
-        """Take the next call that may run, and count it as under way. Under `lock`."""
-        candidates = [
-            (self._places.held(row[0].namespace), row[0].at, i, row)
-            for i, row in enumerate(row for lane in self._lanes for row in lane.waiting())
-            if self._places.has_room(row[0].namespace)
-        ]
-        if not candidates:
-            self._lanes = {lane for lane in self._lanes if lane.rows}
+    def _turn(self) -> None:
+        """Start what can start after calls were submitted or have ended."""
+        while (self._submitted or self._ended) and self._lock.acquire(blocking=False):
+            try:
+                while self._submitted:
+                    self._add(self._submitted.popleft())
+                while self._ended:
+                    call = self._ended.popleft()
+                    call.key.lane.count(call.key, -1)
+                    self._places.give(call.key.namespace)
+                    while (row := self._next()) is not None:
+                        self._start(row)
+            finally:
+                self._lock.release()
+
+    def _add(self, call: _Call) -> None:
+        call.key.lane.asked(call)
+        row = self._rows.setdefault(call.key, deque())
+        row.append(call)
+        if self._may_start(call.key, row):
+            self._start(row)
+
+    def _next(self) -> deque[_Call] | None:
+        """The row whose turn it is."""
+        if self._places.used >= self._places.total:
             return None
-        row = min(candidates)[3]
-        lane = row[0].lane
-        call = row.pop() if time.monotonic() - row[0].at > lane.patience else row.popleft()
+        rows = [row for key, row in list(self._rows.items()) if self._may_start(key, row)]
+        return min(rows, key=lambda row: (self._places.held(row[0].key.namespace), row[0].at), default=None)
+
+    def _may_start(self, key: _Key, row: deque[_Call]) -> bool:
+        if not (self._places.has_room(key.namespace) and key.lane.has_room(key)):
+            return False
+        while row and row[0].future.cancelled():
+            row.popleft()
         if not row:
-            del lane.rows[call.namespace, call.slow]
-            if not lane.rows:
-                self._lanes.discard(lane)
-        self._places.add(call.namespace)
-        lane.count(call, 1)
-        return call
+            del self._rows[key]
+        return bool(row)
 
-    def _work(self, call: _Call | None) -> None:
-        inbox: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        while call is not None:
-            _run(call)
-            with self.lock:
-                call.lane.count(call, -1)
-                self._places.give(call.namespace)
-                call = self._next()
-                if call is None:
-                    self._idle.append(inbox)
-                self._start()
-            if call is None:
-                call = self._wait(inbox)
+    def _start(self, row: deque[_Call]) -> None:
+        """Start the next call of a row."""
+        impatient = time.monotonic() - row[0].at > row[0].key.lane.patience
+        call = row.pop() if impatient else row.popleft()
+        if not row:
+            del self._rows[call.key]
+        self._places.add(call.key.namespace)
+        call.key.lane.count(call.key, 1)
+        if self._idle:
+            self._idle.pop().put(call)
+        else:
+            self.number += 1
+            _thread.start_new_thread(self._work, (call,))  # Thread.start would wait until it runs, on the event loop
 
-    def _wait(self, inbox: queue.SimpleQueue[_Call]) -> _Call | None:
+    def _work(self, call: _Call) -> None:
+        inbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        following: _Call | None = call
+        while following is not None:
+            _run(following)
+            with self._lock:
+                self._idle.append(inbox)
+            self._ended.append(following)
+            self._turn()
+            following = self._wait(inbox)
+
+    def _wait(self, inbox: queue.SimpleQueue[_Call | None]) -> _Call | None:
         try:
             return inbox.get(timeout=self._idle_for)
         except queue.Empty:
-            with self.lock:
-                if inbox in self._idle:
+            with self._lock:
+                if ends := inbox in self._idle:
                     self._idle.remove(inbox)
-                    return None
-            return inbox.get()  # a call was given to it at the last moment
+                    self.number -= 1
+            self._turn()  # somebody may have submitted meanwhile, and not got the lock
+            return None if ends else inbox.get()  # a call was given to it at the last moment
 
 
 class Lane:
@@ -126,8 +163,6 @@ class Lane:
 
     def __init__(self, threads: Threads, most: int, patience: float) -> None:
         self.patience = patience
-        self.rows: dict[tuple[str, bool], deque[_Call]] = {}
-        """The calls that wait, by namespace and whether they are slow."""
         self._threads = threads
         self._places = FairShare(most)
         self._slow_places = FairShare(max(1, most // 2))
@@ -137,48 +172,41 @@ class Lane:
 
     def saturated(self, namespace: str) -> bool:
         """Whether at least as many slow calls of a namespace wait as can run at the same time."""
-        waiting = self.rows.get((namespace, True), ())
-        return len(waiting) >= max(1, self._slow_places.total // (2 if self._is_shared() else 1))
+        places = self._slow_places.total // (2 if self._is_shared() else 1)
+        return self._threads.waiting(self, namespace, slow=True) >= max(1, places)
 
     def submit(self, do: Callable[[], T], *, namespace: str = "", slow: bool = False) -> Future[T]:
         """Run a call in a thread; one cancelled before it starts is skipped. Raises RuntimeError once closed."""
+        if self._closed:
+            raise RuntimeError("closed")
         future: Future[T] = Future()
-        with self._threads.lock:
-            if self._closed:
-                raise RuntimeError("closed")
-            now = time.monotonic()
-            self._asked.pop(namespace, None)
-            self._asked[namespace] = now
-            while now - self._asked[(oldest := next(iter(self._asked)))] > REMEMBERED:
-                del self._asked[oldest]
-            self._threads.put(_Call(now, self, namespace, slow, do, future))
+        self._threads.put(_Call(time.monotonic(), _Key(self, namespace, slow), do, future))
         return future
 
     def close(self) -> None:
         """Accept no more calls. Those already submitted still run; does not wait for them."""
-        with self._threads.lock:
-            self._closed = True
+        self._closed = True
 
-    def count(self, call: _Call, step: int) -> None:
+    def asked(self, call: _Call) -> None:
+        """Note that a namespace asked."""
+        self._asked.pop(call.key.namespace, None)
+        self._asked[call.key.namespace] = call.at
+        while call.at - self._asked[(oldest := next(iter(self._asked)))] > REMEMBERED:
+            del self._asked[oldest]
+
+    def count(self, key: _Key, step: int) -> None:
         """Count a call that starts (1) or ends (-1)."""
-        for places in (self._places, self._slow_places) if call.slow else (self._places,):
-            (places.add if step > 0 else places.give)(call.namespace)
+        for places in self._limits(key):
+            (places.add if step > 0 else places.give)(key.namespace)
 
-    def waiting(self) -> Iterator[deque[_Call]]:
-        """The rows whose next call may start, as far as this source goes."""
-        for key, row in list(self.rows.items()):
-            while row and row[0].future.cancelled():
-                row.popleft()
-            if not row:
-                del self.rows[key]
-            elif self._may_start(*key):
-                yield row
-
-    def _may_start(self, namespace: str, slow: bool) -> bool:
-        limits = (self._places, self._slow_places) if slow else (self._places,)
+    def has_room(self, key: _Key) -> bool:
+        """Whether a call may start, as far as this source goes."""
         if self._is_shared():
-            return all(places.has_room(namespace) for places in limits)
-        return all(places.used < places.total for places in limits)
+            return all(places.has_room(key.namespace) for places in self._limits(key))
+        return all(places.used < places.total for places in self._limits(key))
+
+    def _limits(self, key: _Key) -> tuple[FairShare, ...]:
+        return (self._places, self._slow_places) if key.slow else (self._places,)
 
     def _is_shared(self) -> bool:
         return len(self._asked) > 1

@@ -10,6 +10,7 @@ from tests.bed import Bed
 from tests.bench import figures, standing
 from tests.bench.applying import applying
 from tests.bench.asking import asking
+from tests.bench.hostile_sources import hostile_sources
 from tests.bench.table import Row, text
 from tests.shop import Operator, install
 
@@ -52,6 +53,7 @@ def _figures(bed: Bed, operator: Operator, runs: int) -> dict[str, Callable[[], 
         "failover": lambda: standing.failover(bed, operator, 50, 3),
         "restart": lambda: standing.restart(bed, operator, 1000),
         "asking": lambda: asking(bed),
+        "hostile": hostile_sources,
         "apply": lambda: applying(bed),
         "memory-1": lambda: figures.memory(bed, operator, 1, 110),
         "memory-100": lambda: figures.memory(bed, operator, 100, 125),

@@ -40,7 +40,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
     """
     meta = raw["metadata"]
     before = known if known and known.uid == meta["uid"] else None
-    if before and before.generation == safe_get.number(meta, "generation"):
+    if before and before.generation == safe_get.number(meta, "generation") and not is_over_budget(before.content):
         content = before.content
     else:
         content = _content(raw, before.last_good if before else None)
@@ -121,6 +121,11 @@ def _last_writer(meta: Mapping[str, Any], *path: str) -> str:
     )
     last = max(owned, key=lambda entry: safe_get.text(entry, "time"), default=None)
     return safe_get.text(last, "manager")
+
+
+def is_over_budget(content: PlanContent) -> bool:
+    """Whether a plan was not read because of other plans."""
+    return isinstance(content, Unreadable) and content.over_budget
 
 
 def _content(raw: Mapping[str, Any], last_good: Readable | None) -> PlanContent:

@@ -6,9 +6,10 @@ would return. A waiting plan reconciles every few seconds, and with a thousand p
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -62,7 +63,7 @@ class RoutesByService:
         self, namespace: str, route: RouteId, before: RouteView | None, after: RouteView | None
     ) -> set[tuple[str, str]]:
         """Replace a route. Returns the Services that it gives traffic, or gave it before."""
-        gone, now = _receivers(namespace, before), _receivers(namespace, after)
+        gone, now = receivers(namespace, before), receivers(namespace, after)
         for service in gone - now:
             self._routes[service].discard((namespace, route))
             if not self._routes[service]:
@@ -76,7 +77,8 @@ class RoutesByService:
         return sorted(self._routes.get(service, ()))
 
 
-def _receivers(namespace: str, route: RouteView | None) -> set[tuple[str, str]]:
+def receivers(namespace: str, route: RouteView | None) -> set[tuple[str, str]]:
+    """Return the Services that a route of this namespace gives traffic, each as namespace and name."""
     rules = route.rules if route else ()
     named = {backend.service for rule in rules for backend in rule.backends if backend.weight > 0}
     return {service for name in named if (service := _service(namespace, name)) is not None}
@@ -91,6 +93,26 @@ def _service(namespace: str, backend: str) -> tuple[str, str] | None:
             return home, name
         case _:
             return None
+
+
+@dataclass(slots=True)
+class Unheld:
+    """Routes of which no plan needs anything: a key, and a hash of 8 bytes for each Service that they give traffic."""
+
+    _services: dict[Id, array[int]] = field(default_factory=dict)
+
+    def put(self, ident: Id, services: Iterable[tuple[str, str]]) -> None:
+        """Keep a route by the Services that it gives traffic."""
+        self._services[ident] = array("q", map(hash, services))
+
+    def forget(self, ident: Id) -> None:
+        self._services.pop(ident, None)
+
+    def givers(self, services: Iterable[tuple[str, str]]) -> frozenset[Id]:
+        """Return the routes that give one of these Services traffic; seldom one that only has the same hash."""
+        hashes = [hash(service) for service in services]
+        found = self._services.items() if hashes else ()
+        return frozenset(ident for ident, named in found if any(each in named for each in hashes))
 
 
 @dataclass(slots=True)

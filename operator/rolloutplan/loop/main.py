@@ -91,6 +91,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases, reconciler.failing)
+    metrics.set_budget(reconciler.store.budget.totals)
     synced = asyncio.Event()
 
     def listed(listing: Listing) -> None:
@@ -104,6 +105,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         namespaces=options.namespaces,
     )
     reconciler.store.services_changed = endpoint_watch.changed
+    reconciler.store.fetch = reconciler.fetch
     watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:

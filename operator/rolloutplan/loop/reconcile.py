@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 
 from rolloutplan.clock import now
-from rolloutplan.cluster.client import Api, ResourceClient
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import Api, ApiError, ResourceClient
 from rolloutplan.engine.model.effects import Effect, Effects, Failure, Key, Record
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
@@ -24,10 +26,11 @@ from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
+from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
-from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
-from rolloutplan.loop.versions import Listing
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Store
+from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.events import EventSink
 from rolloutplan.telemetry.metrics import Metrics
@@ -41,6 +44,11 @@ AFTER_WEIGHTS: Final = timedelta(milliseconds=50)
 """How long a plan waits after its rollback's weights are written, so that rollbacks of other plans go first."""
 AFTER_AN_ERROR: Final = timedelta(seconds=10)
 """The delay until a plan is reconciled again after an exception that its status cannot report."""
+
+FETCHED_WITHIN: Final = 2.0
+"""Seconds for which a plan waits for an object that it has just named. Until then nothing of it is decided."""
+FETCHED_AGAIN: Final = 5.0
+"""Seconds until an object is read again that could not be read."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -69,6 +77,7 @@ class Reconciler:
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
         self._tasks: dict[tuple[str, Key], asyncio.Task[None]] = {}
+        self._fetching: set[asyncio.Task[None]] = set()
         self._claims = Stagger(CLAIMED_A_SECOND)
         """The uids of the plans whose traffic had shifted when this term of the leader began."""
         self._counting = Stagger(COUNTED_A_SECOND)
@@ -86,7 +95,9 @@ class Reconciler:
 
     async def close(self) -> None:
         """Cancel all tasks in flight. Every step is safe to abandon and to resume."""
-        tasks = [*self._tasks.values()]
+        tasks = [*self._tasks.values(), *self._fetching]
+        for task in self._fetching:
+            task.cancel()
         self._cancel_tasks()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -133,6 +144,32 @@ class Reconciler:
         self._requeue_affected(listing.kind, self.store.listed(listing))
         self.requeue_all()
 
+    def fetch(self, ident: Id) -> None:
+        """Read an object of which the store kept only a key, and which a plan names now."""
+        task = asyncio.get_running_loop().create_task(self._fetch(ident))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    async def _fetch(self, ident: Id) -> None:
+        kind, namespace, name = ident
+        others = {PLANS: paths.PLANS, DEPLOYMENTS: paths.DEPLOYMENTS}
+        resource = RESOURCES[BY_PLURAL[kind].kind] if kind in BY_PLURAL else others[kind]
+        while True:
+            try:
+                async with asyncio.timeout(FETCHED_WITHIN):
+                    raw = await self._client(Priority.FORWARD).get(paths.path(resource, namespace, name))
+            except (ApiError, TimeoutError) as error:
+                if getattr(error, "status", 0) == HTTPStatus.NOT_FOUND:
+                    self.remove(kind, namespace, name)
+                    return
+                log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)
+                self._requeue_affected(kind, self.store.give_up(ident))
+                await asyncio.sleep(FETCHED_AGAIN)
+            else:
+                self.apply(kind, None, raw)
+                self._requeue_affected(kind, self.store.give_up(ident))
+                return
+
     def services(self, namespace: str | None) -> frozenset[Service]:
         """Return the Services that plans name, in a namespace or everywhere."""
         return self.store.services(namespace)
@@ -173,7 +210,7 @@ class Reconciler:
 
     def _reconcile(self, key: str) -> None:
         """Reconcile one plan. An error affects this plan only."""
-        if self._epoch is None:
+        if self._epoch is None or self.store.awaits(key):
             return
         try:
             facts = self.store.facts(key, epoch=self._epoch, claim_at=self._claim_at)

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
+from rolloutplan.api.limits import MAX_PLAN, UNREAD, TooLargeError, kib, size_of, spec_of
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
@@ -31,7 +31,7 @@ from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.grants import Grants
-from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
@@ -47,8 +47,9 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
+from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
-from rolloutplan.loop.index import Queues, RoutesByService, Uses
+from rolloutplan.loop.index import Queues, RoutesByService, Unheld, Uses, receivers
 from rolloutplan.loop.routes import BY_PLURAL, plural
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
@@ -107,9 +108,16 @@ class Store:
     grants: Grants = field(default_factory=Grants)
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
+    budget: Budget = field(default_factory=Budget)
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     _routes_by_service: RoutesByService = field(default_factory=RoutesByService)
+    fetch: Callable[[Id], None] | None = None
+    """Reads an object again, of which only a key was kept because no plan named it; without this, all are kept. Then
+    `apply` or `remove` is called, or `give_up`."""
+    _unheld: Unheld = field(default_factory=Unheld)
+    _awaited: Uses = field(default_factory=Uses)
+    """The objects that are being read again, for each plan that needs them."""
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
@@ -167,7 +175,9 @@ class Store:
             if self.plans.pop(key, None) is None:
                 return frozenset()
             self._put_uses(key, frozenset())
-            return self._update_entries(key) | {key}
+            placed = self.budget.put(key, namespace, None)
+            return self._update_entries(key) | self._replace(placed) | {key}
+        affected |= self.give_up(ident)
         if kind in BY_PLURAL:
             affected |= self._put_route(namespace, RouteId(BY_PLURAL[kind].kind, name), None)
         elif kind == DEPLOYMENTS:
@@ -189,10 +199,10 @@ class Store:
         kind, _, name = ident
         self._versions.record_version(ident, version_of(raw))
         self._disputed.pop(ident, None)
-        affected = self._uses.users(ident)
+        affected = self._uses.users(ident) | self.give_up(ident)
         if UNREAD in raw and (kind in BY_PLURAL or kind == DEPLOYMENTS):
             log.warning("an object is too large to read; what is known of it stays", object=ident, why=raw[UNREAD])
-            return frozenset()
+            return affected
         match kind:
             case "rolloutplans":
                 return self._store_plan(raw)
@@ -200,7 +210,8 @@ class Store:
                 view = BY_PLURAL[kind].view(raw)
                 affected |= self._put_route(ident[1], view.id, view)
             case "deployments":
-                self.workloads[ident[1:]] = workloads.view(raw)
+                if self._is_needed(ident):
+                    self.workloads[ident[1:]] = workloads.view(raw)
             case "rolloutpolicies":
                 self.policies[name] = _policy(raw)
                 return self._rematch_policies()
@@ -215,7 +226,11 @@ class Store:
 
     def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:
         """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
-        before = self.routes.pop((namespace, route), None)
+        before, ident = self.routes.pop((namespace, route), None), (plural(route), namespace, route.name)
+        self._unheld.forget(ident)
+        if view is not None and not self._is_needed(ident, services := receivers(namespace, view)):
+            self._unheld.put(ident, services)
+            view = None
         if view is not None:
             self.routes[namespace, route] = view
         users = self.users_of(self._routes_by_service.put(namespace, route, before, view))
@@ -226,10 +241,15 @@ class Store:
         return self._versions.version(ident)
 
     def _store_plan(self, raw: Mapping[str, Any]) -> frozenset[str]:
-        before = self.plans.get(f"{raw['metadata']['namespace']}/{raw['metadata']['name']}")
-        view = plans.view(raw, before.view if before else None, authenticated=self.authenticated_commands)
-        raw_status = safe_get.mapping(raw, "status")
+        key = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+        before, raw_status = self.plans.get(key), safe_get.mapping(raw, "status")
         status = read_status(raw.get("status"))
+        placed = self._place(key, raw, status)
+        over = self.budget.is_over(key, raw["metadata"]["namespace"])
+        read = {**raw, UNREAD: ""} if over else raw
+        view = plans.view(read, before.view if before else None, authenticated=self.authenticated_commands)
+        if over:
+            view = self._over_budget(view)
         if view.namespace in self.unserved:
             view = unserved(view, judged=status.phase in RUNNING)
         plan = Plan(view, status, raw_status)
@@ -237,13 +257,90 @@ class Store:
         self._resolve_templates(plan)
         self._match_policies(plan)
         self._put_uses(view.key, frozenset(_dependencies(plan)))
-        return self._update_entries(view.key) | {view.key}
+        return self._update_entries(view.key) | self._replace(placed) | {view.key}
+
+    def _place(self, key: str, raw: Mapping[str, Any], status: Status) -> frozenset[str]:
+        """Update what a plan takes of the budget; return the other plans that won or lost a place by that."""
+        meta, known = raw["metadata"], self.plans.get(key)
+        same = known is not None and known.view.generation == safe_get.number(meta, "generation")
+        namespace = meta["namespace"]
+        size = self.budget.size(key, namespace) if same else _size(raw)
+        created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
+        entry = Entry(namespace, status.phase in RUNNING, created, safe_get.text(meta, "uid"), size)
+        return self.budget.put(key, namespace, entry)
+
+    def _over_budget(self, view: PlanView) -> PlanView:
+        words = OVER.format(kib(self.budget.size(view.key, view.namespace)))
+        return replace(view, content=Unreadable(words, None, StatusReason.TOO_LARGE, over_budget=True))
+
+    def _replace(self, keys: frozenset[str]) -> frozenset[str]:
+        """Keep no spec of the plans that lost their place, and read those again that won one; return the former."""
+        affected = set[str]()
+        for key in keys & self.plans.keys():
+            plan = self.plans[key]
+            if self.budget.is_over(key, plan.view.namespace):
+                plan.view = self._over_budget(plan.view)
+                self._put_uses(key, frozenset(_dependencies(plan)))
+                affected |= self._update_entries(key) | {key}
+            elif self.fetch is not None:
+                self.fetch((PLANS, plan.view.namespace, plan.view.name))
+        return frozenset(affected)
 
     def _put_uses(self, key: str, idents: frozenset[Id]) -> None:
-        services = {ident for ident in self._uses.of(key) if ident[0] == SERVICES}
+        before = self._uses.of(key)
         self._uses.put(key, idents)
-        if services != {ident for ident in idents if ident[0] == SERVICES}:
+        if self.fetch is not None and before != idents:
+            self._drop_unneeded(before - idents)
+            self._fetch_missing(key, idents)
+        if any(ident[0] == SERVICES for ident in before ^ idents):
             self.services_changed()
+
+    def _is_needed(self, ident: Id, services: Iterable[Service] = ()) -> bool:
+        """Whether a plan names an object, or one of the Services that a route gives traffic."""
+        return self.fetch is None or bool(self._uses.users(ident) or self.users_of(services))
+
+    def _fetch_missing(self, key: str, idents: frozenset[Id]) -> None:
+        """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
+        assert self.fetch is not None
+        services = [ident[1:] for ident in idents if ident[0] == SERVICES]
+        named = {ident for ident in idents if not self._holds(ident) and self._versions.version(ident)}
+        missing = named | self._unheld.givers(services)
+        new = missing - self._awaited.of(key)
+        self._awaited.put(key, frozenset(missing))
+        for ident in sorted(new):
+            self.fetch(ident)
+
+    def _holds(self, ident: Id) -> bool:
+        kind, namespace, name = ident
+        if kind in BY_PLURAL:
+            return (namespace, RouteId(BY_PLURAL[kind].kind, name)) in self.routes
+        return kind != DEPLOYMENTS or (namespace, name) in self.workloads
+
+    def _drop_unneeded(self, idents: Iterable[Id]) -> None:
+        """Keep no more than a key of what a plan no longer names, where no other plan does."""
+        routes = set[tuple[str, RouteId]]()
+        for ident in idents:
+            kind, namespace, name = ident
+            if kind in BY_PLURAL:
+                routes.add((namespace, RouteId(BY_PLURAL[kind].kind, name)))
+            elif kind == SERVICES:
+                routes.update(self._routes_by_service.of((namespace, name)))
+            elif kind == DEPLOYMENTS and not self._is_needed(ident):
+                self.workloads.pop((namespace, name), None)
+        for namespace, route in routes:
+            if view := self.routes.get((namespace, route)):
+                self._put_route(namespace, route, view)
+
+    def awaits(self, key: str) -> bool:
+        """Whether something that a plan names is being read: until then it would be missing."""
+        return bool(self._awaited.of(key))
+
+    def give_up(self, ident: Id) -> frozenset[str]:
+        """Let the plans go on that wait for an object; return them."""
+        waiting = self._awaited.users(ident)
+        for key in waiting:
+            self._awaited.put(key, self._awaited.of(key) - {ident})
+        return waiting
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """Return the Services that plans name, in a namespace or everywhere; no names that no Service can have."""
@@ -425,6 +522,12 @@ class Store:
             words = f"ClusterMetricSource {name} does not exist: create it, or name another one"
             return SourceObject(Key(CLUSTER_SOURCES, "", name), None, words)
         return admitted(found, namespace)
+
+
+def _size(raw: Mapping[str, Any]) -> int:
+    """Return the bytes that a plan takes of the budget; 0 for one that is too large by itself, which is not kept."""
+    size = size_of(raw.get("spec"))
+    return size if size <= MAX_PLAN else 0
 
 
 def _dependencies(plan: Plan) -> Iterator[Id]:

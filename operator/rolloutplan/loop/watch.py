@@ -65,6 +65,8 @@ SLICE: Final = 0.005
 """Seconds for which objects are taken in the main loop before it serves all else."""
 MOST_WAITING: Final = 50
 """Objects of a list that wait for the main loop before more of it are decoded."""
+FIRST_WITHIN: Final = 5.0
+"""Seconds for which the other lists wait for that of plans at the start; then what plans name is read once more."""
 CHUNK: Final = 25
 """Objects in one answer to a list. Each may have 1.5 MiB, and the whole answer is in memory before it is decoded."""
 _RESTART_DELAYS: Final = (0.2, 1.0, 2.0, 3.0)
@@ -360,6 +362,7 @@ class Watch:
         common = {"apiVersion": body.get("apiVersion"), "kind": str(body.get("kind", "")).removesuffix("List")}
         if "continue" not in response.url.query:
             self._chunks[target] = []
+        await self._let_first_kind_pass(target)
         for item in items:
             self._chunks[target].append(name_of(item))
             self._call_in_main_loop(self._deliver, target.kind, None, {**common, **item})
@@ -373,6 +376,12 @@ class Watch:
                 Listing(target.kind.plural, target.namespace, names, version, is_new_history), target
             )
         return {**body, "items": []}
+
+    async def _let_first_kind_pass(self, target: WatchTarget) -> None:
+        """Let the list of the first kind (plans) be complete before the others: they say what is needed of those."""
+        first, ends = self._targets[0].kind, time.monotonic() + FIRST_WITHIN
+        while target.kind != first and not self.synced(first) and time.monotonic() < ends:  # noqa: ASYNC110
+            await asyncio.sleep(SLICE)
 
     def _event_handler(self, kind: Kind) -> Callable[..., Any]:
         async def on_event(event: kopf.RawEvent, **_: object) -> None:

@@ -62,6 +62,7 @@ class Metrics:
         """The sources that exist; None: all count as existing."""
         self._named: set[str] = set()
         """The sources that have series."""
+        self._budget: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._newest: dict[str, datetime] = {}
         self._asked_at: dict[str, datetime] = {}
         self._registry = registry = CollectorRegistry()
@@ -143,6 +144,10 @@ class Metrics:
         self._named.add(source)
         return source
 
+    def set_budget(self, totals: Callable[[], tuple[int, int]]) -> None:
+        """Set the source of the bytes of all plans, and of the number of plans over the budget."""
+        self._budget = totals
+
     def count_decision(self, kind: str, reason: str) -> None:
         self._decisions.labels(kind, reason if reason in _REASONS else OTHER).inc()
 
@@ -208,6 +213,11 @@ class Metrics:
 
     def _compute(self) -> tuple[Metric, ...]:
         plans = GaugeMetricFamily("rolloutplan_plans", "Plans by phase.", labels=("phase",))
+        size, over = self._budget()
+        sizes = GaugeMetricFamily("rolloutplan_plans_bytes", "Bytes of the specs of all plans that are read.", size)
+        unread = GaugeMetricFamily(
+            "rolloutplan_plans_over_budget", "Plans that are not read, because there are too many or too large.", over
+        )
         for phase, number in self._plans().items():
             plans.add_metric((phase,), number)
         ages = GaugeMetricFamily(
@@ -229,7 +239,7 @@ class Metrics:
             "Plans on which the operator itself fails: each is an internal error, reported in its status.",
             value=self._failing(),
         )
-        return plans, failing, ages, skew
+        return plans, failing, sizes, unread, ages, skew
 
 
 def code_label(code: int) -> str:

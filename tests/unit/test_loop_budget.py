@@ -1,0 +1,252 @@
+"""What no plan names costs a key; what a namespace may take of the memory is limited, and runs keep their place."""
+
+import copy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rolloutplan.api.limits import KIB
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.plan_view import Readable, Unreadable
+from rolloutplan.loop import budget
+from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry
+from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
+from rolloutplan.loop.versions import Id
+from rolloutplan.traffic import ROUTE_KINDS
+from tests.refusals import PLAN, changed
+from tests.world import START
+
+Raw = dict[str, Any]
+ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
+
+
+class Server:
+    """A cluster in memory, and a store that reads again from it what it needs, when `answer` is called."""
+
+    def __init__(self) -> None:
+        self.store, self.whole, self.asked, self.version = Store(), Store(), list[Id](), 0
+        self.objects: dict[Id, Raw] = {}
+        self.store.fetch = self.asked.append
+
+    def put(self, kind: str, name: str, namespace: str = "shop", **fields: Any) -> frozenset[str]:
+        self.version += 1
+        ident = (kind, namespace, name)
+        meta = {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "generation": self.version}
+        meta |= fields.pop("meta", {}) | {"resourceVersion": str(self.version)}
+        self.objects[ident] = {"metadata": meta, **fields}
+        self.whole.apply(kind, "MODIFIED", copy.deepcopy(self.objects[ident]))
+        return self.store.apply(kind, "MODIFIED", copy.deepcopy(self.objects[ident]))
+
+    def delete(self, kind: str, name: str, namespace: str = "shop") -> frozenset[str]:
+        self.objects.pop((kind, namespace, name), None)
+        self.whole.remove((kind, namespace, name))
+        return self.store.remove((kind, namespace, name))
+
+    def answer(self) -> frozenset[str]:
+        """Answer all reads; returns the plans to look at."""
+        affected = frozenset[str]()
+        while self.asked:
+            ident = self.asked.pop()
+            found = self.objects.get(ident)
+            affected |= self.store.apply(ident[0], None, copy.deepcopy(found)) if found else self.store.remove(ident)
+        return affected
+
+
+def route(*services: str) -> Raw:
+    return {"rules": [{"backendRefs": [{"name": name, "weight": 1} for name in services]}]}
+
+
+def plan(new: str = "v2", at: str = "checkout") -> Raw:
+    return changed(PLAN, {"old.deployment": "v1", "new.deployment": new, "traffic.routes[0].name": at})
+
+
+def test_routes_and_deployments_that_no_plan_names_cost_a_key() -> None:
+    server = Server()
+    server.put(ROUTES, "checkout", spec=route("v1", "v2"))
+    server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
+    assert not server.store.routes
+    assert not server.store.workloads
+    assert server.store.version((ROUTES, "shop", "checkout"))
+
+
+def test_what_a_new_plan_names_is_read_again_and_the_plan_waits_for_it() -> None:
+    server = Server()
+    server.put(ROUTES, "checkout", spec=route("v1", "v2"))
+    server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
+    server.put(PLANS, "a", spec=plan())
+    assert sorted(server.asked) == [(DEPLOYMENTS, "shop", "v1"), (ROUTES, "shop", "checkout")]
+    assert server.store.awaits("shop/a")
+    assert server.answer() == {"shop/a"}
+    assert not server.store.awaits("shop/a")
+    assert server.store.routes == server.whole.routes
+    assert server.store.workloads == server.whole.workloads
+
+
+def test_a_plan_does_not_wait_for_what_does_not_exist_or_cannot_be_read() -> None:
+    server = Server()
+    server.put(PLANS, "a", spec=plan())
+    assert not server.store.awaits("shop/a")
+    server.put(ROUTES, "other", spec=route("v1"))
+    server.put(DEPLOYMENTS, "v3", spec={})
+    server.put(PLANS, "a", spec=plan(new="v3"))
+    assert server.store.awaits("shop/a")
+    assert server.store.give_up((DEPLOYMENTS, "shop", "v3")) == {"shop/a"}
+    assert not server.store.awaits("shop/a")
+
+
+def test_a_route_of_another_namespace_that_gives_the_old_service_traffic_is_read_again() -> None:
+    server = Server()
+    server.put(ROUTES, "beside", "other", spec={"rules": [{"backendRefs": [{"name": "v1", "namespace": "shop"}]}]})
+    assert not server.store.routes
+    status = {"phase": "Baking", "weights": {"old": "v1", "new": "v2"}}
+    server.put(PLANS, "a", spec=plan(), status=status)
+    server.answer()
+    found = server.store.routes_to_old(server.store.plans["shop/a"])
+    assert found == server.whole.routes_to_old(server.whole.plans["shop/a"])
+    assert [view.id for view in found] == [RouteId("HTTPRoute", "beside")]
+
+
+NAMES = st.sampled_from(("v1", "v2", "v3"))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just(ROUTES), st.sampled_from(("checkout", "beside")), st.lists(NAMES, max_size=2)),
+        st.tuples(st.just(DEPLOYMENTS), NAMES, st.just(None)),
+        st.tuples(
+            st.just(PLANS), st.sampled_from("ab"), st.tuples(st.sampled_from(("v2", "v3")), st.sampled_from("xy"))
+        ),
+        st.tuples(st.just("delete"), st.sampled_from((ROUTES, DEPLOYMENTS, PLANS)), NAMES),
+        st.tuples(st.just("answer"), st.none(), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS)
+@settings(max_examples=200)
+def test_once_all_is_read_a_plan_sees_what_it_would_see_if_everything_were_kept(steps: list[Any]) -> None:
+    server = Server()
+    for kind, name, how in steps:
+        if kind == ROUTES:
+            server.put(ROUTES, name, spec=route(*how))
+        elif kind == DEPLOYMENTS:
+            server.put(DEPLOYMENTS, name, spec={"replicas": server.version})
+        elif kind == PLANS:
+            server.put(PLANS, name, spec=plan(how[0], "checkout" if how[1] == "x" else "beside"))
+        elif kind == "delete":
+            at = {"v1": "checkout", "v2": "beside"}.get(how, "a") if name != DEPLOYMENTS else how
+            server.delete(name, at if name != PLANS else "a")
+        else:
+            server.answer()
+    server.answer()
+    for key, found in server.whole.plans.items():
+        ours = server.store.plans[key]
+        assert not server.store.awaits(key)
+        assert server.store.routes_of(ours) == server.whole.routes_of(found)
+        assert {name: server.store.workloads.get(("shop", name)) for name in ("v1", how_new(found))} == {
+            name: server.whole.workloads.get(("shop", name)) for name in ("v1", how_new(found))
+        }
+    named = {ident for key in server.store.plans for ident in server.store._uses.of(key)}
+    assert all((DEPLOYMENTS, *ident) in named for ident in server.store.workloads)
+
+
+def how_new(found: Any) -> str:
+    return str(found.view.written.new.deployment)
+
+
+# ---- the budget ------------------------------------------------------------------------------------
+
+
+def entry(number: int, size: int, *, running: bool = False, namespace: str = "shop") -> Entry:
+    """Older with a smaller number."""
+    return Entry(namespace, running, START + timedelta(minutes=number), str(number), size)
+
+
+def filled(*entries: Entry) -> Budget:
+    found = Budget()
+    for each in entries:
+        found.put(f"{each.namespace}/{each.uid}", each.namespace, each)
+    return found
+
+
+def over(found: Budget, *entries: Entry) -> list[str]:
+    return [each.uid for each in entries if found.is_over(f"{each.namespace}/{each.uid}", each.namespace)]
+
+
+HALF = MAX_BYTES // 2
+CASES = {
+    "all have a place": ([entry(1, HALF), entry(2, HALF)], []),
+    "the newest has none": ([entry(1, HALF), entry(3, HALF), entry(2, 1)], ["3"]),
+    "one that is small enough has": ([entry(1, HALF), entry(2, HALF + 1), entry(3, HALF)], ["2"]),
+    "a run has, however new it is": ([entry(1, HALF), entry(2, HALF), entry(3, HALF, running=True)], ["2"]),
+    "runs have, whatever they take": ([entry(i, HALF, running=True) for i in range(4)], []),
+    "too many": ([entry(i, 1) for i in range(MAX_PLANS + 2)], [str(MAX_PLANS), str(MAX_PLANS + 1)]),
+    "another namespace's plans do not count": ([entry(1, MAX_BYTES), entry(2, HALF, namespace="other")], []),
+    "but all together have a limit": (
+        [entry(i, MAX_BYTES, namespace=f"n{i}") for i in range(MAX_TOTAL // MAX_BYTES + 1)],
+        [str(MAX_TOTAL // MAX_BYTES)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_has_a_place(name: str) -> None:
+    entries, expected = CASES[name]
+    found = filled(*entries)
+    assert over(found, *entries) == expected
+    assert found.totals()[1] == len(expected)
+
+
+def test_who_wins_or_loses_a_place_is_named() -> None:
+    found = filled(entry(1, HALF), entry(2, HALF), entry(3, HALF))
+    assert found.put("shop/1", "shop", None) == {"shop/3"}
+    assert found.put("shop/4", "shop", entry(4, HALF, running=True)) == {"shop/3"}
+    assert found.put("shop/4", "shop", entry(4, HALF, running=True)) == frozenset()
+
+
+def test_a_plan_over_the_budget_is_invalid_and_comes_back_when_another_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_BYTES", 3 * KIB)
+    server = Server()
+    for number, name in enumerate(("a", "b", "c", "d")):
+        meta = {"creationTimestamp": f"2026-03-01T09:0{number}:00Z"}
+        server.put(PLANS, name, spec=changed(plan(), {"hypothesis": "x" * 512}), meta=meta)
+    states = {key: type(found.view.content) for key, found in server.store.plans.items()}
+    assert Unreadable in states.values()
+    last = server.store.plans["shop/d"].view.content
+    assert isinstance(last, Unreadable)
+    assert (last.reason, last.last_good) == (StatusReason.TOO_LARGE, None)
+    assert "have no place for 1 KiB more" in last.problem
+    before = [key for key, kind in states.items() if kind is Unreadable]
+    server.delete(PLANS, "a")
+    server.answer()
+    after = [key for key, each in server.store.plans.items() if isinstance(each.view.content, Unreadable)]
+    assert len(after) < len(before)
+
+
+def test_a_run_keeps_its_plan_whatever_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_BYTES", 2 * KIB)
+    server = Server()
+    meta = {"creationTimestamp": "2026-03-01T12:00:00Z"}
+    server.put(PLANS, "run", spec=plan(), status={"phase": "Judging"}, meta=meta)
+    for name in "abc":
+        server.put(PLANS, name, spec=plan(), meta={"creationTimestamp": "2026-03-01T09:00:00Z"})
+    run = server.store.plans["shop/run"]
+    assert isinstance(run.view.content, Readable)
+    assert run.status.phase is Phase.JUDGING
+
+
+def test_an_edit_that_makes_a_running_plan_too_large_keeps_its_last_valid_version() -> None:
+    server = Server()
+    server.put(PLANS, "run", spec=plan(), status={"phase": "Judging"})
+    job = {"template": {"spec": {"template": {"x": "y" * 500 * KIB}}}}
+    edited = plan() | {"assumptions": [{"name": "a", "belief": "b", "impact": 1, "uncertainty": 1, "job": job}]}
+    server.put(PLANS, "run", spec=edited, status={"phase": "Judging"})
+    content = server.store.plans["shop/run"].view.content
+    assert isinstance(content, Unreadable)
+    assert content.reason is StatusReason.TOO_LARGE
+    assert content.last_good is not None
+    assert server.store.plans["shop/run"].view.written == content.last_good.spec

@@ -548,6 +548,7 @@ PLANS: Final = (
                 'other than "default"',
             ),
             ("an empty account", "template.spec.serviceAccountName", "", "template.spec", "name a ServiceAccount"),
+            ("a path", "template.spec.serviceAccountName", "../../secrets/x", "", "is not an object's name"),
             ("no spec of its pods", "template.spec", GONE, "template.spec", "name a ServiceAccount"),
             ("a selector", "selector", {"matchLabels": {"app": "checkout"}}, "", "could make pods of others the Job's"),
             ("pods of others", "manualSelector", True, "", "could make pods of others the Job's"),

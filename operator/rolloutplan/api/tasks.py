@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations
 from rolloutplan.api.quantities import Duration, Is, at_least
-from rolloutplan.api.text_format import DnsLabel, Query, cel
+from rolloutplan.api.text_format import DNS_NAME, DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
 KEPT_UNTIL_SEEN: Final = "could delete the Job before its result is seen: remove this; the Job is deleted with the plan"
@@ -52,8 +52,11 @@ def _refused_fields(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((name, OWN_PODS) for name in ("selector", "manualSelector") if spec.get(name) is not None)
     if safe_get.value(spec, "template", "metadata", "finalizers") is not None:
         yield "template.metadata.finalizers", NO_FINALIZERS
-    if safe_get.text(spec, "template", "spec", "serviceAccountName") in ("", "default"):
+    account = safe_get.text(spec, "template", "spec", "serviceAccountName")
+    if account in ("", "default"):
         yield "template.spec.serviceAccountName", NO_ACCOUNT
+    elif not DNS_NAME.matches(account):
+        yield "template.spec.serviceAccountName", f"{account[:64]!r} {DNS_NAME.fix}"
     seconds = spec.get(_ACTIVE)
     if seconds is not None and (type(seconds) not in (int, float) or seconds != seconds // 1 or seconds < 1):
         yield _ACTIVE, f"{seconds!r} is not a number of seconds: write a whole number, at least 1"
@@ -85,8 +88,7 @@ JobSpec: TypeAlias = Annotated[
                             **_OPEN,
                             "properties": {
                                 "serviceAccountName": {
-                                    "type": "string",
-                                    "maxLength": 253,
+                                    **DNS_NAME.schema(),
                                     "description": "The ServiceAccount of the pods. The namespace must have labelled it"
                                     f' {JOBS_LABEL}: "true".',
                                 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 PLAN_GROUP: Final = "rolloutplan.dev"
 PLAN_VERSION: Final = "v1alpha1"
@@ -43,10 +44,13 @@ ENDPOINT_SLICES: Final = Kind("discovery.k8s.io", "v1", "endpointslices")
 
 
 def path(kind: Kind, namespace: str = "", name: str = "", sub: str = "") -> str:
-    """The path of an object, of a subresource (`sub`), or of a list where `name` is empty."""
+    """The path of an object, of a subresource (`sub`), or of a list where `name` is empty.
+
+    Names are quoted: some are a tenant's words, and none may lead to another object.
+    """
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    where = f"/namespaces/{namespace}" if namespace and kind.namespaced else ""
-    return "/".join(part for part in (root + where, kind.plural, name, sub) if part)
+    where = f"/namespaces/{quote(namespace, safe='')}" if namespace and kind.namespaced else ""
+    return "/".join(part for part in (root + where, kind.plural, quote(name, safe=""), sub) if part)
 
 
 def plan(namespace: str, name: str, sub: str = "") -> str:

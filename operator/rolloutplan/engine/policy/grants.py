@@ -154,7 +154,7 @@ def _job_problems(grants: Grants, field: str, template: JobTemplate) -> Iterator
         for key in keys:
             if not grants.allows_key(key):
                 words = (
-                    f"{where}: {str(key)[:128]} is not among the names that Jobs of plans may have (a controller "
+                    f"{where}: {str(key)[:128]!r} is not among the names that Jobs of plans may have (a controller "
                     "or a Service may go by it): remove it, or have whoever runs the operator add it to jobs.metadata "
                     "in the chart (--job-metadata)"
                 )

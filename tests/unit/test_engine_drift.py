@@ -206,6 +206,55 @@ def test_a_stage_begins_anew_with_the_repair(case: Case) -> None:
     run(case)
 
 
+FAILS: Mapping[str, Callable[[World], object]] = {
+    "no pod is ready": pods(ready=0),
+    "a guard trips": says(errors=0.2),
+}
+
+
+def held_on_its_way(fails: Callable[[World], object]) -> World:
+    """The next weight is requested and no route can be written when the new side fails: the run is held for that."""
+    world = judging({"onFail": "Hold"})()
+    world.broken = {"route"}
+    world.until(P.SHIFTING)
+    world.settle()
+    fails(world)
+    world.until(P.HELD)
+    world.broken = set()
+    world.advance(m(1))
+    assert (world.status.reason, world.weights()[0]) == ("Failed", UP)
+    return world
+
+
+@pytest.mark.parametrize("moved", [30, 60, 100])
+@pytest.mark.parametrize("fails", FAILS)
+def test_what_moves_the_weights_of_a_run_that_is_held_does_not_lead_it_on(fails: str, moved: int) -> None:
+    """The weight that was on its way when the run failed is not written in place of what somebody else wrote."""
+    world = held_on_its_way(FAILS[fails])
+    world.drift({"v1": 100 - moved, "v2": moved})
+    world.advance(m(1))
+    assert (world.phase, world.status.reason, world.weights()[0]) == (P.HELD, "Failed", UP)
+    assert world.told()[-2:] == ["Held", "WeightDrift"]
+
+
+@pytest.mark.parametrize("fails", FAILS)
+def test_and_abort_leads_back_from_there(fails: str) -> None:
+    world = held_on_its_way(FAILS[fails])
+    then(drift({"v1": 40, "v2": 60}), wait(s(10)), say("abort c1"), settle)(world)
+    assert (world.phase, world.weights()[0]) == (P.ROLLED_BACK, OLD_WEIGHTS)
+    assert "weights go back from 5% to 0%" in world.trail[max(world.trail) - 1].note
+
+
+@pytest.mark.parametrize("fails", FAILS)
+def test_weights_that_are_moved_back_make_no_other_hold_of_it(fails: str) -> None:
+    """One that `resume` would end, when the failure is over."""
+    world = held_on_its_way(FAILS[fails])
+    back = drift({"v1": 97, "v2": 3})
+    then(pods(ready=4), says(errors=0.0), wait(m(1)), back, settle, say("resume c1"), wait(m(30)))(world)
+    assert (world.phase, world.status.reason, world.weights()[0]["v2"]) == (P.HELD, "Failed", 3)
+    assert world.told()[-2:] == ["Held", "CommandRejected"]
+
+
 @pytest.mark.parametrize("given", [judging(), paused, held_frozen, baking, awaiting])
 def test_no_question_reaches_back_before_the_repair(given: Situation) -> None:
     world = given()

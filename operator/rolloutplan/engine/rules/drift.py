@@ -37,20 +37,24 @@ REPAIRS_WITHIN = timedelta(minutes=10)
 def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
     """Correct weights that were moved towards the new side, and wait until the correction is read back.
 
-    It is above the shift: the weights must be the desired ones before a further change is requested.
+    It is above the shift: the weights must be the desired ones before a further change is requested. A run that is held
+    does not go on with a change of weights: its former weights are written again.
     """
     status, weights, intent = snapshot.status, snapshot.status.weights, snapshot.status.intent
     if status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
-    shifting, desired, differs = _is_shifting(status), _desired_routes(status), external_change(snapshot)
+    differs = external_change(snapshot)
     if not differs:
-        return _corrected(snapshot, intent) if intent is not None and not shifting else None
+        return _corrected(snapshot, intent) if intent is not None and not _is_shifting(status) else None
     if not at_least_desired(snapshot, weights.written, weights):
-        return _accept_external(snapshot, intent, differs) if intent is not None else None
+        given_up = intent is not None and status.held_for != HoldReason.FAILED
+        return _accept_external(snapshot, intent, differs) if intent is not None and given_up else None
     if down := old_side_down(snapshot):  # the correction would take traffic from a side that answers
         known = status.held_for in (HoldReason.OLD_SIDE_DOWN, HoldReason.FAILED)
         return None if known else enter_hold(snapshot, HoldReason.OLD_SIDE_DOWN, f"{differs}; {down}")
-    if intent is not None and intent.corrects == differs:
+    shifting = _is_shifting(status) and status.phase is not Phase.HELD
+    desired = _desired_routes(status) if shifting else weights.written
+    if intent is not None and intent.corrects == differs and shifting == _is_shifting(status):
         again = route_patches(snapshot, desired, weights, fencing_token(snapshot, status), status.revert)
         return ReconcileResult(actions=again, wake_at=intent.at + accepted_within(snapshot))
     recent = tuple(at for at in status.repaired_at if at > snapshot.now - REPAIRS_WITHIN)
@@ -72,9 +76,10 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
             to=to,
             routes=desired,
             corrects=differs,
-            leaves=intent.leaves if intent is not None else "",
+            leaves=intent.leaves if intent is not None and shifting else "",
         ),
         repaired_at=(*recent, snapshot.now),
+        weights=weights if shifting else change_weights(weights, desired=to),
     )
     return ReconcileResult(
         after, route_patches(snapshot, desired, weights, fencing_token(snapshot, after), status.revert)
@@ -83,10 +88,11 @@ def correct_drift(snapshot: Snapshot) -> ReconcileResult | None:
 
 def external_change(snapshot: Snapshot) -> str:
     """The first weights that are neither the desired nor the formerly written ones, as text; empty if none are."""
-    weights = snapshot.status.weights
-    for target, before in zip(_desired_routes(snapshot.status), weights.written, strict=False):
-        if (differs := route_mismatch(snapshot, (target,), weights)) and route_mismatch(snapshot, (before,), weights):
-            return differs
+    status, weights = snapshot.status, snapshot.status.weights
+    for target, before in zip(_desired_routes(status), weights.written, strict=False):
+        differs, moved = (route_mismatch(snapshot, (each,), weights) for each in (target, before))
+        if differs and moved:
+            return moved if status.phase is Phase.HELD else differs
     return ""
 
 

@@ -52,6 +52,7 @@ from tests.situations import (
 from tests.world import PLAN, START, Deployment, Job, Trap, World, crash, refuse
 
 P = Phase
+PODS = {"serviceAccountName": "jobs", "containers": []}
 
 PROBES = [
     Case(
@@ -876,3 +877,14 @@ def test_the_job_is_the_template_with_our_marks() -> None:
     written = JOB["template"]["spec"]["template"]["spec"]
     assert pod["spec"] == {**written, "automountServiceAccountToken": False}
     assert {**made["spec"], "template": {}} == {"activeDeadlineSeconds": 90, "template": {}}
+
+
+@pytest.mark.parametrize(("written", "given"), [({}, False), (None, False), (False, False), (True, True)])
+def test_a_job_gets_a_token_only_where_its_template_asks_for_one(written: object, given: bool) -> None:
+    asked = {} if written == {} else {"automountServiceAccountToken": written}
+    asking = changed(JOB, {"template.spec.template.spec": PODS | asked})
+    (probe,) = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=asking)]})).assumptions
+    assert probe.job is not None
+    task = Task(kind="Assumption", name="cache", job="plan-1-cache", since=START, deadline_at=START)
+    made = manifest(World().plan(), 1, task, probe.job.template, timedelta(minutes=5))
+    assert made["spec"]["template"]["spec"] == {**PODS, "automountServiceAccountToken": given}

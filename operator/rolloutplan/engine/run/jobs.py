@@ -62,5 +62,7 @@ def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate, deadli
 def _pods(template: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
     """The template of the pods with our labels, which find the pods when their Job is gone."""
     labels = {**safe_get.mapping(template, "metadata", "labels"), **marks}
-    spec = {"automountServiceAccountToken": False, **safe_get.mapping(template, "spec")}
+    spec = safe_get.mapping(template, "spec")
+    token = spec.get("automountServiceAccountToken")
+    spec = {**spec, "automountServiceAccountToken": False if token is None else token}
     return {**template, "metadata": {**safe_get.mapping(template, "metadata"), "labels": labels}, "spec": spec}

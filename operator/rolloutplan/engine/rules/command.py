@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rolloutplan.api.changes import RunChange, change_stage, change_task, change_weights
 from rolloutplan.api.command import (
@@ -43,7 +44,7 @@ from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.gate import is_approved
 from rolloutplan.engine.policy.grants import left_as_it_is
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost, restore_by_hand
-from rolloutplan.engine.policy.policies import soak_factor
+from rolloutplan.engine.policy.policies import longest_freeze, soak_factor
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.policy.seal import seal_of
 from rolloutplan.engine.rules.adopt import adopted
@@ -80,6 +81,11 @@ _UNREADABLE = "unread-"
 _CONTRACT = "contract"
 """How `approve` names the removal of the old side."""
 _SOMEBODY = "somebody"
+_AGAIN = "send `revert` again"
+ASKS_TWICE_AFTER = timedelta(hours=24)
+"""After this a success is no longer what people just watched, so an old annotation or a slip must not undo it."""
+AGAIN_WITHIN = timedelta(minutes=10)
+"""Long enough to look at what would come back, and too short for a command that is forgotten in between."""
 
 
 class _DeniedError(Exception):
@@ -295,8 +301,26 @@ def _revert(context: _CommandContext) -> ReconcileResult | None:
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise _DeniedError(gone)
     _deny_beside_rival(snapshot, routes)
-    return start_rollback(
-        snapshot, StatusReason.REVERTED, context.words, commanded_by=context.commanded_by, paused=None
+    _ask_twice(snapshot)
+    freeze = longest_freeze(snapshot.policies, snapshot.now)
+    words = f"{context.words}, although frozen by {freeze.words}" if freeze else context.words
+    return start_rollback(snapshot, StatusReason.REVERTED, words, commanded_by=context.commanded_by, paused=None)
+
+
+def _ask_twice(snapshot: Snapshot) -> None:
+    """Raise _DeniedError for the first `revert` of a run that ended long ago."""
+    status, ended = snapshot.status, snapshot.status.entered_at
+    if ended is None or snapshot.now - ended <= ASKS_TWICE_AFTER:
+        return
+    for told in reversed(status.decisions):
+        if told.reason == EventReason.COMMAND_REJECTED and _AGAIN in told.note:
+            if snapshot.now - told.at <= AGAIN_WITHIN:
+                return
+            break
+    within = format_duration(AGAIN_WITHIN)
+    raise _DeniedError(
+        f"the run ended at {ended:%Y-%m-%dT%H:%M:%SZ}, and what was released since may need {status.weights.new}: to "
+        f"put {status.weights.old} back all the same, {_AGAIN} within {within}, with another token"
     )
 
 

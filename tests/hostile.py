@@ -323,7 +323,7 @@ class Host:
         if plan is None:
             return None
         view, routes = self._judged_view(plan), [known(n) for n in self.watches.held if kind_of(n) == "route"]
-        groups = frozenset(concurrency_groups(known("policies")))
+        groups = frozenset(concurrency_groups(known("policies"), "ns"))
         texts = (view.undo_annotation, *(route.undo_annotation for route in routes if route is not None))
         return Facts(
             plan=view,

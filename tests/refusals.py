@@ -967,6 +967,8 @@ POLICIES: Final = (
     # how many
     _policy("none at once", {"maxConcurrent": 0}, "spec.maxConcurrent", "1"),
     _policy("too many at once", {"maxConcurrent": 10_001}, "spec.maxConcurrent", "10000"),
+    _policy("none of a namespace", {"maxConcurrentPerNamespace": 0}, "spec.maxConcurrentPerNamespace", "1"),
+    _policy("a place for no time", {"releaseAfter": "1s"}, "spec.releaseAfter", "1m"),
     _policy("a lock group", {"lockGroup": "Pay Ments"}, "spec.lockGroup", '"Pay Ments"', "lower-case letters"),
     _policy("a focus", {"focus": "Speed"}, "spec.focus", "Stability", "Balanced", "Throughput"),
     # when not

@@ -570,7 +570,7 @@ class World:
         """What the operator knows of it now."""
         plan, labels = self.plan(), Labels(self.labels, self.namespace_labels)
         policies = in_force(self.policies, plan.namespace, labels, self.status)
-        groups = frozenset(concurrency_groups(policies))
+        groups = frozenset(concurrency_groups(policies, plan.namespace))
         if self.unserved:
             plan = unserved(plan, judged=self.phase in RUNNING)
         return Facts(

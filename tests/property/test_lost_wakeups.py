@@ -190,7 +190,7 @@ def may_start(store: Store) -> set[str]:
         if me.at == "waiting"
         and not queue_position(
             "waiting",
-            concurrency_groups(store.plans[key].policies),
+            concurrency_groups(store.plans[key].policies, store.plans[key].view.namespace),
             queues(me, [other for other in known.values() if other is not me]),
         )
     }

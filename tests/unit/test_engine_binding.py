@@ -1,15 +1,16 @@
 """Policies bind the plans that they select: nothing that an author of plans can do in mid-run leaves them."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from rolloutplan.engine.model.policy_view import PolicyView
+from rolloutplan.engine.model.policy_view import At, PolicyView, QueueEntry
 from rolloutplan.engine.policy.demands import CONTRACT
 from rolloutplan.engine.policy.seal import seal_of
 from tests.situations import ALL, HALF, OLD_WEIGHTS, UP, P, awaiting, fresh, m, ruled, s
-from tests.world import SHARED, SOURCE, World
+from tests.world import SHARED, SOURCE, START, World
 
 PROD = {"tier": "prod"}
 BY_LABEL = ruled(selector={"matchLabels": PROD}, freeze={"now": "incident 42"})
@@ -380,3 +381,134 @@ def test_the_seal_of_the_contract_is_for_the_contract_alone() -> None:
     assert seal(one, CONTRACT) != seal(other, CONTRACT)
     assert seal(one, "half") == seal(other, "half")
     assert seal(one, "no such stage") == ""
+
+
+# ---- places in queues ------------------------------------------------------------------------------------------------
+
+ONE_AT_A_TIME = ruled(lockGroup="x", releaseAfter="1h")
+
+
+def other(at: At, name: str = "other", age: int = 60) -> QueueEntry:
+    return QueueEntry(f"bank/{name}", frozenset({"lock group x"}), at, START - m(age), uid=name)
+
+
+def paused_at_the_canary() -> World:
+    world = World(policies=(ONE_AT_A_TIME,)).until(P.JUDGING)
+    world.say("pause p1")
+    world.settle()
+    return world
+
+
+def test_a_paused_run_loses_its_place_after_the_time_that_the_policy_says_and_not_before() -> None:
+    world = paused_at_the_canary()
+    world.advance(m(60) - s(1))
+    assert world.status.place == ""
+    world.advance(s(1))
+    assert (world.status.place, world.phase, world.weights()[0]) == ("Lost", P.HELD, UP)
+    assert world.told().count("PlaceLost") == 1
+    assert "its place in lock group x goes to others" in [*world.trail.values()][-1].note
+    world.crash()
+    world.advance(m(120))
+    assert world.told().count("PlaceLost") == 1
+
+
+def test_a_run_that_lost_its_place_waits_for_one_before_its_next_increment_and_takes_it() -> None:
+    world = paused_at_the_canary()
+    world.advance(m(61))
+    world.peers = (other("running"),)
+    world.say("resume r1")
+    world.advance(m(10))
+    assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "NoPlace", UP)
+    assert "its place went to others while it was held: 1st in the queue for a slot of lock group x" in (
+        world.status.message
+    )
+    world.peers = ()
+    assert world.until(P.JUDGING, stage="half").status.place == ""
+    assert world.until(P.SUCCEEDED)
+
+
+def test_of_two_that_take_the_same_place_again_one_goes_back() -> None:
+    world = paused_at_the_canary()
+    world.advance(m(61))
+    world.say("resume r1")
+    world.advance(m(1.4))
+    retaken: str = ""
+    while retaken != "Retaken":
+        if not world.turn():
+            world.now = world.next() or world.now
+        retaken = world.status.place
+    world.peers = (other("starting"),)
+    world.advance(m(5))
+    assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "NoPlace", UP)
+
+
+def test_a_guard_stays_on_and_rolls_back_without_a_place() -> None:
+    world = paused_at_the_canary()
+    world.advance(m(61))
+    world.peers = (other("running"),)
+    world.says["errors"] = 0.5
+    assert world.until(P.ROLLED_BACK).weights()[0] == OLD_WEIGHTS
+
+
+def test_a_run_that_waits_for_the_approval_of_its_contract_loses_its_place_too() -> None:
+    changes = {"contract": {"scaleOld": 0, "approval": "Required"}}
+    world = fresh(changes, policies=(ONE_AT_A_TIME,))().until(P.HELD)
+    world.advance(m(61))
+    assert world.status.place == "Lost"
+    world.say("approve a1")
+    assert world.until(P.SUCCEEDED)
+
+
+def test_a_plan_that_became_invalid_in_mid_run_loses_its_place_too() -> None:
+    world = World(policies=(ONE_AT_A_TIME,)).until(P.JUDGING)
+    world.edit({"stages": []})
+    world.advance(m(62))
+    assert (world.phase, world.status.held_for, world.status.place) == (P.HELD, "Invalid", "Lost")
+
+
+# ---- the revert of an old success ------------------------------------------------------------------------------------
+
+
+def long_ago() -> World:
+    world = World().until(P.SUCCEEDED)
+    world.now += timedelta(hours=25)
+    world.settle()
+    return world
+
+
+def test_a_revert_of_what_succeeded_long_ago_asks_twice() -> None:
+    world = long_ago()
+    world.say("revert r1")
+    world.settle()
+    refused = [*world.trail.values()][-1]
+    assert (refused.reason, world.weights()[0]) == ("CommandRejected", ALL)
+    assert "to put v1 back all the same, send `revert` again within 10m, with another token" in refused.note
+    world.say("revert r2")
+    assert world.until(P.ROLLED_BACK).weights()[0] == OLD_WEIGHTS
+
+
+def test_the_second_revert_comes_soon_or_is_the_first_again() -> None:
+    world = long_ago()
+    world.say("revert r1")
+    world.settle()
+    world.now += m(11)
+    world.say("revert r2")
+    world.settle()
+    assert world.weights()[0] == ALL
+
+
+def test_a_revert_within_a_day_is_done_at_once_and_says_that_there_is_a_freeze() -> None:
+    world = World().until(P.SUCCEEDED)
+    world.policies = (ruled(freeze={"now": "incident 42"}),)
+    world.say("revert r1")
+    world.until(P.ROLLED_BACK)
+    began = next(each for each in world.trail.values() if each.reason == "RollbackStarted")
+    assert "revert by kubectl, although frozen by policy production: incident 42" in began.note
+
+
+def test_a_run_is_reverted_and_aborted_at_once_however_old_it_is() -> None:
+    world = paused_at_the_canary()
+    world.advance(timedelta(hours=50))
+    world.say("revert r1")
+    world.settle()
+    assert world.weights()[0] == OLD_WEIGHTS

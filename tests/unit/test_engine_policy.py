@@ -1,6 +1,7 @@
 """What policies say about a plan: whom they are for, whose turn it is, and what is frozen until when."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ from rolloutplan.engine.policy.policies import (
     next_change,
     queue_position,
     queues,
+    release_after,
     soak_factor,
     unreadable_policy,
 )
@@ -137,7 +139,7 @@ def test_a_run_keeps_a_bounded_number_of_labels_and_those_of_policies_first() ->
     ],
 )
 def test_focus_scales_the_places(focus: str, written: int, places: int) -> None:
-    assert concurrency_groups([policy(maxConcurrent=written, focus=focus)]) == {"policy production": places}
+    assert concurrency_groups([policy(maxConcurrent=written, focus=focus)], "shop") == {"policy production": places}
 
 
 FOCUSES = [
@@ -171,7 +173,7 @@ def test_every_policy_is_a_line_of_its_own_and_a_lock_group_is_one_for_all() -> 
         policy("d"),
         BROKEN,
     ]
-    assert concurrency_groups(policies) == {"policy a": 6, "policy b": 3, "lock group payments": 1}
+    assert concurrency_groups(policies, "shop") == {"policy a": 6, "policy b": 3, "lock group payments": 1}
 
 
 def peer(name: str, at: At, age: int = 0, *lines: str) -> QueueEntry:
@@ -264,6 +266,46 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
 @pytest.mark.parametrize(("places", "me", "peers", "words"), [row[1:] for row in TURNS], ids=[row[0] for row in TURNS])
 def test_whose_turn_it_is(places: int, me: QueueEntry, peers: list[QueueEntry], words: str) -> None:
     assert wait_for_slot(me, {"policy a": places}, peers) == words
+
+
+def of(namespace: str, name: str, at: At, age: int = 0) -> QueueEntry:
+    return replace(peer(name, at, age), key=f"{namespace}/{name}")
+
+
+def test_places_go_around_the_namespaces() -> None:
+    """A namespace with many old plans takes one turn after the other, as every other one does."""
+    many = [of("bank", f"b{i}", "waiting", 100 - i) for i in range(5)]
+    few = [of("shop", "s0", "waiting", 2), of("shop", "s1", "waiting", 1), of("pay", "p0", "waiting")]
+    waiting, order = [*many, *few], list[str]()
+    places = {each.key: queues(each, [other for other in waiting if other is not each]) for each in waiting}
+    order = sorted(places, key=lambda key: places[key]["policy a"].ahead)
+    assert order == ["bank/b0", "shop/s0", "pay/p0", "bank/b1", "shop/s1", "bank/b2", "bank/b3", "bank/b4"]
+
+
+def test_a_namespace_that_has_places_waits_for_those_that_have_none() -> None:
+    waiting = [of("bank", "b0", "waiting", 100), of("shop", "s0", "waiting")]
+    running = [of("bank", f"r{i}", "running", 200) for i in range(2)]
+    ahead = [
+        queues(each, [*running, *(other for other in waiting if other is not each)])["policy a"].ahead
+        for each in waiting
+    ]
+    assert ahead == [1, 0]
+
+
+def test_a_namespace_has_places_of_its_own() -> None:
+    policies = [policy("a", maxConcurrent=9, maxConcurrentPerNamespace=2, focus="Stability")]
+    assert concurrency_groups(policies, "shop") == {"policy a": 5, "policy a in namespace shop": 1}
+    assert concurrency_groups(policies, "bank") == {"policy a": 5, "policy a in namespace bank": 1}
+
+
+def test_a_held_run_keeps_its_place_for_the_shortest_time_that_a_policy_says() -> None:
+    assert release_after([policy(maxConcurrent=1), policy("b", releaseAfter="1h")], "shop") is None
+    policies = [
+        policy("a", maxConcurrent=1, releaseAfter="2h"),
+        policy("b", lockGroup="x", releaseAfter="1h"),
+        BROKEN,
+    ]
+    assert release_after(policies, "shop") == (timedelta(hours=1), "lock group x")
 
 
 def test_every_line_must_have_a_place() -> None:

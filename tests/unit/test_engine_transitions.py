@@ -24,7 +24,7 @@ from rolloutplan.engine.plan_run import _notice
 from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Why
 from tests.refusals import GONE, changed
-from tests.situations import assumption, job
+from tests.situations import assumption, job, ruled
 from tests.world import PLAN, SHARED, SHOP, SOURCE, START, Deployment, World, http_route
 
 ENDS = {Phase.SUCCEEDED, Phase.ROLLED_BACK}
@@ -343,6 +343,15 @@ def told(world: World, *commands: str) -> World:
     return world
 
 
+def paused_for_long() -> World:
+    """A run is held for longer than a policy lets it keep its place."""
+    world = World(policies=(ruled(maxConcurrent=1, releaseAfter="1h"),)).until(Phase.JUDGING)
+    world.say("pause p1")
+    world.advance(timedelta(hours=2))
+    world.say("resume r1")
+    return world.until(Phase.SUCCEEDED)
+
+
 def shadowed() -> World:
     """A MetricSource gets the name of the cluster's, which the run asks."""
     world = World().until(Phase.JUDGING)
@@ -403,6 +412,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     paused_before_the_start: {TransitionName.BLOCKED, TransitionName.PAUSE_ENDED, TransitionName.COMMAND_REJECTED},
     shadowed: {TransitionName.SOURCE_CHANGED},
     foreign_undo: {TransitionName.UNDO_RESTORED},
+    paused_for_long: {TransitionName.PLACE_LOST},
     paused_while_shifting: {TransitionName.PAUSED, TransitionName.HELD, TransitionName.RESUMED},
 }
 """Runs, and the rows that they are here for."""

@@ -25,8 +25,8 @@ def entry(key: str, at: At, age: int, groups: frozenset[str]) -> QueueEntry:
 
 
 ATTRIBUTES = st.sampled_from(ATS), st.integers(0, 3), st.frozensets(st.sampled_from(sorted(GROUPS)), max_size=3)
-ENTRIES = st.builds(entry, st.sampled_from("abcdefgh"), *ATTRIBUTES)
-STRANGERS = st.builds(entry, st.just("stranger"), *ATTRIBUTES)
+ENTRIES = st.builds(entry, st.sampled_from([f"{home}/{name}" for home in "xyz" for name in "abc"]), *ATTRIBUTES)
+STRANGERS = st.builds(entry, st.sampled_from(["x/stranger", "other/stranger"]), *ATTRIBUTES)
 CHANGES = st.lists(st.tuples(ENTRIES, st.booleans()), max_size=40)
 
 
@@ -75,7 +75,7 @@ def test_a_place_that_comes_free_wakes_one_and_not_the_whole_line() -> None:
 def test_two_thousand_that_wait_in_one_line_learn_their_places_in_a_blink() -> None:
     """All of them ask every ten seconds: a scan for each took 23 s."""
     index, group = Queues({"policy a": 3}), frozenset({"policy a"})
-    waiting = [entry(f"{number:04}", "waiting", number % 7, group) for number in range(2000)]
+    waiting = [entry(f"team-{number % 20}/{number:04}", "waiting", number % 7, group) for number in range(2000)]
     for each in waiting:
         index.put(each.key, each)
     began = time.process_time()

@@ -5,7 +5,7 @@ pydantic's own `model_copy(update=...)` takes any keys with any values, and vali
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from rolloutplan.api.status import (
     Condition,
@@ -50,6 +50,7 @@ class RunChange(TypedDict, total=False):
     old_pods: int
     failed: str
     held: Held | None
+    place: Literal["", "Lost", "Retaken"]
     paused: Paused | None
     approved: str
     approved_ahead: tuple[str, ...]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from rolloutplan.api.limits import MAX_POLICY, check_size
 from rolloutplan.api.parsing import DropNulls, Integral, SpecError, SpecModel, Violations, read
-from rolloutplan.api.quantities import Duration, Permille, format_weight
+from rolloutplan.api.quantities import Duration, Permille, at_least, format_weight
 from rolloutplan.api.text_format import LABEL, DnsLabel, DnsName, LabelValue, NamespacePattern, Query, TextFormat
 
 __all__ = ["Daily", "ErrorBudget", "FreezeSpec", "RolloutPolicySpec", "SpecError", "Weekly", "Window", "read_policy"]
@@ -260,8 +260,16 @@ class RolloutPolicySpec(SpecModel):
     max_concurrent: Annotated[int, Field(strict=True, ge=1, le=10_000), Integral] | None = Field(
         default=None, description="How many of the selected plans may run at the same time."
     )
+    max_concurrent_per_namespace: Annotated[int, Field(strict=True, ge=1, le=10_000), Integral] | None = Field(
+        default=None, description="How many of them may run at the same time in one namespace."
+    )
     lock_group: DnsLabel | None = Field(
         default=None, description="Plans of all policies with the same lock group run one at a time."
+    )
+    release_after: Annotated[Duration, at_least("1m")] | None = Field(
+        default=None,
+        description="How long a run that is held keeps its place among those that may run at the same time; to its end"
+        " if left out. Without its place it waits for one before its next increment.",
     )
     freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no weight is increased.")
     focus: Literal["Stability", "Balanced", "Throughput"] = Field(

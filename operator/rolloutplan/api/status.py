@@ -374,6 +374,11 @@ class Status(Part):
     old_pods: int = Field(0, description="Ready pods of the old side when the run began; 0 where it is not known.")
     failed: str = Field("", description="Why this run failed. A failed run never goes forward again.")
     held: Held | None = Field(None, description="Why the run waits.")
+    place: Literal["", "Lost", "Retaken"] = Field(
+        "",
+        description="Lost: the run was held for so long that its place among those that may run at the same time went"
+        " to others. Retaken: it has one again, and goes on.",
+    )
     paused: Paused | None = Field(None, description="Who paused the run, and when.")
     approved: str = Field("", description="The stage that a person approved, or the contract.")
     approved_ahead: tuple[str, ...] = Field(

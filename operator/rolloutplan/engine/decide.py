@@ -41,6 +41,7 @@ from rolloutplan.engine.rules.intents import (
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.metadata import restore_metadata
 from rolloutplan.engine.rules.probe import PROBING_RULES, probe_assumptions
+from rolloutplan.engine.rules.queue import place_lost_at, release_place, retake_place
 from rolloutplan.engine.rules.refused import clear_past_refusal, report_refusal, shift_refused
 from rolloutplan.engine.rules.rollback import (
     failure_detected,
@@ -129,12 +130,14 @@ def _derived(snapshot: Snapshot, status: Status) -> Status:
 def _wake_at(snapshot: Snapshot) -> datetime | None:
     """The next instant at which a rule could decide differently; None where only an event can change the decision."""
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
+    lost_at = place_lost_at(snapshot)
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
-        return release_at(snapshot) if snapshot.plan.finalizer else None
-    instants = []
+        ends = (release_at(snapshot) if snapshot.plan.finalizer else None, lost_at)
+        return min((instant for instant in ends if instant is not None), default=None)
+    instants = [] if lost_at is None else [lost_at]
     if snapshot.source is not None:
         rows = active_predicates(spec, status, snapshot.source)
-        instants = [ask_at(row, spec, status, snapshot.source, snapshot.measurements) for row in rows]
+        instants += [ask_at(row, spec, status, snapshot.source, snapshot.measurements) for row in rows]
     if at is not None and status.phase in (Phase.JUDGING, Phase.BAKING):
         instants += [instant for instant in (at.soak_until, at.deadline_at) if instant is not None]
     if snapshot.new is not None and snapshot.new.short_since is not None:
@@ -213,6 +216,7 @@ RULES: tuple[Rule, ...] = (
     claim_after_failover,
     correct_drift,
     resume_shift,
+    release_place,
     stay_failed,
     ask_gate,
     hold_run,
@@ -224,6 +228,7 @@ RULES: tuple[Rule, ...] = (
     end_at_bake_deadline,
     finish_bake,
     pass_stage,
+    retake_place,
     begin_stage,
     record_claim,
 )

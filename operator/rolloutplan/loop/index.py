@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from rolloutplan.api.route import RouteId
@@ -95,6 +96,10 @@ def _service(namespace: str, backend: str) -> tuple[str, str] | None:
             return None
 
 
+_Age = tuple[datetime, str, str]
+"""When a plan was created, its uid and its key."""
+
+
 @dataclass(slots=True)
 class Unheld:
     """Routes of which no plan needs anything: a key, and a hash of 8 bytes for each Service that they give traffic."""
@@ -117,42 +122,93 @@ class Unheld:
 
 @dataclass(slots=True)
 class _Group:
-    """A concurrency group. `waiting` and `starting` are sorted by age, `holders` by key; inserting moves a few KB."""
+    """A concurrency group. `starting` is sorted by age, `holders` by key; inserting moves a few KB.
 
-    waiting: list[tuple[datetime, str, str]] = field(default_factory=list)
-    starting: list[tuple[datetime, str, str]] = field(default_factory=list)
+    `waiting` is sorted by age within each namespace; a namespace without waiting plans is not in it.
+    """
+
+    waiting: dict[str, list[_Age]] = field(default_factory=dict)
+    starting: list[_Age] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
+    held: Counter[str] = field(default_factory=Counter)
+    """The number of holders of each namespace."""
+    _positions: dict[str, int] | None = None
+    """The position of each waiting plan; None after a change, until a plan asks for it."""
 
     def add(self, entry: QueueEntry) -> None:
+        self._positions = None
         if entry.at == "waiting":
-            insort(self.waiting, (*entry.age, entry.key))
+            insort(self.waiting.setdefault(entry.namespace, []), (*entry.age, entry.key))
             return
         insort(self.holders, entry.key)
+        self.held[entry.namespace] += 1
         if entry.at == "starting":
             insort(self.starting, (*entry.age, entry.key))
 
     def remove(self, entry: QueueEntry) -> None:
+        self._positions = None
         if entry.at == "waiting":
-            del self.waiting[bisect_left(self.waiting, (*entry.age, entry.key))]
+            line = self.waiting[entry.namespace]
+            del line[bisect_left(line, (*entry.age, entry.key))]
+            if not line:
+                del self.waiting[entry.namespace]
             return
         del self.holders[bisect_left(self.holders, entry.key)]
+        self.held[entry.namespace] -= 1
+        if not self.held[entry.namespace]:
+            del self.held[entry.namespace]
         if entry.at == "starting":
             del self.starting[bisect_left(self.starting, (*entry.age, entry.key))]
 
     def view(self, entry: QueueEntry, own_entry: QueueEntry | None) -> Queue:
         """Return what a plan needs of the others in this group; `own_entry` is its entry here, if any."""
+        own = own_entry is not None and own_entry.at != "waiting"
         starting = len(self.starting) - (own_entry is not None and own_entry.at == "starting")
-        holders = len(self.holders) - (own_entry is not None and own_entry.at != "waiting")
         named = islice((key for key in self.holders if key != entry.key), MAX_NAMED)
-        older = [bisect_left(line, (*entry.age, "")) for line in (self.waiting, self.starting)]
-        return Queue(holders - starting, starting, tuple(named), *older)
+        older_starting = bisect_left(self.starting, (*entry.age, ""))
+        running = len(self.holders) - own - starting
+        waits = own_entry is not None and own_entry.at == "waiting"
+        ahead = self._position(entry.key) if waits else self._ahead(entry, own=own)
+        return Queue(running, starting, tuple(named), ahead, older_starting)
+
+    def _position(self, key: str) -> int:
+        """The position of a plan that waits here: sorted once after each change, however many plans ask."""
+        if self._positions is None:
+            order = self.next(sum(map(len, self.waiting.values())))
+            self._positions = {each: position for position, each in enumerate(order)}
+        return self._positions[key]
+
+    def _ahead(self, entry: QueueEntry, *, own: bool) -> int:
+        """The waiting plans whose turn comes before that of a plan which does not wait here."""
+        age = (*entry.age, "")
+        ahead = bisect_left(self.waiting.get(entry.namespace, ()), age)
+        turn = ahead + self.held[entry.namespace] - own
+        for namespace, line in self.waiting.items():
+            if namespace == entry.namespace:
+                continue
+            before = turn - self.held[namespace]  # so many of its line have an earlier turn
+            ahead += max(0, min(before, len(line)))
+            ahead += 0 <= before < len(line) and line[before] < age
+        return ahead
+
+    def next(self, count: int) -> list[str]:
+        """Return the waiting plans whose turn comes first."""
+        turns = [(self.held[namespace], line[0], namespace, 0) for namespace, line in self.waiting.items()]
+        heapify(turns)
+        found: list[str] = []
+        while turns and len(found) < count:
+            turn, age, namespace, at = heappop(turns)
+            found.append(age[-1])
+            if at + 1 < len(self.waiting[namespace]):
+                heappush(turns, (turn + 1, self.waiting[namespace][at + 1], namespace, at + 1))
+        return found
 
 
 @dataclass(slots=True)
 class Queues:
     """The concurrency groups, and the position of each plan in them."""
 
-    slots: Mapping[str, int] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict)
     """The number of places in each group."""
     _entries: dict[str, QueueEntry] = field(default_factory=dict)
     # An empty group may stay: there are only as many as names that policies ever had.
@@ -186,7 +242,6 @@ class Queues:
         }
 
     def _next(self, group: str) -> list[str]:
-        """Return the waiting plans for which there is a free place, the oldest first."""
+        """Return the waiting plans for which there is a free place, in their order."""
         found = self._groups[group]
-        free = max(0, self.slots.get(group, 0) - len(found.holders))
-        return [key for *_, key in found.waiting[:free]]
+        return found.next(max(0, self.slots.get(group, 0) - len(found.holders)))

@@ -398,7 +398,9 @@ class Store:
         view, policies = plan.view, self.policies.values()
         labels = Labels(view.labels, self.namespaces.get(view.namespace))
         plan.policies = in_force(policies, view.namespace, labels, plan.status)
-        plan.groups = frozenset(concurrency_groups(plan.policies))
+        slots = concurrency_groups(plan.policies, view.namespace)
+        self._queues.slots.update(slots)
+        plan.groups = frozenset(slots)
         plan.labels = kept(labels, policies)
 
     def _rematch_policies(self, namespace: str | None = None) -> frozenset[str]:
@@ -406,7 +408,8 @@ class Store:
 
         Returns those of them that may go forward.
         """
-        self._queues.slots = concurrency_groups(self.policies.values())
+        if namespace is None:
+            self._queues.slots.clear()
         found = {key: plan for key, plan in self.plans.items() if namespace in (None, plan.view.namespace)}
         for key, plan in found.items():
             self._match_policies(plan)
@@ -420,7 +423,7 @@ class Store:
         A plan that may take a place is reconciled at once. A change of its position in the queue does not cause a
         reconcile; the plan sees it at the next one.
         """
-        if plan.status.phase not in BEFORE_WEIGHTS:
+        if plan.status.phase not in BEFORE_WEIGHTS and not plan.status.place:
             return {}
         return self._queues.of(QueueEntry(plan.view.key, plan.groups, "waiting", plan.view.created, plan.view.uid))
 
@@ -578,14 +581,24 @@ def _about_to_start(plan: Plan) -> bool:
 
 def _queue_entry(plan: Plan) -> QueueEntry | None:
     """Return a plan's entry for its queues; None where it neither holds nor wants a place."""
-    view, phase = plan.view, plan.status.phase
-    if phase in RUNNING:
-        at: At = "starting" if phase in STARTING else "running"
+    view, status, phase = plan.view, plan.status, plan.status.phase
+    if status.place == "Lost" and phase in RUNNING:
+        if not _wants_place(status):
+            return None
+        at: At = "waiting"
+    elif phase in RUNNING:
+        at = "starting" if phase in STARTING or status.place else "running"
     elif _about_to_start(plan):
         at = "waiting"
     else:
         return None
     return QueueEntry(view.key, plan.groups, at, view.created, view.uid)
+
+
+def _wants_place(status: Status) -> bool:
+    """Whether a run that lost its place is about to go on."""
+    shifts = status.effective_phase is Phase.SHIFTING and status.intent is None
+    return shifts and status.held_for in ("", HoldReason.NO_PLACE)
 
 
 def _policy(raw: Mapping[str, Any]) -> PolicyView:

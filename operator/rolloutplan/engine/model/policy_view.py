@@ -58,6 +58,10 @@ class QueueEntry:
     uid: str
 
     @property
+    def namespace(self) -> str:
+        return self.key.partition("/")[0]
+
+    @property
     def age(self) -> tuple[datetime, str]:
         """The sort key: older plans go first."""
         return self.created, self.uid
@@ -71,5 +75,6 @@ class Queue:
     starting: int = 0
     holders: tuple[str, ...] = ()
     """The keys of plans that hold a slot, running or starting: only the first few."""
-    older_waiting: int = 0
+    ahead: int = 0
+    """Waiting plans whose turn comes before."""
     older_starting: int = 0

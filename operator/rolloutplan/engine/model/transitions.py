@@ -14,12 +14,12 @@ needs only the route; where the pods are missing through no fault of their versi
 taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED).
 Weights that another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no
 run (ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer
-the last). A metric source that is another than at the start is recorded (SOURCE_CHANGED). A problem before any weight
-has changed is reported, and the run goes on once it is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API
-server refuses is reported (REQUEST_REFUSED); where the first weight cannot be written, the run ends (SHIFT_REFUSED).
-After a success, weights that somebody sets back are reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the
-side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if the plan says so (CONTRACT, CONTRACTED,
-FINISHED).
+the last). A metric source that is another than at the start is recorded (SOURCE_CHANGED), and so is the loss of a
+place in a long hold (PLACE_LOST). A problem before any weight has changed is reported, and the run goes on once it is
+fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
+first weight cannot be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are
+reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old
+side is removed, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
@@ -64,6 +64,7 @@ class TransitionName(StrEnum):
     ADAPTED = auto()
     ADAPTED_ON = auto()
     SOURCE_CHANGED = auto()
+    PLACE_LOST = auto()
     WARNED = auto()
     HELD = auto()
     RESUMED = auto()
@@ -256,6 +257,10 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         {*STARTING, *TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.ADAPT, E.SOURCE_CHANGED,
         severity=S.WARNING, loud=True,
         by=("source_changed",), rationale="a run says whom it asks, and another source is no silent change of a check",
+    ),
+    TransitionName.PLACE_LOST: _row(
+        {P.HELD}, Target.STAYS, Kind.PERSIST, E.PLACE_LOST,
+        by=("release_place",), rationale="a run that waits for a person does not stop those of others",
     ),
     TransitionName.WARNED: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,

@@ -43,6 +43,7 @@ GATED = frozenset(
         HoldReason.AWAITING_APPROVAL,
         HoldReason.FROZEN,
         HoldReason.BUDGET_SPENT,
+        HoldReason.NO_PLACE,
         HoldReason.POLICY_NOT_MET,
         HoldReason.CAPACITY,
         HoldReason.OLD_SIDE_SHORT,
@@ -92,7 +93,21 @@ def is_approved(snapshot: Snapshot, name: str) -> bool:
 def position_in_queue(snapshot: Snapshot) -> str:
     """The position in the queue of a run that has not started, as text; empty where there is a slot for it."""
     at: At = "starting" if snapshot.status.phase in STARTING else "waiting"
-    return queue_position(at, concurrency_groups(snapshot.policies), snapshot.queues)
+    return _position(snapshot, at)
+
+
+def _position(snapshot: Snapshot, at: At) -> str:
+    return queue_position(at, concurrency_groups(snapshot.policies, snapshot.plan.namespace), snapshot.queues)
+
+
+def _lost_place(snapshot: Snapshot) -> Blocked | None:
+    """A run that lost its place while it was held, and for which there is none now."""
+    if not snapshot.status.place:
+        return None
+    if not (words := _position(snapshot, "waiting" if snapshot.status.place == "Lost" else "starting")):
+        return None
+    again = snapshot.now + ANSWERS_VALID_FOR
+    return Blocked(HoldReason.NO_PLACE, f"its place went to others while it was held: {words}", again)
 
 
 def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
@@ -110,7 +125,7 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _capacity(snapshot, stage) or block_on_increment(snapshot)
+    return _frozen(snapshot) or _lost_place(snapshot) or _capacity(snapshot, stage) or block_on_increment(snapshot)
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from heapq import nsmallest
 from typing import Final
@@ -104,20 +104,46 @@ def queues(entry: QueueEntry, others: Iterable[QueueEntry]) -> dict[str, Queue]:
 
 
 def _queue(entry: QueueEntry, others: list[QueueEntry]) -> Queue:
+    """Places go around the namespaces, so that one of them with many plans does not take them all.
+
+    A plan's turn is the number of places that its namespace has, and of its older plans that wait; within a turn the
+    older plan goes first.
+    """
     at, older = Counter(each.at for each in others), Counter(each.at for each in others if each.age < entry.age)
     holders = nsmallest(MAX_NAMED, (each.key for each in others if each.at != "waiting"))
-    return Queue(at["running"], at["starting"], tuple(holders), older["waiting"], older["starting"])
+    mine = (_turn(entry, others), entry.age)
+    waiting = (each for each in others if each.at == "waiting")
+    ahead = sum((_turn(each, others), each.age) < mine for each in waiting)
+    return Queue(at["running"], at["starting"], tuple(holders), ahead, older["starting"])
 
 
-def concurrency_groups(policies: Iterable[PolicyView]) -> dict[str, int]:
-    """The groups of a plan, with the number of slots of each."""
-    slots = {}
+def _turn(entry: QueueEntry, others: list[QueueEntry]) -> int:
+    beside = (each for each in others if each.namespace == entry.namespace and each is not entry)
+    return sum(each.at != "waiting" or each.age < entry.age for each in beside)
+
+
+def concurrency_groups(policies: Iterable[PolicyView], namespace: str) -> dict[str, int]:
+    """The groups of a plan of this namespace, with the number of slots of each."""
+    return {group: slots for group, slots, _ in _groups(policies, namespace)}
+
+
+def release_after(policies: Iterable[PolicyView], namespace: str) -> tuple[timedelta, str] | None:
+    """After which time a held run loses its place, and in which group; None where it keeps it."""
+    return min(((after, group) for group, _, after in _groups(policies, namespace) if after is not None), default=None)
+
+
+def _groups(policies: Iterable[PolicyView], namespace: str) -> Iterator[tuple[str, int, timedelta | None]]:
     for policy in policies:
-        if policy.spec and policy.spec.max_concurrent:
-            slots[f"policy {policy.name}"] = _scaled_slots(policy.spec.max_concurrent, policy.spec.focus)
-        if policy.spec and policy.spec.lock_group:
-            slots[f"lock group {policy.spec.lock_group}"] = 1
-    return slots
+        if (spec := policy.spec) is None:
+            continue
+        name = f"policy {policy.name}"
+        if spec.max_concurrent:
+            yield name, _scaled_slots(spec.max_concurrent, spec.focus), spec.release_after
+        if spec.max_concurrent_per_namespace:
+            slots = _scaled_slots(spec.max_concurrent_per_namespace, spec.focus)
+            yield f"{name} in namespace {namespace}", slots, spec.release_after
+        if spec.lock_group:
+            yield f"lock group {spec.lock_group}", 1, spec.release_after
 
 
 def _scaled_slots(count: int, focus: str) -> int:
@@ -129,8 +155,8 @@ def _scaled_slots(count: int, focus: str) -> int:
 def queue_position(at: At, slots: Mapping[str, int], others: Mapping[str, Queue]) -> str:
     """The group for which a plan waits and its position in that queue, as text; empty where every group has a slot.
 
-    A waiting plan lets older ones go first. A starting plan gives way only to older ones that are starting too, so that
-    one of two plans that took the last slot at the same time keeps it.
+    A waiting plan lets those go first whose turn comes before. A starting plan gives way only to older ones that are
+    starting too, so that one of two plans that took the last slot at the same time keeps it.
     """
     if at == "running":
         return ""
@@ -140,12 +166,12 @@ def queue_position(at: At, slots: Mapping[str, int], others: Mapping[str, Queue]
 
 def _position(at: At, group: str, slots: int, others: Queue) -> str:
     taken = others.running + others.starting
-    first = taken + others.older_waiting if at == "waiting" else others.running + others.older_starting
+    first = taken + others.ahead if at == "waiting" else others.running + others.older_starting
     if first < slots:
         return ""
     words = f"{taken} of {slots} {'is' if taken == 1 else 'are'} taken"
     named = f": {_holder_names(others.holders, taken)}" if taken else ""
-    return f"{_ordinal(others.older_waiting + 1)} in the queue for a slot of {group} ({words}{named})"
+    return f"{_ordinal(others.ahead + 1)} in the queue for a slot of {group} ({words}{named})"
 
 
 def _holder_names(holders: tuple[str, ...], taken: int) -> str:

@@ -26,6 +26,7 @@ from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
 from rolloutplan.engine.rules.command import other_commands
 from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.queue import release_place
 from rolloutplan.engine.rules.tasks import (
     SCALE_WITHIN,
     SKIPPED_AUTOSCALED,
@@ -148,6 +149,7 @@ def run_contract_task(snapshot: Snapshot) -> ReconcileResult | None:
 CONTRACTING_RULES: tuple[Rule, ...] = (
     other_commands,
     accept_edit,
+    release_place,
     stay_contract_failed,
     find_users,
     hold_contract,

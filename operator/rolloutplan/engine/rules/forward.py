@@ -202,6 +202,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         locked_stages=spec.entries(stage),
         weights=change_weights(weights, desired=to),
         predicates=predicates,
+        place="",
         intent=Intent(
             action="Shift", at=snapshot.now, to=to, routes=routes, leaves=at.name if at and at.verified_at else ""
         ),

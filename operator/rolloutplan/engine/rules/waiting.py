@@ -28,6 +28,7 @@ _ENDED_BY: Final[Mapping[str, str]] = {
     HoldReason.AWAITING_APPROVAL: "`approve` by a person",
     HoldReason.FROZEN: "the end of the freeze",
     HoldReason.BUDGET_SPENT: "an error budget that is large enough",
+    HoldReason.NO_PLACE: "another plan to end",
     HoldReason.POLICY_NOT_MET: "an edit of the plan that meets the policy",
     HoldReason.CAPACITY: "ready pods of the new side",
     HoldReason.NEW_SIDE_AWAY: "available pods of the new side",

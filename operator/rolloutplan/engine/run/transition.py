@@ -303,6 +303,7 @@ def reset_run(
         "repaired_at": (),
         "counted_since": None,
         "templates": (),
+        "place": "",
         "source": None,
         "labels": {},
         "namespace_labels": {},

@@ -732,10 +732,10 @@ SOURCES: Final = (
     Refusal("a time without end", {"timeout": "99999h"}, ("spec.timeout", "limit of 2m: write 2m or less"), SOURCE),
     Refusal("no interval", {"scrapeInterval": "50ms"}, ("spec.scrapeInterval", "100ms or more"), SOURCE),
     Refusal("too many at once", {"maxConcurrency": 65}, ("spec.maxConcurrency", "64"), SOURCE),
+    Refusal("an address of two lines", {"prometheus.url": "http://a\n"}, ("spec.prometheus.url",), SOURCE),
     *(
         Refusal(f"the address {url}", {"prometheus.url": url}, ("spec.prometheus.url", "write"), SOURCE)
         for url in (
-            "http://a\n",
             "http://[",
             "http://]",
             "http://[]",
@@ -790,7 +790,7 @@ SOURCES: Final = (
             "X-WebAuth-User",
         )
     ),
-    Refusal("two lines in a header", {"headers": {"X-A": "b\r\nHost: c"}}, ("X-A", "value of a header"), SOURCE),
+    Refusal("two lines in a header", {"headers": {"X-A": "b\r\nHost: c"}}, ("spec.headers.X-A",), SOURCE),
     Refusal("an umlaut in a header", {"headers": {"X-A": "ä"}}, ("X-A", "value of a header"), SOURCE),
     *(
         Refusal(f"the parameter {name}", {"params": {name: "c"}}, ("spec.params", "operator sets"), SOURCE)

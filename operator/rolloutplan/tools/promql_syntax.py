@@ -99,8 +99,8 @@ def read_syntax(text: str) -> Syntax:
 
 def tokens(text: str) -> Iterator[Token]:
     """Yield the tokens of a text, without spaces and comments. Raises UnclearError at what is none."""
-    at = 0
-    while at < len(text):
+    at, end = 0, len(text)
+    while at < end:
         found = _TOKEN.match(text, at)
         if found is None:
             raise UnclearError(f"character {at + 1}: {_what(text, at)}")
@@ -135,8 +135,8 @@ class _Reader:
     """Reads tokens as an expression: operands, operators between them, and a stack of what is open."""
 
     def __init__(self, found: tuple[Token, ...], length: int) -> None:
-        self._tokens = found
         self._end = Token("end", "", length)
+        self._tokens = (*found, self._end)
         self._at = 0
         self._open: list[str] = []
         self._selectors: list[SelectorPlace] = []
@@ -148,12 +148,12 @@ class _Reader:
                 continue  # something was opened, or had a sign: an operand must follow
             while self._after_operand():
                 pass
-            if self._at == len(self._tokens):
+            if self._peek() is self._end:
                 break
             self._between()
         if self._open:
             raise self._unclear("a closing parenthesis is missing")
-        return Syntax(self._tokens, tuple(self._selectors), tuple(self._calls))
+        return Syntax(self._tokens[:-1], tuple(self._selectors), tuple(self._calls))
 
     # ---- operands ----------------------------------------------------------------------------------------------------
 
@@ -298,11 +298,13 @@ class _Reader:
     # ---- tokens ------------------------------------------------------------------------------------------------------
 
     def _peek(self) -> Token:
-        return self._tokens[self._at] if self._at < len(self._tokens) else self._end
+        return self._tokens[self._at]
 
     def _take(self) -> Token:
-        token = self._peek()
-        self._at += 1
+        """Take the next token; the end stays the next one for ever."""
+        token = self._tokens[self._at]
+        if token is not self._end:
+            self._at += 1
         return token
 
     def _expect(self, mark: str) -> None:

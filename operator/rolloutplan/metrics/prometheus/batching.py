@@ -9,10 +9,9 @@ need not each be asked alone first. The durations decide how many go together: a
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from collections import OrderedDict
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -35,6 +34,9 @@ MAX_REMEMBERED: Final = 1_000
 MAX_READ: Final = 10_000
 """The number of texts whose form is remembered, for all sources: those of a thousand plans."""
 
+MAX_BYTES: Final = 8 << 20
+"""Of what is remembered of queries that were read. Those of a thousand plans take 4 MiB."""
+
 _SECONDS: Final = re.compile(r"\b[0-9]+s\b")
 _OVERHEAD: Final = 80
 """Characters added around each query, with its row labels."""
@@ -52,36 +54,37 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, query: str, namespace: str) -> Fingerprint:
-        text, form, closed = _read_queries.of(query)
-        return cls(hash((namespace, text)), hash((namespace, form)), closed)
-
-
-class _ReadQueries:
-    """The fingerprints, without a namespace, of the queries that were read last.
-
-    They are known by a digest of the whole text, which may be long.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Fingerprint] = OrderedDict()
-
-    def of(self, query: str) -> Fingerprint:
-        digest = hashlib.blake2b(query.encode(errors="surrogatepass"), digest_size=16).digest()
-        if (known := self._known.get(digest)) is not None:
-            self._known.move_to_end(digest)
+        """The fingerprint of a query; that of one that was read lately is remembered."""
+        key = namespace, query
+        if (known := _fingerprints.get(key)) is not None:
             return known
-        text = hash(_SECONDS.sub("s", query))
+        text = _SECONDS.sub("s", query)
         try:
-            found = Fingerprint(text, hash(read_syntax(query).form()), closed=True)
+            found = cls(hash((namespace, text)), hash((namespace, read_syntax(query).form())), closed=True)
         except UnclearError:
-            found = Fingerprint(text, hash(query), closed=False)
-        self._known[digest] = found
-        if len(self._known) > MAX_READ:
-            self._known.popitem(last=False)
+            found = cls(hash((namespace, text)), hash(key), closed=False)
+        _fingerprints.keep(key, found)
         return found
 
 
-_read_queries: Final = _ReadQueries()
+class _Fingerprints(dict[tuple[str, str], Fingerprint]):
+    """The fingerprints of the queries that were read, by namespace and text.
+
+    It is emptied when it takes too much memory: then each query is read once more, and a look-up costs no more than
+    that of a dict.
+    """
+
+    size = 0
+
+    def keep(self, key: tuple[str, str], found: Fingerprint) -> None:
+        self.size += sum(map(sys.getsizeof, (key, *key, found, *found)))
+        if self.size > MAX_BYTES:
+            self.clear()
+            self.size = 0
+        self[key] = found
+
+
+_fingerprints: Final = _Fingerprints()
 
 
 class BatchQuestion(Protocol):

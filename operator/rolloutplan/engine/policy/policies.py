@@ -21,8 +21,8 @@ from rolloutplan.engine.policy.freeze_windows import spans
 
 MAX_NAMED: Final = 5
 """How many of the plans that hold a slot a message names."""
-LABELS_KEPT: Final = 64
-"""How many labels a run keeps in its status: several times what objects have, and 24 KiB at most."""
+LABELS_KEPT: Final = 32
+"""How many labels of each object a run keeps in its status: several times what objects have, and 12 KiB at most."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 

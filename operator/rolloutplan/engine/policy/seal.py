@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.policy.demands import CONTRACT
@@ -17,18 +17,18 @@ _DIGITS: Final = 32
 
 
 def seal_of(spec: PlanSpec, name: str) -> str:
-    """The seal of a stage of a plan, or of its contract: hexadecimal digits; empty where it has no such stage."""
+    """The seal of a stage of a plan, or of its contract: hexadecimal digits; empty where it has no such stage.
+
+    Only what is sealed is written out: a plan with many stages is looked at as quickly as one with few.
+    """
     stage = next((stage for stage in spec.steps() if stage.name == name), None)
-    whole = spec.model_dump(mode="json", by_alias=True)
-    sealed: dict[str, Any] = {key: whole[key] for key in ("old", "new", "traffic", "metrics")}
-    if name == CONTRACT:
-        sealed["contract"] = whole["contract"]
-    elif stage is None:
+    if stage is None and name != CONTRACT:
         return ""
-    else:
-        sealed["stage"] = [stage.name, stage.permille, stage.soak.total_seconds(), stage.deadline.total_seconds()]
-        sealed["warmup"] = stage.warmup.total_seconds()
-        sealed |= {key: whole[key] for key in ("guards", "variables", "interval", "availability")}
+    fields = {"contract"} if stage is None else {"guards", "variables", "interval", "availability"}
+    sealed = spec.model_dump(mode="json", by_alias=True, include={"old", "new", "traffic", "metrics", *fields})
+    if stage is not None:
+        times = [each.total_seconds() for each in (stage.soak, stage.deadline, stage.warmup)]
+        sealed["stage"] = [stage.name, stage.permille, *times]
         roles = {"pass": stage.pass_, "fail": stage.fail, "warn": stage.warn}
         sealed |= {
             role: [each.model_dump(mode="json", by_alias=True) for each in predicates]

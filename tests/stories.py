@@ -24,6 +24,7 @@ from tests.situations import P, assumption, job, ruled, s
 from tests.world import (
     PLAN,
     POINTS,
+    SHARED,
     SHOP,
     SOURCE,
     START,
@@ -126,6 +127,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 
 
 QUICK = replace(SOURCE, scrape=s(5))
+EDITED, SHADOWED = (SHARED.model_copy(update=each) for each in ({"digest": "d2"}, {"shadowed_by": "9"}))
 
 
 def routes() -> dict[str, dict[str, Any]]:
@@ -428,6 +430,8 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a pass predicate has no data": (says(hits=Why.NO_DATA), says(hits=0.95)),
     "the source is down": (put(down="connection refused"), put(down="")),
     "the source object is gone": (put(source=None), put(source=QUICK)),
+    "the source object is edited": (put(source=replace(QUICK, object=EDITED)), put(source=QUICK)),
+    "another source gets its name": (put(source=replace(QUICK, object=SHADOWED)), put(source=QUICK)),
     "no pod of the new side is ready": (pods(ready=0), pods(ready=4)),
     "the pods of the new side are evicted": (pods(ready=0, away="Evicted"), pods(ready=4, away="")),
     "an autoscaler scales the new side to zero": (
@@ -461,6 +465,9 @@ TROUBLES: Mapping[str, tuple[Event, Event]] = {
     "a policy cannot be read": ruled_by(PolicyView("broken", None, "spec.focus: not one of the choices")),
     "a policy wants stability": ruled_by(ruled("stable", focus="Stability")),
     "a policy has no place": both(ruled_by(ruled("crowded", maxConcurrent=1)), (put(peers=(RUNNING,)), put(peers=()))),
+    "a policy demands approvals": ruled_by(ruled("approved", require={"approvals": ["All", "Contract"]})),
+    "a policy demands more than the plan has": ruled_by(ruled("strict", require={"soakAtLeast": "9h"})),
+    "a policy ends places": ruled_by(ruled("places", maxConcurrent=1, releaseAfter="1m")),
     "the error budget is spent": both(ruled_by(BUDGETED), (says(budgeted=0.1), says(budgeted=0.9))),
     "the error budget is unknown": both(ruled_by(BUDGETED), (says(budgeted=Why.NAN), says(budgeted=0.9))),
 }

@@ -483,6 +483,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "ClusterMetricSourceSpec": _CLUSTER_SOURCE,
     "Auth": _AUTH,
     "Selector": (_spelled("matchLabels", LABEL), _spelled("namespaceLabels", LABEL)),
+    "RolloutPolicySpec": (_floor("releaseAfter", "1m"),),
     "Window": _WINDOW,
     "Weekly": _RECURRING,
     "Daily": _RECURRING,

@@ -92,7 +92,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
         ("replicas=two", "at '/replicas': got string, want integer"),
         ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
-        ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1024"),
+        ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1,024"),
         ("networkPolicy.from=all", "additional properties 'from' not allowed"),
         ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
         (
@@ -480,7 +480,9 @@ def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> N
         with as_its_pod(installed, "two", HEALTH_PORT + 1) as second:
             assert answers(f"{first.url}/leading")
             assert not answers(f"{second.url}/leading"), "it is ready, and no more"
-            pages = [requests.get(each.url + pod["prometheus.io/path"], timeout=1).text for each in (first, second)]
+            ports = [HEALTH_PORT + METRICS_ABOVE, HEALTH_PORT + 1 + METRICS_ABOVE]
+            urls = [f"http://127.0.0.1:{port}{pod['prometheus.io/path']}" for port in ports]
+            pages = [requests.get(url, timeout=1).text for url in urls]
             assert ["rolloutplan_leader 1.0" in page for page in pages] == [True, False]
             first.process.child.terminate()
             until(lambda: answers(f"{second.url}/leading"), 2, "the next leader")

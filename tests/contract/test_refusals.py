@@ -194,7 +194,9 @@ def test_a_switch_is_taken_in_and_without_quotes(bed: Bed, written: dict[str, An
 def test_a_good_policy_is_stored_with_its_defaults(bed: Bed) -> None:
     spec = try_out(bed, "RolloutPolicy", POLICY)["spec"]
     assert (spec["focus"], spec["freeze"]["windows"][1]["timeZone"]) == ("Balanced", "UTC")
-    assert try_out(bed, "RolloutPolicy", {})["spec"] == {"focus": "Balanced", "selector": {"namespaces": ["*"]}}
+    demands = {"sealedApprovals": False, "soakAtLeast": "0s", "templates": "Any"}
+    plain = {"focus": "Balanced", "selector": {"namespaces": ["*"]}, "require": demands}
+    assert try_out(bed, "RolloutPolicy", {})["spec"] == plain
 
 
 def test_the_largest_policy_is_within_the_cost_limits(bed: Bed) -> None:
@@ -203,7 +205,10 @@ def test_the_largest_policy_is_within_the_cost_limits(bed: Bed) -> None:
     largest = {
         "selector": {
             "namespaces": [f"n{i}-{'x' * 63}"[:62] + "*" for i in range(256)],
-            "matchLabels": {f"{'p' * 253}/{'x' * 60}{i:03}": "y" * 63 for i in range(16)},
+            **{
+                field: {f"{'p' * 253}/{'x' * 60}{i:03}": "y" * 63 for i in range(16)}
+                for field in ("matchLabels", "namespaceLabels")
+            },
         },
         "freeze": {
             "now": "x" * 256,

@@ -5,8 +5,9 @@ pydantic's own `model_copy(update=...)` takes any keys with any values, and vali
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 
+from rolloutplan.api.printable import printable
 from rolloutplan.api.status import (
     Condition,
     Decision,
@@ -26,6 +27,8 @@ from rolloutplan.api.status import (
     TemplateStatus,
     Weights,
 )
+
+_SHOWN: Final = frozenset({"message", "failed", "waiting_for"})
 
 
 class RunChange(TypedDict, total=False):
@@ -114,8 +117,12 @@ class TaskChange(TypedDict, total=False):
 
 
 def change(status: Status, **changes: Unpack[StatusChange]) -> Status:
-    """The status with these fields changed. Nothing is validated at run time: mypy checked the types."""
-    return status.model_copy(update=dict(changes))
+    """The status with these fields changed. Nothing is validated at run time: mypy checked the types.
+
+    What a person reads in them may quote others, and is made printable.
+    """
+    shown = {name: printable(value) for name, value in changes.items() if name in _SHOWN and isinstance(value, str)}
+    return status.model_copy(update={**changes, **shown})
 
 
 def change_stage(stage: StageStatus, **changes: Unpack[StageChange]) -> StageStatus:

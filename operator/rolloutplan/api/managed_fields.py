@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import printable
 
 
 def last_writer(meta: Mapping[str, Any], field: str = "") -> str:
@@ -27,7 +28,7 @@ def last_writer(meta: Mapping[str, Any], field: str = "") -> str:
 def writer(entry: object) -> str:
     """An entry as `manager (operation) at time`."""
     manager, operation, time = (safe_get.text(entry, name) for name in ("manager", "operation", "time"))
-    return f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}"
+    return printable(f"{manager or 'unknown'} ({operation or 'Update'}) at {time or 'unknown'}")
 
 
 def overruled_appliers(meta: Mapping[str, Any], field: str) -> list[Any]:

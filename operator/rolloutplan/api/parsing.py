@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from rolloutplan.api.printable import printable
+
 _MAX_LINES: Final = 3
 
 RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
@@ -104,7 +106,9 @@ def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
         own = [detail for detail in details if detail["loc"] not in above]
         lines = list(islice((line for detail in own for line in _lines(model, detail)), _MAX_LINES))
         more = sum(map(_number_of_lines, own)) - len(lines)
-        raise SpecError("\n".join((*lines, f"and {more} more") if more else lines)) from None
+        raise SpecError(printable("\n".join((*lines, f"and {more} more") if more else lines))) from None
+    except UnicodeError:  # half a surrogate pair in an address
+        raise SpecError("spec: a text is not valid Unicode: write it again") from None
 
 
 def _number_of_lines(detail: ErrorDetails) -> int:

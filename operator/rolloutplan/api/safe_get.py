@@ -30,8 +30,11 @@ def items(raw: object, *path: str) -> Sequence[Any]:
 
 
 def text(raw: object, *path: str) -> str:
+    """A text. Half a surrogate pair, which JSON can write and no text can hold, is replaced as the API server does."""
     found = value(raw, *path)
-    return found if isinstance(found, str) else ""
+    if not isinstance(found, str):
+        return ""
+    return found if found.isascii() else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def number(raw: object, *path: str, default: int = 0) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION, SENDER, Command, answer_to, write_command
+from rolloutplan.api.printable import printable
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 
@@ -108,7 +109,7 @@ def _decisions(raw: Raw) -> list[dict[str, Any]]:
 
 
 def _print_decision(decision: Raw, before: str = "") -> int:
-    words = f"{before}{decision.get('note') or decision.get('reason')}"
+    words = f"{before}{printable(str(decision.get('note') or decision.get('reason')))}"
     if decision.get("reason") == "CommandRejected":
         return _print_error(words, REFUSED)
     print(words)
@@ -132,5 +133,5 @@ def explain(error: ApiError, plan: str, namespace: str | None) -> str:
 
 
 def _print_error(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {words}\n")
+    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
     return code

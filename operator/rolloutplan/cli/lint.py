@@ -13,6 +13,7 @@ from typing import Final
 
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec
@@ -88,7 +89,7 @@ _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning"
 
 def _print_text(rows: Sequence[Diagnostic]) -> None:
     for row in rows:
-        print(format_diagnostic(row))
+        print(printable(format_diagnostic(row)))
     times = Counter(row.finding.severity for row in rows)
     counted = [f"{times[severity]} {severity}{'s' * (times[severity] != 1)}" for severity in _GITHUB if times[severity]]
     print(", ".join(counted) or "nothing found")

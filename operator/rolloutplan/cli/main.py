@@ -39,6 +39,8 @@ VERBS: Final[Mapping[Verb, str]] = {
     Verb.ADOPT: "take up a run whose status was lost, held at the present weights",
 }
 
+_DECIMAL: Final = re.compile(r"(?=.)[0-9]{0,15}(\.[0-9]{0,15})?")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 the operator refused."""
@@ -284,10 +286,7 @@ def _text_type(spelling: TextFormat) -> Callable[[str], str]:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
+    seconds = float(text) if _DECIMAL.fullmatch(text) else -1.0
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f'"{text}" is not a time: write seconds, such as 5 or 0.5')
     return seconds
@@ -295,14 +294,14 @@ def _seconds(text: str) -> float:
 
 def _rate(text: str) -> float:
     number = text.removesuffix("/s")
-    if not number.replace(".", "", 1).isdecimal() or not float(number):
+    if not _DECIMAL.fullmatch(number) or not float(number):
         raise argparse.ArgumentTypeError(f'"{text}" is not a rate: write requests per second, such as 12/s')
     return float(number)
 
 
 def _ratio(text: str) -> float:
     number = text.removesuffix("%")
-    if number == text or not number.replace(".", "", 1).isdecimal() or not 0 < float(number) < 100:
+    if number == text or not _DECIMAL.fullmatch(number) or not 0 < float(number) < 100:
         raise argparse.ArgumentTypeError(f'"{text}" is not a share of the requests: write one such as 0.2%')
     return float(number) / 100
 

@@ -19,6 +19,7 @@ import yaml
 
 from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.parsing import SpecError
+from rolloutplan.api.printable import printable
 from rolloutplan.api.resolve import Template, TemplateLookup, resolve
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Decision, Status, read_status
@@ -96,7 +97,7 @@ def _replay(options: Options) -> None:
     if options.record:
         options.record.write_text("".join(f"{line}\n" for line in (header(replay_input), *lines)))
     curves = list(_curves(replayed.rows))
-    print("\n".join(_report(replay_input, replayed, curves)))
+    print(printable("\n".join(_report(replay_input, replayed, curves))))
     if options.plot:
         _draw(options.plot, curves)
     if all(row.verdict.value is None for row in replayed.rows):
@@ -320,5 +321,5 @@ def _instant(at: datetime) -> str:
 
 
 def _print_error(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {words}\n")
+    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
     return code

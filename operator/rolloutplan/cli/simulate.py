@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.files import (
@@ -72,7 +73,7 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
     else:
-        print("\n\n".join("\n".join(_as_text(plan)) for plan in plans), end="\n" if plans else "")
+        print(printable("\n\n".join("\n".join(_as_text(plan)) for plan in plans)), end="\n" if plans else "")
     return UNREADABLE if unreadable else FOUND if complaints or not plans else CLEAN
 
 
@@ -87,7 +88,7 @@ def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated])
     lines = [format_diagnostic(row) for row in complaints]
     if not lines and not plans:
         lines = ["rolloutplan: the files have no RolloutPlan: name a file with one"]
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 # ---- text output ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import asyncio
 import sys
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import printable
 from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
 from rolloutplan.cli.command import explain
@@ -94,5 +95,5 @@ def _is_sound(namespace: str, status: Status) -> bool:
 
 
 def _say(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {words}\n")
+    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
     return code

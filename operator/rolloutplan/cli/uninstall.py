@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import printable
 from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.command import explain
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
@@ -27,14 +28,14 @@ def check(namespace: str | None) -> int:
     except ApiError as error:
         words = explain(error, "", namespace)
         hint = ": name one namespace with -n" if error.status == 403 and namespace is None else ""
-        sys.stderr.write(f"rolloutplan: {words}{hint}\n")
+        sys.stderr.write(f"rolloutplan: {printable(words)}{hint}\n")
         return LEFT
     left = [lines for raw in plans if (lines := [*_left(raw)])]
     where = f"in namespace {namespace}" if namespace else "in the cluster"
     if not left:
         print(f"{len(plans)} plans {where}: no run is in progress and no finalizer is set, the operator can be removed")
         return NOTHING_LEFT
-    print("\n".join(line for lines in left for line in lines))
+    print(printable("\n".join(line for lines in left for line in lines)))
     print(f"{len(left)} of {len(plans)} plans {where} still need the operator: remove it when this check finds none")
     return LEFT
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ NO_LIMIT: Final = 0
 KEPT_ALIVE: Final = 85.0
 """Seconds that an idle connection is kept, a little less than by the API server: a new one costs a TLS handshake."""
 _RENEW_AFTER: Final = 5.0
+_SECONDS: Final = re.compile("[0-9]{1,9}")
 _HOME: Final = Path("~/.kube/config").expanduser()
 _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
@@ -370,5 +372,5 @@ def _read(status: int, headers: Mapping[str, str], body: bytes) -> Raw:
         status,
         str(parsed.get("reason") or "Unknown"),
         str(parsed.get("message") or ""),
-        float(after) if after is not None and str(after).isdigit() else None,
+        float(str(after)) if _SECONDS.fullmatch(str(after)) else None,
     )

@@ -49,8 +49,16 @@ def path(kind: Kind, namespace: str = "", name: str = "", sub: str = "") -> str:
     Names are quoted: some are a tenant's words, and none may lead to another object.
     """
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
-    where = f"/namespaces/{quote(namespace, safe='')}" if namespace and kind.namespaced else ""
-    return "/".join(part for part in (root + where, kind.plural, quote(name, safe=""), sub) if part)
+    where = f"/namespaces/{segment(namespace)}" if namespace and kind.namespaced else ""
+    return "/".join(part for part in (root + where, kind.plural, segment(name), sub) if part)
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path. Names of a status may be anything; no name leads to another object.
+
+    One of dots alone would be a step up; no object has it.
+    """
+    return quote(name, safe="") if name.strip(".") else "~" * len(name)
 
 
 def plan(namespace: str, name: str, sub: str = "") -> str:

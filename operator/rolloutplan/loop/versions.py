@@ -7,9 +7,12 @@ cluster restored from a backup starts a new history with lower versions, and the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+_NUMBER: Final = re.compile("[0-9]{1,40}")
 
 MAX_DELETED: Final = 10_000
 """The number of deleted objects whose last version is kept, the newest. Only the answer to a request sent before the
@@ -59,7 +62,7 @@ def is_older(version: str, than: str) -> bool:
 
 
 def _is_number(version: str) -> bool:
-    return version.isascii() and version.isdigit()
+    return _NUMBER.fullmatch(version) is not None
 
 
 class History:

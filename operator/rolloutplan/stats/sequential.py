@@ -272,9 +272,12 @@ def unpack(hypothesis: Hypothesis, text: str) -> State | None:
     body, check = raw[: -_CHECK.size], raw[-_CHECK.size :]
     if check != _CHECK.pack(_checksum(hypothesis, body)):
         return None
-    looks, rest, *seen, old_looks, old_scatter = _HEAD.unpack_from(body)
-    sums = tuple(_SINGLES.iter_unpack(body[_HEAD.size :]))
-    return State(looks, rest, sums[0], sums[1] if len(sums) > 1 else (), CountDelta(*seen), old_looks, old_scatter)
+    try:
+        looks, rest, *seen, old_looks, old_scatter = _HEAD.unpack_from(body)
+        sums = tuple(_SINGLES.iter_unpack(body[_HEAD.size :]))
+        return State(looks, rest, sums[0], sums[1] if len(sums) > 1 else (), CountDelta(*seen), old_looks, old_scatter)
+    except (struct.error, LookupError):
+        return None
 
 
 def _checksum(hypothesis: Hypothesis, body: bytes) -> int:

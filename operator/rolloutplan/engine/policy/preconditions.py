@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
@@ -50,6 +51,9 @@ class UnmetPrecondition:
     """When to check again, where no watch shows a change."""
     quiet: bool = False
     """Whether it is expected to pass by itself soon, so that it is not worth an Event."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message))  # compared with what the status has
 
 
 def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:

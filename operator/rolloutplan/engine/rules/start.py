@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rolloutplan.api.changes import RunChange, change
+from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
@@ -96,7 +97,7 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _wait(snapshot: Snapshot, words: str) -> ReconcileResult:
-    status, reason, message = snapshot.status, StatusReason.NEW_SIDE_NOT_READY, words[:1024]
+    status, reason, message = snapshot.status, StatusReason.NEW_SIDE_NOT_READY, printable(words[:1024])
     told = (status.reason, status.message) == (reason, message)
     return ReconcileResult(None if told else change(status, reason=reason, message=message))
 

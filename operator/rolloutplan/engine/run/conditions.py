@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from rolloutplan.api.changes import change, change_weights
+from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.availability import missing_pods
@@ -122,7 +123,7 @@ def fault_words(status: Status, what: str) -> str:
     """What the status says of an exception of the operator: what failed, what follows, and what to do."""
     by_hand = f"; the old weights by hand: {status.revert}" if status.revert else ""
     follows = "the run does not go forward, what leads back is still tried, and all of it again every few seconds"
-    what = "".join(each if each.isprintable() else " " for each in what[:LONGEST_FAULT])
+    what = printable(what[:LONGEST_FAULT]).replace("\n", " ")
     return f"the operator failed on this plan: {what}; {follows}: report this with the operator's log{by_hand}"[:1024]
 
 
@@ -284,7 +285,7 @@ def _condition(snapshot: Snapshot, spec: _ConditionSpec) -> Condition:
         type=spec.type,
         status=spec.status,
         reason=spec.reason,
-        message=spec.message,
+        message=printable(spec.message),
         observed_generation=snapshot.plan.generation,
         last_transition_time=since,
     )

@@ -12,7 +12,9 @@ from math import isinf
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import Comparison, format_confidence, format_duration
+from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
@@ -36,6 +38,10 @@ QUERY_KEPT = 400
 """Characters of a query that a decision keeps; `status.predicates` has all of it."""
 
 
+REPEATABLE = frozenset({EventReason.COMMAND_REJECTED, EventReason.UNDO_RESTORED})
+"""The reasons of decisions that anybody who may annotate the plan can cause as often as they like."""
+REPEATABLE_KEPT = 6
+"""So many of them stay: enough to see who does it, of the 30 decisions that are kept."""
 TRIPPED, CLEAR = "Tripped", "Clear"
 """The verdicts of a guard, a `fail` or a `warn` predicate whose comparison is true, or false."""
 
@@ -88,20 +94,26 @@ def append_decision(
         at=snapshot.now,
         kind=row.kind,
         reason=row.event_reason,
-        note=note[:1024],
+        note=printable(note[:1024]),
         run=status.run,
         stage=status.stage.name if status.stage else "",
         weight_from=shares[0],
         weight_to=shares[1],
-        believed=expectation.expected[:1024],
-        observed=expectation.observed[:1024],
-        why=why or row.rationale,
-        by=commanded_by.by if commanded_by else "rolloutplan",
+        believed=printable(expectation.expected[:1024]),
+        observed=printable(expectation.observed[:1024]),
+        why=printable(why or row.rationale),
+        by=printable(commanded_by.by) if commanded_by else "rolloutplan",
         token=commanded_by.token if commanded_by else "",
         evidence=shown,
     )
-    trail = (*status.decisions, decision)[-DECISIONS_KEPT:]
-    return change(status, seq=decision.seq, decisions=trail)
+    return change(status, seq=decision.seq, decisions=_kept((*status.decisions, decision)))
+
+
+def _kept(trail: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    """The decisions that stay: answers to what others may repeat at will do not push out the rest of the trail."""
+    repeated = [decision.seq for decision in trail if decision.reason in REPEATABLE]
+    gone = set(repeated[:-REPEATABLE_KEPT])
+    return tuple(decision for decision in trail if decision.seq not in gone)[-DECISIONS_KEPT:]
 
 
 def _expected(spec: PlanSpec | None, status: Status) -> str:

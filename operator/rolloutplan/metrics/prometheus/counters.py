@@ -13,7 +13,6 @@ from a histogram's buckets:
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import timedelta
 from typing import Final
@@ -23,6 +22,8 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.selector import Selector, read_selector, without_comments
 from rolloutplan.metrics.prometheus.response import Counts
 
+LARGEST_BOUND: Final = 1e9
+"""Thirty years in seconds."""
 _SUM: Final = "sum by (job, instance)"
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -60,12 +61,24 @@ def no_bound(events: Events, found: Counts) -> str:
     if events.histogram is None or events.slower_than is None:
         return ""
     unit = _unit(_selector(events.histogram).name)
-    numbers = (float(key.removeprefix("/")) for key in found)
-    bounds = sorted(number * unit for number in numbers if math.isfinite(number))
+    numbers = (_bound(key.removeprefix("/")) for key in found)
+    bounds = sorted(number * unit for number in numbers if number is not None)
     if not bounds or events.slower_than in bounds:
         return ""
     written = ", ".join(format_duration(bound) for bound in bounds if bound and not bound % _MILLISECOND)
     return f"{format_duration(events.slower_than)} is not a bucket bound of the histogram: write one of {written}"
+
+
+def _bound(text: str) -> float | None:
+    """A bound of a bucket, in the unit of its histogram; None for a label that is no bound, which any client may write.
+
+    What takes longer than LARGEST_BOUND is none that somebody would name, and no duration can be made of it.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= LARGEST_BOUND else None
 
 
 def unreadable(events: Events) -> str:

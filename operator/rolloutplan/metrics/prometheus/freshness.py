@@ -27,6 +27,6 @@ def stale(selector: InstantSelector, oldest: Answer, since: datetime) -> Answer 
         return oldest
     if oldest.value is None or oldest.value >= since.timestamp():
         return None
-    at = datetime.fromtimestamp(oldest.value, UTC)
+    at = datetime.fromtimestamp(max(oldest.value, 0), UTC)  # any source may answer any number
     words = f"{selector.text} has a sample of {at:%Y-%m-%d %H:%M:%S}, before this weight ({since:%H:%M:%S}): {_FIX}"
     return Answer(gap=Why.STALE_SAMPLES, detail=words)

@@ -108,7 +108,7 @@ def parse_response(status: int, body: bytes, read: Read[T], flavor: str = "Prome
         return undecided(Why.PARTIAL, "the answer is partial: not all storage nodes answered")
     try:
         return read(Result(data.get("resultType"), data.get("result")))
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return undecided(Why.SOURCE_DOWN, "the answer is not in the JSON format of Prometheus")
 
 

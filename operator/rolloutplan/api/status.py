@@ -19,7 +19,7 @@ from rolloutplan.api.route import RouteId, RouteKindName
 
 DECISIONS_KEPT = 30
 EVIDENCE_KEPT = 16
-TOKENS_KEPT = 50
+TOKENS_KEPT = 200
 
 
 class Phase(StrEnum):

@@ -21,7 +21,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.rules.adapt import accept_edit
-from rolloutplan.engine.rules.command import abort_or_revert, other_commands
+from rolloutplan.engine.rules.command import abort_or_revert, answers_again_at, other_commands
 from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
 from rolloutplan.engine.rules.end_state import keep_end_state
@@ -87,7 +87,8 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
     after = _derived(snapshot, result.status) if result.status is not None else None
     if after is not None and after != snapshot.status:
         return replace(result, status=after, wake_at=result.wake_at or snapshot.now)
-    instants = [instant for instant in (result.wake_at, _wake_at(snapshot)) if instant is not None]
+    waits = answers_again_at(snapshot) if snapshot.plan.command else None
+    instants = [instant for instant in (result.wake_at, _wake_at(snapshot), waits) if instant is not None]
     return ReconcileResult(
         _updated_status(snapshot, result), result.actions, min(instants, default=None), result.urgent
     )

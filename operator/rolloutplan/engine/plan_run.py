@@ -99,6 +99,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
+from rolloutplan.engine.rules.command import MOST_ANSWERED
 from rolloutplan.engine.rules.undo import plan_subject
 from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
 from rolloutplan.engine.run.end_state import MOST_REPAIRS
@@ -194,6 +195,7 @@ class PlanRun:
         self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
         self._metadata_writes: tuple[datetime, ...] = ()
+        self._answered_at: tuple[datetime, ...] = ()
         self._foreign_undo: dict[str, ForeignUndo] = {}
         """By their subject."""
         self._in_force: dict[RouteId, tuple[RouteWeights, int]] = {}
@@ -259,6 +261,7 @@ class PlanRun:
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
         self._foreign_undo = {}
+        self._answered_at = ()
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
 
     def _follow_source(self, facts: Facts) -> None:
@@ -397,6 +400,7 @@ class PlanRun:
             claim_at=facts.claim_at,
             grants=facts.grants,
             metadata_writes=self._metadata_writes,
+            answered_at=self._answered_at,
             foreign_undo=self._foreign_undo,
             in_force_at={route: generation for route, (_, generation) in self._in_force.items()},
             repairs=self._repairs,
@@ -690,6 +694,7 @@ class PlanRun:
             if isinstance(result, PreflightResult):
                 self._take_warnings(result.warnings)
             self._note_foreign_undo(effect)
+            self._note_answer(effect)
             succeeded = effect.snapshot.status.phase is Phase.SUCCEEDED
             if succeeded and isinstance(effect.work, PatchRoute) and effect.work.target.rules:
                 before = self._repairs.get(effect.work.target.id, ())[1 - MOST_REPAIRS :]
@@ -718,6 +723,11 @@ class PlanRun:
                 self.results[effect.key] = result
             case _:
                 pass
+
+    def _note_answer(self, effect: Effect) -> None:
+        """Note that a status was written which answers a command."""
+        if isinstance(effect.work, Record) and effect.work.status.tokens != effect.snapshot.status.tokens:
+            self._answered_at = (*self._answered_at, effect.snapshot.now)[-MOST_ANSWERED:]
 
     def _note_foreign_undo(self, effect: Effect) -> None:
         """Note that a write has replaced an undo command of somebody else."""

@@ -547,6 +547,8 @@ class Snapshot:
     """What the installation lends to plans."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
+    answered_at: tuple[datetime, ...] = ()
+    """When this leader answered the last commands, refused or carried out: at most `MOST_ANSWERED` of them."""
     foreign_undo: Mapping[str, ForeignUndo] = field(default_factory=dict)
     """The undo commands of others that this leader has put right, by their subject."""
     in_force_at: Mapping[RouteId, int] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rolloutplan.api.changes import RunChange, change_stage, change_task, change_weights
 from rolloutplan.api.command import (
@@ -77,6 +77,10 @@ _BEFORE_A_PAUSE = frozenset(
     }
 )
 """These reasons of a hold stay in the status during a pause; the pause is shown when they are over."""
+MOST_ANSWERED = 60
+ANSWERED_WITHIN = timedelta(hours=1)
+"""More commands to one plan in this time are no person's. At this rate a token stays spent for three hours at least."""
+_TOO_MANY = f"more than {MOST_ANSWERED} commands within an hour"
 _UNREADABLE = "unread-"
 _CONTRACT = "contract"
 """How `approve` names the removal of the old side."""
@@ -133,8 +137,30 @@ def other_commands(snapshot: Snapshot) -> ReconcileResult | None:
         source = CommandSource(snapshot.plan.command_by or _SOMEBODY, token, tokens)
         return _reject(snapshot, source, f"{ANNOTATION}: {error}")
     if context is not None:
-        return _carry_out(context)
+        waits = answers_again_at(snapshot) is not None and context.command.verb is not Verb.PAUSE
+        return _tell_flood(snapshot) if waits else _carry_out(context)
     return _reject_replaced(snapshot) or _used_before(snapshot)
+
+
+def answers_again_at(snapshot: Snapshot) -> datetime | None:
+    """When commands are answered again, where there were too many of them; None: now.
+
+    Each answer is a write and an Event, and its token takes the place of another one that must stay spent.
+    """
+    times = snapshot.answered_at
+    until = times[0] + ANSWERED_WITHIN if len(times) >= MOST_ANSWERED else None
+    return until if until is not None and snapshot.now < until else None
+
+
+def _tell_flood(snapshot: Snapshot) -> ReconcileResult | None:
+    """Tell once that commands wait, without spending a token. The run goes on meanwhile."""
+    told = (each for each in reversed(snapshot.status.decisions) if each.note.startswith(_TOO_MANY))
+    last = next(told, None)
+    if last is not None and snapshot.now < last.at + ANSWERED_WITHIN:
+        return None
+    until = answers_again_at(snapshot) or snapshot.now
+    words = f"{_TOO_MANY}, the last by {snapshot.plan.command_by or _SOMEBODY}: others wait until {until:%H:%M:%S}; "
+    return note_decision(snapshot, TransitionName.COMMAND_REJECTED, f"{words}`abort`, `revert` and `pause` do not")
 
 
 def _reject_replaced(snapshot: Snapshot) -> ReconcileResult | None:
@@ -202,7 +228,9 @@ def _carry_out(context: _CommandContext) -> ReconcileResult | None:
         return _reject(context.snapshot, context.commanded_by, f"{context.words}: {rejection}")
 
 
-def _reject(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult:
+def _reject(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult | None:
+    if answers_again_at(snapshot) is not None:
+        return _tell_flood(snapshot)
     return note_decision(snapshot, TransitionName.COMMAND_REJECTED, words, commanded_by=commanded_by)
 
 

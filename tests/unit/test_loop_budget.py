@@ -1,8 +1,9 @@
 """What no plan names costs a key; what a namespace may take of the memory is limited, and runs keep their place."""
 
+import asyncio
 import copy
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,14 +13,21 @@ from rolloutplan.api.limits import KIB
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Phase
+from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.plan_view import Readable, Unreadable
-from rolloutplan.loop import budget
+from rolloutplan.loop import budget, reconcile
 from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry
+from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.loop.versions import Id
+from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import PLAN, changed
 from tests.world import START
+
+if TYPE_CHECKING:
+    from rolloutplan.cluster.client import Api
+    from rolloutplan.metrics.pool import Sources
 
 Raw = dict[str, Any]
 ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
@@ -156,6 +164,51 @@ def test_once_all_is_read_a_plan_sees_what_it_would_see_if_everything_were_kept(
 
 def how_new(found: Any) -> str:
     return str(found.view.written.new.deployment)
+
+
+class Listing:
+    """An API server that gives lists of one, or fails at first."""
+
+    def __init__(self, server: Server, failures: int = 0) -> None:
+        self.server, self.failures, self.asked = server, failures, list[tuple[str, str]]()
+
+    async def list(self, path: str, **query: Any) -> Raw:
+        self.asked.append((path, query["fieldSelector"]))
+        if self.failures:
+            self.failures -= 1
+            raise ApiError(0, "Timeout", "no answer")
+        kind, name = path.rpartition("/")[2], query["fieldSelector"].removeprefix("metadata.name=")
+        found = self.server.objects.get((kind, "shop", name))
+        return {"items": [copy.deepcopy(found)] if found else []}
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_the_loop_reads_what_a_plan_names_with_no_right_but_to_list(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "FETCHED_AGAIN", 0.01)
+    server = Server()
+    api = Listing(server, failures)
+
+    async def run() -> None:
+        reconciler = Reconciler(cast("Api", api), server.store, cast("Sources", None), Metrics(), instance="test")
+        server.store.fetch = reconciler.fetch
+        server.put(ROUTES, "checkout", spec=route("v1", "v2"))
+        server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
+        server.put(PLANS, "a", spec=plan())
+        server.objects.pop((DEPLOYMENTS, "shop", "v1"))
+        assert server.store.awaits("shop/a")
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if not server.store.awaits("shop/a") and len(api.asked) >= 2 + failures:
+                break
+        await asyncio.sleep(0.05)
+        await reconciler.close()
+
+    asyncio.run(run())
+    assert not server.store.awaits("shop/a")
+    assert [route.name for _, route in server.store.routes] == ["checkout"]
+    assert not server.store.version((DEPLOYMENTS, "shop", "v1"))
 
 
 # ---- the budget ------------------------------------------------------------------------------------

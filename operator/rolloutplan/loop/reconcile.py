@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 
+from rolloutplan.api import safe_get
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, ResourceClient
@@ -154,21 +154,23 @@ class Reconciler:
         kind, namespace, name = ident
         others = {PLANS: paths.PLANS, DEPLOYMENTS: paths.DEPLOYMENTS}
         resource = RESOURCES[BY_PLURAL[kind].kind] if kind in BY_PLURAL else others[kind]
+        chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:
             try:
                 async with asyncio.timeout(FETCHED_WITHIN):
-                    raw = await self._client(Priority.FORWARD).get(paths.path(resource, namespace, name))
+                    found = await self._client(Priority.FORWARD).list(
+                        paths.path(resource, namespace), fieldSelector=chosen
+                    )
+                break
             except (ApiError, TimeoutError) as error:
-                if getattr(error, "status", 0) == HTTPStatus.NOT_FOUND:
-                    self.remove(kind, namespace, name)
-                    return
                 log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)
                 self._requeue_affected(kind, self.store.give_up(ident))
                 await asyncio.sleep(FETCHED_AGAIN)
-            else:
-                self.apply(kind, None, raw)
-                self._requeue_affected(kind, self.store.give_up(ident))
-                return
+        if raw := next(iter(safe_get.items(found, "items")), None):
+            self.apply(kind, None, raw)
+        else:
+            self.remove(kind, namespace, name)
+        self._requeue_affected(kind, self.store.give_up(ident))
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """Return the Services that plans name, in a namespace or everywhere."""

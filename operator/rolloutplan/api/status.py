@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.status_size import bounded
 
 DECISIONS_KEPT = 30
 EVIDENCE_KEPT = 16
@@ -414,9 +415,8 @@ class Status(Part):
         return next((c for c in self.conditions if c.type == kind), None)
 
     def to_raw(self) -> dict[str, Any]:
-        """The JSON object for the API server; empty fields are left out."""
-        raw: dict[str, Any] = _filled(self.model_dump(mode="json", by_alias=True))
-        return raw
+        """The JSON object for the API server; empty fields are left out, and of a large one what only explains."""
+        return bounded(_filled(self.model_dump(mode="json", by_alias=True)))
 
 
 def _filled(value: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cluster import accounts, paths, pods, scale, users, workloads
@@ -18,7 +18,7 @@ from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.queries import AlertQuery
+from rolloutplan.engine.model.queries import AlertQuery, Query
 from rolloutplan.engine.model.snapshot import (
     GateAnswers,
     Pods,
@@ -31,9 +31,14 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.policy.grants import account_of, jobs_of
 from rolloutplan.engine.policy.preflight import PreflightQuery, preflight_queries
-from rolloutplan.metrics.base import Provider
+from rolloutplan.metrics.base import CheckResult, Provider
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
+
+RENDERED_AT_ONCE: Final = 50
+"""Queries that are rendered between two turns of the loop: 8 KiB each, in 5 ms."""
+TRIED_AT_ONCE: Final = 256
+"""Queries that are given to a source together; it joins those of one kind."""
 
 
 async def run_checks(
@@ -92,7 +97,17 @@ class TriedQueries(NamedTuple):
 
 async def try_queries(plan: PlanView, provider: Provider, now: datetime) -> TriedQueries:
     """Send each query of a plan once."""
-    return await _try(list(preflight_queries(plan, now)), provider, now)
+    return await _try(await _rendered(preflight_queries(plan, now)), provider, now)
+
+
+async def _rendered(queries: Iterable[PreflightQuery]) -> list[PreflightQuery]:
+    """The queries, each once; rendering thousands takes a while, in which the loop serves all else."""
+    found = dict[PreflightQuery, None]()
+    for number, query in enumerate(queries, start=1):
+        found[query] = None
+        if number % RENDERED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return list(found)
 
 
 async def silent_alerts(plan: PlanView, provider: Provider, now: datetime) -> str:
@@ -102,7 +117,7 @@ async def silent_alerts(plan: PlanView, provider: Provider, now: datetime) -> st
 
 
 async def _try(queries: Sequence[PreflightQuery], provider: Provider, now: datetime) -> TriedQueries:
-    result = await provider.check(list(dict.fromkeys(each.query for each in queries)), now)
+    result = await _check(list(dict.fromkeys(each.query for each in queries)), provider, now)
     refused: dict[str, str] = {}
     for each in queries:
         if each.query in result.refused:
@@ -117,6 +132,19 @@ async def _try(queries: Sequence[PreflightQuery], provider: Provider, now: datet
 
 SourceFor = Callable[[QueryOnce], tuple[Provider | None, str]]
 """From a question to the provider that it is for; where there is none, with the reason."""
+
+
+async def _check(queries: Sequence[Query], provider: Provider, now: datetime) -> CheckResult:
+    """Try queries, some hundred at a time; no more of them once the source does not answer."""
+    refused: dict[Query, str] = {}
+    warnings: dict[Query, str] = {}
+    for start in range(0, max(len(queries), 1), TRIED_AT_ONCE):
+        found = await provider.check(queries[start : start + TRIED_AT_ONCE], now)
+        refused |= found.refused
+        warnings |= found.warnings
+        if found.down:
+            return CheckResult(refused, found.down, warnings)
+    return CheckResult(refused, "", warnings)
 
 
 async def check_gate(questions: Iterable[QueryOnce], source_for: SourceFor, now: datetime) -> GateAnswers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, format_weight
@@ -54,6 +55,11 @@ class UnmetPrecondition:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", printable(self.message))  # compared with what the status has
+
+
+MAX_BACKENDS: Final = 512
+"""Of all rules that a plan moves. Its status holds them three times, and its undo command names each: with this many it
+has 150 KiB, of the 256 KiB that an object's annotations may have."""
 
 
 def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
@@ -153,6 +159,10 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     except UnusableError as problem:
         return UnmetPrecondition(problem.reason, problem.message)
     old, new, first = spec.old.service_name, spec.new.service_name, spec.steps()[0].permille
+    backends = sum(len(rule.backends) for _, rule in _rules(routes))
+    if backends > MAX_BACKENDS:
+        words = f"the rules that the plan moves have {backends} backends together, of at most {MAX_BACKENDS}"
+        return UnmetPrecondition(StatusReason.TOO_LARGE, f"{words}: name fewer routes, or fewer of their rules")
     for route, rule in _rules(routes):
         current = rule_share(rule, old, new)
         if current > first:

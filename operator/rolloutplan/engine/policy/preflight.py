@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.rendering import names_the_stage, texts_of
 from rolloutplan.engine.analysis.counting import render_events, sides_of
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.plan_view import PlanView
@@ -22,7 +23,10 @@ class PreflightQuery(NamedTuple):
 
 
 def preflight_queries(plan: PlanView, now: datetime) -> Iterator[PreflightQuery]:
-    """Every query of a plan, rendered for each stage; the same query may occur more than once."""
+    """Every query of a plan, rendered for each stage; the same query may occur more than once.
+
+    A guard that does not name the stage is the same at each of them, and is rendered once.
+    """
     spec = plan.spec
     if spec is None:
         return
@@ -34,10 +38,16 @@ def preflight_queries(plan: PlanView, now: datetime) -> Iterator[PreflightQuery]
         if (asked := assumption.predicate) is not None:
             yield PreflightQuery(assumption.called, ValueQuery(render(asked.query, words("", asked.window))))
     for stage in spec.steps():
-        for predicate in (*spec.guards, *stage.predicates):
+        repeated = () if stage.index else spec.guards
+        for predicate in (*(repeated or _differing(spec.guards)), *stage.predicates):
             for side in sides_of(predicate):
                 for query in _queries(predicate, words(stage.name, predicate.window, side), now):
                     yield PreflightQuery(predicate.name, query)
+
+
+def _differing(guards: Iterable[Predicate]) -> Iterator[Predicate]:
+    """The guards that differ from stage to stage."""
+    return (guard for guard in guards if any(names_the_stage(each.text) for each in texts_of("", guard, 1)))
 
 
 def _queries(predicate: Predicate, variables: dict[str, str], now: datetime) -> Iterator[Query]:

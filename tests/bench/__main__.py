@@ -11,6 +11,7 @@ from tests.bench import figures, standing
 from tests.bench.applying import applying
 from tests.bench.asking import asking
 from tests.bench.hostile_sources import hostile_sources
+from tests.bench.limits import limits
 from tests.bench.table import Row, text
 from tests.shop import Operator, install
 
@@ -54,6 +55,7 @@ def _figures(bed: Bed, operator: Operator, runs: int) -> dict[str, Callable[[], 
         "restart": lambda: standing.restart(bed, operator, 1000),
         "asking": lambda: asking(bed),
         "hostile": hostile_sources,
+        "limits": limits,
         "apply": lambda: applying(bed),
         "memory-1": lambda: figures.memory(bed, operator, 1, 110),
         "memory-100": lambda: figures.memory(bed, operator, 100, 125),

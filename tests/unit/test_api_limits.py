@@ -113,6 +113,13 @@ TOO_LARGE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "bytes of four a character": (plan(assumptions=[assumption({"x": "\U0001f4a5" * 100_000})]), "are too large"),
     "small things": (plan(assumptions=[assumption({"x": [{}] * 330_000})]), "968 KiB are too large to read"),
+    "Jobs": (
+        plan(
+            assumptions=[assumption({"x": "y" * 100 * KIB})],
+            expand={"jobs": [{"name": "b", **job({"x": "y" * 100 * KIB})}]},
+        ),
+        "spec.expand.jobs[0]: the Jobs of the plan have 201 KiB together: write at most 128 KiB",
+    ),
     "levels": (plan(assumptions=[assumption(DEEP)]), f"more than {MAX_DEPTH} levels"),
     "predicates": (
         plan(stages=[stage(2 * i, 48) for i in range(1, 51)]),

@@ -28,12 +28,14 @@ MAX_POLICY: Final = 64 * KIB
 """256 namespaces and 32 freeze windows."""
 MAX_SOURCE: Final = 64 * KIB
 """256 namespaces and 16 headers of 1,024 characters."""
+MAX_JOBS: Final = 128 * KIB
+"""Of all Jobs of a plan: 48 of 2 KiB. As lists in lists they are 40,000, which are read in 10 ms."""
 MAX_DEPTH: Final = 64
 """Levels of mappings and lists in each other. A Job has about 12; Python's JSON gives up at about 900."""
 UNREAD: Final = "x-unread"
 """The key under which an object says which of its parts were too large to be decoded (cluster/decoding.py). No API
 server stores such a field."""
-_TOO_DEEP: Final = f"spec: more than {MAX_DEPTH} levels of mappings and lists in each other: write fewer"
+_TOO_DEEP: Final = f"more than {MAX_DEPTH} levels of mappings and lists in each other: write fewer"
 
 
 class TooLargeError(SpecError):
@@ -48,15 +50,31 @@ def spec_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_size(raw: Mapping[str, Any], limit: int) -> None:
-    """Refuse a `spec` with more bytes than the limit, or with too many levels. Raises TooLargeError."""
+    """Refuse a `spec` with more bytes than the limit. Raises TooLargeError."""
     try:
         size = size_of(raw)
     except RecursionError:
-        raise TooLargeError(_TOO_DEEP) from None
+        raise TooLargeError(f"spec: {_TOO_DEEP}") from None
     if size > limit:
         raise TooLargeError(f"spec: {kib(size)} are too large to read: write at most {kib(limit)}")
-    if _is_deep(raw):
-        raise TooLargeError(_TOO_DEEP)
+
+
+def check_jobs(jobs: Mapping[str, object]) -> None:
+    """Refuse the Jobs of a plan, by their paths, if they have too many bytes together, or too many levels.
+
+    Nothing else of a plan is open: only in a Job may mappings and lists be nested, and as many as one likes. Raises
+    TooLargeError.
+    """
+    total = 0
+    for path, job in jobs.items():
+        total += size_of(job)
+        if total > MAX_JOBS:
+            words = f"the Jobs of the plan have {kib(total)} together"
+            raise TooLargeError(
+                f"spec.{path}: {words}: write at most {kib(MAX_JOBS)}, and put the rest into a ConfigMap"
+            )
+        if _is_deep(job):
+            raise TooLargeError(f"spec.{path}: {_TOO_DEEP}")
 
 
 def size_of(value: object) -> int:

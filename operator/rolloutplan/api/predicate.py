@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations
 from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
-from rolloutplan.api.selector import has_modifier, is_closed, read_selector, without_comments
+from rolloutplan.api.selector import is_one_instant, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
 
 MAX_PREDICATES: Final = 16
@@ -301,7 +301,7 @@ def _is_more_than_series(text: str) -> bool:
     What MORE_THAN_SERIES finds is looked for behind the last brace alone: Python would begin it again at each bracket.
     """
     labels = text.rfind("}") + 1
-    return _BEYOND_LABELS.search(text, labels) is not None or has_modifier(text) or not is_closed(text)
+    return _BEYOND_LABELS.search(text, labels) is not None or not is_one_instant(text)
 
 
 def _one_histogram(text: str) -> FieldErrors:

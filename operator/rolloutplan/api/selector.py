@@ -62,24 +62,23 @@ def without_comments(text: str) -> str:
     return QUOTED.sub(lambda part: " " if part[0].startswith("#") else part[0], text).strip()
 
 
-def is_closed(text: str) -> bool:
-    """Whether every brace outside of strings is closed; a string that does not end takes the rest of the text."""
-    depth = 0
-    for brace in _BRACE.findall(QUOTED.sub("", text)):
-        depth += 1 if brace == "{" else -1
-        if depth < 0:
-            return False
-    return depth == 0
-
-
 def outside_strings(text: str) -> str:
     """The query without its comments and closed strings; one that does not end is none, whatever it holds."""
     return QUOTED.sub(lambda part: "" if part[0].startswith("#") or _CLOSED.fullmatch(part[0]) else part[0], text)
 
 
-def has_modifier(text: str) -> bool:
-    """Whether a query reads another instant than the one it is asked at: `offset` or `@`."""
-    return _MODIFIER.search(QUOTED.sub("", text)) is not None
+def is_one_instant(text: str) -> bool:
+    """Whether a query reads the instant at which it is asked, and every brace outside of its strings is closed.
+
+    `offset` and `@` read another one. A string that does not end takes the rest of the text.
+    """
+    bare = QUOTED.sub("", text)
+    depth = 0
+    for brace in _BRACE.findall(bare):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0 and _MODIFIER.search(bare) is None
 
 
 def _split(labels: str) -> list[str]:

@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import MAX_PLAN, TooLargeError, check_size
+from rolloutplan.api.limits import MAX_PLAN, TooLargeError, check_jobs, check_size
 from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecError, SpecModel, StrictInt, Violations, read
 from rolloutplan.api.predicate import MAX_PREDICATES, NOT_FOR, Predicate, Predicates, as_normalized
 from rolloutplan.api.quantities import (
@@ -488,7 +488,22 @@ def read_plan_spec(raw: Mapping[str, Any]) -> PlanSpec:
     """Parse the `spec` of a RolloutPlan. Raises SpecError: one line for each violation, with field and fix."""
     check_size(raw, MAX_PLAN)
     _check_number(raw)
+    check_jobs(_jobs(raw))
     return read(PlanSpec, raw)
+
+
+def _jobs(raw: Mapping[str, Any]) -> dict[str, object]:
+    """The Jobs as written, by their paths below the spec."""
+    assumptions = {
+        f"assumptions[{i}].job": safe_get.value(each, "job")
+        for i, each in enumerate(safe_get.items(raw, "assumptions"))
+    }
+    parts = {
+        f"{part}.jobs[{i}]": each
+        for part in ("expand", "contract")
+        for i, each in enumerate(safe_get.items(raw, part, "jobs"))
+    }
+    return assumptions | parts
 
 
 def _check_number(raw: Mapping[str, Any]) -> None:

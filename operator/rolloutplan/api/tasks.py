@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations
@@ -71,9 +72,22 @@ def _refusal(field: str, message: str) -> dict[str, str]:
     return {"rule": f"!has(self.{field})", "message": message, "fieldPath": f".{field}"}
 
 
+def _to_bytes(spec: dict[str, Any]) -> bytes:
+    """As it is kept: decoded, small things take twenty times the memory of their text, in each replica."""
+    return json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def _from_bytes(body: object) -> dict[str, Any]:
+    assert isinstance(body, bytes)  # pydantic knows the type before `_to_bytes`
+    spec: dict[str, Any] = json.loads(body.decode(errors="surrogatepass"))
+    return spec
+
+
 JobSpec: TypeAlias = Annotated[
     dict[str, Any],
     AfterValidator(_job_spec),
+    AfterValidator(_to_bytes),
+    PlainSerializer(_from_bytes),
     WithJsonSchema(
         {
             **_OPEN,
@@ -139,9 +153,14 @@ class JobTemplate(SpecModel):
     """A Job, as in a CronJob's `jobTemplate`. The API server validates it when the Job is created."""
 
     metadata: JobMetadata = Field(default=JobMetadata(), description="Labels and annotations of the Job.")
-    spec: JobSpec = Field(
-        description="The spec of the Job, as in batch/v1, without ttlSecondsAfterFinished and selector."
+    body: JobSpec = Field(
+        alias="spec", description="The spec of the Job, as in batch/v1, without ttlSecondsAfterFinished and selector."
     )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The spec of the Job. It is kept as bytes, and made from them whenever it is asked for."""
+        return _from_bytes(self.body)
 
 
 class Job(SpecModel):

@@ -17,10 +17,10 @@ from rolloutplan.api.limits import KIB, kib
 
 MAX_PLANS: Final = 1000
 """Plans of a namespace. The largest clusters that we know of have as many in all."""
-MAX_BYTES: Final = 4096 * KIB
-"""Of the specs of a namespace's plans: a thousand plans of 4 KiB, or ten of the largest."""
-MAX_TOTAL: Final = 16384 * KIB
-"""Of the specs of all plans: four namespaces at their limit, or four thousand plans of 4 KiB."""
+MAX_BYTES: Final = 2048 * KIB
+"""Of the specs of a namespace's plans: five hundred plans of 4 KiB, or five of the largest."""
+MAX_TOTAL: Final = 8192 * KIB
+"""Of the specs of all plans: four namespaces at their limit, or two thousand plans of 4 KiB."""
 OVER: Final = (
     f"spec: the plans of this namespace have no place for {{}} more: at most {MAX_PLANS} plans with {kib(MAX_BYTES)}"
     f" together, and {kib(MAX_TOTAL)} in all namespaces, are read; delete plans that have ended, or write smaller ones"

@@ -47,7 +47,8 @@ def uses() -> set[Use]:
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 called = [each for each in FUNCTIONS if f"{name}.{each}(" in everything]
-                found |= {Use(name, value.pattern, value.flags, each) for each in called or FUNCTIONS}
+                pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode("latin-1")
+                found |= {Use(name, pattern, value.flags, each) for each in called or FUNCTIONS}
             elif isinstance(value, TextFormat):
                 patterns = (value.pattern, *(pattern for pattern, _ in value.forbidden))
                 found |= {Use(name, pattern, 0, "search") for pattern in patterns}

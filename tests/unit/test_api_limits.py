@@ -211,3 +211,13 @@ def test_a_message_about_thousands_of_errors_names_three_and_counts_the_others()
 def test_sizes_are_bytes_of_compact_json() -> None:
     raw = {"a": "é", "b": [1, 2]}
     assert size_of(raw) == len(json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()) == 20
+
+
+def test_a_job_is_kept_as_bytes_and_read_when_it_is_asked_for() -> None:
+    """As long as it is not needed, it takes no more memory than its text."""
+    pods = {"spec": {"serviceAccountName": "jobs"}, "x": [{}] * 1000}
+    (found,) = read_plan_spec(plan(assumptions=[assumption(pods)])).assumptions
+    assert found.job is not None
+    assert isinstance(found.job.template.body, bytes)
+    assert found.job.template.spec == {"template": pods}
+    assert found.model_dump(mode="json", by_alias=True)["job"]["template"]["spec"] == {"template": pods}

@@ -17,7 +17,14 @@ from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.engine.model.snapshot import PreflightResult, ServiceUsers, Snapshot
-from rolloutplan.loop.preflight import check_gate, find_users, run_checks
+from rolloutplan.loop.preflight import (
+    RENDERED_AT_ONCE,
+    TRIED_AT_ONCE,
+    check_gate,
+    find_users,
+    run_checks,
+    try_queries,
+)
 from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
@@ -112,6 +119,44 @@ def test_alerts_are_tried_as_they_will_be_asked_for_and_warnings_and_samples_too
     (page,) = [query for query in source.checked if isinstance(query, AlertQuery)]
     assert page.matchers == 'severity="page"'
     assert page.since is not None and before <= page.since <= now()
+
+
+def test_many_queries_are_rendered_and_tried_in_slices_between_which_the_loop_turns() -> None:
+    """Thousands of them at once would hold up the weights of all other plans."""
+    sizes, turns = list[int](), 0
+    guards = [{"name": f"g{i}", "query": f"up + {i}", "is": "> 1"} for i in range(15)]
+    stages = [
+        {
+            "weight": f"{2 * i}%",
+            "fail": [{"name": f"p{i}-{j}", "query": f"$stage + {j}", "is": "> 1"} for j in range(16)],
+        }
+        for i in range(1, 51)
+    ]
+    plan = World(spec=changed(PLAN, {"guards": guards, "stages": stages})).plan()
+
+    class Counting(FakeProvider):
+        async def check(self, queries: Collection[Query], at: datetime) -> CheckResult:
+            sizes.append(len(queries))
+            return CheckResult(dict.fromkeys(queries, "no"), "")
+
+    async def run() -> None:
+        nonlocal turns
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.create_task(turn())
+        found = await try_queries(plan, Counting(), START)
+        turning.cancel()
+        assert len(found.refused) == 815
+
+    asyncio.run(run())
+    assert sum(sizes) == 815, "a guard that is the same at each stage is tried once"
+    assert max(sizes) <= TRIED_AT_ONCE
+    assert turns >= 815 // RENDERED_AT_ONCE
 
 
 def test_what_the_gate_asks_is_answered_all_together() -> None:

@@ -50,7 +50,8 @@ def test_what_cannot_be_read_is_left_out_and_named(spec: str) -> None:
 def test_a_list_and_a_stream_go_on_past_it(spec: str) -> None:
     good = json.dumps(GOOD)
     text = f'{{"kind": "RolloutPlanList", "metadata": {{}}, "items": [{good}, {with_spec(spec)}, {good}]}}'
-    for items in (list(decode_list(text)[1]), load(text.encode())["items"]):
+    answered = [load(text.encode())["items"]] if spec is DEEP else []
+    for items in (list(decode_list(text)[1]), *answered):
         assert [item["metadata"]["name"] for item in items] == ["a", "b", "a"]
         assert [item.get("spec") for item in items] == [GOOD["spec"], None, GOOD["spec"]]
     lines = [f'{{"type": "ADDED", "object": {each}}}' for each in (good, with_spec(spec), good)]

@@ -139,6 +139,7 @@ class Watch:
         self._requested_at: dict[WatchTarget, float] = {}
         self._inbox: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._taking = False
+        self._first_ends = 0.0
         self._logged_in = 0.0
         self._sessions: list[aiohttp.ClientSession] = []
         self._main_loop: asyncio.AbstractEventLoop | None = None
@@ -219,6 +220,7 @@ class Watch:
         if self._stopping.is_set():
             return
         await self._discover()
+        self._first_ends = time.monotonic() + FIRST_WITHIN
         kinds = {
             target.kind for target, availability in self._availability.items() if availability is Availability.SERVED
         }
@@ -379,8 +381,8 @@ class Watch:
 
     async def _let_first_kind_pass(self, target: WatchTarget) -> None:
         """Let the list of the first kind (plans) be complete before the others: they say what is needed of those."""
-        first, ends = self._targets[0].kind, time.monotonic() + FIRST_WITHIN
-        while target.kind != first and not self.synced(first) and time.monotonic() < ends:  # noqa: ASYNC110
+        first = self._targets[0].kind
+        while target.kind != first and not self.synced(first) and time.monotonic() < self._first_ends:  # noqa: ASYNC110
             await asyncio.sleep(SLICE)
 
     def _event_handler(self, kind: Kind) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import jsonpatch
 
+from rolloutplan.api.limits import TooLargeError
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
@@ -518,7 +519,9 @@ class World:
             try:
                 spec = read_plan_spec(self.spec)
             except SpecError as error:
-                self._read = self.spec, Unreadable(str(error), self._judged)
+                large = isinstance(error, TooLargeError)
+                reason = StatusReason.TOO_LARGE if large else StatusReason.INVALID_SPEC
+                self._read = self.spec, Unreadable(str(error), self._judged, reason)
             else:
                 self._read = self.spec, NeedsTemplates(spec) if spec.has_references else Readable(spec)
         return self._read[1]

@@ -10,6 +10,7 @@ import math
 import re
 import reprlib
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -206,7 +207,7 @@ def _by_instance(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]
     found: dict[str, Any] = {}
     for row in rows:
         labels = row["metric"]
-        key = f"{labels.get('job', '')}/{labels.get('instance', '')}"
+        key = sys.intern(f"{labels.get('job', '')}/{labels.get('instance', '')}")  # one text for all that count it
         if len(key) > LONGEST_INSTANCE:
             words = f"the labels job and instance have {len(key)} characters, more than {LONGEST_INSTANCE}"
             return undecided(Why.NOT_COUNTERS, f"{words}, in {key}")

@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from rolloutplan.metrics.fair_share import FairShare
+from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Lane, Threads
 from rolloutplan.stats.verdict import Answer
@@ -231,6 +232,27 @@ def test_a_guard_is_answered_while_another_namespace_has_a_thousand_heavy_questi
 
     with server(behaviour) as url:
         assert asyncio.run(asked(url)) == [Answer(0.25)] * 20
+
+
+def test_who_waits_too_long_for_a_place_is_told_whose_share_is_used_up() -> None:
+    met: list[str] = []
+    go = threading.Event()
+
+    async def asked(url: str) -> list[Answer]:
+        source = Source(spec(url, timeout="500ms", maxConcurrency=1), capacity=Capacity(count_limit=met.append))
+        answers = await asyncio.gather(*(source.ask(f"q{i}(", AT, "shop") for i in range(2)))
+        go.set()
+        source.close()
+        return answers
+
+    def behaviour(*_: object) -> None:
+        go.wait(10)
+
+    with server(behaviour) as url:
+        details = sorted(answer.detail for answer in asyncio.run(asked(url)))
+    assert details[0].startswith("no answer within 0.")
+    assert details[1].startswith("not sent in time: other queries of namespace shop took its share")
+    assert met == ["places"]
 
 
 def test_what_is_remembered_of_one_namespaces_queries_is_not_displaced_by_another() -> None:

@@ -176,7 +176,7 @@ class Metrics:
         self._question_seconds.observe(seconds)
 
     def count_limit(self, limit: str) -> None:
-        """Count a question or an answer that met a limit; there are five limits."""
+        """Count a question or an answer that met a limit; there are six limits."""
         self._limits.labels(limit).inc()
 
     def count_api_request(self, method: str, path: str, code: int, seconds: float) -> None:

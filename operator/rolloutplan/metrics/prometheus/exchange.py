@@ -107,7 +107,7 @@ class Exchange:
         self, until: float, longest: int, budget: FairShare, namespace: str, guard: Guard | None = None
     ) -> None:
         self.until, self.longest, self.guard = until, longest, guard
-        self._budget, self._namespace = budget, namespace
+        self._budget, self.namespace = budget, namespace
         self._taken = 0
         """Bytes taken from the budget."""
         self._handle: socket.socket | None = None
@@ -117,7 +117,7 @@ class Exchange:
 
     def __enter__(self) -> Self:
         _of_thread.exchange = self
-        _computing.take(self._namespace)
+        _computing.take(self.namespace)
         _ends.add(self)
         return self
 
@@ -129,7 +129,7 @@ class Exchange:
         _ends.discard(self)
         if handle is not None:
             handle.close()
-        self._budget.give(self._namespace, self._taken)
+        self._budget.give(self.namespace, self._taken)
         _computing.leave()
 
     @property
@@ -169,7 +169,7 @@ class Exchange:
         try:
             yield
         finally:
-            _computing.take(self._namespace)
+            _computing.take(self.namespace)
         if self._ended:
             raise EndedError
 
@@ -180,8 +180,8 @@ class Exchange:
         more = length - FREE_BYTES - self._taken
         if more <= 0:
             return
-        if not self._budget.take(self._namespace, more):
-            words = f"not read: the answers that namespace {self._namespace} is reading at the same time are too long"
+        if not self._budget.take(self.namespace, more):
+            words = f"not read: the answers that namespace {self.namespace} is reading at the same time are too long"
             raise LimitError(Limit.BYTES, f"{words} for its share of the {self._budget.total >> 20} MiB for all")
         self._taken += more
 

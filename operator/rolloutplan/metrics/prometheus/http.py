@@ -30,7 +30,7 @@ from rolloutplan.metrics.prometheus.address import Guard
 from rolloutplan.metrics.prometheus.credentials import Credentials
 from rolloutplan.metrics.prometheus.exchange import BoundedAdapter, Exchange
 from rolloutplan.metrics.prometheus.failures import words_of
-from rolloutplan.metrics.prometheus.limits import LONGEST_ANSWER, MOST_PIECES, MOST_VALUES, Limit, LimitError
+from rolloutplan.metrics.prometheus.limits import LONGEST_ANSWER, MOST_PIECES, MOST_VALUES, Limit, LimitError, no_place
 from rolloutplan.metrics.prometheus.response import Read, parse_response, undecided
 from rolloutplan.stats.verdict import Answer, Why
 
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 CLOSING: Final = 1.0
 """Seconds after which what is under way ends when a source is changed: most answers come sooner."""
+CHANGED: Final = "not sent: the source was changed or removed"
 CLOCK_AHEAD: Final = 30.0
 """Seconds by which a source's clock may be ahead of ours. Its samples of before a weight would count for the weight."""
 
@@ -122,7 +123,7 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
         super().close()
 
     def _answer(self, params: Mapping[str, str], read: Read[T], exchange: Exchange, began: float) -> Reply[T]:
-        detail = "not sent: other queries used up the time"
+        detail = ""
         for _ in range(2):  # twice, because the server may just have closed a kept connection
             if time.monotonic() >= exchange.until:
                 break
@@ -141,7 +142,12 @@ class PrometheusHttp(PrometheusConnect):  # type: ignore[misc]  # it is not type
                     return Reply(undecided(Why.SOURCE_DOWN, detail))
             else:
                 return Reply(value, time.monotonic() - began, status)
-        return Reply(undecided(Why.SOURCE_DOWN, detail), time.monotonic() - began)
+        if detail:
+            return Reply(undecided(Why.SOURCE_DOWN, detail), time.monotonic() - began)
+        if exchange.until >= self._ends:
+            return Reply(undecided(Why.SOURCE_DOWN, CHANGED))
+        late = no_place(exchange.namespace)
+        return Reply(undecided(late.why, str(late)), limit=late.limit)
 
     def _once(self, params: Mapping[str, str], read: Read[T], exchange: Exchange) -> tuple[int, T | Answer]:
         left = exchange.until - time.monotonic()

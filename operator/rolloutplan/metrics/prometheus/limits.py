@@ -45,6 +45,7 @@ INSTANCE_BYTES: Final = 256
 class Limit(StrEnum):
     """Which limit it was; the label of a metric."""
 
+    PLACES = "places"
     QUESTIONS = "questions"
     HEAD = "head"
     LENGTH = "length"
@@ -58,3 +59,9 @@ class LimitError(Exception):
     def __init__(self, limit: Limit, words: str, why: Why = Why.SOURCE_DOWN) -> None:
         super().__init__(words)
         self.limit, self.why = limit, why
+
+
+def no_place(namespace: str) -> LimitError:
+    """Why a query was not sent in its time."""
+    words = f"not sent in time: other queries of namespace {namespace} took its share of the requests under way"
+    return LimitError(Limit.PLACES, words)

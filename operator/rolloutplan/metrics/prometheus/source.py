@@ -24,8 +24,8 @@ from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.base import ObserveRequest
 from rolloutplan.metrics.prometheus.batching import Batch, Fingerprint, QueryBatcher
 from rolloutplan.metrics.prometheus.capacity import Capacity
-from rolloutplan.metrics.prometheus.http import PrometheusHttp, Reply
-from rolloutplan.metrics.prometheus.limits import INSTANCE_BYTES, QUESTION_BYTES, Limit
+from rolloutplan.metrics.prometheus.http import CHANGED, PrometheusHttp, Reply
+from rolloutplan.metrics.prometheus.limits import INSTANCE_BYTES, QUESTION_BYTES, Limit, no_place
 from rolloutplan.metrics.prometheus.response import Counts, Instants, Read, Result, counts, each, number, undecided
 from rolloutplan.stats.verdict import Answer, Why
 
@@ -313,11 +313,14 @@ class Source:
         try:
             call = self._threads.submit(query, namespace=namespace, slow=slow)
         except RuntimeError:
-            return Reply(undecided(Why.SOURCE_DOWN, "not sent: the source was changed or removed"))
+            return Reply(undecided(Why.SOURCE_DOWN, CHANGED))
         try:
             reply = await asyncio.wait_for(asyncio.wrap_future(call), max(0, deadline - time.monotonic()) + _GRACE)
         except TimeoutError:
-            return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
+            if not call.cancelled():
+                return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
+            error = no_place(namespace)
+            reply = Reply(undecided(error.why, str(error)), late=True, limit=error.limit)
         if reply.limit is not None:
             self._capacity.count_limit(reply.limit)
         return reply

@@ -376,6 +376,25 @@ def test_where_a_policy_demands_seals_an_approval_without_one_is_refused() -> No
     assert world.weights()[0] == HALF
 
 
+def test_where_a_policy_demands_seals_promote_approves_nothing_by_itself() -> None:
+    changes = {"stages[2].approval": "Required"}
+    world = fresh(changes, policies=(demanding(sealedApprovals=True),))().until(P.JUDGING, stage="canary")
+    world.say("promote p1")
+    world.settle()
+    assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "AwaitingApproval", UP)
+    world.say(f"approve a1 --seal {seal(world, 'all')}")
+    world.settle()
+    assert world.weights()[0] == ALL
+
+
+def test_a_wrong_seal_is_refused_before_its_turn_too() -> None:
+    world = fresh({"stages[1].approval": "Required"})()
+    world.say(f"approve a1 half --seal {'0' * 32}")
+    world.settle()
+    assert "CommandRejected" in world.told()
+    assert world.status.approved_ahead == ()
+
+
 def test_the_seal_of_the_contract_is_for_the_contract_alone() -> None:
     one, other = fresh({"contract": {"scaleOld": 0}})(), fresh({"contract": {"scaleOld": 1}})()
     assert seal(one, CONTRACT) != seal(other, CONTRACT)

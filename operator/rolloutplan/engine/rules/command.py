@@ -694,7 +694,8 @@ def _promote(context: _CommandContext) -> ReconcileResult:
     words = f"{context.words}; the next stage is {last.name} at {format_weight(last.permille)}"
     seals = {**status.approved_seals, last.name: seal_of(spec, last.name)}
     changes: RunChange = {"held": None, "stage": change_stage(at, next_stage=last.name)}
-    if policy := demands_approval(snapshot.policies, spec, last.name):
+    sealed = demands_seal(snapshot.policies) if last.approval else ""
+    if policy := demands_approval(snapshot.policies, spec, last.name) or sealed:
         words = f"{words}, once it is approved, as policy {policy} demands"
     else:
         changes["approved"], changes["approved_seals"] = last.name, seals

@@ -5,7 +5,6 @@ the sizes are known, and refused with the field, before any such text is made. S
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -35,11 +34,13 @@ class Text(NamedTuple):
 
 def rendered_size(text: str, sizes: Mapping[str, int]) -> int:
     """The bytes of a text once variables of these sizes are filled in; unknown ones stay as they are."""
-    if "$" not in text:
-        return len(text.encode())
-    found = Counter(plain or braced for plain, braced in VARIABLE.findall(text) if (plain or braced) in sizes)
-    # A name in braces is counted as if it stood without them: two bytes too many, never too few.
-    return len(text.encode()) + sum((sizes[name] - len(name) - 1) * times for name, times in found.items())
+    size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+    if "$" in text:
+        for plain, braced in VARIABLE.findall(text):
+            if (name := plain or braced) in sizes:
+                # One in braces is counted as if it stood without them: two bytes too many, never too few.
+                size += sizes[name] - len(name) - 1
+    return size
 
 
 def rendered_refusals(texts: Iterable[Text], sizes: Mapping[str, int]) -> FieldErrors:

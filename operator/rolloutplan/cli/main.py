@@ -137,7 +137,7 @@ def _add_operator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--authenticated-commands",
         action="store_true",
-        help="the chart's admission policy checks who sends a command (admission.enabled)",
+        help="the chart's admission policy checks who sends a command (admission.approvers)",
     )
     add_grant_options(parser)
     parser.add_argument(

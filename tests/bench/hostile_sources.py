@@ -15,12 +15,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rolloutplan.api.metric_source import read_metric_source
 from rolloutplan.api.predicate import Events
 from rolloutplan.engine.model.queries import CountQuery, ValueQuery
+from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.metrics.base import Connection
 from rolloutplan.metrics.pool import Key, Sources
 from tests.bench.table import Row, percentile
@@ -128,9 +130,9 @@ def _memory() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-async def _measured(port: int, attack: Callable[[Sources, int, float], Awaitable[None]], victim: Connection) -> Any:
+async def _measured(sources: Sources, attack: Callable[[float], Awaitable[None]], victim: Connection) -> Any:
     """What an attack costs, and what share of a victim's answers came on time, from known and from new questions."""
-    sources, watched, times = Sources(), Watched(), list[float]()
+    watched, times = Watched(), list[float]()
     shop = victim.of("shop")
     await shop.evaluate(ValueQuery("guard"), datetime.now(UTC))
     end = time.monotonic() + SECONDS
@@ -149,10 +151,9 @@ async def _measured(port: int, attack: Callable[[Sources, int, float], Awaitable
     async with watched.watching():
         await asyncio.sleep(0.5)
         watched.stops.clear()
-        await asyncio.gather(attack(sources, port, end), guard())
+        await asyncio.gather(attack(end), guard())
         took = watched.memory
     sources.close()
-    victim.close()
     on_time = 100 * sum(seconds <= ON_TIME for seconds in times) / len(times)
     return {"memory": took, "stops": watched.stops, "on time": on_time, "answers": times}
 
@@ -196,12 +197,12 @@ async def _heavy(shared: Connection, end: float) -> None:
 
 async def _play(attack: str, port: int) -> Any:
     gc.freeze()  # as the operator does at its start
-    victims = Sources()
+    sources = Sources(access=Access(SourceHosts.read(["127.0.0.1"])))
     if attack == "hostile":
-        victim = victims.get(Key("metricsources", "shop", "default"), _source(port, "honest"))
-        return await _measured(port, _hostile, victim)
-    shared = victims.get(Key("clustermetricsources", "", "default"), _source(port, "honest", timeout="5s"))
-    return await _measured(port, lambda _, __, end: _heavy(shared, end), shared)
+        victim = sources.get(Key("metricsources", "shop", "default"), _source(port, "honest"))
+        return await _measured(sources, partial(_hostile, sources, port), victim)
+    shared = sources.get(Key("clustermetricsources", "", "default"), _source(port, "honest", timeout="5s"))
+    return await _measured(sources, partial(_heavy, shared), shared)
 
 
 # ---- the rows --------------------------------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ def falls_off(host: Host) -> None:
     status, run = host.watches.known("plan").status, host.world.run
     if run is not None:
         through = min(run._published.values())
-        host.passed_over |= set(range(through + 1, status.seq - DECISIONS_KEPT + 1))
+        host.passed_over |= {*range(through + 1, status.seq + 1)} - {decision.seq for decision in status.decisions}
 
 
 class GoesBack:

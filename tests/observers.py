@@ -498,12 +498,18 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
 
 
 def _left_at(world: World, snapshot: Snapshot) -> Iterator[datetime]:
-    """When the operator was shown that a rule gives the old side no traffic any more, before it decided upon a look."""
+    """When the operator was shown that a rule gives the old side no traffic any more, before it decided upon a look.
+
+    What had none when the operator was shown it first was left then at the latest.
+    """
     known: dict[str, Rules] = {}
+    seen: set[str] = set()
     for event in world.history:
         if isinstance(event, Shown) and event.at <= snapshot.now:
             before, known[event.route] = known.get(event.route, ()), event.weights or ()
-            if any(was["v1"] and not now["v1"] for was, now in zip(before, known[event.route], strict=False)):
+            first = event.route not in seen and any(not now["v1"] for now in known[event.route])
+            seen.add(event.route)
+            if first or any(was["v1"] and not now["v1"] for was, now in zip(before, known[event.route], strict=False)):
                 yield event.at
 
 

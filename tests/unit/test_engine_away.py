@@ -1,5 +1,6 @@
 """Pods that go missing through no fault of their version: the weights go back, and the run is taken up again."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -130,6 +131,25 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.promise)
 def test_pods_that_are_away_hold_the_run_and_failed_ones_end_it(case: Case) -> None:
     run(case)
+
+
+@pytest.mark.parametrize(
+    ("what", "happens"),
+    [
+        ("the plan becomes invalid", edit({"guards[0].is": "about 5"})),
+        ("the old Deployment is gone", put(old=None)),
+        ("the metric source is gone", put(source=None)),
+        ("a person pauses", say("pause t1")),
+    ],
+)
+def test_whatever_happens_meanwhile_the_weights_are_sent_back_once(what: str, happens: Callable[[World], object]) -> None:
+    world = evicted()
+    happens(world)
+    world.settle()
+    world.advance(m(5))
+    assert world.told().count("RollbackStarted") == 1, what
+    phase_is(world, P.HELD, "NewSideAway")
+    assert world.weights() == (OLD_WEIGHTS,)
 
 
 def test_the_whole_soak_is_served_again() -> None:

@@ -189,10 +189,14 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
         return Blocked(
             HoldReason.INVALID, f"the plan is now invalid, so nothing can be judged: {snapshot.plan.problem}"
         )
+    differs = external_change(snapshot)
+    # Above what has no say in where the weights are: under another reason, the weights would be sent back again.
+    if not differs and (words := _awaited_pods(snapshot, spec)):
+        return Blocked(HoldReason.NEW_SIDE_AWAY, words)
     if not snapshot.plan.readable:
         words = f"the plan is now invalid; its last valid version is used until it is fixed: {snapshot.plan.problem}"
         return Blocked(HoldReason.INVALID, words)
-    if differs := external_change(snapshot):
+    if differs:
         fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"
         return Blocked(HoldReason.CONFLICT, f"{differs}: {fix}")
     if snapshot.old is None:
@@ -200,8 +204,6 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
             HoldReason.CONFLICT,
             f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
         )
-    if words := _awaited_pods(snapshot, spec):
-        return Blocked(HoldReason.NEW_SIDE_AWAY, words)
     if words := _metrics_unavailable(snapshot, spec):
         return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
     words, evidence = shared_outage(snapshot)

@@ -142,7 +142,7 @@ def test_pods_that_are_away_hold_the_run_and_failed_ones_end_it(case: Case) -> N
         ("a person pauses", say("pause t1")),
     ],
 )
-def test_whatever_happens_meanwhile_the_weights_are_sent_back_once(what: str, happens: Callable[[World], object]) -> None:
+def test_whatever_happens_meanwhile_the_weights_go_back_once(what: str, happens: Callable[[World], object]) -> None:
     world = evicted()
     happens(world)
     world.settle()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rolloutplan.api.limits import KIB
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.plan_view import Readable, Unreadable
@@ -105,6 +106,42 @@ def test_a_plan_does_not_wait_for_what_does_not_exist_or_cannot_be_read() -> Non
     assert server.store.awaits("shop/a")
     assert server.store.give_up((DEPLOYMENTS, "shop", "v3")) == {"shop/a"}
     assert not server.store.awaits("shop/a")
+
+
+def running(written: Raw) -> Raw:
+    return {"phase": "Judging", "planHash": read_plan_spec(written).plan_hash(), "weights": {"old": "v1", "new": "v2"}}
+
+
+def test_a_run_waits_for_a_deployment_that_cannot_be_read_because_it_is_not_gone() -> None:
+    server = Server()
+    server.put(DEPLOYMENTS, "v2", spec={"replicas": 2})
+    server.put(PLANS, "a", spec=plan(), status=running(plan()))
+    assert not server.store.give_up((DEPLOYMENTS, "shop", "v2"), unread=True)
+    assert server.store.awaits("shop/a")
+    server.answer()
+    assert not server.store.awaits("shop/a")
+
+
+def test_a_run_whose_plan_was_edited_goes_back_without_waiting_for_what_it_names_now() -> None:
+    server = Server()
+    server.put(DEPLOYMENTS, "v3", spec={"replicas": 2})
+    server.put(PLANS, "a", spec=plan(new="v3"), status=running(plan()))
+    assert server.asked
+    assert not server.store.awaits("shop/a")
+
+
+def test_nothing_is_read_again_at_a_start_whatever_is_listed_first() -> None:
+    server = Server()
+    server.store.loading = True
+    server.put(ROUTES, "checkout", spec=route("v1", "v2"))
+    server.put(ROUTES, "other", spec=route("v9"))
+    server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
+    server.put(DEPLOYMENTS, "v9", spec={"replicas": 2})
+    server.put(PLANS, "a", spec=plan())
+    server.store.loaded()
+    assert not server.asked
+    assert [route.name for _, route in server.store.routes] == ["checkout"]
+    assert [name for _, name in server.store.workloads] == ["v1"]
 
 
 def test_a_route_of_another_namespace_that_gives_the_old_service_traffic_is_read_again() -> None:

@@ -88,6 +88,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         grants=options.grants,
         unserved=options.unserved,
         authenticated_commands=options.authenticated_commands,
+        loading=True,
     )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
     metrics.set_plan_counter(reconciler.store.phases, reconciler.failing)
@@ -96,7 +97,8 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
 
     def listed(listing: Listing) -> None:
         reconciler.listed(listing)
-        if watch.synced():
+        if watch.synced() and not synced.is_set():
+            reconciler.store.loaded()
             synced.set()
 
     endpoint_watch = EndpointWatch(

@@ -46,9 +46,9 @@ AFTER_AN_ERROR: Final = timedelta(seconds=10)
 """The delay until a plan is reconciled again after an exception that its status cannot report."""
 
 FETCHED_WITHIN: Final = 2.0
-"""Seconds for which a plan waits for an object that it has just named. Until then nothing of it is decided."""
-FETCHED_AGAIN: Final = 5.0
-"""Seconds until an object is read again that could not be read."""
+"""Seconds for which a plan without a run waits for an object that it has just named, before it counts as missing."""
+FETCHED_AGAIN: Final = 1.0
+"""Seconds until an object is read again that could not be read: a run may wait for it."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -164,7 +164,7 @@ class Reconciler:
                 break
             except (ApiError, TimeoutError) as error:
                 log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)
-                self._requeue_affected(kind, self.store.give_up(ident))
+                self._requeue_affected(kind, self.store.give_up(ident, unread=True))
                 await asyncio.sleep(FETCHED_AGAIN)
         if raw := next(iter(safe_get.items(found, "items")), None):
             self.apply(kind, None, raw)

@@ -43,6 +43,7 @@ from rolloutplan.engine.model.snapshot import (
     source_view,
 )
 from rolloutplan.engine.model.templates import judged_by
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
@@ -115,6 +116,8 @@ class Store:
     fetch: Callable[[Id], None] | None = None
     """Reads an object again, of which only a key was kept because no plan named it; without this, all are kept. Then
     `apply` or `remove` is called, or `give_up`."""
+    loading: bool = False
+    """Whether plans may still be missing. Until `loaded`, all objects are kept, so that none is read again."""
     _unheld: Unheld = field(default_factory=Unheld)
     _awaited: Uses = field(default_factory=Uses)
     """The objects that are being read again, for each plan that needs them."""
@@ -297,7 +300,13 @@ class Store:
 
     def _is_needed(self, ident: Id, services: Iterable[Service] = ()) -> bool:
         """Whether a plan names an object, or one of the Services that a route gives traffic."""
-        return self.fetch is None or bool(self._uses.users(ident) or self.users_of(services))
+        return self.fetch is None or self.loading or bool(self._uses.users(ident) or self.users_of(services))
+
+    def loaded(self) -> None:
+        """Keep no more than a key of what no plan names: every kind has been listed."""
+        self.loading = False
+        routes = {(plural(route), namespace, route.name) for namespace, route in self.routes}
+        self._drop_unneeded({*routes, *((DEPLOYMENTS, *name) for name in self.workloads)})
 
     def _fetch_missing(self, key: str, idents: frozenset[Id]) -> None:
         """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
@@ -332,12 +341,25 @@ class Store:
                 self._put_route(namespace, route, view)
 
     def awaits(self, key: str) -> bool:
-        """Whether something that a plan names is being read: until then it would be missing."""
-        return bool(self._awaited.of(key))
+        """Whether something that a plan names is being read: until then it would be missing.
 
-    def give_up(self, ident: Id) -> frozenset[str]:
-        """Let the plans go on that wait for an object; return them."""
+        A run whose plan was edited goes back, for which it needs nothing of what the plan names now.
+        """
+        if not self._awaited.of(key):
+            return False
+        plan = self.plans[key]
+        written = plan.view.written
+        goes_back = plan.status.phase in TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
+        return not goes_back or (written is not None and written.plan_hash() == plan.status.plan_hash)
+
+    def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
+        """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.
+
+        What could not be read is not gone, and a run whose Deployment is gone would be rolled back.
+        """
         waiting = self._awaited.users(ident)
+        if unread:
+            waiting = frozenset(key for key in waiting if self.plans[key].status.phase not in RUNNING)
         for key in waiting:
             self._awaited.put(key, self._awaited.of(key) - {ident})
         return waiting

@@ -41,7 +41,7 @@ class Clock:
         self._agreed: float | None = None
         """When an answer agreed last, by the steady clock."""
         self._confirmed = False
-        """Whether a metric source agreed with the wall clock, and none has contradicted it since."""
+        """Whether a ClusterMetricSource agreed with the wall clock, and none has contradicted it since."""
         self.ahead = 0.0
         """By how much the wall clock is ahead of the API server's at least, in seconds; negative where it is behind."""
 
@@ -73,9 +73,10 @@ class Clock:
             )
 
     def confirm(self, date: str, sent: float, received: float) -> None:
-        """Take that of a metric source: where it agrees with the wall clock, these are two, and the wall clock is used.
+        """Take that of a ClusterMetricSource. Where the wall clock agrees, these are two, and it is used.
 
-        Evidence is dated by both, so it is right where they agree, whatever the API server says.
+        Evidence is dated by both, so it is right where they agree, whatever the API server says. Sources of a
+        namespace have no say: their answers are their tenant's.
         """
         there, wall = _read(date), self._wall() - self._steady()
         if there is None:

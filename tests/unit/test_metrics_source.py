@@ -21,9 +21,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.metrics.pool import Key, Sources
+from rolloutplan.metrics.prometheus import http
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
@@ -287,6 +289,25 @@ def test_a_source_whose_clock_is_ahead_proves_nothing(ahead: int, value: float |
 def test_a_source_that_does_not_say_what_time_it_is_is_believed(date: str) -> None:
     with server(say(ONE, f"Date: {date}")) as url:
         assert ask(url, timeout="2s")[0] == Answer(0.25)
+
+
+def test_only_a_source_of_the_cluster_has_a_say_in_the_operators_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may create a MetricSource could keep the operator on a clock that is wrong, for all namespaces."""
+    confirmed = list[str]()
+    monkeypatch.setattr(http, "confirm", lambda date, _sent, _received: confirmed.append(date))
+    date = format_datetime(datetime.now(UTC), usegmt=True)
+
+    async def answer(source: Source) -> Answer:
+        try:
+            return await source.ask("q", AT, "shop")
+        finally:
+            source.close()
+
+    with server(say(ONE, f"Date: {date}")) as url:
+        for kind, dates in ((MetricSourceSpec, []), (ClusterMetricSourceSpec, [date])):
+            written = kind.model_validate({"prometheus": {"url": url}})
+            assert asyncio.run(answer(Source(written))).value == 0.25
+            assert confirmed == dates
 
 
 def test_reads_a_compressed_answer() -> None:

@@ -18,10 +18,12 @@ from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.spec import SpecError
 from rolloutplan.metrics.ceilings import Ceilings
 from rolloutplan.metrics.fair_share import FairShare
+from rolloutplan.metrics.prometheus import source as prometheus_source
 from rolloutplan.metrics.prometheus.capacity import Capacity
 from rolloutplan.metrics.prometheus.http import CLOSING, PrometheusHttp, Reply
 from rolloutplan.metrics.prometheus.limits import (
     FREE_BYTES,
+    INSTANCE_BYTES,
     LONGEST_ANSWER,
     LONGEST_HEAD,
     LONGEST_INSTANCE,
@@ -125,6 +127,40 @@ def test_answers_with_many_counters_are_kept_as_far_as_they_fit() -> None:
     with server(behaviour) as url:
         assert asyncio.run(twice(Capacity(), url)) == 1
         assert asyncio.run(twice(Capacity(counters=FairShare(1000)), url)) == 2
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_kept_answers_take_is_given_back(monkeypatch: pytest.MonkeyPatch, *, closed: bool) -> None:
+    """When they expire, or when the source is closed: also that of a question which is answered after that."""
+    monkeypatch.setattr(prometheus_source, "REUSED_FOR", 60 if closed else 0.3)
+    capacity, go = Capacity(), threading.Event()
+    rows = [{"metric": {"instance": str(i)}, "value": [0, str(i)]} for i in range(100)]
+
+    def behaviour(connection: socket.socket, request: bytes) -> None:
+        if b"last" in request:
+            go.wait(5)
+        say(vector(*rows))(connection, request)
+
+    async def life(url: str) -> None:
+        source = Source(spec(url, timeout="10s", maxConcurrency=4), capacity=capacity)
+        await asyncio.gather(*(source.sample(f"c{i}", AT, namespace) for i in range(5) for namespace in ("a", "b")))
+        if closed:
+            assert capacity.counters.held("a") == capacity.counters.held("b") == 5 * 100 * INSTANCE_BYTES
+        last = asyncio.create_task(source.sample("last", AT, "c"))
+        await asyncio.sleep(0.05)
+        if closed:
+            source.close()
+            assert (capacity.counters.used, capacity.questions.used) == (0, capacity.questions.held("c"))
+        go.set()
+        await last
+        async with asyncio.timeout(10):
+            while capacity.counters.used or capacity.questions.used:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.02)
+        source.close()
+
+    with server(behaviour) as url:
+        asyncio.run(life(url))
+    assert [each.held(who) for each in (capacity.counters, capacity.questions) for who in "abc"] == [0] * 6
 
 
 # ---- how much is read ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,6 +35,9 @@ T = TypeVar("T")
 REUSED_FOR: Final = 2.0
 """Seconds for which an answer is reused for identical questions: plans that share an instant do not ask at the same
 moment."""
+FORGETS_EVERY: Final = 0.1
+"""Shortest time between two looks for answers that are not reused any more, in seconds: one look for many answers, and
+little beside `REUSED_FOR`."""
 MAX_INSTANTS: Final = 100
 """Most instants in one range query."""
 MAX_NAMESPACES: Final = 1000
@@ -56,6 +60,15 @@ class _Question:
     asked: float
     fingerprint: Fingerprint
     answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    weight: int = 0
+    """Bytes that its answer takes of the kept counters."""
+    expires: float = 0.0
+    """When its answer is not reused any more, in the loop's time."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What identical questions have in common."""
+        return self.namespace, self.read, self.query, self.at
 
     def settle(self, value: object) -> None:
         if not self.answer.done():
@@ -84,6 +97,11 @@ class Source:
         self._canaries: dict[int, _Question] = {}
         """The first question of each form, while it is in flight alone."""
         self._tasks: set[asyncio.Task[object]] = set()
+        self._kept: deque[_Question] = deque()
+        """Those whose answers are reused; the one that expires first is first."""
+        self._forgetting: asyncio.TimerHandle | None = None
+        """The next look for answers that expired; None where none is kept."""
+        self._closed = False
 
     async def ask(self, query: str, at: datetime, namespace: str) -> Answer:
         """Query one value at the instant `at` for a namespace. Never raises; ends within the spec's timeout + 0.5 s.
@@ -143,8 +161,12 @@ class Source:
 
     def close(self) -> None:
         """Accept no more questions. Does not wait: what is under way ends a second later at the latest."""
+        self._closed = True
         self._threads.close()
         self._http.close()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        self._forget_until(math.inf)
 
     # ---- identical questions are sent once -----------------------------------------------------------------------
 
@@ -156,7 +178,7 @@ class Source:
                 return self._refused(namespace)
             question = _Question(namespace, query, at, read, time.monotonic(), Fingerprint.of(query, namespace))
             self._questions[key] = question
-            question.answer.add_done_callback(partial(self._answered, key, question))
+            question.answer.add_done_callback(partial(self._answered, question))
             self._due.append(question)
             if len(self._due) == 1:
                 asyncio.get_running_loop().call_soon(self._send)
@@ -169,22 +191,39 @@ class Source:
         words = f"not sent: the questions of namespace {namespace} that wait for an answer take {held} MiB"
         return undecided(Why.SOURCE_DOWN, f"{words}, its share of the {total} MiB for all: write fewer predicates")
 
-    def _answered(self, key: tuple[object, ...], question: _Question, answer: asyncio.Future[Any]) -> None:
+    def _answered(self, question: _Question, answer: asyncio.Future[Any]) -> None:
         """Keep an answer for a while, for identical questions. Counters of many instances only as far as they fit."""
-        weight = 0 if answer.cancelled() or isinstance(answer.result(), Answer) else len(answer.result())
-        kept = self._capacity.counters.take(question.namespace, weight := weight * INSTANCE_BYTES)
+        counted = 0 if answer.cancelled() or isinstance(answer.result(), Answer) else len(answer.result())
+        weight = counted * INSTANCE_BYTES
+        if self._closed or not self._capacity.counters.take(question.namespace, weight):
+            self._forget(question)
+            return
+        loop = asyncio.get_running_loop()
+        question.weight, question.expires = weight, loop.time() + REUSED_FOR
+        self._kept.append(question)
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(REUSED_FOR, self._forget_expired)
 
-        def forget() -> None:
-            if self._questions.get(key) is question:
-                del self._questions[key]
-            self._capacity.questions.give(question.namespace, _size(question.query))
-            if kept:
-                self._capacity.counters.give(question.namespace, weight)
+    def _forget_expired(self) -> None:
+        """Forget the answers that expired. A timer for each of them would cost several percent of asking."""
+        loop = asyncio.get_running_loop()
+        self._forget_until(now := loop.time())
+        self._forgetting = None
+        if self._kept:
+            wait = max(FORGETS_EVERY, self._kept[0].expires - now)
+            self._forgetting = loop.call_later(wait, self._forget_expired)
 
-        if kept:
-            asyncio.get_running_loop().call_later(REUSED_FOR, forget)
-        else:
-            forget()
+    def _forget_until(self, instant: float) -> None:
+        """Forget the answers that expire until then."""
+        while self._kept and self._kept[0].expires <= instant:
+            question = self._kept.popleft()
+            self._capacity.counters.give(question.namespace, question.weight)
+            self._forget(question)
+
+    def _forget(self, question: _Question) -> None:
+        if self._questions.get(question.key) is question:
+            del self._questions[question.key]
+        self._capacity.questions.give(question.namespace, _size(question.query))
 
     # ---- batches of one turn -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 from rolloutplan.api.printable import printable
 from rolloutplan.api.status import DECISIONS_KEPT, Phase
 from rolloutplan.cluster import paths
-from rolloutplan.engine.rules.command import ANSWERED_WITHIN, MOST_ANSWERED
+from rolloutplan.engine.rules.commands.answer import ANSWERED_WITHIN, MOST_ANSWERED
 from rolloutplan.engine.run.decision_log import REPEATABLE_KEPT
 from tests import situations
 from tests.situations import OLD_WEIGHTS, s

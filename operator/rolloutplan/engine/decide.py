@@ -21,7 +21,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.rules.adapt import accept_edit
-from rolloutplan.engine.rules.command import abort_or_revert, answers_again_at, other_commands
+from rolloutplan.engine.rules.commands.answer import abort_or_revert, answers_again_at, other_commands
 from rolloutplan.engine.rules.contract import CONTRACTING_RULES, clean_up_old
 from rolloutplan.engine.rules.drift import correct_drift
 from rolloutplan.engine.rules.end_state import keep_end_state

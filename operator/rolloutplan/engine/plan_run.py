@@ -99,7 +99,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.policies import doubt_factor
-from rolloutplan.engine.rules.command import MOST_ANSWERED
+from rolloutplan.engine.rules.commands.answer import MOST_ANSWERED
 from rolloutplan.engine.rules.undo import plan_subject
 from rolloutplan.engine.run.conditions import fault_words, query_warnings, with_fault
 from rolloutplan.engine.run.end_state import MOST_REPAIRS

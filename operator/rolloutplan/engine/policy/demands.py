@@ -20,6 +20,11 @@ CONTRACT = "the contract"
 """Stored in `approved` for the removal of the old side; no stage can have this name."""
 
 
+def title_of(name: str) -> str:
+    """What a stage, or the contract, is called where somebody is to approve it."""
+    return "removing the old side" if name == CONTRACT else f"stage {name}"
+
+
 def demands_approval(policies: Iterable[PolicyView], spec: PlanSpec, name: str) -> str:
     """The policy that demands a person's approval of a stage, or of the contract; empty where none does."""
     last = spec.steps()[-1].name

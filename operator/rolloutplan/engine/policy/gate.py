@@ -23,7 +23,7 @@ from rolloutplan.engine.model.queries import AlertQuery, ValueQuery
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import block_by_appliers
-from rolloutplan.engine.policy.demands import CONTRACT, demands_approval, unmet_demand
+from rolloutplan.engine.policy.demands import CONTRACT, demands_approval, title_of, unmet_demand
 from rolloutplan.engine.policy.endpoints import block_on_increment, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
@@ -70,10 +70,10 @@ def _unmet_demand(snapshot: Snapshot, *, begun: int) -> Blocked | None:
     return Blocked(HoldReason.POLICY_NOT_MET, words) if words else None
 
 
-def await_approval(snapshot: Snapshot, name: str, what: str) -> str:
+def _await_approval(snapshot: Snapshot, name: str) -> str:
     """How to approve what waits for approval: its command, and its seal."""
     plan, spec = snapshot.plan, snapshot.plan.spec
-    words = f"{what} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+    words = f"{title_of(name)} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
     if spec is None:
         return words
     if policy := demands_approval(snapshot.policies, spec, name):
@@ -121,7 +121,7 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return blocked
     asked = stage.approval or demands_approval(snapshot.policies, spec, stage.name)
     if asked and not is_approved(snapshot, stage.name):
-        words = await_approval(snapshot, stage.name, f"stage {stage.name}")
+        words = _await_approval(snapshot, stage.name)
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
@@ -134,7 +134,7 @@ def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
     blind = ", ".join(weights.unconfirmed) if not weights.measured else ""
     asked = spec.contract.approval or demands_approval(snapshot.policies, spec, CONTRACT)
     if (asked or blind) and not is_approved(snapshot, CONTRACT):
-        words = await_approval(snapshot, CONTRACT, "removing the old side")
+        words = _await_approval(snapshot, CONTRACT)
         if blind:
             words = (
                 f"{words}; the gateway of {blind} does not report what it follows, and no predicate counts the "

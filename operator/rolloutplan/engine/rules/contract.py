@@ -24,7 +24,7 @@ from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.grants import not_granted_in_contract
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adapt import accept_edit
-from rolloutplan.engine.rules.command import other_commands
+from rolloutplan.engine.rules.commands.answer import other_commands
 from rolloutplan.engine.rules.match import Rule, first_match
 from rolloutplan.engine.rules.queue import release_place
 from rolloutplan.engine.rules.tasks import (

@@ -93,6 +93,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("replicas=two", "at '/replicas': got string, want integer"),
         ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
         ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1,024"),
+        ("metrics.port=8080", "metrics.port: the probes have 8080: write another port"),
         ("networkPolicy.from=all", "additional properties 'from' not allowed"),
         ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
         (
@@ -203,7 +204,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         {"serviceAccountToken": {"audience": "prometheus", "expirationSeconds": 1200, "path": "own"}},
     ]
     policies = {m["metadata"]["name"] for m in made if m["kind"] == "ValidatingAdmissionPolicyBinding"}
-    assert policies == {f"{NAMESPACE}-rp-authors", f"{NAMESPACE}-rp-commands"}
+    assert policies == {f"{NAMESPACE}-rp-{part}" for part in ("authors", "commands", "policy-warnings")}
     assert container["image"] == f"registry:5000/x@sha256:{64 * 'a'}"
     assert container["resources"]["limits"] == {"memory": "1Gi", "cpu": 2}
     assert pod["imagePullSecrets"] == [{"name": "pull"}]

@@ -29,7 +29,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, SourceStatus, Status, read_status
 from rolloutplan.api.template import read_template
-from rolloutplan.cluster.plans import is_rewritten
+from rolloutplan.cluster.plans import is_rewritten, with_begun
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -384,6 +384,8 @@ class World:
     """What gives the old Service traffic other than HTTPRoutes, each as `KIND NAME`."""
     users_unknown: str = ""
     source: SourceView | None = SOURCE
+    unread: frozenset[str] = frozenset()
+    """What the operator cannot read, such as `deployments/v2`."""
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
     rates: dict[str, tuple[Rate, ...]] = field(default_factory=dict)
@@ -524,6 +526,7 @@ class World:
                 self._read = self.spec, Unreadable(str(error), self._judged, reason)
             else:
                 self._read = self.spec, NeedsTemplates(spec) if spec.has_references else Readable(spec)
+        self._read = self.spec, with_begun({"spec": self.spec, "status": self.status_raw}, self._read[1])
         return self._read[1]
 
     def written(self) -> PlanView:
@@ -581,8 +584,9 @@ class World:
             status=self.status,
             raw_status=self.status_raw,
             routes={(view := self.route_view(name)).id: view for name in self.routes},
-            old=workload(self.old),
-            new=workload(self.new),
+            old=None if "deployments/v1" in self.unread else workload(self.old),
+            new=None if "deployments/v2" in self.unread else workload(self.new),
+            unread=self.unread,
             endpoints=self.endpoints(),
             routes_to_old=self.routes_to_old(),
             undo=self.undo(),

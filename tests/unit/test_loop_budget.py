@@ -112,12 +112,33 @@ def running(written: Raw) -> Raw:
     return {"phase": "Judging", "planHash": read_plan_spec(written).plan_hash(), "weights": {"old": "v1", "new": "v2"}}
 
 
-def test_a_run_waits_for_a_deployment_that_cannot_be_read_because_it_is_not_gone() -> None:
+def unread(server: Server) -> frozenset[str]:
+    facts = server.store.facts("shop/a", epoch=1, claim_at=lambda _: START)
+    assert facts is not None
+    return facts.unread
+
+
+def test_a_run_goes_no_further_but_hears_while_a_deployment_cannot_be_read_because_it_is_not_gone() -> None:
     server = Server()
     server.put(DEPLOYMENTS, "v2", spec={"replicas": 2})
     server.put(PLANS, "a", spec=plan(), status=running(plan()))
-    assert not server.store.give_up((DEPLOYMENTS, "shop", "v2"), unread=True)
-    assert server.store.awaits("shop/a")
+    ident = (DEPLOYMENTS, "shop", "v2")
+    assert not server.store.give_up(ident, unread=True)
+    assert not server.store.awaits("shop/a"), "its guards stay on, and it hears commands"
+    assert unread(server) == {"deployments/v2"}
+    assert server.store.is_urgent(ident)
+    server.answer()
+    assert not unread(server)
+    assert not server.store.is_urgent(ident)
+
+
+def test_a_run_waits_for_the_routes_that_it_would_roll_back() -> None:
+    server = Server()
+    server.put(ROUTES, "checkout", spec=route("v1", "v2"))
+    moved = {"kind": "HTTPRoute", "name": "checkout", "rules": [{"index": 0, "backends": []}]}
+    status = running(plan()) | {"weights": {"old": "v1", "new": "v2", "snapshot": [moved]}}
+    server.put(PLANS, "a", spec=plan(), status=status, meta={"deletionTimestamp": "2026-03-01T09:00:00Z"})
+    assert server.store.awaits("shop/a"), "or its deletion would take them for gone"
     server.answer()
     assert not server.store.awaits("shop/a")
 

@@ -666,3 +666,31 @@ def test_plans_of_namespaces_that_are_not_served_cannot_be_read_and_a_run_keeps_
     elsewhere = Store(unserved=frozenset({"kube-system"}))
     elsewhere.apply(PLANS, "ADDED", plan(version=1))
     assert elsewhere.plans[KEY].view.readable
+
+
+def test_a_run_in_a_namespace_that_is_not_served_is_judged_with_the_templates_that_it_keeps() -> None:
+    served, store = Store(), Store(unserved=frozenset({"shop"}))
+    served.apply(PLANS, "ADDED", plan(changes=REFERS))
+    served.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    begun = served.plans[KEY].view
+    assert begun.spec is not None
+    kept = [each.model_dump(by_alias=True) for each in begun.templates]
+    store.apply(PLANS, "ADDED", plan(changes=REFERS, status={"phase": "Judging", "templates": kept}))
+    found = store.plans[KEY].view
+    assert (found.readable, found.spec) == (False, begun.spec)
+
+
+def test_a_refused_plan_of_a_run_is_judged_with_the_templates_that_the_run_keeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served, store = Store(), Store()
+    served.apply(PLANS, "ADDED", plan(changes=REFERS))
+    served.apply(TEMPLATES, "ADDED", made(TEMPLATES, "success-rate", spec=OWN_TEMPLATE))
+    begun = served.plans[KEY].view
+    assert begun.spec is not None
+    kept = [each.model_dump(by_alias=True) for each in begun.templates]
+    status = {"phase": "Judging", "templates": kept, "planHash": begun.spec.plan_hash()}
+    monkeypatch.setattr("rolloutplan.api.spec.MAX_PLAN", 10)
+    store.apply(PLANS, "ADDED", plan(changes=REFERS, status=status))
+    found = store.plans[KEY].view
+    assert (found.readable, found.spec) == (False, begun.spec)

@@ -18,6 +18,8 @@ KIB: Final = 1024
 MAX_PLAN: Final = 384 * KIB
 """A plan of 50 stages with 16 predicates each, with queries of 300 characters, has 270 KiB. Together with a status at
 its limit it stays below the 1.5 MiB that etcd takes."""
+MAX_BEGUN: Final = 512 * KIB
+"""Of a plan with which a run began before there was a limit: no more is decoded of any object."""
 MAX_TEMPLATE: Final = 32 * KIB
 """Two queries of 4,096 characters, and 16 parameters with their descriptions."""
 MAX_TEMPLATES_KEPT: Final = 128 * KIB

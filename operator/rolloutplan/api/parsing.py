@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
@@ -93,13 +93,18 @@ class Violations(ValueError):  # noqa: N818 - several, and carried by pydantic's
 Model = TypeVar("Model", bound=SpecModel)
 
 
-def read(model: type[Model], raw: Mapping[str, Any]) -> Model:
+def is_lenient(info: ValidationInfo) -> bool:
+    """Whether a spec is read with which a run began: rules that came after that do not count."""
+    return bool(info.context)
+
+
+def read(model: type[Model], raw: Mapping[str, Any], *, lenient: bool = False) -> Model:
     """Parse an object's `spec`. Raises SpecError.
 
     An error that only follows from another below it is left out: a list is "too short" without its bad items.
     """
     try:
-        return model.model_validate(raw, by_alias=True, by_name=False)
+        return model.model_validate(raw, by_alias=True, by_name=False, context=lenient)
     except ValidationError as error:
         details = error.errors(include_url=False)
         above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}

@@ -7,9 +7,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, ValidationInfo, model_validator
 
-from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations
+from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations, is_lenient
 from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
 from rolloutplan.api.selector import is_one_instant, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
@@ -100,8 +100,8 @@ class Events(SpecModel):
         return "histogram" if self.histogram is not None else "counters"
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        refusals = tuple(_scraped(self))
+    def _consistent(self, info: ValidationInfo) -> Self:
+        refusals = tuple(_pairs(self) if is_lenient(info) else _scraped(self))
         if refusals:
             raise Violations(*refusals)
         return self
@@ -284,10 +284,14 @@ def as_normalized(predicates: Iterable[Predicate]) -> tuple[Predicate, ...]:
 # ---- the rules between its fields: each yields path and message of every violation -------------------
 
 
-def _scraped(events: Events) -> FieldErrors:
+def _pairs(events: Events) -> FieldErrors:
     written = [field is not None for field in (events.bad, events.total, events.histogram, events.slower_than)]
     if written not in ([True, True, False, False], [False, False, True, True]):
         yield "", "needs bad with total, or histogram with slowerThan: write one pair"
+
+
+def _scraped(events: Events) -> FieldErrors:
+    yield from _pairs(events)
     for name, series in (("bad", events.bad), ("total", events.total), ("histogram", events.histogram)):
         if series is not None and _is_more_than_series(series):
             yield name, AS_SCRAPED

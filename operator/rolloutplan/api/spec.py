@@ -22,13 +22,23 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import MAX_PLAN, TooLargeError, check_jobs, check_size
-from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecError, SpecModel, StrictInt, Violations, read
+from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, TooLargeError, check_jobs, check_size
+from rolloutplan.api.parsing import (
+    DropNulls,
+    FieldErrors,
+    SpecError,
+    SpecModel,
+    StrictInt,
+    Violations,
+    is_lenient,
+    read,
+)
 from rolloutplan.api.predicate import MAX_PREDICATES, NOT_FOR, Predicate, Predicates, as_normalized
 from rolloutplan.api.quantities import (
     Duration,
@@ -459,9 +469,9 @@ class PlanSpec(SpecModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
-    def _rules(self) -> Self:
+    def _rules(self, info: ValidationInfo) -> Self:
         refusals = (
-            *rendered(self),
+            *(() if is_lenient(info) else rendered(self)),
             *_sides(self),
             *_weights(self),
             *_judged(self),
@@ -482,6 +492,19 @@ class PlanSpec(SpecModel):
         if refusals:
             raise Violations(*refusals)
         return self
+
+
+def read_begun_spec(raw: Mapping[str, Any], plan_hash: str) -> PlanSpec | None:
+    """Parse the `spec` with which a run began, by its hash, without the limits and rules that came after that.
+
+    None where it is another plan, or too damaged: then nothing can be judged by it.
+    """
+    try:
+        check_size(raw, MAX_BEGUN)
+        spec = read(PlanSpec, raw, lenient=True)
+    except SpecError:
+        return None
+    return spec if spec.plan_hash() == plan_hash else None
 
 
 def read_plan_spec(raw: Mapping[str, Any]) -> PlanSpec:

@@ -7,10 +7,18 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations
+from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations, is_lenient
 from rolloutplan.api.quantities import Duration, Is, at_least
 from rolloutplan.api.text_format import DNS_NAME, DnsLabel, Query, cel
 
@@ -38,10 +46,10 @@ _TTL: Final = "ttlSecondsAfterFinished"
 _ACTIVE: Final = "activeDeadlineSeconds"
 
 
-def _job_spec(spec: dict[str, Any]) -> dict[str, Any]:
+def _job_spec(spec: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     if not isinstance(spec.get("template"), dict):
         raise Violations(("template", "required field is missing: write the template of the Job's pods"))
-    if refused := tuple(_refused_fields(spec)):
+    if refused := () if is_lenient(info) else tuple(_refused_fields(spec)):
         raise Violations(*refused)
     kept = {name: value for name, value in spec.items() if name not in (_TTL, _ACTIVE)}
     return {**kept, _ACTIVE: int(spec[_ACTIVE])} if spec.get(_ACTIVE) is not None else kept
@@ -178,8 +186,8 @@ class NamedJob(Job):
     )
 
     @model_validator(mode="after")
-    def _ends_in_time(self) -> Self:
-        if _late_end(self.template.spec, self.deadline):
+    def _ends_in_time(self, info: ValidationInfo) -> Self:
+        if not is_lenient(info) and _late_end(self.template.spec, self.deadline):
             raise Violations((f"template.spec.{_ACTIVE}", ENDS_IN_TIME))
         return self
 
@@ -297,9 +305,9 @@ class Assumption(SpecModel):
         return self.impact * self.uncertainty
 
     @model_validator(mode="after")
-    def _one_probe(self) -> Self:
+    def _one_probe(self, info: ValidationInfo) -> Self:
         if (self.job is None) == (self.predicate is None):
             raise Violations(("", "needs exactly one of job and predicate: write one of them"))
-        if self.job is not None and _late_end(self.job.template.spec, self.deadline):
+        if self.job is not None and not is_lenient(info) and _late_end(self.job.template.spec, self.deadline):
             raise Violations((f"job.template.spec.{_ACTIVE}", ENDS_IN_TIME))
         return self

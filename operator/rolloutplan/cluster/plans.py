@@ -6,6 +6,7 @@ Objects come from the watches and become `PlanView`s of the engine; statuses and
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from rolloutplan.api.command import SENDER, CommandError, answer_to, read_comman
 from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
 from rolloutplan.api.managed_fields import annotation_written_by
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.spec import SpecError, read_plan_spec
+from rolloutplan.api.spec import SpecError, read_begun_spec, read_plan_spec
+from rolloutplan.api.status import RUNNING
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
@@ -41,9 +43,9 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
     meta = raw["metadata"]
     before = known if known and known.uid == meta["uid"] else None
     if before and before.generation == safe_get.number(meta, "generation") and not is_over_budget(before.content):
-        content = before.content
+        content = with_begun(raw, before.content)
     else:
-        content = _content(raw, before.last_good if before else None)
+        content = with_begun(raw, _content(raw, before.last_good if before else None))
     return PlanView(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -138,6 +140,18 @@ def _content(raw: Mapping[str, Any], last_good: Readable | None) -> PlanContent:
     except SpecError as error:
         return Unreadable(str(error), last_good)
     return NeedsTemplates(spec) if spec.has_references else Readable(spec)
+
+
+def with_begun(raw: Mapping[str, Any], content: PlanContent) -> PlanContent:
+    """The content; of a refused plan, with that with which its run began, where no other valid version is known.
+
+    An upgrade must not take its guards from a run because the new reader refuses what the former one accepted.
+    """
+    begun = safe_get.text(raw, "status", "planHash") if safe_get.text(raw, "status", "phase") in RUNNING else ""
+    if not isinstance(content, Unreadable) or content.last_good is not None or begun in ("", content.tried):
+        return content
+    spec = read_begun_spec(safe_get.mapping(raw, "spec"), begun)
+    return replace(content, last_good=Readable(spec) if spec else None, tried=begun)
 
 
 async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, Any]) -> Raw:

@@ -77,7 +77,7 @@ def decide(snapshot: Snapshot) -> ReconcileResult:
 
     A run that another leader served is claimed before anything but a rollback is decided.
     """
-    result = first_match(RULES, snapshot) or ReconcileResult()
+    result = first_match(WHILE_UNREAD if snapshot.unread else RULES, snapshot) or ReconcileResult()
     if result.status is not None and not result.urgent:
         result = claim(snapshot) or result
     result = restore_undo(snapshot, restore_metadata(snapshot, result))
@@ -246,6 +246,8 @@ WAY_BACK_RULES: tuple[Rule, ...] = (
     shift_timed_out,
 )
 """Those of RULES, in their order, that lead back or find that nothing may be decided."""
+WHILE_UNREAD: tuple[Rule, ...] = (*WAY_BACK_RULES, other_commands)
+"""Those of RULES that apply while something that a run needs could not be read: it goes no further, and listens."""
 REPORTING_RULES: tuple[Rule, ...] = (report_refusal, tell_foreign_undo)
 """Applied when no other rule writes a status; their status goes with the actions of the other rule."""
 INNER_RULES: Mapping[Rule, tuple[Rule, ...]] = {

@@ -344,6 +344,7 @@ class PlanRun:
                 epoch=facts.epoch,
                 claim_at=facts.claim_at,
                 grants=facts.grants,
+                unread=facts.unread,
             )
 
     def _fault_notices(self, snapshot: Snapshot, words: str) -> Iterator[Effect]:
@@ -399,6 +400,7 @@ class PlanRun:
             epoch=facts.epoch,
             claim_at=facts.claim_at,
             grants=facts.grants,
+            unread=facts.unread,
             metadata_writes=self._metadata_writes,
             answered_at=self._answered_at,
             foreign_undo=self._foreign_undo,

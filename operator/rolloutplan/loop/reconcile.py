@@ -48,7 +48,7 @@ AFTER_AN_ERROR: Final = timedelta(seconds=10)
 FETCHED_WITHIN: Final = 2.0
 """Seconds for which a plan without a run waits for an object that it has just named, before it counts as missing."""
 FETCHED_AGAIN: Final = 1.0
-"""Seconds until an object is read again that could not be read: a run may wait for it."""
+"""Seconds until an object is read again that could not be read: a run goes no further without it."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -157,10 +157,9 @@ class Reconciler:
         chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:
             try:
+                priority = Priority.WEIGHTS if self.store.is_urgent(ident) else Priority.FORWARD
                 async with asyncio.timeout(FETCHED_WITHIN):
-                    found = await self._client(Priority.FORWARD).list(
-                        paths.path(resource, namespace), fieldSelector=chosen
-                    )
+                    found = await self._client(priority).list(paths.path(resource, namespace), fieldSelector=chosen)
                 break
             except (ApiError, TimeoutError) as error:
                 log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)

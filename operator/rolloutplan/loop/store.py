@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import MAX_PLAN, UNREAD, TooLargeError, kib, size_of, spec_of
+from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, UNREAD, TooLargeError, kib, size_of, spec_of
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
@@ -43,7 +43,6 @@ from rolloutplan.engine.model.snapshot import (
     source_view,
 )
 from rolloutplan.engine.model.templates import judged_by
-from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
@@ -253,11 +252,11 @@ class Store:
         view = plans.view(read, before.view if before else None, authenticated=self.authenticated_commands)
         if over:
             view = self._over_budget(view)
-        if view.namespace in self.unserved:
-            view = unserved(view, judged=status.phase in RUNNING)
         plan = Plan(view, status, raw_status)
         self.plans[view.key] = plan
         self._resolve_templates(plan)
+        if view.namespace in self.unserved:
+            plan.view = unserved(plan.view, judged=status.phase in RUNNING)
         self._match_policies(plan)
         self._put_uses(view.key, frozenset(_dependencies(plan)))
         return self._update_entries(view.key) | self._replace(placed) | {view.key}
@@ -267,7 +266,7 @@ class Store:
         meta, known = raw["metadata"], self.plans.get(key)
         same = known is not None and known.view.generation == safe_get.number(meta, "generation")
         namespace = meta["namespace"]
-        size = self.budget.size(key, namespace) if same else _size(raw)
+        size = self.budget.size(key, namespace) if same else _size(raw, begun=status.phase in RUNNING)
         created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
         entry = Entry(namespace, status.phase in RUNNING, created, safe_get.text(meta, "uid"), size)
         return self.budget.put(key, namespace, entry)
@@ -341,16 +340,29 @@ class Store:
                 self._put_route(namespace, route, view)
 
     def awaits(self, key: str) -> bool:
-        """Whether something that a plan names is being read: until then it would be missing.
+        """Whether something that a plan needs is being read: until then it would be missing.
 
-        A run whose plan was edited goes back, for which it needs nothing of what the plan names now.
+        A run waits for nothing but the routes that it would roll back. What else is `unread` keeps it from going on,
+        and from no guard and no command.
         """
-        if not self._awaited.of(key):
+        missing = self._awaited.of(key)
+        if not missing:
             return False
         plan = self.plans[key]
-        written = plan.view.written
-        goes_back = plan.status.phase in TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
-        return not goes_back or (written is not None and written.plan_hash() == plan.status.plan_hash)
+        if plan.status.phase not in RUNNING:
+            return True
+        moved = {(plural(route.id), plan.view.namespace, route.name) for route in plan.status.weights.snapshot}
+        return not missing.isdisjoint(moved)
+
+    def is_urgent(self, ident: Id) -> bool:
+        """Whether a run needs an object that is being read."""
+        return any(self.plans[key].status.phase in RUNNING for key in self._awaited.users(ident))
+
+    def _unread(self, plan: Plan) -> frozenset[str]:
+        """What a run needs and has not been read, as `RESOURCE/NAME`."""
+        if plan.status.phase not in RUNNING:
+            return frozenset()
+        return frozenset(f"{kind}/{name}" for kind, _, name in self._awaited.of(plan.view.key))
 
     def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
         """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.
@@ -492,6 +504,7 @@ class Store:
             epoch=epoch,
             claim_at=claim_at(view.uid),
             grants=self.grants,
+            unread=self._unread(plan),
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
@@ -549,10 +562,10 @@ class Store:
         return admitted(found, namespace)
 
 
-def _size(raw: Mapping[str, Any]) -> int:
+def _size(raw: Mapping[str, Any], *, begun: bool) -> int:
     """Return the bytes that a plan takes of the budget; 0 for one that is too large by itself, which is not kept."""
     size = size_of(raw.get("spec"))
-    return size if size <= MAX_PLAN else 0
+    return size if size <= (MAX_BEGUN if begun else MAX_PLAN) else 0
 
 
 def _dependencies(plan: Plan) -> Iterator[Id]:

@@ -43,6 +43,8 @@ class Unreadable:
     last_good: Readable | None = None
     """The last readable plan, if it is known."""
     reason: StatusReason = StatusReason.INVALID_SPEC
+    tried: str = ""
+    """The hash of the run whose plan was looked for in it: one that began before the rules that refuse the plan."""
     over_budget: bool = False
     """Whether it was not read because of other plans (loop/budget.py); then it is read once these leave it a place."""
 

@@ -494,6 +494,8 @@ class Facts:
     claim_at: datetime | None = None
     grants: Grants = field(default_factory=Grants)
     """What the installation lends to plans."""
+    unread: frozenset[str] = frozenset()
+    """What a run needs and could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,6 +547,8 @@ class Snapshot:
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
     grants: Grants = field(default_factory=Grants)
     """What the installation lends to plans."""
+    unread: frozenset[str] = frozenset()
+    """What could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
     answered_at: tuple[datetime, ...] = ()

@@ -129,6 +129,8 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     spec, status, new = snapshot.plan.written, snapshot.status, snapshot.new
     if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
         return None
+    if new is None and f"deployments/{spec.new.deployment}" in snapshot.unread:
+        return None
     if new is None:
         return on_fail(snapshot, StatusReason.NEW_SIDE_GONE, f"Deployment {spec.new.deployment} is gone")
     if (loss := _loss(snapshot, new, spec)) is not None:

@@ -330,7 +330,7 @@ def test_a_plan_over_the_budget_is_invalid_and_comes_back_when_another_goes(monk
     last = server.store.plans["shop/d"].view.content
     assert isinstance(last, Unreadable)
     assert (last.reason, last.last_good) == (StatusReason.TOO_LARGE, None)
-    assert "have no place for 1 KiB more" in last.problem
+    assert "1 KiB more do not fit beside the plans of this namespace" in last.problem
     before = [key for key, kind in states.items() if kind is Unreadable]
     server.delete(PLANS, "a")
     server.answer()

@@ -221,7 +221,7 @@ def test_a_source_that_cannot_be_made_says_so_and_raises_nothing(monkeypatch: py
     source = Sources().get(Key("c", "", "x"), MetricSourceSpec.model_validate({"prometheus": {"url": "http://a"}}))
     provider, gap = (
         source.of("shop"),
-        Answer(gap=Why.SOURCE_DOWN, detail="the metric source cannot be used (ZeroDivisionError)"),
+        Answer(gap=Why.SOURCE_DOWN, detail="the metric source cannot be used (ZeroDivisionError): correct its spec"),
     )
     events = Events(bad="a", total="b")
     assert asyncio.run(provider.evaluate(ValueQuery("up"), AT)) == gap

@@ -108,7 +108,7 @@ def test_probes() -> None:
             assert await probe("readyz") == (503, "not synced yet: httproutes (forbidden)")
             missing = []
             assert await probe("readyz") == (200, "ready")
-            assert await probe("leading") == (503, "another replica leads")
+            assert await probe("leading") == (503, "this replica does not lead")
             epoch = 7
             assert await probe("leading") == (200, "epoch 7")
             idle = 10.5

@@ -22,7 +22,7 @@ MAX_BYTES: Final = 2048 * KIB
 MAX_TOTAL: Final = 8192 * KIB
 """Of the specs of all plans: four namespaces at their limit, or two thousand plans of 4 KiB."""
 OVER: Final = (
-    f"spec: the plans of this namespace have no place for {{}} more: at most {MAX_PLANS} plans with {kib(MAX_BYTES)}"
+    f"spec: {{}} more do not fit beside the plans of this namespace: at most {MAX_PLANS} plans with {kib(MAX_BYTES)}"
     f" together, and {kib(MAX_TOTAL)} in all namespaces, are read; delete plans that have ended, or write smaller ones"
 )
 

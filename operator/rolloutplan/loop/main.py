@@ -41,8 +41,8 @@ WATCHED = (
 LEASE_TIMEOUT = 3.0
 UNAUTHENTICATED = (
     "no admission policy checks who sends a command: the sender that a decision names is the field manager, which every"
-    " client chooses for itself. With admission.enabled in the chart, the API server admits approve, promote and skip"
-    " only from members of admission.approvers, and only in their own name"
+    " client chooses for itself. Name groups in admission.approvers of the chart: then the API server admits approve,"
+    " promote and skip only from their members, and a command only in its sender's own name"
 )
 
 STACK = 8 << 20

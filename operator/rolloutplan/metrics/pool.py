@@ -77,7 +77,7 @@ class Sources:
         try:
             source = connect(lowered, observe, self._capacity, self._access)
         except Exception as error:  # noqa: BLE001 - it must not end the look of a plan, or of all its plans
-            source = UnusableSource(f"the metric source cannot be used ({type(error).__name__})")
+            source = UnusableSource(f"the metric source cannot be used ({type(error).__name__}): correct its spec")
         self._open[key] = (spec, source)
         return source
 

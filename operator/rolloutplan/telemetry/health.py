@@ -43,7 +43,7 @@ def probes(
 
     async def leads(_: web.Request) -> web.Response:
         if (epoch := leading()) is None:
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "another replica leads")
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "this replica does not lead")
         return _answer(HTTPStatus.OK, f"epoch {epoch}")
 
     app = web.Application()

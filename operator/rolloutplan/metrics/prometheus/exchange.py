@@ -30,6 +30,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.retry import Retry
 
+from rolloutplan.api.limits import kib
 from rolloutplan.metrics.fair_share import FairShare
 from rolloutplan.metrics.prometheus.address import Guard
 from rolloutplan.metrics.prometheus.limits import FRAMING, FREE_BYTES, LONGEST_HEAD, MOST_FIELDS, Limit, LimitError
@@ -182,11 +183,14 @@ class Exchange:
             return
         if not self._budget.take(self.namespace, more):
             words = f"not read: the answers that namespace {self.namespace} is reading at the same time are too long"
-            raise LimitError(Limit.BYTES, f"{words} for its share of the {self._budget.total >> 20} MiB for all")
+            raise LimitError(
+                Limit.BYTES, f"{words} for its share of the {self._budget.total >> 20} MiB for all: select fewer series"
+            )
         self._taken += more
 
     def too_long(self) -> LimitError:
-        return LimitError(Limit.LENGTH, f"the answer is longer than {self.longest} bytes", Why.MANY_SERIES)
+        words = f"the answer is longer than {kib(self.longest)}: aggregate the query, or select fewer series"
+        return LimitError(Limit.LENGTH, words, Why.MANY_SERIES)
 
 
 class _OfThread(threading.local):

@@ -64,4 +64,4 @@ class LimitError(Exception):
 def no_place(namespace: str) -> LimitError:
     """Why a query was not sent in its time."""
     words = f"not sent in time: other queries of namespace {namespace} took its share of the requests under way"
-    return LimitError(Limit.PLACES, words)
+    return LimitError(Limit.PLACES, f"{words}: write fewer predicates, or a longer interval")

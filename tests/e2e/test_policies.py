@@ -1,4 +1,4 @@
-"""What policies of the cluster say before every increment, and never before a rollback."""
+"""What policies of the cluster say before every increase, and never before a rollback."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +41,7 @@ class Policy:
         }
 
 
-def test_a_freeze_holds_before_the_next_increment_and_never_a_rollback(shop: Shop, policy: Policy) -> None:
+def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop, policy: Policy) -> None:
     shop.open()
     flips = {
         "name": "bad",
@@ -83,7 +83,7 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, po
         shop.start(name, traffic=routes, stages=[{"weights": ["50%", "100%"], "soak": "3s"}], guards=[NEVER])
     until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 10, "two that wait")
     waits = " ".join(shop.status(name).get("message", "") for name in names if shop.phase(name) == "Pending")
-    assert "in the queue for a slot of lock group" in waits
+    assert "in the queue for a place in lock group" in waits
 
     def over() -> bool:
         phases = [shop.phase(name) for name in names]
@@ -93,7 +93,7 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, po
     until(over, 90, "the end of all three")
 
 
-def test_a_spent_error_budget_takes_no_increment_and_one_that_is_not_known_neither(shop: Shop, policy: Policy) -> None:
+def test_a_spent_error_budget_takes_no_increase_and_one_that_is_not_known_neither(shop: Shop, policy: Policy) -> None:
     shop.open()
     policy.apply(errorBudget={"query": "vector(0.05)", "atLeast": "20%"})
     shop.start(stages=QUICK, guards=[NEVER])

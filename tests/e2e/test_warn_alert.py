@@ -7,7 +7,7 @@ from tests.shop import SLOW, Operator, Shop
 PROVED = ["StageProved", "StageStarted", "WeightShifted"]
 
 
-def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, running: Operator) -> None:
+def test_a_warning_halves_the_next_increase_whoever_is_killed(shop: Shop, running: Operator) -> None:
     shop.open()
     load = shop.bed.load(shop.host, rate=50)
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.2)
@@ -33,7 +33,7 @@ def test_a_warning_halves_the_next_increment_whoever_is_killed(shop: Shop, runni
     shares = [event["metadata"]["annotations"]["rolloutplan.dev/weight-to"] for event in shifts]
     assert shares == ["20%", "60%", "100%"]
     warned = next(event for event in shop.events() if event["reason"] == "Warned")
-    assert "the next increment is halved: first 60%, then 100%" in warned["note"]
+    assert "the next increase is halved: first 60%, then 100%" in warned["note"]
     assert (warned["type"], warned["metadata"]["annotations"]["rolloutplan.dev/predicate"]) == ("Warning", "slow")
     assert load.lost() == 0, load.stop()
 

@@ -1,4 +1,4 @@
-"""Alerts: one that begins to fire speaks against the new side, and one that fired before holds the next increment.
+"""Alerts: one that begins to fire speaks against the new side, and one that fired before holds the next increase.
 
 `page` is a guard, `ticket` a fail predicate of the second stage, of 50 %.
 """
@@ -70,7 +70,7 @@ def changing(**more: Any) -> dict[str, Any]:
 
 
 def held(*, stage: bool = True) -> Situation:
-    """Before the first weight, or with the canary proved: an alert fires, and holds the next increment."""
+    """Before the first weight, or with the canary proved: an alert fires, and holds the next increase."""
 
     def make() -> World:
         world = judging(ALERTS)() if stage else fresh(ALERTS)()
@@ -139,7 +139,7 @@ AT_THE_GATE = [
     Case("what is used there does", judging({"stages[0].fail": [alert("ticket", dryRun=True)],
          "stages[1].fail": [{"use": "ticket"}]}), then(fires("ticket"), wait(s(90))), P.HELD, "Incident", None,
          "fail ticket", UP),
-    Case("the bake is no increment", lambda: fresh(ALERTS)().until(P.BAKING), then(fires("ticket"), wait(m(5))),
+    Case("the bake is no increase", lambda: fresh(ALERTS)().until(P.BAKING), then(fires("ticket"), wait(m(5))),
          P.SUCCEEDED),
     Case("approval comes before it", judging(ALERTS | {"stages[1].approval": "Required"}),
          then(fires("ticket"), wait(m(2))), P.HELD, "AwaitingApproval", ["StageProved", "Held"], "", UP),

@@ -225,7 +225,7 @@ def test_a_source_of_the_namespace_is_none_of_the_cluster() -> None:
     assert world.status.message.endswith("delete that MetricSource, or name another source")
 
 
-def test_an_edit_in_mid_run_that_breaks_a_demand_is_held_before_the_next_increment() -> None:
+def test_an_edit_in_mid_run_that_breaks_a_demand_is_held_before_the_next_increase() -> None:
     world = World(policies=(demanding(soakAtLeast="2m"),)).until(P.JUDGING, stage="canary")
     world.edit({"stages[2].soak": "1s"})
     world.advance(m(10))
@@ -431,14 +431,14 @@ def test_a_paused_run_loses_its_place_after_the_time_that_the_policy_says_and_no
     assert world.told().count("PlaceLost") == 1
 
 
-def test_a_run_that_lost_its_place_waits_for_one_before_its_next_increment_and_takes_it() -> None:
+def test_a_run_that_lost_its_place_waits_for_one_before_its_next_increase_and_takes_it() -> None:
     world = paused_at_the_canary()
     world.advance(m(61))
     world.peers = (other("running"),)
     world.say("resume r1")
     world.advance(m(10))
     assert (world.phase, world.status.held_for, world.weights()[0]) == (P.HELD, "NoPlace", UP)
-    assert "its place went to others while it was held: 1st in the queue for a slot of lock group x" in (
+    assert "its place went to others while it was held: 1st in the queue for a place in lock group x" in (
         world.status.message
     )
     world.peers = ()

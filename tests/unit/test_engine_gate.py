@@ -1,4 +1,4 @@
-"""What the policies of the cluster say: asked before a run and before every increment, and never in the way back.
+"""What the policies of the cluster say: asked before a run and before every increase, and never in the way back.
 
 The world's clock begins at 09:00 on a Sunday, UTC.
 """
@@ -90,7 +90,7 @@ FREEZES = [
          "", UP),
     Case("a weight that is being written is finished", shifting(lag=s(10)), then(policies(FROZEN), wait(s(20))),
          P.JUDGING, "Soaking", ["WeightShifted"], "", UP),
-    Case("a bake is no increment", baking, then(policies(FROZEN), wait(m(4))), P.SUCCEEDED, "Succeeded", ["Succeeded"],
+    Case("a bake is no increase", baking, then(policies(FROZEN), wait(m(4))), P.SUCCEEDED, "Succeeded", ["Succeeded"],
          "", ALL),
     Case("approval comes before it", awaiting, policies(FROZEN), P.HELD, "AwaitingApproval", [], "", UP),
     Case("of several the one that lasts longest is named", judging(),
@@ -190,7 +190,7 @@ def waiting(*who: QueueEntry, rules: tuple[PolicyView, ...] = (ONE,)) -> Situati
 PLACES = [
     Case("no place is left: it waits, and says for whom and where it stands", fresh(policies=(ONE,), peers=(RUNNING,)),
          wait(m(5)), P.PENDING, "Waiting", ["Stalled"],
-         "1st in the queue for a slot of policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
+         "1st in the queue for a place in policy production (1 of 1 is taken: ns/a)", OLD_WEIGHTS),
     Case("its place in the line changes: told, and no new decision", waiting(RUNNING), peers(RUNNING, ELDER), P.PENDING,
          "Waiting", [], "2nd in the queue", OLD_WEIGHTS),
     Case("who holds the place changes: told, and no new decision", waiting(RUNNING), peers(peer("z", "running")),
@@ -199,7 +199,7 @@ PLACES = [
          [], "1st in the queue", OLD_WEIGHTS),
     Case("a place is free: it starts", waiting(RUNNING), peers(), P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("a place is free, and an elder waits", waiting(RUNNING), peers(ELDER), P.PENDING, "Waiting", [],
-         "2nd in the queue for a slot of policy production (0 of 1 are taken)", OLD_WEIGHTS),
+         "2nd in the queue for a place in policy production (0 of 1 are taken)", OLD_WEIGHTS),
     Case("a place is free, and a younger one waits", waiting(RUNNING), peers(YOUNGER), P.JUDGING, "Soaking", BEGUN, "",
          UP),
     Case("there are places enough", fresh(policies=(ruled(maxConcurrent=2),), peers=(RUNNING,)), wait(s(0)), P.JUDGING,
@@ -208,7 +208,7 @@ PLACES = [
          P.JUDGING, "Soaking", BEGUN, "", UP),
     Case("every line must have a place", waiting(RUNNING, rules=(ONE, ruled("second", lockGroup="payments"))),
          peers(peer("a", "running", 60, "lock group payments")), P.PENDING, "Waiting", [],
-         "1st in the queue for a slot of lock group payments", OLD_WEIGHTS),
+         "1st in the queue for a place in lock group payments", OLD_WEIGHTS),
     Case("two that started at the same instant: the younger gives way", expanding,
          then(policies(ONE), peers(peer("a", "starting"))), P.PENDING, "Waiting", ["Stalled"], "ns/a", OLD_WEIGHTS),
     Case("the elder does not", expanding, then(policies(ONE), peers(peer("a", "starting", age=-60)), pods(ready=4)),
@@ -219,7 +219,7 @@ PLACES = [
     Case("no run that has begun to shift gives way", shifting(lag=s(10)),
          then(policies(ONE), peers(peer("a", "starting"), RUNNING), wait(s(20))), P.JUDGING, "Soaking",
          ["WeightShifted"], "", UP),
-    Case("nor is one asked again before an increment", judging(), then(policies(ONE), peers(RUNNING), wait(s(90))),
+    Case("nor is one asked again before an increase", judging(), then(policies(ONE), peers(RUNNING), wait(s(90))),
          P.JUDGING, "Soaking", ["StageProved", *SHIFTED], "", HALF),
     Case("frozen, and no place: the freeze is told first", fresh(policies=(ONE, FROZEN), peers=(RUNNING,)), wait(s(0)),
          P.PENDING, "Frozen", ["Stalled"]),
@@ -317,7 +317,7 @@ BUDGETS = [
     ),
     Case("a stage in mid-soak is judged on", judging(), then(policies(BUDGET), left(0.0), wait(s(89.9))), P.JUDGING,
          "Soaking", [], "", UP),
-    Case("it is asked again before each increment", budgeted(0.5), then(wait(m(1)), left(0.1), wait(m(4))), P.HELD,
+    Case("it is asked again before each increase", budgeted(0.5), then(wait(m(1)), left(0.1), wait(m(4))), P.HELD,
          "BudgetSpent", [*BEGUN, "StageProved", "Held"], "10% of the error budget is left", UP),
     Case("as it becomes less it is told, and no new decision", spent, then(left(0.05), wait(s(10))), P.HELD,
          "BudgetSpent", [], "5% of the error budget is left", UP),
@@ -331,7 +331,7 @@ BUDGETS = [
          then(policies(BUDGET, ruled("second", errorBudget={"query": "b", "atLeast": "90%"})), left(0.9),
               left(0.8, "second"), wait(s(10))), P.HELD, "BudgetSpent", [], "policy second: 80% of the error budget",
          UP),
-    Case("the bake is no increment", baking, then(policies(BUDGET), left(0.0), wait(m(4))), P.SUCCEEDED, "Succeeded",
+    Case("the bake is no increase", baking, then(policies(BUDGET), left(0.0), wait(m(4))), P.SUCCEEDED, "Succeeded",
          ["Succeeded"], "", ALL),
     Case("a plan that cannot be read asks nothing", spent, then(edit({"stages": []}), wait(m(1))), P.HELD, "Invalid",
          ["Held"], "", UP),

@@ -1,4 +1,4 @@
-"""Pods that the new side lacks in a stage or the bake: which, and why, is told before an increment waits for them."""
+"""Pods that the new side lacks in a stage or the bake: which, and why, is told before an increase waits for them."""
 
 from typing import Any
 

@@ -181,7 +181,7 @@ def peer(name: str, at: At, age: int = 0, *lines: str) -> QueueEntry:
     return QueueEntry(f"shop/{name}", frozenset(lines or ("policy a",)), at, NOW - age * MINUTE, uid=name)
 
 
-def wait_for_slot(me: QueueEntry, places: dict[str, int], others: list[QueueEntry]) -> str:
+def wait_for_place(me: QueueEntry, places: dict[str, int], others: list[QueueEntry]) -> str:
     """What a plan waits for that sees these others."""
     return queue_position(me.at, places, queues(me, others))
 
@@ -194,21 +194,21 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting"),
         [peer("a", "running")],
-        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a place in policy a (1 of 1 is taken: shop/a)",
     ),
     (
         "one that is starting takes a place",
         2,
         peer("m", "waiting"),
         [peer("b", "starting"), peer("a", "running")],
-        "1st in the queue for a slot of policy a (2 of 2 are taken: shop/a, shop/b)",
+        "1st in the queue for a place in policy a (2 of 2 are taken: shop/a, shop/b)",
     ),
     (
         "an elder goes first",
         1,
         peer("m", "waiting"),
         [peer("a", "waiting", 5)],
-        "2nd in the queue for a slot of policy a (0 of 1 are taken)",
+        "2nd in the queue for a place in policy a (0 of 1 are taken)",
     ),
     ("a younger one waits behind", 1, peer("m", "waiting", 5), [peer("a", "waiting")], ""),
     (
@@ -216,7 +216,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting"),
         [peer("a", "waiting")],
-        "2nd in the queue for a slot of policy a (0 of 1 are taken)",
+        "2nd in the queue for a place in policy a (0 of 1 are taken)",
     ),
     ("of the same age the greater uid is the younger", 1, peer("m", "waiting"), [peer("z", "waiting")], ""),
     (
@@ -224,7 +224,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "waiting", 5),
         [peer("a", "running")],
-        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a place in policy a (1 of 1 is taken: shop/a)",
     ),
     ("an elder leaves a place", 2, peer("m", "waiting"), [peer("a", "waiting", 5)], ""),
     (
@@ -232,14 +232,14 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         3,
         peer("m", "waiting"),
         [peer("r", "running"), peer("a", "waiting", 2), peer("b", "waiting", 1), peer("z", "waiting")],
-        "3rd in the queue for a slot of policy a (1 of 3 is taken: shop/r)",
+        "3rd in the queue for a place in policy a (1 of 3 is taken: shop/r)",
     ),
     (
         "more run than may since the policy was tightened",
         1,
         peer("m", "waiting"),
         [peer("a", "running"), peer("b", "running")],
-        "1st in the queue for a slot of policy a (2 of 1 are taken: shop/a, shop/b)",
+        "1st in the queue for a place in policy a (2 of 1 are taken: shop/a, shop/b)",
     ),
     ("starting: a place is left", 2, peer("m", "starting"), [peer("a", "running")], ""),
     ("starting: elders that wait come behind", 1, peer("m", "starting"), [peer("a", "waiting", 5)], ""),
@@ -248,7 +248,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "starting"),
         [peer("a", "starting", 5)],
-        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a place in policy a (1 of 1 is taken: shop/a)",
     ),
     ("starting: a younger one started beside it", 1, peer("m", "starting", 5), [peer("a", "starting")], ""),
     (
@@ -256,7 +256,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
         1,
         peer("m", "starting", 5),
         [peer("a", "running")],
-        "1st in the queue for a slot of policy a (1 of 1 is taken: shop/a)",
+        "1st in the queue for a place in policy a (1 of 1 is taken: shop/a)",
     ),
     ("running: it has its place", 1, peer("m", "running"), [peer("a", "running", 5)], ""),
     ("another line", 1, peer("m", "waiting"), [peer("a", "running", 0, "policy b")], ""),
@@ -265,7 +265,7 @@ TURNS: list[tuple[str, int, QueueEntry, list[QueueEntry], str]] = [
 
 @pytest.mark.parametrize(("places", "me", "peers", "words"), [row[1:] for row in TURNS], ids=[row[0] for row in TURNS])
 def test_whose_turn_it_is(places: int, me: QueueEntry, peers: list[QueueEntry], words: str) -> None:
-    assert wait_for_slot(me, {"policy a": places}, peers) == words
+    assert wait_for_place(me, {"policy a": places}, peers) == words
 
 
 def of(namespace: str, name: str, at: At, age: int = 0) -> QueueEntry:
@@ -311,15 +311,15 @@ def test_a_held_run_keeps_its_place_for_the_shortest_time_that_a_policy_says() -
 def test_every_line_must_have_a_place() -> None:
     lines = ("policy a", "lock group payments")
     me, other = peer("m", "waiting", 0, *lines), peer("o", "running", 0, "lock group payments")
-    words = wait_for_slot(me, {"policy a": 3, "lock group payments": 1}, [other])
-    assert words == "1st in the queue for a slot of lock group payments (1 of 1 is taken: shop/o)"
+    words = wait_for_place(me, {"policy a": 3, "lock group payments": 1}, [other])
+    assert words == "1st in the queue for a place in lock group payments (1 of 1 is taken: shop/o)"
 
 
 def test_at_most_five_are_named_and_always_the_same() -> None:
     holders = [peer(f"p{i}", "running") for i in range(8)]
     words = "(8 of 8 are taken: shop/p0, shop/p1, shop/p2, shop/p3, shop/p4, and 3 more)"
     for peers in (holders, holders[::-1]):
-        assert wait_for_slot(peer("m", "waiting"), {"policy a": 8}, peers).endswith(words)
+        assert wait_for_place(peer("m", "waiting"), {"policy a": 8}, peers).endswith(words)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_at_most_five_are_named_and_always_the_same() -> None:
 )
 def test_the_place_in_line(before: int, place: str) -> None:
     elders = [peer(f"e{i}", "waiting", 1 + i) for i in range(before)]
-    words = wait_for_slot(peer("m", "waiting"), {"policy a": 1}, [peer("r", "running"), *elders])
+    words = wait_for_place(peer("m", "waiting"), {"policy a": 1}, [peer("r", "running"), *elders])
     assert words.startswith(f"{place} in the queue for")
 
 
@@ -349,7 +349,7 @@ def test_when_all_look_at_once_as_many_go_as_there_are_places(plans: list[tuple[
     going = [
         each
         for each in peers
-        if each.at != "running" and not wait_for_slot(each, {"policy a": places}, [p for p in peers if p is not each])
+        if each.at != "running" and not wait_for_place(each, {"policy a": places}, [p for p in peers if p is not each])
     ]
     assert len(going) == min(len(peers) - running, max(0, places - running))
 

@@ -102,7 +102,7 @@ def last_stage_halfway() -> World:
 WARNINGS = [
     Case("it is told, with what was seen and what comes of it", calm(), then(says(slow=512.0), wait(s(10))), P.JUDGING,
          "Soaking", ["Warned"],
-         "canary: warn slow: 512 > 300; the next increment is halved: first 27.5%, then 50%", UP),
+         "canary: warn slow: 512 > 300; the next increase is halved: first 27.5%, then 50%", UP),
     Case("once in a stage", warned(), then(says(slow=12.0), wait(s(20)), says(slow=900.0), wait(s(20))), P.JUDGING,
          "Soaking", [], "", UP),
     Case("it holds up no proof", warned(), wait(s(80)), P.JUDGING, "Soaking", PROVED, "stage 2/3 half half way",
@@ -140,7 +140,7 @@ WARNINGS = [
          "5% -> 5.1%", {"v1": 949, "v2": 51}),
     Case("at the last stage it is only told", judging({"stages[2].warn": [SLOW]}, "all"),
          then(says(slow=512.0), wait(s(29))), P.JUDGING, "Soaking", ["Warned"],
-         "no increment is left to halve", ALL),
+         "no increase is left to halve", ALL),
     Case("and the run succeeds", judging({"stages[2].warn": [SLOW]}, "all"),
          then(says(slow=512.0), wait(m(6))), P.SUCCEEDED, "Succeeded", ["Warned", "StageProved", "Succeeded"], "", ALL),
 ]  # fmt: skip
@@ -158,7 +158,7 @@ HALFWAY = [
     Case("a warning there halves the next stage, and the rest comes anyway",
          halfway({"stages[1].warn": [{"use": "slow"}]}), then(says(slow=512.0), wait(m(2))), P.JUDGING, "Soaking",
          ["Warned", *PROVED],
-         "half half way: warn slow: 512 > 300; the next increment is halved: first 75%, then 100%", WHOLE),
+         "half half way: warn slow: 512 > 300; the next increase is halved: first 75%, then 100%", WHOLE),
     Case("and is told once in the whole stage", halfway({"stages[1].warn": [{"use": "slow"}]}),
          then(says(slow=512.0), wait(m(4))), P.JUDGING, "Soaking", ["Warned", *PROVED, *PROVED], "",
          {"v1": 50, "v2": 150}),

@@ -1,6 +1,6 @@
 """The spec of a RolloutPolicy: which plans it selects, how many may run at once, freezes and error budgets.
 
-A policy is checked before a run starts and before every increment. It never stops a rollback. `read_policy` parses it.
+A policy is checked before a run starts and before every increase. It never stops a rollback. `read_policy` parses it.
 The CRD does not check the names of time zones, because these change from year to year.
 """
 
@@ -252,7 +252,7 @@ class Require(SpecModel):
 
 
 class RolloutPolicySpec(SpecModel):
-    """Rules for rollouts, checked before every increment. They never stop a rollback."""
+    """Rules for rollouts, checked before every increase. They never stop a rollback."""
 
     selector: Selector = Field(
         default=Selector(), description="The plans that the policy applies to; every plan if left out."
@@ -269,13 +269,13 @@ class RolloutPolicySpec(SpecModel):
     release_after: Annotated[Duration, at_least("1m")] | None = Field(
         default=None,
         description="How long a run that is held keeps its place among those that may run at the same time; to its end"
-        " if left out. Without its place it waits for one before its next increment.",
+        " if left out. Without its place it waits for one before its next increase.",
     )
     freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no weight is increased.")
     focus: Literal["Stability", "Balanced", "Throughput"] = Field(
         default="Balanced",
         description="Stability doubles soaks, halves the remaining doubt that counts may leave, and halves"
-        " maxConcurrent; Throughput doubles maxConcurrent.",
+        " maxConcurrent and maxConcurrentPerNamespace; Throughput doubles these two.",
     )
     error_budget: ErrorBudget | None = Field(
         default=None, description="The part of an error budget that rollouts must leave."

@@ -108,7 +108,7 @@ class Events(SpecModel):
 
 
 class Alert(SpecModel):
-    """Alerts of the metric source that must not start to fire. One that fired before holds the next increment."""
+    """Alerts of the metric source that must not start to fire. One that fired before holds the next increase."""
 
     matchers: Matchers = Field(
         description='Selects the firing alerts: label matchers of PromQL without braces, such as severity="page".'

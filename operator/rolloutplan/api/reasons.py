@@ -29,7 +29,7 @@ class HoldReason(StrEnum):
     AWAITING_APPROVAL = "AwaitingApproval"
     """The next stage, or the contract, needs a person's approval."""
     FROZEN = "Frozen"
-    """A policy freezes all increments now."""
+    """A policy freezes all increases now."""
     BUDGET_SPENT = "BudgetSpent"
     """A policy's error budget has too little left."""
     NO_PLACE = "NoPlace"

@@ -50,7 +50,7 @@ class StageSpec(SpecModel):
     fail: Predicates = Field(default=(), description="When any of them trips, at any time, onFail applies.")
     warn: Predicates = Field(
         default=(),
-        description="When any of them trips, an Event reports it and the next increment is halved. A warning never"
+        description="When any of them trips, an Event reports it and the next increase is halved. A warning never"
         " rolls back, and does not keep the stage from being proved.",
     )
 

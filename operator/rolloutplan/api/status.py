@@ -169,7 +169,7 @@ class StageStatus(Part):
         None, description="When the warmup ends: latency of new pods, or of a new weight, is judged from then on."
     )
     halfway: int | None = Field(None, description="The weight in permille, if the stage is half way to its own weight.")
-    warned: str = Field("", description="The first warning at this stage, which halves the next increment.")
+    warned: str = Field("", description="The first warning at this stage, which halves the next increase.")
 
 
 class PredicateStatus(Part):

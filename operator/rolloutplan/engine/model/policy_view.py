@@ -44,12 +44,12 @@ NO_LABELS: Final = Labels()
 
 
 At = Literal["waiting", "starting", "running"]
-"""The state of a plan in a queue: it waits for a slot, has one and has shifted no weight yet, or has one."""
+"""The state of a plan in a queue: it waits for a place, has one and has shifted no weight yet, or has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A plan that holds a slot in each of some concurrency groups, or waits for them."""
+    """A plan that holds a place in each of some concurrency groups, or waits for them."""
 
     key: str
     groups: frozenset[str]
@@ -74,7 +74,7 @@ class Queue:
     running: int = 0
     starting: int = 0
     holders: tuple[str, ...] = ()
-    """The keys of plans that hold a slot, running or starting: only the first few."""
+    """The keys of plans that hold a place, running or starting: only the first few."""
     ahead: int = 0
     """Waiting plans whose turn comes before."""
     older_starting: int = 0

@@ -9,7 +9,7 @@ the tasks of `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the p
 
 Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
-increment (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
+increase (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
 needs only the route; where the pods are missing through no fault of their version, it ends as a hold and the run is
 taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED).
 Weights that another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no
@@ -264,7 +264,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.WARNED: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.WARNED, severity=S.WARNING, loud=True,
-        by=("warning_detected",), rationale="a warning halves the next increment and rolls nothing back",
+        by=("warning_detected",), rationale="a warning halves the next increase and rolls nothing back",
     ),
     TransitionName.HELD: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, P.HELD, Kind.HOLD, E.HELD, severity=S.WARNING, loud=True,

@@ -1,1 +1,1 @@
-"""The conditions for the start of a run and for each increment. None of them affects a rollback."""
+"""The conditions for the start of a run and for each increase. None of them affects a rollback."""

@@ -1,4 +1,4 @@
-"""What blocks a run: the common result of the checks before an increment, in mid-run and before a removal."""
+"""What blocks a run: the common result of the checks before an increase, in mid-run and before a removal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What policies demand of a plan (`require`): approvals, templates, a source, the shortest soak.
 
-They come from the policies in force. The gate asks before a start and before each increment; commands that skip parts
+They come from the policies in force. The gate asks before a start and before each increase; commands that skip parts
 of a plan ask too. None of this affects a rollback.
 """
 

@@ -230,8 +230,8 @@ def _wrong(side: Receiver, *, going_on: bool) -> Blocked | None:
     return None
 
 
-def block_on_increment(snapshot: Snapshot) -> Blocked | None:
-    """What of the old side's size blocks an increment."""
+def block_on_increase(snapshot: Snapshot) -> Blocked | None:
+    """What of the old side's size blocks an increase."""
     if words := old_side_short(snapshot):
         fix = "scale it up (minReplicas, where an autoscaler has made it smaller), or lower availability.old.atLeast"
         return Blocked(HoldReason.OLD_SIDE_SHORT, f"{words}: {fix}")

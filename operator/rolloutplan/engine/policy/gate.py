@@ -1,4 +1,4 @@
-"""The gate before every increment: a person's approval, policies, ready pods, and alerts that already fire.
+"""The gate before every increase: a person's approval, policies, ready pods, and alerts that already fire.
 
 An alert that fires before a step says nothing against the new side, but the step must wait. The gate does not affect a
 rollback: only rules that go forward use it. They read the answers of its queries from the snapshot.
@@ -24,7 +24,7 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import block_by_appliers
 from rolloutplan.engine.policy.demands import CONTRACT, demands_approval, title_of, unmet_demand
-from rolloutplan.engine.policy.endpoints import block_on_increment, block_on_removal, receiver, verifies
+from rolloutplan.engine.policy.endpoints import block_on_increase, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
     longest_freeze,
@@ -91,7 +91,7 @@ def is_approved(snapshot: Snapshot, name: str) -> bool:
 
 
 def position_in_queue(snapshot: Snapshot) -> str:
-    """The position in the queue of a run that has not started, as text; empty where there is a slot for it."""
+    """The position in the queue of a run that has not started, as text; empty where there is a place for it."""
     at: At = "starting" if snapshot.status.phase in STARTING else "waiting"
     return _position(snapshot, at)
 
@@ -111,7 +111,7 @@ def _lost_place(snapshot: Snapshot) -> Blocked | None:
 
 
 def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """What blocks the increment to this stage, without the queries of the gate; these are sent if nothing else does."""
+    """What blocks the increase to this stage, without the queries of the gate; these are sent if nothing else does."""
     spec, at = snapshot.plan.spec, snapshot.status.stage
     if spec is None:
         return None  # the run is held for that
@@ -125,7 +125,7 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return Blocked(HoldReason.AWAITING_APPROVAL, words)
     if words := unreadable_policy(snapshot.policies):
         return Blocked(HoldReason.FROZEN, words)
-    return _frozen(snapshot) or _lost_place(snapshot) or _capacity(snapshot, stage) or block_on_increment(snapshot)
+    return _frozen(snapshot) or _lost_place(snapshot) or _capacity(snapshot, stage) or block_on_increase(snapshot)
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
@@ -208,7 +208,7 @@ def _frozen(snapshot: Snapshot) -> Blocked | None:
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A query that must be proved before an increment; else the reason and the message of the hold."""
+    """A query that must be proved before an increase; else the reason and the message of the hold."""
 
     question: QueryOnce
     reason: HoldReason
@@ -216,7 +216,7 @@ class _Condition:
 
 
 def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
-    """The queries for the increment to this stage; none where the answers to all of them are recent."""
+    """The queries for the increase to this stage; none where the answers to all of them are recent."""
     questions = tuple(condition.question for condition in _conditions(snapshot, stage))
     answers = snapshot.gate_answers
     recent = (
@@ -228,7 +228,7 @@ def gate_queries(snapshot: Snapshot, stage: Stage) -> tuple[QueryOnce, ...]:
 
 
 def block_by_answers(snapshot: Snapshot, stage: Stage) -> Blocked | None:
-    """What blocks the increment to this stage by the answers; a missing answer blocks it too."""
+    """What blocks the increase to this stage by the answers; a missing answer blocks it too."""
     for condition in _conditions(snapshot, stage):
         verdict = snapshot.gate_answers.verdicts.get(condition.question) if snapshot.gate_answers else None
         if verdict is None or verdict.outcome is not Outcome.PROVED:

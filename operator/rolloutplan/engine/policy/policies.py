@@ -20,7 +20,7 @@ from rolloutplan.engine.model.policy_view import At, Labels, PolicyView, Queue, 
 from rolloutplan.engine.policy.freeze_windows import spans
 
 MAX_NAMED: Final = 5
-"""How many of the plans that hold a slot a message names."""
+"""How many of the plans that hold a place a message names."""
 LABELS_KEPT: Final = 32
 """How many labels of each object a run keeps in its status: several times what objects have, and 12 KiB at most."""
 _FOREVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -123,8 +123,8 @@ def _turn(entry: QueueEntry, others: list[QueueEntry]) -> int:
 
 
 def concurrency_groups(policies: Iterable[PolicyView], namespace: str) -> dict[str, int]:
-    """The groups of a plan of this namespace, with the number of slots of each."""
-    return {group: slots for group, slots, _ in _groups(policies, namespace)}
+    """The groups of a plan of this namespace, with the number of places of each."""
+    return {group: places for group, places, _ in _groups(policies, namespace)}
 
 
 def release_after(policies: Iterable[PolicyView], namespace: str) -> tuple[timedelta, str] | None:
@@ -138,40 +138,40 @@ def _groups(policies: Iterable[PolicyView], namespace: str) -> Iterator[tuple[st
             continue
         name = f"policy {policy.name}"
         if spec.max_concurrent:
-            yield name, _scaled_slots(spec.max_concurrent, spec.focus), spec.release_after
+            yield name, _scaled_places(spec.max_concurrent, spec.focus), spec.release_after
         if spec.max_concurrent_per_namespace:
-            slots = _scaled_slots(spec.max_concurrent_per_namespace, spec.focus)
-            yield f"{name} in namespace {namespace}", slots, spec.release_after
+            places = _scaled_places(spec.max_concurrent_per_namespace, spec.focus)
+            yield f"{name} in namespace {namespace}", places, spec.release_after
         if spec.lock_group:
             yield f"lock group {spec.lock_group}", 1, spec.release_after
 
 
-def _scaled_slots(count: int, focus: str) -> int:
+def _scaled_places(count: int, focus: str) -> int:
     if focus == "Stability":
         return (count + 1) // 2
     return count * 2 if focus == "Throughput" else count
 
 
-def queue_position(at: At, slots: Mapping[str, int], others: Mapping[str, Queue]) -> str:
-    """The group for which a plan waits and its position in that queue, as text; empty where every group has a slot.
+def queue_position(at: At, places: Mapping[str, int], others: Mapping[str, Queue]) -> str:
+    """The group for which a plan waits and its position in that queue, as text; empty where every group has a place.
 
     A waiting plan lets those go first whose turn comes before. A starting plan gives way only to older ones that are
-    starting too, so that one of two plans that took the last slot at the same time keeps it.
+    starting too, so that one of two plans that took the last place at the same time keeps it.
     """
     if at == "running":
         return ""
-    positions = (_position(at, group, count, others.get(group, Queue())) for group, count in slots.items())
+    positions = (_position(at, group, count, others.get(group, Queue())) for group, count in places.items())
     return next((words for words in positions if words), "")
 
 
-def _position(at: At, group: str, slots: int, others: Queue) -> str:
+def _position(at: At, group: str, places: int, others: Queue) -> str:
     taken = others.running + others.starting
     first = taken + others.ahead if at == "waiting" else others.running + others.older_starting
-    if first < slots:
+    if first < places:
         return ""
-    words = f"{taken} of {slots} {'is' if taken == 1 else 'are'} taken"
+    words = f"{taken} of {places} {'is' if taken == 1 else 'are'} taken"
     named = f": {_holder_names(others.holders, taken)}" if taken else ""
-    return f"{_ordinal(others.ahead + 1)} in the queue for a slot of {group} ({words}{named})"
+    return f"{_ordinal(others.ahead + 1)} in the queue for a place in {group} ({words}{named})"
 
 
 def _holder_names(holders: tuple[str, ...], taken: int) -> str:

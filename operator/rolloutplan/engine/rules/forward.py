@@ -113,7 +113,7 @@ def _undecided(
 def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
     """Fix the predicates of the next stage, then request its weight. No other rule increases a weight.
 
-    It is below all other rules, because anything that speaks against an increment must apply first.
+    It is below all other rules, because anything that speaks against an increase must apply first.
     """
     spec, status = snapshot.plan.spec, snapshot.status
     if spec is None or status.phase is not Phase.SHIFTING or status.intent is not None:

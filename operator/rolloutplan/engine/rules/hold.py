@@ -80,7 +80,7 @@ def stay_failed(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def ask_gate(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before an increment, send the queries of the gate, if nothing else blocks it and the answers are not recent."""
+    """Before an increase, send the queries of the gate, if nothing else blocks it and the answers are not recent."""
     spec = snapshot.plan.spec
     if (
         snapshot.status.phase not in TRAFFIC_SHIFTED_PHASES
@@ -118,7 +118,7 @@ def hold_run(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def await_endpoints(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before an increment and in the bake, wait until the endpoints of both sides are known for the first time.
+    """Before an increase and in the bake, wait until the endpoints of both sides are known for the first time.
 
     It is above all rules that go forward or end a hold, and below those that hold: it takes a moment after a start.
     """
@@ -232,7 +232,7 @@ def _awaited_pods(snapshot: Snapshot, spec: PlanSpec) -> str:
 
 
 def _at_the_gate(status: Status) -> bool:
-    """Whether the next action is an increment."""
+    """Whether the next action is an increase."""
     return status.effective_phase is Phase.SHIFTING and status.intent is None
 
 

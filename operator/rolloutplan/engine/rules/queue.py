@@ -28,7 +28,7 @@ def release_place(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     words = (
         f"held for {span(status.held.since, snapshot.now)} ({status.held.reason}): its place in {found[1]} goes to "
-        "others, and it waits for one before its next increment"
+        "others, and it waits for one before its next increase"
     )
     after = transition(
         snapshot,
@@ -50,7 +50,7 @@ def place_lost_at(snapshot: Snapshot) -> datetime | None:
 
 
 def retake_place(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before an increment, take a place again that was lost, since the gate has found one.
+    """Before an increase, take a place again that was lost, since the gate has found one.
 
     It is recorded before the weight moves: of two runs that find the same place one goes back, as at a start.
     """

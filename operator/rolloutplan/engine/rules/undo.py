@@ -21,7 +21,7 @@ from rolloutplan.engine.run.undo import last_owner, plan_undo, routes_to_correct
 TWICE_WITHIN = timedelta(minutes=1)
 """A command is put right at most twice in this time: a tool may write another one as often."""
 TOLD_EVERY = timedelta(minutes=10)
-"""One object is told at most so often: a tool that writes again and again must not fill the trail."""
+"""One object is told at most so often: a tool that writes again and again must not fill the decisions."""
 
 
 def restore_undo(snapshot: Snapshot, result: ReconcileResult) -> ReconcileResult:

@@ -47,7 +47,7 @@ _ENDED_BY: Final[Mapping[str, str]] = {
 _OTHERWISE: Final[Mapping[Phase, str]] = {
     Phase.PROBING: "the next assumption to be checked",
     Phase.EXPANDING: "the pods of the new side to be ready",
-    Phase.SHIFTING: "the next increment to be checked and written",
+    Phase.SHIFTING: "the next increase to be checked and written",
     Phase.JUDGING: "the end of the soak, and all predicates to be decided",
     Phase.BAKING: "the end of the bake",
     Phase.CONTRACTING: "open connections to the old side to end",

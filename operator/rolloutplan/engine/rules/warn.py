@@ -1,4 +1,4 @@
-"""Warn predicates: a warning is reported once in a stage, and the next increment is taken in two steps."""
+"""Warn predicates: a warning is reported once in a stage, and the next increase is taken in two steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rolloutplan.stats.verdict import Outcome
 def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
     """Report the first warning of a stage. It stays in force, whatever the predicate shows later.
 
-    It is above the rules that go forward, because the next increment is then taken in two steps.
+    It is above the rules that go forward, because the next increase is then taken in two steps.
     """
     status, spec, at = snapshot.status, snapshot.plan.spec, snapshot.status.stage
     stage = current_stage(spec, status) if spec else None
@@ -36,11 +36,11 @@ def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def _consequence(spec: PlanSpec, stage: Stage) -> str:
-    """The consequence as text: `the next increment is halved: first 37.5%, then 50%`."""
+    """The consequence as text: `the next increase is halved: first 37.5%, then 50%`."""
     stage_at_full_weight = spec.steps()[stage.index]
     following = spec.steps()[stage.index + 1 :][:1]
     halves = [half for each in following if (half := each.halved(stage_at_full_weight.permille)).half]
     if not halves:
-        return "no increment is left to halve"
+        return "no increase is left to halve"
     first, then = format_weight(halves[0].permille), format_weight(following[0].permille)
-    return f"the next increment is halved: first {first}, then {then}"
+    return f"the next increase is halved: first {first}, then {then}"

@@ -87,7 +87,7 @@ def without_shortage(message: str) -> str:
 def with_shortage(snapshot: Snapshot, status: Status) -> Status:
     """The status whose message says during a stage and in the bake which pods of the new side are missing, and why.
 
-    The run may not feel that before its next increment.
+    The run may not feel that before its next increase.
     """
     judged, message = status.phase in (Phase.JUDGING, Phase.BAKING), without_shortage(status.message)
     if judged and snapshot.new is not None and (words := missing_pods(snapshot.new, snapshot.now)):

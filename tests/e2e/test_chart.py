@@ -416,7 +416,11 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     ):
         until(lambda: plain.status().get("reason") == "NewSideScaledToZero", 30, "a look at who scaled it to nothing")
         resize(plain, 2)
-        until(lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used(), 30, "a second look at the plan")
+        until(
+            lambda: ("get", "rolloutplans.rolloutplan.dev") in trail.used({plain.namespace}),
+            30,
+            "a second look at the plan",
+        )
         thaw_plan()
         until(lambda: plain.status().get("reason") == "ShiftRefused", 30, "the end of a run whose weights are refused")
         assert plain.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
@@ -424,7 +428,11 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
         thaw_route()
         with silent(installed.traefik):
             plain.say("retry r1")
-            until(lambda: READS_ROUTE in trail.used(), 60, "a second look at the route that nobody accepts")
+            until(
+                lambda: READS_ROUTE in trail.used({plain.namespace}),
+                60,
+                "a second look at the route that nobody accepts",
+            )
         let_no_pod_in(installed, stuck.namespace)
         stuck.start(**FAST, assumptions=[assumption("cache")])
         until(lambda: "PodSecurity" in stuck.status().get("message", ""), 20, "why the Job has no pod")

@@ -16,7 +16,8 @@ from rolloutplan.api.parsing import SpecError, read
 from rolloutplan.api.predicate import OVERRIDES, Predicate
 from rolloutplan.api.quantities import opposite
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.spec import PlanSpec, rendered
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.spec_rules import rendered
 from rolloutplan.api.status import TemplateStatus
 from rolloutplan.api.template import PredicateTemplateSpec, fill
 

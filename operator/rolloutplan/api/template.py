@@ -23,8 +23,8 @@ from rolloutplan.api.limits import MAX_TEMPLATE, check_size
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.predicate import MAX_PARAMETERS, NO_DATA_WORDS, ONE_COMPARISON, NoData, Predicate, unfit_fields
 from rolloutplan.api.quantities import format_duration, parse_duration
+from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.selector import outside_strings
-from rolloutplan.api.spec import BUILTIN_VARIABLES
 from rolloutplan.api.text_format import Query, TextFormat, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]

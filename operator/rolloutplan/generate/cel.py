@@ -35,7 +35,10 @@ from rolloutplan.api.predicate import (
     OVERRIDES,
 )
 from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
-from rolloutplan.api.spec import BUILTIN_VARIABLES, JUDGED_BY, MAX_ALL_PREDICATES, VARIABLE
+from rolloutplan.api.rendering import BUILTIN_VARIABLES
+from rolloutplan.api.spec import MAX_ALL_PREDICATES
+from rolloutplan.api.spec_fields import VARIABLE
+from rolloutplan.api.spec_rules import JUDGED_BY
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY

@@ -25,10 +25,11 @@ from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import RouteRef, SpecError
+from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
+from rolloutplan.api.traffic import RouteRef
 from rolloutplan.cluster import plans, workloads
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable

@@ -15,7 +15,8 @@ from typing import Final
 from rolloutplan.api.policy import PLAN_LABELS, RolloutPolicySpec
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.quantities import format_duration
-from rolloutplan.api.spec import BUILTIN_VARIABLES, PlanSpec
+from rolloutplan.api.rendering import BUILTIN_VARIABLES
+from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
 from rolloutplan.engine.analysis.counting import round_up

@@ -35,7 +35,7 @@ from promql_parser import (
 )
 
 from rolloutplan.api.quantities import format_duration
-from rolloutplan.api.spec import BUILTIN_VARIABLES
+from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.text_format import QUOTED
 from rolloutplan.tools.promql_parse import TooLargeError, operator_and_value, parse_bounded, pins, shown
 

@@ -26,7 +26,8 @@ from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import resolve, snapshot_lookup
-from rolloutplan.api.spec import PlanSpec, Side, read_plan_spec
+from rolloutplan.api.spec import PlanSpec, read_plan_spec
+from rolloutplan.api.spec_fields import Side
 from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage

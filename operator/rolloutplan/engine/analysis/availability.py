@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from rolloutplan.api.spec import Availability
+from rolloutplan.api.availability import Availability
 from rolloutplan.api.status import Phase, PodRestarts, Status
 from rolloutplan.engine.model.snapshot import Pods, WorkloadView
 

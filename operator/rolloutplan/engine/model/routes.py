@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import ACCEPTED_WITHIN, PlanSpec, RouteRef
+from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
+from rolloutplan.api.traffic import ACCEPTED_WITHIN, RouteRef
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot

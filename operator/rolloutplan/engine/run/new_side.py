@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from rolloutplan.api.spec import Availability
+from rolloutplan.api.availability import Availability
 from rolloutplan.api.status import Status
 from rolloutplan.engine.analysis.availability import Stood, is_suspended
 from rolloutplan.engine.model.snapshot import Pods, WorkloadView

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from rolloutplan.api.printable import printable
@@ -11,7 +14,7 @@ from rolloutplan.engine.rules.commands.answer import ANSWERED_WITHIN, MOST_ANSWE
 from rolloutplan.engine.run.decision_log import REPEATABLE_KEPT
 from tests import situations
 from tests.situations import OLD_WEIGHTS, s
-from tests.world import World
+from tests.world import SHARED, SOURCE, World
 
 ESCAPES = "a\x1b]0;x\x07\x1b[2J\u202eb\x00"
 
@@ -35,6 +38,42 @@ def test_refused_commands_push_no_decision_out_of_the_trail() -> None:
     assert kept.count("CommandRejected") == REPEATABLE_KEPT
     assert kept[:4] == ["Started", "NewSideReady", "StageStarted", "WeightShifted"]
     assert len(kept) <= DECISIONS_KEPT
+
+
+def test_edits_of_a_source_or_of_a_plan_push_no_decision_out_of_the_trail() -> None:
+    world = situations.judging(
+        {"stages[2].soak": "2h", "stages[2].deadline": "9h", "stages[0].soak": "8h", "stages[0].deadline": "9h"}
+    )()
+    for number in range(40):
+        world.edit({"stages[2].soak": f"{121 + number}m"})
+        world.source = replace(SOURCE, object=SHARED.model_copy(update={"digest": f"d{number}"}))
+        world.advance(s(60))
+    assert 4 <= world.told().count("SourceChanged") <= 5, "told every ten minutes"
+    assert world.told().count("Adapted") == 40
+    kept = [each.reason for each in world.status.decisions]
+    assert kept[:4] == ["Started", "NewSideReady", "StageStarted", "WeightShifted"]
+    world.advance(s(600))
+    assert world.status.source == SHARED.model_copy(update={"digest": "d39"}), "and the last one is told too"
+
+
+@pytest.mark.parametrize("commands", [7, MOST_ANSWERED + 5])
+def test_the_second_revert_of_an_old_success_passes_a_flood(commands: int) -> None:
+    world = situations.succeeded()
+    world.now += timedelta(hours=25)
+    world.settle()
+    for number in range(commands if commands > MOST_ANSWERED else 0):
+        world.say(f"resume before-{number}", by="mallory")
+        world.settle()
+    world.say("revert r1")
+    world.settle()
+    assert world.phase is Phase.SUCCEEDED
+    assert "send `revert` again" in world.status.decisions[-1].note
+    for number in range(commands):
+        world.say(f"resume flood-{number}", by="mallory")
+        world.settle()
+    world.say("revert r2")
+    world.settle()
+    assert (world.phase, world.weights()[0]) == (Phase.ROLLED_BACK, OLD_WEIGHTS)
 
 
 def test_a_token_stays_spent_under_a_flood() -> None:

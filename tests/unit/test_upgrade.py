@@ -1,5 +1,6 @@
 """A run goes on under a new version of the operator: what that refuses of its plan takes no guard from it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.cluster import plans
 from rolloutplan.engine.model.plan_view import Unreadable
 from tests.refusals import PLAN, PODS, changed
-from tests.world import World
+from tests.world import SHARED, SOURCE, World
 
 Raw = dict[str, Any]
 JOB = {"name": "migrate", "template": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": []}}}}}
@@ -114,3 +115,15 @@ def test_a_run_whose_deployments_cannot_be_read_hears_and_goes_no_further(way: s
         assert (world.phase is Phase.HELD) == (way == "pause")
     else:
         assert weight == 0
+
+
+def test_a_run_from_before_the_upgrade_is_sealed_at_the_first_look_and_a_change_of_its_source_is_told() -> None:
+    world = World(labels={"tier": "one"}).until(Phase.JUDGING)
+    world.status_raw = {key: value for key, value in world.status_raw.items() if key not in ("source", "labels")}
+    world.crash()
+    assert (world.status.source, world.status.labels) == (None, {})
+    world.advance(timedelta(seconds=20))
+    assert (world.status.source, world.status.labels) == (SHARED, {"tier": "one"})
+    world.source = replace(SOURCE, object=SHARED.model_copy(update={"digest": "d2"}))
+    world.advance(timedelta(minutes=1))
+    assert "SourceChanged" in world.told()

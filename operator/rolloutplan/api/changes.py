@@ -59,6 +59,7 @@ class RunChange(TypedDict, total=False):
     approved_ahead: tuple[str, ...]
     approved_seals: dict[str, str]
     repaired_at: tuple[Instant, ...]
+    revert_asked: Instant | None
     intent: Intent | None
     task: Task | None
     completed_tasks: tuple[str, ...]

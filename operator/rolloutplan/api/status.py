@@ -391,6 +391,10 @@ class Status(Part):
     tokens: tuple[str, ...] = Field(
         (), description="The answered commands, the newest last, each with its run. Each is carried out once."
     )
+    revert_asked: Instant | None = Field(
+        None,
+        description="When the first `revert` of an old success came. A second one soon after is carried out.",
+    )
     repaired_at: tuple[Instant, ...] = Field((), description="When weights that somebody else changed were corrected.")
     intent: Intent | None = Field(None, description="The change of weights in progress.")
     task: Task | None = Field(None, description="The running task: a Job, a scaling or a query.")

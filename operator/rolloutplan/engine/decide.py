@@ -50,7 +50,7 @@ from rolloutplan.engine.rules.rollback import (
     release_at,
     superseded,
 )
-from rolloutplan.engine.rules.source import source_changed
+from rolloutplan.engine.rules.source import sealed_late, source_changed
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
 from rolloutplan.engine.rules.undo import restore_undo, tell_foreign_undo
 from rolloutplan.engine.rules.waiting import waiting_for
@@ -164,6 +164,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`.
     """
     status = _warmed(snapshot, clear_past_refusal(snapshot, nothing_to_do=not step.actions))
+    status = sealed_late(snapshot, status)
     outdated = status.observed_generation != snapshot.plan.generation or not status.reason
     outdated = outdated or status.waiting_for != waiting_for(snapshot, status)
     outdated = (

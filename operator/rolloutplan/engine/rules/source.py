@@ -6,11 +6,18 @@ name of a ClusterMetricSource in mid-run is not asked.
 
 from __future__ import annotations
 
-from rolloutplan.api.status import SourceStatus
+from datetime import timedelta
+
+from rolloutplan.api.changes import change
+from rolloutplan.api.reasons import EventReason
+from rolloutplan.api.status import SourceStatus, Status
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
-from rolloutplan.engine.run.transition import transition
+from rolloutplan.engine.run.transition import sealed, transition
+
+TOLD_AGAIN = timedelta(minutes=10)
+"""A source that is edited all the time is told of so often; what it was edited to by then is told together."""
 
 
 def source_changed(snapshot: Snapshot) -> ReconcileResult | None:
@@ -23,7 +30,7 @@ def source_changed(snapshot: Snapshot) -> ReconcileResult | None:
     if now is None or before is None or status.phase not in TRANSITIONS[TransitionName.SOURCE_CHANGED].sources:
         return None
     words = _difference(before, now, snapshot.plan.namespace)
-    if not words:
+    if not words or _told_just_now(snapshot):
         return None
     after = transition(
         snapshot,
@@ -34,6 +41,25 @@ def source_changed(snapshot: Snapshot) -> ReconcileResult | None:
         source=now,
     )
     return ReconcileResult(after)
+
+
+def sealed_late(snapshot: Snapshot, status: Status) -> Status:
+    """The status of a run that keeps no source, with that which it asks now, and with its labels.
+
+    It began under a version that kept neither, or before there was a source.
+    """
+    running = status.phase in TRANSITIONS[TransitionName.SOURCE_CHANGED].sources
+    late = sealed(snapshot)
+    if not running or status.source is not None or late["source"] is None:
+        return status
+    if status.labels or status.namespace_labels:
+        return change(status, source=late["source"])
+    return change(status, **late)
+
+
+def _told_just_now(snapshot: Snapshot) -> bool:
+    told = [each.at for each in snapshot.status.decisions if each.reason == EventReason.SOURCE_CHANGED]
+    return bool(told) and snapshot.now < told[-1] + TOLD_AGAIN
 
 
 def _difference(before: SourceStatus, now: SourceStatus, namespace: str) -> str:

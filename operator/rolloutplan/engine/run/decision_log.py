@@ -38,10 +38,17 @@ QUERY_KEPT = 400
 """Characters of a query that a decision keeps; `status.predicates` has all of it."""
 
 
-REPEATABLE = frozenset({EventReason.COMMAND_REJECTED, EventReason.UNDO_RESTORED})
-"""The reasons of decisions that anybody who may annotate the plan can cause as often as they like."""
+_RINGS = (
+    frozenset({EventReason.COMMAND_REJECTED, EventReason.UNDO_RESTORED}),
+    frozenset({EventReason.SOURCE_CHANGED}),
+    frozenset({EventReason.ADAPTED}),
+)
+"""The reasons that anybody who may annotate a plan, edit its metric source, or edit it can cause as often as they like.
+None of these groups pushes out another."""
+REPEATABLE = frozenset[EventReason]().union(*_RINGS)
+"""The reasons of decisions that others can repeat at will."""
 REPEATABLE_KEPT = 6
-"""So many of them stay: enough to see who does it, of the 30 decisions that are kept."""
+"""So many of each group stay: enough to see who does it, of the 30 decisions that are kept."""
 TRIPPED, CLEAR = "Tripped", "Clear"
 """The verdicts of a guard, a `fail` or a `warn` predicate whose comparison is true, or false."""
 
@@ -111,8 +118,9 @@ def append_decision(
 
 def _kept(trail: tuple[Decision, ...]) -> tuple[Decision, ...]:
     """The decisions that stay: answers to what others may repeat at will do not push out the rest of the trail."""
-    repeated = [decision.seq for decision in trail if decision.reason in REPEATABLE]
-    gone = set(repeated[:-REPEATABLE_KEPT])
+    gone = set[int]()
+    for group in _RINGS:
+        gone.update([decision.seq for decision in trail if decision.reason in group][:-REPEATABLE_KEPT])
     return tuple(decision for decision in trail if decision.seq not in gone)[-DECISIONS_KEPT:]
 
 

@@ -86,11 +86,11 @@ def note_decision(
     evidence: Iterable[ActivePredicate] = (),
     *,
     commanded_by: CommandSource | None = None,
-    stage: StageStatus | None = None,
+    **changes: Unpack[RunChange],
 ) -> ReconcileResult:
-    """Record a decision without changing message, predicates and, unless given, stage."""
+    """Record a decision without changing message, predicates and stage, unless they are given."""
     status = snapshot.status
-    kept: RunChange = {"message": status.message, "predicates": status.predicates, "stage": stage or status.stage}
+    kept: RunChange = {"message": status.message, "predicates": status.predicates, "stage": status.stage, **changes}
     return ReconcileResult(transition(snapshot, cause, note, evidence=evidence, commanded_by=commanded_by, **kept))
 
 
@@ -301,6 +301,7 @@ def reset_run(
         "approved_ahead": (),
         "approved_seals": {},
         "repaired_at": (),
+        "revert_asked": None,
         "counted_since": None,
         "templates": (),
         "place": "",

@@ -29,7 +29,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.rules.commands.approve import approve
 from rolloutplan.engine.rules.commands.back import abort, revert
-from rolloutplan.engine.rules.commands.context import CommandContext, DeniedError
+from rolloutplan.engine.rules.commands.context import AskedAgainError, CommandContext, DeniedError
 from rolloutplan.engine.rules.commands.forward import promote, skip
 from rolloutplan.engine.rules.commands.hold import adopt, pause, resume, retry
 from rolloutplan.engine.run.decision_log import CommandSource
@@ -157,6 +157,12 @@ def _new_command(snapshot: Snapshot) -> CommandContext | None:
 def _carry_out(context: CommandContext) -> ReconcileResult | None:
     try:
         return _HANDLERS[context.command.verb](context)
+    except AskedAgainError as asked:  # in a flood too: there is one in ten minutes at most, because the next one acts
+        snapshot, by = context.snapshot, context.commanded_by
+        words = f"{context.words}: {asked}"
+        return note_decision(
+            snapshot, TransitionName.COMMAND_REJECTED, words, commanded_by=by, revert_asked=snapshot.now
+        )
     except DeniedError as rejection:
         return _reject(context.snapshot, context.commanded_by, f"{context.words}: {rejection}")
 

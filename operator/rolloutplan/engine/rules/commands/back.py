@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from rolloutplan.api.quantities import format_duration
-from rolloutplan.api.reasons import EventReason, StatusReason
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.model.actions import ReconcileResult
@@ -18,7 +18,7 @@ from rolloutplan.engine.policy.endpoints import old_side_down, revert_refused
 from rolloutplan.engine.policy.grants import left_as_it_is
 from rolloutplan.engine.policy.lost_run import LostRunError, lost_run, may_be_lost, restore_by_hand
 from rolloutplan.engine.policy.policies import longest_freeze
-from rolloutplan.engine.rules.commands.context import CommandContext, DeniedError
+from rolloutplan.engine.rules.commands.context import AskedAgainError, CommandContext, DeniedError
 from rolloutplan.engine.rules.tasks import old_side_gone
 from rolloutplan.engine.run.stop import stop_former
 from rolloutplan.engine.run.transition import start_rollback, transition
@@ -131,17 +131,14 @@ def revert(context: CommandContext) -> ReconcileResult | None:
 
 
 def _ask_twice(snapshot: Snapshot) -> None:
-    """Raise DeniedError for the first `revert` of a run that ended long ago."""
-    status, ended = snapshot.status, snapshot.status.entered_at
+    """Raise AskedAgainError for the first `revert` of a run that ended long ago."""
+    status, ended, asked = snapshot.status, snapshot.status.entered_at, snapshot.status.revert_asked
     if ended is None or snapshot.now - ended <= ASKS_TWICE_AFTER:
         return
-    for told in reversed(status.decisions):
-        if told.reason == EventReason.COMMAND_REJECTED and _AGAIN in told.note:
-            if snapshot.now - told.at <= AGAIN_WITHIN:
-                return
-            break
+    if asked is not None and ended <= asked and snapshot.now - asked <= AGAIN_WITHIN:
+        return
     within = format_duration(AGAIN_WITHIN)
-    raise DeniedError(
+    raise AskedAgainError(
         f"the run ended at {ended:%Y-%m-%dT%H:%M:%SZ}, and what was released since may need {status.weights.new}: to "
         f"put {status.weights.old} back all the same, {_AGAIN} within {within}, with another token"
     )

@@ -13,6 +13,10 @@ class DeniedError(Exception):
     """The command cannot be carried out now; has the reason, and what to do instead."""
 
 
+class AskedAgainError(DeniedError):
+    """The command is carried out if it comes a second time."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """A snapshot with a new command."""

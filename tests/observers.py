@@ -35,6 +35,7 @@ from tests.world import (
     Shown,
     World,
     after,
+    named,
 )
 
 
@@ -467,7 +468,7 @@ def no_job_runs_twice_and_no_weight_moves_before_all_of_them_are_complete(world:
     for move, status in ours(world, "Shift"):
         spec = world.specs[status.plan_hash]
         for name in [*(each.name for each in spec.assumptions if each.job), *(each.name for each in spec.expand.jobs)]:
-            made = world.jobs.get(f"plan-{status.run}-{name}")
+            made = world.jobs.get(named(name, run=status.run, world=world))
             over = made is not None and not made.fails and made.ends_at is not None and made.ends_at <= move.at
             assert over, f"{name} is not over, and a weight moves"
 

@@ -22,6 +22,7 @@ from tests.bed import Bed, netns, objects
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
+from tests.world import World, named
 
 ROOT = Path(__file__).parents[1]
 HEALTH_PORT = 8811
@@ -305,6 +306,10 @@ class Shop:
             if entry["verb"] == "create" and entry["responseStatus"]["code"] == 201
             if about.items() <= entry["objectRef"].items() and "subresource" not in entry["objectRef"]
         ]
+
+    def job_name(self, task: str, name: str = "checkout", *, run: int = 1, attempt: int = 1) -> str:
+        """The name of the Job for a task of a plan."""
+        return named(task, run=run, attempt=attempt, world=World(name, self.stored(name)["metadata"]["uid"]))
 
     def events(self, name: str = "checkout") -> list[dict[str, Any]]:
         """The Events about a plan, in the order of their decisions."""

@@ -87,6 +87,7 @@ from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept, queues
 from rolloutplan.engine.run.conditions import is_stalled
+from rolloutplan.engine.run.jobs import job_name
 from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
@@ -1242,3 +1243,8 @@ def _by(rates: Sequence[Rate], at: datetime) -> tuple[float, float]:
         seconds = max((until - rate.since).total_seconds(), 0.0)
         bad, total = bad + rate.bad * seconds, total + rate.total * seconds
     return float(int(total)), float(int(bad))
+
+
+def named(task: str, *, run: int = 1, attempt: int = 1, world: World | None = None) -> str:
+    """The name of the Job for a task of the plan of a world."""
+    return job_name((world or World()).plan(), run, task, attempt)

@@ -24,6 +24,7 @@ from tests.bed import netns
 from tests.bed.api import Manifest
 from tests.bed.behaviour import CONTROL_PORT, Behaviour, healed
 from tests.bed.pod import Endpoint
+from tests.bed.writes import unmarked
 
 NAME = "bed-node"
 RETRY = 0.2
@@ -294,9 +295,11 @@ class Node:
 
 
 def workload(manifest: Manifest) -> Workload:
-    """Whose pod it is: its Deployment, else its owner, else itself."""
+    """Whose pod it is: its Deployment, else its owner, else itself. A Job of a plan has its name without the mark."""
     metadata = manifest["metadata"]
     owner = _owner(manifest).get("name", metadata["name"])
+    if _owner(manifest).get("kind") == "Job":
+        return metadata["namespace"], unmarked(owner)
     replica_set = metadata.get("labels", {}).get("pod-template-hash", "")
     return metadata["namespace"], owner.removesuffix(f"-{replica_set}")
 

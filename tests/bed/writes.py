@@ -1,5 +1,6 @@
 """Requests that write, and what each of them says, however often and in however many pieces the operator writes."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -120,12 +121,17 @@ def _told(event: Json, plan: str) -> str:
     return _decided({**decision, "weightTo": said.get("weight-to", "")}, plan)
 
 
+def unmarked(text: str) -> str:
+    """A text, or a name, without the marks in the names of Jobs, which differ from plan to plan."""
+    return re.sub(r"(-[0-9]+-[a-z0-9-]+)-[0-9a-f]{8}\b", r"\1", text)
+
+
 TASK_DONE = ("AssumptionTrue", "Expanded", "Contracted")
 
 
 def decided(decision: Json, plan: str) -> tuple[str, ...]:
     """What tells a decision from all others of its run: reason, stage, weight; of a task also what is said of it."""
-    said = decision["note"].replace(plan, "") if decision["reason"] in TASK_DONE else ""
+    said = unmarked(decision["note"].replace(plan, "")) if decision["reason"] in TASK_DONE else ""
     return decision["reason"], decision.get("stage", ""), decision.get("weightTo", ""), said
 
 

@@ -23,7 +23,7 @@ import pytest
 from tests.bed import Bed, objects, until
 from tests.bed.api import JSON_PATCH, MERGE_PATCH
 from tests.bed.faults import FaultProxy, When
-from tests.bed.writes import Write, decided, facts, plan_of
+from tests.bed.writes import Write, decided, facts, plan_of, unmarked
 from tests.bench.observer import Observer
 from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop, assumption, job, metric_source
 
@@ -275,7 +275,8 @@ class Bench:
         weights = tuple(ref["weight"] for ref in stands["spec"]["rules"][0]["backendRefs"])
         meta = stored["metadata"]
         marks = bool(meta.get("finalizers")), "rolloutplan.dev/revert" in meta.get("annotations", {})
-        made = tuple(name.removeprefix(str(point)) for name in self.shop.created_jobs() if name.startswith(f"{point}-"))
+        jobs = [name for name in self.shop.created_jobs() if name.startswith(f"{point}-")]
+        made = tuple(unmarked(name.removeprefix(str(point))) for name in jobs)
         replicas = self.shop.size("checkout-v1"), self.shop.size("checkout-v2")
         return End(stored["status"]["phase"], weights, trail, made, replicas, marks)
 

@@ -40,7 +40,7 @@ def test_what_is_assumed_is_probed_before_any_weight_moves(shop: Shop) -> None:
     assert "it answers within 2 ms" in notes[0]
     assert "calm" in notes[1]
     (made,) = jobs(shop).values()
-    assert made["metadata"]["name"] == "checkout-1-cache"
+    assert made["metadata"]["name"] == shop.job_name("cache")
     assert made["metadata"]["ownerReferences"][0]["uid"] == shop.stored()["metadata"]["uid"]
 
 
@@ -53,7 +53,8 @@ def test_a_job_that_fails_ends_the_run_in_its_words_and_a_retry_runs_another(sho
     assert status["decisions"][-1]["believed"] == "cache is so"
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     shop.say("retry r1")
-    until(lambda: set(jobs(shop)) == {"checkout-1-cache", "checkout-2-cache"}, 10, "a Job of the second run")
+    both = {shop.job_name("cache", run=run) for run in (1, 2)}
+    until(lambda: set(jobs(shop)) == both, 10, "a Job of the second run")
 
 
 def test_what_the_api_server_says_of_a_bad_template_stands_in_the_plan_and_a_better_one_heals_it(shop: Shop) -> None:
@@ -86,7 +87,7 @@ def test_the_new_is_added_beside_the_old_before_any_weight_moves(shop: Shop) -> 
     assert shop.reasons()[:5] == ["Started", *["Expanded"] * 3, "NewSideReady"]
     ready = next(event["note"] for event in shop.events() if event["reason"] == "NewSideReady")
     assert ready.startswith("3 of 3 pods")
-    first, second = jobs(shop)["checkout-1-add-columns"], jobs(shop)["checkout-1-add-index"]
+    first, second = (jobs(shop)[shop.job_name(name)] for name in ("add-columns", "add-index"))
     assert first["status"]["completionTime"] <= second["metadata"]["creationTimestamp"]
 
 
@@ -133,7 +134,7 @@ def test_the_old_is_taken_away_when_a_person_says_so_and_no_answer_is_lost(shop:
     shop.until("Succeeded", timeout=60)
     until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
     assert shop.reasons()[-5:] == ["Held", "Resumed", "Contracted", "Contracted", "Succeeded"]
-    assert (shop.size("checkout-v1"), list(jobs(shop))) == (0, ["checkout-1-drop-columns"])
+    assert (shop.size("checkout-v1"), list(jobs(shop))) == (0, [shop.job_name("drop-columns")])
     crumb = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
     assert crumb.startswith(f"kubectl scale deployment/checkout-v1 -n {shop.namespace} --replicas=2 && ")
     shop.say("revert r1")
@@ -186,7 +187,8 @@ def test_a_job_that_takes_away_and_fails_is_tried_again_when_a_person_says_so(sh
     assert "still in use" in status["message"]
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     shop.say("resume r1")
-    until(lambda: set(jobs(shop)) == {"checkout-1-drop-columns", "checkout-1-drop-columns-2"}, 10, "a second Job")
+    both = {shop.job_name("drop-columns", attempt=attempt) for attempt in (1, 2)}
+    until(lambda: set(jobs(shop)) == both, 10, "a second Job")
     shop.until("Held", timeout=30)
     shop.say("abort a1")
     shop.until("RolledBack", timeout=30)
@@ -270,20 +272,20 @@ STAGE = ["StageStarted", "WeightShifted", "StageProved"]
 BEFORE = ["Started", "AssumptionTrue", "Expanded", "Expanded", "NewSideReady"]
 AFTER = ["ContractStarted", "Contracted", "Contracted", "Succeeded"]
 LIVED = [*BEFORE, *STAGE, "Held", "Resumed", *STAGE, *AFTER]
-TASKS = ["checkout-1-probe", "checkout-1-add", "checkout-1-drop"]
-"""Its Jobs, in their order."""
+TASKS = ["probe", "add", "drop"]
+"""Its tasks with a Job, in their order."""
 
 Moment = Callable[[Shop], bool]
 
 
-def there(name: str) -> Moment:
+def there(task: str) -> Moment:
     """A Job exists; whether the operator knows that is open."""
-    return lambda shop: name in jobs(shop)
+    return lambda shop: shop.job_name(task) in jobs(shop)
 
 
-def running_on(name: str) -> Moment:
+def running_on(task: str) -> Moment:
     """The operator knows of a Job, which runs for a while yet."""
-    known = {"job": name, "made": True}
+    known = {"name": task, "made": True}
     return lambda shop: known.items() <= shop.status().get("task", {}).items()
 
 
@@ -292,13 +294,13 @@ def in_phase(phase: str) -> Moment:
 
 
 DEATHS: dict[str, Moment] = {
-    "as an assumption's Job is made": there("checkout-1-probe"),
-    "while it runs": running_on("checkout-1-probe"),
-    "as a Job that adds something is made": there("checkout-1-add"),
+    "as an assumption's Job is made": there("probe"),
+    "while it runs": running_on("probe"),
+    "as a Job that adds something is made": there("add"),
     "while a person's word is waited for": in_phase("Held"),
     "in the bake": in_phase("Baking"),
     "when the old side is made smaller": lambda shop: shop.size("checkout-v1") == 0,
-    "while a Job runs that takes something away": running_on("checkout-1-drop"),
+    "while a Job runs that takes something away": running_on("drop"),
 }
 
 
@@ -327,8 +329,8 @@ def test_whenever_the_operator_dies_each_task_is_done_once_and_none_is_passed_ov
     until(lambda: len(shop.events()) >= shop.status()["seq"], 5, "the last Event")
 
     assert [decision["reason"] for decision in shop.trail()] == LIVED
-    assert shop.created_jobs() == TASKS
-    done = [jobs(shop)[name] for name in TASKS]
+    assert shop.created_jobs() == [shop.job_name(task) for task in TASKS]
+    done = [jobs(shop)[name] for name in shop.created_jobs()]
     assert len(jobs(shop)) == len(done)
     ends = [each["status"].get("completionTime", "") for each in done]
     assert all(ends), "all are complete"

@@ -11,7 +11,7 @@ PLAN = NAMESPACE.format("rolloutplan.dev/v1alpha1") + "rolloutplans/checkout"
 ROUTE = NAMESPACE.format("gateway.networking.k8s.io/v1") + "httproutes/web"
 STARTED = {"seq": 1, "reason": "Started", "note": "after 3 s"}
 READY = {"seq": 2, "reason": "NewSideReady", "note": "2 of 2 pods"}
-ADDED = {"seq": 3, "reason": "Expanded", "note": "Job checkout-1-add is complete"}
+ADDED = {"seq": 3, "reason": "Expanded", "note": "Job checkout-1-add-0f1e2d3c is complete"}
 LARGER = {"seq": 4, "reason": "Expanded", "note": "3 of 3 pods"}
 
 
@@ -71,7 +71,7 @@ def event(reason: str, note: str, **annotations: str) -> Write:
             ["route: weights 50 50", "route: add revert"],
         ),
         (event("StageStarted", "at 09:01", stage="w50", **{"weight-to": "50%"}), ["Event StageStarted w50 50%"]),
-        (event("Expanded", "Job checkout-1-add is complete"), ["Event Expanded Job -1-add is complete"]),
+        (event("Expanded", "Job checkout-1-add-0f1e2d3c is complete"), ["Event Expanded Job -1-add is complete"]),
         (created("jobs", {"metadata": {"labels": {"rolloutplan.dev/task": "add"}}}), ["Job add"]),
         (
             Write("PATCH", NAMESPACE.format("apps/v1") + "deployments/new/scale", {"spec": {"replicas": 3}}, 0.0),

@@ -12,7 +12,7 @@ from rolloutplan.engine.model.actions import RunJob, Scale, StopJobs
 from rolloutplan.engine.model.grants import EVERYTHING, Grants
 from tests.refusals import changed
 from tests.situations import CONTRACT, adding, assumption, contracting, job, judging, m, s
-from tests.world import PLAN, Deployment, World
+from tests.world import PLAN, Deployment, World, named
 
 P = Phase
 JOBS = Grants(jobs=True, scaling=True, job_metadata=("sidecar.istio.io/inject", "team.example.com/*"))
@@ -148,13 +148,15 @@ def test_a_run_goes_up_to_what_is_lent_no_more_and_waits_there_with_words(grants
 def test_an_abort_moves_the_weights_back_and_says_which_job_it_could_not_suspend() -> None:
     world = contracting({"contract": {"jobs": [job("drop")]}}, job_takes=None)()
     world.settle()
-    assert world.jobs["plan-1-drop"].runs_at(world.now)
+    assert world.jobs[named("drop")].runs_at(world.now)
     world.grants = Grants()
     world.say("abort a1")
     world.until(P.ROLLED_BACK)
     assert world.weights()[0] == {"v1": 100, "v2": 0}
     notes = " ".join(decision.note for decision in world.trail.values())
-    assert "Job plan-1-drop is not suspended, because plans may not run Jobs in this installation any more" in notes
+    assert (
+        f"Job {named('drop')} is not suspended, because plans may not run Jobs in this installation any more" in notes
+    )
     assert world.status.task is None, "nothing is tried for a minute that cannot be done"
     assert not [work for work in tasks_of(world) if isinstance(work, StopJobs)]
 
@@ -177,7 +179,7 @@ def test_before_any_weight_the_run_ends_with_the_job_that_goes_on() -> None:
     world.grants = Grants()
     world.settle()
     assert (world.phase, world.status.reason) == (P.INVALID, "SwitchedOff")
-    assert "Job plan-1-columns is not suspended" in world.status.message
+    assert f"Job {named('columns')} is not suspended" in world.status.message
     assert not [work for work in tasks_of(world) if isinstance(work, StopJobs)]
 
 

@@ -17,7 +17,7 @@ from rolloutplan.engine.model.effects import Effect
 from rolloutplan.engine.plan_run import PlanRun
 from tests.refusals import changed
 from tests.situations import job
-from tests.world import PLAN, SHORT_OF_TIME, World, stop
+from tests.world import PLAN, SHORT_OF_TIME, World, named, stop
 
 
 def s(seconds: float) -> timedelta:
@@ -32,7 +32,7 @@ def migrating(takes: timedelta | None = None) -> World:
     """Its Job runs, and does not end by itself."""
     world = World(spec=changed(PLAN, MIGRATE), job_takes=takes)
     world.settle()
-    assert [each.name for each in world.made] == ["plan-1-migrate"]
+    assert [each.name for each in world.made] == [named("migrate")]
     return world
 
 
@@ -66,14 +66,14 @@ def test_the_job_of_the_next_run_waits_for_the_one_of_the_former_and_says_so(
         if crashes:
             world.crash()
             world.settle()
-        assert side_by_side(world) == ["plan-1-migrate"]
+        assert side_by_side(world) == [named("migrate")]
     assert world.status.reason == "JobWaits"
-    assert "Job plan-2-migrate is not created yet, because Job plan-1-migrate" in world.status.message
+    assert f"Job {named('migrate', run=2)} is not created yet, because Job {named('migrate')}" in world.status.message
     assert "is waited for until 09:" in world.status.message
-    world.jobs = {"plan-1-migrate": replace(world.jobs["plan-1-migrate"], ends_at=world.now)}
+    world.jobs = {named("migrate"): replace(world.jobs[named("migrate")], ends_at=world.now)}
     world.job_takes = s(20)
     world.advance(s(15))
-    assert side_by_side(world) == ["plan-2-migrate"]
+    assert side_by_side(world) == [named("migrate", run=2)]
     world.until(Phase.JUDGING)
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_waited_has_its_whole_time_from_its_creation_on() -> None:
     world = migrating()
     superseded(world)
     world.advance(s(50))
-    world.jobs = {"plan-1-migrate": replace(world.jobs["plan-1-migrate"], ends_at=world.now)}
+    world.jobs = {named("migrate"): replace(world.jobs[named("migrate")], ends_at=world.now)}
     world.job_takes = s(55)
     world.until(Phase.JUDGING)
 
@@ -91,19 +91,21 @@ def test_a_former_job_that_never_ends_ends_the_run_in_its_time_with_the_reason()
     superseded(world)
     world.advance(timedelta(minutes=2))
     assert (world.phase, world.status.reason) == (Phase.ROLLED_BACK, "ExpandFailed")
-    assert "Job plan-2-migrate could not be created within 1m: Job plan-1-migrate" in world.status.message
+    assert (
+        f"Job {named('migrate', run=2)} could not be created within 1m: Job {named('migrate')}" in world.status.message
+    )
 
 
 def test_an_abort_suspends_the_job_and_the_next_run_begins_its_own() -> None:
     world = migrating()
     world.say("abort a1")
     world.settle()
-    assert world.jobs["plan-1-migrate"].suspended
+    assert world.jobs[named("migrate")].suspended
     assert (world.phase, world.status.task) == (Phase.ROLLED_BACK, None)
     world.job_takes = s(5)
     world.say("retry r1")
     world.until(Phase.JUDGING)
-    assert [each.name for each in world.made] == ["plan-1-migrate", "plan-2-migrate"]
+    assert [each.name for each in world.made] == [named("migrate"), named("migrate", run=2)]
 
 
 def test_an_abort_of_a_plan_that_waits_suspends_what_former_runs_left() -> None:
@@ -114,7 +116,7 @@ def test_an_abort_of_a_plan_that_waits_suspends_what_former_runs_left() -> None:
     world.settle()
     world.say("abort a1")
     world.advance(s(5))
-    assert world.jobs["plan-1-migrate"].suspended
+    assert world.jobs[named("migrate")].suspended
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -131,7 +133,7 @@ def test_a_suspension_that_is_refused_is_told_and_tried_again_before_the_next_ru
     world.refuses = {}
     world.job_takes = s(5)
     world.advance(s(15))
-    assert world.jobs["plan-1-migrate"].suspended
+    assert world.jobs[named("migrate")].suspended
     world.until(Phase.JUDGING)
 
 
@@ -143,7 +145,7 @@ def test_a_suspension_that_never_succeeds_does_not_keep_the_next_run_for_ever() 
     world.say("retry r1")
     world.advance(timedelta(minutes=2))
     assert world.status.run == 2
-    assert side_by_side(world) == ["plan-1-migrate"]
+    assert side_by_side(world) == [named("migrate")]
 
 
 def contracting(**changes: object) -> World:
@@ -157,7 +159,7 @@ def test_an_abort_of_the_contract_suspends_its_job_beside_the_weights() -> None:
     world.lag = None
     world.say("abort a1")
     world.settle()
-    assert (world.phase, world.jobs["plan-1-drop"].suspended) == (Phase.ROLLING_BACK, True)
+    assert (world.phase, world.jobs[named("drop")].suspended) == (Phase.ROLLING_BACK, True)
 
 
 def test_a_refused_suspension_delays_no_rollback() -> None:
@@ -179,7 +181,7 @@ def test_a_job_that_lands_after_the_abort_is_suspended_too() -> None:
     assert (world.phase, world.jobs) == (Phase.ROLLED_BACK, {})
     world.carry_out(late.effects[0])
     world.advance(s(4))
-    assert world.jobs["plan-1-drop"].suspended
+    assert world.jobs[named("drop")].suspended
 
 
 def scaling(world: World) -> tuple[PlanRun, Effect]:
@@ -253,9 +255,9 @@ def test_why_a_job_does_not_run_is_in_the_message_and_goes_away_when_it_runs() -
     world = World(spec=changed(PLAN, MIGRATE), job_idle="FailedCreate: exceeded quota: pods", job_takes=s(30))
     world.advance(s(4))
     assert (world.status.reason, world.phase) == ("JobNotRunning", Phase.EXPANDING)
-    assert "Job plan-1-migrate does not run: FailedCreate: exceeded quota: pods" in world.status.message
+    assert f"Job {named('migrate')} does not run: FailedCreate: exceeded quota: pods" in world.status.message
     assert "until 09:01:00" in world.status.message
-    world.jobs = {"plan-1-migrate": replace(world.jobs["plan-1-migrate"], why="")}
+    world.jobs = {named("migrate"): replace(world.jobs[named("migrate")], why="")}
     world.advance(s(4))
     assert (world.status.reason, world.status.message) == ("Expanding", "Job migrate runs before any traffic moves")
 
@@ -263,7 +265,7 @@ def test_why_a_job_does_not_run_is_in_the_message_and_goes_away_when_it_runs() -
 def test_a_job_that_has_not_begun_by_its_deadline_is_suspended_so_that_it_does_not_begin_later() -> None:
     world = World(spec=changed(PLAN, MIGRATE), job_idle="it is suspended by Kueue (queue batch)", job_takes=None)
     world.advance(timedelta(minutes=2))
-    assert (world.phase, world.jobs["plan-1-migrate"].suspended) == (Phase.ROLLED_BACK, True)
+    assert (world.phase, world.jobs[named("migrate")].suspended) == (Phase.ROLLED_BACK, True)
     assert "has not ended within 1m and is suspended, because it had not begun (it is suspended by Kueue" in (
         world.status.message
     )

@@ -16,7 +16,7 @@ from rolloutplan.api.status import Condition, Phase
 from rolloutplan.engine.model.effects import Failure
 from tests.refusals import changed
 from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s, two_routes
-from tests.world import PLAN, World
+from tests.world import PLAN, World, named
 
 P = Phase
 WORDS = "these are the API server's own words"
@@ -203,7 +203,7 @@ def test_a_task_that_is_refused_is_told_and_done_when_it_is_mended(point: str, r
     world.refuses = {}
     world.until(P.JUDGING)
     assert told(world) is None
-    assert [each.name for each in world.made] == ["plan-1-columns"], "made once"
+    assert [each.name for each in world.made] == [named("columns")], "made once"
     in_order(world)
 
 

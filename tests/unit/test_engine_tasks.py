@@ -1,8 +1,13 @@
 """What a run does beside moving weights: each task once, none passed over, and every wait with an end."""
 
+import re
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Kind, Phase, Task
@@ -49,7 +54,7 @@ from tests.situations import (
     trap,
     wait,
 )
-from tests.world import PLAN, START, Deployment, Job, Trap, World, crash, refuse
+from tests.world import PLAN, START, Deployment, Job, Trap, World, crash, named, refuse
 
 P = Phase
 PODS = {"serviceAccountName": "jobs", "containers": []}
@@ -61,7 +66,7 @@ PROBES = [
         wait(s(6)),
         P.SHIFTING,
         tells=["AssumptionTrue", "NewSideReady", "StageStarted"],
-        says="Job plan-1-cache is complete: its last words",
+        says=f"Job {named('cache')} is complete: its last words",
     ),
     Case(
         "a Job that fails ends the run before any weight",
@@ -70,7 +75,7 @@ PROBES = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["AssumptionFalse"],
-        "cache is so): Job plan-1-cache has failed: its last words; no weight was moved",
+        f"cache is so): Job {named('cache')} has failed: its last words; no weight was moved",
         OLD_WEIGHTS,
     ),
     Case(
@@ -80,7 +85,7 @@ PROBES = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["AssumptionFalse"],
-        "Job plan-1-cache has not ended within 5m and is not deleted",
+        f"Job {named('cache')} has not ended within 5m and is not deleted",
     ),
     Case("until the deadline it is waited for", probing(job_takes=None), wait(m(5) - s(1)), P.PROBING, tells=[]),
     Case(
@@ -121,7 +126,7 @@ PROBES = [
         P.PROBING,
         "JobNotMade",
         [],
-        "Job plan-1-cache could not be created and is tried again: exceeded quota",
+        f"Job {named('cache')} could not be created and is tried again: exceeded quota",
     ),
     Case(
         "once it allows the Job, that is made",
@@ -135,20 +140,20 @@ PROBES = [
         wait(m(5)),
         P.ROLLED_BACK,
         "AssumptionFalse",
-        says="Job plan-1-cache could not be created within 5m: exceeded quota",
+        says=f"Job {named('cache')} could not be created within 5m: exceeded quota",
     ),
     Case(
         "a Job of somebody else is not taken for ours",
-        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        probing(jobs={named("cache"): Job(World().now, World().now, fails=False, ours=False)}),
         wait(s(30)),
         P.PROBING,
         "JobNotOurs",
         [],
-        "Job ns/plan-1-cache exists and is not from this run: delete it to go on",
+        f"Job ns/{named('cache')} exists and is not from this run: delete it to go on",
     ),
     Case(
         "and when it is deleted, ours is made",
-        probing(jobs={"plan-1-cache": Job(World().now, World().now, fails=False, ours=False)}),
+        probing(jobs={named("cache"): Job(World().now, World().now, fails=False, ours=False)}),
         then(wait(s(30)), put(jobs={}), wait(s(17))),
         P.JUDGING,
     ),
@@ -158,7 +163,7 @@ PROBES = [
         then(wait(s(10)), put(jobs={}), wait(s(2))),
         P.ROLLED_BACK,
         "AssumptionFalse",
-        says="Job plan-1-cache was deleted before its result was seen",
+        says=f"Job {named('cache')} was deleted before its result was seen",
     ),
     Case(
         "an observation that is as it says is asked over its whole window at once",
@@ -212,21 +217,21 @@ BESIDE = [
         then(pods(revision="second"), wait(s(15))),
         P.JUDGING,
         tells=["Started", "AssumptionTrue", "NewSideReady", "StageStarted", "WeightShifted"],
-        says="Job plan-2-cache is complete",
+        says=f"Job {named('cache', run=2)} is complete",
     ),
     Case(
         "a retry probes anew",
         probing(job_fails=True),
         then(wait(s(6)), put(job_fails=False), say("retry r1"), wait(s(10))),
         P.JUDGING,
-        says="Job plan-2-cache is complete",
+        says=f"Job {named('cache', run=2)} is complete",
     ),
     Case(
         "a pause keeps what is done and what runs: the same run goes on",
         probing(),
         then(say("pause p1"), wait(m(1)), say("resume r1"), wait(s(6))),
         P.JUDGING,
-        says="Job plan-1-cache is complete",
+        says=f"Job {named('cache')} is complete",
     ),
 ]
 
@@ -243,7 +248,7 @@ ADDS = [
         wait(s(12)),
         P.JUDGING,
         tells=["Expanded", "Expanded", "NewSideReady", "StageStarted", "WeightShifted"],
-        says="Job plan-1-index is complete: its last words",
+        says=f"Job {named('index')} is complete: its last words",
     ),
     Case(
         "a Job that fails ends the run, and what was added is named",
@@ -261,7 +266,7 @@ ADDS = [
         wait(m(2)),
         P.ROLLED_BACK,
         "ExpandFailed",
-        says="Job plan-1-columns has not ended within 2m and is not deleted",
+        says=f"Job {named('columns')} has not ended within 2m and is not deleted",
     ),
     Case(
         "the new side is made as large as the old, after the Jobs",
@@ -324,14 +329,14 @@ ADDS = [
         P.ROLLED_BACK,
         "Aborted",
         ["Aborted"],
-        "no weight was moved; Job plan-1-columns is suspended",
+        f"no weight was moved; Job {named('columns')} is suspended",
     ),
     Case(
         "a plan that is paused meanwhile goes on in the same run",
         adding({"jobs": [job("columns"), job("index")]}),
         then(wait(s(6)), say("pause p1"), wait(m(20)), say("resume r1"), wait(s(6))),
         P.JUDGING,
-        says="Job plan-1-index is complete",
+        says=f"Job {named('index')} is complete",
     ),
 ]
 
@@ -447,15 +452,13 @@ def test_the_most_dangerous_is_probed_first_and_ties_as_they_are_written() -> No
     names = {"mild": 1, "grave": 5, "grave-too": 5, "middling": 3}
     world = fresh({"assumptions": [assumption(name, impact) for name, impact in names.items()]})()
     world.until(P.JUDGING)
-    assert [each.name for each in world.made] == [
-        f"plan-1-{name}" for name in ("grave", "grave-too", "middling", "mild")
-    ]
+    assert [each.name for each in world.made] == [named(name) for name in ("grave", "grave-too", "middling", "mild")]
 
 
 def test_what_is_false_keeps_all_that_comes_after_from_being_begun() -> None:
     world = fresh({"assumptions": [assumption("mild", 1), assumption("grave", 5)]}, job_fails=True)()
     world.until(P.ROLLED_BACK)
-    assert [each.name for each in world.made] == ["plan-1-grave"]
+    assert [each.name for each in world.made] == [named("grave")]
 
 
 def test_the_decision_holds_what_was_believed_and_what_was_observed() -> None:
@@ -463,7 +466,7 @@ def test_the_decision_holds_what_was_believed_and_what_was_observed() -> None:
     decision = world.status.decisions[-1]
     assert decision.kind is Kind.KILL
     assert decision.believed == "cache is so"
-    assert decision.observed == "Job plan-1-cache has failed: its last words"
+    assert decision.observed == f"Job {named('cache')} has failed: its last words"
     assert world.status.condition("Stalled") is not None
 
 
@@ -486,7 +489,7 @@ def test_whatever_is_killed_when_each_job_runs_once_and_none_is_skipped(point: s
     for _ in range(times):
         world.interrupted(point, fault)
     world.until(P.JUDGING)
-    assert [each.name for each in world.made] == [f"plan-1-{name}" for name in ("one", "two", "three", "four")]
+    assert [each.name for each in world.made] == [named(name) for name in ("one", "two", "three", "four")]
     assert world.new is not None
     assert world.new.wanted == 7
 
@@ -496,7 +499,7 @@ def test_a_job_that_was_made_by_a_leader_that_died_has_its_time_from_when_it_was
     world.interrupted("made")
     world.now += m(20)
     world.until(P.ROLLED_BACK)
-    assert [each.name for each in world.made] == ["plan-1-cache"]
+    assert [each.name for each in world.made] == [named("cache")]
     assert world.status.reason == "AssumptionFalse"
 
 
@@ -510,7 +513,7 @@ UNSEEN = [
         P.ROLLED_BACK,
         "AssumptionFalse",
         ["RequestRefused", "AssumptionFalse"],
-        "Job plan-1-cache has not ended within 5m",
+        f"Job {named('cache')} has not ended within 5m",
     ),
     Case(
         "a predicate that cannot be asked",
@@ -555,7 +558,8 @@ TAKES = [
         wait(s(12)),
         P.SUCCEEDED,
         tells=TAKEN,
-        says="v1 has 0 replicas | Contracted: Job plan-1-drop is complete: its last words | Contracted: Job plan-1-v",
+        says=f"v1 has 0 replicas | Contracted: Job {named('drop')} is complete: its last words"
+        f" | Contracted: Job {named('vacuum')}",
         weights=ALL,
     ),
     Case(
@@ -622,7 +626,7 @@ TAKES = [
         wait(m(2)),
         P.HELD,
         "ContractFailed",
-        says="Job plan-1-drop has not ended within 2m and is not deleted; v2 has 4 of 4 pods",
+        says=f"Job {named('drop')} has not ended within 2m and is not deleted; v2 has 4 of 4 pods",
     ),
     Case(
         "a Job that the API server refuses is one that failed",
@@ -638,7 +642,7 @@ TAKES = [
         then(say("resume r1"), wait(s(12))),
         P.SUCCEEDED,
         tells=["Resumed", "Contracted", "Contracted", "Succeeded"],
-        says="Job plan-1-drop-2 is complete",
+        says=f"Job {named('drop', attempt=2)} is complete",
     ),
     Case(
         "what was done before is not done again",
@@ -808,14 +812,14 @@ def test_a_job_that_was_begun_while_the_old_deployment_was_gone_ends_before_that
     world.settle()
     world.old = Deployment("v1")
     world.advance(s(5))
-    assert [each.name for each in world.made] == ["plan-1-drop"]
+    assert [each.name for each in world.made] == [named("drop")]
     assert world.resized == []
     deleted = world.twin()
     deleted.jobs = {}
     deleted.until(P.HELD)
     assert (deleted.status.reason, len(deleted.made)) == ("ContractFailed", 1)
     world.until(P.SUCCEEDED)
-    assert [each.name for each in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert [each.name for each in world.made] == [named("drop"), named("vacuum")]
     assert [(each.name, each.after) for each in world.resized] == [("v1", 0)]
 
 
@@ -829,7 +833,7 @@ def test_whatever_is_killed_when_the_old_is_taken_away_once(point: str, fault: T
         world.advance(s(3))
     world.traps = {}
     world.until(P.SUCCEEDED)
-    assert [each.name for each in world.made] == ["plan-1-drop", "plan-1-vacuum"]
+    assert [each.name for each in world.made] == [named("drop"), named("vacuum")]
     assert world.old is not None
     assert world.old.wanted == 0
 
@@ -837,12 +841,60 @@ def test_whatever_is_killed_when_the_old_is_taken_away_once(point: str, fault: T
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_cut_where_it_is_too_long_and_stays_one_of_its_own() -> None:
-    assert job_name("plan", 7, "cache") == "plan-7-cache"
-    long = {job_name("p" * 63, run, task) for run in (1, 2) for task in ("a", "b")}
-    assert len(long) == 4
-    assert {len(name) for name in long} == {63}
-    assert len(job_name("p" * 30, 1, "t" * 31)) == 63
+NAMES = st.from_regex(r"[a1]([-a1]{0,4}[a1])?", fullmatch=True) | st.from_regex(r"a[-a1]{58,61}1", fullmatch=True)
+"""Names of plans and tasks that are joined to the same text soon, and such that are cut."""
+JOBS = st.tuples(NAMES, st.sampled_from(["u1", "u2"]), st.integers(1, 12), NAMES, st.integers(1, 12))
+"""Plan, uid, run, task and attempt."""
+VIEW = World().plan()
+
+
+def name_of(plan: str, uid: str, run: int, task: str, attempt: int = 1) -> str:
+    return job_name(replace(VIEW, name=plan, uid=uid), run, task, attempt)
+
+
+def test_a_name_is_made_to_be_read_and_ends_in_a_mark() -> None:
+    assert name_of("shop", "u1", 7, "add-columns") == "shop-7-add-columns-3aead2ab"
+    assert name_of("shop", "u1", 7, "add-columns", 2) == "shop-7-add-columns-2-00d84eed"
+    assert name_of("shop.v2", "u1", 1, "cache").startswith("shop-v2-1-cache-")
+    assert name_of("p" * 63, "u1", 1, "cache").startswith(f"{46 * 'p'}-1-cache-"), "what is long is cut"
+    assert name_of("shop", "u1", 1, "t" * 63).startswith(f"shop-1-{47 * 't'}-"), "what is long is cut"
+    assert name_of("p" * 63, "u1", 1, "t" * 63).startswith(f"{26 * 'p'}-1-{25 * 't'}-"), "what is long is cut"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "u1", 1, "2-b"), ("a-1", "u2", 2, "b")),
+        (("a", "u1", 1, "b"), ("a", "u2", 1, "b")),
+        (("a", "u1", 1, "b", 2), ("a", "u1", 1, "b-2")),
+        (("a.b", "u1", 1, "c"), ("a-b", "u1", 1, "c")),
+        (("p" * 62 + "1", "u1", 1, "t"), ("p" * 62 + "2", "u1", 1, "t")),
+        (("p" * 63, "u1", 1, "t" * 62 + "1"), ("p" * 63, "u1", 1, "t" * 62 + "2")),
+    ],
+)
+def test_names_that_read_the_same_are_different(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    assert name_of(*one).rpartition("-")[0] == name_of(*other).rpartition("-")[0]
+    assert name_of(*one) != name_of(*other)
+
+
+@given(st.lists(JOBS, unique=True, min_size=2, max_size=8))
+def test_no_two_jobs_of_any_plans_have_the_same_name_and_each_is_a_dns_label(jobs: list[tuple[Any, ...]]) -> None:
+    names = [name_of(*each) for each in jobs]
+    assert len({*names}) == len(jobs)
+    assert names == [name_of(*each) for each in jobs], "a new leader finds the same Job"
+    assert all(re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in names)
+
+
+def test_a_task_that_was_recorded_keeps_the_name_of_its_job_with_a_new_version_of_the_operator() -> None:
+    """The former leader named it otherwise and created it, and did not come to write that down."""
+    world = probing()()
+    world.jobs = {"plan-1-cache": world.jobs[named("cache")]}
+    world.status_raw = changed(world.status_raw, {"task.job": "plan-1-cache", "task.made": False})
+    world.version += 1
+    world.crash()
+    world.until(P.JUDGING)
+    assert len(world.made) == 1, "no second Job"
+    assert "Job plan-1-cache is complete" in " ".join(each.note for each in world.trail.values())
 
 
 def test_the_job_is_the_template_with_our_marks() -> None:
@@ -850,10 +902,10 @@ def test_the_job_is_the_template_with_our_marks() -> None:
     spec = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=marked)]}))
     (probe,) = spec.assumptions
     assert probe.job is not None
-    task = Task(kind="Assumption", name="cache", job="plan-3-cache", since=START, deadline_at=START)
+    task = Task(kind="Assumption", name="cache", job=named("cache", run=3), since=START, deadline_at=START)
     made = manifest(World().plan(), 3, task, probe.job.template, timedelta(seconds=89.5))
     assert made["metadata"] == {
-        "name": "plan-3-cache",
+        "name": named("cache", run=3),
         "namespace": "ns",
         "labels": {
             "team": "shop",
@@ -885,6 +937,6 @@ def test_a_job_gets_a_token_only_where_its_template_asks_for_one(written: object
     asking = changed(JOB, {"template.spec.template.spec": PODS | asked})
     (probe,) = read_plan_spec(changed(PLAN, {"assumptions": [assumption("cache", job=asking)]})).assumptions
     assert probe.job is not None
-    task = Task(kind="Assumption", name="cache", job="plan-1-cache", since=START, deadline_at=START)
+    task = Task(kind="Assumption", name="cache", job=named("cache"), since=START, deadline_at=START)
     made = manifest(World().plan(), 1, task, probe.job.template, timedelta(minutes=5))
     assert made["spec"]["template"]["spec"] == {**PODS, "automountServiceAccountToken": given}

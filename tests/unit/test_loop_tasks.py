@@ -14,9 +14,10 @@ from rolloutplan.stats.verdict import Answer, Why
 from tests.refusals import changed
 from tests.situations import WARM, assumption
 from tests.unit.test_loop_back import PLAN_PATH, SPEC, Server, Shop, opened
+from tests.world import named
 
 JOBS = paths.job("ns")
-CACHE = paths.job("ns", "plan-1-cache")
+CACHE = paths.job("ns", named("cache"))
 ASSUMES = changed(SPEC, {"assumptions": [assumption("cache")]})
 
 
@@ -96,7 +97,7 @@ def test_the_next_leader_finds_the_job_that_was_made_and_not_recorded() -> None:
 def test_what_the_api_server_says_of_a_bad_job_stands_in_the_plan_and_is_not_asked_for_again() -> None:
     async def story() -> None:
         async with opened(ASSUMES) as shop:
-            words = 'Job.batch "plan-1-cache" is invalid: spec.template.spec.restartPolicy: Required value'
+            words = f'Job.batch "{named("cache")}" is invalid: spec.template.spec.restartPolicy: Required value'
             shop.server.refuses = lambda method, path: (
                 ApiError(422, "Invalid", words) if (method, path) == ("POST", JOBS) else None
             )

@@ -88,12 +88,19 @@ def current_task(snapshot: Snapshot, task_spec: TaskSpec) -> Task | None:
 
 
 def start_task(snapshot: Snapshot, task_spec: TaskSpec, attempt: int = 1) -> Status:
-    """The status with a task recorded; nothing of it is done yet."""
-    status = snapshot.status
+    """The status with a task recorded; nothing of it is done yet.
+
+    One that was recorded before keeps the name of its Job, which another version of the operator may have built: there
+    may be such a Job.
+    """
+    status, before = snapshot.status, snapshot.status.task
+    name = job_name(snapshot.plan, status.run, task_spec.name, attempt)
+    if before is not None and before.job and (before.name, before.attempt) == (task_spec.name, attempt):
+        name = before.job
     task = Task(
         kind=task_spec.kind,
         name=task_spec.name,
-        job=job_name(snapshot.plan.name, status.run, task_spec.name, attempt) if task_spec.template else "",
+        job=name if task_spec.template else "",
         attempt=attempt,
         replicas=task_spec.replicas,
         replicas_before=snapshot.old.wanted if task_spec.name == SCALE_OLD and snapshot.old else 0,

@@ -1,8 +1,12 @@
-"""Names and manifests of the Jobs of a run. Plan, run, task and attempt determine the name: no Job is created twice."""
+"""Names and manifests of the Jobs of a run.
+
+The plan object, run, task and attempt determine the name: no Job is created twice, and no two plans mean the same one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,15 +26,24 @@ SCALE_OLD: Final = "scale old"
 """The name of the task that scales the old side down. It has a space, so no Job can have it."""
 LONGEST_NAME: Final = 63
 """The Job's name is a label of its pods."""
+_MARK_DIGITS: Final = 8
+"""Two names that read the same have the same mark once in 4 billion times; a namespace has few that read the same."""
 
 
-def job_name(plan: str, run: int, task: str, attempt: int = 1) -> str:
-    """The name of the Job for a task of a run; a name that is too long is cut and ends in a hash of the full name."""
-    whole = f"{plan}-{run}-{task}" if attempt == 1 else f"{plan}-{run}-{task}-{attempt}"
-    if len(whole) <= LONGEST_NAME:
-        return whole
-    mark = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    return f"{whole[: LONGEST_NAME - 9].rstrip('-.')}-{mark}"
+def job_name(plan: PlanView, run: int, task: str, attempt: int = 1) -> str:
+    """The name of the Job for a task of a run: at most 63 characters of a DNS label.
+
+    In front are plan, run, task and attempt, to be read; plan and task are cut where they are too long. A hyphen joins
+    them, and they may have hyphens themselves: run 1 of plan `a` with task `2-b` reads as run 2 of plan `a-1` with task
+    `b`. The mark at the end, a hash of all of them and of the plan's uid, tells the two apart.
+    """
+    numbers = f"-{run}-", "" if attempt == 1 else f"-{attempt}"
+    whole = json.dumps([plan.uid, plan.name, run, task, attempt])
+    mark = f"-{hashlib.sha256(whole.encode()).hexdigest()[:_MARK_DIGITS]}"
+    room = LONGEST_NAME - len(mark) - sum(map(len, numbers))
+    shown = task[: max(room // 2, room - len(plan.name))]
+    front = plan.name[: room - len(shown)].replace(".", "-")
+    return f"{front}{numbers[0]}{shown}{numbers[1]}{mark}"
 
 
 def manifest(plan: PlanView, run: int, task: Task, template: JobTemplate, deadline: timedelta) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _task_retried(context: CommandContext, held: Held) -> Status:
     snapshot, task = context.snapshot, context.snapshot.status.task
     if task is not None:
         attempt, until = task.attempt + 1, snapshot.now + (task.deadline_at - task.since)
-        job = job_name(snapshot.plan.name, snapshot.status.run, task.name, attempt) if task.job else ""
+        job = job_name(snapshot.plan, snapshot.status.run, task.name, attempt) if task.job else ""
         task = change_task(task, since=snapshot.now, deadline_at=until, made=False, attempt=attempt, job=job)
     words = f"{context.words}; the failed task is retried"
     return leave_hold(snapshot, held, words, context.commanded_by, task=task, paused=None)

@@ -166,6 +166,12 @@ ROLLBACK = [
 ]  # fmt: skip
 
 
+def unreadable(world: World) -> None:
+    """The plan is edited so that it cannot be read, by an operator that has not seen it before."""
+    world.crash()
+    world.edit({"stages": "none"})
+
+
 REVERT = [
     Case("to no pods", succeeded, then(old(0), say("revert r1"), wait(s(1))), P.SUCCEEDED, "", ["CommandRejected"],
          "Service v1 has 0 ready endpoints, and 2 are needed: scale Deployment v1 to 4 first", ALL),
@@ -179,6 +185,8 @@ REVERT = [
          OLD_WEIGHTS),
     Case("not known: the ready pods count", succeeded, then(served(v1=None), say("revert r1"), wait(s(1))),
          P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
+    Case("of a plan that cannot be read", succeeded, then(unreadable, put(old=None), served(v1=None), say("revert r1"),
+         wait(s(1))), P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
     Case("away from a side that is down", succeeded, then(old(1), pods(ready=0), say("revert r1"), wait(s(1))),
          P.ROLLED_BACK, "Reverted", BACK, "", OLD_WEIGHTS),
 ]  # fmt: skip

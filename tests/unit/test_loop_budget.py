@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,17 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rolloutplan.api.command import ANNOTATION, MAX_COMMAND, CommandError, read_command
 from rolloutplan.api.limits import KIB
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.api.status import Phase
+from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.plan_view import Readable, Unreadable
 from rolloutplan.loop import budget, reconcile
-from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry
+from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry, Limits, _Namespace
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
+from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store, _keeps
 from rolloutplan.loop.versions import Id
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
@@ -272,9 +274,9 @@ def test_the_loop_reads_what_a_plan_names_with_no_right_but_to_list(
 # ---- the budget ------------------------------------------------------------------------------------
 
 
-def entry(number: int, size: int, *, running: bool = False, namespace: str = "shop") -> Entry:
+def entry(number: int, size: int, *, running: bool = False, namespace: str = "shop", edited: bool = False) -> Entry:
     """Older with a smaller number."""
-    return Entry(namespace, running, START + timedelta(minutes=number), str(number), size)
+    return Entry(namespace, running, START + timedelta(minutes=number), str(number), size, edited)
 
 
 def filled(*entries: Entry) -> Budget:
@@ -361,3 +363,192 @@ def test_an_edit_that_makes_a_running_plan_too_large_keeps_its_last_valid_versio
     assert content.reason is StatusReason.TOO_LARGE
     assert content.last_good is not None
     assert server.store.plans["shop/run"].view.written == content.last_good.spec
+
+
+# ---- one namespace never takes the place of another ------------------------------------------------
+
+
+def put(found: Budget, each: Entry) -> frozenset[str]:
+    return found.put(f"{each.namespace}/{each.uid}", each.namespace, each)
+
+
+LARGE = 384 * KIB
+SMALL = Limits(4, 40, 100)
+
+
+def test_runs_that_are_edited_to_the_largest_size_take_nothing_from_other_namespaces() -> None:
+    others = [entry(i, 4 * KIB, namespace=f"n{i}") for i in range(50)]
+    runs = [entry(100 + i, KIB, running=True, namespace="greedy") for i in range(22)]
+    found = filled(*others, *runs)
+    edited = [each._replace(size=LARGE) for each in runs]
+    for each in edited:
+        put(found, each)
+    for each in others:
+        put(found, each._replace(size=5 * KIB))
+    assert not over(found, *others)
+    assert over(found, *edited)
+    assert found.totals()[0] <= MAX_BYTES + 50 * 5 * KIB
+
+
+def test_a_run_holds_what_it_began_with_and_has_no_place_for_more() -> None:
+    run = entry(1, 10, running=True)
+    found = Budget(SMALL)
+    for each in (run, entry(2, 10), entry(3, 10), run._replace(size=25)):
+        put(found, each)
+    assert over(found, run) == []
+    put(found, run._replace(size=41))
+    assert over(found, run, entry(2, 10), entry(3, 10)) == ["1", "3"]
+    assert found.totals()[0] == 35
+    put(found, run)
+    assert over(found, run) == []
+
+
+def test_an_edited_run_that_is_seen_first_at_a_start_takes_no_more_than_is_free() -> None:
+    found = Budget(SMALL)
+    for i in range(3):
+        put(found, entry(i, 30, running=True, edited=True))
+    assert found.totals()[0] == 30
+
+
+def test_runs_that_are_seen_last_at_a_start_take_from_the_namespace_with_most() -> None:
+    found = Budget(SMALL)
+    before = [entry(1, 40, namespace="a"), entry(2, 10, namespace="b"), entry(3, 12, namespace="a")]
+    runs = [entry(4, 35, running=True, namespace="c"), entry(5, 35, running=True, namespace="d")]
+    changed = frozenset[str]().union(*(put(found, each) for each in (*before, *runs)))
+    assert over(found, *runs) == []
+    assert over(found, *before) == ["1"]
+    assert "a/1" in changed
+    assert found.totals()[0] <= SMALL.total
+
+
+def test_a_newcomer_finds_room_and_gets_more_when_others_leave() -> None:
+    found = Budget(SMALL)
+    for name in "abc":
+        for i in range(4):
+            put(found, entry(i, 10, namespace=name))
+    newcomer = entry(9, 11, namespace="new")
+    assert put(found, newcomer) == frozenset()
+    assert over(found, newcomer) == []
+    second = entry(10, 9, namespace="new")
+    put(found, second)
+    assert over(found, second) == ["10"]
+    won = found.put("a/0", "a", None) | found.put("a/1", "a", None) | found.put("a/2", "a", None)
+    assert "new/10" in won
+    assert over(found, second) == []
+
+
+PUTS = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(0, 6), st.integers(0, 45), st.sampled_from(("run", "wait", "gone"))),
+    max_size=60,
+)
+
+
+@given(PUTS)
+@settings(max_examples=300)
+def test_no_put_takes_a_place_in_another_namespace_nor_from_a_run(puts: list[tuple[str, int, int, str]]) -> None:
+    found, known = Budget(SMALL), dict[str, Entry]()
+    for namespace, number, size, how in puts:
+        key = f"{namespace}/{number}"
+        placed = {each for each, it in known.items() if not found.is_over(each, it.namespace)}
+        runs = how == "run" and (key in placed or (key in known and known[key].running))
+        each = entry(number, size, running=runs, namespace=namespace)
+        if runs and not known[key].running:
+            each = each._replace(size=known[key].size)
+        gone = how == "gone"
+        changed = found.put(key, namespace, None if gone else each)
+        known.pop(key) if gone and key in known else None
+        known |= {} if gone else {key: each}
+        now = {each for each, it in known.items() if not found.is_over(each, it.namespace)}
+        assert all(
+            lost.startswith(namespace) and not known[lost].running
+            for lost in placed - now
+            if lost in known and lost != key
+        )
+        assert (placed ^ now) - {key} == changed - {key} & known.keys()
+        total = sum(known[each].size for each in now)
+        assert total <= found.totals()[0] <= SMALL.total
+        assert len([each for each in now if known[each].namespace == namespace]) <= SMALL.most + sum(
+            it.running for it in known.values() if it.namespace == namespace
+        )
+
+
+def test_many_small_plans_cost_little_and_only_so_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at, place_all = list[int](), _Namespace.place_all
+
+    def counted(self: _Namespace, room: Any, most: int) -> set[str]:
+        looked_at.append(len(self.order))
+        return place_all(self, room, most)
+
+    monkeypatch.setattr(_Namespace, "place_all", counted)
+    entries = [entry(i, 1) for i in range(2000)]
+    random.Random(7).shuffle(entries)
+    found = Budget(Limits(100, 10_000, 40_000))
+    for each in entries:
+        put(found, each)
+    assert sum(looked_at) < 50 * len(entries) < 0.1 * len(entries) ** 2
+    assert found.totals() == (100, 1900)
+    assert [each for each in range(2000) if not found.is_over(f"shop/{each}", "shop")][:1] == [0]
+    assert sum(found.is_beyond(f"shop/{each}", "shop") for each in range(2000)) == 1800
+    assert all(found.size(f"shop/{each}", "shop") for each in range(100))
+
+
+def test_of_too_many_plans_only_the_keys_are_kept_and_they_are_read_when_others_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budget, "MAX_PLANS", 2)
+    server = Server()
+    for number, name in enumerate("edcba"):
+        server.put(PLANS, name, spec=plan(), meta={"creationTimestamp": f"2026-03-01T09:0{9 - number}:00Z"})
+    assert sorted(server.store.plans) == ["shop/a", "shop/b", "shop/c", "shop/d"]
+    for name in "abcd":
+        server.delete(PLANS, name)
+        server.answer()
+    assert sorted(server.store.plans) == ["shop/e"]
+    assert isinstance(server.store.plans["shop/e"].view.content, Readable)
+
+
+BACKENDS = [{"service": "v1", "weight": 1}, {"service": "v2", "weight": 0}]
+ENDED = {
+    "phase": "Succeeded",
+    "weights": {
+        "old": "v1",
+        "new": "v2",
+        "snapshot": [{"kind": "HTTPRoute", "name": "checkout", "rules": [{"index": 0, "backends": BACKENDS}]}],
+    },
+}
+
+
+def test_a_plan_that_can_be_reverted_keeps_the_names_of_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_BYTES", 2 * KIB)
+    server = Server()
+    assert _keeps(read_status(ENDED))
+    meta = {"creationTimestamp": "2026-03-01T12:00:00Z"}
+    server.put(PLANS, "done", spec=plan(), status=ENDED | {"planHash": read_plan_spec(plan()).plan_hash()}, meta=meta)
+    for name in "abc":
+        server.put(PLANS, name, spec=plan(), meta={"creationTimestamp": "2026-03-01T09:00:00Z"})
+    written = server.store.plans["shop/done"].view.written
+    assert written is not None
+    assert written.old.deployment == "v1"
+
+
+def test_labels_count_and_are_not_kept_without_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "MAX_BYTES", 16 * KIB)
+    server = Server()
+    labels = {f"example.com/{i}": "x" * 60 for i in range(300)}
+    server.put(PLANS, "a", spec=plan(), meta={"labels": labels})
+    view = server.store.plans["shop/a"].view
+    assert isinstance(view.content, Unreadable)
+    assert view.content.reason is StatusReason.TOO_LARGE
+    assert not view.labels
+    server.put(PLANS, "a", spec=plan(), meta={"labels": {"team": "shop"}})
+    assert server.store.plans["shop/a"].view.labels == {"team": "shop"}
+    assert isinstance(server.store.plans["shop/a"].view.content, Readable)
+
+
+def test_of_a_command_no_more_is_kept_than_can_be_carried_out() -> None:
+    server = Server()
+    server.put(PLANS, "a", spec=plan(), meta={"annotations": {ANNOTATION: "abort t1 --reason " + "x" * 100_000}})
+    kept = server.store.plans["shop/a"].view.command
+    assert len(kept) == MAX_COMMAND + 1
+    with pytest.raises(CommandError, match="more than 1,024 characters: write a shorter reason"):
+        read_command(kept)

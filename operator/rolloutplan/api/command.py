@@ -25,6 +25,9 @@ _SEALED: Final = "--seal"
 REASON_KEPT: Final = 512
 """Characters of the reason that are kept."""
 
+MAX_COMMAND: Final = 1024
+"""Characters of a command: a token, a stage, a seal and a reason that is kept, with 300 for white space."""
+
 _ONCE: Final = 'a command is carried out once per token; write a new token, such as "2026-03-01a"'
 _TOKEN: Final = TextFormat(
     called="token",
@@ -135,6 +138,8 @@ def record_answer(entries: Iterable[str], answered: AnsweredCommand, shown: str,
 
 def read_command(text: str) -> Command:
     """Parse `<verb> <token> [--reason ...]`, with any white space around and between. Raises CommandError."""
+    if len(text) > MAX_COMMAND:
+        raise CommandError(f"the command has more than {MAX_COMMAND:,} characters: write a shorter reason")
     head, *reason = _REASON.split(text, maxsplit=1)
     verb, token, more = [*head.split(maxsplit=2), "", "", ""][:3]
     known = _verb(verb)

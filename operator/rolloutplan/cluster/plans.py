@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION as COMMAND
-from rolloutplan.api.command import SENDER, CommandError, answer_to, read_command
-from rolloutplan.api.limits import UNREAD, TooLargeError, spec_of
+from rolloutplan.api.command import MAX_COMMAND, SENDER, CommandError, answer_to, read_command
+from rolloutplan.api.limits import UNREAD, TooLargeError, size_of, spec_of
 from rolloutplan.api.managed_fields import annotation_written_by
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_begun_spec, read_plan_spec
@@ -41,6 +41,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
     one cannot be read, the plan in it stays in force.
     """
     meta = raw["metadata"]
+    command, answered = _command(meta), safe_get.items(raw, "status", "tokens")
     before = known if known and known.uid == meta["uid"] else None
     if before and before.generation == safe_get.number(meta, "generation") and not is_over_budget(before.content):
         content = with_begun(raw, before.content)
@@ -57,20 +58,30 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
         finalizer=FINALIZER in safe_get.items(meta, "finalizers"),
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         undo_by=annotation_written_by(meta, REVERT),
-        command=safe_get.text(meta, "annotations", COMMAND),
+        command=command,
         command_by=_command_writer(meta, authenticated=authenticated),
         edited_by=_last_writer(meta, "f:spec"),
-        rewritten=is_rewritten(
-            before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
-        ),
-        replaced=replaced_commands(
-            before, safe_get.text(meta, "annotations", COMMAND), safe_get.items(raw, "status", "tokens")
-        ),
+        rewritten=is_rewritten(before, command, answered),
+        replaced=replaced_commands(before, command, answered),
         labels=safe_get.mapping(meta, "labels"),
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, safe_get.items(meta, "finalizers"))),
         annotated=meta.get("annotations") is not None,
     )
+
+
+def size_of_metadata(meta: Mapping[str, Any], *, ended: bool) -> int:
+    """The bytes of what a view keeps of a plan's metadata and people write: they count like those of its spec.
+
+    The undo command counts only without a run: in a run the operator writes it.
+    """
+    undo = safe_get.text(meta, "annotations", REVERT) if ended else ""
+    return size_of([safe_get.mapping(meta, "labels"), list(safe_get.items(meta, "finalizers")), _command(meta), undo])
+
+
+def _command(meta: Mapping[str, Any]) -> str:
+    """The command as written; of one that is too long, so much that it is refused."""
+    return safe_get.text(meta, "annotations", COMMAND)[: MAX_COMMAND + 1]
 
 
 def replaced_commands(

@@ -84,6 +84,8 @@ class Plan:
     """By which policies select it; at most those that a run keeps."""
     groups: frozenset[str] = frozenset()
     """Its concurrency groups."""
+    size: int = 0
+    """Bytes of its spec, whether it has a place or not; 0 for one that is too large by itself."""
 
 
 @dataclass(slots=True)
@@ -175,11 +177,8 @@ class Store:
         affected = self._uses.users(ident)
         if kind == PLANS:
             key = f"{namespace}/{name}"
-            if self.plans.pop(key, None) is None:
-                return frozenset()
-            self._put_uses(key, frozenset())
             placed = self.budget.put(key, namespace, None)
-            return self._update_entries(key) | self._replace(placed) | {key}
+            return self._forget(key) | self._replace(placed)
         affected |= self.give_up(ident)
         if kind in BY_PLURAL:
             affected |= self._put_route(namespace, RouteId(BY_PLURAL[kind].kind, name), None)
@@ -247,13 +246,18 @@ class Store:
         key = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
         before, raw_status = self.plans.get(key), safe_get.mapping(raw, "status")
         status = read_status(raw.get("status"))
-        placed = self._place(key, raw, status)
-        over = self.budget.is_over(key, raw["metadata"]["namespace"])
+        namespace, first = raw["metadata"]["namespace"], None
+        if before is None and _keeps(status):
+            first = plans.view(raw, authenticated=self.authenticated_commands)
+        placed, size = self._place(key, raw, status, first)
+        if self.budget.is_beyond(key, namespace):
+            return self._forget(key) | self._replace(placed)
+        over, known = self.budget.is_over(key, namespace), before.view if before else None
         read = {**raw, UNREAD: ""} if over else raw
-        view = plans.view(read, before.view if before else None, authenticated=self.authenticated_commands)
+        view = first or plans.view(read, known, authenticated=self.authenticated_commands)
         if over:
-            view = self._over_budget(view)
-        plan = Plan(view, status, raw_status)
+            view = self._over_budget(view, known if _keeps(status) else None)
+        plan = Plan(view, status, raw_status, size=size)
         self.plans[view.key] = plan
         self._resolve_templates(plan)
         if view.namespace in self.unserved:
@@ -262,31 +266,51 @@ class Store:
         self._put_uses(view.key, frozenset(_dependencies(plan)))
         return self._update_entries(view.key) | self._replace(placed) | {view.key}
 
-    def _place(self, key: str, raw: Mapping[str, Any], status: Status) -> frozenset[str]:
-        """Update what a plan takes of the budget; return the other plans that won or lost a place by that."""
-        meta, known = raw["metadata"], self.plans.get(key)
-        same = known is not None and known.view.generation == safe_get.number(meta, "generation")
-        namespace = meta["namespace"]
-        size = self.budget.size(key, namespace) if same else _size(raw, begun=status.phase in RUNNING)
-        created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
-        entry = Entry(namespace, status.phase in RUNNING, created, safe_get.text(meta, "uid"), size)
-        return self.budget.put(key, namespace, entry)
+    def _place(
+        self, key: str, raw: Mapping[str, Any], status: Status, first: PlanView | None
+    ) -> tuple[frozenset[str], int]:
+        """Update what a plan takes of the budget; return the others that won or lost a place, and its spec's bytes.
 
-    def _over_budget(self, view: PlanView) -> PlanView:
+        `first`: a run that is seen for the first time. Whether it was edited is known from the hash in its status.
+        """
+        meta, known, keeps = raw["metadata"], self.plans.get(key), _keeps(status)
+        same = known is not None and known.view.generation == safe_get.number(meta, "generation")
+        size = known.size if known is not None and same else _size(raw, begun=status.phase in RUNNING)
+        edited = first is not None and not (first.written and first.written.plan_hash() == status.plan_hash)
+        created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
+        taken = size + plans.size_of_metadata(meta, ended=not keeps)
+        entry = Entry(meta["namespace"], keeps, created, safe_get.text(meta, "uid"), taken, edited)
+        return self.budget.put(key, meta["namespace"], entry), size
+
+    def _forget(self, key: str) -> frozenset[str]:
+        """Keep nothing of a plan that is gone, or of which no more than the key may be kept."""
+        if self.plans.pop(key, None) is None:
+            return frozenset()
+        self._put_uses(key, frozenset())
+        return self._update_entries(key) | {key}
+
+    def _over_budget(self, view: PlanView, before: PlanView | None = None) -> PlanView:
+        """Return a plan without what it has no place for; `before`: as its run holds it."""
         words = OVER.format(kib(self.budget.size(view.key, view.namespace)))
-        return replace(view, content=Unreadable(words, None, StatusReason.TOO_LARGE, over_budget=True))
+        last_good = before.last_good if before is not None and before.uid == view.uid else None
+        content = Unreadable(words, last_good, StatusReason.TOO_LARGE, over_budget=True)
+        return replace(view, content=content, labels=before.labels if last_good and before else {})
 
     def _replace(self, keys: frozenset[str]) -> frozenset[str]:
         """Keep no spec of the plans that lost their place, and read those again that won one; return the former."""
         affected = set[str]()
-        for key in keys & self.plans.keys():
-            plan = self.plans[key]
-            if self.budget.is_over(key, plan.view.namespace):
+        for key in keys:
+            namespace, _, name = key.partition("/")
+            plan = self.plans.get(key)
+            if self.budget.is_beyond(key, namespace):
+                affected |= self._forget(key)
+            elif plan is not None and self.budget.is_over(key, namespace):
                 plan.view = self._over_budget(plan.view)
+                self._match_policies(plan)
                 self._put_uses(key, frozenset(_dependencies(plan)))
                 affected |= self._update_entries(key) | {key}
             elif self.fetch is not None:
-                self.fetch((PLANS, plan.view.namespace, plan.view.name))
+                self.fetch((PLANS, namespace, name))
         return frozenset(affected)
 
     def _put_uses(self, key: str, idents: frozenset[Id]) -> None:
@@ -561,6 +585,13 @@ class Store:
             words = f"ClusterMetricSource {name} does not exist: create it, or name another one"
             return SourceObject(Key(CLUSTER_SOURCES, "", name), None, words)
         return admitted(found, namespace)
+
+
+def _keeps(status: Status) -> bool:
+    """Whether a plan keeps its place: its run goes on, or `revert` may need the names of both sides."""
+    weights = status.weights
+    reverts = status.phase is Phase.SUCCEEDED and is_valid_snapshot(weights.snapshot, weights.old, weights.new)
+    return reverts or status.phase in RUNNING
 
 
 def _size(raw: Mapping[str, Any], *, begun: bool) -> int:

@@ -181,12 +181,18 @@ def old_side_short(snapshot: Snapshot) -> str:
 def revert_refused(snapshot: Snapshot) -> str:
     """Why the old side of a run that has ended cannot take its traffic back, as text; empty where it can.
 
-    Where its endpoints are not known, its ready pods count. With a new side that is down, nothing can get worse.
+    Where its endpoints are not known, its ready pods count. With a new side that is down, nothing can get worse. Of a
+    plan that cannot be read the Deployments are not known, so only the endpoints count.
     """
     old, new = receivers(snapshot)
     if not verifies(snapshot) or new.is_down:
         return ""
     workload, needed = snapshot.old, max(pods_needed(snapshot), 1)
+    if workload is None and snapshot.plan.written is None:
+        down = (
+            f"Service {old.service} has no ready endpoint: start pods behind it, and send it again when they are ready"
+        )
+        return down if old.is_down else ""
     if workload is None:
         return f"the Deployment of the old side is gone: create it again, with {needed} ready pods at least"
     ready = old.ready if old.known else workload.ready

@@ -40,7 +40,8 @@ from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import Facts, JobView, RouteView
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.plan_run import LOST_AFTER, PlanRun
-from rolloutplan.engine.policy.policies import concurrency_groups, queues
+from rolloutplan.engine.policy.policies import concurrency_groups
+from tests.queues import queues
 from tests.situations import s
 from tests.world import HTTPROUTES, Refusal, Rules, World, undo_of, workload
 

@@ -6,7 +6,6 @@ is mended, the host is prompt, and the story must come to its end, or say whom i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -365,7 +364,3 @@ def published(ordeal: Ordeal) -> None:
     if not world.gone and not ordeal.violations:
         missing = sorted(world.trail.keys() - set(first) - ordeal.host.passed_over)
         assert not missing, f"never published: {missing} of {max(world.trail)}"
-
-
-def violations_of(ordeals: list[Ordeal]) -> Counter[str]:
-    return Counter(name for ordeal in ordeals for name, _ in ordeal.violations)

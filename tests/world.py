@@ -85,7 +85,7 @@ from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.grants import unserved
-from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept, queues
+from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
 from rolloutplan.engine.run.new_side import NewSide
@@ -93,6 +93,7 @@ from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.metadata import LAST_APPLIED
+from tests.queues import queues
 from tests.refusals import changed
 
 START: Final = datetime(2026, 3, 1, 9, tzinfo=UTC)

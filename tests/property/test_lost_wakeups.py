@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import RouteConflict
-from rolloutplan.engine.policy.policies import concurrency_groups, queue_position, queues
+from rolloutplan.engine.policy.policies import concurrency_groups, queue_position
 from rolloutplan.loop import store as stores
 from rolloutplan.loop.store import (
     BEFORE_WEIGHTS,
@@ -33,6 +33,7 @@ from rolloutplan.loop.store import (
 )
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.traffic import ROUTE_KINDS
+from tests.queues import queues
 from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]

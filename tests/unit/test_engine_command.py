@@ -626,22 +626,6 @@ def test_no_word_leads_past_a_failure_that_is_proved_in_the_same_moment(name: st
 # ---- what cannot be done is answered -----------------------------------------------------------------------------
 
 
-def moves_on(reason: str) -> Situation:
-    """The moment after the canary's end, before anything follows from it."""
-
-    def make() -> World:
-        world = judging()()
-        world.says["hits"] = 0.95
-        while world.status.reason != reason:
-            if not world.turn():
-                at = world.next()
-                assert at is not None
-                world.now = at
-        return world
-
-    return make
-
-
 @kept
 def rolled_back_while_paused() -> World:
     world = paused()

@@ -25,11 +25,11 @@ from rolloutplan.engine.policy.policies import (
     longest_freeze,
     next_change,
     queue_position,
-    queues,
     release_after,
     soak_factor,
     unreadable_policy,
 )
+from tests.queues import queues
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday
 MINUTE = timedelta(minutes=1)

@@ -15,7 +15,6 @@ from tests.refusals import COUNTED, PLAN, TASKS
 FOLDER = Path(__file__).parents[2] / "deploy" / "crds"
 CRDS = crds()
 PLANS = CRDS["rolloutplan.dev_rolloutplans.yaml"]
-EMPTY: tuple[object, ...] = ({}, [], "", None)
 
 
 def version(crd: dict[str, Any]) -> dict[str, Any]:

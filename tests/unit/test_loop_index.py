@@ -11,8 +11,9 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.policy_view import At, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteView
-from rolloutplan.engine.policy.policies import queue_position, queues
+from rolloutplan.engine.policy.policies import queue_position
 from rolloutplan.loop.index import Queues, RoutesByService, Uses
+from tests.queues import queues
 from tests.world import START
 
 GROUPS = {"policy a": 2, "policy b": 1, "lock group x": 1}

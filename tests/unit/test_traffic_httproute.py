@@ -122,7 +122,6 @@ def says(ref: Raw, *conditions: Raw, by: str = "example.net/gateway") -> Raw:
     return {"parentRef": ref, "controllerName": by, "conditions": list(conditions)}
 
 
-INNER = parent("inner")
 EDGE, MESH = parent(), parent("web", group="", kind="Service", port=80)
 HTTP, HTTPS = parent(sectionName="http"), parent(sectionName="https")
 FULL = parent(group="gateway.networking.k8s.io", kind="Gateway", namespace="shop")

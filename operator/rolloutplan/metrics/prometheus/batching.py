@@ -31,9 +31,6 @@ MAX_LENGTH: Final = 16_000
 """Characters of one query: VictoriaMetrics takes no more than 16 KiB."""
 MAX_REMEMBERED: Final = 1_000
 """The number of forms, and of slow queries, that are remembered for each namespace: the latest."""
-MAX_READ: Final = 10_000
-"""The number of texts whose form is remembered, for all sources: those of a thousand plans."""
-
 MAX_BYTES: Final = 8 << 20
 """Of what is remembered of queries that were read. Those of a thousand plans take 4 MiB."""
 

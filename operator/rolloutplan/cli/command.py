@@ -6,13 +6,13 @@ The command comes from cli/main.py; the decision is printed.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION, SENDER, Command, answer_to, write_command
 from rolloutplan.api.printable import printable
+from rolloutplan.cli.output import fail
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 
@@ -33,7 +33,7 @@ def send_command(command: Command, plan: str, namespace: str | None, wait: float
         namespace = namespace or read_namespace()
         return asyncio.run(_send(command, plan, namespace, wait))
     except ApiError as error:
-        return _print_error(explain(error, plan, namespace), FAILED)
+        return fail(explain(error, plan, namespace), FAILED)
 
 
 async def _send(command: Command, plan: str, namespace: str, wait: float) -> int:
@@ -52,7 +52,7 @@ async def _send(command: Command, plan: str, namespace: str, wait: float) -> int
     finally:
         await api.close()
     words = f"no answer within {wait:g} s; the command is on the plan, and the operator carries it out when it reads it"
-    return _print_error(words, FAILED)
+    return fail(words, FAILED)
 
 
 async def _user_name(api: Api) -> str | None:
@@ -111,7 +111,7 @@ def _decisions(raw: Raw) -> list[dict[str, Any]]:
 def _print_decision(decision: Raw, before: str = "") -> int:
     words = f"{before}{printable(str(decision.get('note') or decision.get('reason')))}"
     if decision.get("reason") == "CommandRejected":
-        return _print_error(words, REFUSED)
+        return fail(words, REFUSED)
     print(words)
     return ACTED
 
@@ -130,8 +130,3 @@ def explain(error: ApiError, plan: str, namespace: str | None) -> str:
             return f"not allowed: {error.message}"
         case _:
             return error.message or str(error)
-
-
-def _print_error(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
-    return code

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TextIO, TypeVar
 
 from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
+from rolloutplan.cli.output import fail
 from rolloutplan.stats.sequential import (
     CountDelta,
     Evidence,
@@ -71,8 +72,7 @@ def _judge(chosen: argparse.Namespace) -> int:
         with _open(chosen.file) as file:
             runs = judge(_lines(file, hypothesis.paired), hypothesis, chosen.confidence)
     except (OSError, ValueError, csv.Error) as problem:
-        sys.stderr.write(f"rolloutplan: {problem}\n")
-        return 2
+        return fail(str(problem), 2)
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(("run", "verdict", "look", "evidence"))
     out.writerows((name, run.outcome, run.decided, f"{run.evidence:.6g}") for name, run in runs.items())

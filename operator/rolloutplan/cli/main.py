@@ -21,6 +21,7 @@ from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
+from rolloutplan.cli.output import fail
 from rolloutplan.generate.crd import crds, render
 from rolloutplan.generate.reference import reference
 from rolloutplan.generate.states import states
@@ -344,8 +345,7 @@ def _send_command(chosen: argparse.Namespace) -> int:
         target = (chosen.stage or "", chosen.seal) if chosen.verb is Verb.APPROVE else ()
         command = Command(chosen.verb, token, chosen.reason, *target)
     except CommandError as error:
-        sys.stderr.write(f"rolloutplan: {error}\n")
-        return 2
+        return fail(str(error), 2)
     return send_command(command, chosen.plan, chosen.namespace, chosen.wait)
 
 
@@ -394,8 +394,7 @@ def _operator(chosen: argparse.Namespace) -> int:
     try:
         hosts = SourceHosts.read(host for given in chosen.source_hosts for host in given.split(",") if host)
     except ValueError as error:
-        sys.stderr.write(f"rolloutplan: --source-hosts: {error}\n")
-        return 2
+        return fail(f"--source-hosts: {error}", 2)
     set_up(chosen.log_level)
     options = Options(
         namespaces=tuple(chosen.namespace),
@@ -414,8 +413,7 @@ def _operator(chosen: argparse.Namespace) -> int:
     try:
         asyncio.run(run(options))
     except ApiError as error:
-        sys.stderr.write(f"rolloutplan: {error.message or error}\n")
-        return 1
+        return fail(error.message or str(error), 1)
     return 0
 
 

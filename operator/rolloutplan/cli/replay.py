@@ -26,6 +26,7 @@ from rolloutplan.api.status import Decision, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cli import plot
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.output import fail
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths, plans
@@ -80,13 +81,13 @@ def replay(options: Options) -> int:
     try:
         _replay(options)
     except (WrongError, RecordError, SpecError) as error:
-        return _print_error(str(error), WRONG)
+        return fail(str(error), WRONG)
     except ApiError as error:
-        return _print_error(explain(error, options.plan or "", options.namespace), FAILED)
+        return fail(explain(error, options.plan or "", options.namespace), FAILED)
     except (FailedError, ReplayError, plot.PlotError) as error:
-        return _print_error(str(error), FAILED)
+        return fail(str(error), FAILED)
     except OSError as error:
-        return _print_error(": ".join(str(part) for part in (error.filename, error.strerror) if part), FAILED)
+        return fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), FAILED)
     return DONE
 
 
@@ -254,7 +255,7 @@ async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObje
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return None
-    return read_source(kind.plural, raw, cluster=not kind.namespaced)
+    return read_source(kind.plural, raw)
 
 
 # ---- what is printed -----------------------------------------------------------------------------
@@ -318,8 +319,3 @@ def _draw(path: Path, curves: Sequence[plot.Curve]) -> None:
 
 def _instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _print_error(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
-    return code

@@ -7,13 +7,12 @@ subresource of its own, which only the operator needs the right to write.
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.printable import printable
 from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.output import fail
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
 from rolloutplan.engine.model.snapshot import REVERT
@@ -35,16 +34,16 @@ def undo(plan: str, namespace: str | None) -> int:
         namespace = namespace or read_namespace()
         raw = asyncio.run(_read(namespace, plan))
     except ApiError as error:
-        return _say(explain(error, plan, namespace), FAILED)
+        return fail(explain(error, plan, namespace), FAILED)
     status = read_status(safe_get.value(raw, "status"))
     try:
         command = undo_from_status(namespace, status)
     except NothingToUndoError as problem:
-        return _say(f"{namespace}/{plan}: {problem}", NOTHING)
+        return fail(f"{namespace}/{plan}: {problem}", NOTHING)
     print(command)
     written = safe_get.text(raw, "metadata", "annotations", REVERT)
     if written and written != command:
-        _say(f"the annotation {REVERT} of the plan has another command, which is not to be trusted", PRINTED)
+        fail(f"the annotation {REVERT} of the plan has another command, which is not to be trusted", PRINTED)
     return PRINTED
 
 
@@ -92,8 +91,3 @@ def _is_sound(namespace: str, status: Status) -> bool:
     routes = status.weights.snapshot
     named = all(route.kind in ROUTE_KINDS and DNS_NAME.matches(route.name) for route in routes)
     return named and DNS_LABEL.matches(namespace)
-
-
-def _say(words: str, code: int) -> int:
-    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
-    return code

@@ -6,13 +6,13 @@ It reads the plans of the cluster, and prints for each the command that ends it.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Sequence
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
 from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.output import fail
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
@@ -26,10 +26,8 @@ def check(namespace: str | None) -> int:
     try:
         plans = asyncio.run(_plans(namespace))
     except ApiError as error:
-        words = explain(error, "", namespace)
         hint = ": name one namespace with -n" if error.status == 403 and namespace is None else ""
-        sys.stderr.write(f"rolloutplan: {printable(words)}{hint}\n")
-        return LEFT
+        return fail(explain(error, "", namespace) + hint, LEFT)
     left = [lines for raw in plans if (lines := [*_left(raw)])]
     where = f"in namespace {namespace}" if namespace else "in the cluster"
     if not left:

@@ -353,10 +353,12 @@ class PlanRun:
         if told is not None and snapshot.now < told + FAULT_TOLD_EVERY:
             return
         self._fault_told = snapshot.now
+        yield from self._notices(_fault_notice(snapshot, words), snapshot)
+
+    def _notices(self, notice: Decision, snapshot: Snapshot) -> Iterator[Effect]:
+        """Publish to each sink what no status records."""
         for sink in self._published:
-            yield self._start(
-                Key("notice", sink), Publish(sink, _fault_notice(snapshot, words), recorded=False), snapshot
-            )
+            yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
@@ -610,16 +612,13 @@ class PlanRun:
                 note=self._clock_words,
             )
             self._clock_words = ""
-            for sink in self._published:
-                yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
+            yield from self._notices(notice, snapshot)
         unwritten = self.refusals.get(STATUS)
         if unwritten is None:
             self._published_notice = ""
         elif unwritten.is_due(snapshot.now) and self._published_notice != unwritten.reason:
             self._published_notice = unwritten.reason
-            notice = _notice(snapshot, unwritten)
-            for sink in self._published:
-                yield self._start(Key("notice", sink), Publish(sink, notice, recorded=False), snapshot)
+            yield from self._notices(_notice(snapshot, unwritten), snapshot)
 
     # ---- effects in flight ---------------------------------------------------------------------------------------
 

@@ -223,7 +223,7 @@ class Store:
                 self.templates[ident] = _template(kind, raw)
                 return self._resolve_again(affected)
             case _:
-                self.sources[ident] = read_source(kind, raw, cluster=kind == CLUSTER_SOURCES, hosts=self.source_hosts)
+                self.sources[ident] = read_source(kind, raw, hosts=self.source_hosts)
         return affected
 
     def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:

@@ -19,6 +19,7 @@ from rolloutplan.metrics.access import Place, SourceHosts
 from rolloutplan.metrics.pool import Key
 
 CLUSTER: Final = "ClusterMetricSource"
+CLUSTER_PLURAL: Final = "clustermetricsources"
 OWN: Final = "MetricSource"
 
 
@@ -45,12 +46,12 @@ class SourceObject:
         )
 
 
-def read_source(kind: str, raw: Mapping[str, Any], *, cluster: bool, hosts: SourceHosts | None = None) -> SourceObject:
+def read_source(kind: str, raw: Mapping[str, Any], *, hosts: SourceHosts | None = None) -> SourceObject:
     """Read an object of one of the two kinds; `kind` is its plural. Never raises.
 
     A namespaced one may point to `hosts`, and anywhere where that is None, as on the command line.
     """
-    meta = raw["metadata"]
+    meta, cluster = raw["metadata"], kind == CLUSTER_PLURAL
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     title = f"{'Cluster' if cluster else ''}MetricSource {meta['name']}"
     try:

@@ -24,7 +24,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.endpoints import old_pods, unserved
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY
-from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.match import Rule, first_match, spec_of
 from rolloutplan.engine.rules.tasks import (
     SCALE_NEW,
     SCALE_WITHIN,
@@ -54,7 +54,7 @@ def expand(snapshot: Snapshot) -> ReconcileResult | None:
 
 def begin_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Record the next task: the Jobs in the order written, then the scaling. A task is recorded before it starts."""
-    task_spec = _next_task(snapshot, _spec(snapshot))
+    task_spec = _next_task(snapshot, spec_of(snapshot))
     if task_spec is None or current_task(snapshot, task_spec) is not None:
         return None
     return ReconcileResult(start_task(snapshot, task_spec))
@@ -62,7 +62,7 @@ def begin_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
 
 def run_expand_task(snapshot: Snapshot) -> ReconcileResult | None:
     """Carry out the current task until it is done, has failed or is late. Only then wait for the pods."""
-    spec = _spec(snapshot)
+    spec = spec_of(snapshot)
     task_spec = _next_task(snapshot, spec)
     task = current_task(snapshot, task_spec) if task_spec else None
     if task_spec is None or task is None:
@@ -93,7 +93,7 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
         return _wait_for_gateway(snapshot, waiting)
     if probe is None or snapshot.now >= probe.at + COUNTED_WITHIN:
         return None if _pods_unreadable(snapshot) else ReconcileResult(actions=(RunPreflight(),))
-    return ReconcileResult(_ready(snapshot, _spec(snapshot), probe.pods))
+    return ReconcileResult(_ready(snapshot, spec_of(snapshot), probe.pods))
 
 
 def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
@@ -103,7 +103,7 @@ def new_side_late(snapshot: Snapshot) -> ReconcileResult | None:
     """
     probe = snapshot.preflight
     if words := _pods_unreadable(snapshot):
-        found = f"the pods of {_spec(snapshot).new.deployment} could not be read within {_within(snapshot)}: {words}"
+        found = f"the pods of {spec_of(snapshot).new.deployment} could not be read within {_within(snapshot)}: {words}"
         return ReconcileResult(_end_not_ready(snapshot, found, "fix that, send `retry`"))
     if probe is None or probe.at < _ready_deadline(snapshot):
         return None
@@ -127,13 +127,8 @@ def await_new_side(snapshot: Snapshot) -> ReconcileResult | None:
 EXPANDING_RULES: tuple[Rule, ...] = (begin_expand_task, run_expand_task, new_side_ready, new_side_late, await_new_side)
 
 
-def _spec(snapshot: Snapshot) -> PlanSpec:
-    assert snapshot.plan.spec is not None  # a plan without one cannot start
-    return snapshot.plan.spec
-
-
 def _ready_deadline(snapshot: Snapshot) -> datetime:
-    return (snapshot.status.entered_at or snapshot.plan.created) + _spec(snapshot).availability.ready_within
+    return (snapshot.status.entered_at or snapshot.plan.created) + spec_of(snapshot).availability.ready_within
 
 
 def _pods_unreadable(snapshot: Snapshot) -> str:
@@ -183,7 +178,7 @@ def _record_result(snapshot: Snapshot, spec: PlanSpec, task: Task, result: TaskR
 def _wait_for_gateway(snapshot: Snapshot, waiting: NotAccepted) -> ReconcileResult:
     """Wait until a gateway has accepted a route; at the deadline that is a precondition of the run."""
     words = f"waiting for the gateway before the first weight: {waiting.words}"[:1024]
-    deadlines = [acceptance_deadline(snapshot, snapshot.routes[ref.id]) for ref in _spec(snapshot).traffic.routes]
+    deadlines = [acceptance_deadline(snapshot, snapshot.routes[ref.id]) for ref in spec_of(snapshot).traffic.routes]
     known = snapshot.status.message == words
     return ReconcileResult(
         None if known else change(snapshot.status, message=words),
@@ -219,7 +214,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
 
 
 def _within(snapshot: Snapshot) -> str:
-    return format_duration(_spec(snapshot).availability.ready_within)
+    return format_duration(spec_of(snapshot).availability.ready_within)
 
 
 def _missing(snapshot: Snapshot) -> str:
@@ -238,6 +233,6 @@ def _missing(snapshot: Snapshot) -> str:
 
 
 def _end_not_ready(snapshot: Snapshot, found: str, fix: str) -> Status:
-    left = f"no weight was moved{added_words(snapshot.status, _spec(snapshot))}"
+    left = f"no weight was moved{added_words(snapshot.status, spec_of(snapshot))}"
     words = f"{found}; {left}: {fix}, and a new run starts"
     return transition(snapshot, TransitionName.NEVER_READY, words, reason=StatusReason.NEW_SIDE_NOT_READY)

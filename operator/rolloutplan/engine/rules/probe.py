@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.api.tasks import Assumption
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.match import Rule, first_match, spec_of
 from rolloutplan.engine.rules.tasks import (
     TaskResult,
     TaskSpec,
@@ -62,7 +61,7 @@ def run_probe(snapshot: Snapshot) -> ReconcileResult | None:
     result = (
         run_job(snapshot, task, task_spec)
         if observation is None
-        else run_query(snapshot, _spec(snapshot), task, observation)
+        else run_query(snapshot, spec_of(snapshot), task, observation)
     )
     return ReconcileResult(_record_result(snapshot, assumption, result)) if isinstance(result, TaskResult) else result
 
@@ -70,14 +69,9 @@ def run_probe(snapshot: Snapshot) -> ReconcileResult | None:
 PROBING_RULES: tuple[Rule, ...] = (finish_probing, begin_probe, run_probe)
 
 
-def _spec(snapshot: Snapshot) -> PlanSpec:
-    assert snapshot.plan.spec is not None  # a plan without one cannot start
-    return snapshot.plan.spec
-
-
 def _next_assumption(snapshot: Snapshot) -> Assumption | None:
     return next(
-        (each for each in _spec(snapshot).assumptions_by_risk() if each.name not in snapshot.status.completed_tasks),
+        (each for each in spec_of(snapshot).assumptions_by_risk() if each.name not in snapshot.status.completed_tasks),
         None,
     )
 

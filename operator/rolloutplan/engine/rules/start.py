@@ -17,7 +17,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.endpoints import not_serving
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPrecondition, end_state, unmet_precondition
 from rolloutplan.engine.rules.expand import expand
-from rolloutplan.engine.rules.match import Rule, first_match
+from rolloutplan.engine.rules.match import Rule, first_match, spec_of
 from rolloutplan.engine.rules.probe import probe_assumptions
 from rolloutplan.engine.run.conditions import reported_change
 from rolloutplan.engine.run.end_state import starts_again, unjudged_change
@@ -76,7 +76,7 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     if snapshot.status.phase is Phase.INVALID:
         return _unblocked(snapshot)
-    spec = _spec(snapshot)
+    spec = spec_of(snapshot)
     old, new, last = spec.old.service_name, spec.new.service_name, format_weight(spec.steps()[-1].permille)
     found = f"the routes already give {new} {last} of the traffic, as the last stage would"
     problem = not_accepted(snapshot, routes)
@@ -115,7 +115,7 @@ def run_preflight(snapshot: Snapshot) -> ReconcileResult | None:
     """
     if snapshot.status.phase in STARTING:
         return None
-    spec = _spec(snapshot)
+    spec = spec_of(snapshot)
     unknown = snapshot.preflight is None or snapshot.preflight.judged_hash != spec.judged_hash()
     return ReconcileResult(actions=(RunPreflight(),)) if unknown else None
 
@@ -138,7 +138,7 @@ def begin_run(snapshot: Snapshot) -> ReconcileResult | None:
     if snapshot.status.phase is not Phase.PENDING:
         return None
     assert snapshot.new is not None  # else `report_unmet_precondition` applies
-    return ReconcileResult(_started(snapshot, _spec(snapshot), snapshot.new.revision))
+    return ReconcileResult(_started(snapshot, spec_of(snapshot), snapshot.new.revision))
 
 
 STARTING_RULES: tuple[Rule, ...] = (
@@ -150,11 +150,6 @@ STARTING_RULES: tuple[Rule, ...] = (
     expand,
     begin_run,
 )
-
-
-def _spec(snapshot: Snapshot) -> PlanSpec:
-    assert snapshot.plan.spec is not None  # else `report_unmet_precondition` applies
-    return snapshot.plan.spec
 
 
 def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:

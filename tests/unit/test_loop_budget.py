@@ -552,3 +552,22 @@ def test_of_a_command_no_more_is_kept_than_can_be_carried_out() -> None:
     assert len(kept) == MAX_COMMAND + 1
     with pytest.raises(CommandError, match="more than 1,024 characters: write a shorter reason"):
         read_command(kept)
+
+
+@pytest.mark.parametrize("kind", ["predicatetemplates", "metricsources"])
+def test_a_namespace_keeps_so_many_templates_and_sources_and_the_oldest_first(kind: str) -> None:
+    server = Server()
+    server.store.shared.limits = Limits(2, 10 * KIB, 40 * KIB)
+    full = "does not fit beside the other PredicateTemplates and MetricSources"
+    specs: dict[str, Raw] = {
+        "predicatetemplates": {"indicates": "Failure", "query": "up", "is": "> 1"},
+        "metricsources": {"prometheus": {"url": "http://p"}},
+    }
+    for number, name in enumerate("cba"):
+        server.put(kind, name, spec=specs[kind], meta={"creationTimestamp": f"2026-03-01T09:0{9 - number}:00Z"})
+    server.put(kind, "other", "beside", spec=specs[kind])
+    kept: Any = server.store.templates if kind == "predicatetemplates" else server.store.sources
+    assert {name for (_, _, name), each in kept.items() if full in each.problem} == {"c"}
+    server.delete(kind, "a")
+    server.answer()
+    assert {name for (_, _, name), each in kept.items() if full not in each.problem} == {"b", "c", "other"}

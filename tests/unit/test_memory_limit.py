@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from rolloutplan.loop.budget import MAX_TOTAL
+from rolloutplan.loop.budget import MAX_SHARED_TOTAL, MAX_TOTAL
 from rolloutplan.loop.watch import CHUNK
 
 MIB = 1 << 20
@@ -25,5 +25,5 @@ def test_the_memory_limit_of_the_chart_is_the_sum_of_all_maxima() -> None:
     values = yaml.safe_load(Path("deploy/helm/rolloutplan/values.yaml").read_text())
     limit = values["resources"]["limits"]["memory"]
     assert limit.endswith("Mi")
-    needed = BASE + PER_BYTE * MAX_TOTAL + RUNS * PER_RUN + SOURCES + 2 * CHUNK * OBJECT
+    needed = BASE + PER_BYTE * (MAX_TOTAL + MAX_SHARED_TOTAL) + RUNS * PER_RUN + SOURCES + 2 * CHUNK * OBJECT
     assert 0.85 * int(limit.removesuffix("Mi")) * MIB < needed < int(limit.removesuffix("Mi")) * MIB

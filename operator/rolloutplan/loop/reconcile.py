@@ -29,7 +29,7 @@ from rolloutplan.loop.limiter import Priority, RequestLimiter
 from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
-from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Store
+from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.events import EventSink
@@ -152,7 +152,7 @@ class Reconciler:
 
     async def _fetch(self, ident: Id) -> None:
         kind, namespace, name = ident
-        others = {PLANS: paths.PLANS, DEPLOYMENTS: paths.DEPLOYMENTS}
+        others = {each.plural: each for each in (paths.PLANS, paths.DEPLOYMENTS, paths.TEMPLATES, paths.SOURCES)}
         resource = RESOURCES[BY_PLURAL[kind].kind] if kind in BY_PLURAL else others[kind]
         chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:

@@ -48,7 +48,7 @@ from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
-from rolloutplan.loop.budget import OVER, Budget, Entry
+from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_budget
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, RoutesByService, Unheld, Uses, receivers
 from rolloutplan.loop.routes import BY_PLURAL, plural
@@ -63,6 +63,8 @@ SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
 POLICIES, NAMESPACES = "rolloutpolicies", "namespaces"
 TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
 
+SHARED = frozenset({TEMPLATES, SOURCES})
+"""What a namespace may create beside its plans: kept in a budget of its own."""
 TAKING_AWAY = frozenset({Phase.BAKING, Phase.CONTRACTING})
 """The phases after which, or in which, the old side is removed: then all routes that still use it matter."""
 BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
@@ -112,6 +114,8 @@ class Store:
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
     budget: Budget = field(default_factory=Budget)
+    shared: Budget = field(default_factory=shared_budget)
+    """The namespaces' PredicateTemplates and MetricSources; their keys are kind, namespace and name."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     _routes_by_service: RoutesByService = field(default_factory=RoutesByService)
@@ -192,9 +196,42 @@ class Store:
             return self._rematch_policies(name)
         elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
             self.templates.pop(ident, None)
-            return self._resolve_again(affected)
+            affected = self._resolve_again(affected)
         else:
             self.sources.pop(ident, None)
+        if kind in SHARED:
+            affected |= self._move_shared(self.shared.put("/".join(ident), namespace, None))
+        return affected
+
+    def _store_shared(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
+        """Store a template or a metric source; one without a place has no spec, and says why."""
+        key, moved = "/".join(ident), frozenset[str]()
+        if ident[0] in SHARED:
+            meta, size = raw["metadata"], 0 if UNREAD in raw else size_of(raw.get("spec"))
+            created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
+            moved = self.shared.put(key, ident[1], Entry(ident[1], False, created, safe_get.text(meta, "uid"), size))
+        if self.shared.is_over(key, ident[1]) or self.shared.is_beyond(key, ident[1]):
+            raw = {**raw, UNREAD: SHARED_OVER}
+        return self._read_shared(ident, raw) | self._move_shared(moved)
+
+    def _read_shared(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
+        kind, affected = ident[0], self._uses.users(ident)
+        if kind in (TEMPLATES, CLUSTER_TEMPLATES):
+            self.templates[ident] = _template(kind, raw)
+            return self._resolve_again(affected)
+        self.sources[ident] = read_source(kind, raw, hosts=self.source_hosts)
+        return affected
+
+    def _move_shared(self, keys: frozenset[str]) -> frozenset[str]:
+        """Keep no spec of those that lost their place, and read those again that won one."""
+        affected = frozenset[str]()
+        for key in keys:
+            kind, namespace, name = key.split("/")
+            if self.shared.is_over(key, namespace) or self.shared.is_beyond(key, namespace):
+                raw = {"metadata": {"namespace": namespace, "name": name}, UNREAD: SHARED_OVER}
+                affected |= self._read_shared((kind, namespace, name), raw)
+            elif self.fetch is not None:
+                self.fetch((kind, namespace, name))
         return affected
 
     def _store(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
@@ -219,11 +256,8 @@ class Store:
                 return self._rematch_policies()
             case "namespaces":
                 return self._store_namespace(raw)
-            case "predicatetemplates" | "clusterpredicatetemplates":
-                self.templates[ident] = _template(kind, raw)
-                return self._resolve_again(affected)
             case _:
-                self.sources[ident] = read_source(kind, raw, hosts=self.source_hosts)
+                return affected | self._store_shared(ident, raw)
         return affected
 
     def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:

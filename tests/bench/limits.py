@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rolloutplan.api.limits import KIB, MAX_JOBS, MAX_POLICY, MAX_SOURCE, MAX_TEMPLATE
-from rolloutplan.cluster.decoding import decode_event, shortened
+from rolloutplan.cluster.decoding import shortened
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.loop.preflight import try_queries
 from rolloutplan.loop.store import PLANS, Store
@@ -130,7 +130,7 @@ async def stopped(kind: str, line: bytes) -> float:
             last = now
 
     beating = asyncio.create_task(heart())
-    event = await asyncio.to_thread(lambda: decode_event(shortened(line).decode()))
+    event = await asyncio.to_thread(lambda: json.loads(shortened(line)))
     store.apply(kind, "ADDED", event["object"])
     await asyncio.sleep(0)
     if kind == PLANS and (facts := store.facts("ns/large", epoch=1, claim_at=lambda _: NOW)):

@@ -1,8 +1,8 @@
 """Decodes the API server's JSON, however large or deep an object in it is: that must not stop what all plans need.
 
 Python decodes JSON in one piece, without letting another thread run, and fails at about 900 levels. One object of
-1.5 MiB, or one with a thousand lists in each other, would stop the watch of its kind for everybody. So the ends of the
-parts are looked for first, and a part that is too large or too deep is left out. What is left is a name and a reason.
+1.5 MiB, or one with a thousand lists in each other, would stop the watch of its kind for everybody. So each object is
+measured first, and a part that is too large is left out of it. What is left is a name, a status and a reason.
 """
 
 from __future__ import annotations
@@ -10,35 +10,50 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final, Protocol
 
 from rolloutplan.api.limits import KIB, MAX_DEPTH, UNREAD, kib
+from rolloutplan.api.status_size import MAX_STATUS
 
 MAX_PART: Final = 512 * KIB
-"""Characters of `metadata`, `spec` or `status`. A spec at its limit has more here, because `<` and `>` are written as
-six characters each. To decode this much takes 10 ms."""
-MAX_LEVELS: Final = 10 * MAX_DEPTH
-"""Levels within a part: less than Python can decode, and more than any object has that can be read."""
+"""Characters of an object or of its `spec`, where an escaped one counts once: a spec at its limit has 384 KiB. To
+decode this much takes 20 ms at worst."""
+MAX_STATUS_PART: Final = 6 * MAX_STATUS + 64 * KIB
+"""Characters of a `status`: the API server writes each `<`, `>` and `&` as six, and a run is lost without it.
+Its schema keeps out brackets that nobody needs."""
+MAX_BRACKETS: Final = 50_000
+"""Mappings and lists: the Jobs of a plan may have 44,000. To decode this many takes 10 ms."""
+MAX_LEVELS: Final = MAX_DEPTH + 10
+"""Levels of a value that is found in one step: those of a Job, and of what it stands in."""
+FEW_BRACKETS: Final = 500
+"""So few cannot be too deep for Python."""
 
-_MARK: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-"""A bracket, or a string as a whole; one that does not end goes on to the end of the text."""
-_OF_LIST: Final = b'List"'
-"""What the `kind` of a list ends with; lists of built-in kinds begin with it."""
-_WORD: Final = re.compile(r"[^\s,\]}]+")
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_STRING: Final = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_SCALAR: Final = r'[^\s,\[\]{}"]++'
 
+
+def _nested(levels: int) -> str:
+    begin, end = rf'[\[{{](?:[^\[\]{{}}"]++|{_STRING}|', r")*+[\]}]"
+    return f"{begin * levels}(?!){end * levels}"
+
+
+_VALUE: Final = re.compile(f"{_nested(MAX_LEVELS)}|{_STRING}|{_SCALAR}", re.DOTALL)
+_STEP: Final = re.compile(rf'(?:{_nested(3)}|{_STRING}|[^\[\]{{}}"]++)++|[\[\]{{}}]', re.DOTALL)
+"""A bracket of a deep value, or all that is flat up to the next one."""
+_BRACKETS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
+_STRINGS: Final = re.compile(_STRING, re.DOTALL)
+_KEY: Final = re.compile(rf"({_STRING})\s*:\s*", re.DOTALL)
+_BEGINS: Final = re.compile(r"\s*[\[{]\s*")
+_NEXT: Final = re.compile(r"\s*,?\s*")
+_STATUS: Final = ',"status":'
+_LIST: Final = re.compile(
+    rf'\s*\{{(?:\s*"\w+"\s*:\s*(?:{_STRING}|\{{[^{{}}]*+\}})\s*,)*+\s*"items"\s*:\s*\[', re.DOTALL
+)
+_EVENT: Final = re.compile(r'\s*\{\s*"type"\s*:\s*"(\w+)"\s*,\s*"object"\s*:')
 
 Raw = dict[str, Any]
 """An object of the API server, as decoded from JSON."""
-
-
-class Part(NamedTuple):
-    """Where a value stands in a text, and how many levels it has."""
-
-    start: int
-    end: int
-    levels: int
 
 
 class Chunks(Protocol):
@@ -48,43 +63,47 @@ class Chunks(Protocol):
 
 
 def load(body: bytes) -> Any:
-    """Decode an answer of the API server: an object, or a list. Raises ValueError where it is no JSON.
-
-    In one piece, if that is possible: in pieces it takes five times as long. Only an object alone may be too large.
-    """
-    if len(body) <= MAX_PART or _OF_LIST in body[:KIB]:
-        with contextlib.suppress(RecursionError):
-            return json.loads(body)
-    try:
-        rest, items = decode_list(text := body.decode())
-        return {**rest, "items": list(items)} if str(rest.get("kind", "")).endswith("List") else decode(text)
-    except IndexError:
-        raise ValueError("the JSON does not end") from None
+    """Decode an answer of the API server: an object, or a list. Raises ValueError where it is no JSON."""
+    if not _LIST.match(text := body.decode()):
+        return decode(text)
+    rest, items = decode_list(text)
+    return {**rest, "items": list(items)}
 
 
-def decode(text: str) -> Raw:
+def decode(text: str) -> Any:
     """Decode one object. A part that is too large or too deep is left out, and named under UNREAD."""
-    return _object(text, _part(text, _skip(text, 0)))
+    if not _excess(text):
+        with contextlib.suppress(RecursionError):
+            return json.loads(text)
+    found: Raw = {}
+    unread: list[str] = []
+    for name, start, end in _members(text, _end_in_object):
+        value, why = _value(text[start:end], name)
+        if why and name == "metadata":
+            members = ((key, *_value(text[a:b])) for key, a, b in _members(text, _end, start))
+            found[name] = {key: below for key, below, why in members if not why}
+        elif why:
+            unread.append(f"{name}: {why} are too large to read")
+        else:
+            found[name] = value
+    return {**found, UNREAD: "; ".join(unread)} if unread else found
 
 
 def decode_list(text: str) -> tuple[Raw, Iterator[Raw]]:
     """Decode a list: the rest of it, and its items one by one, each as `decode` gives it."""
-    body: Raw = {}
-    items: list[Part] = []
-    for name, part in _members(text, _skip(text, 0)):
-        if name == "items" and text[part.start] == "[":
-            items = list(_elements(text, part.start))
-        else:
-            body[name] = _value(text, part)
-    return body, (_object(text, part) for part in items)
+    items: list[tuple[int, int]] = []
 
+    def end(text: str, name: str, start: int) -> int:
+        if name != "items" or text[start : start + 1] != "[":
+            return _end(text, name, start)
+        at = _after(_BEGINS, text, start)
+        while text[at : at + 1] != "]":
+            items.append((at, at := _end(text, name, at)))
+            at = _after(_NEXT, text, at)
+        return at + 1
 
-def decode_event(text: str) -> Raw:
-    """Decode an event of a stream: its type, and its object as `decode` gives it."""
-    members = dict(_members(text, _skip(text, 0)))
-    return {
-        name: _object(text, part) if text[part.start] == "{" else _value(text, part) for name, part in members.items()
-    }
+    body = {name: json.loads(text[a:b]) for name, a, b in _members(text, end) if name != "items"}
+    return body, (decode(text[start:end]) for start, end in items)
 
 
 class Stream:
@@ -108,80 +127,77 @@ class Stream:
 
 
 def shortened(line: bytes) -> bytes:
-    """The line of an event; one that is large, or that may be deep, with the parts that `decode` leaves."""
-    return line if _is_small(line) else json.dumps(decode_event(line.decode())).encode()
+    """The line of an event; one that is large or deep, without the parts that `decode` leaves out."""
+    if len(line) <= MAX_PART and line.count(b"{") + line.count(b"[") < FEW_BRACKETS:
+        return line
+    text = line.decode()
+    found = _EVENT.match(text)
+    if found is None or (not _excess(text) and _VALUE.match(text)):
+        return line
+    return json.dumps({"type": found[1], "object": decode(text[found.end() : text.rindex("}")])}).encode()
 
 
-def _is_small(text: bytes) -> bool:
-    """Whether a text can be decoded in one piece: it is short, and it has too few brackets to be deep."""
-    return len(text) <= MAX_PART and text.count(b"{") + text.count(b"[") < MAX_LEVELS
+def _value(text: str, name: str = "") -> tuple[Any, str]:
+    """A part of an object, or what is too much in it."""
+    if why := _excess(text, status=name == "status"):
+        return None, why
+    try:
+        return json.loads(text), ""
+    except RecursionError:
+        return None, f"{kib(len(text))} in hundreds of levels"
 
 
-def _object(text: str, whole: Part) -> Raw:
-    found: Raw = {}
-    unread: list[str] = []
-    for name, part in _members(text, whole.start):
-        if name == "metadata" and not _is_readable(part):
-            found[name] = {key: _value(text, below) for key, below in _members(text, part.start) if _is_readable(below)}
-        elif _is_readable(part):
-            found[name] = _value(text, part)
-        else:
-            size = kib(part.end - part.start)
-            unread.append(f"{name}: {size} in {part.levels} levels are too large to read")
-    return {**found, UNREAD: "; ".join(unread)} if unread else found
+def _excess(text: str, *, status: bool = False) -> str:
+    """What is too much in a text to decode it at once; empty where nothing is."""
+    size = len(text) - 5 * text.count("\\u00")
+    if size > (MAX_STATUS_PART if status else MAX_PART):
+        return kib(size)
+    if not status and text.count("{") + text.count("[") > MAX_BRACKETS:
+        bare = _STRINGS.sub("", text)
+        if (brackets := bare.count("{") + bare.count("[")) > MAX_BRACKETS:
+            return f"{brackets} mappings and lists"
+    return ""
 
 
-def _is_readable(part: Part) -> bool:
-    return part.end - part.start <= MAX_PART and part.levels <= MAX_LEVELS
+def _members(text: str, ends: Callable[[str, str, int], int], at: int = 0) -> Iterator[tuple[str, int, int]]:
+    """The members of the object that begins here: their names, where they start, and where they end."""
+    at = _after(_BEGINS, text, at)
+    while key := _KEY.match(text, at):
+        name, start = json.loads(key[1]), key.end()
+        end = ends(text, name, start)
+        yield name, start, end
+        at = _after(_NEXT, text, end)
+    if text[at : at + 1] != "}":
+        raise ValueError(f"character {at} of the JSON begins no member of an object, and does not end it")
 
 
-def _value(text: str, part: Part) -> Any:
-    return json.loads(text[part.start : part.end])
+def _end_in_object(text: str, name: str, start: int) -> int:
+    """The end of a member of the only object in a text. A large `spec` is not looked at, as a rule: `status` follows.
+
+    Whatever is in the `spec`, more than one bracket follows what looks like a status there.
+    """
+    at = text.rfind(_STATUS)
+    if name == "spec" and at > start and _excess(text[start:at]):
+        status = _VALUE.match(text, at + len(_STATUS))
+        if status and text[status.end() :].strip() == "}":
+            return at
+    return _end(text, name, start)
 
 
-def _members(text: str, at: int) -> Iterator[tuple[str, Part]]:
-    """The members of the object that begins here."""
-    at = _skip(text, at + 1)
-    while text[at] != "}":
-        key = _part(text, at)
-        part = _part(text, _skip(text, _skip(text, key.end) + 1))
-        yield _value(text, key), part
-        at = _skip(text, part.end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-
-
-def _elements(text: str, at: int) -> Iterator[Part]:
-    """The elements of the list that begins here."""
-    at = _skip(text, at + 1)
-    while text[at] != "]":
-        part = _part(text, at)
-        yield part
-        at = _skip(text, part.end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
-
-
-def _part(text: str, start: int) -> Part:
-    """The value that begins here. Raises ValueError where it does not end."""
-    if text[start] not in '{["':
-        found = _WORD.match(text, start)
-        if found is None:
-            raise ValueError(f"no JSON at character {start}")
-        return Part(start, found.end(), 0)
-    level = levels = 0
-    for mark in _MARK.finditer(text, start):
-        if (kind := text[mark.start()]) in "{[":
-            level += 1
-            levels = max(level, levels)
-        elif kind in "}]":
-            level -= 1
-        if level == 0:
-            return Part(start, mark.end(), levels)
+def _end(text: str, _: str, start: int) -> int:
+    """The end of the value that begins here. Raises ValueError where it does not end."""
+    if found := _VALUE.match(text, start):
+        return found.end()
+    level = 0
+    for step in _STEP.finditer(text, start):
+        level += _BRACKETS.get(step[0], 0)
+        if level <= 0:
+            return step.end()
     raise ValueError(f"the JSON that begins at character {start} does not end")
 
 
-def _skip(text: str, at: int) -> int:
-    """The next character that is no white space."""
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+def _after(what: re.Pattern[str], text: str, at: int) -> int:
+    """Where something ends that begins here. Raises ValueError where it does not."""
+    if found := what.match(text, at):
+        return found.end()
+    raise ValueError(f"character {at} of the JSON is not what is expected there")

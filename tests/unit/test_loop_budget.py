@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.api.command import ANNOTATION, MAX_COMMAND, CommandError, read_command
-from rolloutplan.api.limits import KIB
+from rolloutplan.api.limits import KIB, UNREAD
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import read_plan_spec
@@ -143,6 +143,54 @@ def test_a_run_waits_for_the_routes_that_it_would_roll_back() -> None:
     assert server.store.awaits("shop/a"), "or its deletion would take them for gone"
     server.answer()
     assert not server.store.awaits("shop/a")
+
+
+@pytest.mark.parametrize("first", ["plan", "object", "read"])
+@pytest.mark.parametrize(("kind", "name"), [(DEPLOYMENTS, "v2"), (ROUTES, "checkout")])
+def test_a_run_waits_for_what_is_too_large_to_read_because_it_is_not_gone(kind: str, name: str, first: str) -> None:
+    server = Server()
+    large: Raw = {UNREAD: "spec: 1269 KiB are too large to read"}
+    small: Raw = {"spec": route("v1", "v2")}
+    if first == "plan":
+        server.put(PLANS, "a", spec=plan(), status=running(plan()))
+    server.put(kind, name, **(small if first == "read" else large))
+    if first != "plan":
+        server.put(PLANS, "a", spec=plan(), status=running(plan()))
+    server.answer()
+    if first == "read":
+        known = dict(server.store.routes), dict(server.store.workloads)
+        server.put(kind, name, **large)
+        assert known == (server.store.routes, server.store.workloads)
+        assert not unread(server)
+        return
+    server.store.give_up((kind, "shop", name))
+    assert unread(server) == {f"{kind}/{name}"}
+    server.put(kind, name, **small)
+    assert not unread(server)
+
+
+def test_a_run_goes_on_without_what_was_too_large_to_read_once_that_is_deleted() -> None:
+    server = Server()
+    server.put(PLANS, "a", spec=plan(), status=running(plan()))
+    server.put(DEPLOYMENTS, "v2", **{UNREAD: "spec: 1269 KiB are too large to read"})
+    assert unread(server) == {"deployments/v2"}
+    server.delete(DEPLOYMENTS, "v2")
+    assert not unread(server)
+
+
+def test_a_status_that_is_too_large_to_read_is_not_taken_for_an_empty_one() -> None:
+    server = Server()
+    large = {UNREAD: "spec: 1269 KiB are too large to read; status: 5000 KiB are too large to read"}
+    server.put(PLANS, "new", **large)
+    assert "shop/new" not in server.store.plans
+    server.put(PLANS, "a", spec=plan(), status=running(plan()))
+    known = server.store.plans["shop/a"]
+    server.put(PLANS, "a", **large)
+    assert server.store.plans["shop/a"] == known
+    assert known.view.version != str(server.version)
+    server.put(PLANS, "a", status=running(plan()), **{UNREAD: "spec: 1269 KiB are too large to read"})
+    assert server.store.plans["shop/a"].status.phase == Phase.JUDGING
+    assert not server.store.plans["shop/a"].view.readable
 
 
 def test_a_run_whose_plan_was_edited_goes_back_without_waiting_for_what_it_names_now() -> None:

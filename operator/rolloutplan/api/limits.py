@@ -51,6 +51,11 @@ def spec_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return safe_get.mapping(raw, "spec")
 
 
+def is_unread(raw: Mapping[str, Any], part: str) -> bool:
+    """Whether a part of an object was too large to be decoded: what is in it is unknown, and not empty."""
+    return f"; {part}: " in f"; {safe_get.text(raw, UNREAD)}"
+
+
 def check_size(raw: Mapping[str, Any], limit: int) -> None:
     """Refuse a `spec` with more bytes than the limit. Raises TooLargeError."""
     try:

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, UNREAD, TooLargeError, kib, size_of, spec_of
+from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, UNREAD, TooLargeError, is_unread, kib, size_of, spec_of
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
@@ -127,6 +127,8 @@ class Store:
     _unheld: Unheld = field(default_factory=Unheld)
     _awaited: Uses = field(default_factory=Uses)
     """The objects that are being read again, for each plan that needs them."""
+    _too_large: set[Id] = field(default_factory=set)
+    """The objects that are too large to read, and of which nothing is known."""
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
@@ -178,6 +180,7 @@ class Store:
         kind, namespace, name = ident
         self._versions.record_deletion(ident, version)
         self._disputed.pop(ident, None)
+        self._too_large.discard(ident)
         affected = self._uses.users(ident)
         if kind == PLANS:
             key = f"{namespace}/{name}"
@@ -238,10 +241,10 @@ class Store:
         kind, _, name = ident
         self._versions.record_version(ident, version_of(raw))
         self._disputed.pop(ident, None)
+        if is_unread(raw, "status") if kind == PLANS else UNREAD in raw and (kind in BY_PLURAL or kind == DEPLOYMENTS):
+            return self._leave_unread(ident, raw)
+        self._too_large.discard(ident)
         affected = self._uses.users(ident) | self.give_up(ident)
-        if UNREAD in raw and (kind in BY_PLURAL or kind == DEPLOYMENTS):
-            log.warning("an object is too large to read; what is known of it stays", object=ident, why=raw[UNREAD])
-            return affected
         match kind:
             case "rolloutplans":
                 return self._store_plan(raw)
@@ -259,6 +262,22 @@ class Store:
             case _:
                 return affected | self._store_shared(ident, raw)
         return affected
+
+    def _leave_unread(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
+        """Keep what is known of an object that is too large to read: it is neither gone nor empty.
+
+        Nothing is written over a status that cannot be read: a plan stays at its known version, for which the API
+        server refuses every write, and one that is not known is left alone.
+        """
+        log.error(
+            "an object is too large to read: what was known of it stays; where nothing was, runs that need it hold; "
+            "make it smaller",
+            object=ident,
+            why=raw[UNREAD],
+        )
+        if not self._holds(ident):
+            self._too_large.add(ident)
+        return self._uses.users(ident) | self.give_up(ident, unread=True)
 
     def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:
         """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
@@ -404,7 +423,7 @@ class Store:
         A run waits for nothing but the routes that it would roll back. What else is `unread` keeps it from going on,
         and from no guard and no command.
         """
-        missing = self._awaited.of(key)
+        missing = self._missing(key)
         if not missing:
             return False
         plan = self.plans[key]
@@ -421,7 +440,14 @@ class Store:
         """What a run needs and has not been read, as `RESOURCE/NAME`."""
         if plan.status.phase not in RUNNING:
             return frozenset()
-        return frozenset(f"{kind}/{name}" for kind, _, name in self._awaited.of(plan.view.key))
+        return frozenset(f"{kind}/{name}" for kind, _, name in self._missing(plan.view.key))
+
+    def _missing(self, key: str) -> frozenset[Id]:
+        """What a plan needs and is being read, and in a run also what is too large for that."""
+        plan = self.plans.get(key)
+        if plan is None or plan.status.phase not in RUNNING:
+            return self._awaited.of(key)
+        return self._awaited.of(key) | (self._uses.of(key) & self._too_large)
 
     def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
         """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, read_metric_source
 from rolloutplan.api.spec import SpecError, read_plan_spec
+from rolloutplan.api.tasks import JobTemplate
 from tests.refusals import (
     CLUSTER_SOURCE,
     COUNTED,
@@ -391,3 +392,22 @@ def test_what_a_cluster_source_enforces_is_filled_in_for_each_namespace() -> Non
 def test_the_former_form_of_a_field_is_answered_with_the_present_one() -> None:
     with pytest.raises(SpecError, match=r"spec\.onIncident: 'Hold' is the former form: write a mapping, such as"):
         read_plan_spec(changed(PLAN, {"onIncident": "Hold"}))
+
+
+# ---- the template of a Job ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}),
+        ({8080: "open", "b": 1}, {"b": 1, "8080": "open"}),
+    ],
+    ids=["another order of keys", "a key that YAML reads as a number"],
+)
+def test_jobs_that_mean_the_same_are_equal(one: dict[Any, Any], other: dict[Any, Any]) -> None:
+    made = [
+        JobTemplate.model_validate({"spec": {"template": {"spec": {"serviceAccountName": "jobs", "more": more}}}})
+        for more in (one, other)
+    ]
+    assert made[0] == made[1]

@@ -127,6 +127,13 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ("", "$plan", "${plan}", "$namespaces", "$namespace_a", "a b", "a|b", 'a"', "a\\", "$", "${namespace", ".*",
          "a\n", "\u00e9", "a" * 128, "a" * 129),
     ),
+    "value of a header": Texts(
+        ("shop", "a b", "", "1", "a;b=c", "x" * 1024), (" a", "a ", "a\tb", "\u00e9", "a\nb", "x" * 1025),
+    ),
+    "name of a credential file": Texts(
+        ("prom-token", "a", "ca.crt", "A_b", "x" * 253), ("", "../a", "a/b", ".a", "a.", "a b", "\u00e9", "x" * 254),
+    ),
+    "user name": Texts(("shop", "a@b", "x" * 256), ("", "a:b", "a b", "\u00e9", "x" * 257)),
     "value of a label": Texts(("prod", "", "a.b_c-D", "0"), ("a b", "-a", "a-", "x" * 63, "x" * 64, "é", "a\n")),
     "time of day": Texts(("00:00", "22:00", "06:00", "23:59"), ("24:00", "6:00", "06:60", "06:00:00", "", "22:00\n")),
     "time of the week": Texts(

@@ -51,7 +51,7 @@ def _job_spec(spec: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         raise Violations(("template", "required field is missing: write the template of the Job's pods"))
     if refused := () if is_lenient(info) else tuple(_refused_fields(spec)):
         raise Violations(*refused)
-    kept = {name: value for name, value in spec.items() if name not in (_TTL, _ACTIVE)}
+    kept = {name: value for name, value in spec.items() if value is not None and name not in (_TTL, _ACTIVE)}
     return {**kept, _ACTIVE: int(spec[_ACTIVE])} if spec.get(_ACTIVE) is not None else kept
 
 

@@ -44,7 +44,7 @@ _STEP: Final = re.compile(rf'(?:{_nested(3)}|{_STRING}|[^\[\]{{}}"]++)++|[\[\]{{
 _BRACKETS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _STRINGS: Final = re.compile(_STRING, re.DOTALL)
 _KEY: Final = re.compile(rf"({_STRING})\s*:\s*", re.DOTALL)
-_BEGINS: Final = re.compile(r"\s*[\[{]\s*")
+_BEGINS: Final = re.compile(r"[\[{]\s*")
 _NEXT: Final = re.compile(r"\s*,?\s*")
 _STATUS: Final = ',"status":'
 _LIST: Final = re.compile(
@@ -77,6 +77,7 @@ def decode(text: str) -> Any:
             return json.loads(text)
     found: Raw = {}
     unread: list[str] = []
+    text = text.strip()
     for name, start, end in _members(text, _end_in_object):
         value, why = _value(text[start:end], name)
         if why and name == "metadata":
@@ -92,6 +93,7 @@ def decode(text: str) -> Any:
 def decode_list(text: str) -> tuple[Raw, Iterator[Raw]]:
     """Decode a list: the rest of it, and its items one by one, each as `decode` gives it."""
     items: list[tuple[int, int]] = []
+    text = text.strip()
 
     def end(text: str, name: str, start: int) -> int:
         if name != "items" or text[start : start + 1] != "[":

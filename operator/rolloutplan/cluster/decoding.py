@@ -29,7 +29,8 @@ MAX_LEVELS: Final = MAX_DEPTH + 10
 FEW_BRACKETS: Final = 500
 """So few cannot be too deep for Python."""
 
-_STRING: Final = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING: Final = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+"""One that does not end takes the rest of the text, so that no quote in it begins another."""
 _SCALAR: Final = r'[^\s,\[\]{}"]++'
 
 
@@ -45,7 +46,7 @@ _BRACKETS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _STRINGS: Final = re.compile(_STRING, re.DOTALL)
 _KEY: Final = re.compile(rf"({_STRING})\s*:\s*", re.DOTALL)
 _BEGINS: Final = re.compile(r"[\[{]\s*")
-_NEXT: Final = re.compile(r"\s*,?\s*")
+_NEXT: Final = re.compile(r"\s*+(?:,\s*+)?")
 _STATUS: Final = ',"status":'
 _LIST: Final = re.compile(
     rf'\s*\{{(?:\s*"\w+"\s*:\s*(?:{_STRING}|\{{[^{{}}]*+\}})\s*,)*+\s*"items"\s*:\s*\[', re.DOTALL

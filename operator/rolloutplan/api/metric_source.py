@@ -157,7 +157,7 @@ class MetricSourceSpec(SpecModel):
         DropNulls,
     ] = Field(
         default={},
-        description="Parameters of every request, beside those that the operator sets itself.",
+        description="Parameters added to every request; the operator sets its own as well.",
     )
     timeout: Annotated[Duration, at_least("100ms"), at_most("2m")] = Field(
         default=timedelta(seconds=5),

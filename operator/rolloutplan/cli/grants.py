@@ -17,7 +17,7 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 def add_grant_options(parser: argparse.ArgumentParser) -> None:
     """Add the options; without any of them, plans may move weights and nothing else."""
     none = Grants()
-    lent = parser.add_argument_group("what plans may do beside moving weights (default: nothing)")
+    lent = parser.add_argument_group("what plans may do in addition to moving weights (default: nothing)")
     lent.add_argument("--jobs", action="store_true", help="plans may run Jobs")
     lent.add_argument("--scaling", action="store_true", help="plans may scale their Deployments")
     for option, ceiling, words in (

@@ -246,7 +246,10 @@ class Shop:
         try:
             until(there, timeout, f"phase {' or '.join(phases)}")
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; status is {json.dumps(seen.get('now'), indent=1)}") from None
+            now = seen.get("now") or {}
+            # What says most comes first: whoever shows a failure may cut it.
+            first = {field: now.get(field) for field in ("phase", "message", "waitingFor", "predicates", "metrics")}
+            raise TimeoutError(f"{error}; status is {json.dumps({**first, **now})}") from None
         result: dict[str, Any] = seen["now"]
         return result
 

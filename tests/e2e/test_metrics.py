@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Asking:
     """A source, and how often it was asked."""
 
-    def __init__(self, url: str, timeout: str = "5s") -> None:
+    def __init__(self, url: str, timeout: str = "20s") -> None:
         self.codes: list[int] = []
         spec = MetricSourceSpec.model_validate({"prometheus": {"url": url}, "timeout": timeout})
         self.source = Source(spec, lambda code, _: self.codes.append(code))

@@ -108,6 +108,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("jobs.metadata={*}", "at '/jobs/metadata/0': '*' does not match pattern"),
         ("scaling.maxReplicas=many", "at '/scaling/maxReplicas': got string, want integer"),
         ("admission.approvers=ops", "at '/admission/approvers': got string, want array"),
+        ("people.aggregate=yes", "at '/people/aggregate': got string, want boolean"),
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
         ("sourceHosts={http://prometheus}", "at '/sourceHosts/0': 'http://prometheus' does not match pattern"),
         ("credentials[0].name=../token", "at '/credentials/0/name': '../token' does not match pattern"),
@@ -232,6 +233,25 @@ def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(be
     assert not {resource for _, resource in rights_in(made, "ClusterRole", "Role")} & lent
     refusing = [m["metadata"]["name"] for m in made if m.get("spec", {}).get("failurePolicy") == "Fail"]
     assert not refusing, "there is nothing to ask about"
+
+
+@pytest.mark.parametrize(
+    ("values", "made", "parts"),
+    [
+        ("people.roles=false", [], []),
+        ("people.roles=true", ["view", "edit", "operate"], []),
+        ("people.aggregate=true", ["view", "edit", "operate"], ["aggregate-to-view", "aggregate-to-edit"]),
+    ],
+)
+def test_roles_for_people_are_made_and_added_to_those_of_the_cluster_where_that_is_wanted(
+    bed: Bed, values: str, made: list[str], parts: list[str]
+) -> None:
+    roles = [each for each in render(bed, f"--set={values}") if each["kind"] == "ClusterRole"]
+    assert [each["metadata"]["name"] for each in roles if each["metadata"]["name"] != NAME] == [
+        f"{NAME}-{name}" for name in made
+    ]
+    labels = [key.rpartition("/")[2] for each in roles for key in each["metadata"]["labels"] if "aggregate" in key]
+    assert labels == parts
 
 
 def test_one_replica_is_not_protected_from_its_node(bed: Bed) -> None:
@@ -552,20 +572,45 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
     shop.close()
 
 
-class Person:
-    """A user of the cluster, who may write plans in the shop's namespace, with these rights beside."""
+def test_who_may_only_patch_plans_sends_commands_and_changes_nothing_else(installed: Bed) -> None:
+    shop = Shop(installed, "chart-people")
+    installed.apply(objects.namespace(shop.namespace))
+    upgrade(installed, CHART, "--set=people.aggregate=true")
+    installed.apply(shop.plan())
+    reader, writer = (Person(installed, shop, name, role=role) for name, role in (("rae", "view"), ("wes", "edit")))
+    on_call = Person(installed, shop, "olga", role=f"{NAME}-operate")
+    edited = shop.plan(hypothesis="another one")
+    may_not = "olga may send commands to the plan, and not change its spec or labels"
+    until(lambda: not writer.says_of(edited), 20, "the roles of the cluster")
+    until(lambda: may_not in on_call.says_of(edited), 20, "the policy")
+    assert may_not in on_call.says_to("", ""), "labels, by which policies select"
+    assert not on_call.says_to("abort a1", None)
+    assert not writer.says_to("", "")
+    assert "cannot patch" in reader.says_of(edited)
+    upgrade(installed, CHART)
+    shop.close()
 
-    def __init__(self, bed: Bed, shop: Shop, name: str, *groups: str, rights: Collection[str] = ()) -> None:
+
+class Person:
+    """A user of the cluster, who may write plans in the shop's namespace, with these rights beside.
+
+    With `role`, what that ClusterRole allows there, and nothing else.
+    """
+
+    def __init__(
+        self, bed: Bed, shop: Shop, name: str, *groups: str, rights: Collection[str] = (), role: str = ""
+    ) -> None:
         self._shop, self._config = shop, bed.kubeconfig("admin", name, groups)
         rules = [{"apiGroups": [GROUP], "resources": ["rolloutplans"], "verbs": ["*"]}]
         rules += [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}] if "jobs" in rights else []
         scale = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["update"]}
         rules += [{**scale, "resourceNames": ["checkout-v1", "checkout-v2"]}] if "scale" in rights else []
         meta, rbac = {"name": name, "namespace": shop.namespace}, "rbac.authorization.k8s.io"
-        role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules}
-        reference = {"apiGroup": rbac, "kind": "Role", "name": name}
+        reference = {"apiGroup": rbac, "kind": "ClusterRole" if role else "Role", "name": role or name}
         binding = {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": meta, "roleRef": reference}
-        bed.apply(role, {**binding, "subjects": [{"apiGroup": rbac, "kind": "User", "name": name}]})
+        bound = {**binding, "subjects": [{"apiGroup": rbac, "kind": "User", "name": name}]}
+        own = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules}
+        bed.apply(*([] if role else [own]), bound)
 
     def says_of(self, plan: dict[str, Any]) -> str:
         """What the API server answers to a plan of this person's; empty where it would take it."""

@@ -575,13 +575,15 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
 def test_who_may_only_patch_plans_sends_commands_and_changes_nothing_else(installed: Bed) -> None:
     shop = Shop(installed, "chart-people")
     installed.apply(objects.namespace(shop.namespace))
-    upgrade(installed, CHART, "--set=people.aggregate=true")
+    upgrade(installed, CHART, "--set=people.roles=true")
     installed.apply(shop.plan())
-    reader, writer = (Person(installed, shop, name, role=role) for name, role in (("rae", "view"), ("wes", "edit")))
-    on_call = Person(installed, shop, "olga", role=f"{NAME}-operate")
+    reader, writer, on_call = (
+        Person(installed, shop, name, role=f"{NAME}-{role}")
+        for name, role in (("rae", "view"), ("wes", "edit"), ("olga", "operate"))
+    )
     edited = shop.plan(hypothesis="another one")
     may_not = "olga may send commands to the plan, and not change its spec or labels"
-    until(lambda: not writer.says_of(edited), 20, "the roles of the cluster")
+    until(lambda: not writer.says_of(edited), 20, "the roles")
     until(lambda: may_not in on_call.says_of(edited), 20, "the policy")
     assert may_not in on_call.says_to("", ""), "labels, by which policies select"
     assert not on_call.says_to("abort a1", None)

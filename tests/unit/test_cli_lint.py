@@ -89,7 +89,7 @@ def test_the_examples_are_good(file: Path, capsys: pytest.CaptureFixture[str]) -
 def test_nothing_is_found_in_the_templates_that_ship(capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted((EXAMPLES.parent / "deploy" / "predicates").glob("*.yaml"))
     assert main(["lint", "--strict", *map(str, files)]) == 0
-    assert capsys.readouterr().out == "nothing found\n"
+    assert capsys.readouterr().out.endswith(" ClusterPredicateTemplates checked; nothing found\n")
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("demo/*.yaml")), ids=lambda file: file.name)
@@ -176,8 +176,15 @@ def test_hints_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert lint(tmp_path, capsys, text, options="--strict") == (0, [hint])
 
 
-def test_what_is_not_ours_is_passed_over_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lint(tmp_path, capsys, f"{SHOP}---\n{PLAN}") == (0, [(0, 1, "hint", "skipped", "")])
+def test_other_kinds_are_counted_and_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+    assert main(["lint", *written(tmp_path, f"{config}---\n{config}---\n{PLAN}")]) == 0
+    assert capsys.readouterr().out == "1 plan checked, 2 objects of other kinds not; nothing found\n"
+
+
+def test_files_without_an_object_of_ours_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lint(tmp_path, capsys, SHOP) == (0, [(0, 1, "warning", "nothing-checked", "")])
+    assert lint(tmp_path, capsys, SHOP, options="--strict")[0] == 1
 
 
 def test_a_default_is_held_against_the_line_above_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,28 +238,27 @@ LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "words"),
+    ("text", "place", "words"),
     [
-        (f"{SHOP}---\na: [\n", 6, "invalid YAML: expected the node content"),
-        (f"{SHOP}\ta: b\n", 4, "invalid YAML: found character '\\t'"),
-        (f"{SHOP}spec: {{{{ .Values.spec }}}}\n", 4, "invalid YAML: found unhashable key"),
-        (f"{SHOP}spec: *gone\n", 4, "invalid YAML: found undefined alias"),
-        (f"{SHOP}spec: !secret x\n", 4, "invalid YAML: could not determine a constructor"),
-        (f"{SHOP}spec: \x01\n", 4, "not valid text: special characters are not allowed"),
-        (SHOP.encode() + b"spec: \xff\n", 4, "not valid text: invalid start byte"),
-        (f'{SHOP}spec: "\\ud800"\n', 4, "not valid text: an incomplete character"),
-        ("[" * 900, 1, "nested too deeply"),
-        (f"{SHOP}spec: &a [*a]\n", 4, "more than 200000 parts in one object"),
-        (LAUGHS, 1, "more than 200000 parts in one object"),
+        (f"{SHOP}---\na: [\n", "6:1", "invalid YAML. A value is missing here, or a brace or bracket above is not closed"),
+        (f"{SHOP}\ta: b\n", "4:1", "invalid YAML. Tabs cannot indent YAML: write spaces in place of the tab"),
+        (f"{SHOP}spec: *gone\n", "4:7", 'invalid YAML. Values that begin with * need quotes: spec: "*gone"'),
+        (f"{SHOP}spec: !secret x\n", "4:7", 'invalid YAML. Values that begin with ! need quotes: spec: "!secret x"'),
+        (f"{SHOP}spec: \x01\n", "4:7", "not valid text: control characters are not allowed"),
+        (SHOP.encode() + b"spec: \xff\n", "4:7", "is not UTF-8: byte 0xff is no character"),
+        (f'{SHOP}spec: "\\ud800"\n', "4:7", "invalid YAML. An escape in this value is half a character"),
+        ("[" * 900, "1:501", "nested too deeply"),
+        (f"{SHOP}spec: &a [*a]\n", "4:7", "more than 200000 parts in one object"),
+        (LAUGHS, "1:17", "more than 200000 parts in one object"),
     ],
 )  # fmt: skip
 def test_what_is_no_yaml(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | bytes, line: int, words: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | bytes, place: str, words: str
 ) -> None:
     (file,) = written(tmp_path, text)
     assert main(["lint", file]) == 2
     said = capsys.readouterr().out
-    assert f"{file}:{line}: error: {words}" in said
+    assert f"{file}:{place}: error: {words}" in said
 
 
 def test_what_stands_before_and_beside_what_is_no_yaml_is_checked(
@@ -263,7 +269,7 @@ def test_what_stands_before_and_beside_what_is_no_yaml_is_checked(
     assert [(file, rule) for file, _, _, rule, _ in found] == [(0, "hidden-gap"), (0, "unreadable"), (1, "refused")]
 
 
-@pytest.mark.parametrize(("name", "words"), [("gone.yaml", "No such file"), (".", "Is a directory"), ("a\0b", "null")])
+@pytest.mark.parametrize(("name", "words"), [("gone.yaml", "No such file"), (".", "no manifests"), ("a\0b", "null")])
 def test_what_is_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str) -> None:
     assert main(["lint", str(tmp_path / name)]) == 2
     assert words in capsys.readouterr().out
@@ -294,17 +300,14 @@ def test_nothing_but_findings_comes_of_nonsense(text: str) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(HIDDEN.encode())))
     assert main(["lint", "-"]) == 0
-    assert capsys.readouterr().out.startswith("-:12: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: ")
+    assert capsys.readouterr().out.startswith("-:12:7: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: ")
 
 
 def test_a_list_as_kubectl_gets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = "".join("- " + text.replace("\n", "\n  ").rstrip(" ") for text in (PLAN, HIDDEN, SHOP))
     code, found = lint(tmp_path, capsys, f"apiVersion: v1\nkind: List\nitems:\n{items}")
     assert code == 0
-    assert found == [
-        (0, 33, "warning", "hidden-gap", "spec.guards[0].query"),
-        (0, 40, "hint", "skipped", ""),
-    ]
+    assert found == [(0, 33, "warning", "hidden-gap", "spec.guards[0].query")]
 
 
 def test_json_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,19 +337,20 @@ def test_numbers_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = written(tmp_path, HIDDEN, PLAN.replace("soak: 5m", "soak: 5m\n      deadline: 1m"), SHOP)
     assert main(["lint", *files]) == 1
-    hidden, refused, skipped, counted = capsys.readouterr().out.splitlines()
+    hidden, refused, counted = capsys.readouterr().out.splitlines()
     assert hidden.startswith(
-        f'{files[0]}:12: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
+        f'{files[0]}:12:7: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
     )
     assert hidden.endswith(" [hidden-gap]")
     words = "1m is shorter than the soak of 5m: write at least the soak [refused]"
-    other = "is not a kind of rolloutplan.dev and is not checked"
-    assert refused == f"{files[1]}:19: error: RolloutPlan shop/checkout-v2 spec.stages[0].deadline: {words}"
-    assert skipped == f"{files[2]}:1: hint: Deployment shop/checkout-v2: {other} [skipped]"
-    assert counted == "1 error, 1 warning, 1 hint"
+    assert refused == f"{files[1]}:19:7: error: RolloutPlan shop/checkout-v2 spec.stages[0].deadline: {words}"
+    assert counted == "2 plans checked, 1 object of other kinds not; 1 error, 1 warning"
 
 
-@pytest.mark.parametrize(("text", "counted"), [(PLAN, "nothing found"), (f"{SHOP}---\n{SHOP}", "2 hints")])
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [(PLAN, "1 plan checked; nothing found"), (f"{POLICY}---\n{POLICY}", "2 RolloutPolicies checked; nothing found")],
+)
 def test_text_ends_with_how_much_was_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, counted: str
 ) -> None:
@@ -361,6 +365,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         {
             "file": file,
             "line": 2,
+            "column": 1,
             "object": "RoloutPlan shop/checkout-v2",
             "path": "kind",
             "rule": "object",
@@ -381,7 +386,9 @@ def test_github(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", "-o", "github", *written(tmp_path, refused, HIDDEN, counter, SHOP)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning", "::notice"]
-    assert "a%2Cb%3Ac/0.yaml,line=18,title=rolloutplan refused::RolloutPlan shop/checkout-v2 spec.stages" in lines[0]
+    assert (
+        "a%2Cb%3Ac/0.yaml,line=18,col=7,title=rolloutplan refused::RolloutPlan shop/checkout-v2 spec.stages" in lines[0]
+    )
     assert '"5 ::%25" is not a duration' in lines[0]
 
 

@@ -175,7 +175,7 @@ def test_without_its_template_a_plan_has_no_timeline(
 ) -> None:
     code, out, err = shown(capsys, written(tmp_path, NAMES, *others))
     assert (code, out) == (1, "")
-    assert ":11: error: RolloutPlan shop/checkout-v2 spec.guards[0]: template errors is not in these files" in err
+    assert ":11:7: error: RolloutPlan shop/checkout-v2 spec.guards[0]: template errors is not in these files" in err
     assert "add its file" in err
 
 
@@ -190,8 +190,8 @@ def test_every_plan_of_the_examples_has_a_timeline(file: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        (PLAN.replace("soak: 5m", "soak: 5"), 1, ":18: error: RolloutPlan shop/checkout-v2 spec.stages[0].soak: "),
-        ("a: [\n", 2, ":2: error: invalid YAML"),
+        (PLAN.replace("soak: 5m", "soak: 5"), 1, ":18:7: error: RolloutPlan shop/checkout-v2 spec.stages[0].soak: "),
+        ("a: [\n", 2, ":2:1: error: invalid YAML"),
         (POLICY, 1, "the files have no RolloutPlan"),
     ],
     ids=["a plan that is refused", "no YAML", "no plan"],

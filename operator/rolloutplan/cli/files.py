@@ -1,16 +1,15 @@
 """Read files of objects as kubectl does, and refuse what the operator would refuse.
 
-The files come from the command line. Objects and diagnostics go to `lint` and `simulate`.
+The files come from inputs.py, their documents from yaml_read.py. Objects and diagnostics go to `lint` and `simulate`.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +23,10 @@ from rolloutplan.api.resolve import Resolved, Template, resolve
 from rolloutplan.api.spec import PlanSpec, read_plan_spec
 from rolloutplan.api.template import PredicateTemplateSpec, read_template
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
-from rolloutplan.generate.crd import GROUP, VERSION
+from rolloutplan.cli.inputs import Input, Problem, expand, template_words, text_of
+from rolloutplan.cli.yaml_read import OddKey, Place, UnreadableError, documents, find, misread, place_in, place_of_mark
+from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
+from rolloutplan.cluster.paths import PLAN_VERSION as VERSION
 from rolloutplan.tools.promql import Finding
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
@@ -41,38 +43,38 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME: Final = 63
-_LARGEST: Final = 200_000
-"""The most parts a document may have. The content of an alias counts at each use, because it is read at each use."""
 
-Place: TypeAlias = tuple[str | None, str]
+Name: TypeAlias = tuple[str | None, str]
 """The namespace (None for a cluster-wide object) and the name of an object that plans refer to."""
-Sources: TypeAlias = Mapping[Place, MetricSourceSpec]
+Sources: TypeAlias = Mapping[Name, MetricSourceSpec]
 """The metric sources in the files."""
-Templates: TypeAlias = Mapping[Place, Template]
+Templates: TypeAlias = Mapping[Name, Template]
 """The templates in the files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding and its place: the file as it was given, the line counted from 1, and the object."""
+    """One finding and its place: the file as it was given, line and column counted from 1, and the object."""
 
     file: str
-    line: int
+    place: Place
     subject: str
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParsedObject:
-    """One document, or one item of a List; `duplicate_keys` are the keys written twice, with their lines."""
+    """One document, or one item of a List; `listed`: its file was named, and not found in a folder."""
 
     file: str
+    text: str
     node: yaml.Node
     raw: Any
-    duplicate_keys: tuple[tuple[int, str], ...]
+    odd_keys: tuple[OddKey, ...] = ()
+    listed: bool = True
 
     @property
-    def name(self) -> tuple[str | None, str]:
+    def name(self) -> Name:
         """Return its namespace, if one is written, and its name."""
         meta = self.raw.get("metadata")
         meta = meta if isinstance(meta, dict) else {}
@@ -80,8 +82,8 @@ class ParsedObject:
         return None if namespace is None else str(namespace), str(meta.get("name"))
 
     @property
-    def place(self) -> Place:
-        """Return the place at which a plan finds it."""
+    def place(self) -> Name:
+        """Return the namespace and name by which a plan finds it."""
         namespace, name = self.name
         return None if self.raw["kind"].startswith("Cluster") else namespace or "", name
 
@@ -91,28 +93,44 @@ class ParsedObject:
             return ""
         return f"{self.raw.get('kind')} {'/'.join(str(part) for part in self.name if part is not None)}"
 
-    def line(self, path: str) -> int:
-        """Return the line of the field at a path, else of its nearest parent field."""
-        node, line = self.node, self.node.start_mark.line
-        for key, index in re.findall(r"([^.\[\]]+)|\[([0-9]+)\]", path):
-            if isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
-                node = node.value[int(index)]
-                line = node.start_mark.line
-                continue
-            fields = node.value if isinstance(node, yaml.MappingNode) else ()
-            named = [(name, value) for name, value in fields if name.value == key]
-            if not named:
-                break
-            line, node = named[-1][0].start_mark.line, named[-1][1]
-        return int(line) + 1
+    @property
+    def kind(self) -> str:
+        """Return its kind; "" where it has none."""
+        kind = self.raw.get("kind") if isinstance(self.raw, dict) else None
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is meant as an object of the operator, however it is misspelt."""
+        version = str(self.raw.get("apiVersion", "")) if isinstance(self.raw, dict) else ""
+        group = version.partition("/")[0]
+        return self.kind in _READERS or bool(get_close_matches(group, [GROUP], cutoff=0.8))
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it is an object of some kind, or a file of another tool in a folder."""
+        if self.is_ours or self.kind:
+            return True
+        return self.listed and not Path(self.file).name.lower().startswith("kustomization.")
 
     def row(self, finding: Finding) -> Diagnostic:
-        return Diagnostic(self.file, self.line(finding.path), self.subject, finding)
+        """Return a finding with the place of its field: of the character in it, where the finding names one."""
+        place, node = find(self.node, finding.path)
+        if finding.offset is not None and isinstance(node, yaml.ScalarNode):
+            place = place_in(self.text, node, finding.offset) or place
+        return Diagnostic(self.file, place, self.subject, finding)
+
+    @cached_property
+    def checked(self) -> tuple[SpecModel | None, tuple[Diagnostic, ...]]:
+        """Its spec, if it is one of the operator's kinds and valid, and what the operator would refuse in it."""
+        spec, findings = _check(self)
+        return spec, tuple(findings)
 
 
 def format_diagnostic(row: Diagnostic) -> str:
     """Return a finding as one line in the format of compilers."""
-    return f"{row.file}:{row.line}: {row.finding.severity}: {message_of(row)} [{row.finding.rule}]"
+    place = f"{row.file}:{row.place.line}:{row.place.column}"
+    return f"{place}: {row.finding.severity}: {message_of(row)} [{row.finding.rule}]"
 
 
 def message_of(row: Diagnostic) -> str:
@@ -124,15 +142,69 @@ def message_of(row: Diagnostic) -> str:
 
 
 def read_files(files: Sequence[str]) -> tuple[list[ParsedObject], list[Diagnostic]]:
-    """Return all objects in the files (`-` is standard input), and the errors of files that cannot be read."""
+    """Return all objects in files and folders (`-` is standard input), and the errors of what cannot be read."""
     objects: list[ParsedObject] = []
     unreadable: list[Diagnostic] = []
-    for file in files:
+    for file in expand(files):
+        if isinstance(file, Problem):
+            unreadable.append(_unreadable(file.name, file.error, left_out=file.left_out))
+            continue
+        before = len(objects)
         try:
             objects.extend(_objects(file))
-        except _UnreadableError as error:
-            unreadable.append(Diagnostic(file, error.line, "", Finding("", "unreadable", "error", str(error))))
+        except UnreadableError as error:
+            unreadable.append(_unreadable(file.name, error))
+            continue
+        if file.listed and len(objects) == before:
+            words = "has no objects: it is empty, or has nothing but comments"
+            unreadable.append(_unreadable(file.name, UnreadableError(words)))
+    if not objects and not unreadable:
+        unreadable.append(_unreadable(files[0], UnreadableError("has no objects: its files are empty")))
     return objects, unreadable
+
+
+def _unreadable(name: str, error: UnreadableError, *, left_out: bool = False) -> Diagnostic:
+    if left_out:
+        return Diagnostic(name, error.place, "", Finding("", "left-out", "hint", str(error)))
+    return Diagnostic(name, error.place, "", Finding("", "unreadable", "error", str(error)))
+
+
+def cannot_all_be_read(unreadable: Iterable[Diagnostic]) -> bool:
+    """Whether something that was named cannot be read."""
+    return any(row.finding.severity == "error" for row in unreadable)
+
+
+def _objects(file: Input) -> Iterator[ParsedObject]:
+    """Yield the objects of a file. Raises UnreadableError at invalid YAML, after the objects before it."""
+    text = text_of(file.name)
+    template = template_words(text, invalid=False)
+    try:
+        for node, raw, odd_keys in documents(text):
+            found = ParsedObject(file.name, text, node, raw, odd_keys, file.listed)
+            if template and found.is_ours:
+                break
+            yield from _list_items(found)
+        else:
+            return
+    except UnreadableError as error:
+        raise UnreadableError(template_words(text, invalid=True) or str(error), *error.place) from None
+    raise UnreadableError(template, *place_of_mark(node.start_mark))
+
+
+def _list_items(found: ParsedObject) -> Iterator[ParsedObject]:
+    """Yield the items of a List, as `kubectl get -o yaml` writes it, and any other object unchanged."""
+    items = found.raw.get("items") if found.kind.endswith("List") else None
+    if not isinstance(items, list):
+        yield found
+        return
+    *_, nodes = (value for key, value in found.node.value if key.value == "items")
+    for node, raw in zip(nodes.value, items, strict=True):
+        begins, ends = place_of_mark(node.start_mark), place_of_mark(node.end_mark)
+        odd_keys = tuple(key for key in found.odd_keys if begins <= key.place < ends)
+        yield ParsedObject(found.file, found.text, node, raw, odd_keys, found.listed)
+
+
+# ---- what plans refer to --------------------------------------------------------------------------
 
 
 def sources_in(objects: Iterable[ParsedObject]) -> Sources:
@@ -149,9 +221,9 @@ def source_of(plan: ParsedObject, spec: PlanSpec, sources: Sources) -> MetricSou
 
 def templates_in(objects: Iterable[ParsedObject]) -> Templates:
     """Return the templates among the objects, including refused ones: a plan that names one must report the problem."""
-    found: dict[Place, Template] = {}
+    found: dict[Name, Template] = {}
     for each in objects:
-        if _unsupported(each.raw) is None and each.raw["kind"].endswith("PredicateTemplate"):
+        if each.is_ours and _frame_problem(each) is None and each.kind.endswith("PredicateTemplate"):
             spec, _ = read_object(each)
             kind, name = each.raw["kind"], each.name[1]
             good = spec if isinstance(spec, PredicateTemplateSpec) else None
@@ -170,127 +242,53 @@ def resolve_templates(plan: ParsedObject, spec: PlanSpec, templates: Templates) 
     return resolve(spec, look_up)
 
 
-class _UnreadableError(Exception):
-    def __init__(self, words: str, line: int = 1) -> None:
-        super().__init__(words)
-        self.line = line
-
-
-class _Loader(yaml.SafeLoader):
-    """Parses unquoted values as kubectl does: 22:00 and 2026-12-20 are strings."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in looks if tag.rpartition(":")[2] in ("bool", "null", "merge")]
-    for first, looks in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _look in (
-    ("int", "[-+]?(0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_look), list("-+.0123456789"))
-
-
-def _objects(file: str) -> Iterator[ParsedObject]:
-    """Yield the objects of a file. Raises _UnreadableError at invalid YAML, after the objects before it."""
-    text = _text(file)
-    try:
-        loader = _Loader(text)
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # there is a next one
-            duplicate_keys = tuple(_check_node(node))
-            raw = loader.construct_document(node)
-            if raw is not None:
-                yield from _list_items(ParsedObject(file, node, raw, duplicate_keys))
-    except yaml.reader.ReaderError as error:
-        raise _UnreadableError(f"not valid text: {error.reason}", text.count("\n", 0, error.position) + 1) from None
-    except yaml.MarkedYAMLError as error:
-        words = " ".join(part for part in (error.problem, error.context) if part)
-        mark = error.problem_mark or error.context_mark
-        raise _UnreadableError(f"invalid YAML: {words}", mark.line + 1 if mark else 1) from None
-    except RecursionError:
-        raise _UnreadableError("nested too deeply") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise _UnreadableError(f"invalid YAML: {error}") from None
-
-
-def _text(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _UnreadableError(f"not valid text: {error.reason}", data.count(b"\n", 0, error.start) + 1) from None
-    except (OSError, ValueError) as error:
-        raise _UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _check_node(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Find duplicate keys: a cluster would refuse the second, and YAML drops the first.
-
-    Raises _UnreadableError at what no cluster would accept and what could not be printed.
-    """
-    waiting, count = [node], 0
-    while waiting:
-        node, count = waiting.pop(), count + 1
-        if count > _LARGEST:
-            raise _UnreadableError(f"more than {_LARGEST} parts in one object", node.start_mark.line + 1)
-        if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
-            raise _UnreadableError("not valid text: an incomplete character", node.start_mark.line + 1)
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    yield key.start_mark.line + 1, key.value
-                keys.add(str(key.value))
-                waiting += [key, value]
-
-
-def _list_items(found: ParsedObject) -> Iterator[ParsedObject]:
-    """Yield the items of a List, as `kubectl get -o yaml` writes it, and any other object unchanged."""
-    if isinstance(found.raw, dict) and found.raw.get("kind") == "List" and isinstance(found.raw.get("items"), list):
-        *_, items = (value for key, value in found.node.value if key.value == "items")
-        for node, raw in zip(items.value, found.raw["items"], strict=True):
-            yield ParsedObject(found.file, node, raw, ())
-    else:
-        yield found
-
-
 # ---- validation -----------------------------------------------------------------------------------
 
 
-def read_object(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]]:
+def read_object(found: ParsedObject) -> tuple[SpecModel | None, tuple[Diagnostic, ...]]:
     """Parse an object as the operator does: return its spec, if its kind is known and it is valid, and the findings."""
-    if unsupported := _unsupported(found.raw):
-        return None, [found.row(unsupported)]
-    duplicate_keys = [
-        Diagnostic(
-            found.file, line, found.subject, Finding("", "twice", "error", f"{key} is written twice: keep one of them")
-        )
-        for line, key in found.duplicate_keys
+    return found.checked
+
+
+def _check(found: ParsedObject) -> tuple[SpecModel | None, list[Diagnostic]]:
+    if not found.is_object or (found.kind and not found.is_ours):
+        return None, []
+    if problem := _frame_problem(found):
+        return None, [found.row(problem)]
+    odd_keys = [
+        Diagnostic(found.file, place, found.subject, Finding("", "twice", "error", words))
+        for place, words in found.odd_keys
     ]
     spec, refusals = _read(found.raw)
-    return spec, [*duplicate_keys, *(found.row(finding) for finding in (*_frame_findings(found.raw), *refusals))]
+    rows = [found.row(finding) for finding in (*_frame_findings(found.raw), *map(partial(_explained, found), refusals))]
+    return spec, [*odd_keys, *rows]
 
 
-def _unsupported(raw: Any) -> Finding | None:
+def _explained(found: ParsedObject, refusal: Finding) -> Finding:
+    """Return a refusal, or why YAML does not read the value as it is written."""
+    _, node = find(found.node, refusal.path)
+    words = misread(found.text, refusal.path.rpartition(".")[2], node)
+    return Finding(refusal.path, refusal.rule, refusal.severity, words) if words else refusal
+
+
+def _frame_problem(found: ParsedObject) -> Finding | None:
     """Return why this cannot be checked as an object; None where it can."""
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    if not isinstance(kind, str):
+    if not found.kind:
         return Finding("", "object", "error", "is not a Kubernetes object: write apiVersion, kind, metadata and spec")
-    version = str(raw.get("apiVersion", ""))
-    if version.partition("/")[0] != GROUP and kind not in _READERS:
-        return Finding("", "skipped", "hint", "is not a kind of rolloutplan.dev and is not checked")
+    version, kind = found.raw.get("apiVersion"), found.kind
+    if kind not in _READERS:
+        words = f'"{kind}" is not a kind of {GROUP}: write {" or ".join(_nearest_kinds(kind))}'
+        return Finding("kind", "object", "error", words)
+    if version is None:
+        return Finding("apiVersion", "object", "error", f"required field is missing: write {_API}")
     if version != _API:
         return Finding("apiVersion", "object", "error", f'"{version}" is not a version of {kind}: write {_API}')
-    if kind not in _READERS:
-        suggestions = get_close_matches(kind, _READERS, n=1) or _READERS
-        return Finding(
-            "kind", "object", "error", f'"{kind}" is not a kind of {GROUP}: write {" or ".join(suggestions)}'
-        )
     return None
+
+
+def _nearest_kinds(kind: str) -> Iterable[str]:
+    kinds = {each.lower(): each for each in _READERS}
+    return [kinds[near] for near in get_close_matches(kind.lower(), kinds, n=1)] or _READERS
 
 
 def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from rolloutplan.cli.files import (
     ParsedObject,
     Sources,
     Templates,
+    cannot_all_be_read,
     format_diagnostic,
     message_of,
     read_files,
@@ -34,6 +35,9 @@ from rolloutplan.cli.files import (
     sources_in,
     templates_in,
 )
+from rolloutplan.cli.inputs import expand
+from rolloutplan.cli.yaml_read import Place
+from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
 from rolloutplan.tools.promql import Finding, Severity
@@ -51,9 +55,13 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
         spec, refusals = read_object(found)
         traps = _traps(found, spec, sources, templates, scrape, traffic)
         rows += [*refusals, *(found.row(finding) for finding in traps)]
-    rows.sort(key=lambda row: (files.index(row.file), row.line))
-    _PRINTERS[output](rows)
-    if unreadable:
+    if not rows and not any(found.is_ours for found in objects):
+        words = f"no object of {GROUP} among these files: nothing was checked; name the file of a plan"
+        rows.append(Diagnostic(objects[0].file, Place(1, 1), "", Finding("", "nothing-checked", "warning", words)))
+    order = {each.name: i for i, each in enumerate(expand(files))}
+    rows.sort(key=lambda row: (order.get(row.file, -1), row.place))
+    _PRINTERS[output](rows, objects)
+    if cannot_all_be_read(unreadable):
         return UNREADABLE
     failing = ("error", "warning") if strict else ("error",)
     return FOUND if any(row.finding.severity in failing for row in rows) else CLEAN
@@ -87,19 +95,37 @@ def _traps(
 _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning", "hint": "notice"}
 
 
-def _print_text(rows: Sequence[Diagnostic]) -> None:
+def _print_text(rows: Sequence[Diagnostic], objects: Sequence[ParsedObject]) -> None:
     for row in rows:
         print(printable(format_diagnostic(row)))
     times = Counter(row.finding.severity for row in rows)
-    counted = [f"{times[severity]} {severity}{'s' * (times[severity] != 1)}" for severity in _GITHUB if times[severity]]
-    print(", ".join(counted) or "nothing found")
+    counted = [_times(times[severity], severity) for severity in _GITHUB if times[severity]]
+    print(f"{_checked_words(objects)}; {', '.join(counted) or 'nothing found'}")
 
 
-def _print_json(rows: Sequence[Diagnostic]) -> None:
+def _checked_words(objects: Sequence[ParsedObject]) -> str:
+    """Return how many objects of which kind were checked, and how many others there are."""
+    kinds = Counter(found.kind for found in objects if found.is_ours and found.kind)
+    checked = [_times(times, "plan" if kind == "RolloutPlan" else kind) for kind, times in kinds.items()]
+    others = len(objects) - kinds.total()
+    left = f", {_times(others, 'object')} of other kinds not" if others else ""
+    return f"{', '.join(checked) or 'nothing'} checked{left}"
+
+
+def _times(number: int, name: str) -> str:
+    """Return a number with the name of what is counted, as in `2 RolloutPolicies`."""
+    if number == 1:
+        return f"1 {name}"
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
+    return f"{number} {plural}"
+
+
+def _print_json(rows: Sequence[Diagnostic], _: Sequence[ParsedObject]) -> None:
     found = [
         {
             "file": row.file,
-            "line": row.line,
+            "line": row.place.line,
+            "column": row.place.column,
             "object": row.subject,
             "path": row.finding.path,
             "rule": row.finding.rule,
@@ -111,10 +137,11 @@ def _print_json(rows: Sequence[Diagnostic]) -> None:
     print(json.dumps(found, indent=2))
 
 
-def _print_github(rows: Sequence[Diagnostic]) -> None:
+def _print_github(rows: Sequence[Diagnostic], _: Sequence[ParsedObject]) -> None:
     """Print workflow commands, which GitHub shows at the lines of a pull request."""
-    for row in (row for row in rows if row.finding.rule != "skipped"):
-        where = f"file={_escaped(row.file, ':,')},line={row.line},title=rolloutplan {row.finding.rule}"
+    for row in rows:
+        line, column = row.place
+        where = f"file={_escaped(row.file, ':,')},line={line},col={column},title=rolloutplan {row.finding.rule}"
         print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(message_of(row))}")
 
 
@@ -122,7 +149,7 @@ def _escaped(text: str, also: str = "") -> str:
     return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
 
 
-_PRINTERS: Final[Mapping[str, Callable[[Sequence[Diagnostic]], None]]] = {
+_PRINTERS: Final[Mapping[str, Callable[[Sequence[Diagnostic], Sequence[ParsedObject]], None]]] = {
     "text": _print_text,
     "json": _print_json,
     "github": _print_github,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import math
 import os
 import re
@@ -22,9 +21,6 @@ from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.cli.output import fail
-from rolloutplan.generate.crd import crds, render
-from rolloutplan.generate.reference import reference
-from rolloutplan.generate.states import states
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.stats.feasibility import Traffic
 
@@ -40,16 +36,24 @@ VERBS: Final[Mapping[Verb, str]] = {
     Verb.ADOPT: "take up a run whose status was lost, held at the present weights",
 }
 
+CLOSED_PIPE: Final = 141
+"""The exit code where the reader of the output has closed it: that of other programs, which SIGPIPE ends."""
 _DECIMAL: Final = re.compile(r"(?=.)[0-9]{0,15}(\.[0-9]{0,15})?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 the operator refused."""
-    chosen = _parser().parse_args(arguments)
+    """Run a command; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 refused, 141 a closed pipe."""
     try:
-        return int(chosen.run(chosen))
+        try:
+            chosen = _parser().parse_args(arguments)
+            return int(chosen.run(chosen))
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can fail at the exit
+        return CLOSED_PIPE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
     _add_page_command(
-        commands.add_parser("reference", help="write the field reference of all kinds, in Markdown"), reference
+        commands.add_parser("reference", help="write the field reference of all kinds, in Markdown"), _reference
     )
-    _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), states)
+    _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), _states)
     return parser
 
 
@@ -385,6 +389,8 @@ def _replay(chosen: argparse.Namespace) -> int:
 
 
 def _operator(chosen: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415 - see above
+
     from rolloutplan.cluster.client import ApiError, own_namespace  # noqa: PLC0415 - `crds` needs no cluster
     from rolloutplan.loop.main import run  # noqa: PLC0415
     from rolloutplan.loop.options import Options  # noqa: PLC0415
@@ -429,7 +435,21 @@ def _uninstall(chosen: argparse.Namespace) -> int:
     return check(chosen.namespace)
 
 
+def _reference() -> str:
+    from rolloutplan.generate.reference import reference  # noqa: PLC0415 - see above
+
+    return reference()
+
+
+def _states() -> str:
+    from rolloutplan.generate.states import states  # noqa: PLC0415 - see above
+
+    return states()
+
+
 def _crds(chosen: argparse.Namespace) -> int:
+    from rolloutplan.generate.crd import crds, render  # noqa: PLC0415 - see above
+
     for name, definition in crds().items():
         if chosen.directory is None:
             sys.stdout.write(f"---\n{render(definition)}")

@@ -15,8 +15,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.printable import printable
@@ -26,6 +24,7 @@ from rolloutplan.api.status import Decision, Status, read_status
 from rolloutplan.api.template import read_template
 from rolloutplan.cli import plot
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.files import format_diagnostic, read_files
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
@@ -182,10 +181,10 @@ def _of_file(options: Options, file: Path) -> tuple[ReplayInput, MetricSourceSpe
 
 def _plan_in(file: Path) -> tuple[Mapping[str, Any], TemplateLookup]:
     """Return the plan in a file, and a lookup of the templates in the same file."""
-    try:
-        objects = [raw for raw in yaml.safe_load_all(_text(file)) if isinstance(raw, dict)]
-    except yaml.YAMLError as error:
-        raise WrongError(f"{file}: invalid YAML: {' '.join(str(error).split())}") from None
+    parsed, unreadable = read_files([str(file)])
+    if unreadable:
+        raise WrongError(format_diagnostic(unreadable[0]))
+    objects = [each.raw for each in parsed if isinstance(each.raw, dict)]
     found = [raw for raw in objects if raw.get("kind") == _KIND]
     if len(found) != 1:
         raise WrongError(f"{file}: has {len(found)} plans: give a file with one RolloutPlan")

@@ -22,6 +22,7 @@ from rolloutplan.cli.files import (
     UNREADABLE,
     Diagnostic,
     ParsedObject,
+    cannot_all_be_read,
     format_diagnostic,
     read_files,
     read_object,
@@ -74,7 +75,7 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
     else:
         print(printable("\n\n".join("\n".join(_as_text(plan)) for plan in plans)), end="\n" if plans else "")
-    return UNREADABLE if unreadable else FOUND if complaints or not plans else CLEAN
+    return UNREADABLE if cannot_all_be_read(unreadable) else FOUND if complaints or not plans else CLEAN
 
 
 def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:

@@ -54,6 +54,8 @@ class Finding:
     rule: str
     severity: Severity
     words: str
+    offset: int | None = None
+    """Where in the text at `path` it is, in characters from its start; None where it is about all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,11 @@ class ClusterMetricSourceSpec(MetricSourceSpec):
         """Whether plans of this namespace may use this source."""
         return EVERYWHERE in self.namespaces or namespace in self.namespaces
 
+    @staticmethod
+    def not_admitted(name: str, namespace: str) -> str:
+        """That the source of this name does not admit a namespace, with the fix."""
+        return f"ClusterMetricSource {name} does not admit namespace {namespace}: add it to spec.namespaces"
+
     def enforced(self, namespace: str) -> Mapping[str, str]:
         """The labels, with their values, that plans of this namespace are bound to."""
         words = {label: value.replace("${namespace}", "$namespace") for label, value in self.enforce.items()}

@@ -27,6 +27,7 @@ from rolloutplan.cli.inputs import Input, Problem, expand, template_words, text_
 from rolloutplan.cli.yaml_read import OddKey, Place, UnreadableError, documents, find, misread, place_in, place_of_mark
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.cluster.paths import PLAN_VERSION as VERSION
+from rolloutplan.tools.objects import nearest
 from rolloutplan.tools.promql import Finding
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
@@ -235,9 +236,13 @@ def resolve_templates(plan: ParsedObject, spec: PlanSpec, templates: Templates) 
     """Resolve a plan's references with the templates of its namespace, else with the cluster's."""
 
     def look_up(name: str) -> Template:
-        missing = f"template {name} is not in these files, so its query cannot be checked: add its file"
         own = templates.get((plan.name[0] or "", name))
-        return own or templates.get((None, name)) or Template("", name, None, missing, StatusReason.TEMPLATE_NOT_FOUND)
+        if found := own or templates.get((None, name)):
+            return found
+        near = nearest(name, {each for namespace, each in templates if namespace in (None, plan.name[0] or "")})
+        meant = f" (did you mean {near}?)" if near else ""
+        missing = f"template {name} is not in these files{meant}, so its query cannot be checked: add its file"
+        return Template("", name, None, missing, StatusReason.TEMPLATE_NOT_FOUND)
 
     return resolve(spec, look_up)
 

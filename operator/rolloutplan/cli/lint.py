@@ -36,6 +36,7 @@ from rolloutplan.cli.files import (
     templates_in,
 )
 from rolloutplan.cli.inputs import expand
+from rolloutplan.cli.objects import compare, is_compared
 from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
@@ -55,6 +56,7 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
         spec, refusals = read_object(found)
         traps = _traps(found, spec, sources, templates, scrape, traffic)
         rows += [*refusals, *(found.row(finding) for finding in traps)]
+    rows += compare(objects, templates)
     if not rows and not any(found.is_ours for found in objects):
         words = f"no object of {GROUP} among these files: nothing was checked; name the file of a plan"
         rows.append(Diagnostic(objects[0].file, Place(1, 1), "", Finding("", "nothing-checked", "warning", words)))
@@ -105,7 +107,7 @@ def _print_text(rows: Sequence[Diagnostic], objects: Sequence[ParsedObject]) -> 
 
 def _checked_words(objects: Sequence[ParsedObject]) -> str:
     """Return how many objects of which kind were checked, and how many others there are."""
-    kinds = Counter(found.kind for found in objects if found.is_ours and found.kind)
+    kinds = Counter(found.kind for found in objects if found.kind and (found.is_ours or is_compared(found)))
     checked = [_times(times, "plan" if kind == "RolloutPlan" else kind) for kind, times in kinds.items()]
     others = len(objects) - kinds.total()
     left = f", {_times(others, 'object')} of other kinds not" if others else ""

@@ -200,7 +200,7 @@ def _add_simulate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_file_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str], traffic_help: str) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON; - is standard input")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON, or a folder of it; - is standard input")
     parser.add_argument("-o", "--output", default="text", choices=outputs)
     parser.add_argument(
         "--scrape-interval",

@@ -108,7 +108,8 @@ def _check_depth(text: str) -> None:
         for event in yaml.parse(text, Loader=_Loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                raise UnreadableError("nested too deeply", *place_of_mark(event.start_mark))
+                mark = event.start_mark
+                raise UnreadableError("nested too deeply", *(place_of_mark(mark) if mark else (1, 1)))
 
 
 class _Checks:
@@ -122,7 +123,8 @@ class _Checks:
 
         Raises UnreadableError at what no cluster would accept and what could not be printed.
         """
-        waiting, count, found = [node], 0, []
+        waiting, count = [node], 0
+        found: list[OddKey] = []
         while waiting:
             node, count = waiting.pop(), count + 1
             if count > MAX_PARTS:
@@ -159,7 +161,7 @@ def _odd_keys(node: yaml.MappingNode) -> Iterator[OddKey]:
 # ---- places --------------------------------------------------------------------------------------
 
 
-def place_of_mark(mark: yaml.Mark) -> Place:
+def place_of_mark(mark: Any) -> Place:
     """Return the place of a mark, which counts from 0."""
     return Place(mark.line + 1, mark.column + 1)
 

@@ -26,6 +26,11 @@ async def problem(api: ResourceClient, namespace: str, name: str, *, own_account
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return f'ServiceAccount {namespace}/{name} does not exist: create it, with the label {JOBS_LABEL}: "true"'
+    return unlabelled(namespace, name, found)
+
+
+def unlabelled(namespace: str, name: str, found: object) -> str:
+    """Why no Job may run under a ServiceAccount that exists, with the fix; empty where one may."""
     if safe_get.text(found, "metadata", "labels", JOBS_LABEL) == "true":
         return ""
     return (

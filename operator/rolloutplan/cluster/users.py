@@ -29,10 +29,14 @@ A cluster need not serve all of them; an object is the same in every version tha
 
 def users(kind: str, listed: Mapping[str, Any], service: str) -> Iterator[str]:
     """Yield `KIND NAME` for each object in a list that gives this Service of its namespace traffic."""
-    named = _ingress_services if kind == "Ingress" else _route_services
     for raw in safe_get.items(listed, "items"):
-        if service in named(raw):
+        if service in services_of(kind, raw):
             yield f"{kind} {safe_get.text(raw, 'metadata', 'name')}"
+
+
+def services_of(kind: str, raw: object) -> set[str]:
+    """The Services of its namespace to which an object of one of these kinds gives traffic."""
+    return _ingress_services(raw) if kind == "Ingress" else _route_services(raw)
 
 
 def _ingress_services(raw: object) -> set[str]:

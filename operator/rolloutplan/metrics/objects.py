@@ -102,6 +102,4 @@ def admitted(shared: SourceObject, namespace: str) -> SourceObject:
     """A cluster source as plans of a namespace may use it: without a spec where it does not admit them."""
     if not isinstance(shared.spec, ClusterMetricSourceSpec) or shared.spec.allows(namespace):
         return shared
-    name = shared.key.name
-    words = f"ClusterMetricSource {name} does not admit namespace {namespace}: add it to spec.namespaces"
-    return SourceObject(shared.key, None, words)
+    return SourceObject(shared.key, None, shared.spec.not_admitted(shared.key.name, namespace))

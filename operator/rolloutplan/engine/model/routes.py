@@ -38,10 +38,11 @@ def select_rules(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
     spec = snapshot.plan.spec
     assert spec is not None
     old, new = spec.old.service_name, spec.new.service_name
-    return tuple(_select(snapshot, ref, old, new) for ref in spec.traffic.routes)
+    return tuple(select_in(snapshot, ref, old, new) for ref in spec.traffic.routes)
 
 
-def _select(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeights:
+def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWeights:
+    """The rules of one route that a plan shifts between two Services. Raises UnusableError."""
     view = _existing_route(snapshot, ref.id)
     where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
     if view is None:

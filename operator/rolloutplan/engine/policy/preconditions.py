@@ -262,27 +262,60 @@ def _has_priority(conflict: RouteConflict, snapshot: Snapshot) -> bool:
     return conflict.running or (conflict.waiting and older)
 
 
-def _service_problem(
+def _services(snapshot: Snapshot, spec: PlanSpec, probe: PreflightResult) -> UnmetPrecondition | None:
+    if spec.traffic.endpoints == "Ignore":
+        return None
+    return next((problem for _, problem in service_problems(snapshot, spec, probe.services)), None)
+
+
+def service_problems(
     snapshot: Snapshot, spec: PlanSpec, services: Mapping[str, ServiceView]
-) -> UnmetPrecondition | None:
-    """A Service that cannot be a side, or that selects other pods than those of its side."""
+) -> Iterator[tuple[str, UnmetPrecondition]]:
+    """The Services that cannot be a side, or select other pods than those of their side; those not known are left out.
+
+    Each has its name and what is wrong.
+    """
     sides = ((spec.old, snapshot.old, snapshot.new), (spec.new, snapshot.new, snapshot.old))
     for ref, own, other in sides:
-        service, name = services[ref.service_name], f"Service {snapshot.plan.namespace}/{ref.service_name}"
-        kind = "is of type ExternalName" if service.external else "is headless" if service.headless else ""
-        if kind := kind or ("" if service.selector else "has no selector"):
+        service, name = services.get(ref.service_name), f"Service {snapshot.plan.namespace}/{ref.service_name}"
+        if service is None:
+            continue
+        if kind := _unusable(service):
             words = f"{name} {kind}, so it is not known who would get its traffic: name another Service, {IGNORE}"
-            return UnmetPrecondition(StatusReason.SERVICE_NOT_USABLE, words, asking=True)
-        selector = ",".join(f"{key}={value}" for key, value in sorted(service.selector))
-        if own is not None and not service.selector <= own.labels:
-            words = f"{name} selects {selector}, and the pods of Deployment {own.name} do not have these labels"
-            fix = "correct its selector, or the labels of the pod template"
-            return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, f"{words}: {fix}", asking=True)
-        if own is not None and other is not None and service.selector <= other.labels:
-            words = f"{name} selects {selector}, which the pods of Deployment {other.name} have too"
-            fix = f"add a label to its selector that only the pods of {own.name} have"
-            return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, f"{words}: {fix}", asking=True)
-    return None
+            yield ref.service_name, UnmetPrecondition(StatusReason.SERVICE_NOT_USABLE, words, asking=True)
+        elif words := _wrong_pods(name, service, own, other):
+            yield ref.service_name, UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, words, asking=True)
+
+
+def _unusable(service: ServiceView) -> str:
+    """Why a Service cannot be a side, as text; empty where it can."""
+    if service.external:
+        return "is of type ExternalName"
+    return "is headless" if service.headless else "" if service.selector else "has no selector"
+
+
+def _wrong_pods(name: str, service: ServiceView, own: WorkloadView | None, other: WorkloadView | None) -> str:
+    """That a Service selects other pods than those of its side, as text; empty where it does not."""
+    selector = ",".join(f"{key}={value}" for key, value in sorted(service.selector))
+    if own is not None and other is not None and service.selector <= own.labels & other.labels:
+        fix = f"add {telling_label(own, other)} to its selector"
+        return f"{name} selects the pods of {own.name} and of {other.name} ({selector}): {fix}"
+    if own is not None and not service.selector <= own.labels:
+        words = f"{name} selects {selector}, and the pods of Deployment {own.name} do not have these labels"
+        if other is not None and service.selector <= other.labels:
+            words = f"{name} selects {selector}: the pods of Deployment {other.name}, and not those of {own.name}"
+        return f"{words}: correct its selector, or the labels of the pod template"
+    return ""
+
+
+def telling_label(own: WorkloadView, other: WorkloadView) -> str:
+    """A label that only the pods of `own` have, as `version: v1`, or in words where they have none."""
+    found = sorted(own.labels - other.labels, key=lambda label: (label[0] not in _TELLING, label))
+    return f"{found[0][0]}: {found[0][1]}" if found else f"a label that only the pods of {own.name} have"
+
+
+_TELLING: Final = ("version", "app.kubernetes.io/version", "deployment", "release", "track")
+"""The labels by which people usually tell versions apart."""
 
 
 def _endpoints(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
@@ -341,9 +374,7 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             name = f"{snapshot.plan.namespace}/{ref.service_name}"
             words = f"Service {name} does not exist: create it, or set spec.{side}.service"
             return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
-    if found := _accounts(probe, spec) or _scaled_to_zero(snapshot, spec, probe):
-        return found
-    if spec.traffic.endpoints == "Verify" and (found := _service_problem(snapshot, spec, probe.services)) is not None:
+    if found := _accounts(probe, spec) or _scaled_to_zero(snapshot, spec, probe) or _services(snapshot, spec, probe):
         return found
     enforced = {
         predicate.name: f"predicate {predicate.name}" for _, predicate in spec.predicates() if not predicate.dry_run

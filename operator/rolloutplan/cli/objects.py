@@ -1,0 +1,220 @@
+"""Read the objects among the files that plans are compared with, by the readers of the operator itself.
+
+Objects come from files.py, go to tools/objects.py and its comparisons, and the findings go to lint.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.spec import PlanSpec
+from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, resolve_templates
+from rolloutplan.cluster import workloads
+from rolloutplan.cluster.accounts import unlabelled
+from rolloutplan.cluster.users import KINDS, services_of
+from rolloutplan.engine.model.policy_view import PolicyView
+from rolloutplan.tools.object_plans import compare_plans
+from rolloutplan.tools.object_routes import compare_routes
+from rolloutplan.tools.object_sides import compare_sides
+from rolloutplan.tools.objects import (
+    Autoscaler,
+    BackendFile,
+    DeploymentFile,
+    Objects,
+    PlanFile,
+    Ref,
+    RouteFile,
+    Sender,
+    ServiceFile,
+    ServicePort,
+    Shelf,
+)
+from rolloutplan.tools.promql import Finding
+from rolloutplan.traffic import ROUTE_KINDS
+
+_GROUPS: Final[Mapping[str, str]] = {
+    "Deployment": "apps",
+    "Service": "",
+    "ServiceAccount": "",
+    "HorizontalPodAutoscaler": "autoscaling",
+    "ScaledObject": "keda.sh",
+    "HTTPRoute": "gateway.networking.k8s.io",
+} | {kind: versions[0].group for kind, versions in KINDS.items()}
+"""The kinds that are compared, and their API groups: other groups have kinds of the same names."""
+_OTHER_WORKLOADS: Final[Mapping[str, str]] = {
+    "StatefulSet": "apps",
+    "DaemonSet": "apps",
+    "ReplicaSet": "apps",
+    "Rollout": "argoproj.io",
+}
+_HPA_MINIMUM, _KEDA_MINIMUM, _KEDA_MAXIMUM = 1, 0, 100
+"""The defaults of minReplicas, minReplicaCount and maxReplicaCount."""
+
+
+def is_compared(found: ParsedObject) -> bool:
+    """Whether an object of another API is compared with plans."""
+    return _is_of(found, _GROUPS)
+
+
+def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[Diagnostic]:
+    """Yield what does not fit between the objects in the files, each finding once and in the file to correct."""
+    yield from _twice(objects)
+    among = _among(objects, templates)
+    by_ref = {_ref(each): each for each in objects if each.kind}
+    specs = {id(each): each for each in objects if isinstance(each.checked[0], PlanSpec)}
+    seen: set[tuple[Ref | None, Finding]] = set()
+    for plan, parsed in zip(among.plans, specs.values(), strict=True):
+        snapshot = among.snapshot(plan)
+        comparisons = (compare_sides, compare_routes, compare_plans)
+        for about, finding in (note for each in comparisons for note in each(plan, among, snapshot)):
+            if about is None:
+                yield parsed.row(finding)
+            elif (about, finding) not in seen:
+                seen.add((about, finding))
+                yield by_ref[about].row(finding)
+
+
+def _is_of(found: ParsedObject, groups: Mapping[str, str]) -> bool:
+    version = safe_get.text(found.raw, "apiVersion")
+    group = version.partition("/")[0] if "/" in version else ""
+    named = isinstance(found.raw, dict) and isinstance(safe_get.value(found.raw, "metadata", "name"), str)
+    return named and groups.get(found.kind) == group
+
+
+def _ref(found: ParsedObject) -> Ref:
+    namespace, name = found.name
+    return Ref(found.kind, "" if found.kind.startswith("Cluster") else namespace or "", name)
+
+
+def _twice(objects: Sequence[ParsedObject]) -> Iterator[Diagnostic]:
+    """Yield the objects of ours that are written twice: the API server keeps the one that is applied last."""
+    first: dict[Ref, ParsedObject] = {}
+    for found in objects:
+        if not found.is_ours or not found.kind:
+            continue
+        before = first.setdefault(_ref(found), found)
+        if before is not found and "name" in safe_get.mapping(found.raw, "metadata"):
+            where = f"{before.file}, line {before.row(Finding('', '', 'hint', '')).place.line}"
+            words = (
+                f"{_ref(found)} is in {where}, too: the one that is applied last wins; a copy needs a name of its own"
+            )
+            yield found.row(Finding("metadata.name", "same-object", "warning", words))
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
+    raws: dict[str, dict[tuple[str, str], Any]] = {}
+    others: dict[tuple[str, str], str] = {}
+    for found in objects:
+        ref = _ref(found) if found.kind else None
+        if ref is not None and is_compared(found):
+            raws.setdefault(ref.kind, {})[ref[1:]] = found.raw
+        elif ref is not None and _is_of(found, _OTHER_WORKLOADS):
+            others[ref[1:]] = ref.kind
+    checked = [(each, each.checked[0]) for each in objects]
+    return Objects(
+        plans=tuple(_plan(each, spec, templates) for each, spec in checked if isinstance(spec, PlanSpec)),
+        deployments=Shelf("Deployment", {key: _deployment(raw) for key, raw in raws.get("Deployment", {}).items()}),
+        others=Shelf("workload", others),
+        services=Shelf("Service", {key: _service(raw) for key, raw in raws.get("Service", {}).items()}),
+        routes=Shelf("HTTPRoute", {key: _route(raw) for key, raw in raws.get("HTTPRoute", {}).items()}),
+        senders=tuple(_sender(kind, key, raw) for kind in KINDS for key, raw in raws.get(kind, {}).items()),
+        autoscalers=tuple(
+            scaler
+            for kind in ("HorizontalPodAutoscaler", "ScaledObject")
+            for key, raw in raws.get(kind, {}).items()
+            if (scaler := _autoscaler(Ref(kind, *key), raw)) is not None
+        ),
+        accounts=Shelf(
+            "ServiceAccount", {key: unlabelled(*key, raw) for key, raw in raws.get("ServiceAccount", {}).items()}
+        ),
+        sources=_sources(checked, "MetricSource"),
+        cluster_sources=_sources(checked, "ClusterMetricSource"),
+        policies=tuple(PolicyView(each.name[1], spec) for each, spec in checked if isinstance(spec, RolloutPolicySpec)),
+    )
+
+
+def _plan(found: ParsedObject, spec: PlanSpec, templates: Templates) -> PlanFile:
+    labels = {name: str(value) for name, value in safe_get.mapping(found.raw, "metadata", "labels").items()}
+    return PlanFile(_ref(found), resolve_templates(found, spec, templates), labels)
+
+
+def _sources(checked: Sequence[tuple[ParsedObject, object]], kind: str) -> Shelf[MetricSourceSpec]:
+    specs = ((each, spec) for each, spec in checked if isinstance(spec, MetricSourceSpec) and each.kind == kind)
+    return Shelf(kind, {_ref(each)[1:]: spec for each, spec in specs})
+
+
+def _deployment(raw: Mapping[str, Any]) -> DeploymentFile:
+    if not safe_get.mapping(raw, "spec", "template", "metadata", "labels"):
+        return DeploymentFile(None)
+    labels = safe_get.mapping(raw, "spec", "selector", "matchLabels")
+    selects_more = safe_get.items(raw, "spec", "selector", "matchExpressions")
+    containers = safe_get.items(raw, "spec", "template", "spec", "containers")
+    ports = (port for each in containers for port in safe_get.items(each, "ports"))
+    return DeploymentFile(
+        workloads.view(raw),
+        frozenset() if selects_more else frozenset((name, str(value)) for name, value in labels.items()),
+        frozenset(filter(None, (safe_get.text(port, "name") for port in ports))),
+    )
+
+
+def _service(raw: Mapping[str, Any]) -> ServiceFile:
+    ports = safe_get.items(raw, "spec", "ports")
+    kind = safe_get.text(raw, "spec", "type")
+    if not ports and not safe_get.mapping(raw, "spec", "selector") and kind != "ExternalName":
+        return ServiceFile(None)
+    return ServiceFile(
+        workloads.service(raw),
+        tuple(
+            ServicePort(
+                safe_get.number(port, "port"),
+                safe_get.text(port, "targetPort") or safe_get.number(port, "targetPort"),
+            )
+            for port in ports
+        ),
+    )
+
+
+def _route(raw: Mapping[str, Any]) -> RouteFile:
+    rules = safe_get.items(raw, "spec", "rules")
+    if not rules:
+        return RouteFile(None)
+    meta = {**raw["metadata"], "namespace": safe_get.text(raw, "metadata", "namespace")}
+    view = ROUTE_KINDS["HTTPRoute"].view({**raw, "metadata": meta})
+    refs = (safe_get.items(rule, "backendRefs") for rule in rules)
+    backends = tuple(
+        tuple(
+            BackendFile(
+                backend.service,
+                safe_get.number(ref, "port") if "/" not in backend.service else 0,
+                safe_get.value(ref, "weight") is not None,
+            )
+            for backend, ref in zip(rule.backends, written, strict=True)
+        )
+        for rule, written in zip(view.rules, refs, strict=True)
+    )
+    return RouteFile(view, backends)
+
+
+def _sender(kind: str, key: tuple[str, str], raw: Mapping[str, Any]) -> Sender:
+    return Sender(Ref(kind, *key), frozenset(services_of(kind, raw)))
+
+
+def _autoscaler(ref: Ref, raw: Mapping[str, Any]) -> Autoscaler | None:
+    target = safe_get.mapping(raw, "spec", "scaleTargetRef")
+    is_keda = ref.kind == "ScaledObject"
+    if safe_get.text(target, "kind") not in (("Deployment", "") if is_keda else ("Deployment",)):
+        return None
+    if is_keda:
+        least = safe_get.number(raw, "spec", "minReplicaCount", default=_KEDA_MINIMUM)
+        most = safe_get.number(raw, "spec", "maxReplicaCount", default=_KEDA_MAXIMUM)
+    else:
+        least = safe_get.number(raw, "spec", "minReplicas", default=_HPA_MINIMUM)
+        most = safe_get.number(raw, "spec", "maxReplicas")
+    return Autoscaler(ref, safe_get.text(target, "name"), least, most)

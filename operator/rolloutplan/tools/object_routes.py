@@ -1,0 +1,133 @@
+"""Compare the routes of a plan with the files: their rules, backends, weights and ports, and who else sends traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rolloutplan.api.quantities import format_weight
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.status import RuleWeights
+from rolloutplan.engine.model.fence import rule_label
+from rolloutplan.engine.model.routes import UnusableError, select_in
+from rolloutplan.engine.model.snapshot import RouteView, Snapshot
+from rolloutplan.engine.model.weights import rule_share
+from rolloutplan.tools.objects import BackendFile, Note, Objects, PlanFile, Ref, RouteFile, hint, warning
+
+
+def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
+    """Yield what does not fit between a plan, its routes and their Services, and who else uses the old one."""
+    for i, ref in enumerate(plan.spec.traffic.routes):
+        if words := objects.routes.missing(plan.namespace, ref.name):
+            yield warning(None, f"spec.traffic.routes[{i}].name", "not-in-files", words)
+        found = objects.routes.get(plan.namespace, ref.name)
+        if found is not None and found.view is not None:
+            yield from _route(plan, objects, seen, i, found, found.view)
+    yield from _senders(plan, objects)
+
+
+def _route(
+    plan: PlanFile, objects: Objects, seen: Snapshot, i: int, found: RouteFile, view: RouteView
+) -> Iterator[Note]:
+    ref = plan.spec.traffic.routes[i]
+    old, new = plan.spec.old.service_name, plan.spec.new.service_name
+    about = objects.routes.ref(plan.namespace, ref.name)
+    rules: tuple[RuleWeights, ...] = ()
+    try:
+        rules = select_in(seen, ref, old, new).rules
+    except UnusableError as problem:
+        if problem.reason != StatusReason.NO_TRAFFIC_TO_SHIFT or not objects.bringing(
+            plan.namespace, plan.spec.old.deployment
+        ):
+            yield warning(None, f"spec.traffic.routes[{i}]", "route", problem.message + _elsewhere(view, old, new))
+    for rule in rules:
+        yield from _first_weight(plan, rule, found.backends[rule.index], about)
+    for rule in rules or view.rules:
+        yield from _backends(plan, objects, rule, found.backends[rule.index], about)
+    if rules and not ref.rules:
+        moved = {rule.index for rule in rules}
+        for rule in view.rules:
+            if rule.index not in moved and _gives(rule, old):
+                words = f"rule {rule_label(rule)} sends to {old} alone: its requests stay there"
+                yield _stays(plan, about, f"spec.rules[{rule.index}]", words, f"add {new} with weight: 0 to it")
+
+
+def _elsewhere(view: RouteView, old: str, new: str) -> str:
+    """That a side is a backend of another namespace, where it is: a plan moves between Services of its own."""
+    for rule in view.rules:
+        for backend in rule.backends:
+            kind, _, rest = backend.service.partition("/")
+            namespace, _, name = rest.partition("/")
+            if name in (old, new):
+                return f"; its {kind} {name} is of namespace {namespace}, and both must be of the plan's"
+    return ""
+
+
+def _first_weight(plan: PlanFile, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref) -> Iterator[Note]:
+    """Yield what the new side gets before any run."""
+    old, new, first = plan.spec.old.service_name, plan.spec.new.service_name, plan.spec.steps()[0].permille
+    at = next(i for i, backend in enumerate(rule.backends) if backend.service == new)
+    path = f"spec.rules[{rule.index}].backendRefs[{at}]"
+    share = rule_share(rule, old, new)
+    if not written[at].has_weight:
+        words = (
+            f"{new} has no weight, and Gateway API's default is 1: it gets {format_weight(share)} of the traffic before"
+            f" any plan; write weight: 0"
+        )
+        yield warning(about, path, "first-weight", words)
+    elif share > first:
+        words = (
+            f"{new} has {format_weight(share)} of the traffic before the run, more than the first stage gives it"
+            f" ({format_weight(first)}): write weight: 0, or begin the stages above it"
+        )
+        yield warning(about, f"{path}.weight", "first-weight", words)
+    elif share:
+        words = f"{new} has {format_weight(share)} of the traffic before the run: write weight: 0, unless that is meant"
+        yield hint(about, f"{path}.weight", "first-weight", words)
+
+
+def _backends(
+    plan: PlanFile, objects: Objects, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref
+) -> Iterator[Note]:
+    home, sides = plan.namespace, (plan.spec.old.service_name, plan.spec.new.service_name)
+    for i, backend in enumerate(written):
+        path = f"spec.rules[{rule.index}].backendRefs[{i}]"
+        if "/" in backend.service:  # not a Service of this namespace
+            continue
+        if backend.service not in sides and (words := objects.services.missing(home, backend.service)):
+            yield warning(about, f"{path}.name", "not-in-files", words)
+        service = objects.services.get(home, backend.service)
+        if not backend.port:
+            yield warning(about, path, "port", f"{backend.service} has no port here: write that of the Service")
+        elif service is not None and service.ports and backend.port not in (ports := [p.port for p in service.ports]):
+            has = ", ".join(map(str, ports))
+            words = f"Service {backend.service} has no port {backend.port} (it has {has}): write one that it has"
+            yield warning(about, f"{path}.port", "port", words)
+
+
+def _gives(rule: RuleWeights, service: str) -> bool:
+    return any(backend.service == service and backend.weight > 0 for backend in rule.backends)
+
+
+def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
+    """Yield what else sends to the old Service: the plan does not move it, and cannot remove the old side before."""
+    home, old = plan.namespace, plan.spec.old.service_name
+    named = {ref.name for ref in plan.spec.traffic.routes}
+    for name, route in objects.routes.within(home).items():
+        rules = route.view.rules if route.view is not None and name not in named else ()
+        for rule in rules:
+            if _gives(rule, old):
+                words = f"{Ref('HTTPRoute', '', name)} sends to {old} too, and the plan does not move that"
+                about = objects.routes.ref(home, name)
+                yield _stays(plan, about, f"spec.rules[{rule.index}]", words, "name it in traffic.routes")
+                break
+    for sender in objects.senders:
+        if old in sender.services and (sender.ref.namespace in (home, "") or not home):
+            words = f"{sender.ref.kind} {sender.ref.name} sends to {old} too, and a plan cannot move that"
+            yield _stays(plan, sender.ref, "spec", words, "send it through the HTTPRoute")
+
+
+def _stays(plan: PlanFile, about: Ref, path: str, words: str, fix: str) -> Note:
+    """Say that traffic stays on the old side: a warning where the plan removes that side."""
+    if plan.spec.contract.wanted:
+        return warning(about, path, "stays-on-old", f"{words}, so the old side is not removed: {fix}")
+    return hint(about, path, "stays-on-old", f"{words}: {fix}, or leave it if that is meant")

@@ -223,6 +223,10 @@ class Bed:
         """The value of an instant query that has at most one; None if it has none."""
         return monitoring.query(promql)
 
+    def series(self, promql: str) -> int:
+        """How many series the answer to an instant query has."""
+        return monitoring.series(promql)
+
     def audit(self, user: str | None = None, *, words: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """The audit events of all requests that were answered, oldest first; of one of controlplane.USERS, if given.
 

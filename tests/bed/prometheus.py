@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -90,15 +91,25 @@ def _meta(source: str) -> str:
 
 def query(promql: str, url: str = URL) -> float | None:
     """The value of an instant query that has at most one; None if it has none."""
+    kind, result = _ask(promql, url)
+    if kind == "scalar":
+        return float(result[1])
+    if len(result) > 1:
+        raise ValueError(f"{promql}: {len(result)} series, one is wanted")
+    return float(result[0]["value"][1]) if result else None
+
+
+def series(promql: str) -> int:
+    """How many series the answer to an instant query has."""
+    kind, result = _ask(promql, URL)
+    return 1 if kind == "scalar" else len(result)
+
+
+def _ask(promql: str, url: str) -> tuple[str, list[Any]]:
     session = requests.Session()
     session.trust_env = False
     answer = session.get(f"{url}/api/v1/query", params={"query": promql}, timeout=10)
     body = answer.json()
     if body["status"] != "success":
         raise ValueError(f"{promql}: {body['error']}")
-    result = body["data"]["result"]
-    if body["data"]["resultType"] == "scalar":
-        return float(result[1])
-    if len(result) > 1:
-        raise ValueError(f"{promql}: {len(result)} series, one is wanted")
-    return float(result[0]["value"][1]) if result else None
+    return body["data"]["resultType"], body["data"]["result"]

@@ -1,14 +1,13 @@
 """The worked examples, as they stand in their files, on real parts."""
 
-from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.bed import objects
 from tests.bed.processes import until
+from tests.hurry import Json, hurried
 from tests.shop import ROOT, Operator, Shop
 
 EXAMPLES = ROOT / "examples"
@@ -18,39 +17,18 @@ NEW = {"checkout-v1": 0, "checkout-v2": 100}
 MAILS = 'mails_total{outcome="done"} $good\nmails_total{outcome="failed"} $bad\nmails_oldest_seconds 0\n'
 DISK = 'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-orders-db-0"} 80e9'
 
-Json = dict[str, Any]
-
 
 def example(file: str, shop: Shop, deadline: str = "60s") -> Json:
-    """The plan of a file, in the shop's namespace, for a test's patience and a metric source that scrapes each second.
+    """The hurried plan of a file, in the shop's namespace.
 
     The ServiceAccounts of the file are applied, as a person would who applies it.
-
-    Times and numbers of requests are others here, also where the file leaves them to their defaults. Nothing else is.
     """
     documents = list(yaml.safe_load_all((EXAMPLES / file).read_text()))
     for account in (each for each in documents if each["kind"] == "ServiceAccount"):
         shop.bed.apply({**account, "metadata": {**account["metadata"], "namespace": shop.namespace}})
-    plan: Json = deepcopy(next(each for each in documents if each["kind"] == "RolloutPlan"))
+    plan = hurried(next(each for each in documents if each["kind"] == "RolloutPlan"), deadline)
     plan["metadata"]["namespace"] = shop.namespace
-    spec = plan["spec"]
-    spec |= {"interval": "1s", "bake": "3s"}
-    spec["traffic"]["drain"] = "1s"
-    for stage in spec["stages"]:
-        stage |= {"soak": "3s", "deadline": deadline}
-    for predicate in _predicates(spec):
-        if "query" in predicate:
-            predicate["window"] = "4s"
-        if "for" in predicate:
-            predicate["for"] = "2s"
-        if "minSamples" in predicate:
-            predicate["minSamples"]["atLeast"] = 20
     return plan
-
-
-def _predicates(spec: Json) -> list[Json]:
-    stages = [stage.get(role, []) for stage in spec["stages"] for role in ("pass", "fail")]
-    return [predicate for group in (spec.get("guards", []), *stages) for predicate in group]
 
 
 def told(shop: Shop, name: str) -> list[str]:

@@ -1,0 +1,119 @@
+"""The pages, followed as a reader follows them: their files are saved, and their commands are typed, on real parts.
+
+tests/pages.py says how a page marks what is to be done. Where a page asks for patience, `hurry` makes its plans quick.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.bed import Bed, objects
+from tests.bed.api import ApiError
+from tests.bed.gateway import PORT
+from tests.bed.load import Load
+from tests.bed.processes import python_path, until
+from tests.pages import PAGES, Block, blocks, missing
+from tests.shop import Operator
+
+NAMESPACE = "shop"
+GATEWAY = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "eg", "namespace": NAMESPACE},
+    "spec": {"gatewayClassName": "traefik", "listeners": [{"name": "http", "protocol": "HTTP", "port": PORT}]},
+}
+"""The Gateway that the routes of the pages name, as Envoy Gateway's quickstart calls it."""
+FOLLOWED = [page for page in PAGES if any(block.action == "run" for block in blocks(page))]
+ENDS_WITHIN = 120
+"""Seconds that a block may take: a plan that has been hurried takes a quarter of that."""
+WATCHES_FOR = 2
+
+
+class Reader:
+    """Somebody at a shell, who does what a page says in a folder of their own."""
+
+    def __init__(self, bed: Bed, folder: Path) -> None:
+        self._bed, self._folder, self._printed = bed, folder, ""
+        self.loads: dict[str, Load] = {}
+        programs = folder / "bin"
+        programs.mkdir()
+        python = {"rolloutplan": "rolloutplan", "kubectl-rolloutplan": "rolloutplan", "hurry": "tests.hurry"}
+        commands = {"kubectl": str(bed.programs.kubectl), "helm": str(bed.programs.helm)}
+        commands |= {name: f"{sys.executable} -m {module}" for name, module in python.items()}
+        for name, command in commands.items():
+            (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (programs / name).chmod(0o755)
+        path = os.pathsep.join([str(programs), os.environ["PATH"]])
+        self._env = {"PATH": path, "HOME": str(folder), "KUBECONFIG": str(bed.kubeconfig()), **python_path()}
+
+    def follow(self, block: Block) -> None:
+        """Do what is said of a block."""
+        match block.action:
+            case "file":
+                (self._folder / block.argument).parent.mkdir(parents=True, exist_ok=True)
+                (self._folder / block.argument).write_text(block.text)
+            case "run" if block.language == "promql":
+                until(lambda: self._bed.series(block.text), 20, f"an answer to {block}")
+            case "run" | "$" | "fails" | "watch":
+                self._run(block)
+            case "expect":
+                absent = missing(block.text, self._printed)
+                assert not absent, f"{block}: not printed: {absent}, in:\n{self._printed}"
+            case "load":
+                self.loads[block.argument] = self._bed.load(block.argument, rate=50)
+            case "" | "no":
+                pass
+            case _:
+                raise AssertionError(f"{block}: {block.action} is nothing that a test can do")
+
+    def _run(self, block: Block) -> None:
+        command = ["bash", "-euo", "pipefail", "-c", block.text]
+        if block.action == "watch":
+            command = ["timeout", "--preserve-status", str(WATCHES_FOR), *command]
+        done = subprocess.run(
+            command,
+            cwd=self._folder,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=ENDS_WITHIN,
+            check=False,
+        )
+        self._printed = done.stdout
+        if block.action != "watch":
+            assert (done.returncode != 0) == (block.action == "fails"), f"{block}: {done.returncode}\n{done.stdout}"
+
+
+@pytest.fixture
+def reader(bed: Bed, running: Operator, tmp_path: Path) -> Iterator[Reader]:
+    """A reader with an empty namespace that has a gateway; it is gone afterwards."""
+    namespace = objects.namespace(NAMESPACE)
+    bed.apply(namespace, GATEWAY)
+    reader = Reader(bed, tmp_path)
+    yield reader
+    for host in reader.loads:
+        bed.end_loads(host)
+    bed.delete(namespace)
+    until(lambda: _gone(bed), 60, "the end of the namespace")
+
+
+def _gone(bed: Bed) -> bool:
+    with suppress(ApiError):
+        bed.get(f"/api/v1/namespaces/{NAMESPACE}")
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.stem)
+def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
+    for block in blocks(page):
+        reader.follow(block)
+    for load in reader.loads.values():
+        counts = load.stop()
+        assert {outcome for _, outcome in counts} == {200}, counts

@@ -4,6 +4,7 @@ tests/pages.py says how a page marks what is to be done. Where a page asks for p
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.bed import Bed, objects
 from tests.bed.api import ApiError
@@ -18,7 +20,7 @@ from tests.bed.gateway import PORT
 from tests.bed.load import Load
 from tests.bed.processes import python_path, until
 from tests.pages import PAGES, Block, blocks, missing
-from tests.shop import Operator
+from tests.shop import ROOT, ROUTES, Operator
 
 NAMESPACE = "shop"
 GATEWAY = {
@@ -35,11 +37,12 @@ WATCHES_FOR = 2
 
 
 class Reader:
-    """Somebody at a shell, who does what a page says in a folder of their own."""
+    """Somebody at a shell, who does what a page says in a folder of their own, which has the examples."""
 
     def __init__(self, bed: Bed, folder: Path) -> None:
         self._bed, self._folder, self._printed = bed, folder, ""
         self.loads: dict[str, Load] = {}
+        shutil.copytree(ROOT / "examples", folder / "examples")
         programs = folder / "bin"
         programs.mkdir()
         python = {"rolloutplan": "rolloutplan", "kubectl-rolloutplan": "rolloutplan", "hurry": "tests.hurry"}
@@ -72,11 +75,20 @@ class Reader:
                 raise AssertionError(f"{block}: {block.action} is nothing that a test can do")
 
     def _run(self, block: Block) -> None:
-        command = ["bash", "-euo", "pipefail", "-c", block.text]
-        if block.action == "watch":
-            command = ["timeout", "--preserve-status", str(WATCHES_FOR), *command]
-        done = subprocess.run(
-            command,
+        watching = block.action == "watch"
+        done = (
+            self.type(block.text, "timeout", "--preserve-status", str(WATCHES_FOR))
+            if watching
+            else self.type(block.text)
+        )
+        self._printed = done.stdout
+        if not watching:
+            assert (done.returncode != 0) == (block.action == "fails"), f"{block}: {done.returncode}\n{done.stdout}"
+
+    def type(self, command: str, *within: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of bash, `within` another one if given; what it prints, errors too, is its standard output."""
+        return subprocess.run(
+            [*within, "bash", "-euo", "pipefail", "-c", command],
             cwd=self._folder,
             env=self._env,
             stdout=subprocess.PIPE,
@@ -85,9 +97,6 @@ class Reader:
             timeout=ENDS_WITHIN,
             check=False,
         )
-        self._printed = done.stdout
-        if block.action != "watch":
-            assert (done.returncode != 0) == (block.action == "fails"), f"{block}: {done.returncode}\n{done.stdout}"
 
 
 @pytest.fixture
@@ -117,3 +126,31 @@ def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
     for load in reader.loads.values():
         counts = load.stop()
         assert {outcome for _, outcome in counts} == {200}, counts
+
+
+def test_the_chart_of_the_examples_releases_twice(reader: Reader, bed: Bed) -> None:
+    """What helm is told here is what the page says, with short times and half of the stages."""
+    quick = "plan.soak=2s,plan.deadline=60s,plan.bake=2s,plan.interval=1s,plan.drain=1s"
+    values = f'--set {quick} --set-json \'plan.weights=["50%","100%"]\''
+    commits = sorted((ROOT / "examples/helm/commits").iterdir())
+    load = reader.loads["shop.example.com"] = bed.load("shop.example.com", rate=50)
+    for commit in commits:
+        git = yaml.safe_load(commit.read_text())
+        last = reader.type(
+            f"helm upgrade --install checkout examples/helm/checkout -n shop -f examples/helm/commits/{commit.name} "
+            f"{values} {'--force-conflicts' if commit.stem.endswith('live') else ''}"
+        )
+        assert last.returncode == 0, last.stdout
+        if new := git.get("release", {}).get("new"):
+            wait = f"kubectl wait rp/checkout-{new} -n shop --for=jsonpath='{{.status.phase}}'=Succeeded --timeout=60s"
+            assert reader.type(wait).returncode == 0, reader.type(
+                f"kubectl get rp checkout-{new} -n shop -o yaml"
+            ).stdout
+    route = bed.get(ROUTES.format(NAMESPACE, "checkout"))
+    held = {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"]}
+    assert held == {f"checkout-{each['name']}": each["weight"] for each in git["versions"]}
+    counts = load.stop()
+    assert {outcome for _, outcome in counts} == {200}, counts
+    kinds = reader.type("kubectl get deployments,services,rp -n shop -o name").stdout
+    assert "v1" not in kinds
+    assert "checkout-v2" in kinds

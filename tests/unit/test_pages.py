@@ -58,8 +58,11 @@ def filled(part: Any) -> Any:
 
 @pytest.mark.parametrize("block", YAML, ids=str)
 def test_yaml_on_a_page_would_be_taken(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = [filled(whole(each)) for each in yaml.safe_load_all(block.text)]
+    if not any(each["apiVersion"] == API for each in objects):
+        return  # others read it
     file = tmp_path / "block.yaml"
-    file.write_text(yaml.safe_dump_all(filled(whole(each)) for each in yaml.safe_load_all(block.text)))
+    file.write_text(yaml.safe_dump_all(objects))
     code = main(["lint", "--strict", "--output=json", str(file)])
     found = [(row["path"], row["message"]) for row in json.loads(capsys.readouterr().out) if row["severity"] != "hint"]
     assert not found, f"{block}: {found}"

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
@@ -93,6 +94,10 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ("1ms", "999ms", "0.999s", "99ms", "99999h1m", "99999h59m59s", "99999h99999h", "100000h", "1.5.5s", "1", "s",
          "-5s", "+5s", "1d", "1 s", "1us", "1e3s", ".5s", "1.s", "1.0001s", "1S", "1h1h1h1h", "1h1h1h1h1h", "1s\n",
          "99999.999m99999.999h", "0h0m0s0ms", "1.5ms", "soon"),
+    ),
+    "holdback": Texts(
+        ("0.1%", "1%", "9.9%", "10%", "50%", "50.0%", "1.0%", "49.9%"),
+        ("0%", "0.0%", "50.1%", "51%", "100%", "1", "0.05%", "%", "-1%", "01%", "1 %", "1%\n", "+1%", ".5%", "5.%"),
     ),
     "share": Texts(("0%", "5%", "50%", "99.9%", "100%", "0.0%", "100.0%"), ("101%", "5", "0.05%", "%", "-1%", "05%")),
     "weight": Texts(
@@ -191,6 +196,7 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
         {"use": "errors", "dryRun": True},
     ),
     "Events": (COUNTERS, HISTOGRAM),
+    "Bake": ("0s", "5m", {"for": "30m"}, {"for": "30m", "holdback": "1%"}, {"for": "1h", "holdback": "0.5%"}),
     "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}),
     "OnMetricsUnavailable": ({"action": "Rollback"}, {"after": "5m", "then": "Rollback"}),
     "Assumption": TASKS["assumptions"],
@@ -244,8 +250,8 @@ class Kind:
         """A schema without references and without the choice of nothing."""
         while "$ref" in schema or "anyOf" in schema:
             if "$ref" in schema:
-                name = schema["$ref"].rpartition("/")[2]
-                schema = {"x-model": name, **self.schema["$defs"][name]}
+                name, text = schema["$ref"].rpartition("/")[2], schema.get(OR_TEXT)
+                schema = {"x-model": name, **self.schema["$defs"][name], **({OR_TEXT: text} if text else {})}
             else:
                 (schema,) = (choice for choice in schema["anyOf"] if choice != {"type": "null"})
         return schema
@@ -351,7 +357,8 @@ def own(spec: Any) -> Any:
 
 
 def texts(schema: Schema) -> Texts:
-    return TEXTS[schema[CALLED]] if CALLED in schema else PLAIN
+    called = schema.get(OR_TEXT, schema).get(CALLED)
+    return TEXTS[called] if called else PLAIN
 
 
 Edit = Callable[[Draft], bool]
@@ -751,7 +758,7 @@ FULL: Final = changed(
         "stages[0].approval": "Required",
         "stages[2].pass": [{"use": "hits", "dryRun": True}],
         "stopAt": "100%",
-        "bake": "5m",
+        "bake": {"for": "5m", "holdback": "1%"},
         "onFail": "Hold",
         "onUndecided": "Extend",
         "onIncident": {"action": "Hold", "after": "5m", "then": "Rollback"},

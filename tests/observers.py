@@ -192,7 +192,8 @@ def what_follows(world: World, status: Status) -> tuple[int, bool]:
         return [stage.name for stage in steps].index(at.next_stage), False
     if at.halfway is not None:
         return at.index, False
-    between = at.index + 1 < len(steps) and steps[at.index + 1].permille - steps[at.index].permille > 1
+    following = steps[at.index + 1] if at.index + 1 < len(steps) else None
+    between = following is not None and following.permille - steps[at.index].permille > 1 and not following.completes
     return at.index + 1, bool(at.warned) and between
 
 
@@ -278,10 +279,11 @@ def no_soak_is_shortened(world: World) -> None:
         last = now.decisions[-1] if now.seq > status.seq else None
         if last is not None and now.stage is not None and last.reason in ("WeightShifted", "WeightDrift"):
             spent[now.run, stage_of(world, now).step, P.JUDGING] = timedelta()
-        if status.stage is not None and (status.phase, now.phase) in GOES_ON and not (last and last.token):
+        goes_on = (status.phase, now.phase) in GOES_ON or (last and last.reason == "Baked")
+        if status.stage is not None and goes_on and not (last and last.token):
             stage, spec = stage_of(world, status), world.specs[status.plan_hash]
             took = spent[status.run, stage.step, status.phase]
-            least = stage.soak if status.phase is P.JUDGING else spec.bake
+            least = stage.soak if status.phase is P.JUDGING else spec.bake_for
             assert took >= least, f"{stage.step} is {status.phase} for {took}, not for {least}"
         status = now
 
@@ -325,7 +327,10 @@ def _as_decided(world: World) -> list[tuple[datetime, Record | Refusal | Shown |
     return sorted(at, key=itemgetter(0))
 
 
-GOES_ON = {(P.JUDGING, P.SHIFTING), (P.JUDGING, P.BAKING), (P.BAKING, P.SUCCEEDED)}
+GOES_ON = {
+    *((P.JUDGING, P.SHIFTING), (P.JUDGING, P.BAKING), (P.JUDGING, P.SUCCEEDED), (P.JUDGING, P.CONTRACTING)),
+    *((P.BAKING, P.SUCCEEDED), (P.BAKING, P.CONTRACTING)),
+}
 
 
 def every_change_of_weights_has_one_decision(world: World) -> None:
@@ -525,18 +530,19 @@ def succeeded_means_that_every_predicate_was_decided(world: World) -> None:
         last = now.decisions[-1] if now.seq > status.seq else None
         if now.phase is P.BAKING and status.phase not in (P.BAKING, P.HELD):
             bakes_since = record.at
-        if last is not None and last.reason == "StageProved":
+        ends = now.phase in (P.SUCCEEDED, P.CONTRACTING)
+        if last is not None and (last.reason == "StageProved" or (status.phase is P.JUDGING and ends)):
             stage, at = stage_of(world, status), status.stage
             assert at is not None and at.judged_since is not None
             guards = world.specs[status.plan_hash].guards
             for predicate in (*guards, *stage.fail, *stage.pass_):
                 _was_decided(world, predicate, stage, at.judged_since, record.at)
-        if last is not None and status.phase is P.BAKING and now.phase in (P.SUCCEEDED, P.CONTRACTING):
+        if last is not None and status.phase is P.BAKING and (ends or last.reason == "Baked"):
             stage, at, spec = stage_of(world, status), status.stage, world.specs[status.plan_hash]
             assert at is not None and at.judged_since is not None and record.snapshot.source is not None
             early = bakes_since - answer_timeout(spec, record.snapshot.source)
             for predicate in spec.guards:
-                _was_decided(world, predicate, stage, early if spec.bake else at.judged_since, record.at)
+                _was_decided(world, predicate, stage, early if spec.bake_for else at.judged_since, record.at)
         status = now
 
 
@@ -571,7 +577,24 @@ def every_wait_says_for_what_and_until_when(world: World) -> None:
         assert world.wake_at is not None, f"never looked at again: {status.waiting_for}"
 
 
+def a_control_group_stays_until_its_bake_is_over(world: World) -> None:
+    """Nothing gives the new side all of the traffic before, and nothing ends before it has all of it."""
+    baked: set[int] = set()
+    for event in world.history:
+        if isinstance(event, Record):
+            status = event.status
+            baked |= {each.run for each in status.decisions if each.reason == "Baked"}
+            spec = world.specs.get(status.plan_hash)
+            if status.phase in (P.SUCCEEDED, P.CONTRACTING) and spec is not None and spec.holdback:
+                assert status.weights.desired == "100%", f"{status.phase} at {status.weights.desired}"
+        elif isinstance(event, Move) and event.snapshot is not None and intent(event) == "Shift":
+            status = event.snapshot.status
+            early = stage_of(world, status).completes and status.run not in baked
+            assert not early, f"the control group of run {status.run} is given up before its bake is over"
+
+
 INVARIANTS = (
+    a_control_group_stays_until_its_bake_is_over,
     every_wait_says_for_what_and_until_when,
     succeeded_means_that_every_predicate_was_decided,
     nothing_is_taken_away_that_has_traffic_or_may_get_it_back,

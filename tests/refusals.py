@@ -137,6 +137,13 @@ MORE_THAN_COUNTERS: Final = {
     "a brace that opens again": 'http_requests_total{code=~"5.."}{',
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "a bake as a mapping": {"bake": {"for": "30m"}},
+    "a bake with a control group": {"bake": {"for": "30m", "holdback": "1%"}},
+    "a bake with the smallest control group": {"bake": {"for": "1s", "holdback": "0.1%"}, "stopAt": "100%"},
+    "a bake with the largest control group": {
+        "bake": {"for": "1h30m", "holdback": "50.0%"},
+        "stages": [{"weight": "49.9%"}, {"weight": "100%"}],
+    },
     "alerts": {
         "guards": [alert("page", 'severity=~"page|ticket",deployment!="$deployment"', **{"for": "30s"})],
         "stages[1].fail": [alert("b", "a!~'b'", dryRun=True), {"name": "again", "use": "page"}],
@@ -609,9 +616,13 @@ PLANS: Final = (
         "a gateway without time", {"traffic.acceptedWithin": "500ms"}, ("spec.traffic.acceptedWithin", "1s or more")
     ),
     Refusal("a gateway with a day", {"traffic.acceptedWithin": "24h"}, ("spec.traffic.acceptedWithin", "1h or less")),
-    Refusal("a time too long", {"bake": "99999h1s"}, ("spec.bake", '"99999h1s" is too long', "at most 99999h")),
+    Refusal(
+        "a time too long",
+        {"stages[0].deadline": "99999h1s"},
+        ("spec.stages[0].deadline", '"99999h1s" is too long', "at most 99999h"),
+    ),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
-    Refusal("days", {"bake": "1d"}, ("spec.bake", '"1d" is not a duration', "h, m, s, ms")),
+    Refusal("days", {"traffic.drain": "1d"}, ("spec.traffic.drain", '"1d" is not a duration', "h, m, s, ms")),
     Refusal("a time before now", {"traffic.drain": "-5s"}, ("spec.traffic.drain", '"-5s" is not a duration')),
     Refusal("a for that is no time", {"guards[0].for": "soon"}, (f"{_GUARD}.for", '"soon" is not a duration')),
     Refusal("a deadline before the soak", {"stages[0].deadline": "4m"}, ("spec.stages[0].deadline", "shorter", "5m")),
@@ -631,6 +642,27 @@ PLANS: Final = (
         ("spec.stages[0].warmup", "3m is not shorter than the soak of 2m"),
     ),
     Refusal("a warmup that is no time", {"warmup": "soon"}, ("spec.warmup", '"soon" is not a duration')),
+    # the bake, of which CEL sees nothing: the API server names the field, and the reader says the fix
+    *(
+        Refusal(f"a bake that is {what}", {"bake": bake}, ("spec.bake", *words))
+        for what, bake, words in (
+            ("no time", "soon", ("soon",)),
+            ("a number", 30, ()),
+            ("true", True, ()),
+            ("a list", ["30m"], ()),
+            ("an empty list", [], ()),
+            ("a mapping without a time", {"holdback": "1%"}, ("for",)),
+            ("an empty mapping", {}, ()),
+            ("a mapping with another field", {"for": "30m", "hold": "1%"}, ()),
+            ("a mapping with a field too many", {"for": "30m", "holdback": "1%", "hold": "1%"}, ()),
+            ("a mapping with a time in other words", {"for": "soon"}, ("spec.bake.for",)),
+            ("a mapping with a number", {"for": 30}, ("spec.bake.for",)),
+        )
+    ),
+    *(
+        Refusal(f"a holdback of {share}", {"bake": {"for": "30m", "holdback": share}}, ("spec.bake.holdback",))
+        for share in ("0%", "50.1%", "100%", "0.05%", "1", "", 1, True, ["1%"])
+    ),
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
     Refusal("a policy of incidents", {"onIncident": {"then": "Wait"}}, ("spec.onIncident.then", "Hold", "Rollback")),
@@ -659,6 +691,25 @@ PLANS: Final = (
 )
 
 ONLY_READ: Final = (
+    Refusal("a bake of too many hours", {"bake": "99999h1s"}, ("spec.bake", '"99999h1s" is too long', "99999h")),
+    Refusal(
+        "a control group without a bake",
+        {"bake": {"for": "0s", "holdback": "1%"}},
+        ("spec.bake.for", "0s leaves no time to compare with the control group", "remove holdback"),
+    ),
+    Refusal(
+        "a control group of a plan that ends below 100%",
+        {"bake": {"for": "30m", "holdback": "1%"}, "stages[2].weight": "90%", "stopAt": "90%"},
+        ("spec.bake.holdback", "is only for plans that end at 100%", "remove it"),
+    ),
+    *(
+        Refusal(
+            f"a weight of {weight} below a control group of 1%",
+            {"bake": {"for": "30m", "holdback": "1%"}, "stages[1].weights[1]": weight},
+            (f"spec.stages[1].weights[1]: {weight} is not below 99%", "bake.holdback 1%", "write a lower weight"),
+        )
+        for weight in ("99%", "99.5%")
+    ),
     _counted(
         "buckets in quotes", {f"{_SLOW}.histogram": '{"h_bucket",a="b"}'}, f"spec.{_SLOW}.histogram", "without _bucket"
     ),

@@ -76,6 +76,16 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "a guard is asked of both sides": {"guards[0].query": 'errors{deployment="$deployment"}[$window]'},
     "a dry run": {"guards": [*SPEC["guards"], {"name": "trial", "query": "wrong", "is": "> 0", "dryRun": True}]},
     "it stops below full traffic": {"stages[2].weight": "90%", "stopAt": "90%"},
+    "a control group stays for the bake": {"bake": {"for": "1m", "holdback": "1%"}},
+    "a control group, to which a guard compares, stays for the bake, and then the old goes": {
+        "traffic.drain": "20s",
+        "bake": {"for": "1m", "holdback": "10%"},
+        "guards": [
+            *SPEC["guards"],
+            {"name": "worse", "query": 'worse{deployment="$deployment"}[$window]', "vsOld": "> 1.5x"},
+        ],
+        "contract": {"scaleOld": 0, "jobs": [job("drop")]},
+    },
     "it assumes much": {
         "assumptions": [
             assumption("minor", 1, deadline="30s"),
@@ -273,7 +283,13 @@ def another_plan(world: World) -> None:
 
 
 def another_end(world: World) -> None:
-    world.edit({"bake": "30s" if world.spec["bake"] != "30s" else "2m"})
+    field = "bake.for" if isinstance(world.spec["bake"], dict) else "bake"
+    world.edit({field: "30s" if world.spec["bake"] not in ("30s", {"for": "30s", "holdback": "1%"}) else "2m"})
+
+
+def another_control_group(world: World) -> None:
+    now = world.spec["bake"]
+    world.edit({"bake": now["for"] if isinstance(now, dict) else {"for": "1m", "holdback": "2%"}})
 
 
 def another_template(world: World) -> None:
@@ -366,6 +382,7 @@ FAULTS: Mapping[str, Event] = {
     "the template of the new side changes": another_template,
     "the plan changes": another_plan,
     "what comes last in the plan changes": another_end,
+    "the plan gets a control group, or loses it": another_control_group,
     "the pods die": pods(ready=0),
     "the plan is deleted": deleted,
     "the leader is stopped": stop,
@@ -486,6 +503,7 @@ SINGLE: Mapping[str, Event] = {
     "the template of the new side changes": another_template,
     "the plan changes": another_plan,
     "what comes last in the plan changes": another_end,
+    "the plan gets a control group, or loses it": another_control_group,
     "the plan is deleted": deleted,
     "somebody fights for other weights": fights,
     "who was stopped wakes up": wakes_up,

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rolloutplan.api.bake import HOLDBACK_NEEDS_FULL, NO_TIME
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.policy import ZONE
 from rolloutplan.api.predicate import (
@@ -99,6 +100,9 @@ _USED = re.compile(
     '|"[^"]+": an alert indicates failure'
 )
 _TEMPLATES = re.compile("^[0-9]+ templates are too many")
+_BAKE = re.compile(f"at which bake.holdback|^{re.escape(HOLDBACK_NEEDS_FULL)}")
+_OF_THE_BAKE = re.compile(f"{re.escape(NO_TIME)}|is too long: write at most")
+"""CEL sees nothing in a field that is a text or a mapping."""
 _SEEN_BY_BOTH = {ONE_BODY, ONE_COMPARISON, ONLY_WITH_EVENTS, DUPLICATE_NAME, *NOT_WITH_EVENTS.values()}
 """What is said of a template before it is filled in."""
 
@@ -120,6 +124,8 @@ def only_read(kind: Kind, spec: Any) -> bool:
 def _only_read(kind: str, loc: tuple[int | str, ...], error: object, said: object) -> bool:
     if kind == "RolloutPolicy":
         return loc[-1:] == ("timeZone",) and isinstance(said, str) and ZONE.matches(said)
+    if kind == "RolloutPlan" and loc[:1] == ("bake",) and error is not None:
+        return all(_OF_THE_BAKE.search(why) for why in _words(error))
     if not isinstance(error, Violations):
         return False
     if loc[-1:] == ("events",) and isinstance(said, dict):  # rules of this length cost the API server too much
@@ -132,10 +138,14 @@ def _only_read(kind: str, loc: tuple[int | str, ...], error: object, said: objec
         return False
     if kind == "RolloutPlan":
         return all(
-            _USED.search(why) if where.endswith(".use") else not where and _TEMPLATES.search(why)
+            _USED.search(why) if where.endswith(".use") else _BAKE.search(why) or (not where and _TEMPLATES.search(why))
             for where, why in error.refusals
         )
     return kind == "PredicateTemplate" and all(why not in _SEEN_BY_BOTH for _, why in error.refusals)
+
+
+def _words(error: object) -> list[str]:
+    return [why for _, why in error.refusals] if isinstance(error, Violations) else [str(error)]
 
 
 # ---- the promise ---------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_plans_of_counts_that_are_taken(changes: Mapping[str, Any]) -> None:
 def test_defaults() -> None:
     plan = read_plan_spec(MINIMAL)
     assert (plan.old.service_name, plan.new.service_name) == ("checkout-v1", "checkout-v2")
-    assert (plan.metrics.source, plan.interval, plan.bake) == ("default", timedelta(seconds=10), timedelta(0))
+    assert (plan.metrics.source, plan.interval, plan.bake_for) == ("default", timedelta(seconds=10), timedelta(0))
     assert (plan.on_fail, plan.on_undecided, plan.on_metrics_unavailable.action) == ("Rollback", "Hold", "Hold")
     assert plan.deletion_policy == "Restore"
     assert (plan.availability.min_ready, plan.availability.max_restarts) == (500, 3)
@@ -348,7 +348,7 @@ def test_a_plan_is_read_as_it_was_written(written: dict[str, Any]) -> None:
 
 def test_a_plan_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        read_plan_spec(PLAN).bake = timedelta(1)  # type: ignore[misc]
+        read_plan_spec(PLAN).interval = timedelta(1)  # type: ignore[misc]
 
 
 def test_fifty_stages_of_sixteen_predicates() -> None:

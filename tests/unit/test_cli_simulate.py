@@ -63,6 +63,7 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "queriesPerMinute": 12.0,
     }
     assert {name: plan[name] for name in plan if name not in ("stages", "bake")} == {
+        "completion": None,
         "contract": None,
         "file": files[0],
         "object": "RolloutPlan shop/checkout-v2",

@@ -23,6 +23,7 @@ from tests.situations import (
     contracting,
     delete,
     drift,
+    fresh,
     held_conflict,
     job,
     judging,
@@ -83,6 +84,12 @@ def back_and_dead(world: World) -> None:
     world.says["errors"] = 0.0
 
 
+def bakes_and(changes: Mapping[str, Any]) -> Situation:
+    return lambda: fresh(changes)().until(Phase.BAKING)
+
+
+CONTRACT = {"contract": {"scaleOld": 0}}
+HELD_BACK = {"bake": {"for": "5m", "holdback": "1%"}}
 OLD_DOWN = put(old=Deployment("v1", ready=0))
 
 PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
@@ -103,6 +110,10 @@ PICKS: Mapping[tuple[TransitionName, str], tuple[Situation, Happens]] = {
     (TransitionName.RESUMED, "other_commands"): (paused, say("resume r1")),
     (TransitionName.RESUMED, "resume_contract"): (contracting(), then(drift(OLD_WEIGHTS), settle, drift(ALL))),
     (TransitionName.RESUMED, "resume_run"): (held_conflict, drift(UP)),
+    (TransitionName.CONTRACT, "finish_bake"): (bakes_and(CONTRACT), wait(m(5))),
+    (TransitionName.CONTRACT, "pass_stage"): (bakes_and({**CONTRACT, **HELD_BACK}), wait(m(6))),
+    (TransitionName.BAKED, "finish_bake"): (bakes_and({}), wait(m(5))),
+    (TransitionName.BAKED, "pass_stage"): (bakes_and(HELD_BACK), wait(m(6))),
     (TransitionName.FAILED, "handle_deletion"): (judging(), delete),
     (TransitionName.FAILED, "abort_or_revert"): (judging(), say("abort a1")),
     (TransitionName.FAILED, "recover_interrupted_rollback"): (judging(), back_and_dead),

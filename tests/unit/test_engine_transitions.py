@@ -118,6 +118,10 @@ def promoted() -> World:
     return World().until(Phase.SUCCEEDED)
 
 
+def held_back() -> World:
+    return World(spec=changed(PLAN, {"bake": {"for": "5m", "holdback": "1%"}})).until(Phase.SUCCEEDED)
+
+
 def refuted() -> World:
     world = World().until(Phase.JUDGING)
     world.says["errors"] = 0.2
@@ -377,6 +381,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
         ),
         *(TransitionName.PROVED_LAST, TransitionName.BAKED),
     },
+    held_back: {TransitionName.BAKED_BELOW_FULL, TransitionName.BAKED},
     refuted: {TransitionName.FAILED, TransitionName.RESTORED},
     tried_again: {TransitionName.RUN_AGAIN},
     probed: {TransitionName.START_PROBING, TransitionName.ASSUMPTION_TRUE, TransitionName.PROBING_DONE},

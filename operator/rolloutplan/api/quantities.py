@@ -18,7 +18,7 @@ from rolloutplan.api.text_format import TextFormat
 
 # ---- durations: in Go's form, in whole milliseconds ----------------------------------------------
 
-_DURATION: Final = TextFormat(
+DURATION: Final = TextFormat(
     called="duration",
     pattern=r"^(([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s))|([0-9]{1,5}ms)){1,4}$",
     longest=40,
@@ -31,7 +31,7 @@ _TOO_LONG: Final = "is too long: write at most 99999h"
 
 def parse_duration(text: object) -> timedelta:
     """Parse `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
-    parts = re.findall(r"([0-9.]{1,9})(ms|h|m|s)", _DURATION.read(text))
+    parts = re.findall(r"([0-9.]{1,9})(ms|h|m|s)", DURATION.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
         raise ValueError(f'"{text}" {_TOO_LONG}')
@@ -49,11 +49,13 @@ def format_duration(duration: timedelta) -> str:
     return "".join(number + unit for number, unit in parts if number != "0") or "0s"
 
 
+DURATION_SCHEMA: Final = DURATION.schema(("duration(self) <= duration('99999h')", _TOO_LONG))
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(_DURATION.schema(("duration(self) <= duration('99999h')", _TOO_LONG))),
+    WithJsonSchema(DURATION_SCHEMA),
 ]
 
 

@@ -81,6 +81,7 @@ class EventReason(StrEnum):
     WEIGHT_SHIFTED = "WeightShifted"
     WEIGHT_DRIFT = "WeightDrift"
     STAGE_PROVED = "StageProved"
+    BAKED = "Baked"
     STAGE_SKIPPED = "StageSkipped"
     STAGE_CANNOT_CONCLUDE = "StageCannotConclude"
     DEADLINE_EXTENDED = "DeadlineExtended"

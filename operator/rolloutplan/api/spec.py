@@ -20,9 +20,11 @@ from rolloutplan.api.spec_fields import PlanFields
 from rolloutplan.api.spec_rules import refusals, rendered
 from rolloutplan.api.stage import (
     DEADLINE_AFTER_SOAK,
+    FULL,
     MAX_STAGES,
     Stage,
     StageSpec,
+    last_step_name,
     made_name,
     step_name,
 )
@@ -70,28 +72,64 @@ class PlanSpec(PlanFields):
         """Whether any of its predicates is a reference."""
         return any(predicate.has_references for _, predicate in self.predicates())
 
+    @property
+    def holdback(self) -> int:
+        """What stays on the old side as the control group of the bake, in permille; 0 where nothing does."""
+        return self.bake.holdback or 0
+
+    @property
+    def bake_for(self) -> timedelta:
+        """How long the bake lasts at least."""
+        return self.bake.for_
+
+    @property
+    def bake_step(self) -> Stage:
+        """The step at which the bake takes place, with the highest weight that is judged by the plan's stages."""
+        return self._steps[-2] if self._steps[-1].completes else self._steps[-1]
+
     def steps(self) -> tuple[Stage, ...]:
-        """The stages as steps of one weight each, with names such as `canary`, `ramp-w10`, `w5`, `w0-5`."""
+        """The stages as steps of one weight each, with names such as `canary`, `ramp-w10`, `w5`, `w0-5`.
+
+        With a holdback the last stage stands below 100%, and the step to 100%, which follows the bake, is the last.
+        """
         return self._steps
 
     @cached_property
     def _steps(self) -> tuple[Stage, ...]:
         steps = [(entry, spec, permille) for entry, spec in enumerate(self.stages) for permille in spec.steps]
-        return tuple(
-            Stage(
-                name=step_name(spec, permille),
-                index=index,
-                permille=permille,
-                soak=spec.soak,
-                deadline=spec.resolved_deadline,
-                pass_=spec.pass_,
-                fail=spec.fail,
-                approval=spec.approval is not None and permille == spec.steps[0],
-                entry=entry,
-                warn=spec.warn,
-                warmup=self.warmup if spec.warmup is None else spec.warmup,
-            )
-            for index, (entry, spec, permille) in enumerate(steps)
+        made = [self._step(index, *step) for index, step in enumerate(steps)]
+        return (*made, self._completion(made[-1])) if made[-1].held_back else tuple(made)
+
+    def _step(self, index: int, entry: int, spec: StageSpec, permille: int) -> Stage:
+        held_back = self.holdback if permille == FULL else 0
+        return Stage(
+            name=step_name(spec, permille - held_back),
+            index=index,
+            permille=permille - held_back,
+            soak=spec.soak,
+            deadline=spec.resolved_deadline,
+            pass_=spec.pass_,
+            fail=spec.fail,
+            approval=spec.approval is not None and permille == spec.steps[0],
+            entry=entry,
+            warn=spec.warn,
+            warmup=self.warmup if spec.warmup is None else spec.warmup,
+            held_back=held_back,
+        )
+
+    def _completion(self, last: Stage) -> Stage:
+        """The step to 100% after the bake: judged by the guards alone, until the old side is drained at least."""
+        return Stage(
+            name=last_step_name(self.stages[last.entry]),
+            index=last.index + 1,
+            permille=FULL,
+            soak=self.traffic.drain,
+            deadline=self.traffic.drain + last.warmup + DEADLINE_AFTER_SOAK,
+            pass_=(),
+            fail=(),
+            entry=last.entry,
+            warmup=last.warmup,
+            completes=True,
         )
 
     def entries(self, stage: Stage) -> tuple[str, ...]:
@@ -130,7 +168,7 @@ class PlanSpec(PlanFields):
         stages = tuple(
             StageSpec.model_construct(
                 name=stage.name,
-                weight=stage.permille,
+                weight=stage.permille + stage.held_back,
                 soak=stage.soak,
                 deadline=None if stage.deadline == stage.soak + DEADLINE_AFTER_SOAK else stage.deadline,
                 approval="Required" if stage.approval else None,
@@ -140,6 +178,7 @@ class PlanSpec(PlanFields):
                 warmup=stage.warmup or None,
             )
             for stage in self.steps()
+            if not stage.completes
         )
         sides = {
             side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec

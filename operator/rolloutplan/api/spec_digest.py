@@ -11,13 +11,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import SpecSection
 
 EDITABLE: Final = frozenset(
-    {"hypothesis", "bake", "contract", "onFail", "onUndecided", "onIncident", "onMetricsUnavailable"}
+    {"hypothesis", "bake", "holdback", "contract", "onFail", "onUndecided", "onIncident", "onMetricsUnavailable"}
 )
-"""Parts that apply later, or that choose a reaction. None of them changes how the present stage is judged."""
+"""Parts that apply later, or that choose a reaction. None of them changes how the present stage is judged: the holdback
+is part of the weight of the last stage too."""
 _STAGE: Final = "stage "
 _LONGEST: Final = 60
 """Characters. The text of a part is stored up to this length; of a longer one the hash is stored."""
@@ -35,9 +37,12 @@ def spec_digest(spec: PlanSpec) -> tuple[SpecSection, ...]:
         if "use" in each:
             each["uses"] = named.get(each["use"])
     stages = normalized.pop("stages")
+    if spec.holdback:
+        normalized |= {"bake": normalized["bake"]["for"], "holdback": normalized["bake"]["holdback"]}
     parts = (SpecSection(name=name, text=_text(value)) for name, value in normalized.items())
-    steps = zip(spec.written.steps(), stages, strict=True)
-    return (*parts, *(SpecSection(name=_STAGE + step.name, text=_stage_text(stage)) for step, stage in steps))
+    steps = zip((step for step in spec.written.steps() if not step.completes), stages, strict=True)
+    stage_texts = ((step, _stage_text(format_weight(step.permille), stage)) for step, stage in steps)
+    return (*parts, *(SpecSection(name=_STAGE + step.name, text=text) for step, text in stage_texts))
 
 
 def changes(before: Sequence[SpecSection], after: Sequence[SpecSection]) -> dict[str, str]:
@@ -77,9 +82,9 @@ def _hash(text: str) -> str:
     return "#" + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _stage_text(stage: Mapping[str, Any]) -> str:
-    """A stage in one line: `25% soak 10m pass hit-rate#1f0c2a44`."""
-    words = [stage["weight"]]
+def _stage_text(weight: str, stage: Mapping[str, Any]) -> str:
+    """A stage in one line, at the weight at which it stands: `25% soak 10m pass hit-rate#1f0c2a44`."""
+    words = [weight]
     for key, value in stage.items():
         if isinstance(value, list):
             words += [f"{key} {_name(each)}{_hash(json.dumps(each, sort_keys=True))}" for each in value]

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from rolloutplan.api.availability import Availability, OnIncident, OnMetricsUnavailable
+from rolloutplan.api.bake import BAKE_TEXT, NO_BAKE, Bake
 from rolloutplan.api.parsing import DropNulls, SpecModel
 from rolloutplan.api.predicate import Predicate, Predicates
 from rolloutplan.api.quantities import Duration, Weight, at_least
@@ -87,9 +88,11 @@ class PlanFields(SpecModel):
     stop_at: Weight | None = Field(
         default=None, description="The last weight of a plan that ends below 100%. Both sides then keep traffic."
     )
-    bake: Duration = Field(
-        default=timedelta(0),
-        description="Time at the last weight with the guards still on and the old side still running.",
+    bake: Bake = Field(
+        default=NO_BAKE,
+        description="Time at the last weight with the guards still on and the old side still running: a duration, or a"
+        " mapping that keeps a control group on the old side.",
+        json_schema_extra=BAKE_TEXT,
     )
     contract: Contract = Field(
         default=Contract(), description="What is removed of the old side after the bake; nothing if left out."

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import islice, pairwise
 from typing import Final
 
+from rolloutplan.api.bake import HOLDBACK_NEEDS_FULL
 from rolloutplan.api.parsing import FieldErrors
 from rolloutplan.api.predicate import NOT_FOR, Predicate
 from rolloutplan.api.quantities import format_weight
@@ -35,6 +36,7 @@ def refusals(spec: PlanFields) -> tuple[tuple[str, str], ...]:
         *_judged(spec),
         *_warmup(spec),
         *_contract(spec),
+        *_holdback(spec),
         *_duplicate_names("a stage", ((f"stages[{i}].name", s.name) for i, s in enumerate(spec.stages) if s.name)),
         *_duplicate_names(
             "a predicate", ((f"{where}.name", p.name) for where, p in spec.predicates() if _has_own_name(p))
@@ -63,7 +65,7 @@ def _texts(spec: PlanFields) -> Iterator[Text]:
     for i, assumption in enumerate(spec.assumptions):
         if assumption.predicate is not None:
             yield Text(f"assumptions[{i}].predicate.query", assumption.predicate.query, 1)
-    steps = sum(len(stage.steps) for stage in spec.stages)
+    steps = sum(len(stage.steps) for stage in spec.stages) + (spec.bake.holdback is not None)
     for i, guard in enumerate(spec.guards):
         yield from texts_of(f"guards[{i}]", guard, steps)
     for i, stage in enumerate(spec.stages):
@@ -79,12 +81,17 @@ def _sides(spec: PlanFields) -> FieldErrors:
         yield "new.service", f'"{spec.new.service_name}" is the old side\'s Service too: give each side its own'
 
 
-def _weights(spec: PlanFields) -> FieldErrors:
-    steps = [
+def _numbered(spec: PlanFields) -> list[tuple[str, int]]:
+    """The path and the permille of every weight."""
+    return [
         (f"stages[{i}].weight" if stage.weights is None else f"stages[{i}].weights[{j}]", permille)
         for i, stage in enumerate(spec.stages)
         for j, permille in enumerate(stage.steps)
     ]
+
+
+def _weights(spec: PlanFields) -> FieldErrors:
+    steps = _numbered(spec)
     if len(steps) > MAX_STAGES:
         yield "stages", f"{len(steps)} weights are too many: write at most {MAX_STAGES}"
     for (_, before), (where, permille) in pairwise(steps):
@@ -99,6 +106,21 @@ def _weights(spec: PlanFields) -> FieldErrors:
 def _contract(spec: PlanFields) -> FieldErrors:
     if spec.contract.wanted and spec.stop_at is not None and spec.stop_at < FULL:
         yield "contract", NOT_BELOW_FULL
+
+
+def _holdback(spec: PlanFields) -> FieldErrors:
+    """The stage of weight 100% stands below that with a holdback, and must still be the highest."""
+    held_back = spec.bake.holdback
+    if held_back is None:
+        return
+    if spec.stop_at is not None and spec.stop_at < FULL:
+        yield "bake.holdback", HOLDBACK_NEEDS_FULL
+    *earlier, (_, last) = _numbered(spec)
+    if earlier and last == FULL and earlier[-1][1] >= FULL - held_back:
+        where, permille = earlier[-1]
+        stands = f"{format_weight(FULL - held_back)}, at which bake.holdback {format_weight(held_back)} keeps the last"
+        fix = "write a lower weight, or a smaller holdback"
+        yield where, f"{format_weight(permille)} is not below {stands} stage: {fix}"
 
 
 def _judged(spec: PlanFields) -> FieldErrors:

@@ -106,6 +106,10 @@ class Stage:
     """How long latency is not judged after its weight was verified, or after a new pod became ready."""
     half: bool = False
     """Whether this is the step half way to the stage's weight; `permille` is then the weight half way."""
+    held_back: int = 0
+    """What stays on the old side as the control group of the bake, in permille; 0 at all steps before that one."""
+    completes: bool = False
+    """Whether this is the step to 100% after the bake of a control group. It is part of the last stage."""
 
     @property
     def predicates(self) -> tuple[Predicate, ...]:
@@ -122,9 +126,12 @@ class Stage:
         return replace(self, permille=permille, half=True)
 
     def halved(self, before: int) -> "Stage":
-        """The step half way from `before` to its weight; itself where no whole permille is between them."""
+        """The step half way from `before` to its weight; itself where no whole permille is between them.
+
+        The control group of a bake is given up at once: half of it would prove nothing.
+        """
         between = (before + self.permille) // 2
-        return self.at(between) if before < between < self.permille else self
+        return self.at(between) if before < between < self.permille and not self.completes else self
 
 
 def warmup_refused(warmup: timedelta, soak: timedelta) -> str:
@@ -139,6 +146,11 @@ def made_name(permille: int) -> str:
 def _misnamed(name: str, permille: int) -> bool:
     """Whether a name could be mistaken for the generated name of another weight."""
     return re.search(MADE_NAME, name) is not None and not name.endswith(made_name(permille))
+
+
+def last_step_name(spec: StageSpec) -> str:
+    """The name of the step to 100% after the bake, where the bake has a control group."""
+    return made_name(FULL) if spec.name is None else f"{spec.name}-{made_name(FULL)}"
 
 
 def step_name(spec: StageSpec, permille: int) -> str:

@@ -6,11 +6,13 @@ structural and preserves nothing unknown. A status has types alone, so that one 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 from pydantic import BaseModel
 
+from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
@@ -33,6 +35,8 @@ _KEPT: Final = (
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 _MANY: Final = frozenset({"Predicate"})
 """Models of which there may be so many in an object that the API server takes long over each of their rules."""
+_PLAIN: Final = ("description", "type", "maxLength", "pattern")
+"""What holds in a field that CEL does not see."""
 _LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
 
 _COLUMNS: Final = (
@@ -189,7 +193,30 @@ def _structural(node: Schema, models: Mapping[str, Schema], kept: Sequence[str])
     for key in ("items", "additionalProperties"):
         if isinstance(node.get(key), dict):
             flat[key] = _structural(node[key], models, kept)
-    return flat
+    return _or_text(flat, node[OR_TEXT]) if OR_TEXT in node else flat
+
+
+def _or_text(mapping: Schema, text: Schema) -> Schema:
+    """A field that is a text or a mapping: one without a type, in which CEL sees nothing.
+
+    So what CEL says elsewhere is said by plain limits here, and unknown fields are refused by their number: each choice
+    names all fields of a mapping that it allows. Limits that nothing meets refuse what is neither text nor mapping.
+    """
+    fields = {name: {key: node[key] for key in _PLAIN if key in node} for name, node in mapping["properties"].items()}
+    optional = [name for name in fields if name not in mapping["required"]]
+    choices = [[*mapping["required"], *some] for n in range(len(optional) + 1) for some in combinations(optional, n)]
+    return {
+        **{key: mapping[key] for key in ("description", "default") if key in mapping},
+        "x-kubernetes-preserve-unknown-fields": True,
+        **{key: text[key] for key in ("pattern", "maxLength")},
+        "properties": fields,
+        "anyOf": [{"required": names, "maxProperties": len(names)} for names in choices],
+        "not": {"enum": [True, False]},
+        "minimum": 1,
+        "maximum": 0,
+        "minItems": 1,
+        "maxItems": 0,
+    }
 
 
 def _refuse_old_names(model: Schema) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.text_format import CALLED
 from rolloutplan.generate.cel import RULES
 from rolloutplan.generate.crd import GROUP, KINDS, VERSION, ObjectKind, summary
@@ -108,6 +109,8 @@ class _Kind:
             return f"list of {self._type(node['items'])}"
         if "additionalProperties" in node:
             return f"map of {self._type(node['additionalProperties'])}"
+        if OR_TEXT in node:
+            return f"{self._type(node[OR_TEXT])} or {self._link(_refers(node))}"
         if name := _refers(node):
             return self._link(name)
         if CALLED in node:

@@ -86,7 +86,7 @@ def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[F
     """Find the stages that cannot be decided by their deadline at this traffic (of both sides together)."""
     every = max(spec.interval, scrape)
     for i, stage in enumerate(spec.stages):
-        steps = [step for step in spec.steps() if step.entry == i]
+        steps = [step for step in spec.steps() if step.entry == i and not step.completes]
         for j, predicate in enumerate(stage.pass_):
             if predicate.has_references or predicate.events is None or predicate.dry_run:
                 continue
@@ -145,11 +145,11 @@ def _assumed(spec: PlanSpec, scrape: timedelta | None) -> Iterator[Finding]:
 
 
 def _judged(spec: PlanSpec) -> Iterator[_Judged]:
-    steps = spec.steps()
+    steps = [step for step in spec.steps() if not step.completes]
     for i, guard in enumerate(spec.guards):
         longest = max(steps, key=lambda step: step.soak - left_out(step, guard))
         warmup = left_out(longest, guard)
-        soak = max(spec.bake, longest.soak - warmup)
+        soak = max(spec.bake_for, longest.soak - warmup)
         yield _Judged(f"spec.guards[{i}]", "guard", guard, steps[0].name, soak, soak, warmup)
     for i, stage in enumerate(spec.stages):
         step = next(step for step in steps if step.entry == i)
@@ -240,7 +240,9 @@ def _has_name_of_side(spec: PlanSpec, text: str) -> bool:
 
 
 def _only_at_full_weight(spec: PlanSpec, judged: _Judged) -> bool:
-    """Whether all weights at which a predicate is judged leave the old side nothing."""
+    """Whether all weights at which a predicate is judged leave the old side nothing. A holdback leaves it something."""
+    if spec.holdback:
+        return False
     places = {f"spec.stages[{i}].": stage.steps for i, stage in enumerate(spec.stages)}
     own = next((steps for start, steps in places.items() if judged.path.startswith(start)), None)
     return all(permille == FULL for permille in own or (step.permille for step in spec.steps()))

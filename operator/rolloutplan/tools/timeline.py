@@ -79,10 +79,17 @@ class Segment:
 class Timeline:
     ready: Range
     """When the first weight may be written: assumptions are true, expand is done, and the new pods are ready."""
-    segments: tuple[Segment, ...]
-    """The stages, and the bake at the end."""
+    stages: tuple[Segment, ...]
+    bake: Segment
+    completion: Segment | None = None
+    """The step to 100% after a bake with a control group, where the plan has a holdback."""
     contract: Segment | None = None
     """The removal of the old side, where the plan has it. Nothing is judged then, and no rollback starts by itself."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the times in which something judges: the stages, the bake, and the step to 100% that may follow."""
+        return (*self.stages, self.bake, *(() if self.completion is None else (self.completion,)))
 
     @property
     def parts(self) -> tuple[Segment, ...]:
@@ -107,13 +114,16 @@ def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None)
     for step in _steps(spec):
         stages.append(_stage(spec, step, source, traffic, ended))
         ended = stages[-1].ends
-    bake = _bake(spec, source, traffic, stages[-1])
-    return Timeline(ready, (*stages, bake), _contract(spec, bake) if spec.contract.wanted else None)
+    bake, end = _bake(spec, source, traffic, stages[-1]), spec.steps()[-1]
+    completion = _stage(spec, end, source, traffic, bake.ends) if end.completes else None
+    contract = _contract(spec, completion or bake) if spec.contract.wanted else None
+    return Timeline(ready, tuple(stages), bake, completion, contract)
 
 
 def _steps(spec: PlanSpec) -> Iterator[Stage]:
     """Yield the stages, each preceded by the half step to it where the stage before has `warn` predicates."""
-    for before, stage in zip((None, *spec.steps()), spec.steps(), strict=False):
+    steps = [step for step in spec.steps() if not step.completes]
+    for before, stage in zip((None, *steps), steps, strict=False):
         half = stage.halved(before.permille) if before is not None and _enforced(before.warn) else stage
         yield from (half, stage) if half.half else (stage,)
 
@@ -126,11 +136,11 @@ def _prepared_within(spec: PlanSpec, source: SourceView) -> timedelta:
     return sum((*probes, *(job.deadline for job in spec.expand.jobs)), scaled)
 
 
-def _contract(spec: PlanSpec, bake: Segment) -> Segment:
+def _contract(spec: PlanSpec, last: Segment) -> Segment:
     scaled = _NOW if spec.contract.scale_old is None else SCALE_WITHIN
-    latest = sum((job.deadline for job in spec.contract.jobs), bake.ends.latest + scaled)
-    ends, approval = Range(bake.ends.earliest, latest), spec.contract.approval is not None
-    return Segment("contract", bake.permille, bake.ends, ends, approval)
+    latest = sum((job.deadline for job in spec.contract.jobs), last.ends.latest + scaled)
+    ends, approval = Range(last.ends.earliest, latest), spec.contract.approval is not None
+    return Segment("contract", last.permille, last.ends, ends, approval)
 
 
 def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
@@ -161,7 +171,8 @@ def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Seg
     drain = spec.traffic.drain if last.permille == FULL else _NOW
     drained = Range(last.begins.earliest + drain, last.begins.latest + drain)
     ends = Range(
-        max(last.ends.earliest + spec.bake, drained.earliest), max(last.ends.latest + spec.bake, drained.latest)
+        max(last.ends.earliest + spec.bake_for, drained.earliest),
+        max(last.ends.latest + spec.bake_for, drained.latest),
     )
     detections = tuple(_detections(spec, _enforced(spec.guards), last.permille, source, traffic))
     return Segment(

@@ -128,9 +128,9 @@ def _bake_began(snapshot: Snapshot) -> datetime | None:
     spec, at = snapshot.plan.spec, snapshot.status.stage
     if spec is None or at is None or at.judged_since is None:
         return None
-    if not spec.bake or at.soak_until is None or snapshot.source is None:
+    if not spec.bake_for or at.soak_until is None or snapshot.source is None:
         return at.judged_since
-    return max(at.judged_since, at.soak_until - max(spec.bake, answer_timeout(spec, snapshot.source)))
+    return max(at.judged_since, at.soak_until - max(spec.bake_for, answer_timeout(spec, snapshot.source)))
 
 
 def _not_proved(snapshot: Snapshot, item: ActivePredicate) -> str:

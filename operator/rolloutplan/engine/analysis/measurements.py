@@ -110,7 +110,9 @@ def active_predicates(spec: PlanSpec, status: Status, source: SourceView | None)
         return row(role, predicate, first_window(predicate, source.scrape), since)
 
     rows = [growing("guard", predicate, status.counted_since) for predicate in spec.guards]
-    if at.verified_at is not None and phase is not Phase.BAKING:
+    # After the bake of a control group only its guards go on: the stage has been left.
+    baked = phase is Phase.BAKING or (phase is Phase.SHIFTING and stage.held_back and not stage.half)
+    if at.verified_at is not None and not baked:
         rows += [growing("fail", predicate, at.verified_at) for predicate in stage.fail]
     if at.verified_at is not None and phase is Phase.JUDGING:
         passes = [row("pass", predicate, predicate.window, at.verified_at) for predicate in stage.pass_]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Status
 from rolloutplan.engine.analysis.measurements import current_stage
+from rolloutplan.engine.model.weights import share
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:
     """The stage to shift to: the one after the last verified stage, unless a person named another.
 
-    After a warning the run goes half way to it first, and then all the way.
+    After a warning the run goes half way to it first, and then all the way. The step to 100% after a bake with a
+    control group is never reached from less than the weight of that bake: a run that lost its weights bakes again.
     """
     steps, stage, at = spec.steps(), current_stage(spec, status), status.stage
     if stage is None or at is None:
@@ -21,7 +24,8 @@ def next_stage(spec: PlanSpec, status: Status) -> Stage:
     if named := next((each for each in steps if each.name == at.next_stage), None):
         return named
     if at.verified_at is None:
-        return stage
+        below = stage.completes and _written_share(status) < spec.bake_step.permille
+        return spec.bake_step if below else stage
     if stage.half:
         return steps[stage.index]
     following = steps[min(stage.index + 1, len(steps) - 1)]
@@ -34,5 +38,23 @@ def more_time(spec: PlanSpec, stage: Stage) -> timedelta:
 
 
 def is_last(spec: PlanSpec, stage: Stage) -> bool:
-    """Whether no weight is left after that of this stage, at its present weight."""
-    return not stage.half and stage.index + 1 == len(spec.steps())
+    """Whether no stage is left after this one, at its present weight. The step to 100% after a bake is none."""
+    return not stage.half and stage.index >= spec.bake_step.index
+
+
+def control_group(spec: PlanSpec, status: Status) -> str:
+    """What stays on the old side at the present weight until the bake is over, as text; empty where nothing does."""
+    stage = current_stage(spec, status)
+    return control_group_words(stage, status.weights.old) if stage is not None else ""
+
+
+def control_group_words(stage: Stage, old: str) -> str:
+    """What stays on the old side at this stage until the bake is over, as text; empty where nothing does."""
+    if not stage.held_back or stage.half:
+        return ""
+    return f"{format_weight(stage.held_back)} stays on {old} as the control group until the bake is over"
+
+
+def _written_share(status: Status) -> int:
+    weights = status.weights
+    return share(weights.written, weights.old, weights.new)

@@ -8,18 +8,19 @@ the tasks of `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the p
 (READY).
 
 Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
-accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A warning halves the next
-increase (WARNED). From every phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which
-needs only the route; where the pods are missing through no fault of their version, it ends as a hold and the run is
-taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED).
-Weights that another writer changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no
-run (ALREADY_DONE). Stages that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer
-the last). A metric source that is another than at the start is recorded (SOURCE_CHANGED), and so is the loss of a
-place in a long hold (PLACE_LOST). A problem before any weight has changed is reported, and the run goes on once it is
-fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the
-first weight cannot be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are
-reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old
-side is removed, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
+accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A bake with a control group
+is below 100%, and one last step follows it (BAKED_BELOW_FULL). A warning halves the next increase (WARNED). From every
+phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which needs only the route; where the
+pods are missing through no fault of their version, it ends as a hold and the run is taken up again (WITHDRAWN,
+RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that another writer
+changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no run (ALREADY_DONE). Stages
+that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer the last). A metric source
+that is another than at the start is recorded (SOURCE_CHANGED), and so is the loss of a place in a long hold
+(PLACE_LOST). A problem before any weight has changed is reported, and the run goes on once it is fixed (REFUSED,
+BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight cannot
+be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are reported (SET_BACK,
+SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if
+the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
@@ -71,6 +72,7 @@ class TransitionName(StrEnum):
     FAILED = auto()
     RESTORED = auto()
     WITHDRAWN = auto()
+    BAKED_BELOW_FULL = auto()
     BAKED = auto()
     ALREADY_DONE = auto()
     SET_BACK = auto()
@@ -189,8 +191,8 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("run_expand_task",), rationale="a task before the first weight failed; no weight was moved",
     ),
     TransitionName.CONTRACT: _row(
-        {P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
-        by=("finish_bake",), rationale="the bake is over, so the old side is removed",
+        {P.JUDGING, P.BAKING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACT_STARTED,
+        by=("finish_bake", "pass_stage"), rationale="the bake is over, so the old side is removed",
     ),
     TransitionName.CONTRACTED: _row(
         {P.CONTRACTING}, P.CONTRACTING, Kind.CONTRACT, E.CONTRACTED,
@@ -296,9 +298,13 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("resume_rollback",),
         rationale="the pods are missing for a reason that says nothing against their version",
     ),
+    TransitionName.BAKED_BELOW_FULL: _row(
+        {P.BAKING}, P.SHIFTING, Kind.ADVANCE, E.BAKED,
+        by=("finish_bake",), rationale="the bake of the control group is over, so the new side gets the rest",
+    ),
     TransitionName.BAKED: _row(
-        {P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
-        by=("finish_bake",), rationale="the bake is over, and no guard tripped",
+        {P.JUDGING, P.BAKING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,
+        by=("finish_bake", "pass_stage"), rationale="the bake is over, and no guard tripped",
     ),
     TransitionName.ALREADY_DONE: _row(
         {P.PENDING}, P.SUCCEEDED, Kind.FINISH, E.SUCCEEDED,

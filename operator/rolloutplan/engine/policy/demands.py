@@ -26,8 +26,13 @@ def title_of(name: str) -> str:
 
 
 def demands_approval(policies: Iterable[PolicyView], spec: PlanSpec, name: str) -> str:
-    """The policy that demands a person's approval of a stage, or of the contract; empty where none does."""
-    last = spec.steps()[-1].name
+    """The policy that demands a person's approval of a stage, or of the contract; empty where none does.
+
+    The step to 100% after the bake of a control group is part of the last stage, and was approved with it.
+    """
+    last, end = spec.bake_step.name, spec.steps()[-1]
+    if end.completes and end.name == name:
+        return ""
     for policy, required in _required(policies):
         asked = set(required.approvals)
         if name == CONTRACT and "Contract" in asked:
@@ -68,7 +73,7 @@ def _unmet(snapshot: Snapshot, spec: PlanSpec, begun: int) -> Iterator[str]:
         if required.source is not None and (words := _other_source(snapshot, required)):
             yield f"{where}.source: {words}"
         for stage in spec.steps():
-            if stage.entry >= begun and stage.soak < required.soak_at_least:
+            if stage.entry >= begun and stage.soak < required.soak_at_least and not stage.completes:
                 least = format_duration(required.soak_at_least)
                 yield (
                     f"{where}.soakAtLeast is {least}: stage {stage.name} soaks for {format_duration(stage.soak)}: "

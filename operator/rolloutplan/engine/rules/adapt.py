@@ -64,7 +64,7 @@ def _part(approved: str) -> str:
 
 def _has_next_stage(status: Status, spec: PlanSpec) -> bool:
     """Whether the plan now has weights above the current one, which was the last."""
-    return status.stage is not None and status.stage.index + 1 < len(spec.steps())
+    return status.stage is not None and status.stage.index < spec.bake_step.index
 
 
 def _bake_changes(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
@@ -75,5 +75,5 @@ def _bake_changes(status: Status, spec: PlanSpec, bake: bool) -> RunChange:
     if held is not None and _has_next_stage(status, spec):
         return {"held": held.going_on_in(Phase.SHIFTING)}
     before = next((part.text for part in status.spec_digest if part.name == "bake"), "0s")
-    longer = spec.bake - parse_duration(before) if bake else timedelta(0)
+    longer = spec.bake_for - parse_duration(before) if bake else timedelta(0)
     return {"stage": change_stage(stage, soak_until=stage.soak_until + longer)}

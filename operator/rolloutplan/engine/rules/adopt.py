@@ -23,11 +23,12 @@ def adopted(
     """The run, held at the present weights until `resume`; `snapshot` has what is known of it.
 
     It goes on with the last stage that gives the new side no more than it has now. That stage is judged from its
-    beginning, because nothing is known of what it has shown. The guards are on meanwhile.
+    beginning, because nothing is known of what it has shown: so the bake of a control group is not passed over. The
+    guards are on meanwhile.
     """
     weights, steps = snapshot.status.weights, spec.steps()
     live = share(weights.written, weights.old, weights.new)
-    stage = next((each for each in reversed(steps) if each.permille <= live), steps[0])
+    stage = next((each for each in reversed(steps) if each.permille <= live and not each.completes), steps[0])
     fields: RunChange = {
         "run": snapshot.status.run or 1,
         "plan_hash": spec.plan_hash(),

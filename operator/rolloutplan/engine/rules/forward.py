@@ -19,7 +19,7 @@ from rolloutplan.engine.analysis.measurements import (
     missing_answer_timeout,
     verdict_of,
 )
-from rolloutplan.engine.analysis.stages import is_last, more_time, next_stage
+from rolloutplan.engine.analysis.stages import control_group, control_group_words, is_last, more_time, next_stage
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import ReconcileResult
@@ -34,9 +34,16 @@ from rolloutplan.stats.verdict import Outcome
 
 
 def is_stage_proved(snapshot: Snapshot) -> bool:
-    """Whether this weight is proved: every pass predicate is Proved, and no guard or `fail` predicate is in doubt."""
+    """Whether this weight is proved: every pass predicate is Proved, and no guard or `fail` predicate is in doubt.
+
+    Something must judge it, but for the step after a bake, which was judged by the stages before.
+    """
     spec = snapshot.plan.spec
-    return bool(spec and enforced_predicates(spec, snapshot.status, snapshot.source)) and not stage_doubts(snapshot)
+    stage = current_stage(spec, snapshot.status) if spec else None
+    if spec is None or stage is None:
+        return False
+    judged = stage.completes or bool(enforced_predicates(spec, snapshot.status, snapshot.source))
+    return judged and not stage_doubts(snapshot)
 
 
 def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
@@ -122,7 +129,10 @@ def begin_stage(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
-    """End the bake when its time is over and no guard is in doubt. What was asked before that is heard first."""
+    """End the bake when its time is over and no guard is in doubt. What was asked before that is heard first.
+
+    Where the bake had a control group, the step to 100% follows, and the run ends after that.
+    """
     spec = snapshot.plan.spec
     if (
         spec is None
@@ -131,13 +141,17 @@ def finish_bake(snapshot: Snapshot) -> ReconcileResult | None:
         or bake_doubts(snapshot)
     ):
         return None
-    return _await_answers(snapshot, spec) or ReconcileResult(_baked(snapshot, spec))
+    if (waiting := _await_answers(snapshot, spec)) is not None:
+        return waiting
+    stage = current_stage(spec, snapshot.status)
+    held_back = stage is not None and stage.held_back
+    return ReconcileResult(_held_back_no_more(snapshot, spec) if held_back else _finished(snapshot, spec))
 
 
 def pass_stage(snapshot: Snapshot) -> ReconcileResult | None:
     """Leave a stage when its soak is over and it is proved. What was asked by the end of the soak is heard first.
 
-    It is below the deadline rule, which skips it.
+    It is below the deadline rule, which skips it. After the step to 100% that follows a bake, the run ends.
     """
     spec = snapshot.plan.spec
     if (
@@ -176,6 +190,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         return waiting
     stage, steps = next_stage(spec, status), spec.steps()
     to, predicates = format_weight(stage.permille), stage_predicates(snapshot, spec, stage)
+    group = control_group_words(stage, weights.old)
     routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
     fixed_hash, at = predicates_hash(stage, spec.guards), status.stage
     started = StageStatus(
@@ -195,7 +210,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         snapshot,
         TransitionName.START_STAGE,
         f"stage {stage.index + 1}/{len(steps)} {stage.step}: {weights.desired} -> {to}; "
-        f"{len(predicates)} predicates fixed (hash {fixed_hash})",
+        f"{f'{group}; ' if group else ''}{len(predicates)} predicates fixed (hash {fixed_hash})",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
         stage=begin_warmup(spec, stage, started, snapshot.now),
@@ -217,11 +232,15 @@ def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:
     at, stage = status.stage, current_stage(spec, status)
     assert at is not None and stage is not None
     words = f"{stage.step} is proved at {at.weight} after {span(at.verified_at, snapshot.now)}"
+    if stage.completes:
+        return _finished(snapshot, spec)
     if not is_last(spec, stage):
         return transition(snapshot, TransitionName.PROVED, words, reason=StatusReason.SHIFTING, evidence=items)
     baking = start_bake(snapshot, spec, at)
     if baking.soak_until and baking.soak_until > snapshot.now:
-        words += f"; it is the last weight, and the guards stay on for {span(snapshot.now, baking.soak_until)}"
+        lasts, group = span(snapshot.now, baking.soak_until), control_group(spec, status)
+        last = f"{group}, after which the step to 100% follows" if group else "it is the last weight"
+        words += f"; {last}, and the guards stay on for {lasts}"
     return transition(
         snapshot, TransitionName.PROVED_LAST, words, reason=StatusReason.BAKING, evidence=items, stage=baking
     )
@@ -229,13 +248,24 @@ def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:
 
 def start_bake(snapshot: Snapshot, spec: PlanSpec, at: StageStatus) -> StageStatus:
     """The last stage during the bake, which lasts at least until a side at weight 0 is drained."""
-    until = snapshot.now + spec.bake
-    if spec.steps()[-1].permille == FULL:
+    until = snapshot.now + spec.bake_for
+    if spec.bake_step.permille == FULL:
         until = max(until, (at.verified_at or snapshot.now) + spec.traffic.drain)
     return change_stage(at, soak_until=until, deadline_at=None)
 
 
-def _baked(snapshot: Snapshot, spec: PlanSpec) -> Status:
+def _held_back_no_more(snapshot: Snapshot, spec: PlanSpec) -> Status:
+    """The bake of a control group is over: the step to 100% is next, and goes through the gate like any increase."""
+    status, items = snapshot.status, active_predicates(spec, snapshot.status, snapshot.source)
+    group = format_weight(spec.holdback)
+    words = (
+        f"the bake at {status.weights.desired} is over, and no guard tripped with {group} on {status.weights.old} to "
+        f"compare with; the last step gives {status.weights.new} {format_weight(FULL)}"
+    )
+    return transition(snapshot, TransitionName.BAKED_BELOW_FULL, words, reason=StatusReason.SHIFTING, evidence=items)
+
+
+def _finished(snapshot: Snapshot, spec: PlanSpec) -> Status:
     status, items = snapshot.status, active_predicates(spec, snapshot.status, snapshot.source)
     left = "keeps the rest" if spec.steps()[-1].permille < FULL else "has none left"
     words = f"{status.weights.new} serves {status.weights.desired} of the traffic; {status.weights.old} {left}"

@@ -11,6 +11,7 @@ from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.status import Held, Intent, Phase, Status
 from rolloutplan.engine.analysis.availability import LISTED_WITHIN, is_suspended, missing_by_no_fault
 from rolloutplan.engine.analysis.measurements import current_stage
+from rolloutplan.engine.analysis.stages import control_group
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
     NotAccepted,
@@ -298,10 +299,11 @@ def _verified(snapshot: Snapshot, intent: Intent) -> Status:
     accepted = (
         "read back; not all gateways report acceptance" if status.weights.unconfirmed else "read back and accepted"
     )
+    group = control_group(spec, status) if spec else ""
     return transition(
         snapshot,
         TransitionName.VERIFIED,
-        f"{intent.to} of the traffic is on {status.weights.new} ({names} {accepted}); "
+        f"{intent.to} of the traffic is on {status.weights.new} ({names} {accepted}); {f'{group}; ' if group else ''}"
         f"judged for {_until(snapshot, at.soak_until)} at least, decided within {_until(snapshot, at.deadline_at)}",
         reason=StatusReason.SOAKING,
         shares=(format_weight(before), intent.to),

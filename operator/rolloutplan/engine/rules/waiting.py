@@ -6,12 +6,13 @@ No state waits without saying for what. A wait without a time limit says that to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Phase, Status
-from rolloutplan.engine.analysis.stages import next_stage
+from rolloutplan.engine.analysis.stages import control_group, next_stage
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.policy.demands import CONTRACT
 from rolloutplan.engine.policy.seal import seal_of
@@ -62,7 +63,14 @@ def waiting_for(snapshot: Snapshot, status: Status) -> str:
     if status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         stops = status.task is not None and status.task.kind == "Stop"
         return f"its Jobs to be suspended, {until}" if stops else ""
-    return f"{_subject(status)}{_seal(snapshot, status)}, {until}"
+    return f"{_subject(status)}{_seal(snapshot, status)}{_control_group(snapshot, status)}, {until}"
+
+
+def _control_group(snapshot: Snapshot, status: Status) -> str:
+    """Why the bake is not at 100%, as text to append; empty where it is, and where another thing is waited for."""
+    spec = snapshot.plan.spec
+    words = control_group(spec, status) if spec is not None and status.phase is Phase.BAKING else ""
+    return f" ({words})" if words else ""
 
 
 def _seal(snapshot: Snapshot, status: Status) -> str:
@@ -112,7 +120,8 @@ def _until(snapshot: Snapshot, status: Status) -> datetime | None:
     spec, stage, entered = snapshot.plan.written, status.stage, status.entered_at or snapshot.plan.created
     match status.phase:
         case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:
-            return verify_deadline(snapshot, status.intent) if status.phase is Phase.SHIFTING else None
+            decided = replace(snapshot, status=status)
+            return verify_deadline(decided, status.intent) if status.phase is Phase.SHIFTING else None
         case Phase.JUDGING:
             return stage.deadline_at if stage else None
         case Phase.BAKING:

@@ -225,7 +225,8 @@ def restart_windows(snapshot: Snapshot) -> StageStatus | None:
 
 def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> StageStatus:
     """The stage with soak and deadline started now, when its weight was read back. Policies may lengthen both."""
-    longer = (soak_factor(snapshot.policies) - 1) * stage.soak
+    factor = 1 if stage.completes else soak_factor(snapshot.policies)  # it waits for the drain, which is as written
+    longer = (factor - 1) * stage.soak
     started = change_stage(
         at,
         judged_since=snapshot.now,

@@ -111,6 +111,8 @@ def _named_stage(context: CommandContext, spec: PlanSpec) -> str:
     for stage in spec.steps():
         if demands_approval(policies, spec, stage.name):
             needed.setdefault(stage.name, stage.name)
+    if spec.bake_step.name in needed:  # the step to 100% after the bake of a control group is part of the last stage
+        needed.setdefault(spec.steps()[-1].name, spec.bake_step.name)
     if spec.contract.approval or (spec.contract.wanted and demands_approval(policies, spec, CONTRACT)):
         needed.setdefault(_CONTRACT, CONTRACT)
     words = (context.command.stage, context.command.token)

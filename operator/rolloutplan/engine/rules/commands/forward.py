@@ -52,7 +52,7 @@ def promote(context: CommandContext) -> ReconcileResult:
     """Let the last stage follow the one that is judged now."""
     snapshot, status, spec = context.snapshot, context.snapshot.status, _skippable_plan(context)
     _deny_in_bake(snapshot)
-    last, at, stage = spec.steps()[-1], status.stage, current_stage(spec, status)
+    last, at, stage = spec.bake_step, status.stage, current_stage(spec, status)
     if (
         status.phase not in TRANSITIONS[TransitionName.PROMOTED].sources
         or at is None

@@ -77,7 +77,7 @@ class Tools:
 def ensure(progress: Progress = lambda line: None) -> Tools:
     """Make what is missing in the cache (minutes, the first time) and tell where everything is."""
     check_system()
-    traefik, kubectl = _script("traefik"), _script("kubectl")
+    traefik, kubectl = script("traefik"), script("kubectl")
     cache = cache_folder()
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     given = {name: Path(assets) / name for name in ("etcd", "kube-apiserver")} if assets else {}
@@ -104,7 +104,7 @@ def cache_folder() -> Path:
     return base / "rolloutplan-bed" / digest.hexdigest()[:16]
 
 
-def _script(name: str) -> Path:
+def script(name: str) -> Path:
     """A program that a Python wheel brought: beside this interpreter's own scripts, else on the PATH."""
     beside = Path(sysconfig.get_path("scripts")) / name
     found = str(beside) if beside.exists() else shutil.which(name)

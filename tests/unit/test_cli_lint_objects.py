@@ -227,6 +227,7 @@ def test_what_does_not_fit_is_a_warning_where_it_is_to_be_corrected(
         ({"route": TWO_RULES}, [("route:10:7", "rule 1 sends to checkout-v1 alone: its requests stay there: add checkout-v2 with weight: 0 to it, or leave it if that is meant")]),
         ({"ingress": INGRESS}, [("ingress:4:1", "Ingress checkout sends to checkout-v1 too, and a plan cannot move that: send it through the HTTPRoute, or leave it if that is meant")]),
         ({"route": ROUTE.replace("weight: 0", "weight: 1")}, [("route:9:41", "checkout-v2 has 1% of the traffic before the run: write weight: 0, unless that is meant")]),
+        ({"route": ROUTE.replace("weight: 0", "weight: 1").replace("weight: 100", "weight: 0")}, [("route:9:41", "checkout-v2 has 100% of the traffic, as after a success: in a cluster that has not had this run, the plan moves nothing and judges nothing")]),
     ],
 )  # fmt: skip
 def test_what_may_be_meant_is_a_hint(

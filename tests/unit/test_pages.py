@@ -1,6 +1,7 @@
 """What the pages show: each block of YAML is as good as a file, and each link leads somewhere."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import yaml
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.main import main
 from rolloutplan.tools.promql_parse import parse_bounded
+from tests.bed import tools
 from tests.pages import PAGES, Block, anchors, blocks, links, missing
-from tests.shop import job
+from tests.shop import ROOT, job
 
 Json = dict[str, Any]
 
@@ -131,3 +133,18 @@ def test_a_comment_that_is_away_from_its_block_is_an_error(tmp_path: Path) -> No
     page.write_text("<!-- bed: run -->\ntext\n```sh\nls\n```\n")
     with pytest.raises(ValueError, match="2: a comment stands before a text"):
         list(blocks(page))
+
+
+# ---- the samples that a page has its reader release ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "commit", sorted((ROOT / "examples/kustomize/commits").iterdir())[1:], ids=lambda path: path.name
+)
+def test_each_commit_of_the_kustomize_sample_is_good(
+    commit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(tools.script("kubectl")), "kustomize", str(commit)]
+    made = tmp_path / "made.yaml"
+    made.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert main(["lint", "--strict", str(made)]) == 0, capsys.readouterr().out

@@ -74,6 +74,12 @@ def _first_weight(plan: PlanFile, rule: RuleWeights, written: tuple[BackendFile,
             f" any plan; write weight: 0"
         )
         yield warning(about, path, "first-weight", words)
+    elif share == plan.spec.steps()[-1].permille:
+        words = (
+            f"{new} has {format_weight(share)} of the traffic, as after a success: in a cluster that has not had this"
+            " run, the plan moves nothing and judges nothing"
+        )
+        yield hint(about, f"{path}.weight", "first-weight", words)
     elif share > first:
         words = (
             f"{new} has {format_weight(share)} of the traffic before the run, more than the first stage gives it"

@@ -156,24 +156,31 @@ def test_three_refusals_of_one_spec_and_how_many_more(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        (HIDDEN, (0, 12, "warning", "hidden-gap", "spec.guards[0].query")),
-        (PLAN.replace("sum(", "su("), (0, 12, "warning", "syntax", "spec.guards[0].query")),
+        (PLAN.replace("sum(", "su("), (0, 13, "error", "type", "spec.guards[0].query")),
+        (PLAN.replace("sum(", "sum(("), (0, 13, "error", "syntax", "spec.guards[0].query")),
         (
             PLAN.replace('="$deployment"', '="$depl",new="$new"'),
-            (0, 12, "warning", "unknown-word", "spec.guards[0].query"),
+            (0, 13, "error", "unknown-variable", "spec.guards[0].query"),
         ),
-        (POLICY.replace("slo", "1 < 2 or slo"), (0, 6, "warning", "type", "spec.errorBudget.query")),
+        (POLICY.replace("slo", "1 < 2 or slo"), (0, 6, "error", "type", "spec.errorBudget.query")),
     ],
 )
-def test_promql_warns_and_fails_where_warnings_count(
+def test_promql_that_prometheus_refuses_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, finding: tuple[Any, ...]
 ) -> None:
-    assert lint(tmp_path, capsys, text) == (0, [finding])
-    assert lint(tmp_path, capsys, text, options="--strict") == (1, [finding])
+    assert lint(tmp_path, capsys, text) == (1, [finding])
+
+
+def test_promql_that_is_not_what_was_meant_fails_where_warnings_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding = (0, 13, "warning", "hidden-gap", "spec.guards[0].query")
+    assert lint(tmp_path, capsys, HIDDEN) == (0, [finding])
+    assert lint(tmp_path, capsys, HIDDEN, options="--strict") == (1, [finding])
 
 
 def test_hints_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hint = (0, 12, "hint", "raw-counter", "spec.guards[0].query")
+    hint = (0, 13, "hint", "raw-counter", "spec.guards[0].query")
     text = PLAN.replace("rate(", "(").replace("[$window]", "")
     assert lint(tmp_path, capsys, text, options="--strict") == (0, [hint])
 
@@ -197,7 +204,7 @@ def test_a_default_is_held_against_the_line_above_it(tmp_path: Path, capsys: pyt
 
 # ---- sources -------------------------------------------------------------------------------------
 
-SHORT = (0, 12, "warning", "short-range", "spec.guards[0].query")
+SHORT = (0, 13, "warning", "short-range", "spec.guards[0].query")
 OWN = SOURCE.replace("Cluster", "").replace("{name: default}", "{name: default, namespace: shop}")
 
 
@@ -303,14 +310,14 @@ def test_nothing_but_findings_comes_of_nonsense(text: str) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(HIDDEN.encode())))
     assert main(["lint", "-"]) == 0
-    assert capsys.readouterr().out.startswith("-:12:7: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: ")
+    assert capsys.readouterr().out.startswith("-:13:71: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: ")
 
 
 def test_a_list_as_kubectl_gets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = "".join("- " + text.replace("\n", "\n  ").rstrip(" ") for text in (CART, HIDDEN, CONFIG))
     code, found = lint(tmp_path, capsys, f"apiVersion: v1\nkind: List\nitems:\n{items}")
     assert code == 0
-    assert found == [(0, 33, "warning", "hidden-gap", "spec.guards[0].query")]
+    assert found == [(0, 34, "warning", "hidden-gap", "spec.guards[0].query")]
 
 
 def test_json_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,7 +349,7 @@ def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", *files]) == 1
     hidden, refused, counted = capsys.readouterr().out.splitlines()
     assert hidden.startswith(
-        f'{files[0]}:12:7: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
+        f'{files[0]}:13:71: warning: RolloutPlan shop/checkout-v2 spec.guards[0].query: "or vector(0)"'
     )
     assert hidden.endswith(" [hidden-gap]")
     words = "1m is shorter than the soak of 5m: write at least the soak [refused]"
@@ -501,7 +508,7 @@ SUSPECT = TEMPLATE.replace("[$window]))", "[$window])) or vector(0)")
         (
             (NAMES, SUSPECT),
             0,
-            [(0, 11, "warning", "hidden-gap", "spec.guards[0].query"), (1, 7, "warning", "hidden-gap", "spec.query")],
+            [(0, 11, "warning", "hidden-gap", "spec.guards[0].query"), (1, 8, "warning", "hidden-gap", "spec.query")],
         ),
         ((TEMPLATE.replace("name: errors", "name: a.b"),), 1, [(0, 3, "error", "object", "metadata.name")]),
     ],

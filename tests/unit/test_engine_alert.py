@@ -212,9 +212,9 @@ def test_it_may_be_used_at_other_stages() -> None:
     ("matchers", "traps"),
     [
         ('severity="page",deployment=~"$deployment|$old"', []),
-        ("severity=page", ["warning syntax"]),
-        ('severity="page" team="shop"', ["warning syntax"]),
-        ('severity="$severty"', ["warning unknown-word"]),
+        ("severity=page", ["error syntax"]),
+        ('severity="page" team="shop"', ["error syntax"]),
+        ('severity="$severty"', ["error unknown-variable"]),
     ],
 )
 @pytest.mark.parametrize("place", ["guards", "stages[0].fail", "stages[0].warn"])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.tools.promql import Asking, lint_counter, lint_query
+from rolloutplan.tools.promql import lint_counter, lint_query
+from rolloutplan.tools.promql_traps import Asking
 
 MINUTE = timedelta(minutes=1)
 ASKING = Asking(reach=MINUTE, scrape=timedelta(seconds=15), sampled=True)
@@ -15,31 +16,31 @@ ASKING = Asking(reach=MINUTE, scrape=timedelta(seconds=15), sampled=True)
 
 TRAPS: dict[str, tuple[str, str, str]] = {
     # What the parser refuses.
-    "an open parenthesis": ("warning syntax", "sum(rate(x_total[1m])", "sum(rate(x_total[1m]))"),
-    "a function that there is not": ("warning syntax", "sum(rates(x_total[1m]))", "sum(rate(x_total[1m]))"),
+    "an open parenthesis": ("error syntax", "sum(rate(x_total[1m])", "sum(rate(x_total[1m]))"),
+    "a function that there is not": ("error type", "sum(rates(x_total[1m]))", "sum(rate(x_total[1m]))"),
     "a regex that is none": (
-        "warning syntax",
+        "error type",
         'sum(rate(x_total{code=~"5(."}[1m]))',
         'sum(rate(x_total{code=~"5.."}[1m]))',
     ),
-    "a range of ages": ("warning syntax", "sum(rate(x_total[1e30]))", "sum(rate(x_total[60]))"),
-    "a range of more than ages": ("warning syntax", "sum(rate(x_total[1e15]))", "sum(rate(x_total[60]))"),
-    "no query": ("warning syntax", "# to do", "sum(x) # done"),
-    "a word that is not filled in": ("warning unknown-word", "sum(rate(x_total[$windw]))", "sum(rate(x_total[1m]))"),
+    "a range of ages": ("error syntax", "sum(rate(x_total[1e30]))", "sum(rate(x_total[60]))"),
+    "a range of more than ages": ("error syntax", "sum(rate(x_total[1e15]))", "sum(rate(x_total[60]))"),
+    "no query": ("error syntax", "# to do", "sum(x) # done"),
+    "a word that is not filled in": ("error unknown-variable", "sum(rate(x_total[$windw]))", "sum(rate(x_total[1m]))"),
     "a label of a word that is not filled in": (
-        "warning unknown-word",
+        "error unknown-variable",
         'sum(x{a="$deploymnt"})',
         'sum(x{a=~"v2|v3$"})',
     ),
-    "a word in braces that is not filled in": ("warning unknown-word", 'sum(x{a="${tema}-v2"})', 'sum(x{a="$2"})'),
+    "a word in braces that is not filled in": ("error unknown-variable", 'sum(x{a="${tema}-v2"})', 'sum(x{a="$2"})'),
     # Types.
-    "a sum of a range": ("warning type", "sum(x_total[1m])", "sum(rate(x_total[1m]))"),
-    "a rate of no range": ("warning type", "rate(sum(x_total))", "sum(rate(x_total[1m]))"),
-    "a text beside a number": ("warning type", 'sum(x) > bool "1"', "sum(x) > bool 1"),
-    "two numbers compared": ("warning type", "1 > 2", "1 > bool 2"),
-    "a text as the answer": ("warning type", '"0.1"', "0.1"),
-    "a range as the answer": ("warning type", "x[1m]", "sum(avg_over_time(x[1m]))"),
-    "a subquery as the answer": ("warning type", "(sum(x)[1m:15s])", "max_over_time(sum(x)[1m:15s])"),
+    "a sum of a range": ("error type", "sum(x_total[1m])", "sum(rate(x_total[1m]))"),
+    "a rate of no range": ("error type", "rate(sum(x_total))", "sum(rate(x_total[1m]))"),
+    "a text beside a number": ("error type", 'sum(x) > bool "1"', "sum(x) > bool 1"),
+    "two numbers compared": ("error type", "1 > 2", "1 > bool 2"),
+    "a text as the answer": ("error no-number", '"0.1"', "0.1"),
+    "a range as the answer": ("error no-number", "x[1m]", "sum(avg_over_time(x[1m]))"),
+    "a subquery as the answer": ("error no-number", "(sum(x)[1m:15s])", "max_over_time(sum(x)[1m:15s])"),
     # Answers that hide that there are none.
     "or vector(0)": ("warning hidden-gap", "sum(rate(x_total[1m])) or vector(0)", "sum(rate(x_total[1m]))"),
     "or on() vector(0)": ("warning hidden-gap", "sum(x) or on() vector(0)", "sum(x) or on() sum(y)"),
@@ -189,10 +190,18 @@ def test_every_trap_of_a_query_is_found_once() -> None:
     ("query", "words"),
     [
         ("sum(rate(x_total[$windw]))", "$windw is not a variable: did you mean $window?"),
-        ('sum(x{team="$squad"})', "team: $squad is not a variable: define it in variables"),
+        (
+            'sum(x{team="$squad"})',
+            "$squad is not a variable: define it in variables. Known: $namespace (the plan's namespace), $plan",
+        ),
         (
             "rate(sum(x_total))",
-            'got vector: write a range after the selector, and the sum outside: "sum(rate(x[$window]))"',
+            (
+                "column 6, at 'sum(x_total)': rate() needs a range, such as x[$window], and sum(x_total) is"
+                " an instant vector:"
+                " write the range"
+                " after the metric, and the sum outside: sum(rate(x_total[$window]))"
+            ),
         ),
         ("sum(x) or vector(0)", '"or vector(0)" hides missing data'),
         ("sum(x) > 0.1", '"sum(x) > 0.1" returns nothing when it is false'),
@@ -228,8 +237,8 @@ COUNTERS: dict[str, tuple[str, str, str]] = {
     "a name of many": ("warning no-counter", '{__name__=~"x_.*"}', '{"x.y_total"}'),
     "a gauge": ("warning no-counter", "requests_in_flight", "requests_total"),
     "what may be a gauge": ("hint no-counter", "requests", "requests_total"),
-    "braces": ("warning syntax", "x_total{", "x_total"),
-    "a word": ("warning unknown-word", 'x_total{a="$deploymnt"}', 'x_total{a="checkout-v2"}'),
+    "braces": ("error syntax", "x_total{", "x_total"),
+    "a word": ("error unknown-variable", 'x_total{a="$deploymnt"}', 'x_total{a="checkout-v2"}'),
 }
 
 
@@ -278,6 +287,6 @@ _WORDS = r"""
 @given(st.lists(st.sampled_from(_WORDS), max_size=14).map(" ".join) | st.text(max_size=40))
 def test_nothing_but_findings_comes_of_nonsense(text: Any) -> None:
     for finding in (*lint_query(text, ASKING), *lint_counter(text, "bad"), *lint_counter(text, "h", histogram=True)):
-        assert finding.severity in ("warning", "hint")
+        assert finding.severity in ("error", "warning", "hint")
         assert finding.words
         assert "\n" not in finding.words

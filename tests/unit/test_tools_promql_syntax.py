@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from rolloutplan.tools.promql import Asking, Finding, instant_selectors, lint_query
+from rolloutplan.tools.promql import Finding, instant_selectors, lint_query
 from rolloutplan.tools.promql_parse import HARDEST, ParseError, TooLargeError, parse_bounded
 from rolloutplan.tools.promql_syntax import MAX_NESTING, UnclearError, read_syntax, tokens
+from rolloutplan.tools.promql_traps import Asking
 
 CLEAR = [
     "up",

@@ -41,7 +41,8 @@ from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
-from rolloutplan.tools.promql import Finding, Severity
+from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.promql_traps import Severity
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
@@ -84,7 +85,7 @@ def _traps(
         for problem in whole.problems:
             severity: Severity = "hint" if problem.why == StatusReason.TEMPLATE_NOT_FOUND else "error"
             yield Finding(problem.path, "template", severity, problem.words)
-        yield from lint_plan(whole.spec, every)
+        yield from lint_plan(whole.spec, every, source.prometheus.flavor if source else "Prometheus")
         yield from lint_time(whole.spec, every, traffic) if traffic else ()
     elif isinstance(spec, PredicateTemplateSpec):
         yield from lint_template(spec)

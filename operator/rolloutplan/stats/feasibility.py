@@ -26,6 +26,30 @@ class Traffic:
         return Traffic(both * share, both * (1 - share), self.bad)
 
 
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Too few requests for a required count. `expected` are those that come on the mean.
+
+    `share` is the smallest share of all traffic, and `seconds` the shortest window, that gives enough of them; a share
+    above 1 is not possible.
+    """
+
+    expected: float
+    share: float
+    seconds: float
+
+
+def shortage(required: int, rate: float, share: float, window: float) -> Shortage | None:
+    """How the requests of one side in a window fall short of a required count; None where they are enough.
+
+    `rate` are the requests per second of both sides together, `share` the part of this side, `window` in seconds.
+    """
+    expected = rate * share * window
+    if expected >= required:
+        return None
+    return Shortage(expected, required / (rate * window), required / (rate * share))
+
+
 def decided_after(hypothesis: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
     """Seconds until the hypothesis is proved, with an evaluation `every` so many seconds; inf where it never is.
 

@@ -13,7 +13,19 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from promql_parser import Expr, Matcher, MatchOp, parse
+from promql_parser import (
+    AggregateExpr,
+    BinaryExpr,
+    Call,
+    Expr,
+    Matcher,
+    MatchOp,
+    MatrixSelector,
+    ParenExpr,
+    SubqueryExpr,
+    UnaryExpr,
+    parse,
+)
 
 from rolloutplan.tools.promql_syntax import Token, UnclearError, tokens
 
@@ -48,8 +60,8 @@ def parse_bounded(text: str) -> Expr:
     """Parse a query. Raises TooLargeError and ParseError."""
     if len(text) > LONGEST:
         raise TooLargeError(f"more than {LONGEST:,} characters")
-    hardness, readable = _prepared(text)
-    if hardness > HARDEST:
+    difficulty, readable = _prepared(text)
+    if difficulty > HARDEST:
         raise TooLargeError(f"more than {HARDEST} operators and parentheses")
     try:
         return parse(readable)
@@ -58,6 +70,32 @@ def parse_bounded(text: str) -> Expr:
         if not isinstance(error, ValueError | OverflowError) and type(error).__name__ != "PanicException":
             raise
         raise ParseError(shown(" ".join(str(error).split())[:200])) from None
+
+
+def below(expr: Expr) -> Iterator[Expr]:
+    """Yield every part of an expression but parentheses, itself first."""
+    waiting = [expr]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, ParenExpr):
+            yield part
+        waiting += reversed(_parts(part))
+
+
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    parts: tuple[object, ...] = ()
+    match expr:
+        case BinaryExpr():
+            parts = (expr.lhs, expr.rhs)
+        case Call():
+            parts = tuple(expr.args)
+        case AggregateExpr():
+            parts = (expr.param, expr.expr)
+        case UnaryExpr() | SubqueryExpr() | ParenExpr():
+            parts = (expr.expr,)
+        case MatrixSelector():
+            parts = (expr.vector_selector,)
+    return tuple(part for part in parts if isinstance(part, Expr))
 
 
 def pins(matcher: Matcher) -> bool:
@@ -78,17 +116,24 @@ def shown(text: str) -> str:
     return _HIDDEN.sub(lambda found: '=~"' if found[1] == _MATCHES else '!~"', text)
 
 
-def _prepared(text: str) -> tuple[int, str]:
-    """How many operators and parentheses there are, and the text as the parser can read it.
+def hardness(text: str, found: Sequence[Token] | None) -> int:
+    """How many operators and parentheses there are.
 
-    Where it is unclear where strings and comments end, the operators in them count, as the parser may think otherwise.
+    Where it is unclear where strings and comments end (`found` is None), the operators in them count, as a parser may
+    think otherwise.
     """
+    if found is None:
+        return len(_HARD.findall(text))
+    return sum(_HARD.fullmatch(token.text) is not None for token in found if token.kind in ("mark", "word"))
+
+
+def _prepared(text: str) -> tuple[int, str]:
+    """How many operators and parentheses there are, and the text as the parser can read it."""
     try:
         found = list(tokens(text))
     except UnclearError:
-        return len(_HARD.findall(text)), _REGEX.sub(_hidden, text)
-    hardness = sum(_HARD.fullmatch(token.text) is not None for token in found if token.kind in ("mark", "word"))
-    return hardness, " ".join(_readable(found))
+        return hardness(text, None), _REGEX.sub(_hidden, text)
+    return hardness(text, found), " ".join(_readable(found))
 
 
 def _hidden(found: re.Match[str]) -> str:

@@ -43,10 +43,11 @@ _GROUPS: Final = frozenset({"by", "without"})
 _SPOKEN: Final = frozenset({"and", "or", "unless", "atan2"})
 _NO_NAMES: Final = _SPOKEN | _GROUPS | {"bool", "on", "ignoring", "group_left", "group_right", "offset"}
 """Words that no metric is called here, although some servers take some of them."""
-_AGGREGATIONS: Final = frozenset(
+AGGREGATIONS: Final = frozenset(
     {"sum", "min", "max", "avg", "count", "group", "stddev", "stdvar", "topk", "bottomk", "count_values", "quantile"}
     | {"limitk", "limit_ratio"}
 )
+"""What aggregates series, in lower case."""
 _CALL, _GROUPED_CALL, _PAREN = "call", "grouped call", "parenthesis"
 
 
@@ -181,7 +182,7 @@ class _Reader:
             raise self._unclear(f"{token.text} has nothing before it", token)
         if word in ("inf", "nan"):
             return True
-        if word in _AGGREGATIONS and following.text.lower() in _GROUPS:
+        if word in AGGREGATIONS and following.text.lower() in _GROUPS:
             self._take()
             self._labels()
             self._expect("(")

@@ -16,8 +16,7 @@ from typing import Final
 
 from promql_parser import Expr, VectorSelector
 
-from rolloutplan.tools.promql import below
-from rolloutplan.tools.promql_parse import ParseError, TooLargeError, parse_bounded, pins
+from rolloutplan.tools.promql_parse import ParseError, TooLargeError, below, parse_bounded, pins
 from rolloutplan.tools.promql_syntax import SelectorPlace, Syntax, UnclearError, read_syntax
 
 _READS_BY_ITSELF: Final = frozenset({"info"})

@@ -45,9 +45,10 @@ class PrometheusConnection(Connection):
 
     def of(self, namespace: str) -> PrometheusProvider:
         """Return the source as the plans of a namespace ask it."""
-        native = self._spec.prometheus.flavor != "VictoriaMetrics"
+        flavor, scrape = self._spec.prometheus.flavor, self._spec.scrape_interval
         tenant = Tenant(self._source, namespace, self._spec.enforced(namespace))
-        return PrometheusProvider(tenant, native_histograms=native, scrape_interval=self._spec.scrape_interval)
+        native = flavor != "VictoriaMetrics"
+        return PrometheusProvider(tenant, native_histograms=native, scrape_interval=scrape, flavor=flavor)
 
     def close(self) -> None:
         """Accept no more queries."""
@@ -58,9 +59,14 @@ class PrometheusProvider(Provider):
     """Such a source, as the plans of one namespace ask it."""
 
     def __init__(
-        self, source: Tenant, *, native_histograms: bool = True, scrape_interval: timedelta | None = None
+        self,
+        source: Tenant,
+        *,
+        native_histograms: bool = True,
+        scrape_interval: timedelta | None = None,
+        flavor: str = "Prometheus",
     ) -> None:
-        self._source, self._native, self._scrape = source, native_histograms, scrape_interval
+        self._source, self._native, self._scrape, self._flavor = source, native_histograms, scrape_interval, flavor
 
     async def evaluate(self, query: NumberQuery, at: datetime) -> Answer:
         """Query one number."""
@@ -143,7 +149,7 @@ class PrometheusProvider(Provider):
 
     def lint(self, spec: PlanSpec) -> str:
         """Find common mistakes in the PromQL of a plan."""
-        return warnings_of(spec, self._scrape)
+        return warnings_of(spec, self._scrape, self._flavor)
 
     def _texts(self, query: Query) -> tuple[str, ...]:
         """PromQL queries with one number each, to try a query."""

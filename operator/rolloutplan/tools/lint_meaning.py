@@ -1,0 +1,88 @@
+"""Find comparisons that do not fit what the query measures: the wrong way round, another unit, other counters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rolloutplan.api.predicate import MinSamples
+from rolloutplan.api.quantities import Comparison
+from rolloutplan.tools.comparisons import Role, judge_old, judge_value
+from rolloutplan.tools.promql import Check, Finding, parsed
+from rolloutplan.tools.promql_goodness import goodness_of
+from rolloutplan.tools.promql_meaning import Meaning, meaning_of
+from rolloutplan.tools.promql_nodes import Selector
+from rolloutplan.tools.promql_text import FilledText
+from rolloutplan.tools.promql_traps import ParsedQuery
+
+
+def comparison_check(role: Role, comparison: Comparison, path: str) -> Check:
+    """A check of a query against the comparison of its predicate, and of the functions that it divides."""
+    field = "is" if comparison.kind == "value" else "vsOld"
+
+    def check(query: ParsedQuery) -> Iterator[Finding]:
+        yield from _mixed(query, f"{path}.query")
+        meaning = meaning_of(query.top)
+        traps = (
+            judge_value(role, meaning, comparison)
+            if comparison.kind == "value"
+            else judge_old(role, meaning, comparison, counts=False)
+        )
+        yield from (Finding(f"{path}.{field}", rule, "warning", words) for rule, words in traps)
+
+    return check
+
+
+def _mixed(query: ParsedQuery, path: str) -> Iterator[Finding]:
+    """Find an increase over a range that is divided by a rate per second, or the other way."""
+    for division in query.operations("/"):
+        upper, lower = meaning_of(division.lhs), meaning_of(division.rhs)
+        if {upper.kind, lower.kind} == {"rate", "count"}:
+            words = "divides an increase over the window by a rate per second, or the other way: write rate() in both"
+            yield Finding(path, "unit", "warning", words, query.text.place(division.at_op.start))
+
+
+def samples_check(samples: MinSamples, path: str) -> Check:
+    """A check that the samples are counted, and not their rate per second."""
+
+    def check(query: ParsedQuery) -> Iterator[Finding]:
+        if meaning_of(query.top).kind == "rate":
+            call = next(query.calls("rate", "irate"))
+            words = (
+                f"{query.shown(call)} is a number per second, so atLeast asks for {samples.at_least:,} requests each"
+                " second: write increase() for their number in the window"
+            )
+            yield Finding(f"{path}.query", "unit", "warning", words, query.text.place(call.span.start))
+
+    return check
+
+
+def lint_events(role: Role, comparison: Comparison, counters: Mapping[str, FilledText], path: str) -> Iterator[Finding]:
+    """Find comparisons of counted events the wrong way round, and bad counters that are not."""
+    slow = "histogram" in counters
+    meaning = Meaning("share", False, name=f"the share of {'slow' if slow else 'bad'} requests")
+    if comparison.kind == "value":
+        traps = judge_value(role, meaning, comparison)
+    else:
+        traps = judge_old(role, meaning, comparison, counts=True)
+    field = "is" if comparison.kind == "value" else "vsOld"
+    yield from (Finding(f"{path}.{field}", rule, "warning", words) for rule, words in traps)
+    if slow:
+        return
+    trees = {field: parsed(text, path, "Prometheus")[0] for field, text in counters.items()}
+    bad, total = trees.get("bad"), trees.get("total")
+    where = f"{path}.events.bad"
+    if not isinstance(bad, Selector) or not isinstance(total, Selector):
+        return
+    if (bad.metric, set(_written(bad))) == (total.metric, set(_written(total))):
+        words = 'is the same counter as total, so all requests are bad: select the bad ones, such as code=~"5.."'
+        yield Finding(where, "bad-is-total", "warning", words)
+    elif goodness_of(bad) is True and goodness_of(total) is not True:
+        words = f'{counters["bad"].shown(*bad.span)} counts good requests: select the bad ones, such as code=~"5.."'
+        yield Finding(where, "inverted", "warning", words)
+    elif goodness_of(total) is False and total.metric == bad.metric:
+        words = f"{counters['total'].shown(*total.span)} counts only bad requests: count all of them here"
+        yield Finding(f"{path}.events.total", "inverted", "warning", words)
+
+
+def _written(selector: Selector) -> Iterator[tuple[str, str, str]]:
+    return ((each.label, each.op, each.value) for each in selector.matchers)

@@ -70,6 +70,7 @@ WARNING = ALARMING | {
     "SourceChanged",
     "RolledBack",
     "StageCannotConclude",
+    "Unguarded",
     "Paused",
     "CommandRejected",
     "UnjudgedChange",
@@ -201,6 +202,11 @@ def slow_to_decide() -> World:
     world.counts("no-worse", new=(0.0, 0.6), old=(0.02, 11.4))
     world.advance(timedelta(minutes=5))
     return world
+
+
+def unguarded_at_the_end() -> World:
+    worse = {"name": "errors", "query": "errors{$deployment}", "vsOld": "> 1.5x"}
+    return World(spec=changed(PLAN, {"guards": [worse]})).until(Phase.JUDGING)
 
 
 def only_warned() -> World:
@@ -393,6 +399,7 @@ RUNS: Mapping[Callable[[], World], set[TransitionName]] = {
     changed_before_it_was_ready: {TransitionName.CHANGED_BEFORE_SHIFT},
     extended: {TransitionName.EXTENDED},
     slow_to_decide: {TransitionName.STAGE_CANNOT_CONCLUDE},
+    unguarded_at_the_end: {TransitionName.UNGUARDED},
     refused_for_good: {TransitionName.SHIFT_REFUSED},
     refused_for_a_while: {TransitionName.REQUEST_REFUSED},
     edited: {TransitionName.ADAPTED},

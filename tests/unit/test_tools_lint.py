@@ -19,7 +19,7 @@ PLAN: dict[str, Any] = {
     "old": {"deployment": "checkout-v1", "service": "checkout-old"},
     "new": {"deployment": "checkout-v2"},
     "traffic": {"routes": [{"kind": "HTTPRoute", "name": "checkout"}]},
-    "guards": [],
+    "guards": [{"name": "idle", "query": 'sum(rate(up_total{d="$deployment"}[$window]))', "is": "< 1", "window": "5m"}],
     "stages": [
         {
             "weights": ["5%", "100%"],
@@ -49,8 +49,8 @@ def plan(place: str, **judged: Any) -> PlanSpec:
 
 
 def found(spec: PlanSpec, scrape: timedelta | None = SCRAPE) -> list[str]:
-    """What is found, except what short queries lack: a side, the namespace, a range in `pass`, a fitting comparison."""
-    lacking = ("no-side", "old-samples", "no-namespace", "inverted")
+    """What is found, except what one short query lacks: a side, the namespace, a range, a fit comparison, a guard."""
+    lacking = ("no-side", "old-samples", "no-namespace", "inverted", "unguarded")
     return [each for each in all_found(spec, scrape) if each.split()[1] not in lacking]
 
 
@@ -311,7 +311,9 @@ def test_a_stage_that_silence_alone_proves_is_told() -> None:
 def test_a_comparison_that_never_has_an_old_side_is_told(place: str, weights: list[str], told: bool) -> None:
     judged = {"name": "worse", "query": f"sum(rate({TOTAL}[$window]))", "vsOld": "> 1.5x"}
     other = {"name": "any", "query": f"sum(rate({TOTAL}[$window]))", "is": "> 0"}
-    spec = read_plan_spec(changed(PLAN, {"stages[0].pass": [other], "stages[0].weights": weights, place: [judged]}))
+    changes = {"guards": [{**other, "name": "low"}], "stages[0].pass": [other], "stages[0].weights": weights}
+    judges = [judged] if place != "guards" else [judged, {**other, "name": "beside"}]
+    spec = read_plan_spec(changed(PLAN, {**changes, place: judges}))
     assert all_found(spec) == ([f"warning no-old-side spec.{place}[0].vsOld"] if told else [])
 
 

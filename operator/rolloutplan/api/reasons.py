@@ -84,6 +84,7 @@ class EventReason(StrEnum):
     BAKED = "Baked"
     STAGE_SKIPPED = "StageSkipped"
     STAGE_CANNOT_CONCLUDE = "StageCannotConclude"
+    UNGUARDED = "Unguarded"
     DEADLINE_EXTENDED = "DeadlineExtended"
     PROMOTED = "Promoted"
     ADAPTED = "Adapted"

@@ -53,6 +53,7 @@ from rolloutplan.engine.rules.rollback import (
 from rolloutplan.engine.rules.source import sealed_late, source_changed
 from rolloutplan.engine.rules.start import STARTING_RULES, finished, start, stop_jobs
 from rolloutplan.engine.rules.undo import restore_undo, tell_foreign_undo
+from rolloutplan.engine.rules.unguarded import report_unguarded
 from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
@@ -226,6 +227,7 @@ RULES: tuple[Rule, ...] = (
     resume_run,
     warning_detected,
     forecast,
+    report_unguarded,
     end_at_deadline,
     end_at_bake_deadline,
     finish_bake,

@@ -16,6 +16,7 @@ from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
+from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.variables import names_a_side
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.comparisons import Role
@@ -41,6 +42,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
     """
     judged = tuple(judged_predicates(spec))
     return (
+        *_unguarded(spec),
         *_assumed(spec, scrape, flavor),
         *(
             finding
@@ -160,6 +162,12 @@ def _questions(spec: PlanSpec, judged: Judged, scrape: timedelta | None, flavor:
         yield from lint_counter(text, where, histogram=field == "histogram", flavor=flavor, checks=checks)
     if counters:
         yield from lint_events(judged.role, predicate.comparison, counters, path)
+
+
+def _unguarded(spec: PlanSpec) -> Iterator[Finding]:
+    """Find weights and a bake in which nothing can act."""
+    if words := unguarded(spec):
+        yield Finding("spec.guards" if spec.guards else "spec.stages", "unguarded", "warning", words)
 
 
 def _silences(spec: PlanSpec) -> Iterator[Finding]:

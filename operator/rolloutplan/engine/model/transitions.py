@@ -9,18 +9,18 @@ the tasks of `expand` are done (EXPANDED; EXPAND_FAILED ends the run), and the p
 
 Then, for each stage: the predicates are fixed and the weight is requested (START_STAGE), the weight is read back and
 accepted (VERIFIED), the stage is judged and proved (PROVED, at the last stage PROVED_LAST). A bake with a control group
-is below 100%, and one last step follows it (BAKED_BELOW_FULL). A warning halves the next increase (WARNED). From every
-phase in which a weight may have changed there is one rollback (FAILED, RESTORED), which needs only the route; where the
-pods are missing through no fault of their version, it ends as a hold and the run is taken up again (WITHDRAWN,
-RESUMED). A run that may not go on and has no cause to roll back is held (HELD, RESUMED). Weights that another writer
-changed are corrected (DRIFTED). A plan whose last weight the routes hold already needs no run (ALREADY_DONE). Stages
-that have not started may be edited (ADAPTED; ADAPTED_ON where the last weight is no longer the last). A metric source
-that is another than at the start is recorded (SOURCE_CHANGED), and so is the loss of a place in a long hold
-(PLACE_LOST). A problem before any weight has changed is reported, and the run goes on once it is fixed (REFUSED,
-BLOCKED, UNBLOCKED). A request that the API server refuses is reported (REQUEST_REFUSED); where the first weight cannot
-be written, the run ends (SHIFT_REFUSED). After a success, weights that somebody sets back are reported (SET_BACK,
-SET_FORWARD_AGAIN), and so is a change of the side that serves (UNJUDGED_CHANGE). At the end the old side is removed, if
-the plan says so (CONTRACT, CONTRACTED, FINISHED).
+is below 100%, and one last step follows it (BAKED_BELOW_FULL). A warning halves the next increase (WARNED). A plan that
+leaves a weight or the bake unguarded is reported (UNGUARDED). From every phase in which a weight may have changed there
+is one rollback (FAILED, RESTORED), which needs only the route; where the pods are missing through no fault of their
+version, it ends as a hold and the run is taken up again (WITHDRAWN, RESUMED). A run that may not go on and has no cause
+to roll back is held (HELD, RESUMED). Weights that another writer changed are corrected (DRIFTED). A plan whose last
+weight the routes hold already needs no run (ALREADY_DONE). Stages that have not started may be edited (ADAPTED;
+ADAPTED_ON where the last weight is no longer the last). A metric source that is another than at the start is recorded
+(SOURCE_CHANGED), and so is the loss of a place in a long hold (PLACE_LOST). A problem before any weight has changed is
+reported, and the run goes on once it is fixed (REFUSED, BLOCKED, UNBLOCKED). A request that the API server refuses is
+reported (REQUEST_REFUSED); where the first weight cannot be written, the run ends (SHIFT_REFUSED). After a success,
+weights that somebody sets back are reported (SET_BACK, SET_FORWARD_AGAIN), and so is a change of the side that serves
+(UNJUDGED_CHANGE). At the end the old side is removed, if the plan says so (CONTRACT, CONTRACTED, FINISHED).
 
 A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), skip stages (SKIPPED, PROMOTED), pause it
 (PAUSED) and resume it (RESUMED, STAGE_RESTARTED, PAUSE_ENDED). A stage may be approved before its turn (APPROVED). A
@@ -62,6 +62,7 @@ class TransitionName(StrEnum):
     SHIFT_REFUSED = auto()
     REQUEST_REFUSED = auto()
     STAGE_CANNOT_CONCLUDE = auto()
+    UNGUARDED = auto()
     ADAPTED = auto()
     ADAPTED_ON = auto()
     SOURCE_CHANGED = auto()
@@ -246,6 +247,10 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     TransitionName.STAGE_CANNOT_CONCLUDE: _row(
         {P.JUDGING}, Target.STAYS, Kind.PERSIST, E.STAGE_CANNOT_CONCLUDE, severity=S.WARNING,
         by=("forecast",), rationale="the stage cannot be decided before its deadline at this traffic",
+    ),
+    TransitionName.UNGUARDED: _row(
+        {*STARTING, *TRAFFIC_SHIFTED_PHASES}, Target.STAYS, Kind.PERSIST, E.UNGUARDED, severity=S.WARNING,
+        by=("report_unguarded",), rationale="a weight or a bake in which nothing can act looks like a good release",
     ),
     TransitionName.ADAPTED: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, Target.STAYS, Kind.ADAPT, E.ADAPTED,

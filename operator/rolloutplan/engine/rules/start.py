@@ -19,6 +19,7 @@ from rolloutplan.engine.policy.preconditions import PROBE_EVERY, UnmetPreconditi
 from rolloutplan.engine.rules.expand import expand
 from rolloutplan.engine.rules.match import Rule, first_match, spec_of
 from rolloutplan.engine.rules.probe import probe_assumptions
+from rolloutplan.engine.rules.unguarded import report_unguarded
 from rolloutplan.engine.run.conditions import reported_change
 from rolloutplan.engine.run.end_state import starts_again, unjudged_change
 from rolloutplan.engine.run.stop import AGAIN_AFTER, is_over, stop_actions
@@ -146,6 +147,7 @@ STARTING_RULES: tuple[Rule, ...] = (
     report_unmet_precondition,
     run_preflight,
     return_to_pending,
+    report_unguarded,
     probe_assumptions,
     expand,
     begin_run,

@@ -41,7 +41,7 @@ QUERY_KEPT = 400
 _RINGS = (
     frozenset({EventReason.COMMAND_REJECTED, EventReason.UNDO_RESTORED}),
     frozenset({EventReason.SOURCE_CHANGED}),
-    frozenset({EventReason.ADAPTED}),
+    frozenset({EventReason.ADAPTED, EventReason.UNGUARDED}),
 )
 """The reasons that anybody who may annotate a plan, edit its metric source, or edit it can cause as often as they like.
 None of these groups pushes out another."""

@@ -11,6 +11,10 @@ from tests.unit.test_cli_lint import ELSEWHERE, EXAMPLES, NAMES, PLAN, POLICY, S
 
 LIBRARY = EXAMPLES.parent / "deploy" / "predicates"
 BAKED = PLAN.replace("[5%, 100%]", "[5%, 100%]\n      deadline: 10m") + "  bake: 10m\n"
+SHARES = BAKED.replace(
+    'sum(rate(errors_total{deployment="$deployment"}[$window]))',
+    'sum(rate(a_total{code="5",d="$deployment"}[$window])) / sum(rate(a_total{d="$deployment"}[$window]))',
+).replace("> 1", "> 1%")
 UNGUARDED = BAKED[: BAKED.index("  guards:")] + BAKED[BAKED.index("  stages:") :]
 
 
@@ -27,29 +31,37 @@ def told(capsys: pytest.CaptureFixture[str], files: list[str], *options: str) ->
 
 
 def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = shown(capsys, written(tmp_path, BAKED))
+    code, out, err = shown(capsys, written(tmp_path, SHARES, SOURCE))
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "RolloutPlan shop/checkout-v2: checkout-v1 -> checkout-v2, 20m - 44m from its start",
         "",
-        "stage  weight  begins     ends       fault at start  fault later   queries/min",
-        "ready          0s         0s - 10m",
-        "w5     5%      0s - 12m   5m - 22m   1m6s errors     1m16s errors  12",
-        "w100   100%    5m - 24m   10m - 34m  1m6s errors     1m16s errors  6",
-        "bake   100%    10m - 34m  20m - 44m  1m6s errors     1m16s errors  6",
+        "stage  weight  begins     ends       ended by  fault at start  fault later   queries/min",
+        "ready          0s         0s - 10m   pods",
+        "w5     5%      0s - 12m   5m - 22m   soak      1m6s errors     1m16s errors  12",
+        "w100   100%    5m - 24m   10m - 34m  soak      1m6s errors     1m16s errors  6",
+        "bake   100%    10m - 34m  20m - 44m  bake      1m6s errors     1m16s errors  6",
         "",
         "      0s                                                       44m",
         "w5    ███████·······················",
         "w100         ███████································",
         "bake                █████████████·································",
         "",
-        "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate",
+        "fault: 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad) (--fault)",
+        (
+            "its columns: the longest time until the old weights are back, by the predicate that finds it first, where"
+            " the fault is of what that measures (-o json has each); crashed or unready pods are found within a second"
+        ),
         "onIncident: a value that is as bad on both sides holds the run, and rolls back after 5m",
+        (
+            "ended by: what takes longest where all goes well; at the latest the deadline ends a stage, and onUndecided"
+            " is Hold"
+        ),
     ]
 
 
 def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = written(tmp_path, BAKED)
+    files = written(tmp_path, SHARES, SOURCE)
     (plan,) = told(capsys, files)
     assert plan["stages"][0] == {
         "name": "w5",
@@ -59,7 +71,20 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "begins": {"earliest": 0.0, "latest": 720.0},
         "ends": {"earliest": 300.0, "latest": 1320.0},
         "undecided": [],
-        "faults": [{"predicate": "errors", "role": "guard", "known": True, "atOnce": 66.0, "later": 76.0}],
+        "endedBy": {"what": "soak", "predicate": None},
+        "fastest": {"atOnce": "errors", "later": "errors"},
+        "outpaced": False,
+        "faults": [
+            {
+                "predicate": "errors",
+                "role": "guard",
+                "known": True,
+                "certain": True,
+                "never": False,
+                "atOnce": 66.0,
+                "later": 76.0,
+            }
+        ],
         "queriesPerMinute": 12.0,
     }
     assert {name: plan[name] for name in plan if name not in ("stages", "bake")} == {
@@ -67,6 +92,10 @@ def test_the_same_for_machines_in_seconds(tmp_path: Path, capsys: pytest.Capture
         "contract": None,
         "file": files[0],
         "object": "RolloutPlan shop/checkout-v2",
+        "fault": "10%",
+        "usualBad": 0.001,
+        "traffic": None,
+        "warnings": [],
         "ready": {"earliest": 0.0, "latest": 600.0},
         "ends": {"earliest": 1200.0, "latest": 2640.0},
         "approvals": [],
@@ -82,11 +111,11 @@ def test_the_step_half_way_after_a_warning_is_counted_at_the_latest(
     code, out, _ = shown(capsys, files)
     assert code == 0
     assert [line.split() for line in out.splitlines()[3:7]] == [
-        ["ready", "0s", "0s", "-", "10m"],
-        ["w5", "5%", "0s", "-", "12m", "5m", "-", "22m", *["1m6s", "errors", "1m16s", "errors"], "18"],
+        ["ready", "0s", "0s", "-", "10m", "pods"],
+        ["w5", "5%", "0s", "-", "12m", "5m", "-", "22m", *["soak", "1m6s~", "errors", "1m16s~", "errors"], "18"],
         ["w100", "half", "way", "52.5%", "5m", "-", "24m", "5m", "-", "34m",
-         *["1m6s", "errors", "1m16s", "errors"], "18"],
-        ["w100", "100%", "5m", "-", "36m", "10m", "-", "46m", *["1m6s", "errors", "1m16s", "errors"], "12"],
+         *["soak", "1m6s~", "errors", "1m16s~", "errors"], "18"],
+        ["w100", "100%", "5m", "-", "36m", "10m", "-", "46m", *["soak", "1m6s~", "errors", "1m16s~", "errors"], "12"],
     ]  # fmt: skip
     assert "half way: runs only if the stage before it had a warning; the latest times include it" in out
     (plan,) = told(capsys, files)
@@ -103,7 +132,7 @@ def test_what_is_taken_away_at_the_end_is_told_without_faults(
     assert code == 0
     assert "checkout-v2, 20m - 49m+ from its start" in out
     row = next(line for line in out.splitlines() if line.startswith("contract "))
-    assert row.split() == ["contract", "100%", "20m", "-", "44m+", "20m", "-", "49m+"]
+    assert row.split() == ["contract", "100%", "20m", "-", "44m+", "20m", "-", "49m+", "tasks"]
     assert "a person approves contract" in out
     assert "-: no guard" not in out
     (plan,) = told(capsys, files)
@@ -139,17 +168,98 @@ def test_what_the_table_marks_is_explained_below(
     assert len(mark) > 1 or mark in table
 
 
-def test_counts_are_forecast_where_the_traffic_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(EXAMPLES / "counts.yaml")]
+COMPARED = (
+    BAKED[: BAKED.index("  guards:")]
+    + """\
+  guards:
+    - name: worse
+      events: {bad: 'b_total{d="$deployment"}', total: 'a_total{d="$deployment"}'}
+      vsOld: "> 1.5x"
+"""
+    + BAKED[BAKED.index("  stages:") :]
+)
+
+
+def test_counts_are_forecast_where_the_traffic_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = written(tmp_path, COMPARED, SOURCE)
     unknown = told(capsys, files)[0]["stages"][0]["faults"][0]
     assert (unknown["known"], unknown["later"]) == (False, None)
-    known = told(capsys, files, "--traffic=500/s", "--bad=0.2%")[0]
-    assert known["stages"][0]["faults"][0] == {
-        "predicate": "new-errors", "role": "guard", "known": True, "atOnce": 261.0, "later": 261.0,
-    }  # fmt: skip
-    assert known["bake"]["faults"][0]["later"] is None
-    assert "?: the predicate counts events" in shown(capsys, files)[1]
-    assert "never new-errors" in shown(capsys, files, "--traffic=500/s")[1]
+    options = ("--traffic=500/s", "--bad=0.2%", "--fault=3x")
+    (known,) = told(capsys, files, *options)
+    first = known["stages"][0]["faults"][0]
+    assert (first["known"], first["never"], 60 < first["atOnce"] < first["later"] < 3600) == (True, False, True)
+    assert (known["bake"]["faults"][0]["never"], known["bake"]["fastest"]) == (True, {"atOnce": None, "later": None})
+    assert "?: it counts requests, so the time depends on the traffic: give --traffic" in shown(capsys, files)[1]
+    _, out, _ = shown(capsys, files, *options)
+    assert next(line for line in out.splitlines() if line.startswith("bake  ")).split()[-3:] == ["never", "never", "8"]
+    assert "warning: nothing can act at 100% and in the bake of 10m: worse compares with the old side" in out
+    assert known["warnings"][0].startswith("nothing can act at 100% and in the bake of 10m")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "fault: 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad) (--fault)"),
+        (["--fault=all"], "fault: all requests of the new side fail, or are slow; 0.1% is usual"),
+        (["--fault=0.5%", "--bad=0.25%"], "fault: 0.5% of the requests of the new side fail, or are slow; 0.25% is"),
+        (
+            ["--fault=2x"],
+            "fault: 2x: 0.2% of the new side's requests go wrong instead of 0.1% (--bad), or all take 2x as long",
+        ),
+    ],
+)
+def test_how_large_a_fault_is_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert words in shown(capsys, written(tmp_path, SHARES, SOURCE), *options)[1]
+
+
+def test_a_fault_within_every_bound_is_never_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = shown(capsys, written(tmp_path, SHARES, SOURCE), "--fault=0.5%")
+    assert [line.split()[-3:-1] for line in out.splitlines()[4:7]] == [["never", "never"]] * 3
+    assert "never: no predicate finds it" in out
+
+
+@pytest.mark.parametrize(
+    "size", ["1x", "0%", "101%", "-5%", "2", "0.1", "twice", "", "all requests", "x", "1e9x", "nanx"]
+)
+def test_what_is_not_the_size_of_a_fault_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        shown(capsys, written(tmp_path, SHARES), f"--fault={size}")
+    assert ended.value.code == 2
+    assert "is not the size of a fault: write 10%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "words"),
+    [
+        ("default", [], "metrics.source: default is not in these files, so its scrape interval is taken for 15s"),
+        ("defalt", [SOURCE], "metrics.source: defalt is not in these files (did you mean default?)"),
+        ("default", [SOURCE], ""),
+        ("prom", [SOURCE], "metrics.source: prom is not in these files, so"),
+    ],
+)
+def test_a_metric_source_that_is_not_there_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, others: list[str], words: str
+) -> None:
+    plan = SHARES.replace("  guards:", f"  metrics: {{source: {name}}}\n  guards:")
+    code, out, _ = shown(capsys, written(tmp_path, plan, *others))
+    assert (code, "metrics.source" in out) == (0, bool(words))
+    assert words in out
+    assert told(capsys, written(tmp_path, plan, *others))[0]["warnings"] == [
+        line for line in out.splitlines() if "metrics.source" in line
+    ]
+
+
+def test_a_stage_that_is_over_before_its_guard_can_speak_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = shown(capsys, written(tmp_path, COMPARED, SOURCE), "--traffic=12/s", "--fault=3x")
+    row = next(line for line in out.splitlines() if line.startswith("w5 "))
+    assert " worse *  " in row
+    assert "*: w5 can end before that, and the next weight follows" in out
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,12 @@ from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.engine.model.queries import AlertQuery
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR
 from rolloutplan.stats.verdict import Answer, Why
+from rolloutplan.tools.detection import Assumed, DetectionTime
+from rolloutplan.tools.fault import read_fault
 from rolloutplan.tools.lint import lint_plan
 from rolloutplan.tools.replay import of_run, replay
 from rolloutplan.tools.replay_record import answer_line
-from rolloutplan.tools.timeline import DetectionTime, timeline
+from rolloutplan.tools.timeline import timeline
 from tests.refusals import alert, changed
 from tests.situations import (
     BACK,
@@ -227,9 +229,10 @@ def test_matchers_are_looked_through(place: str, matchers: str, traps: list[str]
 
 def test_an_alert_is_seen_from_when_it_fires() -> None:
     """5 s for an answer and 1 s for the weights; later up to an interval until it is asked for again."""
-    (_, seen) = timeline(read_plan_spec(changed(PLAN, ALERTS)), SOURCE).segments[0].detections[:2]
-    assert seen == DetectionTime("page", "guard", s(6), s(16))
-    alone = timeline(read_plan_spec(changed(PLAN, ONLY | {"stages[0].soak": "0s"})), SOURCE).segments[0]
+    assumed = Assumed(SOURCE, read_fault("all"), 0.001)
+    (_, seen) = timeline(read_plan_spec(changed(PLAN, ALERTS)), assumed).segments[0].detections[:2]
+    assert seen == DetectionTime("page", "guard", s(6), s(16), certain=False)
+    alone = timeline(read_plan_spec(changed(PLAN, ONLY | {"stages[0].soak": "0s"})), assumed).segments[0]
     assert (alone.ends.earliest, alone.queries) == (s(0), 6)
 
 

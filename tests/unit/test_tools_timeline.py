@@ -8,18 +8,28 @@ from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.snapshot import SourceView
 from rolloutplan.stats.feasibility import Traffic
-from rolloutplan.tools.timeline import NEVER, DetectionTime, Segment, Timeline, timeline
+from rolloutplan.tools.detection import NEVER, Assumed, DetectionTime
+from rolloutplan.tools.fault import read_fault
+from rolloutplan.tools.timeline import EndedBy, Segment, Timeline, timeline
 from tests.refusals import GONE, JOB, changed
 from tests.situations import m, s
 from tests.world import PLAN, SOURCE, World
 
 EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
+RATIO = 'sum(rate(all{code="5",d="$deployment"}[$window])) / sum(rate(all{d="$deployment"}[$window]))'
+"""A share of requests."""
 COUNTED = {"name": "worse", "events": EVENTS, "vsOld": "> 1.5x"}
 """Looks are 15 s apart, as often as samples come."""
 
 
-def of(changes: dict[str, Any] | None = None, traffic: Traffic | None = None, source: SourceView = SOURCE) -> Timeline:
-    return timeline(read_plan_spec(changed(PLAN, changes or {})), source, traffic)
+def of(
+    changes: dict[str, Any] | None = None,
+    traffic: Traffic | None = None,
+    source: SourceView = SOURCE,
+    fault: str = "all",
+) -> Timeline:
+    bad = traffic.bad if traffic is not None else 0.001
+    return timeline(read_plan_spec(changed(PLAN, changes or {})), Assumed(source, read_fault(fault), bad, traffic))
 
 
 def seconds(line: Timeline) -> dict[str, list[float]]:
@@ -77,7 +87,7 @@ def test_the_delay_of_the_source_is_waited_for() -> None:
     canary, half, *_ = of(changes, source=late).segments
     assert canary.ends.earliest == m(4) + s(30)
     assert half.ends.earliest - half.begins.earliest == m(1) + s(30)
-    assert canary.detections[0] == DetectionTime("errors", "guard", m(1) + s(36), m(2) + s(46))
+    assert canary.detections[0] == DetectionTime("errors", "guard", m(1) + s(36), m(2) + s(46), certain=False)
 
 
 def test_the_last_weight_lasts_until_the_old_side_is_drained() -> None:
@@ -205,8 +215,11 @@ def test_how_long_a_fault_stands_that_a_value_shows(
     promise: str, predicate: dict[str, Any], at_once: int, later: int
 ) -> None:
     """5 s for the answer and 1 s for the weights are in it."""
-    changes = {"guards[0]": {"name": "errors", "query": "errors[$window]", "is": "> 1%", **predicate}}
+    changes = {"guards[0]": {"name": "errors", "query": RATIO, "is": "> 1%", **predicate}}
     assert of(changes).segments[1].detections == (DetectionTime("errors", "guard", s(at_once), s(later)),), promise
+    changes["guards[0]"]["query"] = "errors[$window]"
+    (unclear,) = of(changes).segments[1].detections
+    assert (unclear.at_once, unclear.later, unclear.certain) == (s(at_once), s(later), False), "nobody knows what it is"
 
 
 def test_slow_answers_are_not_asked_for_again_before_they_come() -> None:
@@ -219,25 +232,110 @@ def test_each_stage_is_watched_by_the_guards_and_its_own_and_the_bake_by_the_gua
     assert names == [[("errors", "guard"), ("wrong", "fail")], *[[("errors", "guard")]] * 3]
 
 
-def test_the_slowest_is_who_sees_its_faults_last() -> None:
-    assert slowest(of().segments[0]) == "errors"
-    assert slowest(of({"stages[0].fail[0].window": "3m"}).segments[0]) == "wrong"
-    assert slowest(of({"stages[0].fail": [COUNTED]}).segments[0]) == "worse"
+def fastest(segment: Segment) -> str:
+    found = segment.fastest("later")
+    return "" if found is None or found.later is NEVER else found.predicate
+
+
+def test_the_fastest_is_who_finds_a_fault_first() -> None:
+    """Whoever certainly shows it comes before those of which nobody can say, and they before those that need a rate."""
+    share = {"name": "share", "query": RATIO, "is": "> 1%", "window": "5m"}
+    assert fastest(of().segments[0]) == "wrong"
+    assert fastest(of({"stages[0].fail[0].window": "3m"}).segments[0]) == "errors"
+    assert fastest(of({"stages[0].fail": [share]}).segments[0]) == "share"
+    assert fastest(of({"stages[0].fail": [COUNTED]}).segments[0]) == "errors"
+    assert fastest(of({"guards": [{**COUNTED, "vsOld": None, "is": "> 1%"}]}).segments[1]) == "worse"
+    assert fastest(of({"guards": [COUNTED]}).segments[-1]) == "", "nobody is left to compare with"
     assert of({"guards": GONE, "stages[1].fail": [COUNTED], "stages[2].fail": [{**COUNTED, "name": "worst"}]})\
-        .segments[-1].slowest is None  # fmt: skip
-
-
-def slowest(segment: Segment) -> str:
-    assert segment.slowest is not None
-    return segment.slowest.predicate
+        .segments[-1].fastest("later") is None  # fmt: skip
 
 
 def test_counts_are_forecast_where_the_traffic_is_known() -> None:
-    """The test needs 6 looks at 5% of 1,000 requests/s, 2 at 50%; before it a look, behind it 6 s."""
-    changes = {"guards": [COUNTED]}
-    assert of(changes).segments[0].detections[0] == DetectionTime("worse", "guard", None, None)
-    at = [segment.detections[0].later for segment in of(changes, Traffic(1000, 0, 0.002)).segments]
-    assert at == [s(15 + 6 * 15 + 6), s(15 + 2 * 15 + 6), NEVER, NEVER]
+    """A look before the test's own, and 6 s behind it. What comes later takes longer, for the good looks before it."""
+    changes = {"guards": [COUNTED], "stages[0].fail": []}
+    unknown = of(changes).segments[0].detections[0]
+    assert unknown == DetectionTime("worse", "guard", None, None)
+    line = of(changes, Traffic(1000, 0, 0.002), fault="3x")
+    found = [(each.detections[0].at_once, each.detections[0].later) for each in line.segments]
+    assert found[0][0] == s(15 + 6 * 15 + 6)
+    assert all(later is not None and at_once is not None and later >= at_once for at_once, later in found)
+    assert found[0][1] != found[0][0]
+    assert found[2:] == [(NEVER, NEVER)] * 2, "at 100 % and in the bake"
+
+
+@pytest.mark.parametrize(
+    ("fault", "guard", "traffic", "found"),
+    [
+        ("10%", {"events": EVENTS, "is": "> 1%"}, 100, True),
+        ("2x", {"events": EVENTS, "is": "> 1%"}, 100, False),
+        ("2x", {"events": EVENTS, "is": "> 1%"}, None, False),
+        ("10%", {"events": EVENTS, "is": "> 20%"}, 100, False),
+        ("10%", {"events": EVENTS, "is": "> 20%"}, None, False),
+        ("all", {"events": EVENTS, "is": "> 20%"}, 100, True),
+        ("10%", {"events": EVENTS, "is": "> 1%"}, None, None),
+        ("10%", {"events": EVENTS, "is": "< 95%"}, 100, True),
+        ("2x", {"events": EVENTS, "vsOld": "> 1.5x"}, 1000, True),
+        ("2x", {"events": EVENTS, "vsOld": "> 3x"}, 1000, False),
+        ("1%", {"query": "RATIO", "is": "> 5%"}, None, False),
+        ("10%", {"query": "RATIO", "is": "> 5%"}, None, True),
+        ("2x", {"query": "RATIO", "vsOld": "> 1.5x"}, None, True),
+        ("2x", {"query": "RATIO", "vsOld": "> 2x"}, None, False),
+        ("all", {"query": "RATIO", "is": "> 5%", "minSamples": {"query": "n", "atLeast": 60}}, None, None),
+        ("all", {"query": "RATIO", "is": "> 5%", "minSamples": {"query": "n", "atLeast": 60}}, 20, True),
+        ("all", {"query": "RATIO", "is": "> 5%", "minSamples": {"query": "n", "atLeast": 61}}, 20, False),
+    ],
+)  # fmt: skip
+def test_what_a_fault_of_a_size_is_found_by(
+    fault: str, guard: dict[str, Any], traffic: float | None, found: bool | None
+) -> None:
+    """At 5 % of the traffic; None: that cannot be said without more."""
+    asked = {**guard, "query": RATIO} if "query" in guard else guard
+    changes = {"guards": [{"name": "g", **asked}], "stages[0].fail": []}
+    rates = None if traffic is None else Traffic(traffic, 0, 0.001)
+    canary = of(changes, rates, fault=fault).segments[0]
+    times = [(each.at_once, each.later) for each in canary.detections]
+    if found is None:
+        assert times == [(None, None)]
+    else:
+        assert [NEVER not in each and None not in each for each in times] == [found], times
+
+
+def test_too_few_samples_keep_a_stage_from_being_proved() -> None:
+    """5 % of 20 requests/s are 60 a minute."""
+    few = {"name": "g", "query": RATIO, "is": "> 5%", "minSamples": {"query": "n", "atLeast": 61}}
+    canary = of({"guards": [few], "stages[0].pass": []}, Traffic(20, 0, 0.001)).segments[0]
+    assert (canary.late, canary.ended_by, canary.shortest) == (("g",), EndedBy("deadline"), m(10))
+    wide = {**few, "window": "5m", "minSamples": {"query": "n", "atLeast": 250}}
+    canary = of({"guards": [wide], "stages[0].pass": []}, Traffic(20, 0, 0.001)).segments[0]
+    assert (canary.late, canary.ended_by, canary.shortest) == ((), EndedBy("guard", "g"), s(250))
+    assert canary.detections[0].at_once == s(250 + 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ended_by"),
+    [
+        ({}, EndedBy("soak")),
+        ({"stages[0].pass[0].window": "4m"}, EndedBy("pass", "hits")),
+        ({"stages[0].pass[0].window": "11m"}, EndedBy("deadline")),
+        ({"stages[0].soak": "0s", "stages[0].pass": []}, EndedBy("guard", "errors")),
+        ({"stages[0].soak": "0s", "stages[0].pass": [], "guards": [COUNTED]}, EndedBy("fail", "wrong")),
+    ],
+)
+def test_what_ends_a_stage_is_named(changes: dict[str, Any], ended_by: EndedBy) -> None:
+    assert of(changes).segments[0].ended_by == ended_by
+
+
+def test_a_bake_ends_by_itself_or_with_the_drain() -> None:
+    assert of().segments[-1].ended_by == EndedBy("bake")
+    assert of({"bake": "0s", "traffic.drain": "4m"}).segments[-1].ended_by == EndedBy("drain")
+
+
+def test_a_stage_that_can_end_before_its_guard_has_found_a_fault_says_so() -> None:
+    """Of 12 requests/s, 5 % show three times the usual share of 0.2 % in an hour, and the stage takes 3 minutes."""
+    changes = {"guards": [COUNTED], "stages[0].fail": [], "stages[0].pass": []}
+    canary, half, *_, bake = of(changes, Traffic(12, 0, 0.002), fault="3x").segments
+    assert (canary.outpaced, half.outpaced, bake.outpaced) == (True, True, False), "never is not later"
+    assert not of(changes, Traffic(12000, 0, 0.002), fault="3x").segments[0].outpaced
 
 
 def test_a_proof_of_counts_takes_what_the_traffic_allows() -> None:

@@ -23,6 +23,7 @@ from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.cli.output import fail
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.fault import USUAL_FAULT, Fault, read_fault
 
 VERBS: Final[Mapping[Verb, str]] = {
     Verb.PAUSE: "hold the weights; guards stay on",
@@ -195,7 +196,19 @@ def _add_simulate_options(parser: argparse.ArgumentParser) -> None:
         "Show when each stage of a plan begins and ends, at the earliest and at the latest, how long a fault can last"
         " at it, and how many queries it sends: exit 0, 1 if a plan is invalid, 2 if a file cannot be read."
     )
-    _add_file_options(parser, outputs=("text", "json"), traffic_help="forecast how long predicates on counts take")
+    _add_file_options(
+        parser,
+        outputs=("text", "json"),
+        traffic_help="forecast how long predicates on counts take, and what has its minSamples",
+    )
+    parser.add_argument(
+        "--fault",
+        type=_fault,
+        default=USUAL_FAULT,
+        metavar="SIZE",
+        help="how large a fault is: 10%% (so many requests of the new side go wrong or are slow), 2x (so many times"
+        f" the usual share of bad requests, or the usual latency) or all (default: {USUAL_FAULT}%)",
+    )
     parser.set_defaults(run=_simulate)
 
 
@@ -311,6 +324,13 @@ def _ratio(text: str) -> float:
     return float(number) / 100
 
 
+def _fault(text: str) -> Fault:
+    try:
+        return read_fault(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
@@ -360,9 +380,10 @@ def _lint(chosen: argparse.Namespace) -> int:
 
 
 def _simulate(chosen: argparse.Namespace) -> int:
-    from rolloutplan.cli.simulate import simulate  # noqa: PLC0415 - see above
+    from rolloutplan.cli.simulate import Given, simulate  # noqa: PLC0415 - see above
 
-    return simulate(chosen.files, chosen.output, chosen.scrape_interval, _traffic_of(chosen))
+    given = Given(chosen.scrape_interval, chosen.fault, chosen.bad, chosen.traffic)
+    return simulate(chosen.files, chosen.output, given)
 
 
 def _traffic_of(chosen: argparse.Namespace) -> Traffic | None:

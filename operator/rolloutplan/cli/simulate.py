@@ -1,4 +1,4 @@
-"""Show the timeline of the plans in files: how long they take, how many queries they send, how long a fault can last.
+"""Show the timeline of the plans in files: how long they take, how many queries they send, how long a fault lasts.
 
 Objects come from cli/files.py, timelines from tools/timeline.py; the result is printed.
 """
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, Final
 
 from rolloutplan.api.metric_source import MetricSourceSpec
@@ -22,6 +23,7 @@ from rolloutplan.cli.files import (
     UNREADABLE,
     Diagnostic,
     ParsedObject,
+    Sources,
     cannot_all_be_read,
     format_diagnostic,
     read_files,
@@ -32,31 +34,50 @@ from rolloutplan.cli.files import (
     templates_in,
 )
 from rolloutplan.cli.table import table
+from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.measurements import asks_both_sides
 from rolloutplan.engine.model.snapshot import SourceView, source_view
 from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.detection import NEVER, Assumed, DetectionTime
+from rolloutplan.tools.fault import Fault
 from rolloutplan.tools.promql import Finding
-from rolloutplan.tools.timeline import NEVER, DetectionTime, Range, Segment, Timeline, timeline
+from rolloutplan.tools.timeline import Moment, Range, Segment, Timeline, timeline
 
 WIDTH: Final = 60
 """The width of the chart in columns."""
-_COLUMNS: Final = ("stage", "weight", "begins", "ends", "fault at start", "fault later", "queries/min")
+_COLUMNS: Final = ("stage", "weight", "begins", "ends", "ended by", "fault at start", "fault later", "queries/min")
+_FIELDS: Final[Mapping[str, Moment]] = {"atOnce": "at_once", "later": "later"}
+_MOMENTS: Final[Sequence[Moment]] = ("at_once", "later")
 _SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command line says: the scrape interval of sources that are not in the files, and the size of a fault.
+
+    `bad` is the usual share of bad requests, `traffic` the requests per second of both sides, None where not known.
+    """
+
+    scrape: timedelta
+    fault: Fault
+    bad: float
+    traffic: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Simulated:
     found: ParsedObject
     spec: PlanSpec
+    assumed: Assumed
     timeline: Timeline
+    source_problem: str
+    """That the plan's metric source is not in the files; empty where it is."""
 
 
-def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traffic | None = None) -> int:
+def simulate(files: Sequence[str], output: str, given: Given) -> int:
     """Print the timelines of all plans in files (`-` is standard input); return the exit code.
 
-    `scrape` is the scrape interval of sources that are not in the files. A plan that names a template has a timeline
-    only where the template is in the files. With `traffic`, the traffic of both sides together, it also forecasts how
-    long predicates on counts take.
+    A plan that names a template has a timeline only where the template is in the files.
     """
     objects, unreadable = read_files(files)
     sources, templates = sources_in(objects), templates_in(objects)
@@ -65,11 +86,13 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
         spec, findings = read_object(found)
         complaints += [row for row in findings if row.finding.severity == "error"]
         if isinstance(spec, PlanSpec):
-            resolved_plan, source = resolve_templates(found, spec, templates), source_of(found, spec, sources)
-            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in resolved_plan.problems]
-            if not resolved_plan.problems:
-                line = timeline(resolved_plan.spec, _view(source, scrape), traffic)
-                plans.append(_Simulated(found, resolved_plan.spec, line))
+            whole, source = resolve_templates(found, spec, templates), source_of(found, spec, sources)
+            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in whole.problems]
+            if not whole.problems:
+                assumed = _assumed(source, given)
+                problem = "" if source is not None else _unknown_source(spec, sources, assumed.source)
+                line = timeline(whole.spec, assumed)
+                plans.append(_Simulated(found, whole.spec, assumed, line, problem))
     _print_errors(complaints, plans)
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
@@ -78,11 +101,23 @@ def simulate(files: Sequence[str], output: str, scrape: timedelta, traffic: Traf
     return UNREADABLE if cannot_all_be_read(unreadable) else FOUND if complaints or not plans else CLEAN
 
 
-def _view(source: MetricSourceSpec | None, scrape: timedelta) -> SourceView:
-    if source is not None:
-        return source_view(source)
+def _assumed(source: MetricSourceSpec | None, given: Given) -> Assumed:
     fields = MetricSourceSpec.model_fields
-    return SourceView(scrape, fields["ingestion_delay"].default, fields["timeout"].default)
+    unknown = SourceView(given.scrape, fields["ingestion_delay"].default, fields["timeout"].default)
+    traffic = None if given.traffic is None else Traffic(given.traffic, 0.0, given.bad)
+    return Assumed(source_view(source) if source is not None else unknown, given.fault, given.bad, traffic)
+
+
+def _unknown_source(spec: PlanSpec, sources: Sources, assumed: SourceView) -> str:
+    """Return that a plan's metric source is not in the files, with the nearest name, and what is assumed instead."""
+    name = spec.metrics.source
+    near = get_close_matches(name, {each for _, each in sources if each != name}, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return (
+        f"metrics.source: {name} is not in these files{hint}, so its scrape interval is taken for "
+        f"{format_duration(assumed.scrape)} (--scrape-interval) and its timeout for "
+        f"{format_duration(assumed.timeout)}: add its file"
+    )
 
 
 def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
@@ -111,7 +146,7 @@ def _as_text(plan: _Simulated) -> Iterator[str]:
 
 def _rows(line: Timeline) -> Iterator[Sequence[str]]:
     waited = False
-    yield "ready", "", "0s", _range_words(line.ready), "", "", ""
+    yield "ready", "", "0s", _range_words(line.ready), "pods", "", "", ""
     for segment in line.parts:
         waited = waited or segment.approval
         yield (
@@ -119,6 +154,7 @@ def _rows(line: Timeline) -> Iterator[Sequence[str]]:
             format_weight(segment.permille),
             _range_words(segment.begins, open_=waited),
             _range_words(segment.ends, open_=waited) + (" !" if segment.late else ""),
+            " ".join(part for part in segment.ended_by if part),
             *(("", "", "") if segment is line.contract else (*_faults(segment), f"{segment.queries:.3g}")),
         )
 
@@ -134,14 +170,18 @@ def _time(span: timedelta) -> str:
 
 
 def _faults(segment: Segment) -> tuple[str, str]:
-    slowest = segment.slowest
-    if slowest is None:
-        return "-", "-"
-    return _detection_words(slowest.at_once, slowest), _detection_words(slowest.later, slowest)
+    return _detected(segment, "at_once") + (" *" if segment.outpaced else ""), _detected(segment, "later")
 
 
-def _detection_words(span: timedelta | None, detection: DetectionTime) -> str:
-    return f"{'?' if span is None else 'never' if span is NEVER else _time(span)} {detection.predicate}"
+def _detected(segment: Segment, moment: Moment) -> str:
+    """Return how long a fault lasts, with the predicate that finds it first; - where none is there to find it."""
+    fastest = segment.fastest(moment)
+    if fastest is None:
+        return "-"
+    time: timedelta | None = getattr(fastest, moment)
+    if time is NEVER:
+        return "never"
+    return f"{'?' if time is None else _time(time)}{'' if fastest.certain else '~'} {fastest.predicate}"
 
 
 def _chart(line: Timeline) -> Iterator[str]:
@@ -159,7 +199,7 @@ def _chart(line: Timeline) -> Iterator[str]:
 
 def _notes(plan: _Simulated) -> Iterator[str]:
     spec, segments, approvals = plan.spec, plan.timeline.segments, plan.timeline.approvals
-    yield "fault: the longest time from a fault to the old weights on the routes, with the slowest predicate"
+    yield from _notes_on_faults(plan)
     if spec.on_fail == "Hold":
         yield "onFail is Hold: a failure of the new side holds the run, and the weights stay"
     failure_predicates = (*spec.guards, *(predicate for stage in spec.stages for predicate in stage.fail))
@@ -167,31 +207,65 @@ def _notes(plan: _Simulated) -> Iterator[str]:
         rule = spec.on_incident
         then = f", and rolls back after {format_duration(rule.after)}" if rule.then == "Rollback" else ""
         yield f"onIncident: a value that is as bad on both sides holds the run{then}"
+    yield (
+        "ended by: what takes longest where all goes well; at the latest the deadline ends a stage, and "
+        f"onUndecided is {spec.on_undecided}"
+    )
     if approvals:
         yield f"+: plus the time until a person approves {', '.join(approvals)}"
-    yield from _notes_on_steps(spec, segments)
-    detections = [segment.slowest for segment in segments]
-    if plan.timeline.contract is not None:
-        yield "contract: no predicate is evaluated; a failure holds the run until a person decides"
-    if any(detection is None for detection in detections):
-        yield "-: no guard or fail predicate is evaluated: a fault is detected at the deadline, in the bake not at all"
-    if any(detection is not None and detection.later is None for detection in detections):
-        yield "?: the predicate counts events, so the time depends on the traffic: give --traffic"
-    if any(detection is not None and detection.later is NEVER for detection in detections):
-        yield "never: with this traffic its counts prove nothing; at 100% the old side has none to compare with"
-
-
-def _notes_on_steps(spec: PlanSpec, segments: Sequence[Segment]) -> Iterator[str]:
-    if any(predicate.alert is not None for _, predicate in spec.predicates()):
-        yield "alert: the time starts when the alert fires"
     if any(segment.conditional for segment in segments):
         yield "half way: runs only if the stage before it had a warning; the latest times include it"
+    if plan.timeline.contract is not None:
+        yield "contract: no predicate is evaluated; a failure holds the run until a person decides"
     for segment in segments:
         if segment.late:
             yield (
                 f"!: {segment.name} is not decided by its deadline, for {', '.join(segment.late)}; "
                 f"onUndecided is {spec.on_undecided}"
             )
+    if plan.source_problem:
+        yield plan.source_problem
+    if words := unguarded(spec):
+        yield f"warning: {words}"
+
+
+def _notes_on_faults(plan: _Simulated) -> Iterator[str]:
+    """Say how large a fault is, and explain every mark in the two columns about it."""
+    spec, segments, assumed = plan.spec, plan.timeline.segments, plan.assumed
+    yield f"fault: {_size_words(assumed)} (--fault)"
+    yield (
+        "its columns: the longest time until the old weights are back, by the predicate that finds it first, where the "
+        "fault is of what that measures (-o json has each); crashed or unready pods are found within a second"
+    )
+    cells = [(segment.fastest(moment), moment) for segment in segments for moment in _MOMENTS]
+    times = [None if found is None else getattr(found, moment) for found, moment in cells]
+    if outpaced := [segment.name for segment in segments if segment.outpaced]:
+        yield f"*: {', '.join(outpaced)} can end before that, and the next weight follows"
+    if any(found is not None and not found.certain and found.later is not NEVER for found, _ in cells):
+        yield "~: nothing says whether a fault of this size shows in what its query measures; the time is right if so"
+    if any(predicate.alert is not None for _, predicate in spec.predicates()):
+        yield "alert: the time starts when the alert fires"
+    if any(found is None for found, _ in cells):
+        yield "-: no guard or fail predicate is evaluated: a fault is found at the deadline, in the bake not at all"
+    if any(found is not None and time is None for (found, _), time in zip(cells, times, strict=True)):
+        yield "?: it counts requests, so the time depends on the traffic: give --traffic"
+    if any(time is NEVER for time in times):
+        yield (
+            "never: no predicate finds it: it is within every bound, the traffic is too low (minSamples, counts), or "
+            "vsOld has no old side to compare with (100%)"
+        )
+
+
+def _size_words(assumed: Assumed) -> str:
+    fault, usual = assumed.fault, f"{100 * assumed.bad:.4g}%"
+    if fault.times is not None:
+        bad = f"{100 * fault.bad_share(assumed.bad):.4g}%"
+        return (
+            f"{fault.text}: {bad} of the new side's requests go wrong instead of {usual} (--bad), or all take "
+            f"{fault.text} as long"
+        )
+    share = "all requests" if fault.share == 1 else f"{fault.text} of the requests"
+    return f"{share} of the new side fail, or are slow; {usual} is usual (--bad)"
 
 
 # ---- JSON output ---------------------------------------------------------------------------------
@@ -203,6 +277,10 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
     return {
         "file": plan.found.file,
         "object": plan.found.subject,
+        "fault": plan.assumed.fault.text,
+        "usualBad": plan.assumed.bad,
+        "traffic": None if plan.assumed.traffic is None else plan.assumed.traffic.new,
+        "warnings": [words for words in (plan.source_problem, unguarded(plan.spec)) if words],
         "ready": _seconds(line.ready),
         "stages": [_segment(segment) for segment in line.stages],
         "bake": _segment(line.bake),
@@ -222,17 +300,26 @@ def _segment(segment: Segment) -> Mapping[str, Any]:
         "begins": _seconds(segment.begins),
         "ends": _seconds(segment.ends),
         "undecided": list(segment.late),
-        "faults": [
-            {
-                "predicate": detection.predicate,
-                "role": detection.role,
-                "known": detection.later is not None,
-                "atOnce": _span(detection.at_once),
-                "later": _span(detection.later),
-            }
-            for detection in segment.detections
-        ],
+        "endedBy": {"what": segment.ended_by.what, "predicate": segment.ended_by.predicate or None},
+        "fastest": {name: _name(segment.fastest(moment)) for name, moment in _FIELDS.items()},
+        "outpaced": segment.outpaced,
+        "faults": [_detection(detection) for detection in segment.detections],
         "queriesPerMinute": round(segment.queries, 3),
+    }
+
+
+def _name(detection: DetectionTime | None) -> str | None:
+    return None if detection is None or detection.later is NEVER else detection.predicate
+
+
+def _detection(detection: DetectionTime) -> Mapping[str, Any]:
+    return {
+        "predicate": detection.predicate,
+        "role": detection.role,
+        "known": detection.later is not None,
+        "certain": detection.certain,
+        "never": detection.later is NEVER,
+        **{name: _span(getattr(detection, moment)) for name, moment in _FIELDS.items()},
     }
 
 

@@ -47,26 +47,41 @@ def shortage(required: int, rate: float, share: float, window: float) -> Shortag
     expected = rate * share * window
     if expected >= required:
         return None
-    return Shortage(expected, required / (rate * window), required / (rate * share))
+    return Shortage(expected, required / (rate * window), samples_after(required, rate * share))
 
 
-def decided_after(hypothesis: Hypothesis, traffic: Traffic, confidence: float, every: float) -> float:
+def decided_after(
+    hypothesis: Hypothesis,
+    traffic: Traffic,
+    confidence: float,
+    every: float,
+    *,
+    new_bad: float | None = None,
+    before: int = 0,
+) -> float:
     """Seconds until the hypothesis is proved, with an evaluation `every` so many seconds; inf where it never is.
 
-    For a pass predicate the new side is assumed to have the usual bad ratio. For a fail predicate it is assumed to be
-    twice as bad as its bound, or half as bad where the predicate fails below. Evidence grows by its mean, which gives
-    the median of many runs to within about a third.
+    `new_bad` is the new side's bad ratio. Without it the new side of a pass predicate is assumed to have the usual one,
+    and that of a fail predicate to be twice as bad as its bound, or half as bad where the predicate fails below.
+    `before` is the number of evaluations before the fault began: the more there were, the more evidence it takes.
+    Evidence grows by its mean, which gives the median of many runs to within about a third.
     """
-    growth, needed = _growth(hypothesis, traffic, every), 1 / (1 - confidence)
+    bad = _new_bad(hypothesis, traffic) if new_bad is None else new_bad
+    growth, needed = _growth(hypothesis, traffic, every, bad), 1 / (1 - confidence)
     if max(growth) <= 0:
         return inf
     few, many = 0, 1
-    while _grown(growth, many) < needed:
+    while _grown(growth, many, before) < needed:
         few, many = many, 2 * many
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (middle, many) if _grown(growth, middle) < needed else (few, middle)
+        few, many = (middle, many) if _grown(growth, middle, before) < needed else (few, middle)
     return many * every
+
+
+def samples_after(at_least: int, rate: float) -> float:
+    """Seconds until so many requests have come at `rate` requests per second; inf where none come."""
+    return at_least / rate if rate > 0 else inf
 
 
 def describe(seconds: float, rate: float, share: float) -> str:
@@ -77,12 +92,12 @@ def describe(seconds: float, rate: float, share: float) -> str:
     return f"{at} this needs about " + (f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min")
 
 
-def _growth(hypothesis: Hypothesis, traffic: Traffic, every: float) -> Sequence[float]:
+def _growth(hypothesis: Hypothesis, traffic: Traffic, every: float, new_bad: float) -> Sequence[float]:
     """The mean growth of the logarithm of each alternative's evidence in one evaluation."""
     new, old = traffic.new * every, traffic.old * every
     if hypothesis.paired and not (new and old):
         return [0.0]
-    hits, trials, chance = new * _new_bad(hypothesis, traffic), new, hypothesis.bound
+    hits, trials, chance = new * new_bad, new, hypothesis.bound
     if hypothesis.paired:
         trials, chance = hits + old * traffic.bad, hypothesis.bound * new / (hypothesis.bound * new + old)
     if not hypothesis.above:
@@ -98,8 +113,9 @@ def _new_bad(hypothesis: Hypothesis, traffic: Traffic) -> float:
     return min(2 * bound, 1.0) if hypothesis.above else bound / 2
 
 
-def _grown(growth: Sequence[float], looks: int) -> float:
-    """The evidence after so many evaluations, for a fault that exists from the first one on."""
+def _grown(growth: Sequence[float], looks: int, before: int) -> float:
+    """The evidence after so many evaluations of a fault that began after `before` of them."""
     logs = (min(looks * rate, 700.0) for rate in growth)
     gathered: float = sum(share * exp(grown) for share, grown in zip(SHARES, logs, strict=True))
-    return 1 - onset_weight(1) + onset_weight(1) * gathered
+    rest = 0.0 if before else 1 - onset_weight(1)
+    return rest + onset_weight(before + 1) * gathered

@@ -2,33 +2,40 @@
 
 The spec, the metric source and the traffic come from cli/simulate.py, which prints the timeline. All times count from
 the start of the run and include no waits: a wait for a person, a policy or a metric source that is down delays all that
-follows by its length. A fault is one that the query shows as soon as its whole window lies in the fault; for an alert,
-that it fires. Detection times are upper bounds: they hold even where every answer takes its full timeout.
+follows by its length. How large a fault is says tools/fault.py, and how long each predicate takes for one
+tools/detection.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
-from rolloutplan.engine.analysis.counting import evaluation_interval, hypothesis_of, round_up
-from rolloutplan.engine.analysis.measurements import Role, asks_both_sides, first_window
+from rolloutplan.engine.analysis.counting import evaluation_interval, round_up
+from rolloutplan.engine.analysis.in_force import can_act
+from rolloutplan.engine.analysis.measurements import asks_both_sides, first_window
 from rolloutplan.engine.analysis.warmup import left_out
 from rolloutplan.engine.model.snapshot import SourceView
 from rolloutplan.engine.rules.tasks import SCALE_WITHIN
-from rolloutplan.stats.feasibility import Traffic, decided_after
+from rolloutplan.tools.detection import (
+    NEVER,
+    NOW,
+    Assumed,
+    DetectionTime,
+    Place,
+    detections,
+    enough_after,
+    proved_within,
+)
 
-NEVER: Final = timedelta.max
-WRITTEN_WITHIN: Final = timedelta(seconds=1)
-"""The most time from the verdict until the old weights are on the routes, with an API server that answers."""
-_NOW: Final = timedelta(0)
 _MINUTE: Final = timedelta(minutes=1)
+
+Moment: TypeAlias = Literal["at_once", "later"]
 
 
 class Range(NamedTuple):
@@ -36,18 +43,14 @@ class Range(NamedTuple):
     latest: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionTime:
-    """The longest time from a fault that a predicate can detect until the old weights are on the routes.
+class EndedBy(NamedTuple):
+    """What a segment waits for longest: its soak, a verdict, its deadline, the bake, the drain, or tasks."""
 
-    `at_once` is for a fault that exists from the first moment of the weight, `later` for one that begins while the
-    weight is in force. None where the figure needs the traffic, NEVER where no traffic is enough.
-    """
+    what: Literal["soak", "pass", "guard", "fail", "deadline", "bake", "drain", "tasks"]
+    predicate: str = ""
 
-    predicate: str
-    role: Role
-    at_once: timedelta | None
-    later: timedelta | None
+
+_TASKS: Final = EndedBy("tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,34 @@ class Segment:
     conditional: bool = False
     """Whether it happens only after a warning in the stage before. Its earliest end is its earliest begin."""
     late: tuple[str, ...] = ()
-    """Pass predicates that cannot be proved before the deadline."""
+    """Predicates without which it cannot be proved, and that have no verdict before the deadline."""
+    ended_by: EndedBy = _TASKS
+    """What ends it at the earliest. At the latest, the deadline ends a stage."""
+    shortest: timedelta = NOW
+    """The least time at the weight."""
     detections: tuple[DetectionTime, ...] = ()
     queries: float = 0.0
     """The most queries that it sends a minute."""
 
+    def fastest(self, moment: Moment) -> DetectionTime | None:
+        """Return which predicate finds a fault first that is there at once, or that begins later.
+
+        One that certainly shows a fault of the size is before one of which nothing says so, and that before one of
+        which the traffic would have to be known.
+        """
+
+        def rank(found: DetectionTime) -> tuple[int, timedelta]:
+            time: timedelta | None = getattr(found, moment)
+            return (2, NOW) if time is None else (3, time) if time is NEVER else (0 if found.certain else 1, time)
+
+        return min(self.detections, key=rank, default=None)
+
     @property
-    def slowest(self) -> DetectionTime | None:
-        """Return the slowest detection: one with unknown time first, then one that never detects, then the longest."""
-        unknown = next((detection for detection in self.detections if detection.later is None), None)
-        return unknown or max(self.detections, key=lambda detection: detection.later or _NOW, default=None)
+    def outpaced(self) -> bool:
+        """Whether it can end before even the fastest predicate has found a fault that is there at once."""
+        fastest = self.fastest("at_once")
+        found = fastest.at_once if fastest is not None else None
+        return self.shortest > NOW and found is not None and self.shortest < found < NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +127,17 @@ class Timeline:
         return self.parts[-1].ends
 
 
-def timeline(spec: PlanSpec, source: SourceView, traffic: Traffic | None = None) -> Timeline:
-    """Return the timeline of a plan. With `traffic` (of both sides together) it forecasts how long counts take."""
-    ready = Range(_NOW, _prepared_within(spec, source) + spec.availability.ready_within)
+def timeline(spec: PlanSpec, assumed: Assumed) -> Timeline:
+    """Return the timeline of a plan. Where the traffic is known it also forecasts how long counts take."""
+    source = assumed.source
+    ready = Range(NOW, _prepared_within(spec, source) + spec.availability.ready_within)
     stages: list[Segment] = []
-    ended = ready
+    ended, counted_from = ready, ready.latest + spec.traffic.accepted_within
     for step in _steps(spec):
-        stages.append(_stage(spec, step, source, traffic, ended))
+        stages.append(_stage(spec, step, assumed, ended, counted_from))
         ended = stages[-1].ends
-    bake, end = _bake(spec, source, traffic, stages[-1]), spec.steps()[-1]
-    completion = _stage(spec, end, source, traffic, bake.ends) if end.completes else None
+    bake, end = _bake(spec, assumed, stages[-1], counted_from), spec.steps()[-1]
+    completion = _stage(spec, end, assumed, bake.ends, counted_from) if end.completes else None
     contract = _contract(spec, completion or bake) if spec.contract.wanted else None
     return Timeline(ready, tuple(stages), bake, completion, contract)
 
@@ -131,57 +153,70 @@ def _steps(spec: PlanSpec) -> Iterator[Stage]:
 def _prepared_within(spec: PlanSpec, source: SourceView) -> timedelta:
     """Return the longest time for assumptions and expand. The shortest cannot be predicted and counts as zero."""
     # The run waits for the answer to a query that was sent in time.
-    probes = (each.deadline + (source.timeout if each.predicate else _NOW) for each in spec.assumptions)
-    scaled = _NOW if spec.expand.scale.new == "None" else SCALE_WITHIN
+    probes = (each.deadline + (source.timeout if each.predicate else NOW) for each in spec.assumptions)
+    scaled = NOW if spec.expand.scale.new == "None" else SCALE_WITHIN
     return sum((*probes, *(job.deadline for job in spec.expand.jobs)), scaled)
 
 
 def _contract(spec: PlanSpec, last: Segment) -> Segment:
-    scaled = _NOW if spec.contract.scale_old is None else SCALE_WITHIN
+    scaled = NOW if spec.contract.scale_old is None else SCALE_WITHIN
     latest = sum((job.deadline for job in spec.contract.jobs), last.ends.latest + scaled)
     ends, approval = Range(last.ends.earliest, latest), spec.contract.approval is not None
     return Segment("contract", last.permille, last.ends, ends, approval)
 
 
-def _stage(spec: PlanSpec, stage: Stage, source: SourceView, traffic: Traffic | None, after: Range) -> Segment:
+def _stage(spec: PlanSpec, stage: Stage, assumed: Assumed, after: Range, counted_from: timedelta) -> Segment:
+    source = assumed.source
     begins = Range(after.earliest, after.latest + spec.traffic.accepted_within)
     failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
-    proofs = {each.name: _proved_after(spec, stage, each, source, traffic) for each in passes}
-    first_verdicts = [_first_verdict(spec, stage, each, source) for each in failure_predicates]
-    late = tuple(name for name, proof in proofs.items() if proof > stage.deadline)
-    earliest = min(max(stage.soak, *first_verdicts, *proofs.values()), stage.deadline)
+    waits: dict[EndedBy, timedelta] = {EndedBy("soak"): stage.soak}
+    for each in failure_predicates:
+        waits[EndedBy("guard" if each in spec.guards else "fail", each.name)] = _first_verdict(
+            spec, stage, each, assumed
+        )
+    waits |= {EndedBy("pass", each.name): _proved_after(spec, stage, each, assumed) for each in passes}
+    late = tuple(what.predicate for what, proof in waits.items() if proof > stage.deadline)
+    shortest = min(max(waits.values()), stage.deadline)
     # The run waits for the answer to a query that was sent in time.
     pass_evaluations = [_pass_first_evaluated(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in pass_evaluations if at <= stage.deadline)])
+    ends = Range(begins.earliest + (NOW if stage.half else shortest), begins.latest + latest)
+    place = Place(stage.permille, begins.latest - counted_from, ends.latest - counted_from, stage)
     return Segment(
         stage.step,
         stage.permille,
         begins,
-        Range(begins.earliest + (_NOW if stage.half else earliest), begins.latest + latest),
+        ends,
         stage.approval,
         stage.half,
         late,
-        tuple(_detections(spec, failure_predicates, stage.permille, source, traffic, stage)),
+        EndedBy("deadline") if late else _longest(waits),
+        shortest,
+        tuple(detections(spec, failure_predicates, place, assumed)),
         _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
     )
 
 
-def _bake(spec: PlanSpec, source: SourceView, traffic: Traffic | None, last: Segment) -> Segment:
+def _longest(waits: Mapping[EndedBy, timedelta]) -> EndedBy:
+    return max(waits, key=lambda what: waits[what])
+
+
+def _bake(spec: PlanSpec, assumed: Assumed, last: Segment, counted_from: timedelta) -> Segment:
     """Return the bake after the last stage. It also lasts until the old side is drained, where that has no weight."""
-    drain = spec.traffic.drain if last.permille == FULL else _NOW
+    drain = spec.traffic.drain if last.permille == FULL else NOW
     drained = Range(last.begins.earliest + drain, last.begins.latest + drain)
-    ends = Range(
-        max(last.ends.earliest + spec.bake_for, drained.earliest),
-        max(last.ends.latest + spec.bake_for, drained.latest),
-    )
-    detections = tuple(_detections(spec, _enforced(spec.guards), last.permille, source, traffic))
+    baked = Range(last.ends.earliest + spec.bake_for, last.ends.latest + spec.bake_for)
+    ends = Range(*map(max, baked, drained))
+    place = Place(last.permille, last.ends.latest - counted_from, ends.latest - counted_from)
     return Segment(
         "bake",
         last.permille,
         last.ends,
         ends,
-        detections=detections,
-        queries=_queries(spec, last.permille, spec.guards, (), source),
+        ended_by=EndedBy("drain" if drained.earliest > baked.earliest else "bake"),
+        shortest=ends.earliest - last.ends.earliest,
+        detections=tuple(detections(spec, _enforced(spec.guards), place, assumed)),
+        queries=_queries(spec, last.permille, spec.guards, (), assumed.source),
     )
 
 
@@ -190,86 +225,37 @@ def _enforced(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
     return tuple(predicate for predicate in predicates if not predicate.dry_run)
 
 
-# ---- how long until a predicate is proved --------------------------------------------------------
+# ---- how long until a predicate has a verdict ----------------------------------------------------
 
 
-def _first_verdict(spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
+def _first_verdict(spec: PlanSpec, stage: Stage, predicate: Predicate, assumed: Assumed) -> timedelta:
     """Return when a guard or `fail` predicate can be decided first: until then the stage is not proved.
 
-    Counts are, when there were requests between two evaluations at the weight.
+    Counts are, when there were requests between two evaluations at the weight. A value that needs more samples than
+    any window has is never decided; where that needs the traffic, it is taken for one that soon has enough.
     """
+    source = assumed.source
     begins = left_out(stage, predicate) + source.delay
     if predicate.events is None:
-        return begins + first_window(predicate, source.scrape)
-    return begins + (_NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
+        enough = enough_after(predicate, stage.permille, assumed) or NOW
+        return NEVER if enough is NEVER else begins + max(first_window(predicate, source.scrape), enough)
+    return begins + (NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
 
 
-def _proved_after(
-    spec: PlanSpec, stage: Stage, predicate: Predicate, source: SourceView, traffic: Traffic | None
-) -> timedelta:
+def _proved_after(spec: PlanSpec, stage: Stage, predicate: Predicate, assumed: Assumed) -> timedelta:
     """Return when a pass predicate can be proved first; for counts, the forecast where the traffic is known."""
+    source = assumed.source
+    if not can_act(predicate, stage.permille) or enough_after(predicate, stage.permille, assumed) is NEVER:
+        return NEVER
     if predicate.events is None:
-        return _pass_first_evaluated(stage, predicate, source) + round_up(predicate.for_ or _NOW, spec.interval)
-    every = evaluation_interval(spec, source)
-    forecast = every if traffic is None else _decided_within(predicate, "pass", stage.permille, traffic, every)
+        return _pass_first_evaluated(stage, predicate, source) + round_up(predicate.for_ or NOW, spec.interval)
+    every, traffic = evaluation_interval(spec, source), assumed.traffic
+    forecast = every if traffic is None else proved_within(predicate, stage.permille, traffic, every)
     return forecast if forecast is NEVER else left_out(stage, predicate) + max(every, forecast) + source.delay
 
 
 def _pass_first_evaluated(stage: Stage, predicate: Predicate, source: SourceView) -> timedelta:
     return max(stage.soak, left_out(stage, predicate) + predicate.window + source.delay)
-
-
-def _decided_within(predicate: Predicate, role: Role, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
-    at_weight = traffic.at(permille / 1000)
-    seconds = decided_after(
-        hypothesis_of(predicate, role), at_weight, float(predicate.confidence), every.total_seconds()
-    )
-    return NEVER if seconds == inf or seconds >= NEVER.total_seconds() else timedelta(seconds=seconds)
-
-
-# ---- how long a fault lasts ----------------------------------------------------------------------
-
-
-def _detections(
-    spec: PlanSpec,
-    failure_predicates: Sequence[Predicate],
-    permille: int,
-    source: SourceView,
-    traffic: Traffic | None,
-    stage: Stage | None = None,
-) -> Iterator[DetectionTime]:
-    """Yield the detection times at a weight; `stage` is None in the bake, where no weight is new."""
-    for predicate in failure_predicates:
-        role: Role = "guard" if predicate in spec.guards else "fail"
-        found = (
-            _by_value(spec, predicate, role, source)
-            if predicate.events is None
-            else _by_counts(spec, predicate, role, permille, source, traffic)
-        )
-        if stage is not None and found.at_once is not None and found.at_once is not NEVER:
-            found = replace(found, at_once=found.at_once + left_out(stage, predicate))
-        yield found
-
-
-def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, source: SourceView) -> DetectionTime:
-    # The query is not sent again while an answer is awaited.
-    every = max(spec.interval, source.timeout)
-    answered = source.delay + round_up(predicate.for_ or _NOW, every) + source.timeout + WRITTEN_WITHIN
-    return DetectionTime(
-        predicate.name, role, first_window(predicate, source.scrape) + answered, predicate.window + every + answered
-    )
-
-
-def _by_counts(
-    spec: PlanSpec, predicate: Predicate, role: Role, permille: int, source: SourceView, traffic: Traffic | None
-) -> DetectionTime:
-    """Return the test's forecast for a new side twice as bad as its bound, plus one interval between evaluations."""
-    if traffic is None:
-        return DetectionTime(predicate.name, role, None, None)
-    every = evaluation_interval(spec, source)
-    decided = _decided_within(predicate, "fail", permille, traffic, every)
-    longest = decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
-    return DetectionTime(predicate.name, role, longest, longest)
 
 
 # ---- how many queries are sent -------------------------------------------------------------------

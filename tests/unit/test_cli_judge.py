@@ -23,11 +23,12 @@ def judged(file: Path, *arguments: str) -> int:
 
 
 def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """Run, verdict, look and evidence of each run."""
     said = capsys.readouterr()
-    assert said.err == ""
+    assert said.err.startswith("each line was read as ")
     header, *lines = said.out.splitlines()
-    assert header == "run,verdict,look,evidence"
-    return [line.split(",") for line in lines]
+    assert header == "run,verdict,look,evidence,needed,meaning"
+    return [line.split(",")[:4] for line in lines]
 
 
 def test_each_run_has_its_verdict_its_look_and_the_evidence(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,10 +122,109 @@ def test_what_else_is_a_csv(looks: Path, capsys: pytest.CaptureFixture[str], tex
     assert [row[0].strip() for row in rows(capsys)] == ["a"]
 
 
-def test_no_runs_have_no_verdicts(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    looks.write_text(HEADER + "\n")
+def totals(*per_look: str) -> list[str]:
+    """Lines with running totals, where each look has these counts."""
+    sums, lines = [0, 0, 0, 0], []
+    for look, counts in enumerate(per_look, 1):
+        sums = [total + int(count) for total, count in zip(sums, counts.split(","), strict=True)]
+        lines.append(f"a,{look},{','.join(map(str, sums))}")
+    return lines
+
+
+HALF_FAIL = [f"{500 + i % 7},{i % 3},{500 - i % 5},{i % 2}" for i in range(16)] + ["1000,500,0,0"] * 45
+"""A run that is healthy up to half of the traffic, and then has all of it, of which half fails."""
+
+
+def test_running_totals_are_never_taken_for_looks(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.write_text("\n".join([HEADER, *totals(*HALF_FAIL)]))
+    assert judged(looks) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "run a: 60 of its 60 lines after the first have more requests than the line before" in said.err
+    assert "--totals" in said.err
+    assert "--per-look" in said.err
+
+
+def test_running_totals_give_what_their_looks_give(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verdicts = []
+    for lines, option in (
+        (totals("0,0,0,0", *HALF_FAIL), "--totals"),
+        ([f"a,{i},{x}" for i, x in enumerate(HALF_FAIL, 2)], "--per-look"),
+    ):
+        looks.write_text("\n".join([HEADER, *lines]))
+        assert judged(looks, "--vs-old", "> 1.5x", option) == 0
+        verdicts.append(rows(capsys))
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0][0][1] == "Undecided", "at 100 % nobody is left to compare with"
+
+
+def test_running_totals_that_fall_are_refused(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = totals(*["100,1,100,1"] * 9)
+    looks.write_text("\n".join([HEADER, *lines, "a,10,90,1,1000,9"]))
+    assert judged(looks, "--vs-old", "> 1.5x", "--totals") == 2
+    assert "line 11, column new_total: a running total falls from 900 to 90 in run a" in capsys.readouterr().err
+
+
+def test_running_totals_with_more_bad_requests_than_requests_are_refused(
+    looks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks.write_text(f"{HEADER}\na,1,100,0,100,0\na,2,110,20,200,0")
+    assert judged(looks, "--vs-old", "> 1.5x", "--totals") == 2
+    assert "line 3, column new_bad: 20 more bad requests" in capsys.readouterr().err
+
+
+def test_long_running_totals_with_a_restart_are_found_too(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (totals(*["100,1,100,1"] * 20) for _ in range(2))
+    again = [line.replace(f"a,{i},", f"a,{i + 20},", 1) for i, line in enumerate(second, 1)]
+    looks.write_text("\n".join([HEADER, *first, *again]))
+    assert judged(looks) == 2
+    assert "--totals" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [f"{1000 + (37 * i) % 50},1,{9000 - (31 * i) % 90},9" for i in range(40)],
+        ["100,0,900,1"] * 20,
+        [f"{100 * (1 + i // 5)},1,{900 - 100 * (i // 5)},1" for i in range(20)],
+        ["100,0,900,1", "90,0,900,1"],
+        ["100,0,900,1", "110,0,910,1", "120,0,920,1"],
+    ],
+    ids=["noise", "always the same", "weights that rise", "falls", "three lines"],
+)
+def test_looks_are_not_taken_for_running_totals(
+    looks: Path, capsys: pytest.CaptureFixture[str], counts: list[str]
+) -> None:
+    looks.write_text("\n".join([HEADER, *(f"a,{i},{each}" for i, each in enumerate(counts))]))
     assert judged(looks) == 0
-    assert rows(capsys) == []
+    assert "as the requests since the line before (--totals: running totals)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counts", "meaning"),
+    [
+        (["--vs-old", "> 1.5x"], WORSE, "evidence 64.9 of 20 needed at look 1: proved that it is > 1.5x"),
+        (["--vs-old", "> 1.5x"], GOOD, "of 20 needed after 20 looks: neither proved nor refuted that it is > 1.5x"),
+        (["--is", "< 0.4%", "--role", "pass"], WORSE, "refuted that it is < 0.4%"),
+        (["--vs-old", "> 1.5x", "--confidence", "99%"], WORSE, "of 100 needed at look"),
+    ],
+)
+def test_the_evidence_is_explained_with_what_it_takes(
+    looks: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], counts: str, meaning: str
+) -> None:
+    looks.write_text("\n".join([HEADER, *(f"a,{look},{counts}" for look in range(1, 21))]))
+    assert judged(looks, *arguments) == 0
+    said = capsys.readouterr()
+    assert meaning in said.out.splitlines()[1]
+    assert said.out.splitlines()[1].partition("evidence ")[2]
+    assert "evidence says how many times better the counts fit a side beyond the bound" in said.err
+
+
+@pytest.mark.parametrize("text", ["95%", "0.95", ".95", "95.0%", "0.950"])
+def test_a_confidence_is_written_as_one_likes(looks: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    looks.write_text(f"{HEADER}\na,1,{GOOD}")
+    assert judged(looks, "--vs-old", "> 1.5x", "--confidence", text) == 0
+    assert "and 20 of it is proof at 95%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -135,8 +235,19 @@ def test_no_runs_have_no_verdicts(looks: Path, capsys: pytest.CaptureFixture[str
             ["run,look,new_total,new_bad,old_total,old_bad,run"],
             "line 1, column run: this column must appear exactly once",
         ),
-        ([f"a,1,{GOOD}"], "line 1, column run: this column must appear exactly once"),
-        ([], "line 1, column run: this column must appear exactly once"),
+        ([f"a,1,{GOOD}"], "line 1, column run: this column must appear exactly once; the first line must name"),
+        (
+            ["run;look;new_total;new_bad"],
+            "line 1, column run: this column must appear exactly once; values are separated",
+        ),
+        (
+            ["run,look,total,bad,old_total,old_bad"],
+            (
+                "line 1, column new_total: this column must appear exactly once; the "
+                "first line has run,look,total,bad,old_total,old_bad"
+            ),
+        ),
+        ([], "the file is empty: write a first line with the columns run,look,"),
         ([HEADER, "a,1,100,x,100,0"], 'line 2, column new_bad: "x" is not a whole number'),
         ([HEADER, f"a,1,{GOOD}", "a,2,-100,0,100,0"], 'line 3, column new_total: "-100" is not a whole number'),
         ([HEADER, "", "a,1,100,0,100,"], 'line 3, column old_bad: "" is not a whole number'),
@@ -162,6 +273,12 @@ def test_what_cannot_be_read_is_named(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(f"rolloutplan: {words}")
+
+
+def test_a_file_without_counts_is_refused(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.write_text(HEADER + "\n")
+    assert judged(looks) == 2
+    assert f"{looks} has no line of counts" in capsys.readouterr().err
 
 
 def test_bytes_that_are_no_text_are_named(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:

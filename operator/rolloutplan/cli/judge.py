@@ -9,12 +9,12 @@ import argparse
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Final, TextIO, TypeVar
+from typing import Final, Literal, TextIO, TypeAlias, TypeVar
 
 from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
 from rolloutplan.cli.output import fail
@@ -37,6 +37,15 @@ DIGITS: Final = 12
 
 
 LEAST_CONFIDENCE: Final = 0.5
+RISING: Final = 6
+"""A run of at least so many lines, whose totals rise from each to the next, looks like running totals. Totals of single
+evaluations that vary by chance do that in one run of 720."""
+RESTARTS: Final = 15
+"""In a longer run, one line in so many may be lower, as where a counter starts again with its pod."""
+
+Reading: TypeAlias = Literal["guessed", "per look", "totals"]
+"""What a line counts: the requests since the line before, or all since the run began. Guessed is per look, unless the
+file looks like running totals."""
 
 
 class LineError(ValueError):
@@ -60,23 +69,83 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         metavar="BOUND",
         help='as "< 1%%"; old columns may be left out',
     )
-    parser.add_argument("--confidence", type=_argparse_type(_confidence), default=0.95, help="default: 95%%")
+    parser.add_argument(
+        "--confidence",
+        type=_argparse_type(_confidence),
+        default=0.95,
+        metavar="SHARE",
+        help="95%%, or 0.95 (the default)",
+    )
     parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass also tests for the opposite")
+    reading = parser.add_mutually_exclusive_group()
+    reading.add_argument(
+        "--totals",
+        dest="reading",
+        action="store_const",
+        const="totals",
+        default="guessed",
+        help="each line has running totals, which are counted from the first line on; one that falls is refused",
+    )
+    reading.add_argument(
+        "--per-look",
+        dest="reading",
+        action="store_const",
+        const="per look",
+        help="each line has the requests since the line before (the default), also where it looks like running totals",
+    )
     parser.set_defaults(run=_judge)
 
 
 def _judge(chosen: argparse.Namespace) -> int:
     comparison: Comparison = chosen.vs_old or chosen.is_
+    reading: Reading = chosen.reading
     try:
         hypothesis = make_hypothesis(comparison, chosen.role)
         with _open(chosen.file) as file:
-            runs = judge(_lines(file, hypothesis.paired), hypothesis, chosen.confidence)
+            lines = _lines(file, hypothesis.paired)
+            counted = increases(lines) if reading == "totals" else lines
+            runs = judge(counted, hypothesis, chosen.confidence)
+        _check(runs, reading, chosen.file)
     except (OSError, ValueError, csv.Error) as problem:
         return fail(str(problem), 2)
+    needed = 1 / (1 - chosen.confidence)
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(("run", "verdict", "look", "evidence"))
-    out.writerows((name, run.outcome, run.decided, f"{run.evidence:.6g}") for name, run in runs.items())
+    out.writerow(("run", "verdict", "look", "evidence", "needed", "meaning"))
+    for name, run in runs.items():
+        meaning = _meaning(run, comparison, needed)
+        out.writerow((name, run.outcome, run.decided, f"{run.evidence:.6g}", f"{needed:.6g}", meaning))
+    read = (
+        "as running totals"
+        if reading == "totals"
+        else "as the requests since the line before (--totals: running totals)"
+    )
+    sys.stderr.write(
+        f"each line was read {read}; evidence says how many times better the counts fit a side beyond the bound than "
+        f"one at it, and {needed:.6g} of it is proof at {100 * chosen.confidence:g}%\n"
+    )
     return 0
+
+
+def _meaning(run: Run, comparison: Comparison, needed: float) -> str:
+    """Return the verdict in words, such as: evidence 60.2 of 20 needed at look 61: proved that it is > 1.5x."""
+    evidence_words = f"evidence {run.evidence:.3g} of {needed:.4g} needed"
+    if run.decided is None:
+        return f"{evidence_words} after {run.lines} looks: neither proved nor refuted that it is {comparison.text}"
+    return f"{evidence_words} at look {run.decided}: {run.outcome.lower()} that it is {comparison.text}"
+
+
+def _check(runs: Mapping[str, Run], reading: Reading, file: str) -> None:
+    """Refuse a file without counts, and runs that look like running totals. Raises ValueError."""
+    if not runs:
+        raise ValueError(f"{file} has no line of counts: write one for each evaluation below the header")
+    for name, run in runs.items():
+        steps = run.lines - 1
+        if reading == "guessed" and run.lines >= RISING and run.rises >= steps - steps // RESTARTS:
+            raise ValueError(
+                f"run {name}: {run.rises} of its {steps} lines after the first have more requests than the line "
+                f"before, as running totals do: write --totals if that is what they are, or --per-look if each line "
+                f"counts its own requests alone"
+            )
 
 
 # ---- the test, run by run ------------------------------------------------------------------------
@@ -102,6 +171,37 @@ class Run:
     decided: int | None = None
     """The number of the evaluation that decided it."""
     evidence: float = 1.0
+    lines: int = 0
+    rises: int = 0
+    """How many lines could be running totals that went on from the line before."""
+    counts: CountDelta | None = None
+    """Those of the last line."""
+
+
+def increases(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield the requests since the line before, where each line has running totals. Raises LineError where one falls.
+
+    What a run had counted before its first line is not known to be its own, so that line is only where counting begins.
+    """
+    before: dict[str, CountDelta] = {}
+    for line in lines:
+        former = before.get(line.run)
+        before[line.run] = line.counts
+        if former is None:
+            yield replace(line, counts=CountDelta(0, 0))
+            continue
+        delta = CountDelta(*(now - then for now, then in zip(line.counts, former, strict=True)))
+        for column, (now, then) in zip(CountDelta._fields, zip(line.counts, former, strict=True), strict=True):
+            if now < then:
+                fix = (
+                    "leave out --totals if each line counts its own requests; begin another run where counters restart"
+                )
+                raise LineError(line.at, column, f"a running total falls from {then} to {now} in run {line.run}: {fix}")
+        for total, bad, column in ((0, 1, "new_bad"), (2, 3, "old_bad")):
+            if delta[bad] > delta[total]:
+                words = f"{delta[bad]} more bad requests than in the line before, but only {delta[total]} more in all"
+                raise LineError(line.at, column, f"{words} in run {line.run}")
+        yield replace(line, counts=delta)
 
 
 def judge(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> dict[str, Run]:
@@ -116,11 +216,18 @@ def judge(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> d
             if line.delta <= run.delta:
                 raise LineError(line.at, "look", f"{line.delta} comes after {run.delta} in run {name}: sort by look")
             run.delta = line.delta
+            run.rises += run.counts is not None and _goes_on(run.counts, line.counts)
+            run.lines, run.counts = run.lines + 1, line.counts
             if run.decided is None:
                 state = step(hypothesis, state, line.counts)
                 _decide(run, evidence(state), needed)
         run.state = pack(hypothesis, state)
     return runs
+
+
+def _goes_on(before: CountDelta, now: CountDelta) -> bool:
+    """Whether a line could have running totals, after the one before it: more requests, and nothing fewer."""
+    return now.new_total > before.new_total and all(then <= later for then, later in zip(before, now, strict=True))
 
 
 def _decide(run: Run, found: Evidence, needed: float) -> None:
@@ -145,9 +252,11 @@ def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
     rows = csv.reader(file)
     header = [name.strip() for name in next(rows, [])]
     columns = COLUMNS if paired else COLUMNS[:4]
+    if not header:
+        raise ValueError(f"the file is empty: write a first line with the columns {','.join(columns)}")
     for name in columns:
         if header.count(name) != 1:
-            raise LineError(1, name, f"this column must appear exactly once; the columns are {','.join(columns)}")
+            raise LineError(1, name, f"this column must appear exactly once; {_header_fix(header, columns)}")
     places = [header.index(name) for name in columns]
     for row in rows:
         if not row:
@@ -164,6 +273,16 @@ def _lines(file: Iterable[str], paired: bool) -> Iterator[Line]:
         yield Line(at, run, delta, CountDelta(*counts))
 
 
+def _header_fix(header: Sequence[str], columns: Sequence[str]) -> str:
+    """Return what is wrong with a first line, as far as that can be seen, and the fix."""
+    wanted = f"the columns are {','.join(columns)}"
+    if len(header) == 1 and (found := re.search("[;\t|]", header[0])):
+        return f"values are separated by commas, not by {found[0]!r}; {wanted}"
+    if any(name.isdigit() for name in header):
+        return f"the first line must name the columns; {wanted}"
+    return f"the first line has {','.join(header)}; {wanted}"
+
+
 def _number(at: int, column: str, text: str) -> int:
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit()):
@@ -175,11 +294,11 @@ def _number(at: int, column: str, text: str) -> int:
 
 def _confidence(text: str) -> float:
     """Parse 95% or 0.95. Raises ValueError with the fix."""
-    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|0\.[0-9]{1,8}", text):
+    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|0?\.[0-9]{1,8}", text):
         number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         if number >= LEAST_CONFIDENCE:
             return number
-    raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as "95%"')
+    raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as 95% or 0.95')
 
 
 _Parsed = TypeVar("_Parsed")

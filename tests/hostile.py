@@ -33,6 +33,7 @@ from rolloutplan.engine.model.effects import (
     ReadPlan,
     ReadRoute,
     Result,
+    WriteLook,
 )
 from rolloutplan.engine.model.effects import Record as Write
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
@@ -467,7 +468,7 @@ class Host:
         match effect.work:
             case _ if isinstance(result, Failure):
                 return None
-            case Write() | PatchPlanMetadata() | ReadPlan():
+            case Write() | WriteLook() | PatchPlanMetadata() | ReadPlan():
                 name = "plan"
             case PatchRoute() as work:
                 name = f"route {work.target.name}"

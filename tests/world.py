@@ -29,7 +29,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, SourceStatus, Status, read_status
 from rolloutplan.api.template import read_template
-from rolloutplan.cluster.plans import is_rewritten, with_begun
+from rolloutplan.cluster.plans import is_rewritten, look_patch, with_begun
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -54,6 +54,7 @@ from rolloutplan.engine.model.effects import (
     ReadPlan,
     ReadRoute,
     Result,
+    WriteLook,
 )
 from rolloutplan.engine.model.effects import Record as Write
 from rolloutplan.engine.model.grants import EVERYTHING, Grants
@@ -451,6 +452,8 @@ class World:
     heard: list[Heard] = field(default_factory=list)
     resized: list[Resize] = field(default_factory=list)
     history: list[Record | Refusal | Shown | Move] = field(default_factory=list)
+    looks: list[datetime] = field(default_factory=list)
+    """When what was written said no more than that the run was looked at."""
     lost: list[Status] = field(default_factory=list)
     """The statuses that were owed when the operator was killed: acted upon, and never written."""
     specs: dict[str, PlanSpec] = field(default_factory=dict)
@@ -737,6 +740,9 @@ class World:
             case ListPods():
                 self._at("pods")
                 return self.new.pods if self.new else Pods()
+            case WriteLook(at=at):
+                self._write_look(effect, at)
+                return None
             case LintQueries():
                 return "" if effect.snapshot.preflight else self._silent_alerts()
             case _ as work:
@@ -858,6 +864,15 @@ class World:
         if trap := self.traps.pop(point, None):
             self.sprung = self.late
             trap(self)
+
+    def _write_look(self, effect: Effect, at: datetime) -> None:
+        """Write when a run was looked at. Raises StaleError where the plan is another by now."""
+        self._at("look")
+        if effect.snapshot.plan.version != str(self.version):
+            raise StaleError
+        self.status_raw = {**self.status_raw, **look_patch(at)}
+        self.version += 1
+        self.looks.append(self.now)
 
     def write_status(self, effect: Effect) -> None:
         """Write a status for the plan as it was looked at. Raises StaleError where it is another by now."""

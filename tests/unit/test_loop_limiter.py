@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster.client import CONNECTIONS, ResourceClient
 from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 
-W, R, F, READ, E = Priority.WEIGHTS, Priority.RECORDS, Priority.FORWARD, Priority.READS, Priority.EVENTS
+W, R, F, READ, LOOK, E = Priority
 
 
 async def turns(times: int = 5) -> None:
@@ -153,6 +153,17 @@ def test_reads_that_hang_leave_places_to_writes() -> None:
     tell(story)
 
 
+def test_looks_come_last_and_leave_places_to_all_others() -> None:
+    async def story() -> None:
+        desk = Desk(Places(3, 0, 2, looks=1))
+        await desk.comes(("look", LOOK), ("next look", LOOK), ("read", READ), ("record", R), ("next read", READ))
+        assert desk.order == ["look", "read", "record"]
+        await desk.ends("look", "read")
+        assert desk.order[3:] == ["next read", "next look"]
+
+    tell(story)
+
+
 def test_a_read_that_ends_wakes_a_write_and_a_write_that_ends_wakes_a_read() -> None:
     async def story() -> None:
         desk = Desk(Places(2, 0, 1))
@@ -256,7 +267,9 @@ def test_a_request_that_fails_gives_its_place_back() -> None:
 # ---- whatever comes, in whatever order -------------------------------------------------------------------------------
 
 Move = tuple[Literal["comes", "ends", "gives up", "turns"], int]
-PLACES = st.builds(Places, st.integers(1, 4), st.integers(0, 3), st.integers(1, 4), st.integers(1, 2))
+PLACES = st.builds(
+    Places, st.integers(1, 4), st.integers(0, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2)
+)
 MOVES = st.lists(
     st.tuples(st.sampled_from(["comes", "comes", "comes", "ends", "gives up", "turns"]), st.integers(0, 30)),
     max_size=60,
@@ -265,11 +278,12 @@ MOVES = st.lists(
 
 def allowed(places: Places, in_flight: dict[Priority, list[str]]) -> set[Priority]:
     """The rule in other words: which requests could start now."""
-    events, reads, weights = (len(in_flight[priority]) for priority in (E, READ, W))
-    others = len(in_flight[R]) + len(in_flight[F])
-    free = {E: events < places.events, W: weights + others + reads < places.shared + places.reserved}
-    free[R] = free[F] = weights + others + reads < places.shared
-    free[READ] = free[F] and reads < places.reads
+    events, looks, weights = (len(in_flight[priority]) for priority in (E, LOOK, W))
+    low, others = len(in_flight[READ]) + looks, len(in_flight[R]) + len(in_flight[F])
+    free = {E: events < places.events, W: weights + others + low < places.shared + places.reserved}
+    free[R] = free[F] = weights + others + low < places.shared
+    free[READ] = free[F] and low < places.reads
+    free[LOOK] = free[READ] and looks < places.looks
     return {priority for priority, may in free.items() if may}
 
 

@@ -200,6 +200,7 @@ def twice(story: Story) -> Story:
         (lambda _: None, "clock_ahead_seconds", -61.5),
         (lambda m: m.set_plan_counter(lambda: {"Judging": 3, "Held": 1}, lambda: 2), "plans{phase=Judging}", 3),
         (lambda m: m.set_plan_counter(dict, lambda: 2), "plans_failing", 2),
+        (lambda m: m.set_plan_counter(dict, lambda: 0, lambda: 61.5), "oldest_look_seconds", 61.5),
     ],
 )
 def test_counts(story: Story, sample: str, value: float) -> None:
@@ -218,6 +219,10 @@ def test_plans_are_counted_at_the_scrape() -> None:
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 1
     plans["Judging"] = 5
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 5
+
+
+def test_who_does_not_lead_says_nothing_of_looks() -> None:
+    assert "rolloutplan_oldest_look_seconds" not in scraped(Metrics(page_for=0))
 
 
 def test_who_leads() -> None:

@@ -74,6 +74,7 @@ class StatusChange(RunChange, total=False):
     observed_generation: int
     reason: str
     seq: int
+    last_look: Instant | None
     published_through: dict[str, int]
     epoch: int
     verdict: str

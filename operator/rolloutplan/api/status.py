@@ -347,6 +347,11 @@ class Status(Part):
     )
     epoch: int = Field(0, description="The term of the leader that serves this plan: leaseTransitions of its Lease.")
     entered_at: Instant | None = Field(None, description="When the current phase began, or its last task ended.")
+    last_look: Instant | None = Field(
+        None,
+        description="When the operator last looked at the run, with all queries asked that were due. It is written once"
+        " a minute during a run; older than two minutes, the operator is down or stuck.",
+    )
     stage: StageStatus | None = Field(None, description="The current stage.")
     weights: Weights = Field(Weights(), description="The weights of the routes.")
     verdict: str = Field("", description="The combined verdict of the stage's predicates.")
@@ -440,7 +445,10 @@ def read_status(raw: object) -> Status:
     except ValidationError as error:
         broken = {str(problem["loc"][0]) for problem in error.errors()}
     broken = {next((name for name, alias in _ALIASES.items() if alias == loc), loc) for loc in broken}
-    return Status(**{k: v for k, v in fields.items() if k not in broken}, damaged=tuple(sorted(broken)))
+    fields = {name: value for name, value in fields.items() if name not in broken}
+    return Status(**fields, damaged=tuple(sorted(broken - _SAYS_NOTHING)))
 
 
+_SAYS_NOTHING = frozenset({"last_look"})
+"""The fields from which nothing follows: one that is damaged is written again."""
 _ALIASES = {name: to_camel(name) for name in Status.model_fields if name != "damaged"}

@@ -51,6 +51,7 @@ from rolloutplan.engine.model.actions import (
 from rolloutplan.engine.model.effects import (
     GATE,
     LINT,
+    LOOK,
     MARKS,
     PODS,
     PREFLIGHT,
@@ -72,6 +73,7 @@ from rolloutplan.engine.model.effects import (
     Record,
     Result,
     Work,
+    WriteLook,
     key_of,
     name_of,
     target_of,
@@ -115,6 +117,11 @@ LOST_AFTER_URGENT: Final = timedelta(seconds=10)
 written again. Writing twice has the effect of writing once."""
 READ_AGAIN: Final = timedelta(seconds=4)
 """How long a gateway may not answer before the route itself is read: the watch may be down."""
+LOOK_EVERY: Final = timedelta(minutes=1)
+"""How often a run is looked at at least, and says so: who is on call must see within minutes that nobody looks. More
+than one write a minute for each run would be too much for that."""
+LOOK_AGAIN: Final = timedelta(seconds=5)
+"""When that is written again where the plan had changed meanwhile, or another write of it was in flight."""
 LINT_AFTER: Final = timedelta(seconds=10)
 """After a start, evaluations come before linting."""
 RECENT: Final = timedelta(hours=1)
@@ -206,6 +213,10 @@ class PlanRun:
         self._unanswered = ""
         """Which predicates had no answer before the run, of those that need one."""
         self._latest = now
+        self.looked_at: datetime | None = None
+        """When `advance` last decided about the run with all that it needs, and asked all queries that were due."""
+        self._look_again_at = now
+        """Before this, nothing is written only to say so."""
         self._source: tuple[str, ...] | None = None
         """The source that answered last: kind, name, uid, digest."""
         self._ahead: tuple[Status, Status] | None = None
@@ -232,6 +243,7 @@ class PlanRun:
         if self._forget_obsolete_refusals(snapshot, step):
             snapshot = self.snapshot(facts, now)
             step = decide(snapshot)
+        self.looked_at = self.looked_at if facts.unread else now
         todo: list[Effect] = []
         if step.urgent:
             todo += self._rollback_effects(snapshot, step, facts)
@@ -239,7 +251,9 @@ class PlanRun:
             todo += self._evaluation_effects(snapshot)
             todo += self._progress_effects(snapshot, step, facts)
         todo += self._parallel_effects(snapshot, facts)
-        return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts))
+        todo += self._look_effects(snapshot)
+        look_at = max(self._look_due_at(snapshot), now + LOOK_AGAIN) if snapshot.status.phase in RUNNING else None
+        return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts), look_at)
 
     def _turn_back(self, now: datetime) -> None:
         """The clock was put back: what is remembered with a later instant would stop all until then."""
@@ -257,6 +271,7 @@ class PlanRun:
         }
         self._created_at = min(self._created_at, now)
         self._lint_at = min(self._lint_at, now + LINT_AFTER)
+        self._look_again_at = min(self._look_again_at, now)
         self._new.turn_back(now)
         self._routes_read_at = self._routes_read_at and min(self._routes_read_at, now)
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
@@ -512,9 +527,10 @@ class PlanRun:
         if status is None or not self._may_start(STATUS, snapshot.now):
             return
         status = change(status, published_through={**status.published_through, **self._published})
-        patch = status_patch(facts.raw_status, status)
-        if patch:
-            yield self._start(STATUS, Record(status, patch), snapshot)
+        if status_patch(facts.raw_status, status):
+            look = (self.looked_at or status.last_look) if status.phase in RUNNING else None
+            status = change(status, last_look=look)
+            yield self._start(STATUS, Record(status, status_patch(facts.raw_status, status)), snapshot)
 
     # ---- queries, reads and publications -------------------------------------------------------------------------
 
@@ -591,6 +607,25 @@ class PlanRun:
             self._linted = spec.judged_hash()
             yield self._start(LINT, LintQueries(), snapshot)
 
+    def _look_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
+        """Say that the run was looked at, where no other write of its plan says so for a minute."""
+        status, now = snapshot.status, snapshot.now
+        is_due = self.looked_at == now and now >= self._look_due_at(snapshot)
+        if is_due and self._may_write_look(status) and self._may_start(LOOK, now):
+            self._look_again_at = now + LOOK_EVERY
+            yield self._start(LOOK, WriteLook(now), snapshot)
+
+    def _may_write_look(self, status: Status) -> bool:
+        """Whether a run is under way, and no other write of its plan is: that one would find the plan changed."""
+        in_flight = {STATUS, MARKS} & {*self._in_flight, *self._doubts}
+        return status.phase in RUNNING and self.unwritten_status is None and not in_flight
+
+    def _look_due_at(self, snapshot: Snapshot) -> datetime:
+        """When the next look is to be written: a minute after the last one. One from the future says nothing."""
+        last = snapshot.status.last_look
+        is_known = last is not None and last <= snapshot.now + TOLERATED
+        return max(last + LOOK_EVERY, self._look_again_at) if last is not None and is_known else self._look_again_at
+
     def _needs_lint(self, snapshot: Snapshot) -> bool:
         """Whether the plan may still be judged by its queries, and they have not been linted."""
         spec, ended = snapshot.plan.spec, snapshot.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
@@ -662,11 +697,13 @@ class PlanRun:
         return min((at for at in instants if at > snapshot.now), default=None)
 
     def still_wants(self, effect: Effect) -> bool:
-        """Whether the task of a Job or a scaling is still the current one, by the newest known status.
+        """Whether the task of a Job or a scaling is still the current one, by the newest known status; or a look owed.
 
         The host asks before it sends the request: a run may have ended since.
         """
         status = self.unwritten_status or self._facts.status
+        if isinstance(effect.work, WriteLook):
+            return self._may_write_look(status)
         task = status.task
         if task is None or status.run != effect.snapshot.status.run or self._facts.plan.deleting:
             return False
@@ -686,7 +723,10 @@ class PlanRun:
         if in_flight is None or in_flight[0].number != effect.number:
             return
         del self._in_flight[effect.key]
-        if isinstance(result, Failure):
+        if isinstance(effect.work, WriteLook):
+            if isinstance(result, Failure) and result.may_be_stale:
+                self._look_again_at = now + LOOK_AGAIN
+        elif isinstance(result, Failure):
             self._on_failure(effect, result, now)
         else:
             self.refusals.pop(effect.key, None)

@@ -48,6 +48,7 @@ _COLUMNS: Final = (
     {"name": "Measured", "type": "string", "jsonPath": ".status.weights.measured", "priority": 1},
     {"name": "Deadline", "type": "string", "jsonPath": ".status.stage.deadlineAt", "priority": 1},
     {"name": "Run", "type": "integer", "jsonPath": ".status.run", "priority": 1},
+    {"name": "Looked", "type": "date", "jsonPath": ".status.lastLook"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 _SOURCE_COLUMNS: Final = (

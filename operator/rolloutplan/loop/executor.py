@@ -43,6 +43,7 @@ from rolloutplan.engine.model.effects import (
     ReadRoute,
     Record,
     Result,
+    WriteLook,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question
 from rolloutplan.engine.model.snapshot import (
@@ -82,8 +83,9 @@ class Executor:
     """Carries out each kind of work.
 
     `apply` gets every object in an answer, `remove` the kind, namespace and name of an object that is gone.
-    `count_delay` returns for how many seconds a plan delays its count queries. `still_wanted` tells whether a
-    Job or a scaling is still the current task of its plan.
+    `count_delay` returns for how many seconds a plan delays its count queries, `look_delay` for how many it delays the
+    record of a look. `still_wanted` tells whether a Job or a scaling is still the current task of its plan, and whether
+    a look is still to be recorded.
     """
 
     def __init__(
@@ -97,13 +99,15 @@ class Executor:
         apply: ApplyObject,
         remove: RemoveObject,
         count_delay: Callable[[str], float],
+        look_delay: Callable[[str], float],
         still_wanted: Callable[[Effect], bool],
     ) -> None:
         self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
-        self._apply, self._remove, self._count_delay = apply, remove, count_delay
+        self._apply, self._remove, self._count_delay, self._look_delay = apply, remove, count_delay, look_delay
         self._still_wanted = still_wanted
         self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
+            WriteLook: self._write_look,
             PatchRoute: self._patch_route,
             PatchPlanMetadata: self._patch_plan_metadata,
             ReadPlan: self._read_plan,
@@ -132,6 +136,16 @@ class Executor:
 
     async def _record(self, effect: Effect, work: Record) -> None:
         raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
+        self._apply(PLANS, "MODIFIED", raw)
+
+    async def _write_look(self, effect: Effect, work: WriteLook) -> None:
+        """Record a look at the plan's own offset, over its newest version: nobody waits for it."""
+        key = effect.snapshot.plan.key
+        await asyncio.sleep(self._look_delay(key))
+        plan = self._store.plans.get(key)
+        if plan is None or not self._still_wanted(effect):
+            return
+        raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, plans.look_patch(work.at))
         self._apply(PLANS, "MODIFIED", raw)
 
     async def _patch_plan_metadata(self, effect: Effect, work: PatchPlanMetadata) -> None:

@@ -1,4 +1,4 @@
-"""Limit the requests in flight to the API server, by priority: weights of rollbacks first, reads last.
+"""Limit the requests in flight to the API server, by priority: weights of rollbacks first, reads and looks last.
 
 The API server of a small cluster does not answer sooner when it gets more requests at once, and a sent request cannot
 be overtaken. So few requests are in flight, and the waiting ones are sent by priority. Requests come from
@@ -29,7 +29,9 @@ class Priority(IntEnum):
     """Weights that go forward, Jobs, replicas of Deployments."""
     READS = 3
     """Preflight reads, and pods."""
-    EVENTS = 4
+    LOOKS = 4
+    """Records that say no more than that a run was looked at."""
+    EVENTS = 5
     """Events have their own places: they neither take the others' places nor wait for them."""
 
 
@@ -42,7 +44,10 @@ class Places:
     reserved: int = 4
     """In addition, for weights of rollbacks: these are sent even while requests hang in all shared places."""
     reads: int = 6
-    """The most shared places that reads may take: hanging reads (a list of many pods) leave the rest to writes."""
+    """The most shared places that reads and looks may take: hanging reads (a list of many pods) leave the rest to
+    writes."""
+    looks: int = 2
+    """The most of these that looks may take: two send more of them in a second than there are."""
     events: int = 4
 
     @property
@@ -109,7 +114,12 @@ class RequestLimiter:
         room = places.shared + places.reserved - sum(in_flight.values()) + in_flight[Priority.EVENTS]
         if priority is Priority.WEIGHTS:
             return room > 0
-        return room > places.reserved and (priority is not Priority.READS or in_flight[priority] < places.reads)
+        if priority is Priority.LOOKS and in_flight[priority] >= places.looks:
+            return False
+        last = priority in (Priority.READS, Priority.LOOKS)
+        return room > places.reserved and (
+            not last or in_flight[Priority.READS] + in_flight[Priority.LOOKS] < places.reads
+        )
 
 
 @dataclass(frozen=True, slots=True)

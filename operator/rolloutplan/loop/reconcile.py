@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.status import RUNNING
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, ResourceClient
@@ -40,6 +41,8 @@ CLAIMED_A_SECOND: Final = 100
 """Running plans that a new leader claims per second, where none of their writes is half done."""
 COUNTED_A_SECOND: Final = 125
 """Plans per second that send count queries for the same instant. At this rate no evaluation was missed."""
+NOTED_A_SECOND: Final = 50
+"""Plans per second whose looks are recorded where many are due at the same instant: half a core of an API server."""
 AFTER_WEIGHTS: Final = timedelta(milliseconds=50)
 """How long a plan waits after its rollback's weights are written, so that rollbacks of other plans go first."""
 AFTER_AN_ERROR: Final = timedelta(seconds=10)
@@ -71,6 +74,7 @@ class Reconciler:
             apply=self.apply,
             remove=self.remove,
             count_delay=self._count_delay,
+            look_delay=self._look_delay,
             still_wanted=self._still_wanted,
         )
         self._epoch: int | None = None
@@ -82,12 +86,26 @@ class Reconciler:
         """The uids of the plans whose traffic had shifted when this term of the leader began."""
         self._counting = Stagger(COUNTED_A_SECOND)
         """Keys of the plans that count events now."""
+        self._noting = Stagger(NOTED_A_SECOND)
+        """Keys of the plans with a run whose looks are recorded."""
         self._failing: set[str] = set()
         """Keys of the plans whose last look raised, or whose status reports a fault of the operator."""
 
     def failing(self) -> int:
         """Return the number of plans on which the operator itself fails; 0 while it does not lead."""
         return len(self._failing)
+
+    def oldest_look(self) -> float | None:
+        """Return the seconds since the last look at the run that has waited for one the longest; 0 without a run.
+
+        None while it does not lead.
+        """
+        if self._epoch is None:
+            return None
+        at = now()
+        running = (key for key, plan in self.store.plans.items() if plan.status.phase in RUNNING)
+        looks = (self._runs[key].looked_at if key in self._runs else None for key in running)
+        return max(((at - (look or self._led_since)).total_seconds() for look in looks), default=0.0)
 
     def _client(self, priority: Priority) -> ResourceClient:
         """Return the client for this priority. Each of its requests waits for its turn."""
@@ -127,6 +145,7 @@ class Reconciler:
         self._cancel_tasks()
         self._runs.clear()
         self._counting.clear()
+        self._noting.clear()
         self._failing.clear()
 
     # ---- changes of objects --------------------------------------------------------------------------------------
@@ -220,6 +239,8 @@ class Reconciler:
             return
         if facts is None or facts.status.phase not in TRAFFIC_SHIFTED_PHASES:
             self._counting.leave(key)
+        if facts is None or facts.status.phase not in RUNNING:
+            self._noting.leave(key)
         if facts is None:
             self._runs.pop(key, None)
             self._failing.discard(key)
@@ -255,6 +276,7 @@ class Reconciler:
             for effect in effects.todo:
                 self._start(key, effect)
         self.schedule.at(key, effects.wake_at)
+        self.schedule.at(key, effects.look_at)
 
     def _advance(self, key: str, run: PlanRun, facts: Facts) -> Effects:
         """Return the effects of a pass; after an exception, those that report it and that may lead back."""
@@ -310,3 +332,8 @@ class Reconciler:
         """Return seconds. All plans count at about the same instants, so each sends its queries at its own offset."""
         self._counting.join(key)
         return self._counting.offset(key)
+
+    def _look_delay(self, key: str) -> float:
+        """Return seconds. After a take-over the looks of all runs are due at once: each has its own offset."""
+        self._noting.join(key)
+        return self._noting.offset(key)

@@ -53,6 +53,7 @@ class Metrics:
         self._clock, self._ahead = clock, ahead
         self._plans: Callable[[], Mapping[str, int]] = dict
         self._failing: Callable[[], int] = lambda: 0
+        self._oldest_look: Callable[[], float | None] = lambda: None
         self._computed: tuple[Metric, ...] = ()
         """The metrics of `collect`, as they were computed on the loop for the page that is built."""
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
@@ -121,9 +122,18 @@ class Metrics:
         for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
             self._verdicts.labels(verdict)
 
-    def set_plan_counter(self, plans: Callable[[], Mapping[str, int]], failing: Callable[[], int]) -> None:
-        """Set the sources of the number of plans by phase, and of those that fail; the loop calls them for a page."""
-        self._plans, self._failing = plans, failing
+    def set_plan_counter(
+        self,
+        plans: Callable[[], Mapping[str, int]],
+        failing: Callable[[], int],
+        oldest_look: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Set the sources of what is known of the plans; the loop calls them for a page.
+
+        They return the number of plans by phase, the number of those that fail, and the seconds since the oldest last
+        look at a run, None where this replica does not lead.
+        """
+        self._plans, self._failing, self._oldest_look = plans, failing, oldest_look
 
     def keep_sources(self, sources: Collection[str]) -> None:
         """Drop the series of all metric sources but these, named as in `count_source_request`."""
@@ -239,7 +249,13 @@ class Metrics:
             "Plans on which the operator itself fails: each is an internal error, reported in its status.",
             value=self._failing(),
         )
-        return plans, failing, sizes, unread, ages, skew
+        looks = GaugeMetricFamily(
+            "rolloutplan_oldest_look_seconds",
+            "Seconds since the last look at the run that waits for one the longest; only where this replica leads.",
+        )
+        if (oldest := self._oldest_look()) is not None:
+            looks.add_metric((), oldest)
+        return plans, failing, looks, sizes, unread, ages, skew
 
 
 def code_label(code: int) -> str:

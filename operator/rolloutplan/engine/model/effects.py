@@ -99,7 +99,7 @@ class Key(NamedTuple):
 
 STATUS, MARKS, STOP = Key("status"), Key("marks"), Key("stop")
 PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
-USERS = Key("users")
+USERS, LOOK = Key("users"), Key("look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,13 @@ class Record:
 
     status: Status
     patch: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLook:
+    """Write when the run was last looked at, over the newest version of the plan. It may be late, refused or lost."""
+
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,7 @@ class Publish:
 
 Work: TypeAlias = (
     Record
+    | WriteLook
     | ReadPlan
     | ReadRoute
     | ListPods
@@ -207,12 +215,14 @@ class Effect:
 class Effects:
     """The effects to carry out, in the order of their importance, and when to reconcile again.
 
-    `decided` are the decisions since the last call, recorded or already carried out.
+    `decided` are the decisions since the last call, recorded or already carried out. `look_at` is when to reconcile a
+    run in which nothing is to be done before, so that it can be said that somebody looks at it.
     """
 
     todo: tuple[Effect, ...] = ()
     wake_at: datetime | None = None
     decided: tuple[Decision, ...] = ()
+    look_at: datetime | None = None
 
 
 def key_of(action: Action) -> Key:

@@ -41,10 +41,17 @@ def prometheus(
     return Process(name, command, workdir, lambda: answers(f"{url}/-/ready"), env=control_plane.env)
 
 
-def scraping(program: Path, workdir: Path, name: str, port: int, jobs: Sequence[Mapping[str, object]]) -> Process:
-    """A Prometheus at a port of this machine that knows no cluster and scrapes these jobs alone."""
+def scraping(
+    program: Path,
+    workdir: Path,
+    name: str,
+    port: int,
+    jobs: Sequence[Mapping[str, object]],
+    rules: Sequence[Path] = (),
+) -> Process:
+    """A Prometheus at a port of this machine that knows no cluster, scrapes these jobs alone, and has these rules."""
     config = workdir / f"{name}.json"
-    config.write_text(json.dumps({"scrape_configs": list(jobs)}))
+    config.write_text(json.dumps({"scrape_configs": list(jobs), "rule_files": list(map(str, rules))}))
     command = [str(program), f"--config.file={config}", f"--storage.tsdb.path={workdir}/{name}"]
     command += ["--storage.tsdb.no-lockfile", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
     return Process(name, command, workdir, lambda: answers(f"http://127.0.0.1:{port}/-/ready"))

@@ -94,6 +94,8 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
         ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1,024"),
         ("metrics.port=8080", "metrics.port: the probes have 8080: write another port"),
+        ("alerts.enabled=true,metrics.enabled=false", "alerts.enabled: the alerts need the operator's metrics"),
+        ("alerts.enabled=perhaps", "at '/alerts/enabled': got string, want boolean"),
         ("networkPolicy.from=all", "additional properties 'from' not allowed"),
         ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
         (
@@ -155,6 +157,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
         "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
         "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
         "podAnnotations": {"d": "e", "prometheus.io/scrape": "false"},
         "podLabels": {"team": "shop", "app.kubernetes.io/name": "not-ours"},
         "priorityClassName": "system-cluster-critical",
@@ -218,6 +221,9 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     assert values["podAnnotations"].items() <= template["metadata"]["annotations"].items()
     assert [c["labelSelector"] for c in pod["topologySpreadConstraints"]] == [ours, {}]
     assert one(made, "PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+    rules = one(made, "PrometheusRule")
+    assert rules["metadata"]["labels"]["release"] == "prometheus"
+    assert rules["spec"] == yaml.safe_load((CHART / "alerts.yaml").read_text()), "the file is the only source"
     subjects = [subject for m in made for subject in m.get("subjects", [])]
     assert {s["name"] for s in subjects} == {"other"}
     bindings = {(m["metadata"]["name"], m["metadata"]["namespace"]) for m in made if m["kind"] == "RoleBinding"}
@@ -396,6 +402,8 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
     asking = ("--dry-run=server", "--set=metrics.podMonitor.enabled=true")
     with pytest.raises(RuntimeError, match=r"metrics\.podMonitor\.enabled: .* Install the Prometheus Operator first"):
         render(installed, *asking)
+    with pytest.raises(RuntimeError, match=r"alerts\.enabled: the cluster has no PrometheusRule"):
+        render(installed, "--dry-run=server", "--set=alerts.enabled=true")
     monitors = pod_monitors()
     installed.apply(monitors)
     try:

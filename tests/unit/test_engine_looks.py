@@ -35,7 +35,7 @@ class Watched(World):
         try:
             return super().turn()
         finally:
-            del self.operator.advance  # type: ignore[method-assign]
+            del self.operator.advance
 
     def next(self) -> datetime | None:
         instants = [at for at in (super().next(), self.look_at) if at is not None and at > self.now]

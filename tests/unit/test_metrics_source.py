@@ -1,5 +1,6 @@
 """A question to a metric source: what each answer means, and that an answer always comes in time."""
 
+import _thread
 import asyncio
 import gzip
 import json
@@ -25,7 +26,7 @@ from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceS
 from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.metrics.prometheus import http
+from rolloutplan.metrics.prometheus import exchange, http
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
@@ -620,6 +621,35 @@ def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> Non
         threads.submit(lambda: 4)
     go.set()
     assert (first.result(1), last.result(1)) == (1, 3)
+
+
+@pytest.mark.parametrize("which", ["to ask", "to keep the deadline"])
+def test_where_the_system_gives_no_thread_only_that_question_is_lost(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may have few: no place, and above all not the turn to compute, must stay with what has failed."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run(url: str) -> tuple[Answer, Answer]:
+        source = Source(spec(url, "1s"))
+        with monkeypatch.context() as few:
+            if which == "to ask":
+                few.setattr(_thread, "start_new_thread", refuse)
+            else:
+                monkeypatch.setattr(exchange, "_ends", exchange._Ends())
+                few.setattr(threading.Thread, "start", refuse)
+            lost = await source.ask("1", AT, "shop")
+        found = await source.ask("1", AT, "shop")
+        source.close()
+        return lost, found
+
+    with server(say(ONE)) as url:
+        lost, found = asyncio.run(run(url))
+    assert lost.gap is Why.SOURCE_DOWN
+    assert lost.detail.startswith("not asked: can't start new thread")
+    assert found == Answer(0.25)
 
 
 def test_a_hanging_thread_does_not_hold_up_the_end_of_the_process() -> None:

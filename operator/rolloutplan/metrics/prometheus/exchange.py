@@ -119,7 +119,11 @@ class Exchange:
     def __enter__(self) -> Self:
         _of_thread.exchange = self
         _computing.take(self.namespace)
-        _ends.add(self)
+        try:
+            _ends.add(self)
+        except BaseException:
+            self.__exit__(None, None, None)  # else nobody would ever compute again
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -220,8 +224,8 @@ class _Ends:
         with self._changed:
             self._active.add(exchange)
             if not self._runs:
-                self._runs = True
                 threading.Thread(target=self._run, name="metrics-deadlines", daemon=True).start()
+                self._runs = True
             elif exchange.until < self._awaited:
                 self._changed.notify()
 

@@ -360,6 +360,8 @@ class Source:
                 return Reply(undecided(Why.SOURCE_DOWN, f"no answer within {self._timeout:g} s"), late=True)
             error = no_place(namespace)
             reply = Reply(undecided(error.why, str(error)), late=True, limit=error.limit)
+        except RuntimeError as error:
+            return Reply(undecided(Why.SOURCE_DOWN, f"not asked: {error}: raise the limit of the operator's processes"))
         if reply.limit is not None:
             self._capacity.count_limit(reply.limit)
         return reply

@@ -127,8 +127,18 @@ class Threads:
         if self._idle:
             self._idle.pop().put(call)
         else:
-            self.number += 1
+            self._start_thread(call)
+
+    def _start_thread(self, call: _Call) -> None:
+        """Have a new thread do a call. Where the system gives none, the call fails and its place comes free."""
+        try:
             _thread.start_new_thread(self._work, (call,))  # Thread.start would wait until it runs, on the event loop
+        except RuntimeError as error:
+            self._ended.append(call)
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(error)
+        else:
+            self.number += 1
 
     def _work(self, call: _Call) -> None:
         inbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()

@@ -392,7 +392,7 @@ def test_kubectl_shows_what_a_person_on_call_needs(shop: Shop) -> None:
     shop.start(stages=[{"name": "canary", "weight": "25%", "soak": "30s"}, {"weight": "100%"}])
     shop.until("Judging/canary")
     header, row = shop.bed.kubectl("-n", shop.namespace, "get", "rp").splitlines()
-    assert header.split() == ["NAME", "PHASE", "STAGE", "WEIGHT", "VERDICT", "REASON", "AGE"]
+    assert header.split() == ["NAME", "PHASE", "STAGE", "WEIGHT", "VERDICT", "REASON", "LOOKED", "AGE"]
     assert row.split()[:7] == ["checkout", "Judging", "1/2", "canary", "25%", "Undecided", "Soaking"]
     told = shop.bed.kubectl("-n", shop.namespace, "describe", "rp", "checkout")
     assert "WeightShifted" in told, "kubectl describe must show the Events"

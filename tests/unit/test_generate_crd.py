@@ -99,7 +99,7 @@ def test_the_columns_and_fields_point_at_something() -> None:
     assert version(PLANS)["subresources"] == {"status": {}}
     columns = version(PLANS)["additionalPrinterColumns"]
     assert [column["name"] for column in columns if not column.get("priority")] == [
-        "Phase", "Stage", "Weight", "Verdict", "Reason", "Age",
+        "Phase", "Stage", "Weight", "Verdict", "Reason", "Looked", "Age",
     ]  # fmt: skip
     assert [column["name"] for column in columns if column.get("priority")] == [
         "Measured", "Deadline", "Run",

@@ -108,6 +108,7 @@ def reader(bed: Bed, running: Operator, tmp_path: Path) -> Iterator[Reader]:
     yield reader
     for host in reader.loads:
         bed.end_loads(host)
+    reader.type("kubectl delete rolloutpolicy stop --ignore-not-found")  # it would hold the plans of all other tests
     bed.delete(namespace)
     until(lambda: _gone(bed), 60, "the end of the namespace")
 

@@ -109,6 +109,36 @@ def nothing_wrong(looks: int) -> list[Row]:
     ]
 
 
+LADDER = (0.05, 0.25, 0.5)
+
+
+def held_back(share: float, looks: int, rate: float, ratio: float, noise: Noise, base: float) -> Release:
+    """Stages of 10 looks, the last at 100 % less a control group, and a bake there of so many, with the fault in it."""
+    shares = (*LADDER, *[1 - share] * (1 + looks // 10))
+    since = 10 * len(shares) - looks + 1
+    return Release(rate, 10 * len(shares), base=base, ratio=ratio, since=since, noise=noise, shares=shares)
+
+
+def baked(ratio: float, share: float, looks: int, base: float, rate: float, noisy: str, least: float = 0.0) -> Row:
+    """A row of what is decided in such a bake; what was decided before it counts as not found."""
+    what = f"{ratio:g}x errors from the begin of a bake" if ratio > 1 else "nothing wrong in a bake"
+    return Row(
+        f"{what} of {looks} looks, {100 * share:g} % held back, {100 * base:g} % bad, {rate:g}/s, {noisy}",
+        held_back(share, looks, rate, ratio, NOISES[noisy], base),
+        most=None if ratio > 1 else 0.01,
+        least=least,
+    )
+
+
+BAKES = [
+    baked(3, 0.01, 30, 0.01, 1000, "quiet", least=0.99),
+    baked(3, 0.01, 60, 0.002, 1000, "quiet", least=0.99),
+    baked(3, 0.01, 60, 0.01, 1000, "noisy", least=0.98),
+    baked(3, 0.05, 30, 0.002, 1000, "quiet", least=0.99),
+    baked(3, 0.1, 60, 0.01, 40, "quiet", least=0.99),
+    *(baked(1, 0.01, 60, base, 1000, noisy) for base in (0.002, 0.01) for noisy in NOISES),
+    *(baked(1, 0.1, 60, 0.01, 40, noisy) for noisy in NOISES),
+]
 THRICE = Row("3x errors, 100/s", Release(100, ratio=3), least=0.99, median=8)
 SHORT_AND_GOOD = nothing_wrong(30)
 ROWS = [
@@ -153,6 +183,7 @@ ROWS = [
         most=0.01,
         peers=False,
     ),
+    *BAKES,
     Row("2x slow requests (5 % usually are), 100/s", Release(100, base=0.05, ratio=2), least=0.99),
 ]
 

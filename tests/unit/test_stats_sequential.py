@@ -14,6 +14,7 @@ from rolloutplan.stats.sequential import (
     Role,
     State,
     dispersion,
+    dispersion_at,
     evidence,
     make_hypothesis,
     onset_weight,
@@ -103,9 +104,10 @@ def test_the_evidence_is_what_the_formula_says() -> None:
     expected = 1 - sum(weights)
     for ratio in ratios:
         q = (1 / ratio) / sum(1 / other for other in ratios)
-        powers = [_likelihood(looks[t], 1.5, 1.5 * ratio) ** (1 / _phi(looks[:t])) for t in range(len(looks))]
+        powers = [_likelihood(looks[t], 1.5, 1.5 * ratio) ** (1 / _phi_at(looks, t)) for t in range(len(looks))]
         expected += q * sum(weights[t] * prod(powers[t:]) for t in range(len(looks)))
-    assert max(_phi(looks[:t]) for t in range(4)) > 1.5, "the old side is noisy enough to tell"
+    assert max(_phi_at(looks, t) for t in range(4)) > 1.5, "the old side is noisy enough to tell"
+    assert _phi_at(looks, 2) < _phi(looks[:2]), "and its share falls in between"
     assert evidence(after(asked("> 1.5x"), *looks)).proving == pytest.approx(expected, rel=1e-5)
 
 
@@ -121,6 +123,15 @@ def _phi(looks: list[CountDelta]) -> float:
     expected = [(delta.old_bad, mean * delta.old_total) for delta in looks]
     pearson = sum((bad - usual) ** 2 / usual for bad, usual in expected) / (len(looks) - 1)
     return max(1.0, (5 + len(looks) * pearson) / (5 + len(looks)))
+
+
+def _phi_at(looks: list[CountDelta], t: int) -> float:
+    """That of the looks before one, at the old side's share of the requests in that one."""
+    before, (new, _, old, _) = looks[:t], looks[t]
+    if not before:
+        return 1.0
+    seen = sum(delta.old_total for delta in before), sum(delta.new_total for delta in before)
+    return 1 + (_phi(before) - 1) * min(1.0, old / (old + new) * sum(seen) / seen[0])
 
 
 def test_of_one_side_the_evidence_is_that_of_a_coin() -> None:
@@ -152,6 +163,18 @@ def test_the_old_side_s_noise_tempers_and_quiet_does_not() -> None:
     fault = CountDelta(600, 40, 5400, 11)
     calm, rough = (evidence(after(of, *looks, fault)).proving for looks in (quiet, noisy))
     assert calm > 20 * rough
+
+
+def test_a_control_group_is_tempered_by_no_more_than_so_few_requests_vary() -> None:
+    """What is noisy at 90 % of the traffic hides nothing at 1 % of it: too few bad requests to vary so much."""
+    of, noisy = asked("> 1.5x"), [CountDelta(600, 1, 5400, bad) for bad in (3, 19) * 10]
+    state, fault = after(of, *noisy), CountDelta(59400, 360, 600, 1)
+    assert dispersion(state) > 3
+    assert dispersion_at(state, fault) == pytest.approx(1 + (dispersion(state) - 1) / 90)
+    assert dispersion_at(state, CountDelta(600, 1, 5400, 11)) == dispersion(state)
+    assert dispersion_at(state, CountDelta(6, 1, 59400, 11)) == dispersion(state), "never more than was seen"
+    assert dispersion_at(start(of), fault) == 1
+    assert evidence(after(of, *noisy, *[fault] * 30)).proving > 20
 
 
 def test_a_look_is_tempered_by_what_came_before_it_only() -> None:

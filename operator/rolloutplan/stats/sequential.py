@@ -17,7 +17,9 @@ misses swapped.
 - w mixes over the evaluation at which the fault began: half of it is for the first, the other half is spread over all
   evaluations. Only evaluations with trials that can be both hits and misses spend it. Without such trials LR is 1, and
   E is the same whether w was spent or not.
-- phi tempers: it is the old side's dispersion over its evaluations before this one. A test of one side has no phi.
+- phi tempers: it is the old side's dispersion over its evaluations before this one, 1 + c m for a mean of m bad
+  requests. Where the old side has a smaller share of the traffic now than then, m is smaller by as much: the counts of
+  a control group of 1 % vary hardly more than Poisson's law says. A test of one side has no phi.
 - An evaluation cut into two parts of the same mix has the same LR, the product of its parts. It spends one w more, on
   a fault that began between the parts: E changes by that w times (q-weighted LR of the second part - 1), so it loses
   at most w.
@@ -153,7 +155,7 @@ def step(hypothesis: Hypothesis, state: State, delta: CountDelta) -> State:
         looks += 1
         weight = onset_weight(looks)
         rest = max(rest - weight, 0.0)
-        power = 1 / dispersion(state) if hypothesis.paired else 1.0
+        power = 1 / dispersion_at(state, delta) if hypothesis.paired else 1.0
         up, down = (hits, trials, hit), (trials - hits, trials, miss)
         claim, opposite = (up, down) if hypothesis.above else (down, up)
         proving = _grown(proving, weight, power, *claim)
@@ -205,6 +207,13 @@ def dispersion(state: State) -> float:
         return 1.0
     pearson = (state.old_scatter * total / bad - bad) / (looks - 1)
     return max(1.0, (PLAIN + looks * pearson) / (PLAIN + looks))
+
+
+def dispersion_at(state: State, delta: CountDelta) -> float:
+    """The dispersion to be expected of the old side in an evaluation, at its share of the requests in that one."""
+    now, seen = delta.old_total / (delta.new_total + delta.old_total), state.seen
+    before = seen.old_total / (seen.new_total + seen.old_total) if seen.old_total else 0.0
+    return 1 + (dispersion(state) - 1) * min(1.0, now / before) if before else 1.0
 
 
 # ---- the verdict ---------------------------------------------------------------------------------

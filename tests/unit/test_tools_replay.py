@@ -140,7 +140,16 @@ def told(decision: Decision) -> dict[str, Any]:
     ids=["nothing wrong", "a fail predicate", "a guard", "a pass predicate at the deadline", "no data"],
 )
 def test_the_decisions_of_a_run_follow_from_its_answers(says: Mapping[str, float | Why], end: Phase) -> None:
-    world = World()
+    follows(World(), says, end)
+
+
+def test_so_do_those_of_one_with_a_control_group() -> None:
+    replayed = follows(World(spec=changed(PLAN, {"bake": {"for": "5m", "holdback": "1%"}})), {}, Phase.SUCCEEDED)
+    assert reasons(replayed)[-4:] == ["Baked", "StageStarted", "WeightShifted", "Succeeded"]
+
+
+def follows(world: World, says: Mapping[str, float | Why], end: Phase) -> Replayed:
+    """What is replayed of a run that ended so, which is what it decided."""
     world.says.update(says)
     world.until(end)
     given = of_run(world.plan(), world.spec, world.status, SOURCE, world.now)
@@ -148,6 +157,7 @@ def test_the_decisions_of_a_run_follow_from_its_answers(says: Mapping[str, float
     lived = [told(world.trail[seq]) for seq in sorted(world.trail)]
     first = next(i for i, decision in enumerate(lived) if decision["reason"] == "StageStarted")
     assert [told(decision) for decision in replayed.decisions] == lived[first:]
+    return replayed
 
 
 TEMPLATE = {"indicates": "Failure", "query": "errors[$window]", "is": "> 1%", "window": "2m"}

@@ -9,7 +9,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Status
 from rolloutplan.engine.analysis.measurements import current_stage
-from rolloutplan.engine.model.weights import share
+from rolloutplan.engine.model.weights import is_valid_snapshot, share
 
 
 def next_stage(spec: PlanSpec, status: Status) -> Stage:
@@ -57,4 +57,5 @@ def control_group_words(stage: Stage, old: str) -> str:
 
 def _written_share(status: Status) -> int:
     weights = status.weights
-    return share(weights.written, weights.old, weights.new)
+    valid = is_valid_snapshot(weights.written, weights.old, weights.new)
+    return share(weights.written, weights.old, weights.new) if valid else 0

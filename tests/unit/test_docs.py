@@ -1,0 +1,53 @@
+"""What the pages say of the code and of each other's figures, against these."""
+
+import re
+from datetime import timedelta
+
+from rolloutplan.api.rendering import BUILTIN_VARIABLES
+from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.status import Phase
+from rolloutplan.engine.analysis.variables import variables_for
+from tests.refusals import PLAN, changed
+from tests.shop import ROOT
+
+VARIABLE = re.compile(r"^\| `\$(\w+)` \|.*\| `([^`]+)` \|$", re.MULTILINE)
+HEALTH = re.compile(r"^\| (Healthy|Progressing|Suspended|Degraded) \| (.*) \|$", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_the_page_of_the_variables_has_each_with_its_value() -> None:
+    sides = {"old": {"deployment": "checkout-v1", "service": "checkout"}, "new": {"deployment": "checkout-v2"}}
+    time = timedelta(seconds=90)
+    given = variables_for(
+        read_plan_spec(changed(PLAN, sides)),
+        namespace="shop",
+        plan="release",
+        stage="canary",
+        window=time,
+        elapsed=time,
+    )
+    assert dict(VARIABLE.findall(page("docs/variables.md"))) == {name: given[name] for name in BUILTIN_VARIABLES}
+
+
+def test_the_page_on_gitops_gives_every_phase_a_health() -> None:
+    rows = dict(HEALTH.findall(page("docs/gitops.md")))
+    assert len(rows) == 4
+    assert {phase for phase in Phase if not any(f"`{phase}`" in text for text in rows.values())} == set()
+
+
+def test_the_readme_has_the_figures_of_the_page_of_figures() -> None:
+    """The README leaves columns out, and of a cell what comes after the share that was caught."""
+    shown, measured = (_judge_table(name) for name in ("README.md", "docs/figures.md"))
+    assert len(shown) > 3
+    for release, ours, flagger, argo in shown:
+        (row,) = (row for row in measured if row[0].startswith(release))
+        assert [cell.partition(",")[0] for cell in (row[1], row[3], row[4])] == [ours, flagger, argo], release
+
+
+def _judge_table(name: str) -> list[list[str]]:
+    _, _, rest = page(name).partition("| release | RolloutPlan")
+    table, _, _ = rest.partition("\n\n")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]

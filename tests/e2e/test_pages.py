@@ -131,7 +131,7 @@ def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
 
 def test_the_chart_of_the_examples_releases_twice(reader: Reader, bed: Bed) -> None:
     """What helm is told here is what the page says, with short times and half of the stages."""
-    quick = "plan.soak=2s,plan.deadline=60s,plan.bake=2s,plan.interval=1s,plan.drain=1s"
+    quick = "plan.soak=2s,plan.deadline=60s,plan.bake.for=2s,plan.interval=1s,plan.drain=1s"
     values = f'--set {quick} --set-json \'plan.weights=["50%","100%"]\''
     commits = sorted((ROOT / "examples/helm/commits").iterdir())
     load = reader.loads["shop.example.com"] = bed.load("shop.example.com", rate=50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Final
 
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.api.quantities import format_duration, format_weight
@@ -163,6 +164,10 @@ def lint_samples(spec: PlanSpec, traffic: Traffic) -> Iterator[Finding]:
             yield Finding(path, "few-samples", "warning", f"{words}: {_remedy(short[0][1])}")
 
 
+_LONGEST_WINDOW: Final = 24 * 60
+"""Minutes. Nobody waits longer for the samples of one weight."""
+
+
 def _windows(window: timedelta) -> dict[str, str]:
     seconds = f"{max(1, int(window.total_seconds()))}s"
     words = ("namespace", "plan", "stage", "deployment", "service", "old", "new")
@@ -179,6 +184,8 @@ def _shortage(rate: float, window: timedelta, least: int, steps: Sequence[Stage]
 def _remedy(short: Shortage) -> str:
     # Rounded up to what people write: whole percents and minutes.
     share = -int(-short.share * 100 // 1)
-    window = timedelta(minutes=-int(-short.seconds / 60 // 1))
-    weight = f", a weight of {share}%" if share <= 100 else ""
-    return f"write at most {int(short.expected)}{weight}, or a window of {format_duration(window)}"
+    minutes = -int(-short.seconds / 60 // 1)
+    fixes = [f"write at most {int(short.expected)}"] if short.expected >= 1 else []
+    fixes += [f"a weight of {share}%"] if share <= 100 else []
+    fixes += [f"a window of {format_duration(timedelta(minutes=minutes))}"] if minutes <= _LONGEST_WINDOW else []
+    return ", or ".join((", ".join(fixes[:-1]), fixes[-1])) if len(fixes) > 1 else "".join(fixes) or "remove it"

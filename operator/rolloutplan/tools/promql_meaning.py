@@ -50,6 +50,8 @@ class Meaning:
 
 
 _OTHER: Final = Meaning("other")
+_SMALLEST: Final = 1e-12
+"""Nobody multiplies what is measured by less, and by numbers near 0 or without an end nothing can be computed."""
 _SUFFIXES: Final = ("_bucket", "_count", "_sum", "_total")
 _UNITS: Final[dict[str, Unit]] = {
     "seconds": "s", "sec": "s", "secs": "s", "milliseconds": "ms", "millis": "ms", "ms": "ms", "msec": "ms",
@@ -212,7 +214,8 @@ def _of_binary(node: Binary) -> Meaning:
 
 def _scaled(node: Node, factor: float) -> Meaning:
     inner = meaning_of(node)
-    return replace(inner, scale=inner.scale * factor) if inner.kind != "other" else _OTHER
+    scale = inner.scale * factor
+    return replace(inner, scale=scale) if inner.kind != "other" and _SMALLEST < abs(scale) < 1 / _SMALLEST else _OTHER
 
 
 def _complement(whole: float, inner: Meaning) -> Meaning:

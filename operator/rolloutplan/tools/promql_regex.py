@@ -104,7 +104,10 @@ class _Reader:
                 raise _BadPatternError(f"RE2 has no {looks}" if looks else '"(?" begins no group', start)
             self._at = found.end()
             if found[2] == ")":
-                return  # flags, which stand for nothing themselves
+                self._before = abs(
+                    self._before
+                )  # flags stand for nothing, but what is before them may be repeated again
+                return
         else:
             self._at += 1
         self._groups.append(_Open(start))

@@ -166,7 +166,7 @@ class _Parser:
 
     def _word(self, token: Token) -> Node:
         word, following = token.text.lower(), self._peek()
-        if word in ("inf", "nan") and following.text not in ("(", "{"):
+        if word in ("inf", "nan"):
             return Number(Span(token.start, token.end), float(word))
         if word in AGGREGATIONS and (following.text == "(" or self._is_word("by", "without")):
             return self._aggregate(token)

@@ -241,6 +241,8 @@ def _check_aggregate(text: str, node: Aggregate) -> None:
     if types != wanted and types == wanted[::-1]:
         swapped = ", ".join(_own(text, each) for each in reversed(node.args))
         raise PromqlError(f"the arguments of {node.op} are in the wrong order: write {node.op}({swapped})", *node.span)
+    if node.op == "count_values" and isinstance(node.param, Text) and not node.param.value:
+        raise PromqlError("count_values needs the name of a label, and this is empty", *node.param.span)
     for argument, kind in zip(node.args, wanted, strict=True):
         if (given := type_of(argument)) != kind:
             own = _own(text, argument)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import sys
 from contextlib import suppress
 from datetime import timedelta
+from math import inf
 from typing import Final
 
 from rolloutplan.tools.promql_nodes import PromqlError
@@ -20,20 +21,49 @@ _LONGEST_TIME: Final = 2**63 / 1e9
 """Seconds. Prometheus keeps durations as nanoseconds in 64 bits."""
 
 
+_SHORT_ESCAPES: Final = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    **{each: each for each in "\\\"'"},
+}
+_ANY_ESCAPE: Final = re.compile(
+    r"""\\(?:[abfnrtv\\"']|([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))"""
+)
+
+
 def unquoted(token: Token) -> str:
     """The value of a string, whose form the tokens have checked."""
     if token.text.startswith("`"):
         return token.text[1:-1]
-    return str(ast.literal_eval(token.text)) if "\\" in token.text else token.text[1:-1]
+
+    def unescaped(found: re.Match[str]) -> str:
+        if (short := found[0][1]) in _SHORT_ESCAPES:
+            return _SHORT_ESCAPES[short]
+        code = int(found[1], 8) if found[1] else int(found[2], 16)
+        if code > sys.maxunicode or 0xD800 <= code < 0xE000:  # the half of a character
+            raise PromqlError(f"{found[0]} is not a character", token.start, token.end)
+        return chr(code)
+
+    return _ANY_ESCAPE.sub(unescaped, token.text[1:-1]) if "\\" in token.text else token.text[1:-1]
 
 
 def number_of(token: Token) -> float:
     text = token.text.lower()
     if text.startswith("0x"):
-        return float(int(text, 16))
+        return _hexadecimal(text)
     with suppress(ValueError):
         return float(text)
     return time_of(text, token).total_seconds()
+
+
+def _hexadecimal(text: str) -> float:
+    number = int(text, 16)
+    return float(number) if number < 2**63 else inf
 
 
 def time_of(text: str, token: Token) -> timedelta:
@@ -44,7 +74,7 @@ def time_of(text: str, token: Token) -> timedelta:
             raise PromqlError(words, token.start, token.end)
         seconds = sum(float(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text))
     else:
-        seconds = float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+        seconds = _hexadecimal(text) if text.lower().startswith("0x") else float(text)
     if seconds >= _LONGEST_TIME:
         raise PromqlError(f'"{text}" is too long for a duration', token.start, token.end)
     return timedelta(seconds=min(seconds, 1e12))
@@ -90,6 +120,8 @@ def no_token(text: str, start: int) -> PromqlError | None:
 
 def _no_string(text: str, start: int) -> PromqlError | None:
     found = _PLAIN_STRING.match(text, start)
+    if "\r" in text[start:]:
+        return None  # Prometheus takes it in a string, and others do not
     if found is None or not found[3]:
         return PromqlError(f"this string does not end: write {text[start]} after it", start, start + 1)
     if bad := _ESCAPE.search(found[2].replace("\\\\", "\x00\x00")):

@@ -220,7 +220,7 @@ def test_the_evidence_is_explained_with_what_it_takes(
     assert "evidence says how many times better the counts fit a side beyond the bound" in said.err
 
 
-@pytest.mark.parametrize("text", ["95%", "0.95", ".95", "95.0%", "0.950"])
+@pytest.mark.parametrize("text", ["95%", "95", "0.95", ".95", "95.0%", "0.950"])
 def test_a_confidence_is_written_as_one_likes(looks: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     looks.write_text(f"{HEADER}\na,1,{GOOD}")
     assert judged(looks, "--vs-old", "> 1.5x", "--confidence", text) == 0
@@ -302,7 +302,7 @@ def test_a_file_that_is_not_there(looks: Path, capsys: pytest.CaptureFixture[str
         (["--is", "1%"], "is not a comparison"),
         (["--vs-old", "> 1.5x", "--confidence", "100%"], '"100%" is not a confidence: write 50% or more'),
         (["--vs-old", "> 1.5x", "--confidence", "5%"], '"5%" is not a confidence'),
-        (["--vs-old", "> 1.5x", "--confidence", "95"], '"95" is not a confidence'),
+        (["--vs-old", "> 1.5x", "--confidence", "5"], '"5" is not a confidence'),
         (["--vs-old", "> 1.5x", "--role", "guard"], "invalid choice"),
     ],
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -52,6 +52,19 @@ class Verb(StrEnum):
     SKIP = "skip"
     REVERT = "revert"
     ADOPT = "adopt"
+
+
+_MEANT: Final[Mapping[str, Sequence[Verb]]] = {
+    **dict.fromkeys(("rollback", "undo", "back"), (Verb.ABORT, Verb.REVERT)),
+    **dict.fromkeys(("cancel", "kill"), (Verb.ABORT,)),
+    **dict.fromkeys(("stop", "hold", "wait"), (Verb.PAUSE, Verb.ABORT)),
+    **dict.fromkeys(("continue", "unpause", "unhold"), (Verb.RESUME,)),
+    **dict.fromkeys(("start", "restart", "rerun", "again"), (Verb.RETRY,)),
+    **dict.fromkeys(("ok", "yes", "confirm", "accept"), (Verb.APPROVE,)),
+    **dict.fromkeys(("finish", "complete", "full"), (Verb.PROMOTE,)),
+    **dict.fromkeys(("next", "advance", "forward"), (Verb.SKIP,)),
+}
+"""Words that other tools have for our commands."""
 
 
 class CommandError(ValueError):
@@ -185,8 +198,8 @@ def _verb(text: str) -> Verb:
     verbs = ", ".join(Verb)
     if not text:
         raise CommandError(f'the command is empty: write "<command> <token>"; the commands are {verbs}')
-    near = get_close_matches(text.lower(), list(Verb), n=1)
-    guess = f": did you mean {near[0]}?" if near else "."
+    near = _MEANT.get(text.lower()) or get_close_matches(text.lower(), list(Verb), n=1)
+    guess = f": did you mean {' or '.join(near)}?" if near else "."
     raise CommandError(f'"{_short(text)}" is not a command{guess} The commands are {verbs}')
 
 

@@ -305,7 +305,7 @@ def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
     meta = meta if isinstance(meta, dict) else {}
     name, namespace = meta.get("name"), meta.get("namespace")
     if name is None and not meta.get("generateName"):
-        yield Finding("metadata.name", "object", "error", "required field is missing: write it")
+        yield Finding("metadata.name", "object", "error", "required field is missing")
     for field, text, spelling in (("name", name, DNS_NAME), ("namespace", namespace, DNS_LABEL)):
         if text is not None:
             try:
@@ -323,7 +323,7 @@ def _frame_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
 def _read(raw: Mapping[str, Any]) -> tuple[SpecModel | None, list[Finding]]:
     """Parse a spec as the operator does: return the spec, or why it is refused."""
     if not isinstance(raw.get("spec"), dict):
-        return None, [Finding("spec", "refused", "error", "required field is missing: write it")]
+        return None, [Finding("spec", "refused", "error", "required field is missing")]
     try:
         return _READERS[raw["kind"]](raw["spec"]), []
     except SpecError as error:

@@ -293,9 +293,10 @@ def _number(at: int, column: str, text: str) -> int:
 
 
 def _confidence(text: str) -> float:
-    """Parse 95% or 0.95. Raises ValueError with the fix."""
-    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|0?\.[0-9]{1,8}", text):
-        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    """Parse 95% or 95, as in a plan, or 0.95. Raises ValueError with the fix."""
+    if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%|[0-9]{2}|0?\.[0-9]{1,8}", text):
+        fraction = "." in text and not text.endswith("%")
+        number = float(text.removesuffix("%")) / (1 if fraction else 100)
         if number >= LEAST_CONFIDENCE:
             return number
     raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as 95% or 0.95')

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from rolloutplan import __version__
+from rolloutplan.api import suggestions
 from rolloutplan.api.command import Command, CommandError, Verb
-from rolloutplan.api.quantities import format_duration, parse_duration
+from rolloutplan.api.quantities import format_duration, parse_duration, parse_rate
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
@@ -39,7 +40,7 @@ VERBS: Final[Mapping[Verb, str]] = {
 
 CLOSED_PIPE: Final = 141
 """The exit code where the reader of the output has closed it: that of other programs, which SIGPIPE ends."""
-_DECIMAL: Final = re.compile(r"(?=.)[0-9]{0,15}(\.[0-9]{0,15})?")
+_DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{0,15})?|\.[0-9]{1,15}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rolloutplan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for verb, words in VERBS.items():
-        _add_command_options(commands.add_parser(verb, help=words, description=f"{verb.capitalize()}: {words}."), verb)
+        _add_command_options(
+            commands.add_parser(verb.value, help=words, description=f"{verb.capitalize()}: {words}."), verb
+        )
 
     _add_operator_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
     _add_lint_options(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
@@ -226,7 +229,7 @@ def _add_file_options(parser: argparse.ArgumentParser, *, outputs: Sequence[str]
         "--traffic",
         type=_rate,
         metavar="RATE",
-        help=f"requests per second of both sides together, such as 12/s: {traffic_help}",
+        help=f"requests of both sides together, such as 12/s, 700/m or 500/h: {traffic_help}",
     )
     parser.add_argument(
         "--bad",
@@ -311,16 +314,17 @@ def _seconds(text: str) -> float:
 
 
 def _rate(text: str) -> float:
-    number = text.removesuffix("/s")
-    if not _DECIMAL.fullmatch(number) or not float(number):
-        raise argparse.ArgumentTypeError(f'"{text}" is not a rate: write requests per second, such as 12/s')
-    return float(number)
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _ratio(text: str) -> float:
     number = text.removesuffix("%")
-    if number == text or not _DECIMAL.fullmatch(number) or not 0 < float(number) < 100:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a share of the requests: write one such as 0.2%')
+    if (number == text and "." in text) or not _DECIMAL.fullmatch(number) or not 0 < float(number) < 100:
+        meant = (suggestions.percentage(text) if "%" not in text else "") or "one such as 0.2%"
+        raise argparse.ArgumentTypeError(f'"{text}" is not a percentage of the requests: write {meant}')
     return float(number) / 100
 
 

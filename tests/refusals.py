@@ -217,12 +217,16 @@ PLANS: Final = (
     Refusal("weights that fall", {"stages[1].weights": ["50%", "10%"]}, ("spec.stages[1].weights", "must increase")),
     Refusal("a weight twice", {"stages[1].weights": ["10%", "10%"]}, ("spec.stages[1].weights", "must increase")),
     Refusal("stages that fall", {"stages[0].weight": "60%"}, ("spec.stages", "must increase")),
-    Refusal("a weight of 0", {"stages[0].weight": "0%"}, ("spec.stages[0].weight", "begin above 0%")),
+    Refusal("a weight of 0", {"stages[0].weight": "0%"}, ("spec.stages[0].weight", "above 0%")),
     Refusal("a weight of 0 of several", {"stages[1].weights": ["0.0%"]}, ("spec.stages[1].weights[0]", "above 0%")),
-    Refusal("a weight over 100", {"stages[2].weight": "101%"}, ("spec.stages[2].weight", '"101%"', "0% to 100%")),
+    Refusal("a weight over 100", {"stages[2].weight": "101%"}, ("spec.stages[2].weight", '"101%"', "0.1% to 100%")),
     Refusal("a weight too fine", {"stages[0].weight": "0.55%"}, ("spec.stages[0].weight", "steps of 0.1%")),
-    Refusal("a weight without %", {"stages[0].weight": "5"}, ("spec.stages[0].weight", '"5" is not a share', '"5%"')),
-    Refusal("a weight as a number", {"stages[0].weight": 5}, ("spec.stages[0].weight",)),
+    Refusal(
+        "a weight without %", {"stages[0].weight": "5"}, ("spec.stages[0].weight", '"5" is not a percentage', '"5%"')
+    ),
+    Refusal("a weight as a fraction", {"stages[0].weight": 0.5}, ("spec.stages[0].weight",)),
+    Refusal("a weight of the number 0", {"stages[0].weight": 0}, ("spec.stages[0].weight", "above 0%")),
+    Refusal("a weight of the number 101", {"stages[0].weight": 101}, ("spec.stages[0].weight", "0.1% to 100%")),
     Refusal(
         "an end below 100%",
         {"stages[2].weight": "99%"},
@@ -236,8 +240,8 @@ PLANS: Final = (
     Refusal(
         "an end above stopAt", {"stopAt": "60%"}, ("spec.stages", "is 100%: end the stages with 60%, as stopAt says")
     ),
-    Refusal("a stopAt of nothing", {"stopAt": "0%"}, ("spec.stopAt", '"0%" moves no traffic')),
-    Refusal("a stopAt that is no share", {"stopAt": "half"}, ("spec.stopAt", '"half" is not a share')),
+    Refusal("a stopAt of nothing", {"stopAt": "0%"}, ("spec.stopAt", '"0%" is not a percentage above 0%')),
+    Refusal("a stopAt that is no share", {"stopAt": "half"}, ("spec.stopAt", '"half" is not a percentage')),
     Refusal(
         "weight and weights", {"stages[0].weights": ["6%"]}, ("spec.stages[0]", "exactly one of weight and weights")
     ),
@@ -304,21 +308,33 @@ PLANS: Final = (
     Refusal(
         "is: about 5", {"guards[0]": predicate("a", **{"is": "about 5"})}, (f"{_GUARD}.is", '"about 5"', '"> 0.9"')
     ),
-    Refusal("is without operator", {"guards[0]": predicate("a", **{"is": "0.9"})}, (f"{_GUARD}.is", "an operator")),
-    Refusal("is with x", {"guards[0]": predicate("a", **{"is": "> 2x"})}, (f"{_GUARD}.is", "an operator and a number")),
     Refusal(
-        "vsOld without a sign", {"guards[0].vsOld": "< 5"}, (f"{_GUARD}.vsOld", '"<= +5%"', '"<= +0.2"', '"> 1.5x"')
+        "is without operator",
+        {"guards[0]": predicate("a", **{"is": "0.9"})},
+        (f"{_GUARD}.is", '"0.9" is not a comparison'),
     ),
-    Refusal("vsOld % without a sign", {"guards[0].vsOld": "< 5%"}, (f"{_GUARD}.vsOld", "with its sign")),
+    Refusal(
+        "is with x", {"guards[0]": predicate("a", **{"is": "> 2x"})}, (f"{_GUARD}.is", '"> 2x" is not a comparison')
+    ),
+    Refusal(
+        "vsOld without a sign",
+        {"guards[0].vsOld": "< 5"},
+        (f"{_GUARD}.vsOld", '"< 5" is not a comparison with the old side'),
+    ),
+    Refusal(
+        "vsOld % without a sign",
+        {"guards[0].vsOld": "< 5%"},
+        (f"{_GUARD}.vsOld", '"< 5%" is not a comparison with the old side'),
+    ),
     Refusal("vsOld of 1x", {"guards[0].vsOld": "> 1x"}, (f"{_GUARD}.vsOld", "noise alone", '"> 1.5x"')),
     Refusal("vsOld of 1.0x", {"guards[0].vsOld": "<=01.00x"}, (f"{_GUARD}.vsOld", "noise alone")),
     Refusal("vsOld of too many digits", {"guards[0].vsOld": "> +0.0000000000001%"}, (f"{_GUARD}.vsOld", "a relative")),
     Refusal("vsOld of +0%", {"guards[0].vsOld": "> +0.0%"}, (f"{_GUARD}.vsOld", "noise alone", '"<= +10%"')),
-    Refusal("is and vsOld", {"guards[0].is": "> 0"}, (_GUARD, "either is or vsOld")),
-    Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "either is or vsOld")),
+    Refusal("is and vsOld", {"guards[0].is": "> 0"}, (_GUARD, "exactly one of is and vsOld")),
+    Refusal("neither is nor vsOld", {"guards[0].vsOld": GONE}, (_GUARD, "exactly one of is and vsOld")),
     Refusal("an empty query", {"guards[0].query": ""}, (f"{_GUARD}.query", "at least 1")),
     Refusal("a query too long", {"guards[0].query": "x" * 4097}, (f"{_GUARD}.query", "4096")),
-    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query, events, alert, use and template")),
+    Refusal("no query", {"guards[0].query": GONE}, (_GUARD, "exactly one of query, events, alert, use, template")),
     Refusal("query and events", {"guards[0].events": COUNTERS}, (_GUARD, "exactly one of query, events, alert")),
     Refusal("no name", {"guards[0].name": GONE}, (f"{_GUARD}.name", "equired")),
     # alerts
@@ -388,7 +404,7 @@ PLANS: Final = (
     Refusal(
         "two comparisons for a template",
         {"guards[0]": {"template": "errors", "is": "> 1", "vsOld": "> 2x"}},
-        (_GUARD, "either is or vsOld"),
+        (_GUARD, "exactly one of is and vsOld"),
     ),
     Refusal(
         "other samples than the template's",
@@ -495,7 +511,9 @@ PLANS: Final = (
         for share in ("0", "0%", "-1%", "1", "100%", "100.5%", "2.5", "1e2%", "1e2", "0e9")
     ),
     *(
-        _counted(f"a confidence of {share}", {"guards[0].confidence": share}, f"{_GUARD}.confidence", "more than 50%")
+        _counted(
+            f"a confidence of {share}", {"guards[0].confidence": share}, f"{_GUARD}.confidence", "is not a confidence"
+        )
         for share in ("50%", "50.00%", "5%", "100%", "0.95", "99.999%", "95 %")
     ),
     # what is not for events
@@ -522,7 +540,7 @@ PLANS: Final = (
         "two ways to probe",
         {"assumptions[1].job": JOB},
         "spec.assumptions[1]",
-        "exactly one of job and predicate: write one of them",
+        "set exactly one of job and predicate",
     ),
     _task("no time to probe", {"assumptions[0].deadline": "0s"}, f"{_CACHE}.deadline", "0s is below", "1s or more"),
     _task("a Job without a spec", {"assumptions[0].job.template.spec": GONE}, f"{_CACHE}.job.template.spec", "equired"),
@@ -585,7 +603,7 @@ PLANS: Final = (
             f"a size of {size}",
             {"expand.scale.new": size},
             "spec.expand.scale.new",
-            f"{size} is not a size",
+            "is not a size",
             "MatchOld",
         )
         for size in (0, -1, 10_001, "Match", "7")
@@ -622,7 +640,15 @@ PLANS: Final = (
         ("spec.stages[0].deadline", '"99999h1s" is too long', "at most 99999h"),
     ),
     Refusal("no unit", {"interval": "10"}, ("spec.interval", '"10" is not a duration', '"10s"')),
-    Refusal("days", {"traffic.drain": "1d"}, ("spec.traffic.drain", '"1d" is not a duration', "h, m, s, ms")),
+    Refusal("weeks", {"traffic.drain": "2w"}, ("spec.traffic.drain", '"2w" is not a duration')),
+    Refusal(
+        "days too many", {"traffic.drain": "4167d"}, ("spec.traffic.drain", '"4167d" is too long', "at most 99999h")
+    ),
+    Refusal("a time out of order", {"traffic.drain": "12h1d"}, ("spec.traffic.drain", '"12h1d" is not a duration')),
+    Refusal(
+        "days where hours are too long", {"traffic.acceptedWithin": "1d"}, ("spec.traffic.acceptedWithin", "1h or less")
+    ),
+    Refusal("no days", {"interval": "0d"}, ("spec.interval", "1s or more")),
     Refusal("a time before now", {"traffic.drain": "-5s"}, ("spec.traffic.drain", '"-5s" is not a duration')),
     Refusal("a for that is no time", {"guards[0].for": "soon"}, (f"{_GUARD}.for", '"soon" is not a duration')),
     Refusal("a deadline before the soak", {"stages[0].deadline": "4m"}, ("spec.stages[0].deadline", "shorter", "5m")),
@@ -661,7 +687,7 @@ PLANS: Final = (
     ),
     *(
         Refusal(f"a holdback of {share}", {"bake": {"for": "30m", "holdback": share}}, ("spec.bake.holdback",))
-        for share in ("0%", "50.1%", "100%", "0.05%", "1", "", 1, True, ["1%"])
+        for share in ("0%", "50.1%", "100%", "0.05%", "1", "", 0, 51, 0.5, True, ["1%"])
     ),
     # policies
     Refusal("a policy", {"onFail": "Retreat"}, ("spec.onFail", "Rollback", "Hold")),
@@ -680,7 +706,7 @@ PLANS: Final = (
     Refusal("restarts in quotes", {"availability.maxRestarts": "3"}, ("spec.availability.maxRestarts",)),
     Refusal("restarts that are true", {"availability.maxRestarts": True}, ("spec.availability.maxRestarts",)),
     Refusal("restarts below 0", {"availability.maxRestarts": -1}, ("spec.availability.maxRestarts", "0")),
-    Refusal("readiness in words", {"availability.minReady": "half"}, ("spec.availability.minReady", '"half"', '"5%"')),
+    Refusal("readiness in words", {"availability.minReady": "half"}, ("spec.availability.minReady", '"half"', '"50%"')),
     # words
     Refusal("a variable like our word", {"variables": {"stage": "a"}}, ("spec.variables", "choose another name")),
     Refusal("a variable's name", {"variables": {"My-Word": "a"}}, ("spec.variables", "lower-case letter first")),
@@ -931,8 +957,8 @@ TEMPLATES: Final = (
     _template("the old name of indicates", {"speaks": "For"}, "spec.speaks", "speaks is called indicates now"),
     _template("nothing is asked", {"query": GONE, "minSamples": GONE}, "spec", "exactly one of query and events"),
     _template("two things are asked", {"events": COUNTERS}, "spec", "exactly one of query and events"),
-    _template("nothing is compared", {"is": GONE}, "spec", "either is or vsOld"),
-    _template("two comparisons in it", {"vsOld": "> 2x"}, "spec", "either is or vsOld"),
+    _template("nothing is compared", {"is": GONE}, "spec", "exactly one of is and vsOld"),
+    _template("two comparisons in it", {"vsOld": "> 2x"}, "spec", "exactly one of is and vsOld"),
     _template("a query that is sure", {"confidence": "99%"}, "spec.confidence", "only allowed"),
     Refusal("counts for a time", {"for": "30s"}, ("spec.for", "is not allowed with events"), COUNTING),
     Refusal("a window of counts", {"window": "1m"}, ("spec.window", "is not allowed with events"), COUNTING),
@@ -1108,7 +1134,9 @@ POLICIES: Final = (
     ),
     # on what budget
     _policy("a budget without a share", {"errorBudget.atLeast": GONE}, "spec.errorBudget.atLeast", "equired"),
-    _policy("a share without %", {"errorBudget.atLeast": "0.2"}, "spec.errorBudget.atLeast", '"0.2" is not a share'),
+    _policy(
+        "a share without %", {"errorBudget.atLeast": "0.2"}, "spec.errorBudget.atLeast", '"0.2" is not a percentage'
+    ),
     _policy("a budget without a query", {"errorBudget.query": ""}, "spec.errorBudget.query", "at least 1"),
     # what is not there
     _policy("a field of a policy", {"maxConcurent": 3}, "unknown field", "spec.maxConcurent"),

@@ -1,6 +1,7 @@
 """Durations, weights and comparisons: what they mean, and that writing and reading are inverse."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.api.quantities import (
+    VS_OLD,
     Comparison,
     counted,
     format_confidence,
@@ -18,6 +20,8 @@ from rolloutplan.api.quantities import (
     parse_confidence,
     parse_duration,
     parse_is,
+    parse_percentage,
+    parse_rate,
     parse_vs_old,
     parse_weight,
 )
@@ -41,6 +45,10 @@ HOURS = 3600.0
         ("1h0m5s", HOURS + 5, "1h5s"),
         ("1s1h", HOURS + 1, "1h1s"),
         ("48h", 48 * HOURS, "48h"),
+        ("1d", 24 * HOURS, "24h"),
+        ("1d12h", 36 * HOURS, "36h"),
+        ("2d1h1m1.5s", 49 * HOURS + 61.5, "49h1m1.5s"),
+        ("0d", 0, "0s"),
         ("1m0.05s", 60.05, "1m0.05s"),
     ],
 )
@@ -51,10 +59,30 @@ def test_durations(text: str, seconds: float, written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10", "1d", "-5s", "+5s", "5 s", "5S", "s", ".5s", "1.5ms", "5s\n", "\u0665s", "1e3s"]
-)
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match=r'is not a duration: write a number with its unit .* such as "10s"'):
+    ("text", "fix"),
+    [
+        *((text, 'a number with its unit (d, h, m, s, ms), such as "10s", "1h30m" or "1d12h"') for text in (
+            "", "-5s", "s", "\u0665s", "1e3s", "soon", "5us", "1h 30", "1.5.5h", "h1", "1d1d",
+        )),
+        ("10", '"10s", "10m" or "10h"'),
+        ("0", '"0s"'),
+        ("+5s", '"5s"'),
+        ("5 s", '"5s"'),
+        ("5S", '"5s"'),
+        (".5s", '"0.5s"'),
+        ("1,5h", '"1.5h"'),
+        ("1.5ms", '"2ms"'),
+        ("5s\n", '"5s"'),
+        ("30min", '"30m"'),
+        ("1 hour and 30 minutes", '"1h30m"'),
+        ("1.5d", '"36h"'),
+        ("2w", '"14d"'),
+        ("12h1d", '"1d12h"'),
+        ("PT1H30M", '"1h30m"'),
+    ],
+)  # fmt: skip
+def test_what_is_no_duration(text: str, fix: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{chr(34)}{text}{chr(34)} is not a duration: write {fix}')}$"):
         parse_duration(text)
 
 
@@ -87,23 +115,71 @@ def test_every_duration_has_one_canonical_form(parts: list[tuple[int, str]]) -> 
     [("5%", 50, "5%"), ("0.5%", 5, "0.5%"), ("5.0%", 50, "5%"), ("0%", 0, "0%"), ("100.0%", 1000, "100%")],
 )
 def test_weights(text: str, permille: int, written: str) -> None:
-    assert parse_weight(text) == permille
+    assert parse_percentage(text) == permille
     assert format_weight(permille) == written
 
 
 @pytest.mark.parametrize(
-    "raw", ["5", "101%", "100.1%", "-1%", "0.55%", "05%", "5 %", "%", ".5%", "5%\n", 5, 0.5, True, None]
+    ("raw", "fix"),
+    [
+        *((raw, '0% to 100% in steps of 0.1%, such as "5%" or "0.5%"') for raw in (
+            "101%", "100.1%", "-1%", "0.55%", "%", "half", -1, 101, 10**40, True, None, ["5%"], {"a": 1}, float("nan"),
+        )),
+        ("5", '"5%"'),
+        ("05%", '"5%"'),
+        ("5 %", '"5%"'),
+        ("5 percent", '"5%"'),
+        (".5%", '"0.5%"'),
+        ("5%\n", '"5%"'),
+        (0.5, '"50%" or "0.5%"'),
+        (0.05, '"5%"'),
+        (12.5, '"12.5%"'),
+        (5.0, '"5%"'),
+        (1.0, '"100%" or "1%"'),
+    ],
+)  # fmt: skip
+def test_what_is_no_percentage(raw: object, fix: str) -> None:
+    with pytest.raises(ValueError, match=rf"is not a percentage: write {re.escape(fix)}$"):
+        parse_percentage(raw)
+
+
+@pytest.mark.parametrize("number", [1, 5, 99, 100])
+def test_a_whole_number_is_a_percentage(number: int) -> None:
+    assert parse_percentage(number) == parse_percentage(f"{number}%") == parse_weight(number) == 10 * number
+
+
+@pytest.mark.parametrize("nothing", [0, "0%", "0.0%"])
+def test_nothing_is_a_percentage_and_no_weight(nothing: object) -> None:
+    assert parse_percentage(nothing) == 0
+    with pytest.raises(ValueError, match=r"is not a percentage above 0%: write 0\.1% to 100%"):
+        parse_weight(nothing)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("12", 12),
+        ("12/s", 12),
+        ("12rps", 12),
+        ("0.5 req/s", 0.5),
+        ("720/m", 12),
+        ("90/min", 1.5),
+        ("500/h", 500 / 3600),
+    ],
 )
-def test_what_is_no_weight(raw: object) -> None:
-    with pytest.raises(
-        ValueError, match=r'is not a share: write 0% to 100% in steps of 0\.1%, such as "5%" or "0\.5%"'
-    ):
-        parse_weight(raw)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate(text) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0/s", "-1/s", "12/x", "12 apples/s", "fast", "1e3", "12/", ".", "1/s/s"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate: write requests per second, minute or hour, such as 12/s"):
+        parse_rate(text)
 
 
 @given(st.integers(0, 1000))
-def test_every_weight_is_read_as_written(permille: int) -> None:
-    assert parse_weight(format_weight(permille)) == permille
+def test_every_percentage_is_read_as_written(permille: int) -> None:
+    assert parse_percentage(format_weight(permille)) == permille
 
 
 @pytest.mark.parametrize(
@@ -145,17 +221,68 @@ def test_comparisons_with_the_old_side(text: str, op: str, number: float, kind: 
 
 
 @pytest.mark.parametrize(
-    "raw", ["about 5", "5", ">", "> x", "=> 5", "= 5", "> 2x", "> 1e999", "> NaN", "> 1_0", " > 1", 5]
-)
-def test_what_is_no_comparison(raw: object) -> None:
-    with pytest.raises(ValueError, match=r'is not a comparison: write an operator and a number, such as "> 0\.9"'):
+    ("raw", "fix"),
+    [
+        *((raw, 'an operator and a number, such as "> 0.9" or "<= 5%"') for raw in (
+            "about 5", ">", "> x", "> 1e999", "> NaN", "> 1_0", "> 1k", "5 <", "", None, True, {"min": 99},
+        )),
+        ("5", '"> 5" or "< 5"'),
+        (5, '"> 5" or "< 5"'),
+        (0.99, '"> 0.99" or "< 0.99"'),
+        ("5%", '"> 5%" or "< 5%"'),
+        ("> 5 %", '"> 5%"'),
+        (" > 1", '"> 1"'),
+        ("=> 5", '">= 5"'),
+        ("= 5", '"== 5"'),
+        ("gt 5", '"> 5"'),
+        ("at least 99%", '">= 99%"'),
+        ("\u2264 5", '"<= 5"'),
+        ("> .5", '"> 0.5"'),
+        ("> 1,5", '"> 1.5"'),
+        ("> 200ms", 'the number alone, in the unit of the query: "> 0.2" for seconds'),
+        ("> 2x", 'vsOld: "> 2x" instead, which compares with the old side'),
+    ],
+)  # fmt: skip
+def test_what_is_no_comparison(raw: object, fix: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a comparison: write {re.escape(fix)}$"):
         parse_is(raw)
 
 
-@pytest.mark.parametrize("raw", ["about 5", "> 5", "> 5%", "> +5x", "> x", "<= +", 5])
-def test_what_is_no_comparison_with_the_old_side(raw: object) -> None:
-    with pytest.raises(ValueError, match=r'"<= \+5%".*"<= \+0\.2".*"> 1\.5x"'):
+@pytest.mark.parametrize(
+    ("raw", "fix"),
+    [
+        *((raw, VS_OLD.fix.partition("write ")[2]) for raw in ("about 5", "> +5x", "> x", "<= +", "> 5s", None, "")),
+        ("> 5%", '"> +5%"'),
+        ("> 50 %", '"> +50%"'),
+        ("+5%", '"> +5%" or "< +5%"'),
+        ("1.5x", '"> 1.5x" or "< 1.5x"'),
+        ("> 1.5 times", '"> 1.5x"'),
+        ("=> 1.5X", '">= 1.5x"'),
+        ("> 1.5", '"> 1.5x" for 1.5 times the old value, "> +1.5" for a difference of 1.5, or "> +1.5%" for 1.5% more'),
+        (2, '"> 2x" for 2 times the old value, "> +2" for a difference of 2, or "> +2%" for 2% more'),
+    ],
+)  # fmt: skip
+def test_what_is_no_comparison_with_the_old_side(raw: object, fix: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a comparison with the old side: write {re.escape(fix)}$"):
         parse_vs_old(raw)
+
+
+GUESSED = st.from_regex(
+    r"(>|<|=>|gt |at least )?[ +-]?[0-9]{1,3}([.,][0-9]{1,2})? ?(%|x|ms|s|min|h|d|w| percent| times)?"
+    r"( ?[0-9]{1,2}[dhms])?",
+    fullmatch=True,
+)
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_percentage, parse_confidence, parse_vs_old, parse_is])
+@given(written=GUESSED)
+def test_what_is_suggested_is_taken(parse: Callable[[object], object], written: str) -> None:
+    try:
+        parse(written)
+    except ValueError as refused:
+        if "write" in str(refused) and "such as" not in str(refused) and "in quotes" not in str(refused):
+            for suggested in re.findall('"([^"]*)"', str(refused).partition("write ")[2]):
+                (parse_vs_old if "instead" in str(refused) else parse)(suggested)
 
 
 @pytest.mark.parametrize("text", ["> 1x", "<1x", ">= 1.0x", "< 01.000x", "> +0%", "<= -0.00%"])
@@ -181,11 +308,18 @@ def test_confidences_are_exact(text: str, confidence: Fraction, needed: object, 
     assert format_confidence(confidence) == written
 
 
-@pytest.mark.parametrize("raw", ["50%", "50.0%", "50.00%", "49.99%", "100%", "99.999%", "095%", "95", "95 %", 0.95, 95])
+@pytest.mark.parametrize("raw", ["50%", "50.0%", "50.00%", "49.99%", "100%", "99.999%", 50, 100, 0.5])
 def test_what_is_no_confidence(raw: object) -> None:
     with pytest.raises(
         ValueError, match=r'is not a confidence: write more than 50% and at most 99\.99%, such as "95%"'
     ):
+        parse_confidence(raw)
+
+
+@pytest.mark.parametrize("raw", ["95", "95 %", 0.95, "0.95", "95 percent", 95.0, "095%"])
+def test_a_confidence_in_another_form(raw: object) -> None:
+    assert parse_confidence(95) == parse_confidence("95%")
+    with pytest.raises(ValueError, match=r'is not a confidence: write "95%"$'):
         parse_confidence(raw)
 
 

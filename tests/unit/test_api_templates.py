@@ -209,7 +209,7 @@ def test_a_plan_without_references_stays_as_it_is() -> None:
         (
             {"template": "success-rate", "with": {"atLeast": "0.99"}},
             "TemplateInvalid",
-            'with.atLeast: "0.99" is not a percentage: write one such as "99%"',
+            'with.atLeast: "0.99" is not a percentage: write "99%"',
         ),
         ({"template": "slow"}, "TemplateInvalid", "with.slowerThan: has no default: write a Duration"),
         (

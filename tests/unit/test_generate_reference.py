@@ -83,9 +83,9 @@ def test_type_default_and_limits_of_a_field(model: str, field: str, cells: str) 
         '- `new.deployment`: "…" is the old side too: name the Deployment of the new version',
         "- `interval`: … is below the minimum of 1s: write 1s or more",
         "- `deadline`: … is shorter than the soak of …: write at least the soak",
-        "- needs exactly one of weight and weights: write one of them",
-        '- "…" moves no traffic: begin above 0%',
-        'Write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"; at most 40 characters.',
+        "- set exactly one of weight and weights",
+        '- "…" runs $namespace into what follows: write ${namespace}',
+        'Write a number with its unit (d, h, m, s, ms), such as "10s", "1h30m" or "1d12h"; at most 24 characters.',
     ],
 )  # fmt: skip
 def test_what_is_refused_is_told_in_its_own_words(words: str) -> None:

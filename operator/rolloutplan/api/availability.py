@@ -6,16 +6,16 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from rolloutplan.api.parsing import SpecModel, StrictInt, Violations
-from rolloutplan.api.quantities import Duration, Permille
+from rolloutplan.api.quantities import Duration, PermilleOfPods
 
 
 class OldAvailability(SpecModel):
     """What is required of the old side, so that a rollback can be carried."""
 
-    at_least: Permille = Field(
+    at_least: PermilleOfPods = Field(
         default=500,
-        description="Share of the ready pods that the old side had when the run began. With fewer, no weight rises, and"
-        " the condition RollbackCapacity is False.",
+        description="Percentage of the ready pods that the old side had when the run began, as 50% or 50, and never"
+        " a number of pods. With fewer, no weight rises, and the condition RollbackCapacity is False.",
     )
 
 
@@ -27,11 +27,12 @@ class Availability(SpecModel):
         default=timedelta(minutes=10),
         description="How long the new side may take to be available before the first weight, and added pods later.",
     )
-    min_ready: Permille = Field(
+    min_ready: PermilleOfPods = Field(
         default=500,
-        description="Share of the pods that must stay ready, of those that were available before and are still wanted."
-        " onFail applies when fewer are ready for longer than grace. Pods that are added during the run count once they"
-        " were available; if they fail by themselves, they count after readyWithin.",
+        description="Percentage of the pods that must stay ready, as 50% or 50, and never a number of pods: of those"
+        " that were available before and are still wanted. onFail applies when fewer are ready for longer than grace."
+        " Pods that are added during the run count once they were available; if they fail by themselves, they count"
+        " after readyWithin.",
     )
     grace: Duration = Field(
         default=timedelta(seconds=10),

@@ -19,7 +19,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from rolloutplan.api.parsing import SpecModel, Violations
+from rolloutplan.api import suggestions
+from rolloutplan.api.parsing import Integral, SpecModel, Violations
 from rolloutplan.api.quantities import (
     DURATION_SCHEMA,
     Duration,
@@ -38,14 +39,17 @@ _HOLDBACK: Final = TextFormat(
     pattern=r"^(0\.[1-9]|[1-9](\.[0-9])?|[1-4][0-9](\.[0-9])?|50(\.0)?)%$",
     longest=5,
     fix='is not a holdback: write 0.1% to 50% in steps of 0.1%, such as "1%"',
+    suggest=suggestions.holdback,
+    whole=range(1, 51),
 )
 """At most half: where more stays on the old side the new one is not released yet, and a stage says that better."""
 
 Holdback = Annotated[
     int,
     BeforeValidator(lambda value: parse_weight(_HOLDBACK.read(value))),
+    Integral,  # CEL sees nothing here, and the rest of the API server takes 3.0 for a whole number
     PlainSerializer(format_weight, return_type=str),
-    WithJsonSchema(_HOLDBACK.schema()),
+    WithJsonSchema({**_HOLDBACK.schema(), "minimum": 1, "maximum": 50}),
 ]
 """The share of the control group, from 1 to 500 permille."""
 

@@ -3,9 +3,9 @@
 Errors: every parser raises `SpecError`, one line for each violation, at most three.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -13,15 +13,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from rolloutplan.api import misplaced
 from rolloutplan.api.printable import printable
+from rolloutplan.api.shown import shown
 
 _MAX_LINES: Final = 3
 
 RENAMED: Final = {"onBlind": "onMetricsUnavailable", "speaks": "indicates"}
 """Renamed fields: the former name to the present one."""
-
-RESHAPED: Final = {"onIncident": "{action: Hold, after: 5m, then: Rollback}"}
-"""Fields that were one word and are mappings: an example of each."""
+MISSING: Final = "required field is missing"
 
 
 def renamed(name: str) -> str:
@@ -123,7 +123,10 @@ def _number_of_lines(detail: ErrorDetails) -> int:
 
 
 def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
-    where = _path(("spec", *detail["loc"]))
+    loc, named = detail["loc"], ""
+    if loc[-1:] == ("[key]",):  # the name of an entry in a mapping
+        loc, named = loc[:-2], "a name in it: "
+    where = _path(("spec", *loc))
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, Violations):
         yield from (f"{where}.{below}: {why}" if below else f"{where}: {why}" for below, why in cause.refusals)
@@ -131,12 +134,10 @@ def _lines(model: type[SpecModel], detail: ErrorDetails) -> Iterator[str]:
         yield f"{where}: {renamed(str(detail['loc'][-1]))}"
     elif detail["type"] == "extra_forbidden" and detail["loc"][0] in model.refused:
         yield f"{where}: {model.refused[str(detail['loc'][0])]}"
-    elif detail["type"] == "model_type" and detail["loc"] and detail["loc"][-1] in RESHAPED:
-        yield f"{where}: {detail['input']!r} is the former form: write a mapping, such as {RESHAPED[detail['loc'][-1]]}"
     elif detail["type"] == "extra_forbidden":
-        yield f"{where}: unknown field{_suggestion(model, detail['loc'])}"
+        yield f"{where}: unknown field{misplaced.unknown(model, detail['loc'])}"
     else:
-        yield f"{where}: {cause or _sentence(detail)}"
+        yield f"{where}: {named}{cause or _sentence(detail)}"
 
 
 def _path(loc: Sequence[str | int]) -> str:
@@ -147,40 +148,44 @@ def _path(loc: Sequence[str | int]) -> str:
 def _sentence(detail: ErrorDetails) -> str:
     """The message, with the fix, for an error that pydantic itself finds."""
     ctx = detail.get("ctx", {})
-    value = repr(detail["input"])
-    sentences = {
-        "missing": "required field is missing: write it",
-        "literal_error": f"{value} is not one of the choices: write {ctx.get('expected')}",
-        "string_too_short": f"too short: write at least {ctx.get('min_length')}",
-        "string_too_long": f"too long: write at most {ctx.get('max_length')}",
-        "too_short": f"too few: write at least {ctx.get('min_length')}",
-        "too_long": f"too many: write at most {ctx.get('max_length')}",
-        "greater_than_equal": f"{value} is too small: write at least {ctx.get('ge')}",
-        "less_than_equal": f"{value} is too large: write at most {ctx.get('le')}",
-        "int_type": f"{value} is not a whole number: write one",
-        "int_parsing": f"{value} is not a whole number: write one",
-        "int_from_float": f"{value} is not a whole number: write one",
-        "string_type": f"{value} is not a string: put it in quotes",
-        "model_type": f"{value} is not a mapping: write its fields below it",
-        "bool_type": f"{value} is neither true nor false: write one of them, without quotes",
-        "dict_type": f"{value} is not a mapping: write its fields below it",
-        "tuple_type": f"{value} is not a list: write it as a list",
+    written = detail["input"]
+    value, kind = shown(written), detail["type"]
+    sentences: Mapping[str, Callable[[], str]] = {
+        "missing": lambda: MISSING,
+        "literal_error": lambda: _choices(written, re.findall("'([^']*)'", str(ctx.get("expected")))),
+        "string_too_short": lambda: f"too short: write at least {ctx.get('min_length')}",
+        "string_too_long": lambda: f"too long: write at most {ctx.get('max_length')}",
+        "too_short": lambda: f"too few: write at least {ctx.get('min_length')}",
+        "too_long": lambda: f"too many: write at most {ctx.get('max_length')}",
+        "greater_than_equal": lambda: f"{value} is too small: write at least {ctx.get('ge')}",
+        "less_than_equal": lambda: f"{value} is too large: write at most {ctx.get('le')}",
+        "string_type": lambda: f"{value} is not a string: put it in quotes",
+        "model_type": lambda: f"{value} is not a mapping: write {_mapping(detail)}",
+        "dict_type": lambda: f"{value} is not a mapping: write its fields below it",
+        "tuple_type": lambda: f'{value} is not a list: begin each entry with "- ", or write [ ] around them',
+        "invalid_key": lambda: f"{value} is not a name: put it in quotes",
     }
-    return sentences.get(detail["type"]) or detail["msg"].replace("Input should", "should")
+    if kind in sentences:
+        return sentences[kind]()
+    if kind.startswith("bool"):
+        return f"{value} is neither true nor false: write one of them, without quotes"
+    return f"{value} is not a whole number: write {_whole(written) or 'one'}"
 
 
-def _suggestion(model: type[SpecModel], loc: Sequence[str | int]) -> str:
-    """The fix for an unknown field: the nearest of all field names below this model, or to remove it."""
-    name, names = str(loc[-1]), _field_names(model)
-    if name in names:
-        return " here: remove it"
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]}?" if near else ": remove it"
+def _mapping(detail: ErrorDetails) -> str:
+    field = next((part for part in detail["loc"][-1:] if isinstance(part, str)), "")
+    return misplaced.mapping(str(detail.get("ctx", {}).get("class_name")), field, detail["input"])
 
 
-@cache
-def _field_names(model: type[SpecModel]) -> frozenset[str]:
-    schema = model.model_json_schema(by_alias=True)
-    return frozenset(
-        name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})
-    )
+def _choices(written: object, choices: Sequence[str]) -> str:
+    """What to write for a word that is none of some: the one that was meant, or all of them."""
+    words = {choice.lower(): choice for choice in choices}
+    meant = get_close_matches(str(written).lower(), words, n=1) if isinstance(written, str) else []
+    if len(choices) > 1 and meant:
+        return f"{shown(written)} is not one of the choices ({', '.join(choices)}): write {words[meant[0]]}"
+    return f"{shown(written)} is not one of the choices: write {' or '.join(choices)}"
+
+
+def _whole(written: object) -> str:
+    """A number in quotes, without them; empty for anything else."""
+    return f"{written} without quotes" if isinstance(written, str) and re.fullmatch("-?[0-9]{1,9}", written) else ""

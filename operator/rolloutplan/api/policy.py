@@ -211,7 +211,7 @@ class ErrorBudget(SpecModel):
         description="The ClusterMetricSource that is asked; never a MetricSource of the plan's namespace. It must admit"
         " the namespace.",
     )
-    at_least: Permille = Field(description="Below this share no weight is increased.")
+    at_least: Permille = Field(description="Below this percentage, such as 20% or 20, no weight is increased.")
 
     @property
     def at_least_text(self) -> str:

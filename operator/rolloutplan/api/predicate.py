@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 
 from pydantic import Field, StrictBool, ValidationInfo, model_validator
 
-from rolloutplan.api.parsing import DropNulls, FieldErrors, SpecModel, StrictInt, Violations, is_lenient
+from rolloutplan.api.parsing import MISSING, DropNulls, FieldErrors, SpecModel, StrictInt, Violations, is_lenient
 from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
 from rolloutplan.api.selector import is_one_instant, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
@@ -54,9 +54,8 @@ HISTOGRAM_NAME: Final = (
 )
 ONE_SELECTOR: Final = "is more than one histogram: write only one name with its labels"
 ONLY_WITH_EVENTS: Final = "is only allowed with events: remove it"
-ONE_QUESTION: Final = "needs exactly one of query, events, alert, use and template: write one of them"
-ONE_COMPARISON: Final = "needs exactly one comparison: write either is or vsOld"
-NO_NAME: Final = "required field is missing: write it"
+ONE_QUESTION: Final = "set exactly one of query, events, alert, use, template"
+ONE_COMPARISON: Final = "set exactly one of is and vsOld"
 NOT_WITH_USE: Final = "is not allowed with use, which takes the other predicate unchanged: remove it"
 NOT_WITH_TEMPLATE: Final = "is set by the template: remove it"
 ONLY_WITH_TEMPLATE: Final = "is only allowed with template, which has the parameters: remove it"
@@ -188,7 +187,7 @@ class Predicate(SpecModel):
     confidence_: Confidence | None = Field(
         default=None,
         alias="confidence",
-        description="The confidence of the test of events, over all evaluations together; 95% if left out.",
+        description="The confidence of the test of events, over all evaluations together: 99% or 99; 95% if left out.",
     )
     no_data: NoData | None = Field(default=None, description=f"{NO_DATA_WORDS} Not under pass, not with alert.")
     dry_run: StrictBool = Field(
@@ -321,7 +320,7 @@ def _one_question(predicate: Predicate) -> FieldErrors:
     if sum(each is not None for each in kinds) != 1:
         yield "", ONE_QUESTION
     if predicate.name_ is None and not predicate.has_references:
-        yield "name", NO_NAME
+        yield "name", MISSING
     compares = not predicate.has_references and predicate.alert is None
     if compares and (predicate.is_ is None) == (predicate.vs_old is None):
         yield "", ONE_COMPARISON

@@ -14,32 +14,46 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
+from rolloutplan.api import suggestions
+from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import TextFormat
 
 # ---- durations: in Go's form, in whole milliseconds ----------------------------------------------
 
+_PART: Final = r"[0-9]{1,5}(\.[0-9]{1,3})?[hms]|[0-9]{1,5}ms"
 DURATION: Final = TextFormat(
     called="duration",
-    pattern=r"^(([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s))|([0-9]{1,5}ms)){1,4}$",
-    longest=40,
-    fix='is not a duration: write a number with its unit (h, m, s, ms), such as "10s", "500ms" or "1h30m"',
+    pattern=rf"^([0-9]{{1,4}}d({_PART}){{0,3}}|({_PART}){{1,4}})$",
+    longest=24,
+    fix='is not a duration: write a number with its unit (d, h, m, s, ms), such as "10s", "1h30m" or "1d12h"',
+    suggest=suggestions.duration,
 )
-_MILLISECONDS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _LONGEST: Final = timedelta(hours=99_999)
 _TOO_LONG: Final = "is too long: write at most 99999h"
 
 
 def parse_duration(text: object) -> timedelta:
-    """Parse `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
-    parts = re.findall(r"([0-9.]{1,9})(ms|h|m|s)", DURATION.read(text))
+    """Parse `1d12h`, `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
+    parts = re.findall(r"([0-9.]{1,9})(ms|d|h|m|s)", DURATION.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
         raise ValueError(f'"{text}" {_TOO_LONG}')
     return duration
 
 
+def duration_in_cel(text: str) -> str:
+    """The duration of a text in CEL, whose own `duration` has no days: a day is an hour and 23 more.
+
+    There are no products of durations, and no durations of numbers but as the difference of two times.
+    """
+    more = f"timestamp(int({text}.find('^[0-9]+')) * {23 * 3600}) - timestamp(0)"
+    days = f"duration({text}.replace('d', 'h')) + ({more})"
+    return f"({text}.contains('d') ? {days} : duration({text}))"
+
+
 def format_duration(duration: timedelta) -> str:
-    """The short form of a duration of whole milliseconds: `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
+    """The short form of a duration of whole milliseconds: `36h`, `1h30m`, `10s`, `1.5s`, `500ms`, `0s`."""
     rest = duration // timedelta(milliseconds=1)
     if 0 < rest < _MILLISECONDS["s"]:
         return f"{rest}ms"
@@ -49,7 +63,7 @@ def format_duration(duration: timedelta) -> str:
     return "".join(number + unit for number, unit in parts if number != "0") or "0s"
 
 
-DURATION_SCHEMA: Final = DURATION.schema(("duration(self) <= duration('99999h')", _TOO_LONG))
+DURATION_SCHEMA: Final = DURATION.schema((f"{duration_in_cel('self')} <= duration('99999h')", _TOO_LONG))
 
 Duration = Annotated[
     timedelta,
@@ -81,20 +95,44 @@ def at_most(ceiling: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-# ---- weights: shares of traffic or replicas, in whole permille -----------------------------------
+# ---- weights: percentages of traffic or replicas, in whole permille -------------------------------
 
-_WEIGHT: Final = TextFormat(
-    called="share",
+_PERCENTAGE: Final = TextFormat(
+    called="percentage",
     pattern=r"^(100(\.0)?|[1-9]?[0-9](\.[0-9])?)%$",
     longest=6,
-    fix='is not a share: write 0% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
+    fix='is not a percentage: write 0% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
+    suggest=suggestions.percentage,
+    whole=range(101),
 )
-_STEP: Final = replace(_WEIGHT, called="weight", forbidden=((r"^0(\.0)?%$", "moves no traffic: begin above 0%"),))
+_OF_PODS: Final = replace(
+    _PERCENTAGE,
+    called="percentage of pods",
+    fix='is not a percentage of pods: write 0% to 100% in steps of 0.1%, such as "50%"; without %, from 10 on',
+    whole=range(10, 101),
+)
+"""Elsewhere in Kubernetes a small number beside pods is a number of pods: `maxUnavailable: 2`. So it needs its %."""
+_WEIGHT: Final = replace(
+    _PERCENTAGE,
+    called="weight",
+    pattern=r"^(100(\.0)?|[1-9][0-9]?(\.[0-9])?|0\.[1-9])%$",
+    fix='is not a percentage above 0%: write 0.1% to 100% in steps of 0.1%, such as "5%" or "0.5%"',
+    whole=range(1, 101),
+)
 
 
-def parse_weight(text: object) -> int:
-    """Parse `5%` to 50 and `0.5%` to 5: permille. Raises ValueError with the fix."""
-    return int(Decimal(_WEIGHT.read(text).removesuffix("%")) * 10)
+def parse_percentage(value: object) -> int:
+    """Parse `5%`, or 5, to 50 and `0.5%` to 5: permille. Raises ValueError with the fix."""
+    return _permille(_PERCENTAGE.read(value))
+
+
+def parse_weight(value: object) -> int:
+    """The same, but for 0%, which moves no traffic. Raises ValueError with the fix."""
+    return _permille(_WEIGHT.read(value))
+
+
+def _permille(text: str) -> int:
+    return int(Decimal(text.removesuffix("%")) * 10)
 
 
 def format_weight(permille: int) -> str:
@@ -111,17 +149,24 @@ def _decimal(count: int, parts: int) -> str:
 
 Permille = Annotated[
     int,
-    BeforeValidator(parse_weight),
+    BeforeValidator(parse_percentage),
     PlainSerializer(format_weight, return_type=str),
-    WithJsonSchema(_WEIGHT.schema()),
+    WithJsonSchema(_PERCENTAGE.schema()),
 ]
 """A share from 0 to 1000 permille."""
 
+PermilleOfPods = Annotated[
+    int,
+    BeforeValidator(lambda value: _permille(_OF_PODS.read(value))),
+    PlainSerializer(format_weight, return_type=str),
+    WithJsonSchema(_OF_PODS.schema()),
+]
+
 Weight = Annotated[
     int,
-    BeforeValidator(lambda value: parse_weight(_STEP.read(value))),
+    BeforeValidator(parse_weight),
     PlainSerializer(format_weight, return_type=str),
-    WithJsonSchema(_STEP.schema()),
+    WithJsonSchema(_WEIGHT.schema()),
 ]
 """The weight of a stage, from 1 to 1000 permille."""
 
@@ -133,12 +178,14 @@ _CONFIDENCE: Final = TextFormat(
     pattern=r"^(50\.(0[1-9]|[1-9][0-9]?)|(5[1-9]|[6-9][0-9])(\.[0-9]{1,2})?)%$",
     longest=8,
     fix='is not a confidence: write more than 50% and at most 99.99%, such as "95%" or "99.9%"',
+    suggest=suggestions.confidence,
+    whole=range(51, 100),
 )
 
 
-def parse_confidence(text: object) -> Fraction:
-    """Parse `95%` to 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
-    return Fraction(_CONFIDENCE.read(text).removesuffix("%")) / 100
+def parse_confidence(value: object) -> Fraction:
+    """Parse `95%`, or 95, to 19/20: exact, so that 1 / (1 - confidence) is 20. Raises ValueError with the fix."""
+    return Fraction(_CONFIDENCE.read(value).removesuffix("%")) / 100
 
 
 def format_confidence(confidence: Fraction) -> str:
@@ -153,6 +200,30 @@ Confidence = Annotated[
     WithJsonSchema(_CONFIDENCE.schema()),
 ]
 """An exact fraction of 1, from 0.5001 to 0.9999."""
+
+
+# ---- rates: how much traffic there is ------------------------------------------------------------
+
+_RATE: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(|[a-z]{0,8}/[a-z]{1,7}|rps|qps|rpm|rph)", re.IGNORECASE)
+_PER: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("", "rps", "qps", "s", "sec", "second"), 1),
+    **dict.fromkeys(("rpm", "m", "min", "minute"), 60),
+    **dict.fromkeys(("rph", "h", "hr", "hour"), 3600),
+    "d": 86_400,
+    "day": 86_400,
+}
+_OF_REQUESTS: Final = ("", "r", "req", "reqs", "request", "requests")
+
+
+def parse_rate(text: str) -> float:
+    """Requests per second: of `12`, `12/s`, `12rps`, `700/m`, `500/h`. Raises ValueError with the fix."""
+    found = _RATE.fullmatch(text.strip())
+    what, _, per = found[2].lower().rpartition("/") if found else ("", "", "?")
+    if not found or what not in _OF_REQUESTS or per not in _PER or not float(found[1]):
+        raise ValueError(
+            f"{shown(text)} is not a rate: write requests per second, minute or hour, such as 12/s or 500/h"
+        )
+    return float(found[1]) / _PER[per]
 
 
 # ---- comparisons: what the value of a predicate is compared with ---------------------------------
@@ -185,6 +256,7 @@ IS: Final = TextFormat(
     pattern=rf"^{_OPERATOR}[+-]?{_NUMBER}(e[+-]?[0-9]{{1,2}})?%?$",
     longest=48,
     fix='is not a comparison: write an operator and a number, such as "> 0.9" or "<= 5%"',
+    suggest=suggestions.comparison,
 )
 _NOISE: Final = "tests for equality, which gives false alarms from noise alone: allow a difference, such as"
 VS_OLD: Final = TextFormat(
@@ -195,6 +267,7 @@ VS_OLD: Final = TextFormat(
         "is not a comparison with the old side: write an operator and a relative change with its sign "
         '("<= +5%"), an absolute change with its sign ("<= +0.2") or a ratio ("> 1.5x")'
     ),
+    suggest=suggestions.comparison_with_old,
     forbidden=(
         (r"[^0-9.]0*1(\.0*)?x$", f'{_NOISE} "> 1.5x" or "< 1.1x"'),
         (r"[+-]0+(\.0*)?%$", f'{_NOISE} "> +50%" or "<= +10%"'),

@@ -7,13 +7,13 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rolloutplan.api.parsing import SpecModel, Violations
+from rolloutplan.api.parsing import FieldErrors, SpecModel, Violations
 from rolloutplan.api.predicate import NOT_CLEAR, NOT_FOR, Predicate, Predicates
 from rolloutplan.api.quantities import Duration, Weight, format_duration, format_weight
 from rolloutplan.api.text_format import StageName
 
 MAX_STAGES: Final = 50
-MADE_NAME: Final = "(^|-)w[0-9]+(-[0-9])?$"
+MADE_NAME: Final = "(^|-)w([0-9]+)(-[0-9])?$"
 FULL: Final = 1000
 DEADLINE_AFTER_SOAK: Final = timedelta(minutes=30)
 WARMUP_FIX: Final = "latency would not be judged in it; write a longer soak, or a shorter warmup"
@@ -25,12 +25,14 @@ class StageSpec(SpecModel):
     name: StageName | None = Field(
         default=None, description="Its name, unique in the plan; made from the weight (w5) if left out."
     )
-    weight: Weight | None = Field(default=None, description='The new side\'s share: "5%", "0.5%". Set this or weights.')
+    weight: Weight | None = Field(
+        default=None, description='The new side\'s share: "5%" or 5, "0.5%". Set this or weights.'
+    )
     weights: tuple[Weight, ...] | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_STAGES,
-        description="Several shares, one step each. Set this or weight.",
+        description="Several shares, one step each, such as [5, 25, 50, 100]. Set this or weight.",
     )
     soak: Duration = Field(
         default=timedelta(minutes=5), description="The shortest time at the verified weight before the stage may end."
@@ -65,25 +67,23 @@ class StageSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.weight is None) == (self.weights is None):
-            raise Violations(("", "needs exactly one of weight and weights: write one of them"))
-        if self.resolved_deadline < self.soak:
-            deadline, soak = format_duration(self.resolved_deadline), format_duration(self.soak)
-            raise Violations(("deadline", f"{deadline} is shorter than the soak of {soak}: write at least the soak"))
-        if self.warmup and self.warmup >= self.soak:
-            raise Violations(("warmup", warmup_refused(self.warmup, self.soak)))
-        if self.name and self.weight is not None and _misnamed(self.name, self.weight):
-            raise Violations(
-                (
-                    "name",
-                    f'"{self.name}" is the name of a weight other than {format_weight(self.weight)}: change one',
-                )
-            )
-        if alerts := [f"pass[{i}].alert" for i, each in enumerate(self.pass_) if each.alert is not None]:
-            raise Violations(*((where, NOT_FOR) for where in alerts))
-        if silent := [f"pass[{i}].noData" for i, each in enumerate(self.pass_) if each.silence_is_clear]:
-            raise Violations(*((where, NOT_CLEAR) for where in silent))
+        if refused := tuple(_refusals(self)):
+            raise Violations(*refused)
         return self
+
+
+def _refusals(spec: StageSpec) -> FieldErrors:
+    if (spec.weight is None) == (spec.weights is None):
+        yield "", "set exactly one of weight and weights"
+    if spec.resolved_deadline < spec.soak:
+        deadline, soak = format_duration(spec.resolved_deadline), format_duration(spec.soak)
+        yield "deadline", f"{deadline} is shorter than the soak of {soak}: write at least the soak"
+    if spec.warmup and spec.warmup >= spec.soak:
+        yield "warmup", warmup_refused(spec.warmup, spec.soak)
+    if spec.name and spec.weight is not None and _misnamed(spec.name, spec.weight):
+        yield "name", f'"{spec.name}" is the name of a weight other than {format_weight(spec.weight)}: change one'
+    yield from ((f"pass[{i}].alert", NOT_FOR) for i, each in enumerate(spec.pass_) if each.alert is not None)
+    yield from ((f"pass[{i}].noData", NOT_CLEAR) for i, each in enumerate(spec.pass_) if each.silence_is_clear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ def made_name(permille: int) -> str:
 
 def _misnamed(name: str, permille: int) -> bool:
     """Whether a name could be mistaken for the generated name of another weight."""
-    return re.search(MADE_NAME, name) is not None and not name.endswith(made_name(permille))
+    made = re.search(MADE_NAME, name)
+    return made is not None and float(made[2] + (made[3] or "").replace("-", ".")) != permille / 10
 
 
 def last_step_name(spec: StageSpec) -> str:

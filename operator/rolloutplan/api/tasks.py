@@ -20,6 +20,7 @@ from pydantic import (
 from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import DropNulls, Integral, SpecModel, StrictInt, Violations, is_lenient
 from rolloutplan.api.quantities import Duration, Is, at_least
+from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import DNS_NAME, DnsLabel, Query, cel
 
 MAX_TASKS: Final = 16
@@ -65,10 +66,10 @@ def _refused_fields(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if account in ("", "default"):
         yield "template.spec.serviceAccountName", NO_ACCOUNT
     elif not DNS_NAME.matches(account):
-        yield "template.spec.serviceAccountName", f"{account[:64]!r} {DNS_NAME.fix}"
+        yield "template.spec.serviceAccountName", f"{shown(account)} {DNS_NAME.refusal(account)}"
     seconds = spec.get(_ACTIVE)
     if seconds is not None and (type(seconds) not in (int, float) or seconds != seconds // 1 or seconds < 1):
-        yield _ACTIVE, f"{seconds!r} is not a number of seconds: write a whole number, at least 1"
+        yield _ACTIVE, f"{shown(seconds)} is not a number of seconds: write a whole number, at least 1"
 
 
 def _late_end(spec: Mapping[str, Any], deadline: timedelta) -> bool:
@@ -207,7 +208,7 @@ def _read_size(size: object) -> object:
     number = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= MAX_REPLICAS
     if number or size in get_args(_Matched):
         return size
-    raise ValueError(f"{size} {_SIZE_FIX}")
+    raise ValueError(f"{shown(size)} {_SIZE_FIX}")
 
 
 Size: TypeAlias = Annotated[
@@ -311,7 +312,7 @@ class Assumption(SpecModel):
     @model_validator(mode="after")
     def _one_probe(self, info: ValidationInfo) -> Self:
         if (self.job is None) == (self.predicate is None):
-            raise Violations(("", "needs exactly one of job and predicate: write one of them"))
+            raise Violations(("", "set exactly one of job and predicate"))
         if self.job is not None and not is_lenient(info) and _late_end(self.job.template.spec, self.deadline):
             raise Violations((f"job.template.spec.{_ACTIVE}", ENDS_IN_TIME))
         return self

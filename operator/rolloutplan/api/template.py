@@ -19,18 +19,20 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api import suggestions
 from rolloutplan.api.limits import MAX_TEMPLATE, check_size
 from rolloutplan.api.parsing import SpecError, SpecModel, Violations, read
 from rolloutplan.api.predicate import MAX_PARAMETERS, NO_DATA_WORDS, ONE_COMPARISON, NoData, Predicate, unfit_fields
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.selector import outside_strings
+from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import Query, TextFormat, cel
 
 __all__ = ["PredicateTemplateSpec", "fill", "read_template", "samples"]
 
 DUPLICATE_NAME: Final = "two have the same name: choose another name for the second"
-ONE_BODY: Final = "needs exactly one of query and events: write one of them"
+ONE_BODY: Final = "set exactly one of query and events"
 PARAMETER: Final = TextFormat(
     called="name of a parameter",
     pattern="^[a-z][a-zA-Z0-9]*$",
@@ -69,6 +71,7 @@ _PERCENT: Final = TextFormat(
     pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?%$",
     longest=16,
     fix='is not a percentage: write one such as "99%" or "0.5%"',
+    suggest=suggestions.percentage,
 )
 
 
@@ -118,6 +121,10 @@ Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 """A short text with parameters. It is validated when they are filled in."""
 
 
+_LONGEST: Final = 64
+"""Characters of a short text with parameters."""
+_HUNDRED: Final = 100
+_PERCENTAGE_FIX: Final = 'is not a percentage: write one such as "95%", or a parameter such as $(confidence)'
 _COUNT_FIX: Final = "is not a whole number: write one, or a parameter such as $(samples)"
 
 
@@ -126,7 +133,7 @@ def _count(value: object) -> int | str:
         return value
     if isinstance(value, str) and 0 < len(value) <= 64:
         return value
-    raise ValueError(f"{value} {_COUNT_FIX}")
+    raise ValueError(f"{shown(value)} {_COUNT_FIX}")
 
 
 Count: TypeAlias = Annotated[
@@ -140,6 +147,33 @@ Count: TypeAlias = Annotated[
                 {
                     "rule": "type(self) == int || (type(self) == string && self.size() > 0)",
                     "messageExpression": f"string(self) + {cel(' ' + _COUNT_FIX)}",
+                }
+            ],
+        }
+    ),
+]
+
+
+def _percentage(value: object) -> str:
+    """A percentage with parameters: a whole number is read as if % followed it."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _HUNDRED:
+        return f"{value}%"
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST:
+        return value
+    raise ValueError(f"{shown(value)} {_PERCENTAGE_FIX}")
+
+
+Percentage: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_percentage),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": _LONGEST,
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"type(self) == int ? self > 0 && self < {_HUNDRED} : self.size() > 0",
+                    "messageExpression": f"string(self) + {cel(' ' + _PERCENTAGE_FIX)}",
                 }
             ],
         }
@@ -214,8 +248,10 @@ class PredicateTemplateSpec(SpecModel):
     min_samples: TemplateSamples | None = Field(
         default=None, description="How many samples the value needs before it counts. Not with events."
     )
-    confidence_: Text | None = Field(
-        default=None, alias="confidence", description="The confidence of the test of events; 95% if left out."
+    confidence_: Percentage | None = Field(
+        default=None,
+        alias="confidence",
+        description="The confidence of the test of events, as 99% or 99; 95% if left out.",
     )
     no_data: NoData | None = Field(default=None, description=f"{NO_DATA_WORDS} It does not apply under pass.")
 
@@ -300,11 +336,11 @@ def _suggestion(name: str, known: Mapping[str, object]) -> str:
 
 
 def _violations(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
-    if (template.query is None) == (template.events is None):
-        yield "", ONE_BODY
-    if (template.is_ is None) == (template.vs_old is None):
-        yield "", ONE_COMPARISON
     wrong = [*unfit_fields(template), *_default_errors(template), *_placeholder_errors(template)]
+    if (template.query is None) == (template.events is None):
+        wrong.insert(0, ("", ONE_BODY))
+    if (template.is_ is None) == (template.vs_old is None):
+        wrong.insert(0, ("", ONE_COMPARISON))
     yield from wrong
     if not wrong and all(parameter.default is not None for parameter in template.parameters):
         yield from _predicate_errors(template)

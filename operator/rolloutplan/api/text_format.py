@@ -1,10 +1,14 @@
 """Text formats: the Python parser and the CRD's schema of each, with the same messages."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from rolloutplan.api import suggestions
+from rolloutplan.api.shown import shown
 
 QUOTE: Final = '"'
 CALLED: Final = "x-called"
@@ -16,7 +20,10 @@ class TextFormat:
     """The pattern that a text must match, and the message `fix` for a text that does not.
 
     `called` names it in the field reference. `forbidden` are patterns of texts that match but have no meaning, each
-    with its own message. Patterns are RE2, as in Go, without anything that Python reads differently.
+    with its own message. Patterns are RE2, as in Go, without anything that Python reads differently. `suggest` gives
+    the words after "write" for a value where it can be seen what was meant, in place of those in `fix`.
+
+    `whole` is for percentages: whole numbers in this range are read as if % followed them.
     """
 
     called: str
@@ -24,39 +31,52 @@ class TextFormat:
     longest: int
     fix: str
     forbidden: tuple[tuple[str, str], ...] = ()
+    suggest: Callable[[object], str] | None = None
+    whole: range | None = None
 
     def matches(self, text: str) -> bool:
         return len(text) <= self.longest and "\n" not in text and re.search(self.pattern, text) is not None
 
-    def read(self, text: object) -> str:
-        """Return the text if it has this format, else raise ValueError."""
-        if isinstance(text, str) and len(text) > self.longest:
+    def read(self, value: object) -> str:
+        """Return the text if it has this format, and a whole number in `whole` as text; else raise ValueError."""
+        if self.whole is not None and type(value) is int and value in self.whole:
+            return f"{value}%"
+        text = value
+        if isinstance(text, str) and len(text) > self.longest and not (self.suggest and self.suggest(text)):
             raise ValueError(f"too long: write at most {self.longest} characters")
         if not isinstance(text, str) or not self.matches(text):
-            raise ValueError(f'"{text}" {self.fix}')
+            raise ValueError(f"{shown(value)} {self.refusal(value)}")
         for pattern, why in self.forbidden:
             if re.search(pattern, text):
                 raise ValueError(f'"{text}" {why}')
         return text
+
+    def refusal(self, value: object) -> str:
+        """What is wrong with a value that does not have this format, and what to write."""
+        meant = self.suggest(value) if self.suggest else ""
+        return f"{self.fix.partition(':')[0]}: write {meant}" if meant else self.fix
 
     def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
         """The same in OpenAPI: `pattern` for editors and offline linters, CEL rules for the messages.
 
         `more` are further CEL rules for a text that matches, each with the message for a violation.
         """
+        schema = {CALLED: self.called, "maxLength": self.longest, "pattern": self.pattern}
         rules = [(f"self.matches({cel(self.pattern)})", self.fix)]
         rules += [(f"!self.matches({cel(pattern)})", why) for pattern, why in self.forbidden]
         rules += more
-        return {
-            "type": "string",
-            CALLED: self.called,
-            "maxLength": self.longest,
-            "pattern": self.pattern,
-            "x-kubernetes-validations": [
-                {"rule": rule, "messageExpression": f"{cel(QUOTE)} + self + {cel(QUOTE + ' ' + why)}"}
-                for rule, why in rules
-            ],
-        }
+        if self.whole is None:
+            messages = [{"rule": rule, "messageExpression": _said("self", why)} for rule, why in rules]
+            return {"type": "string", **schema, "x-kubernetes-validations": messages}
+        ((rule, why),) = rules  # further ones would have to read a number as text
+        number = f"self >= {self.whole.start} && self < {self.whole.stop}"
+        either = {"rule": f"type(self) == int ? {number} : {rule}", "messageExpression": _said("string(self)", why)}
+        return {"x-kubernetes-int-or-string": True, **schema, "x-kubernetes-validations": [either]}
+
+
+def _said(value: str, why: str) -> str:
+    """A message in CEL that begins with the value."""
+    return f"{cel(QUOTE)} + {value} + {cel(QUOTE + ' ' + why)}"
 
 
 def cel(text: str) -> str:
@@ -71,6 +91,7 @@ DNS_LABEL: Final = TextFormat(
     pattern=f"^{_LABEL}$",
     longest=63,
     fix="is not a name: write lower-case letters, digits and '-', with a letter or digit at both ends",
+    suggest=suggestions.name,
 )
 STAGE_NAME: Final = replace(
     DNS_LABEL, called="stage name", longest=50
@@ -80,6 +101,7 @@ DNS_NAME: Final = TextFormat(
     pattern=rf"^{_LABEL}(\.{_LABEL})*$",
     longest=253,
     fix="is not an object's name: write lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    suggest=suggestions.dotted_name,
 )
 _HEX: Final = "[0-9A-Fa-f]{1,4}"
 _IPV6: Final = "|".join(

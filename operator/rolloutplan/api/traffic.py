@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.quantities import Duration, at_least, at_most
 from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import DNS_NAME, DnsName, cel
 
 MAX_RULES: Final = 16
@@ -19,7 +20,7 @@ def _read_rule(rule: object) -> int | str:
         return rule
     if isinstance(rule, str) and DNS_NAME.matches(rule):
         return rule
-    raise ValueError(f"{rule} {_RULE_FIX}")
+    raise ValueError(f"{shown(rule)} {_RULE_FIX}")
 
 
 RuleRef: TypeAlias = Annotated[

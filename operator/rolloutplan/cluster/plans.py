@@ -143,7 +143,7 @@ def is_over_budget(content: PlanContent) -> bool:
 
 def _content(raw: Mapping[str, Any], last_good: Readable | None) -> PlanContent:
     if UNREAD not in raw and not isinstance(raw.get("spec"), Mapping):
-        return Unreadable("spec: required field is missing: write it", last_good)
+        return Unreadable("spec: required field is missing", last_good)
     try:
         spec = read_plan_spec(spec_of(raw))
     except TooLargeError as error:

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolloutplan.api.metric_source import CLUSTER_ONLY, NO_CREDENTIAL, ONE_CREDENTIAL, ONLY_HTTPS
+from rolloutplan.api.parsing import MISSING
 from rolloutplan.api.policy import INSTANT
 from rolloutplan.api.predicate import (
     AS_SCRAPED,
     HISTOGRAM_NAME,
     MORE_THAN_SERIES,
-    NO_NAME,
     NOT_CLEAR,
     NOT_FOR,
     NOT_WITH_ALERT,
@@ -34,7 +34,15 @@ from rolloutplan.api.predicate import (
     ONLY_WITH_TEMPLATE,
     OVERRIDES,
 )
-from rolloutplan.api.quantities import IS, NO_ABSOLUTE_COUNTS, NO_EQUAL_COUNTS, NO_RATIO, NO_SHARE, VS_OLD
+from rolloutplan.api.quantities import (
+    IS,
+    NO_ABSOLUTE_COUNTS,
+    NO_EQUAL_COUNTS,
+    NO_RATIO,
+    NO_SHARE,
+    VS_OLD,
+    duration_in_cel,
+)
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
 from rolloutplan.api.spec_fields import VARIABLE
@@ -44,6 +52,10 @@ from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPRO
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
 
+GIVEN: Final = "x-given"
+"""The key of a rule with what must hold before it is looked at. Rules on one field that have the same pay for it once:
+crd.py puts it in front of them."""
+
 
 def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> dict[str, Any]:
     """One x-kubernetes-validations entry; `expression` gives the words where they hold the values."""
@@ -51,16 +63,21 @@ def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> d
     return {"rule": rule, **words, **({"fieldPath": at} if at else {})}
 
 
-_TIME: Final = "'^[0-9.hms]+[hms]$'"
+_TIME: Final = "'^[0-9][0-9.dhms]*[dhms]$'"
 
 
 def _is_time(field: str) -> str:
     return f"self.{field}.matches({_TIME})"
 
 
+def _time(field: str) -> str:
+    """What may only be asked where `_is_time` holds."""
+    return duration_in_cel(f"self.{field}")
+
+
 def _ceiling(field: str, ceiling: str) -> dict[str, Any]:
     return _rule(
-        f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) <= duration('{ceiling}')",
+        f"!has(self.{field}) || !{_is_time(field)} || {_time(field)} <= duration('{ceiling}')",
         expression=f"self.{field} + ' is above the limit of {ceiling}: write {ceiling} or less'",
         at=f".{field}",
     )
@@ -68,7 +85,7 @@ def _ceiling(field: str, ceiling: str) -> dict[str, Any]:
 
 def _floor(field: str, floor: str) -> dict[str, Any]:
     return _rule(
-        f"!has(self.{field}) || !{_is_time(field)} || duration(self.{field}) >= duration('{floor}')",
+        f"!has(self.{field}) || !{_is_time(field)} || {_time(field)} >= duration('{floor}')",
         expression=f"self.{field} + ' is below the minimum of {floor}: write {floor} or more'",
         at=f".{field}",
     )
@@ -113,8 +130,13 @@ def _wanted(contract: str) -> str:
     return f"has({contract}.scaleOld) || (has({contract}.jobs) && {contract}.jobs.size() > 0)"
 
 
-def _percent(text: str) -> str:
-    return f"double({text}.replace('%', ''))"
+def _percent(value: str) -> str:
+    """The number of a percentage, which may be a whole number without its %."""
+    return f"(type({value}) == int ? double({value}) : double({value}.replace('%', '')))"
+
+
+def _is_percent(value: str) -> str:
+    return f"(type({value}) == int || {value}.matches('^[0-9.]+%$'))"
 
 
 _SERVICE: Final = "(has(self.{0}.service) ? self.{0}.service : self.{0}.deployment)"
@@ -122,14 +144,14 @@ _OLD_SERVICE: Final = _SERVICE.format("old")
 _NEW_SERVICE: Final = _SERVICE.format("new")
 
 _READABLE: Final = (
-    "(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? s.weight.matches('^[0-9.]+%$')"
-    " : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, w.matches('^[0-9.]+%$'))))"
+    f"(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? {_is_percent('s.weight')}"
+    f" : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, {_is_percent('w')})))"
 )
 _FIRST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[0])"
 _LAST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[{0}.weights.size() - 1])"
 _BEFORE: Final = _LAST.format("self.stages[i - 1]")
 _END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
-_MADE: Final = "'w' + self.weight.replace('.0%', '').replace('%', '').replace('.', '-')"
+_MADE_FOR: Final = "double(self.name.find('[0-9]+(-[0-9])?$').replace('-', '.'))"
 
 _PREDICATES: Final = (
     f"((i == 0 ? {_own_names('self.guards')} : []) + {_own_names('s.pass')} + {_own_names('s.fail')}"
@@ -154,9 +176,9 @@ _PLAN: Final = (
     ),
     _floor("interval", "1s"),
     _rule(
-        f"!has(self.warmup) || !{_is_time('warmup')} || duration(self.warmup) == duration('0s')"
+        f"!has(self.warmup) || !{_is_time('warmup')} || {_time('warmup')} == duration('0s')"
         f" || self.stages.all(s, has(s.warmup) || !has(s.soak) || !s.soak.matches({_TIME})"
-        " || duration(self.warmup) < duration(s.soak))",
+        f" || {_time('warmup')} < {duration_in_cel('s.soak')})",
         expression=f"self.warmup + ' is not shorter than the soak of one of the stages: {WARMUP_FIX}'",
         at=".warmup",
     ),
@@ -167,13 +189,15 @@ _PLAN: Final = (
     ),
     _rule(
         f"!{_READABLE} || has(self.stopAt) || {_percent(_END)} == 100.0",
-        expression=f"'the last weight is ' + {_END} + ': end the stages with 100%, or write stopAt to end there'",
+        expression=f"'the last weight is ' + string({_END})"
+        " + ': end the stages with 100%, or write stopAt to end there'",
         at=".stages",
     ),
     _rule(
-        f"!{_READABLE} || !has(self.stopAt) || !self.stopAt.matches('^[0-9.]+%$')"
+        f"!{_READABLE} || !has(self.stopAt) || !{_is_percent('self.stopAt')}"
         f" || {_percent(_END)} == {_percent('self.stopAt')}",
-        expression=f"'the last weight is ' + {_END} + ': end the stages with ' + self.stopAt + ', as stopAt says'",
+        expression=f"'the last weight is ' + string({_END}) + ': end the stages with '"
+        f" + string(self.stopAt) + ', as stopAt says'",
         at=".stages",
     ),
     _rule(
@@ -201,7 +225,7 @@ _PLAN: Final = (
     ),
     _rule(
         f"!has(self.contract) || !({_wanted('self.contract')}) || !has(self.stopAt)"
-        f" || !self.stopAt.matches('^[0-9.]+%$') || {_percent('self.stopAt')} == 100.0",
+        f" || !{_is_percent('self.stopAt')} || {_percent('self.stopAt')} == 100.0",
         says=NOT_BELOW_FULL,
         at=".contract",
     ),
@@ -238,7 +262,7 @@ def _ends_in_time(template: str) -> dict[str, Any]:
     """Whether the pods of a Job are stopped by the deadline beside it at the latest."""
     seconds = f"self.{template}.spec.activeDeadlineSeconds"
     return _rule(
-        f"!has({seconds}) || !{_is_time('deadline')} || {seconds} <= duration(self.deadline).getSeconds()",
+        f"!has({seconds}) || !{_is_time('deadline')} || {seconds} <= {_time('deadline')}.getSeconds()",
         says=ENDS_IN_TIME,
         at=f".{template}.spec.activeDeadlineSeconds",
     )
@@ -249,34 +273,35 @@ def _with_job(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 _ASSUMPTION: Final = (
-    _rule("has(self.job) != has(self.predicate)", says="needs exactly one of job and predicate: write one of them"),
+    _rule("has(self.job) != has(self.predicate)", says="set exactly one of job and predicate"),
     _floor("deadline", "1s"),
     _with_job(_ends_in_time("job.template")),
 )
 
 _STAGE: Final = (
-    _rule("has(self.weight) != has(self.weights)", says="needs exactly one of weight and weights: write one of them"),
+    _rule("has(self.weight) != has(self.weights)", says="set exactly one of weight and weights"),
     _rule(
-        f"!has(self.weights) || !self.weights.all(w, w.matches('^[0-9.]+%$'))"
+        f"!has(self.weights) || !self.weights.all(w, {_is_percent('w')})"
         f" || self.weights.all(i, w, i == 0 || {_percent('self.weights[i - 1]')} < {_percent('w')})",
-        expression="'weights must increase, and these do not: ' + self.weights.join(' ')",
+        says="weights must increase: write each larger than the one before",
         at=".weights",
     ),
     _rule(
         f"!has(self.deadline) || !{_is_time('deadline')} || !{_is_time('soak')}"
-        " || duration(self.deadline) >= duration(self.soak)",
+        f" || {_time('deadline')} >= {_time('soak')}",
         expression="self.deadline + ' is shorter than the soak of ' + self.soak + ': write at least the soak'",
         at=".deadline",
     ),
     _rule(
         f"!has(self.warmup) || !{_is_time('warmup')} || !{_is_time('soak')}"
-        " || duration(self.warmup) == duration('0s') || duration(self.warmup) < duration(self.soak)",
+        f" || {_time('warmup')} == duration('0s') || {_time('warmup')} < {_time('soak')}",
         expression=f"self.warmup + ' is not shorter than the soak of ' + self.soak + ': {WARMUP_FIX}'",
         at=".warmup",
     ),
     _rule(
-        f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)}) || self.name.endsWith({_MADE})",
-        expression="'\"' + self.name + '\" is the name of a weight other than ' + self.weight + ': change one'",
+        f"!has(self.name) || !has(self.weight) || !self.name.matches({cel(MADE_NAME)})"
+        f" || !{_is_percent('self.weight')} || {_MADE_FOR} == {_percent('self.weight')}",
+        expression="'\"' + self.name + '\" is the name of a weight other than ' + string(self.weight) + ': change one'",
         at=".name",
     ),
     _rule("!has(self.pass) || !self.pass.exists(p, has(p.alert))", says=NOT_FOR, at=".pass"),
@@ -288,11 +313,10 @@ _NUMBER: Final = "double(self.{0}.find('[+-]?[0-9.]+(e[+-]?[0-9]+)?'))"
 
 def _counted(field: str, refused: str, why: str, spelling: TextFormat = IS) -> dict[str, Any]:
     """Refuse a comparison of events, if it is one at all."""
-    return _rule(
-        f"!has(self.events) || !has(self.{field}) || !self.{field}.matches({cel(spelling.pattern)}) || !({refused})",
-        expression=f"{cel(QUOTE)} + self.{field} + {cel(QUOTE + ' ' + why)}",
-        at=f".{field}",
-    )
+    return {
+        **_rule(f"!({refused})", expression=f"{cel(QUOTE)} + self.{field} + {cel(QUOTE + ' ' + why)}", at=f".{field}"),
+        GIVEN: f"has(self.events) && has(self.{field}) && self.{field}.matches({cel(spelling.pattern)})",
+    }
 
 
 _REFERS: Final = "(has(self.use) || has(self.template))"
@@ -321,7 +345,7 @@ _PREDICATE: Final = (
         " + ".join(f"(has(self.{each}) ? 1 : 0)" for each in ("query", "events", "alert", "use", "template")) + " == 1",
         says=ONE_QUESTION,
     ),
-    _rule(f"has(self.name) || {_REFERS}", says=NO_NAME, at=".name"),
+    _rule(f"has(self.name) || {_REFERS}", says=MISSING, at=".name"),
     _floor("window", "1s"),
     _rule(
         f"!has(self.confidence) || has(self.events) || has(self.alert) || {_REFERS}",

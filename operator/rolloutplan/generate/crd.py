@@ -20,7 +20,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Status
 from rolloutplan.api.template import PredicateTemplateSpec
 from rolloutplan.api.text_format import CALLED, cel
-from rolloutplan.generate.cel import RULES
+from rolloutplan.generate.cel import GIVEN, RULES
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -35,7 +35,9 @@ _KEPT: Final = (
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 _MANY: Final = frozenset({"Predicate"})
 """Models of which there may be so many in an object that the API server takes long over each of their rules."""
-_PLAIN: Final = ("description", "type", "maxLength", "pattern")
+_PLAIN: Final = (
+    "description", "type", "maxLength", "pattern", "minimum", "maximum", "x-kubernetes-int-or-string",
+)  # fmt: skip
 """What holds in a field that CEL does not see."""
 _LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
 
@@ -244,14 +246,20 @@ def _one_a_field(rules: Iterable[Schema]) -> list[Schema]:
 
 
 def _joined(rules: Sequence[Schema]) -> Schema:
-    *others, last = rules
-    if not others:
-        return last
+    """One rule of several on one field: those with a precondition last, of which there is one, looked at once."""
+    free, bound = [rule for rule in rules if GIVEN not in rule], [rule for rule in rules if GIVEN in rule]
+    *others, last = ordered = [*free, *bound]
     words = _words(last)
     for rule in reversed(others):
         words = f"!({rule['rule']}) ? {_words(rule)} : {words}"
+    parts = [rule["rule"] for rule in free]
+    if bound:
+        (given,) = {rule[GIVEN] for rule in bound}
+        parts.append(f"!({given}) || ({' && '.join(rule['rule'] for rule in bound)})")
+    if len(ordered) == 1:
+        return {**{key: value for key, value in last.items() if key != GIVEN}, "rule": parts[0]}
     field = {"fieldPath": last["fieldPath"]} if "fieldPath" in last else {}
-    return {"rule": " && ".join(f"({rule['rule']})" for rule in rules), "messageExpression": words, **field}
+    return {"rule": " && ".join(f"({part})" for part in parts), "messageExpression": words, **field}
 
 
 def _words(rule: Schema) -> str:

@@ -237,6 +237,8 @@ def _spellings(models: Iterable[Schema]) -> Iterator[str]:
         fix = first.partition(": ")[2]
         yield f"### {called}\n"
         yield f"{fix[0].upper()}{fix[1:]}; at most {node['maxLength']:,} characters.\n"
+        if "x-kubernetes-int-or-string" in node:
+            yield "A whole number is read as if % followed it: 95 is 95%. A fraction such as 0.95 is refused.\n"
         if never:
             yield from (f"- {words}" for words in never)
             yield ""

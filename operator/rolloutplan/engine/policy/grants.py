@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.shown import shown
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.tasks import JobTemplate
 from rolloutplan.engine.model.grants import Grants
@@ -139,7 +140,7 @@ def _job_problems(grants: Grants, field: str, template: JobTemplate) -> Iterator
     for name, (ceiling, value) in ceilings.items():
         written = _BY_DEFAULT[name] if spec.get(name) is None else spec[name]
         if not isinstance(written, int) or isinstance(written, bool):
-            words = f"{field}.spec.{name}: {str(written)[:40]!r} is not a whole number: write one"
+            words = f"{field}.spec.{name}: {shown(written)} is not a whole number: write one"
             yield NotGranted(StatusReason.NOT_GRANTED, words)
         elif written > ceiling:
             yield _above(f"{field}.spec.{name}", written, ceiling, value)

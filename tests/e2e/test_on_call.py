@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from tests.bed import Bed, until
-from tests.shop import ROOT, Shop
+from tests.shop import ROOT, Operator, Shop
 
 WIDEST = 100
 """Characters of a line that a terminal shows on one line."""
@@ -31,7 +31,9 @@ def printed(bed: Bed, shop: Shop, command: str) -> str:
     return done.stdout
 
 
-def test_what_is_asked_of_a_run_is_answered_by_the_commands_of_the_docs(shop: Shop, bed: Bed) -> None:
+def test_what_is_asked_of_a_run_is_answered_by_the_commands_of_the_docs(
+    shop: Shop, bed: Bed, running: Operator
+) -> None:
     shop.open()
     never = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
     shop.start(guards=[never], stages=[{"weight": "25%", "soak": "4s"}, {"weight": "100%", "soak": "1s"}])
@@ -40,6 +42,7 @@ def test_what_is_asked_of_a_run_is_answered_by_the_commands_of_the_docs(shop: Sh
     header, *rows = alive.splitlines()
     (row,) = (row for row in rows if row.startswith(shop.namespace))
     assert re.fullmatch(r"\d+s\s*", row[header.index("LOOKED") : header.rindex("AGE")]), alive
+    assert running.counted("rolloutplan_oldest_look_seconds") < 60
     one = bed.kubectl("get", "rp", "-n", shop.namespace)
     assert max(map(len, one.splitlines())) <= WIDEST
 

@@ -123,7 +123,11 @@ def test_a_look_changes_nothing_but_its_own_instant() -> None:
     assert world.published == events
 
 
-@pytest.mark.parametrize("failure", [Failure(403, "Forbidden", "a webhook says no"), Failure(500, "InternalError")])
+@pytest.mark.parametrize(
+    "failure",
+    [Failure(403, "Forbidden", "a webhook says no"), Failure(422, "Invalid"), Failure(500, "InternalError")],
+    ids=lambda failure: str(failure.status),
+)
 def test_a_look_that_is_refused_is_no_fault_of_the_run(failure: Failure) -> None:
     world = judging()
     world.refuses["look"] = failure

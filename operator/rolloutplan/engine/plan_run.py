@@ -724,7 +724,7 @@ class PlanRun:
             return
         del self._in_flight[effect.key]
         if isinstance(effect.work, WriteLook):
-            if isinstance(result, Failure) and result.may_be_stale:
+            if isinstance(result, Failure) and result.status == HTTPStatus.CONFLICT:
                 self._look_again_at = now + LOOK_AGAIN
         elif isinstance(result, Failure):
             self._on_failure(effect, result, now)

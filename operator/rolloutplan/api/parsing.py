@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from rolloutplan.api import misplaced
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import HIDDEN, printable
 from rolloutplan.api.shown import shown
 
 _MAX_LINES: Final = 3
@@ -106,7 +106,7 @@ def read(model: type[Model], raw: Mapping[str, Any], *, lenient: bool = False) -
     try:
         return model.model_validate(raw, by_alias=True, by_name=False, context=lenient)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = [_hidden(detail) for detail in error.errors(include_url=False)]
         above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
         own = [detail for detail in details if detail["loc"] not in above]
         lines = list(islice((line for detail in own for line in _lines(model, detail)), _MAX_LINES))
@@ -114,6 +114,11 @@ def read(model: type[Model], raw: Mapping[str, Any], *, lenient: bool = False) -
         raise SpecError(printable("\n".join((*lines, f"and {more} more") if more else lines))) from None
     except UnicodeError:  # half a surrogate pair in an address
         raise SpecError("spec: a text is not valid Unicode: write it again") from None
+
+
+def _hidden(detail: ErrorDetails) -> ErrorDetails:
+    """The same error without the value, where that may be a credential."""
+    return {**detail, "input": HIDDEN} if detail["loc"][:1] in (("headers",), ("params",)) else detail
 
 
 def _number_of_lines(detail: ErrorDetails) -> int:

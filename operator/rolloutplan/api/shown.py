@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from rolloutplan.api.printable import masked
+
 LONGEST: Final = 100
 """Characters of a value: enough for a comparison, a name or an address, and little enough for one line of a log."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_$./%+][-A-Za-z0-9_$./%+]*( [-A-Za-z0-9_$./%+]+)*")
@@ -50,4 +52,5 @@ def _flow(value: object) -> Iterator[str]:
 
 
 def _shortened(text: str) -> str:
+    text = masked(text)  # before the @ that ends a password is cut off
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

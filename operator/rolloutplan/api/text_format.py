@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from rolloutplan.api import suggestions
+from rolloutplan.api.printable import HIDDEN
 from rolloutplan.api.shown import shown
 
 QUOTE: Final = '"'
@@ -79,6 +80,29 @@ def _said(value: str, why: str) -> str:
     return f"{cel(QUOTE)} + {value} + {cel(QUOTE + ' ' + why)}"
 
 
+@dataclass(frozen=True, slots=True)
+class SecretFormat(TextFormat):
+    """A format of texts that may hold a credential: no message repeats one in which the pattern `hidden` is found."""
+
+    hidden: str = ""
+
+    def read(self, value: object) -> str:
+        try:
+            return TextFormat.read(self, value)
+        except ValueError:
+            if isinstance(value, str) and not re.search(self.hidden, value):
+                raise
+        raise ValueError(f"{HIDDEN} {self.fix}")
+
+    def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
+        found = TextFormat.schema(self, *more)
+        del found["pattern"]  # the API server repeats what does not match one
+        value = f"{cel(QUOTE)} + self + {cel(QUOTE)}"
+        value = f"(self.matches({cel(self.hidden)}) ? {cel(HIDDEN)} : {value})" if self.hidden else cel(HIDDEN)
+        found["x-kubernetes-validations"][0]["messageExpression"] = f"{value} + {cel(' ' + self.fix)}"
+        return found
+
+
 def cel(text: str) -> str:
     """Quote a text as a CEL literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -119,8 +143,9 @@ _LAST_LABEL: Final = "([A-Za-z_]|[0-9]+[-A-WYZ_a-wyz])[-A-Za-z0-9_]{0,62}"
 """Not a number: 127.1, 0x7f000001 and 2130706433 are 127.0.0.1 to resolvers."""
 HOST_PATTERN: Final = rf"(({_OCTET}\.){{3}}{_OCTET}|\[({_IPV6})\]|({_HOST_LABEL}\.)*{_LAST_LABEL}\.?)"
 PORT_PATTERN: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-URL: Final = TextFormat(
+URL: Final = SecretFormat(
     called="address",
+    hidden="[@?#]",
     pattern=rf"^https?://{HOST_PATTERN}(:{PORT_PATTERN})?(/([-A-Za-z0-9_~!$&'()*+,;=:][-A-Za-z0-9._~!$&'()*+,;=:]*)?)*$",
     longest=2048,
     fix=(
@@ -151,11 +176,11 @@ HEADER: Final = TextFormat(
     longest=128,
     fix=(
         "is not the name of a header that a source may set: write X-Scope-OrgID, or another X- with at most 128"
-        " letters, digits and '-'; for credentials use auth of a ClusterMetricSource"
+        " letters, digits and '-'; for credentials use auth of a ClusterMetricSource, as auth: {bearer: FILE}"
     ),
     forbidden=((_PROXY_HEADER, _NOT_OF_PROXIES),),
 )
-HEADER_VALUE: Final = TextFormat(
+HEADER_VALUE: Final = SecretFormat(
     called="value of a header",
     pattern="^([!-~]([ -~]*[!-~])?)?$",
     longest=1024,

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import masked, printable
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec
@@ -41,6 +42,7 @@ from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
+from rolloutplan.tools.lint_source import lint_source
 from rolloutplan.tools.promql import Finding
 from rolloutplan.tools.promql_traps import Severity
 
@@ -91,6 +93,8 @@ def _traps(
         yield from lint_template(spec)
     elif isinstance(spec, RolloutPolicySpec):
         yield from lint_policy(spec)
+    elif isinstance(spec, MetricSourceSpec):
+        yield from lint_source(spec)
 
 
 # ---- printing ------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ def _print_json(rows: Sequence[Diagnostic], _: Sequence[ParsedObject]) -> None:
             "path": row.finding.path,
             "rule": row.finding.rule,
             "severity": row.finding.severity,
-            "message": row.finding.words,
+            "message": masked(row.finding.words),
         }
         for row in rows
     ]
@@ -145,7 +149,7 @@ def _print_github(rows: Sequence[Diagnostic], _: Sequence[ParsedObject]) -> None
     for row in rows:
         line, column = row.place
         where = f"file={_escaped(row.file, ':,')},line={line},col={column},title=rolloutplan {row.finding.rule}"
-        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(message_of(row))}")
+        print(f"::{_GITHUB[row.finding.severity]} {where}::{_escaped(masked(message_of(row)))}")
 
 
 def _escaped(text: str, also: str = "") -> str:

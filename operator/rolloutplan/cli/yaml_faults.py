@@ -17,7 +17,7 @@ _KEY: Final = r"""[\w.$/-]+|"[^"]*"|'[^']*'"""
 _ENTRY: Final = re.compile(rf"\s*(?:[-?]\s+)*(?P<key>{_KEY}):\s+(?P<value>\S.*)")
 _KEY_BEFORE: Final = re.compile(rf"(?:^|[\s{{,])(?P<key>{_KEY}):\s+$")
 _CRAMPED: Final = re.compile(rf"\s*(?:[-?]\s+)*(?P<key>{_KEY}):(?P<value>[^\s:/][^:]*)$")
-_COMMENT: Final = re.compile(r"\s+#.*$")
+_COMMENT: Final = re.compile(r"(?<!\s)\s+#.*$")
 _LEFT_OUT: Final = re.compile("(?i)secret|passw|token|key|credential|cookie|authorization")
 """Keys whose values are never repeated: what is printed may stand in the log of a pipeline for years."""
 _LONGEST: Final = 80

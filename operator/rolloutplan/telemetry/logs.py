@@ -13,6 +13,8 @@ from typing import Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from rolloutplan.api.printable import masked
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 _CHATTY: Final = ("aiohttp", "asyncio", "kopf")
 """Libraries that log their routine work at INFO; they are shown from WARNING on, or in full at debug."""
@@ -60,8 +62,13 @@ def set_up(level: str = "info", *, stream: TextIO | None = None) -> None:
 
 def _renderers(terminal: bool) -> list[Processor]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        return [_masked, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, _masked, structlog.processors.JSONRenderer(default=str)]
+
+
+def _masked(_: object, __: str, line: EventDict) -> EventDict:
+    """No credential of a URL or a header stands in a log, whoever wrote the message."""
+    return {name: masked(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _timestamp(_: object, __: str, line: EventDict) -> EventDict:

@@ -17,7 +17,7 @@ from rolloutplan.engine.policy.demands import unmet_demand
 from rolloutplan.engine.policy.policies import in_force
 from rolloutplan.tools.objects import Note, Objects, PlanFile, hint, nearest, versions, warning
 
-_VERSION: Final = re.compile(r"-?v?[0-9]+$")
+_VERSION: Final = re.compile("(?<![0-9])[0-9]+$")
 
 
 def compare_plans(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:

@@ -1,0 +1,34 @@
+"""Find credentials in metric sources: anyone who may read the object, or the repository, can use them.
+
+Specs come from `cli`; the findings go to `lint`'s output. No value is repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.tools.promql import Finding
+
+_NAME: Final = re.compile(
+    r"(?i)(^|[-_.])(api-?_?key|access-?_?key|key|token|secret|password|passwd|pwd|pass|credentials?|cookie|session"
+    r"|jwt|auth|authorization|signature|sig)([-_.]|$)|(token|secret|password|apikey|cookie)$"
+)
+"""Names of what only one side should know. Names of tenants, such as X-Scope-OrgID, are none of them."""
+_VALUE: Final = re.compile(r"(?i)^(bearer|basic|token|digest) +\S|^eyJ[A-Za-z0-9_-]{8,}\.")
+"""Values of an Authorization header, and the begin of every JSON Web Token."""
+_FIX: Final = (
+    "whoever may read this can use it; remove it, put it into a file of the chart's value credentials, and name that"
+    " file in auth of a ClusterMetricSource, as auth: {bearer: FILE} (docs/security.md)"
+)
+
+
+def lint_source(spec: MetricSourceSpec) -> Iterator[Finding]:
+    """Find headers and parameters that hold a credential."""
+    for field, values in (("headers", spec.headers), ("params", spec.params)):
+        for name, value in values.items():
+            if value and (_NAME.search(name) or _VALUE.search(value)):
+                words = f"looks like a credential: {_FIX}"
+                yield Finding(f"spec.{field}.{name}", "credential", "error", words)

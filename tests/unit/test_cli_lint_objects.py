@@ -89,6 +89,23 @@ def test_objects_without_a_namespace_are_of_any(tmp_path: Path, capsys: pytest.C
     assert found(tmp_path, capsys, {**bare, "plan": PLAN}) == (0, [])
 
 
+def test_messages_of_objects_without_a_namespace_name_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = {
+        name: text.replace(", namespace: shop", "")
+        for name, text in {**SHOP, "s1": S1.replace(", version: v1", "")}.items()
+    }
+    words = "Service checkout-v1 selects the pods of checkout-v1 and of checkout-v2 (app=checkout): add version: v1 to its selector"
+    assert found(tmp_path, capsys, bare)[1] == [("s1:5:3", "warning", words)]
+
+
+def test_what_kustomize_changes_is_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {**SHOP, "plan": TYPO, "kustomization": "nameSuffix: -v2\nresources: [plan.yaml]\n"}
+    words = f"Kustomize changes the objects of this folder, so they are not compared: lint what it builds: kubectl kustomize {tmp_path} | rolloutplan lint -"
+    assert found(tmp_path, capsys, files)[1] == [("kustomization:1:1", "hint", words)]
+    plain = {**SHOP, "kustomization": "resources: [plan.yaml]\nnamespace: shop\n"}
+    assert found(tmp_path, capsys, plain) == (0, [])
+
+
 def test_objects_of_another_namespace_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = {name: text.replace("namespace: shop", "namespace: bank") for name, text in SHOP.items()}
     assert found(tmp_path, capsys, {**elsewhere, "plan": PLAN}) == (0, [])

@@ -6,6 +6,7 @@ Objects come from files.py, go to tools/objects.py and its comparisons, and the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
@@ -17,9 +18,7 @@ from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
 from rolloutplan.cluster.users import KINDS, services_of
 from rolloutplan.engine.model.policy_view import PolicyView
-from rolloutplan.tools.object_plans import compare_plans
-from rolloutplan.tools.object_routes import compare_routes
-from rolloutplan.tools.object_sides import compare_sides
+from rolloutplan.tools.compare import compared
 from rolloutplan.tools.objects import (
     Autoscaler,
     BackendFile,
@@ -51,6 +50,18 @@ _OTHER_WORKLOADS: Final[Mapping[str, str]] = {
     "ReplicaSet": "apps",
     "Rollout": "argoproj.io",
 }
+_REWRITING: Final = (
+    "namePrefix",
+    "nameSuffix",
+    "patches",
+    "patchesStrategicMerge",
+    "patchesJson6902",
+    "replacements",
+    "vars",
+    "components",
+    "transformers",
+)
+"""Fields of a kustomization after which the objects are not those of the files."""
 _HPA_MINIMUM, _KEDA_MINIMUM, _KEDA_MAXIMUM = 1, 0, 100
 """The defaults of minReplicas, minReplicaCount and maxReplicaCount."""
 
@@ -62,20 +73,29 @@ def is_compared(found: ParsedObject) -> bool:
 
 def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[Diagnostic]:
     """Yield what does not fit between the objects in the files, each finding once and in the file to correct."""
+    if built := next((found for found in objects if _rewrites(found)), None):
+        words = "Kustomize changes the objects of this folder, so they are not compared: lint what it builds: "
+        words += f"kubectl kustomize {Path(built.file).parent} | rolloutplan lint -"
+        yield built.row(Finding("", "kustomize", "hint", words))
+        return
     yield from _twice(objects)
     among = _among(objects, templates)
     by_ref = {_ref(each): each for each in objects if each.kind}
     specs = {id(each): each for each in objects if isinstance(each.checked[0], PlanSpec)}
     seen: set[tuple[Ref | None, Finding]] = set()
     for plan, parsed in zip(among.plans, specs.values(), strict=True):
-        snapshot = among.snapshot(plan)
-        comparisons = (compare_sides, compare_routes, compare_plans)
-        for about, finding in (note for each in comparisons for note in each(plan, among, snapshot)):
+        for about, finding in compared(plan, among):
             if about is None:
                 yield parsed.row(finding)
             elif (about, finding) not in seen:
                 seen.add((about, finding))
                 yield by_ref[about].row(finding)
+
+
+def _rewrites(found: ParsedObject) -> bool:
+    """Whether this is a kustomization that gives objects other names or parts than their files do."""
+    is_one = Path(found.file).name.lower().startswith("kustomization") and isinstance(found.raw, dict)
+    return is_one and any(field in found.raw for field in _REWRITING)
 
 
 def _is_of(found: ParsedObject, groups: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.parsing import SpecError, SpecModel
 from rolloutplan.api.policy import read_policy
@@ -92,7 +93,9 @@ class ParsedObject:
     def subject(self) -> str:
         if not isinstance(self.raw, dict) or "kind" not in self.raw:
             return ""
-        return f"{self.raw.get('kind')} {'/'.join(str(part) for part in self.name if part is not None)}"
+        namespace, name = self.name
+        named = name if "name" in safe_get.mapping(self.raw, "metadata") else ""
+        return f"{self.raw.get('kind')} {'/'.join(part for part in (namespace, named) if part)}".rstrip()
 
     @property
     def kind(self) -> str:

@@ -214,7 +214,7 @@ def test_a_folder_is_read_with_the_folders_in_it(tmp_path: Path, capsys: pytest.
     name = folder(tmp_path, **files)
     assert main(["lint", name]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in lines[:-1]] == [f"{name}/b/c.yml:12:7"]
+    assert [line.partition(": ")[0] for line in lines[:-1]] == [f"{name}/b/c.yml:13:71"]
     assert lines[-1] == "2 plans checked, 1 object of other kinds not; 1 warning"
 
 

@@ -27,7 +27,7 @@ MAX_TASKS: Final = 16
 KEPT_UNTIL_SEEN: Final = "could delete the Job before its result is seen: remove this; the Job is deleted with the plan"
 """Why `ttlSecondsAfterFinished` is refused: a removed Job cannot be distinguished from one never created."""
 NOT_BELOW_FULL: Final = "is only allowed in plans that end at 100%; at stopAt the old side still has traffic: remove it"
-NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs beside it"
+NOTHING_TO_APPROVE: Final = "there is nothing to approve: write scaleOld or jobs too"
 
 JOBS_LABEL: Final = "rolloutplan.dev/jobs"
 """The label with the value "true" by which a namespace names a ServiceAccount that Jobs of plans may run under."""

@@ -185,7 +185,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
     ),
     TransitionName.EXPANDED: _row(
         {P.EXPANDING}, P.EXPANDING, Kind.EXPAND, E.EXPANDED,
-        by=("run_expand_task",), rationale="the new side is added beside the old, one task after another",
+        by=("run_expand_task",), rationale="the new side is added next to the old, one task after another",
     ),
     TransitionName.EXPAND_FAILED: _row(
         {P.EXPANDING}, P.ROLLED_BACK, Kind.KILL, E.EXPAND_FAILED, severity=S.WARNING, loud=True,

@@ -303,7 +303,7 @@ def test_a_file_that_is_not_there(looks: Path, capsys: pytest.CaptureFixture[str
         (["--vs-old", "> 1.5x", "--confidence", "100%"], '"100%" is not a confidence: write 50% or more'),
         (["--vs-old", "> 1.5x", "--confidence", "5%"], '"5%" is not a confidence'),
         (["--vs-old", "> 1.5x", "--confidence", "5"], '"5" is not a confidence'),
-        (["--vs-old", "> 1.5x", "--role", "guard"], "invalid choice"),
+        (["--vs-old", "> 1.5x", "--role", "guard"], '--role: "guard" is not one of fail, pass'),
     ],
 )
 def test_wrong_usage(looks: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:

@@ -409,8 +409,8 @@ def test_github(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "the following arguments are required: FILE"),
-        (["--output=xml", "a.yaml"], "invalid choice: 'xml'"),
+        ([], "FILE is missing"),
+        (["--output=xml", "a.yaml"], '"xml" is not one of text, json, github'),
         (["--scrape-interval=15", "a.yaml"], '"15" is not a duration: write "15s", "15m" or "15h"'),
     ],
 )

@@ -22,6 +22,7 @@ from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME, TextFormat
 from rolloutplan.cli.grants import add_grant_options, grants, unserved
 from rolloutplan.cli.judge import add_judge_options
 from rolloutplan.cli.output import fail
+from rolloutplan.cli.usage import COMMAND, Parser
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.fault import USUAL_FAULT, Fault, read_fault
@@ -40,6 +41,19 @@ VERBS: Final[Mapping[Verb, str]] = {
 
 CLOSED_PIPE: Final = 141
 """The exit code where the reader of the output has closed it: that of other programs, which SIGPIPE ends."""
+REASONS: Final[Mapping[Verb, str]] = {
+    Verb.PAUSE: "incident 4711",
+    Verb.RESUME: "incident 4711 is over",
+    Verb.APPROVE: "seen the dashboards",
+    Verb.ABORT: "customers complain",
+    Verb.RETRY: "the database is back",
+    Verb.PROMOTE: "urgent fix",
+    Verb.SKIP: "no traffic at night",
+    Verb.REVERT: "wrong prices",
+    Verb.ADOPT: "the status was deleted",
+}
+"""A reason as an example, for the help of each command."""
+
 _DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{0,15})?|\.[0-9]{1,15}")
 
 
@@ -60,32 +74,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     name = "kubectl rolloutplan" if Path(sys.argv[0]).stem == "kubectl-rolloutplan" else "rolloutplan"
-    parser = argparse.ArgumentParser(prog=name, description="Progressive delivery, one proved step at a time.")
+    parser = Parser(
+        prog=name,
+        description="Progressive delivery, one proved step at a time. `COMMAND --help` explains a command.",
+        example=f"{name} simulate plan.yaml --traffic 12/s",
+    )
     parser.add_argument("--version", action="version", version=f"rolloutplan {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for verb, words in VERBS.items():
-        _add_command_options(
-            commands.add_parser(verb.value, help=words, description=f"{verb.capitalize()}: {words}."), verb
-        )
+    commands = parser.add_subparsers(required=True, metavar=COMMAND)
 
-    _add_operator_options(commands.add_parser("operator", help="run the operator (KUBECONFIG, else in-cluster)"))
-    _add_lint_options(commands.add_parser("lint", help="check plans, templates, metric sources and policies in files"))
-    _add_simulate_options(commands.add_parser("simulate", help="show the timeline that the plans in files would take"))
+    def add(command: str, words: str, example: str, description: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(command, help=words, description=description or None, example=f"{name} {example}")
+
+    _add_lint_options(
+        add("lint", "check plans, templates, metric sources and policies in files", "lint plan.yaml --strict")
+    )
+    _add_simulate_options(
+        add("simulate", "show the timeline that the plans in files would take", "simulate plan.yaml --traffic 12/s")
+    )
+    add_judge_options(
+        add("judge", "judge counts from a CSV with the operator's own test", "judge looks.csv --vs-old '> 1.5x'")
+    )
     _add_replay_options(
-        commands.add_parser("replay", help="show what would have been decided, evaluation by evaluation")
+        add(
+            "replay",
+            "show what would have been decided, evaluation by evaluation",
+            "replay checkout-v2 -n shop --trust-source",
+        )
     )
-    add_judge_options(commands.add_parser("judge", help="judge counts from a CSV with the operator's own test"))
+    for verb, words in VERBS.items():
+        sentence = f"{verb.capitalize()}: {words}."
+        example = f"{verb.value} checkout-v2 -n shop --reason '{REASONS[verb]}'"
+        _add_command_options(add(verb.value, words, example, sentence), verb)
     _add_undo_options(
-        commands.add_parser("undo", help="print the kubectl command that restores the old weights without the operator")
+        add(
+            "undo",
+            "print the kubectl command that restores the old weights without the operator",
+            "undo checkout-v2 -n shop",
+        )
     )
-    _add_uninstall_options(commands.add_parser("uninstall", help="check what an uninstall of the operator would leave"))
-    definitions = commands.add_parser("crds", help="write the custom resource definitions")
+    _add_uninstall_options(add("uninstall", "check what an uninstall of the operator would leave", "uninstall --check"))
+    _add_operator_options(
+        add("operator", "run the operator (KUBECONFIG, else in-cluster)", "operator --namespace shop --log-level debug")
+    )
+    definitions = add("crds", "write the custom resource definitions", "crds deploy/crds")
     definitions.add_argument("directory", nargs="?", type=Path, help="where to write them (default: standard output)")
     definitions.set_defaults(run=_crds)
     _add_page_command(
-        commands.add_parser("reference", help="write the field reference of all kinds, in Markdown"), _reference
+        add("reference", "write the field reference of all kinds, in Markdown", "reference docs/reference.md"),
+        _reference,
     )
-    _add_page_command(commands.add_parser("states", help="write all states and decisions, in Markdown"), _states)
+    _add_page_command(add("states", "write all states and decisions, in Markdown", "states docs/states.md"), _states)
     return parser
 
 

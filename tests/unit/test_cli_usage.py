@@ -1,0 +1,80 @@
+"""What the command line says when it is called wrongly, and what its help shows."""
+
+import pytest
+
+from rolloutplan.cli.main import VERBS, main
+
+COMMANDS = (
+    "lint",
+    "simulate",
+    "judge",
+    "replay",
+    "undo",
+    "uninstall",
+    "operator",
+    "crds",
+    "reference",
+    "states",
+    *VERBS,
+)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert "Verb." not in said.err
+    assert "invalid choice" not in said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status", "checkout-v2"], '"status" is not a command: `kubectl get rp -n NAMESPACE -w` shows the plans'),
+        (["describe", "checkout-v2"], '"describe" is not a command: `kubectl describe rp PLAN` shows its decisions'),
+        (["rollback", "checkout-v2"], '"rollback" is not a command: abort restores the old weights'),
+        (["simulte", "x.yaml"], '"simulte" is not a command: did you mean simulate?'),
+        (["Lint", "x.yaml"], '"Lint" is not a command: did you mean lint?'),
+        (["frobnicate"], '"frobnicate" is not a command\ncommands: lint, simulate, judge'),
+        (
+            ["lint", "--trafic", "3/s", "x.yaml"],
+            'rolloutplan lint: "--trafic" is not an option: did you mean --traffic?',
+        ),
+        (["simulate", "x.yaml", "--falt=2x"], '"--falt=2x" is not an option: did you mean --fault?'),
+        (["lint", "x.yaml", "--frobnicate"], '"--frobnicate" is not an option\n'),
+        (["lint", "x.yaml", "-o", "jsn"], '-o/--output: "jsn" is not one of text, json, github (did you mean json?)'),
+        (["judge", "x.csv", "--is", "> 1%", "--role", "guard"], '--role: "guard" is not one of fail, pass'),
+        (["lint"], "rolloutplan lint: FILE is missing\nusage: rolloutplan lint "),
+        (["pause"], "rolloutplan pause: PLAN is missing\nusage: rolloutplan pause "),
+        (["abort", "a", "b"], 'rolloutplan abort: "b" is not expected here'),
+        (["lint", "x.yaml", "--bad", "x"], 'lint: --bad: "x" is not a percentage'),
+        (["operator", "--log-level", "loud"], '--log-level: "loud" is not one of debug, info, warning, error'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_is_answered_in_plain_words(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, *arguments)
+    assert words in said
+    assert said.splitlines()[-1].endswith("--help explains it")
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys)
+    assert said.startswith("usage: ")
+    assert all(command in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_that_can_be_parsed(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"\nexample: rolloutplan {command} " in said
+    assert said.startswith(f"usage: rolloutplan {command} ")

@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bed format generate lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bed format generate krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ generate: $(VENV)/ready ## write the CRDs and the pages of docs/ anew from the c
 	$(RUN)rolloutplan crds deploy/crds
 	$(RUN)rolloutplan reference docs/reference.md
 	$(RUN)rolloutplan states docs/states.md
+
+krew: $(VENV)/ready ## the kubectl plugin for krew, in dist/krew (URL=https://... where it is going to be published)
+	@$(RUN)python deploy/krew/package.py $(URL)
 
 lock: $(VENV)/ready ## choose the versions of all dependencies anew
 	$(RUN)uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \

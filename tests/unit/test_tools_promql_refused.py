@@ -182,3 +182,24 @@ def test_the_time_grows_with_the_length(part: str) -> None:
         return min(taken)
 
     assert seconds(32_000) < 30 * seconds(4_000) + 0.02
+
+
+SLOW = {
+    "an expression that can be tried in many ways": (
+        'max(x{code=~"(((((.*)*)*)*)*)*x",pod=~"((.*)*)*$new",outcome=~"(a*)*b"})'
+    ),
+    "expressions with many repetitions": "max(x{" + ",".join([f'pod=~"{".*" * 20}$new{i}"' for i in range(50)]) + "})",
+    "many divisions": "/".join(["sum(rate(x_total[$window]))"] * 33),
+    "divisions in divisions": "x/(" * 48 + "x" + ")" * 48,
+    "many variables": f'max(x{{a="{"$new" * 700}"}})',
+}
+
+
+@pytest.mark.parametrize("query", SLOW.values(), ids=SLOW)
+def test_no_query_takes_long(query: str) -> None:
+    """Of the processor: a query takes half a millisecond, and a square or a power of two would take minutes."""
+    guards = [{"name": "g", "query": query, "is": "> 1"}]
+    spec = read_plan_spec(changed(PLAN, {"guards": guards}))
+    began = time.thread_time()
+    lint_plan(spec, None)
+    assert time.thread_time() - began < 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
 
 from rolloutplan.api.predicate import MinSamples
 from rolloutplan.api.quantities import Comparison
@@ -10,7 +12,7 @@ from rolloutplan.tools.comparisons import Role, judge_old, judge_value
 from rolloutplan.tools.promql import Check, Finding, parsed
 from rolloutplan.tools.promql_goodness import goodness_of
 from rolloutplan.tools.promql_meaning import Meaning, meaning_of
-from rolloutplan.tools.promql_nodes import Selector
+from rolloutplan.tools.promql_nodes import Binary, Selector
 from rolloutplan.tools.promql_text import FilledText
 from rolloutplan.tools.promql_traps import ParsedQuery
 
@@ -20,6 +22,8 @@ def comparison_check(role: Role, comparison: Comparison, path: str) -> Check:
     field = "is" if comparison.kind == "value" else "vsOld"
 
     def check(query: ParsedQuery) -> Iterator[Finding]:
+        if sum(isinstance(part, Binary) for part, _ in query.parts) > _MOST_OPERATIONS:
+            return
         yield from _mixed(query, f"{path}.query")
         meaning = meaning_of(query.top)
         traps = (
@@ -32,9 +36,15 @@ def comparison_check(role: Role, comparison: Comparison, path: str) -> Check:
     return check
 
 
+_MOST_OPERATIONS: Final = 20
+"""A query with more of them is not looked into: the work grows with their square, and people write five."""
+_DIVISIONS: Final = 3
+"""The outermost divisions that are looked into: each is read whole, and a query may have a hundred."""
+
+
 def _mixed(query: ParsedQuery, path: str) -> Iterator[Finding]:
     """Find an increase over a range that is divided by a rate per second, or the other way."""
-    for division in query.operations("/"):
+    for division in islice(query.operations("/"), _DIVISIONS):
         upper, lower = meaning_of(division.lhs), meaning_of(division.rhs)
         if {upper.kind, lower.kind} == {"rate", "count"}:
             words = "divides an increase over the window by a rate per second, or the other way: write rate() in both"

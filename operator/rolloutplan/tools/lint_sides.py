@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -15,7 +14,7 @@ from rolloutplan.engine.analysis.variables import names_a_side, render
 from rolloutplan.tools.judged import Judged, filled, texts_of
 from rolloutplan.tools.promql import Check, Finding
 from rolloutplan.tools.promql_nodes import Matcher, Selector
-from rolloutplan.tools.promql_regex import refusal
+from rolloutplan.tools.promql_regex import fits
 from rolloutplan.tools.promql_traps import ParsedQuery, Severity
 from rolloutplan.tools.promql_variables import PODS
 
@@ -98,11 +97,6 @@ _OF_SERVICES: Final = frozenset(
 )
 _POD_SUFFIXES: Final = ("-6d4cf56db6-x7k2p", "-7f9c8d5b4-q8z6m")
 """Of pods of a Deployment: the hash of the ReplicaSet has 8 to 10 characters, the last part 5."""
-_LONGEST_PATTERN: Final = 200
-_MOST_OPEN: Final = 2
-"""Repetitions without a bound that are tried, so that the work grows with no more than the square of a name."""
-_OPEN: Final = re.compile(r"[*+]|\{[0-9]*,[0-9]*\}")
-_REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
 
 
 class Sides(NamedTuple):
@@ -167,7 +161,7 @@ def _of_pattern(
 ) -> Iterator[tuple[str, Severity, str]]:
     """What else an expression fits: pods of the other side, or Deployments that begin with the same name."""
     suffixes, label = _POD_SUFFIXES if pods else ("",), matcher.label
-    old, new = (any(_fits(matcher.value, name + suffix) for suffix in suffixes) for name in names)
+    old, new = (any(fits(matcher.value, name + suffix) for suffix in suffixes) for name in names)
     fix = _pods(label) if pods else f'{label}="{_variable(label)}"'
     everything = matcher.value in (".*", ".+", "")
     if old and new and names[0] != names[1] and not exact and not everything:
@@ -180,7 +174,7 @@ def _of_pattern(
     if exact or everything or not own or own not in matcher.value:
         return
     others = [f"{own}0", f"{own}-canary"]
-    if clash := [name for name in others if any(_fits(matcher.value, name + suffix) for suffix in suffixes)]:
+    if clash := [name for name in others if any(fits(matcher.value, name + suffix) for suffix in suffixes)]:
         yield "prefix", "hint", f"{shown} also fits what is called {' or '.join(clash)}: write {fix}"
 
 
@@ -206,16 +200,6 @@ def _by_hand(matcher: Matcher, sides: Sides) -> str:
         if matcher.op == "=~" and matcher.value.startswith(f"{name}-"):
             return f'{matcher.label}=~"{names[name]}{matcher.value.removeprefix(name)}"'
     return ""
-
-
-def _fits(pattern: str, text: str) -> bool:
-    """Whether an expression fits a name; not where finding out could take long."""
-    hard = len(pattern) > _LONGEST_PATTERN or len(_OPEN.findall(pattern)) > _MOST_OPEN
-    if hard or _REPEATED_GROUP.search(pattern) or refusal(pattern):
-        return False
-    with suppress(re.error, OverflowError, RecursionError):
-        return re.fullmatch(pattern, text) is not None
-    return False
 
 
 # ---- the namespace -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Python's `re` and the parser of the library read other expressions: look-around,
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,28 @@ def refusal(pattern: str) -> tuple[str, int] | None:
     except _BadPatternError as error:
         return str(error), error.at
     return None
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Whether an expression fits a whole short text; False where finding that out could take long.
+
+    Python tries an expression in every way there is. So only few repetitions without a bound are tried, none of them of
+    a group, and the work grows with no more than the square of the text.
+    """
+    hard = len(pattern) > _LONGEST_TRIED or len(_OPEN.findall(pattern)) > _MOST_OPEN or _REPEATED_GROUP.search(pattern)
+    if hard or refusal(pattern):
+        return False
+    with suppress(re.error, OverflowError, RecursionError):
+        return re.fullmatch(pattern, text) is not None
+    return False
+
+
+_LONGEST_TRIED: Final = 200
+"""Characters of an expression that is tried; people write forty."""
+_MOST_OPEN: Final = 2
+"""Repetitions without a bound, or with a large one, in an expression that is tried."""
+_OPEN: Final = re.compile(r"[*+]|\{[0-9]{0,4},[0-9]{0,4}\}|\{[0-9]{3,4}\}")
+_REPEATED_GROUP: Final = re.compile(r"\)[*+?{]")
 
 
 class _BadPatternError(ValueError):

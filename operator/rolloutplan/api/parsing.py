@@ -1,12 +1,12 @@
 """Strict parsing of specs: the base of their models, and errors that name the field and the fix.
 
-Errors: every parser raises `SpecError`, one line for each violation, at most three.
+Errors: every parser raises `SpecError`, whose text has one line for each violation, at most three.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
@@ -75,7 +75,15 @@ StrictInt: TypeAlias = Annotated[int, Field(strict=True), Integral]
 
 
 class SpecError(ValueError):
-    """An invalid spec. The message names the field and what to write instead."""
+    """An invalid spec. The message names the field and what to write instead.
+
+    `violations` are all of them, a line each, of which the message has the first. They can be read once: where there
+    are thousands, nobody waits for those that nobody reads.
+    """
+
+    def __init__(self, message: str, violations: Iterator[str] | None = None) -> None:
+        super().__init__(message)
+        self.violations = iter((message,)) if violations is None else violations
 
 
 FieldErrors: TypeAlias = Iterator[tuple[str, str]]
@@ -109,9 +117,11 @@ def read(model: type[Model], raw: Mapping[str, Any], *, lenient: bool = False) -
         details = [_hidden(detail) for detail in error.errors(include_url=False)]
         above = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
         own = [detail for detail in details if detail["loc"] not in above]
-        lines = list(islice((line for detail in own for line in _lines(model, detail)), _MAX_LINES))
-        more = sum(map(_number_of_lines, own)) - len(lines)
-        raise SpecError(printable("\n".join((*lines, f"and {more} more") if more else lines))) from None
+        lines = (printable(line) for detail in own for line in _lines(model, detail))
+        first = list(islice(lines, _MAX_LINES))
+        more = sum(map(_number_of_lines, own)) - len(first)
+        message = "\n".join((*first, f"and {more} more") if more else first)
+        raise SpecError(message, chain(first, lines)) from None
     except UnicodeError:  # half a surrogate pair in an address
         raise SpecError("spec: a text is not valid Unicode: write it again") from None
 

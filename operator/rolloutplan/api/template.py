@@ -282,7 +282,7 @@ def fill(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[
     Raises SpecError: one line for each value that is unknown, missing or not of its type.
     """
     if refusals := [f"with.{name}: {words}" for name, words in _argument_errors(template.parameters, arguments)]:
-        raise SpecError("\n".join(refusals))
+        raise SpecError("\n".join(refusals), iter(refusals))
     types = {p.name: _TYPES[p.type] for p in template.parameters}
     texts = {p.name: p.default or "" for p in template.parameters} | dict(arguments)
     promql_values = {name: types[name].to_promql(text) for name, text in texts.items()}

@@ -5,11 +5,11 @@ The files come from inputs.py, their documents from yaml_read.py. Objects and di
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -45,6 +45,8 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME: Final = 63
+_MOST_REFUSALS: Final = 100
+"""Of one spec: more than anybody mends before the next run of lint."""
 
 Name: TypeAlias = tuple[str | None, str]
 """The namespace (None for a cluster-wide object) and the name of an object that plans refer to."""
@@ -330,7 +332,7 @@ def _read(raw: Mapping[str, Any]) -> tuple[SpecModel | None, list[Finding]]:
     try:
         return _READERS[raw["kind"]](raw["spec"]), []
     except SpecError as error:
-        return None, [_refusal(line) for line in re.split(r"\n(?=spec\b|and [0-9]+ more$)", str(error))]
+        return None, [_refusal(line) for line in islice(error.violations, _MOST_REFUSALS)]
 
 
 def _refusal(line: str) -> Finding:

@@ -45,14 +45,18 @@ GUARDS = st.lists(st.one_of(VALUES, COUNTS), min_size=1, max_size=3)
 class Service:
     """Two sides with so many requests a second, and what a source says of them."""
 
-    def __init__(self, guards: list[dict[str, Any]], weights: list[int], place: int, rate: float) -> None:
+    def __init__(
+        self, guards: list[dict[str, Any]], weights: list[int], place: int, rate: float, *, holdback: bool
+    ) -> None:
         self.guards = [{"name": f"g{i}", **guard} for i, guard in enumerate(guards)]
         stages = [
             {"name": f"s{i}", "weight": f"{weight}%", "soak": "8h" if i == place else "90s", "deadline": "10h"}
             for i, weight in enumerate(weights)
         ]
         below = {} if weights[-1] == 100 else {"stopAt": f"{weights[-1]}%"}
-        bake = {"bake": "8h" if place == len(weights) else "0s"}
+        bake: dict[str, Any] = {"bake": "8h" if place == len(weights) else "0s"}
+        if holdback:
+            bake = {"bake": {"for": bake["bake"], "holdback": "2%"}}
         self.spec = changed(PLAN, {"guards": self.guards, "stages": stages, **below, **bake})
         self.world, self.rate, self.bad, self.shown = World(spec=self.spec), rate, BAD, {"weight": -1.0, "bad": -1.0}
 
@@ -95,13 +99,15 @@ class Service:
     rate=st.sampled_from([20.0, 200.0, 3000.0]),
     size=st.sampled_from(["all", "10%", "3x", "1%"]),
     after=st.sampled_from([0, 100, 1000]),
+    holdback=st.booleans(),
 )
 def test_a_fault_is_taken_back_when_simulate_says_or_never(
-    guards: list[dict[str, Any]], weights: list[int], place: int, rate: float, size: str, after: int
+    guards: list[dict[str, Any]], weights: list[int], place: int, rate: float, size: str, after: int, holdback: bool
 ) -> None:
     """The place is a stage, or the bake. With counts that take less than two looks more, for whole requests."""
     assume(place <= len(weights))
-    service = Service(guards, weights, place, rate)
+    holdback = holdback and weights[-1] == 100 and place == len(weights)
+    service = Service(guards, weights, place, rate, holdback=holdback)
     fault = read_fault(size)
     line = timeline(read_plan_spec(service.spec), Assumed(SOURCE, fault, BAD, Traffic(rate, 0.0, BAD)))
     segment = line.segments[place]

@@ -259,7 +259,7 @@ def test_a_stage_that_is_over_before_its_guard_can_speak_is_marked(
     _, out, _ = shown(capsys, written(tmp_path, COMPARED, SOURCE), "--traffic=12/s", "--fault=3x")
     row = next(line for line in out.splitlines() if line.startswith("w5 "))
     assert " worse *  " in row
-    assert "*: w5 can end before that, and the next weight follows" in out
+    assert "*: w5 can end before that, and the run goes on" in out
 
 
 @pytest.mark.parametrize(

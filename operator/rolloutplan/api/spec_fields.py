@@ -80,7 +80,9 @@ class PlanFields(SpecModel):
         description="What is required of the pods of both sides, as the API server reports them.",
     )
     guards: Predicates = Field(
-        default=(), description="Fail predicates that are active from the first weight to the end of the bake."
+        default=(),
+        description="Fail predicates that are active from the first weight to the end of the bake. Those with vsOld"
+        " have nothing to compare with at 100%: give the plan one with is, or bake.holdback.",
     )
     stages: tuple[StageSpec, ...] = Field(
         min_length=1, max_length=MAX_STAGES, description="The stages: weights that rise to 100%, or to stopAt."

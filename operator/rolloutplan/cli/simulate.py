@@ -240,7 +240,7 @@ def _notes_on_faults(plan: _Simulated) -> Iterator[str]:
     cells = [(segment.fastest(moment), moment) for segment in segments for moment in _MOMENTS]
     times = [None if found is None else getattr(found, moment) for found, moment in cells]
     if outpaced := [segment.name for segment in segments if segment.outpaced]:
-        yield f"*: {', '.join(outpaced)} can end before that, and the next weight follows"
+        yield f"*: {', '.join(outpaced)} can end before that, and the run goes on"
     if any(found is not None and not found.certain and found.later is not NEVER for found, _ in cells):
         yield "~: nothing says whether a fault of this size shows in what its query measures; the time is right if so"
     if any(predicate.alert is not None for _, predicate in spec.predicates()):

@@ -28,8 +28,9 @@ from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, SourceStatus, Status, read_status
+from rolloutplan.api.status_patch import look_patch
 from rolloutplan.api.template import read_template
-from rolloutplan.cluster.plans import is_rewritten, look_patch, with_begun
+from rolloutplan.cluster.plans import is_rewritten, with_begun
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from rolloutplan.api.status import Phase
+from rolloutplan.api.status_patch import look_patch
 from rolloutplan.clock import now
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.cluster.plans import look_patch
 from tests.unit.test_loop_back import BACK, PLAN_PATH, SPEC, Raw, Server, Shop, opened, running
 
 STATUS_PATH = f"{PLAN_PATH}/status"

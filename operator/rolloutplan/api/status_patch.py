@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin
@@ -17,6 +18,16 @@ def status_patch(raw: object, status: Status) -> dict[str, Any]:
     """
     stored = raw if isinstance(raw, Mapping) else {}
     return merge_patch(stored, _with_unknown(stored, status.to_raw(), Status))
+
+
+def look_patch(at: datetime) -> dict[str, Any]:
+    """The patch that says no more than when a run was looked at last."""
+    return Status(last_look=at).model_dump(mode="json", by_alias=True, include={"last_look"})
+
+
+def is_look_alone(patch: Mapping[str, Any]) -> bool:
+    """Whether a patch says no more than that, or nothing."""
+    return patch.keys() <= {"lastLook"}
 
 
 def _with_unknown(before: Mapping[str, Any], after: Mapping[str, Any], part: type[Part]) -> dict[str, Any]:

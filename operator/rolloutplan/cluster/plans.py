@@ -17,7 +17,7 @@ from rolloutplan.api.limits import UNREAD, TooLargeError, size_of, spec_of
 from rolloutplan.api.managed_fields import annotation_written_by
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import SpecError, read_begun_spec, read_plan_spec
-from rolloutplan.api.status import RUNNING, Status
+from rolloutplan.api.status import RUNNING
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
@@ -172,12 +172,6 @@ async def write_status(api: ResourceClient, plan: PlanView, patch: Mapping[str, 
     """
     body = {"metadata": {"resourceVersion": plan.version}, "status": patch}
     return await api.patch(paths.plan(plan.namespace, plan.name, "status"), body)
-
-
-def look_patch(at: datetime) -> dict[str, str]:
-    """The differences of a status that records a look alone."""
-    patch: dict[str, str] = Status(last_look=at).model_dump(mode="json", by_alias=True, include={"last_look"})
-    return patch
 
 
 async def patch_metadata(api: ResourceClient, plan: PlanView, *, finalizer: bool, undo_annotation: str) -> Raw | None:

@@ -32,7 +32,7 @@ from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, RouteWeights, Status
-from rolloutplan.api.status_patch import status_patch
+from rolloutplan.api.status_patch import is_look_alone, status_patch
 from rolloutplan.engine.analysis.availability import is_suspended
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, find_predicate, mark_asked
 from rolloutplan.engine.decide import decide, decide_way_back
@@ -526,11 +526,12 @@ class PlanRun:
         """Write a status, with the cursors of the sinks, unless the API server has it already."""
         if status is None or not self._may_start(STATUS, snapshot.now):
             return
-        status = change(status, published_through={**status.published_through, **self._published})
-        if status_patch(facts.raw_status, status):
-            look = (self.looked_at or status.last_look) if status.phase in RUNNING else None
-            status = change(status, last_look=look)
-            yield self._start(STATUS, Record(status, status_patch(facts.raw_status, status)), snapshot)
+        look = (self.looked_at or status.last_look) if status.phase in RUNNING else None
+        sent = {**status.published_through, **self._published}
+        status = change(status, published_through=sent, last_look=look)
+        patch = status_patch(facts.raw_status, status)
+        if not is_look_alone(patch):
+            yield self._start(STATUS, Record(status, patch), snapshot)
 
     # ---- queries, reads and publications -------------------------------------------------------------------------
 

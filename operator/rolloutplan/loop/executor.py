@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from rolloutplan.api.status import Status
+from rolloutplan.api.status_patch import look_patch
 from rolloutplan.clock import now
 from rolloutplan.cluster import jobs, paths, plans, pods, scale
 from rolloutplan.cluster.client import ApiError, ResourceClient
@@ -145,7 +146,7 @@ class Executor:
         plan = self._store.plans.get(key)
         if plan is None or not self._still_wanted(effect):
             return
-        raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, plans.look_patch(work.at))
+        raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, look_patch(work.at))
         self._apply(PLANS, "MODIFIED", raw)
 
     async def _patch_plan_metadata(self, effect: Effect, work: PatchPlanMetadata) -> None:

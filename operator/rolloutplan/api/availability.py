@@ -15,7 +15,8 @@ class OldAvailability(SpecModel):
     at_least: PermilleOfPods = Field(
         default=500,
         description="Percentage of the ready pods that the old side had when the run began, as 50% or 50, and never"
-        " a number of pods. With fewer, no weight rises, and the condition RollbackCapacity is False.",
+        " a number of pods. With fewer, no weight rises but for the last step after a holdback, and the condition"
+        " RollbackCapacity is False.",
     )
 
 

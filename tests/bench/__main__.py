@@ -12,6 +12,7 @@ from tests.bench.applying import applying
 from tests.bench.asking import asking
 from tests.bench.hostile_sources import hostile_sources
 from tests.bench.limits import limits
+from tests.bench.linting import linting
 from tests.bench.table import Row, text
 from tests.shop import Operator, install
 
@@ -56,6 +57,7 @@ def _figures(bed: Bed, operator: Operator, runs: int) -> dict[str, Callable[[], 
         "asking": lambda: asking(bed),
         "hostile": hostile_sources,
         "limits": limits,
+        "linting": linting,
         "apply": lambda: applying(bed),
         "memory-1": lambda: figures.memory(bed, operator, 1, 110),
         "memory-100": lambda: figures.memory(bed, operator, 100, 125),

@@ -96,7 +96,6 @@ class SecretFormat(TextFormat):
 
     def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
         found = TextFormat.schema(self, *more)
-        del found["pattern"]  # the API server repeats what does not match one
         value = f"{cel(QUOTE)} + self + {cel(QUOTE)}"
         value = f"(self.matches({cel(self.hidden)}) ? {cel(HIDDEN)} : {value})" if self.hidden else cel(HIDDEN)
         found["x-kubernetes-validations"][0]["messageExpression"] = f"{value} + {cel(' ' + self.fix)}"

@@ -203,10 +203,14 @@ def test_looks_are_not_taken_for_running_totals(
 @pytest.mark.parametrize(
     ("arguments", "counts", "meaning"),
     [
-        (["--vs-old", "> 1.5x"], WORSE, "evidence 64.9 of 20 needed at look 1: proved that it is > 1.5x"),
-        (["--vs-old", "> 1.5x"], GOOD, "of 20 needed after 20 looks: neither proved nor refuted that it is > 1.5x"),
+        (["--vs-old", "> 1.5x"], WORSE, "evidence 64.9 of 20 needed at evaluation 1: proved that it is > 1.5x"),
+        (
+            ["--vs-old", "> 1.5x"],
+            GOOD,
+            "of 20 needed after 20 evaluations: neither proved nor refuted that it is > 1.5x",
+        ),
         (["--is", "< 0.4%", "--role", "pass"], WORSE, "refuted that it is < 0.4%"),
-        (["--vs-old", "> 1.5x", "--confidence", "99%"], WORSE, "of 100 needed at look"),
+        (["--vs-old", "> 1.5x", "--confidence", "99%"], WORSE, "of 100 needed at evaluation"),
     ],
 )
 def test_the_evidence_is_explained_with_what_it_takes(
@@ -289,7 +293,7 @@ def test_bytes_that_are_no_text_are_named(looks: Path, capsys: pytest.CaptureFix
 
 def test_a_file_that_is_not_there(looks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert judged(looks) == 2
-    assert "No such file or directory" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"rolloutplan: {looks} cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize(

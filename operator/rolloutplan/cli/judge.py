@@ -57,6 +57,12 @@ class LineError(ValueError):
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `judge` to the parser."""
+    parser.description = (
+        "Judge counts with the operator's sequential test. Each line has the requests of one evaluation (look): those"
+        " since the line before. Each run of the file gets a verdict, the evaluation that reached it, and the evidence,"
+        " which says how many times better the counts fit a side beyond the bound than one at it. Exit 0, 2 if the file"
+        " cannot be read."
+    )
     parser.add_argument("file", metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
     bound = parser.add_mutually_exclusive_group(required=True)
     bound.add_argument(
@@ -106,7 +112,9 @@ def _judge(chosen: argparse.Namespace) -> int:
             counted = increases(lines) if reading == "totals" else lines
             runs = judge(counted, hypothesis, chosen.confidence)
         _check(runs, reading, chosen.file)
-    except (OSError, ValueError, csv.Error) as problem:
+    except OSError as problem:
+        return fail(f"{chosen.file} cannot be read: {problem.strerror or problem}", 2)
+    except (ValueError, csv.Error) as problem:
         return fail(str(problem), 2)
     needed = 1 / (1 - chosen.confidence)
     out = csv.writer(sys.stdout, lineterminator="\n")
@@ -127,11 +135,12 @@ def _judge(chosen: argparse.Namespace) -> int:
 
 
 def _meaning(run: Run, comparison: Comparison, needed: float) -> str:
-    """Return the verdict in words, such as: evidence 60.2 of 20 needed at look 61: proved that it is > 1.5x."""
+    """Return the verdict in words, such as: evidence 60.2 of 20 needed at evaluation 61: proved that it is > 1.5x."""
     evidence_words = f"evidence {run.evidence:.3g} of {needed:.4g} needed"
     if run.decided is None:
-        return f"{evidence_words} after {run.lines} looks: neither proved nor refuted that it is {comparison.text}"
-    return f"{evidence_words} at look {run.decided}: {run.outcome.lower()} that it is {comparison.text}"
+        evaluations = f"{run.lines} evaluation{'s' * (run.lines != 1)}"
+        return f"{evidence_words} after {evaluations}: neither proved nor refuted that it is {comparison.text}"
+    return f"{evidence_words} at evaluation {run.decided}: {run.outcome.lower()} that it is {comparison.text}"
 
 
 def _check(runs: Mapping[str, Run], reading: Reading, file: str) -> None:

@@ -473,7 +473,13 @@ JOBS: Final = (
 SOURCES: Final = (
     _m("prometheus", GONE, "required field is missing", good=SOURCE),
     _m("prometheus", "http://prom:9090", "prometheus: {url:", good=SOURCE),
-    _m("prometheus.url", "prom:9090", "write http://", good=SOURCE),
+    _m("prometheus.url", "prom:9090", 'write "http://prom:9090"', good=SOURCE),
+    _m(
+        "prometheus.url",
+        "https://user:secret@prom:9090",
+        'write "https://prom:9090", and the user and password as auth of a ClusterMetricSource',
+        good=SOURCE,
+    ),
     _m("prometheus.url", "http://prom/api?x=1", "without user, query", good=SOURCE),
     _m("prometheus.flavor", "thanos", "write Thanos", good=SOURCE),
     _m("prometheus.flavor", "Cortex", "write Prometheus or Thanos", good=SOURCE),

@@ -803,7 +803,7 @@ UNKNOWN: Final = (
 SOURCES: Final = (
     Refusal("no Prometheus", {"prometheus": GONE}, ("spec.prometheus", "equired"), SOURCE),
     Refusal("an address", {"prometheus.url": "prom:9090"}, ("spec.prometheus.url", '"prom:9090"', "http://"), SOURCE),
-    Refusal("a password", {"prometheus.url": "http://a:b@prom"}, ("spec.prometheus.url", "without user"), SOURCE),
+    Refusal("a password", {"prometheus.url": "http://a:b@prom"}, ("spec.prometheus.url", "is not an address"), SOURCE),
     Refusal("a flavor", {"prometheus.flavor": "Cortex"}, ("spec.prometheus.flavor", "Thanos", "Mimir"), SOURCE),
     Refusal("no time", {"timeout": "0s"}, ("spec.timeout", "100ms or more"), SOURCE),
     Refusal("a time without end", {"timeout": "99999h"}, ("spec.timeout", "limit of 2m: write 2m or less"), SOURCE),

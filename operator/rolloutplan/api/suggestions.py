@@ -187,6 +187,22 @@ def _with_operators(op: str, rest: str) -> str:
     return _either(f"{each} {rest}" for each in ((op,) if op else (">", "<")))
 
 
+# ---- addresses -----------------------------------------------------------------------------------
+
+_ADDRESS: Final = re.compile(
+    r"(?:(https?)://)?(?:([^/@\s]*)@)?([-A-Za-z0-9.]+(?::[0-9]{1,5})?)((?:/[-A-Za-z0-9_.]+)*)/?"
+)
+
+
+def address(value: object) -> str:
+    """For `prom:9090`, or one with a user and a password, which are not repeated."""
+    found = _ADDRESS.fullmatch(_written(value))
+    if not found or (found[1] and found[2] is None):
+        return ""
+    credentials = ", and the user and password as auth of a ClusterMetricSource" if found[2] else ""
+    return f'"{found[1] or "http"}://{found[3]}{found[4]}"{credentials}'
+
+
 # ---- names ---------------------------------------------------------------------------------------
 
 

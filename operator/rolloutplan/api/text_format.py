@@ -92,7 +92,7 @@ class SecretFormat(TextFormat):
         except ValueError:
             if isinstance(value, str) and not re.search(self.hidden, value):
                 raise
-        raise ValueError(f"{HIDDEN} {self.fix}")
+        raise ValueError(f"{HIDDEN} {self.refusal(value)}")
 
     def schema(self, *more: tuple[str, str]) -> dict[str, Any]:
         found = TextFormat.schema(self, *more)
@@ -151,6 +151,7 @@ URL: Final = SecretFormat(
         "is not an address: write http:// or https://, a host, and a port and path where needed, without user, query,"
         ' spaces, "%" and "..", such as "http://prometheus.monitoring:9090"'
     ),
+    suggest=suggestions.address,
 )
 SOURCE_HOST: Final = TextFormat(
     called="host of metric sources",

@@ -21,8 +21,8 @@ _INTRODUCTION: Final = f"""\
 All kinds of `{GROUP}/{VERSION}`, field by field. `make generate` writes this page and the CRDs from the models with
 which the operator reads the objects. `kubectl explain rp.spec` shows the fields of the installed version.
 
-A field without a default may be left out, unless it is required. `kubectl apply`, `rolloutplan lint` and the operator
-refuse the same things with the same messages.
+Fields without a default are optional unless marked required. `kubectl apply`, `rolloutplan lint` and the operator
+refuse the same things; `lint` and the operator also say what was probably meant.
 """
 _COLUMNS: Final = ("field", "type", "default", "limits", "meaning")
 _STATUS_COLUMNS: Final = ("field", "type", "meaning")

@@ -233,6 +233,19 @@ def test_what_a_template_asks_with_its_defaults_and_samples(changes: dict[str, A
     assert [each for each in told if each.split()[1] not in ("no-side", "inverted")] == traps
 
 
+def test_a_finding_in_a_template_shows_its_text_with_the_parameters() -> None:
+    query = 'sum(rate(x_total{a="$deployment",n="$(name)"}[$window]) * $(times)'
+    parameters = [{"name": "name", "type": "String", "default": "a-long-value"}, {"name": "times", "type": "Number"}]
+    changes = {"query": query, "parameters": parameters, "minSamples": GONE, "is": "> 1"}
+    (found,) = (each for each in lint_template(read_template(changed(TEMPLATE, changes))) if each.severity == "error")
+    assert found.words == 'column 4, at \'(rate(x_total{a="$deployment\': "(" is never closed: write ")"'
+    late = 'sum(rate(x_total{a="$deployment",n="$(name)"}[$window])) * nosuch($(times))'
+    spec = read_template(changed(TEMPLATE, {**changes, "query": late}))
+    (found,) = (each for each in lint_template(spec) if each.severity == "error")
+    assert found.words.startswith(f"column {late.index('nosuch') + 1}, at 'nosuch': nosuch() is not a function")
+    assert found.offset == late.index("nosuch")
+
+
 def test_a_reference_that_nobody_replaced_asks_nothing() -> None:
     assert found(read_plan_spec(changed(PLAN, {"guards": [{"template": "unknown"}]}))) == []
 

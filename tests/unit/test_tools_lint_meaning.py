@@ -194,6 +194,30 @@ def test_a_pass_predicate_that_is_false_for_a_healthy_version(
     assert told("pass", asked, comparison) == [words]
 
 
+OTHER_END: list[tuple[str, str | dict[str, str], str, str]] = [
+    ("guards", f"{BAD} / {ALL}", "> 99%", "> 1%"),
+    ("guards", f"1 - {GOOD} / {ALL}", ">= 0.95", ">= 0.05"),
+    ("guards", f"{GOOD} / {ALL}", "< 5%", "< 95%"),
+    ("fail", f"100 * {BAD} / {ALL}", "> 99", "> 1"),
+    ("guards", COUNTED, "> 99%", "> 1%"),
+    ("pass", f"{BAD} / {ALL}", "< 99%", "< 1%"),
+    ("pass", f"{GOOD} / {ALL}", "> 1%", "> 99%"),
+    ("pass", COUNTED, "< 95%", "< 5%"),
+]
+
+
+@pytest.mark.parametrize(("role", "asked", "comparison", "fix"), OTHER_END)
+def test_a_bound_for_the_other_end_of_the_scale(
+    role: str, asked: str | dict[str, str], comparison: str, fix: str
+) -> None:
+    good = isinstance(asked, str) and asked.startswith(GOOD)
+    when = "even if" if role == "pass" else "only when"
+    said = f"the share of {'good' if good else 'bad'} requests {comparison}"
+    assert told(role, asked, f"is {comparison}") == [
+        f'is: "{said}" is true {when} nearly all requests are bad: did you mean "{fix}"?'
+    ]
+
+
 JUST_AS, BETTER = "for a version that is just as the old one", "for a version that is better"
 OLD_WRONG_WAY: list[tuple[str, str | dict[str, str], str, str, str, str]] = [
     ("guards", COUNTED, "< 1.5x", "true", JUST_AS, "> 1.5x"),
@@ -223,6 +247,18 @@ def test_a_comparison_with_the_old_side_the_wrong_way_round(
 
 
 UNITS: list[tuple[str, str | dict[str, str], str, str]] = [
+    (
+        "guards",
+        'max(max_over_time(http_server_requests_seconds_max{service="$service"}[$window]))',
+        "is > 800",
+        'is: the latency is in seconds, and "> 800" is 13 minutes: did you mean "> 0.8"?',
+    ),
+    (
+        "guards",
+        'histogram_quantile(0.99, sum by (le) (rate(envoy_cluster_upstream_rq_time_bucket{c="$service"}[$window])))',
+        "is > 0.5",
+        'is: p99 is in milliseconds, and "> 0.5" is 0.5 milliseconds: did you mean "> 500"?',
+    ),
     ("guards", P99, "is > 800", 'is: p99 is in seconds, and "> 800" is 13 minutes: did you mean "> 0.8"?'),
     ("guards", P99, "is > 250", 'is: p99 is in seconds, and "> 250" is 4 minutes: did you mean "> 0.25"?'),
     ("guards", P99, "is > 50", 'is: p99 is in seconds, and "> 50" is 50s: did you mean "> 0.05"?'),

@@ -40,7 +40,7 @@ PARAMETER: Final = TextFormat(
     fix="is not a parameter name: write letters and digits, a lower-case letter first",
 )
 
-_PLACEHOLDER: Final = re.compile(r"\$\(([^()]*)\)")
+PLACEHOLDER: Final = re.compile(r"\$\(([^()]*)\)")
 _PROMQL_FIELDS: Final = ("query", "bad", "total", "histogram")
 """The fields that hold PromQL."""
 _COUNT_FIELD: Final = "atLeast"
@@ -283,23 +283,29 @@ def fill(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[
     """
     if refusals := [f"with.{name}: {words}" for name, words in _argument_errors(template.parameters, arguments)]:
         raise SpecError("\n".join(refusals), iter(refusals))
-    types = {p.name: _TYPES[p.type] for p in template.parameters}
     texts = {p.name: p.default or "" for p in template.parameters} | dict(arguments)
-    promql_values = {name: types[name].to_promql(text) for name, text in texts.items()}
+    in_promql = promql_values(template, arguments)
 
     def fill_field(field: str, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: fill_field(name, below) for name, below in value.items()}
         if not isinstance(value, str):
             return value
-        values = promql_values if field in _PROMQL_FIELDS else texts
-        text = _PLACEHOLDER.sub(lambda hole: values[hole[1]], value)
+        values = in_promql if field in _PROMQL_FIELDS else texts
+        text = PLACEHOLDER.sub(lambda hole: values[hole[1]], value)
         return int(text) if field == _COUNT_FIELD and re.fullmatch("[0-9]+", text) else text
 
     plain = template.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude={"description", "indicates", "parameters"}
     )
     return {field: fill_field(field, value) for field, value in plain.items()}
+
+
+def promql_values(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[str, str]:
+    """The values of the parameters as they stand in PromQL, by name. Each must be of its type."""
+    types = {p.name: _TYPES[p.type] for p in template.parameters}
+    texts = {p.name: p.default or "" for p in template.parameters} | dict(arguments)
+    return {name: types[name].to_promql(text) for name, text in texts.items()}
 
 
 def _argument_errors(parameters: Iterable[Parameter], arguments: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -359,12 +365,12 @@ def _default_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]
 def _placeholder_errors(template: PredicateTemplateSpec) -> Iterator[tuple[str, str]]:
     types = {parameter.name: parameter.type for parameter in template.parameters}
     for path, text in _texts(template):
-        names = _PLACEHOLDER.findall(text)
+        names = PLACEHOLDER.findall(text)
         for name in dict.fromkeys(names):
             if name not in types:
                 yield path, f"$({name}) is not a parameter: {_suggestion(name, types)}, or list it in parameters"
         if path.rpartition(".")[2] in _PROMQL_FIELDS:
-            bare = [name for name in _PLACEHOLDER.findall(outside_strings(text)) if types.get(name) == "String"]
+            bare = [name for name in PLACEHOLDER.findall(outside_strings(text)) if types.get(name) == "String"]
             for name in dict.fromkeys(bare):
                 fix = 'write quotes around it, or make it a Name or a Number, such as {label="$(value)"}'
                 yield path, f"$({name}) is a String outside of quotes: {fix}"

@@ -51,6 +51,8 @@ _CORES: Final = 10
 _FEW_PERCENT: Final = 0.05
 """A relative change of up to 5 % of a share is lost in noise; points were meant."""
 _HALF: Final = 0.5
+_NEARLY_ALL: Final = 0.9
+"""Nobody waits until nine of ten requests fail."""
 
 
 def judge_value(role: Role, meaning: Meaning, comparison: Comparison) -> Iterator[Trap]:
@@ -72,11 +74,25 @@ def _other_way_round(role: Role, meaning: Meaning, comparison: Comparison) -> It
     wants_much = good == (role in _WANTS_TRUE)
     if op in ("==", "!="):
         yield from _equal(role, meaning, comparison)
-    elif wants_much == (op in _LARGER) or _always_fits(role, meaning, comparison):
+    elif wants_much == (op in _LARGER):
+        yield from _other_end(role, meaning, comparison)
+    elif _always_fits(role, meaning, comparison):
         return
     else:
         fix = _turned(meaning, comparison)
         yield "inverted", _inverted(role, f"{meaning.name} {comparison.text}", fix)
+
+
+def _other_end(role: Role, meaning: Meaning, comparison: Comparison) -> Iterator[Trap]:
+    """A bound for bad requests that says what was meant for good ones: bad > 99%, good < 1%."""
+    share = comparison.number / meaning.scale
+    if meaning.kind != "share" or not meaning.whole or not (0 < share < 1):
+        return
+    if (share >= _NEARLY_ALL) if not meaning.good else (share <= 1 - _NEARLY_ALL):
+        fix = _written(comparison, comparison.op, meaning.scale - comparison.number)
+        when = "even if" if role in _WANTS_TRUE else "only when"
+        said = f'"{meaning.name} {comparison.text}" is true {when} nearly all requests are bad'
+        yield "inverted", f'{said}: did you mean "{fix}"?'
 
 
 def _always_fits(role: Role, meaning: Meaning, comparison: Comparison) -> bool:

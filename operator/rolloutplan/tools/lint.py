@@ -15,7 +15,7 @@ from rolloutplan.api.policy import PLAN_LABELS, RolloutPolicySpec
 from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.template import PredicateTemplateSpec, fill, samples
+from rolloutplan.api.template import PredicateTemplateSpec, fill, promql_values, samples
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.variables import names_a_side
 from rolloutplan.stats.feasibility import Traffic
@@ -83,10 +83,12 @@ def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
     counted, min_samples = body.get("events", {}), body.get("minSamples", {})
     role: Role = "success" if spec.indicates == "Success" else "failure"
     comparison = _comparison(body)
-    for path, query in (("query", body.get("query")), ("minSamples.query", min_samples.get("query"))):
+    values = promql_values(spec, samples(spec))
+    asked = spec.min_samples.query if spec.min_samples else None
+    for path, query in (("query", spec.query), ("minSamples.query", asked)):
         if query is not None:
             checks = (comparison_check(role, comparison, "spec"),) if comparison and path == "query" else ()
-            filled_in = FilledText.fill(query, _THEMSELVES)
+            filled_in = FilledText.fill(query, _THEMSELVES, values)
             yield from lint_query(filled_in, Asking(sampled=bool(min_samples)), f"spec.{path}", checks)
     texts = {f"events.{field}": text for field, text in counted.items() if field != "slowerThan"}
     texts |= {"query": body["query"]} if "query" in body else {}
@@ -95,7 +97,7 @@ def lint_template(spec: PredicateTemplateSpec) -> Iterator[Finding]:
         words = f"does not say which side it asks, so it judges both together: {NO_SIDE}"
         yield from (Finding(f"spec.{field}", "no-side", "warning", words) for field in texts)
     counters = {
-        field: FilledText.fill(counted[field], _THEMSELVES)
+        field: FilledText.fill(getattr(spec.events, field), _THEMSELVES, values)
         for field in ("bad", "total", "histogram")
         if field in counted
     }

@@ -52,7 +52,9 @@ class Meaning:
 _OTHER: Final = Meaning("other")
 _SMALLEST: Final = 1e-12
 """Nobody multiplies what is measured by less, and by numbers near 0 or without an end nothing can be computed."""
-_SUFFIXES: Final = ("_bucket", "_count", "_sum", "_total")
+_SUFFIXES: Final = ("_max", "_avg", "_mean", "_bucket", "_count", "_sum", "_total")
+_KNOWN_UNITS: Final[dict[str, Unit]] = {"envoy_cluster_upstream_rq_time": "ms", "envoy_http_downstream_rq_time": "ms"}
+"""Of common exporters whose names do not say them."""
 _UNITS: Final[dict[str, Unit]] = {
     "seconds": "s", "sec": "s", "secs": "s", "milliseconds": "ms", "millis": "ms", "ms": "ms", "msec": "ms",
     "microseconds": "us", "us": "us", "usec": "us", "nanoseconds": "ns", "ns": "ns", "bytes": "bytes",
@@ -107,7 +109,7 @@ def unit_of(name: str) -> Unit:
     """The unit that the name of a metric ends with."""
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
-    return _UNITS.get(name.rpartition("_")[2].lower(), "")
+    return _KNOWN_UNITS.get(name) or _UNITS.get(name.rpartition("_")[2].lower(), "")
 
 
 def constant(node: Node) -> float | None:

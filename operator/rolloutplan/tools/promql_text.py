@@ -5,14 +5,19 @@ What is parsed is the filled text; what is shown, with its line and column, is t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from rolloutplan.api.rendering import BUILTIN_VARIABLES, MAX_QUERY, VARIABLE, rendered_size
+from rolloutplan.api.template import PLACEHOLDER
 
 _LONGEST_SHOWN: Final = 60
 """Characters of a query in a message: enough to find the place, and a message stays one line."""
+
+
+_FILLED_IN: Final = re.compile(f"{PLACEHOLDER.pattern}|{VARIABLE.pattern}")
 
 
 class Position(NamedTuple):
@@ -33,6 +38,8 @@ class FilledText:
     text: str
     names: tuple[str, ...] = BUILTIN_VARIABLES
     """The variables that there are."""
+    parameters: tuple[str, ...] = ()
+    """The parameters of the template, where it is one."""
     _filled: tuple[tuple[int, int, int, int], ...] = ()
     """Of each variable: where it begins and ends in `text`, and in `written`."""
     _before: int = 0
@@ -44,14 +51,22 @@ class FilledText:
         return cls(text, text)
 
     @classmethod
-    def fill(cls, written: str, variables: Mapping[str, str]) -> FilledText:
-        """Fill in variables as `render` does: an unknown one stays, and all stay where the text became too large."""
+    def fill(
+        cls, written: str, variables: Mapping[str, str], parameters: Mapping[str, str] | None = None
+    ) -> FilledText:
+        """Fill in variables as `render` does: an unknown one stays, and all stay where the text became too large.
+
+        `parameters` are those of a template, as they stand in PromQL; they may have variables in them.
+        """
         sizes = {name: len(value.encode()) for name, value in variables.items()}
         if rendered_size(written, sizes) > MAX_QUERY:
-            return cls(written, written, tuple(variables))
+            return cls(written, written, tuple(variables), tuple(parameters or ()))
+        values = {f"$({name})": _rendered(value, variables) for name, value in (parameters or {}).items()}
+        values |= {f"${name}": value for name, value in variables.items()}
+        values |= {f"${{{name}}}": value for name, value in variables.items()}
         pieces, filled, end, length = [], [], 0, 0
-        for found in VARIABLE.finditer(written):
-            value = variables.get(found[1] or found[2])
+        for found in _FILLED_IN.finditer(written):
+            value = values.get(found[0])
             if value is None:
                 continue
             before = written[end : found.start()]
@@ -59,7 +74,7 @@ class FilledText:
             filled.append((length, length + len(value), found.start(), found.end()))
             pieces += [before, value]
             length, end = length + len(value), found.end()
-        return cls(written, "".join((*pieces, written[end:])), tuple(variables), tuple(filled))
+        return cls(written, "".join((*pieces, written[end:])), tuple(variables), tuple(parameters or ()), tuple(filled))
 
     def shown(self, start: int, end: int) -> str:
         """The part of `text` from one place to another, as it was written, in one short line."""
@@ -88,3 +103,7 @@ class FilledText:
                 return written_stops if ends else written_begins
             moved = written_stops - stops
         return min(at + moved, len(self.written))
+
+
+def _rendered(text: str, variables: Mapping[str, str]) -> str:
+    return VARIABLE.sub(lambda found: variables.get(found[1] or found[2], found[0]), text)

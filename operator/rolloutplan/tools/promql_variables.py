@@ -68,7 +68,8 @@ def unfilled(query: FilledText, tree: Node | None) -> Iterator[UnfilledVariable]
             yield UnfilledVariable(found.start(), words if told else f"{words} Known: {known(query.names)}")
             told.add(found[0])
     for found in others:
-        if not any(start <= found.start() < end for start, end in comments):
+        is_filled = found[0].startswith("$(") and found[1] in query.parameters
+        if not is_filled and not any(start <= found.start() < end for start, end in comments):
             yield UnfilledVariable(found.start(), _of_others(found))
 
 

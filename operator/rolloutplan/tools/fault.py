@@ -68,8 +68,9 @@ def shows(fault: Fault, predicate: Predicate, usual: float) -> bool | None:
     """
     if predicate.alert is not None or predicate.has_references:
         return None
-    if predicate.events is not None or _is_share(predicate):
-        return _share_crosses(fault, predicate, usual)
+    if scale := 1.0 if predicate.events is not None else _scale_of_share(predicate):
+        new, old = (scale * share for share in shares_of(fault, predicate, usual))
+        return compare(predicate.comparison, new, None if predicate.comparison.kind == "value" else old).holds
     if predicate.judges_latency:
         return _latency_crosses(fault, predicate)
     factor = predicate.comparison.kind in ("ratio", "relative") and fault.times is not None
@@ -83,11 +84,6 @@ def shares_of(fault: Fault, predicate: Predicate, usual: float) -> tuple[float, 
     """
     new = fault.bad_share(usual)
     return (new, usual) if predicate.comparison.op in (">", ">=", "==", "!=") else (1 - new, 1 - usual)
-
-
-def _share_crosses(fault: Fault, predicate: Predicate, usual: float) -> bool:
-    new, old = shares_of(fault, predicate, usual)
-    return compare(predicate.comparison, new, None if predicate.comparison.kind == "value" else old).holds
 
 
 def _latency_crosses(fault: Fault, predicate: Predicate) -> bool | None:
@@ -107,28 +103,45 @@ def _factor_crosses(times: float, predicate: Predicate) -> bool:
     return compare(predicate.comparison, times if above else 1 / times, 1.0).holds
 
 
-def _is_share(predicate: Predicate) -> bool:
-    """Whether a query measures a share of requests: some of a metric by more of it, or one less that."""
+def _scale_of_share(predicate: Predicate) -> float:
+    """What a share of requests is multiplied by, 100 for a percentage; 0 where a query does not measure a share."""
+    if predicate.query is None:
+        return 0.0
+    try:
+        scale = _scale(parse_bounded(predicate.query.replace("$window", "1m").replace("$", "_")))
+    except (ParseError, TooLargeError):
+        return 0.0
     comparison = predicate.comparison
     number = comparison.number if comparison.kind in ("value", "absolute") else 0.0
-    if predicate.query is None or not -1 <= number <= 1:
-        return False
-    try:
-        tree = parse_bounded(predicate.query.replace("$window", "1m").replace("$", "_"))
-    except (ParseError, TooLargeError):
-        return False
-    return _is_quotient(tree)
+    return scale if abs(number) <= scale else 0.0
 
 
-def _is_quotient(tree: Expr) -> bool:
+def _scale(tree: Expr) -> float:
+    """The scale of some of a metric by more of it, of one less that, or of a multiple; 0 for anything else."""
     if isinstance(tree, ParenExpr):
-        return _is_quotient(tree.expr)
+        return _scale(tree.expr)
     if not isinstance(tree, BinaryExpr):
-        return False
+        return 0.0
     if str(tree.op) == "-":
-        return isinstance(tree.lhs, NumberLiteral) and tree.lhs.val == 1 and _is_quotient(tree.rhs)
-    above, of = _metrics(tree.lhs), _metrics(tree.rhs)
-    return str(tree.op) == "/" and len(above) == len(of) == 1 and _are_of_one(above.pop(), of.pop())
+        scale = _scale(tree.rhs)
+        return scale if isinstance(tree.lhs, NumberLiteral) and tree.lhs.val == scale else 0.0
+    if str(tree.op) == "*":
+        factor, rest = _factored(tree)
+        return factor * _scale(rest) if rest is not tree else 0.0
+    factor, counted = _factored(tree.lhs)
+    above, of = _metrics(counted), _metrics(tree.rhs)
+    alike = str(tree.op) == "/" and len(above) == len(of) == 1 and _are_of_one(above.pop(), of.pop())
+    return factor if alike else 0.0
+
+
+def _factored(tree: Expr) -> tuple[float, Expr]:
+    """A number that the rest is multiplied by, and the rest; 1 and all of it where there is none."""
+    if isinstance(tree, BinaryExpr) and str(tree.op) == "*":
+        if isinstance(tree.lhs, NumberLiteral):
+            return tree.lhs.val, tree.rhs
+        if isinstance(tree.rhs, NumberLiteral):
+            return tree.rhs.val, tree.lhs
+    return 1.0, tree
 
 
 def _metrics(tree: Expr) -> set[str]:

@@ -374,6 +374,13 @@ MISPLACED: Final = (
     _m("prometheus", {"url": "http://prom"}, "write metrics: {source: NAME}"),
     _m("onBlind", {"action": "Hold"}, "onBlind is called onMetricsUnavailable now"),
     _m("zzz", 1, "unknown field: remove it"),
+    _m("labels", {}, "labels belong under metadata"),
+    _m("metadata", {}, "metadata is next to spec"),
+    _m("old.selector", {}, "unknown field: remove it"),
+    _m("description", "x", "write hypothesis"),
+    _m("stages[0].percent", 5, "write weight"),
+    _m("contract", {"delete": True}, "write scaleOld: 0", at="contract.delete"),
+    _m("guards[0].events", {"errors": "x", "total": "y"}, "write bad", at="guards[0].events.errors"),
 )
 
 FOREIGN: Final = (

@@ -85,6 +85,16 @@ _OF_PLANS: Final[Mapping[str, str]] = {
     "operator": _COMPARE,
     "value": _COMPARE,
     "condition": _COMPARE,
+    "bound": _COMPARE,
+    "if": _COMPARE,
+    "percent": "write weight in a stage",
+    "percentage": "write weight in a stage",
+    "success": "write pass in a stage",
+    "failure": "write fail in a stage, or guards under spec",
+    "description": "write hypothesis under spec, or a comment in YAML",
+    "metadata": "metadata is next to spec, not in it",
+    "spec": "write its fields here",
+    "apiVersion": "apiVersion is next to spec, not in it",
     "min": f'{_COMPARE}: min: 99 is is: ">= 99"',
     "max": f'{_COMPARE}: max: 1 is is: "<= 1"',
     "alerts": "write alert: {matchers: 'severity=\"page\"'}",
@@ -148,6 +158,10 @@ _NOTES: Final[Mapping[tuple[str, str], str]] = {
     ("Predicate", "interval"): "interval belongs under spec, for all predicates; the range of a query is window",
     ("Predicate", "soak"): "soak belongs to a stage, under spec.stages; a predicate has for",
     ("Alert", "name"): "the name of an alert is a label: write matchers: 'alertname=\"NAME\"'",
+    ("Events", "errors"): "write bad",
+    ("Events", "good"): "write bad, the counter of bad requests, with total",
+    ("Contract", "delete"): "write scaleOld: 0",
+    ("Contract", "deleteOld"): "write scaleOld: 0",
     ("Side", "name"): "write deployment",
     ("Side", "version"): "write deployment: each version has a Deployment of its own",
     ("Side", "image"): "write deployment: each version has a Deployment of its own",
@@ -156,6 +170,10 @@ _NOTES: Final[Mapping[tuple[str, str], str]] = {
 }
 """What else is to be said of a field in a model, by the name of the model and that of the field."""
 
+_OF_JOBS: Final = ("JobTemplate", "JobMetadata")
+"""Models whose fields have names that people write in many places, and seldom mean these."""
+_ALIKE: Final = 0.75
+"""How like a name must be to one at another place (difflib's ratio): less is a guess that leads astray."""
 _PREFERRED: Final = ("StageSpec", "Predicate")
 """Of several places of a name, the one that is meant: most fields that people misplace are of stages and predicates."""
 _PLACES: Final = {
@@ -209,14 +227,15 @@ def unknown(model: type[BaseModel], loc: Loc) -> str:
     here = next((each.model for named in owners.values() for each in named if each.path == place), "")
     if (here, name) in _NOTES:
         return f": {_NOTES[here, name]}"
-    if name in owners:
-        return f": {name} belongs {_where(owners[name], place)}"
+    if elsewhere := [each for each in owners.get(name, ()) if each.model not in _OF_JOBS]:
+        return f": {name} belongs {_where(elsewhere, place)}"
     if words := _FOREIGN.get(model.__name__, {}).get(name):
         return f": {words}"
     siblings = [each for each, named in owners.items() if any(owner.path == place for owner in named)]
-    if near := get_close_matches(name, siblings, n=1) or get_close_matches(name, owners, n=1):
-        elsewhere = "" if near[0] in siblings else f" It belongs {_where(owners[near[0]], place)}."
-        return f"; did you mean {near[0]}?{elsewhere}"
+    if near := get_close_matches(name, siblings, n=1):
+        return f"; did you mean {near[0]}?"
+    if near := get_close_matches(name, owners, n=1, cutoff=_ALIKE):
+        return f"; did you mean {near[0]}? It belongs {_where(owners[near[0]], place)}."
     return ": remove it"
 
 
@@ -255,8 +274,8 @@ def _fields(node: Mapping[str, Any], models: Mapping[str, Any], path: tuple[str,
         node = {**models[name], "title": name}
     for choice in node.get("anyOf", ()):
         yield from _fields(choice, models, path)
-    fields = node.get("properties", {}) if "title" in node else {}  # not those of a Job, which are not ours
-    for name, below in fields.items():
+    fields = node.get("properties", {}) if "title" in node and path[-1:] != ("spec",) else {}
+    for name, below in fields.items():  # but for those below the spec of a Job, which are not ours
         yield name, _Owner(str(node["title"]), path)
         yield from _fields(below, models, (*path, name))
     if isinstance(node.get("items"), dict):

@@ -282,3 +282,20 @@ def test_samples_that_the_traffic_cannot_give(query: str, at_least: int, window:
 def test_how_requests_fall_short() -> None:
     assert shortage(300, 4, 0.05, 180) == Shortage(expected=36, share=300 / 720, seconds=1500)
     assert shortage(36, 4, 0.05, 180) is None
+
+
+@pytest.mark.parametrize("comparison", [{"vsOld": "> 2x"}, {"is": "> 2"}])
+def test_a_matcher_of_the_old_side_that_fits_the_new_one_too(comparison: dict[str, str]) -> None:
+    """Of old checkout and new checkout-v2, the pods of the new side have the old side's name and a dash, too."""
+    query = 'max(x{pod=~"$deployment-.*"})'
+    found = told({"query": query, **comparison}, old={"deployment": "checkout"})
+    words = (
+        'query: warning both-sides: pod=~"$deployment-.*" fits the pods of both sides (checkout and checkout-v2): write'
+        f" pod=~{PODS}"
+    )
+    assert (words in found) == ("vsOld" in comparison)
+
+
+def test_a_matcher_that_fits_both_sides_is_told_once() -> None:
+    found = told({"query": 'max(x{pod=~"checkout.*"}) + max(y{d="$deployment"})', "vsOld": "> 2x"})
+    assert len(found) == 1

@@ -23,7 +23,14 @@ from rolloutplan.tools.comparisons import Role
 from rolloutplan.tools.judged import Judged, counters_of, filled, judged_predicates
 from rolloutplan.tools.lint_meaning import comparison_check, lint_events, samples_check
 from rolloutplan.tools.lint_pace import lint_deadlines, lint_for, lint_samples, lint_warmups, lint_window
-from rolloutplan.tools.lint_sides import NO_SIDE, lint_namespaces, lint_sides, matcher_check, sides_of
+from rolloutplan.tools.lint_sides import (
+    NO_SIDE,
+    lint_namespaces,
+    lint_old_matchers,
+    lint_sides,
+    matcher_check,
+    sides_of,
+)
 from rolloutplan.tools.promql import Check, Finding, lint_alerts, lint_counter, lint_query
 from rolloutplan.tools.promql_text import FilledText
 from rolloutplan.tools.promql_traps import Asking
@@ -41,7 +48,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
     What Prometheus refuses is an error, and a warning where the metric source has another `flavor`.
     """
     judged = tuple(judged_predicates(spec))
-    return (
+    found = (
         *_unguarded(spec),
         *_assumed(spec, scrape, flavor),
         *(
@@ -51,6 +58,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
                 *lint_window(each),
                 *_questions(spec, each, scrape, flavor),
                 *lint_sides(spec, each),
+                *lint_old_matchers(spec, each),
                 *lint_for(spec, each, scrape),
             )
         ),
@@ -58,6 +66,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
         *_silences(spec),
         *lint_warmups(spec, scrape),
     )
+    return tuple(dict.fromkeys(found))  # what both sides are asked may be wrong for both
 
 
 def lint_time(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.engine.analysis.variables import names_a_side, render
 from rolloutplan.tools.judged import Judged, filled, texts_of
-from rolloutplan.tools.promql import Check, Finding
+from rolloutplan.tools.promql import Check, Finding, parsed
 from rolloutplan.tools.promql_nodes import Matcher, Selector
 from rolloutplan.tools.promql_regex import fits
-from rolloutplan.tools.promql_traps import ParsedQuery, Severity
+from rolloutplan.tools.promql_traps import Asking, ParsedQuery, Severity
 from rolloutplan.tools.promql_variables import PODS
 
 NO_SIDE: Final = (
@@ -200,6 +200,18 @@ def _by_hand(matcher: Matcher, sides: Sides) -> str:
         if matcher.op == "=~" and matcher.value.startswith(f"{name}-"):
             return f'{matcher.label}=~"{names[name]}{matcher.value.removeprefix(name)}"'
     return ""
+
+
+def lint_old_matchers(spec: PlanSpec, judged: Judged) -> Iterator[Finding]:
+    """Find matchers that fit the new side too when the old one is asked: checkout-.* fits checkout-v2-..., too."""
+    if judged.predicate.comparison.kind == "value":
+        return
+    for field, text in texts_of(judged.predicate):
+        path, asked = f"{judged.path}.{field}", filled(spec, judged.stage, text, "old", _MINUTE, _MINUTE)
+        tree, _ = parsed(asked, path, "Prometheus")
+        if tree is not None:
+            found = matcher_check(sides_of(spec), path)(ParsedQuery.of(asked, tree, Asking()))
+            yield from (each for each in found if each.rule == "both-sides")
 
 
 # ---- the namespace -------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ def test_invalid_yaml_is_explained(
     ("before", "after", "words"),
     [
         ('is: "> 1"', "is: >5", 'spec.guards[0].is: Values that begin with > need quotes: is: ">5"'),
+        ('is: "> 1"', "is: >\n        1.5x", 'spec.guards[0].is: Values that begin with > need quotes: is: "> 1.5x"'),
         ('is: "> 1"', "is: >-5", 'spec.guards[0].is: Values that begin with > need quotes: is: ">-5"'),
         ("soak: 5m", "on: 5m", 'YAML reads the key on as true or false: put it in quotes: "on"'),
         ("soak: 5m", "soak: 5m\n      soak: 6m", "soak is written twice: keep one of them (the first is in line 18)"),
@@ -331,6 +332,11 @@ def test_a_broken_kubeconfig_changes_nothing(
         for value in (str(config), str(tmp_path / "gone"), str(tmp_path)):
             monkeypatch.setenv("KUBECONFIG", value)
             assert (main([command, *files]), capsys.readouterr()) == expected
+
+
+def test_an_empty_name_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", ""]) == 2
+    assert "a file without a name: is a variable empty that should have it?" in capsys.readouterr().out
 
 
 def test_judge_needs_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,8 @@ def _place(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _bytes_of(name: str) -> bytes:
+    if not name:
+        raise UnreadableError("a file without a name: is a variable empty that should have it?")
     try:
         if name == STANDARD_INPUT:
             data = sys.stdin.buffer.read(MAX_BYTES + 1)

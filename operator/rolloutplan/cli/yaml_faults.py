@@ -175,7 +175,7 @@ def _flow(error: _Error) -> Fault:
     if not opening:
         return at.fault("A value is missing here, or a brace or bracket above is not closed")
     if at.line == start.line and at.column < len(at.text):
-        words = f"Within {opening} {closing} a value with , [ ] {{ }} or a quote in it needs quotes around it"
+        words = f"Within {opening} {closing} a comma is missing here, or a value with , [ ] {{ }} in it needs quotes"
         return at.fault(words)
     return start.fault(f"The {opening} that begins here is not closed by {closing} before line {at.line + 1}")
 

@@ -26,6 +26,8 @@ MAX_PARTS_OF_FILE: Final = 1_000_000
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _BOOL: Final = "tag:yaml.org,2002:bool"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_COMPARISONS: Final = ("is", "vsOld")
+"""Fields whose values often begin with >, and are never of several lines."""
 _PAIR: Final = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})+)")
 """Characters beyond 16 bits as JSON escapes them, which YAML does not know."""
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
@@ -235,4 +237,6 @@ def misread(text: str, key: str, node: yaml.Node | None) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.style not in ("|", ">"):
         return ""
     header = LINE_BREAK.split(text[node.start_mark.index : node.end_mark.index], maxsplit=1)[0].strip()
-    return needs_quotes(key, header) if re.search("[0-9]", header) else ""
+    if re.search("[0-9]", header):
+        return needs_quotes(key, header)
+    return needs_quotes(key, f"> {node.value.strip()}") if key in _COMPARISONS and node.style == ">" else ""

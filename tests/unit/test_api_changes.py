@@ -26,7 +26,15 @@ def test_what_may_be_changed_of_a_part_is_of_it(change: type[object], model: typ
 
 def test_a_rule_changes_neither_the_phase_nor_the_reason_nor_the_trail() -> None:
     left_to_the_table = {"phase", "reason", "seq", "epoch", "tokens", "decisions"}
-    reported = {"observed_generation", "verdict", "waiting_for", "conditions", "published_through", "damaged"}
+    reported = {
+        "observed_generation",
+        "verdict",
+        "waiting_for",
+        "conditions",
+        "published_through",
+        "damaged",
+        "last_look",
+    }
     assert set(get_type_hints(StatusChange)) - set(get_type_hints(RunChange)) == left_to_the_table | reported
 
 

@@ -189,7 +189,7 @@ def test_counts_are_forecast_where_the_traffic_is_given(tmp_path: Path, capsys: 
     first = known["stages"][0]["faults"][0]
     assert (first["known"], first["never"], 60 < first["atOnce"] < first["later"] < 3600) == (True, False, True)
     assert (known["bake"]["faults"][0]["never"], known["bake"]["fastest"]) == (True, {"atOnce": None, "later": None})
-    assert "?: it counts requests, so the time depends on the traffic: give --traffic" in shown(capsys, files)[1]
+    assert "?: the time depends on the traffic, for counts and for minSamples: give" in shown(capsys, files)[1]
     _, out, _ = shown(capsys, files, *options)
     assert next(line for line in out.splitlines() if line.startswith("bake  ")).split()[-3:] == ["never", "never", "8"]
     assert "warning: nothing can act at 100% and in the bake of 10m: worse compares with the old side" in out

@@ -248,7 +248,7 @@ def _notes_on_faults(plan: _Simulated) -> Iterator[str]:
     if any(found is None for found, _ in cells):
         yield "-: no guard or fail predicate is evaluated: a fault is found at the deadline, in the bake not at all"
     if any(found is not None and time is None for (found, _), time in zip(cells, times, strict=True)):
-        yield "?: it counts requests, so the time depends on the traffic: give --traffic"
+        yield "?: the time depends on the traffic, for counts and for minSamples: give --traffic"
     if any(time is NEVER for time in times):
         yield (
             "never: no predicate finds it: it is within every bound, the traffic is too low (minSamples, counts), or "

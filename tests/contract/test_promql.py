@@ -17,7 +17,7 @@ from tests.hostile_queries import broken, expression, hostile
 from tests.promql_refusals import PIECES, REFUSED, REGEX_PIECES, TAKEN
 
 PORT = 9096
-EACH = 400
+EACH = 250
 """Queries of each sort: all together take some seconds, and find any rule that is left out."""
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Final, NoReturn
 
 _CHOICE: Final = re.compile(
-    r"(?:argument (?P<where>[^:]+): )?invalid choice: (?P<given>.+?) \(choose from (?P<names>.+)\)"
+    r"(?:argument (?P<where>[^:]+): )?invalid choice: (?P<given>.+?) \(choose from (?P<names>[^()]+)\)"
 )
 _UNKNOWN: Final = re.compile(r"unrecognized arguments: (?P<given>.+)", re.DOTALL)
 _MISSING: Final = re.compile(r"the following arguments are required: (?P<names>.+)")

@@ -755,7 +755,7 @@ def refused(world: World, command: str, words: str) -> None:
     assert (told.reason, told.kind) == ("CommandRejected", Kind.HOLD), told.note
     assert told.note.startswith(f"{command.split(maxsplit=1)[0]} by kubectl: ")
     assert words in told.note, told.note
-    answered = {"seq", "decisions", "tokens", "predicates", "conditions", "published_through"}
+    answered = {"seq", "decisions", "tokens", "predicates", "conditions", "published_through", "last_look"}
     assert world.status.model_dump(exclude=answered) == before.model_dump(exclude=answered)
     assert (world.status.seq, world.weights()) == (before.seq + 1, weights)
 

@@ -20,8 +20,8 @@ Json = dict[str, Any]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 YAML = [block for block in BLOCKS if block.language == "yaml" and block.action != "no"]
 API = "rolloutplan.dev/v1alpha1"
-QUERY = 'sum(rate(errors_total{deployment="$deployment"}[$window]))'
-GUARD = {"name": "a-guard-of-the-test", "query": QUERY, "is": "> 1"}
+GUARD = {"name": "a-guard-of-the-test", "alert": {"matchers": 'severity="page",service="$service"'}}
+"""An alert may be about anything, so a plan with one looks for everything at 100 %."""
 FIELDS = {field.alias or name for name, field in PlanSpec.model_fields.items()}
 JOB = {"template": {"spec": {**job()["template"]["spec"]}}}
 """What stands for a Job of which a page shows a part."""

@@ -31,6 +31,7 @@ from rolloutplan.tools.lint_sides import (
     matcher_check,
     sides_of,
 )
+from rolloutplan.tools.lint_unseen import lint_unseen
 from rolloutplan.tools.promql import Check, Finding, lint_alerts, lint_counter, lint_query
 from rolloutplan.tools.promql_text import FilledText
 from rolloutplan.tools.promql_traps import Asking
@@ -50,6 +51,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
     judged = tuple(judged_predicates(spec))
     found = (
         *_unguarded(spec),
+        *lint_unseen(spec),
         *_assumed(spec, scrape, flavor),
         *(
             finding

@@ -22,7 +22,7 @@ P99_MS = (
 MEMORY = 'max(max_over_time(container_memory_working_set_bytes{pod=~"$deployment-[a-z0-9]+-[a-z0-9]{5}"}[$window]))'
 LIMIT = 'max(max_over_time(container_spec_memory_limit_bytes{pod=~"$deployment-[a-z0-9]+-[a-z0-9]{5}"}[$window]))'
 COUNTED = {"bad": 'b_total{d="$service"}', "total": 'a_total{d="$service"}'}
-RULES = ("unit", "inverted", "bad-is-total")
+RULES = ("unit", "inverted", "bad-is-total", "other-counter")
 
 
 def told(role: str, asked: str | dict[str, str], comparison: str) -> list[str]:
@@ -314,6 +314,42 @@ UNITS: list[tuple[str, str | dict[str, str], str, str]] = [
         f"{BAD} / {ALL}",
         "is > 5",
         'is: the share of bad requests is from 0 to 1, so "> 5" is never true: did you mean "> 5%"?',
+    ),
+    (
+        "guards",
+        f"{BAD} / {ALL}",
+        "is > 1",
+        'is: the share of bad requests is from 0 to 1, so "> 1" is never true: did you mean "> 1%"?',
+    ),
+    (
+        "guards",
+        f"{BAD} / {ALL}",
+        "is >= 1",
+        'is: "the share of bad requests >= 1" is true only when all requests are bad: did you mean ">= 1%"?',
+    ),
+    (
+        "guards",
+        f"{BAD} / {ALL}",
+        "is > 100%",
+        'is: the share of bad requests is from 0 to 1, so "> 100%" is never true: write a bound between 0 and 100%',
+    ),
+    (
+        "guards",
+        {"bad": 'a_total{s="$service",status=~"5.."}', "total": 'b_total{s="$service"}'},
+        "is > 5%",
+        (
+            "events.bad: a_total is not the counter of total (b_total), so this is no share of its requests:"
+            " select the bad ones of the same counter"
+        ),
+    ),
+    (
+        "guards",
+        {"bad": 'r_total{s="$service",status=~"2.."}', "total": 'r_total{s="$service"}'},
+        "is > 5%",
+        (
+            'events.bad: r_total{s="$service",status=~"2.."} counts good requests: select the bad ones, such as'
+            ' status=~"5.."'
+        ),
     ),
     (
         "guards",

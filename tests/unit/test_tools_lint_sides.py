@@ -45,7 +45,7 @@ MATCHERS: dict[str, str] = {
     'pod=~"($old|$new)-.*"': 'warning both-sides: pod=~"($old|$new)-.*" fits the pods of both sides (checkout-v1 and'
     " checkout-v2):"
     f" write pod=~{PODS}",
-    'pod=~"$deployment.*"': 'hint prefix: pod=~"$deployment.*" also fits what is called checkout-v20 or'
+    'pod=~"$deployment.*"': 'warning prefix: pod=~"$deployment.*" also fits what is called checkout-v20 or'
     " checkout-v2-canary:"
     f" write pod=~{PODS}",
     'pod=~"$deployment-.*"': 'hint prefix: pod=~"$deployment-.*" also fits what is called checkout-v2-canary:'
@@ -66,8 +66,8 @@ MATCHERS: dict[str, str] = {
     " itself,"
     " only"
     ' longer names: write deployment="$deployment"',
-    'deployment=~"$deployment.*"': 'hint prefix: deployment=~"$deployment.*" also fits what is called checkout-v20 or'
-    ' checkout-v2-canary: write deployment="$deployment"',
+    'deployment=~"$deployment.*"': 'warning prefix: deployment=~"$deployment.*" also fits what is called checkout-v20'
+    ' or checkout-v2-canary: write deployment="$deployment"',
     'deployment=~"checkout-.*"': 'warning both-sides: deployment=~"checkout-.*" fits the series of both sides'
     " (checkout-v1 and"
     ' checkout-v2): write deployment="$deployment"',

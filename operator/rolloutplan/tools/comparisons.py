@@ -86,6 +86,9 @@ def _other_way_round(role: Role, meaning: Meaning, comparison: Comparison) -> It
 def _other_end(role: Role, meaning: Meaning, comparison: Comparison) -> Iterator[Trap]:
     """A bound for bad requests that says what was meant for good ones: bad > 99%, good < 1%."""
     share = comparison.number / meaning.scale
+    if meaning.kind == "share" and meaning.whole and meaning.good is False and comparison.op == ">=" and share == 1:
+        fix = "" if comparison.text.endswith("%") or meaning.scale != 1 else ': did you mean ">= 1%"?'
+        yield "inverted", f'"{meaning.name} {comparison.text}" is true only when all requests are bad{fix}'
     if meaning.kind != "share" or not meaning.whole or not (0 < share < 1):
         return
     if (share >= _NEARLY_ALL) if not meaning.good else (share <= 1 - _NEARLY_ALL):
@@ -177,7 +180,7 @@ def _of_share(meaning: Meaning, comparison: Comparison, *, percent: bool) -> tup
             f'{meaning.name} is multiplied by 100, and {100 * number:g}% is {number:g}: did you mean "{fixed.text}"?'
         )
         return words, fixed
-    if number <= whole:
+    if number < whole or (number == whole and not (meaning.whole and comparison.op in (">", "<="))):
         return None
     never = f'{meaning.name} is from 0 to {whole:g}, so "{comparison.text}" is {_always(comparison)} true'
     if not percent and number <= 100 and whole == 1:

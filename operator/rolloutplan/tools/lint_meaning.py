@@ -10,6 +10,7 @@ from rolloutplan.api.predicate import MinSamples
 from rolloutplan.api.quantities import Comparison
 from rolloutplan.tools.comparisons import Role, judge_old, judge_value
 from rolloutplan.tools.promql import Check, Finding, parsed
+from rolloutplan.tools.promql_codes import bad_ones, selects_codes
 from rolloutplan.tools.promql_goodness import goodness_of
 from rolloutplan.tools.promql_meaning import Meaning, meaning_of
 from rolloutplan.tools.promql_nodes import Binary, Selector
@@ -84,14 +85,25 @@ def lint_events(role: Role, comparison: Comparison, counters: Mapping[str, Fille
     if not isinstance(bad, Selector) or not isinstance(total, Selector):
         return
     if (bad.metric, set(_written(bad))) == (total.metric, set(_written(total))):
-        words = 'is the same counter as total, so all requests are bad: select the bad ones, such as code=~"5.."'
+        words = "is the same counter as total, so all requests are bad: select the bad ones, such as "
+        words += bad_ones(bad, total)
         yield Finding(where, "bad-is-total", "warning", words)
     elif goodness_of(bad) is True and goodness_of(total) is not True:
-        words = f'{counters["bad"].shown(*bad.span)} counts good requests: select the bad ones, such as code=~"5.."'
+        shown = counters["bad"].shown(*bad.span)
+        words = f"{shown} counts good requests: select the bad ones, such as {bad_ones(bad, total)}"
         yield Finding(where, "inverted", "warning", words)
     elif goodness_of(total) is False and total.metric == bad.metric:
         words = f"{counters['total'].shown(*total.span)} counts only bad requests: count all of them here"
         yield Finding(f"{path}.events.total", "inverted", "warning", words)
+    elif _differ(bad.metric, total.metric) and selects_codes(bad):
+        words = f"{bad.metric} is not the counter of total ({total.metric}), so this is no share of its requests: "
+        words += "select the bad ones of the same counter"
+        yield Finding(where, "other-counter", "warning", words)
+
+
+def _differ(bad: str, total: str) -> bool:
+    """Whether two counters with names differ. Recording rules have a name for each part."""
+    return bool(bad and total) and bad != total and ":" not in bad + total
 
 
 def _written(selector: Selector) -> Iterator[tuple[str, str, str]]:

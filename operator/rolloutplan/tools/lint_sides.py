@@ -175,7 +175,8 @@ def _of_pattern(
         return
     others = [f"{own}0", f"{own}-canary"]
     if clash := [name for name in others if any(fits(matcher.value, name + suffix) for suffix in suffixes)]:
-        yield "prefix", "hint", f"{shown} also fits what is called {' or '.join(clash)}: write {fix}"
+        severity: Severity = "warning" if others[0] in clash else "hint"  # the next releases have such names
+        yield "prefix", severity, f"{shown} also fits what is called {' or '.join(clash)}: write {fix}"
 
 
 def _pods(label: str) -> str:

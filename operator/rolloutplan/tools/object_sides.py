@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.stage import FULL
 from rolloutplan.engine.analysis.availability import scaled_to_zero
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.policy.grants import account_of, jobs_of
@@ -161,12 +162,13 @@ def _of_old(spec: PlanSpec, scaler: Autoscaler) -> Iterator[Note]:
         )
         yield warning(scaler.ref, scaler.field, "autoscaler", words)
     elif scaler.least < scaler.most:
-        share = format_weight(spec.availability.old.at_least)
-        words = (
-            f"{old} may shrink to {_pods(scaler.least)} when its traffic leaves: below {share} of the pods with which"
-            f" the run began (availability.old.atLeast) no weight rises, and a rollback lands on what is left; write as"
-            f" many as can take the traffic back, for the run"
-        )
+        needs = spec.availability.old.at_least * scaler.most
+        words = f"{old} may shrink to {_pods(scaler.least)} when its traffic leaves: "
+        if scaler.least * FULL < needs:
+            words += f"below {format_weight(spec.availability.old.at_least)} of the pods with which the run began"
+            words += " (availability.old.atLeast) no weight rises, and "
+        words += f"a rollback lands on {scaler.least} of up to {scaler.most}; write as many as can take the traffic"
+        words += " back, for the run"
         yield hint(scaler.ref, scaler.field, "autoscaler", words)
 
 

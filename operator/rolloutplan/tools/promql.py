@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from rolloutplan.tools.promql_codes import code_traps
 from rolloutplan.tools.promql_names import COUNTER, GAUGE, is_counter
 from rolloutplan.tools.promql_nodes import Matcher, Node, PromqlError, Range, Selector, Subquery, Text, walk
 from rolloutplan.tools.promql_parse import TooLargeError
@@ -101,7 +102,7 @@ def lint_query(
         for severity, words, part in trap(asked)
     )
     further = (finding for check in checks for finding in check(asked))
-    return once((*found, *_no_number(text, tree, path, asking.flavor), *traps, *further))
+    return once((*found, *_no_number(text, tree, path, asking.flavor), *traps, *_codes(asked, path), *further))
 
 
 def once(found: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -128,7 +129,13 @@ def lint_counter(
     problems = (_histogram if histogram else _counter)(tree)
     asked = ParsedQuery.of(text, tree, Asking(flavor=flavor))
     further = (finding for check in checks for finding in check(asked))
-    return once((*(Finding(path, "no-counter", severity, words) for severity, words in problems), *found, *further))
+    unlike = (Finding(path, "no-counter", severity, words) for severity, words in problems)
+    return once((*unlike, *found, *_codes(asked, path), *further))
+
+
+def _codes(query: ParsedQuery, path: str) -> Iterator[Finding]:
+    for severity, words, start in code_traps(query):
+        yield Finding(path, "status-code", severity, words, query.text.place(start))
 
 
 def firing_alerts(matchers: str) -> str:

@@ -13,11 +13,12 @@ from typing import Final
 from rolloutplan.tools.promql_nodes import Matcher, Selector
 from rolloutplan.tools.promql_regex import fits
 
-_CODES: Final = frozenset(
+CODES: Final = frozenset(
     {"code", "status", "status_code", "statuscode", "http_code", "response_code", "http_status", "http_status_code"}
     | {"http_response_status_code", "envoy_response_code", "envoy_response_code_class", "response_code_class"}
     | {"code_class", "status_class", "rpc_code", "return_code"}
 )
+"""Labels with status codes."""
 _FAILED_CODES: Final = ("500", "502", "503", "504", "5xx", "5XX", "5")
 _REFUSED_CODES: Final = ("400", "404", "429", "4xx", "4XX")
 _FINE_CODES: Final = ("200", "201", "204", "2xx", "2XX", "2")
@@ -74,7 +75,7 @@ def goodness_of_name(name: str) -> bool | None:
 
 def _told_by(matcher: Matcher) -> bool | None:
     label = matcher.label.lower()
-    if label in _CODES and (told := _told_by_samples(matcher, _FAILED_CODES, _FINE_CODES, _REFUSED_CODES)) is not None:
+    if label in CODES and (told := _told_by_samples(matcher, _FAILED_CODES, _FINE_CODES, _REFUSED_CODES)) is not None:
         return told
     if label in _GRPC:
         return _told_by_samples(matcher, _FAILED_GRPC, _FINE_GRPC, ())

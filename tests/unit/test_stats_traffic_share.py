@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from rolloutplan.stats.traffic_share import LOOKS, TOLERANCE, Share, dispersion, evidence, mismatch, update
+from rolloutplan.stats.traffic_share import LOOKS, STRAY, TOLERANCE, Share, dispersion, evidence, mismatch, update
 from rolloutplan.stats.verdict import Outcome
 from tests.world import START
 
@@ -52,6 +52,14 @@ def test_a_weight_that_is_ignored_is_found_at_the_first_look_that_may_say_so(ask
 def test_within_the_tolerance_it_is_never_off(asked: float, factor: float) -> None:
     true = beyond(asked, factor)
     assert Outcome.PROVED not in {found(asked, true, requests=200, seed=seed) for seed in range(10)}
+
+
+@pytest.mark.parametrize("asked", [0.95, 0.99, 0.999])
+def test_a_few_requests_past_the_route_do_not_hold_a_run_whose_old_side_has_hardly_any(asked: float) -> None:
+    """Probes and direct callers, above all where a small control group stays for the bake."""
+    assert Outcome.PROVED not in {found(asked, asked - STRAY, requests=1000, seed=seed) for seed in range(10)}
+    assert found(asked, asked - 2 * STRAY, requests=1000) is Outcome.PROVED
+    assert found(1 - asked, 1 - asked + STRAY, requests=1000) is Outcome.PROVED, "what the new side has too much counts"
 
 
 @pytest.mark.parametrize("asked", WEIGHTS)

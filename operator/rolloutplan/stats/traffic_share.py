@@ -3,8 +3,9 @@
 The counts come from `engine/analysis/traffic_share.py`; a proved mismatch holds the run.
 
 Every request is a trial, and one to the new side is a hit. The desired weight fixes the odds of a hit. The share
-mismatches where the true odds differ from those by more than the factor `TOLERANCE`, either way. The evidence against
-a bound is that of `sequential`, with its likelihood ratios over its alternatives:
+mismatches where the true odds differ from those by more than the factor `TOLERANCE`, either way; above a half also only
+where more than `STRAY` of the requests are missing. The evidence against a bound is that of `sequential`, with its
+likelihood ratios over its alternatives:
 
     LR_j = r_j^hits / (1 + (r_j - 1) p)^trials        E = sum of q_j LR_j^(1 / phi)
 
@@ -25,10 +26,17 @@ from rolloutplan.stats.verdict import Outcome
 
 TOLERANCE: Final = 1.5
 """Odds within this factor of the desired odds are no mismatch."""
+STRAY: Final = 0.05
+"""The share of all requests that the old side may have beyond its own, where that is small, and be no mismatch: probes,
+and callers that go straight to its Service. At a weight of 99% a hundredth would be too many, and a gateway that does
+not follow keeps far more on the old side."""
 CONFIDENCE: Final = 0.999
 """High, because a person must attend to a run that is held."""
 LOOKS: Final = 5
 """With fewer, one scrape more of one side and one less of the other exceed the tolerance: (5 + 1) / (5 - 1)."""
+
+_HALF: Final = 0.5
+"""Above this weight the old side has the smaller share."""
 
 _NEEDED: Final = 2 / (1 - CONFIDENCE)
 _STEEPEST: Final = log(CEILING)
@@ -86,6 +94,8 @@ def mismatch(share: Share) -> Outcome:
     new, old, both = share.new / phi, (share.total - share.new) / phi, share.total / phi
     odds = share.desired / (1 - share.desired)
     high, low = _chance(odds * TOLERANCE), _chance(odds / TOLERANCE)
+    if share.desired > _HALF:
+        low = min(low, share.desired - STRAY)
     if max(evidence(new, both, high), evidence(old, both, 1 - low)) >= _NEEDED:
         return Outcome.PROVED
     if min(evidence(new, both, low), evidence(old, both, 1 - high)) >= _NEEDED:

@@ -285,6 +285,14 @@ spec:
   minReplicas: LEAST
   maxReplicas: 20
 """
+ANY = """\
+apiVersion: v1
+kind: Service
+metadata: {name: checkout, namespace: shop}
+spec:
+  selector: {app: checkout}
+  ports: [{port: 80, targetPort: http}]
+"""
 KEDA = """\
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -295,7 +303,45 @@ spec:
 
 
 def scaler(text: str, version: str, least: int = 1) -> dict[str, str]:
-    return {"hpa": text.replace("VERSION", version).replace("LEAST", str(least))}
+    """A file with an autoscaler; with one of the old side, the new side has its own, of as many pods as there can be."""
+    new = HPA.replace("name: checkout,", "name: new,").replace("VERSION", "v2").replace("LEAST", "20")
+    return {"hpa": text.replace("VERSION", version).replace("LEAST", str(least))} | (
+        {"new": new} if version == "v1" else {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"any": ANY}, [("any:5:3", "warning", "Service shop/checkout selects the pods of checkout-v1 and of checkout-v2: it sends its callers to both at once, also before the plan; add version: v1 to its selector")]),
+        ({"any": ANY.replace("spec:", "spec:\n  clusterIP: None")}, []),
+        ({"any": ANY, "route": ROUTE.replace("spec:", "spec:\n  parentRefs: [{kind: Service, group: '', name: checkout}]")}, []),
+        ({"any": ANY.replace("app: checkout", "app: checkout, version: v1")}, []),
+        ({"any": ANY.replace("app: checkout", "app: checkout, version: v0")}, [("any:5:3", "warning", "Service shop/checkout selects no pods of the Deployments among these files (app=checkout, version=v0), and checkout-v1 has another version: name its pods, or remove the Service")]),
+        ({"any": ANY.replace("app: checkout", "app: checkout, component: redis")}, []),
+        ({"any": ANY.replace("app: checkout", "app: redis, version: v0")}, []),
+        ({"any": ANY.replace("name: checkout,", "name: checkout-1.0,").replace("app: checkout", "app: redis")}, [("any:3:12", "warning", "checkout-1.0 is not a name for a Service, because it has a dot: write checkout-1-0")]),
+    ],
+)  # fmt: skip
+def test_services_that_no_plan_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], expected: list[tuple[str, str, str]]
+) -> None:
+    assert found(tmp_path, capsys, {**SHOP, **changed})[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("checkout-v1", [("plan:6:9", "warning", "HorizontalPodAutoscaler shop/checkout scales checkout-v1, and nothing among these files scales checkout-v2: it keeps its number of pods at all weights; write an autoscaler for it")]),
+        ("checkout-v2", []),
+        ("chekout-v2", [("hpa:5:59", "warning", "scales nothing: Deployment shop/chekout-v2 is not among these files (did you mean checkout-v2?)")]),
+    ],
+)  # fmt: skip
+def test_autoscalers_of_one_side_or_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, expected: list[tuple[str, str, str]]
+) -> None:
+    text = HPA.replace("LEAST", "20").replace("checkout-VERSION", target)
+    assert found(tmp_path, capsys, {**SHOP, "hpa": text})[1] == expected
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,12 @@ def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
         others=Shelf("workload", others),
         services=Shelf("Service", {key: _service(raw) for key, raw in raws.get("Service", {}).items()}),
         routes=Shelf("HTTPRoute", {key: _route(raw) for key, raw in raws.get("HTTPRoute", {}).items()}),
+        mesh_services=frozenset(
+            safe_get.text(parent, "name")
+            for raw in raws.get("HTTPRoute", {}).values()
+            for parent in safe_get.items(raw, "spec", "parentRefs")
+            if safe_get.text(parent, "kind") == "Service"
+        ),
         senders=tuple(_sender(kind, key, raw) for kind in KINDS for key, raw in raws.get(kind, {}).items()),
         autoscalers=tuple(
             scaler

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from rolloutplan.tools.object_others import compare_others
 from rolloutplan.tools.object_plans import compare_plans
 from rolloutplan.tools.object_routes import compare_routes
 from rolloutplan.tools.object_sides import compare_sides
@@ -19,7 +20,7 @@ _NO_NAMESPACE: Final = re.compile("(?<=[A-Za-z]) /(?=[a-z0-9])")
 def compared(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     """Yield what does not fit between a plan and the other objects."""
     seen = objects.snapshot(plan)
-    for comparison in (compare_sides, compare_routes, compare_plans):
+    for comparison in (compare_sides, compare_others, compare_routes, compare_plans):
         for about, finding in comparison(plan, objects, seen):
             words = finding.words if plan.namespace else _NO_NAMESPACE.sub(" ", finding.words)
             yield Note(about, replace(finding, words=words))

@@ -203,6 +203,8 @@ class Objects:
     """Workloads of other kinds, which cannot be a side: the kind of each."""
     services: Shelf[ServiceFile] = field(default_factory=lambda: Shelf("Service"))
     routes: Shelf[RouteFile] = field(default_factory=lambda: Shelf("HTTPRoute"))
+    mesh_services: frozenset[str] = frozenset()
+    """The Services to which a mesh applies routes (their parents): which pods these select does not matter."""
     senders: tuple[Sender, ...] = ()
     autoscalers: tuple[Autoscaler, ...] = ()
     accounts: Shelf[str] = field(default_factory=lambda: Shelf("ServiceAccount"))

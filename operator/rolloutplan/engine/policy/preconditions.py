@@ -329,11 +329,11 @@ def _wrong_pods(name: str, service: ServiceView, own: WorkloadView | None, other
 
 def telling_label(own: WorkloadView, other: WorkloadView) -> str:
     """A label that only the pods of `own` have, as `version: v1`, or in words where they have none."""
-    found = sorted(own.labels - other.labels, key=lambda label: (label[0] not in _TELLING, label))
+    found = sorted(own.labels - other.labels, key=lambda label: (label[0] not in TELLING, label))
     return f"{found[0][0]}: {found[0][1]}" if found else f"a label that only the pods of {own.name} have"
 
 
-_TELLING: Final = ("version", "app.kubernetes.io/version", "deployment", "release", "track")
+TELLING: Final = ("version", "app.kubernetes.io/version", "deployment", "release", "track")
 """The labels by which people usually tell versions apart."""
 
 

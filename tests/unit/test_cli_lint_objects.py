@@ -244,7 +244,7 @@ def test_what_does_not_fit_is_a_warning_where_it_is_to_be_corrected(
         ({"route": TWO_RULES}, [("route:10:7", "rule 1 sends to checkout-v1 alone: its requests stay there: add checkout-v2 with weight: 0 to it, or leave it if that is meant")]),
         ({"ingress": INGRESS}, [("ingress:4:1", "Ingress checkout sends to checkout-v1 too, and a plan cannot move that: send it through the HTTPRoute, or leave it if that is meant")]),
         ({"route": ROUTE.replace("weight: 0", "weight: 1")}, [("route:9:41", "checkout-v2 has 1% of the traffic before the run: write weight: 0, unless that is meant")]),
-        ({"route": ROUTE.replace("weight: 0", "weight: 1").replace("weight: 100", "weight: 0")}, [("route:9:41", "checkout-v2 has 100% of the traffic, as after a success: in a cluster that has not had this run, the plan moves nothing and judges nothing")]),
+        ({"route": ROUTE.replace("weight: 0", "weight: 1").replace("weight: 100", "weight: 0")}, [("route:9:41", "checkout-v2 has all of the traffic in HTTPRoute checkout: if this release has not run yet, old and new are swapped, and the plan judges nothing")]),
     ],
 )  # fmt: skip
 def test_what_may_be_meant_is_a_hint(
@@ -252,6 +252,25 @@ def test_what_may_be_meant_is_a_hint(
 ) -> None:
     _, rows = found(tmp_path, capsys, {**SHOP, **changed})
     assert rows == [(place, "hint", words) for place, words in expected]
+
+
+def test_a_plan_whose_side_has_all_of_the_traffic_while_another_goes_the_other_way_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    back = PLAN.replace("checkout-v2, namespace", "checkout-back, namespace").replace(
+        "deployment: checkout-v1", "deployment: checkout-v0"
+    )
+    back = back.replace("deployment: checkout-v2", "deployment: checkout-v1").replace(
+        "deployment: checkout-v0", "deployment: checkout-v2"
+    )
+    ended = ROUTE.replace("weight: 0", "weight: 1").replace("weight: 100", "weight: 0")
+    _, rows = found(tmp_path, capsys, {**SHOP, "route": ended, "zback": back})
+    words = (
+        "checkout-v2 has all of the traffic in HTTPRoute checkout, and RolloutPlan shop/checkout-back goes the other"
+        " way: remove RolloutPlan shop/checkout-v2 if that release is over; if not, old and new are swapped, and the"
+        " plan judges nothing"
+    )
+    assert rows == [("route:9:41", "warning", words)]
 
 
 @pytest.mark.parametrize(

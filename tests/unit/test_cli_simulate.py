@@ -47,11 +47,12 @@ def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "w100         ███████································",
         "bake                █████████████·································",
         "",
-        "fault: 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad) (--fault)",
+        "fault (--fault): 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad)",
         (
-            "its columns: the longest time until the old weights are back, by the predicate that finds it first, where"
-            " the fault is of what that measures (-o json has each); crashed or unready pods are found within a second"
+            "fault at start, fault later: the longest time from the fault until the old weights are back, and the"
+            " predicate that is first to find it, if it measures such faults"
         ),
+        "-o json has the time of each predicate; crashed or unready pods are found within a second",
         "onIncident: a value that is as bad on both sides holds the run, and rolls back after 5m",
         (
             "ended by: what takes longest where all goes well; at the latest the deadline ends a stage, and onUndecided"
@@ -199,12 +200,15 @@ def test_counts_are_forecast_where_the_traffic_is_given(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "fault: 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad) (--fault)"),
-        (["--fault=all"], "fault: all requests of the new side fail, or are slow; 0.1% is usual"),
-        (["--fault=0.5%", "--bad=0.25%"], "fault: 0.5% of the requests of the new side fail, or are slow; 0.25% is"),
+        ([], "fault (--fault): 10% of the requests of the new side fail, or are slow; 0.1% is usual (--bad)"),
+        (["--fault=all"], "fault (--fault): all requests of the new side fail, or are slow; 0.1% is usual"),
+        (
+            ["--fault=0.5%", "--bad=0.25%"],
+            "fault (--fault): 0.5% of the requests of the new side fail, or are slow; 0.25% is",
+        ),
         (
             ["--fault=2x"],
-            "fault: 2x: 0.2% of the new side's requests go wrong instead of 0.1% (--bad), or all take 2x as long",
+            "fault (--fault): 2x: 0.2% of the new side's requests go wrong instead of 0.1% (--bad), or all take 2x as",
         ),
     ],
 )
@@ -318,3 +322,28 @@ def test_what_cannot_be_simulated_is_said_as_lint_says_it(
 def test_the_good_plans_beside_a_bad_one_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, written(tmp_path, f"{BAKED}---\n{PLAN.replace('soak: 5m', 'soak: 5')}"))
     assert (code, out.count("RolloutPlan "), "spec.stages[0].soak" in err) == (1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (
+            (0, 100),
+            (
+                "checkout-v2 has all of the traffic in HTTPRoute checkout: if this release has not run yet, old and new"
+                " are swapped, and the plan judges nothing"
+            ),
+        ),
+        ((100, 0), ""),
+    ],
+)
+def test_sides_that_are_swapped_in_the_route(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: tuple[int, int], words: str
+) -> None:
+    backends = ", ".join(f"{{name: checkout-v{i + 1}, port: 80, weight: {each}}}" for i, each in enumerate(weights))
+    route = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: checkout, namespace: shop}\n"
+        f"spec: {{rules: [{{backendRefs: [{backends}]}}]}}\n"
+    )
+    _, out, err = shown(capsys, written(tmp_path, SHARES, SOURCE, route))
+    assert ([line for line in out.splitlines() if "swapped" in line], err) == ([words] if words else [], "")

@@ -19,10 +19,12 @@ from rolloutplan.cluster.accounts import unlabelled
 from rolloutplan.cluster.users import KINDS, services_of
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.tools.compare import compared
+from rolloutplan.tools.object_routes import SWAPPED
 from rolloutplan.tools.objects import (
     Autoscaler,
     BackendFile,
     DeploymentFile,
+    Note,
     Objects,
     PlanFile,
     Ref,
@@ -79,17 +81,30 @@ def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[D
         yield built.row(Finding("", "kustomize", "hint", words))
         return
     yield from _twice(objects)
-    among = _among(objects, templates)
     by_ref = {_ref(each): each for each in objects if each.kind}
-    specs = {id(each): each for each in objects if isinstance(each.checked[0], PlanSpec)}
     seen: set[tuple[Ref | None, Finding]] = set()
-    for plan, parsed in zip(among.plans, specs.values(), strict=True):
-        for about, finding in compared(plan, among):
-            if about is None:
-                yield parsed.row(finding)
-            elif (about, finding) not in seen:
-                seen.add((about, finding))
-                yield by_ref[about].row(finding)
+    for parsed, (about, finding) in _compared(objects, templates):
+        if about is None:
+            yield parsed.row(finding)
+        elif (about, finding) not in seen:
+            seen.add((about, finding))
+            yield by_ref[about].row(finding)
+
+
+def swapped(objects: Sequence[ParsedObject], templates: Templates) -> Mapping[int, str]:
+    """What is said, by the id of its object, of each plan whose new side has all of the traffic in the files."""
+    if any(_rewrites(found) for found in objects):
+        return {}
+    found = ((parsed, finding) for parsed, (_, finding) in _compared(objects, templates))
+    return {id(parsed): finding.words for parsed, finding in found if finding.rule == SWAPPED}
+
+
+def _compared(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[tuple[ParsedObject, Note]]:
+    """Yield what does not fit between each plan and the objects, with the plan as it is in the files."""
+    among = _among(objects, templates)
+    plans = [each for each in objects if isinstance(each.checked[0], PlanSpec)]
+    for plan, parsed in zip(among.plans, plans, strict=True):
+        yield from ((parsed, note) for note in compared(plan, among))
 
 
 def _rewrites(found: ParsedObject) -> bool:

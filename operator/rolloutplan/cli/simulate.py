@@ -33,6 +33,7 @@ from rolloutplan.cli.files import (
     sources_in,
     templates_in,
 )
+from rolloutplan.cli.objects import swapped
 from rolloutplan.cli.table import table
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.measurements import asks_both_sides
@@ -72,6 +73,8 @@ class _Simulated:
     timeline: Timeline
     source_problem: str
     """That the plan's metric source is not in the files; empty where it is."""
+    swapped: str
+    """That the new side has all of the traffic already in the route among the files; empty where it has not."""
 
 
 def simulate(files: Sequence[str], output: str, given: Given) -> int:
@@ -81,7 +84,7 @@ def simulate(files: Sequence[str], output: str, given: Given) -> int:
     """
     objects, unreadable = read_files(files)
     sources, templates = sources_in(objects), templates_in(objects)
-    complaints, plans = list(unreadable), []
+    complaints, plans, ended = list(unreadable), [], swapped(objects, templates)
     for found in objects:
         spec, findings = read_object(found)
         complaints += [row for row in findings if row.finding.severity == "error"]
@@ -92,7 +95,7 @@ def simulate(files: Sequence[str], output: str, given: Given) -> int:
                 assumed = _assumed(source, given)
                 problem = "" if source is not None else _unknown_source(spec, sources, assumed.source)
                 line = timeline(whole.spec, assumed)
-                plans.append(_Simulated(found, whole.spec, assumed, line, problem))
+                plans.append(_Simulated(found, whole.spec, assumed, line, problem, ended.get(id(found), "")))
     _print_errors(complaints, plans)
     if output == "json":
         print(json.dumps([_as_json(plan) for plan in plans], indent=2))
@@ -223,8 +226,7 @@ def _notes(plan: _Simulated) -> Iterator[str]:
                 f"!: {segment.name} is not decided by its deadline, for {', '.join(segment.late)}; "
                 f"onUndecided is {spec.on_undecided}"
             )
-    if plan.source_problem:
-        yield plan.source_problem
+    yield from filter(None, (plan.source_problem, plan.swapped))
     if words := unguarded(spec):
         yield f"warning: {words}"
 
@@ -232,11 +234,12 @@ def _notes(plan: _Simulated) -> Iterator[str]:
 def _notes_on_faults(plan: _Simulated) -> Iterator[str]:
     """Say how large a fault is, and explain every mark in the two columns about it."""
     spec, segments, assumed = plan.spec, plan.timeline.segments, plan.assumed
-    yield f"fault: {_size_words(assumed)} (--fault)"
+    yield f"fault (--fault): {_size_words(assumed)}"
     yield (
-        "its columns: the longest time until the old weights are back, by the predicate that finds it first, where the "
-        "fault is of what that measures (-o json has each); crashed or unready pods are found within a second"
+        "fault at start, fault later: the longest time from the fault until the old weights are back, and the predicate"
+        " that is first to find it, if it measures such faults"
     )
+    yield "-o json has the time of each predicate; crashed or unready pods are found within a second"
     cells = [(segment.fastest(moment), moment) for segment in segments for moment in _MOMENTS]
     times = [None if found is None else getattr(found, moment) for found, moment in cells]
     if outpaced := [segment.name for segment in segments if segment.outpaced]:

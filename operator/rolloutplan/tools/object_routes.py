@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
 from rolloutplan.tools.objects import BackendFile, Note, Objects, PlanFile, Ref, RouteFile, hint, warning
+
+SWAPPED: Final = "swapped-sides"
 
 
 def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
@@ -40,7 +44,7 @@ def _route(
         ):
             yield warning(None, f"spec.traffic.routes[{i}]", "route", problem.message + _elsewhere(view, old, new))
     for rule in rules:
-        yield from _first_weight(plan, rule, found.backends[rule.index], about)
+        yield from _first_weight(plan, objects, rule, found.backends[rule.index], about)
     for rule in rules or view.rules:
         yield from _backends(plan, objects, rule, found.backends[rule.index], about)
     if rules and not ref.rules:
@@ -62,7 +66,9 @@ def _elsewhere(view: RouteView, old: str, new: str) -> str:
     return ""
 
 
-def _first_weight(plan: PlanFile, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref) -> Iterator[Note]:
+def _first_weight(
+    plan: PlanFile, objects: Objects, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref
+) -> Iterator[Note]:
     """Yield what the new side gets before any run."""
     old, new, first = plan.spec.old.service_name, plan.spec.new.service_name, plan.spec.steps()[0].permille
     at = next(i for i, backend in enumerate(rule.backends) if backend.service == new)
@@ -75,11 +81,7 @@ def _first_weight(plan: PlanFile, rule: RuleWeights, written: tuple[BackendFile,
         )
         yield warning(about, path, "first-weight", words)
     elif share == plan.spec.steps()[-1].permille:
-        words = (
-            f"{new} has {format_weight(share)} of the traffic, as after a success: in a cluster that has not had this"
-            " run, the plan moves nothing and judges nothing"
-        )
-        yield hint(about, f"{path}.weight", "first-weight", words)
+        yield _ended(plan, objects, about, f"{path}.weight", share)
     elif share > first:
         words = (
             f"{new} has {format_weight(share)} of the traffic before the run, more than the first stage gives it"
@@ -89,6 +91,18 @@ def _first_weight(plan: PlanFile, rule: RuleWeights, written: tuple[BackendFile,
     elif share:
         words = f"{new} has {format_weight(share)} of the traffic before the run: write weight: 0, unless that is meant"
         yield hint(about, f"{path}.weight", "first-weight", words)
+
+
+def _ended(plan: PlanFile, objects: Objects, about: Ref, path: str, permille: int) -> Note:
+    """Say that the new side has its last weight already: right in Git after a success, and wrong before any run."""
+    sides, part = plan.spec, "all" if permille == FULL else format_weight(permille)
+    said = f"{sides.new.service_name} has {part} of the traffic in {about.kind} {about.name}"
+    swapped = "old and new are swapped, and the plan judges nothing"
+    for other in objects.bringing(plan.namespace, sides.old.deployment):
+        if other.spec.old.deployment == sides.new.deployment:
+            words = f"{said}, and {other.ref} goes the other way: remove {plan.ref} if that release is over; if not, "
+            return warning(about, path, SWAPPED, words + swapped)
+    return hint(about, path, SWAPPED, f"{said}: if this release has not run yet, {swapped}")
 
 
 def _backends(

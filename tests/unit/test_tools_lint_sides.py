@@ -299,3 +299,9 @@ def test_a_matcher_of_the_old_side_that_fits_the_new_one_too(comparison: dict[st
 def test_a_matcher_that_fits_both_sides_is_told_once() -> None:
     found = told({"query": 'max(x{pod=~"checkout.*"}) + max(y{d="$deployment"})', "vsOld": "> 2x"})
     assert len(found) == 1
+
+
+def test_what_is_said_of_pods_by_hand_is_what_no_other_rule_refuses() -> None:
+    said = told({"query": 'max(x{pod=~"checkout-v2-.*"})'})
+    assert [words.partition(": write ")[2] for words in said] == [f"pod=~{PODS}"] * 2
+    assert told({"query": f"max(x{{pod=~{PODS}}})"}) == []

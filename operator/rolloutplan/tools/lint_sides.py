@@ -199,6 +199,8 @@ def _by_hand(matcher: Matcher, sides: Sides) -> str:
         if matcher.op == "=" and matcher.value == name:
             return f'{matcher.label}="{names[name]}"'
         if matcher.op == "=~" and matcher.value.startswith(f"{name}-"):
+            if matcher.label.lower() in _OF_PODS:
+                return f'{matcher.label}=~"{PODS.replace("$deployment", names[name])}"'
             return f'{matcher.label}=~"{names[name]}{matcher.value.removeprefix(name)}"'
     return ""
 

@@ -14,6 +14,7 @@ from rolloutplan.api.printable import masked, printable
 from rolloutplan.cli.main import main
 from rolloutplan.generate.crd import crds
 from rolloutplan.telemetry.logs import set_up
+from rolloutplan.tools.lint_source import lint_source
 
 SECRET = "hunter2"
 
@@ -161,3 +162,30 @@ def test_logs_show_no_credential() -> None:
         structlog.reset_defaults()
     assert SECRET not in out.getvalue()
     assert out.getvalue().count("***") >= 4
+
+
+JWT = f"eyJ{'hbGciOiJ' * 4}.eyJ{'zdWIiOiJ' * 4}.{'Ab3_-' * 8}"
+PEM = "-----BEGIN CERTIFICATE-----\nMIIBkTCB\n-----END CERTIFICATE-----\n"
+IN_PLACE_OF_A_FILE = "this looks like what belongs into the file: take it out of Git, and revoke it"
+
+
+@pytest.mark.parametrize("secret", [JWT, JWT * 4, PEM, "LS0tLS1CRUdJTiBDRVJU" * 30, "0a1b" * 10, "Zk3x9-_Q" * 6])
+@pytest.mark.parametrize("field", ["bearer", "caBundle", "basic.password", "mtls.key"])
+def test_a_credential_in_place_of_the_name_of_its_file_is_an_error_and_not_repeated(secret: str, field: str) -> None:
+    pairs = {"basic": {"username": "u"}, "mtls": {"cert": "tls.crt"}}
+    group, _, part = field.partition(".")
+    auth = {group: {**pairs[group], part: secret} if part else secret}
+    raw = {"prometheus": {"url": "https://prometheus:9090"}, "auth": auth}
+    try:
+        ((path, words),) = [(each.path, each.words) for each in lint_source(read_metric_source(raw, cluster=True))]
+    except SpecError as refused:
+        path, words = "", str(refused)
+    assert path in ("", f"spec.auth.{field}")
+    assert IN_PLACE_OF_A_FILE in words
+    assert secret[:12] not in words
+
+
+@pytest.mark.parametrize("name", ["prom-token", "ca.crt", "Prometheus_Token_2026", f"{'observability-' * 8}eu-1.pem"])
+def test_a_name_of_a_credential_file_is_no_credential(name: str) -> None:
+    raw = {"prometheus": {"url": "https://prometheus:9090"}, "auth": {"bearer": name, "caBundle": name}}
+    assert not list(lint_source(read_metric_source(raw, cluster=True)))

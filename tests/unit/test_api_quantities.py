@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolloutplan.api import suggestions
 from rolloutplan.api.quantities import (
     VS_OLD,
     Comparison,
@@ -359,3 +360,21 @@ def test_what_counts_cannot_prove(comparison: Comparison, fix: str) -> None:
 @given(st.decimals(0, 10**6, places=4), st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
 def test_per_cent_are_hundredths(number: Decimal, op: str) -> None:
     assert parse_is(f"{op} {number}%").number == pytest.approx(float(number) / 100)
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (500, '"500ms"'),
+        ("250", '"250ms"'),
+        (0.5, '"500ms"'),
+        ("0,25", '"250ms"'),
+        (2, '"2s"'),
+        (2.5, '"2.5s"'),
+        ("0.0005", ""),
+        ("500 ms", '"500ms"'),
+        ("half a second", ""),
+    ],
+)
+def test_the_time_of_a_request_is_meant_in_milliseconds_or_as_a_part_of_a_second(value: object, meant: str) -> None:
+    assert suggestions.response_time(value) == meant

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeAlias
 from pydantic import Field, StrictBool, ValidationInfo, model_validator
 
 from rolloutplan.api.parsing import MISSING, DropNulls, FieldErrors, SpecModel, StrictInt, Violations, is_lenient
-from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, VsOld, at_least, counted
+from rolloutplan.api.quantities import Comparison, Confidence, Duration, Is, ResponseTime, VsOld, at_least, counted
 from rolloutplan.api.selector import is_one_instant, read_selector, without_comments
 from rolloutplan.api.text_format import DnsLabel, Matchers, Query
 
@@ -88,7 +88,7 @@ class Events(SpecModel):
     histogram: Query | None = Field(
         default=None, description="A classic or native histogram of seconds, as scraped. Needs slowerThan."
     )
-    slower_than: Annotated[Duration, at_least("1ms")] | None = Field(
+    slower_than: Annotated[ResponseTime, at_least("1ms")] | None = Field(
         default=None,
         description="A request that takes longer is slow. Must be a bucket bound of the histogram. Needs histogram.",
     )

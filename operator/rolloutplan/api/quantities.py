@@ -28,14 +28,16 @@ DURATION: Final = TextFormat(
     fix='is not a duration: write a number with its unit (d, h, m, s, ms), such as "10s", "1h30m" or "1d12h"',
     suggest=suggestions.duration,
 )
+RESPONSE_TIME: Final = replace(DURATION, suggest=suggestions.response_time)
+"""The same for the time that one request takes, which people write in milliseconds or as a part of a second."""
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _LONGEST: Final = timedelta(hours=99_999)
 _TOO_LONG: Final = "is too long: write at most 99999h"
 
 
-def parse_duration(text: object) -> timedelta:
+def parse_duration(text: object, form: TextFormat = DURATION) -> timedelta:
     """Parse `1d12h`, `1h30m`, `1.5h`, `10s` or `500ms`. Raises ValueError with the fix."""
-    parts = re.findall(r"([0-9.]{1,9})(ms|d|h|m|s)", DURATION.read(text))
+    parts = re.findall(r"([0-9.]{1,9})(ms|d|h|m|s)", form.read(text))
     duration = timedelta(milliseconds=int(sum(Decimal(number) * _MILLISECONDS[unit] for number, unit in parts)))
     if duration > _LONGEST:
         raise ValueError(f'"{text}" {_TOO_LONG}')
@@ -65,9 +67,20 @@ def format_duration(duration: timedelta) -> str:
 
 DURATION_SCHEMA: Final = DURATION.schema((f"{duration_in_cel('self')} <= duration('99999h')", _TOO_LONG))
 
+
+def _reader(form: TextFormat) -> BeforeValidator:
+    return BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value, form))
+
+
 Duration = Annotated[
     timedelta,
-    BeforeValidator(lambda value: value if isinstance(value, timedelta) else parse_duration(value)),
+    _reader(DURATION),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(DURATION_SCHEMA),
+]
+ResponseTime = Annotated[
+    timedelta,
+    _reader(RESPONSE_TIME),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(DURATION_SCHEMA),
 ]

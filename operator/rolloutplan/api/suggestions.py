@@ -71,6 +71,24 @@ def duration(value: object) -> str:
     return f'"{made}"' if _READ.fullmatch(made) else ""
 
 
+def response_time(value: object) -> str:
+    """The same for the time that one request takes: `500` is of milliseconds, and `0.5` of seconds."""
+    number = _number(re.sub(r"[\s_]", "", _written(value)))
+    if not number or Decimal(number) == 0:
+        return duration(value)
+    exact = Decimal(number)
+    if exact >= _LEAST_MILLISECONDS:
+        return f'"{number}ms"' if "." not in number else ""
+    milliseconds = _number(format(exact * 1000, "f"))
+    if "." in milliseconds:
+        return ""
+    return f'"{milliseconds}ms"' if exact < 1 else f'"{number}s"'
+
+
+_LEAST_MILLISECONDS: Final = 20
+"""A bound of a histogram is seldom at 20 s and above, so a larger number is meant in milliseconds."""
+
+
 def _part(number: str, unit: str) -> str:
     """One part of a duration, in the units that are read: whole days, no weeks, whole milliseconds."""
     if unit == "w":
@@ -201,6 +219,29 @@ def address(value: object) -> str:
         return ""
     credentials = ", and the user and password as auth of a ClusterMetricSource" if found[2] else ""
     return f'"{found[1] or "http"}://{found[3]}{found[4]}"{credentials}'
+
+
+# ---- credentials ---------------------------------------------------------------------------------
+
+_RANDOM: Final = 40
+"""A text as long, of small and capital letters and digits, is no name that a person gives to a file."""
+_LONGEST_NAME: Final = 253
+_HEX: Final = re.compile("[0-9a-f]{32,}")
+
+
+def credential_file(value: object) -> str:
+    """For a token, a key or a certificate where the name of its file belongs. It is not repeated."""
+    text = value.strip() if isinstance(value, str) else ""
+    begin = text[: _LONGEST_NAME + 1]
+    mixed = all(any(map(kind, begin)) for kind in (str.isdigit, str.islower, str.isupper))
+    random = len(text) >= _RANDOM and mixed
+    known = begin.startswith(("eyJ", "LS0tLS1", "-----BEGIN")) and len(text) > len("-----BEGIN")
+    if not (known or random or _HEX.fullmatch(begin)):
+        return ""
+    return (
+        "the name of a file of the chart's value credentials, which is mounted; this looks like what belongs into the"
+        " file: take it out of Git, and revoke it if it is a token or a key"
+    )
 
 
 # ---- names ---------------------------------------------------------------------------------------

@@ -198,14 +198,16 @@ PARAMETER: Final = TextFormat(
         ),
     ),
 )
-CREDENTIAL_FILE: Final = TextFormat(
+CREDENTIAL_FILE: Final = SecretFormat(
     called="name of a credential file",
+    hidden="^eyJ|^LS0t|-----|[-A-Za-z0-9_+/=]{32}",
     pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
     longest=253,
     fix=(
         "is not the name of a credential file: write a name of the chart's value credentials, of letters, digits, '-',"
         " '_' and '.', without a path"
     ),
+    suggest=suggestions.credential_file,
 )
 USERNAME: Final = TextFormat(
     called="user name",

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.metric_source import Auth, ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.suggestions import credential_file
 from rolloutplan.tools.promql import Finding
 
 _NAME: Final = re.compile(
@@ -26,9 +27,23 @@ _FIX: Final = (
 
 
 def lint_source(spec: MetricSourceSpec) -> Iterator[Finding]:
-    """Find headers and parameters that hold a credential."""
+    """Find headers and parameters that hold a credential, and credentials in place of the names of their files."""
     for field, values in (("headers", spec.headers), ("params", spec.params)):
         for name, value in values.items():
             if value and (_NAME.search(name) or _VALUE.search(value)):
                 words = f"looks like a credential: {_FIX}"
                 yield Finding(f"spec.{field}.{name}", "credential", "error", words)
+    if isinstance(spec, ClusterMetricSourceSpec) and spec.auth is not None:
+        for field, file in _files(spec.auth):
+            if meant := credential_file(file):
+                yield Finding(f"spec.auth.{field}", "credential", "error", f"write {meant}")
+
+
+def _files(auth: Auth) -> Iterator[tuple[str, str | None]]:
+    """The fields that name a file. A token has the form of such a name, so the reader cannot refuse it for sure."""
+    yield "bearer", auth.bearer
+    yield "caBundle", auth.ca_bundle
+    if auth.basic is not None:
+        yield "basic.password", auth.basic.password
+    if auth.mtls is not None:
+        yield from (("mtls.cert", auth.mtls.cert), ("mtls.key", auth.mtls.key))

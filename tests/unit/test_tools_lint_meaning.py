@@ -317,6 +317,15 @@ UNITS: list[tuple[str, str | dict[str, str], str, str]] = [
     ),
     (
         "guards",
+        {"histogram": 'http_server_requests_seconds{d="$service"}', "slowerThan": "500s"},
+        "is > 3%",
+        (
+            "events.slowerThan: 8m20s is longer than gateways wait for an answer, so no request counts as slow:"
+            " did you mean 500ms?"
+        ),
+    ),
+    (
+        "guards",
         f"{BAD} / {ALL}",
         "is > 1",
         'is: the share of bad requests is from 0 to 1, so "> 1" is never true: did you mean "> 1%"?',
@@ -514,6 +523,8 @@ HEALTHY: list[tuple[str, str | dict[str, str], str]] = [
     ("guards", COUNTED, "> 1.5x"),
     ("guards", COUNTED, "is > 5%"),
     ("guards", {"histogram": 'h{d="$service"}', "slowerThan": "500ms"}, "is > 3%"),
+    ("guards", {"histogram": 'h{d="$service"}', "slowerThan": "60s"}, "is > 3%"),
+    ("guards", {"histogram": 'batch_seconds{d="$service"}', "slowerThan": "9m"}, "is > 3%"),
     ("guards", 'sum(increase(panics_total{d="$new"}[$window]))', "is > 0"),
     ("guards", 'sum(increase(kube_pod_container_status_restarts_total{d="$new"}[$window]))', "is >= 2"),
     ("guards", 'min(up{job="$service"})', "is < 1"),

@@ -33,9 +33,7 @@ _OTHER_WAY: Final[dict[Operator, Operator]] = {"<": ">", "<=": ">", ">": "<", ">
 _LARGER: Final = (">", ">=")
 _SMALLER: Final = ("<", "<=")
 
-_LONG_WORK: Final = re.compile(
-    "job|batch|backup|build|task|import|export|sync|cron|age|queue|wait|compaction|reconcile"
-)
+LONG_WORK: Final = re.compile("job|batch|backup|build|task|import|export|sync|cron|age|queue|wait|compaction|reconcile")
 """Names of what may take minutes."""
 _REQUESTS: Final = re.compile("request|http|grpc|rpc|response|latency|query")
 _SECONDS_OF_REQUESTS: Final = 30
@@ -233,7 +231,7 @@ def _of_latency(meaning: Meaning, comparison: Comparison) -> tuple[str, Comparis
     if not unit:
         return None
     said = f'{meaning.name} is in {unit}, and "{comparison.text}" is'
-    if seconds > longest and not _LONG_WORK.search(name) and per_second == 1:
+    if seconds > longest and not LONG_WORK.search(name) and per_second == 1:
         fixed = _with(comparison, comparison.number / 1000, f"{comparison.number / 1000:g}")
         return f'{said} {_long(seconds)}: did you mean "{fixed.text}"?', fixed
     if per_second > 1 and 0 < seconds * 1000 < _MILLISECONDS and comparison.number < 1:

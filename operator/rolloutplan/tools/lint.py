@@ -21,7 +21,7 @@ from rolloutplan.engine.analysis.variables import names_a_side
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.comparisons import Role
 from rolloutplan.tools.judged import Judged, counters_of, filled, judged_predicates
-from rolloutplan.tools.lint_meaning import comparison_check, lint_events, samples_check
+from rolloutplan.tools.lint_meaning import comparison_check, lint_events, lint_slowness, samples_check
 from rolloutplan.tools.lint_pace import lint_deadlines, lint_for, lint_samples, lint_warmups, lint_window
 from rolloutplan.tools.lint_sides import (
     NO_SIDE,
@@ -175,6 +175,8 @@ def _questions(spec: PlanSpec, judged: Judged, scrape: timedelta | None, flavor:
         yield from lint_counter(text, where, histogram=field == "histogram", flavor=flavor, checks=checks)
     if counters:
         yield from lint_events(judged.role, predicate.comparison, counters, path)
+    if predicate.events is not None and predicate.events.slower_than and "histogram" in counters:
+        yield from lint_slowness(predicate.events.slower_than, counters["histogram"], path)
 
 
 def _unguarded(spec: PlanSpec) -> Iterator[Finding]:

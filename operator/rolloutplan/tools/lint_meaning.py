@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import islice
 from typing import Final
 
 from rolloutplan.api.predicate import MinSamples
-from rolloutplan.api.quantities import Comparison
-from rolloutplan.tools.comparisons import Role, judge_old, judge_value
+from rolloutplan.api.quantities import Comparison, format_duration
+from rolloutplan.tools.comparisons import LONG_WORK, Role, judge_old, judge_value
 from rolloutplan.tools.promql import Check, Finding, parsed
 from rolloutplan.tools.promql_codes import bad_ones, selects_codes
 from rolloutplan.tools.promql_goodness import goodness_of
@@ -104,6 +105,20 @@ def lint_events(role: Role, comparison: Comparison, counters: Mapping[str, Fille
 def _differ(bad: str, total: str) -> bool:
     """Whether two counters with names differ. Recording rules have a name for each part."""
     return bool(bad and total) and bad != total and ":" not in bad + total
+
+
+def lint_slowness(slower_than: timedelta, histogram: FilledText, path: str) -> Iterator[Finding]:
+    """Find a bound of slow requests that no request reaches: milliseconds written as seconds."""
+    if slower_than <= _LONGEST_REQUEST or LONG_WORK.search(histogram.text.partition("{")[0].lower()):
+        return
+    meant = slower_than / 1000
+    words = f"{format_duration(slower_than)} is longer than gateways wait for an answer, so no request counts as slow"
+    fix = f": did you mean {format_duration(meant)}?" if meant >= timedelta(milliseconds=1) else ""
+    yield Finding(f"{path}.events.slowerThan", "unit", "warning", words + fix)
+
+
+_LONGEST_REQUEST: Final = timedelta(seconds=60)
+"""The longest usual timeout of gateways and load balancers."""
 
 
 def _written(selector: Selector) -> Iterator[tuple[str, str, str]]:

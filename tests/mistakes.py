@@ -235,7 +235,7 @@ NAMES: Final = (
     _m("guards[0].name", GONE, "required field is missing"),
     _m("guards[0].name", "hits", "is already the name of a predicate", at="stages[0].pass[0].name", server="spec"),
     _m("traffic.routes[0].name", "shop/checkout", 'write the name alone: "checkout"'),
-    _m("traffic.routes[0].kind", "VirtualService", "write HTTPRoute"),
+    _m("traffic.routes[0].kind", "VirtualService", "only an HTTPRoute of the Gateway API"),
     _m("traffic.routes[0].kind", "httproute", "write HTTPRoute"),
     _m("variables", {"My-Word": "a"}, '"My-Word" is not a variable name'),
     _m("variables", {"stage": "a"}, '"stage" is a built-in variable'),

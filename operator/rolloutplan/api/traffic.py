@@ -42,10 +42,23 @@ RuleRef: TypeAlias = Annotated[
 ]
 
 
+_OTHER_APIS: Final = ("VirtualService", "DestinationRule", "Ingress", "TrafficSplit", "IngressRoute", "TraefikService")
+"""What other tools move, so that people write it here."""
+
+
+def _no_other_api(kind: object) -> object:
+    if kind in _OTHER_APIS:
+        raise ValueError(
+            f"{shown(kind)} cannot be moved, only an HTTPRoute of the Gateway API: make one with both Services as"
+            " backends, and write HTTPRoute"
+        )
+    return kind
+
+
 class RouteRef(SpecModel):
     """A route with both sides as weighted backends."""
 
-    kind: RouteKindName = Field(description="The kind of the route.")
+    kind: Annotated[RouteKindName, BeforeValidator(_no_other_api)] = Field(description="The kind of the route.")
     name: DnsName = Field(description="The route's name, in the plan's namespace.")
     rules: tuple[RuleRef, ...] = Field(
         default=(),

@@ -312,6 +312,7 @@ spec:
   selector: {app: checkout}
   ports: [{port: 80, targetPort: http}]
 """
+COUNT = "  replicas: 3\n"
 KEDA = """\
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -324,9 +325,8 @@ spec:
 def scaler(text: str, version: str, least: int = 1) -> dict[str, str]:
     """A file with an autoscaler; with one of the old side, the new side has its own, of as many pods as there can be."""
     new = HPA.replace("name: checkout,", "name: new,").replace("VERSION", "v2").replace("LEAST", "20")
-    return {"hpa": text.replace("VERSION", version).replace("LEAST", str(least))} | (
-        {"new": new} if version == "v1" else {}
-    )
+    files = {"hpa": text.replace("VERSION", version).replace("LEAST", str(least)), "v2": V2.replace(COUNT, "")}
+    return files | ({"new": new, "v1": V1.replace(COUNT, "")} if version == "v1" else {})
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,13 @@ def test_autoscalers_of_one_side_or_of_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, expected: list[tuple[str, str, str]]
 ) -> None:
     text = HPA.replace("LEAST", "20").replace("checkout-VERSION", target)
-    assert found(tmp_path, capsys, {**SHOP, "hpa": text})[1] == expected
+    files = {**SHOP, "hpa": text, "v1": V1.replace(COUNT, ""), "v2": V2.replace(COUNT, "")}
+    assert found(tmp_path, capsys, files)[1] == expected
+
+
+def test_replicas_that_an_autoscaler_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "HorizontalPodAutoscaler shop/checkout scales checkout-v2, and each apply of this file sets its replicas to 3 again: leave replicas out"
+    assert found(tmp_path, capsys, {**SHOP, **scaler(HPA, "v2", 3), "v2": V2})[1] == [("v2:5:3", "hint", words)]
 
 
 @pytest.mark.parametrize(

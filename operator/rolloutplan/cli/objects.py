@@ -202,6 +202,7 @@ def _deployment(raw: Mapping[str, Any]) -> DeploymentFile:
         workloads.view(raw),
         frozenset() if selects_more else frozenset((name, str(value)) for name, value in labels.items()),
         frozenset(filter(None, (safe_get.text(port, "name") for port in ports))),
+        safe_get.value(raw, "spec", "replicas") is not None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.preconditions import TELLING, telling_label
-from rolloutplan.tools.objects import Note, Objects, PlanFile, versions, warning
+from rolloutplan.tools.objects import Note, Objects, PlanFile, hint, versions, warning
 
 
 def compare_others(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
@@ -63,6 +63,11 @@ def _autoscalers(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     for scaler in own:
         if words := objects.deployments.missing(home, scaler.deployment):
             yield warning(scaler.ref, "spec.scaleTargetRef.name", "autoscaler", f"scales nothing: {words}")
+        scaled = objects.deployments.get(home, scaler.deployment)
+        if scaled is not None and scaled.view is not None and scaled.has_replicas:
+            words = f"{scaler.ref} scales {scaled.view.name}, and each apply of this file sets its replicas to"
+            words += f" {scaled.view.wanted} again: leave replicas out"
+            yield hint(objects.deployments.ref(home, scaler.deployment), "spec.replicas", "autoscaler", words)
     old, new = spec.old.deployment, spec.new.deployment
     of_old = next((each for each in own if each.deployment == old), None)
     alone = of_old is not None and not any(each.deployment == new for each in own)

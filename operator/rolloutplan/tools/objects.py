@@ -120,6 +120,8 @@ class DeploymentFile:
     """The labels by which it selects its pods."""
     ports: frozenset[str] = frozenset()
     """The names of its containers' ports."""
+    has_replicas: bool = False
+    """Whether a number of replicas is written."""
 
 
 class ServicePort(NamedTuple):

@@ -321,3 +321,23 @@ def test_a_bound_that_counts_cannot_prove(looks: Path, capsys: pytest.CaptureFix
     looks.write_text(HEADER)
     assert judged(looks, "--vs-old", "<= +0.2") == 2
     assert "write a ratio" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bound", "role", "warned"),
+    [
+        (("--is", "< 1%"), "fail", True),
+        (("--is", "> 1%"), "fail", False),
+        (("--is", "< 1%"), "pass", False),
+        (("--is", "> 1%"), "pass", True),
+        (("--vs-old", "< 1.5x"), "fail", True),
+        (("--vs-old", "> 1.5x"), "fail", False),
+    ],
+)
+def test_a_bound_the_wrong_way_round_is_warned_of(
+    looks: Path, capsys: pytest.CaptureFixture[str], bound: tuple[str, str], role: str, *, warned: bool
+) -> None:
+    looks.write_text(f"{HEADER}\na,1,{GOOD}\n")
+    assert judged(looks, *bound, "--role", role) == 0
+    assert ("warning: " in (err := capsys.readouterr().err)) == warned
+    assert ("did you mean" in err) == warned

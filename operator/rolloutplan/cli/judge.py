@@ -30,6 +30,8 @@ from rolloutplan.stats.sequential import (
     unpack,
 )
 from rolloutplan.stats.verdict import Outcome
+from rolloutplan.tools.comparisons import Role, judge_old, judge_value
+from rolloutplan.tools.promql_meaning import Meaning
 
 COLUMNS: Final = ("run", "look", *CountDelta._fields)
 DIGITS: Final = 12
@@ -131,7 +133,18 @@ def _judge(chosen: argparse.Namespace) -> int:
         f"each line was read {read}; evidence says how many times better the counts fit a side beyond the bound than "
         f"one at it, and {needed:.6g} of it is proof at {100 * chosen.confidence:g}%\n"
     )
+    sys.stderr.write("".join(f"warning: {words}\n" for words in _traps(chosen.role, comparison)))
     return 0
+
+
+def _traps(role: Role, comparison: Comparison) -> Iterator[str]:
+    """Yield what `lint` says of such a bound for the share of bad requests."""
+    share = Meaning("share", False, name="the share of bad requests")
+    if comparison.kind == "value":
+        traps = judge_value(role, share, comparison)
+    else:
+        traps = judge_old(role, share, comparison, counts=True)
+    return (words for _, words in traps)
 
 
 def _meaning(run: Run, comparison: Comparison, needed: float) -> str:

@@ -356,7 +356,10 @@ def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert hidden.endswith(" [hidden-gap]")
     words = "1m is shorter than the soak of 5m: write at least the soak [refused]"
     assert refused == f"{files[1]}:19:7: error: RolloutPlan shop/cart-v2 spec.stages[0].deadline: {words}"
-    assert counted == "2 plans checked, 1 object of other kinds not; 1 error, 1 warning"
+    assert counted == (
+        "2 plans checked, 1 object of other kinds not; 1 error, 1 warning; what is refused hides other mistakes in"
+        " its object: correct it, and run lint again"
+    )
 
 
 @pytest.mark.parametrize(
@@ -543,3 +546,17 @@ def test_what_stands_beside_an_unknown_template_is_looked_at(
     both = HIDDEN.replace("  stages:", "    - {template: unknown}\n  stages:")
     _, found = lint(tmp_path, capsys, both)
     assert [rule for _, _, _, rule, _ in found] == ["hidden-gap", "template"]
+
+
+def test_many_equal_findings_of_a_plan_are_one_line_of_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guard = "    - {name: gN, query: \"sum(rate(x_total{a='$slot',b='$new'}[$window]))\", is: \"> 1\"}\n"
+    guards = "".join(guard.replace("gN", f"g{i}") for i in range(4))
+    files = written(tmp_path, PLAN.replace("  stages:", f"{guards}  stages:"))
+    main(["lint", *files])
+    *lines, last = capsys.readouterr().out.splitlines()
+    (line,) = [each for each in lines if "$slot" in each]
+    assert " (the same in 3 more: spec.guards[2].query (line " in line
+    assert "4 errors" in last
+    main(["lint", "-o", "json", *files])
+    rows = json.loads(capsys.readouterr().out)
+    assert sum(row["rule"] == "unknown-variable" for row in rows) == 4

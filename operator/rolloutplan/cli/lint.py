@@ -103,11 +103,35 @@ _GITHUB: Final[Mapping[Severity, str]] = {"error": "error", "warning": "warning"
 
 
 def _print_text(rows: Sequence[Diagnostic], objects: Sequence[ParsedObject]) -> None:
-    for row in rows:
-        print(printable(format_diagnostic(row)))
+    for row, same in _grouped(rows):
+        print(printable(format_diagnostic(row) + same))
     times = Counter(row.finding.severity for row in rows)
     counted = [_times(times[severity], severity) for severity in _GITHUB if times[severity]]
-    print(f"{_checked_words(objects)}; {', '.join(counted) or 'nothing found'}")
+    hidden = any(row.finding.rule == "refused" for row in rows)  # then nothing between fields is checked
+    again = "; what is refused hides other mistakes in its object: correct it, and run lint again" if hidden else ""
+    print(f"{_checked_words(objects)}; {', '.join(counted) or 'nothing found'}{again}")
+
+
+_FEW: Final = 2
+"""So many equal findings are printed in full."""
+
+
+def _grouped(rows: Sequence[Diagnostic]) -> Iterator[tuple[Diagnostic, str]]:
+    """Yield each finding, and of many equal ones of an object the first, with the places of the others."""
+    groups: dict[tuple[str, str, Finding], list[Diagnostic]] = {}
+    for row in rows:
+        groups.setdefault((row.file, row.subject, _anywhere(row.finding)), []).append(row)
+    for row in rows:
+        first, *others = groups[row.file, row.subject, _anywhere(row.finding)]
+        if len(others) < _FEW or row.finding.rule == "refused":  # each field that is refused has a fix of its own
+            yield row, ""
+        elif row is first:
+            places = ", ".join(f"{each.finding.path} (line {each.place.line})" for each in others)
+            yield row, f" (the same in {len(others)} more: {places})"
+
+
+def _anywhere(finding: Finding) -> Finding:
+    return Finding("", finding.rule, finding.severity, finding.words)
 
 
 def _checked_words(objects: Sequence[ParsedObject]) -> str:

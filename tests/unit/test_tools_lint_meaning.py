@@ -22,7 +22,7 @@ P99_MS = (
 MEMORY = 'max(max_over_time(container_memory_working_set_bytes{pod=~"$deployment-[a-z0-9]+-[a-z0-9]{5}"}[$window]))'
 LIMIT = 'max(max_over_time(container_spec_memory_limit_bytes{pod=~"$deployment-[a-z0-9]+-[a-z0-9]{5}"}[$window]))'
 COUNTED = {"bad": 'b_total{d="$service"}', "total": 'a_total{d="$service"}'}
-RULES = ("unit", "inverted", "bad-is-total", "other-counter")
+RULES = ("unit", "inverted", "bad-is-total", "other-counter", "other-requests")
 
 
 def told(role: str, asked: str | dict[str, str], comparison: str) -> list[str]:
@@ -637,3 +637,19 @@ def test_samples_are_a_number_and_no_rate(query: str, words: str) -> None:
     judged = {"name": "j", "query": P99, "is": "> 0.8", "minSamples": {"query": query, "atLeast": 500}}
     spec = read_plan_spec(changed(PLAN, {"guards": [judged]}))
     assert [each.words for each in lint_plan(spec, SCRAPE) if each.rule == "unit"] == ([words] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("bad", "total", "labels"),
+    [
+        ('d="$new",code=~"5..",handler!="/healthz"', 'd="$new"', "handler"),
+        ('d="$new",code=~"5.."', 'd="$new",handler!="/healthz"', "handler"),
+        ('d="$new",code=~"5..",namespace="$namespace",path="/a"', 'd="$new"', "namespace and path"),
+        ('d="$new",code=~"5..",handler!="/healthz"', 'd="$new",handler!="/healthz"', ""),
+        ('d="$new",code=~"5..",reason="timeout",grpc_code="Internal"', 'd="$new"', ""),
+    ],
+)
+def test_bad_and_total_that_count_different_requests(bad: str, total: str, labels: str) -> None:
+    events = {"bad": f"requests_total{{{bad}}}", "total": f"requests_total{{{total}}}"}
+    words = f"bad and total do not both select by {labels}, so they count different requests: write it in both"
+    assert told("guards", events, "is > 1%") == ([f"events.bad: {words}"] if labels else [])

@@ -305,3 +305,36 @@ def test_what_is_said_of_pods_by_hand_is_what_no_other_rule_refuses() -> None:
     said = told({"query": 'max(x{pod=~"checkout-v2-.*"})'})
     assert [words.partition(": write ")[2] for words in said] == [f"pod=~{PODS}"] * 2
     assert told({"query": f"max(x{{pod=~{PODS}}})"}) == []
+
+
+ONE_PART = "those of a Deployment end with two parts, the hash of the ReplicaSet and five characters"
+
+
+@pytest.mark.parametrize(
+    ("matcher", "why"),
+    [
+        ('pod=~"$deployment-[a-z0-9]{5}"', ONE_PART),
+        ('pod=~"$deployment-[0-9]+"', ONE_PART),
+        ('pod=~"$deployment-[a-z0-9]+"', ONE_PART),
+        ('pod=~"$old-[a-z0-9]{5}"', ONE_PART),
+        ('pod=~"public-.*"', ""),
+        ('pod=~"$deployment-[a-z0-9]+-.+"', ""),
+        ('pod=~"$deployment-6d4cf56db6-.*"', ""),
+        ('pod=~"$deployment-abcdef0123-.*"', ""),
+        ('pod!~"$deployment-[a-z0-9]{5}"', ""),
+    ],
+)
+def test_pods_of_a_deployment_have_two_parts_after_its_name(matcher: str, why: str) -> None:
+    said = [words for words in told({"query": f'max(x{{{matcher}}}) + max(y{{d="$new"}})'}) if " no-pod: " in words]
+    expected = f"query: warning no-pod: {matcher} fits no pod, because {why}: write pod=~{PODS}"
+    assert said == ([expected] if why else [])
+
+
+@pytest.mark.parametrize("service", ["public", "checkout-v2", None])
+def test_pods_have_the_name_of_the_deployment_and_not_of_the_service(service: str | None) -> None:
+    matcher = 'pod=~"$service-[a-z0-9]+-[a-z0-9]{5}"'
+    new = {"deployment": "checkout-v2"} | ({"service": service} if service else {})
+    said = [words for words in told({"query": f"max(x{{{matcher}}})"}, new=new) if " no-pod: " in words]
+    why = "it has the name of the Service, and pods have that of their Deployment"
+    expected = f"query: warning no-pod: {matcher} fits no pod, because {why}: write pod=~{PODS}"
+    assert said == ([expected] if service == "public" else [])

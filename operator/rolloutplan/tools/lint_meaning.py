@@ -100,6 +100,24 @@ def lint_events(role: Role, comparison: Comparison, counters: Mapping[str, Fille
         words = f"{bad.metric} is not the counter of total ({total.metric}), so this is no share of its requests: "
         words += "select the bad ones of the same counter"
         yield Finding(where, "other-counter", "warning", words)
+    elif labels := _other_requests(bad, total):
+        words = f"bad and total do not both select by {labels}, so they count different requests: write it in both"
+        yield Finding(where, "other-requests", "warning", words)
+
+
+_OF_REQUESTS: Final = frozenset(
+    {"namespace", "deployment", "pod", "service", "job", "container", "instance", "app", "workload", "cluster"}
+    | {"handler", "path", "route", "uri", "url", "endpoint", "method", "host", "region"}
+)
+"""Labels that say which requests, and never how they ended: those of the result may be in bad alone."""
+
+
+def _other_requests(bad: Selector, total: Selector) -> str:
+    """The labels by which only one of the two selects requests of the same counter."""
+    if bad.metric != total.metric:
+        return ""
+    one, other = ({each.label for each in part.matchers} for part in (bad, total))
+    return " and ".join(sorted((one ^ other) & _OF_REQUESTS))
 
 
 def _differ(bad: str, total: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -97,6 +97,8 @@ _OF_SERVICES: Final = frozenset(
 )
 _POD_SUFFIXES: Final = ("-6d4cf56db6-x7k2p", "-7f9c8d5b4-q8z6m")
 """Of pods of a Deployment: the hash of the ReplicaSet has 8 to 10 characters, the last part 5."""
+_ONE_PART: Final = ("-x7k2p", "-q8z6m", "-0", "-7f9c8d5b4")
+"""As pods of a DaemonSet or a StatefulSet end, and ReplicaSets: what people take for the end of any pod."""
 
 
 class Sides(NamedTuple):
@@ -148,12 +150,30 @@ def _of_matcher(
         words = f"{shown} fits no pod, because {why}: write {_pods(label)}"
         yield "no-pod", "warning", words
         return
+    if pods and (why := _no_pod(matcher, sides)):
+        yield "no-pod", "warning", f"{shown} fits no pod, because {why}: write {_pods(label)}"
+        return
     if "$" not in written and (by_hand := _by_hand(matcher, sides)):
         words = f"{shown} names a side by hand, so a copy for the next release judges this one again: write {by_hand}"
         yield "by-hand", "hint", words
     if matcher.op == "=" or not (pods or label in _OF_DEPLOYMENTS | _OF_SERVICES):
         return
     yield from _of_pattern(matcher, names, shown, pods=pods, exact=exact)
+
+
+def _no_pod(matcher: Matcher, sides: Sides) -> str:
+    """Why an expression with the name of a side fits no pod of it; empty where it may fit one."""
+
+    def one_of(names: Iterable[str], ends: tuple[str, ...]) -> bool:
+        return any(fits(matcher.value, name + end) for name in names for end in ends)
+
+    if matcher.op != "=~" or one_of(sides.deployments, _POD_SUFFIXES):
+        return ""
+    if one_of(sides.deployments, _ONE_PART):
+        return "those of a Deployment end with two parts, the hash of the ReplicaSet and five characters"
+    if one_of(set(sides.services) - set(sides.deployments), (*_POD_SUFFIXES, *_ONE_PART)):
+        return "it has the name of the Service, and pods have that of their Deployment"
+    return ""
 
 
 def _of_pattern(

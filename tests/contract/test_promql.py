@@ -6,11 +6,11 @@ from random import Random
 import pytest
 import requests
 
-from rolloutplan.tools.promql_nodes import PromqlError
-from rolloutplan.tools.promql_parse import TooLargeError
-from rolloutplan.tools.promql_syntax import UnclearError
-from rolloutplan.tools.promql_tree import read_tree
-from rolloutplan.tools.promql_types import check
+from rolloutplan.tools.promql.nodes import PromqlError
+from rolloutplan.tools.promql.parse import TooLargeError
+from rolloutplan.tools.promql.syntax import UnclearError
+from rolloutplan.tools.promql.tree import read_tree
+from rolloutplan.tools.promql.types import check
 from tests.bed.bed import Bed
 from tests.bed.prometheus import scraping
 from tests.hostile_queries import broken, expression, hostile

@@ -26,7 +26,7 @@ from rolloutplan.metrics.prometheus.counters import no_bound
 from rolloutplan.metrics.prometheus.freshness import stale
 from rolloutplan.metrics.prometheus.response import Instants, RowLabels, counts, each, number, parse_response
 from rolloutplan.stats.verdict import Answer
-from rolloutplan.tools.promql import InstantSelector
+from rolloutplan.tools.promql.queries import InstantSelector
 from rolloutplan.traffic import read_undo
 from tests import situations
 from tests.property.test_broken_objects import SITUATIONS, Shop, anew, objects

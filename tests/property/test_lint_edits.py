@@ -12,7 +12,7 @@ import yaml
 from rolloutplan.api.resolve import Template, resolve
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.template import read_template
-from rolloutplan.tools.lint import lint_plan, lint_template
+from rolloutplan.tools.lint.plans import lint_plan, lint_template
 
 ROOT: Final = Path(__file__).parents[2]
 EDITS: Final = 15

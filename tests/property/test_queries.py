@@ -9,7 +9,7 @@ import pytest
 from promql_parser import BinaryExpr, Call, StringLiteral, VectorSelector, parse
 
 from rolloutplan.metrics.prometheus.enforce import enforced
-from rolloutplan.tools.promql_syntax import UnclearError, read_syntax
+from rolloutplan.tools.promql.syntax import UnclearError, read_syntax
 from tests.hostile_queries import bound, dressed, expression, hostile
 
 QUERIES = 400

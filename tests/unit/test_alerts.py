@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.tools.promql_syntax import read_syntax
+from rolloutplan.tools.promql.syntax import read_syntax
 
 ROOT = Path(__file__).parents[2]
 RULES = [

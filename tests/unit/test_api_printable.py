@@ -14,7 +14,7 @@ from rolloutplan.api.printable import masked, printable
 from rolloutplan.cli.main import main
 from rolloutplan.generate.crd import crds
 from rolloutplan.telemetry.logs import set_up
-from rolloutplan.tools.lint_source import lint_source
+from rolloutplan.tools.lint.source import lint_source
 
 SECRET = "hunter2"
 

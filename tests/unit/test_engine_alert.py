@@ -17,7 +17,7 @@ from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.tools.detection import Assumed, DetectionTime
 from rolloutplan.tools.fault import read_fault
-from rolloutplan.tools.lint import lint_plan
+from rolloutplan.tools.lint.plans import lint_plan
 from rolloutplan.tools.replay import of_run, replay
 from rolloutplan.tools.replay_record import answer_line
 from rolloutplan.tools.timeline import timeline

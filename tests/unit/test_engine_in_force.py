@@ -11,7 +11,7 @@ from rolloutplan.api.spec import PlanSpec, read_plan_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.api.template import read_template
 from rolloutplan.engine.analysis.in_force import can_act, unguarded
-from rolloutplan.tools.lint import lint_plan, warnings_of
+from rolloutplan.tools.lint.plans import lint_plan, warnings_of
 from tests.refusals import GONE, changed
 from tests.situations import m, s
 from tests.world import PLAN, World

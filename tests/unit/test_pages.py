@@ -10,7 +10,7 @@ import yaml
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.main import main
-from rolloutplan.tools.promql_parse import parse_bounded
+from rolloutplan.tools.promql.parse import parse_bounded
 from tests.bed import tools
 from tests.pages import PAGES, Block, anchors, blocks, links, missing
 from tests.shop import ROOT, job

@@ -10,7 +10,7 @@ import yaml
 from rolloutplan.api.policy import read_policy
 from rolloutplan.api.spec import PlanSpec, read_plan_spec
 from rolloutplan.api.template import read_template
-from rolloutplan.tools.lint import TELLABLE, lint_plan, lint_policy, lint_template, warnings_of
+from rolloutplan.tools.lint.plans import TELLABLE, lint_plan, lint_policy, lint_template, warnings_of
 from tests.refusals import GONE, POLICY, TEMPLATE, changed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

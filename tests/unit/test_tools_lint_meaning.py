@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.tools.lint import lint_plan
+from rolloutplan.tools.lint.plans import lint_plan
 from tests.refusals import changed
 from tests.unit.test_tools_lint import PLAN
 

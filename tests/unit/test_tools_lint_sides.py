@@ -7,7 +7,7 @@ import pytest
 
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.stats.feasibility import Shortage, Traffic, shortage
-from rolloutplan.tools.lint import lint_plan, lint_time
+from rolloutplan.tools.lint.plans import lint_plan, lint_time
 from tests.refusals import changed
 from tests.unit.test_tools_lint import PLAN
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.tools.lint_unseen import lint_unseen
+from rolloutplan.tools.lint.unseen import lint_unseen
 from tests.refusals import changed
 from tests.world import PLAN
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.tools.promql import lint_counter, lint_query
-from rolloutplan.tools.promql_traps import Asking
+from rolloutplan.tools.promql.queries import lint_counter, lint_query
+from rolloutplan.tools.promql.traps import Asking
 
 MINUTE = timedelta(minutes=1)
 ASKING = Asking(reach=MINUTE, scrape=timedelta(seconds=15), sampled=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rolloutplan.tools.promql import lint_counter, lint_query
-from rolloutplan.tools.promql_traps import Asking
+from rolloutplan.tools.promql.queries import lint_counter, lint_query
+from rolloutplan.tools.promql.traps import Asking
 
 SPRING = "http_server_requests_seconds_count"
 OTHER = "http_requests_total"

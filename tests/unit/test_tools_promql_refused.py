@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.tools.lint import lint_plan, warnings_of
-from rolloutplan.tools.promql import Finding, lint_query
-from rolloutplan.tools.promql_meaning import meaning_of
-from rolloutplan.tools.promql_text import FilledText
-from rolloutplan.tools.promql_traps import Asking
+from rolloutplan.tools.lint.plans import lint_plan, warnings_of
+from rolloutplan.tools.promql.meaning import meaning_of
+from rolloutplan.tools.promql.queries import Finding, lint_query
+from rolloutplan.tools.promql.text import FilledText
+from rolloutplan.tools.promql.traps import Asking
 from tests.promql_refusals import PIECES, REFUSED, REGEX_PIECES, TAKEN
 from tests.refusals import changed
 from tests.unit.test_tools_lint import PLAN

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from rolloutplan.tools.promql import Finding, instant_selectors, lint_query
-from rolloutplan.tools.promql_parse import HARDEST, ParseError, TooLargeError, parse_bounded
-from rolloutplan.tools.promql_syntax import MAX_NESTING, UnclearError, read_syntax, tokens
-from rolloutplan.tools.promql_traps import Asking
+from rolloutplan.tools.promql.parse import HARDEST, ParseError, TooLargeError, parse_bounded
+from rolloutplan.tools.promql.queries import Finding, instant_selectors, lint_query
+from rolloutplan.tools.promql.syntax import MAX_NESTING, UnclearError, read_syntax, tokens
+from rolloutplan.tools.promql.traps import Asking
 
 CLEAR = [
     "up",

@@ -28,8 +28,8 @@ from rolloutplan.cli.inputs import Input, Problem, expand, template_words, text_
 from rolloutplan.cli.yaml_read import OddKey, Place, UnreadableError, documents, find, misread, place_in, place_of_mark
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.cluster.paths import PLAN_VERSION as VERSION
-from rolloutplan.tools.objects import nearest
-from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.objects.manifests import nearest
+from rolloutplan.tools.promql.queries import Finding
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 """Exit codes: for files without errors, with errors, and for files that cannot be read."""

@@ -30,8 +30,8 @@ from rolloutplan.stats.sequential import (
     unpack,
 )
 from rolloutplan.stats.verdict import Outcome
-from rolloutplan.tools.comparisons import Role, judge_old, judge_value
-from rolloutplan.tools.promql_meaning import Meaning
+from rolloutplan.tools.lint.comparisons import Role, judge_old, judge_value
+from rolloutplan.tools.promql.meaning import Meaning
 
 COLUMNS: Final = ("run", "look", *CountDelta._fields)
 DIGITS: Final = 12

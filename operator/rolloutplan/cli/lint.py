@@ -1,6 +1,6 @@
 """Find what the operator would refuse in files of objects, and pitfalls of PromQL, before they reach a cluster.
 
-Objects come from cli/files.py, checks from tools/lint.py; the findings are printed.
+Objects come from cli/files.py, checks from tools/lint/plans.py; the findings are printed.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from rolloutplan.cli.objects import compare, is_compared
 from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
-from rolloutplan.tools.lint import lint_plan, lint_policy, lint_template, lint_time
-from rolloutplan.tools.lint_source import lint_source
-from rolloutplan.tools.promql import Finding
-from rolloutplan.tools.promql_traps import Severity
+from rolloutplan.tools.lint.plans import lint_plan, lint_policy, lint_template, lint_time
+from rolloutplan.tools.lint.source import lint_source
+from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.tools.promql.traps import Severity
 
 
 def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:

@@ -1,6 +1,6 @@
 """Read the objects among the files that plans are compared with, by the readers of the operator itself.
 
-Objects come from files.py, go to tools/objects.py and its comparisons, and the findings go to lint.py.
+Objects come from files.py, go to tools/objects/manifests.py and its comparisons, and the findings go to lint.py.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
 from rolloutplan.cluster.users import KINDS, services_of
 from rolloutplan.engine.model.policy_view import PolicyView
-from rolloutplan.tools.compare import compared
-from rolloutplan.tools.object_routes import SWAPPED
-from rolloutplan.tools.objects import (
+from rolloutplan.tools.objects.compare import compared
+from rolloutplan.tools.objects.manifests import (
     Autoscaler,
     BackendFile,
     DeploymentFile,
@@ -34,7 +33,8 @@ from rolloutplan.tools.objects import (
     ServicePort,
     Shelf,
 )
-from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.objects.routes import SWAPPED
+from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.traffic import ROUTE_KINDS
 
 _GROUPS: Final[Mapping[str, str]] = {

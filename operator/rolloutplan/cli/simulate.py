@@ -41,7 +41,7 @@ from rolloutplan.engine.model.snapshot import SourceView, source_view
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.detection import NEVER, Assumed, DetectionTime
 from rolloutplan.tools.fault import Fault
-from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.timeline import Moment, Range, Segment, Timeline, timeline
 
 WIDTH: Final = 60

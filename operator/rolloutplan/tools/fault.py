@@ -22,7 +22,7 @@ from promql_parser import BinaryExpr, Expr, NumberLiteral, ParenExpr, VectorSele
 
 from rolloutplan.api.predicate import Predicate
 from rolloutplan.stats.threshold import compare
-from rolloutplan.tools.promql_parse import ParseError, TooLargeError, below, parse_bounded
+from rolloutplan.tools.promql.parse import ParseError, TooLargeError, below, parse_bounded
 
 USUAL_FAULT: Final = "10%"
 """What is assumed where nothing is said: one request in ten. It is large enough for any guard that is worth having, and

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from rolloutplan.engine.model.queries import AlertQuery
-from rolloutplan.tools.promql import firing_alerts
+from rolloutplan.tools.promql.queries import firing_alerts
 
 ANY_ALERT: Final = "count(last_over_time(ALERTS[1d]))"
 """How many alerts were pending or fired at any time in 24 h."""

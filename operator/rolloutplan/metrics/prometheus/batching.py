@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from rolloutplan.metrics.prometheus.response import RowLabels
-from rolloutplan.tools.promql_syntax import UnclearError, read_syntax
+from rolloutplan.tools.promql.syntax import UnclearError, read_syntax
 
 QUICK_WITHIN: Final = 0.5
 """Seconds. A query that takes longer alone is slow, unless the whole source is."""

@@ -16,8 +16,8 @@ from typing import Final
 
 from promql_parser import Expr, VectorSelector
 
-from rolloutplan.tools.promql_parse import ParseError, TooLargeError, below, parse_bounded, pins
-from rolloutplan.tools.promql_syntax import SelectorPlace, Syntax, UnclearError, read_syntax
+from rolloutplan.tools.promql.parse import ParseError, TooLargeError, below, parse_bounded, pins
+from rolloutplan.tools.promql.syntax import SelectorPlace, Syntax, UnclearError, read_syntax
 
 _READS_BY_ITSELF: Final = frozenset({"info"})
 """Functions that read series for which no selector stands in the query."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from rolloutplan.stats.verdict import Answer, Why
-from rolloutplan.tools.promql import InstantSelector
+from rolloutplan.tools.promql.queries import InstantSelector
 
 _FIX = "wait for newer samples, or write a range such as max_over_time(x[$window])"
 

@@ -23,8 +23,8 @@ from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.tenant import Tenant
 from rolloutplan.stats.counts import Sample
 from rolloutplan.stats.verdict import Answer, Why
-from rolloutplan.tools.lint import warnings_of
-from rolloutplan.tools.promql import instant_selectors
+from rolloutplan.tools.lint.plans import warnings_of
+from rolloutplan.tools.promql.queries import instant_selectors
 
 
 class PrometheusConnection(Connection):

@@ -13,7 +13,7 @@ from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
-from rolloutplan.tools.objects import BackendFile, Note, Objects, PlanFile, Ref, RouteFile, hint, warning
+from rolloutplan.tools.objects.manifests import BackendFile, Note, Objects, PlanFile, Ref, RouteFile, hint, warning
 
 SWAPPED: Final = "swapped-sides"
 

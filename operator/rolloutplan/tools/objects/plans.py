@@ -15,7 +15,7 @@ from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import Snapshot, source_view
 from rolloutplan.engine.policy.demands import unmet_demand
 from rolloutplan.engine.policy.policies import in_force
-from rolloutplan.tools.objects import Note, Objects, PlanFile, hint, nearest, versions, warning
+from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, hint, nearest, versions, warning
 
 _VERSION: Final = re.compile("(?<![0-9])[0-9]+$")
 

@@ -14,10 +14,10 @@ from rolloutplan.engine.analysis.measurements import first_window
 from rolloutplan.engine.analysis.warmup import left_out
 from rolloutplan.engine.rules.forecast import slow_predicate_problem
 from rolloutplan.stats.feasibility import Shortage, Traffic, shortage
-from rolloutplan.tools.judged import Judged, judged_predicates
-from rolloutplan.tools.promql import Finding
-from rolloutplan.tools.promql_meaning import counted_back
-from rolloutplan.tools.promql_text import FilledText
+from rolloutplan.tools.lint.judged import Judged, judged_predicates
+from rolloutplan.tools.promql.meaning import counted_back
+from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.tools.promql.text import FilledText
 
 
 def lint_window(judged: Judged) -> Iterator[Finding]:

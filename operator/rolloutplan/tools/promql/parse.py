@@ -27,7 +27,7 @@ from promql_parser import (
     parse,
 )
 
-from rolloutplan.tools.promql_syntax import Token, UnclearError, tokens
+from rolloutplan.tools.promql.syntax import Token, UnclearError, tokens
 
 LONGEST: Final = 32_768
 """The most characters that are parsed: five times the longest query of a plan, as the counters of a histogram have it.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
-from rolloutplan.tools.promql_goodness import goodness, goodness_of, goodness_of_name
-from rolloutplan.tools.promql_nodes import (
+from rolloutplan.tools.promql.goodness import goodness, goodness_of, goodness_of_name
+from rolloutplan.tools.promql.nodes import (
     Aggregate,
     Binary,
     Call,
@@ -24,9 +24,9 @@ from rolloutplan.tools.promql_nodes import (
     Unary,
     selectors,
 )
-from rolloutplan.tools.promql_parse import TooLargeError
-from rolloutplan.tools.promql_syntax import UnclearError
-from rolloutplan.tools.promql_tree import read_tree
+from rolloutplan.tools.promql.parse import TooLargeError
+from rolloutplan.tools.promql.syntax import UnclearError
+from rolloutplan.tools.promql.tree import read_tree
 
 Kind: TypeAlias = Literal["share", "latency", "rate", "count", "gauge", "other"]
 Unit: TypeAlias = Literal["s", "ms", "us", "ns", "bytes", "percent", "cores", ""]

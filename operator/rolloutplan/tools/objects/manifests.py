@@ -1,7 +1,7 @@
 """The objects among the files of a plan, and what is said where one of them is missing.
 
-`cli/objects.py` reads the files with the readers of the operator and makes an `Objects`; the comparisons are in
-object_sides.py, object_routes.py and object_plans.py. Nothing here refuses a plan: what is not in the files may be in
+`cli/manifests.py` reads the files with the readers of the operator and makes an `Objects`; the comparisons are in
+sides.py, routes.py and plans.py. Nothing here refuses a plan: what is not in the files may be in
 the cluster, and what is in the files may differ from it.
 """
 
@@ -23,7 +23,7 @@ from rolloutplan.api.status import Status
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.engine.model.snapshot import RouteView, ServiceView, Snapshot, WorkloadView
-from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.promql.queries import Finding
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """An instant for the rules that want one: nothing that is compared here depends on the time."""

@@ -19,11 +19,11 @@ from rolloutplan.api.template import PredicateTemplateSpec, fill, promql_values,
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.variables import names_a_side
 from rolloutplan.stats.feasibility import Traffic
-from rolloutplan.tools.comparisons import Role
-from rolloutplan.tools.judged import Judged, counters_of, filled, judged_predicates
-from rolloutplan.tools.lint_meaning import comparison_check, lint_events, lint_slowness, samples_check
-from rolloutplan.tools.lint_pace import lint_deadlines, lint_for, lint_samples, lint_warmups, lint_window
-from rolloutplan.tools.lint_sides import (
+from rolloutplan.tools.lint.comparisons import Role
+from rolloutplan.tools.lint.judged import Judged, counters_of, filled, judged_predicates
+from rolloutplan.tools.lint.meaning import comparison_check, lint_events, lint_slowness, samples_check
+from rolloutplan.tools.lint.pace import lint_deadlines, lint_for, lint_samples, lint_warmups, lint_window
+from rolloutplan.tools.lint.sides import (
     NO_SIDE,
     lint_namespaces,
     lint_old_matchers,
@@ -31,10 +31,10 @@ from rolloutplan.tools.lint_sides import (
     matcher_check,
     sides_of,
 )
-from rolloutplan.tools.lint_unseen import lint_unseen
-from rolloutplan.tools.promql import Check, Finding, lint_alerts, lint_counter, lint_query
-from rolloutplan.tools.promql_text import FilledText
-from rolloutplan.tools.promql_traps import Asking
+from rolloutplan.tools.lint.unseen import lint_unseen
+from rolloutplan.tools.promql.queries import Check, Finding, lint_alerts, lint_counter, lint_query
+from rolloutplan.tools.promql.text import FilledText
+from rolloutplan.tools.promql.traps import Asking
 
 TELLABLE: Final = 1024
 """The most bytes in the note of an Event."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.preconditions import TELLING, telling_label
-from rolloutplan.tools.objects import Note, Objects, PlanFile, hint, versions, warning
+from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, hint, versions, warning
 
 
 def compare_others(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from rolloutplan.api.quantities import Comparison, Operator, format_duration
-from rolloutplan.tools.promql_meaning import Meaning
+from rolloutplan.tools.promql.meaning import Meaning
 
 Role: TypeAlias = Literal["pass", "fail", "guard", "warn", "assumption", "success", "failure"]
 """Where a predicate stands; of a template, what it indicates."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from rolloutplan.api.metric_source import Auth, ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.suggestions import credential_file
-from rolloutplan.tools.promql import Finding
+from rolloutplan.tools.promql.queries import Finding
 
 _NAME: Final = re.compile(
     r"(?i)(^|[-_.])(api-?_?key|access-?_?key|key|token|secret|password|passwd|pwd|pass|credentials?|cookie|session"

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rolloutplan.tools.promql_goodness import CODES
-from rolloutplan.tools.promql_nodes import Matcher, Selector
-from rolloutplan.tools.promql_regex import fits
-from rolloutplan.tools.promql_traps import ParsedQuery, Severity
+from rolloutplan.tools.promql.goodness import CODES
+from rolloutplan.tools.promql.nodes import Matcher, Selector
+from rolloutplan.tools.promql.regex import fits
+from rolloutplan.tools.promql.traps import ParsedQuery, Severity
 
 _LABELS: Final = (
     (re.compile("http_(server|client)_requests_seconds(_count|_sum|_bucket|_max)?"), "status"),

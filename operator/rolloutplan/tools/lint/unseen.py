@@ -14,12 +14,12 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.engine.analysis.in_force import acting
-from rolloutplan.tools.promql import Finding
-from rolloutplan.tools.promql_meaning import meaning_of
-from rolloutplan.tools.promql_nodes import PromqlError
-from rolloutplan.tools.promql_parse import TooLargeError
-from rolloutplan.tools.promql_syntax import UnclearError
-from rolloutplan.tools.promql_tree import read_tree
+from rolloutplan.tools.promql.meaning import meaning_of
+from rolloutplan.tools.promql.nodes import PromqlError
+from rolloutplan.tools.promql.parse import TooLargeError
+from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.tools.promql.syntax import UnclearError
+from rolloutplan.tools.promql.tree import read_tree
 
 Subject: TypeAlias = Literal["failures", "latency"]
 

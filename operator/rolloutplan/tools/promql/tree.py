@@ -1,8 +1,8 @@
 """Reads PromQL into a tree whose parts know where they stand in the text. Pure, with bounded work.
 
-`read_tree` takes what Prometheus 3 reads, without its types (promql_types.py), and raises PromqlError at the first
+`read_tree` takes what Prometheus 3 reads, without its types (types.py), and raises PromqlError at the first
 place that Prometheus refuses. The parser of the library names no places, and its expressions are not those of RE2, so
-it stays where a second opinion counts (promql_parse.py). Places are characters of the text, counted from 0.
+it stays where a second opinion counts (parse.py). Places are characters of the text, counted from 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from rolloutplan.tools.promql_nodes import (
+from rolloutplan.tools.promql.nodes import (
     COMPARISONS,
     SETS,
     Aggregate,
@@ -29,9 +29,9 @@ from rolloutplan.tools.promql_nodes import (
     Text,
     Unary,
 )
-from rolloutplan.tools.promql_parse import HARDEST, LONGEST, TooLargeError, hardness
-from rolloutplan.tools.promql_syntax import AGGREGATIONS, Token, UnclearError, tokens
-from rolloutplan.tools.promql_values import no_token, number_of, time_of, unquoted
+from rolloutplan.tools.promql.parse import HARDEST, LONGEST, TooLargeError, hardness
+from rolloutplan.tools.promql.syntax import AGGREGATIONS, Token, UnclearError, tokens
+from rolloutplan.tools.promql.values import no_token, number_of, time_of, unquoted
 
 _STRENGTH: Final = {
     "or": 1, "and": 2, "unless": 2, **dict.fromkeys(COMPARISONS, 3), "+": 4, "-": 4, "*": 5, "/": 5, "%": 5,

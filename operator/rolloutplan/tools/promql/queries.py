@@ -1,7 +1,7 @@
 """Checks queries: what Prometheus refuses, variables that nobody fills in, and what does not mean what was meant.
 
 `lint_query` checks a query, `lint_counter` a counter of `events`, `lint_alerts` the matchers of alerts. Queries come
-from tools/lint.py, and the findings go back to it.
+from tools/lint/plans.py, and the findings go back to it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from rolloutplan.tools.promql_codes import code_traps
-from rolloutplan.tools.promql_names import COUNTER, GAUGE, is_counter
-from rolloutplan.tools.promql_nodes import Matcher, Node, PromqlError, Range, Selector, Subquery, Text, walk
-from rolloutplan.tools.promql_parse import TooLargeError
-from rolloutplan.tools.promql_syntax import UnclearError
-from rolloutplan.tools.promql_text import FilledText
-from rolloutplan.tools.promql_traps import TRAPS, Asking, ParsedQuery, Severity, is_instant
-from rolloutplan.tools.promql_tree import read_tree
-from rolloutplan.tools.promql_types import check
-from rolloutplan.tools.promql_variables import unfilled
+from rolloutplan.tools.promql.codes import code_traps
+from rolloutplan.tools.promql.names import COUNTER, GAUGE, is_counter
+from rolloutplan.tools.promql.nodes import Matcher, Node, PromqlError, Range, Selector, Subquery, Text, walk
+from rolloutplan.tools.promql.parse import TooLargeError
+from rolloutplan.tools.promql.syntax import UnclearError
+from rolloutplan.tools.promql.text import FilledText
+from rolloutplan.tools.promql.traps import TRAPS, Asking, ParsedQuery, Severity, is_instant
+from rolloutplan.tools.promql.tree import read_tree
+from rolloutplan.tools.promql.types import check
+from rolloutplan.tools.promql.variables import unfilled
 
 
 @dataclass(frozen=True, slots=True)

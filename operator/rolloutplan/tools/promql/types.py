@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final, NamedTuple, TypeAlias
 
-from rolloutplan.tools.promql_nodes import (
+from rolloutplan.tools.promql.nodes import (
     COMPARISONS,
     SETS,
     Aggregate,
@@ -27,7 +27,7 @@ from rolloutplan.tools.promql_nodes import (
     Unary,
     walk,
 )
-from rolloutplan.tools.promql_regex import refusal
+from rolloutplan.tools.promql.regex import refusal
 
 Type: TypeAlias = str
 """`v` an instant vector, `m` a range vector, `s` a scalar, `t` a string."""

@@ -12,7 +12,7 @@ from rolloutplan.engine.analysis.counting import round_up
 from rolloutplan.engine.analysis.measurements import Role, first_window
 from rolloutplan.engine.analysis.variables import variables_for
 from rolloutplan.engine.analysis.warmup import left_out
-from rolloutplan.tools.promql_text import FilledText
+from rolloutplan.tools.promql.text import FilledText
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from rolloutplan.api.rendering import VARIABLE
 from rolloutplan.api.text_format import QUOTED
-from rolloutplan.tools.promql_nodes import Call, Node, Text, walk
-from rolloutplan.tools.promql_text import FilledText
+from rolloutplan.tools.promql.nodes import Call, Node, Text, walk
+from rolloutplan.tools.promql.text import FilledText
 
 PODS: Final = "$deployment-[a-z0-9]+-[a-z0-9]{5}"
 """The names of the pods of a Deployment: its own, the hash of its ReplicaSet, and five characters."""

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
 from rolloutplan.api.quantities import format_duration
-from rolloutplan.tools.promql_names import GAUGE, is_counter, is_summed
-from rolloutplan.tools.promql_nodes import (
+from rolloutplan.tools.promql.names import GAUGE, is_counter, is_summed
+from rolloutplan.tools.promql.nodes import (
     COMPARISONS,
     Aggregate,
     Binary,
@@ -26,8 +26,8 @@ from rolloutplan.tools.promql_nodes import (
     selectors,
     walk,
 )
-from rolloutplan.tools.promql_text import FilledText
-from rolloutplan.tools.promql_width import MANY, OF_BUCKETS, PICKS, width
+from rolloutplan.tools.promql.text import FilledText
+from rolloutplan.tools.promql.width import MANY, OF_BUCKETS, PICKS, width
 
 Severity: TypeAlias = Literal["error", "warning", "hint"]
 

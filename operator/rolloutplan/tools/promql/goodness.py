@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from rolloutplan.tools.promql_nodes import Matcher, Selector
-from rolloutplan.tools.promql_regex import fits
+from rolloutplan.tools.promql.nodes import Matcher, Selector
+from rolloutplan.tools.promql.regex import fits
 
 CODES: Final = frozenset(
     {"code", "status", "status_code", "statuscode", "http_code", "response_code", "http_status", "http_status_code"}

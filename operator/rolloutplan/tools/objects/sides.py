@@ -12,7 +12,7 @@ from rolloutplan.engine.analysis.availability import scaled_to_zero
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.policy.grants import account_of, jobs_of
 from rolloutplan.engine.policy.preconditions import service_problems, telling_label
-from rolloutplan.tools.objects import Autoscaler, Note, Objects, PlanFile, hint, warning
+from rolloutplan.tools.objects.manifests import Autoscaler, Note, Objects, PlanFile, hint, warning
 
 
 def compare_sides(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rolloutplan.tools.promql_nodes import (
+from rolloutplan.tools.promql.nodes import (
     Aggregate,
     Binary,
     Call,
@@ -17,7 +17,7 @@ from rolloutplan.tools.promql_nodes import (
     parts,
     selectors,
 )
-from rolloutplan.tools.promql_types import type_of
+from rolloutplan.tools.promql.types import type_of
 
 NUMBER, ONE, MANY = range(3)
 """A number, at most one series, or many."""

@@ -9,8 +9,8 @@ from datetime import timedelta
 from math import inf
 from typing import Final
 
-from rolloutplan.tools.promql_nodes import PromqlError
-from rolloutplan.tools.promql_syntax import Token
+from rolloutplan.tools.promql.nodes import PromqlError
+from rolloutplan.tools.promql.syntax import Token
 
 _UNITS: Final = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION: Final = re.compile(

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from rolloutplan.tools.object_others import compare_others
-from rolloutplan.tools.object_plans import compare_plans
-from rolloutplan.tools.object_routes import compare_routes
-from rolloutplan.tools.object_sides import compare_sides
-from rolloutplan.tools.objects import Note, Objects, PlanFile
+from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile
+from rolloutplan.tools.objects.others import compare_others
+from rolloutplan.tools.objects.plans import compare_plans
+from rolloutplan.tools.objects.routes import compare_routes
+from rolloutplan.tools.objects.sides import compare_sides
 
 _NO_NAMESPACE: Final = re.compile("(?<=[A-Za-z]) /(?=[a-z0-9])")
 """The place of the namespace in the operator's messages, where a plan has none."""

@@ -9,14 +9,14 @@ from typing import Final
 
 from rolloutplan.api.predicate import MinSamples
 from rolloutplan.api.quantities import Comparison, format_duration
-from rolloutplan.tools.comparisons import LONG_WORK, Role, judge_old, judge_value
-from rolloutplan.tools.promql import Check, Finding, parsed
-from rolloutplan.tools.promql_codes import bad_ones, selects_codes
-from rolloutplan.tools.promql_goodness import goodness_of
-from rolloutplan.tools.promql_meaning import Meaning, meaning_of
-from rolloutplan.tools.promql_nodes import Binary, Selector
-from rolloutplan.tools.promql_text import FilledText
-from rolloutplan.tools.promql_traps import ParsedQuery
+from rolloutplan.tools.lint.comparisons import LONG_WORK, Role, judge_old, judge_value
+from rolloutplan.tools.promql.codes import bad_ones, selects_codes
+from rolloutplan.tools.promql.goodness import goodness_of
+from rolloutplan.tools.promql.meaning import Meaning, meaning_of
+from rolloutplan.tools.promql.nodes import Binary, Selector
+from rolloutplan.tools.promql.queries import Check, Finding, parsed
+from rolloutplan.tools.promql.text import FilledText
+from rolloutplan.tools.promql.traps import ParsedQuery
 
 
 def comparison_check(role: Role, comparison: Comparison, path: str) -> Check:

@@ -11,12 +11,12 @@ from rolloutplan.api.rendering import BUILTIN_VARIABLES, VARIABLE
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.engine.analysis.variables import names_a_side, render
-from rolloutplan.tools.judged import Judged, filled, texts_of
-from rolloutplan.tools.promql import Check, Finding, parsed
-from rolloutplan.tools.promql_nodes import Matcher, Selector
-from rolloutplan.tools.promql_regex import fits
-from rolloutplan.tools.promql_traps import Asking, ParsedQuery, Severity
-from rolloutplan.tools.promql_variables import PODS
+from rolloutplan.tools.lint.judged import Judged, filled, texts_of
+from rolloutplan.tools.promql.nodes import Matcher, Selector
+from rolloutplan.tools.promql.queries import Check, Finding, parsed
+from rolloutplan.tools.promql.regex import fits
+from rolloutplan.tools.promql.traps import Asking, ParsedQuery, Severity
+from rolloutplan.tools.promql.variables import PODS
 
 NO_SIDE: Final = (
     'write a label with $deployment, $service, $old or $new, such as deployment="$deployment" (if it has one already,'

@@ -1,0 +1,1 @@
+"""Pitfalls of plans, policies, templates and metric sources."""

@@ -1,0 +1,1 @@
+"""Plans compared with the objects in the same files."""

@@ -560,3 +560,16 @@ def test_many_equal_findings_of_a_plan_are_one_line_of_text(tmp_path: Path, caps
     main(["lint", "-o", "json", *files])
     rows = json.loads(capsys.readouterr().out)
     assert sum(row["rule"] == "unknown-variable" for row in rows) == 4
+
+
+def test_the_last_line_says_that_invalid_yaml_hides_what_follows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["lint", *written(tmp_path, f"{PLAN}---\n[\n---\n{CART}")])
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.endswith(
+        "; what cannot be read hides other mistakes after it in its file: correct it, and run lint again"
+    )
+    main(["lint", str(tmp_path / "nowhere.yaml")])
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "nothing checked; 1 error"

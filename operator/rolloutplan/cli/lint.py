@@ -107,11 +107,19 @@ def _print_text(rows: Sequence[Diagnostic], objects: Sequence[ParsedObject]) -> 
         print(printable(format_diagnostic(row) + same))
     times = Counter(row.finding.severity for row in rows)
     counted = [_times(times[severity], severity) for severity in _GITHUB if times[severity]]
-    hidden = any(row.finding.rule == "refused" for row in rows)  # then nothing between fields is checked
-    again = "; what is refused hides other mistakes in its object: correct it, and run lint again" if hidden else ""
+    again = ", and ".join(words for hides, words in _HIDING if any(map(hides, rows)))
+    again = f"; {again}: correct it, and run lint again" if again else ""
     print(f"{_checked_words(objects)}; {', '.join(counted) or 'nothing found'}{again}")
 
 
+_HIDING: Final[Sequence[tuple[Callable[[Diagnostic], bool], str]]] = (
+    (lambda row: row.finding.rule == "refused", "what is refused hides other mistakes in its object"),
+    (
+        lambda row: row.finding.rule == "unreadable" and row.place != Place(1, 1),
+        "what cannot be read hides other mistakes after it in its file",
+    ),
+)
+"""Findings after which other checks do not take place: those between fields and of queries, or of the next objects."""
 _FEW: Final = 2
 """So many equal findings are printed in full."""
 

@@ -502,3 +502,23 @@ def _written(tmp_path: Path, files: dict[str, str]) -> list[str]:
     for name, text in files.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     return [str(tmp_path / f"{name}.yaml") for name in files]
+
+
+@pytest.mark.parametrize(
+    ("matchers", "words"),
+    [
+        (
+            'namespace="prod",deployment="$deployment"',
+            'selects namespace="prod", and this plan is of namespace shop: write namespace="$namespace"',
+        ),
+        ('namespace="shop",deployment="$deployment"', ""),
+        ('namespace="$namespace",deployment="$deployment"', ""),
+        ('namespace="gateway-system",service="$service"', ""),
+    ],
+)
+def test_a_query_of_another_namespace_is_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], matchers: str, words: str
+) -> None:
+    plan = PLAN.replace('deployment="$deployment"', matchers)
+    _, rows = found(tmp_path, capsys, {**SHOP, "plan": plan})
+    assert [row[1:] for row in rows] == ([("hint", words)] if words else [])

@@ -15,9 +15,14 @@ from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import Snapshot, source_view
 from rolloutplan.engine.policy.demands import unmet_demand
 from rolloutplan.engine.policy.policies import in_force
+from rolloutplan.tools.lint.judged import judged_predicates, texts_of
 from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, hint, nearest, versions, warning
 
 _VERSION: Final = re.compile("(?<![0-9])[0-9]+$")
+
+_NAMESPACE: Final = re.compile(r'\bnamespace="([a-z0-9][-a-z0-9]{0,62})"')
+_OF_ITS_SIDE: Final = re.compile(r'\b(?:pod|deployment)=~?"\$\{?(?:deployment|old|new)\b')
+"""Matchers of what is in the plan's namespace for sure. A gateway counts in its own."""
 
 
 def compare_plans(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
@@ -25,6 +30,7 @@ def compare_plans(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[
     yield from _named_for_another(plan)
     yield from _copied(plan, objects)
     yield from _same_routes(plan, objects)
+    yield from _namespaces(plan)
     yield from _source(plan, objects)
     yield from _policies(plan, objects, seen)
 
@@ -89,6 +95,16 @@ def _meet(plan: PlanFile, other: PlanFile, route: RouteId, objects: Objects) -> 
         {name for ref in each.spec.traffic.routes if ref.id == route for name in ref.rules} for each in (plan, other)
     ]
     return not all(named) or bool(named[0] & named[1])
+
+
+def _namespaces(plan: PlanFile) -> Iterator[Note]:
+    """Yield queries of a side that name another namespace than the plan's, as a copy from elsewhere does."""
+    for judged in judged_predicates(plan.spec) if plan.namespace else ():
+        for field, text in texts_of(judged.predicate):
+            others = {name for name in _NAMESPACE.findall(text) if name != plan.namespace}
+            if others and _OF_ITS_SIDE.search(text) and "$namespace" not in text and "${namespace}" not in text:
+                words = f'selects namespace="{min(others)}", and this plan is of namespace {plan.namespace}: write'
+                yield hint(None, f"{judged.path}.{field}", "by-hand", f'{words} namespace="$namespace"')
 
 
 def _source(plan: PlanFile, objects: Objects) -> Iterator[Note]:

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
-# How many processes share the tests out (auto: tests/sharing.py); each that runs tests on real parts has parts of its own.
+# How many processes share the tests out; each that runs tests on real parts has parts of its own, of about 2 GB.
 WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 

@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests import picks
 from tests.bed import Bed, UnusableError, netns, tools
-from tests.sharing import in_order, together, workers_here
+from tests.sharing import in_order, together
 from tests.shop import Operator, Shop, install
 
 settings.register_profile("machines-are-noisy", deadline=None)
@@ -32,11 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses") and not netns.may_enter():
         with suppress(OSError):  # a worker that wants a bed says why there is none
             netns.become_root()
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """How many processes `-n auto` means."""
-    return workers_here()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:

@@ -1,6 +1,5 @@
 """How tests are shared out among the workers of pytest-xdist, so that all of them end at the same time."""
 
-import os
 from collections.abc import Iterable
 
 import pytest
@@ -9,8 +8,6 @@ ONE_BY_ONE = ("tests/e2e/", "tests/contract/", "tests/property/")
 """Folders whose modules are divided: a test takes long there, and needs no other of its module before it."""
 WHOLE = ("tests/e2e/test_chart.py",)
 """Modules in them that are not divided: what all of their tests build upon takes long to make."""
-BED = 3 << 30
-"""Bytes of memory that a worker needs with all parts of its bed, at most."""
 FIRST = (
     "tests/e2e/test_crash_points.py",
     "tests/e2e/test_chart.py",
@@ -20,19 +17,6 @@ FIRST = (
     "tests/unit/test_patterns.py",
 )
 """What takes longest begins first. What takes no time comes last, and fills what would be left over."""
-
-
-def workers(cores: int, memory: int) -> int:
-    """How many processes share the tests out: one more than there are cores, as far as `memory` (bytes) goes.
-
-    Tests on real parts wait for them two fifths of the time.
-    """
-    return max(1, min(cores + 1, memory // BED))
-
-
-def workers_here() -> int:
-    """The same for this machine."""
-    return workers(len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def together(nodeid: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any, Self
@@ -189,7 +190,15 @@ class Shop:
         if ready:
             for name in self.weights:
                 self.bed.wait_ready(self.namespace, name)
+                until(partial(self._has_endpoints, name), 30, f"the endpoints of {self.namespace}/{name}")
         return self
+
+    def _has_endpoints(self, service: str) -> bool:
+        """Whether a Service has an endpoint for each pod: on a busy machine they come seconds after the pods."""
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
+        slices = self.bed.get(f"{path}?labelSelector=kubernetes.io/service-name%3D{service}")["items"]
+        endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or ()]
+        return sum(bool(each.get("conditions", {}).get("ready")) for each in endpoints) >= self.replicas
 
     @property
     def host(self) -> str:

@@ -31,7 +31,7 @@ def judged(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
     The loop needs milliseconds to come to a look that is due, and some more to hear of it.
     """
     but: Any = {"seq": True, "at": True, "evidence": {"__all__": {"at"}}}
-    before = ("Started", "NewSideReady")
+    before = ("Started", "Unguarded", "NewSideReady")
     return [decision.model_dump(exclude=but) for decision in decisions if decision.reason not in before]
 
 

@@ -34,7 +34,9 @@ def plan(**changes: Any) -> PlanSpec:
 
 
 def warnings(spec: PlanSpec) -> list[str]:
-    return [f"{found.path}: {found.words}" for found in lint_plan(spec, None) if found.severity != "hint"]
+    """Of one template; a plan needs others next to it to look for every kind of fault at 100 % (`unseen`)."""
+    found = (each for each in lint_plan(spec, None) if each.severity != "hint" and each.rule != "unseen")
+    return [f"{each.path}: {each.words}" for each in found]
 
 
 def test_every_stack_has_the_same_templates() -> None:

@@ -1,7 +1,7 @@
 """Text of others, made harmless for terminals and logs: hypotheses, last words of Jobs, messages of pods, names.
 
 A control sequence can move the cursor, set the title of a window or hide what follows. Newer versions of kubectl escape
-them, others do not. A credential in a message stands in the log of a pipeline, or in a status that many may read.
+them, others do not. A credential in a message ends up in the log of a pipeline, or in a status that many may read.
 """
 
 from __future__ import annotations

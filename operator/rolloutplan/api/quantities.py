@@ -124,7 +124,7 @@ _OF_PODS: Final = replace(
     fix='is not a percentage of pods: write 0% to 100% in steps of 0.1%, such as "50%"; without %, from 10 on',
     whole=range(10, 101),
 )
-"""Elsewhere in Kubernetes a small number beside pods is a number of pods: `maxUnavailable: 2`. So it needs its %."""
+"""Elsewhere in Kubernetes a small number about pods is a number of pods: `maxUnavailable: 2`. So it needs its %."""
 _WEIGHT: Final = replace(
     _PERCENTAGE,
     called="weight",

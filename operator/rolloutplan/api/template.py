@@ -302,7 +302,7 @@ def fill(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[
 
 
 def promql_values(template: PredicateTemplateSpec, arguments: Mapping[str, str]) -> dict[str, str]:
-    """The values of the parameters as they stand in PromQL, by name. Each must be of its type."""
+    """The values of the parameters as PromQL has them, by name. Each must be of its type."""
     types = {p.name: _TYPES[p.type] for p in template.parameters}
     texts = {p.name: p.default or "" for p in template.parameters} | dict(arguments)
     return {name: types[name].to_promql(text) for name, text in texts.items()}

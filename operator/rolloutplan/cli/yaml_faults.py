@@ -19,7 +19,7 @@ _KEY_BEFORE: Final = re.compile(rf"(?:^|[\s{{,])(?P<key>{_KEY}):\s+$")
 _CRAMPED: Final = re.compile(rf"\s*(?:[-?]\s+)*(?P<key>{_KEY}):(?P<value>[^\s:/][^:]*)$")
 _COMMENT: Final = re.compile(r"(?<!\s)\s+#.*$")
 _LEFT_OUT: Final = re.compile("(?i)secret|passw|token|key|credential|cookie|authorization")
-"""Keys whose values are never repeated: what is printed may stand in the log of a pipeline for years."""
+"""Keys whose values are never repeated: what is printed may be in the log of a pipeline for years."""
 _LONGEST: Final = 80
 """The most characters of a value that are repeated: a longer one is recognized by its beginning."""
 

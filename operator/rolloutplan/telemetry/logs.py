@@ -67,7 +67,7 @@ def _renderers(terminal: bool) -> list[Processor]:
 
 
 def _masked(_: object, __: str, line: EventDict) -> EventDict:
-    """No credential of a URL or a header stands in a log, whoever wrote the message."""
+    """No credential of a URL or a header gets into a log, whoever wrote the message."""
     return {name: masked(value) if isinstance(value, str) else value for name, value in line.items()}
 
 

@@ -56,7 +56,7 @@ class FilledText:
     ) -> FilledText:
         """Fill in variables as `render` does: an unknown one stays, and all stay where the text became too large.
 
-        `parameters` are those of a template, as they stand in PromQL; they may have variables in them.
+        `parameters` are those of a template, as PromQL has them; they may have variables in them.
         """
         sizes = {name: len(value.encode()) for name, value in variables.items()}
         if rendered_size(written, sizes) > MAX_QUERY:

@@ -1,4 +1,4 @@
-"""Reads PromQL into a tree whose parts know where they stand in the text. Pure, with bounded work.
+"""Reads PromQL into a tree whose parts know their places in the text. Pure, with bounded work.
 
 `read_tree` takes what Prometheus 3 reads, without its types (types.py), and raises PromqlError at the first
 place that Prometheus refuses. The parser of the library names no places, and its expressions are not those of RE2, so

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
-from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.status_size import bounded
 
 DECISIONS_KEPT = 30
@@ -90,6 +90,10 @@ class Backend(Part):
 
     service: str = Field(description="The Service.")
     weight: int = Field(description="Its weight in the rule.")
+    missing: bool | None = Field(None, description="True if the route writes no weight for it.")
+    names: dict[str, str] = Field(
+        {}, description="The fields by which the route names it, where that is not just the Service's name."
+    )
 
 
 class RuleWeights(Part):
@@ -97,6 +101,8 @@ class RuleWeights(Part):
 
     index: int = Field(description="Its place in the route, from 0.")
     name: str = Field("", description="Its name, if it has one.")
+    at: str = Field("", description="Where its weights are in the route; empty in a route of the Gateway API.")
+    text: str = Field("", description="The annotation that holds its weights, as it was.")
     backends: tuple[Backend, ...] = Field((), description="Its backends, in the order of the route.")
 
     def with_backends(self, backends: tuple[Backend, ...]) -> RuleWeights:
@@ -106,8 +112,10 @@ class RuleWeights(Part):
 class RouteWeights(Part):
     """The weights of one route, in the rules that a run changes."""
 
-    kind: RouteKindName = Field("HTTPRoute", description="The kind of the route.")
+    kind: str = Field("HTTPRoute", description="The kind of the route.")
     name: str = Field(description="The route's name.")
+    old: str = Field("", description="What the route calls the old side, where that is not its Service.")
+    new: str = Field("", description="What the route calls the new side, where that is not its Service.")
     rules: tuple[RuleWeights, ...] = Field((), description="The rules that hold both sides.")
 
     @property

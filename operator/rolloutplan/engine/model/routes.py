@@ -59,8 +59,8 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
         )
     for rule in rules:
-        if sum(pair(rule, old, new)) > view.largest_weight:
-            largest = view.largest_weight
+        if sum(pair(rule, old, new)) > view.weights.max:
+            largest = view.weights.max
             words = f"{where} rule {rule.index}: {old} and {new} have a total weight above {largest}: lower both"
             raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
         if not any(b.weight for b in rule.backends if b.service in (old, new)):
@@ -305,7 +305,7 @@ def shift_routes(
 
 def _shift_rules(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
     for rule in route.rules:
-        yield shift(rule, weights.old, weights.new, permille, snapshot.routes[route.id].largest_weight)
+        yield shift(rule, weights.old, weights.new, permille, snapshot.routes[route.id].weights.max)
 
 
 def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
@@ -342,7 +342,7 @@ def route_patches(
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(
-            restore(current, rule, weights.old, weights.new, view.largest_weight)
+            restore(current, rule, weights.old, weights.new, view.weights.max)
             for current, rule in found
             if current is not None
         )

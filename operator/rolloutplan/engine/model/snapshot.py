@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.route_kind import GATEWAY_API, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights, SourceStatus, Status
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.grants import Grants
@@ -94,13 +95,23 @@ class RouteView:
     """The undo command in its annotations."""
     undo_by: str = ""
     """Who wrote that, with operation and time, from managedFields."""
-    largest_weight: int = 1_000_000
-    """The largest weight that its kind allows, which is how finely its traffic can be divided."""
+    weights: WeightRules = GATEWAY_API
+    """What weights its kind allows, with what its controllers do in another way."""
+    settle: timedelta | None = None
+    """How long a weight takes to be in force, where no gateway reports that it is; None where one does."""
+    empty_breaks: Literal["", "Any", "Old"] = ""
+    """Which side takes the whole route down while it has no endpoints."""
+    can: frozenset[str] = frozenset()
+    """What it can do in addition to weights: `header`, `cookie`, `mirror`, `sticky`."""
+    controllers: tuple[str, ...] = ()
+    """The controllers that answer for it."""
     selective: frozenset[int] = frozenset()
     """The indexes of the rules that match requests only by headers or query parameters, such as a rule for testers."""
     appliers: tuple[Applier, ...] = ()
     """Those who apply it as a whole, and may have applied other weights."""
     namespace: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The object as it was read; only traffic/ looks into it, for its patches."""
 
     def named(self, home: str) -> str:
         """Kind and name, with the namespace where it is not `home`."""

@@ -186,7 +186,7 @@ def _no_control_group(snapshot: Snapshot, spec: PlanSpec, route: RouteWeights, r
     Weights are whole numbers with a largest one. Another backend with a very large weight leaves no finer ones.
     """
     old, new, step = spec.old.service_name, spec.new.service_name, spec.bake_step
-    largest = snapshot.routes[route.id].largest_weight
+    largest = snapshot.routes[route.id].weights.max
     if not step.held_back or pair(shift(rule, old, new, step.permille, largest), old, new)[0]:
         return ""
     heaviest = max(backend.weight for backend in rule.backends)

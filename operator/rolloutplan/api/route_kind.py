@@ -1,0 +1,179 @@
+"""The spec of a RouteKind: where a kind of route keeps its weights, and what reports that they are in force.
+
+The built-in kinds are descriptions of this form in `route_kinds/`; a cluster has its own ones as objects. Paths are
+fields joined by dots: `[]` is each item of a list, `{}` each value of a mapping, `a|b` the first that is there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import Field, WithJsonSchema
+
+from rolloutplan.api.parsing import SpecModel
+from rolloutplan.api.quantities import Duration
+from rolloutplan.api.text_format import DnsName
+
+Json: TypeAlias = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+"""A part of an object, as the kind itself writes it."""
+
+
+class WeightRules(SpecModel):
+    """What the weights of a kind may be, and what they mean.
+
+    The engine counts in whole numbers of 1/`units`; `max` and `sum` are in the kind's own numbers.
+    """
+
+    missing: int = Field(0, ge=0, le=100, description="What an item without a weight counts as.")
+    max: int = Field(2147483647, ge=1, le=4294967295, description="The largest weight of an item.")
+    sum: int | None = Field(
+        None, ge=1, le=1000000, description="What the weights of a rule must add up to, if to anything."
+    )
+    units: int = Field(
+        1, ge=1, le=1000, description="How finely a weight may be written: 100 for hundredths, 1 for whole numbers."
+    )
+    scale: int = Field(
+        1, ge=1, le=1000000, description="The least total of a rule in which the kind divides traffic finely."
+    )
+    all_zero: Literal["Refused", "Even", "None"] = Field(
+        "None",
+        description="What happens if all weights are 0: refused, all get the same, or nobody gets any.",
+    )
+    alone: bool = Field(default=False, description="Whether the only item of a rule takes all, whatever its weight.")
+    per_endpoint: bool = Field(
+        default=False, description="Whether a weight is divided among the pods of an item, in whole numbers."
+    )
+    first_must_have_endpoints: bool = Field(
+        default=False, description="Whether an item without pods shifts the weights of those after it."
+    )
+
+
+GATEWAY_API: Final = WeightRules(missing=1, max=1_000_000)
+"""The weights of HTTPRoutes and their like, as the Gateway API defines them."""
+
+
+class Accepted(SpecModel):
+    """What tells that a gateway has taken the weights."""
+
+    each: str = Field("", description="Path of the entries, one a gateway, where there are several.")
+    conditions: str = Field("", description="Path of the conditions, in an entry or in the object.")
+    good: dict[str, str] = Field(default_factory=dict, description="Conditions that say yes: type and status.")
+    bad: dict[str, str] = Field(default_factory=dict, description="Conditions that say no.")
+    generation: str = Field("", description="Where a condition names the generation that it is about.")
+    generation_at: str = Field("", description="Where the object's status names the generation that it is about.")
+    value: str = Field("", description="Path of one word that says it, instead of conditions.")
+    good_words: tuple[str, ...] = Field((), description="The words that say yes.")
+    bad_words: tuple[str, ...] = Field((), description="The words that say no.")
+    why: str = Field("", description="Path of the reason for a no.")
+    echo: str = Field("", description="Path of the weights in force, as the gateway reports them.")
+    settle: Duration | None = Field(
+        None, description="How long a weight takes to be in force where nothing, or no generation, is reported."
+    )
+
+
+class AnnotationWeights(SpecModel):
+    """Weights in an annotation, as JSON."""
+
+    rules: str = Field("", description="How the names of annotations begin that hold a rule each.")
+    map: str = Field("", description="The annotation that is one mapping of names to weights.")
+    list: str = Field("", description="Path of the weighted items in a rule's text.")
+    only: dict[str, str] = Field(
+        default_factory=dict, description="Fields that a rule's text must have; others are no rules."
+    )
+    any_case: bool = Field(default=False, description="Whether fields are found in capital and small letters alike.")
+
+
+class ShareWeight(SpecModel):
+    """One number for the new side on an object of its own; the old side has the rest."""
+
+    annotation: str = Field("", description="The annotation with the number.")
+    field: str = Field("", description="Path of the number, where it is a field.")
+    total: str = Field("", description="The annotation with what it is a part of; 100 without it.")
+    of: str = Field(description="Path of the new side's name in the object.")
+    same: tuple[str, ...] = Field((), description="Paths that the object of the old side has in common with it.")
+    needs: dict[str, str] = Field(
+        default_factory=dict, description="Annotations without which the number means nothing."
+    )
+    host: bool = Field(
+        default=False, description="Whether the name is an address: scheme, namespace and port are no part of it."
+    )
+
+
+class Via(SpecModel):
+    """A list of the object in which a name stands for a Service."""
+
+    list: str = Field(description="Path of the list.")
+    key: str = Field(description="The field with the name.")
+    value: str = Field(description="The field with the Service.")
+
+
+class Selected(SpecModel):
+    """How a rule for testers is made from a rule of the user."""
+
+    drop: tuple[str, ...] = Field((), description="Fields that the copy leaves out.")
+    rename: str = Field("", description="The name of the copy.")
+    raise_: str = Field("", alias="raise", description="A number that is one more in the copy.")
+    each: str = Field("", description="Path of the matches of a rule, each of which gets the condition.")
+    none: Json = Field(None, description="The match of a rule that has none.")
+    append: str = Field("", description="Path of a list to which the condition is added.")
+    set: str = Field("", description="Path of a mapping in which the condition is set.")
+    text: str = Field("", description="Path of a text to which the condition is joined.")
+    join: str = Field("", description="What stands between the text and the condition.")
+    first: bool = Field(default=False, description="Whether the copy must come before the rule.")
+    key: str = Field("", description="Under which key a header is set.")
+    cookie_key: str = Field("", description="Under which key a cookie is set.")
+    header: Json = Field(None, description="The condition for a header: $header and $value.")
+    cookie: Json = Field(None, description="The condition for a cookie: $header and $value.")
+
+
+class Mirrored(SpecModel):
+    """What is added to a rule so that the new side gets copies of its requests."""
+
+    append: str = Field("", description="Path of a list to which it is added.")
+    set: str = Field("", description="Path that it becomes.")
+    value: Json = Field(description="What is added: $new, $namespace, $port, $percent, $ratio.")
+
+
+class ControllerRules(SpecModel):
+    """What one controller of the kind does in another way."""
+
+    weights: WeightRules | None = Field(None, description="The weights that it can do.")
+    mirror: bool = Field(default=True, description="Whether it can mirror.")
+
+
+class RouteKindSpec(SpecModel):
+    """A kind of route: where its weights are, what they may be, and what reports that they are in force."""
+
+    group: str = Field("", max_length=253, description="The API group; empty for the core group.")
+    versions: tuple[str, ...] = Field(
+        min_length=1, max_length=8, description="Its versions; the first that is served is used."
+    )
+    resource: DnsName = Field(description="The plural name of the resource.")
+    rules: dict[str, str] = Field(
+        default_factory=dict, description="Paths of rules, each with the path of its weighted items."
+    )
+    label: str = Field("", description="The field that names a rule; `{}` for its key in a mapping.")
+    name: tuple[str, ...] = Field((), description="Paths in an item that name its side, joined by /.")
+    own: dict[str, str] = Field(
+        default_factory=dict, description="Fields that make an item a Service of the route's namespace."
+    )
+    short: bool = Field(default=False, description="Whether a name may be a host such as web.shop.svc.cluster.local.")
+    via: Via | None = Field(None, description="Where the names of items stand for Services.")
+    skip: dict[str, Json] = Field(default_factory=dict, description="Fields of items that are no weights.")
+    weight: str = Field("", description="Path of the weight in an item.")
+    weights: WeightRules = Field(default_factory=WeightRules, description="What weights may be.")
+    accepted: Accepted = Field(default_factory=Accepted, description="What tells that weights are in force.")
+    annotations: AnnotationWeights | None = Field(None, description="Weights in annotations.")
+    share: ShareWeight | None = Field(None, description="One number on an object of the new side.")
+    prefix: str = Field("", description="What stands before the names of annotations.")
+    empty_breaks: Literal["", "Any", "Old"] = Field(
+        "", description="Which side without pods takes the whole route down."
+    )
+    selective: tuple[str, ...] = Field((), description="Fields of matches by which a rule is for some users only.")
+    sticky: str = Field("", description="Path in a rule that keeps a user on one side.")
+    ab: Selected | None = Field(None, description="How a rule for testers is made.")
+    mirror: Mirrored | None = Field(None, description="How requests are mirrored.")
+    controllers: dict[str, ControllerRules] = Field(
+        default_factory=dict, description="What controllers do in another way, by name."
+    )
+    traps: tuple[str, ...] = Field((), description="What users should know, a sentence each.")

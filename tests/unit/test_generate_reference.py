@@ -80,7 +80,7 @@ def test_type_default_and_limits_of_a_field(model: str, field: str, cells: str) 
 @pytest.mark.parametrize(
     "words",
     [
-        '- `new.deployment`: "…" is the old side too: name the Deployment of the new version',
+        '- `new.variant`: "…" is the old side too: name the variant that the new side gets',
         "- `interval`: … is below the minimum of 1s: write 1s or more",
         "- `deadline`: … is shorter than the soak of …: write at least the soak",
         "- set exactly one of weight and weights",

@@ -22,7 +22,18 @@ MAX_TEXT: Final = 2048 * KIB
 """The queries of one plan together: 4,096 of 512 bytes. They are in memory at once while the source tries them."""
 SIDES: Final = 2
 """A predicate may be asked for both sides, also where it judges one: an outage of both is nobody's fault."""
-BUILTIN_VARIABLES: Final = ("namespace", "plan", "stage", "deployment", "service", "old", "new", "window", "elapsed")
+BUILTIN_VARIABLES: Final = (
+    "namespace",
+    "plan",
+    "stage",
+    "deployment",
+    "service",
+    "variant",
+    "old",
+    "new",
+    "window",
+    "elapsed",
+)
 LONGEST_BUILTIN: Final = 63
 """Bytes of `$namespace`, `$plan`, `$stage`, `$window` and `$elapsed` at most: names of objects, and whole seconds."""
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 RouteKindName = Literal["HTTPRoute"]
 """The kinds of route that a plan may name: an enum in spec and status. traffic/ has one module for each."""
+
+FEATURE_FLAG: Final[str] = "FeatureFlag"
+"""The kind whose sides are variants of a flag, and may be one Deployment."""
+REPLICAS: Final[str] = "Replicas"
+"""The kind without a router: the pods of both sides are behind one Service, and their numbers are the weights."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

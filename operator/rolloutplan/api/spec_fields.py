@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -13,25 +13,38 @@ from rolloutplan.api.parsing import DropNulls, SpecModel
 from rolloutplan.api.predicate import Predicate, Predicates
 from rolloutplan.api.quantities import Duration, Weight, at_least
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
+from rolloutplan.api.route import REPLICAS
 from rolloutplan.api.stage import MAX_STAGES, StageSpec
 from rolloutplan.api.tasks import MAX_TASKS, Assumption, Contract, Expand
-from rolloutplan.api.text_format import DnsLabel, DnsName
-from rolloutplan.api.traffic import Traffic
+from rolloutplan.api.text_format import DnsLabel, DnsName, Variant
+from rolloutplan.api.traffic import RouteRef, Traffic
 
 VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
 
 
 class Side(SpecModel):
-    """One side: a Deployment and its Service."""
+    """One side: a Deployment and its Service; with a feature flag also a variant of it."""
 
     deployment: DnsName = Field(description="The Deployment of this side, in the plan's namespace.")
     service: DnsLabel | None = Field(
         default=None, description="The Service of this side in the routes; the Deployment's name if left out."
     )
+    variant: Variant | None = Field(
+        default=None,
+        description="The variant that is this side, in the feature flags that the routes name. Both sides may be"
+        " variants of one Deployment. Predicates name it as $variant.",
+    )
 
     @property
     def service_name(self) -> str:
         return self.service or self.deployment
+
+
+class Names(NamedTuple):
+    """What the old and the new side are called in weights, or as which Services."""
+
+    old: str
+    new: str
 
 
 class MetricsRef(SpecModel):
@@ -121,6 +134,41 @@ class PlanFields(SpecModel):
         AfterValidator(_check_variable_names),
         DropNulls,
     ] = Field(default={}, description="Variables for the plan's predicates, which use NAME as $NAME.")
+
+    @property
+    def is_one_deployment(self) -> bool:
+        """Whether both sides are variants of one Deployment."""
+        return self.old.deployment == self.new.deployment
+
+    @property
+    def replicas(self) -> RouteRef | None:
+        """The route of a plan that moves traffic by the numbers of pods."""
+        return next((ref for ref in self.traffic.routes if ref.kind == REPLICAS), None)
+
+    @property
+    def services(self) -> Names:
+        """The Service of each side: the same one with one Deployment, and with Replicas."""
+        if self.replicas is not None:
+            return Names(self.replicas.name, self.replicas.name)
+        return Names(self.old.service_name, self.new.service_name)
+
+    @property
+    def shared_service(self) -> str:
+        """The one Service of both sides; empty where each has its own."""
+        old, new = self.services
+        return old if old == new else ""
+
+    @property
+    def names(self) -> Names:
+        """What identifies each side in weights and messages, in every route of the plan.
+
+        That is its Service; behind one Service it is its Deployment, and in one Deployment the variant of it, as in
+        `checkout/on`. The last is no name that a Service can have.
+        """
+        sides = (self.old, self.new)
+        if self.is_one_deployment:
+            return Names(*(f"{side.deployment}/{side.variant}" for side in sides))
+        return Names(*(side.deployment for side in sides)) if self.replicas is not None else self.services
 
     def predicates(self) -> Iterator[tuple[str, Predicate]]:
         """Path below the spec, and predicate, of every predicate."""

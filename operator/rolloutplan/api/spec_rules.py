@@ -17,6 +17,7 @@ from rolloutplan.api.parsing import FieldErrors
 from rolloutplan.api.predicate import NOT_FOR, Predicate
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.rendering import BUILTIN_VARIABLES, LONGEST_BUILTIN, Text, rendered_refusals, texts_of
+from rolloutplan.api.route import FEATURE_FLAG
 from rolloutplan.api.spec_fields import PlanFields
 from rolloutplan.api.stage import FULL, MAX_STAGES, warmup_refused
 from rolloutplan.api.tasks import NOT_BELOW_FULL
@@ -25,6 +26,23 @@ MAX_TEMPLATES: Final = 16
 """The templates of a run are stored in its status, which must stay small."""
 MAX_REFUSALS: Final = 3
 """The most errors about `use`: finding the nearest name for each is slow."""
+ONE_DEPLOYMENT: Final = (
+    "is the old side too: name the Deployment of the new version, or divide one Deployment's traffic by variants of a "
+    "FeatureFlag"
+)
+OTHER_SERVICE: Final = (
+    "is not the old side's Service, and both sides are one Deployment: write service once, or twice the same"
+)
+NO_FLAG: Final = "is a variant, and no route of the plan is a FeatureFlag: leave it out, or name the flag's route"
+NO_VARIANT: Final = 'is missing: name the variant of the flag that is this side, such as "on", in quotes'
+SAME_VARIANT: Final = "is the old side too: name the variant that the new side gets"
+ALONE: Final = "Replicas moves traffic by the number of pods, so it must be the only route: remove it or the others"
+NOT_THE_SERVICE: Final = (
+    "is not the Service that the Replicas route names: leave service out, both sides are behind that one"
+)
+NOT_SCALED: Final = (
+    "is not possible where the route sets the number of pods, or both sides are one Deployment: leave it out"
+)
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 
 
@@ -58,6 +76,7 @@ def rendered(spec: PlanFields) -> FieldErrors:
     sizes |= dict.fromkeys(BUILTIN_VARIABLES, LONGEST_BUILTIN)
     sizes |= dict.fromkeys(("deployment", "old", "new"), max(len(side.deployment) for side in sides))
     sizes["service"] = max(len(side.service_name) for side in sides)
+    sizes["variant"] = max(len(side.variant or "") for side in sides)
     return rendered_refusals(_texts(spec), sizes)
 
 
@@ -75,10 +94,47 @@ def _texts(spec: PlanFields) -> Iterator[Text]:
 
 
 def _sides(spec: PlanFields) -> FieldErrors:
-    if spec.old.deployment == spec.new.deployment:
-        yield "new.deployment", f'"{spec.new.deployment}" is the old side too: name the Deployment of the new version'
-    elif spec.old.service_name == spec.new.service_name:
+    if spec.is_one_deployment and not _has(spec, FEATURE_FLAG, only=True):
+        yield "new.deployment", f'"{spec.new.deployment}" {ONE_DEPLOYMENT}'
+    elif spec.is_one_deployment and spec.old.service_name != spec.new.service_name:
+        yield "new.service", f'"{spec.new.service_name}" {OTHER_SERVICE}'
+    elif not spec.is_one_deployment and spec.replicas is None and spec.old.service_name == spec.new.service_name:
         yield "new.service", f'"{spec.new.service_name}" is the old side\'s Service too: give each side its own'
+    yield from _variants(spec)
+    if spec.replicas is not None:
+        yield from _replicas(spec)
+    if spec.is_one_deployment or spec.replicas is not None:
+        yield from _sizes(spec)
+
+
+def _has(spec: PlanFields, kind: str, *, only: bool = False) -> bool:
+    """Whether any route of a plan is of this kind, or all of them are."""
+    return (all if only else any)(ref.kind == kind for ref in spec.traffic.routes)
+
+
+def _variants(spec: PlanFields) -> FieldErrors:
+    sides = (("old.variant", spec.old.variant), ("new.variant", spec.new.variant))
+    if not _has(spec, FEATURE_FLAG):
+        yield from ((path, f'"{variant}" {NO_FLAG}') for path, variant in sides if variant is not None)
+    elif missing := [path for path, variant in sides if variant is None]:
+        yield from ((path, NO_VARIANT) for path in missing)
+    elif spec.old.variant == spec.new.variant:
+        yield "new.variant", f'"{spec.new.variant}" {SAME_VARIANT}'
+
+
+def _replicas(spec: PlanFields) -> FieldErrors:
+    if len(spec.traffic.routes) > 1:
+        yield "traffic.routes", ALONE
+    for path, side in (("old.service", spec.old), ("new.service", spec.new)):
+        if side.service is not None and spec.replicas is not None and side.service != spec.replicas.name:
+            yield path, f'"{side.service}" {NOT_THE_SERVICE}'
+
+
+def _sizes(spec: PlanFields) -> FieldErrors:
+    if spec.expand.scale.new != "None":
+        yield "expand.scale.new", NOT_SCALED
+    if spec.contract.scale_old is not None:
+        yield "contract.scaleOld", NOT_SCALED
 
 
 def _numbered(spec: PlanFields) -> list[tuple[str, int]]:

@@ -130,8 +130,15 @@ class Weights(Part):
     """The weights of the routes. Shares are texts such as 25%."""
 
     desired: str = Field("", description="The desired share of the new side.")
-    old: str = Field("", description="The Service of the old side when the run began.")
-    new: str = Field("", description="The Service of the new side when the run began.")
+    old: str = Field(
+        "",
+        description="The old side when the run began: its Service; by Replicas its Deployment; in one Deployment its"
+        " variant, such as checkout/off.",
+    )
+    new: str = Field("", description="The new side when the run began, named in the same way.")
+    service: str = Field(
+        "", description="The one Service of both sides, where they share one: by Replicas, or in one Deployment."
+    )
     measured: str = Field("", description="The new side's share of the requests counted at this weight.")
     written: tuple[RouteWeights, ...] = Field((), description="The weights last written and read back, per route.")
     unconfirmed: tuple[str, ...] = Field(

@@ -116,6 +116,12 @@ DNS_LABEL: Final = TextFormat(
     fix="is not a name: write lower-case letters, digits and '-', with a letter or digit at both ends",
     suggest=suggestions.name,
 )
+VARIANT: Final = TextFormat(
+    called="variant",
+    pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+    longest=63,
+    fix="is not a variant of a flag: write letters, digits, '-', '_' and '.', in quotes, as in variant: \"on\"",
+)
 STAGE_NAME: Final = replace(
     DNS_LABEL, called="stage name", longest=50
 )  # short enough that the name with a weight appended is still a DNS label
@@ -262,6 +268,7 @@ MATCHERS: Final = TextFormat(
 )
 
 DnsLabel: TypeAlias = Annotated[str, BeforeValidator(DNS_LABEL.read), WithJsonSchema(DNS_LABEL.schema())]
+Variant: TypeAlias = Annotated[str, BeforeValidator(VARIANT.read), WithJsonSchema(VARIANT.schema())]
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]

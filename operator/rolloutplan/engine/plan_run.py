@@ -444,7 +444,8 @@ class PlanRun:
         spec, new = facts.plan.written, facts.new
         if spec is None or new is None:
             return None
-        served = facts.endpoints.get(facts.status.weights.new or spec.new.service_name)
+        weights = facts.status.weights
+        served = facts.endpoints.get(weights.service or weights.new or spec.services.new)
         return self._new.view(new, spec.availability, now, unserved=served is not None and served.is_empty)
 
     def _scaled(self, facts: Facts, status: Status) -> Scaled | None:

@@ -44,9 +44,20 @@ from rolloutplan.api.quantities import (
     duration_in_cel,
 )
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
+from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
 from rolloutplan.api.spec_fields import VARIABLE
-from rolloutplan.api.spec_rules import JUDGED_BY
+from rolloutplan.api.spec_rules import (
+    ALONE,
+    JUDGED_BY,
+    NO_FLAG,
+    NO_VARIANT,
+    NOT_SCALED,
+    NOT_THE_SERVICE,
+    ONE_DEPLOYMENT,
+    OTHER_SERVICE,
+    SAME_VARIANT,
+)
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
@@ -143,6 +154,36 @@ _SERVICE: Final = "(has(self.{0}.service) ? self.{0}.service : self.{0}.deployme
 _OLD_SERVICE: Final = _SERVICE.format("old")
 _NEW_SERVICE: Final = _SERVICE.format("new")
 
+_FLAG: Final = f"r.kind == '{FEATURE_FLAG}'"
+_IS_REPLICAS: Final = f"self.traffic.routes.exists(r, r.kind == '{REPLICAS}')"
+_ONE_DEPLOYMENT: Final = "self.old.deployment == self.new.deployment"
+_SETS_PODS: Final = f"({_ONE_DEPLOYMENT} || {_IS_REPLICAS})"
+
+
+def _variant(side: str) -> tuple[dict[str, Any], ...]:
+    """A side has a variant exactly where one of the routes is a flag."""
+    return (
+        _rule(
+            f"!has(self.{side}.variant) || self.traffic.routes.exists(r, {_FLAG})",
+            expression=f"'\"' + self.{side}.variant + {cel(f'{QUOTE} {NO_FLAG}')}",
+            at=f".{side}.variant",
+        ),
+        _rule(
+            f"has(self.{side}.variant) || !self.traffic.routes.exists(r, {_FLAG})",
+            says=NO_VARIANT,
+            at=f".{side}.variant",
+        ),
+    )
+
+
+def _of_the_service(side: str) -> dict[str, Any]:
+    return _rule(
+        f"!has(self.{side}.service) || !{_IS_REPLICAS} || self.{side}.service == self.traffic.routes[0].name",
+        expression=f"'\"' + self.{side}.service + {cel(f'{QUOTE} {NOT_THE_SERVICE}')}",
+        at=f".{side}.service",
+    )
+
+
 _READABLE: Final = (
     f"(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? {_is_percent('s.weight')}"
     f" : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, {_is_percent('w')})))"
@@ -165,14 +206,41 @@ _TASKS: Final = (
 
 _PLAN: Final = (
     _rule(
-        "self.old.deployment != self.new.deployment",
-        expression="'\"' + self.new.deployment + '\" is the old side too: name the Deployment of the new version'",
+        f"!({_ONE_DEPLOYMENT}) || self.traffic.routes.all(r, {_FLAG})",
+        expression=f"'\"' + self.new.deployment + {cel(f'{QUOTE} {ONE_DEPLOYMENT}')}",
         at=".new.deployment",
     ),
     _rule(
-        f"self.old.deployment == self.new.deployment || {_OLD_SERVICE} != {_NEW_SERVICE}",
+        f"!({_ONE_DEPLOYMENT}) || {_OLD_SERVICE} == {_NEW_SERVICE} || !self.traffic.routes.all(r, {_FLAG})",
+        expression=f"'\"' + {_NEW_SERVICE} + {cel(f'{QUOTE} {OTHER_SERVICE}')}",
+        at=".new.service",
+    ),
+    _rule(
+        f"{_ONE_DEPLOYMENT} || {_OLD_SERVICE} != {_NEW_SERVICE} || {_IS_REPLICAS}",
         expression=f"'\"' + {_NEW_SERVICE} + '\" is the old side\\'s Service too: give each side its own'",
         at=".new.service",
+    ),
+    *_variant("old"),
+    *_variant("new"),
+    _rule(
+        "!has(self.old.variant) || !has(self.new.variant) || self.old.variant != self.new.variant"
+        f" || !self.traffic.routes.exists(r, {_FLAG})",
+        expression=f"'\"' + self.new.variant + {cel(f'{QUOTE} {SAME_VARIANT}')}",
+        at=".new.variant",
+    ),
+    _rule(f"!{_IS_REPLICAS} || self.traffic.routes.size() == 1", says=ALONE, at=".traffic.routes"),
+    _of_the_service("old"),
+    _of_the_service("new"),
+    _rule(
+        f"!has(self.expand) || !has(self.expand.scale) || !has(self.expand.scale.new)"
+        f" || self.expand.scale.new == 'None' || !{_SETS_PODS}",
+        says=NOT_SCALED,
+        at=".expand.scale.new",
+    ),
+    _rule(
+        f"!has(self.contract) || !has(self.contract.scaleOld) || !{_SETS_PODS}",
+        says=NOT_SCALED,
+        at=".contract.scaleOld",
     ),
     _floor("interval", "1s"),
     _rule(

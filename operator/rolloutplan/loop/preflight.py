@@ -47,7 +47,7 @@ async def run_checks(
     """Run the preflight checks; the result has the time of the last. Queries are tried until the source accepts all."""
     plan, before, new, spec = snapshot.plan, snapshot.preflight, snapshot.new, snapshot.plan.spec
     assert spec is not None
-    names = {spec.old.service_name, spec.new.service_name}
+    names = {*spec.services}
     found = await asyncio.gather(*(_service(api, paths.service(plan.namespace, name)) for name in sorted(names)))
     seen = Pods()
     if new is not None and new.selector:

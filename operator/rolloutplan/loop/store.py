@@ -618,7 +618,7 @@ class Store:
     def routes_to_old(self, plan: Plan) -> tuple[RouteView, ...]:
         """Return the routes that give the old Service of a run traffic, while that matters."""
         old = plan.status.weights.old
-        if plan.status.effective_phase not in TAKING_AWAY or not old:
+        if plan.status.effective_phase not in TAKING_AWAY or not old or plan.status.weights.service:
             return ()
         return tuple(self.routes[route] for route in self._routes_by_service.of((plan.view.namespace, old)))
 
@@ -680,8 +680,9 @@ def _dependencies(plan: Plan) -> Iterator[Id]:
 def _services(plan: Plan) -> frozenset[str]:
     """Return the Services that a plan names, and those of its run."""
     spec, weights = plan.view.written, plan.status.weights
-    named = {spec.old.service_name, spec.new.service_name} if spec else set()
-    return frozenset(name for name in (*named, weights.old, weights.new) if name)
+    named = {*spec.services} if spec else set()
+    of_run = (weights.service,) if weights.service else (weights.old, weights.new)
+    return frozenset(name for name in (*named, *of_run) if name)
 
 
 def _routes(plan: Plan) -> frozenset[RouteId]:

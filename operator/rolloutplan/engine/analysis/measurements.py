@@ -151,7 +151,7 @@ def asks_both_sides(spec: PlanSpec, predicate: Predicate, permille: int) -> bool
     At full traffic it is not: a value of a side that serves nothing has no meaning.
     """
     of_one_side = (
-        predicate.query is not None and predicate.comparison.kind == "value" and is_side_specific(predicate.query)
+        predicate.query is not None and predicate.comparison.kind == "value" and is_side_specific(spec, predicate.query)
     )
     return of_one_side and spec.on_incident.action == "Hold" and not predicate.dry_run and permille < FULL
 

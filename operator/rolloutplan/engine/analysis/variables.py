@@ -16,7 +16,7 @@ from rolloutplan.api.rendering import MAX_QUERY, VARIABLE, rendered_size
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 
-_OF_A_SIDE = frozenset({"deployment", "service", "old", "new"})
+_OF_A_SIDE = frozenset({"deployment", "service", "variant", "old", "new"})
 
 
 def render(query: str, variables: Mapping[str, str]) -> str:
@@ -34,9 +34,18 @@ def names_a_side(query: str) -> bool:
     return any((match[1] or match[2]) in _OF_A_SIDE for match in VARIABLE.finditer(query))
 
 
-def is_side_specific(query: str) -> bool:
-    """Whether a query differs between the sides."""
-    return any((match[1] or match[2]) in ("deployment", "service") for match in VARIABLE.finditer(query))
+def is_side_specific(spec: PlanSpec, query: str) -> bool:
+    """Whether a query differs between the sides. In one Deployment only `$variant` does."""
+    old, new = _of_side(spec, "old"), _of_side(spec, "new")
+    named = {match[1] or match[2] for match in VARIABLE.finditer(query)}
+    return any(old[name] != new[name] for name in named & set(old))
+
+
+def _of_side(spec: PlanSpec, side: str) -> dict[str, str]:
+    """The variables whose values may differ between the sides. Without a flag, both have an empty variant."""
+    ref = spec.old if side == "old" else spec.new
+    service = spec.services.old if side == "old" else spec.services.new
+    return {"deployment": ref.deployment, "service": service, "variant": ref.variant or ""}
 
 
 def variables_for(
@@ -50,14 +59,12 @@ def variables_for(
     elapsed: timedelta = timedelta(0),
 ) -> dict[str, str]:
     """The variables and their values for one side. Durations are whole seconds, as `90s`."""
-    subject = spec.old if side == "old" else spec.new
     return {
         **spec.variables,
         "namespace": namespace,
         "plan": plan,
         "stage": stage,
-        "deployment": subject.deployment,
-        "service": subject.service_name,
+        **_of_side(spec, side),
         "old": spec.old.deployment,
         "new": spec.new.deployment,
         "window": _seconds(window),

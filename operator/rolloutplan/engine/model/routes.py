@@ -37,7 +37,7 @@ def select_rules(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
     """The rules that the plan shifts, with their present weights. Raises UnusableError."""
     spec = snapshot.plan.spec
     assert spec is not None
-    old, new = spec.old.service_name, spec.new.service_name
+    old, new = spec.names
     return tuple(select_in(snapshot, ref, old, new) for ref in spec.traffic.routes)
 
 
@@ -99,7 +99,7 @@ def rules_of(view: RouteView, spec: PlanSpec | None, weights: Weights) -> frozen
     if kept is not None:
         rules = [locate(view, rule, (weights.old, weights.new)) for rule in kept.rules]
     elif ref is not None and spec is not None:
-        old, new = spec.old.service_name, spec.new.service_name
+        old, new = spec.names
         named = [rule for rule in view.rules if rule.index in ref.rules or (rule.name and rule.name in ref.rules)]
         candidates = named if ref.rules else _shiftable(view, old, new)
         rules = [rule for rule in candidates if holds_both(rule, old, new)]
@@ -282,7 +282,7 @@ def _sticky_rules(snapshot: Snapshot, route: RouteId) -> list[str]:
     view, weights, spec = snapshot.routes.get(route), snapshot.status.weights, snapshot.plan.written
     old, new = weights.old, weights.new
     if not new and spec is not None:
-        old, new = spec.old.service_name, spec.new.service_name
+        old, new = spec.names
     rules = (rule for rule in view.rules if rule.index in view.sticky) if view is not None else ()
     return [rule_words(route, rule) for rule in rules if holds_both(rule, old, new)]
 

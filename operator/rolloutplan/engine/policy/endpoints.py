@@ -7,18 +7,19 @@ is judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.fence import rule_label
-from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView
+from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView, is_owner
 from rolloutplan.engine.policy.blocked import Blocked
 
 SideName = Literal["old", "new"]
+_OTHER: Final[Mapping[SideName, SideName]] = {"old": "new", "new": "old"}
 USERS_VALID_FOR = timedelta(seconds=10)
 """How long a list of what uses the old Service counts: no watch shows a change."""
 IGNORE = "or write traffic.endpoints: Ignore to have none of this checked"
@@ -35,6 +36,8 @@ class Receiver:
     workload: WorkloadView | None
     endpoints: EndpointsView | None
     """None where they are not known yet."""
+    also: str = ""
+    """The other side's Deployment, where its pods are behind the same Service."""
 
     @property
     def known(self) -> bool:
@@ -59,6 +62,7 @@ class Receiver:
     def strangers(self) -> str:
         """The ready endpoints that are no pods of its Deployment, as text; empty where there are none."""
         others = self.endpoints.others(self.deployment) if self.endpoints is not None and self.deployment else ()
+        others = tuple(owner for owner in others if not (self.also and is_owner(owner, self.also)))
         return ", ".join(f"pods of {owner}" if owner else "addresses that are no pods" for owner in others[:3])
 
 
@@ -71,12 +75,22 @@ def verifies(snapshot: Snapshot) -> bool:
 def receiver(snapshot: Snapshot, side: SideName, spec: PlanSpec | None = None) -> Receiver:
     """One side, as the run found it, and before a run as the plan names it; with `spec` as that names it, always."""
     plan, weights = spec or snapshot.plan.written, snapshot.status.weights
-    ref = getattr(plan, side) if plan else None
     found = "" if spec else getattr(weights, side)
-    service = found or (ref.service_name if ref else "")
-    deployment = ref.deployment if ref is not None and ref.service_name == service else ""
+    same = plan is not None and (not found or getattr(plan.names, side) == found)
+    service = (weights.service or found) if found else getattr(plan.services, side) if plan else ""
+    deployment = getattr(plan, side).deployment if plan is not None and same else ""
+    also = getattr(plan, _OTHER[side]).deployment if plan is not None and same and plan.shared_service else ""
     workload = snapshot.old if side == "old" else snapshot.new
-    return Receiver(side, service, deployment, workload, snapshot.endpoints.get(service))
+    return Receiver(side, service, deployment, workload, snapshot.endpoints.get(service), also)
+
+
+def is_shared(snapshot: Snapshot) -> bool:
+    """Whether both sides of the run, or of the plan before a run, are behind one Service.
+
+    Then its endpoints are those of both sides, and none of them tells a side from the other.
+    """
+    weights, plan = snapshot.status.weights, snapshot.plan.written
+    return bool(weights.service if weights.old else plan and plan.shared_service)
 
 
 def receivers(snapshot: Snapshot, spec: PlanSpec | None = None) -> Iterator[Receiver]:
@@ -105,7 +119,8 @@ def unserved(snapshot: Snapshot) -> str:
 def old_pods(snapshot: Snapshot) -> int:
     """The size of the old side now: its ready endpoints, or its ready pods where endpoints do not count."""
     old, workload = receiver(snapshot, "old"), snapshot.old
-    return old.ready if verifies(snapshot) and old.known else workload.ready if workload else 0
+    counts = verifies(snapshot) and old.known and not is_shared(snapshot)
+    return old.ready if counts else workload.ready if workload else 0
 
 
 def only_new_side_answers(snapshot: Snapshot) -> bool:
@@ -170,7 +185,7 @@ def pods_needed(snapshot: Snapshot) -> int:
 def old_side_short(snapshot: Snapshot) -> str:
     """Why the old side cannot carry a rollback although it is not down, as text; empty where it can."""
     old, needed = receiver(snapshot, "old"), pods_needed(snapshot)
-    if not verifies(snapshot) or not old.known or old.ready >= needed:
+    if not verifies(snapshot) or not old.known or old.ready >= needed or is_shared(snapshot):
         return ""
     return (
         f"Service {old.service} has {old.ready} ready endpoints, a rollback needs {needed}"
@@ -185,7 +200,7 @@ def revert_refused(snapshot: Snapshot) -> str:
     plan that cannot be read the Deployments are not known, so only the endpoints count.
     """
     old, new = receivers(snapshot)
-    if not verifies(snapshot) or new.is_down:
+    if not verifies(snapshot) or new.is_down or is_shared(snapshot):
         return ""
     workload, needed = snapshot.old, max(pods_needed(snapshot), 1)
     if workload is None and snapshot.plan.written is None:
@@ -257,6 +272,8 @@ def block_on_removal(snapshot: Snapshot) -> Blocked | None:
 def block_by_routes(snapshot: Snapshot) -> Blocked | None:
     """The first rule of any route that still gives the old Service traffic."""
     old, home = snapshot.status.weights.old, snapshot.plan.namespace
+    if is_shared(snapshot):
+        return None
     for route in snapshot.routes_to_old:
         here = old if route.namespace in ("", home) else f"Service/{home}/{old}"
         for rule in route.rules:

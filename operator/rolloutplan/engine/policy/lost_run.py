@@ -76,7 +76,7 @@ def restore_by_hand(snapshot: Snapshot) -> str:
 
 def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
     """The weights before the run, from the undo command, in the rules of the plan's routes as they are now."""
-    old, new = spec.old.service_name, spec.new.service_name
+    old, new = spec.names
     if not snapshot.undo:
         raise LostRunError(
             "the undo command, in the annotation rolloutplan.dev/revert of the plan or its route, is gone or changed"
@@ -97,6 +97,7 @@ def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
     return Weights(
         old=old,
         new=new,
+        service=spec.shared_service,
         snapshot=tuple(before),
         unconfirmed=unconfirmed(snapshot, (route.id for route in before)),
     )

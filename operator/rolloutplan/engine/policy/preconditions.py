@@ -158,7 +158,7 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         routes = select_rules(snapshot)
     except UnusableError as problem:
         return UnmetPrecondition(problem.reason, problem.message)
-    old, new, first = spec.old.service_name, spec.new.service_name, spec.steps()[0].permille
+    (old, new), first = spec.names, spec.steps()[0].permille
     backends = sum(len(rule.backends) for _, rule in _rules(routes))
     if backends > MAX_BACKENDS:
         words = f"the rules that the plan moves have {backends} backends together, of at most {MAX_BACKENDS}"
@@ -185,7 +185,7 @@ def _no_control_group(snapshot: Snapshot, spec: PlanSpec, route: RouteWeights, r
 
     Weights are whole numbers with a largest one. Another backend with a very large weight leaves no finer ones.
     """
-    old, new, step = spec.old.service_name, spec.new.service_name, spec.bake_step
+    (old, new), step = spec.names, spec.bake_step
     largest = snapshot.routes[route.id].weights.max
     if not step.held_back or pair(shift(rule, old, new, step.permille, largest), old, new)[0]:
         return ""
@@ -232,7 +232,7 @@ def _acceptance(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
 
 def _way_out(snapshot: Snapshot, route: RouteWeights, rule: RuleWeights, spec: PlanSpec) -> str:
     """How to leave this rule out of the plan, where the route has other rules; empty where it has none."""
-    old, new = spec.old.service_name, spec.new.service_name
+    old, new = spec.names
     view = snapshot.routes[route.id]
     first = spec.steps()[0].permille
     fit = (each for each in view.rules if holds_both(each, old, new) and rule_share(each, old, new) <= first)
@@ -257,7 +257,7 @@ def end_state(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
         routes = select_rules(snapshot)
     except UnusableError:
         return ()
-    old, new, last = spec.old.service_name, spec.new.service_name, spec.steps()[-1].permille
+    (old, new), last = spec.names, spec.steps()[-1].permille
     return routes if all(rule_share(rule, old, new) == last for _, rule in _rules(routes)) else ()
 
 
@@ -294,16 +294,16 @@ def service_problems(
 
     Each has its name and what is wrong.
     """
-    sides = ((spec.old, snapshot.old, snapshot.new), (spec.new, snapshot.new, snapshot.old))
-    for ref, own, other in sides:
-        service, name = services.get(ref.service_name), f"Service {snapshot.plan.namespace}/{ref.service_name}"
+    workloads = ((snapshot.old, snapshot.new), (snapshot.new, snapshot.old))
+    for called, (own, other) in zip(spec.services, workloads, strict=True):
+        service, name = services.get(called), f"Service {snapshot.plan.namespace}/{called}"
         if service is None:
             continue
         if kind := _unusable(service):
             words = f"{name} {kind}, so it is not known who would get its traffic: name another Service, {IGNORE}"
-            yield ref.service_name, UnmetPrecondition(StatusReason.SERVICE_NOT_USABLE, words, asking=True)
-        elif words := _wrong_pods(name, service, own, other):
-            yield ref.service_name, UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, words, asking=True)
+            yield called, UnmetPrecondition(StatusReason.SERVICE_NOT_USABLE, words, asking=True)
+        elif words := _wrong_pods(name, service, own, None if spec.shared_service else other):
+            yield called, UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, words, asking=True)
 
 
 def _unusable(service: ServiceView) -> str:
@@ -388,10 +388,11 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     probe = snapshot.preflight
     if probe is None or probe.judged_hash != spec.judged_hash():
         return None
-    for side, ref in (("old", spec.old), ("new", spec.new)):
-        if ref.service_name not in probe.services:
-            name = f"{snapshot.plan.namespace}/{ref.service_name}"
-            words = f"Service {name} does not exist: create it, or set spec.{side}.service"
+    for side, service in spec.services._asdict().items():
+        if service not in probe.services:
+            name = f"{snapshot.plan.namespace}/{service}"
+            fix = "correct spec.traffic.routes" if spec.replicas is not None else f"set spec.{side}.service"
+            words = f"Service {name} does not exist: create it, or {fix}"
             return UnmetPrecondition(StatusReason.SERVICE_NOT_FOUND, words, asking=True)
     if found := _accounts(probe, spec) or _scaled_to_zero(snapshot, spec, probe) or _services(snapshot, spec, probe):
         return found

@@ -19,7 +19,13 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import end_weights
-from rolloutplan.engine.policy.endpoints import USERS_VALID_FOR, block_by_routes, block_by_users, endpoints_awaited
+from rolloutplan.engine.policy.endpoints import (
+    USERS_VALID_FOR,
+    block_by_routes,
+    block_by_users,
+    endpoints_awaited,
+    is_shared,
+)
 from rolloutplan.engine.policy.gate import GATED, block_on_contract
 from rolloutplan.engine.policy.grants import not_granted_in_contract
 from rolloutplan.engine.policy.preconditions import paused_words
@@ -59,12 +65,13 @@ def stay_contract_failed(snapshot: Snapshot) -> ReconcileResult | None:
 def find_users(snapshot: Snapshot) -> ReconcileResult | None:
     """Before a task of the removal, look for what no watch shows: other kinds that give the old Service traffic.
 
-    It is above `hold_contract`, which holds for what was found, and waits until nothing else blocks.
+    It is above `hold_contract`, which holds for what was found, and waits until nothing else blocks. Where both sides
+    are behind one Service, that goes on being used.
     """
     users, spec = snapshot.users, snapshot.plan.written
     if snapshot.status.task is not None or _find_other_block(snapshot, spec) is not None or _draining_until(snapshot):
         return None
-    if spec is None or _next_task(snapshot, spec) is None:
+    if spec is None or _next_task(snapshot, spec) is None or is_shared(snapshot):
         return None
     service = snapshot.status.weights.old
     if users is not None and users.service == service and snapshot.now < users.at + USERS_VALID_FOR:
@@ -202,7 +209,7 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
 def _same_sides(snapshot: Snapshot, spec: PlanSpec) -> bool:
     """Whether the plan still names the sides of this run."""
     weights = snapshot.status.weights
-    return (spec.old.service_name, spec.new.service_name) == (weights.old, weights.new)
+    return spec.names == (weights.old, weights.new)
 
 
 def _next_task(snapshot: Snapshot, spec: PlanSpec) -> TaskSpec | None:

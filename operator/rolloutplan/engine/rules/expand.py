@@ -190,12 +190,13 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
     new = snapshot.new
     assert new is not None
     before = select_rules(snapshot)
-    old_service, new_service = spec.old.service_name, spec.new.service_name
-    live = format_weight(share(before, old_service, new_service))
+    old, new_name = spec.names
+    live = format_weight(share(before, old, new_name))
     weights = Weights(
         desired=live,
-        old=old_service,
-        new=new_service,
+        old=old,
+        new=new_name,
+        service=spec.shared_service,
         written=before,
         snapshot=before,
         unconfirmed=unconfirmed(snapshot, (route.id for route in before)),
@@ -203,8 +204,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
     return transition(
         snapshot,
         TransitionName.READY,
-        f"{new.available} of {new.wanted} pods of {new.name} are available; "
-        f"a rollback restores {live} on {new_service}",
+        f"{new.available} of {new.wanted} pods of {new.name} are available; a rollback restores {live} on {new_name}",
         reason=StatusReason.SHIFTING,
         weights=weights,
         restarted_before=baseline(pods),

@@ -78,7 +78,7 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
     if snapshot.status.phase is Phase.INVALID:
         return _unblocked(snapshot)
     spec = spec_of(snapshot)
-    old, new, last = spec.old.service_name, spec.new.service_name, format_weight(spec.steps()[-1].permille)
+    (old, new), last = spec.names, format_weight(spec.steps()[-1].permille)
     found = f"the routes already give {new} {last} of the traffic, as the last stage would"
     problem = not_accepted(snapshot, routes)
     if waits_for := not_serving(snapshot, spec) or (problem.words if problem else ""):
@@ -90,7 +90,7 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
         "run": snapshot.status.run + 1,
         "plan_hash": spec.plan_hash(),
         "revision": snapshot.new.revision,
-        "weights": Weights(desired=last, old=old, new=new, written=routes),
+        "weights": Weights(desired=last, old=old, new=new, service=spec.shared_service, written=routes),
     }
     return ReconcileResult(
         reset_run(snapshot, TransitionName.ALREADY_DONE, words, reason=StatusReason.SUCCEEDED, **run_fields)

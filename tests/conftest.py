@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import picks
-from tests.bed import Bed, UnusableError, netns, tools
+from tests.bed import Bed, UnusableError, extras, netns, tools
 from tests.sharing import in_order, together
 from tests.shop import Operator, Shop, install
 
@@ -59,12 +59,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     assert capture is not None
     try:
         with capture.global_and_fixture_disabled():
-            tools.ensure(_say_aside if _is_worker(session.config) else print)
+            say = _say_aside if _is_worker(session.config) else print
+            tools.ensure(say)
+            extras.ensure((name for item in session.items for name in _extras(item)), say)
         netns.enter()
     except (UnusableError, OSError) as error:
         if not _is_worker(session.config):
             pytest.exit(str(error), returncode=2)
         session.config.stash[NO_BED] = str(error)
+
+
+def _extras(item: pytest.Item) -> Iterable[str]:
+    """What the mark `extras` of a test names: programs and definitions that not every bed has."""
+    return (name for mark in item.iter_markers("extras") for name in mark.args)
 
 
 def _is_worker(config: pytest.Config) -> bool:

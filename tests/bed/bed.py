@@ -204,12 +204,21 @@ class Bed:
         names: list[str] = answer.json()
         return names
 
-    def load(self, host: str, rate: float = 200.0, seconds: float = 600.0, timeout: float = 5.0) -> Load:
+    def load(
+        self,
+        host: str,
+        rate: float = 200.0,
+        seconds: float = 600.0,
+        timeout: float = 5.0,
+        *,
+        url: str = gateway.URL,
+        fresh: bool = False,
+    ) -> Load:
         """Start sending `rate` requests a second for `host` to the gateway, for at most `seconds`.
 
-        An answer that takes longer than `timeout` seconds is lost.
+        An answer that takes longer than `timeout` seconds is lost. `fresh` makes a connection for each request.
         """
-        load = Load(gateway.URL, self.workdir, host=host, rate=rate, seconds=seconds, timeout=timeout)
+        load = Load(url, self.workdir, host=host, rate=rate, seconds=seconds, timeout=timeout, fresh=fresh)
         self._loads.append((host, load))
         return load
 

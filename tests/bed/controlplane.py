@@ -21,6 +21,8 @@ USERS: dict[str, tuple[str, Sequence[str]]] = {
     "node": ("node", _MASTERS),
     "prometheus": ("prometheus", _MASTERS),
     "traefik": ("traefik", _MASTERS),
+    "contour": ("contour", _MASTERS),
+    "skipper": ("skipper", _MASTERS),
     "operator": ("operator", ("rolloutplan-operators",)),
     "chart": (
         "system:serviceaccount:rolloutplan-system:rolloutplan",

@@ -80,7 +80,7 @@ def traefik(program: Path, workdir: Path, control_plane: ControlPlane, server: s
     return Process("traefik", command, workdir, lambda: answers(ready), env=control_plane.env)
 
 
-def programmed(api: Api) -> bool:
-    """Whether the gateway takes requests."""
-    status = api.get(f"{GROUP}/namespaces/bed/gateways/web").get("status", {})
+def programmed(api: Api, name: str = "web") -> bool:
+    """Whether a gateway takes requests."""
+    status = api.get(f"{GROUP}/namespaces/bed/gateways/{name}").get("status", {})
     return any(c["type"] == "Programmed" and c["status"] == "True" for c in status.get("conditions", []))

@@ -14,9 +14,10 @@ from tests.bed.load import Key
 class Generator:
     """Each line of its standard input is answered with a line of JSON: what was counted so far."""
 
-    def __init__(self, url: str, host: str, timeout: float) -> None:
+    def __init__(self, url: str, host: str, timeout: float, *, fresh: bool) -> None:
         self._url = url
         self._headers = {"Host": host}
+        self._fresh = fresh
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._seen: dict[Key, tuple[int, float, float]] = {}
         self._counting = False
@@ -26,7 +27,7 @@ class Generator:
         """Send each request at its time, whether or not earlier ones were answered."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, force_close=self._fresh)
         session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         async with session, asyncio.TaskGroup() as requests:
             for n in range(int(rate * seconds)):
@@ -72,8 +73,9 @@ async def main() -> None:
     parser.add_argument("--host", required=True)
     for number in ("rate", "seconds", "timeout"):
         parser.add_argument(f"--{number}", required=True, type=float)
+    parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
-    generator = Generator(options.url, options.host, options.timeout)
+    generator = Generator(options.url, options.host, options.timeout, fresh=options.fresh)
     sending = asyncio.create_task(generator.run(options.rate, options.seconds))
     await generator.report()
     sending.cancel()

@@ -16,9 +16,12 @@ Key = tuple[str, int | str]
 class Load:
     """A running load, and what it has counted since its first good answer."""
 
-    def __init__(self, url: str, workdir: Path, *, host: str, rate: float, seconds: float, timeout: float) -> None:
+    def __init__(
+        self, url: str, workdir: Path, *, host: str, rate: float, seconds: float, timeout: float, fresh: bool = False
+    ) -> None:
         """`rate` requests a second to `url` with the header `Host: <host>`, which end by themselves after `seconds`."""
         options = [f"--url={url}", f"--host={host}", f"--rate={rate}", f"--seconds={seconds}", f"--timeout={timeout}"]
+        options += ["--fresh"] if fresh else []
         command = [sys.executable, "-m", "tests.bed.generator", *options]
         self._process = Process(f"load-{host}", command, workdir, env=python_path(), pipes=True)
         self._process.spawn()

@@ -1,0 +1,52 @@
+"""What a router is to the suite: a kind of route, and a gateway that obeys it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from tests.bed import Bed
+from tests.bed.api import Manifest
+
+NAME = "checkout"
+"""The name of a shop's route."""
+
+
+class Gateway(Protocol):
+    """A gateway beside the bed, started once for all tests on it."""
+
+    extras: ClassVar[Sequence[str]]
+    """What it needs of tests/bed/extras.py."""
+    url: str
+    """Where it takes requests; their Host header says for which shop."""
+
+    def __init__(self, bed: Bed) -> None: ...
+
+    def start(self) -> None:
+        """Start it, and wait until it takes requests."""
+
+    def kill(self) -> None:
+        """End it, and remove what it needs in the cluster."""
+
+    def deafen(self) -> None:
+        """Keep it from every change from now on: it serves on as it is."""
+
+    def hear(self) -> None:
+        """Let it hear again."""
+
+
+class Plane(ABC):
+    """A kind of route on a gateway."""
+
+    kind: ClassVar[str]
+    """As in `spec.traffic.routes[].kind` of a plan."""
+    gateway: ClassVar[type[Gateway]]
+    fresh: ClassVar[bool] = False
+    """Whether the gateway decides once for a connection, so that each request must have a new one."""
+
+    @abstractmethod
+    def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
+        """The route named NAME that leads `host` to weighted Services, on their port POD_PORT, with its companions."""
+
+    def refs(self) -> list[dict[str, Any]]:
+        """What a plan has in `spec.traffic.routes`."""
+        return [{"kind": self.kind, "name": NAME}]

@@ -70,6 +70,8 @@ def traefik(program: Path, workdir: Path, control_plane: ControlPlane, server: s
         f"--entrypoints.web.address=:{PORT}",
         f"--entrypoints.ping.address=127.0.0.1:{PING_PORT}",
         "--ping.entrypoint=ping",
+        "--metrics.prometheus.entrypoint=ping",
+        "--metrics.prometheus.addserviceslabels=true",
         "--providers.kubernetesgateway",
         f"--providers.kubernetesgateway.endpoint={server}",
         f"--providers.kubernetesgateway.token={control_plane.token('traefik')}",

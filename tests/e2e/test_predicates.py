@@ -19,9 +19,9 @@ from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.verdict import Answer
-from tests.bed import Bed, until
+from tests.bed import Bed, gateway, objects, until
 from tests.bed.processes import Process, answers
-from tests.unit.test_predicates import LIBRARY, WHOSE, plan
+from tests.unit.test_predicates import LIBRARY, STACKS, WHOSE, plan
 
 PORT = 9192
 WINDOW = timedelta(seconds=8)
@@ -46,7 +46,11 @@ def codes(name: str, label: str, good: str, bad: str, fails: float, labels: Labe
     yield sample(name, {**labels, label: bad}, round(RATE * seconds * fails))
 
 
-def durations(name: str, labels: Labels, seconds: float, bounds: tuple[float, float, float]) -> Iterator[str]:
+Bounds = tuple[float, float, float]
+SECONDS, MILLISECONDS, OF_TRAEFIK = (0.1, 0.5, 1.0), (100.0, 500.0, 1000.0), (0.1, 0.3, 1.2)
+
+
+def durations(name: str, labels: Labels, seconds: float, bounds: Bounds = SECONDS) -> Iterator[str]:
     """All take longer than the first bound, and the slow ones longer than the second."""
     total = round(RATE * seconds)
     shares = (0, 1 - SLOW, 1)
@@ -57,43 +61,96 @@ def durations(name: str, labels: Labels, seconds: float, bounds: tuple[float, fl
     yield sample(f"{name}_sum", labels, total)
 
 
+def by_code(
+    name: str, label: str, labels: Labels, fails: float, seconds: float, bounds: Bounds = SECONDS
+) -> Iterator[str]:
+    """A histogram for each status code; requests that fail are as slow as the others."""
+    for code, share in (("200", 1 - fails), ("503", fails)):
+        yield from durations(name, {**labels, label: code}, seconds * share, bounds)
+
+
 def said(side: str, seconds: float) -> Iterator[str]:
     """What every stack would say of one side after this time."""
-    name, fails = SIDES[side], FAILS[side]
-    in_seconds, in_milliseconds, of_traefik = (0.1, 0.5, 1.0), (100.0, 500.0, 1000.0), (0.1, 0.3, 1.2)
+    for stack in (of_service, of_meshes, of_envoys, of_gateways, of_pods):
+        yield from stack(side, SIDES[side], FAILS[side], seconds)
 
+
+def of_service(side: str, name: str, fails: float, seconds: float) -> Iterator[str]:
     own = {"namespace": "shop", "deployment": name}
     yield from codes("http_requests_total", "code", "200", "503", fails, own, seconds)
-    yield from durations("http_request_duration_seconds", own, seconds, in_seconds)
+    yield from durations("http_request_duration_seconds", own, seconds)
 
+
+def of_meshes(side: str, name: str, fails: float, seconds: float) -> Iterator[str]:
     istio = {"reporter": "destination", "destination_workload_namespace": "shop", "destination_workload": name}
     for reporter in ("destination", "source"):
         labels = {**istio, "reporter": reporter, "source_workload": "gateway"}
         yield from codes("istio_requests_total", "response_code", "200", "503", fails, labels, seconds)
-        yield from durations("istio_request_duration_milliseconds", labels, seconds, in_milliseconds)
+        yield from durations("istio_request_duration_milliseconds", labels, seconds, MILLISECONDS)
 
-    envoy = {"envoy_cluster_name": f"shop_{name}_80"}
-    yield from codes("envoy_cluster_upstream_rq", "envoy_response_code", "200", "503", fails, envoy, seconds)
-    yield from durations("envoy_cluster_upstream_rq_time", envoy, seconds, in_milliseconds)
-
-    traefik = {"service": f"shop-{name}-http-80@kubernetesgateway", "method": "GET", "protocol": "http"}
-    yield from codes("traefik_service_requests_total", "code", "200", "503", fails, traefik, seconds)
-    yield from durations("traefik_service_request_duration_seconds", {**traefik, "code": "200"}, seconds, of_traefik)
-
-    nginx = {"namespace": "shop", "ingress": "checkout", "service": name, "method": "GET", "path": "/"}
-    yield from codes("nginx_ingress_controller_requests", "status", "200", "503", fails, nginx, seconds)
-    yield from durations("nginx_ingress_controller_request_duration_seconds", nginx, seconds, in_seconds)
-
-    linkerd = {**own, "direction": "inbound", "tls": "true"}
+    linkerd = {"namespace": "shop", "deployment": name, "direction": "inbound", "tls": "true"}
     yield from codes("response_total", "classification", "success", "failure", fails, linkerd, seconds)
-    yield from durations("response_latency_ms", linkerd, seconds, in_milliseconds)
+    yield from durations("response_latency_ms", linkerd, seconds, MILLISECONDS)
 
-    pod = {"namespace": "shop", "pod": f"{name}-6d4cf56db6-x7k2p", "container": "app"}
+    knative = {"namespace": "shop", "pod": pod_of(name)}
+    yield from by_code("kn_serving_invocation_duration_seconds", "http_response_status_code", knative, fails, seconds)
+
+
+def of_envoys(side: str, name: str, fails: float, seconds: float) -> Iterator[str]:
+    contour = {"envoy_cluster_name": f"shop_{name}_80"}
+    consul = {"consul_destination_service": name, "consul_source_service": "gateway"}
+    kuma = {"service": f"{name}_shop_svc_80", "envoy_cluster_name": "localhost_8080"}
+    for labels in (contour, consul, kuma):
+        yield from codes("envoy_cluster_upstream_rq", "envoy_response_code", "200", "503", fails, labels, seconds)
+        yield from durations("envoy_cluster_upstream_rq_time", labels, seconds, MILLISECONDS)
+    its_own_calls = {**kuma, "envoy_cluster_name": "billing_shop_svc_80"}
+    yield from codes("envoy_cluster_upstream_rq", "envoy_response_code", "200", "503", 1.0, its_own_calls, seconds)
+
+
+def of_gateways(side: str, name: str, fails: float, seconds: float) -> Iterator[str]:
+    service = f"httproute-shop-checkout-gw-bed-web-ep-web-0-1c0cf64bde37d9d0df06-svc-shop-{name}-0@kubernetesgateway"
+    traefik = {"service": service, "method": "GET", "protocol": "http"}
+    yield from codes("traefik_service_requests_total", "code", "200", "503", fails, traefik, seconds)
+    yield from durations("traefik_service_request_duration_seconds", {**traefik, "code": "200"}, seconds, OF_TRAEFIK)
+
+    canary = "" if side == "old" else f"shop-{name}-80"
+    nginx = {"namespace": "shop", "ingress": "checkout", "service": SIDES["old"], "canary": canary, "method": "GET"}
+    yield from codes("nginx_ingress_controller_requests", "status", "200", "503", fails, nginx, seconds)
+    yield from durations("nginx_ingress_controller_request_duration_seconds", nginx, seconds)
+
+    f5 = {"resource_namespace": "shop", "resource_name": "checkout", "service": name, "upstream": f"vs_shop_{name}"}
+    latency = "nginx_ingress_controller_upstream_server_response_latency_ms"
+    yield from by_code(latency, "code", f5, fails, seconds, MILLISECONDS)
+
+    route = {"exported_namespace": "shop", "route": "checkout", "exported_service": name, "server": "10.0.0.1:80"}
+    yield from codes("haproxy_server_http_responses_total", "code", "2xx", "5xx", fails, route, seconds)
+    yield sample("haproxy_server_http_average_response_latency_milliseconds", route, 250)
+    yield sample("haproxy_server_http_average_response_latency_milliseconds", {**route, "server": "10.0.0.2:80"}, 0)
+
+    apisix = {"route": "shop_checkout_r1", "node": address_of(side)}
+    yield from codes("apisix_http_status", "code", "200", "503", fails, apisix, seconds)
+    yield from durations("apisix_http_latency", {**apisix, "type": "upstream"}, seconds, MILLISECONDS)
+
+    skipper = {"route": f"kube_shop__checkout__shop_example_com____{name.replace('-', '_')}", "method": "GET"}
+    yield from by_code("skipper_serve_route_duration_seconds", "code", skipper, fails, seconds)
+
+
+def of_pods(side: str, name: str, fails: float, seconds: float) -> Iterator[str]:
+    pod = {"namespace": "shop", "pod": pod_of(name), "container": "app"}
     yield sample("container_cpu_cfs_periods_total", pod, round(10 * seconds))
     yield sample("container_cpu_cfs_throttled_periods_total", pod, round(3 * seconds))
     yield sample("container_memory_working_set_bytes", pod, 80)
     yield sample("container_spec_memory_limit_bytes", pod, 100)
     yield sample("kube_pod_container_status_restarts_total", {**pod, "uid": "1"}, round(seconds))
+    yield sample("kube_pod_info", {**pod, "node": "worker-1", "pod_ip": address_of(side)}, 1)
+
+
+def pod_of(name: str) -> str:
+    return f"{name}-6d4cf56db6-x7k2p"
+
+
+def address_of(side: str) -> str:
+    return {"old": "10.0.0.1", "new": "10.0.0.2"}[side]
 
 
 class Target(BaseHTTPRequestHandler):
@@ -113,9 +170,9 @@ class Target(BaseHTTPRequestHandler):
         pass
 
 
-def scraping(program: Path, workdir: Path, target: int) -> tuple[Process, str]:
-    """A Prometheus that scrapes the target every second, and its address."""
-    job = {"job_name": "stacks", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+def scraping(program: Path, workdir: Path, *ports: int) -> tuple[Process, str]:
+    """A Prometheus that scrapes these ports every second, and its address."""
+    job = {"job_name": "stacks", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
     config = workdir / "stacks.json"
     config.write_text(
         json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]})
@@ -131,7 +188,7 @@ def url(bed: Bed) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Target)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    process, url = scraping(bed.programs.prometheus, bed.workdir, server.server_port)
+    process, url = scraping(bed.programs.prometheus, bed.workdir, server.server_port, gateway.PING_PORT)
     process.start()
     try:
         query = f"count_over_time(http_requests_total[{WINDOW.seconds}s]) >= {WINDOW.seconds}"
@@ -172,28 +229,36 @@ def sampled(url: str, query: str) -> Any:
     return asyncio.run(story())
 
 
-def made(name: str) -> tuple[Predicate, dict[str, dict[str, str]]]:
+def made(name: str, namespace: str = "shop") -> tuple[Predicate, dict[str, dict[str, str]]]:
     """The predicate that a template makes with its defaults, and the words of each side."""
     spec = plan(guards=[{"template": name}])
     words = {
-        side: variables_for(spec, namespace="shop", plan="checkout", stage="all", side=side, window=WINDOW)
+        side: variables_for(spec, namespace=namespace, plan="checkout", stage="all", side=side, window=WINDOW)
         for side in SIDES
     }
     return spec.guards[0], words
 
 
+BY_VALUE = ("slow-requests-envoy", "slow-requests-nginx", "slow-requests-consul", "slow-requests-kuma")
+"""Shares of slow requests that are not counted: bounds in milliseconds, or sides that no one selector takes."""
 EXPECTED = {
     **{f"success-rate{whose}": 1 - FAILS["new"] for whose in WHOSE},
     **{f"latency{whose}": 0.975 for whose in WHOSE},  # 99% lies 0.95 of the way through the last bucket, 0.5 to 1 s
+    **dict.fromkeys(BY_VALUE, SLOW),
     "latency-traefik": 1.155,
-    "slow-requests-envoy": SLOW,
+    "latency-openshift": 0.25,
+    "more-errors-nginx": FAILS["new"],
     "cpu-throttling": 0.3,
     "memory-saturation": 0.8,
     "restarts": WINDOW.seconds,
 }
 COUNTED = {
-    **{f"more-errors{whose}": FAILS for whose in WHOSE},
-    **{f"slow-requests{whose}": dict.fromkeys(SIDES, SLOW) for whose in WHOSE if whose != "-envoy"},
+    **{f"more-errors{whose}": FAILS for whose, what in STACKS.items() if "more-errors" in what and whose != "-nginx"},
+    **{
+        f"slow-requests{whose}": dict.fromkeys(SIDES, SLOW)
+        for whose, what in STACKS.items()
+        if "slow-requests" in what and f"slow-requests{whose}" not in BY_VALUE
+    },
 }
 
 
@@ -241,3 +306,41 @@ def test_where_all_fail_the_share_is_0_and_no_gap(url: str, whose: str) -> None:
     if whose == "-linkerd":
         query = query.replace('classification="success"', 'classification="none"')
     assert asked(url, query).value == 0
+
+
+# ---- what a gateway really writes ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(bed: Bed, url: str) -> Iterator[str]:
+    """A namespace whose route gives half of some traffic to each side; a fifth of the new side's answers are errors."""
+    home = "real"
+    bed.apply(objects.namespace(home))
+    for name, errors in ((SIDES["old"], "0"), (SIDES["new"], "0.2")):
+        bed.apply(objects.deployment(name, home, replicas=1, annotations={"errors": errors}))
+        bed.apply(objects.service(name, home))
+    bed.apply(objects.httproute("checkout", dict.fromkeys(SIDES.values(), 1), home, "real.example.com"))
+    for name in SIDES.values():
+        bed.wait_ready(home, name)
+    load = bed.load("real.example.com", rate=60, seconds=120)
+    try:
+        ours = f'traefik_service_requests_total{{service=~".*-{home}-{SIDES["new"]}-.*"}}'
+        full = f"max(count_over_time({ours}[{WINDOW.seconds}s]) >= {WINDOW.seconds})"
+        until(lambda: asked(url, full).value is not None, 60, "a window of real samples")
+        yield home
+    finally:
+        load.kill()
+        bed.delete(objects.namespace(home))
+
+
+def test_real_series_of_traefik_are_found(url: str, real: str) -> None:
+    share, words = made("success-rate-traefik", real)
+    assert asked(url, render(share.query or "", words["old"])).value == 1
+    assert asked(url, render(share.query or "", words["new"])).value == pytest.approx(0.8, abs=0.15)
+    latency, words = made("latency-traefik", real)
+    assert all(asked(url, render(latency.query or "", words[side])).value is not None for side in SIDES)
+    errors, words = made("more-errors-traefik", real)
+    assert errors.events is not None
+    for side in SIDES:
+        total, _ = (sampled(url, query) for query in counter_queries(render_events(errors.events, words[side])))
+        assert sum(total.values()) > 0

@@ -56,6 +56,7 @@ from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.snapshot import Facts, PreflightResult, ServiceView, Snapshot
 from rolloutplan.engine.model.weights import pair
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
 from rolloutplan.loop.versions import Versions
 from rolloutplan.publish import events
@@ -140,7 +141,7 @@ def objects(situation: str) -> tuple[World, Objects]:
     }
     for name, raw in world.routes.items():
         condition = {"type": "Accepted", "status": "True", "observedGeneration": raw["metadata"]["generation"]}
-        found[f"{HTTPROUTES.resource.plural} {name}"] = {**raw, "status": {"parents": [{"conditions": [condition]}]}}
+        found[f"{place_of(HTTPROUTES).resource} {name}"] = {**raw, "status": {"parents": [{"conditions": [condition]}]}}
     return world, cast("Objects", json.loads(json.dumps(found)))
 
 
@@ -344,7 +345,7 @@ def twin(store: Store) -> Store:
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
     same._uses, same._queues, same._held_routes = copy.deepcopy((store._uses, store._queues, store._held_routes))
-    same._routes_by_service, same.endpoints = copy.deepcopy((store._routes_by_service, store.endpoints))
+    same._objects, same.endpoints = copy.deepcopy((store._objects, store.endpoints))
     same._versions = Versions()
     return same
 

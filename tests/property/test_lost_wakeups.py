@@ -18,7 +18,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.policy.policies import concurrency_groups, queue_position
-from rolloutplan.loop import store as stores
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
     BEFORE_WEIGHTS,
     CLUSTER_SOURCES,
@@ -28,16 +28,16 @@ from rolloutplan.loop.store import (
     POLICIES,
     SOURCES,
     TEMPLATES,
-    Plan,
     Store,
 )
+from rolloutplan.loop.stored_plan import Plan, named_routes, queue_entry, route_conflict
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.queues import queues
 from tests.refusals import PLAN, TEMPLATE, changed
 
 Raw = dict[str, Any]
-ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
+ROUTES = place_of(ROUTE_KINDS["HTTPRoute"]).resource
 CLUSTER_KINDS = (POLICIES, CLUSTER_SOURCES, CLUSTER_TEMPLATES)
 
 STATUSES: tuple[Raw, ...] = (
@@ -173,12 +173,12 @@ def facts(store: Store, plan: Plan) -> dict[str, Any]:
 
 def route_conflicts(store: Store, plan: Plan) -> tuple[RouteConflict, ...]:
     """By a scan: the other plans on a route of this one that hold it, or are about to."""
-    seen = (stores._route_conflict(other) for _, other in sorted(store.plans.items()) if other is not plan)
-    return tuple(rival for rival in seen if rival is not None and rival.routes & stores._routes(plan))
+    seen = (route_conflict(other) for _, other in sorted(store.plans.items()) if other is not plan)
+    return tuple(rival for rival in seen if rival is not None and rival.routes & named_routes(plan))
 
 
 def entries(store: Store) -> dict[str, QueueEntry]:
-    seen = {key: stores._queue_entry(plan) for key, plan in store.plans.items()}
+    seen = {key: queue_entry(plan) for key, plan in store.plans.items()}
     return {key: entry for key, entry in seen.items() if entry is not None}
 
 

@@ -15,9 +15,10 @@ from kubernetes.aio.client.configuration import Configuration
 
 from rolloutplan.cluster import client, paths
 from rolloutplan.cluster.client import Api, ApiError, own_namespace, read_config, read_namespace
-from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.routes import place_of
+from rolloutplan.traffic import ROUTE_KINDS
 
-ROUTE = paths.path(RESOURCES["HTTPRoute"], "shop", "web")
+ROUTE = paths.path(place_of(ROUTE_KINDS["HTTPRoute"]), "shop", "web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -15,13 +15,14 @@ from aiohttp import web
 
 from rolloutplan.cluster.paths import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, Kind
 from rolloutplan.loop import watch
-from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.versions import Listing
 from rolloutplan.loop.watch import Watch
+from rolloutplan.traffic import ROUTE_KINDS
 
 Raw = dict[str, Any]
 Ident = tuple[str, str, str]
-ROUTES = RESOURCES["HTTPRoute"]
+ROUTES = place_of(ROUTE_KINDS["HTTPRoute"])
 
 
 class Cluster:
@@ -154,7 +155,8 @@ class Engine:
         self.listings: list[Listing] = []
         self.have: dict[Ident, Raw] = {}
 
-    def apply(self, kind: str, event: str | None, raw: Raw) -> None:
+    def apply(self, resource: str, event: str | None, raw: Raw) -> None:
+        kind = plural_of(resource)
         ident = (kind, raw["metadata"].get("namespace", ""), raw["metadata"]["name"])
         self.told.append((kind, event, ident[2]))
         if raw.get("poison"):
@@ -166,13 +168,19 @@ class Engine:
 
     def listed(self, listing: Listing) -> None:
         self.listings.append(listing)
-        self.told.append((listing.kind, "LISTED", listing.namespace, listing.names))
+        kind = plural_of(listing.kind)
+        self.told.append((kind, "LISTED", listing.namespace, listing.names))
         for ident in list(self.have):
-            if listing.covers(ident) and ident[1:] not in listing.names:
+            if ident[0] == kind and listing.namespace in (None, ident[1]) and ident[1:] not in listing.names:
                 del self.have[ident]
 
     def names(self, kind: Kind) -> set[str]:
         return {name for plural, _, name in self.have if plural == kind.plural}
+
+
+def plural_of(resource: str) -> str:
+    """The name of a resource without its group, as the requests of these tests have it."""
+    return resource.partition(".")[0]
 
 
 async def until(condition: Callable[[], bool]) -> None:

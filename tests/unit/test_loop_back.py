@@ -25,18 +25,19 @@ from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.queries import NumberQuery
 from rolloutplan.loop.limiter import Places, Priority
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.stats.verdict import Answer
 from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.provider import HOSTS, FakeProvider
 from tests.refusals import changed
 from tests.world import PLAN, http_route
 
 PLAN_PATH = paths.plan("ns", "plan")
 ACCOUNT = paths.service_account("ns", "jobs")
-ROUTES = {name: paths.path(RESOURCES["HTTPRoute"], "ns", name) for name in ("a", "b")}
+ROUTES = {name: paths.path(place_of(ROUTE_KINDS["HTTPRoute"]), "ns", name) for name in ("a", "b")}
 SPEC = changed(
     PLAN,
     {
@@ -235,16 +236,16 @@ async def opened(
     for name, path in ROUTES.items():
         raw = shop.server.objects.get(path) or http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.apply("httproutes", "ADDED", shop.server.keep(path, raw))
+        reconciler.apply("httproutes.gateway.networking.k8s.io", "ADDED", shop.server.keep(path, raw))
     for name in ("v1", "v2"):
-        reconciler.apply("deployments", "ADDED", shop.server.keep(name, deployment(name)))
+        reconciler.apply("deployments.apps", "ADDED", shop.server.keep(name, deployment(name)))
         shop.server.keep(paths.service("ns", name), service(name))
     serve(reconciler)
     source = {
         "metadata": {"namespace": "ns", "name": "default"},
         "spec": {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"},
     }
-    reconciler.apply("metricsources", "ADDED", shop.server.keep("source", source))
+    reconciler.apply("metricsources.rolloutplan.dev", "ADDED", shop.server.keep("source", source))
     plan = {
         "metadata": {
             "namespace": "ns",
@@ -256,7 +257,7 @@ async def opened(
         "spec": spec,
     }
     plan = shop.server.objects.get(PLAN_PATH, plan)
-    reconciler.apply("rolloutplans", "ADDED", shop.server.keep(PLAN_PATH, plan))
+    reconciler.apply("rolloutplans.rolloutplan.dev", "ADDED", shop.server.keep(PLAN_PATH, plan))
     turning = asyncio.create_task(reconciler.schedule.run())
     try:
         yield shop

@@ -21,7 +21,9 @@ from rolloutplan.engine.model.plan_view import Readable, Unreadable
 from rolloutplan.loop import budget, reconcile
 from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry, Limits, _Namespace
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store, _keeps
+from rolloutplan.loop.routes import place_of
+from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
+from rolloutplan.loop.stored_plan import keeps
 from rolloutplan.loop.versions import Id
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from rolloutplan.metrics.pool import Sources
 
 Raw = dict[str, Any]
-ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
+ROUTES = place_of(ROUTE_KINDS["HTTPRoute"]).resource
 
 
 class Server:
@@ -164,7 +166,7 @@ def test_a_run_waits_for_what_is_too_large_to_read_because_it_is_not_gone(kind: 
         assert not unread(server)
         return
     server.store.give_up((kind, "shop", name))
-    assert unread(server) == {f"{kind}/{name}"}
+    assert unread(server) == {f"{kind.partition('.')[0]}/{name}"}
     server.put(kind, name, **small)
     assert not unread(server)
 
@@ -569,7 +571,7 @@ ENDED = {
 def test_a_plan_that_can_be_reverted_keeps_the_names_of_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "MAX_BYTES", 2 * KIB)
     server = Server()
-    assert _keeps(read_status(ENDED))
+    assert keeps(read_status(ENDED))
     meta = {"creationTimestamp": "2026-03-01T12:00:00Z"}
     server.put(PLANS, "done", spec=plan(), status=ENDED | {"planHash": read_plan_spec(plan()).plan_hash()}, meta=meta)
     for name in "abc":
@@ -602,19 +604,19 @@ def test_of_a_command_no_more_is_kept_than_can_be_carried_out() -> None:
         read_command(kept)
 
 
-@pytest.mark.parametrize("kind", ["predicatetemplates", "metricsources"])
+@pytest.mark.parametrize("kind", ["predicatetemplates.rolloutplan.dev", "metricsources.rolloutplan.dev"])
 def test_a_namespace_keeps_so_many_templates_and_sources_and_the_oldest_first(kind: str) -> None:
     server = Server()
     server.store.shared.limits = Limits(2, 10 * KIB, 40 * KIB)
     full = "does not fit beside the other PredicateTemplates and MetricSources"
     specs: dict[str, Raw] = {
-        "predicatetemplates": {"indicates": "Failure", "query": "up", "is": "> 1"},
-        "metricsources": {"prometheus": {"url": "http://p"}},
+        "predicatetemplates.rolloutplan.dev": {"indicates": "Failure", "query": "up", "is": "> 1"},
+        "metricsources.rolloutplan.dev": {"prometheus": {"url": "http://p"}},
     }
     for number, name in enumerate("cba"):
         server.put(kind, name, spec=specs[kind], meta={"creationTimestamp": f"2026-03-01T09:0{9 - number}:00Z"})
     server.put(kind, "other", "beside", spec=specs[kind])
-    kept: Any = server.store.templates if kind == "predicatetemplates" else server.store.sources
+    kept: Any = server.store.templates if kind == "predicatetemplates.rolloutplan.dev" else server.store.sources
     assert {name for (_, _, name), each in kept.items() if full in each.problem} == {"c"}
     server.delete(kind, "a")
     server.answer()

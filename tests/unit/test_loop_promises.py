@@ -45,7 +45,7 @@ from tests.unit.test_loop_reads import CountingServer
 from tests.world import http_route
 
 EVENTS = paths.event("ns")
-HTTPROUTES = "httproutes"
+HTTPROUTES = "httproutes.gateway.networking.k8s.io"
 
 
 class CountedRun(plan_run.PlanRun):

@@ -15,14 +15,17 @@ from rolloutplan.cluster.client import Api
 from rolloutplan.engine.rules import expand
 from rolloutplan.loop.limiter import Places
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.provider import HOSTS
 from tests.refusals import changed
 from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment, serve, service
 from tests.world import http_route
+
+HTTPROUTES = place_of(ROUTE_KINDS["HTTPRoute"])
 
 
 class CountingServer(Server):
@@ -56,20 +59,20 @@ async def started(server: Server, plans: int, within: float) -> int:
     )
     reconciler.lead(epoch=1)
     source = {"metadata": {"namespace": "ns", "name": "default"}, "spec": {"prometheus": {"url": "http://nowhere"}}}
-    reconciler.apply("metricsources", "ADDED", server.keep("source", source))
+    reconciler.apply("metricsources.rolloutplan.dev", "ADDED", server.keep("source", source))
     for name in ("v1", "v2"):
-        reconciler.apply("deployments", "ADDED", server.keep(name, deployment(name)))
+        reconciler.apply("deployments.apps", "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), service(name))
     serve(reconciler)
     for name in (f"p{i}" for i in range(plans)):
         route = http_route(name, [{"v1": 100, "v2": 0}])
         accept(route)
-        reconciler.apply("httproutes", "ADDED", server.keep(paths.path(RESOURCES["HTTPRoute"], "ns", name), route))
+        reconciler.apply(HTTPROUTES.resource, "ADDED", server.keep(paths.path(HTTPROUTES, "ns", name), route))
         meta = {"namespace": "ns", "name": name, "uid": name, "generation": 1}
         meta |= {"creationTimestamp": "2026-03-01T09:00:00Z"}
         spec = changed(SPEC, {"traffic.routes": [{"kind": "HTTPRoute", "name": name}]})
         raw = server.keep(paths.plan("ns", name), {"metadata": meta, "spec": spec})
-        reconciler.apply("rolloutplans", "ADDED", raw)
+        reconciler.apply("rolloutplans.rolloutplan.dev", "ADDED", raw)
 
     def current_task() -> int:
         phases = reconciler.store.phases()

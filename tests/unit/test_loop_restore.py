@@ -12,7 +12,7 @@ from rolloutplan.loop.versions import History, Listing
 from tests.unit.test_loop_back import BACK, PLAN_PATH, ROUTES, Server, Shop, running
 
 UP = {"a": [95, 5], "b": [95, 5]}
-KINDS = {"rolloutplans": [PLAN_PATH], "httproutes": list(ROUTES.values())}
+KINDS = {"rolloutplans.rolloutplan.dev": [PLAN_PATH], "httproutes.gateway.networking.k8s.io": list(ROUTES.values())}
 
 
 class Restorable(Server):
@@ -73,7 +73,7 @@ def test_before_it_is_noticed_nothing_is_asked_in_a_hot_loop() -> None:
             server.backup()
             for _ in range(30):
                 server.keep(PLAN_PATH, server.objects[PLAN_PATH])
-            shop.loop.apply("rolloutplans", "MODIFIED", copy.deepcopy(server.objects[PLAN_PATH]))
+            shop.loop.apply("rolloutplans.rolloutplan.dev", "MODIFIED", copy.deepcopy(server.objects[PLAN_PATH]))
             server.restore()
             server.log.clear()
             shop.errors = 0.5

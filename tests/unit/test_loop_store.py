@@ -1,17 +1,17 @@
 """The store: the newest of everything, whoever brings it and in whatever order."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import STARTING, Phase, SourceStatus, Status
-from rolloutplan.cluster.paths import Kind
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.loop import versions
-from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
+from rolloutplan.loop.route_objects import RouteObjects
+from rolloutplan.loop.routes import RouteKinds, place_of
 from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
     CLUSTER_TEMPLATES,
@@ -26,13 +26,12 @@ from rolloutplan.loop.store import (
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.httproute import HTTPRoute
 from tests.refusals import PLAN, TEMPLATE, changed
 from tests.world import START
 
 Raw = dict[str, Any]
-ROUTES = ROUTE_KINDS["HTTPRoute"].resource.plural
+ROUTES = place_of(ROUTE_KINDS["HTTPRoute"]).resource
 
 
 def made(kind: str, name: str, version: object = 1, spec: Any = None, **meta: Any) -> Raw:
@@ -308,13 +307,12 @@ class GRPCRoute(HTTPRoute):
     resource = HTTPRoute.resource._replace(plural="grpcroutes")
 
 
-@pytest.fixture
-def grpcroutes(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A second kind of route; the plural of its objects."""
-    grpc = GRPCRoute()
-    monkeypatch.setitem(cast("dict[str, RouteKind]", BY_PLURAL), grpc.resource.plural, grpc)
-    monkeypatch.setitem(cast("dict[str, Kind]", RESOURCES), grpc.kind, Kind(*grpc.resource))
-    return grpc.resource.plural
+GRPCROUTES = place_of(GRPCRoute()).resource
+
+
+def with_grpc() -> Store:
+    """A store that knows a second kind of route."""
+    return Store(_objects=RouteObjects(RouteKinds([HTTPRoute(), GRPCRoute()])))
 
 
 def on_grpc(store: Store, name: str) -> None:
@@ -328,21 +326,21 @@ def on_grpc(store: Store, name: str) -> None:
     store.apply(PLANS, "MODIFIED", plan(name, version=2))
 
 
-def test_routes_of_two_kinds_with_one_name_are_two_routes(grpcroutes: str) -> None:
-    store, http, grpc = Store(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
+def test_routes_of_two_kinds_with_one_name_are_two_routes() -> None:
+    store, http, grpc = with_grpc(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name))
     on_grpc(store, "other")
     assert store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 3)) == {KEY}
-    assert store.apply(grpcroutes, "ADDED", made(grpcroutes, "checkout", 2)) == {"shop/other"}
+    assert store.apply(GRPCROUTES, "ADDED", made(GRPCROUTES, "checkout", 2)) == {"shop/other"}
     assert [*store.routes_of(store.plans[KEY])] == [http]
     assert [*store.routes_of(store.plans["shop/other"])] == [grpc]
-    assert store.apply(grpcroutes, "DELETED", made(grpcroutes, "checkout", 4)) == {"shop/other"}
+    assert store.apply(GRPCROUTES, "DELETED", made(GRPCROUTES, "checkout", 4)) == {"shop/other"}
     assert [*store.routes] == [("shop", http)]
 
 
-def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals(grpcroutes: str) -> None:
-    store = Store()
+def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals() -> None:
+    store = with_grpc()
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name))
     assert [rival.key for rival in store.route_conflicts(store.plans[KEY])] == ["shop/other"]

@@ -12,6 +12,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api
 from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Store
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.pool import Key, Sources
@@ -34,7 +35,7 @@ def fill(reconciler: Reconciler, server: Server) -> None:
     for name, path in ROUTES.items():
         raw = http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.apply(ROUTE_KINDS["HTTPRoute"].resource.plural, "ADDED", server.keep(path, raw))
+        reconciler.apply(place_of(ROUTE_KINDS["HTTPRoute"]).resource, "ADDED", server.keep(path, raw))
     for name in ("v1", "v2"):
         reconciler.apply(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), service(name))

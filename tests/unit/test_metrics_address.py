@@ -63,10 +63,10 @@ def ask(url: str, access: Access, **more: Any) -> Answer:
 )
 def test_a_namespaced_source_points_only_to_hosts_that_are_listed(listed: list[str], url: str, allowed: bool) -> None:
     raw = {"metadata": {"name": "own", "namespace": "shop"}, "spec": {"prometheus": {"url": url}}}
-    found = read_source("metricsources", raw, hosts=SourceHosts.read(listed))
+    found = read_source("metricsources.rolloutplan.dev", raw, hosts=SourceHosts.read(listed))
     assert (found.spec is not None) is allowed
     assert ("--source-hosts (sourceHosts of the chart)" in found.problem) is not allowed
-    everywhere = read_source("clustermetricsources", raw, hosts=SourceHosts.read(listed))
+    everywhere = read_source("clustermetricsources.rolloutplan.dev", raw, hosts=SourceHosts.read(listed))
     assert everywhere.spec is not None, "a ClusterMetricSource may point anywhere"
 
 
@@ -230,7 +230,7 @@ def test_a_source_that_cannot_be_made_says_so_and_raises_nothing(monkeypatch: py
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://a:b", "", "http://" + "a" * 3000, 5, None, ["http://a"], {"a": 1}])
-@pytest.mark.parametrize("kind", ["clustermetricsources", "metricsources"])
+@pytest.mark.parametrize("kind", ["clustermetricsources.rolloutplan.dev", "metricsources.rolloutplan.dev"])
 def test_a_source_that_cannot_be_read_is_a_problem_of_its_own(url: Any, kind: str) -> None:
     raw = {"metadata": {"name": "x", "namespace": "shop"}, "spec": {"prometheus": {"url": url}}}
     found = read_source(kind, raw, hosts=SourceHosts.read(["a"]))

@@ -254,7 +254,7 @@ async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObje
         if error.status != HTTPStatus.NOT_FOUND:
             raise
         return None
-    return read_source(kind.plural, raw)
+    return read_source(kind.resource, raw)
 
 
 # ---- what is printed -----------------------------------------------------------------------------

@@ -16,10 +16,22 @@ class Kind(NamedTuple):
     version: str
     plural: str
     namespaced: bool = True
+    older: tuple[str, ...] = ()
+    """The versions that are used instead where `version` is not served, the first one that is."""
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """The resource with its group, as kubectl takes it: no two kinds of object have the same."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """All versions in which it may be served."""
+        return (self.version, *self.older)
 
 
 PLANS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutplans")

@@ -58,7 +58,7 @@ from rolloutplan.engine.model.snapshot import (
     ServiceUsers,
     Snapshot,
 )
-from rolloutplan.loop import preflight, routes
+from rolloutplan.loop import preflight
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.metrics.base import Provider
@@ -68,7 +68,6 @@ from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.base import DecisionSink
 from rolloutplan.stats.verdict import Answer
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.traffic import ROUTE_KINDS
 
 ROLLBACK_WITHIN: Final = 2.0
 """Seconds until a rollback's write without an answer is tried again. Its weights are absolute, so repeating is safe."""
@@ -162,20 +161,23 @@ class Executor:
         namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
         seen = snapshot.routes[route]
         view = self._store.routes.get((namespace, route), seen) if effect.urgent else seen
+        kind, ident = self._store.kinds.get(route.kind), self._store.kinds.ident(namespace, route)
+        if kind is None or ident is None:
+            return Failure(HTTPStatus.NOT_FOUND, "UnknownKind", f"there is no kind of route {route.kind}")
         try:
-            patch = ROUTE_KINDS[route.kind].patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
+            patch = kind.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
         except LookupError as error:
             return Failure(HTTPStatus.CONFLICT, "RouteChanged", str(error))
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
-        raw = await client.patch(routes.path(namespace, route), patch, kind="json", timeout=limit)
+        raw = await client.patch(self._store.kinds.path(namespace, route), patch, kind="json", timeout=limit)
         if work.target.rules:
             log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
         else:
             log.info("undo command put right", route=route.name)
         if effect.urgent and (known := _known_since(snapshot.status)):
             self._metrics.observe_write_delay((now() - known).total_seconds())
-        self._apply(routes.plural(route), "MODIFIED", raw)
+        self._apply(ident[0], "MODIFIED", raw)
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
@@ -202,9 +204,9 @@ class Executor:
         await self._read(effect, PLANS, paths.plan(plan.namespace, plan.name), plan.name)
 
     async def _read_route(self, effect: Effect, work: ReadRoute) -> None:
-        route = work.route
-        path = routes.path(effect.snapshot.plan.namespace, route)
-        await self._read(effect, routes.plural(route), path, route.name)
+        namespace, kinds = effect.snapshot.plan.namespace, self._store.kinds
+        if ident := kinds.ident(namespace, work.route):
+            await self._read(effect, ident[0], kinds.path(namespace, work.route), work.route.name)
 
     async def _read(self, effect: Effect, kind: str, path: str, name: str) -> None:
         """Read an object again. The weights of a rollback wait for an urgent read, so it takes their places."""

@@ -24,7 +24,7 @@ from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.routes import RESOURCES
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
@@ -33,10 +33,11 @@ from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.telemetry.port import raise_file_limit
+from rolloutplan.traffic import ROUTE_KINDS
 
 WATCHED = (
-    paths.PLANS, *RESOURCES.values(), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.POLICIES,
-    paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.NAMESPACES,
+    paths.PLANS, place_of(ROUTE_KINDS["HTTPRoute"]), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES,
+    paths.POLICIES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.NAMESPACES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
 UNAUTHENTICATED = (

@@ -27,7 +27,6 @@ from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
-from rolloutplan.loop.routes import BY_PLURAL, RESOURCES
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
@@ -171,8 +170,8 @@ class Reconciler:
 
     async def _fetch(self, ident: Id) -> None:
         kind, namespace, name = ident
-        others = {each.plural: each for each in (paths.PLANS, paths.DEPLOYMENTS, paths.TEMPLATES, paths.SOURCES)}
-        resource = RESOURCES[BY_PLURAL[kind].kind] if kind in BY_PLURAL else others[kind]
+        others = {each.resource: each for each in (paths.PLANS, paths.DEPLOYMENTS, paths.TEMPLATES, paths.SOURCES)}
+        resource = others.get(kind) or self.store.kinds.served(kind)
         chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:
             try:

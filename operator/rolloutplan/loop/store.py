@@ -11,7 +11,7 @@ other code queues them. The file is long because every kind of object has its wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,9 +20,9 @@ from typing import Any
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, UNREAD, TooLargeError, is_unread, kib, size_of, spec_of
+from rolloutplan.api.limits import UNREAD, TooLargeError, is_unread, kib, size_of, spec_of
 from rolloutplan.api.policy import Selector, read_policy
-from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import SpecError
@@ -30,10 +30,10 @@ from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Statu
 from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.api.traffic import RouteRef
-from rolloutplan.cluster import plans, workloads
+from rolloutplan.cluster import paths, plans, workloads
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
-from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyView, Queue, QueueEntry
+from rolloutplan.engine.model.policy_view import Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.snapshot import (
     EndpointsView,
@@ -47,21 +47,33 @@ from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
-from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_budget
 from rolloutplan.loop.endpoints import Endpoints, Service
-from rolloutplan.loop.index import Queues, RoutesByService, Unheld, Uses, receivers
-from rolloutplan.loop.routes import BY_PLURAL, plural
+from rolloutplan.loop.index import Queues, Uses
+from rolloutplan.loop.route_objects import RouteObjects
+from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.stored_plan import (
+    Plan,
+    dependencies,
+    keeps,
+    named_routes,
+    queue_entry,
+    route_conflict,
+    route_idents,
+    rules_named,
+    services_of,
+    spec_size,
+)
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 
-PLANS, DEPLOYMENTS, SERVICES = "rolloutplans", "deployments", "services"
-SOURCES, CLUSTER_SOURCES = "metricsources", "clustermetricsources"
-POLICIES, NAMESPACES = "rolloutpolicies", "namespaces"
-TEMPLATES, CLUSTER_TEMPLATES = "predicatetemplates", "clusterpredicatetemplates"
+PLANS, DEPLOYMENTS, SERVICES = paths.PLANS.resource, paths.DEPLOYMENTS.resource, paths.SERVICES.resource
+SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource
+POLICIES, NAMESPACES = paths.POLICIES.resource, paths.NAMESPACES.resource
+TEMPLATES, CLUSTER_TEMPLATES = paths.TEMPLATES.resource, paths.CLUSTER_TEMPLATES.resource
 
 SHARED = frozenset({TEMPLATES, SOURCES})
 """What a namespace may create beside its plans: kept in a budget of its own."""
@@ -74,28 +86,10 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Plan:
-    """A plan as stored in the API server, with its templates and policies."""
-
-    view: PlanView
-    status: Status
-    raw_status: Mapping[str, Any]
-    policies: tuple[PolicyView, ...] = ()
-    """The policies that apply to it."""
-    labels: Labels = NO_LABELS
-    """By which policies select it; at most those that a run keeps."""
-    groups: frozenset[str] = frozenset()
-    """Its concurrency groups."""
-    size: int = 0
-    """Bytes of its spec, whether it has a place or not; 0 for one that is too large by itself."""
-
-
-@dataclass(slots=True)
 class Store:
     source_hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
     plans: dict[str, Plan] = field(default_factory=dict)
-    routes: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, PolicyView] = field(default_factory=dict)
@@ -118,13 +112,13 @@ class Store:
     """The namespaces' PredicateTemplates and MetricSources; their keys are kind, namespace and name."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
-    _routes_by_service: RoutesByService = field(default_factory=RoutesByService)
     fetch: Callable[[Id], None] | None = None
     """Reads an object again, of which only a key was kept because no plan named it; without this, all are kept. Then
     `apply` or `remove` is called, or `give_up`."""
     loading: bool = False
     """Whether plans may still be missing. Until `loaded`, all objects are kept, so that none is read again."""
-    _unheld: Unheld = field(default_factory=Unheld)
+    _objects: RouteObjects = field(default_factory=RouteObjects)
+    """The objects that carry traffic."""
     _awaited: Uses = field(default_factory=Uses)
     """The objects that are being read again, for each plan that needs them."""
     _too_large: set[Id] = field(default_factory=set)
@@ -136,6 +130,16 @@ class Store:
     """The routes of each of these plans, with the rules that it names."""
     _held_routes: Uses = field(default_factory=Uses)
     """The routes of the plans in `_conflicts`."""
+
+    @property
+    def kinds(self) -> RouteKinds:
+        """The kinds of route that plans may name."""
+        return self._objects.kinds
+
+    @property
+    def routes(self) -> Mapping[tuple[str, RouteId], RouteView]:
+        """The routes of which a plan needs something, by namespace and by kind and name."""
+        return self._objects.views
 
     def apply(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> frozenset[str]:
         """Store an object from a watch event, an answer to a request, or a list (`event` is None).
@@ -187,8 +191,8 @@ class Store:
             placed = self.budget.put(key, namespace, None)
             return self._forget(key) | self._replace(placed)
         affected |= self.give_up(ident)
-        if kind in BY_PLURAL:
-            affected |= self._put_route(namespace, RouteId(BY_PLURAL[kind].kind, name), None)
+        if self.kinds.on(kind):
+            affected |= self._put_route(ident, None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
@@ -241,27 +245,25 @@ class Store:
         kind, _, name = ident
         self._versions.record_version(ident, version_of(raw))
         self._disputed.pop(ident, None)
-        if is_unread(raw, "status") if kind == PLANS else UNREAD in raw and (kind in BY_PLURAL or kind == DEPLOYMENTS):
+        is_route = bool(self.kinds.on(kind))
+        if is_unread(raw, "status") if kind == PLANS else UNREAD in raw and (is_route or kind == DEPLOYMENTS):
             return self._leave_unread(ident, raw)
         self._too_large.discard(ident)
         affected = self._uses.users(ident) | self.give_up(ident)
-        match kind:
-            case "rolloutplans":
-                return self._store_plan(raw)
-            case _ if kind in BY_PLURAL:
-                view = BY_PLURAL[kind].view(raw)
-                affected |= self._put_route(ident[1], view.id, view)
-            case "deployments":
-                if self._is_needed(ident):
-                    self.workloads[ident[1:]] = workloads.view(raw)
-            case "rolloutpolicies":
-                self.policies[name] = _policy(raw)
-                return self._rematch_policies()
-            case "namespaces":
-                return self._store_namespace(raw)
-            case _:
-                return affected | self._store_shared(ident, raw)
-        return affected
+        if kind == PLANS:
+            return self._store_plan(raw)
+        if is_route:
+            return affected | self._put_route(ident, raw)
+        if kind == DEPLOYMENTS:
+            if self._is_needed(ident):
+                self.workloads[ident[1:]] = workloads.view(raw)
+            return affected
+        if kind == POLICIES:
+            self.policies[name] = _policy(raw)
+            return self._rematch_policies()
+        if kind == NAMESPACES:
+            return self._store_namespace(raw)
+        return affected | self._store_shared(ident, raw)
 
     def _leave_unread(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
         """Keep what is known of an object that is too large to read: it is neither gone nor empty.
@@ -279,16 +281,9 @@ class Store:
             self._too_large.add(ident)
         return self._uses.users(ident) | self.give_up(ident, unread=True)
 
-    def _put_route(self, namespace: str, route: RouteId, view: RouteView | None) -> frozenset[str]:
+    def _put_route(self, ident: Id, raw: Mapping[str, Any] | None) -> frozenset[str]:
         """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
-        before, ident = self.routes.pop((namespace, route), None), (plural(route), namespace, route.name)
-        self._unheld.forget(ident)
-        if view is not None and not self._is_needed(ident, services := receivers(namespace, view)):
-            self._unheld.put(ident, services)
-            view = None
-        if view is not None:
-            self.routes[namespace, route] = view
-        users = self.users_of(self._routes_by_service.put(namespace, route, before, view))
+        users = self.users_of(self._objects.put(ident, raw, partial(self._is_needed, ident)))
         return frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
 
     def version(self, ident: Id) -> str:
@@ -300,7 +295,7 @@ class Store:
         before, raw_status = self.plans.get(key), safe_get.mapping(raw, "status")
         status = read_status(raw.get("status"))
         namespace, first = raw["metadata"]["namespace"], None
-        if before is None and _keeps(status):
+        if before is None and keeps(status):
             first = plans.view(raw, authenticated=self.authenticated_commands)
         placed, size = self._place(key, raw, status, first)
         if self.budget.is_beyond(key, namespace):
@@ -309,14 +304,14 @@ class Store:
         read = {**raw, UNREAD: ""} if over else raw
         view = first or plans.view(read, known, authenticated=self.authenticated_commands)
         if over:
-            view = self._over_budget(view, known if _keeps(status) else None)
+            view = self._over_budget(view, known if keeps(status) else None)
         plan = Plan(view, status, raw_status, size=size)
         self.plans[view.key] = plan
         self._resolve_templates(plan)
         if view.namespace in self.unserved:
             plan.view = unserved(plan.view, judged=status.phase in RUNNING)
         self._match_policies(plan)
-        self._put_uses(view.key, frozenset(_dependencies(plan)))
+        self._put_uses(view.key, frozenset(dependencies(plan, self.kinds)))
         return self._update_entries(view.key) | self._replace(placed) | {view.key}
 
     def _place(
@@ -326,13 +321,13 @@ class Store:
 
         `first`: a run that is seen for the first time. Whether it was edited is known from the hash in its status.
         """
-        meta, known, keeps = raw["metadata"], self.plans.get(key), _keeps(status)
+        meta, known, held = raw["metadata"], self.plans.get(key), keeps(status)
         same = known is not None and known.view.generation == safe_get.number(meta, "generation")
-        size = known.size if known is not None and same else _size(raw, begun=status.phase in RUNNING)
+        size = known.size if known is not None and same else spec_size(raw, begun=status.phase in RUNNING)
         edited = first is not None and not (first.written and first.written.plan_hash() == status.plan_hash)
         created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
-        taken = size + plans.size_of_metadata(meta, ended=not keeps)
-        entry = Entry(meta["namespace"], keeps, created, safe_get.text(meta, "uid"), taken, edited)
+        taken = size + plans.size_of_metadata(meta, ended=not held)
+        entry = Entry(meta["namespace"], held, created, safe_get.text(meta, "uid"), taken, edited)
         return self.budget.put(key, meta["namespace"], entry), size
 
     def _forget(self, key: str) -> frozenset[str]:
@@ -360,7 +355,7 @@ class Store:
             elif plan is not None and self.budget.is_over(key, namespace):
                 plan.view = self._over_budget(plan.view)
                 self._match_policies(plan)
-                self._put_uses(key, frozenset(_dependencies(plan)))
+                self._put_uses(key, frozenset(dependencies(plan, self.kinds)))
                 affected |= self._update_entries(key) | {key}
             elif self.fetch is not None:
                 self.fetch((PLANS, namespace, name))
@@ -382,15 +377,14 @@ class Store:
     def loaded(self) -> None:
         """Keep no more than a key of what no plan names: every kind has been listed."""
         self.loading = False
-        routes = {(plural(route), namespace, route.name) for namespace, route in self.routes}
-        self._drop_unneeded({*routes, *((DEPLOYMENTS, *name) for name in self.workloads)})
+        self._drop_unneeded({*self._objects.held(), *((DEPLOYMENTS, *name) for name in self.workloads)})
 
     def _fetch_missing(self, key: str, idents: frozenset[Id]) -> None:
         """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
         assert self.fetch is not None
         services = [ident[1:] for ident in idents if ident[0] == SERVICES]
         named = {ident for ident in idents if not self._holds(ident) and self._versions.version(ident)}
-        missing = named | self._unheld.givers(services)
+        missing = named | self._objects.givers(services)
         new = missing - self._awaited.of(key)
         self._awaited.put(key, frozenset(missing))
         for ident in sorted(new):
@@ -398,24 +392,23 @@ class Store:
 
     def _holds(self, ident: Id) -> bool:
         kind, namespace, name = ident
-        if kind in BY_PLURAL:
-            return (namespace, RouteId(BY_PLURAL[kind].kind, name)) in self.routes
+        if self.kinds.on(kind):
+            return self._objects.holds(ident)
         return kind != DEPLOYMENTS or (namespace, name) in self.workloads
 
     def _drop_unneeded(self, idents: Iterable[Id]) -> None:
         """Keep no more than a key of what a plan no longer names, where no other plan does."""
-        routes = set[tuple[str, RouteId]]()
+        routes = set[Id]()
         for ident in idents:
             kind, namespace, name = ident
-            if kind in BY_PLURAL:
-                routes.add((namespace, RouteId(BY_PLURAL[kind].kind, name)))
-            elif kind == SERVICES:
-                routes.update(self._routes_by_service.of((namespace, name)))
+            if kind == SERVICES:
+                routes.update(self._objects.idents_of((namespace, name)))
             elif kind == DEPLOYMENTS and not self._is_needed(ident):
                 self.workloads.pop((namespace, name), None)
-        for namespace, route in routes:
-            if view := self.routes.get((namespace, route)):
-                self._put_route(namespace, route, view)
+            elif self._objects.holds(ident):
+                routes.add(ident)
+        for ident in routes:
+            self._objects.drop(ident, partial(self._is_needed, ident))
 
     def awaits(self, key: str) -> bool:
         """Whether something that a plan needs is being read: until then it would be missing.
@@ -429,8 +422,8 @@ class Store:
         plan = self.plans[key]
         if plan.status.phase not in RUNNING:
             return True
-        moved = {(plural(route.id), plan.view.namespace, route.name) for route in plan.status.weights.snapshot}
-        return not missing.isdisjoint(moved)
+        moved = (self.kinds.ident(plan.view.namespace, route.id) for route in plan.status.weights.snapshot)
+        return any(ident in missing for ident in moved)
 
     def is_urgent(self, ident: Id) -> bool:
         """Whether a run needs an object that is being read."""
@@ -440,7 +433,7 @@ class Store:
         """What a run needs and has not been read, as `RESOURCE/NAME`."""
         if plan.status.phase not in RUNNING:
             return frozenset()
-        return frozenset(f"{kind}/{name}" for kind, _, name in self._missing(plan.view.key))
+        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in self._missing(plan.view.key))
 
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""
@@ -477,15 +470,15 @@ class Store:
         a queue, and its policies decide in which.
         """
         plan = self.plans.get(key)
-        affected = self._queues.put(key, _queue_entry(plan) if plan else None)
-        before, conflict = self._conflicts.pop(key, None), _route_conflict(plan) if plan else None
-        rules_before, rules = self._rules_named.pop(key, ()), _rules_named(plan) if plan else ()
+        affected = self._queues.put(key, queue_entry(plan) if plan else None)
+        before, conflict = self._conflicts.pop(key, None), route_conflict(plan) if plan else None
+        rules_before, rules = self._rules_named.pop(key, ()), rules_named(plan) if plan else ()
         if conflict is not None:
             self._conflicts[key], self._rules_named[key] = conflict, rules
         if conflict == before and rules == rules_before:
             return affected
-        routes = self._held_routes.of(key) | (_route_idents(plan) if plan and conflict else frozenset())
-        self._held_routes.put(key, _route_idents(plan) if plan and conflict else frozenset())
+        routes = self._held_routes.of(key) | (route_idents(plan, self.kinds) if plan and conflict else frozenset())
+        self._held_routes.put(key, route_idents(plan, self.kinds) if plan and conflict else frozenset())
         sharers = (each for each in self._uses.users(*routes) if self.plans[each].status.phase in BEFORE_WEIGHTS)
         return affected.union(sharers)
 
@@ -594,7 +587,7 @@ class Store:
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
         """Return the other plans that hold a route of this one, or are about to, with the rules that they move."""
-        keys = self._held_routes.users(*_route_idents(plan)) - {plan.view.key}
+        keys = self._held_routes.users(*route_idents(plan, self.kinds)) - {plan.view.key}
         return tuple(self._with_rules(self._conflicts[key]) for key in sorted(keys))
 
     def _with_rules(self, conflict: RouteConflict) -> RouteConflict:
@@ -607,12 +600,12 @@ class Store:
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist."""
-        found = ((route, self.routes.get((plan.view.namespace, route))) for route in _routes(plan))
+        found = ((route, self.routes.get((plan.view.namespace, route))) for route in named_routes(plan))
         return {route: view for route, view in found if view is not None}
 
     def endpoints_of(self, plan: Plan) -> dict[str, EndpointsView]:
         """Return the endpoints of a plan's Services, as far as they are known."""
-        found = ((name, self.endpoints.view((plan.view.namespace, name))) for name in _services(plan))
+        found = ((name, self.endpoints.view((plan.view.namespace, name))) for name in services_of(plan))
         return {name: view for name, view in found if view is not None}
 
     def routes_to_old(self, plan: Plan) -> tuple[RouteView, ...]:
@@ -620,7 +613,7 @@ class Store:
         old = plan.status.weights.old
         if plan.status.effective_phase not in TAKING_AWAY or not old or plan.status.weights.service:
             return ()
-        return tuple(self.routes[route] for route in self._routes_by_service.of((plan.view.namespace, old)))
+        return self._objects.of((plan.view.namespace, old))
 
     def undo_of(self, plan: Plan) -> tuple[RouteWeights, ...]:
         """Return the weights that the undo command on a plan or its routes restores, where its status has none."""
@@ -647,88 +640,6 @@ class Store:
         return admitted(found, namespace)
 
 
-def _keeps(status: Status) -> bool:
-    """Whether a plan keeps its place: its run goes on, or `revert` may need the names of both sides."""
-    weights = status.weights
-    reverts = status.phase is Phase.SUCCEEDED and is_valid_snapshot(weights.snapshot, weights.old, weights.new)
-    return reverts or status.phase in RUNNING
-
-
-def _size(raw: Mapping[str, Any], *, begun: bool) -> int:
-    """Return the bytes that a plan takes of the budget; 0 for one that is too large by itself, which is not kept."""
-    size = size_of(raw.get("spec"))
-    return size if size <= (MAX_BEGUN if begun else MAX_PLAN) else 0
-
-
-def _dependencies(plan: Plan) -> Iterator[Id]:
-    """Yield every object that a reconcile of this plan depends on."""
-    namespace, spec = plan.view.namespace, plan.view.written
-    yield from _route_idents(plan)
-    if spec is None:
-        return
-    yield DEPLOYMENTS, namespace, spec.old.deployment
-    yield DEPLOYMENTS, namespace, spec.new.deployment
-    for service in _services(plan):
-        yield SERVICES, namespace, service
-    yield SOURCES, namespace, spec.metrics.source
-    yield CLUSTER_SOURCES, "", spec.metrics.source
-    for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:
-        yield TEMPLATES, namespace, name
-        yield CLUSTER_TEMPLATES, "", name
-
-
-def _services(plan: Plan) -> frozenset[str]:
-    """Return the Services that a plan names, and those of its run."""
-    spec, weights = plan.view.written, plan.status.weights
-    named = {*spec.services} if spec else set()
-    of_run = (weights.service,) if weights.service else (weights.old, weights.new)
-    return frozenset(name for name in (*named, *of_run) if name)
-
-
-def _routes(plan: Plan) -> frozenset[RouteId]:
-    """Return the routes that a plan names, and those that it may have to roll back."""
-    spec = plan.view.written
-    named = {ref.id for ref in spec.traffic.routes} if spec else set()
-    return frozenset(named | {route.id for route in plan.status.weights.snapshot})
-
-
-def _route_idents(plan: Plan) -> frozenset[Id]:
-    return frozenset((plural(route), plan.view.namespace, route.name) for route in _routes(plan))
-
-
-def _about_to_start(plan: Plan) -> bool:
-    view, status = plan.view, plan.status
-    can_start = view.readable and not view.deleting and status.paused is None
-    waits = is_stalled(status) or status.reason in (
-        HoldReason.FROZEN,
-        HoldReason.POLICY_NOT_MET,
-        StatusReason.NEW_SIDE_NOT_READY,
-    )
-    return status.phase is Phase.PENDING and can_start and not waits
-
-
-def _queue_entry(plan: Plan) -> QueueEntry | None:
-    """Return a plan's entry for its queues; None where it neither holds nor wants a place."""
-    view, status, phase = plan.view, plan.status, plan.status.phase
-    if status.place == "Lost" and phase in RUNNING:
-        if not _wants_place(status):
-            return None
-        at: At = "waiting"
-    elif phase in RUNNING:
-        at = "starting" if phase in STARTING or status.place else "running"
-    elif _about_to_start(plan):
-        at = "waiting"
-    else:
-        return None
-    return QueueEntry(view.key, plan.groups, at, view.created, view.uid)
-
-
-def _wants_place(status: Status) -> bool:
-    """Whether a run that lost its place is about to go on."""
-    shifts = status.effective_phase is Phase.SHIFTING and status.intent is None
-    return shifts and status.held_for in ("", HoldReason.NO_PLACE)
-
-
 def _policy(raw: Mapping[str, Any]) -> PolicyView:
     """Parse a policy. Where not even its selector can be parsed, it applies to every plan."""
     name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
@@ -741,20 +652,6 @@ def _policy(raw: Mapping[str, Any]) -> PolicyView:
             selector = Selector()
         return PolicyView(name, None, str(error), selector)
     return PolicyView(name, read)
-
-
-def _route_conflict(plan: Plan) -> RouteConflict | None:
-    """Return what other plans on its routes need of a plan; None where it does not block them."""
-    view, status = plan.view, plan.status
-    running = status.phase in RUNNING
-    waiting = _about_to_start(plan) and status.reason != StatusReason.WAITING
-    if not running and not waiting:
-        return None
-    return RouteConflict(view.key, _routes(plan), running=running, waiting=waiting, created=view.created, uid=view.uid)
-
-
-def _rules_named(plan: Plan) -> tuple[RouteRef, ...]:
-    return plan.view.written.traffic.routes if plan.view.written is not None else ()
 
 
 def _template(kind: str, raw: Mapping[str, Any]) -> Template:

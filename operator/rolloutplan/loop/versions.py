@@ -19,7 +19,7 @@ MAX_DELETED: Final = 10_000
 deletion could bring one back. A request takes 10 s at most; no API server deletes a thousand objects a second."""
 
 Id = tuple[str, str, str]
-"""Kind (its plural), namespace (empty for cluster kinds) and name."""
+"""Resource with its group (`deployments.apps`), namespace (empty for cluster kinds) and name."""
 Names = frozenset[tuple[str, str]]
 """Namespace ("" where there is none) and name of each object."""
 
@@ -29,7 +29,7 @@ class Listing:
     """A complete list of a kind: an object that is not in it is gone."""
 
     kind: str
-    """Its plural."""
+    """The resource, with its group."""
     namespace: str | None
     """The namespace that was listed; None: everywhere."""
     names: Names

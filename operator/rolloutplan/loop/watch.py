@@ -43,7 +43,7 @@ from rolloutplan.cluster.paths import NAMESPACES, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
 ApplyObject = Callable[[str, str | None, Raw], None]
-"""Takes a kind's plural, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
+"""Takes a resource, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
 ListComplete = Callable[[Listing], None]
 
 CREDENTIALS_FOR: Final = timedelta(minutes=10)
@@ -246,7 +246,7 @@ class Watch:
             if now is not Availability.SERVED and now is not self._availability.get(target):
                 log.warning("a kind cannot be watched", place=str(target), why=now.value)
             if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._is_optional(target)):
-                self._deliver_complete(Listing(target.kind.plural, target.namespace, frozenset()), target)
+                self._deliver_complete(Listing(target.kind.resource, target.namespace, frozenset()), target)
         self._availability = availability
 
     async def _probe_until_answered(
@@ -317,7 +317,7 @@ class Watch:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         for kind in kinds:
-            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.resource, registry=registry)(
                 self._event_handler(kind)
             )
         return registry
@@ -375,7 +375,7 @@ class Watch:
             is_new_history = is_older(version, self._newest.get(target, ""))
             self._floor[target] = self._newest[target] = version
             self._deliver_complete(
-                Listing(target.kind.plural, target.namespace, names, version, is_new_history), target
+                Listing(target.kind.resource, target.namespace, names, version, is_new_history), target
             )
         return {**body, "items": []}
 
@@ -430,7 +430,7 @@ class Watch:
 
     def _deliver(self, kind: Kind, event: str | None, raw: Raw) -> None:
         try:
-            self._apply(kind.plural, event, raw)
+            self._apply(kind.resource, event, raw)
         except Exception:
             log.exception("an object could not be processed", kind=kind.plural, object=name_of(raw))
 

@@ -19,7 +19,7 @@ from rolloutplan.metrics.access import Place, SourceHosts
 from rolloutplan.metrics.pool import Key
 
 CLUSTER: Final = "ClusterMetricSource"
-CLUSTER_PLURAL: Final = "clustermetricsources"
+CLUSTER_RESOURCE: Final = "clustermetricsources.rolloutplan.dev"
 OWN: Final = "MetricSource"
 
 
@@ -47,11 +47,11 @@ class SourceObject:
 
 
 def read_source(kind: str, raw: Mapping[str, Any], *, hosts: SourceHosts | None = None) -> SourceObject:
-    """Read an object of one of the two kinds; `kind` is its plural. Never raises.
+    """Read an object of one of the two kinds; `kind` is its resource, with the group. Never raises.
 
     A namespaced one may point to `hosts`, and anywhere where that is None, as on the command line.
     """
-    meta, cluster = raw["metadata"], kind == CLUSTER_PLURAL
+    meta, cluster = raw["metadata"], kind == CLUSTER_RESOURCE
     key = Key(kind, meta.get("namespace", ""), meta["name"])
     title = f"{'Cluster' if cluster else ''}MetricSource {meta['name']}"
     try:

@@ -1,0 +1,103 @@
+"""The objects that carry traffic, as every kind of route that reads them sees them.
+
+Objects come from loop/store.py; the views go into the facts of plans. Of an object of which no plan needs anything,
+only a key and a hash for each Service that it gives traffic are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from rolloutplan.api.route import RouteId
+from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.loop.endpoints import Service
+from rolloutplan.loop.index import RoutesByService, Unheld, receivers
+from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.versions import Id
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class RouteObjects:
+    kinds: RouteKinds = field(default_factory=RouteKinds)
+    views: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
+    """The routes of which a plan needs something, by namespace and by kind and name."""
+    _raw: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
+    """The objects of these."""
+    _by_service: RoutesByService = field(default_factory=RoutesByService)
+    _unheld: Unheld = field(default_factory=Unheld)
+
+    def holds(self, ident: Id) -> bool:
+        """Whether an object is kept as a whole."""
+        return ident in self._raw
+
+    def held(self) -> tuple[Id, ...]:
+        """Return the objects that are kept as a whole."""
+        return tuple(self._raw)
+
+    def put(
+        self, ident: Id, raw: Mapping[str, Any] | None, is_needed: Callable[[Iterable[Service]], bool]
+    ) -> set[Service]:
+        """Replace an object; None: it is gone. `is_needed`: whether a plan needs it, by the Services that it serves.
+
+        Returns the Services that it gives traffic, or gave it before.
+        """
+        resource, namespace, _ = ident
+        views = self._read(resource, raw) if raw is not None else {}
+        self._unheld.forget(ident)
+        self._raw.pop(ident, None)
+        if raw is not None:
+            services = set[Service]().union(*(receivers(namespace, view) for view in views.values()))
+            if is_needed(services):
+                self._raw[ident] = raw
+            else:
+                self._unheld.put(ident, services)
+                views = {}
+        return self._show(ident, views)
+
+    def drop(self, ident: Id, is_needed: Callable[[Iterable[Service]], bool]) -> None:
+        """Keep no more than a key of an object where no plan needs it."""
+        if (raw := self._raw.get(ident)) is not None:
+            self.put(ident, raw, is_needed)
+
+    def givers(self, services: Iterable[Service]) -> frozenset[Id]:
+        """Return the objects of which only a key is kept, and which give one of these Services traffic."""
+        return self._unheld.givers(services)
+
+    def of(self, service: Service) -> tuple[RouteView, ...]:
+        """Return the routes that give a Service traffic, in a fixed order."""
+        return tuple(self.views[route] for route in self._by_service.of(service))
+
+    def idents_of(self, service: Service) -> frozenset[Id]:
+        """Return the objects that give a Service traffic."""
+        found = (self.kinds.ident(namespace, route) for namespace, route in self._by_service.of(service))
+        return frozenset(ident for ident in found if ident is not None)
+
+    def _read(self, resource: str, raw: Mapping[str, Any]) -> dict[RouteId, RouteView]:
+        """Read an object as each kind on its resource; what one of them cannot read is no route of that kind."""
+        views: dict[RouteId, RouteView] = {}
+        for kind in self.kinds.on(resource):
+            try:
+                view = kind.view(raw)
+            except Exception:
+                log.exception("an object could not be read as a route", kind=kind.kind, object=raw.get("metadata"))
+                continue
+            views[view.id] = view
+        return views
+
+    def _show(self, ident: Id, views: Mapping[RouteId, RouteView]) -> set[Service]:
+        """Replace the views of an object."""
+        resource, namespace, name = ident
+        touched = set[Service]()
+        for kind in self.kinds.on(resource):
+            route = RouteId(kind.kind, name)
+            before, view = self.views.pop((namespace, route), None), views.get(route)
+            if view is not None:
+                self.views[namespace, route] = view
+            touched |= self._by_service.put(namespace, route, before, view)
+        return touched

@@ -420,8 +420,8 @@ UNDO = (
     "kubectl -n shop patch httproute web --type=json -p "
     """'[{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"v1"},"""
     """{"op":"test","path":"/spec/rules/0/backendRefs/1/name","value":"v2"},"""
-    """{"op":"replace","path":"/spec/rules/0/backendRefs/0/weight","value":100},"""
-    """{"op":"replace","path":"/spec/rules/0/backendRefs/1/weight","value":0}]'"""
+    """{"op":"add","path":"/spec/rules/0/backendRefs/0/weight","value":100},"""
+    """{"op":"add","path":"/spec/rules/0/backendRefs/1/weight","value":0}]'"""
 )
 SCALE_UP = "kubectl scale deployment/v1 -n shop --replicas=4 && kubectl rollout status deployment/v1 -n shop && "
 

@@ -7,6 +7,7 @@ import pytest
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import STARTING, Phase, SourceStatus, Status
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.loop import versions
@@ -26,7 +27,7 @@ from rolloutplan.loop.store import (
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.httproute import HTTPRoute
+from rolloutplan.traffic.described import DescribedKind
 from tests.refusals import PLAN, TEMPLATE, changed
 from tests.world import START
 
@@ -302,17 +303,13 @@ def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str
     assert touched == {"shop/first"} | ({KEY} if waits else set())
 
 
-class GRPCRoute(HTTPRoute):
-    kind = "GRPCRoute"
-    resource = HTTPRoute.resource._replace(plural="grpcroutes")
-
-
-GRPCROUTES = place_of(GRPCRoute()).resource
+GRPC = DescribedKind("GRPCRoute", BUILT_IN["HTTPRoute"].model_copy(update={"resource": "grpcroutes"}))
+GRPCROUTES = place_of(GRPC).resource
 
 
 def with_grpc() -> Store:
     """A store that knows a second kind of route."""
-    return Store(_objects=RouteObjects(RouteKinds([HTTPRoute(), GRPCRoute()])))
+    return Store(_objects=RouteObjects(RouteKinds([ROUTE_KINDS["HTTPRoute"], GRPC])))
 
 
 def on_grpc(store: Store, name: str) -> None:

@@ -39,6 +39,15 @@ def patch(*operations: object) -> str:
     return f"kubectl -n shop patch httproute web --type=json -p '{json.dumps(operations)}'"
 
 
+def test_what_an_earlier_version_wrote_is_read() -> None:
+    route = RouteWeights(
+        name="web", rules=(RuleWeights(index=0, name="main", backends=(Backend(service="v1", weight=3),)),)
+    )
+    command = undo_command("shop", route)
+    assert '"op":"add"' in command
+    assert read_undo("shop", [command.replace('"op":"add"', '"op":"replace"')]) == (route,)
+
+
 NAMED = {"op": "test", "path": "/spec/rules/0/backendRefs/0/name", "value": "v1"}
 WEIGHT = {"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value": 1}
 

@@ -56,6 +56,9 @@ class Accepted(SpecModel):
     """What tells that a gateway has taken the weights."""
 
     each: str = Field("", description="Path of the entries, one a gateway, where there are several.")
+    asked: str = Field("", description="Path of the gateways that must answer, where the object names them.")
+    answered: str = Field("", description="The field of an entry that names the gateway for which it answers.")
+    controller: str = Field("", description="The field of an entry that names the controller that answers.")
     conditions: str = Field("", description="Path of the conditions, in an entry or in the object.")
     good: dict[str, str] = Field(default_factory=dict, description="Conditions that say yes: type and status.")
     bad: dict[str, str] = Field(default_factory=dict, description="Conditions that say no.")

@@ -91,6 +91,7 @@ class Backend(Part):
     service: str = Field(description="The Service.")
     weight: int = Field(description="Its weight in the rule.")
     missing: bool | None = Field(None, description="True if the route writes no weight for it.")
+    at: str = Field("", description="Where it is in its list, where that is not its place among the backends.")
     names: dict[str, str] = Field(
         {}, description="The fields by which the route names it, where that is not just the Service's name."
     )

@@ -43,7 +43,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         containers=_containers(raw),
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
-        sized_by=last_writer(raw["metadata"], "replicas"),
+        sized_by=last_writer(raw["metadata"], [("spec", "replicas")]),
         labels=frozenset(_labels(safe_get.mapping(raw, "spec", "template", "metadata", "labels"))),
     )
 

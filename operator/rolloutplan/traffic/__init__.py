@@ -1,4 +1,4 @@
-"""Weights on routes: one file for each kind of route. Pure: it builds patches, and the loop writes them.
+"""Weights on routes: descriptions of kinds of route, read by one interpreter. Pure: it builds patches, the loop writes.
 
 Route objects come from the watches and become `RouteView`s; target weights come from the engine's effects.
 """
@@ -6,12 +6,13 @@ Route objects come from the watches and become `RouteView`s; target weights come
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.traffic.base import RouteKind
-from rolloutplan.traffic.httproute import HTTPRoute
+from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.undo import UnreadableError, read_patches
 
-ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind.kind: kind for kind in (HTTPRoute(),)}
+ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind: DescribedKind(kind, spec) for kind, spec in BUILT_IN.items()}
 """Every supported kind of route, by its name in plans."""
 
 
@@ -26,7 +27,7 @@ def read_undo(namespace: str, texts: Iterable[str]) -> tuple[RouteWeights, ...]:
     for text in filter(None, texts):
         try:
             patches = read_patches(namespace, text)
-            return tuple(kinds[kind].read_undo(name, operations) for kind, name, operations in patches)
+            return tuple(kinds[kind].read_undo(namespace, name, operations) for kind, name, operations in patches)
         except (UnreadableError, KeyError):
             continue
     return ()

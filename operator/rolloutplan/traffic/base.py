@@ -27,13 +27,13 @@ class Resource(NamedTuple):
 
 
 class RouteKind(Protocol):
-    """A kind of route, implemented in one file of this package, such as httproute.py."""
+    """A kind of route; `DescribedKind` is each that a description describes."""
 
     kind: str
     """Its name in plans and messages: `HTTPRoute`."""
     resource: Resource
 
-    def view(self, raw: Mapping[str, Any]) -> RouteView:
+    def view(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> RouteView:
         """Read an object of the API server leniently: a field of a wrong type counts as missing.
 
         The view has the weights of every rule with its backends in their order. A core Service of the route's own
@@ -63,5 +63,5 @@ class RouteKind(Protocol):
         It is written to annotations, for a rollback by hand while no operator runs.
         """
 
-    def read_undo(self, name: str, operations: Sequence[Any]) -> RouteWeights:
+    def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:
         """The weights that the patch in an undo command for a route of this name restores. Raises UnreadableError."""

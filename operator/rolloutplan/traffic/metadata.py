@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.managed_fields import (
+    Fields,
     annotation_writer,
     annotation_written_by,
     last_writer,
     overruled_appliers,
+    owns_any,
     writer,
 )
 from rolloutplan.api.route import RouteId
@@ -33,49 +35,38 @@ _NOT_SYNCED: Final = {
 """Annotations by which such a tool leaves an object that exists alone."""
 
 ReadRules = Callable[[Mapping[str, Any]], tuple[RuleWeights, ...]]
-"""Reads the rules of a spec, leniently."""
+"""Reads the rules of an object, leniently."""
 
 
 def view(
-    kind: str,
-    raw: Mapping[str, Any],
-    *,
-    read_rules: ReadRules,
-    acceptance: Acceptance,
-    field: str,
-    selective: frozenset[int] = frozenset(),
-    sticky: frozenset[int] = frozenset(),
+    kind: str, raw: Mapping[str, Any], *, read_rules: ReadRules, acceptance: Acceptance, fields: Fields
 ) -> RouteView:
-    """The view of a route: its metadata and what its kind has read.
-
-    `read_rules` reads them from a spec, and `field` is the field that holds them there.
-    """
+    """The view of a route: its metadata and what its kind has read; `fields` are those that hold its rules."""
     meta = raw["metadata"]
     return RouteView(
         id=RouteId(kind, meta["name"]),
         generation=safe_get.number(meta, "generation"),
         version=str(meta.get("resourceVersion", "")),
-        rules=read_rules(safe_get.mapping(raw, "spec")),
+        rules=read_rules(raw),
         accepted=acceptance.accepted,
         accepted_why=acceptance.why,
         accepted_before=acceptance.before,
         accepted_generation=acceptance.generation,
         undated=acceptance.undated,
-        changed_at=_changed_at(meta),
+        changed_at=_changed_at(meta, fields),
         seq=safe_get.text(meta, "annotations", SEQ),
-        moved_by=last_writer(meta, field) or last_writer(meta),
+        moved_by=last_writer(meta, fields) or last_writer(meta),
         deleting="deletionTimestamp" in meta,
         annotated=meta.get("annotations") is not None,
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         undo_by=annotation_written_by(meta, REVERT),
-        selective=selective,
         namespace=safe_get.text(meta, "namespace"),
-        sticky=sticky,
-        appliers=tuple(_appliers(meta, field, read_rules)),
+        appliers=tuple(_appliers(meta, fields, read_rules)),
+        raw=raw,
     )
 
 
-def _appliers(meta: Mapping[str, Any], field: str, read_rules: ReadRules) -> Iterator[Applier]:
+def _appliers(meta: Mapping[str, Any], fields: Fields, read_rules: ReadRules) -> Iterator[Applier]:
     """Who applies the route: server-side, where its rules are others by now; client-side, with what was applied."""
     left_alone = any(safe_get.text(meta, "annotations", key) in values for key, values in _NOT_SYNCED.items())
 
@@ -83,27 +74,27 @@ def _appliers(meta: Mapping[str, Any], field: str, read_rules: ReadRules) -> Ite
         syncs = safe_get.text(entry, "manager").startswith(_SYNCING) and not left_alone
         return Applier(writer(entry), safe_get.instant(entry, "time"), rules, syncs)
 
-    overruled = overruled_appliers(meta, field)
+    overruled = overruled_appliers(meta, fields)
     yield from (applier(entry, None) for entry in overruled)
     applied = _last_applied(meta)
     if applied is not None:
         entry = annotation_writer(meta, LAST_APPLIED) or {"manager": "kubectl-client-side-apply"}
-        yield applier(entry, read_rules(applied))
+        yield applier(entry, read_rules({**applied, "metadata": {**meta, **safe_get.mapping(applied, "metadata")}}))
 
 
 def _last_applied(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The spec in the annotation of a client-side apply; None where there is none that can be read."""
+    """The object in the annotation of a client-side apply; None where there is none that can be read."""
     text = safe_get.text(meta, "annotations", LAST_APPLIED)
     try:
-        return safe_get.mapping(json.loads(text), "spec") if text else None
+        return safe_get.mapping({"": json.loads(text)}, "") if text else None
     except (ValueError, RecursionError):
         return None
 
 
-def _changed_at(meta: Mapping[str, Any]) -> datetime | None:
-    """When the spec was changed last, or when the route was created; None where neither is known."""
+def _changed_at(meta: Mapping[str, Any], fields: Fields) -> datetime | None:
+    """When the spec or the rules were changed last, or when the route was created; None where neither is known."""
     entries = safe_get.items(meta, "managedFields")
-    times = [safe_get.text(each, "time") for each in entries if "f:spec" in safe_get.mapping(each, "fieldsV1")]
+    times = [safe_get.text(each, "time") for each in entries if owns_any(each, [("spec",), *fields])]
     try:
         at = datetime.fromisoformat(max([*times, safe_get.text(meta, "creationTimestamp")]))
     except ValueError:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import RuleWeights
+from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_fence
 from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.forms.base import expected
 
 _ANNOTATIONS: Final = "/metadata/annotations"
 
@@ -35,13 +36,8 @@ def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: 
     return [fence, *weights, *marks]
 
 
-def expected(path: str, value: object) -> Operation:
-    """The operation that fails the whole patch unless the field has this value."""
-    return {"op": "test", "path": path, "value": value}
-
-
-def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, int]]:
-    """The rule as it is now, and the desired weight for each index in it. Raises LookupError."""
+def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, Backend]]:
+    """The rule as it is now, and the backend as desired for each place in it. Raises LookupError."""
     now, where = locate(view, rule), f"{view.id}: rule {rule_label(rule)}"
     if now is None:
         raise LookupError(f"{where} is no longer there")
@@ -52,7 +48,7 @@ def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, 
     for backend in rule.backends:
         if not places[backend.service]:
             raise LookupError(f"{where} no longer holds {backend.service}")
-        wanted[places[backend.service].pop(0)] = backend.weight
+        wanted[places[backend.service].pop(0)] = backend
     return now, wanted
 
 

@@ -7,19 +7,17 @@ guessed: a text with anything else in it, or in another spelling than the operat
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.api.object_path import steps
 
 _LONGEST: Final = 32 * 1024
 """Characters. A command for one rule with two backends has about 400. A longer text takes a second to parse."""
-_LARGEST_WEIGHT: Final = 1_000_000
 _BESIDE: Final = (["kubectl", "scale"], ["kubectl", "rollout"])
 """How the commands begin that scale the old side up before its weights go back."""
 
@@ -73,36 +71,46 @@ def _patch(namespace: str, command: list[str]) -> Patch:
     raise UnreadableError(f"no patch of a route: {shlex.join(command)[:80]}")
 
 
-_RULE_PATH: Final = re.compile(r"/spec/rules/([0-9]{1,4})/(?:name|backendRefs/([0-9]{1,4})/(name|weight))")
+_LONGEST_LIST: Final = 10_000
+"""Entries. More than any route has; a larger index is no index of one."""
 
 
-def read_rules(operations: Sequence[Any]) -> tuple[RuleWeights, ...]:
-    """The rules with the weights that a patch of `/spec/rules` restores. Raises UnreadableError."""
-    titles: dict[int, str] = {}
-    names: defaultdict[int, dict[int, str]] = defaultdict(dict)
-    weights: defaultdict[int, dict[int, int]] = defaultdict(dict)
+def rebuilt(namespace: str, name: str, operations: Sequence[Any]) -> dict[str, Any]:
+    """The object as far as these operations name it: what they test, and what they write. Raises UnreadableError."""
+    built: dict[str, Any] = {"metadata": {"namespace": namespace, "name": name}}
     for operation in operations:
-        path = _RULE_PATH.fullmatch(safe_get.text(operation, "path"))
-        match path and (path[3], operation.get("op"), operation.get("value")):
-            case None, "test", str(title) if path:
-                titles[int(path[1])] = title
-            case "name", "test", str(name) if path:
-                names[int(path[1])][int(path[2])] = name
-            case "weight", "replace", int(weight) if path and _is_weight(weight):
-                weights[int(path[1])][int(path[2])] = weight
-            case _:
-                raise UnreadableError(f"no test of a name and no weight: {str(operation)[:80]}")
-    if not weights or set(titles) - set(weights) or set(names) != set(weights):
-        raise UnreadableError("it does not name the backends of each rule")
-    return tuple(_rule(index, titles.get(index, ""), names[index], weights[index]) for index in sorted(weights))
+        *above, last = steps(safe_get.text(operation, "path")) or ("",)
+        holder: Any = built
+        for step, below in pairwise([*above, last]):
+            holder = _entered(holder, step, [] if below.isdecimal() else {})
+        if safe_get.text(operation, "op") != "remove":
+            _entered(holder, last, safe_get.value(operation, "value"), overwrite=True)
+        elif isinstance(holder, dict):
+            holder.pop(last, None)
+        elif last.isdecimal() and int(last) == len(holder) - 1:
+            holder.pop()
+    return built
 
 
-def _is_weight(value: int) -> bool:
-    return not isinstance(value, bool) and 0 <= value <= _LARGEST_WEIGHT
+def _entered(holder: Any, step: str, value: Any, *, overwrite: bool = False) -> Any:
+    """The value at a step of a mapping or a list, which is made longer where it is too short."""
+    if isinstance(holder, dict):
+        if overwrite or step not in holder:
+            holder[step] = value
+        return holder[step]
+    if not isinstance(holder, list) or not step.isdecimal() or int(step) >= _LONGEST_LIST:
+        raise UnreadableError("it changes what no route has")
+    index = int(step)
+    holder += [None] * (index + 1 - len(holder))
+    if overwrite or holder[index] is None:
+        holder[index] = value
+    return holder[index]
 
 
-def _rule(index: int, title: str, names: dict[int, str], weights: dict[int, int]) -> RuleWeights:
-    if not sorted(names) == sorted(weights) == list(range(len(names))):
-        raise UnreadableError(f"rule {index}: it does not name all backends")
-    backends = (Backend(service=names[place], weight=weights[place]) for place in range(len(names)))
-    return RuleWeights(index=index, name=title, backends=tuple(backends))
+def same_operations(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether these are the same; earlier versions wrote `replace` where this one writes `add`."""
+    return _as_now(one) == _as_now(other)
+
+
+def _as_now(operations: Sequence[Any]) -> list[object]:
+    return [{**each, "op": "add"} if safe_get.text(each, "op") == "replace" else each for each in operations]

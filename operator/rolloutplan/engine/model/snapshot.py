@@ -101,6 +101,8 @@ class RouteView:
     """How long a weight takes to be in force, where no gateway reports that it is; None where one does."""
     empty_breaks: Literal["", "Any", "Old"] = ""
     """Which side takes the whole route down while it has no endpoints."""
+    faults: tuple[str, ...] = ()
+    """What is wrong in it, each with its place and the fix: no run may begin on it."""
     can: frozenset[str] = frozenset()
     """What it can do in addition to weights: `header`, `cookie`, `mirror`, `sticky`."""
     controllers: tuple[str, ...] = ()

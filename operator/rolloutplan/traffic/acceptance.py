@@ -1,0 +1,168 @@
+"""Whether the gateways of a route accepted it as it is: conditions, or a word, in its status.
+
+An answer counts for the generation that it names. Where a kind names none, the answer counts as it stands, and the
+engine waits for `settle` before it believes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.object_path import first, parse, places
+from rolloutplan.api.printable import printable
+from rolloutplan.api.route_kind import Accepted
+from rolloutplan.engine.model.snapshot import Acceptance
+from rolloutplan.traffic.parents import Parent
+
+MOST_NAMED: Final = 3
+"""The most parents that a message names: a route may have hundreds."""
+Echoes = Callable[[Mapping[str, Any]], bool]
+"""Whether the status of an object reports the weights that its spec has."""
+_NOBODY: Final = "no gateway has answered for this route yet"
+
+
+class _Answer(NamedTuple):
+    """The status of one controller for one parent."""
+
+    parent: Parent
+    accepted: bool | None
+    """At the present generation, or without one where it is `undated`."""
+    why: str = ""
+    undated: bool = False
+    """Whether the controller writes no generation, or one that the route has never had."""
+    seen: int = 0
+    """The generation that it accepted last, without a word since; 0 for none."""
+
+    @property
+    def before(self) -> bool:
+        """Whether it accepted an earlier generation, and has said nothing since."""
+        return self.accepted is None and self.seen > 0
+
+
+class AcceptanceReader:
+    """Reads what the gateways of one kind say."""
+
+    def __init__(self, spec: Accepted, echoes: Echoes | None = None) -> None:
+        self._spec, self._echoes = spec, echoes
+        self._each, self._asked = parse(spec.each), parse(spec.asked)
+        self._conditions, self._generation_at = parse(spec.conditions), parse(spec.generation_at)
+        self._value, self._why = parse(spec.value), parse(spec.why)
+
+    def read(self, raw: Mapping[str, Any]) -> Acceptance:
+        """Whether every parent accepted this generation; else those without an answer, or the message of a refusal.
+
+        The parents are those in the spec: status entries of parents that it no longer names are ignored. Where the
+        spec names none, they are the parents in the status. A kind in which nobody answers is accepted once written.
+        """
+        if not self._conditions and not self._value:
+            return Acceptance(accepted=True)
+        generation = safe_get.number(raw, "metadata", "generation")
+        namespace = safe_get.text(raw, "metadata", "namespace")
+        answers = [self._answer(place.value, raw, generation, namespace) for place in places(raw, self._each)]
+        refs = [place.value for place in places(raw, self._asked)] if self._asked else []
+        parents = dict.fromkeys(Parent.read(ref, namespace) for ref in refs if isinstance(ref, Mapping))
+        found = _by_parent(parents, answers) if parents else [(answer.parent, [answer]) for answer in answers]
+        acceptance = _verdict(found, generation, named=bool(parents))
+        if acceptance.accepted and self._echoes is not None and not self._echoes(raw):
+            return Acceptance(accepted=None, why="its status does not report these weights yet")
+        return acceptance
+
+    def controllers(self, raw: Mapping[str, Any]) -> tuple[str, ...]:
+        """The controllers that have answered, each once."""
+        names = (safe_get.text(place.value, self._spec.controller) for place in places(raw, self._each))
+        return tuple(dict.fromkeys(filter(None, names))) if self._spec.controller else ()
+
+    def _answer(self, entry: object, raw: object, generation: int, namespace: str) -> _Answer:
+        parent = Parent.read(safe_get.mapping(entry, self._spec.answered), namespace)
+        return self._word(parent, entry) if self._value else self._said(parent, entry, raw, generation)
+
+    def _word(self, parent: Parent, entry: object) -> _Answer:
+        """The answer of a controller that writes one word, for no generation."""
+        found, why = first(entry, (self._value,)), first(entry, (self._why,))
+        word = str(found.value) if found else ""
+        if word in self._spec.bad_words:
+            return _Answer(parent, accepted=False, why=printable(f"{word}: {why.value if why else ''}".rstrip(": ")))
+        return _Answer(parent, accepted=True if word in self._spec.good_words else None, why=word)
+
+    def _said(self, parent: Parent, entry: object, raw: object, generation: int) -> _Answer:
+        """The answer of a controller that writes conditions."""
+        conditions = [place.value for place in places(entry, self._conditions)]
+
+        def about(condition: object) -> int:
+            if self._spec.generation:
+                return safe_get.number(condition, self._spec.generation)
+            place = first(raw, (self._generation_at,)) if self._generation_at else None
+            return generation if place is None else safe_get.number({"": place.value}, "")
+
+        kind = next(iter(self._spec.good), "")
+        said = [about(condition) for condition in conditions if safe_get.text(condition, "type") == kind]
+        seen = max(said, default=0)
+        undated = bool(self._spec.generation and said) and not 0 < seen <= generation
+        now = {safe_get.text(c, "type"): c for c in conditions if undated or about(c) == generation}
+        for refusal, bad in self._spec.bad.items():
+            if safe_get.text(now, refusal, "status") == bad:
+                return _Answer(parent, accepted=False, why=_reason(now[refusal]), undated=undated)
+        if kind in now and safe_get.text(now, kind, "status") == self._spec.good[kind]:
+            return _Answer(parent, accepted=True, undated=undated, seen=generation)
+        if kind in now:
+            return _Answer(parent, accepted=None, why=_reason(now[kind]), undated=undated)
+        last = {safe_get.text(c, "type"): safe_get.text(c, "status") for c in conditions if about(c) == seen}
+        good = last.get(kind) == self._spec.good.get(kind) and not self._spec.bad.items() & last.items()
+        why = f"it answered for generation {seen}" if seen else ""
+        return _Answer(parent, accepted=None, why=why, seen=seen if good else 0)
+
+
+def _verdict(found: Sequence[tuple[Parent, Sequence[_Answer]]], generation: int, *, named: bool) -> Acceptance:
+    """What the answers mean together; `named` where the spec names the parents."""
+    refused = next((answer for _, each in found for answer in each if answer.accepted is False), None)
+    if refused is not None:
+        return Acceptance(accepted=False, why=refused.why)
+    if not found:
+        return Acceptance(accepted=None, why=_NOBODY)
+    if all(any(answer.accepted for answer in each) for _, each in found):
+        undated = [str(parent) for parent, each in found if any(answer.undated and answer.accepted for answer in each)]
+        return Acceptance(accepted=True, undated=_listed(undated, ", "), generation=generation)
+    seen = min(max(answer.seen for answer in each) if each else 0 for _, each in found)
+    before = all(any(answer.accepted or answer.before for answer in each) for _, each in found)
+    why = _missing_answer(found if named else (), generation)
+    return Acceptance(accepted=None, why=why, before=before, generation=seen)
+
+
+def _by_parent(parents: Collection[Parent], answers: Iterable[_Answer]) -> list[tuple[Parent, list[_Answer]]]:
+    """The answers for each parent, of one controller or of several.
+
+    Some controllers answer for the gateway where the spec names a section or a port of it; others answer for each
+    section where it names none. An answer for the same object counts, unless it is for another of the parents. One
+    without a generation counts only where no controller of the parent writes generations.
+    """
+    of_object: dict[tuple[object, ...], list[_Answer]] = {}
+    named: dict[Parent, list[_Answer]] = {parent: [] for parent in parents}
+    for answer in answers:
+        if answer.parent in named:
+            named[answer.parent].append(answer)
+        else:
+            of_object.setdefault(answer.parent[:4], []).append(answer)
+    found = ((parent, named[parent] + of_object.get(parent[:4], [])) for parent in parents)
+    return [(parent, [answer for answer in each if not answer.undated] or each) for parent, each in found]
+
+
+def _reason(condition: object) -> str:
+    kind, reason, message = (safe_get.text(condition, field) for field in ("type", "reason", "message"))
+    return f"{reason or kind}: {message}".rstrip(": ")
+
+
+def _missing_answer(found: Iterable[tuple[Parent, Sequence[_Answer]]], generation: int) -> str:
+    """The parents in the spec that have not accepted this generation, with their messages."""
+    words = []
+    for parent, answers in found:
+        if not any(answer.accepted for answer in answers):
+            why = _listed([answer.why for answer in answers if answer.why], ", ")
+            words.append(f"{parent} has not accepted generation {generation}{f' ({why})' if why else ''}")
+    return _listed(words, "; ")
+
+
+def _listed(words: Sequence[str], separator: str) -> str:
+    more = f"{separator}and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return separator.join(words[:MOST_NAMED]) + more

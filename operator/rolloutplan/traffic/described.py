@@ -1,0 +1,114 @@
+"""A kind of route that is described by data: the one interpreter of all descriptions.
+
+A description says where the weights are and what they mean. What follows from it: how a route is read, how its weights
+are written and taken back, when they count as accepted, and the command that restores them without the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rolloutplan.api.object_path import parse, places
+from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
+from rolloutplan.api.status import RouteWeights, RuleWeights
+from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.traffic import metadata
+from rolloutplan.traffic.acceptance import AcceptanceReader
+from rolloutplan.traffic.base import Operation, Resource, RouteKind
+from rolloutplan.traffic.forms import form_of
+from rolloutplan.traffic.items import Rule
+from rolloutplan.traffic.patching import kubectl_patch, located, whole_patch
+from rolloutplan.traffic.undo import UnreadableError, rebuilt, same_operations
+
+Raw = Mapping[str, Any]
+
+
+class DescribedKind(RouteKind):
+    """A kind of route, as its description says."""
+
+    def __init__(self, kind: str, spec: RouteKindSpec) -> None:
+        self.kind, self.spec = kind, spec
+        self.resource = Resource(spec.group, spec.versions[0], spec.resource)
+        self._form, self._acceptance = form_of(spec), AcceptanceReader(spec.accepted)
+        self._matches = parse(spec.ab.each) if spec.ab else ()
+        self._selective, self._sticky = [parse(path) for path in spec.selective], parse(spec.sticky)
+        self._missing = spec.weights.missing * spec.weights.units
+
+    def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
+        rules = self._form.rules(raw, siblings)
+        view = metadata.view(
+            self.kind,
+            raw,
+            read_rules=lambda object_: self._weights(self._form.rules(object_, siblings)),
+            acceptance=self._acceptance.read(raw),
+            fields=self._form.fields(raw),
+        )
+        controllers = self._acceptance.controllers(raw)
+        return replace(
+            view,
+            selective=frozenset(rule.index for rule in rules if self._is_selective(rule)),
+            sticky=frozenset(rule.index for rule in rules if self._sticky and _filled(rule.raw, self._sticky)),
+            weights=self._rules_of_weights(controllers),
+            settle=self.spec.accepted.settle,
+            empty_breaks=self.spec.empty_breaks,
+            controllers=controllers,
+            can=self._can(controllers),
+            faults=tuple(fault for rule in rules for fault in rule.faults),
+        )
+
+    def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
+        rules = {rule.index: rule for rule in self._form.rules(view.raw)}
+        weights: list[Operation] = []
+        for rule in target.rules:
+            now, wanted = located(view, rule)
+            weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
+        return whole_patch(view, weights, token=token, undo=undo)
+
+    def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
+        return kubectl_patch(namespace, snapshot.id, self._form.undo(snapshot.rules))
+
+    def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:
+        """The object is built as far as the operations name it, and read like any other: what it says must be all."""
+        read = self._weights(self._form.rules(rebuilt(namespace, name, operations)))
+        rules = tuple(rule for rule in read if rule.backends)
+        largest = self.spec.weights.max * self.spec.weights.units
+        if any(backend.weight > largest for rule in rules for backend in rule.backends):
+            raise UnreadableError("it has a weight that no route takes")
+        if not rules or not same_operations(self._form.undo(rules), operations):
+            raise UnreadableError("it does not name the backends of each rule, or does something else")
+        return RouteWeights(kind=self.kind, name=name, rules=rules)
+
+    def _weights(self, rules: Sequence[Rule]) -> tuple[RuleWeights, ...]:
+        return tuple(rule.weights(self._missing, plain=self._form.plain) for rule in rules)
+
+    def _rules_of_weights(self, controllers: Sequence[str]) -> WeightRules:
+        """What weights may be, by the controllers that answer."""
+        rules = self.spec.weights
+        for override in (other.weights for other in self._overrides(controllers) if other.weights is not None):
+            written = {field: getattr(override, field) for field in override.model_fields_set}
+            rules = rules.model_copy(update=written)
+        return rules
+
+    def _overrides(self, controllers: Sequence[str]) -> list[ControllerRules]:
+        return [self.spec.controllers[name] for name in controllers if name in self.spec.controllers]
+
+    def _can(self, controllers: Sequence[str]) -> frozenset[str]:
+        """What is possible in addition to weights."""
+        ab = self.spec.ab
+        able = {
+            "header": ab is not None and ab.header is not None,
+            "cookie": ab is not None and ab.cookie is not None,
+            "mirror": self.spec.mirror is not None and all(other.mirror for other in self._overrides(controllers)),
+        }
+        return frozenset(name for name, can in able.items() if can)
+
+    def _is_selective(self, rule: Rule) -> bool:
+        """Whether every match of a rule is for some requests only. Without matches, a rule takes every request."""
+        matches = [place.value for place in places(rule.raw, self._matches)] if self._selective else []
+        return bool(matches) and all(any(_filled(match, path) for path in self._selective) for match in matches)
+
+
+def _filled(raw: object, path: Any) -> bool:
+    return any(place.value for place in places(raw, path))

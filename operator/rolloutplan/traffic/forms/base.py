@@ -1,0 +1,69 @@
+"""What the forms of weights have in common: the interface, and the operations that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from rolloutplan.api.object_path import At, pointer
+from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.items import Rule, written
+
+Raw = Mapping[str, Any]
+
+
+class Form(Protocol):
+    """How weights stand in an object."""
+
+    place: str
+    """Where its weighted items are, for messages."""
+    plain: str
+    """The pointer of the field that names an item, where nothing else does."""
+
+    def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
+        """The rules of an object, numbered in its order. Never raises."""
+
+    def fields(self, raw: Raw) -> list[tuple[str, ...]]:
+        """The fields that hold the rules, as paths of keys: who changed these changed weights."""
+
+    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
+        """The operations that give the items at these places their weights; empty if nothing differs.
+
+        First the tests of all that they rely on: each item of the rule, exactly as it was read.
+        """
+
+    def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
+        """The operations that restore rules of a snapshot: tests of the names first, then the weights."""
+
+
+def expected(path: str, value: object) -> Operation:
+    """The operation that fails the whole patch unless the field has this value."""
+    return {"op": "test", "path": path, "value": value}
+
+
+def added(path: str, value: object) -> Operation:
+    """The operation that sets a field, whether it is there or not."""
+    return {"op": "add", "path": path, "value": value}
+
+
+def removed(path: str) -> Operation:
+    return {"op": "remove", "path": path}
+
+
+def is_left_out(backend: Backend, missing: int) -> bool:
+    """Whether no weight is to be written for a backend: it had none, and is to have what that counts as."""
+    return backend.missing is True and backend.weight == missing
+
+
+def put(at: At, weight: int, units: int, *, is_there: bool) -> Operation:
+    """The operation that writes a weight. In a list, `add` would insert one before it."""
+    op = "replace" if is_there and isinstance(at[-1], int) else "add"
+    return {"op": op, "path": pointer(at), "value": written(weight, units)}
+
+
+def restored(path: str, value: object, *, is_left_out: bool, in_list: bool = False) -> Iterator[Operation]:
+    """The operations that give a field its old value, whatever it has now; one that was not there goes again."""
+    yield {"op": "replace" if in_list else "add", "path": path, "value": value}
+    if is_left_out:
+        yield removed(path)

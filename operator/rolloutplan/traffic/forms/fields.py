@@ -1,0 +1,126 @@
+"""Weights in the fields of an object: lists of items, each with a name and a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.object_path import Each, Path, Place, first, fixed, parse, places, pointer, steps
+from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.forms.base import Form, Raw, expected, is_left_out, put, removed, restored
+from rolloutplan.traffic.items import Home, ItemReader, Rule, written
+
+KEY = "{}"
+"""The label of rules that are named by their key in a mapping."""
+
+
+class _Lists(NamedTuple):
+    """Where rules are, and the lists of items below each."""
+
+    rule: Path
+    items: tuple[Path, ...]
+
+    @property
+    def base(self) -> Path:
+        """The way from a rule to its one list, or to what its lists have in common: itself."""
+        alone = len(self.items) == 1 and self.items[0][-1:] == (Each.ITEM,)
+        return self.items[0][:-1] if alone else ()
+
+    def is_at(self, at: Sequence[str]) -> bool:
+        """Whether the list at these steps of a pointer is one of these."""
+        path = (*self.rule, *self.base)
+        return len(path) == len(at) and all(isinstance(p, Each) or str(p) == a for p, a in zip(path, at, strict=True))
+
+
+class FieldForm(Form):
+    """Weights in the fields of an object."""
+
+    def __init__(self, spec: RouteKindSpec) -> None:
+        self._items = ItemReader(spec)
+        self._lists = [
+            _Lists(parse(rule), tuple(parse(part) for part in items.split(" + "))) for rule, items in spec.rules.items()
+        ]
+        self._label = parse(spec.label) if spec.label not in ("", KEY) else ()
+        self._keyed = spec.label == KEY
+        self._weight, self._units = parse(spec.weight), spec.weights.units
+        self._missing = spec.weights.missing * self._units
+        self.plain = self._items.plain
+        self.place = ", ".join(".".join(filter(None, entry)) for entry in spec.rules.items())
+
+    def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:  # noqa: ARG002 - only a share needs them
+        home = Home.of(raw, self._items.via)
+        found = [(lists, place) for lists in self._lists for place in places(raw, lists.rule)]
+        return [self._rule(index, lists, place, home) for index, (lists, place) in enumerate(found)]
+
+    def _rule(self, index: int, lists: _Lists, place: Place, home: Home) -> Rule:
+        found = [each for path in lists.items for each in places(place.value, path, place.at)]
+        items = tuple(self._items.read(each, home) for each in found if self._items.holds(each.value))
+        named = first(place.value, (self._label,), place.at) if self._label else None
+        key = str(place.at[-1]) if self._keyed and place.at else ""
+        return Rule(
+            index=index,
+            label=key or safe_get.text({"": named.value if named else None}, ""),
+            at=(*place.at, *fixed(lists.base)),
+            items=items,
+            raw=place.value,
+            label_at=named.at if named else (),
+            faults=tuple(item.fault for item in items if item.fault),
+        )
+
+    def fields(self, raw: Raw) -> list[tuple[str, ...]]:  # noqa: ARG002 - they are the same in every object
+        whole = ((*lists.rule, *lists.items[0]) for lists in self._lists)
+        return [tuple(step for step in path[:2] if isinstance(step, str)) for path in whole]
+
+    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
+        changes = [change for place, backend in wanted.items() if (change := self._change(rule, place, backend))]
+        if not changes:
+            return []
+        title = [expected(pointer(rule.label_at), rule.label)] if rule.label_at and rule.label else []
+        return [*title, *(expected(pointer(item.at), item.raw) for item in rule.items), *changes]
+
+    def _change(self, rule: Rule, place: int, backend: Backend) -> Operation | None:
+        item = rule.items[place]
+        if is_left_out(backend, self._missing):
+            return None if item.weight is None and not item.fault else removed(pointer(item.weight_at))
+        if backend.weight == (self._missing if item.weight is None else item.weight) and not item.fault:
+            return None
+        return put(item.weight_at, backend.weight, self._units, is_there=item.weight is not None or bool(item.fault))
+
+    def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
+        names = [test for rule in rules for test in self._names(rule)]
+        return [*names, *(each for rule in rules for each in self._weights(rule))]
+
+    def _names(self, rule: RuleWeights) -> Iterator[Operation]:
+        """Tests that this is still the same rule with the same items at the same places."""
+        at = list_of(rule)
+        if rule.name and self._label:
+            yield expected(f"{self._rule_at(at)}{pointer(fixed(self._label))}", rule.name)
+        for place, backend in enumerate(rule.backends):
+            names = backend.names or {self._items.plain: backend.service.rpartition("/")[2]}
+            for field, value in names.items():
+                yield expected(f"{item_of(rule, place)}{field}", value)
+
+    def _rule_at(self, at: str) -> str:
+        """The pointer of the rule whose list of items is at this one."""
+        below = next((len(lists.base) for lists in self._lists if lists.is_at(steps(at))), 0)
+        return at.rsplit("/", below)[0] if below else at
+
+    def _weights(self, rule: RuleWeights) -> Iterator[Operation]:
+        in_list = isinstance(self._weight[-1], int)
+        for place, backend in enumerate(rule.backends):
+            path = f"{item_of(rule, place)}{pointer(fixed(self._weight))}"
+            left_out = is_left_out(backend, self._missing)
+            yield from restored(path, written(backend.weight, self._units), is_left_out=left_out, in_list=in_list)
+
+
+def list_of(rule: RuleWeights) -> str:
+    """The pointer of the items of a rule."""
+    return rule.at or f"/spec/rules/{rule.index}/backendRefs"
+
+
+def item_of(rule: RuleWeights, place: int) -> str:
+    """The pointer of an item of a rule."""
+    return f"{list_of(rule)}{rule.backends[place].at or f'/{place}'}"

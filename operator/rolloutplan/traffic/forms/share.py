@@ -1,0 +1,131 @@
+"""One number for the new side on an object of its own: the old side, of another object, has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.object_path import At, Each, Path, Place, first, fixed, parse, places, pointer
+from rolloutplan.api.route_kind import RouteKindSpec, ShareWeight
+from rolloutplan.api.shown import shown
+from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.forms.base import Form, Raw, added, expected, is_left_out, removed, restored
+from rolloutplan.traffic.items import Home, Item, Rule, bare, read_weight
+
+_ANNOTATIONS = ("metadata", "annotations")
+_WHOLE = 100
+"""What the number is a part of, unless the object says another: the kinds of this form count in percent."""
+_NEW = 1
+"""The place of the new side in the rule: after the old one."""
+
+
+class ShareForm(Form):
+    """One number on an object of the new side, as text in an annotation or as a field."""
+
+    def __init__(self, spec: RouteKindSpec, share: ShareWeight) -> None:
+        self._share, self._prefix = share, f"{spec.prefix}/" if spec.prefix else ""
+        self._of, self._same = parse(share.of), [parse(path) for path in share.same]
+        self._at = self._annotation(share.annotation) if share.annotation else fixed(parse(share.field))
+        self._total_at = self._annotation(share.total) if share.total else ()
+        self._needs = {self._annotation(name): value for name, value in share.needs.items()}
+        self._missing = spec.weights.missing
+        self.plain = ""
+        self.place = pointer(self._at)
+
+    def _annotation(self, name: str) -> At:
+        return (*_ANNOTATIONS, f"{self._prefix}{name}")
+
+    def total(self, raw: Raw) -> int:
+        """What the number is a part of; one below 100 counts as 100."""
+        text = _at(raw, self._total_at) if self._total_at else None
+        return max(_WHOLE, int(text)) if isinstance(text, str) and text.isdecimal() and len(text) < 7 else _WHOLE
+
+    def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
+        home, found = Home.of(raw), places(raw, self._of)
+        unmet = [f"{pointer(at)} is not {shown(need)}" for at, need in self._needs.items() if _at(raw, at) != need]
+        if unmet or not found:
+            return [Rule(0, "", self._at, raw=raw, faults=tuple(unmet))]
+        value = _at(raw, self._at)
+        number = int(value) if isinstance(value, str) and value.isdecimal() and self._share.annotation else value
+        weight, fault = read_weight(number, 1)
+        old, new = self._old(raw, found, siblings), {self._service(place, home) for place in found}
+        faults = (
+            f"{pointer(self._at)} {fault}" if fault else "",
+            "" if len(new) == 1 else f"it sends to {len(new)} Services ({', '.join(sorted(new))}): leave one",
+            "" if len(old) == 1 else f"{len(old)} objects for the old side have the same "
+            f"{' and '.join(self._share.same)}: there must be one",
+        )  # fmt: skip
+        items = (
+            Item(self._at, None, old.pop() if len(old) == 1 else "", {}, self.total(raw) - (weight or 0), self._at),
+            Item(self._at, value, min(new), self._names(raw, found), weight, self._at),
+        )
+        return [Rule(0, "", self._at, items, raw, faults=tuple(filter(None, faults)))]
+
+    def _names(self, raw: Raw, found: Sequence[Place]) -> dict[str, str]:
+        """The fields by which the object is the one of the new side, by pointers from the object."""
+        at = [*(place.at for place in found), *([self._total_at] if self._total_at else [])]
+        return {pointer(each): value for each in at if isinstance(value := _at(raw, each), str)}
+
+    def _old(self, raw: Raw, found: Sequence[Place], siblings: Sequence[Raw]) -> set[str]:
+        """The Services of the other objects that are not shares themselves, where these have the same in common."""
+        ours = {self._common(raw, place.at) for place in found}
+        return {
+            self._service(place, Home.of(each))
+            for each in siblings
+            if not self._is_share(each)
+            for place in places(each, self._of)
+            if self._common(each, place.at) in ours
+        }
+
+    def _is_share(self, raw: Raw) -> bool:
+        if self._needs:
+            return all(_at(raw, at) == value for at, value in self._needs.items())
+        return _at(raw, self._at) is not None
+
+    def _common(self, raw: Raw, at: At) -> tuple[str, ...]:
+        """What must be the same in the object of the other side, for the Service at this place."""
+        found = (first(raw, (_bound(path, at),)) for path in self._same)
+        return tuple(str(place.value) if place else "" for place in found)
+
+    def _service(self, place: Place, home: Home) -> str:
+        name = safe_get.text({"": place.value}, "")
+        return bare(name, home.namespace) if self._share.host else name
+
+    def fields(self, raw: Raw) -> list[tuple[str, ...]]:  # noqa: ARG002 - they are the same in every object
+        return [tuple(map(str, self._at[:3]))]
+
+    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
+        new, item = wanted[_NEW], rule.items[_NEW]
+        if new.weight == (self._missing if item.weight is None else item.weight) and not item.fault:
+            return []
+        path, above = pointer(self._at), self._at[:-1]
+        seen = expected(path, item.raw) if item.raw is not None else expected(pointer(above), _at(rule.raw, above))
+        gone = is_left_out(new, self._missing)
+        return [*self._tests(item.names), seen, removed(path) if gone else added(path, self._written(new))]
+
+    def _tests(self, names: Mapping[str, str]) -> list[Operation]:
+        """Tests that this is the object of the new side."""
+        needs = {pointer(at): value for at, value in self._needs.items()}
+        return [expected(at, value) for at, value in {**needs, **names}.items()]
+
+    def _written(self, new: Backend) -> str | int:
+        return str(new.weight) if self._share.annotation else new.weight
+
+    def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
+        (new,) = (rule.backends[_NEW] for rule in rules)
+        gone = is_left_out(new, self._missing)
+        return [*self._tests(new.names), *restored(pointer(self._at), self._written(new), is_left_out=gone)]
+
+
+def _at(raw: object, at: At) -> Any:
+    """The value at a place of an object; None for one that is not there."""
+    place = first(raw, (at,))
+    return None if place is None else place.value
+
+
+def _bound(path: Path, at: At) -> Path:
+    """A path with the indexes of a place, so that it leads to what belongs to the same entry."""
+    indexes = iter([step for step in at if isinstance(step, int)])
+    return tuple(next(indexes, step) if isinstance(step, Each) else step for step in path)

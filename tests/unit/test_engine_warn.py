@@ -50,10 +50,10 @@ from tests.world import PLAN, SOURCE, World, crash
 
 SLOW: dict[str, Any] = {"name": "slow", "query": "slow[$window]", "is": "> 300"}
 WARNS: dict[str, Any] = {"stages[0].warn": [SLOW]}
-BETWEEN = {"v1": 145, "v2": 55}
-"""The weights half way from 5 % to 50 %; such a share needs numbers of twice the size, and they stay so."""
-WHOLE = {"v1": 100, "v2": 100}
-FULL = {"v1": 0, "v2": 200}
+BETWEEN = {"v1": 29, "v2": 11}
+"""The weights half way from 5 % to 50 %: the smallest whole numbers that hold 27.5 %. The next ones are as usual."""
+WHOLE = {"v1": 50, "v2": 50}
+FULL = {"v1": 0, "v2": 100}
 PROVED = ["StageProved", *SHIFTED]
 
 
@@ -161,7 +161,7 @@ HALFWAY = [
          "half half way: warn slow: 512 > 300; the next increase is halved: first 75%, then 100%", WHOLE),
     Case("and is told once in the whole stage", halfway({"stages[1].warn": [{"use": "slow"}]}),
          then(says(slow=512.0), wait(m(4))), P.JUDGING, "Soaking", ["Warned", *PROVED, *PROVED], "",
-         {"v1": 50, "v2": 150}),
+         {"v1": 25, "v2": 75}),
     Case("a killed operator goes on with the rest", halfway(), then(lambda w: w.crash(), wait(m(2))), P.JUDGING,
          "Soaking", PROVED, "", WHOLE),
     Case("weights that somebody moves up are put right half way", halfway(), drift(ALL), P.JUDGING, "Soaking",

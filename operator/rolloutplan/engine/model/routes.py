@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.api.traffic import ACCEPTED_WITHIN, RouteRef
 from rolloutplan.engine.model.actions import PatchRoute
+from rolloutplan.engine.model.division import PodCounts
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both, pair, restore, same_share, same_split, shift
@@ -59,14 +61,26 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
             f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
         )
     for rule in rules:
-        if sum(pair(rule, old, new)) > view.weights.max:
-            largest = view.weights.max
-            words = f"{where} rule {rule.index}: {old} and {new} have a total weight above {largest}: lower both"
-            raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, words)
-        if not any(b.weight for b in rule.backends if b.service in (old, new)):
-            words = f"{where} rule {rule.index}: {old} and {new} both have weight 0; give {old} the traffic first"
-            raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, words)
+        _check_weights(rule, old, new, view.weights, f"{where} rule {rule.index}")
     return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
+
+
+def _check_weights(rule: RuleWeights, old: str, new: str, kind: WeightRules, where: str) -> None:
+    """Raise UnusableError where a rule's weights are none of its kind, or leave nothing to shift."""
+    heaviest, total = max(rule.backends, key=lambda each: each.weight), sum(each.weight for each in rule.backends)
+    if negative := next((each for each in rule.backends if each.weight < 0), None):
+        words = f"{negative.service} has the weight {negative.weight}: write 0 or more"
+        raise UnusableError(StatusReason.WEIGHTS_WRONG_SUM, f"{where}: {words}")
+    if heaviest.weight > kind.max * kind.units:
+        words = f"{heaviest.service} has a weight above {kind.max}: write smaller ones with the same shares"
+        raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, f"{where}: {words}")
+    if kind.sum is not None and total != kind.sum * kind.units:
+        words = f"its weights add up to {total / kind.units:g}, and must to {kind.sum}: correct them"
+        raise UnusableError(StatusReason.WEIGHTS_WRONG_SUM, f"{where}: {words}")
+    if not sum(pair(rule, old, new)):
+        means = ", which divides the traffic evenly" if kind.all_zero == "Even" and not total else ""
+        words = f"{old} and {new} both have weight 0{means}; give {old} the traffic first"
+        raise UnusableError(StatusReason.NO_TRAFFIC_TO_SHIFT, f"{where}: {words}")
 
 
 def _shiftable(view: RouteView, old: str, new: str) -> list[RuleWeights]:
@@ -304,8 +318,28 @@ def shift_routes(
 
 
 def _shift_rules(snapshot: Snapshot, route: RouteWeights, weights: Weights, permille: int) -> Iterator[RuleWeights]:
+    """Each rule with this share. The totals are those of before the run, where these hold it."""
+    before = next((each.rules for each in weights.snapshot if each.id == route.id), ())
+    usual = {rule.index: sum(pair(rule, weights.old, weights.new)) for rule in before}
+    pods, kind = pod_counts(snapshot, weights.old, weights.new), snapshot.routes[route.id].weights
     for rule in route.rules:
-        yield shift(rule, weights.old, weights.new, permille, snapshot.routes[route.id].weights.max)
+        yield shift(rule, weights.old, weights.new, permille, kind, pods=pods, usual=usual.get(rule.index, 0))
+
+
+def pod_counts(snapshot: Snapshot, old: str, new: str) -> PodCounts:
+    """The ready endpoints of both sides; the pods that a side should have where it has none yet, or they are unknown.
+
+    Before the new side is scaled, that is the size which the plan gives it.
+    """
+    spec, wanted = snapshot.plan.spec, {old: snapshot.old, new: snapshot.new}
+    size = {side: view.wanted if view is not None else 0 for side, view in wanted.items()}
+    planned = spec.expand.scale.new if spec is not None and not snapshot.status.weights.snapshot else "None"
+    if planned != "None":
+        size[new] = max(size[new], size[old] if planned == "MatchOld" else int(planned))
+    ready = {side: view.ready for side in size if (view := snapshot.endpoints.get(side)) is not None}
+    if planned != "None":
+        ready.pop(new, None)
+    return PodCounts(ready.get(old) or size[old], ready.get(new) or size[new])
 
 
 def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
@@ -342,7 +376,7 @@ def route_patches(
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(
-            restore(current, rule, weights.old, weights.new, view.weights.max)
+            restore(current, rule, weights.old, weights.new, view.weights)
             for current, rule in found
             if current is not None
         )

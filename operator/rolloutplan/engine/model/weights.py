@@ -1,16 +1,17 @@
-"""Arithmetic of weights in whole numbers. It sets exactly the desired share, as far as the largest weight allows.
+"""The weights of a rule: moved to a share, and back to what they were.
 
 Rules come from routes and snapshots; the new weights go into the intent and the patches. A plan's weight is the new
 side's share of what both sides of a rule have together. Other backends of the rule keep their share: where whole
-numbers are too coarse for the desired share, every weight of the rule is scaled.
+numbers are too coarse for the desired share, every weight of the rule is scaled (division.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import gcd
 
+from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.division import PodCounts, as_permille, divide, limits, nearest
 
 
 def pair(rule: RuleWeights, old: str, new: str) -> tuple[int, int]:
@@ -31,37 +32,55 @@ def is_valid_snapshot(routes: Iterable[RouteWeights], old: str, new: str) -> boo
     return bool(rules) and all(holds_both(rule, old, new) for rule in rules)
 
 
-def shift(rule: RuleWeights, old: str, new: str, permille: int, largest: int) -> RuleWeights:
-    """The rule with `permille` of the weight of both sides on the new side, in weights of at most `largest`.
+def shift(
+    rule: RuleWeights,
+    old: str,
+    new: str,
+    permille: int,
+    kind: WeightRules,
+    *,
+    pods: PodCounts | None = None,
+    usual: int = 0,
+) -> RuleWeights:
+    """The rule with the nearest to `permille` of the weight of both sides on the new side that its kind can divide.
 
+    `usual` is a total of both sides, such as that before the run, which is kept where it holds the share.
     Raises ValueError where both have weight 0: there is nothing to divide.
     """
     both = sum(pair(rule, old, new))
-    if both == 0:
+    if both <= 0:
         raise ValueError(f"rule {rule.index}: {old} and {new} both have weight 0, so there is no traffic to shift")
-    scale = 1000 // gcd(both * permille, 1000)
-    scale = max(1, min(scale, largest // max(both, *(backend.weight for backend in rule.backends))))
-    share = _nearest(both * scale * permille, 1000)
-    wanted = {old: both * scale - share, new: share}
-    return _with(rule, (wanted.get(b.service, b.weight * scale) for b in rule.backends))
+    divided = divide(both, others(rule, old, new), permille, limits(kind, pods), usual)
+    rest = iter(divided.others)
+    wanted = {old: divided.old, new: divided.new}
+    return _with(rule, (wanted[b.service] if b.service in wanted else next(rest) for b in rule.backends))
 
 
-def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, largest: int) -> RuleWeights:
+def others(rule: RuleWeights, old: str, new: str) -> tuple[int, ...]:
+    """The weights of the other backends of a rule, in its order."""
+    return tuple(max(backend.weight, 0) for backend in rule.backends if backend.service not in (old, new))
+
+
+def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, kind: WeightRules) -> RuleWeights:
     """The rule with both sides exactly as in the snapshot, and every other backend at its present share.
 
-    No backend gets more than `largest`, the largest weight that its kind of route allows.
+    No backend gets more than its kind allows. Where the weights of a kind have a fixed sum, and somebody else has moved
+    another backend so that the sides as in the snapshot do not add up to it, that one goes back too. What had no weight
+    written has none again, and a text that means just these weights is the one to write.
     """
     before, after = sum(pair(now, old, new)), sum(pair(snapshot, old, new))
-    then = {backend.service: backend.weight for backend in snapshot.backends}
+    limit = limits(kind)
+    moved = limit.fixed and before != after
 
-    def weight(backend: Backend) -> int:
-        if backend.service in (old, new):
-            return then[backend.service]
-        if before == 0 or after == 0:
-            return then.get(backend.service, backend.weight)
-        return min(largest, max(_nearest(backend.weight * after, before), min(backend.weight, 1)))
+    def weight(backend: Backend, was: Backend | None) -> int:
+        if was is not None and (backend.service in (old, new) or moved or before == 0 or after == 0):
+            return was.weight
+        if moved or before == 0 or after == 0:
+            return 0 if moved else backend.weight
+        return min(limit.largest, max(nearest(backend.weight * after, before), min(backend.weight, 1)))
 
-    return _with(now, (weight(backend) for backend in now.backends))
+    found = _counterparts(now, snapshot)
+    return _as_it_was(_with(now, map(weight, now.backends, found)), snapshot, found)
 
 
 def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:
@@ -84,14 +103,32 @@ def share(routes: Iterable[RouteWeights], old: str, new: str) -> int:
 def rule_share(rule: RuleWeights, old: str, new: str) -> int:
     """The share of the new side in one rule, in permille; 1000 only where the old side has no weight."""
     side_old, side_new = pair(rule, old, new)
-    return min(_nearest(1000 * side_new, side_old + side_new), 999 if side_old else 1000) if side_new else 0
-
-
-def _nearest(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)
+    return as_permille(side_new, side_old + side_new)
 
 
 def _with(rule: RuleWeights, weights: Iterable[int]) -> RuleWeights:
-    """The rule with these weights, in the order of its backends: a Service may be in it twice, on two ports."""
-    backends = tuple(Backend(service=b.service, weight=w) for b, w in zip(rule.backends, weights, strict=True))
-    return rule.with_backends(backends)
+    """The rule with these weights, in the order of its backends: a Service may be in it twice, on two ports.
+
+    A weight that changes has to be written, and with it the text of an annotation.
+    """
+    pairs = zip(rule.backends, weights, strict=True)
+    backends = tuple(b if b.weight == w else b.model_copy(update={"weight": w, "missing": None}) for b, w in pairs)
+    return rule if backends == rule.backends else rule.model_copy(update={"backends": backends, "text": ""})
+
+
+def _counterparts(rule: RuleWeights, snapshot: RuleWeights) -> tuple[Backend | None, ...]:
+    """For each backend of a rule what the snapshot has of it: by place where all are the same, else by Service."""
+    if [each.service for each in rule.backends] == [each.service for each in snapshot.backends]:
+        return snapshot.backends
+    by_service = {each.service: each for each in snapshot.backends}
+    return tuple(by_service.get(each.service) for each in rule.backends)
+
+
+def _as_it_was(rule: RuleWeights, snapshot: RuleWeights, found: Iterable[Backend | None]) -> RuleWeights:
+    """The rule, with nothing written where nothing was, and with its text if all of its weights are as they were."""
+    backends = tuple(
+        now.model_copy(update={"missing": was.missing}) if was is not None and was.weight == now.weight else now
+        for now, was in zip(rule.backends, found, strict=True)
+    )
+    text = snapshot.text if backends == snapshot.backends else ""
+    return rule.model_copy(update={"backends": backends, "text": text})

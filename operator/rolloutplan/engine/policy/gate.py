@@ -24,6 +24,7 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import block_by_appliers
 from rolloutplan.engine.policy.demands import CONTRACT, demands_approval, title_of, unmet_demand
+from rolloutplan.engine.policy.divisible import block_by_division
 from rolloutplan.engine.policy.endpoints import block_on_increase, block_on_removal, receiver, verifies
 from rolloutplan.engine.policy.policies import (
     concurrency_groups,
@@ -127,7 +128,8 @@ def block_on_stage(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return Blocked(HoldReason.FROZEN, words)
     # Its autoscaler makes the old side of a bake smaller; that the control group goes too makes no rollback harder.
     small = None if stage.completes else block_on_increase(snapshot)
-    return _frozen(snapshot) or _lost_place(snapshot) or _capacity(snapshot, stage) or small
+    short = _capacity(snapshot, stage) or small
+    return _frozen(snapshot) or _lost_place(snapshot) or short or block_by_division(snapshot, stage)
 
 
 def block_on_contract(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:

@@ -28,7 +28,8 @@ from rolloutplan.engine.model.routes import (
 )
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.model.weights import holds_both, pair, rule_share, shift
+from rolloutplan.engine.model.weights import holds_both, rule_share
+from rolloutplan.engine.policy.divisible import check_shares
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 from rolloutplan.engine.policy.grants import account_of, jobs_of, left_as_it_is, not_granted
@@ -175,26 +176,11 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
                 plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
                 words += f"; if a run of this plan was lost in a restore, `rolloutplan adopt {plan}` takes it up"
             return UnmetPrecondition(StatusReason.NEW_SIDE_ALREADY_SERVING, words)
-        if words := _no_control_group(snapshot, spec, route, rule):
-            return UnmetPrecondition(StatusReason.WEIGHTS_TOO_LARGE, words)
+        try:
+            check_shares(snapshot, spec, route, rule)
+        except UnusableError as problem:
+            return UnmetPrecondition(problem.reason, problem.message)
     return None
-
-
-def _no_control_group(snapshot: Snapshot, spec: PlanSpec, route: RouteWeights, rule: RuleWeights) -> str:
-    """Why the old side would have no weight in a rule during the bake, as text; empty where it would, or needs none.
-
-    Weights are whole numbers with a largest one. Another backend with a very large weight leaves no finer ones.
-    """
-    (old, new), step = spec.names, spec.bake_step
-    largest = snapshot.routes[route.id].weights.max
-    if not step.held_back or pair(shift(rule, old, new, step.permille, largest), old, new)[0]:
-        return ""
-    heaviest = max(backend.weight for backend in rule.backends)
-    return (
-        f"{rule_words(route.id, rule)}: its weights cannot leave {old} {format_weight(step.held_back)}, as "
-        f"spec.bake.holdback says: weights are whole numbers up to {largest}, and another backend has {heaviest}; "
-        f"lower that one, or write a larger holdback"
-    )
 
 
 def _acceptance(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:

@@ -26,6 +26,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.committed import warn_of_appliers
 from rolloutplan.engine.rules.metadata import await_metadata
 from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
@@ -189,9 +190,10 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
     if (waiting := await_metadata(snapshot)) is not None:
         return waiting
     stage, steps = next_stage(spec, status), spec.steps()
-    to, predicates = format_weight(stage.permille), stage_predicates(snapshot, spec, stage)
-    group = control_group_words(stage, weights.old)
+    predicates, group = stage_predicates(snapshot, spec, stage), control_group_words(stage, weights.old)
     routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
+    # The plan's own weights are held exactly; half way to one there may only be a share near that.
+    to = format_weight(share(routes, weights.old, weights.new) if stage.half else stage.permille)
     fixed_hash, at = predicates_hash(stage, spec.guards), status.stage
     started = StageStatus(
         name=stage.name,

@@ -375,6 +375,8 @@ class World:
     """Whether no gateway has ever answered for any route."""
     reports: Literal["its generation", "no generation", "the first generation"] = "its generation"
     """What the gateway writes as the generation that it means."""
+    another: Mapping[str, Any] = field(default_factory=dict)
+    """Where its routes differ from an HTTPRoute: fields of their views."""
     dropped: str = ""
     """What the gateway says of a rule that it leaves out, or of an earlier generation that it serves instead."""
     old: Deployment | None = field(default_factory=lambda: Deployment("v1"))
@@ -664,11 +666,11 @@ class World:
     def route_view(self, name: str) -> RouteView:
         raw, since = self.routes[name], self._changed_at.get(name, START)
         heard = name not in self._changed_at or (self.lag is not None and self.now >= since + self.lag)
-        said = f"{self.refusal} {self.dropped} {self.ignored} {self.reports}"
+        said = f"{self.refusal} {self.dropped} {self.ignored} {self.reports} {self.another}"
         seen = self._views.get(name)
         if seen is None or seen[0] is not raw or seen[1:3] != (heard, said):
             parents = [{"conditions": [] if self.ignored else self._conditions(raw, heard=heard)}]
-            view = HTTPROUTES.view({**raw, "status": {"parents": parents}})
+            view = replace(HTTPROUTES.view({**raw, "status": {"parents": parents}}), **self.another)
             seen = self._views[name] = raw, heard, said, view
         return seen[3]
 

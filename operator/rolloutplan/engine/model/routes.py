@@ -68,9 +68,6 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
 def _check_weights(rule: RuleWeights, old: str, new: str, kind: WeightRules, where: str) -> None:
     """Raise UnusableError where a rule's weights are none of its kind, or leave nothing to shift."""
     heaviest, total = max(rule.backends, key=lambda each: each.weight), sum(each.weight for each in rule.backends)
-    if negative := next((each for each in rule.backends if each.weight < 0), None):
-        words = f"{negative.service} has the weight {negative.weight}: write 0 or more"
-        raise UnusableError(StatusReason.WEIGHTS_WRONG_SUM, f"{where}: {words}")
     if heaviest.weight > kind.max * kind.units:
         words = f"{heaviest.service} has a weight above {kind.max}: write smaller ones with the same shares"
         raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, f"{where}: {words}")

@@ -256,7 +256,7 @@ class Bed:
 
 
 def _node(workdir: Path, kubeconfig: Path) -> Process:
-    command = [sys.executable, "-m", "tests.bed.node", str(kubeconfig)]
+    command = [sys.executable, "-m", "tests.bed.node", str(kubeconfig), f"{workdir}/pod.pem", f"{workdir}/pod.key"]
     return Process("node", command, workdir, lambda: answers(f"{NODE}/ready"), env=python_path())
 
 

@@ -72,6 +72,12 @@ keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth
 authorityKeyIdentifier = keyid
 subjectAltName = IP:{netns.ADDRESS}, IP:10.96.0.1, IP:127.0.0.1, DNS:kubernetes.default.svc
+[pod]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+authorityKeyIdentifier = keyid
+subjectAltName = DNS:*.example.com
 """
 
 
@@ -131,8 +137,9 @@ class ControlPlane:
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
         new = ("req", "-x509", "-config", "openssl.conf", "-days", "30", *curve)
         self._openssl(*new, "-extensions", "ca", "-keyout", "ca.key", "-out", "ca.pem")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=kube-apiserver")
-        self._openssl(*new, *signed, "-extensions", "server", "-keyout", "server.key", "-out", "server.pem")
+        for name, subject in (("server", "kube-apiserver"), ("pod", "pod")):
+            signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={subject}", "-extensions", name)
+            self._openssl(*new, *signed, "-keyout", f"{name}.key", "-out", f"{name}.pem")
 
     def _openssl(self, *arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=self._workdir, check=True, capture_output=True)

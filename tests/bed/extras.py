@@ -50,6 +50,16 @@ EXTRAS = {
         source="github.com/zalando/skipper",
         files=["dataclients/kubernetes/deploy/apply/routegroups_crd.yaml"],
     ),
+    "traefik": Extra(
+        "traefik",
+        source="github.com/traefik/traefik/v3",
+        files=["docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"],
+    ),
+    "tcproutes": Extra(
+        "gateway-api",
+        source="sigs.k8s.io/gateway-api",
+        files=["config/crd/experimental/gateway.networking.k8s.io_tcproutes.yaml"],
+    ),
 }
 """Each has its own version, so that a change of one makes no other one again."""
 

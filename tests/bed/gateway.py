@@ -19,7 +19,7 @@ GROUP = "/apis/gateway.networking.k8s.io/v1"
 CLASS: Manifest = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "GatewayClass",
-    "metadata": {"name": "traefik"},
+    "metadata": {"name": "traefik", "labels": {"bed": "web"}},
     "spec": {"controllerName": "traefik.io/gateway-controller"},
 }
 
@@ -72,7 +72,7 @@ def traefik(program: Path, workdir: Path, control_plane: ControlPlane, server: s
         "--ping.entrypoint=ping",
         "--metrics.prometheus.entrypoint=ping",
         "--metrics.prometheus.addserviceslabels=true",
-        "--providers.kubernetesgateway",
+        "--providers.kubernetesgateway.labelselector=bed=web",
         f"--providers.kubernetesgateway.endpoint={server}",
         f"--providers.kubernetesgateway.token={control_plane.token('traefik')}",
         f"--providers.kubernetesgateway.certauthfilepath={control_plane.ca}",

@@ -5,20 +5,18 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
-import aiohttp
-
+from tests.bed.asking import Ask, asking
 from tests.bed.load import Key
 
 
 class Generator:
     """Each line of its standard input is answered with a line of JSON: what was counted so far."""
 
-    def __init__(self, url: str, host: str, timeout: float, *, fresh: bool) -> None:
-        self._url = url
-        self._headers = {"Host": host}
-        self._fresh = fresh
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+    def __init__(self, client: AbstractAsyncContextManager[Ask]) -> None:
+        self._client = client
         self._seen: dict[Key, tuple[int, float, float]] = {}
         self._counting = False
         self._running = True
@@ -27,35 +25,21 @@ class Generator:
         """Send each request at its time, whether or not earlier ones were answered."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        connector = aiohttp.TCPConnector(limit=0, force_close=self._fresh)
-        session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        async with session, asyncio.TaskGroup() as requests:
+        async with self._client as ask, asyncio.TaskGroup() as requests:
             for n in range(int(rate * seconds)):
                 await asyncio.sleep(began + n / rate - loop.time())
-                requests.create_task(self._ask(session))
+                requests.create_task(self._count(ask))
         self._running = False
 
-    async def _ask(self, session: aiohttp.ClientSession) -> None:
+    async def _count(self, ask: Ask) -> None:
         counted = self._counting
-        key = await self._outcome(session)
+        key = await ask()
         if counted:
             now = time.time()
             n, first, _ = self._seen.get(key, (0, now, now))
             self._seen[key] = (n + 1, first, now)
         elif key[0] != "-":
             self._counting = True
-
-    async def _outcome(self, session: aiohttp.ClientSession) -> Key:
-        try:
-            async with session.get(self._url, headers=self._headers) as answer:
-                await answer.read()
-                return answer.headers.get("X-Version", "-"), answer.status
-        except TimeoutError:
-            return "-", "timeout"
-        except aiohttp.ClientConnectorError:
-            return "-", "refused"
-        except aiohttp.ClientError:
-            return "-", "reset"
 
     async def report(self) -> None:
         """Answer for as long as there is someone who asks."""
@@ -71,11 +55,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--host", required=True)
+    parser.add_argument("--ca", required=True, type=Path)
     for number in ("rate", "seconds", "timeout"):
         parser.add_argument(f"--{number}", required=True, type=float)
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
-    generator = Generator(options.url, options.host, options.timeout, fresh=options.fresh)
+    generator = Generator(asking(options.url, options.host, options.timeout, options.ca, fresh=options.fresh))
     sending = asyncio.create_task(generator.run(options.rate, options.seconds))
     await generator.report()
     sending.cancel()

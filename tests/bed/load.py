@@ -19,10 +19,14 @@ class Load:
     def __init__(
         self, url: str, workdir: Path, *, host: str, rate: float, seconds: float, timeout: float, fresh: bool = False
     ) -> None:
-        """`rate` requests a second to `url` with the header `Host: <host>`, which end by themselves after `seconds`."""
-        options = [f"--url={url}", f"--host={host}", f"--rate={rate}", f"--seconds={seconds}", f"--timeout={timeout}"]
-        options += ["--fresh"] if fresh else []
-        command = [sys.executable, "-m", "tests.bed.generator", *options]
+        """`rate` requests a second to `url` for the host `host`, which end by themselves after `seconds`.
+
+        `url` and `fresh` are as in asking.py.
+        """
+        options = {"url": url, "host": host, "rate": rate, "seconds": seconds, "timeout": timeout}
+        words = [f"--{name}={value}" for name, value in options.items()]
+        words += ["--fresh"] if fresh else []
+        command = [sys.executable, "-m", "tests.bed.generator", *words, f"--ca={workdir}/ca.pem"]
         self._process = Process(f"load-{host}", command, workdir, env=python_path(), pipes=True)
         self._process.spawn()
         self._asking = threading.Lock()

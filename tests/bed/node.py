@@ -1,4 +1,4 @@
-"""A stand-in for the one node of the bed's cluster, as a process: `python -m tests.bed.node KUBECONFIG`.
+"""A stand-in for the one node of the bed's cluster, as a process: `python -m tests.bed.node CONFIG CERTIFICATE KEY`.
 
 It runs no containers. It binds pods, gives each an address of 10.244.0.0/16, writes the status that a kubelet would
 write, ends Jobs' pods, completes deletions, and answers HTTP for every pod as the pod's behaviour says (behaviour.py).
@@ -85,13 +85,15 @@ class Client:
 class Pod:
     """A pod of the node: what its object says, its address, and how it fares."""
 
-    def __init__(self, manifest: Manifest, ip: str, behaviour: Behaviour) -> None:
+    def __init__(self, manifest: Manifest, ip: str, behaviour: Behaviour, tls: ssl.SSLContext) -> None:
         metadata = manifest["metadata"]
         self.uid: str = metadata["uid"]
         self.name: str = metadata["name"]
         self.path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{self.name}"
         self.workload = workload(manifest)
-        self.endpoint = Endpoint(ip, self.name, behaviour)
+        ports = [port for container in manifest["spec"]["containers"] for port in container.get("ports", ())]
+        named = {port["name"]: port["containerPort"] for port in ports if "name" in port}
+        self.endpoint = Endpoint(ip, self.name, behaviour, named, tls)
         self.writing = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
@@ -160,8 +162,10 @@ class Pod:
 class Node:
     """Keeps the pods of the cluster."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, tls: ssl.SSLContext) -> None:
+        """`tls` has the certificate that all pods show."""
         self._client = client
+        self._tls = tls
         self._pods: dict[str, Pod] = {}
         self._changes: dict[Workload, dict[str, Any]] = {}
         self._addresses = _addresses()
@@ -222,7 +226,7 @@ class Node:
     def _new(self, manifest: Manifest) -> Pod:
         behaviour = Behaviour.of(manifest["metadata"].get("annotations", {}))
         ip = manifest.get("status", {}).get("podIP") or self._free_address()
-        return Pod(manifest, ip, replace(behaviour, **self._changes.get(workload(manifest), {})))
+        return Pod(manifest, ip, replace(behaviour, **self._changes.get(workload(manifest), {})), self._tls)
 
     def _free_address(self) -> str:
         taken = {pod.endpoint.ip for pod in self._pods.values()}
@@ -335,8 +339,10 @@ def control(node: Node) -> web.Application:
     return application
 
 
-async def main(kubeconfig: Path) -> None:
-    node = Node(Client(kubeconfig))
+async def main(kubeconfig: Path, certificate: Path, key: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    node = Node(Client(kubeconfig), tls)
     runner = web.AppRunner(control(node), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", CONTROL_PORT).start()
@@ -344,4 +350,4 @@ async def main(kubeconfig: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(*map(Path, sys.argv[1:])))

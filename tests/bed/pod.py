@@ -1,12 +1,18 @@
-"""A pod as the world sees it: an address that answers HTTP on port 8080, and its metrics."""
+"""A pod as the world sees it: an address that answers HTTP on port 8080, and its metrics.
+
+One whose container names a port `tls` answers HTTPS there too, and gRPC on one that it names `grpc`.
+"""
 
 import asyncio
+import ssl
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from string import Template
 
 from aiohttp import web
 
+from tests.bed import rpc
 from tests.bed.behaviour import Behaviour, among
 from tests.bed.netns import POD_PORT
 
@@ -45,33 +51,52 @@ class Metrics:
 class Endpoint:
     """A listening socket on one pod's address, so that a pod that is gone refuses connections."""
 
-    def __init__(self, ip: str, pod: str, behaviour: Behaviour) -> None:
+    def __init__(
+        self, ip: str, pod: str, behaviour: Behaviour, ports: Mapping[str, int], tls: ssl.SSLContext | None
+    ) -> None:
+        """`ports` are those of its containers, by their names; `tls` has what every pod shows where it speaks TLS."""
         self.ip = ip
         self.behaviour = behaviour
         self._pod = pod
+        self._ports = ports
+        self._tls = tls
         self._metrics = Metrics()
         self._requests = 0
         self._http: web.Server | None = None
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server | rpc.Server] = []
 
     async def open(self) -> None:
-        if self._listener is None:
-            self._http = web.Server(self._answer, access_log=None)
-            self._listener = await asyncio.get_running_loop().create_server(self._http, self.ip, POD_PORT)
+        if self._http is not None:
+            return
+        self._http = web.Server(self._answer, access_log=None)
+        loop = asyncio.get_running_loop()
+        self._listeners.append(await loop.create_server(self._http, self.ip, POD_PORT))
+        if "tls" in self._ports:
+            self._listeners.append(await loop.create_server(self._http, self.ip, self._ports["tls"], ssl=self._tls))
+        if "grpc" in self._ports:
+            self._listeners.append(await rpc.serve(f"{self.ip}:{self._ports['grpc']}", self._decide))
 
     def close(self) -> None:
         """Refuse connections from now on, and cut those that are open. The next `open` counts from zero again."""
-        if self._listener is None or self._http is None:
+        if self._http is None:
             return
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in self._http.connections:
             connection.force_close()
-        self._listener = self._http = None
+        self._listeners, self._http = [], None
         self._metrics = Metrics()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if request.path == "/metrics":
             return web.Response(text=self._metrics.text(self.behaviour.exposes), content_type="text/plain")
+        behaviour, code = await self._decide()
+        return web.Response(
+            status=code, text=f"{behaviour.version} {self._pod}\n", headers={"X-Version": behaviour.version}
+        )
+
+    async def _decide(self) -> tuple[Behaviour, int]:
+        """Take the time of one request, count it, and say with which code it is answered."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         behaviour = self.behaviour
@@ -81,6 +106,4 @@ class Endpoint:
             await asyncio.sleep(delay)
         code = 500 if among(self._requests, behaviour.errors) else 200
         self._metrics.count(code, loop.time() - began)
-        return web.Response(
-            status=code, text=f"{behaviour.version} {self._pod}\n", headers={"X-Version": behaviour.version}
-        )
+        return behaviour, code

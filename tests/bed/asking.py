@@ -1,0 +1,69 @@
+"""Ways to ask a gateway: one request at a time, and who answered it."""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import grpc
+
+from tests.bed import rpc
+from tests.bed.load import Key
+
+Ask = Callable[[], Awaitable[Key]]
+"""Send one request, and say what came of it."""
+
+
+def asking(url: str, host: str, timeout: float, ca: Path, *, fresh: bool = False) -> AbstractAsyncContextManager[Ask]:
+    """What asks at a URL for a host; an answer that takes longer than `timeout` seconds is lost.
+
+    The scheme of `url` is http, or https with the host as its SNI and an authority in the file `ca`, or grpc. `fresh`
+    makes a connection for each request, where the scheme leaves the choice.
+    """
+    scheme, _, address = url.partition("://")
+    if scheme == "grpc":
+        return _by_grpc(address, host, timeout)
+    tls = ssl.create_default_context(cafile=ca) if scheme == "https" else None
+    return _by_http(url, host, timeout, tls, fresh=fresh)
+
+
+@asynccontextmanager
+async def _by_http(
+    url: str, host: str, timeout: float, tls: ssl.SSLContext | None, *, fresh: bool
+) -> AsyncIterator[Ask]:
+    connector = aiohttp.TCPConnector(limit=0, force_close=fresh)
+    limit = aiohttp.ClientTimeout(total=timeout)
+    name = host if tls else None
+    async with aiohttp.ClientSession(connector=connector, timeout=limit, headers={"Host": host}) as session:
+
+        async def ask() -> Key:
+            try:
+                async with session.get(url, ssl=tls or True, server_hostname=name) as answer:
+                    await answer.read()
+                    return answer.headers.get("X-Version", "-"), answer.status
+            except TimeoutError:
+                return "-", "timeout"
+            except aiohttp.ClientConnectorError:
+                return "-", "refused"
+            except aiohttp.ClientError:
+                return "-", "reset"
+
+        yield ask
+
+
+@asynccontextmanager
+async def _by_grpc(address: str, host: str, timeout: float) -> AsyncIterator[Ask]:
+    """Over one connection; the code is HTTP's that says the same."""
+    async with grpc.aio.insecure_channel(address, [("grpc.default_authority", host)]) as channel:
+        method = channel.unary_unary(rpc.METHOD)
+
+        async def ask() -> Key:
+            call = method(b"", timeout=timeout)
+            code = await call.code()
+            version = dict(await call.initial_metadata()).get("x-version", "-")
+            if code is grpc.StatusCode.OK:
+                return version, 200
+            return version, 500 if version != "-" else code.name.lower()
+
+        yield ask

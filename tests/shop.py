@@ -175,6 +175,8 @@ class Shop:
     weights: Mapping[str, int] = field(default_factory=lambda: {"checkout-v1": 100, "checkout-v2": 0})
     replicas: int = 2
     annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ports: Sequence[str] = ("http",)
+    """The names of those that its pods answer on."""
 
     def open(self, ready: bool = True) -> "Shop":
         """Create everything but the plan, and wait until it stands."""
@@ -183,8 +185,8 @@ class Shop:
             version = name.rpartition("-")[2]
             extra = self.annotations.get(name, {})
             self.bed.apply(
-                objects.deployment(name, self.namespace, version, self.replicas, extra),
-                objects.service(name, self.namespace),
+                objects.deployment(name, self.namespace, version, self.replicas, extra, self.ports),
+                objects.service(name, self.namespace, self.ports),
             )
         self.bed.apply(*self.routes())
         if ready:

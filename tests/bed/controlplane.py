@@ -23,6 +23,7 @@ USERS: dict[str, tuple[str, Sequence[str]]] = {
     "traefik": ("traefik", _MASTERS),
     "contour": ("contour", _MASTERS),
     "skipper": ("skipper", _MASTERS),
+    "istiod": ("istiod", _MASTERS),
     "operator": ("operator", ("rolloutplan-operators",)),
     "chart": (
         "system:serviceaccount:rolloutplan-system:rolloutplan",

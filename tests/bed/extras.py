@@ -50,6 +50,13 @@ EXTRAS = {
         source="github.com/zalando/skipper",
         files=["dataclients/kubernetes/deploy/apply/routegroups_crd.yaml"],
     ),
+    "istiod": Extra(
+        "istiod",
+        package="istio.io/istio/pilot/cmd/pilot-discovery",
+        source="istio.io/api",
+        files=["kubernetes/customresourcedefinitions.gen.yaml"],
+        kinds=["VirtualService", "DestinationRule"],
+    ),
     "traefik": Extra(
         "traefik",
         source="github.com/traefik/traefik/v3",

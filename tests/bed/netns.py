@@ -15,6 +15,9 @@ ADDRESS = "10.99.0.1"
 POD_PORT = 8080
 """The port that every pod answers on."""
 
+PORTS = {"http": POD_PORT, "tls": 8443, "grpc": 8082}
+"""By their names, the ports that a pod may answer on."""
+
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 CAP_SYS_ADMIN = 21

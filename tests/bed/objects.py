@@ -1,10 +1,10 @@
 """Builders of the Kubernetes objects that tests start from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tests.bed.api import Manifest
 from tests.bed.behaviour import PREFIX
-from tests.bed.netns import POD_PORT
+from tests.bed.netns import POD_PORT, PORTS
 
 
 def namespace(name: str) -> Manifest:
@@ -23,14 +23,19 @@ def deployment(
     version: str = "v1",
     replicas: int = 2,
     annotations: Mapping[str, str] | None = None,
+    ports: Sequence[str] = ("http",),
 ) -> Manifest:
-    """A Deployment of pods labelled `app: <name>`.
+    """A Deployment of pods labelled `app: <name>`, which answer on ports of these names.
 
-    `annotations` set how its pods behave (see behaviour.py), with or without the prefix: {"errors": "0.2"}.
+    They are labelled `product` too, with what comes before the last `-` of the name: by that, one Service finds those
+    of several versions. `annotations` set how its pods behave (see behaviour.py), with or without the prefix:
+    {"errors": "0.2"}.
     """
     behaviour = {"version": version, **(annotations or {})}
     prefixed = {key if "/" in key else PREFIX + key: value for key, value in behaviour.items()}
-    container = {"name": "app", "image": f"bed/app:{version}", "ports": [{"containerPort": POD_PORT}]}
+    named = [{"name": port, "containerPort": PORTS[port]} for port in ports]
+    container = {"name": "app", "image": f"bed/app:{version}", "ports": named}
+    labels = {"app": name, "product": name.rpartition("-")[0] or name}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -39,20 +44,27 @@ def deployment(
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name}, "annotations": prefixed},
+                "metadata": {"labels": labels, "annotations": prefixed},
                 "spec": {"containers": [container]},
             },
         },
     }
 
 
-def service(name: str, namespace: str = "default") -> Manifest:
-    """The Service in front of the Deployment of the same name."""
+def service(
+    name: str,
+    namespace: str = "default",
+    ports: Sequence[str] = ("http",),
+    selector: Mapping[str, str] | None = None,
+) -> Manifest:
+    """The Service in front of pods, which it finds by a selector (if absent: those of the Deployment of its name)."""
+    speaks = {"grpc": {"appProtocol": "kubernetes.io/h2c"}}
+    served = [{"name": port, "port": PORTS[port], "targetPort": PORTS[port], **speaks.get(port, {})} for port in ports]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": POD_PORT, "targetPort": POD_PORT}]},
+        "spec": {"selector": dict(selector or {"app": name}), "ports": served},
     }
 
 

@@ -1,5 +1,8 @@
 """A second Traefik, for the kinds of route that the first one does not follow: its own ones, canary Ingresses, TCP."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from tests.bed import extras, gateway, netns
 from tests.bed.api import Manifest
 from tests.bed.bed import Bed
@@ -54,7 +57,7 @@ INGRESS_CLASS: Manifest = {
 class Traefik:
     """It, and the proxy that can keep it from hearing of changes."""
 
-    extras = ("tcproutes", "traefik")
+    extras: ClassVar[Sequence[str]] = ("tcproutes", "traefik")
     url = f"http://{netns.ADDRESS}:{HTTP_PORT}"
     grpc_url = f"grpc://{netns.ADDRESS}:{HTTP_PORT}"
     tls_url = f"https://{netns.ADDRESS}:{TLS_PORT}"

@@ -42,10 +42,17 @@ class Plane(ABC):
     gateway: ClassVar[type[Gateway]]
     fresh: ClassVar[bool] = False
     """Whether the gateway decides once for a connection, so that each request must have a new one."""
+    port: ClassVar[str] = "http"
+    """By which of netns.PORTS the pods are asked."""
+    at: ClassVar[str] = ""
+    """Where its requests are taken, if not at the gateway's `url`."""
 
     @abstractmethod
     def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
-        """The route named NAME that leads `host` to weighted Services, on their port POD_PORT, with its companions."""
+        """The route named NAME that leads `host` to weighted Services, on their port `port`, with its companions."""
+
+    def meet(self, gateway: Any, namespace: str) -> None:  # noqa: B027 - most gateways need nothing of the kind
+        """Prepare a gateway, one of `gateway`, for the shop in a namespace."""
 
     def refs(self) -> list[dict[str, Any]]:
         """What a plan has in `spec.traffic.routes`."""

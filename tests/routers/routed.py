@@ -1,14 +1,14 @@
 """A shop whose route is of the kind of a plane."""
 
+import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
 from tests.bed import until
 from tests.bed.api import Manifest
+from tests.bed.asking import asking
 from tests.bed.load import Load
 from tests.routers.plane import Gateway, Plane
 from tests.shop import Shop
@@ -20,6 +20,10 @@ class Routed(Shop):
 
     plane: Plane = field(kw_only=True)
     gateway: Gateway = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.ports = tuple({"http", self.plane.port})
+        self.plane.meet(self.gateway, self.namespace)
 
     def routes(self) -> list[Manifest]:
         return self.plane.objects(self.namespace, self.host, self.weights)
@@ -33,12 +37,21 @@ class Routed(Shop):
         self.bed.apply(*self.routes())
 
     def load(self, rate: float = 100.0, seconds: float = 600.0) -> Load:
-        return self.bed.load(self.host, rate, seconds, url=self.gateway.url, fresh=self.plane.fresh)
+        return self.bed.load(self.host, rate, seconds, url=self._url, fresh=self.plane.fresh)
 
     def answers(self, requests: int) -> "Counter[str]":
         """Who answers so many requests, one after another: a version, or the status code of an answer of no pod."""
-        with self._session() as session:
-            return Counter(self._answer(session) for _ in range(requests))
+        return asyncio.run(self._ask(requests))
+
+    async def _ask(self, requests: int) -> "Counter[str]":
+        ca = self.bed.workdir / "ca.pem"
+        async with asking(self._url, self.host, 5.0, ca, fresh=self.plane.fresh) as ask:
+            found = [await ask() for _ in range(requests)]
+        return Counter(str(outcome) if version == "-" else version for version, outcome in found)
+
+    @property
+    def _url(self) -> str:
+        return self.plane.at or self.gateway.url
 
     def follows(self, version: str, timeout: float = 30.0) -> float:
         """Wait until only this version answers; returns the seconds until the last other answer."""
@@ -57,18 +70,3 @@ class Routed(Shop):
     def mixes(self, timeout: float = 30.0) -> None:
         """Wait until both versions answer."""
         until(lambda: self.answers(50).keys() >= {"v1", "v2"}, timeout, f"both versions of {self.plane.kind}", every=0)
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False
-        session.headers["Host"] = self.host
-        if self.plane.fresh:
-            session.headers["Connection"] = "close"
-        return session
-
-    def _answer(self, session: requests.Session) -> str:
-        try:
-            answer = session.get(self.gateway.url, timeout=5)
-        except requests.RequestException as error:
-            return type(error).__name__
-        return answer.headers.get("X-Version") or str(answer.status_code)

@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 COUNTER: Final = ("_total", "_count", "_bucket")
-_KNOWN_COUNTERS: Final = frozenset({"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests"})
+_KNOWN_COUNTERS: Final = frozenset(
+    {"envoy_cluster_upstream_rq", "nginx_ingress_controller_requests", "apisix_http_status"}
+)
 """Counters of common exporters whose names do not look like counters."""
 GAUGE: Final = re.compile(
     "(^|_)(up|ratio|info|percent|celsius|temperature|timestamp|usage|utilization|current|in_?flight|active|idle|pending"

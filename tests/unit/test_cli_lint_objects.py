@@ -191,10 +191,10 @@ spec:
         ]),
         # Routes.
         ({"route": ROUTE.replace("port: 80, weight: 0", "port: 80")}, [
-            ("route:9:11", "checkout-v2 has no weight, and Gateway API's default is 1: it gets 1% of the traffic before any plan; write weight: 0"),
+            ("route:9:11", "checkout-v2 has no weight, which counts as 1: it gets 1% of the traffic before any plan; write weight: 0"),
         ]),
         ({"route": ROUTE.replace(", weight: 100", "").replace(", weight: 0", "")}, [
-            ("route:9:11", "checkout-v2 has no weight, and Gateway API's default is 1: it gets 50% of the traffic before any plan; write weight: 0"),
+            ("route:9:11", "checkout-v2 has no weight, which counts as 1: it gets 50% of the traffic before any plan; write weight: 0"),
         ]),
         ({"route": ROUTE.replace("weight: 0", "weight: 50")}, [
             ("route:9:41", "checkout-v2 has 33.3% of the traffic before the run, more than the first stage gives it (5%): write weight: 0, or begin the stages above it"),

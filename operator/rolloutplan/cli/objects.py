@@ -6,13 +6,18 @@ Objects come from files.py, go to tools/objects/manifests.py and its comparisons
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.object_path import first, steps
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import PlanSpec
+from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, resolve_templates
 from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
@@ -28,6 +33,7 @@ from rolloutplan.tools.objects.manifests import (
     PlanFile,
     Ref,
     RouteFile,
+    RuleFile,
     Sender,
     ServiceFile,
     ServicePort,
@@ -36,6 +42,7 @@ from rolloutplan.tools.objects.manifests import (
 from rolloutplan.tools.objects.routes import SWAPPED
 from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.forms.fields import item_of, list_of
 
 _GROUPS: Final[Mapping[str, str]] = {
     "Deployment": "apps",
@@ -43,7 +50,6 @@ _GROUPS: Final[Mapping[str, str]] = {
     "ServiceAccount": "",
     "HorizontalPodAutoscaler": "autoscaling",
     "ScaledObject": "keda.sh",
-    "HTTPRoute": "gateway.networking.k8s.io",
 } | {kind: versions[0].group for kind, versions in KINDS.items()}
 """The kinds that are compared, and their API groups: other groups have kinds of the same names."""
 _OTHER_WORKLOADS: Final[Mapping[str, str]] = {
@@ -70,7 +76,7 @@ _HPA_MINIMUM, _KEDA_MINIMUM, _KEDA_MAXIMUM = 1, 0, 100
 
 def is_compared(found: ParsedObject) -> bool:
     """Whether an object of another API is compared with plans."""
-    return _is_of(found, _GROUPS)
+    return _is_of(found, _GROUPS) or any(_is_route(found, spec) for spec in BUILT_IN.values())
 
 
 def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[Diagnostic]:
@@ -82,6 +88,7 @@ def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[D
         return
     yield from _twice(objects)
     by_ref = {_ref(each): each for each in objects if each.kind}
+    by_ref |= {ref: each for kind in BUILT_IN for ref, each in _routes_in(objects, kind).items()}
     seen: set[tuple[Ref | None, Finding]] = set()
     for parsed, (about, finding) in _compared(objects, templates):
         if about is None:
@@ -114,10 +121,23 @@ def _rewrites(found: ParsedObject) -> bool:
 
 
 def _is_of(found: ParsedObject, groups: Mapping[str, str]) -> bool:
+    return _is_named(found) and groups.get(found.kind) == _group(found)
+
+
+def _is_route(found: ParsedObject, spec: RouteKindSpec) -> bool:
+    """Whether an object is one of the resource of a kind: VirtualService is of virtualservices."""
+    word = found.kind.lower()
+    plurals = (f"{word}s", f"{word}es", f"{word[:-1]}ies")
+    return _is_named(found) and _group(found) == spec.group and spec.resource in plurals
+
+
+def _group(found: ParsedObject) -> str:
     version = safe_get.text(found.raw, "apiVersion")
-    group = version.partition("/")[0] if "/" in version else ""
-    named = isinstance(found.raw, dict) and isinstance(safe_get.value(found.raw, "metadata", "name"), str)
-    return named and groups.get(found.kind) == group
+    return version.partition("/")[0] if "/" in version else ""
+
+
+def _is_named(found: ParsedObject) -> bool:
+    return isinstance(found.raw, dict) and isinstance(safe_get.value(found.raw, "metadata", "name"), str)
 
 
 def _ref(found: ParsedObject) -> Ref:
@@ -148,7 +168,7 @@ def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
     others: dict[tuple[str, str], str] = {}
     for found in objects:
         ref = _ref(found) if found.kind else None
-        if ref is not None and is_compared(found):
+        if ref is not None and _is_of(found, _GROUPS):
             raws.setdefault(ref.kind, {})[ref[1:]] = found.raw
         elif ref is not None and _is_of(found, _OTHER_WORKLOADS):
             others[ref[1:]] = ref.kind
@@ -158,14 +178,17 @@ def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
         deployments=Shelf("Deployment", {key: _deployment(raw) for key, raw in raws.get("Deployment", {}).items()}),
         others=Shelf("workload", others),
         services=Shelf("Service", {key: _service(raw) for key, raw in raws.get("Service", {}).items()}),
-        routes=Shelf("HTTPRoute", {key: _route(raw) for key, raw in raws.get("HTTPRoute", {}).items()}),
+        routes={kind: _shelf(kind, _routes_in(objects, kind)) for kind in BUILT_IN},
         mesh_services=frozenset(
             safe_get.text(parent, "name")
-            for raw in raws.get("HTTPRoute", {}).values()
-            for parent in safe_get.items(raw, "spec", "parentRefs")
+            for found in objects
+            if found.kind.endswith("Route") and _is_named(found)
+            for parent in safe_get.items(found.raw, "spec", "parentRefs")
             if safe_get.text(parent, "kind") == "Service"
         ),
-        senders=tuple(_sender(kind, key, raw) for kind in KINDS for key, raw in raws.get(kind, {}).items()),
+        senders=tuple(
+            _sender(kind, key, raw) for kind in KINDS if kind not in BUILT_IN for key, raw in raws.get(kind, {}).items()
+        ),
         autoscalers=tuple(
             scaler
             for kind in ("HorizontalPodAutoscaler", "ScaledObject")
@@ -223,25 +246,62 @@ def _service(raw: Mapping[str, Any]) -> ServiceFile:
     )
 
 
-def _route(raw: Mapping[str, Any]) -> RouteFile:
-    rules = safe_get.items(raw, "spec", "rules")
-    if not rules:
+def _routes_in(objects: Sequence[ParsedObject], kind: str) -> dict[Ref, ParsedObject]:
+    """The objects that a plan can name as routes of a kind."""
+    found = ((_ref(each), each) for each in objects if each.kind and _is_route(each, BUILT_IN[kind]))
+    return {Ref(kind, ref.namespace, ref.name): each for ref, each in found}
+
+
+def _shelf(kind: str, found: Mapping[Ref, ParsedObject]) -> Shelf[RouteFile]:
+    raws = {(ref.namespace, ref.name): _at_home(each.raw) for ref, each in found.items()}
+    return Shelf(kind, {key: _route(kind, raw, _others(raws, key)) for key, raw in raws.items()})
+
+
+def _at_home(raw: Any) -> dict[str, Any]:
+    """An object whose namespace is a text, also where none is written."""
+    return {**raw, "metadata": {**raw["metadata"], "namespace": safe_get.text(raw, "metadata", "namespace")}}
+
+
+def _others(raws: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> list[Any]:
+    """The other objects of the resource in a namespace."""
+    return [raw for other, raw in raws.items() if other != key and other[0] == key[0]]
+
+
+def _route(kind: str, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -> RouteFile:
+    spec = BUILT_IN[kind]
+    view = ROUTE_KINDS[kind].view(raw, siblings)
+    if not view.rules and spec.annotations is None:
         return RouteFile(None)
-    meta = {**raw["metadata"], "namespace": safe_get.text(raw, "metadata", "namespace")}
-    view = ROUTE_KINDS["HTTPRoute"].view({**raw, "metadata": meta})
-    refs = (safe_get.items(rule, "backendRefs") for rule in rules)
-    backends = tuple(
-        tuple(
-            BackendFile(
-                backend.service,
-                safe_get.number(ref, "port") if "/" not in backend.service else 0,
-                safe_get.value(ref, "weight") is not None,
-            )
-            for backend, ref in zip(rule.backends, written, strict=True)
-        )
-        for rule, written in zip(view.rules, refs, strict=True)
+    return RouteFile(
+        view, tuple(_rule(raw, rule) for rule in view.rules), needs_ports=spec.group == "gateway.networking.k8s.io"
     )
-    return RouteFile(view, backends)
+
+
+def _rule(raw: Mapping[str, Any], rule: RuleWeights) -> RuleFile:
+    return RuleFile(
+        _path(steps(list_of(rule))[:-1]),
+        tuple(_backend(raw, backend, steps(item_of(rule, place))) for place, backend in enumerate(rule.backends)),
+    )
+
+
+def _backend(raw: Mapping[str, Any], backend: Backend, at: Sequence[str]) -> BackendFile:
+    path = _path(at)
+    item = first(raw, (tuple(int(step) if step.isdecimal() else step for step in at),))
+    port = safe_get.number(item.value if item else None, "port")
+    return BackendFile(
+        backend.service,
+        port if "/" not in backend.service else 0,
+        backend.missing is not True,
+        path,
+        _path((*at, *steps(next(iter(backend.names), "/name")))),
+        f"{path}.weight",
+    )
+
+
+def _path(at: Sequence[str]) -> str:
+    """A place as findings name it, as far as its keys have no dots."""
+    known = list(takewhile(lambda step: "." not in step, at))
+    return "".join(f"[{step}]" if step.isdecimal() else f".{step}" for step in known).lstrip(".")
 
 
 def _sender(kind: str, key: tuple[str, str], raw: Mapping[str, Any]) -> Sender:

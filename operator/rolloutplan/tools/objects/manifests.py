@@ -140,19 +140,31 @@ class ServiceFile:
 
 
 class BackendFile(NamedTuple):
-    """A backend as it is written: its port (0 for none), and whether it has a weight."""
+    """A backend as it is written: its port (0 for none), whether it has a weight, and where it is in the file."""
 
     service: str
     port: int
     has_weight: bool
+    path: str
+    name_path: str
+    weight_path: str
+
+
+class RuleFile(NamedTuple):
+    """A rule as it is written, with where it is in the file."""
+
+    path: str
+    backends: tuple[BackendFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteFile:
-    """An HTTPRoute, with the backends of each rule. `view` is None for a part of one."""
+    """A route of any kind, with its rules. `view` is None for a part of one."""
 
     view: RouteView | None
-    backends: tuple[tuple[BackendFile, ...], ...] = ()
+    rules: tuple[RuleFile, ...] = ()
+    needs_ports: bool = False
+    """Whether a backend without a port is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +216,8 @@ class Objects:
     others: Shelf[str] = field(default_factory=lambda: Shelf("workload"))
     """Workloads of other kinds, which cannot be a side: the kind of each."""
     services: Shelf[ServiceFile] = field(default_factory=lambda: Shelf("Service"))
-    routes: Shelf[RouteFile] = field(default_factory=lambda: Shelf("HTTPRoute"))
+    routes: Mapping[str, Shelf[RouteFile]] = field(default_factory=dict)
+    """The routes of each kind that a plan can name: one object may be of several."""
     mesh_services: frozenset[str] = frozenset()
     """The Services to which a mesh applies routes (their parents): which pods these select does not matter."""
     senders: tuple[Sender, ...] = ()
@@ -224,6 +237,10 @@ class Objects:
                 found.setdefault((plan.namespace, key), []).append(plan)
         return found
 
+    def routes_of(self, kind: str) -> Shelf[RouteFile]:
+        """The routes of a kind."""
+        return self.routes.get(kind) or Shelf(kind)
+
     def bringing(self, namespace: str, deployment: str) -> Sequence[PlanFile]:
         """The plans that bring a Deployment: where it is the old side of another, its weights are what these leave."""
         return self.plans_by.get((namespace, deployment), ())
@@ -233,7 +250,7 @@ class Objects:
         spec, home = plan.spec, plan.namespace
         sides = (self.deployments.get(home, each.deployment) for each in (spec.old, spec.new))
         old, new = (found.view if found is not None else None for found in sides)
-        routes = ((ref.id, self.routes.get(home, ref.name)) for ref in spec.traffic.routes)
+        routes = ((ref.id, self.routes_of(ref.kind).get(home, ref.name)) for ref in spec.traffic.routes)
         templates = tuple(template.to_status() for template in plan.resolved.used if template.spec is not None)
         return Snapshot(
             plan=PlanView(

@@ -87,7 +87,7 @@ def _follows(plan: PlanFile, other: PlanFile, objects: Objects) -> bool:
 
 def _meet(plan: PlanFile, other: PlanFile, route: RouteId, objects: Objects) -> bool:
     """Whether two plans move the same rule of a route; they do where that is not known."""
-    found = objects.routes.get(plan.namespace, route.name)
+    found = objects.routes_of(route.kind).get(plan.namespace, route.name)
     if found is not None and found.view is not None:
         one, two = (rules_of(found.view, each.spec, Weights()) for each in (plan, other))
         return one is None or two is None or bool(one & two)

@@ -7,13 +7,14 @@ from typing import Final
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
-from rolloutplan.tools.objects.manifests import BackendFile, Note, Objects, PlanFile, Ref, RouteFile, hint, warning
+from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, Ref, RouteFile, RuleFile, hint, warning
 
 SWAPPED: Final = "swapped-sides"
 
@@ -21,9 +22,9 @@ SWAPPED: Final = "swapped-sides"
 def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
     """Yield what does not fit between a plan, its routes and their Services, and who else uses the old one."""
     for i, ref in enumerate(plan.spec.traffic.routes):
-        if words := objects.routes.missing(plan.namespace, ref.name):
+        if words := objects.routes_of(ref.kind).missing(plan.namespace, ref.name):
             yield warning(None, f"spec.traffic.routes[{i}].name", "not-in-files", words)
-        found = objects.routes.get(plan.namespace, ref.name)
+        found = objects.routes_of(ref.kind).get(plan.namespace, ref.name)
         if found is not None and found.view is not None:
             yield from _route(plan, objects, seen, i, found, found.view)
     yield from _senders(plan, objects)
@@ -33,8 +34,8 @@ def _route(
     plan: PlanFile, objects: Objects, seen: Snapshot, i: int, found: RouteFile, view: RouteView
 ) -> Iterator[Note]:
     ref = plan.spec.traffic.routes[i]
-    old, new = plan.spec.old.service_name, plan.spec.new.service_name
-    about = objects.routes.ref(plan.namespace, ref.name)
+    old, new = plan.spec.names
+    about = objects.routes_of(ref.kind).ref(plan.namespace, ref.name)
     rules: tuple[RuleWeights, ...] = ()
     try:
         rules = select_in(seen, ref, old, new).rules
@@ -44,15 +45,15 @@ def _route(
         ):
             yield warning(None, f"spec.traffic.routes[{i}]", "route", problem.message + _elsewhere(view, old, new))
     for rule in rules:
-        yield from _first_weight(plan, objects, rule, found.backends[rule.index], about)
+        yield from _first_weight(plan, objects, rule, found, about)
     for rule in rules or view.rules:
-        yield from _backends(plan, objects, rule, found.backends[rule.index], about)
+        yield from _backends(plan, objects, found.rules[rule.index], about, needs_ports=found.needs_ports)
     if rules and not ref.rules:
         moved = {rule.index for rule in rules}
         for rule in view.rules:
             if rule.index not in moved and _gives(rule, old):
                 words = f"rule {rule_label(rule)} sends to {old} alone: its requests stay there"
-                yield _stays(plan, about, f"spec.rules[{rule.index}]", words, f"add {new} with weight: 0 to it")
+                yield _stays(plan, about, found.rules[rule.index].path, words, f"add {new} with weight: 0 to it")
 
 
 def _elsewhere(view: RouteView, old: str, new: str) -> str:
@@ -66,31 +67,29 @@ def _elsewhere(view: RouteView, old: str, new: str) -> str:
     return ""
 
 
-def _first_weight(
-    plan: PlanFile, objects: Objects, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref
-) -> Iterator[Note]:
+def _first_weight(plan: PlanFile, objects: Objects, rule: RuleWeights, found: RouteFile, about: Ref) -> Iterator[Note]:
     """Yield what the new side gets before any run."""
-    old, new, first = plan.spec.old.service_name, plan.spec.new.service_name, plan.spec.steps()[0].permille
+    (old, new), first = plan.spec.names, plan.spec.steps()[0].permille
     at = next(i for i, backend in enumerate(rule.backends) if backend.service == new)
-    path = f"spec.rules[{rule.index}].backendRefs[{at}]"
+    written, path = found.rules[rule.index].backends[at], found.rules[rule.index].backends[at].weight_path
     share = rule_share(rule, old, new)
-    if not written[at].has_weight:
+    if not written.has_weight and share:
         words = (
-            f"{new} has no weight, and Gateway API's default is 1: it gets {format_weight(share)} of the traffic before"
-            f" any plan; write weight: 0"
+            f"{new} has no weight, which counts as {rule.backends[at].weight}: it gets {format_weight(share)} of the"
+            f" traffic before any plan; write weight: 0"
         )
-        yield warning(about, path, "first-weight", words)
+        yield warning(about, written.path, "first-weight", words)
     elif share == plan.spec.steps()[-1].permille:
-        yield _ended(plan, objects, about, f"{path}.weight", share)
+        yield _ended(plan, objects, about, path, share)
     elif share > first:
         words = (
             f"{new} has {format_weight(share)} of the traffic before the run, more than the first stage gives it"
             f" ({format_weight(first)}): write weight: 0, or begin the stages above it"
         )
-        yield warning(about, f"{path}.weight", "first-weight", words)
+        yield warning(about, path, "first-weight", words)
     elif share:
         words = f"{new} has {format_weight(share)} of the traffic before the run: write weight: 0, unless that is meant"
-        yield hint(about, f"{path}.weight", "first-weight", words)
+        yield hint(about, path, "first-weight", words)
 
 
 def _ended(plan: PlanFile, objects: Objects, about: Ref, path: str, permille: int) -> Note:
@@ -105,23 +104,22 @@ def _ended(plan: PlanFile, objects: Objects, about: Ref, path: str, permille: in
     return hint(about, path, SWAPPED, f"{said}: if this release has not run yet, {swapped}")
 
 
-def _backends(
-    plan: PlanFile, objects: Objects, rule: RuleWeights, written: tuple[BackendFile, ...], about: Ref
-) -> Iterator[Note]:
+def _backends(plan: PlanFile, objects: Objects, rule: RuleFile, about: Ref, *, needs_ports: bool) -> Iterator[Note]:
     home, sides = plan.namespace, (plan.spec.old.service_name, plan.spec.new.service_name)
-    for i, backend in enumerate(written):
-        path = f"spec.rules[{rule.index}].backendRefs[{i}]"
+    for backend in rule.backends:
         if "/" in backend.service:  # not a Service of this namespace
             continue
         if backend.service not in sides and (words := objects.services.missing(home, backend.service)):
-            yield warning(about, f"{path}.name", "not-in-files", words)
+            yield warning(about, backend.name_path, "not-in-files", words)
         service = objects.services.get(home, backend.service)
         if not backend.port:
-            yield warning(about, path, "port", f"{backend.service} has no port here: write that of the Service")
+            if needs_ports:
+                words = f"{backend.service} has no port here: write that of the Service"
+                yield warning(about, backend.path, "port", words)
         elif service is not None and service.ports and backend.port not in (ports := [p.port for p in service.ports]):
             has = ", ".join(map(str, ports))
             words = f"Service {backend.service} has no port {backend.port} (it has {has}): write one that it has"
-            yield warning(about, f"{path}.port", "port", words)
+            yield warning(about, f"{backend.path}.port", "port", words)
 
 
 def _gives(rule: RuleWeights, service: str) -> bool:
@@ -131,19 +129,20 @@ def _gives(rule: RuleWeights, service: str) -> bool:
 def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     """Yield what else sends to the old Service: the plan does not move it, and cannot remove the old side before."""
     home, old = plan.namespace, plan.spec.old.service_name
-    named = {ref.name for ref in plan.spec.traffic.routes}
-    for name, route in objects.routes.within(home).items():
-        rules = route.view.rules if route.view is not None and name not in named else ()
-        for rule in rules:
-            if _gives(rule, old):
-                words = f"{Ref('HTTPRoute', '', name)} sends to {old} too, and the plan does not move that"
-                about = objects.routes.ref(home, name)
-                yield _stays(plan, about, f"spec.rules[{rule.index}]", words, "name it in traffic.routes")
-                break
+    named = {ref.id for ref in plan.spec.traffic.routes}
+    for kind, shelf in objects.routes.items():
+        for name, route in shelf.within(home).items():
+            rules = route.view.rules if route.view is not None and RouteId(kind, name) not in named else ()
+            rule = next((rule for rule in rules if _gives(rule, old)), None)
+            if rule is not None:
+                words = f"{Ref(kind, '', name)} sends to {old} too, and the plan does not move that"
+                path = route.rules[rule.index].path
+                yield _stays(plan, shelf.ref(home, name), path, words, "name it in traffic.routes")
     for sender in objects.senders:
         if old in sender.services and (sender.ref.namespace in (home, "") or not home):
             words = f"{sender.ref.kind} {sender.ref.name} sends to {old} too, and a plan cannot move that"
-            yield _stays(plan, sender.ref, "spec", words, "send it through the HTTPRoute")
+            fix = f"send it through the {plan.spec.traffic.routes[0].kind}"
+            yield _stays(plan, sender.ref, "spec", words, fix)
 
 
 def _stays(plan: PlanFile, about: Ref, path: str, words: str, fix: str) -> Note:

@@ -82,6 +82,8 @@ def alert(name: str, matchers: str = 'severity="page"', /, **more: Any) -> dict[
     return {"name": name, "alert": {"matchers": matchers}, **more}
 
 
+ROUTE: Final = {"kind": "HTTPRoute", "name": "checkout"}
+BY_PODS: Final = {"kind": "Replicas", "name": "checkout"}
 COUNTERS: Final = {"bad": 'http_requests_total{code=~"5(..|[0-9]{2})"}', "total": "http_requests_total"}
 HISTOGRAM: Final = {"histogram": 'http_request_duration_seconds{deployment="$deployment"}', "slowerThan": "500ms"}
 COUNTED: Final = changed(
@@ -137,6 +139,12 @@ MORE_THAN_COUNTERS: Final = {
     "a brace that opens again": 'http_requests_total{code=~"5.."}{',
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "numbers of pods": {"traffic.routes": [BY_PODS]},
+    "numbers of pods behind the Service that both sides name": {
+        "traffic.routes": [BY_PODS],
+        "old.service": "checkout",
+        "new.service": "checkout",
+    },
     "a bake as a mapping": {"bake": {"for": "30m"}},
     "a bake with a control group": {"bake": {"for": "30m", "holdback": "1%"}},
     "a bake with the smallest control group": {"bake": {"for": "1s", "holdback": "0.1%"}, "stopAt": "100%"},
@@ -201,6 +209,27 @@ PLANS: Final = (
         "the old name of onMetricsUnavailable",
         {"onBlind": {"action": "Hold"}},
         ("spec.onBlind", "onBlind is called onMetricsUnavailable now: write onMetricsUnavailable"),
+    ),
+    Refusal(
+        "a variant without a flag", {"new.variant": "on"}, ("spec.new.variant", "no route of the plan is a FeatureFlag")
+    ),
+    Refusal(
+        "pods and weights", {"traffic.routes": [BY_PODS, ROUTE]}, ("spec.traffic.routes", "it must be the only route")
+    ),
+    Refusal(
+        "two Services of one",
+        {"traffic.routes": [BY_PODS], "new.service": "checkout-v2"},
+        ("spec.new.service", "is not the Service that the Replicas route names"),
+    ),
+    Refusal(
+        "pods that the run adds before the weights",
+        {"traffic.routes": [BY_PODS], "expand.scale.new": "MatchOld"},
+        ("spec.expand.scale.new", "the route sets the number of pods"),
+    ),
+    Refusal(
+        "pods that the run takes away after the weights",
+        {"traffic.routes": [BY_PODS], "contract.scaleOld": 0},
+        ("spec.contract.scaleOld", "the route sets the number of pods"),
     ),
     Refusal("no route", {"traffic.routes": []}, ("spec.traffic.routes", "at least 1")),
     Refusal("a kind of route", {"traffic.routes[0].kind": "Ingress"}, ("spec.traffic.routes[0].kind", "HTTPRoute")),

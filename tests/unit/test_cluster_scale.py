@@ -32,11 +32,11 @@ class Server:
         assert path == AUTOSCALERS
         return {"items": self.items}
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def get(self, path: str, timeout: float | None = None) -> dict[str, Any]:
         assert path == SCALE
         return self.found
 
-    async def patch(self, path: str, body: Any) -> dict[str, Any]:
+    async def patch(self, path: str, body: Any, timeout: float | None = None) -> dict[str, Any]:
         assert path == SCALE
         self.patches.append(body)
         if self.refuses:

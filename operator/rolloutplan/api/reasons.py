@@ -159,6 +159,7 @@ class StatusReason(StrEnum):
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     NEW_SIDE_ALREADY_SERVING = "NewSideAlreadyServing"
     NEW_SIDE_SCALED_TO_ZERO = "NewSideScaledToZero"
+    AUTOSCALED = "Autoscaled"
     WAITING = "Waiting"
 
     # Why a task has not ended yet, or why the run ended with it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-RouteKindName = Literal["HTTPRoute"]
+RouteKindName = Literal["HTTPRoute", "Replicas"]
 """The kinds of route that a plan may name: an enum in spec and status. traffic/ has one module for each."""
 
 FEATURE_FLAG: Final[str] = "FeatureFlag"

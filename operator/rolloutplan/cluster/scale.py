@@ -26,15 +26,28 @@ async def to(
     name = wanted.deployment
     if autoscaler := autoscaler_of(await api.list(paths.autoscalers(namespace)), name):
         return Scaled(name, at, autoscaler=autoscaler)
-    path = paths.scale(namespace, name)
-    found = await api.get(path)
+    written = await resize(api, namespace, wanted, still_wanted)
+    return Scaled(name, at, retry_reason="" if written else "the run has ended meanwhile")
+
+
+async def resize(
+    api: ResourceClient,
+    namespace: str,
+    wanted: Scale,
+    still_wanted: Callable[[], bool] = lambda: True,
+    *,
+    timeout: float | None = None,
+) -> bool:
+    """Set the replicas of a Deployment; return whether it has them now. Raises ApiError; 409: it has just changed."""
+    path = paths.scale(namespace, wanted.deployment)
+    found = await api.get(path, timeout=timeout)
     if safe_get.number(found, "spec", "replicas") == wanted.replicas:
-        return Scaled(name, at)
+        return True
     if not still_wanted():
-        return Scaled(name, at, retry_reason="the run has ended meanwhile")
+        return False
     seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
-    await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}})
-    return Scaled(name, at)
+    await api.patch(path, {"metadata": seen, "spec": {"replicas": wanted.replicas}}, timeout=timeout)
+    return True
 
 
 def what_scales(raw: Mapping[str, Any], deployment: str) -> str:

@@ -60,7 +60,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.loop import preflight
 from rolloutplan.loop.limiter import Priority
-from rolloutplan.loop.store import PLANS, Store
+from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
 from rolloutplan.metrics.evaluator import evaluate
 from rolloutplan.metrics.objects import SourceObject
@@ -160,7 +160,8 @@ class Executor:
         """Patch weights against the snapshot of the decision; a rollback patches against the newest known route."""
         namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
         seen = snapshot.routes[route]
-        view = self._store.routes.get((namespace, route), seen) if effect.urgent else seen
+        known = self._store.plans.get(snapshot.plan.key) if effect.urgent else None
+        view = self._store.routes_of(known).get(route, seen) if known is not None else seen
         kind, ident = self._store.kinds.get(route.kind), self._store.kinds.ident(namespace, route)
         if kind is None or ident is None:
             return Failure(HTTPStatus.NOT_FOUND, "UnknownKind", f"there is no kind of route {route.kind}")
@@ -175,9 +176,29 @@ class Executor:
             log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
         else:
             log.info("undo command put right", route=route.name)
-        if effect.urgent and (known := _known_since(snapshot.status)):
-            self._metrics.observe_write_delay((now() - known).total_seconds())
+        if effect.urgent and (since := _known_since(snapshot.status)):
+            self._metrics.observe_write_delay((now() - since).total_seconds())
         self._apply(ident[0], "MODIFIED", raw)
+        for size in kind.scalings(view, work.target):
+            if (failure := await self._resize(effect, size)) is not None:
+                return failure
+        return None
+
+    async def _resize(self, effect: Effect, size: Scale) -> Failure | None:
+        """Write a size that is a weight, and read the Deployment: the next one is decided on what it has then.
+
+        Forward, an autoscaler has the last word about its Deployment. On the way back nothing is asked first.
+        """
+        namespace, limit = effect.snapshot.plan.namespace, ROLLBACK_WITHIN if effect.urgent else None
+        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
+        found = {} if effect.urgent else await client.list(paths.autoscalers(namespace))
+        if by := scale.what_scales(found, size.deployment):
+            words = f"{by} sets the number of pods of Deployment {size.deployment}, which is the weight: remove it"
+            return Failure(HTTPStatus.FORBIDDEN, "Autoscaled", words)
+        await scale.resize(client, namespace, size, timeout=limit)
+        log.info("number of pods written", deployment=size.deployment, pods=size.replicas, reverting=effect.urgent)
+        path = paths.path(paths.DEPLOYMENTS, namespace, size.deployment)
+        self._apply(DEPLOYMENTS, "MODIFIED", await client.get(path, timeout=limit))
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:

@@ -54,6 +54,7 @@ async def run_checks(
         listed = await api.list(paths.pods(plan.namespace), labelSelector=new.selector)
         seen = pods.read(listed, new.containers)
     autoscaler = await _autoscaler(api, plan.namespace, new) if new is not None and new.wanted == 0 else ""
+    scaled = await _autoscalers(api, plan.namespace, spec) if spec.replicas is not None else {}
     judged_hash = spec.judged_hash()
     tried = TriedQueries()
     if before is not None and before.judged_hash == judged_hash and not before.down and not before.rejected:
@@ -70,6 +71,7 @@ async def run_checks(
         seen,
         tried.warnings,
         autoscaler=autoscaler,
+        autoscalers=scaled,
         accounts=await _accounts(api, plan, spec, snapshot.grants),
     )
 
@@ -202,6 +204,13 @@ async def _autoscaler(api: ResourceClient, namespace: str, new: WorkloadView) ->
         if error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
             raise
         return ""
+
+
+async def _autoscalers(api: ResourceClient, namespace: str, spec: PlanSpec) -> dict[str, str]:
+    """What scales either side, by its Deployment. Raises ApiError, also where the operator may not know."""
+    listed = await api.list(paths.autoscalers(namespace))
+    found = {name: scale.what_scales(listed, name) for name in (spec.old.deployment, spec.new.deployment)}
+    return {name: words for name, words in found.items() if words}
 
 
 async def _service(api: ResourceClient, path: str) -> ServiceView | None:

@@ -62,6 +62,7 @@ from rolloutplan.loop.stored_plan import (
     route_idents,
     rules_named,
     services_of,
+    sides_of,
     spec_size,
 )
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
@@ -69,6 +70,7 @@ from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
+from rolloutplan.traffic.replicas import with_pods
 
 PLANS, DEPLOYMENTS, SERVICES = paths.PLANS.resource, paths.DEPLOYMENTS.resource, paths.SERVICES.resource
 SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource
@@ -599,9 +601,17 @@ class Store:
         return replace(conflict, rules={route: rules for route, rules in found.items() if rules is not None})
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
-        """Return the routes of a plan that exist."""
+        """Return the routes of a plan that exist, as the plan sees them."""
         found = ((route, self.routes.get((plan.view.namespace, route))) for route in named_routes(plan))
-        return {route: view for route, view in found if view is not None}
+        return {route: self._with_pods(plan, view) for route, view in found if view is not None}
+
+    def _with_pods(self, plan: Plan, view: RouteView) -> RouteView:
+        """Return a route; where the numbers of pods are its weights, with those of the plan's Deployments."""
+        sides, namespace = sides_of(plan), plan.view.namespace
+        if view.ready_pods is None or sides is None:
+            return view
+        old, new = (self.workloads.get((namespace, name)) for name in sides)
+        return with_pods(view, sides, (old, new), self.endpoints.view((namespace, view.id.name)))
 
     def endpoints_of(self, plan: Plan) -> dict[str, EndpointsView]:
         """Return the endpoints of a plan's Services, as far as they are known."""

@@ -12,6 +12,7 @@ from typing import Any
 from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, size_of
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RUNNING, STARTING, Phase, Status
 from rolloutplan.api.traffic import RouteRef
 from rolloutplan.cluster import paths
@@ -69,6 +70,14 @@ def dependencies(plan: Plan, kinds: RouteKinds) -> Iterator[Id]:
     for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:
         yield paths.TEMPLATES.resource, namespace, name
         yield paths.CLUSTER_TEMPLATES.resource, "", name
+
+
+def sides_of(plan: Plan) -> Names | None:
+    """Return what weights call the sides of a run, and before it those that the plan names; None of an unread plan."""
+    spec, weights = plan.view.written, plan.status.weights
+    if weights.old and weights.new:
+        return Names(weights.old, weights.new)
+    return spec.names if spec is not None else None
 
 
 def services_of(plan: Plan) -> frozenset[str]:

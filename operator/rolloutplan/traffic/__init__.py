@@ -10,9 +10,13 @@ from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
+from rolloutplan.traffic.replicas import Replicas
 from rolloutplan.traffic.undo import UnreadableError, read_patches
 
-ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {kind: DescribedKind(kind, spec) for kind, spec in BUILT_IN.items()}
+ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {
+    **{kind: DescribedKind(kind, spec) for kind, spec in BUILT_IN.items()},
+    Replicas.kind: Replicas(),
+}
 """Every supported kind of route, by its name in plans."""
 
 

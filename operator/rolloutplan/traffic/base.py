@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rolloutplan.api.status import RouteWeights
+from rolloutplan.engine.model.actions import Scale
 from rolloutplan.engine.model.snapshot import RouteView
 
 Operation = dict[str, Any]
@@ -56,6 +57,10 @@ class RouteKind(Protocol):
 
         Raises LookupError, which names the route, where a rule or a backend of the target is missing.
         """
+
+    def scalings(self, view: RouteView, target: RouteWeights) -> list[Scale]:  # noqa: ARG002 - of one kind only
+        """The sizes of Deployments that are written after the patch, in this order; most kinds have none."""
+        return []
 
     def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
         """The command that restores the weights of a snapshot with kubectl alone, as a line for a POSIX shell.

@@ -32,7 +32,7 @@ def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: 
     marks = _marks(view, token, undo)
     if not weights and not marks:
         return []
-    fence = expected(_annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
+    fence = expected(annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
     return [fence, *weights, *marks]
 
 
@@ -65,7 +65,7 @@ def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
     fences = view.seq if token in view.seq.split() else with_fence(view.seq, token)
     wanted = {SEQ: (view.seq, fences), REVERT: (view.undo_annotation, undo)}
     marks: list[Operation] = [
-        {"op": "add", "path": _annotation(key), "value": new} if new else {"op": "remove", "path": _annotation(key)}
+        {"op": "add", "path": annotation(key), "value": new} if new else {"op": "remove", "path": annotation(key)}
         for key, (old, new) in wanted.items()
         if old != new
     ]
@@ -74,5 +74,6 @@ def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
     return marks
 
 
-def _annotation(key: str) -> str:
+def annotation(key: str) -> str:
+    """The JSON pointer of an annotation."""
     return f"{_ANNOTATIONS}/{key.replace('~', '~0').replace('/', '~1')}"

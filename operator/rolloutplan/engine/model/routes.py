@@ -18,6 +18,7 @@ from rolloutplan.api.traffic import ACCEPTED_WITHIN, RouteRef
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.division import PodCounts
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
+from rolloutplan.engine.model.pod_numbers import is_on_its_way, next_sizes
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both, pair, restore, same_share, same_split, shift
 
@@ -298,12 +299,26 @@ def _sticky_rules(snapshot: Snapshot, route: RouteId) -> list[str]:
     return [rule_words(route, rule) for rule in rules if holds_both(rule, old, new)]
 
 
+def is_under_way(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> bool:
+    """Whether pods are being added or taken away for these weights, so that others stand there until they are ready."""
+    weights = snapshot.status.weights
+    return any(
+        (view := snapshot.routes.get(target.id)) is not None
+        and all(is_on_its_way(view, *rules, weights) for rules in zip(before.rules, target.rules, strict=True))
+        for before, target in zip(weights.written, routes, strict=False)
+        if len(before.rules) == len(target.rules)
+    )
+
+
 def accepted_within(snapshot: Snapshot, problem: NotAccepted | None = None) -> timedelta:
     """How long the gateways may take to accept a weight, by the plan; a refusal may last no longer than `REFUSED_FOR`.
 
-    A plan that can no longer be read has the default.
+    A plan that can no longer be read has the default. Pods that are the weight have as long as they may take to start.
     """
-    within = snapshot.plan.written.traffic.accepted_within if snapshot.plan.written else ACCEPTED_WITHIN
+    spec = snapshot.plan.written
+    within = spec.traffic.accepted_within if spec else ACCEPTED_WITHIN
+    if spec is not None and spec.replicas is not None:
+        within = max(within, spec.availability.ready_within)
     return min(within, REFUSED_FOR) if problem is not None and problem.refused else within
 
 
@@ -357,8 +372,12 @@ def route_patches(
     undo_command: str,
     *,
     marks: bool = False,
+    back: bool = False,
 ) -> tuple[PatchRoute, ...]:
     """The patches that set these weights; routes that are missing or already correct are left out.
+
+    Where weights are numbers of pods, that is the next step towards them, on the way `back` or forward; none while pods
+    are waited for.
 
     With `marks`, a route is correct only if it also has this fencing token and this undo command. Where another plan
     moves other rules of the route, the undo command there may be that plan's.
@@ -377,6 +396,10 @@ def route_patches(
             for current, rule in found
             if current is not None
         )
+        if view.ready_pods is not None:
+            rules = tuple(next_sizes(snapshot, view, rule, weights, back=back) for rule in rules)
+            if marked and holds(view, route.with_rules(rules), weights):
+                continue
         if rules:
             patches.append(PatchRoute(route.with_rules(rules), write_fence(fence, rules), undo_command))
     return tuple(patches)

@@ -103,6 +103,8 @@ class RouteView:
     """Which side takes the whole route down while it has no endpoints."""
     faults: tuple[str, ...] = ()
     """What is wrong in it, each with its place and the fix: no run may begin on it."""
+    ready_pods: Mapping[str, int] | None = None
+    """The ready pods of each side, where weights are the numbers of pods that the sides should have; else None."""
     can: frozenset[str] = frozenset()
     """What it can do in addition to weights: `header`, `cookie`, `mirror`, `sticky`."""
     controllers: tuple[str, ...] = ()
@@ -274,6 +276,8 @@ class PreflightResult:
     """Which predicates will have no answer, as far as the source knows, and why; this blocks nothing."""
     autoscaler: str = ""
     """What scaled the new side to no pods, as `ScaledObject checkout`; empty where it has pods or no autoscaler."""
+    autoscalers: Mapping[str, str] = field(default_factory=dict)
+    """What scales a side, by its Deployment; looked up only where the numbers of pods are the weights."""
     accounts: Mapping[str, str] = field(default_factory=dict)
     """Why no Job may run under a ServiceAccount that the plan names, by its name; only those with a problem."""
 

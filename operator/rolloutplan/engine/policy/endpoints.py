@@ -15,6 +15,7 @@ from typing import Final, Literal
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.fence import rule_label
+from rolloutplan.engine.model.pod_numbers import pods_needed
 from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView, is_owner
 from rolloutplan.engine.policy.blocked import Blocked
 
@@ -173,13 +174,6 @@ def old_side_down(snapshot: Snapshot) -> str:
     if not verifies(snapshot) or not old.is_down or not new.known or not new.ready:
         return ""
     return f"{no_endpoints(old)}, and {new.service} has {new.ready}: an outage for all is worse than a fault for some"
-
-
-def pods_needed(snapshot: Snapshot) -> int:
-    """How many ready pods of the old side a rollback needs, by `availability.old` and what the run began with."""
-    spec = snapshot.plan.written
-    share = spec.availability.old.at_least if spec else 0
-    return -(-snapshot.status.old_pods * share // 1000)
 
 
 def old_side_short(snapshot: Snapshot) -> str:

@@ -360,10 +360,21 @@ def _accounts(probe: PreflightResult, spec: PlanSpec) -> UnmetPrecondition | Non
 
 def _scaled_to_zero(snapshot: Snapshot, spec: PlanSpec, probe: PreflightResult) -> UnmetPrecondition | None:
     new, starts = snapshot.new, snapshot.status.phase in STARTING
+    if spec.replicas is not None:
+        return _autoscaled(snapshot, probe)
     if new is not None and new.wanted == 0 and spec.expand.scale.new == "None" and not starts:
         return UnmetPrecondition(
             StatusReason.NEW_SIDE_SCALED_TO_ZERO, scaled_to_zero(new, probe.autoscaler), asking=True
         )
+    return None
+
+
+def _autoscaled(snapshot: Snapshot, probe: PreflightResult) -> UnmetPrecondition | None:
+    """An autoscaler of either side, where the numbers of pods are the weights: it would move traffic by itself."""
+    for name, autoscaler in sorted(probe.autoscalers.items()):
+        words = f"{autoscaler} sets the number of pods of Deployment {snapshot.plan.namespace}/{name}"
+        fix = "with Replicas that number is the weight: remove the autoscaler for the run, or use a router"
+        return UnmetPrecondition(StatusReason.AUTOSCALED, f"{words}, and {fix}", asking=True)
     return None
 
 

@@ -18,6 +18,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
     accepted_within,
     at_least_desired,
+    is_under_way,
     not_accepted,
     route_mismatch,
     route_patches,
@@ -91,7 +92,7 @@ def external_change(snapshot: Snapshot) -> str:
     status, weights = snapshot.status, snapshot.status.weights
     for target, before in zip(_desired_routes(status), weights.written, strict=False):
         differs, moved = (route_mismatch(snapshot, (each,), weights) for each in (target, before))
-        if differs and moved:
+        if differs and moved and not is_under_way(snapshot, _desired_routes(status)):
             return moved if status.phase is Phase.HELD else differs
     return ""
 

@@ -79,11 +79,12 @@ def new_side_ready(snapshot: Snapshot) -> ReconcileResult | None:
 
     The pods must have been ready for `READY_FOR`, and a route that somebody has just changed must be accepted. Restarts
     count from then on. While the restarts cannot be read, or while it is not known that both Services have ready
-    endpoints, the run waits until the deadline.
+    endpoints, the run waits until the deadline. Where pods are the weight, the new side has none yet.
     """
     new, probe = snapshot.new, snapshot.preflight
     assert new is not None  # `report_unmet_precondition` refuses a plan without it
-    if not (new.settled and new.wanted > 0 and new.available >= new.wanted):
+    needs_pods = spec_of(snapshot).replicas is None
+    if not (new.settled and new.available >= new.wanted and (new.wanted > 0 or not needs_pods)):
         return None
     if new.ready_since and timedelta(0) <= snapshot.now - new.ready_since < READY_FOR:
         return ReconcileResult(wake_at=new.ready_since + READY_FOR)
@@ -224,7 +225,7 @@ def _missing(snapshot: Snapshot) -> str:
     seen = replace(new, pods=probe.pods) if probe is not None else new
     if new.wanted and new.available >= new.wanted and not new.settled:
         return f"{new.outdated or 'some'} pods of {new.name} are not of its newest template{seen.why}"
-    if new.wanted == 0:
+    if new.wanted == 0 and spec_of(snapshot).replicas is None:
         return scaled_to_zero(new, probe.autoscaler if probe is not None else "")
     words = f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
     if new.available >= new.wanted and (served := unserved(snapshot)):

@@ -16,6 +16,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
     NotAccepted,
     accepted_within,
+    is_under_way,
     live_weights,
     not_accepted,
     route_exists,
@@ -241,7 +242,8 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
         return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, f"{intent.to} {words}")
     problem, ours = not_accepted(snapshot, intent.routes), status.epoch == snapshot.epoch
     within = accepted_within(snapshot, problem)
-    if ours and not differs and problem is not None and snapshot.now >= intent.at + within:
+    written = not differs or is_under_way(snapshot, intent.routes)
+    if ours and written and problem is not None and snapshot.now >= intent.at + within:
         return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     return None
 
@@ -261,7 +263,8 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
     accept_deadline = intent.at + accepted_within(snapshot, problem)
     # A late write gets its full time from now on, and a new leader may not have seen the gateway's answer.
     again = None
-    if status.epoch != snapshot.epoch or (differs and snapshot.now >= intent.at + REQUEST_AGAIN_AFTER):
+    late = differs and not is_under_way(snapshot, intent.routes) and snapshot.now >= intent.at + REQUEST_AGAIN_AFTER
+    if status.epoch != snapshot.epoch or late:
         again = change(status, intent=intent.asked_again(snapshot.now), epoch=snapshot.epoch)
     written = (
         route_patches(snapshot, intent.routes, weights, fencing_token(snapshot, status), status.revert)

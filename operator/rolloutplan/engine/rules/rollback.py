@@ -15,7 +15,7 @@ from rolloutplan.engine.model.revision import is_same_version
 from rolloutplan.engine.model.routes import route_exists
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
-from rolloutplan.engine.model.weights import is_valid_snapshot
+from rolloutplan.engine.model.weights import is_valid_snapshot, share
 from rolloutplan.engine.policy.endpoints import new_side_unserved, old_side_down
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run
 from rolloutplan.engine.rules.adapt import is_live_edit
@@ -127,7 +127,7 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
     only the Deployment, and is above all predicates, because dead pods send no metrics.
     """
     spec, status, new = snapshot.plan.written, snapshot.status, snapshot.new
-    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES:
+    if spec is None or status.phase not in TRAFFIC_SHIFTED_PHASES or _begins_without_pods(snapshot):
         return None
     if new is None and f"deployments/{spec.new.deployment}" in snapshot.unread:
         return None
@@ -143,6 +143,13 @@ def new_side_unavailable(snapshot: Snapshot) -> ReconcileResult | None:
         words = f"the containers of {new.name} {often}{new.why}"
         return on_fail(snapshot, StatusReason.NEW_SIDE_RESTARTING, words)
     return None
+
+
+def _begins_without_pods(snapshot: Snapshot) -> bool:
+    """Whether the new side has no pods because the first weight, which is a number of pods, is not in force yet."""
+    status, weights = snapshot.status, snapshot.status.weights
+    by_pods = any(view.ready_pods is not None for view in snapshot.routes.values())
+    return by_pods and status.effective_phase is Phase.SHIFTING and not share(weights.written, weights.old, weights.new)
 
 
 def _loss(snapshot: Snapshot, new: WorkloadView, spec: PlanSpec) -> tuple[StatusReason, str] | None:
@@ -168,6 +175,8 @@ def _lost(
     With `told_first` the endpoints are gone before the Deployment says so, so what was listed of its pods is too old.
     Nothing is waited for before the routes are claimed: the former leader may still write to them.
     """
+    if snapshot.plan.written is not None and snapshot.plan.written.replicas is not None:
+        return on_fail(snapshot, reason, words)  # without its weight it has no pods that could come back
     known = not told_first and (new.wanted == 0 or (new.pods_fresh and new.pods is not None))
     no_fault = known and missing_by_no_fault(new)
     match snapshot.status.held_for:

@@ -166,7 +166,7 @@ def rollback_patches(snapshot: Snapshot, status: Status) -> tuple[PatchRoute, ..
     """
     started = (each.seq for each in reversed(status.decisions) if each.reason == EventReason.ROLLBACK_STARTED)
     mark = fencing_token(snapshot, status, next(started, status.seq))
-    return route_patches(snapshot, status.weights.snapshot, status.weights, mark, "", marks=True)
+    return route_patches(snapshot, status.weights.snapshot, status.weights, mark, "", marks=True, back=True)
 
 
 def enter_hold(

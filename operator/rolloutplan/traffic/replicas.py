@@ -40,12 +40,14 @@ class Replicas(RouteKind):
         )
         return replace(view, moved_by="", appliers=(), ready_pods={})
 
-    def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:  # noqa: ARG002
+    def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         """The patch of the annotations. Where these are right it only tests the last writer, before sizes are written.
 
         A leader that was stopped and wakes up late is refused here, before it writes any size.
         """
-        return whole_patch(view, [], token=token, undo=undo) or [expected(annotation(SEQ), view.seq)]
+        marks = whole_patch(view, [], token=token, undo=undo)
+        fence = [expected(annotation(SEQ), view.seq)] if self.scalings(view, target) else []
+        return marks or fence
 
     def scalings(self, view: RouteView, target: RouteWeights) -> list[Scale]:
         """The sizes that change, the larger ones first."""

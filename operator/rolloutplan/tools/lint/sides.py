@@ -22,6 +22,9 @@ NO_SIDE: Final = (
     'write a label with $deployment, $service, $old or $new, such as deployment="$deployment" (if it has one already,'
     " another tool has replaced it: Flux and envsubst replace ${...})"
 )
+NO_VARIANT: Final = (
+    'both sides are one Deployment: write a label of your application with $variant, such as variant="$variant"'
+)
 _MINUTE: Final = timedelta(minutes=1)
 
 
@@ -41,7 +44,8 @@ def lint_sides(spec: PlanSpec, judged: Judged) -> Iterator[Finding]:
     for field, text in texts:
         new, old = (filled(spec, judged.stage, text, side, _MINUTE, _MINUTE).text for side in ("new", "old"))
         if new == old:
-            words = "the query is the same for both sides, which never differ: select one with $deployment or $service"
+            by = "$variant" if spec.is_one_deployment else "$deployment or $service"
+            words = f"the query is the same for both sides, which never differ: select one with {by}"
             yield Finding(f"{judged.path}.{field}", "same-sides", "warning", words)
 
 
@@ -50,10 +54,14 @@ def _names_no_side(spec: PlanSpec, judged: Judged) -> Iterator[Finding]:
     asked = any(_names(spec, text) for _, text in texts_of(judged.predicate))
     if not asked:
         for field, _ in texts_of(judged.predicate):
-            yield Finding(f"{judged.path}.{field}", "no-side", "warning", f"{_does_not_say(spec)}: {NO_SIDE}")
+            yield Finding(f"{judged.path}.{field}", "no-side", "warning", f"{_does_not_say(spec)}: {_fix(spec)}")
     elif judged.predicate.min_samples is not None and not _names(spec, judged.predicate.min_samples.query):
-        words = f"does not say which side it counts, so requests of both are enough: {NO_SIDE}"
+        words = f"does not say which side it counts, so requests of both are enough: {_fix(spec)}"
         yield Finding(f"{judged.path}.minSamples.query", "no-side", "warning", words)
+
+
+def _fix(spec: PlanSpec) -> str:
+    return NO_VARIANT if spec.is_one_deployment else NO_SIDE
 
 
 def _names(spec: PlanSpec, text: str) -> bool:
@@ -61,14 +69,18 @@ def _names(spec: PlanSpec, text: str) -> bool:
     known = {*BUILTIN_VARIABLES, *spec.variables}
     if "{{" in text or any((each[1] or each[2]) not in known for each in VARIABLE.finditer(text)):
         return True
+    if spec.is_one_deployment:  # `on` is also a word of PromQL
+        filled = render(text, spec.variables)
+        written = any(f'"{side.variant}"' in filled for side in (spec.old, spec.new))
+        return written or any((each[1] or each[2]) == "variant" for each in VARIABLE.finditer(text))
     return names_a_side(text) or _has_name_of_side(spec, text)
 
 
 def _does_not_say(spec: PlanSpec) -> str:
-    return (
-        "does not say which side it asks, neither by a variable nor as"
-        f" {spec.old.deployment} or {spec.new.deployment}, so it judges both together"
+    old, new = (
+        side.variant or side.deployment if spec.is_one_deployment else side.deployment for side in (spec.old, spec.new)
     )
+    return f"does not say which side it asks, neither by a variable nor as {old} or {new}, so it judges both together"
 
 
 def _has_name_of_side(spec: PlanSpec, text: str) -> bool:
@@ -111,7 +123,7 @@ class Sides(NamedTuple):
 
 def sides_of(spec: PlanSpec) -> Sides:
     """The names of a plan's sides."""
-    return Sides((spec.old.deployment, spec.new.deployment), (spec.old.service_name, spec.new.service_name))
+    return Sides((spec.old.deployment, spec.new.deployment), (spec.services.old, spec.services.new))
 
 
 def matcher_check(sides: Sides, path: str) -> Check:

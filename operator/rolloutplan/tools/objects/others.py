@@ -22,7 +22,7 @@ def _services(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note
         if "." in name:
             words = f"{name} is not a name for a Service, because it has a dot: write {name.replace('.', '-')}"
             yield warning(about, "metadata.name", "service", words)
-        if name in (spec.old.service_name, spec.new.service_name) or service.view is None or service.view.external:
+        if name in spec.services or service.view is None or service.view.external:
             continue
         selector = service.view.selector
         if not selector or name in objects.mesh_services:

@@ -54,6 +54,8 @@ def _before(plan: PlanFile, key: RouteId | str, objects: Objects) -> Iterator[Pl
 
 def _copied(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     new = plan.spec.new.deployment
+    if plan.spec.is_one_deployment:
+        return
     for other in _before(plan, new, objects):
         words = f"{other.ref} brings {new} as well: is this a copy? Name the Deployment that is new here"
         yield warning(None, "spec.new.deployment", "copied-plan", words)

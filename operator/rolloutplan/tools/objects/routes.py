@@ -7,13 +7,15 @@ from typing import Final
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.route import RouteId
+from rolloutplan.api.route import REPLICAS, RouteId
+from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
+from rolloutplan.engine.policy.divisible import unheld_by_kind
 from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, Ref, RouteFile, RuleFile, hint, warning
 
 SWAPPED: Final = "swapped-sides"
@@ -22,12 +24,28 @@ SWAPPED: Final = "swapped-sides"
 def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
     """Yield what does not fit between a plan, its routes and their Services, and who else uses the old one."""
     for i, ref in enumerate(plan.spec.traffic.routes):
-        if words := objects.routes_of(ref.kind).missing(plan.namespace, ref.name):
+        there = objects.services if ref.kind == REPLICAS else objects.routes_of(ref.kind)
+        if words := there.missing(plan.namespace, ref.name):
             yield warning(None, f"spec.traffic.routes[{i}].name", "not-in-files", words)
         found = objects.routes_of(ref.kind).get(plan.namespace, ref.name)
         if found is not None and found.view is not None:
             yield from _route(plan, objects, seen, i, found, found.view)
-    yield from _senders(plan, objects)
+    if plan.spec.replicas is not None:
+        yield from _by_pods(plan, seen)
+    if not plan.spec.shared_service:
+        yield from _senders(plan, objects)
+
+
+def _by_pods(plan: PlanFile, seen: Snapshot) -> Iterator[Note]:
+    """Yield the first stage whose share no number of pods has, where the files say how many the old side has."""
+    pods = (seen.old.wanted if seen.old else 0) + (seen.new.wanted if seen.new else 0)
+    if not seen.old or not pods:
+        return
+    kind = WeightRules(missing=0, max=pods, sum=pods)
+    for stage in plan.spec.steps():
+        if words := unheld_by_kind(kind, stage, *plan.spec.names):
+            yield warning(None, f"spec.stages[{stage.entry}]", "weight", f"with {pods} pods of both sides {words}")
+            return
 
 
 def _route(
@@ -105,7 +123,7 @@ def _ended(plan: PlanFile, objects: Objects, about: Ref, path: str, permille: in
 
 
 def _backends(plan: PlanFile, objects: Objects, rule: RuleFile, about: Ref, *, needs_ports: bool) -> Iterator[Note]:
-    home, sides = plan.namespace, (plan.spec.old.service_name, plan.spec.new.service_name)
+    home, sides = plan.namespace, plan.spec.services
     for backend in rule.backends:
         if "/" in backend.service:  # not a Service of this namespace
             continue

@@ -29,6 +29,8 @@ def compare_sides(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[
 def _missing(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     home, spec = plan.namespace, plan.spec
     for side, ref, other in (("old", spec.old, spec.new), ("new", spec.new, spec.old)):
+        if side == "new" and spec.is_one_deployment:
+            return
         path = f"spec.{side}.deployment"
         words = objects.deployments.missing(home, ref.deployment, taken=[other.deployment])
         there = objects.deployments.get(home, ref.deployment) is not None
@@ -38,6 +40,8 @@ def _missing(plan: PlanFile, objects: Objects) -> Iterator[Note]:
             yield warning(None, path, "not-in-files", words)
             if ref.service is None:  # its name follows from this one
                 continue
+        if spec.replicas is not None:  # the Service is the route
+            continue
         if words := objects.services.missing(home, ref.service_name, taken=[other.service_name]):
             if ref.service is None:
                 words += f": the Service of a side has the name of its Deployment, unless spec.{side}.service names it"
@@ -55,9 +59,11 @@ def _deployments(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[N
         if view.wanted == 0 and ref is spec.old:
             words = f"{view.name} is the old side, and has no replicas: nobody answers before the run"
             yield warning(about, "spec.replicas", "deployment", words)
-        elif view.wanted == 0 and spec.expand.scale.new == "None":
+        elif view.wanted == 0 and spec.expand.scale.new == "None" and spec.replicas is None:
             yield warning(about, "spec.replicas", "deployment", scaled_to_zero(view, ""))
     files = [objects.deployments.get(home, ref.deployment) for ref in (spec.old, spec.new)]
+    if spec.is_one_deployment:
+        return
     for own, other in ((files[0], files[1]), (files[1], files[0])):
         if own is None or other is None or own.view is None or other.view is None or not own.selector:
             continue
@@ -73,10 +79,10 @@ def _deployments(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[N
 def _services(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note]:
     spec, home = plan.spec, plan.namespace
     found = {}
-    for ref in (spec.old, spec.new):
-        service = objects.services.get(home, ref.service_name)
+    for name in spec.services:
+        service = objects.services.get(home, name)
         if service is not None and service.view is not None:
-            found[ref.service_name] = service
+            found[name] = service
     if spec.traffic.endpoints == "Verify":
         views = {name: service.view for name, service in found.items() if service.view is not None}
         wrong = dict(service_problems(seen, spec, views))
@@ -84,9 +90,9 @@ def _services(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note
             path = "spec.type" if problem.reason == StatusReason.SERVICE_NOT_USABLE else "spec.selector"
             yield warning(objects.services.ref(home, name), path, "service", problem.message)
         yield from _strangers(plan, objects, set(views) - set(wrong))
-    for ref in (spec.old, spec.new):
+    for ref, name in zip((spec.old, spec.new), spec.services, strict=True):
         deployment = objects.deployments.get(home, ref.deployment)
-        service = found.get(ref.service_name)
+        service = found.get(name)
         if service is None or deployment is None or deployment.view is None:
             continue
         for i, port in enumerate(service.ports):
@@ -94,24 +100,21 @@ def _services(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[Note
                 has = ", ".join(sorted(deployment.ports)) or "none with a name"
                 words = f"no container of {ref.deployment} has a port called {port.target} (it has {has})"
                 words += ": the Service would have no endpoints"
-                about = objects.services.ref(home, ref.service_name)
+                about = objects.services.ref(home, name)
                 yield warning(about, f"spec.ports[{i}].targetPort", "service", words)
 
 
 def _strangers(plan: PlanFile, objects: Objects, names: set[str]) -> Iterator[Note]:
     """Yield the Services of a side that select pods of a third Deployment too."""
     home, spec = plan.namespace, plan.spec
-    sides = {spec.old.service_name: spec.old.deployment, spec.new.service_name: spec.new.deployment}
+    sides = {spec.services.new: spec.new.deployment, spec.services.old: spec.old.deployment}
+    both = (spec.old.deployment, spec.new.deployment)
     for name in sorted(names):
         service, own = objects.services.get(home, name), objects.deployments.get(home, sides[name])
         if service is None or service.view is None or own is None or own.view is None:
             continue
         for other, deployment in objects.deployments.within(home).items():
-            if (
-                other in sides.values()
-                or deployment.view is None
-                or not service.view.selector <= deployment.view.labels
-            ):
+            if other in both or deployment.view is None or not service.view.selector <= deployment.view.labels:
                 continue
             words = f"{objects.services.ref(home, name)} selects the pods of {own.view.name} and of {other}: add "
             words += f"{telling_label(own.view, deployment.view)} to its selector"
@@ -121,6 +124,11 @@ def _strangers(plan: PlanFile, objects: Objects, names: set[str]) -> Iterator[No
 
 def _autoscaler(plan: PlanFile, scaler: Autoscaler, objects: Objects, seen: Snapshot) -> Iterator[Note]:
     spec = plan.spec
+    if spec.replicas is not None:
+        if scaler.deployment in (spec.old.deployment, spec.new.deployment):
+            words = f"it sets the pods of {scaler.deployment}, whose number is the weight with Replicas: no run starts"
+            yield warning(scaler.ref, "spec.scaleTargetRef", "autoscaler", f"{words}; remove it, or use a router")
+        return
     if scaler.deployment == spec.new.deployment:
         yield from _of_new(plan, scaler, _size_of_old(plan, objects, seen))
     elif scaler.deployment == spec.old.deployment:

@@ -75,6 +75,7 @@ from rolloutplan.engine.model.snapshot import (
     PreflightResult,
     QueryResult,
     RouteConflict,
+    RouterProblem,
     RouteView,
     Scaled,
     ServiceUsers,
@@ -391,6 +392,8 @@ class World:
     users_unknown: str = ""
     source: SourceView | None = SOURCE
     unread: frozenset[str] = frozenset()
+    routers: Mapping[str, RouterProblem] = field(default_factory=dict)
+    """The kinds of route that cannot be used."""
     """What the operator cannot read, such as `deployments/v2`."""
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
@@ -595,6 +598,7 @@ class World:
             old=None if "deployments/v1" in self.unread else workload(self.old),
             new=None if "deployments/v2" in self.unread else workload(self.new),
             unread=self.unread,
+            routers=self.routers,
             endpoints=self.endpoints(),
             routes_to_old=self.routes_to_old(),
             undo=self.undo(),

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.snapshot import RouterProblem
 from tests.situations import OLD_WEIGHTS, fresh, judging, m, put, s
 from tests.world import START, World, http_route
 
@@ -42,6 +44,16 @@ def test_it_goes_on_by_itself_when_that_is_mended(wrong: str) -> None:
     put(refusal="", dropped="", ignored=False)(world)
     world.until(P.JUDGING)
     assert "RollbackStarted" not in world.told()
+
+
+def test_a_router_that_is_not_installed_is_told_and_the_plan_goes_on_by_itself_when_it_is() -> None:
+    world = World(routers={"HTTPRoute": RouterProblem(StatusReason.ROUTER_NOT_INSTALLED, "install its CRD")}, routes={})
+    world.advance(s(1))
+    assert (world.phase, world.status.reason) == (P.INVALID, "RouterNotInstalled")
+    assert world.status.message == "HTTPRoute ns/shop: install its CRD"
+    assert world.told() == ["Stalled"]
+    put(routers={}, routes=World().routes)(world)
+    world.until(P.JUDGING)
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -29,7 +29,7 @@ from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_ku
 
 from rolloutplan import __version__
 from rolloutplan.cluster.decoding import Raw as Raw  # noqa: PLC0414 - it is what this module gives
-from rolloutplan.cluster.decoding import load
+from rolloutplan.cluster.decoding import load, shortened
 
 FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
@@ -252,8 +252,10 @@ class Api:
         query = {"fieldManager": field_manager}
         return await self._send(_Request("PATCH", path, query, timeout, body, _PATCHES[kind]))
 
-    async def stream(self, path: str, *, within: float, **query: str | int) -> AsyncGenerator[Raw]:
+    async def stream(self, path: str, *, within: float, whole: bool = True, **query: str | int) -> AsyncGenerator[Raw]:
         """Follow a watch: yield its events until the API server ends it, after `within` seconds at the latest.
+
+        Unless `whole`, what is too large or too deep in an object is left out (cluster/decoding.py).
 
         Raises ApiError; also for an event that reports an error, such as 410 for a version that is too old.
         """
@@ -269,7 +271,7 @@ class Api:
                 async for chunk in raw.content.iter_any():
                     *lines, body = (body + chunk).split(b"\n") if b"\n" in chunk else (body + chunk,)
                     for line in lines:
-                        yield _event(line)
+                        yield _event(line if whole else shortened(line))
         except ApiError as error:
             if error.status == HTTPStatus.UNAUTHORIZED:
                 await self._renew(client)

@@ -418,6 +418,7 @@ class PlanRun:
             claim_at=facts.claim_at,
             grants=facts.grants,
             unread=facts.unread,
+            routers=facts.routers,
             metadata_writes=self._metadata_writes,
             answered_at=self._answered_at,
             foreign_undo=self._foreign_undo,

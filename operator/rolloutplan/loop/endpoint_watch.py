@@ -47,7 +47,9 @@ class StreamClient(Protocol):
 
     async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> dict[str, Any]: ...
 
-    def stream(self, path: str, *, within: float, **query: str | int) -> AsyncGenerator[dict[str, Any]]: ...
+    def stream(
+        self, path: str, *, within: float, whole: bool = True, **query: str | int
+    ) -> AsyncGenerator[dict[str, Any]]: ...
 
 
 class Sink(Protocol):

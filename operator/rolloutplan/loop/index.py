@@ -28,6 +28,8 @@ class Uses:
 
     _of: dict[str, frozenset[Id]] = field(default_factory=dict)
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _numbers: Counter[str] = field(default_factory=Counter)
+    """How many objects of each kind are used."""
 
     def put(self, key: str, idents: frozenset[Id]) -> None:
         """Replace the set of objects that a plan uses."""
@@ -36,7 +38,9 @@ class Uses:
             self._users[ident].discard(key)
             if not self._users[ident]:
                 del self._users[ident]
+                self._numbers[ident[0]] -= 1
         for ident in idents - before:
+            self._numbers[ident[0]] += ident not in self._users
             self._users[ident].add(key)
         if idents:
             self._of[key] = idents
@@ -44,6 +48,10 @@ class Uses:
     def of(self, key: str) -> frozenset[Id]:
         """Return the objects that a plan uses."""
         return self._of.get(key, frozenset())
+
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of the objects that any plan uses."""
+        return frozenset(kind for kind, number in self._numbers.items() if number > 0)
 
     def named(self, kind: str) -> Iterator[Id]:
         """Yield every object of a kind that any plan uses."""

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -24,7 +24,7 @@ from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
-from rolloutplan.loop.routes import place_of
+from rolloutplan.loop.route_watch import RouteWatch
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
@@ -32,11 +32,10 @@ from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.telemetry.port import raise_file_limit
-from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.telemetry.port import Port, raise_file_limit
 
 WATCHED = (
-    paths.PLANS, place_of(ROUTE_KINDS["HTTPRoute"]), paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES,
+    paths.PLANS, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES,
     paths.POLICIES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.NAMESPACES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
@@ -102,13 +101,8 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
             reconciler.store.loaded()
             synced.set()
 
-    endpoint_watch = EndpointWatch(
-        await closing.enter_async_context(_api(metrics, connections=NO_LIMIT)),
-        reconciler,
-        namespaces=options.namespaces,
-    )
-    reconciler.store.services_changed = endpoint_watch.changed
-    reconciler.store.fetch = reconciler.fetch
+    streams = await closing.enter_async_context(_api(metrics, connections=NO_LIMIT))
+    endpoint_watch, route_watch = _follow(streams, reconciler, options.namespaces)
     watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
 
     def gained(epoch: int) -> None:
@@ -124,6 +118,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         reconciler.forget_runs()
         watch.restart()
         endpoint_watch.restart()
+        route_watch.restart()
 
     elector = Elector(
         lease_api,
@@ -142,19 +137,33 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
     health = probes(idle=idle, missing=watch.missing, leading=lambda: elector.epoch if elector.leading else None)
-    closing.push_async_callback(health.close)
-    await health.start(options.health_port)
+    await _serve(closing, health, options.health_port)
     if options.metrics_port:
-        shown = metrics_page(metrics.page)
-        closing.push_async_callback(shown.close)
-        await shown.start(options.metrics_port)
+        await _serve(closing, metrics_page(metrics.page), options.metrics_port)
     watch.start()
     closing.push_async_callback(watch.stop)
     closing.push_async_callback(elector.release)
     closing.push_async_callback(reconciler.close)
-    turning = tuple(map(asyncio.create_task, (reconciler.schedule.run(), elector.run(), endpoint_watch.run())))
+    running = (reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run())
+    turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
     return turning
+
+
+def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> tuple[EndpointWatch, RouteWatch]:
+    """The watches of what plans name, and of nothing else."""
+    store = reconciler.store
+    endpoint_watch = EndpointWatch(streams, reconciler, namespaces=namespaces)
+    route_watch = RouteWatch(streams, reconciler, namespaces=namespaces)
+    store.services_changed, store.routers_changed = endpoint_watch.changed, route_watch.changed
+    store.fetch = reconciler.fetch
+    return endpoint_watch, route_watch
+
+
+async def _serve(closing: AsyncExitStack, port: Port, number: int) -> None:
+    """Serve a port until the end."""
+    closing.push_async_callback(port.close)
+    await port.start(number)
 
 
 async def _api_hosts() -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
+from rolloutplan.loop.routers import Trouble
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
@@ -188,6 +189,28 @@ class Reconciler:
         else:
             self.remove(kind, namespace, name)
         self._requeue_affected(kind, self.store.give_up(ident))
+
+    def routes_wanted(self) -> Mapping[str, paths.Kind]:
+        """Return the resources of the kinds of route that plans name."""
+        return self.store.routes_wanted()
+
+    def routes_served(self, place: paths.Kind) -> None:
+        """Use the version in which a resource of routes is served."""
+        self.store.kinds.serve(place.resource, place.version)
+
+    def routes_listed(self, resource: str) -> None:
+        """Look at the plans that waited for the routes of a resource."""
+        self._requeue_affected(resource, self.store.routes_listed(resource))
+
+    def routes_failed(self, resource: str, trouble: Trouble) -> None:
+        """Look at the plans whose routes are of a resource that cannot be watched."""
+        if affected := self.store.routes_failed(resource, trouble):
+            log.warning("routes cannot be watched", resource=resource, why=trouble.words)
+            self._requeue_affected(resource, affected)
+
+    def routes_unwanted(self, resource: str) -> None:
+        """Forget the routes of a resource that no plan names."""
+        self.store.routes_unwanted(resource)
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """Return the Services that plans name, in a namespace or everywhere."""

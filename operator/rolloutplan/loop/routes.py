@@ -45,9 +45,13 @@ class RouteKinds:
         """Use this version of a resource from now on: it is the one that the cluster serves."""
         self._served[resource] = version
 
+    def at(self, resource: str) -> paths.Kind:
+        """Return a resource with all versions in which it can be read. Raises LookupError where no kind reads it."""
+        return self._places[self._on[resource][0].kind]
+
     def served(self, resource: str) -> paths.Kind:
         """Return a resource in the version in which it is served. Raises LookupError where no kind reads it."""
-        place = self._places[self._on[resource][0].kind]
+        place = self.at(resource)
         return place._replace(version=self._served.get(resource, place.version))
 
     def path(self, namespace: str, route: RouteId) -> str:
@@ -62,4 +66,5 @@ class RouteKinds:
 
 def place_of(kind: RouteKind) -> paths.Kind:
     """Return where the objects of a kind are."""
-    return paths.Kind(*kind.resource)
+    group, version, plural = kind.resource
+    return paths.Kind(group, version, plural)

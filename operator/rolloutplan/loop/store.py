@@ -39,6 +39,7 @@ from rolloutplan.engine.model.snapshot import (
     EndpointsView,
     Facts,
     RouteConflict,
+    RouterProblem,
     RouteView,
     WorkloadView,
     source_view,
@@ -51,6 +52,7 @@ from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_bud
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.route_objects import RouteObjects
+from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.stored_plan import (
     Plan,
@@ -72,10 +74,12 @@ from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 from rolloutplan.traffic.replicas import with_pods
 
-PLANS, DEPLOYMENTS, SERVICES = paths.PLANS.resource, paths.DEPLOYMENTS.resource, paths.SERVICES.resource
+PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
 SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource
 POLICIES, NAMESPACES = paths.POLICIES.resource, paths.NAMESPACES.resource
 TEMPLATES, CLUSTER_TEMPLATES = paths.TEMPLATES.resource, paths.CLUSTER_TEMPLATES.resource
+ENDPOINTS = paths.ENDPOINT_SLICES.resource
+"""Of all slices of a Service together; the name is that of the Service."""
 
 SHARED = frozenset({TEMPLATES, SOURCES})
 """What a namespace may create beside its plans: kept in a budget of its own."""
@@ -106,6 +110,10 @@ class Store:
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
     services_changed: Callable[[], None] = lambda: None
     """Called when plans name other Services than before."""
+    routers_changed: Callable[[], None] | None = None
+    """Called when plans name routes of other resources than before; without it, all that exist are known."""
+    routers: Routers = field(default_factory=Routers)
+    """What is known of the resources of routes that plans name."""
     grants: Grants = field(default_factory=Grants)
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
@@ -364,12 +372,14 @@ class Store:
         return frozenset(affected)
 
     def _put_uses(self, key: str, idents: frozenset[Id]) -> None:
-        before = self._uses.of(key)
+        before, resources = self._uses.of(key), self._uses.kinds()
         self._uses.put(key, idents)
+        if self.routers_changed is not None and any(self.kinds.on(kind) for kind in resources ^ self._uses.kinds()):
+            self.routers_changed()
         if self.fetch is not None and before != idents:
             self._drop_unneeded(before - idents)
             self._fetch_missing(key, idents)
-        if any(ident[0] == SERVICES for ident in before ^ idents):
+        if any(ident[0] == ENDPOINTS for ident in before ^ idents):
             self.services_changed()
 
     def _is_needed(self, ident: Id, services: Iterable[Service] = ()) -> bool:
@@ -384,7 +394,7 @@ class Store:
     def _fetch_missing(self, key: str, idents: frozenset[Id]) -> None:
         """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
         assert self.fetch is not None
-        services = [ident[1:] for ident in idents if ident[0] == SERVICES]
+        services = [ident[1:] for ident in idents if ident[0] == ENDPOINTS]
         named = {ident for ident in idents if not self._holds(ident) and self._versions.version(ident)}
         missing = named | self._objects.givers(services)
         new = missing - self._awaited.of(key)
@@ -403,7 +413,7 @@ class Store:
         routes = set[Id]()
         for ident in idents:
             kind, namespace, name = ident
-            if kind == SERVICES:
+            if kind == ENDPOINTS:
                 routes.update(self._objects.idents_of((namespace, name)))
             elif kind == DEPLOYMENTS and not self._is_needed(ident):
                 self.workloads.pop((namespace, name), None)
@@ -411,6 +421,28 @@ class Store:
                 routes.add(ident)
         for ident in routes:
             self._objects.drop(ident, partial(self._is_needed, ident))
+
+    def routes_wanted(self) -> dict[str, paths.Kind]:
+        """Return the resources of the kinds that plans name, each in all versions that can be read."""
+        return {resource: self.kinds.at(resource) for resource in self._uses.kinds() if self.kinds.on(resource)}
+
+    def routes_listed(self, resource: str) -> frozenset[str]:
+        """Record that all objects of a resource are known; return the plans that waited for it."""
+        return self._naming(resource) if self.routers.listed(resource) else frozenset()
+
+    def routes_failed(self, resource: str, trouble: Trouble) -> frozenset[str]:
+        """Record why the objects of a resource cannot be known; return the plans that name one."""
+        return self._naming(resource) if self.routers.fails(resource, trouble) else frozenset()
+
+    def routes_unwanted(self, resource: str) -> None:
+        """Forget a resource that no plan names any more, and that is no longer watched."""
+        self.routers.forget(resource)
+        for ident in self._versions.forget(Listing(resource, None, frozenset())):
+            self._put_route(ident, None)
+            self._too_large.discard(ident)
+
+    def _naming(self, resource: str) -> frozenset[str]:
+        return self._uses.users(*self._uses.named(resource))
 
     def awaits(self, key: str) -> bool:
         """Whether something that a plan needs is being read: until then it would be missing.
@@ -435,14 +467,32 @@ class Store:
         """What a run needs and has not been read, as `RESOURCE/NAME`."""
         if plan.status.phase not in RUNNING:
             return frozenset()
-        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in self._missing(plan.view.key))
+        missing = self._missing(plan.view.key) | self._not_known(self._uses.of(plan.view.key))
+        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing)
 
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""
-        plan = self.plans.get(key)
+        plan, used = self.plans.get(key), self._uses.of(key)
+        awaited = self._awaited.of(key) | self._pending(used)
         if plan is None or plan.status.phase not in RUNNING:
-            return self._awaited.of(key)
-        return self._awaited.of(key) | (self._uses.of(key) & self._too_large)
+            return awaited
+        return awaited | (used & self._too_large)
+
+    def _pending(self, idents: frozenset[Id]) -> frozenset[Id]:
+        """Those of these objects whose resource has not been listed yet."""
+        if self.routers_changed is None:
+            return frozenset()
+        return frozenset(each for each in idents if self.kinds.on(each[0]) and self.routers.is_pending(each[0]))
+
+    def _not_known(self, idents: frozenset[Id]) -> frozenset[Id]:
+        """Those of these objects whose resource cannot be watched now."""
+        return frozenset(each for each in idents if self.routers.is_unread(each[0]))
+
+    def _router_problems(self, plan: Plan) -> dict[str, RouterProblem]:
+        """Why routes of the kinds that a plan names cannot be used."""
+        named = {route.kind for route in named_routes(plan)}
+        places = {kind: place for kind in named if (place := self.kinds.place(kind)) is not None}
+        return dict(self.routers.problems(places))
 
     def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
         """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.
@@ -458,12 +508,12 @@ class Store:
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """Return the Services that plans name, in a namespace or everywhere; no names that no Service can have."""
-        named = (ident[1:] for ident in self._uses.named(SERVICES) if namespace in (None, ident[1]))
+        named = (ident[1:] for ident in self._uses.named(ENDPOINTS) if namespace in (None, ident[1]))
         return frozenset(service for service in named if DNS_LABEL.matches(service[1]))
 
     def users_of(self, services: Iterable[Service]) -> frozenset[str]:
         """Return the plans that name any of these Services."""
-        return self._uses.users(*((SERVICES, *service) for service in services))
+        return self._uses.users(*((ENDPOINTS, *service) for service in services))
 
     def _update_entries(self, key: str) -> frozenset[str]:
         """Update a plan's queue and route entries; return the keys of the other plans that this affects.
@@ -585,6 +635,7 @@ class Store:
             claim_at=claim_at(view.uid),
             grants=self.grants,
             unread=self._unread(plan),
+            routers=self._router_problems(plan),
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:

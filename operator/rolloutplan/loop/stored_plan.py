@@ -64,7 +64,7 @@ def dependencies(plan: Plan, kinds: RouteKinds) -> Iterator[Id]:
     yield paths.DEPLOYMENTS.resource, namespace, spec.old.deployment
     yield paths.DEPLOYMENTS.resource, namespace, spec.new.deployment
     for service in services_of(plan):
-        yield paths.SERVICES.resource, namespace, service
+        yield paths.ENDPOINT_SLICES.resource, namespace, service
     yield paths.SOURCES.resource, namespace, spec.metrics.source
     yield paths.CLUSTER_SOURCES.resource, "", spec.metrics.source
     for name in {predicate.template for _, predicate in spec.predicates() if predicate.template is not None}:

@@ -105,6 +105,14 @@ class Versions:
             return version != gone and not is_older(version, gone)
         return not is_older(version, self.version(ident))
 
+    def forget(self, listing: Listing) -> list[Id]:
+        """Forget the objects that a list would cover, as if none of them had ever been seen; return them."""
+        gone = self.covered(listing)
+        for ident in gone:
+            del self._versions[ident]
+        self.restart(listing)
+        return gone
+
     def list_wins(self, ident: Id, listing: Listing) -> bool:
         """Whether a list is right although its version of an object is older than the known one.
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.route_kind import GATEWAY_API, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights, SourceStatus, Status
@@ -376,6 +377,14 @@ class RouteConflict:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterProblem:
+    """Why routes of a kind cannot be used, whatever their names."""
+
+    reason: StatusReason
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class CountProgress:
     """The progress of a predicate that counts events."""
 
@@ -513,6 +522,8 @@ class Facts:
     """What the installation lends to plans."""
     unread: frozenset[str] = frozenset()
     """What a run needs and could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
+    routers: Mapping[str, RouterProblem] = field(default_factory=dict)
+    """The kinds of the plan's routes that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -566,6 +577,8 @@ class Snapshot:
     """What the installation lends to plans."""
     unread: frozenset[str] = frozenset()
     """What could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
+    routers: Mapping[str, RouterProblem] = field(default_factory=dict)
+    """The kinds of the plan's routes that cannot be used."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
     answered_at: tuple[datetime, ...] = ()

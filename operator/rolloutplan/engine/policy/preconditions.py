@@ -78,6 +78,7 @@ def unmet_precondition(snapshot: Snapshot) -> UnmetPrecondition | None:
         _paused(snapshot.status)
         or _grants(snapshot, spec)
         or _workloads(snapshot, spec)
+        or _routers(snapshot, spec)
         or _route_conflict(snapshot, spec)
         or _routes(snapshot, spec)
         or _preflight(snapshot, spec)
@@ -151,6 +152,15 @@ def _workloads(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             name = f"{snapshot.plan.namespace}/{ref.deployment}"
             words = f"Deployment {name} does not exist: create it, or correct spec.{side}.deployment"
             return UnmetPrecondition(StatusReason.DEPLOYMENT_NOT_FOUND, words)
+    return None
+
+
+def _routers(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
+    """A kind of route that the cluster does not have, or does not let the operator see: no route of it is known."""
+    for ref in spec.traffic.routes:
+        if (problem := snapshot.routers.get(ref.kind)) is not None:
+            where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
+            return UnmetPrecondition(problem.reason, f"{where}: {problem.words}")
     return None
 
 

@@ -1,0 +1,94 @@
+"""Which resources of routes are watched, and why one cannot be.
+
+loop/route_watch.py reports what it finds, loop/store.py asks for it: a plan waits until the routes of its kinds have
+been listed, and does not start while their resource is not served or not granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.cluster import paths
+from rolloutplan.engine.model.snapshot import RouterProblem
+
+
+class Trouble(NamedTuple):
+    """Why the objects of a resource cannot be watched."""
+
+    reason: StatusReason
+    words: str
+    """A sentence, which begins in the middle of another: `the cluster does not serve ...`."""
+    gone: bool
+    """Whether there are no such objects; otherwise they are only not known, or not any more."""
+
+
+def not_installed(place: paths.Kind, others: tuple[str, ...] = ()) -> Trouble:
+    """No version of a resource is served that can be read; `others` are those that are."""
+    fix = "install its CRD; then the plan goes on by itself"
+    words = f"the cluster does not serve {place.resource}: {fix}"
+    if others:
+        served, read = " and ".join(others), " or ".join(place.versions)
+        words = f"the cluster serves {place.resource} in {served} only, and it can be read in {read}: {fix}"
+    return Trouble(StatusReason.ROUTER_NOT_INSTALLED, words, gone=True)
+
+
+def forbidden(place: paths.Kind) -> Trouble:
+    """The operator may not list or watch a resource."""
+    return Trouble(StatusReason.NOT_GRANTED, f"the operator may not list and watch {place.resource}", gone=False)
+
+
+def silent(place: paths.Kind, why: str) -> Trouble:
+    """The API server gives no answer for a resource."""
+    words = f"the API server does not list {place.resource}, and is asked again: {why}"
+    return Trouble(StatusReason.ROUTE_NOT_FOUND, words, gone=False)
+
+
+@dataclass(slots=True)
+class Routers:
+    """What is known of the resources that plans name."""
+
+    _listed: set[str] = field(default_factory=set)
+    _troubles: dict[str, Trouble] = field(default_factory=dict)
+
+    def listed(self, resource: str) -> bool:
+        """Record that all objects of a resource are known; return whether that is new."""
+        new = resource not in self._listed or resource in self._troubles
+        self._listed.add(resource)
+        self._troubles.pop(resource, None)
+        return new
+
+    def fails(self, resource: str, trouble: Trouble) -> bool:
+        """Record why a resource cannot be watched; return whether that is new."""
+        before, self._troubles[resource] = self._troubles.get(resource), trouble
+        if trouble.gone:
+            self._listed.discard(resource)
+        return trouble != before
+
+    def forget(self, resource: str) -> None:
+        """Forget a resource that no plan names any more."""
+        self._listed.discard(resource)
+        self._troubles.pop(resource, None)
+
+    def is_pending(self, resource: str) -> bool:
+        """Whether nothing has been found out of a resource yet."""
+        return resource not in self._listed and resource not in self._troubles
+
+    def is_unread(self, resource: str) -> bool:
+        """Whether the objects of a resource are not known, or not any more."""
+        trouble = self._troubles.get(resource)
+        return trouble is not None and not trouble.gone
+
+    def problems(self, places: Mapping[str, paths.Kind]) -> Iterator[tuple[str, RouterProblem]]:
+        """Yield the kinds of route that cannot be used, with the reason; `places` are the resources of all kinds."""
+        for kind, place in places.items():
+            if (trouble := self._troubles.get(place.resource)) is not None:
+                fix = f": {_granting(kind)}" if trouble.reason == StatusReason.NOT_GRANTED else ""
+                yield kind, RouterProblem(trouble.reason, f"{trouble.words}{fix}")
+
+
+def _granting(kind: str) -> str:
+    """How the operator gets the rights on a kind."""
+    return f"add {kind} to `routers` of the chart, or give its account get, list, watch and patch"

@@ -32,6 +32,7 @@ from tests.refusals import (
     COUNTED,
     COUNTERS,
     COUNTING,
+    DARK,
     HISTOGRAM,
     JOB,
     MORE_THAN_COUNTERS,
@@ -43,6 +44,8 @@ from tests.refusals import (
     POLICY,
     SOURCE,
     SOURCES,
+    STAFF,
+    STICKY,
     TAKEN,
     TASKS,
     TEMPLATE,
@@ -170,6 +173,13 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ('severity="page"', 'a!="b"', 'severity=~"page|ticket",team="shop"', 'a="$deployment"', "=", "!"),
         ("severity", "", 'a="{"', '{a="b"}', 'a="b"}', 'a="b"\n', "a=" + 1022 * "x", "a=" + 1023 * "x"),
     ),
+    "name of a header or cookie": Texts(
+        ("x-staff", "X-Staff", "beta_1", "0", "a" * 64), ("", "-a", "a b", "a:", "a.b", "\u00e9", "a\n", "a" * 65),
+    ),
+    "value of a header or cookie": Texts(
+        ("yes", "1", "a.b:c/d@e=f,~g+h-", "x" * 128),
+        ("", "a b", "a`", 'a"', "a|b", "a*", "$a", "\u00e9", "a\n", "x" * 129),
+    ),
     "name of a parameter": Texts(("atLeast", "samples", "a1"), ("At-Least", "1a", "a_b", "", "x" * 64, "a\n")),
 }  # fmt: skip
 """By the name of the spelling."""
@@ -207,7 +217,9 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
     ),
     "Events": (COUNTERS, HISTOGRAM),
     "Bake": ("0s", "5m", {"for": "30m"}, {"for": "30m", "holdback": "1%"}, {"for": "1h", "holdback": "0.5%"}),
-    "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}),
+    "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}, DARK, STAFF),
+    "Match": (STAFF["match"], {"cookie": {"name": "beta", "value": "1"}}),
+    "Sticky": (STICKY,),
     "OnMetricsUnavailable": ({"action": "Rollback"}, {"after": "5m", "then": "Rollback"}),
     "Assumption": TASKS["assumptions"],
     "NamedJob": ({"name": "j", **JOB}, {"name": "j", **JOB, "deadline": "5s"}),

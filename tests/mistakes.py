@@ -306,8 +306,8 @@ MISSING: Final = (
     _m("traffic.routes", GONE, "required field is missing"),
     _m("traffic.routes[0].kind", GONE, "required field is missing"),
     _m("traffic.routes[0].name", GONE, "required field is missing"),
-    _m("stages[0].weight", GONE, "set exactly one of weight and weights", at="stages[0]"),
-    _m("stages[0].weights", ["6%"], "set exactly one of weight and weights", at="stages[0]"),
+    _m("stages[0].weight", GONE, "set exactly one of weight, weights, mirror and match", at="stages[0]"),
+    _m("stages[0].weights", ["6%"], "set exactly one of weight, weights, mirror and match", at="stages[0]"),
     _m("guards[0].query", GONE, "set exactly one of query, events, alert, use, template", at="guards[0]"),
     _m("guards[0].events", COUNTERS, "set exactly one of query, events, alert, use, template", at="guards[0]"),
     _m("guards[0].template", "errors", "set exactly one of query, events, alert, use, template", at="guards[0]"),
@@ -412,7 +412,8 @@ FOREIGN: Final = (
             "duration": "write soak",
             "analysis": "pass, fail or warn in a stage",
             "threshold": "write is",
-            "mirror": "traffic is not mirrored",
+            "setMirrorRoute": "write mirror: 10% in a stage",
+            "setHeaderRoute": "write match: {header:",
         }.items()
     ),
     *(

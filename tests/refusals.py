@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -70,7 +70,7 @@ def changed(spec: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         if value is GONE:
             del place[last]
         else:
-            place[last] = value
+            place[last] = copy.deepcopy(value)
     return spec
 
 
@@ -84,6 +84,12 @@ def alert(name: str, matchers: str = 'severity="page"', /, **more: Any) -> dict[
 
 ROUTE: Final = {"kind": "HTTPRoute", "name": "checkout"}
 BY_PODS: Final = {"kind": "Replicas", "name": "checkout"}
+DARK: Final[dict[str, Any]] = {"name": "dark", "mirror": "10%", "soak": "1h"}
+STAFF: Final[dict[str, Any]] = {"name": "staff", "match": {"header": {"name": "x-staff", "value": "yes"}}}
+STICKY: Final[dict[str, Any]] = {"cookie": "side", "for": "1h"}
+WEIGHTLESS: Final = changed(PLAN, {"stages": [DARK, STAFF, *PLAN["stages"]], "traffic.sticky": STICKY})
+"""A plan with stages that move no weight."""
+
 COUNTERS: Final = {"bad": 'http_requests_total{code=~"5(..|[0-9]{2})"}', "total": "http_requests_total"}
 HISTOGRAM: Final = {"histogram": 'http_request_duration_seconds{deployment="$deployment"}', "slowerThan": "500ms"}
 COUNTED: Final = changed(
@@ -152,6 +158,13 @@ TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
         "bake": {"for": "1h30m", "holdback": "50.0%"},
         "stages": [{"weight": "49.9%"}, {"weight": "100%"}],
     },
+    "stages without weights": {"stages": WEIGHTLESS["stages"], "traffic": WEIGHTLESS["traffic"]},
+    "testers by cookie": {
+        "stages": [
+            {"name": "b", "match": {"cookie": {"name": "Beta_1", "value": "a.b:c/d@e=f,~g+h-"}}},
+            {"weight": 100},
+        ]
+    },
     "alerts": {
         "guards": [alert("page", 'severity=~"page|ticket",deployment!="$deployment"', **{"for": "30s"})],
         "stages[1].fail": [alert("b", "a!~'b'", dryRun=True), {"name": "again", "use": "page"}],
@@ -192,6 +205,62 @@ def _counted(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
 def _task(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
     return Refusal(name, changes, words, TASKS)
 
+
+_WITHOUT_WEIGHTS: Final[Sequence[tuple[str, Mapping[str, Any], tuple[str, ...]]]] = (
+    ("a weight and a mirror", {"stages[0].mirror": "10%"}, ("spec.stages[0]", "exactly one of weight")),
+    ("a mirror of nothing", {"stages[0]": {**DARK, "mirror": "0%"}}, ("spec.stages[0].mirror", "above 0%")),
+    (
+        "a mirror without a name",
+        {"stages[0]": {"mirror": "10%"}},
+        ("spec.stages[0].name", "a stage without weights has no name of its own"),
+    ),
+    (
+        "a mirror with the name of a weight",
+        {"stages[0]": {**DARK, "name": "ramp-w10"}},
+        ("spec.stages[0].name", "is the name of a weight, which this stage has not"),
+    ),
+    ("a mirror after a weight", {"stages[1]": DARK}, ("spec.stages", "comes after a weight")),
+    ("testers after a weight", {"stages[1]": STAFF}, ("spec.stages", "comes after a weight")),
+    ("no weight at all", {"stages": [DARK, STAFF]}, ("spec.stages", "no stage has a weight")),
+    (
+        "testers of nobody",
+        {"stages[0]": {**STAFF, "match": {}}},
+        ("spec.stages[0].match", "exactly one of header"),
+    ),
+    (
+        "testers by header and by cookie",
+        {"stages[0]": STAFF, "stages[0].match.cookie": {"name": "beta", "value": "1"}},
+        ("spec.stages[0].match", "exactly one of header"),
+    ),
+    (
+        "testers by any value",
+        {"stages[0]": {**STAFF, "match": {"header": {"name": "x-staff"}}}},
+        ("spec.stages[0].match.header.value", "equired"),
+    ),
+    *(
+        (
+            f"testers by the {part} {text!r}",
+            {"stages[0]": STAFF, f"stages[0].match.header.{part}": text},
+            (f"spec.stages[0].match.header.{part}", f"is not {what}"),
+        )
+        for part, what, texts in (
+            ("name", "the name of a header or cookie", ("", "x staff", "x-staff:", "-x")),
+            ("value", "a value that every kind of route can match", ("", "a b", "a`b", "a.*", '"a"', "(a|b)")),
+        )
+        for text in texts
+    ),
+    (
+        "a cookie for no time",
+        {"traffic.sticky": {**STICKY, "for": "0s"}},
+        ("spec.traffic.sticky.for", "minimum of 1s"),
+    ),
+    (
+        "a cookie for ever",
+        {"traffic.sticky": {**STICKY, "for": "30d"}},
+        ("spec.traffic.sticky.for", "limit of 168h"),
+    ),
+    ("a cookie without a name", {"traffic.sticky": {"for": "1h"}}, ("spec.traffic.sticky.cookie", "equired")),
+)
 
 PLANS: Final = (
     # sides and routes
@@ -272,9 +341,13 @@ PLANS: Final = (
     Refusal("a stopAt of nothing", {"stopAt": "0%"}, ("spec.stopAt", '"0%" is not a percentage above 0%')),
     Refusal("a stopAt that is no share", {"stopAt": "half"}, ("spec.stopAt", '"half" is not a percentage')),
     Refusal(
-        "weight and weights", {"stages[0].weights": ["6%"]}, ("spec.stages[0]", "exactly one of weight and weights")
+        "weight and weights",
+        {"stages[0].weights": ["6%"]},
+        ("spec.stages[0]", "exactly one of weight, weights, mirror and match"),
     ),
     Refusal("neither weight nor weights", {"stages[0].weight": GONE}, ("spec.stages[0]", "exactly one of weight")),
+    # stages without weights
+    *(Refusal(*row) for row in _WITHOUT_WEIGHTS),
     Refusal("no stages", {"stages": []}, ("spec.stages", "at least 1")),
     Refusal("no weights", {"stages[1].weights": []}, ("spec.stages[1].weights", "at least 1")),
     Refusal(

@@ -83,7 +83,7 @@ def test_type_default_and_limits_of_a_field(model: str, field: str, cells: str) 
         '- `new.variant`: "…" is the old side too: name the variant that the new side gets',
         "- `interval`: … is below the minimum of 1s: write 1s or more",
         "- `deadline`: … is shorter than the soak of …: write at least the soak",
-        "- set exactly one of weight and weights",
+        "- set exactly one of weight, weights, mirror and match",
         '- "…" runs $namespace into what follows: write ${namespace}',
         'Write a number with its unit (d, h, m, s, ms), such as "10s", "1h30m" or "1d12h"; at most 24 characters.',
     ],

@@ -72,7 +72,10 @@ _OF_PLANS: Final[Mapping[str, str]] = {
     "gatewayRefs": "write traffic: {routes: [{kind: HTTPRoute, name: NAME}]}",
     "skipAnalysis": "send the command `promote` for a run, or write dryRun: true in predicates",
     "revertOnDeletion": "write deletionPolicy",
-    "mirror": "traffic is not mirrored: remove it",
+    "mirrorWeight": "write mirror: 10% in a stage",
+    "setMirrorRoute": "write mirror: 10% in a stage",
+    "setHeaderRoute": 'write match: {header: {name: x-staff, value: "yes"}} in a stage',
+    "sessionAffinity": "write sticky: {cookie: NAME, for: 1h} under traffic",
     # words that come to mind
     "route": "write traffic: {routes: [{kind: HTTPRoute, name: NAME}]}",
     "httpRoute": "write traffic: {routes: [{kind: HTTPRoute, name: NAME}]}",

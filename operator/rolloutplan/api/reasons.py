@@ -157,6 +157,7 @@ class StatusReason(StrEnum):
     SHARE_NOT_MEASURED = "ShareNotMeasured"
     EMPTY_SIDE_BREAKS_ROUTE = "EmptySideBreaksRoute"
     NO_TRAFFIC_TO_SHIFT = "NoTrafficToShift"
+    STAGE_NOT_POSSIBLE = "StageNotPossible"
     ROUTE_NOT_ACCEPTED = "RouteNotAccepted"
     NEW_SIDE_ALREADY_SERVING = "NewSideAlreadyServing"
     NEW_SIDE_SCALED_TO_ZERO = "NewSideScaledToZero"

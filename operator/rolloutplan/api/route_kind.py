@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import Field, WithJsonSchema
 
 from rolloutplan.api.parsing import SpecModel
-from rolloutplan.api.quantities import Duration
+from rolloutplan.api.quantities import Duration, Weight
 from rolloutplan.api.text_format import DnsName
 
 Json: TypeAlias = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
@@ -114,8 +114,12 @@ class Selected(SpecModel):
     """How a rule for testers is made from a rule of the user."""
 
     drop: tuple[str, ...] = Field((), description="Fields that the copy leaves out.")
-    rename: str = Field("", description="The name of the copy.")
+    rename: str = Field("", description="The name of the copy: $rule, and $n, the number of the copy.")
     raise_: str = Field("", alias="raise", description="A number that is one more in the copy.")
+    unraised: int | None = Field(
+        None, description="What a rule without that number counts as; left out, its copy has none either."
+    )
+    of: str = Field("", description="The path of the rules that can be copied, where not all can.")
     each: str = Field("", description="Path of the matches of a rule, each of which gets the condition.")
     none: Json = Field(None, description="The match of a rule that has none.")
     append: str = Field("", description="Path of a list to which the condition is added.")
@@ -126,7 +130,9 @@ class Selected(SpecModel):
     key: str = Field("", description="Under which key a header is set.")
     cookie_key: str = Field("", description="Under which key a cookie is set.")
     header: Json = Field(None, description="The condition for a header: $header and $value.")
-    cookie: Json = Field(None, description="The condition for a cookie: $header and $value.")
+    cookie: Json = Field(
+        None, description="The condition for a cookie: $header and $value; $pattern is the value for a pattern."
+    )
 
 
 class Mirrored(SpecModel):
@@ -134,7 +140,22 @@ class Mirrored(SpecModel):
 
     append: str = Field("", description="Path of a list to which it is added.")
     set: str = Field("", description="Path that it becomes.")
-    value: Json = Field(description="What is added: $new, $namespace, $port, $percent, $ratio.")
+    value: Json = Field(
+        description="What is added: $item and $item.FIELD of the new side, $new, $namespace, $port; $percent or $ratio."
+    )
+    port: str = Field("", description="Where the new side's item, or what its name stands for, has the port.")
+    finest: Weight = Field(
+        10, description="The finest share of the requests that can be mirrored; 100% where that is all or none."
+    )
+    of: str = Field("", description="The path of the rules that can be mirrored, where not all can.")
+
+
+class Affinity(SpecModel):
+    """What is added to a rule so that a cookie keeps a user on the side that answered first."""
+
+    append: str = Field("", description="Path of a list to which it is added.")
+    set: str = Field("", description="Path that it becomes.")
+    value: Json = Field(description="What is added: $cookie and $seconds.")
 
 
 class ControllerRules(SpecModel):
@@ -176,6 +197,7 @@ class RouteKindSpec(SpecModel):
     sticky: str = Field("", description="Path in a rule that keeps a user on one side.")
     ab: Selected | None = Field(None, description="How a rule for testers is made.")
     mirror: Mirrored | None = Field(None, description="How requests are mirrored.")
+    affinity: Affinity | None = Field(None, description="How a cookie keeps users on a side.")
     controllers: dict[str, ControllerRules] = Field(
         default_factory=dict, description="What controllers do in another way, by name."
     )

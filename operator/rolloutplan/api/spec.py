@@ -6,6 +6,7 @@ Its fields are in spec_fields.py, and the rules between them in spec_rules.py.
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, Self
@@ -13,6 +14,7 @@ from typing import Any, Final, Self
 from pydantic import PrivateAttr, ValidationInfo, model_validator
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.added import mirrored
 from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, TooLargeError, check_jobs, check_size
 from rolloutplan.api.parsing import SpecError, Violations, is_lenient, read
 from rolloutplan.api.predicate import MAX_PREDICATES, Predicate, as_normalized
@@ -90,6 +92,8 @@ class PlanSpec(PlanFields):
     def steps(self) -> tuple[Stage, ...]:
         """The stages as steps of one weight each, with names such as `canary`, `ramp-w10`, `w5`, `w0-5`.
 
+        A stage with a mirror or a match is one step at weight 0.
+
         With a holdback the last stage stands below 100%, and the step to 100%, which follows the bake, is the last.
         """
         return self._steps
@@ -98,10 +102,12 @@ class PlanSpec(PlanFields):
     def _steps(self) -> tuple[Stage, ...]:
         steps = [(entry, spec, permille) for entry, spec in enumerate(self.stages) for permille in spec.steps]
         made = [self._step(index, *step) for index, step in enumerate(steps)]
-        return (*made, self._completion(made[-1])) if made[-1].held_back else tuple(made)
+        if made[-1].held_back:
+            return (*made, self._completion(made[-1]))
+        return (*made[:-1], replace(made[-1], ends=True))
 
     def _step(self, index: int, entry: int, spec: StageSpec, permille: int) -> Stage:
-        held_back = self.holdback if permille == FULL else 0
+        held_back, to = self.holdback if permille == FULL else 0, self.new.service_name
         return Stage(
             name=step_name(spec, permille - held_back),
             index=index,
@@ -115,6 +121,10 @@ class PlanSpec(PlanFields):
             warn=spec.warn,
             warmup=self.warmup if spec.warmup is None else spec.warmup,
             held_back=held_back,
+            mirror=mirrored(spec.mirror, to) if spec.mirror else None,
+            testers=tuple(each.match.addition(to) for each in self.stages[: entry + 1] if each.match is not None),
+            sticky=self.traffic.sticky.addition if self.traffic.sticky and permille else None,
+            match=spec.match.addition(to) if spec.match else None,
         )
 
     def _completion(self, last: Stage) -> Stage:
@@ -130,6 +140,7 @@ class PlanSpec(PlanFields):
             entry=last.entry,
             warmup=last.warmup,
             completes=True,
+            ends=True,
         )
 
     def entries(self, stage: Stage) -> tuple[str, ...]:
@@ -168,7 +179,9 @@ class PlanSpec(PlanFields):
         stages = tuple(
             StageSpec.model_construct(
                 name=stage.name,
-                weight=stage.permille + stage.held_back,
+                weight=None if stage.moves_no_weight else stage.permille + stage.held_back,
+                mirror=self.stages[stage.entry].mirror,
+                match=self.stages[stage.entry].match,
                 soak=stage.soak,
                 deadline=None if stage.deadline == stage.soak + DEADLINE_AFTER_SOAK else stage.deadline,
                 approval="Required" if stage.approval else None,

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import SpecSection
 
@@ -41,7 +40,7 @@ def spec_digest(spec: PlanSpec) -> tuple[SpecSection, ...]:
         normalized |= {"bake": normalized["bake"]["for"], "holdback": normalized["bake"]["holdback"]}
     parts = (SpecSection(name=name, text=_text(value)) for name, value in normalized.items())
     steps = zip((step for step in spec.written.steps() if not step.completes), stages, strict=True)
-    stage_texts = ((step, _stage_text(format_weight(step.permille), stage)) for step, stage in steps)
+    stage_texts = ((step, _stage_text(step.title, stage)) for step, stage in steps)
     return (*parts, *(SpecSection(name=_STAGE + step.name, text=text) for step, text in stage_texts))
 
 
@@ -82,13 +81,13 @@ def _hash(text: str) -> str:
     return "#" + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _stage_text(weight: str, stage: Mapping[str, Any]) -> str:
+def _stage_text(title: str, stage: Mapping[str, Any]) -> str:
     """A stage in one line, at the weight at which it stands: `25% soak 10m pass hit-rate#1f0c2a44`."""
-    words = [weight]
+    words = [title]
     for key, value in stage.items():
         if isinstance(value, list):
             words += [f"{key} {_name(each)}{_hash(json.dumps(each, sort_keys=True))}" for each in value]
-        elif key not in ("name", "weight"):
+        elif key not in ("name", "weight", "mirror", "match"):
             words.append(f"{key} {value}")
     return " ".join(words)
 

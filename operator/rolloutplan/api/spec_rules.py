@@ -43,6 +43,8 @@ NOT_THE_SERVICE: Final = (
 NOT_SCALED: Final = (
     "is not possible where the route sets the number of pods, or both sides are one Deployment: leave it out"
 )
+AFTER_WEIGHT: Final = "comes after a weight, when users get answers of the new side already: put the stage before those"
+NO_WEIGHT: Final = "no stage has a weight: end the stages with weight: 100%"
 JUDGED_BY: Final = "give it pass or fail predicates without dryRun, or give the plan guards without it"
 
 
@@ -142,14 +144,20 @@ def _numbered(spec: PlanFields) -> list[tuple[str, int]]:
     return [
         (f"stages[{i}].weight" if stage.weights is None else f"stages[{i}].weights[{j}]", permille)
         for i, stage in enumerate(spec.stages)
-        for j, permille in enumerate(stage.steps)
+        for j, permille in enumerate(() if stage.moves_no_weight else stage.steps)
     ]
 
 
 def _weights(spec: PlanFields) -> FieldErrors:
-    steps = _numbered(spec)
-    if len(steps) > MAX_STAGES:
-        yield "stages", f"{len(steps)} weights are too many: write at most {MAX_STAGES}"
+    steps, number = _numbered(spec), sum(len(stage.steps) for stage in spec.stages)
+    if number > MAX_STAGES:
+        yield "stages", f"{number} weights are too many: write at most {MAX_STAGES}"
+    for i, (former, stage) in enumerate(pairwise(spec.stages), start=1):
+        if stage.moves_no_weight and not former.moves_no_weight:
+            yield f"stages[{i}].{'match' if stage.mirror is None else 'mirror'}", AFTER_WEIGHT
+    if not steps:
+        yield "stages", NO_WEIGHT
+        return
     for (_, before), (where, permille) in pairwise(steps):
         if permille <= before:
             yield where, f"{format_weight(permille)} does not rise above {format_weight(before)}: weights must increase"
@@ -171,7 +179,7 @@ def _holdback(spec: PlanFields) -> FieldErrors:
         return
     if spec.stop_at is not None and spec.stop_at < FULL:
         yield "bake.holdback", HOLDBACK_NEEDS_FULL
-    *earlier, (_, last) = _numbered(spec)
+    *earlier, (_, last) = _numbered(spec) or [("", 0)]
     if earlier and last == FULL and earlier[-1][1] >= FULL - held_back:
         where, permille = earlier[-1]
         stands = f"{format_weight(FULL - held_back)}, at which bake.holdback {format_weight(held_back)} keeps the last"

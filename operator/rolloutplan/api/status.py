@@ -105,9 +105,17 @@ class RuleWeights(Part):
     at: str = Field("", description="Where its weights are in the route; empty in a route of the Gateway API.")
     text: str = Field("", description="The annotation that holds its weights, as it was.")
     backends: tuple[Backend, ...] = Field((), description="Its backends, in the order of the route.")
+    added: tuple[str, ...] = Field(
+        (),
+        description="What a run adds to it in addition to weights: `mirror 10%`, `header x-staff=yes`, `cookie beta=1`,"
+        " `sticky side for 1h`.",
+    )
 
     def with_backends(self, backends: tuple[Backend, ...]) -> RuleWeights:
         return self.model_copy(update={"backends": backends})
+
+    def with_added(self, added: tuple[str, ...]) -> RuleWeights:
+        return self.model_copy(update={"added": added})
 
 
 class RouteWeights(Part):
@@ -125,6 +133,9 @@ class RouteWeights(Part):
 
     def with_rules(self, rules: tuple[RuleWeights, ...]) -> RouteWeights:
         return self.model_copy(update={"rules": rules})
+
+    def with_added(self, added: tuple[str, ...]) -> RouteWeights:
+        return self.with_rules(tuple(rule.with_added(added) for rule in self.rules))
 
 
 class Weights(Part):

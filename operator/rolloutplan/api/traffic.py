@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from rolloutplan.api.added import Sticky
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.quantities import Duration, at_least, at_most
 from rolloutplan.api.route import RouteId, RouteKindName
@@ -99,4 +100,9 @@ class Traffic(SpecModel):
         default="Verify",
         description="Verify requires that the Service of each side has ready endpoints, and only pods of that side."
         " Ignore checks none of that: for a Service without a selector, a headless one, or one of type ExternalName.",
+    )
+    sticky: Sticky | None = Field(
+        default=None,
+        description="A cookie that keeps a user on the side that answered first, from the first weight on until the"
+        " last one. Only where the kind of the route has such a field.",
     )

@@ -15,6 +15,7 @@ beside it would only be noise.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rolloutplan.api.added import ONE_MATCH
 from rolloutplan.api.metric_source import CLUSTER_ONLY, NO_CREDENTIAL, ONE_CREDENTIAL, ONLY_HTTPS
 from rolloutplan.api.parsing import MISSING
 from rolloutplan.api.policy import INSTANT
@@ -48,17 +49,19 @@ from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
 from rolloutplan.api.spec_fields import VARIABLE
 from rolloutplan.api.spec_rules import (
+    AFTER_WEIGHT,
     ALONE,
     JUDGED_BY,
     NO_FLAG,
     NO_VARIANT,
+    NO_WEIGHT,
     NOT_SCALED,
     NOT_THE_SERVICE,
     ONE_DEPLOYMENT,
     OTHER_SERVICE,
     SAME_VARIANT,
 )
-from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, WARMUP_FIX
+from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, NAME_OF_WEIGHT, NAMELESS, ONE_STEP, WARMUP_FIX
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
@@ -74,6 +77,8 @@ def _rule(rule: str, *, says: str = "", expression: str = "", at: str = "") -> d
     return {"rule": rule, **words, **({"fieldPath": at} if at else {})}
 
 
+_ESCAPED: Final = {"for": "__for__"}
+"""Fields whose names are words of CEL."""
 _TIME: Final = "'^[0-9][0-9.dhms]*[dhms]$'"
 
 
@@ -87,17 +92,19 @@ def _time(field: str) -> str:
 
 
 def _ceiling(field: str, ceiling: str) -> dict[str, Any]:
+    name = _ESCAPED.get(field, field)
     return _rule(
-        f"!has(self.{field}) || !{_is_time(field)} || {_time(field)} <= duration('{ceiling}')",
-        expression=f"self.{field} + ' is above the limit of {ceiling}: write {ceiling} or less'",
+        f"!has(self.{name}) || !{_is_time(name)} || {_time(name)} <= duration('{ceiling}')",
+        expression=f"self.{name} + ' is above the limit of {ceiling}: write {ceiling} or less'",
         at=f".{field}",
     )
 
 
 def _floor(field: str, floor: str) -> dict[str, Any]:
+    name = _ESCAPED.get(field, field)
     return _rule(
-        f"!has(self.{field}) || !{_is_time(field)} || {_time(field)} >= duration('{floor}')",
-        expression=f"self.{field} + ' is below the minimum of {floor}: write {floor} or more'",
+        f"!has(self.{name}) || !{_is_time(name)} || {_time(name)} >= duration('{floor}')",
+        expression=f"self.{name} + ' is below the minimum of {floor}: write {floor} or more'",
         at=f".{field}",
     )
 
@@ -184,14 +191,16 @@ def _of_the_service(side: str) -> dict[str, Any]:
     )
 
 
+_HAS_WEIGHTS: Final = "(has({0}.weight) || has({0}.weights))"
 _READABLE: Final = (
     f"(self.stages.size() > 0 && self.stages.all(s, has(s.weight) ? {_is_percent('s.weight')}"
-    f" : has(s.weights) && s.weights.size() > 0 && s.weights.all(w, {_is_percent('w')})))"
+    f" : !has(s.weights) || s.weights.size() > 0 && s.weights.all(w, {_is_percent('w')})))"
 )
 _FIRST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[0])"
 _LAST: Final = "(has({0}.weight) ? {0}.weight : {0}.weights[{0}.weights.size() - 1])"
 _BEFORE: Final = _LAST.format("self.stages[i - 1]")
 _END: Final = _LAST.format("self.stages[self.stages.size() - 1]")
+_ENDS: Final = f"{_READABLE} && {_HAS_WEIGHTS.format('self.stages[self.stages.size() - 1]')}"
 _MADE_FOR: Final = "double(self.name.find('[0-9]+(-[0-9])?$').replace('-', '.'))"
 
 _PREDICATES: Final = (
@@ -251,21 +260,32 @@ _PLAN: Final = (
         at=".warmup",
     ),
     _rule(
-        f"!{_READABLE} || self.stages.all(i, s, i == 0 || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
+        f"!{_READABLE} || self.stages.all(i, s, i == 0 || !{_HAS_WEIGHTS.format('self.stages[i - 1]')}"
+        f" || !{_HAS_WEIGHTS.format('s')} || {_percent(_BEFORE)} < {_percent(_FIRST.format('s'))})",
         says="weights must increase from stage to stage: write each larger than the one before",
         at=".stages",
     ),
     _rule(
-        f"!{_READABLE} || has(self.stopAt) || {_percent(_END)} == 100.0",
+        f"!({_ENDS}) || has(self.stopAt) || {_percent(_END)} == 100.0",
         expression=f"'the last weight is ' + string({_END})"
         " + ': end the stages with 100%, or write stopAt to end there'",
         at=".stages",
     ),
     _rule(
-        f"!{_READABLE} || !has(self.stopAt) || !{_is_percent('self.stopAt')}"
+        f"!({_ENDS}) || !has(self.stopAt) || !{_is_percent('self.stopAt')}"
         f" || {_percent(_END)} == {_percent('self.stopAt')}",
         expression=f"'the last weight is ' + string({_END}) + ': end the stages with '"
         f" + string(self.stopAt) + ', as stopAt says'",
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.exists(s, {_HAS_WEIGHTS.format('s')})",
+        says=NO_WEIGHT,
+        at=".stages",
+    ),
+    _rule(
+        f"self.stages.all(i, s, i == 0 || {_HAS_WEIGHTS.format('s')} || !{_HAS_WEIGHTS.format('self.stages[i - 1]')})",
+        says=f"a mirror or a match {AFTER_WEIGHT}",
         at=".stages",
     ),
     _rule(
@@ -347,7 +367,16 @@ _ASSUMPTION: Final = (
 )
 
 _STAGE: Final = (
-    _rule("has(self.weight) != has(self.weights)", says="set exactly one of weight and weights"),
+    _rule(
+        "[has(self.weight), has(self.weights), has(self.mirror), has(self.match)].exists_one(given, given)",
+        says=ONE_STEP,
+    ),
+    _rule(f"has(self.name) || {_HAS_WEIGHTS.format('self')}", says=NAMELESS, at=".name"),
+    _rule(
+        f"!has(self.name) || {_HAS_WEIGHTS.format('self')} || !self.name.matches({cel(MADE_NAME)})",
+        expression=f"'\"' + self.name + '\" {NAME_OF_WEIGHT}'",
+        at=".name",
+    ),
     _rule(
         f"!has(self.weights) || !self.weights.all(w, {_is_percent('w')})"
         f" || self.weights.all(i, w, i == 0 || {_percent('self.weights[i - 1]')} < {_percent('w')})",
@@ -388,8 +417,6 @@ def _counted(field: str, refused: str, why: str, spelling: TextFormat = IS) -> d
 
 
 _REFERS: Final = "(has(self.use) || has(self.template))"
-_ESCAPED: Final = {"for": "__for__"}
-"""Fields whose names are words of CEL."""
 
 _ONE_COMPARISON: Final = _rule("has(self.is) != has(self.vsOld)", says=ONE_COMPARISON)
 
@@ -545,7 +572,9 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     ),
     "NamedJob": (_floor("deadline", "1s"), _ends_in_time("template")),
     "Observation": (_floor("window", "1s"),),
+    "Match": (_rule("has(self.header) != has(self.cookie)", says=ONE_MATCH),),
     "StageSpec": _STAGE,
+    "Sticky": (_floor("for", "1s"), _ceiling("for", "168h")),
     "Events": (
         _rule(
             "has(self.bad) == has(self.total) && has(self.histogram) == has(self.slowerThan)"

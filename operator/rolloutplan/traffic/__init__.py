@@ -8,6 +8,7 @@ from typing import Final
 
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import RouteWeights
+from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.replicas import Replicas
@@ -20,9 +21,14 @@ ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {
 """Every supported kind of route, by its name in plans."""
 
 
-def undo_command(namespace: str, snapshot: RouteWeights) -> str:
-    """The command that restores the weights of a snapshot with kubectl alone, for any kind of route."""
-    return ROUTE_KINDS[snapshot.kind].undo_command(namespace, snapshot)
+def undo_command(
+    namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+) -> str:
+    """The command that restores the weights of a snapshot with kubectl alone, for any kind of route.
+
+    It takes away too what runs have added to the route as it is seen, or as it will be with a target.
+    """
+    return ROUTE_KINDS[snapshot.kind].undo_command(namespace, snapshot, view, target)
 
 
 def read_undo(namespace: str, texts: Iterable[str]) -> tuple[RouteWeights, ...]:

@@ -62,7 +62,9 @@ class RouteKind(Protocol):
         """The sizes of Deployments that are written after the patch, in this order; most kinds have none."""
         return []
 
-    def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
+    def undo_command(
+        self, namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+    ) -> str:
         """The command that restores the weights of a snapshot with kubectl alone, as a line for a POSIX shell.
 
         It is written to annotations, for a rollback by hand while no operator runs.

@@ -10,17 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rolloutplan.api.object_path import parse, places
+from rolloutplan.api.object_path import At, parse, places
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
+from rolloutplan.traffic.additions import Piece
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.forms import form_of
+from rolloutplan.traffic.forms.base import removed
 from rolloutplan.traffic.items import Rule
+from rolloutplan.traffic.overlay import ANNOTATION, change, with_changes
 from rolloutplan.traffic.patching import kubectl_patch, located, whole_patch
-from rolloutplan.traffic.undo import UnreadableError, rebuilt, same_operations
+from rolloutplan.traffic.stages import StageBuilder
+from rolloutplan.traffic.undo import UnreadableError, rebuilt, same_operations, without_removal
 
 Raw = Mapping[str, Any]
 
@@ -32,45 +36,73 @@ class DescribedKind(RouteKind):
         self.kind, self.spec = kind, spec
         self.resource = Resource(spec.group, spec.versions[0], spec.resource)
         self._form, self._acceptance = form_of(spec), AcceptanceReader(spec.accepted)
+        self._stages = StageBuilder(spec, self._form)
         self._matches = parse(spec.ab.each) if spec.ab else ()
         self._selective, self._sticky = [parse(path) for path in spec.selective], parse(spec.sticky)
         self._missing = spec.weights.missing * spec.weights.units
 
     def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
-        rules = self._form.rules(raw, siblings)
+        seen = self._stages.bare(raw)
+        rules = self._form.rules(seen.raw, siblings)
         view = metadata.view(
             self.kind,
-            raw,
+            seen.raw,
             read_rules=lambda object_: self._weights(self._form.rules(object_, siblings)),
             acceptance=self._acceptance.read(raw),
             fields=self._form.fields(raw),
         )
         controllers = self._acceptance.controllers(raw)
+        added = {rule.index: seen.texts(rule.place) for rule in rules if rule.place is not None}
         return replace(
             view,
+            raw=raw,
+            rules=tuple(rule.with_added(added.get(rule.index, ())) for rule in view.rules),
             selective=frozenset(rule.index for rule in rules if self._is_selective(rule)),
             sticky=frozenset(rule.index for rule in rules if self._sticky and _filled(rule.raw, self._sticky)),
             weights=self._rules_of_weights(controllers),
             settle=self.spec.accepted.settle,
             empty_breaks=self.spec.empty_breaks,
             controllers=controllers,
-            can=self._can(controllers),
+            can=self._stages.can(rules, self._overrides(controllers)),
             faults=tuple(fault for rule in rules for fault in rule.faults),
         )
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
-        rules = {rule.index: rule for rule in self._form.rules(view.raw)}
+        changes, added = self._changes(view, target)
+        return whole_patch(view, changes, token=token, undo=undo, added=added)
+
+    def _changes(self, view: RouteView, target: RouteWeights) -> tuple[list[Operation], str | None]:
+        """The operations on rules, and the annotation with what is added to them; None where it stays as it is."""
+        seen = self._stages.bare(view.raw)
+        rules = {rule.index: rule for rule in self._form.rules(seen.raw)}
         weights: list[Operation] = []
+        pieces: dict[At, list[Piece]] = {}
         for rule in target.rules:
             now, wanted = located(view, rule)
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
-        return whole_patch(view, weights, token=token, undo=undo)
+            pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)
+        overlay = change(seen, pieces)
+        if not weights and not overlay.differs:
+            return [], None
+        return [*overlay.before, *weights, *overlay.after], overlay.annotation
 
-    def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
-        return kubectl_patch(namespace, snapshot.id, self._form.undo(snapshot.rules))
+    def undo_command(
+        self, namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+    ) -> str:
+        operations = [*self._removal(view, target), *self._form.undo(snapshot.rules)]
+        return kubectl_patch(namespace, snapshot.id, operations)
+
+    def _removal(self, view: RouteView | None, target: RouteWeights | None) -> list[Operation]:
+        """What takes away what runs have added to a route, as it is or as it will be."""
+        if view is None:
+            return []
+        raw = view.raw if target is None else with_changes(view.raw, *self._changes(view, target))
+        seen = self._stages.bare(raw)
+        return [*seen.removal, removed(ANNOTATION)] if seen.annotation else []
 
     def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:
         """The object is built as far as the operations name it, and read like any other: what it says must be all."""
+        operations = without_removal(operations)
         read = self._weights(self._form.rules(rebuilt(namespace, name, operations)))
         rules = tuple(rule for rule in read if rule.backends)
         largest = self.spec.weights.max * self.spec.weights.units
@@ -93,16 +125,6 @@ class DescribedKind(RouteKind):
 
     def _overrides(self, controllers: Sequence[str]) -> list[ControllerRules]:
         return [self.spec.controllers[name] for name in controllers if name in self.spec.controllers]
-
-    def _can(self, controllers: Sequence[str]) -> frozenset[str]:
-        """What is possible in addition to weights."""
-        ab = self.spec.ab
-        able = {
-            "header": ab is not None and ab.header is not None,
-            "cookie": ab is not None and ab.cookie is not None,
-            "mirror": self.spec.mirror is not None and all(other.mirror for other in self._overrides(controllers)),
-        }
-        return frozenset(name for name, can in able.items() if can)
 
     def _is_selective(self, rule: Rule) -> bool:
         """Whether every match of a rule is for some requests only. Without matches, a rule takes every request."""

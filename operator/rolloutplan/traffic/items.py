@@ -54,6 +54,8 @@ class Rule:
     """The text of the annotation that has its weights."""
     text_before: str = ""
     """Its text before the run, which is to come back with the weights that it has."""
+    place: At | None = None
+    """Where it is itself; None where it is no part of the object, but of an annotation."""
     label_at: At = ()
     """Where its label is written; empty where the label is no field."""
     faults: tuple[str, ...] = field(default=(), compare=False)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_fence
@@ -18,22 +19,27 @@ from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import expected
+from rolloutplan.traffic.overlay import ADDED
 
 _ANNOTATIONS: Final = "/metadata/annotations"
 
 
-def whole_patch(view: RouteView, weights: list[Operation], *, token: str, undo: str) -> list[Operation]:
-    """The patch with these operations on weights and those on our annotations; empty if nothing differs.
+def whole_patch(
+    view: RouteView, changes: Sequence[Operation], *, token: str, undo: str, added: str | None = None
+) -> list[Operation]:
+    """The patch with these operations on weights and rules and those on our annotations; empty if nothing differs.
+
+    `added` is the annotation with what is added to the rules; None leaves it as it is.
 
     The tokens of runs on other rules stay. An undo command that such a run wrote last is replaced, but not removed.
     It begins with a test of the token of the last writer. A patch cannot test that a token is absent: where there is
     none, it tests the resourceVersion.
     """
-    marks = _marks(view, token, undo)
-    if not weights and not marks:
+    marks = _marks(view, token, undo, added)
+    if not changes and not marks:
         return []
     fence = expected(annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
-    return [fence, *weights, *marks]
+    return [fence, *changes, *marks]
 
 
 def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, Backend]]:
@@ -58,12 +64,17 @@ def kubectl_patch(namespace: str, route: RouteId, patch: Sequence[Operation]) ->
     return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
 
 
-def _marks(view: RouteView, token: str, undo: str) -> list[Operation]:
+def _marks(view: RouteView, token: str, undo: str, added: str | None) -> list[Operation]:
     """The operations that bring our annotations up to date."""
     if not undo and others_wrote_last(view.seq, token):
         undo = view.undo_annotation
     fences = view.seq if token in view.seq.split() else with_fence(view.seq, token)
-    wanted = {SEQ: (view.seq, fences), REVERT: (view.undo_annotation, undo)}
+    there = safe_get.text(view.raw, "metadata", "annotations", ADDED)
+    wanted = {
+        SEQ: (view.seq, fences),
+        REVERT: (view.undo_annotation, undo),
+        ADDED: (there, there if added is None else added),
+    }
     marks: list[Operation] = [
         {"op": "add", "path": annotation(key), "value": new} if new else {"op": "remove", "path": annotation(key)}
         for key, (old, new) in wanted.items()

@@ -56,7 +56,13 @@ class Replicas(RouteKind):
         changed = [Scale(name, size) for name, size in wanted.items() if now.get(name) != size]
         return sorted(changed, key=lambda each: each.replicas < now.get(each.deployment, 0))
 
-    def undo_command(self, namespace: str, snapshot: RouteWeights) -> str:
+    def undo_command(
+        self,
+        namespace: str,
+        snapshot: RouteWeights,
+        view: RouteView | None = None,  # noqa: ARG002 - nothing can be added to a Service
+        target: RouteWeights | None = None,  # noqa: ARG002
+    ) -> str:
         """The `kubectl scale` of both Deployments, the old side first: it is the one that grows."""
         return " && ".join(
             f"kubectl scale deployment/{backend.service} -n {namespace} --replicas={backend.weight}"

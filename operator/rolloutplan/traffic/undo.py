@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import steps
+from rolloutplan.traffic.forms.base import removed
+from rolloutplan.traffic.overlay import ANNOTATION
 
 _LONGEST: Final = 32 * 1024
 """Characters. A command for one rule with two backends has about 400. A longer text takes a second to parse."""
@@ -105,6 +107,16 @@ def _entered(holder: Any, step: str, value: Any, *, overwrite: bool = False) -> 
     if overwrite or holder[index] is None:
         holder[index] = value
     return holder[index]
+
+
+def without_removal(operations: Sequence[Any]) -> Sequence[Any]:
+    """The operations on weights, without those before them that take away what a run added. Raises UnreadableError."""
+    ends = [i for i, each in enumerate(operations) if each == removed(ANNOTATION)]
+    if not ends:
+        return operations
+    if any(safe_get.text(each, "op") not in ("test", "remove") for each in operations[: ends[0]]):
+        raise UnreadableError("it does more than to take away what was added")
+    return operations[ends[0] + 1 :]
 
 
 def same_operations(one: Sequence[Any], other: Sequence[Any]) -> bool:

@@ -66,6 +66,7 @@ class FieldForm(Form):
             at=(*place.at, *fixed(lists.base)),
             items=items,
             raw=place.value,
+            place=place.at,
             label_at=named.at if named else (),
             faults=tuple(item.fault for item in items if item.fault),
         )

@@ -1,0 +1,158 @@
+"""What is added to a rule, built from the templates of a kind's description: a mirror, a rule for testers, a cookie."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from rolloutplan.api.added import Addition
+from rolloutplan.api.object_path import At, first, fixed, parse, places
+from rolloutplan.api.route_kind import RouteKindSpec, Selected
+
+_WORD: Final = re.compile(r"\$(item(?:\.[A-Za-z]+)*|[A-Za-z]+)")
+_GONE: Final = object()
+"""What a template asks for and the item of the new side does not have: the field is left out."""
+_SPECIAL: Final = re.compile("[.+]")
+"""The characters of a header's or cookie's value that mean something in a pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rule to which something is added, and its item of the new side."""
+
+    at: At
+    """Where the rule is; empty where the object is the one rule."""
+    raw: Any
+    items: At
+    """Where its list of items is, from the rule on."""
+    item: Any
+    namespace: str
+    port: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One thing that is added to a route, as its annotation keeps it."""
+
+    text: str
+    """The addition, as the status has it."""
+    how: Literal["before", "in", "as"]
+    """An item of its own before the rule at `at`; a new item in the list at `at`; or the field `at`."""
+    at: At
+    """In the route without additions."""
+    value: Any
+
+
+def build(spec: RouteKindSpec, target: Target, addition: Addition, number: int) -> Piece:
+    """What is added to a rule for this; `number` counts the rules for testers of one rule, from 1.
+
+    Raises LookupError where the kind has no template for it, or the rule no place.
+    """
+    variables = _variables(addition, target)
+    if addition.word in ("header", "cookie"):
+        if spec.ab is None or not target.at or not isinstance(target.at[-1], int):
+            raise LookupError("this rule cannot be copied for testers")
+        value = _copied(spec, spec.ab, target, addition, {**variables, "n": number})
+        return Piece(str(addition), "before", target.at, value)
+    template = spec.mirror if addition.word == "mirror" else spec.affinity
+    if template is None:
+        raise LookupError(f"nothing says how to add {addition.title}")
+    place = (*target.at, *fixed(parse(template.append or template.set)))
+    return Piece(str(addition), "in" if template.append else "as", place, _filled(template.value, variables))
+
+
+def _variables(addition: Addition, target: Target) -> dict[str, Any]:
+    value = {
+        "new": addition.to,
+        "namespace": target.namespace,
+        "item": target.item,
+        "port": _GONE if target.port is None else target.port,
+    }
+    match addition.word:
+        case "mirror":
+            permille = addition.permille
+            share = permille // 10 if permille % 10 == 0 else permille / 10
+            return {**value, "percent": share, "permille": permille, "ratio": permille / 1000}
+        case "sticky":
+            return {**value, "cookie": addition.name, "seconds": int(addition.lifetime.total_seconds())}
+    quoted = _SPECIAL.sub(r"[\g<0>]", addition.value)
+    return {**value, "header": addition.name, "value": addition.value, "pattern": quoted}
+
+
+def _copied(
+    spec: RouteKindSpec, ab: Selected, target: Target, addition: Addition, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A copy of the rule for testers: with the item of the new side alone, and with the condition in each match."""
+    made: dict[str, Any] = copy.deepcopy(target.raw)
+    for name in ab.drop:
+        made.pop(name, None)
+    if ab.rename and (named := spec.label):
+        made[named] = _filled(ab.rename, {**variables, "rule": target.raw.get(named, "rule")})
+    if (number := made.get(ab.raise_, ab.unraised)) is not None:
+        made[ab.raise_] = number + 1
+    item = copy.deepcopy(target.item)
+    _put(item, fixed(parse(spec.weight)), spec.weights.sum or 1)
+    _put(made, target.items, [item])
+    condition = _filled(ab.header if addition.word == "header" else ab.cookie, variables)
+    for each in _matches(ab, made):
+        _narrow(ab, each, condition, addition, variables)
+    return made
+
+
+def _matches(ab: Selected, rule: dict[str, Any]) -> list[Any]:
+    """The matches of a copy, each of which gets the condition: itself, or the entries of a list."""
+    if not ab.each:
+        return [rule]
+    if not [place for place in places(rule, parse(ab.each)) if isinstance(place.value, dict)]:
+        _put(rule, fixed(parse(ab.each)), [copy.deepcopy(ab.none) if ab.none is not None else {}])
+    return [place.value for place in places(rule, parse(ab.each))]
+
+
+def _narrow(ab: Selected, match: Any, condition: Any, addition: Addition, variables: Mapping[str, Any]) -> None:
+    """Add the condition to a match."""
+    if ab.text:
+        before = first(match, (parse(ab.text),))
+        joined = f"({before.value}){ab.join}{condition}" if before and before.value else condition
+        _put(match, fixed(parse(ab.text)), joined)
+    elif ab.append:
+        there = first(match, (parse(ab.append),))
+        _put(match, fixed(parse(ab.append)), [*(there.value if there else ()), condition])
+    else:
+        key = _filled(ab.key if addition.word == "header" else ab.cookie_key, variables)
+        there = first(match, (parse(ab.set),))
+        _put(match, fixed(parse(ab.set)), {**(there.value if there else {}), key: condition})
+
+
+def _put(holder: Any, at: At, value: Any) -> None:
+    """Set a field below a mapping; what is missing on the way is made."""
+    *above, last = at
+    for step in above:
+        holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
+    holder[last] = value
+
+
+def _filled(template: Any, variables: Mapping[str, Any]) -> Any:
+    """A template with its variables: a text that is one variable becomes its value, of whatever type."""
+    if isinstance(template, Mapping):
+        made = {key: _filled(value, variables) for key, value in template.items()}
+        return {key: value for key, value in made.items() if value is not _GONE}
+    if isinstance(template, list):
+        return [value for each in template if (value := _filled(each, variables)) is not _GONE]
+    if not isinstance(template, str):
+        return template
+    if whole := _WORD.fullmatch(template):
+        return _value(whole, variables)
+    return _WORD.sub(lambda found: str(_value(found, variables)), template)
+
+
+def _value(found: re.Match[str], variables: Mapping[str, Any]) -> Any:
+    name, *path = found[1].split(".")
+    if name not in variables:
+        return found[0]
+    value = variables[name]
+    for step in path:
+        value = value.get(step, _GONE) if isinstance(value, Mapping) else _GONE
+    return copy.deepcopy(value) if value is not _GONE else _GONE

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.printable import printable
-from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.files import (
     CLEAN,
@@ -154,7 +154,7 @@ def _rows(line: Timeline) -> Iterator[Sequence[str]]:
         waited = waited or segment.approval
         yield (
             segment.name,
-            format_weight(segment.permille),
+            segment.judges,
             _range_words(segment.begins, open_=waited),
             _range_words(segment.ends, open_=waited) + (" !" if segment.late else ""),
             " ".join(part for part in segment.ended_by if part),
@@ -297,7 +297,7 @@ def _as_json(plan: _Simulated) -> Mapping[str, Any]:
 def _segment(segment: Segment) -> Mapping[str, Any]:
     return {
         "name": segment.name,
-        "weight": format_weight(segment.permille),
+        "weight": segment.judges,
         "approval": segment.approval,
         "perhaps": segment.conditional,
         "begins": _seconds(segment.begins),

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from itertools import groupby
 from typing import Final, cast
@@ -94,6 +95,7 @@ from rolloutplan.engine.model.snapshot import (
     PreflightResult,
     QueryResult,
     Refusal,
+    RouteView,
     Scaled,
     ServiceUsers,
     Snapshot,
@@ -147,8 +149,9 @@ milliseconds, and an API server that cannot serve it does not accept a status wr
 SHORTEST_SLEEP: Final = timedelta(seconds=1)
 """The shortest wait where a plan is due again at once without anything to do, so that no loop spins."""
 
-UndoCommand = Callable[[str, RouteWeights], str]
-"""Makes the command that restores the weights of a route, from the namespace and the weights."""
+UndoCommand = Callable[[str, RouteWeights, RouteView | None, RouteWeights | None], str]
+"""Makes the command that restores the weights of a route, from the namespace and the weights. It takes away too what
+runs have added to the route as it is seen, or as it will be with a target."""
 
 _MOVING: Final = TRAFFIC_SHIFTED_PHASES | {Phase.ROLLING_BACK}
 _WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
@@ -385,6 +388,7 @@ class PlanRun:
             status=status,
             now=now,
             routes=facts.routes,
+            undo_after=partial(self._undo_after, facts, status),
             old=facts.old,
             new=self._new_side(facts, now),
             endpoints=facts.endpoints,
@@ -461,8 +465,30 @@ class PlanRun:
         """The command that would restore the present weights of the routes, or those of a lost run."""
         try:
             routes = snapshot.undo or select_rules(snapshot)
-            return " && ".join(self._undo_command(snapshot.plan.namespace, route) for route in routes)
+            views = snapshot.routes
+            commands = (
+                self._undo_command(snapshot.plan.namespace, route, views.get(route.id), None) for route in routes
+            )
+            return " && ".join(commands)
         except UnusableError:
+            return ""
+
+    def _undo_after(self, facts: Facts, status: Status, targets: Sequence[RouteWeights]) -> str:
+        """The command that restores the weights from before the run once the routes are as these targets.
+
+        Empty where nothing is added to the routes, or was: then it is the one in the status.
+        """
+        views = facts.routes
+        seen = [rule for route in targets if route.id in views for rule in views[route.id].rules]
+        if not any(rule.added for rule in (*seen, *(rule for route in targets for rule in route.rules))):
+            return ""
+        by_route = {route.id: route for route in targets}
+        try:
+            return " && ".join(
+                self._undo_command(facts.plan.namespace, route, views.get(route.id), by_route.get(route.id))
+                for route in status.weights.snapshot
+            )
+        except LookupError:
             return ""
 
     def _new_decisions(self, facts: Facts) -> tuple[Decision, ...]:

@@ -61,9 +61,14 @@ class DetectionTime:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A weight, and how long after the first one it begins and ends at the latest; `stage` is None in the bake."""
+    """A weight, and how long after the first one it begins and ends at the latest; `stage` is None in the bake.
+
+    Of a mirror `share` is that of the requests that are copied, as if the old side did not answer them too: what
+    compares both sides is faster than that.
+    """
 
     permille: int
+    share: int
     began: timedelta
     ended: timedelta
     stage: Stage | None = None
@@ -87,28 +92,29 @@ def detections(
         yield found
 
 
-def enough_after(predicate: Predicate, permille: int, assumed: Assumed) -> timedelta | None:
-    """When a value has its `minSamples` at a weight; None where that needs the traffic, NEVER where no window has them.
+def enough_after(predicate: Predicate, share: int, assumed: Assumed) -> timedelta | None:
+    """When a value has its `minSamples` at a share of the requests, in permille.
 
-    Each sample is taken for one request of the new side.
+    None where that needs the traffic, NEVER where no window has them. Each sample is taken for one request of the new
+    side.
     """
     if predicate.min_samples is None:
         return NOW
     if assumed.traffic is None:
         return None
-    rate, share, at_least = assumed.traffic.new + assumed.traffic.old, permille / 1000, predicate.min_samples.at_least
-    if shortage(at_least, rate, share, predicate.window.total_seconds()) is not None:
+    rate, at_least = assumed.traffic.new + assumed.traffic.old, predicate.min_samples.at_least
+    if shortage(at_least, rate, share / 1000, predicate.window.total_seconds()) is not None:
         return NEVER
-    return timedelta(seconds=samples_after(at_least, rate * share))
+    return timedelta(seconds=samples_after(at_least, rate * share / 1000))
 
 
-def proved_within(predicate: Predicate, permille: int, traffic: Traffic, every: timedelta) -> timedelta:
+def proved_within(predicate: Predicate, share: int, traffic: Traffic, every: timedelta) -> timedelta:
     """Return how long a `pass` predicate on counts takes for a new side as good as usual."""
-    return _decided(predicate, "pass", permille, traffic, every)
+    return _decided(predicate, "pass", share, traffic, every)
 
 
 def _by_value(spec: PlanSpec, predicate: Predicate, role: Role, place: Place, assumed: Assumed) -> DetectionTime:
-    enough, source = enough_after(predicate, place.permille, assumed), assumed.source
+    enough, source = enough_after(predicate, place.share, assumed), assumed.source
     if enough is None or enough is NEVER:
         return DetectionTime(predicate.name, role, enough, enough)
     # The query is not sent again while an answer is awaited.
@@ -133,7 +139,7 @@ def _by_counts(spec: PlanSpec, predicate: Predicate, role: Role, place: Place, a
 
     def rolled_back(began: timedelta) -> timedelta:
         before = ceil((began - since) / every)
-        decided = _decided(predicate, "fail", place.permille, traffic, every, new_bad=new, before=before)
+        decided = _decided(predicate, "fail", place.share, traffic, every, new_bad=new, before=before)
         return decided if decided is NEVER else every + decided + source.delay + source.timeout + WRITTEN_WITHIN
 
     return DetectionTime(predicate.name, role, rolled_back(place.began), rolled_back(place.ended))
@@ -142,7 +148,7 @@ def _by_counts(spec: PlanSpec, predicate: Predicate, role: Role, place: Place, a
 def _decided(
     predicate: Predicate,
     role: Role,
-    permille: int,
+    share: int,
     traffic: Traffic,
     every: timedelta,
     *,
@@ -151,7 +157,7 @@ def _decided(
 ) -> timedelta:
     seconds = decided_after(
         hypothesis_of(predicate, role),
-        traffic.at(permille / 1000),
+        traffic.at(share / 1000),
         float(predicate.confidence),
         every.total_seconds(),
         new_bad=new_bad,

@@ -193,7 +193,7 @@ class _Host:
             weights=change_weights(found, desired=held, written=found.snapshot),
         )
         self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
-        self.run = PlanRun(self._facts(), self.now, undo_command=lambda _, __: "")
+        self.run = PlanRun(self._facts(), self.now, undo_command=lambda *_: "")
         self.rows: list[ReplayRow] = []
         self.decisions: list[Decision] = []
 

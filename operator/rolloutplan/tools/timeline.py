@@ -9,11 +9,12 @@ tools/detection.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from rolloutplan.api.predicate import Predicate
+from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
 from rolloutplan.engine.analysis.counting import evaluation_interval, round_up
@@ -74,6 +75,13 @@ class Segment:
     detections: tuple[DetectionTime, ...] = ()
     queries: float = 0.0
     """The most queries that it sends a minute."""
+    title: str = ""
+    """What it judges, where that is no weight: `mirror 10%`."""
+
+    @property
+    def judges(self) -> str:
+        """The weight that it judges, or what it judges instead."""
+        return self.title or format_weight(self.permille)
 
     def fastest(self, moment: Moment) -> DetectionTime | None:
         """Return which predicate finds a fault first that is there at once, or that begins later.
@@ -166,6 +174,8 @@ def _contract(spec: PlanSpec, last: Segment) -> Segment:
 
 
 def _stage(spec: PlanSpec, stage: Stage, assumed: Assumed, after: Range, counted_from: timedelta) -> Segment:
+    if stage.match is not None:
+        assumed = replace(assumed, traffic=None)  # nobody knows how many requests testers send
     source = assumed.source
     begins = Range(after.earliest, after.latest + spec.traffic.accepted_within)
     failure_predicates, passes = _enforced((*spec.guards, *stage.fail)), _enforced(stage.pass_)
@@ -181,7 +191,7 @@ def _stage(spec: PlanSpec, stage: Stage, assumed: Assumed, after: Range, counted
     pass_evaluations = [_pass_first_evaluated(stage, each, source) for each in passes if each.events is None]
     latest = max([stage.deadline, *(at + source.timeout for at in pass_evaluations if at <= stage.deadline)])
     ends = Range(begins.earliest + (NOW if stage.half else shortest), begins.latest + latest)
-    place = Place(stage.permille, begins.latest - counted_from, ends.latest - counted_from, stage)
+    place = Place(stage.permille, stage.share, begins.latest - counted_from, ends.latest - counted_from, stage)
     return Segment(
         stage.step,
         stage.permille,
@@ -194,6 +204,7 @@ def _stage(spec: PlanSpec, stage: Stage, assumed: Assumed, after: Range, counted
         shortest,
         tuple(detections(spec, failure_predicates, place, assumed)),
         _queries(spec, stage.permille, (*spec.guards, *stage.fail), (*stage.pass_, *stage.warn), source),
+        stage.title,
     )
 
 
@@ -207,7 +218,7 @@ def _bake(spec: PlanSpec, assumed: Assumed, last: Segment, counted_from: timedel
     drained = Range(last.begins.earliest + drain, last.begins.latest + drain)
     baked = Range(last.ends.earliest + spec.bake_for, last.ends.latest + spec.bake_for)
     ends = Range(*map(max, baked, drained))
-    place = Place(last.permille, last.ends.latest - counted_from, ends.latest - counted_from)
+    place = Place(last.permille, last.permille, last.ends.latest - counted_from, ends.latest - counted_from)
     return Segment(
         "bake",
         last.permille,
@@ -237,7 +248,7 @@ def _first_verdict(spec: PlanSpec, stage: Stage, predicate: Predicate, assumed: 
     source = assumed.source
     begins = left_out(stage, predicate) + source.delay
     if predicate.events is None:
-        enough = enough_after(predicate, stage.permille, assumed) or NOW
+        enough = enough_after(predicate, stage.share, assumed) or NOW
         return NEVER if enough is NEVER else begins + max(first_window(predicate, source.scrape), enough)
     return begins + (NOW if predicate.silence_is_clear else evaluation_interval(spec, source))
 
@@ -245,12 +256,12 @@ def _first_verdict(spec: PlanSpec, stage: Stage, predicate: Predicate, assumed: 
 def _proved_after(spec: PlanSpec, stage: Stage, predicate: Predicate, assumed: Assumed) -> timedelta:
     """Return when a pass predicate can be proved first; for counts, the forecast where the traffic is known."""
     source = assumed.source
-    if not can_act(predicate, stage.permille) or enough_after(predicate, stage.permille, assumed) is NEVER:
+    if not can_act(predicate, stage.permille) or enough_after(predicate, stage.share, assumed) is NEVER:
         return NEVER
     if predicate.events is None:
         return _pass_first_evaluated(stage, predicate, source) + round_up(predicate.for_ or NOW, spec.interval)
     every, traffic = evaluation_interval(spec, source), assumed.traffic
-    forecast = every if traffic is None else proved_within(predicate, stage.permille, traffic, every)
+    forecast = every if traffic is None else proved_within(predicate, stage.share, traffic, every)
     return forecast if forecast is NEVER else left_out(stage, predicate) + max(every, forecast) + source.delay
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from rolloutplan.api.predicate import Predicate
-from rolloutplan.api.quantities import format_duration, format_weight
+from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL, Stage
 
@@ -58,9 +58,9 @@ def unguarded(spec: PlanSpec) -> str:
 
 def _stage_words(steps: Sequence[Stage]) -> Iterator[str]:
     if len(steps) > _NAMED:
-        yield f"at {len(steps)} weights from {format_weight(steps[0].permille)} on"
+        yield f"at {len(steps)} weights from {steps[0].title} on"
     elif steps:
-        yield "at " + " and ".join(format_weight(step.permille) for step in steps)
+        yield "at " + " and ".join(step.title for step in steps)
 
 
 def _why(spec: PlanSpec, steps: Sequence[Stage], *, bakes: bool) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.reasons import HoldReason
-from rolloutplan.api.status import Phase, Status
+from rolloutplan.api.status import Phase, Status, Weights
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.model.weights import share as asked_of
@@ -46,10 +46,15 @@ def _empty_share(status: Status) -> Share | None:
     phase = held.back_to if held else status.phase
     if phase is not Phase.JUDGING or status.intent is not None or stage is None or stage.judged_since is None:
         return None
-    if not is_valid_snapshot(weights.written, weights.old, weights.new):
+    if not is_valid_snapshot(weights.written, weights.old, weights.new) or _is_not_by_weight(weights):
         return None
     since = held.reason_since or held.since if held and held.reason == HoldReason.NOT_EFFECTIVE else stage.judged_since
     return Share(since, asked_of(weights.written, weights.old, weights.new) / 1000)
+
+
+def _is_not_by_weight(weights: Weights) -> bool:
+    """Whether more than the weights decides who answers: copies, testers, or cookies that keep users on a side."""
+    return any(rule.added for route in weights.written for rule in route.rules)
 
 
 def _same(one: Share, other: Share) -> bool:

@@ -74,13 +74,15 @@ def variables_for(
 
 def predicates_hash(stage: Stage, guards: Iterable[Predicate]) -> str:
     """Hash of all predicates that will judge a stage, taken before its weight changes: 16 hexadecimal digits."""
-    judged = {
+    judged: dict[str, Any] = {
         "stage": stage.name,
         "permille": stage.permille,
         "pass": [_judging_fields(p) for p in stage.pass_],
         "fail": [_judging_fields(p) for p in (*guards, *stage.fail)],
         "warn": [_judging_fields(p) for p in stage.warn],
     }
+    if stage.additions:
+        judged["added"] = stage.additions
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
 
 

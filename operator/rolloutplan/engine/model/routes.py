@@ -63,7 +63,7 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
         )
     for rule in rules:
         _check_weights(rule, old, new, view.weights, f"{where} rule {rule.index}")
-    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules))
+    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules)).with_added(())
 
 
 def _check_weights(rule: RuleWeights, old: str, new: str, kind: WeightRules, where: str) -> None:
@@ -166,9 +166,22 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
                 return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
             if not same_split(found, rule, weights.old, weights.new):
                 actual, desired = _words(found, weights), _words(rule, weights)
-                by = f", last changed by {view.moved_by}" if view.moved_by else ""
-                return f"{route.id} rule {found.index} has weights {actual}, not {desired}{by}"
+                return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
+            if set(found.added) != set(rule.added):
+                actual, desired = added_words(found), added_words(rule)
+                return (
+                    f"{route.id} rule {found.index} has {actual} in addition to its weights, not {desired}{_by(view)}"
+                )
     return ""
+
+
+def _by(view: RouteView) -> str:
+    return f", last changed by {view.moved_by}" if view.moved_by else ""
+
+
+def added_words(rule: RuleWeights) -> str:
+    """What a run added to a rule in addition to its weights, as text."""
+    return " and ".join(rule.added) or "nothing"
 
 
 def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
@@ -183,7 +196,7 @@ def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weigh
 
 
 def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
-    """Whether the new side has at least these weights everywhere, and all of their rules exist."""
+    """Whether the new side has at least these weights, and what a run added, everywhere, and all their rules exist."""
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
@@ -194,6 +207,8 @@ def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights
                 return False
             (old, new), (old_desired, new_desired) = (pair(each, weights.old, weights.new) for each in (found, rule))
             if old + new == 0 or new * (old_desired + new_desired) < new_desired * (old + new):
+                return False
+            if not set(rule.added) <= set(found.added):
                 return False
     return True
 
@@ -241,9 +256,12 @@ def _is_accepted_since(snapshot: Snapshot, view: RouteView) -> bool:
 
 
 def holds(view: RouteView, route: RouteWeights, weights: Weights) -> bool:
-    """Whether a route has exactly these weights on both sides in all of their rules."""
+    """Whether a route has exactly these weights on both sides in all of their rules, and what a run added there."""
     found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
-    return all(now is not None and same_split(now, rule, weights.old, weights.new) for now, rule in found)
+    return all(
+        now is not None and same_split(now, rule, weights.old, weights.new) and set(now.added) == set(rule.added)
+        for now, rule in found
+    )
 
 
 def _is_unconfirmed(snapshot: Snapshot, view: RouteView) -> bool:
@@ -392,7 +410,7 @@ def route_patches(
             continue
         found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
         rules = tuple(
-            restore(current, rule, weights.old, weights.new, view.weights)
+            restore(current, rule, weights.old, weights.new, view.weights).with_added(rule.added)
             for current, rule in found
             if current is not None
         )

@@ -6,7 +6,7 @@ because it describes each field of one view.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -589,5 +589,8 @@ class Snapshot:
     """The generation of each route in which this leader first saw the weights of the present intent."""
     repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)
     """When this leader restored the weights of each route after the success; the last times."""
+    undo_after: Callable[[Sequence[RouteWeights]], str] = field(default=lambda _: "", compare=False, repr=False)
+    """The command that would restore the weights from before the run once the routes have these weights and additions;
+    empty where it is the one in the status."""
     undo_command: str = ""
     """The command that would restore the present weights of the routes; where there is `undo`, those of `undo`."""

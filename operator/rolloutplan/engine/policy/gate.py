@@ -162,6 +162,11 @@ def _is_overruled(snapshot: Snapshot, spec: PlanSpec) -> bool:
     return status.approved == CONTRACT or (CONTRACT in status.approved_ahead and not asked)
 
 
+def _load_words(stage: Stage) -> str:
+    """What the new side must answer at this stage, as text."""
+    return stage.title if stage.moves_no_weight else f"{format_weight(stage.permille)} of the traffic"
+
+
 def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     """Capacity before traffic: the share of available pods of the new side must be at least its share of the traffic.
 
@@ -169,12 +174,11 @@ def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     `traffic.endpoints: Verify` its Service must have so many ready endpoints too.
     """
     new = snapshot.new
-    needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.permille // 1000) if new else 0
+    needed = -(-max(new.wanted, snapshot.status.scaled_to) * stage.load // 1000) if new else 0
     if new is None:
         return None
     if new.available < needed:
-        share = format_weight(stage.permille)
-        needs = f"{share} of the traffic needs {needed} available pods of {new.name}"
+        needs = f"{_load_words(stage)} needs {needed} available pods of {new.name}"
         words = f"{needs}, only {new.available} are available"
         return Blocked(HoldReason.CAPACITY, words + _scaled_back(snapshot, new) + new.why)
     if new.outdated:
@@ -182,7 +186,7 @@ def _capacity(snapshot: Snapshot, stage: Stage) -> Blocked | None:
         return Blocked(HoldReason.CAPACITY, words)
     service = receiver(snapshot, "new")
     if verifies(snapshot) and service.known and service.ready < needed:
-        words = f"{format_weight(stage.permille)} of the traffic needs {needed} ready endpoints of Service"
+        words = f"{_load_words(stage)} needs {needed} ready endpoints of Service"
         return Blocked(HoldReason.CAPACITY, f"{words} {service.service}, it has {service.ready}")
     return None
 

@@ -29,6 +29,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
+from rolloutplan.engine.policy.additions import not_possible
 from rolloutplan.engine.policy.divisible import check_shares
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
@@ -179,13 +180,16 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         if current > first:
             words = (
                 f"{rule_words(route.id, rule)}: {new} already has {format_weight(current)} of the traffic, more than "
-                f"the weight of the first stage ({format_weight(first)}): lower it there, or start the stages above it"
+                f"the weight of the first stage ({format_weight(first)}): lower it there"
+                f"{', or start the stages above it' if first else ''}"
             )
             words += _way_out(snapshot, route, rule, spec)
             if may_be_lost(snapshot):
                 plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
                 words += f"; if a run of this plan was lost in a restore, `rolloutplan adopt {plan}` takes it up"
             return UnmetPrecondition(StatusReason.NEW_SIDE_ALREADY_SERVING, words)
+        if words := not_possible(snapshot, spec):
+            return UnmetPrecondition(StatusReason.STAGE_NOT_POSSIBLE, words)
         try:
             check_shares(snapshot, spec, route, rule)
         except UnusableError as problem:

@@ -28,7 +28,7 @@ def seal_of(spec: PlanSpec, name: str) -> str:
     sealed = spec.model_dump(mode="json", by_alias=True, include={"old", "new", "traffic", "metrics", *fields})
     if stage is not None:
         times = [each.total_seconds() for each in (stage.soak, stage.deadline, stage.warmup)]
-        sealed["stage"] = [stage.name, stage.permille, *times]
+        sealed["stage"] = [stage.name, stage.permille, *times, *stage.additions]
         roles = {"pass": stage.pass_, "fail": stage.fail, "warn": stage.warn}
         sealed |= {
             role: [each.model_dump(mode="json", by_alias=True) for each in predicates]

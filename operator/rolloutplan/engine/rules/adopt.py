@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rolloutplan.api.changes import RunChange
-from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
+from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import Held, Paused, Phase, StageStatus, Status
 from rolloutplan.engine.analysis.availability import baseline
 from rolloutplan.engine.model.snapshot import PreflightResult, Snapshot, WorkloadView
@@ -28,7 +30,7 @@ def adopted(
     """
     weights, steps = snapshot.status.weights, spec.steps()
     live = share(weights.written, weights.old, weights.new)
-    stage = next((each for each in reversed(steps) if each.permille <= live and not each.completes), steps[0])
+    stage = _stage_at(steps, live, {each for route in weights.written for rule in route.rules for each in rule.added})
     fields: RunChange = {
         "run": snapshot.status.run or 1,
         "plan_hash": spec.plan_hash(),
@@ -47,7 +49,7 @@ def adopted(
             name=stage.name,
             index=stage.index,
             display=f"{stage.index + 1}/{len(steps)} {stage.step}",
-            weight=format_weight(stage.permille),
+            weight=stage.title,
             entered_at=snapshot.now,
             judged_since=snapshot.now,
         ),
@@ -55,6 +57,13 @@ def adopted(
     by = f"adopted by {paused.by}{f': {paused.reason}' if paused.reason else ''}"
     words = (
         f"{by}; held at {weights.desired} on {weights.new} with the guards on: `resume` starts stage {stage.step} "
-        f"again at {format_weight(stage.permille)}, `abort` restores the old weights"
+        f"again at {stage.title}, `abort` restores the old weights"
     )
     return reset_run(snapshot, TransitionName.ADOPTED, words, reason=HoldReason.PAUSED, commanded_by=source, **fields)
+
+
+def _stage_at(steps: Sequence[Stage], live: int, added: set[str]) -> Stage:
+    """The last step with no more than this share for the new side; at no share, the one with what the routes have."""
+    if not live:
+        return next((each for each in steps if each.moves_no_weight and set(each.additions) == added), steps[0])
+    return next((each for each in reversed(steps) if each.permille <= live and not each.completes), steps[0])

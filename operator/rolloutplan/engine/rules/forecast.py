@@ -66,10 +66,13 @@ def slow_predicate_problem(predicate: Predicate, stage: Stage, traffic: Traffic,
     """Why counts at a stage's weight cannot prove the predicate before its deadline, as text; empty where they can.
 
     If both sides are counted, only the sum of `traffic` matters, not the weight at which it was measured. If only the
-    new side is counted, `traffic` is that side's at this weight. `every` is the time between evaluations.
+    new side is counted, `traffic` is that side's at this weight. `every` is the time between evaluations. Nothing is
+    said of a stage of testers: how many requests theirs are is not known.
     """
     hypothesis = hypothesis_of(predicate, "pass")
-    share, rate = stage.permille / 1000, traffic.new + traffic.old
+    share, rate = stage.share / 1000, traffic.new + traffic.old
+    if not share:
+        return ""
     at_weight = traffic.at(share) if hypothesis.paired else traffic
     seconds = decided_after(hypothesis, at_weight, float(predicate.confidence), every.total_seconds())
     warmup = left_out(stage, predicate)

@@ -191,15 +191,18 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         return waiting
     stage, steps = next_stage(spec, status), spec.steps()
     predicates, group = stage_predicates(snapshot, spec, stage), control_group_words(stage, weights.old)
-    routes = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
+    shifted = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
+    routes = tuple(route.with_added(stage.additions) for route in shifted)
     # The plan's own weights are held exactly; half way to one there may only be a share near that.
     to = format_weight(share(routes, weights.old, weights.new) if stage.half else stage.permille)
+    moves = f"{stage.title} for {weights.new}" if stage.moves_no_weight else f"{weights.desired} -> {to}"
+    revert = snapshot.undo_after(routes) or status.revert
     fixed_hash, at = predicates_hash(stage, spec.guards), status.stage
     started = StageStatus(
         name=stage.name,
         index=stage.index,
         display=f"{stage.index + 1}/{len(steps)} {stage.step}",
-        weight=to,
+        weight=stage.title if stage.moves_no_weight else to,
         predicates_hash=fixed_hash,
         entered_at=snapshot.now,
         judged_since=at.judged_since if at else snapshot.now,
@@ -211,7 +214,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
     after = transition(
         snapshot,
         TransitionName.START_STAGE,
-        f"stage {stage.index + 1}/{len(steps)} {stage.step}: {weights.desired} -> {to}; "
+        f"stage {stage.index + 1}/{len(steps)} {stage.step}: {moves}; "
         f"{f'{group}; ' if group else ''}{len(predicates)} predicates fixed (hash {fixed_hash})",
         reason=StatusReason.SHIFTING,
         shares=(weights.desired, to),
@@ -220,13 +223,12 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         weights=change_weights(weights, desired=to),
         predicates=predicates,
         place="",
+        revert=revert,
         intent=Intent(
             action="Shift", at=snapshot.now, to=to, routes=routes, leaves=at.name if at and at.verified_at else ""
         ),
     )
-    return ReconcileResult(
-        after, route_patches(snapshot, routes, weights, fencing_token(snapshot, after), status.revert)
-    )
+    return ReconcileResult(after, route_patches(snapshot, routes, weights, fencing_token(snapshot, after), revert))
 
 
 def _proved(snapshot: Snapshot, spec: PlanSpec) -> Status:

@@ -303,10 +303,13 @@ def _verified(snapshot: Snapshot, intent: Intent) -> Status:
         "read back; not all gateways report acceptance" if status.weights.unconfirmed else "read back and accepted"
     )
     group = control_group(spec, status) if spec else ""
+    in_force = f"{intent.to} of the traffic is on {status.weights.new}"
+    if stage.moves_no_weight:
+        in_force = f"{stage.title} for {status.weights.new} is in force"
     return transition(
         snapshot,
         TransitionName.VERIFIED,
-        f"{intent.to} of the traffic is on {status.weights.new} ({names} {accepted}); {f'{group}; ' if group else ''}"
+        f"{in_force} ({names} {accepted}); {f'{group}; ' if group else ''}"
         f"judged for {_until(snapshot, at.soak_until)} at least, decided within {_until(snapshot, at.deadline_at)}",
         reason=StatusReason.SOAKING,
         shares=(format_weight(before), intent.to),

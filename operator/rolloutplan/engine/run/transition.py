@@ -124,7 +124,7 @@ def start_rollback(
     status = transition(
         snapshot,
         TransitionName.REVERTED if snapshot.status.phase is Phase.SUCCEEDED else TransitionName.FAILED,
-        f"{note}; weights go back from {weights.desired} to {safe}",
+        f"{note}; weights go back from {weights.desired} to {safe}{_removed_words(weights)}",
         reason=reason,
         evidence=evidence,
         shares=(weights.desired, safe),
@@ -133,6 +133,12 @@ def start_rollback(
     )
     actions = (*rollback_patches(snapshot, status), *stop_actions(snapshot, status.task))
     return ReconcileResult(status, actions, urgent=True)
+
+
+def _removed_words(weights: Weights) -> str:
+    """What goes from the routes with the weights, as text to append; empty where nothing was added to them."""
+    added = dict.fromkeys(each for route in weights.written for rule in route.rules for each in rule.added)
+    return f", and {' and '.join(added)} is removed" if added else ""
 
 
 def try_rollback(

@@ -73,7 +73,7 @@ def lint_deadlines(spec: PlanSpec, scrape: timedelta, traffic: Traffic) -> Itera
             if predicate.has_references or predicate.events is None or predicate.dry_run:
                 continue
             for step in steps:
-                at_weight = traffic.at(step.permille / 1000)
+                at_weight = traffic.at(step.share / 1000)
                 if words := slow_predicate_problem(predicate, step, at_weight, every):
                     yield Finding(f"spec.stages[{i}].pass[{j}]", "cannot-conclude", "warning", words)
                     break
@@ -132,8 +132,8 @@ def _time_at(spec: PlanSpec, judged: Judged, step: Stage) -> timedelta:
 
 
 def _weights(steps: Sequence[Stage]) -> str:
-    """The weights of steps, such as 5%, 25% and 50%."""
-    *first, last = dict.fromkeys(format_weight(step.permille) for step in steps)
+    """The weights of steps, such as 5%, 25% and 50%, or what they have instead."""
+    *first, last = dict.fromkeys(step.title for step in steps)
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -155,7 +155,7 @@ def lint_samples(spec: PlanSpec, traffic: Traffic) -> Iterator[Finding]:
         short = [
             (step, each)
             for step in steps
-            if (each := shortage(samples.at_least, rate, step.permille / 1000, window.total_seconds()))
+            if step.share and (each := shortage(samples.at_least, rate, step.share / 1000, window.total_seconds()))
         ]
         if short:
             late = "" if len(short) < len(steps) else ", so it is never decided"
@@ -175,7 +175,7 @@ def _windows(window: timedelta) -> dict[str, str]:
 
 
 def _shortage(rate: float, window: timedelta, least: int, steps: Sequence[Stage], first: Shortage) -> str:
-    share = format_weight(steps[0].permille)
+    share = format_weight(steps[0].share)
     others = f" (as at {_weights(steps[1:])})" if len(steps) > 1 else ""
     come = f"there are about {first.expected:.3g} requests in {format_duration(window)}"
     return f"at {rate:g} requests/s x {share} {come}, and {least} are required{others}"

@@ -19,6 +19,7 @@ from rolloutplan.api.template import PredicateTemplateSpec, fill, promql_values,
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.variables import names_a_side
 from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.lint.additions import lint_additions
 from rolloutplan.tools.lint.comparisons import Role
 from rolloutplan.tools.lint.judged import Judged, counters_of, filled, judged_predicates
 from rolloutplan.tools.lint.meaning import comparison_check, lint_events, lint_slowness, samples_check
@@ -51,6 +52,7 @@ def lint_plan(spec: PlanSpec, scrape: timedelta | None, flavor: str = "Prometheu
     judged = tuple(judged_predicates(spec))
     found = (
         *_unguarded(spec),
+        *lint_additions(spec),
         *lint_unseen(spec),
         *_assumed(spec, scrape, flavor),
         *(

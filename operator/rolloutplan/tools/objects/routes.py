@@ -102,7 +102,7 @@ def _first_weight(plan: PlanFile, objects: Objects, rule: RuleWeights, found: Ro
     elif share > first:
         words = (
             f"{new} has {format_weight(share)} of the traffic before the run, more than the first stage gives it"
-            f" ({format_weight(first)}): write weight: 0, or begin the stages above it"
+            f" ({format_weight(first)}): write weight: 0{', or begin the stages above it' if first else ''}"
         )
         yield warning(about, path, "first-weight", words)
     elif share:

@@ -88,6 +88,7 @@ from rolloutplan.engine.model.snapshot import (
     Facts,
     ForeignUndo,
     GateAnswers,
+    InForce,
     JobsStopped,
     JobView,
     Measurements,
@@ -208,7 +209,7 @@ class PlanRun:
         self._answered_at: tuple[datetime, ...] = ()
         self._foreign_undo: dict[str, ForeignUndo] = {}
         """By their subject."""
-        self._in_force: dict[RouteId, tuple[RouteWeights, int]] = {}
+        self._in_force: dict[RouteId, tuple[RouteWeights, InForce]] = {}
         """The generation in which the weights of the present intent were first seen in a route."""
         self._repairs: dict[RouteId, tuple[datetime, ...]] = {}
         self._lint_at = now + LINT_AFTER
@@ -382,7 +383,7 @@ class PlanRun:
         """Everything on which a decision may depend; with `status` if that is known to be newer than the facts."""
         status = status or self.unwritten_status or facts.status
         task = status.task
-        self._note_in_force(facts, status)
+        self._note_in_force(facts, status, now)
         snapshot = Snapshot(
             plan=facts.plan,
             status=status,
@@ -426,7 +427,7 @@ class PlanRun:
             metadata_writes=self._metadata_writes,
             answered_at=self._answered_at,
             foreign_undo=self._foreign_undo,
-            in_force_at={route: generation for route, (_, generation) in self._in_force.items()},
+            in_force={route: seen for route, (_, seen) in self._in_force.items()},
             repairs=self._repairs,
         )
         return (
@@ -435,15 +436,15 @@ class PlanRun:
             else snapshot
         )
 
-    def _note_in_force(self, facts: Facts, status: Status) -> None:
-        """Note in which generation of a route the requested weights are seen first. Others may raise it afterwards."""
+    def _note_in_force(self, facts: Facts, status: Status, now: datetime) -> None:
+        """Note when and in which generation of a route the requested weights are seen first. Others may raise that."""
         known, self._in_force = self._in_force, {}
         for route in status.intent.routes if status.intent else ():
             view = facts.routes.get(route.id)
             if view is not None and holds(view, route, status.weights):
                 before = known.get(route.id)
                 same = before is not None and before[0] == route
-                self._in_force[route.id] = before if before and same else (route, view.generation)
+                self._in_force[route.id] = before if before and same else (route, InForce(view.generation, now))
 
     def _new_side(self, facts: Facts, now: datetime) -> WorkloadView | None:
         spec, new = facts.plan.written, facts.new

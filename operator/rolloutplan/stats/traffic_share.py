@@ -86,19 +86,22 @@ def dispersion(share: Share) -> float:
     return max(1.0, pearson / (share.looks - 1))
 
 
-def mismatch(share: Share) -> Outcome:
-    """Whether the share mismatches; Refuted where it is proved to be within the tolerance."""
-    if share.looks < LOOKS or not 0 < share.desired < 1:
+def mismatch(share: Share, *, of_all: bool = False) -> Outcome:
+    """Whether the share mismatches; Refuted where it is proved to be within the tolerance.
+
+    A share of all requests is tested only with `of_all`: callers that go straight to the old Service are no mismatch of
+    a route that is known to be followed.
+    """
+    if share.looks < LOOKS or not 0 < share.desired <= 1 or (share.desired == 1 and not of_all):
         return Outcome.UNDECIDED
     phi = dispersion(share)
     new, old, both = share.new / phi, (share.total - share.new) / phi, share.total / phi
-    odds = share.desired / (1 - share.desired)
-    high, low = _chance(odds * TOLERANCE), _chance(odds / TOLERANCE)
+    high, low = _within(share.desired, TOLERANCE), _within(share.desired, 1 / TOLERANCE)
     if share.desired > _HALF:
         low = min(low, share.desired - STRAY)
     if max(evidence(new, both, high), evidence(old, both, 1 - low)) >= _NEEDED:
         return Outcome.PROVED
-    if min(evidence(new, both, low), evidence(old, both, 1 - high)) >= _NEEDED:
+    if evidence(new, both, low) >= _NEEDED and (high == 1 or evidence(old, both, 1 - high) >= _NEEDED):
         return Outcome.REFUTED
     return Outcome.UNDECIDED
 
@@ -112,5 +115,6 @@ def evidence(hits: float, trials: float, chance: float) -> float:
     return gathered
 
 
-def _chance(odds: float) -> float:
-    return odds / (1 + odds)
+def _within(share: float, factor: float) -> float:
+    """The share whose odds are so many times those of another."""
+    return factor * share / (1 - share + factor * share)

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.reasons import HoldReason
+from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Weights
+from rolloutplan.engine.model.routes import settling_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.model.weights import share as asked_of
@@ -21,6 +23,10 @@ from rolloutplan.stats.verdict import Outcome
 
 FOLLOWS_WITHIN: Final = timedelta(seconds=5)
 """How long a gateway may take to follow a route that it has accepted."""
+NOT_COUNTED: Final = (
+    "no predicate counts the requests of both sides at the last weight, which alone could prove that the traffic "
+    "follows: add a guard with events and vsOld, or write traffic.share: Ignore to have nothing proved"
+)
 
 
 def update_share(
@@ -99,7 +105,7 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
     if spec is None or spec.traffic.share == "Ignore":
         return ""
     found = _largest_share(snapshot)
-    outcome = mismatch(found[1]) if found else Outcome.UNDECIDED
+    outcome = _outcome(snapshot, found[1]) if found else Outcome.UNDECIDED
     if snapshot.status.held_for == HoldReason.NOT_EFFECTIVE:
         return "" if outcome is Outcome.REFUTED else snapshot.status.message
     if found is None or outcome is not Outcome.PROVED:
@@ -110,6 +116,47 @@ def traffic_not_shifted(snapshot: Snapshot) -> str:
         f"its traffic; if requests also arrive without this route, count in `total` only those that use it, "
         f"or set spec.traffic.share to Ignore"
     )
+
+
+def counts_both_sides(spec: PlanSpec) -> bool:
+    """Whether a predicate with consequences counts requests of both sides at the last weights of a plan.
+
+    A reference whose template is not known may do so.
+    """
+    return all(
+        any(
+            each.has_references or (each.events is not None and each.vs_old is not None)
+            for each in (*spec.guards, *step.fail, *step.pass_)
+            if not each.dry_run
+        )
+        for step in (spec.bake_step, spec.steps()[-1])
+    )
+
+
+def unproved_share(snapshot: Snapshot) -> str:
+    """What the last stage still lacks, where no gateway reports which weights it follows; empty where nothing.
+
+    Then only the requests that both sides have counted prove that a weight is effective.
+    """
+    spec, stage = snapshot.plan.spec, snapshot.status.stage
+    if spec is None or stage is None or spec.traffic.share == "Ignore" or stage.index < spec.bake_step.index:
+        return ""
+    silent = settling_routes(snapshot)
+    if not silent or stage.halfway is not None:
+        return ""
+    found = _largest_share(snapshot)
+    if found is not None and _outcome(snapshot, found[1]) is Outcome.REFUTED:
+        return ""
+    counted = "no predicate has counted requests of both sides here"
+    if found is not None and found[1].total:
+        counted = f"{_counted(found[1])} by {found[0]} went to {snapshot.status.weights.new}"
+    routes = ", ".join(str(view.id) for view in silent)
+    return f"it is not proved that the traffic follows {routes}, of which no gateway reports that: {counted}"
+
+
+def _outcome(snapshot: Snapshot, share: Share) -> Outcome:
+    """Whether a share mismatches; at 100% where no gateway reports which weights it follows."""
+    return mismatch(share, of_all=bool(settling_routes(snapshot)))
 
 
 def moved_words(snapshot: Snapshot) -> str:

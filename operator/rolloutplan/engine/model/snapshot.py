@@ -489,6 +489,15 @@ class ForeignUndo:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """When the requested weights were first seen in a route."""
+
+    generation: int
+    """The generation of the route then."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a host knows about a plan and everything on which a decision about it may depend.
 
@@ -585,8 +594,8 @@ class Snapshot:
     """When this leader answered the last commands, refused or carried out: at most `MOST_ANSWERED` of them."""
     foreign_undo: Mapping[str, ForeignUndo] = field(default_factory=dict)
     """The undo commands of others that this leader has put right, by their subject."""
-    in_force_at: Mapping[RouteId, int] = field(default_factory=dict)
-    """The generation of each route in which this leader first saw the weights of the present intent."""
+    in_force: Mapping[RouteId, InForce] = field(default_factory=dict)
+    """For each route, when this leader first saw the weights of the present intent in it."""
     repairs: Mapping[RouteId, tuple[datetime, ...]] = field(default_factory=dict)
     """When this leader restored the weights of each route after the success; the last times."""
     undo_after: Callable[[Sequence[RouteWeights]], str] = field(default=lambda _: "", compare=False, repr=False)

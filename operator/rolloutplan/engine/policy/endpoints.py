@@ -18,6 +18,7 @@ from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.pod_numbers import pods_needed
 from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView, is_owner
 from rolloutplan.engine.policy.blocked import Blocked
+from rolloutplan.engine.policy.empty_sides import breaks_too
 
 SideName = Literal["old", "new"]
 _OTHER: Final[Mapping[SideName, SideName]] = {"old": "new", "new": "old"}
@@ -158,7 +159,7 @@ def new_side_unserved(snapshot: Snapshot) -> str:
     new = receiver(snapshot, "new")
     if not verifies(snapshot) or not new.is_down:
         return ""
-    return f"{no_endpoints(new)}: it answers no request"
+    return f"{no_endpoints(new)}: it answers no request{breaks_too(snapshot, new.service, old=False)}"
 
 
 def no_endpoints(side: Receiver) -> str:

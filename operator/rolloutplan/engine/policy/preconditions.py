@@ -16,6 +16,7 @@ from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
+from rolloutplan.engine.analysis.traffic_share import NOT_COUNTED, counts_both_sides
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
 from rolloutplan.engine.model.routes import (
@@ -24,6 +25,7 @@ from rolloutplan.engine.model.routes import (
     meets_on,
     rule_words,
     select_rules,
+    settling_routes,
     unconfirmed,
 )
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
@@ -31,6 +33,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share
 from rolloutplan.engine.policy.additions import not_possible
 from rolloutplan.engine.policy.divisible import check_shares
+from rolloutplan.engine.policy.empty_sides import breaking_contract
 from rolloutplan.engine.policy.endpoints import IGNORE, no_endpoints, receivers
 from rolloutplan.engine.policy.gate import ANSWERS_VALID_FOR, block_on_start, position_in_queue
 from rolloutplan.engine.policy.grants import account_of, jobs_of, left_as_it_is, not_granted
@@ -194,7 +197,19 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             check_shares(snapshot, spec, route, rule)
         except UnusableError as problem:
             return UnmetPrecondition(problem.reason, problem.message)
+    if words := breaking_contract(snapshot, spec):
+        return UnmetPrecondition(StatusReason.EMPTY_SIDE_BREAKS_ROUTE, words)
+    if words := _never_proved(snapshot, spec):
+        return UnmetPrecondition(StatusReason.SHARE_NOT_MEASURED, words)
     return None
+
+
+def _never_proved(snapshot: Snapshot, spec: PlanSpec) -> str:
+    """Why a run could never prove that the traffic follows its weights, as text; empty where it could, or need not."""
+    silent = ", ".join(str(view.id) for view in settling_routes(snapshot))
+    if not silent or spec.traffic.share == "Ignore" or counts_both_sides(spec):
+        return ""
+    return f"no gateway reports which weights of {silent} it follows, and {NOT_COUNTED}"
 
 
 def _acceptance(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:

@@ -19,6 +19,7 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.committed import end_weights
+from rolloutplan.engine.policy.empty_sides import breaking_contract
 from rolloutplan.engine.policy.endpoints import (
     USERS_VALID_FOR,
     block_by_routes,
@@ -203,6 +204,8 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
         return Blocked(HoldReason.NOT_GRANTED, f"the old side is not removed: {found.words}"[:1024])
     if blocked := block_by_routes(snapshot):
         return blocked
+    if SCALE_OLD not in status.completed_tasks and (words := breaking_contract(snapshot, spec)):
+        return Blocked(HoldReason.OLD_SIDE_IN_USE, words)
     return None if status.task is not None else block_on_contract(snapshot, spec)
 
 

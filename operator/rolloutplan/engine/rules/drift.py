@@ -123,8 +123,8 @@ def _corrected(snapshot: Snapshot, intent: Intent) -> ReconcileResult | None:
     """The weights are correct again. The stage starts again, because part of it was measured at another weight."""
     status, spec, problem = snapshot.status, snapshot.plan.spec, not_accepted(snapshot, intent.routes)
     within = accepted_within(snapshot, problem)
-    if problem is not None and snapshot.now < intent.at + within:
-        return ReconcileResult(wake_at=intent.at + within)
+    if problem is not None and (problem.until is not None or snapshot.now < intent.at + within):
+        return ReconcileResult(wake_at=problem.ends_at(intent.at + within))
     if problem is not None:
         return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     at, stage = status.stage, current_stage(spec, status) if spec else None

@@ -20,6 +20,7 @@ from rolloutplan.engine.analysis.measurements import (
     verdict_of,
 )
 from rolloutplan.engine.analysis.stages import control_group, control_group_words, is_last, more_time, next_stage
+from rolloutplan.engine.analysis.traffic_share import unproved_share
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import ReconcileResult
@@ -37,6 +38,7 @@ from rolloutplan.stats.verdict import Outcome
 def is_stage_proved(snapshot: Snapshot) -> bool:
     """Whether this weight is proved: every pass predicate is Proved, and no guard or `fail` predicate is in doubt.
 
+    Where no gateway reports which weights it follows, the measured share has to prove the last one.
     Something must judge it, but for the step after a bake, which was judged by the stages before.
     """
     spec = snapshot.plan.spec
@@ -44,7 +46,7 @@ def is_stage_proved(snapshot: Snapshot) -> bool:
     if spec is None or stage is None:
         return False
     judged = stage.completes or bool(enforced_predicates(spec, snapshot.status, snapshot.source))
-    return judged and not stage_doubts(snapshot)
+    return judged and not stage_doubts(snapshot) and not unproved_share(snapshot)
 
 
 def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
@@ -102,7 +104,8 @@ def _undecided(
 ) -> ReconcileResult | None:
     """Hold, roll back or judge on, as `onUndecided` says."""
     items = [doubt.item for doubt in doubts]
-    names = ", ".join(f"{doubt.item.name} ({doubt.why})" for doubt in doubts) or "nothing was measured"
+    names = ", ".join(f"{doubt.item.name} ({doubt.why})" for doubt in doubts)
+    names = names or unproved_share(snapshot) or "nothing was measured"
     words = f"{what} is undecided: {names}"
     ways = "`resume`, `skip` or `abort`" if snapshot.status.phase is Phase.JUDGING else "`resume` or `abort`"
     if spec.on_undecided == "Rollback":

@@ -23,6 +23,7 @@ from rolloutplan.engine.model.routes import (
     route_mismatch,
     route_patches,
     route_warnings,
+    settling_routes,
 )
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
@@ -77,9 +78,10 @@ def _restore(snapshot: Snapshot) -> ReconcileResult | None:
         return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + accepted_within(snapshot))
     problem = not_accepted(snapshot, weights.snapshot)
     accept_deadline = since + accepted_within(snapshot, problem)
-    if problem is not None and not snapshot.plan.deleting and snapshot.now < accept_deadline:
-        return ReconcileResult(wake_at=accept_deadline)
-    refused = problem.words if problem else ""
+    settling = problem is not None and problem.until is not None
+    if problem is not None and not snapshot.plan.deleting and (settling or snapshot.now < accept_deadline):
+        return ReconcileResult(wake_at=problem.ends_at(accept_deadline))
+    refused = problem.words if problem and not settling else ""
     if is_suspended(status) and not snapshot.plan.deleting:
         began = status.entered_at or snapshot.now
         if (no_fault := _no_fault(snapshot, began)) is None:
@@ -139,8 +141,11 @@ def _restored(snapshot: Snapshot, refused: str) -> Status:
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {cause}"
     if gone:
         words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
-    if sticky := route_warnings(snapshot, (route.id for route in weights.snapshot)).get("SessionPersistence"):
-        words = f"{words}; {sticky}"
+    if silent := ", ".join(str(view.id) for view in settling_routes(snapshot)):
+        words = f"{words}; nothing reports that {silent} is followed: check that {weights.new} gets no more requests"
+    warnings = route_warnings(snapshot, (route.id for route in weights.snapshot))
+    kept = (warnings.get(reason) for reason in ("EmptySideBreaksRoute", "SessionPersistence"))
+    words = "; ".join((words, *filter(None, kept)))
     if refused:
         words = f"{words}; but the gateway has not accepted it: {refused}"
     return transition(
@@ -243,7 +248,8 @@ def shift_timed_out(snapshot: Snapshot) -> ReconcileResult | None:
     problem, ours = not_accepted(snapshot, intent.routes), status.epoch == snapshot.epoch
     within = accepted_within(snapshot, problem)
     written = not differs or is_under_way(snapshot, intent.routes)
-    if ours and written and problem is not None and snapshot.now >= intent.at + within:
+    late = problem is not None and problem.until is None and snapshot.now >= intent.at + within
+    if ours and written and problem is not None and late:
         return try_rollback(snapshot, StatusReason.WEIGHT_NOT_ACCEPTED, late_words(intent, within, problem))
     return None
 
@@ -260,7 +266,8 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
     differs = route_mismatch(snapshot, intent.routes, weights)
     if not differs and problem is None:
         return ReconcileResult(_verified(snapshot, intent))
-    accept_deadline = intent.at + accepted_within(snapshot, problem)
+    wake_at = intent.at + accepted_within(snapshot, problem)
+    wake_at = wake_at if problem is None else problem.ends_at(wake_at)
     # A late write gets its full time from now on, and a new leader may not have seen the gateway's answer.
     again = None
     late = differs and not is_under_way(snapshot, intent.routes) and snapshot.now >= intent.at + REQUEST_AGAIN_AFTER
@@ -271,7 +278,7 @@ def resume_shift(snapshot: Snapshot) -> ReconcileResult | None:
         if differs
         else ()
     )
-    return ReconcileResult(again, written, wake_at=accept_deadline)
+    return ReconcileResult(again, written, wake_at=wake_at)
 
 
 def late_words(intent: Intent, within: timedelta, problem: NotAccepted) -> str:
@@ -299,9 +306,12 @@ def _verified(snapshot: Snapshot, intent: Intent) -> Status:
     before = share(status.weights.written, status.weights.old, status.weights.new)
     at = start_stage_timers(snapshot, status.stage, stage)
     names = ", ".join(str(route.id) for route in intent.routes)
+    silent = ", ".join(str(view.id) for view in settling_routes(snapshot))
     accepted = (
         "read back; not all gateways report acceptance" if status.weights.unconfirmed else "read back and accepted"
     )
+    if silent:
+        accepted = f"read back; nothing reports that {silent} is followed, so the measured share must prove it"
     group = control_group(spec, status) if spec else ""
     in_force = f"{intent.to} of the traffic is on {status.weights.new}"
     if stage.moves_no_weight:

@@ -11,7 +11,7 @@ from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.api.status import STARTING, Phase, Status, Weights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import not_accepted, route_warnings
+from rolloutplan.engine.model.routes import not_accepted, route_warnings, unconfirmed
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.endpoints import not_serving
@@ -86,11 +86,14 @@ def finish_without_run(snapshot: Snapshot) -> ReconcileResult | None:
     words = f"{found}: nothing to do; no weight was moved, and nothing was evaluated"
     if spec.contract.wanted:
         words = f"{words}; nothing was removed either: `contract` is a part of a run"
+    blind = unconfirmed(snapshot, (route.id for route in routes))
     run_fields: RunChange = {
         "run": snapshot.status.run + 1,
         "plan_hash": spec.plan_hash(),
         "revision": snapshot.new.revision,
-        "weights": Weights(desired=last, old=old, new=new, service=spec.shared_service, written=routes),
+        "weights": Weights(
+            desired=last, old=old, new=new, service=spec.shared_service, written=routes, unconfirmed=blind
+        ),
     }
     return ReconcileResult(
         reset_run(snapshot, TransitionName.ALREADY_DONE, words, reason=StatusReason.SUCCEEDED, **run_fields)

@@ -25,8 +25,8 @@ NONE: Final = {"contract": {"scaleOld": 0}}
 
 CASES = [
     Case("the old side is not scaled to nothing where any empty side breaks the route", fresh(NONE, **ANY), settle,
-         P.INVALID, "EmptySideBreaksRoute", ["Stalled"], "would take HTTPRoute shop down as a whole, because v1 stays in it",
-         OLD_WEIGHTS),
+         P.INVALID, "EmptySideBreaksRoute", ["Stalled"],
+         "would take HTTPRoute shop down as a whole, because v1 stays in it", OLD_WEIGHTS),
     Case("nor where an empty old one does", fresh(NONE, **OLD), settle, P.INVALID, "EmptySideBreaksRoute", ["Stalled"],
          "write scaleOld: 1, or leave it out and take v1 out of the route before you scale it down"),
     Case("nor where it shifts the weights of those after it", fresh(NONE, **FIRST), settle, P.INVALID,

@@ -43,6 +43,7 @@ from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.lint.plans import lint_plan, lint_policy, lint_template, lint_time
+from rolloutplan.tools.lint.routes import lint_routes
 from rolloutplan.tools.lint.source import lint_source
 from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.promql.traps import Severity
@@ -97,6 +98,7 @@ def _traps(
             severity: Severity = "hint" if problem.why == StatusReason.TEMPLATE_NOT_FOUND else "error"
             yield Finding(problem.path, "template", severity, problem.words)
         yield from lint_plan(whole.spec, every, source.prometheus.flavor if source else "Prometheus")
+        yield from lint_routes(whole.spec)
         yield from lint_time(whole.spec, every, traffic) if traffic else ()
     elif isinstance(spec, PredicateTemplateSpec):
         yield from lint_template(spec)

@@ -136,13 +136,14 @@ def counts_both_sides(spec: PlanSpec) -> bool:
 def unproved_share(snapshot: Snapshot) -> str:
     """What the last stage still lacks, where no gateway reports which weights it follows; empty where nothing.
 
-    Then only the requests that both sides have counted prove that a weight is effective.
+    Then only the requests that both sides have counted prove that a weight is effective. Where cookies keep users on a
+    side, they prove nothing; the very last step has none.
     """
     spec, stage = snapshot.plan.spec, snapshot.status.stage
     if spec is None or stage is None or spec.traffic.share == "Ignore" or stage.index < spec.bake_step.index:
         return ""
     silent = settling_routes(snapshot)
-    if not silent or stage.halfway is not None:
+    if not silent or stage.halfway is not None or _is_not_by_weight(snapshot.status.weights):
         return ""
     found = _largest_share(snapshot)
     if found is not None and _outcome(snapshot, found[1]) is Outcome.REFUTED:

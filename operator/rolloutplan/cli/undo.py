@@ -1,25 +1,31 @@
 """Print the command that restores the weights from before a plan's run with kubectl alone, built from its status.
 
 Nothing is taken from annotations, which everybody who may patch the plan or its route can write. The status is a
-subresource of its own, which only the operator needs the right to write.
+subresource of its own, which only the operator needs the right to write. Where the run has added something to a route,
+the route is read too: the command takes away what is there of that, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Phase, Status, read_status
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import Phase, RouteWeights, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
 from rolloutplan.cli.command import explain
 from rolloutplan.cli.output import fail
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
-from rolloutplan.engine.model.snapshot import REVERT
+from rolloutplan.engine.model.snapshot import REVERT, RouteView
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.jobs import SCALE_OLD
 from rolloutplan.engine.run.undo import read_scale_up
 from rolloutplan.traffic import ROUTE_KINDS, undo_command
+from rolloutplan.traffic.overlay import ADDED
 
 PRINTED, FAILED, NOTHING = 0, 1, 3
 
@@ -32,33 +38,59 @@ def undo(plan: str, namespace: str | None) -> int:
     """Print the undo command of a plan. Returns 0; 1 where the plan cannot be read; 3 where it has none."""
     try:
         namespace = namespace or read_namespace()
-        raw = asyncio.run(_read(namespace, plan))
+        raw, views, problems = asyncio.run(_read(namespace, plan))
     except ApiError as error:
         return fail(explain(error, plan, namespace), FAILED)
     status = read_status(safe_get.value(raw, "status"))
     try:
-        command = undo_from_status(namespace, status)
+        command = undo_from_status(namespace, status, views)
     except NothingToUndoError as problem:
         return fail(f"{namespace}/{plan}: {problem}", NOTHING)
     print(command)
+    for unread in problems:
+        fail(f"{unread}: what the run added to it stays; its annotation {ADDED} names that", PRINTED)
     written = safe_get.text(raw, "metadata", "annotations", REVERT)
     if written and written != command:
         fail(f"the annotation {REVERT} of the plan has another command, which is not to be trusted", PRINTED)
     return PRINTED
 
 
-async def _read(namespace: str, plan: str) -> Raw:
+class _Read(NamedTuple):
+    plan: Raw
+    views: dict[RouteId, RouteView]
+    """The routes to which the run has added something."""
+    problems: list[str]
+    """Why such a route could not be read."""
+
+
+async def _read(namespace: str, plan: str) -> _Read:
     api = await Api.connect()
     try:
-        return await api.get(paths.plan(namespace, plan))
+        found = _Read(await api.get(paths.plan(namespace, plan)), {}, [])
+        for route in _changed_routes(namespace, read_status(safe_get.value(found.plan, "status"))):
+            kind = ROUTE_KINDS[route.kind]
+            try:
+                raw = await api.get(paths.path(paths.Kind(*kind.resource), namespace, route.name))
+                found.views[route] = kind.view(raw)
+            except ApiError as error:
+                found.problems.append(f"{route} cannot be read: {error.message}")
+        return found
     finally:
         await api.close()
 
 
-def undo_from_status(namespace: str, status: Status) -> str:
+def _changed_routes(namespace: str, status: Status) -> list[RouteId]:
+    """The routes to which the run has added something, or was about to."""
+    routes = [*status.weights.written, *(status.intent.routes if status.intent else ())]
+    changed = dict.fromkeys(route.id for route in routes if any(rule.added for rule in route.rules))
+    return list(changed) if _is_sound(namespace, routes) else []
+
+
+def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, RouteView] = MappingProxyType({})) -> str:
     """The command from the weights before the run. Raises NothingToUndoError.
 
-    Where the old side was scaled down, the command first scales it up to the number that the status has.
+    `views` are the routes from which it is to take away what the run has added. Where the old side was scaled down, the
+    command first scales it up to the number that the status has.
     """
     weights = status.weights
     if status.phase is Phase.ROLLED_BACK:
@@ -69,11 +101,11 @@ def undo_from_status(namespace: str, status: Status) -> str:
         )
     if not weights.snapshot:
         raise NothingToUndoError("there is nothing to undo: its status knows of no weight that a run has moved")
-    if not is_valid_snapshot(weights.snapshot, weights.old, weights.new) or not _is_sound(namespace, status):
+    if not is_valid_snapshot(weights.snapshot, weights.old, weights.new) or not _is_sound(namespace, weights.snapshot):
         raise NothingToUndoError(
             "the weights in its status contradict themselves: restore those of its route as Git has them"
         )
-    patches = " && ".join(undo_command(namespace, route) for route in weights.snapshot)
+    patches = " && ".join(undo_command(namespace, route, views.get(route.id)) for route in weights.snapshot)
     scale = read_scale_up(status.revert)
     if scale is not None and scale.namespace == namespace:
         return f"{scale}{patches}"
@@ -86,8 +118,7 @@ def undo_from_status(namespace: str, status: Status) -> str:
     return patches
 
 
-def _is_sound(namespace: str, status: Status) -> bool:
+def _is_sound(namespace: str, routes: Sequence[RouteWeights]) -> bool:
     """Whether all names are names that the API server takes, so that no text of another kind is printed."""
-    routes = status.weights.snapshot
     named = all(route.kind in ROUTE_KINDS and DNS_NAME.matches(route.name) for route in routes)
     return named and DNS_LABEL.matches(namespace)

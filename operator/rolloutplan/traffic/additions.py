@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from rolloutplan.api.added import Addition
+from rolloutplan.api.added import Addition, read_addition
 from rolloutplan.api.object_path import At, first, fixed, parse, places
 from rolloutplan.api.route_kind import RouteKindSpec, Selected
 
@@ -62,6 +62,42 @@ def build(spec: RouteKindSpec, target: Target, addition: Addition, number: int) 
         raise LookupError(f"nothing says how to add {addition.title}")
     place = (*target.at, *fixed(parse(template.append or template.set)))
     return Piece(str(addition), "in" if template.append else "as", place, _filled(template.value, variables))
+
+
+def is_built(spec: RouteKindSpec, piece: Piece) -> bool:
+    """Whether a piece can be what `build` made for its text, whatever the rule was like then."""
+    addition = read_addition(piece.text)
+    if addition is None:
+        return False
+    if addition.word in ("header", "cookie"):
+        template = spec.ab and (spec.ab.header if addition.word == "header" else spec.ab.cookie)
+        condition = _filled(template, _variables(addition, Target((), None, (), None, "")))
+        return piece.how == "before" and template is not None and _holds(piece.value, condition)
+    made = spec.mirror if addition.word == "mirror" else spec.affinity
+    how = "in" if made and made.append else "as"
+    return made is not None and piece.how == how and _is_like(piece.value, made.value)
+
+
+def _holds(value: Any, condition: Any) -> bool:
+    """Whether a condition is in a value: as a part of it, or of a text."""
+    if value == condition or (isinstance(value, str) and isinstance(condition, str) and condition in value):
+        return True
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return any(_holds(part, condition) for part in parts)
+
+
+def _is_like(value: Any, template: Any) -> bool:
+    """Whether a value has what a template says without its variables."""
+    if isinstance(template, Mapping):
+        said = {key: part for key, part in template.items() if not _is_variable(part)}
+        return isinstance(value, Mapping) and all(key in value and _is_like(value[key], said[key]) for key in said)
+    if isinstance(template, str):
+        return isinstance(value, str) and value.startswith(template.partition("$")[0])
+    return bool(value == template)
+
+
+def _is_variable(template: Any) -> bool:
+    return isinstance(template, str) and _WORD.fullmatch(template) is not None
 
 
 def _variables(addition: Addition, target: Target) -> dict[str, Any]:

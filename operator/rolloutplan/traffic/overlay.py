@@ -62,13 +62,16 @@ class Bare:
         return tuple(dict.fromkeys(each.piece.text for each in self.found if each.rule == rule))
 
 
-def bare(raw: Raw, places: Places) -> Bare:
+def bare(raw: Raw, places: Places, is_ours: Callable[[Piece], bool]) -> Bare:
     """A route without what runs have added, as its annotation says. It never raises.
 
     A piece that is not where the annotation says is looked for in the other rules; one that is not found is ignored.
+    So is one that is not `is_ours`: everybody who may patch the route can write the annotation, and nothing else of the
+    route may be taken for a piece.
     """
     text = safe_get.text(raw, "metadata", "annotations", ADDED)
-    pieces = read(text)
+    lists = {place[:-1] for place in places(raw)} if text else set()
+    pieces = [each for each in read(text) if is_ours(each[0]) and (each[0].how != "before" or each[0].at[:-1] in lists)]
     if not pieces:
         return Bare(raw, annotation=text)
     rest = cast("dict[str, Any]", copy.deepcopy(raw))

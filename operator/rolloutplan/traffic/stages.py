@@ -13,7 +13,7 @@ from rolloutplan.api.added import Addition, read_addition
 from rolloutplan.api.object_path import At, Each, alternatives, first, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.traffic.additions import Piece, Target, build
+from rolloutplan.traffic.additions import Piece, Target, build, is_built
 from rolloutplan.traffic.forms.base import Form
 from rolloutplan.traffic.items import Rule
 from rolloutplan.traffic.overlay import Bare, bare
@@ -34,7 +34,10 @@ class StageBuilder:
 
     def bare(self, raw: Mapping[str, Any]) -> Bare:
         """A route without what runs have added to it."""
-        return bare(raw, lambda each: [rule.place for rule in self._form.rules(each) if rule.place is not None])
+        return bare(raw, self._rule_places, lambda piece: is_built(self._spec, piece))
+
+    def _rule_places(self, raw: Mapping[str, Any]) -> list[At]:
+        return [rule.place for rule in self._form.rules(raw) if rule.place is not None]
 
     def can(self, rules: Sequence[Rule], overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
         """What is possible in addition to weights, in every rule that may hold two sides."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -500,6 +501,33 @@ def test_the_undo_command_is_built_from_the_status(
     if command:
         assert "the annotation rolloutplan.dev/revert of the plan has another command" in said.err
     assert cluster.patches == [], "nothing is changed"
+
+
+def test_the_undo_command_takes_away_what_the_run_added_to_the_route(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One object answers for the plan and for its route."""
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "v2", "port": 80}, "percent": 10}}
+    piece = {
+        "added": "mirror 10% to v2",
+        "in": "/spec/rules/0/filters",
+        "made": "/spec/rules/0/filters",
+        "value": mirror,
+    }
+    rule = {"backendRefs": [{"name": name, "port": 80, "weight": 1} for name in ("v1", "v2")], "filters": [mirror]}
+    written = [{"name": "web", "rules": [{"index": 0, "backends": [], "added": ["mirror 10% to v2"]}]}]
+    cluster.plan = {**a_plan("web", "Judging"), "status": a_status(weights=damaged(written=written))}
+    cluster.plan["metadata"]["annotations"]["rolloutplan.dev/added"] = json.dumps([piece])
+    cluster.plan["spec"] = {"rules": [rule]}
+    cluster.after = 0
+    assert main(["undo", "web", "-n", "shop"]) == 0
+    operations = json.loads(shlex.split(capsys.readouterr().out)[-1])
+    assert [each["path"] for each in operations if each["op"] == "remove"] == [
+        "/spec/rules/0/filters/0",
+        "/spec/rules/0/filters",
+        "/metadata/annotations/rolloutplan.dev~1added",
+    ]
+    assert operations[-4:] == json.loads(shlex.split(UNDO)[-1])
 
 
 def test_an_undo_command_of_a_plan_that_cannot_be_read_is_an_error(

@@ -1,0 +1,210 @@
+"""What stages without weights add to a route: found again among the edits of others, and taken away to the byte."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.api.status import RouteWeights
+from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.overlay import ADDED
+
+Raw = dict[str, Any]
+MIRROR: Final = "mirror 10% to web-v2"
+STAFF: Final = "header x-staff=yes to web-v2"
+BETA: Final = "cookie beta=1.0 to web-v2"
+
+
+def route(*rules: Raw, **meta: Any) -> Raw:
+    """An HTTPRoute as the API server returns it."""
+    return {
+        "metadata": {"namespace": "shop", "name": "web", "generation": 1, "resourceVersion": "7", **meta},
+        "spec": {"rules": [*rules]},
+    }
+
+
+def backends(old: int = 100, new: int = 0) -> list[Raw]:
+    shared = {"group": "", "kind": "Service", "port": 80}
+    return [{"name": "web", "weight": old, **shared}, {"name": "web-v2", "weight": new, **shared}]
+
+
+API: Final[Raw] = {
+    "name": "api",
+    "matches": [{"path": {"type": "PathPrefix", "value": "/api"}}, {"path": {"type": "Exact", "value": "/v1"}}],
+    "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x", "value": "1"}]}}],
+    "backendRefs": backends(),
+}
+REST: Final[Raw] = {"backendRefs": backends()}
+HEALTH: Final[Raw] = {"backendRefs": [{"name": "health", "port": 80, "weight": 1}]}
+
+
+def changed(raw: Raw, added: Sequence[str], kind: str = "HTTPRoute", rules: Sequence[int] = ()) -> Raw:
+    """The object after a patch by which these rules (all that hold both sides) have this in addition."""
+    moved = ROUTE_KINDS[kind]
+    view = moved.view(raw)
+    both = [rule for rule in view.rules if {"web", "web-v2"} <= {backend.service for backend in rule.backends}]
+    chosen = [rule for rule in both if not rules or rule.index in rules]
+    target = RouteWeights(kind=kind, name="web", rules=tuple(rule.with_added(tuple(added)) for rule in chosen))
+    patch = moved.patch(view, target, token="0/01234567.1.1", undo="undo")
+    made: Raw = jsonpatch.apply_patch(raw, json.loads(json.dumps(patch)))
+    return made
+
+
+def additions(raw: Raw, kind: str = "HTTPRoute") -> list[tuple[str, ...]]:
+    return [rule.added for rule in ROUTE_KINDS[kind].view(raw).rules]
+
+
+def rules_of(raw: Raw) -> list[Raw]:
+    found: list[Raw] = raw["spec"]["rules"]
+    return found
+
+
+def with_defaults(raw: Raw) -> Raw:
+    """The object as the API server stores it: with a field in each match that nobody wrote."""
+    raw = copy.deepcopy(raw)
+    for rule in rules_of(raw):
+        for match in rule.get("matches", ()):
+            match.setdefault("queryParams", [])
+    return raw
+
+
+@pytest.mark.parametrize("added", [[MIRROR], [STAFF], [STAFF, BETA], [STAFF, BETA, MIRROR]], ids=str)
+def test_what_was_added_is_read_and_taken_away_to_the_byte(added: list[str]) -> None:
+    raw = route(API, HEALTH, REST)
+    made = changed(raw, added)
+    assert additions(made) == [tuple(added), (), tuple(added)]
+    view, before = ROUTE_KINDS["HTTPRoute"].view(made), ROUTE_KINDS["HTTPRoute"].view(raw)
+    assert [rule.with_added(()) for rule in view.rules] == list(before.rules), "rules keep their numbers"
+    gone = changed(with_defaults(made), [])
+    assert rules_of(gone) == rules_of(with_defaults(raw))
+    assert ADDED not in gone["metadata"]["annotations"]
+
+
+def test_a_copy_for_testers_keeps_all_but_its_name_and_the_old_side() -> None:
+    first, second, third, *_ = rules_of(changed(route(API, REST), [STAFF, BETA]))
+    assert "name" not in first
+    assert first["filters"] == API["filters"]
+    assert first["backendRefs"] == [{**backends()[1], "weight": 1}]
+    header = {"name": "x-staff", "type": "Exact", "value": "yes"}
+    assert first["matches"] == [{**match, "headers": [header]} for match in API["matches"]]
+    cookie = {"name": "Cookie", "type": "RegularExpression", "value": "(^|.*; )beta=1[.]0(;.*|$)"}
+    assert second["matches"] == [{**match, "headers": [cookie]} for match in API["matches"]]
+    assert third == API
+
+
+def test_a_mirror_names_the_backend_and_nothing_else_of_it() -> None:
+    refs = [backends()[0], {**backends()[1], "filters": [{"type": "ExtensionRef"}]}]
+    (rule,) = rules_of(changed(route({"backendRefs": refs}), [MIRROR]))
+    service = {"group": "", "kind": "Service", "name": "web-v2", "port": 80}
+    assert rule["filters"] == [{"type": "RequestMirror", "requestMirror": {"backendRef": service, "percent": 10}}]
+
+
+def test_weights_change_below_what_was_added() -> None:
+    made = changed(route(REST), [STAFF])
+    view = ROUTE_KINDS["HTTPRoute"].view(made)
+    (rule,) = view.rules
+    moved = rule.with_backends(tuple(b.model_copy(update={"weight": 50}) for b in rule.backends))
+    target = RouteWeights(kind="HTTPRoute", name="web", rules=(moved,))
+    patch = ROUTE_KINDS["HTTPRoute"].patch(view, target, token="0/01234567.2.1", undo="")
+    copied, weighted = rules_of(jsonpatch.apply_patch(made, patch))
+    assert copied == rules_of(made)[0]
+    assert weighted["backendRefs"] == backends(50, 50)
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(route(HEALTH, *rules_of(made), annotations=made["metadata"]["annotations"]), patch)
+
+
+def test_nothing_is_written_where_all_is_there() -> None:
+    made = changed(route(REST), [STAFF, MIRROR])
+    view = ROUTE_KINDS["HTTPRoute"].view(made)
+    target = RouteWeights(kind="HTTPRoute", name="web", rules=view.rules)
+    assert ROUTE_KINDS["HTTPRoute"].patch(view, target, token="0/01234567.1.1", undo="undo") == []
+
+
+EDITS: Final = {
+    "a rule before": lambda rules: [HEALTH, *rules],
+    "a rule behind": lambda rules: [*rules, HEALTH],
+    "another order": lambda rules: [rules[2], rules[0], rules[1]],
+    "a filter": lambda rules: [rules[0], {**rules[1], "filters": [*rules[1]["filters"], {"type": "Other"}]}, rules[2]],
+    "a timeout": lambda rules: [rules[0], {**rules[1], "timeouts": {"request": "5s"}}, rules[2]],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_it_is_found_among_the_edits_of_others(edit: Any) -> None:
+    made = changed(route(API, HEALTH), [STAFF, MIRROR])
+    edited = {**made, "spec": {"rules": edit(copy.deepcopy(rules_of(made)))}}
+    ours = {"x-staff", "RequestMirror"}
+    gone = changed(edited, [])
+    assert not any(word in json.dumps(gone["spec"]) for word in ours)
+    again = edit([None, copy.deepcopy(API) | {"filters": [*API["filters"]]}, HEALTH])
+    assert rules_of(gone) == [rule for rule in again if rule is not None]
+
+
+def test_what_another_run_added_to_other_rules_stays() -> None:
+    theirs = changed(route(API, REST), [STAFF, MIRROR], rules=[0])
+    both = changed(theirs, [BETA], rules=[1])
+    assert additions(both) == [(STAFF, MIRROR), (BETA,)]
+    ours_gone = changed(both, [], rules=[1])
+    assert additions(ours_gone) == [(STAFF, MIRROR), ()]
+    assert rules_of(ours_gone) == rules_of(theirs)
+
+
+def test_what_somebody_took_away_is_missing_and_is_added_again() -> None:
+    made = changed(route(REST), [STAFF])
+    applied = {**made, "spec": {"rules": [REST]}}
+    assert additions(applied) == [()]
+    assert rules_of(changed(applied, [STAFF])) == rules_of(made)
+    assert ADDED not in changed(applied, [])["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("added", [[MIRROR], [STAFF, BETA], [STAFF, MIRROR]], ids=str)
+def test_the_undo_command_takes_it_away_and_is_read_back(added: list[str]) -> None:
+    raw = route(API, REST)
+    kind, made = ROUTE_KINDS["HTTPRoute"], changed(raw, added)
+    before = RouteWeights(kind="HTTPRoute", name="web", rules=kind.view(raw).rules)
+    target = before.with_added(tuple(added))
+    command = kind.undo_command("shop", before, kind.view(raw), target)
+    assert command == kind.undo_command("shop", before, kind.view(made)), "the same before and after it is there"
+    operations = json.loads(shlex.split(command)[-1])
+    undone = jsonpatch.apply_patch(with_defaults(made), operations)
+    assert rules_of(undone) == rules_of(with_defaults(raw))
+    assert ADDED not in undone["metadata"]["annotations"]
+    assert [r.backends for r in kind.read_undo("shop", "web", operations).rules] == [r.backends for r in before.rules]
+
+
+FORGED: Final = {
+    "a filter of its author": {"added": MIRROR, "in": "/spec/rules/0/filters", "value": API["filters"][0]},
+    "a rule of its author": {"added": STAFF, "before": "/spec/rules/1", "value": API},
+    "a parent": {"added": STAFF, "before": "/spec/parentRefs/0", "value": {"name": "gw", "x": "x-staff yes"}},
+    "a backend": {"added": MIRROR, "in": "/spec/rules/0/backendRefs", "value": backends()[0]},
+    "a field": {"added": "sticky a for 1h", "as": "/spec/rules/0/filters", "value": API["filters"]},
+    "an unknown thing": {"added": "timeout 5s", "in": "/spec/rules/0/filters", "value": API["filters"][0]},
+}
+
+
+@pytest.mark.parametrize("piece", FORGED.values(), ids=FORGED)
+def test_nothing_else_of_a_route_is_taken_for_an_addition(piece: Raw) -> None:
+    raw = route(API, REST, annotations={ADDED: json.dumps([piece])})
+    raw["spec"]["parentRefs"] = [{"name": "gw", "x": "x-staff yes"}]
+    assert additions(raw) == [(), ()]
+    gone = changed(raw, [])
+    assert gone["spec"] == raw["spec"]
+
+
+@given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_any_annotation_is_read(text: str) -> None:
+    raw = route(API, REST, annotations={ADDED: text})
+    assert additions(raw) == [(), ()]
+
+
+def test_an_addition_of_another_version_is_refused_by_name() -> None:
+    with pytest.raises(LookupError, match="timeout 5s is nothing that this version can add"):
+        changed(route(REST), ["timeout 5s"])

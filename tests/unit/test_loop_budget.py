@@ -287,9 +287,10 @@ class Listing:
         if self.failures:
             self.failures -= 1
             raise ApiError(0, "Timeout", "no answer")
-        kind, name = path.rpartition("/")[2], query["fieldSelector"].removeprefix("metadata.name=")
-        found = self.server.objects.get((kind, "shop", name))
-        return {"items": [copy.deepcopy(found)] if found else []}
+        plural, name = path.rpartition("/")[2], query["fieldSelector"].removeprefix("metadata.name=")
+        objects = self.server.objects.items()
+        found = [raw for (kind, _, called), raw in objects if called == name and kind.startswith(f"{plural}.")]
+        return {"items": copy.deepcopy(found)}
 
 
 @pytest.mark.parametrize("failures", [0, 1])

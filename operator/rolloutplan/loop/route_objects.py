@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -22,8 +22,26 @@ from rolloutplan.loop.versions import Id
 log = structlog.get_logger(__name__)
 
 
+IsNeeded = Callable[[Iterable[Service]], bool]
+
+
+class Touched(NamedTuple):
+    """What a change of an object touches."""
+
+    services: frozenset[Service]
+    """The Services that it gives traffic, or gave it before."""
+    objects: frozenset[Id]
+    """The objects that are read in another way now."""
+
+    def and_of(self, other: Touched) -> Touched:
+        """Return what either change touches."""
+        return Touched(self.services | other.services, self.objects | other.objects)
+
+
 @dataclass(slots=True)
 class RouteObjects:
+    """Objects by resource, namespace and name, and their views."""
+
     kinds: RouteKinds = field(default_factory=RouteKinds)
     views: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     """The routes of which a plan needs something, by namespace and by kind and name."""
@@ -40,27 +58,28 @@ class RouteObjects:
         """Return the objects that are kept as a whole."""
         return tuple(self._raw)
 
-    def put(
-        self, ident: Id, raw: Mapping[str, Any] | None, is_needed: Callable[[Iterable[Service]], bool]
-    ) -> set[Service]:
-        """Replace an object; None: it is gone. `is_needed`: whether a plan needs it, by the Services that it serves.
-
-        Returns the Services that it gives traffic, or gave it before.
-        """
+    def put(self, ident: Id, raw: Mapping[str, Any] | None, is_needed: IsNeeded) -> Touched:
+        """Replace an object; None: it is gone. `is_needed`: whether a plan needs it, by the Services that it serves."""
         resource, namespace, _ = ident
-        views = self._read(resource, raw) if raw is not None else {}
         self._unheld.forget(ident)
         self._raw.pop(ident, None)
-        if raw is not None:
+        if raw is None:
+            touched = self._show(ident, {})
+        else:
+            views = self._read(ident, raw)
             services = set[Service]().union(*(receivers(namespace, view) for view in views.values()))
             if is_needed(services):
                 self._raw[ident] = raw
             else:
                 self._unheld.put(ident, services)
                 views = {}
-        return self._show(ident, views)
+            touched = self._show(ident, views)
+        if any(kind.needs_siblings for kind in self.kinds.on(resource)):
+            for other in self._beside(ident):
+                touched = touched.and_of(self._show(other, self._read(other, self._raw[other])))
+        return touched
 
-    def drop(self, ident: Id, is_needed: Callable[[Iterable[Service]], bool]) -> None:
+    def drop(self, ident: Id, is_needed: IsNeeded) -> None:
         """Keep no more than a key of an object where no plan needs it."""
         if (raw := self._raw.get(ident)) is not None:
             self.put(ident, raw, is_needed)
@@ -78,26 +97,35 @@ class RouteObjects:
         found = (self.kinds.ident(namespace, route) for namespace, route in self._by_service.of(service))
         return frozenset(ident for ident in found if ident is not None)
 
-    def _read(self, resource: str, raw: Mapping[str, Any]) -> dict[RouteId, RouteView]:
+    def held_in(self, resource: str, namespace: str) -> frozenset[Id]:
+        """Return the objects of a resource in a namespace that are kept as a whole."""
+        return frozenset(ident for ident in self._raw if ident[:2] == (resource, namespace))
+
+    def _beside(self, ident: Id) -> frozenset[Id]:
+        return self.held_in(*ident[:2]) - {ident}
+
+    def _read(self, ident: Id, raw: Mapping[str, Any]) -> dict[RouteId, RouteView]:
         """Read an object as each kind on its resource; what one of them cannot read is no route of that kind."""
         views: dict[RouteId, RouteView] = {}
-        for kind in self.kinds.on(resource):
+        for kind in self.kinds.on(ident[0]):
+            siblings = [self._raw[each] for each in sorted(self._beside(ident))] if kind.needs_siblings else []
             try:
-                view = kind.view(raw)
+                view = kind.view(raw, siblings)
             except Exception:
-                log.exception("an object could not be read as a route", kind=kind.kind, object=raw.get("metadata"))
+                log.exception("an object could not be read as a route", kind=kind.kind, object=ident)
                 continue
             views[view.id] = view
         return views
 
-    def _show(self, ident: Id, views: Mapping[RouteId, RouteView]) -> set[Service]:
+    def _show(self, ident: Id, views: Mapping[RouteId, RouteView]) -> Touched:
         """Replace the views of an object."""
         resource, namespace, name = ident
-        touched = set[Service]()
+        services, changed = set[Service](), False
         for kind in self.kinds.on(resource):
             route = RouteId(kind.kind, name)
             before, view = self.views.pop((namespace, route), None), views.get(route)
             if view is not None:
                 self.views[namespace, route] = view
-            touched |= self._by_service.put(namespace, route, before, view)
-        return touched
+            services |= self._by_service.put(namespace, route, before, view)
+            changed = changed or before != view
+        return Touched(frozenset(services), frozenset({ident} if changed else ()))

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Final
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.cluster import paths
 from rolloutplan.loop.versions import Id
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
+
+ALL: Final = "*"
+"""In the place of a name, which no object has: all objects of a resource in a namespace."""
 
 
 class RouteKinds:
@@ -36,6 +40,11 @@ class RouteKinds:
     def on(self, resource: str) -> tuple[RouteKind, ...]:
         """Return the kinds that read objects of a resource; none where it holds no routes."""
         return tuple(self._on.get(resource, ()))
+
+    def siblings(self, namespace: str, name: str) -> Id | None:
+        """Return what stands for all objects beside those of a kind, where a route of it cannot be read without."""
+        kind = self.get(name)
+        return (place_of(kind).resource, namespace, ALL) if kind is not None and kind.needs_siblings else None
 
     def place(self, name: str) -> paths.Kind | None:
         """Return where the objects of a kind are; None for a kind that is not known."""
@@ -66,5 +75,5 @@ class RouteKinds:
 
 def place_of(kind: RouteKind) -> paths.Kind:
     """Return where the objects of a kind are."""
-    group, version, plural = kind.resource
-    return paths.Kind(group, version, plural)
+    group, version, plural, older = kind.resource
+    return paths.Kind(group, version, plural, older=older)

@@ -53,7 +53,7 @@ from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
-from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.routes import ALL, RouteKinds
 from rolloutplan.loop.stored_plan import (
     Plan,
     dependencies,
@@ -293,8 +293,10 @@ class Store:
 
     def _put_route(self, ident: Id, raw: Mapping[str, Any] | None) -> frozenset[str]:
         """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
-        users = self.users_of(self._objects.put(ident, raw, partial(self._is_needed, ident)))
-        return frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
+        touched = self._objects.put(ident, raw, partial(self._is_needed, ident))
+        users = self.users_of(touched.services)
+        removing = frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
+        return removing | self._uses.users(*touched.objects)
 
     def version(self, ident: Id) -> str:
         """Return the resourceVersion of a stored object; empty where it is not stored."""
@@ -384,7 +386,9 @@ class Store:
 
     def _is_needed(self, ident: Id, services: Iterable[Service] = ()) -> bool:
         """Whether a plan names an object, or one of the Services that a route gives traffic."""
-        return self.fetch is None or self.loading or bool(self._uses.users(ident) or self.users_of(services))
+        if self.fetch is None or self.loading:
+            return True
+        return bool(self._uses.users(ident, (ident[0], ident[1], ALL)) or self.users_of(services))
 
     def loaded(self) -> None:
         """Keep no more than a key of what no plan names: every kind has been listed."""
@@ -395,12 +399,17 @@ class Store:
         """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
         assert self.fetch is not None
         services = [ident[1:] for ident in idents if ident[0] == ENDPOINTS]
-        named = {ident for ident in idents if not self._holds(ident) and self._versions.version(ident)}
+        beside = {each for ident in idents if ident[2] == ALL for each in self._known(ident)}
+        named = {ident for ident in idents | beside if not self._holds(ident) and self._versions.version(ident)}
         missing = named | self._objects.givers(services)
         new = missing - self._awaited.of(key)
         self._awaited.put(key, frozenset(missing))
         for ident in sorted(new):
             self.fetch(ident)
+
+    def _known(self, ident: Id) -> list[Id]:
+        """Return all objects of a resource in a namespace of which at least a key is known."""
+        return self._versions.covered(Listing(ident[0], ident[1], frozenset()))
 
     def _holds(self, ident: Id) -> bool:
         kind, namespace, name = ident
@@ -417,6 +426,8 @@ class Store:
                 routes.update(self._objects.idents_of((namespace, name)))
             elif kind == DEPLOYMENTS and not self._is_needed(ident):
                 self.workloads.pop((namespace, name), None)
+            elif name == ALL:
+                routes.update(self._objects.held_in(kind, namespace))
             elif self._objects.holds(ident):
                 routes.add(ident)
         for ident in routes:
@@ -468,7 +479,7 @@ class Store:
         if plan.status.phase not in RUNNING:
             return frozenset()
         missing = self._missing(plan.view.key) | self._not_known(self._uses.of(plan.view.key))
-        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing)
+        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing if name != ALL)
 
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""

@@ -59,6 +59,7 @@ def dependencies(plan: Plan, kinds: RouteKinds) -> Iterator[Id]:
     """Yield every object that a reconcile of this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
     yield from route_idents(plan, kinds)
+    yield from siblings(plan, kinds)
     if spec is None:
         return
     yield paths.DEPLOYMENTS.resource, namespace, spec.old.deployment
@@ -98,6 +99,12 @@ def named_routes(plan: Plan) -> frozenset[RouteId]:
 def route_idents(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
     """Return the objects of these routes, as far as their kinds are known."""
     idents = (kinds.ident(plan.view.namespace, route) for route in named_routes(plan))
+    return frozenset(ident for ident in idents if ident is not None)
+
+
+def siblings(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
+    """Return what stands for the objects without which these routes cannot be read."""
+    idents = (kinds.siblings(plan.view.namespace, route.kind) for route in named_routes(plan))
     return frozenset(ident for ident in idents if ident is not None)
 
 

@@ -100,8 +100,13 @@ def event(
 
 
 def _reference(namespace: str, route: RouteId) -> dict[str, str]:
-    group, version, _ = ROUTE_KINDS[route.kind].resource
-    return {"apiVersion": f"{group}/{version}", "kind": route.kind, "namespace": namespace, "name": route.name}
+    resource = ROUTE_KINDS[route.kind].resource
+    return {
+        "apiVersion": f"{resource.group}/{resource.version}".lstrip("/"),
+        "kind": route.kind,
+        "namespace": namespace,
+        "name": route.name,
+    }
 
 
 def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:

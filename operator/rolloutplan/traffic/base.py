@@ -20,11 +20,13 @@ Operation = dict[str, Any]
 
 
 class Resource(NamedTuple):
-    """The resource of a kind in the API server; `version` is the one that is watched and patched."""
+    """The resource of a kind in the API server, in the first of its versions that is served."""
 
     group: str
     version: str
     plural: str
+    older: tuple[str, ...] = ()
+    """The versions that are used where `version` is not served, the first one that is."""
 
 
 class RouteKind(Protocol):
@@ -33,6 +35,8 @@ class RouteKind(Protocol):
     kind: str
     """Its name in plans and messages: `HTTPRoute`."""
     resource: Resource
+    needs_siblings: bool = False
+    """Whether a view needs the other objects of the resource in the namespace."""
 
     def view(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> RouteView:
         """Read an object of the API server leniently: a field of a wrong type counts as missing.

@@ -34,7 +34,8 @@ class DescribedKind(RouteKind):
 
     def __init__(self, kind: str, spec: RouteKindSpec) -> None:
         self.kind, self.spec = kind, spec
-        self.resource = Resource(spec.group, spec.versions[0], spec.resource)
+        self.resource = Resource(spec.group, spec.versions[0], spec.resource, spec.versions[1:])
+        self.needs_siblings = spec.share is not None
         self._form, self._acceptance = form_of(spec), AcceptanceReader(spec.accepted)
         self._stages = StageBuilder(spec, self._form)
         self._matches = parse(spec.ab.each) if spec.ab else ()

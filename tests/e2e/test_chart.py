@@ -89,6 +89,9 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("namespaces={shop,Shop_1}", "at '/namespaces/1': 'Shop_1' does not match pattern"),
         ("namespaces={shop,shop}", "at '/namespaces': items at 0 and 1 are equal"),
         ("namespace=shop", "additional properties 'namespace' not allowed"),
+        ("routers={HTTPRuote}", "routers: HTTPRuote is no kind of route. Write some of: "),
+        ("routers={HTTPRoute,HTTPRoute}", "at '/routers': items at 0 and 1 are equal"),
+        ("ownRouters=perhaps", "at '/ownRouters': got string, want boolean"),
         ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
         ("replicas=two", "at '/replicas': got string, want integer"),
         ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
@@ -239,6 +242,33 @@ def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(be
     assert not {resource for _, resource in rights_in(made, "ClusterRole", "Role")} & lent
     refusing = [m["metadata"]["name"] for m in made if m.get("spec", {}).get("failurePolicy") == "Fail"]
     assert not refusing, "there is nothing to ask about"
+
+
+def test_each_kind_of_route_brings_the_rights_on_its_resource_and_ingresses_are_not_among_the_usual(bed: Bed) -> None:
+    usual = rights_in(render(bed), "ClusterRole", "Role")
+    assert {resource for verb, resource in usual if verb == "patch"} >= {"httproutes.gateway.networking.k8s.io"}
+    assert not {resource for _, resource in usual} & {"ingresses.networking.k8s.io", "deployments.apps/scale"}
+    rules = yaml.safe_load((CHART / "routers.yaml").read_text())
+    none = rights_in(render(bed, "--set=routers=null"), "ClusterRole", "Role")
+    made = rights_in(render(bed, f"--set=routers={{{','.join(rules)}}}"), "ClusterRole", "Role")
+    assert (
+        made - none
+        == rights_in([{"kind": "Role", "rules": [rule for each in rules.values() for rule in each]}], "Role") - none
+    )
+
+
+def test_roles_of_your_own_kinds_are_taken_in_where_that_is_wanted(bed: Bed) -> None:
+    assert not [m for m in render(bed) if "aggregationRule" in m]
+    everywhere = render(bed, "--set=ownRouters=true")
+    (role,) = [m for m in everywhere if "aggregationRule" in m]
+    selected = {"matchLabels": {"rolloutplan.dev/routers": "true"}}
+    assert role["aggregationRule"] == {"clusterRoleSelectors": [selected]}
+    bound = [m["kind"] for m in everywhere if m.get("roleRef", {}).get("name") == role["metadata"]["name"]]
+    assert bound == ["ClusterRoleBinding"]
+    some = render(bed, "--set=ownRouters=true", "--set=namespaces={shop,bank}")
+    name = next(m for m in some if "aggregationRule" in m)["metadata"]["name"]
+    bound = [m["metadata"]["namespace"] for m in some if m.get("roleRef", {}).get("name") == name]
+    assert bound == ["shop", "bank"]
 
 
 @pytest.mark.parametrize(

@@ -213,8 +213,14 @@ class Listing:
         return {"items": answer}
 
 
-def found_users(**answers: list[Any] | ApiError) -> ServiceUsers:
-    return asyncio.run(find_users(cast("Api", Listing(answers)), "ns", "v1", lambda: START))
+def found_users(watched: Collection[str] = (), **answers: list[Any] | ApiError) -> ServiceUsers:
+    return asyncio.run(find_users(cast("Api", Listing(answers)), "ns", "v1", lambda: START, watched))
+
+
+def test_a_kind_that_is_watched_is_not_listed() -> None:
+    refs = {"metadata": {"name": "web", "namespace": "ns"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
+    assert found_users(httproutes=[refs]).found == ("HTTPRoute web",)
+    assert found_users(["httproutes.gateway.networking.k8s.io"], httproutes=[refs]).found == ()
 
 
 def test_what_gives_a_service_traffic_is_found_in_all_kinds_that_the_cluster_serves() -> None:

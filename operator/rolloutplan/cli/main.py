@@ -124,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
         _reference,
     )
     _add_page_command(add("states", "write all states and decisions, in Markdown", "states docs/states.md"), _states)
+    chart = "deploy/helm/rolloutplan/routers.yaml"
+    _add_page_command(
+        add("rights", "write the rights on each kind of route, for the chart", f"rights {chart}"), _rights
+    )
     return parser
 
 
@@ -508,6 +512,12 @@ def _states() -> str:
     from rolloutplan.generate.states import states  # noqa: PLC0415 - see above
 
     return states()
+
+
+def _rights() -> str:
+    from rolloutplan.generate.rights import rights  # noqa: PLC0415 - see above
+
+    return rights()
 
 
 def _crds(chosen: argparse.Namespace) -> int:

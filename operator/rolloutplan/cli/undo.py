@@ -70,7 +70,7 @@ async def _read(namespace: str, plan: str) -> _Read:
         for route in _changed_routes(namespace, read_status(safe_get.value(found.plan, "status"))):
             kind = ROUTE_KINDS[route.kind]
             try:
-                raw = await api.get(paths.path(paths.Kind(*kind.resource), namespace, route.name))
+                raw = await api.get(paths.path(paths.Kind(*kind.resource[:3]), namespace, route.name))
                 found.views[route] = kind.view(raw)
             except ApiError as error:
                 found.problems.append(f"{route} cannot be read: {error.message}")

@@ -1,6 +1,7 @@
 """What else gives a Service traffic: objects of the kinds that no watch follows, listed before a removal.
 
-Lists come from the API server and go to loop/executor.py. HTTPRoutes are watched (loop/store.py), so they are not here.
+Lists come from the API server and go to loop/executor.py. Routes of the kinds that plans name are watched
+(loop/store.py), and not listed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 _VERSIONS: Final = ("v1", "v1alpha3", "v1alpha2")
 KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "Ingress": (Kind("networking.k8s.io", "v1", "ingresses"),),
+    "HTTPRoute": (Kind(GATEWAY_GROUP, "v1", "httproutes"), Kind(GATEWAY_GROUP, "v1beta1", "httproutes")),
     "GRPCRoute": (Kind(GATEWAY_GROUP, "v1", "grpcroutes"),),
     "TCPRoute": tuple(Kind(GATEWAY_GROUP, version, "tcproutes") for version in _VERSIONS),
     "TLSRoute": tuple(Kind(GATEWAY_GROUP, version, "tlsroutes") for version in _VERSIONS),
     "UDPRoute": tuple(Kind(GATEWAY_GROUP, version, "udproutes") for version in _VERSIONS),
 }
-"""The kinds other than HTTPRoute that can give a Service traffic, each in the versions in which clusters serve it.
+"""The kinds that can give a Service traffic, each in the versions in which clusters serve it.
 
 A cluster need not serve all of them; an object is the same in every version that is served.
 """

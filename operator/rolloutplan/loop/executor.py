@@ -289,7 +289,7 @@ class Executor:
 
     async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
         client, namespace = self._client(Priority.READS), effect.snapshot.plan.namespace
-        return await preflight.find_users(client, namespace, work.service, now)
+        return await preflight.find_users(client, namespace, work.service, now, self._store.routes_followed())
 
     async def _query_once(self, effect: Effect, work: QueryOnce) -> QueryResult:
         found, provider = self._source(effect.snapshot)

@@ -6,7 +6,7 @@ The data comes from the API server and the metric source; loop/executor.py retur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
@@ -162,10 +162,21 @@ async def check_gate(questions: Iterable[QueryOnce], source_for: SourceFor, now:
     return GateAnswers(now, {question: each.verdict for question, each in zip(queries, results, strict=True)})
 
 
-async def find_users(api: ResourceClient, namespace: str, service: str, clock: Callable[[], datetime]) -> ServiceUsers:
-    """List all other kinds that can give a Service traffic. Raises ApiError, but not where a kind may not be listed."""
+async def find_users(
+    api: ResourceClient,
+    namespace: str,
+    service: str,
+    clock: Callable[[], datetime],
+    watched: Collection[str] = (),
+) -> ServiceUsers:
+    """List all other kinds that can give a Service traffic than those whose resource is `watched`.
+
+    Raises ApiError, but not where a kind may not be listed.
+    """
     found: list[str] = []
     for kind, versions in users.KINDS.items():
+        if versions[0].resource in watched:
+            continue
         try:
             found += users.users(kind, await _list_served(api, versions, namespace), service)
         except ApiError as error:

@@ -76,6 +76,10 @@ class Routers:
         """Whether nothing has been found out of a resource yet."""
         return resource not in self._listed and resource not in self._troubles
 
+    def in_trouble(self, resource: str) -> bool:
+        """Whether the objects of a resource cannot be watched."""
+        return resource in self._troubles
+
     def is_unread(self, resource: str) -> bool:
         """Whether the objects of a resource are not known, or not any more."""
         trouble = self._troubles.get(resource)

@@ -103,13 +103,11 @@ podAntiAffinity:
   resources: [metricsources, predicatetemplates]
   verbs: [list, watch]
 # Traffic: one JSON Patch, which tests the weights that it replaces. `get`: read again after such a test has failed.
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [httproutes]
-  verbs: [get, list, watch, patch]
+{{- include "rolloutplan.routerRules" . }}
 {{- if or .Values.jobs.enabled .Values.scaling.enabled }}
 # What else may give the old Service traffic, before it is removed.
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [grpcroutes, tcproutes, tlsroutes, udproutes]
+  resources: [httproutes, grpcroutes, tcproutes, tlsroutes, udproutes]
   verbs: [list]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
@@ -158,6 +156,23 @@ podAntiAffinity:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{- /* The rights on the kinds of route in `routers`, each rule once: several kinds may be on one resource. */ -}}
+{{- define "rolloutplan.routerRules" -}}
+{{- $known := .Files.Get "routers.yaml" | fromYaml }}
+{{- $rules := list }}
+{{- range .Values.routers }}
+{{- if not (hasKey $known .) }}
+{{- fail (printf "routers: %s is no kind of route. Write some of: %s" . (keys $known | sortAlpha | join ", ")) }}
+{{- end }}
+{{- range get $known . }}
+{{- $rules = append $rules (toYaml (list .)) }}
+{{- end }}
+{{- end }}
+{{- range uniq $rules }}
+{{ . }}
+{{- end }}
 {{- end -}}
 
 {{- /* Cluster-scoped kinds. */ -}}

@@ -189,7 +189,7 @@ class RouteKindSpec(SpecModel):
     accepted: Accepted = Field(default_factory=Accepted, description="What tells that weights are in force.")
     annotations: AnnotationWeights | None = Field(None, description="Weights in annotations.")
     share: ShareWeight | None = Field(None, description="One number on an object of the new side.")
-    prefix: str = Field("", description="What stands before the names of annotations.")
+    prefix: str = Field("", description="What stands before / in the names of annotations.")
     empty_breaks: Literal["", "Any", "Old"] = Field(
         "", description="Which side without pods takes the whole route down."
     )

@@ -6,20 +6,19 @@ engine waits for `settle` before it believes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.object_path import first, parse, places
+from rolloutplan.api.object_path import Path, first, parse, places
 from rolloutplan.api.printable import printable
-from rolloutplan.api.route_kind import Accepted
+from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.engine.model.snapshot import Acceptance
+from rolloutplan.traffic.items import Home, ItemReader
 from rolloutplan.traffic.parents import Parent
 
 MOST_NAMED: Final = 3
 """The most parents that a message names: a route may have hundreds."""
-Echoes = Callable[[Mapping[str, Any]], bool]
-"""Whether the status of an object reports the weights that its spec has."""
 _NOBODY: Final = "no gateway has answered for this route yet"
 
 
@@ -44,8 +43,10 @@ class _Answer(NamedTuple):
 class AcceptanceReader:
     """Reads what the gateways of one kind say."""
 
-    def __init__(self, spec: Accepted, echoes: Echoes | None = None) -> None:
-        self._spec, self._echoes = spec, echoes
+    def __init__(self, kind: RouteKindSpec) -> None:
+        self._spec = spec = kind.accepted
+        self._items, self._echo = ItemReader(kind), parse(spec.echo)
+        self._lists = [parse(".".join(filter(None, entry))) for entry in kind.rules.items()] if spec.echo else []
         self._each, self._asked = parse(spec.each), parse(spec.asked)
         self._conditions, self._generation_at = parse(spec.conditions), parse(spec.generation_at)
         self._value, self._why = parse(spec.value), parse(spec.why)
@@ -65,7 +66,7 @@ class AcceptanceReader:
         parents = dict.fromkeys(Parent.read(ref, namespace) for ref in refs if isinstance(ref, Mapping))
         found = _by_parent(parents, answers) if parents else [(answer.parent, [answer]) for answer in answers]
         acceptance = _verdict(found, generation, named=bool(parents))
-        if acceptance.accepted and self._echoes is not None and not self._echoes(raw):
+        if acceptance.accepted and self._echo and self._weights(raw, [self._echo]) != self._weights(raw, self._lists):
             return Acceptance(accepted=None, why="its status does not report these weights yet")
         return acceptance
 
@@ -73,6 +74,11 @@ class AcceptanceReader:
         """The controllers that have answered, each once."""
         names = (safe_get.text(place.value, self._spec.controller) for place in places(raw, self._each))
         return tuple(dict.fromkeys(filter(None, names))) if self._spec.controller else ()
+
+    def _weights(self, raw: Mapping[str, Any], lists: Sequence[Path]) -> dict[str, int]:
+        """The weight of each side in these lists; those without one are left out."""
+        items = (self._items.read(place, Home.of(raw)) for path in lists for place in places(raw, path))
+        return {item.service: item.weight for item in items if item.weight}
 
     def _answer(self, entry: object, raw: object, generation: int, namespace: str) -> _Answer:
         parent = Parent.read(safe_get.mapping(entry, self._spec.answered), namespace)

@@ -36,7 +36,7 @@ class DescribedKind(RouteKind):
         self.kind, self.spec = kind, spec
         self.resource = Resource(spec.group, spec.versions[0], spec.resource, spec.versions[1:])
         self.needs_siblings = spec.share is not None
-        self._form, self._acceptance = form_of(spec), AcceptanceReader(spec.accepted)
+        self._form, self._acceptance = form_of(spec), AcceptanceReader(spec)
         self._stages = StageBuilder(spec, self._form)
         self._matches = parse(spec.ab.each) if spec.ab else ()
         self._selective, self._sticky = [parse(path) for path in spec.selective], parse(spec.sticky)
@@ -60,7 +60,7 @@ class DescribedKind(RouteKind):
             rules=tuple(rule.with_added(added.get(rule.index, ())) for rule in view.rules),
             selective=frozenset(rule.index for rule in rules if self._is_selective(rule)),
             sticky=frozenset(rule.index for rule in rules if self._sticky and _filled(rule.raw, self._sticky)),
-            weights=self._rules_of_weights(controllers),
+            weights=self._form.limits(raw, self._rules_of_weights(controllers)),
             settle=self.spec.accepted.settle,
             empty_breaks=self.spec.empty_breaks,
             controllers=controllers,
@@ -104,9 +104,10 @@ class DescribedKind(RouteKind):
     def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:
         """The object is built as far as the operations name it, and read like any other: what it says must be all."""
         operations = without_removal(operations)
-        read = self._weights(self._form.rules(rebuilt(namespace, name, operations)))
+        raw = rebuilt(namespace, name, operations)
+        read = self._weights(self._form.rules(raw))
         rules = tuple(rule for rule in read if rule.backends)
-        largest = self.spec.weights.max * self.spec.weights.units
+        largest = self._form.limits(raw, self.spec.weights).max * self.spec.weights.units
         if any(backend.weight > largest for rule in rules for backend in rule.backends):
             raise UnreadableError("it has a weight that no route takes")
         if not rules or not same_operations(self._form.undo(rules), operations):

@@ -111,6 +111,8 @@ class ItemReader:
         self._own = {parse(path): wanted for path, wanted in spec.own.items()}
         self._skip = {parse(path): value for path, value in spec.skip.items()}
         self._short, self.via = spec.short, spec.via
+        keyed = any(isinstance(path[0], str) for paths in self._names for path in paths)
+        self._form: type = Mapping if keyed else list
 
     @property
     def plain(self) -> str:
@@ -121,15 +123,15 @@ class ItemReader:
         """Whether this is an item with a weight, and no other entry of the list."""
         skipped = (first(raw, (path,), any_case=self._any_case) for path in self._skip)
         values = [place.value if place else None for place in skipped]
-        return isinstance(raw, Mapping | list) and not (values and values == [*self._skip.values()])
+        return isinstance(raw, self._form) and not (values and values == [*self._skip.values()])
 
     def read(self, place: Place, home: Home) -> Item:
         """The item at a place."""
         found = [first(place.value, paths, any_case=self._any_case) for paths in self._names]
         names = {pointer(each.at): each.value for each in found if each and isinstance(each.value, str)}
         head, *rest = [safe_get.text({"": each.value if each else None}, "") for each in found] or [""]
-        if not head and ("$name",) in self._names[0]:
-            head = home.name
+        if not head:
+            head = home.name if ("$name",) in self._names[0] else f"nameless/{place.at[-1]}"
         service = "/".join(filter(None, (self._service(head, place.value, home), *rest)))
         written = places(place.value, self._weight, any_case=self._any_case)
         weight_at = (*place.at, *(written[0].at if written else self._weight))

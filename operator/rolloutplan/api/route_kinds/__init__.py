@@ -36,11 +36,11 @@ def _whole(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings go over each other field by field, except `rules` and what is no mapping."""
+    """Of a field with fields of its own, these go over the others one by one; `rules` are replaced as a whole."""
     merged = {**base, **own}
     for name in base.keys() & own.keys() - {"rules"}:
         if isinstance(base[name], Mapping) and isinstance(own[name], Mapping):
-            merged[name] = _over(base[name], own[name])
+            merged[name] = {**base[name], **own[name]}
     return {name: value for name, value in merged.items() if value is not None}
 
 

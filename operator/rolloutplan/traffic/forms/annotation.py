@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rolloutplan.api import safe_get
@@ -28,11 +29,12 @@ class AnnotationForm(Form):
         self._items = ItemReader(spec)
         self._list = parse(where.list) if where.list else (Each.VALUE,)
         self._only = {parse(path): value for path, value in where.only.items()}
-        self._prefix, self._map, self._any_case = where.rules, where.map, where.any_case
+        self._prefix, self._map = (f"{spec.prefix}/{name}" if name else "" for name in (where.rules, where.map))
+        self._any_case = where.any_case
         self._units = spec.weights.units
         self._missing = spec.weights.missing * self._units
-        self.plain = self._items.plain
-        self.place = f"the annotation {where.map or f'{where.rules}NAME, {where.list}'}"
+        self.plain = ""
+        self.place = self._map or f"{self._prefix}NAME, {where.list}"
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:  # noqa: ARG002 - only a share needs them
         home, texts = Home.of(raw), safe_get.mapping(raw, *_ANNOTATIONS)
@@ -59,7 +61,7 @@ class AnnotationForm(Form):
 
     def _item(self, place: Place, home: Home) -> Item:
         if not self._map:
-            return self._items.read(place, home)
+            return replace(self._items.read(place, home), names={})
         weight, fault = read_weight(place.value, self._units)
         return Item(place.at, place.value, str(place.at[-1]), {}, weight, place.at, fault and f"{place.at[-1]} {fault}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from rolloutplan.api.object_path import At, pointer
+from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.items import Rule, written
@@ -23,6 +24,10 @@ class Form(Protocol):
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
         """The rules of an object, numbered in its order. Never raises."""
+
+    def limits(self, raw: Raw, rules: WeightRules) -> WeightRules:  # noqa: ARG002 - a share says what it is a part of
+        """What weights may be in this object."""
+        return rules
 
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:
         """The fields that hold the rules, as paths of keys: who changed these changed weights."""
@@ -62,8 +67,8 @@ def put(at: At, weight: int, units: int, *, is_there: bool) -> Operation:
     return {"op": op, "path": pointer(at), "value": written(weight, units)}
 
 
-def restored(path: str, value: object, *, is_left_out: bool, in_list: bool = False) -> Iterator[Operation]:
+def restored(path: str, value: object, *, is_left_out: bool) -> Iterator[Operation]:
     """The operations that give a field its old value, whatever it has now; one that was not there goes again."""
-    yield {"op": "replace" if in_list else "add", "path": path, "value": value}
+    yield {"op": "add", "path": path, "value": value}
     if is_left_out:
         yield removed(path)

@@ -25,9 +25,8 @@ class _Lists(NamedTuple):
 
     @property
     def base(self) -> Path:
-        """The way from a rule to its one list, or to what its lists have in common: itself."""
-        alone = len(self.items) == 1 and self.items[0][-1:] == (Each.ITEM,)
-        return self.items[0][:-1] if alone else ()
+        """The way from a rule to its one list, or to what all of its lists and items are below."""
+        return tuple(steps[0] for steps in zip(*(path[:-1] for path in self.items), strict=False) if len({*steps}) == 1)
 
     def is_at(self, at: Sequence[str]) -> bool:
         """Whether the list at these steps of a pointer is one of these."""
@@ -100,8 +99,7 @@ class FieldForm(Form):
         if rule.name and self._label:
             yield expected(f"{self._rule_at(at)}{pointer(fixed(self._label))}", rule.name)
         for place, backend in enumerate(rule.backends):
-            names = backend.names or {self._items.plain: backend.service.rpartition("/")[2]}
-            for field, value in names.items():
+            for field, value in self._named(backend).items():
                 yield expected(f"{item_of(rule, place)}{field}", value)
 
     def _rule_at(self, at: str) -> str:
@@ -110,11 +108,21 @@ class FieldForm(Form):
         return at.rsplit("/", below)[0] if below else at
 
     def _weights(self, rule: RuleWeights) -> Iterator[Operation]:
-        in_list = isinstance(self._weight[-1], int)
         for place, backend in enumerate(rule.backends):
-            path = f"{item_of(rule, place)}{pointer(fixed(self._weight))}"
-            left_out = is_left_out(backend, self._missing)
-            yield from restored(path, written(backend.weight, self._units), is_left_out=left_out, in_list=in_list)
+            at, weight = item_of(rule, place), written(backend.weight, self._units)
+            gone = is_left_out(backend, self._missing)
+            if isinstance(self._weight[0], int):  # an item that is itself a list: its weight may not be there now
+                yield {
+                    "op": "replace",
+                    "path": at,
+                    "value": [*self._named(backend).values(), *([] if gone else [weight])],
+                }
+            else:
+                yield from restored(f"{at}{pointer(fixed(self._weight))}", weight, is_left_out=gone)
+
+    def _named(self, backend: Backend) -> dict[str, str]:
+        """The fields that name a backend, by their pointers from its item."""
+        return backend.names or {self._items.plain: backend.service.rpartition("/")[2]}
 
 
 def list_of(rule: RuleWeights) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import At, Each, Path, Place, first, fixed, parse, places, pointer
-from rolloutplan.api.route_kind import RouteKindSpec, ShareWeight
+from rolloutplan.api.route_kind import RouteKindSpec, ShareWeight, WeightRules
 from rolloutplan.api.shown import shown
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.traffic.base import Operation
@@ -41,6 +41,9 @@ class ShareForm(Form):
         """What the number is a part of; one below 100 counts as 100."""
         text = _at(raw, self._total_at) if self._total_at else None
         return max(_WHOLE, int(text)) if isinstance(text, str) and text.isdecimal() and len(text) < 7 else _WHOLE
+
+    def limits(self, raw: Raw, rules: WeightRules) -> WeightRules:
+        return rules.model_copy(update={"sum": self.total(raw), "max": self.total(raw)})
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
         home, found = Home.of(raw), places(raw, self._of)

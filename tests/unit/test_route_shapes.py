@@ -1,0 +1,200 @@
+"""Every built-in kind of route, on objects as users write them: read, moved, and put back to the byte."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from statistics import median
+from typing import Any
+
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolloutplan.api.route_kinds import BUILT_IN
+from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
+from rolloutplan.engine.model.weights import holds_both
+from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.undo import UnreadableError
+from tests.routers.samples import SAMPLES, Raw, Sample
+
+EVERY = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+SHARES = (0, 5, 50, 250, 333, 500, 1000)
+"""In permille."""
+
+
+def patched(raw: Raw, patch: list[Operation]) -> Raw:
+    applied: Raw = jsonpatch.JsonPatch(json.loads(json.dumps(patch))).apply(copy.deepcopy(raw))
+    return applied
+
+
+def moved_rules(sample: Sample, view: RouteView) -> list[RuleWeights]:
+    """The rules that hold both sides."""
+    return [rule for rule in view.rules if holds_both(rule, sample.old, sample.new)]
+
+
+def target(view: RouteView, *rules: RuleWeights) -> RouteWeights:
+    return RouteWeights(kind=view.id.kind, name=view.id.name, rules=rules)
+
+
+def shifted(sample: Sample, view: RouteView, permille: int) -> RouteWeights:
+    """The rules with this share on the new side, in the finest weights that the kind takes."""
+    rules = view.weights
+    total = (rules.sum or min(1000, rules.max)) * rules.units
+    new = (total * permille + 500) // 1000
+    weights = {sample.old: total - new, sample.new: new}
+
+    def backend(backend: Backend) -> Backend:
+        return backend.model_copy(update={"weight": weights.get(backend.service, backend.weight)})
+
+    return target(view, *(rule.with_backends(tuple(map(backend, rule.backends))) for rule in moved_rules(sample, view)))
+
+
+def weights_of(route: RouteWeights) -> list[list[tuple[str, int]]]:
+    return [[(backend.service, backend.weight) for backend in rule.backends] for rule in route.rules]
+
+
+def without_ours(raw: Raw) -> Raw:
+    """An object without what we write in addition to weights."""
+    raw = copy.deepcopy(raw)
+    annotations = raw["metadata"].pop("annotations", None) or {}
+    raw["metadata"]["annotations"] = {key: value for key, value in annotations.items() if key not in (SEQ, REVERT)}
+    return raw
+
+
+def test_every_kind_has_a_sample() -> None:
+    assert SAMPLES.keys() == BUILT_IN.keys()
+    assert len(BUILT_IN) >= 30
+
+
+@EVERY
+def test_a_sample_is_in_order(sample: Sample) -> None:
+    view = sample.view(sample.object)
+    assert view.faults == ()
+    assert moved_rules(sample, view)
+    if sample.accepted is not None:
+        assert view.accepted is sample.accepted
+    assert view.accepted is True or view.accepted_why
+
+
+@EVERY
+@pytest.mark.parametrize("permille", SHARES)
+def test_a_share_is_written_read_and_taken_back_to_the_byte(sample: Sample, permille: int) -> None:
+    raw = sample.object
+    before = sample.view(raw)
+    snapshot = target(before, *moved_rules(sample, before))
+    wanted = shifted(sample, before, permille)
+
+    after_raw = patched(raw, sample.kind.patch(before, wanted, token="main/1.1.1", undo="kubectl"))
+    after = sample.view(after_raw)
+    assert weights_of(target(after, *moved_rules(sample, after))) == weights_of(wanted)
+    others = {rule.index for rule in wanted.rules}
+    assert [rule for rule in after.rules if rule.index not in others] == [
+        rule for rule in before.rules if rule.index not in others
+    ]
+    assert sample.kind.patch(after, wanted, token="main/1.1.1", undo="kubectl") == []
+
+    back = patched(after_raw, sample.kind.patch(after, snapshot, token="main/1.1.2", undo=""))
+    assert without_ours(back) == without_ours(raw)
+
+
+@EVERY
+def test_a_patch_writes_only_what_differs(sample: Sample) -> None:
+    view = sample.view(sample.object)
+    snapshot = target(view, *moved_rules(sample, view))
+    patch = sample.kind.patch(view, snapshot, token="main/1.1.1", undo="")
+    assert {operation["path"] for operation in patch if operation["op"] != "test"} <= {
+        "/metadata/annotations", "/metadata/annotations/rolloutplan.dev~1seq"
+    }  # fmt: skip
+
+
+@EVERY
+def test_an_item_that_changed_refuses_the_whole_patch(sample: Sample) -> None:
+    raw = sample.object
+    view = sample.view(raw)
+    patch = sample.kind.patch(view, shifted(sample, view, 50), token="main/1.1.1", undo="")
+    tested = [operation for operation in patch if operation["op"] == "test"]
+    assert len(tested) > 1
+    for operation in tested:
+        other = jsonpatch.apply_patch(raw, [{"op": "replace", "path": operation["path"], "value": "another"}])
+        with pytest.raises(jsonpatch.JsonPatchException):
+            patched(other, patch)
+
+
+@EVERY
+def test_the_undo_command_restores_what_was_there_and_is_read_back(sample: Sample) -> None:
+    raw = sample.object
+    view = sample.view(raw)
+    snapshot = target(view, *moved_rules(sample, view))
+    words = shlex.split(sample.kind.undo_command("shop", snapshot))
+    assert words[:5] == ["kubectl", "-n", "shop", "patch", words[4]]
+    undo = json.loads(words[-1])
+    moved = patched(raw, sample.kind.patch(view, shifted(sample, view, 500), token="main/1.1.1", undo=""))
+    assert without_ours(patched(moved, undo)) == without_ours(raw)
+    assert without_ours(patched(raw, undo)) == without_ours(raw)
+    read = sample.kind.read_undo("shop", view.id.name, undo)
+    assert [[backend.weight for backend in rule.backends] for rule in read.rules] == [
+        [backend.weight for backend in rule.backends] for rule in snapshot.rules
+    ]
+    assert [(rule.at, rule.text) for rule in read.rules] == [(rule.at, rule.text) for rule in snapshot.rules]
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 10**12) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def spots(raw: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in an object."""
+    steps = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    return [at, *(spot for step, value in steps for spot in spots(value, (*at, step)))]
+
+
+@given(st.sampled_from(list(SAMPLES.values())), st.data())
+def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.DataObject) -> None:
+    raw, good = sample.object, sample.view(sample.object)
+    able = [
+        spot for spot in spots(raw) if len(spot) > 1 and spot not in (("metadata", "name"), ("metadata", "namespace"))
+    ]
+    for spot in data.draw(st.lists(st.sampled_from(able), min_size=1, max_size=3)):
+        holder: Any = raw
+        for step in spot[:-1]:
+            holder = holder[step] if isinstance(holder, dict | list) and _has(holder, step) else None
+        if isinstance(holder, dict) or (isinstance(holder, list) and _has(holder, spot[-1])):
+            holder[spot[-1]] = data.draw(junk)
+    view = sample.view(raw)
+    try:
+        patch = sample.kind.patch(view, shifted(sample, good, 50), token="main/1.1.1", undo="")
+    except LookupError:
+        return
+    assert all(operation["op"] in ("test", "add", "replace", "remove") for operation in patch)
+
+
+def _has(holder: Any, step: Any) -> bool:
+    return step in holder if isinstance(holder, dict) else isinstance(step, int) and step < len(holder)
+
+
+steps = st.sampled_from(["spec", "rules", "routes", "0", "1", "99999", "weight", "", "-", "metadata"])
+operation = st.fixed_dictionaries(
+    {"op": st.sampled_from(["test", "add", "replace", "remove", "copy"]), "value": junk},
+    optional={"path": st.lists(steps).map(lambda steps: "".join(f"/{step}" for step in steps))},
+)
+operations = st.lists(operation | junk, max_size=4)
+
+
+@given(st.sampled_from(list(SAMPLES.values())), operations)
+def test_operations_of_others_are_no_undo_command(sample: Sample, operations: list[Any]) -> None:
+    with pytest.raises(UnreadableError):
+        sample.kind.read_undo("shop", "web", operations)
+
+
+def test_a_description_is_short(request: pytest.FixtureRequest) -> None:
+    folder = request.config.rootpath / "operator/rolloutplan/api/route_kinds"
+    lengths = [len(path.read_text().splitlines()) for path in folder.glob("*.yaml")]
+    assert len(lengths) == len(BUILT_IN)
+    assert median(lengths) <= 14

@@ -301,7 +301,7 @@ PLANS: Final = (
         ("spec.contract.scaleOld", "the route sets the number of pods"),
     ),
     Refusal("no route", {"traffic.routes": []}, ("spec.traffic.routes", "at least 1")),
-    Refusal("a kind of route", {"traffic.routes[0].kind": "Ingress"}, ("spec.traffic.routes[0].kind", "HTTPRoute")),
+    Refusal("a kind of route", {"traffic.routes[0].kind": "Ingress"}, ("spec.traffic.routes[0].kind", "NginxCanary")),
     Refusal(
         "a route twice",
         {"traffic.routes": [{"kind": "HTTPRoute", "name": "a"}] * 2},

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
-
-RouteKindName = Literal["HTTPRoute", "Replicas"]
-"""The kinds of route that a plan may name: an enum in spec and status. traffic/ has one module for each."""
+from typing import Final
 
 FEATURE_FLAG: Final[str] = "FeatureFlag"
 """The kind whose sides are variants of a flag, and may be one Deployment."""

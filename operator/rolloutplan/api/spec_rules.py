@@ -66,7 +66,7 @@ def refusals(spec: PlanFields) -> tuple[tuple[str, str], ...]:
         *_templates(spec),
         *_duplicate_names("a task", spec.tasks()),
         *_duplicate_names(
-            "a route", ((f"traffic.routes[{i}].name", r.name) for i, r in enumerate(spec.traffic.routes))
+            "a route", ((f"traffic.routes[{i}].name", str(r.id)) for i, r in enumerate(spec.traffic.routes))
         ),
     )
 

@@ -1,6 +1,7 @@
 """Of a plan's spec: its routes, and how traffic is moved on them."""
 
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -8,9 +9,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from rolloutplan.api.added import Sticky
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.quantities import Duration, at_least, at_most
-from rolloutplan.api.route import RouteId, RouteKindName
+from rolloutplan.api.route import REPLICAS, RouteId
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.shown import shown
-from rolloutplan.api.text_format import DNS_NAME, DnsName, cel
+from rolloutplan.api.text_format import DNS_NAME, DnsName, TextFormat, cel
 
 MAX_RULES: Final = 16
 _RULE_FIX: Final = f"is not a rule of a route: write its name, or its index from 0 to {MAX_RULES - 1}"
@@ -43,23 +45,51 @@ RuleRef: TypeAlias = Annotated[
 ]
 
 
-_OTHER_APIS: Final = ("VirtualService", "DestinationRule", "Ingress", "TrafficSplit", "IngressRoute", "TraefikService")
-"""What other tools move, so that people write it here."""
+KINDS: Final = (*BUILT_IN, REPLICAS)
+"""The built-in kinds of route."""
+_MEANT: Final = {
+    "Ingress": "AlbIngress, NginxCanary or SkipperIngress, by the controller that reads it",
+    "DestinationRule": "VirtualService, which has the weights",
+}
+"""What to write for an object that has no weights itself."""
 
 
-def _no_other_api(kind: object) -> object:
-    if kind in _OTHER_APIS:
-        raise ValueError(
-            f"{shown(kind)} cannot be moved, only an HTTPRoute of the Gateway API: make one with both Services as"
-            " backends, and write HTTPRoute"
-        )
-    return kind
+def _kind(value: object) -> str:
+    """The kind that was meant; empty where that cannot be seen."""
+    if not isinstance(value, str):
+        return ""
+    kinds = {kind.lower(): kind for kind in KINDS}
+    return _MEANT.get(value) or next((kinds[near] for near in get_close_matches(value.lower(), kinds, n=1)), "")
+
+
+ROUTE_KIND: Final = TextFormat(
+    called="kind of route",
+    pattern=f"^({'|'.join(KINDS)}|{DNS_NAME.pattern.strip('^$')})$",
+    longest=DNS_NAME.longest,
+    fix=f"is not a kind of route: write {', '.join(KINDS)}, or the name of a RouteKind",
+    forbidden=(
+        (
+            f"^({'|'.join(KINDS).lower()})$",
+            "is a built-in kind in small letters: write HTTPRoute and its like in capitals too",
+        ),
+    ),
+    suggest=_kind,
+)
+SIDE: Final = TextFormat(
+    called="name of a side",
+    pattern="^[A-Za-z0-9][-A-Za-z0-9_./]*$",
+    longest=253,
+    fix="is not what a route calls a side: write it as the route does, such as web-v2, or web/canary for a subset",
+)
+SideName: TypeAlias = Annotated[str, BeforeValidator(SIDE.read), WithJsonSchema(SIDE.schema())]
 
 
 class RouteRef(SpecModel):
     """A route with both sides as weighted backends."""
 
-    kind: Annotated[RouteKindName, BeforeValidator(_no_other_api)] = Field(description="The kind of the route.")
+    kind: Annotated[str, BeforeValidator(ROUTE_KIND.read), WithJsonSchema(ROUTE_KIND.schema())] = Field(
+        description="The kind of the route: a built-in one, such as HTTPRoute, or the name of a RouteKind."
+    )
     name: DnsName = Field(description="The route's name, in the plan's namespace.")
     rules: tuple[RuleRef, ...] = Field(
         default=(),
@@ -67,6 +97,13 @@ class RouteRef(SpecModel):
         description="Which of its rules, by name or by index from 0. If left out, every rule with both Services, "
         "except rules that match requests by headers or query parameters and give everything to the new side already.",
     )
+
+    old: SideName | None = Field(
+        default=None,
+        description="What the route calls the old side, where that is not its Service: a host with a subset, such as"
+        " web/stable, a revision, an upstream.",
+    )
+    new: SideName | None = Field(default=None, description="What the route calls the new side, in the same way.")
 
     @property
     def id(self) -> RouteId:

@@ -555,8 +555,8 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "PlanSpec": _PLAN,
     "Traffic": (
         _rule(
-            "self.routes.all(r, self.routes.exists_one(other, other.name == r.name))",
-            says="two routes have the same name: name each once",
+            "self.routes.all(r, self.routes.exists_one(other, other.kind == r.kind && other.name == r.name))",
+            says="two routes have the same kind and name: name each once",
             at=".routes",
         ),
         _floor("acceptedWithin", "1s"),

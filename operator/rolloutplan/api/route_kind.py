@@ -148,6 +148,8 @@ class Mirrored(SpecModel):
         10, description="The finest share of the requests that can be mirrored; 100% where that is all or none."
     )
     of: str = Field("", description="The path of the rules that can be mirrored, where not all can.")
+    alone: bool = Field(default=False, description="Whether a rule can have one mirror only.")
+    needs: str = Field("", description="A field without which an item cannot be mirrored to.")
 
 
 class Affinity(SpecModel):

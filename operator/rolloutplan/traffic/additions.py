@@ -75,7 +75,7 @@ def is_built(spec: RouteKindSpec, piece: Piece) -> bool:
         return piece.how == "before" and template is not None and _holds(piece.value, condition)
     made = spec.mirror if addition.word == "mirror" else spec.affinity
     how = "in" if made and made.append else "as"
-    return made is not None and piece.how == how and _is_like(piece.value, made.value)
+    return made is not None and piece.how == how and is_like(piece.value, made.value)
 
 
 def _holds(value: Any, condition: Any) -> bool:
@@ -86,11 +86,11 @@ def _holds(value: Any, condition: Any) -> bool:
     return any(_holds(part, condition) for part in parts)
 
 
-def _is_like(value: Any, template: Any) -> bool:
+def is_like(value: Any, template: Any) -> bool:
     """Whether a value has what a template says without its variables."""
     if isinstance(template, Mapping):
         said = {key: part for key, part in template.items() if not _is_variable(part)}
-        return isinstance(value, Mapping) and all(key in value and _is_like(value[key], said[key]) for key in said)
+        return isinstance(value, Mapping) and all(key in value and is_like(value[key], said[key]) for key in said)
     if isinstance(template, str):
         return isinstance(value, str) and value.startswith(template.partition("$")[0])
     return bool(value == template)

@@ -64,7 +64,8 @@ class DescribedKind(RouteKind):
             settle=self.spec.accepted.settle,
             empty_breaks=self.spec.empty_breaks,
             controllers=controllers,
-            can=self._stages.can(rules, self._overrides(controllers)),
+            can=self._stages.can(self._overrides(controllers)),
+            unable=self._stages.unable(rules),
             faults=tuple(fault for rule in rules for fault in rule.faults),
         )
 

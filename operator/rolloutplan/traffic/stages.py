@@ -6,20 +6,18 @@ It stands between `DescribedKind`, which knows the rules and the targets, and ov
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.added import Addition, read_addition
-from rolloutplan.api.object_path import At, Each, alternatives, first, parse, places, pointer
+from rolloutplan.api.abilities import described
+from rolloutplan.api.added import WORDS, Addition, Word, read_addition
+from rolloutplan.api.object_path import At, Each, Path, alternatives, first, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec
 from rolloutplan.api.status import RuleWeights
-from rolloutplan.traffic.additions import Piece, Target, build, is_built
+from rolloutplan.traffic.additions import Piece, Target, build, is_built, is_like
 from rolloutplan.traffic.forms.base import Form
 from rolloutplan.traffic.items import Rule
 from rolloutplan.traffic.overlay import Bare, bare
-
-_SIDES: Final = 2
-"""A rule with fewer items holds no two sides."""
 
 
 class StageBuilder:
@@ -39,36 +37,36 @@ class StageBuilder:
     def _rule_places(self, raw: Mapping[str, Any]) -> list[At]:
         return [rule.place for rule in self._form.rules(raw) if rule.place is not None]
 
-    def can(self, rules: Sequence[Rule], overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
-        """What is possible in addition to weights, in every rule that may hold two sides."""
-        spec, ab = self._spec, self._spec.ab
-        weighted = [rule for rule in rules if len(rule.items) >= _SIDES]
-        mirrors = spec.mirror is not None and all(each.mirror for each in overrides)
-        able = {
-            "header": ab is not None and ab.header is not None,
-            "cookie": ab is not None and ab.cookie is not None,
-            "mirror": mirrors and self._has_room(weighted, spec.mirror.set if spec.mirror else ""),
-            "sticky": spec.affinity is not None and self._has_room(weighted, spec.affinity.set),
-        }
-        able = {word: can and self._fits(word, weighted) for word, can in able.items()}
-        finest = [f"mirror/{spec.mirror.finest}"] if spec.mirror and able["mirror"] else []
-        return frozenset((*(word for word, can in able.items() if can), *finest))
+    def can(self, overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
+        """What a route of this kind can have in addition to weights, with the controllers that answer for it."""
+        mirrors = all(each.mirror for each in overrides)
+        return frozenset(word for word in described(self._spec) if mirrors or not word.startswith("mirror"))
 
-    def _has_room(self, rules: Sequence[Rule], field: str) -> bool:
-        """Whether the field that is to be set is not there already."""
-        return not field or all(first(rule.raw, (parse(field),)) is None for rule in rules)
+    def unable(self, rules: Iterable[Rule]) -> dict[int, frozenset[str]]:
+        """Of what the kind can, what some rules cannot have, by their indexes."""
+        found = {rule.index: frozenset(word for word in WORDS if not self._has_place(word, rule)) for rule in rules}
+        return {index: words for index, words in found.items() if words}
 
-    def _fits(self, word: str, rules: Sequence[Rule]) -> bool:
-        """Whether this can be added to each of these rules."""
-        path = self._paths.get(word)
-        copied = word in ("header", "cookie")
-        if any(rule.place is None or (copied and not _is_listed(rule.place)) for rule in rules):
+    def _has_place(self, word: Word, rule: Rule) -> bool:
+        """Whether this can be added to a rule, if to any."""
+        spec, path = self._spec, self._paths.get(word)
+        if rule.place is None or (path is not None and not _leads_to(path, rule.place)):
             return False
-        return path is None or all(
-            len(path) == len(rule.place or ())
-            and all(isinstance(step, Each) or step == at for step, at in zip(path, rule.place or (), strict=True))
-            for rule in rules
-        )
+        if word in ("header", "cookie"):
+            return bool(rule.place) and isinstance(rule.place[-1], int)
+        template = spec.mirror if word == "mirror" else spec.affinity
+        if template is None or (template.set and first(rule.raw, (parse(template.set),)) is not None):
+            return False
+        return template is not spec.mirror or self._may_be_mirrored(rule)
+
+    def _may_be_mirrored(self, rule: Rule) -> bool:
+        """Whether each item can be mirrored to, and no mirror of its author is there where a rule has one at most."""
+        mirror = self._spec.mirror
+        if mirror is None or (mirror.needs and not all(first(i.raw, (parse(mirror.needs),)) for i in rule.items)):
+            return False
+        there = first(rule.raw, (parse(mirror.append),)) if mirror.alone else None
+        items = there.value if there and isinstance(there.value, list) else []
+        return not any(is_like(item, mirror.value) for item in items)
 
     def wanted(self, seen: Bare, rule: Rule, now: RuleWeights, texts: Sequence[str]) -> dict[At, list[Piece]]:
         """The pieces that a rule is to have, where they can be added at all; `now` names its items as the plan does.
@@ -115,5 +113,7 @@ class StageBuilder:
         return None if found is None else found.value
 
 
-def _is_listed(at: At) -> bool:
-    return bool(at) and isinstance(at[-1], int)
+def _leads_to(path: Path, at: At) -> bool:
+    """Whether a path of rules leads to the rule at this place."""
+    steps = zip(path, at, strict=False)
+    return len(path) == len(at) and all(isinstance(step, Each) or step == there for step, there in steps)

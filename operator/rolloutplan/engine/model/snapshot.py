@@ -108,6 +108,8 @@ class RouteView:
     """The ready pods of each side, where weights are the numbers of pods that the sides should have; else None."""
     can: frozenset[str] = frozenset()
     """What it can do in addition to weights: `header`, `cookie`, `mirror`, `sticky`."""
+    unable: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Of these, what some of its rules cannot have, by their indexes."""
     controllers: tuple[str, ...] = ()
     """The controllers that answer for it."""
     selective: frozenset[int] = frozenset()

@@ -191,7 +191,7 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
                 plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
                 words += f"; if a run of this plan was lost in a restore, `rolloutplan adopt {plan}` takes it up"
             return UnmetPrecondition(StatusReason.NEW_SIDE_ALREADY_SERVING, words)
-        if words := not_possible(snapshot, spec):
+        if words := not_possible(snapshot, spec, routes):
             return UnmetPrecondition(StatusReason.STAGE_NOT_POSSIBLE, words)
         try:
             check_shares(snapshot, spec, route, rule)

@@ -18,6 +18,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.policy.policies import concurrency_groups, queue_position
+from rolloutplan.loop.plan_routes import named_routes
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
     BEFORE_WEIGHTS,
@@ -30,7 +31,7 @@ from rolloutplan.loop.store import (
     TEMPLATES,
     Store,
 )
-from rolloutplan.loop.stored_plan import Plan, named_routes, queue_entry, route_conflict
+from rolloutplan.loop.stored_plan import Plan, queue_entry, route_conflict
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.queues import queues

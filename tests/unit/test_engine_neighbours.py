@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, with_fence
-from rolloutplan.engine.model.snapshot import EndpointsView
+from rolloutplan.engine.model.snapshot import EndpointsView, RouteConflict
 from tests.neighbours import Neighbours, on_rules
 from tests.situations import ALL, BEGUN, HALF, OLD_WEIGHTS, SHIFTED, UP, P, m, s
-from tests.world import Deployment, World
+from tests.world import SHOP, START, Deployment, World
 
 BOTH = [OLD_WEIGHTS, OLD_WEIGHTS]
 LIFE = [*BEGUN, "StageProved", *SHIFTED, "StageProved", *SHIFTED, "StageProved", "Succeeded"]
@@ -46,6 +47,23 @@ def test_both_succeed_side_by_side(*, named: bool) -> None:
     pair.until_the_end()
     assert told(pair) == [LIFE, LIFE]
     assert pair.worlds[0].weights() == (ALL, ALL)
+
+
+def test_a_plan_that_moves_the_same_object_as_another_kind_is_refused_with_both_names() -> None:
+    """An Ingress may be a route of several kinds; two plans on it would write over each other's marks."""
+    theirs = RouteId("AlbIngress", "shop")
+    rival = RouteConflict(
+        "ns/other", frozenset({theirs}), running=True, waiting=False, created=START, uid="0", others={SHOP: theirs}
+    )
+    world = World(route_conflicts=(rival,))
+    world.advance(m(1))
+    assert (world.phase, world.status.reason, world.moves) == (P.PENDING, "Conflict", [])
+    assert world.status.message.startswith(
+        "HTTPRoute shop is one object with AlbIngress shop, which plan ns/other moves"
+    )
+    assert "name the same kind in both" in world.status.message
+    world.route_conflicts = ()
+    world.until(P.JUDGING)
 
 
 def test_rules_that_hold_different_services_need_no_names() -> None:

@@ -1,37 +1,18 @@
 """Objects that several kinds of route read, and objects that a route cannot be read without."""
 
-from dataclasses import replace
 from typing import Any
 
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.route_kind import AnnotationWeights, RouteKindSpec, ShareWeight, WeightRules
-from rolloutplan.engine.model.plan_view import Readable
 from rolloutplan.engine.model.snapshot import RouteView
-from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.loop.versions import Id
-from rolloutplan.traffic.described import DescribedKind
 from tests.unit.test_loop_store import KEY, made, plan
+from tests.world import START
 
 INGRESSES = "ingresses.networking.k8s.io"
-PLACE: dict[str, Any] = {"group": "networking.k8s.io", "versions": ("v1", "v1beta1"), "resource": "ingresses"}
-CANARY = DescribedKind(
-    "Canary",
-    RouteKindSpec(
-        **PLACE,
-        share=ShareWeight(
-            annotation="canary-weight",
-            of="spec.rules[].http.paths[].backend.service.name",
-            same=("spec.rules[].host",),
-            needs={"canary": "true"},
-        ),
-        weights=WeightRules(missing=0, sum=100),
-    ),
-)
-WEIGHED = DescribedKind(
-    "Weighed", RouteKindSpec(**PLACE, annotations=AnnotationWeights(map="weights"), weights=WeightRules(missing=0))
-)
+CANARY, WEIGHED = "NginxCanary", "SkipperIngress"
+"""Two of the kinds that read an Ingress."""
 
 
 def ingress(name: str, version: int, service: str, **annotations: str) -> dict[str, Any]:
@@ -41,24 +22,15 @@ def ingress(name: str, version: int, service: str, **annotations: str) -> dict[s
     return made(INGRESSES, name, version, spec, annotations=annotations)
 
 
-def canary(version: int = 6, weight: str = "5") -> dict[str, Any]:
-    return ingress("checkout-canary", version, "checkout-v2", canary="true", **{"canary-weight": weight})
+def canary() -> dict[str, Any]:
+    prefix = "nginx.ingress.kubernetes.io"
+    marks = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": "5"}
+    return ingress("checkout-canary", 6, "checkout-v2", **marks)
 
 
-def store() -> Store:
-    return Store(_objects=RouteObjects(RouteKinds([CANARY, WEIGHED])))
-
-
-def names(kind: str, route: str, key: str, into: Store) -> None:
-    """Have a plan name a route of a kind that the API does not know."""
-    found = into.plans[key]
-    spec = found.view.spec
-    assert spec is not None
-    refs = tuple(ref.model_copy(update={"kind": kind, "name": route}) for ref in spec.traffic.routes)
-    traffic = spec.traffic.model_copy(update={"routes": refs})
-    found.view = replace(found.view, content=Readable(spec.model_copy(update={"traffic": traffic})))
-    namespace, _, name = key.partition("/")
-    into.apply(PLANS, "MODIFIED", plan(name, version=9, namespace=namespace))
+def named(*routes: tuple[str, str], name: str = "checkout", version: int = 1, **status: Any) -> dict[str, Any]:
+    refs = [{"kind": kind, "name": route} for kind, route in routes]
+    return plan(name, version, status=status, changes={"traffic.routes": refs}, generation=version)
 
 
 def weights(view: RouteView) -> list[dict[str, int]]:
@@ -66,22 +38,20 @@ def weights(view: RouteView) -> list[dict[str, int]]:
 
 
 def test_each_kind_on_a_resource_reads_its_objects() -> None:
-    found = store()
-    found.apply(INGRESSES, "ADDED", ingress("main", 5, "checkout-v1", weights='{"checkout-v1": 3, "checkout-v2": 1}'))
-    assert weights(found.routes["shop", RouteId("Weighed", "main")]) == [{"checkout-v1": 3, "checkout-v2": 1}]
-    assert weights(found.routes["shop", RouteId("Canary", "main")]) == [{}]
+    found, split = Store(), '{"checkout-v1": 3, "checkout-v2": 1}'
+    found.apply(INGRESSES, "ADDED", ingress("main", 5, "checkout-v1", **{"zalando.org/backend-weights": split}))
+    assert weights(found.routes["shop", RouteId(WEIGHED, "main")]) == [{"checkout-v1": 300, "checkout-v2": 100}]
+    assert weights(found.routes["shop", RouteId(CANARY, "main")]) in ([], [{}])
     found.apply(INGRESSES, "DELETED", ingress("main", 6, "checkout-v1"))
     assert not found.routes
 
 
 def test_a_route_is_read_with_the_objects_beside_it_and_again_when_one_of_them_changes() -> None:
     """The share of the old side has no number of its own: the other object says who has it."""
-    found = store()
-    found.apply(PLANS, "ADDED", plan())
-    names("Canary", "checkout-canary", KEY, found)
+    found, route = Store(), RouteId(CANARY, "checkout-canary")
+    found.apply(PLANS, "ADDED", named((CANARY, "checkout-canary")))
     found.apply(INGRESSES, "ADDED", canary())
     assert found.apply(INGRESSES, "ADDED", ingress("main", 7, "checkout-v1")) == {KEY}
-    route = RouteId("Canary", "checkout-canary")
     assert weights(found.routes["shop", route]) == [{"checkout-v1": 95, "checkout-v2": 5}]
     assert found.apply(INGRESSES, "MODIFIED", ingress("main", 8, "checkout-v3")) == {KEY}
     assert weights(found.routes["shop", route]) == [{"checkout-v3": 95, "checkout-v2": 5}]
@@ -89,28 +59,52 @@ def test_a_route_is_read_with_the_objects_beside_it_and_again_when_one_of_them_c
 
 
 def test_what_stands_beside_a_route_is_kept_and_read_again_where_only_a_key_was_kept() -> None:
-    found, asked = store(), list[Id]()
+    found, asked = Store(), list[Id]()
     found.fetch = asked.append
     found.apply(INGRESSES, None, ingress("main", 5, "another"))
     found.apply(INGRESSES, None, canary())
     assert not found.routes, "no plan needs them"
-    found.apply(PLANS, "ADDED", plan())
-    names("Canary", "checkout-canary", KEY, found)
+    found.apply(PLANS, "ADDED", named((CANARY, "checkout-canary")))
     assert set(asked) == {(INGRESSES, "shop", "main"), (INGRESSES, "shop", "checkout-canary")}
     assert found.awaits(KEY)
     for raw in (canary(), ingress("main", 5, "checkout-v1")):
         found.apply(INGRESSES, None, raw)
     assert not found.awaits(KEY)
-    assert weights(found.routes["shop", RouteId("Canary", "checkout-canary")])[0] == {
-        "checkout-v1": 95,
-        "checkout-v2": 5,
-    }
+    assert weights(found.routes["shop", RouteId(CANARY, "checkout-canary")]) == [{"checkout-v1": 95, "checkout-v2": 5}]
     found.apply(PLANS, "DELETED", plan(version=20))
     assert not found.routes
 
 
+def test_two_plans_that_move_one_object_as_two_kinds_meet_on_it() -> None:
+    found, ours, theirs = Store(), RouteId(CANARY, "main"), RouteId(WEIGHED, "main")
+    found.apply(PLANS, "ADDED", named((CANARY, "main")))
+    found.apply(PLANS, "ADDED", named((WEIGHED, "main"), name="other", version=2, phase="Judging"))
+    (rival,) = found.route_conflicts(found.plans[KEY])
+    assert (rival.key, rival.others) == ("shop/other", {ours: theirs})
+    assert rival.meets(ours, frozenset({7})), "whatever the rules"
+    found.apply(PLANS, "MODIFIED", named((WEIGHED, "elsewhere"), name="other", version=3, phase="Judging"))
+    assert not found.route_conflicts(found.plans[KEY])
+
+
+def test_kinds_of_two_groups_with_one_plural_do_not_meet() -> None:
+    found = Store()
+    found.apply(PLANS, "ADDED", named(("VirtualService", "main")))
+    found.apply(PLANS, "ADDED", named(("GlooVirtualService", "main"), name="other", version=2, phase="Judging"))
+    assert not found.route_conflicts(found.plans[KEY])
+    assert {"virtualservices.networking.istio.io", "virtualservices.gateway.solo.io"} == set(found.routes_wanted())
+
+
+def test_a_plan_that_names_one_object_as_two_kinds_is_told_so() -> None:
+    found = Store()
+    found.apply(PLANS, "ADDED", named((CANARY, "main"), (WEIGHED, "main")))
+    facts = found.facts(KEY, epoch=1, claim_at=lambda _: START)
+    assert facts is not None
+    assert facts.routers[WEIGHED].words.startswith("NginxCanary main is the same object")
+
+
 def test_all_versions_of_a_kind_can_be_read() -> None:
-    kinds = RouteKinds([CANARY, WEIGHED])
-    assert kinds.at(INGRESSES).versions == ("v1", "v1beta1")
-    kinds.serve(INGRESSES, "v1beta1")
-    assert kinds.path("shop", RouteId("Canary", "a")) == "/apis/networking.k8s.io/v1beta1/namespaces/shop/ingresses/a"
+    kinds, resource = RouteKinds(), "virtualservices.networking.istio.io"
+    assert kinds.at(resource).versions == ("v1", "v1beta1", "v1alpha3")
+    kinds.serve(resource, "v1beta1")
+    path = "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices/a"
+    assert kinds.path("shop", RouteId("VirtualService", "a")) == path

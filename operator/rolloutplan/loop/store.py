@@ -39,7 +39,6 @@ from rolloutplan.engine.model.snapshot import (
     EndpointsView,
     Facts,
     RouteConflict,
-    RouterProblem,
     RouteView,
     WorkloadView,
     source_view,
@@ -51,6 +50,7 @@ from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kep
 from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_budget
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
+from rolloutplan.loop.plan_routes import by_object, named_routes, other_kinds, route_idents, router_problems
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import ALL, RouteKinds
@@ -58,10 +58,8 @@ from rolloutplan.loop.stored_plan import (
     Plan,
     dependencies,
     keeps,
-    named_routes,
     queue_entry,
     route_conflict,
-    route_idents,
     rules_named,
     services_of,
     sides_of,
@@ -508,12 +506,6 @@ class Store:
         """Those of these objects whose resource cannot be watched now."""
         return frozenset(each for each in idents if self.routers.is_unread(each[0]))
 
-    def _router_problems(self, plan: Plan) -> dict[str, RouterProblem]:
-        """Why routes of the kinds that a plan names cannot be used."""
-        named = {route.kind for route in named_routes(plan)}
-        places = {kind: place for kind in named if (place := self.kinds.place(kind)) is not None}
-        return dict(self.routers.problems(places))
-
     def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
         """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.
 
@@ -655,21 +647,25 @@ class Store:
             claim_at=claim_at(view.uid),
             grants=self.grants,
             unread=self._unread(plan),
-            routers=self._router_problems(plan),
+            routers=router_problems(plan, self.kinds, self.routers),
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
         """Return the other plans that hold a route of this one, or are about to, with the rules that they move."""
         keys = self._held_routes.users(*route_idents(plan, self.kinds)) - {plan.view.key}
-        return tuple(self._with_rules(self._conflicts[key]) for key in sorted(keys))
+        ours = by_object(plan, self.kinds)
+        return tuple(self._for(ours, self._conflicts[key]) for key in sorted(keys))
 
-    def _with_rules(self, conflict: RouteConflict) -> RouteConflict:
+    def _for(self, ours: Mapping[Id, RouteId], conflict: RouteConflict) -> RouteConflict:
+        """Return what another plan moves of these routes: the rules, or the same object as another kind of route."""
         plan = self.plans[conflict.key]
+        others = other_kinds(ours, by_object(plan, self.kinds))
         found = {
             route: rules_of(view, plan.view.written, plan.status.weights)
             for route, view in self.routes_of(plan).items()
         }
-        return replace(conflict, rules={route: rules for route, rules in found.items() if rules is not None})
+        moved = {route: rules for route, rules in found.items() if rules is not None}
+        return replace(conflict, rules=moved, others=others)
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist, as the plan sees them."""

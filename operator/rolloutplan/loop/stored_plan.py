@@ -11,7 +11,6 @@ from typing import Any
 
 from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, size_of
 from rolloutplan.api.reasons import HoldReason, StatusReason
-from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RUNNING, STARTING, Phase, Status
 from rolloutplan.api.traffic import RouteRef
@@ -21,6 +20,7 @@ from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyVi
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.conditions import is_stalled
+from rolloutplan.loop.plan_routes import named_routes, route_idents, siblings
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.versions import Id
 
@@ -87,25 +87,6 @@ def services_of(plan: Plan) -> frozenset[str]:
     named = {*spec.services} if spec else set()
     of_run = (weights.service,) if weights.service else (weights.old, weights.new)
     return frozenset(name for name in (*named, *of_run) if name)
-
-
-def named_routes(plan: Plan) -> frozenset[RouteId]:
-    """Return the routes that a plan names, and those that it may have to roll back."""
-    spec = plan.view.written
-    named = {ref.id for ref in spec.traffic.routes} if spec else set()
-    return frozenset(named | {route.id for route in plan.status.weights.snapshot})
-
-
-def route_idents(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
-    """Return the objects of these routes, as far as their kinds are known."""
-    idents = (kinds.ident(plan.view.namespace, route) for route in named_routes(plan))
-    return frozenset(ident for ident in idents if ident is not None)
-
-
-def siblings(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
-    """Return what stands for the objects without which these routes cannot be read."""
-    idents = (kinds.siblings(plan.view.namespace, route.kind) for route in named_routes(plan))
-    return frozenset(ident for ident in idents if ident is not None)
 
 
 def about_to_start(plan: Plan) -> bool:

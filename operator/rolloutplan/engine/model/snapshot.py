@@ -371,10 +371,14 @@ class RouteConflict:
     uid: str
     rules: Mapping[RouteId, frozenset[int]] = field(default_factory=dict)
     """The indexes of the rules that it moves, by route; a route that is missing here is its as a whole."""
+    others: Mapping[RouteId, RouteId] = field(default_factory=dict)
+    """The routes of the plan that asks which are one object with a route of this one, but of another kind."""
 
     def meets(self, route: RouteId, rules: frozenset[int] | None) -> bool:
         """Whether it moves any of these rules of a route; None stands for all of them."""
         theirs = self.rules.get(route)
+        if route in self.others:
+            return True
         return route in self.routes and (rules is None or theirs is None or bool(rules & theirs))
 
 

@@ -5,7 +5,7 @@ They are checked in the snapshot, by the rules for the start. None of them affec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
@@ -281,12 +282,23 @@ def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | N
     for conflict in snapshot.route_conflicts:
         shared = meets_on(snapshot, conflict, ours)
         if shared and _has_priority(conflict, snapshot):
-            routes = ", ".join(map(str, shared))
-            words = f"{routes} is in use by plan {conflict.key}: wait until that plan ends, or delete it"
+            words = _in_use(conflict, shared)
             if any(len(snapshot.routes[route].rules) > 1 for route in shared if route in snapshot.routes):
                 words = f"{words}; plans that move other rules run side by side (traffic.routes[].rules)"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
+
+
+def _in_use(conflict: RouteConflict, shared: Sequence[RouteId]) -> str:
+    """That another plan moves these routes, and what to do."""
+    routes, ends = ", ".join(map(str, shared)), "wait until that plan ends, or delete it"
+    theirs = next((conflict.others[route] for route in shared if route in conflict.others), None)
+    if theirs is None:
+        return f"{routes} is in use by plan {conflict.key}: {ends}"
+    return (
+        f"{routes} is one object with {theirs}, which plan {conflict.key} moves, and its weights are moved as one kind "
+        f"only: {ends}; or name the same kind in both"
+    )
 
 
 def _has_priority(conflict: RouteConflict, snapshot: Snapshot) -> bool:

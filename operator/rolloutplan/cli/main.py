@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_page_command(
         add("rights", "write the rights on each kind of route, for the chart", f"rights {chart}"), _rights
     )
+    _add_page_command(
+        add("routers", "write what is known of each kind of route, in Markdown", "routers docs/routers.md"), _routers
+    )
     return parser
 
 
@@ -518,6 +521,12 @@ def _rights() -> str:
     from rolloutplan.generate.rights import rights  # noqa: PLC0415 - see above
 
     return rights()
+
+
+def _routers() -> str:
+    from rolloutplan.generate.routers import routers  # noqa: PLC0415 - see above
+
+    return routers()
 
 
 def _crds(chosen: argparse.Namespace) -> int:

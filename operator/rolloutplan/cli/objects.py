@@ -21,7 +21,7 @@ from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, resolve_templates
 from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
-from rolloutplan.cluster.users import KINDS, services_of
+from rolloutplan.cluster.users import GATEWAY_GROUP, KINDS, services_of
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.tools.objects.compare import compared
 from rolloutplan.tools.objects.manifests import (
@@ -41,7 +41,7 @@ from rolloutplan.tools.objects.manifests import (
 )
 from rolloutplan.tools.objects.routes import SWAPPED
 from rolloutplan.tools.promql.queries import Finding
-from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.forms.fields import item_of, list_of
 
 _GROUPS: Final[Mapping[str, str]] = {
@@ -70,13 +70,14 @@ _REWRITING: Final = (
     "transformers",
 )
 """Fields of a kustomization after which the objects are not those of the files."""
+_BUILT_IN: Final = {kind: DescribedKind(kind, spec) for kind, spec in BUILT_IN.items()}
 _HPA_MINIMUM, _KEDA_MINIMUM, _KEDA_MAXIMUM = 1, 0, 100
 """The defaults of minReplicas, minReplicaCount and maxReplicaCount."""
 
 
 def is_compared(found: ParsedObject) -> bool:
     """Whether an object of another API is compared with plans."""
-    return _is_of(found, _GROUPS) or any(_is_route(found, spec) for spec in BUILT_IN.values())
+    return _is_of(found, _GROUPS) or any(_is_route(found, kind.spec) for kind in _BUILT_IN.values())
 
 
 def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[Diagnostic]:
@@ -88,7 +89,7 @@ def compare(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[D
         return
     yield from _twice(objects)
     by_ref = {_ref(each): each for each in objects if each.kind}
-    by_ref |= {ref: each for kind in BUILT_IN for ref, each in _routes_in(objects, kind).items()}
+    by_ref |= {ref: each for kind in _kinds(objects).values() for ref, each in _routes_in(objects, kind).items()}
     seen: set[tuple[Ref | None, Finding]] = set()
     for parsed, (about, finding) in _compared(objects, templates):
         if about is None:
@@ -178,7 +179,7 @@ def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
         deployments=Shelf("Deployment", {key: _deployment(raw) for key, raw in raws.get("Deployment", {}).items()}),
         others=Shelf("workload", others),
         services=Shelf("Service", {key: _service(raw) for key, raw in raws.get("Service", {}).items()}),
-        routes={kind: _shelf(kind, _routes_in(objects, kind)) for kind in BUILT_IN},
+        routes={name: _shelf(kind, _routes_in(objects, kind)) for name, kind in _kinds(objects).items()},
         mesh_services=frozenset(
             safe_get.text(parent, "name")
             for found in objects
@@ -246,15 +247,21 @@ def _service(raw: Mapping[str, Any]) -> ServiceFile:
     )
 
 
-def _routes_in(objects: Sequence[ParsedObject], kind: str) -> dict[Ref, ParsedObject]:
+def _kinds(objects: Sequence[ParsedObject]) -> Mapping[str, DescribedKind]:
+    """The kinds of route that a plan can name, by their names there: the built-in ones, and those among the files."""
+    own = ((each.name[1], each.checked[0]) for each in objects if each.kind == "RouteKind")
+    return {**_BUILT_IN, **{name: DescribedKind(name, spec) for name, spec in own if isinstance(spec, RouteKindSpec)}}
+
+
+def _routes_in(objects: Sequence[ParsedObject], kind: DescribedKind) -> dict[Ref, ParsedObject]:
     """The objects that a plan can name as routes of a kind."""
-    found = ((_ref(each), each) for each in objects if each.kind and _is_route(each, BUILT_IN[kind]))
-    return {Ref(kind, ref.namespace, ref.name): each for ref, each in found}
+    found = ((_ref(each), each) for each in objects if each.kind and _is_route(each, kind.spec))
+    return {Ref(kind.kind, ref.namespace, ref.name): each for ref, each in found}
 
 
-def _shelf(kind: str, found: Mapping[Ref, ParsedObject]) -> Shelf[RouteFile]:
-    raws = {(ref.namespace, ref.name): _at_home(each.raw) for ref, each in found.items()}
-    return Shelf(kind, {key: _route(kind, raw, _others(raws, key)) for key, raw in raws.items()})
+def _shelf(kind: DescribedKind, found: Mapping[Ref, ParsedObject]) -> Shelf[RouteFile]:
+    raws = {_ref(each): _at_home(each.raw) for each in found.values()}
+    return Shelf(kind.kind, {ref[1:]: _route(kind, raw, _others(raws, ref)) for ref, raw in raws.items()})
 
 
 def _at_home(raw: Any) -> dict[str, Any]:
@@ -262,18 +269,20 @@ def _at_home(raw: Any) -> dict[str, Any]:
     return {**raw, "metadata": {**raw["metadata"], "namespace": safe_get.text(raw, "metadata", "namespace")}}
 
 
-def _others(raws: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> list[Any]:
+def _others(raws: Mapping[Ref, Any], ref: Ref) -> Mapping[Ref, Any]:
     """The other objects of the resource in a namespace."""
-    return [raw for other, raw in raws.items() if other != key and other[0] == key[0]]
+    return {other: raw for other, raw in raws.items() if other != ref and other.namespace == ref.namespace}
 
 
-def _route(kind: str, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]]) -> RouteFile:
-    spec = BUILT_IN[kind]
-    view = ROUTE_KINDS[kind].view(raw, siblings)
-    if not view.rules and spec.annotations is None:
+def _route(kind: DescribedKind, raw: Mapping[str, Any], siblings: Mapping[Ref, Any]) -> RouteFile:
+    view = kind.view(raw, tuple(siblings.values()))
+    if not view.rules and kind.spec.annotations is None:
         return RouteFile(None)
     return RouteFile(
-        view, tuple(_rule(raw, rule) for rule in view.rules), needs_ports=spec.group == "gateway.networking.k8s.io"
+        view,
+        tuple(_rule(raw, rule) for rule in view.rules),
+        needs_ports=kind.spec.group == GATEWAY_GROUP,
+        companions=frozenset(siblings) if kind.spec.share is not None else frozenset(),
     )
 
 

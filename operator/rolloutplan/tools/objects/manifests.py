@@ -165,6 +165,8 @@ class RouteFile:
     rules: tuple[RuleFile, ...] = ()
     needs_ports: bool = False
     """Whether a backend without a port is refused."""
+    companions: frozenset[Ref] = frozenset()
+    """The objects that have the old side's share, where the new side's is on an object of its own."""
 
 
 @dataclass(frozen=True, slots=True)

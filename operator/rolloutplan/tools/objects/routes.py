@@ -54,6 +54,8 @@ def _route(
     ref = plan.spec.traffic.routes[i]
     old, new = plan.spec.names
     about = objects.routes_of(ref.kind).ref(plan.namespace, ref.name)
+    for fault in view.faults:
+        yield warning(about, "", "route", fault)
     rules: tuple[RuleWeights, ...] = ()
     try:
         rules = select_in(seen, ref, old, new).rules
@@ -156,11 +158,20 @@ def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
                 words = f"{Ref(kind, '', name)} sends to {old} too, and the plan does not move that"
                 path = route.rules[rule.index].path
                 yield _stays(plan, shelf.ref(home, name), path, words, "name it in traffic.routes")
+    moved = companions(plan, objects) if not plan.spec.contract.wanted else frozenset()
     for sender in objects.senders:
+        if sender.ref in moved:
+            continue
         if old in sender.services and (sender.ref.namespace in (home, "") or not home):
             words = f"{sender.ref.kind} {sender.ref.name} sends to {old} too, and a plan cannot move that"
             fix = f"send it through the {plan.spec.traffic.routes[0].kind}"
             yield _stays(plan, sender.ref, "spec", words, fix)
+
+
+def companions(plan: PlanFile, objects: Objects) -> frozenset[Ref]:
+    """The objects with the rest of what the routes of a plan give the new side: these move with them."""
+    found = (objects.routes_of(ref.kind).get(plan.namespace, ref.name) for ref in plan.spec.traffic.routes)
+    return frozenset().union(*(route.companions for route in found if route is not None))
 
 
 def _stays(plan: PlanFile, about: Ref, path: str, words: str, fix: str) -> Note:

@@ -67,6 +67,34 @@ EXTRAS = {
         source="sigs.k8s.io/gateway-api",
         files=["config/crd/experimental/gateway.networking.k8s.io_tcproutes.yaml"],
     ),
+    "udproutes": Extra(
+        "gateway-api",
+        source="sigs.k8s.io/gateway-api",
+        files=["config/crd/experimental/gateway.networking.k8s.io_udproutes.yaml"],
+    ),
+    "contour-kinds": Extra(
+        "contour",
+        source="github.com/projectcontour/contour",
+        files=["examples/contour/01-crds.yaml"],
+        kinds=["HTTPProxy"],
+    ),
+    "skipper-kinds": Extra(
+        "skipper",
+        source="github.com/zalando/skipper",
+        files=["dataclients/kubernetes/deploy/apply/routegroups_crd.yaml"],
+    ),
+    "knative": Extra(
+        "knative", source="knative.dev/serving", files=["config/core/300-resources/service.yaml"], kinds=["Service"]
+    ),
+    "gloo": Extra(
+        "gloo",
+        source="github.com/solo-io/gloo",
+        files=[
+            "install/helm/gloo/crds/gateway.solo.io_v1_RouteTable.yaml",
+            "install/helm/gloo/crds/gateway.solo.io_v1_VirtualService.yaml",
+            "install/helm/gloo/crds/gloo.solo.io_v1_UpstreamGroup.yaml",
+        ],
+    ),
 }
 """Each has its own version, so that a change of one makes no other one again."""
 

@@ -50,8 +50,11 @@ KINDS: Final = (*BUILT_IN, REPLICAS)
 _MEANT: Final = {
     "Ingress": "AlbIngress, NginxCanary or SkipperIngress, by the controller that reads it",
     "DestinationRule": "VirtualService, which has the weights",
+    "Gateway": "HTTPRoute, which has the weights",
+    "Service": "KnativeService, if it is one of Knative",
+    "Route": "OpenShiftRoute, if it is one of OpenShift",
 }
-"""What to write for an object that has no weights itself."""
+"""What to write for an object that has no weights itself, or has another name in plans."""
 
 
 def _kind(value: object) -> str:

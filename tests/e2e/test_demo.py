@@ -53,7 +53,7 @@ def test_v2_succeeds_and_v3_is_rolled_back(bed: Bed, demo: "subprocess.Popen[str
         r"[0-9.]+ s +from bad sample visible to old weights",
         r"[0-9,]+ +[0-9]+ \(v3's 500s\) +0 *\n",
         r"checkout-v3 +RolledBack +1/4 w5 +0% .*GuardTripped",
-        r"kubectl -n shop patch httproute checkout --type=json -p ",
+        r"kubectl -n shop patch httproutes.gateway.networking.k8s.io checkout --type=json -p ",
         r"All as it should be: .* [0-9]+ s after the bed was up",
     ):
         assert re.search(line, out), f"{line!r} is not in:\n{out}"

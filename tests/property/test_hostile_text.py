@@ -67,7 +67,7 @@ TOKEN = st.builds(
     st.one_of(st.just("3"), TEXT),
     st.one_of(st.just("1"), TEXT),
 )
-UNDO = st.builds("kubectl -n ns patch httproute shop --type=json -p '{}'".format, TEXT)
+UNDO = st.builds("kubectl -n ns patch httproutes.gateway.networking.k8s.io shop --type=json -p '{}'".format, TEXT)
 VALUE: st.SearchStrategy[Any] = st.one_of(
     TEXT, COMMAND, TOKEN, UNDO, st.sampled_from([None, True, -1, 2**70, 1e308, float("inf"), [], {}])
 )

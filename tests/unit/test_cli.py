@@ -418,7 +418,7 @@ BEFORE: dict[str, Any] = {
     ]}]}],
 }  # fmt: skip
 UNDO = (
-    "kubectl -n shop patch httproute web --type=json -p "
+    "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p "
     """'[{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"v1"},"""
     """{"op":"test","path":"/spec/rules/0/backendRefs/1/name","value":"v2"},"""
     """{"op":"add","path":"/spec/rules/0/backendRefs/0/weight","value":100},"""

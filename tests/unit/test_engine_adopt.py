@@ -134,7 +134,7 @@ REFUSED = [
          ADOPT, P.INVALID, "StatusLost", None, "is gone or changed", HALF),
     Case("of another namespace", lost("half", undo(lambda t: t.replace("-n ns", "-n other"))), ADOPT, P.INVALID,
          "StatusLost", None, "is gone or changed", HALF),
-    Case("of another route", lost("half", undo(lambda t: t.replace("httproute shop", "httproute api"))), ADOPT,
+    Case("of another route", lost("half", undo(lambda t: t.replace("k8s.io shop", "k8s.io api"))), ADOPT,
          P.INVALID, "StatusLost", None, "HTTPRoute api, which the plan does not name", HALF),
     Case("of other backends", lost("half", reversed_backends), ADOPT, P.INVALID, "StatusLost", None,
          "rule 0 has other backends than the undo command names", HALF),
@@ -154,7 +154,7 @@ def test_a_lost_run(case: Case) -> None:
     world = run(case)
     assert world.finalizer is (world.phase not in (P.SUCCEEDED, P.ROLLED_BACK) and bool(world.undo_annotation))
     if world.phase is P.HELD:
-        assert "kubectl -n ns patch httproute shop" in world.undo_annotation
+        assert "kubectl -n ns patch httproutes.gateway.networking.k8s.io shop" in world.undo_annotation
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=ids)

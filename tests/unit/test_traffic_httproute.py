@@ -528,7 +528,7 @@ def command_patch(command: str) -> list[Raw]:
         ["sh", "-c", command.replace("kubectl", "printf '%s\\n'", 1)], capture_output=True, check=True
     )
     words = said.stdout.decode().splitlines()
-    assert words[:-1] == ["-n", "shop", "patch", "httproute", "web", "--type=json", "-p"]
+    assert words[:-1] == ["-n", "shop", "patch", "httproutes.gateway.networking.k8s.io", "web", "--type=json", "-p"]
     patch: list[Raw] = json.loads(words[-1])
     return patch
 
@@ -554,7 +554,7 @@ def test_the_revert_command_survives_a_shell_and_puts_the_snapshot_back() -> Non
 def test_the_revert_command_is_one_line_that_a_person_can_read() -> None:
     command = KIND.undo_command("shop", target(rule(0, ("old", 100), ("new", 0))))
     assert command == (
-        "kubectl -n shop patch httproute web --type=json -p '["
+        "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p '["
         '{"op":"test","path":"/spec/rules/0/backendRefs/0/name","value":"old"},'
         '{"op":"test","path":"/spec/rules/0/backendRefs/1/name","value":"new"},'
         '{"op":"add","path":"/spec/rules/0/backendRefs/0/weight","value":100},'

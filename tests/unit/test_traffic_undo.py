@@ -36,7 +36,7 @@ def test_what_was_written_is_read(found: list[RouteWeights]) -> None:
 
 
 def patch(*operations: object) -> str:
-    return f"kubectl -n shop patch httproute web --type=json -p '{json.dumps(operations)}'"
+    return f"kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p '{json.dumps(operations)}'"
 
 
 def test_what_an_earlier_version_wrote_is_read() -> None:
@@ -45,7 +45,10 @@ def test_what_an_earlier_version_wrote_is_read() -> None:
     )
     command = undo_command("shop", route)
     assert '"op":"add"' in command
-    assert read_undo("shop", [command.replace('"op":"add"', '"op":"replace"')]) == (route,)
+    earlier = command.replace('"op":"add"', '"op":"replace"').replace(
+        "httproutes.gateway.networking.k8s.io", "httproute"
+    )
+    assert read_undo("shop", [earlier]) == (route,)
 
 
 NAMED = {"op": "test", "path": "/spec/rules/0/backendRefs/0/name", "value": "v1"}
@@ -59,10 +62,10 @@ WEIGHT = {"op": "replace", "path": "/spec/rules/0/backendRefs/0/weight", "value"
         "echo",
         "kubectl -n shop delete httproute web",
         "kubectl -n shop patch grpcroute web --type=json -p '[]'",
-        "kubectl -n shop patch httproute web --type=json -p '{}'",
-        "kubectl -n shop patch httproute web --type=json -p '['",
-        "kubectl -n shop patch httproute web --type=json -p " + "'" + "[" * 100_000 + "'",
-        "kubectl -n shop patch httproute web --type=json -p 'no end",
+        "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p '{}'",
+        "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p '['",
+        "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p " + "'" + "[" * 100_000 + "'",
+        "kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p 'no end",
         patch(),
         patch(NAMED),
         patch(WEIGHT),

@@ -150,6 +150,7 @@ class StatusReason(StrEnum):
     ROUTER_NOT_INSTALLED = "RouterNotInstalled"
     ROUTE_NOT_FOUND = "RouteNotFound"
     ROUTE_WITHOUT_BOTH_SERVICES = "RouteWithoutBothServices"
+    ROUTE_UNREADABLE = "RouteUnreadable"
     RULE_NOT_FOUND = "RuleNotFound"
     WEIGHTS_TOO_LARGE = "WeightsTooLarge"
     WEIGHTS_WRONG_SUM = "WeightsWrongSum"

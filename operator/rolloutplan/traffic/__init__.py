@@ -4,6 +4,7 @@ Route objects come from the watches and become `RouteView`s; target weights come
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from rolloutplan.api.route_kinds import BUILT_IN
@@ -12,7 +13,7 @@ from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.replicas import Replicas
-from rolloutplan.traffic.undo import UnreadableError, read_patches
+from rolloutplan.traffic.undo import Patch, UnreadableError, read_patches
 
 ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {
     **{kind: DescribedKind(kind, spec) for kind, spec in BUILT_IN.items()},
@@ -33,11 +34,16 @@ def undo_command(
 
 def read_undo(namespace: str, texts: Iterable[str]) -> tuple[RouteWeights, ...]:
     """The weights that the first readable one of these undo commands restores; empty where none can be read."""
-    kinds = {kind.kind.lower(): kind for kind in ROUTE_KINDS.values()}
     for text in filter(None, texts):
-        try:
-            patches = read_patches(namespace, text)
-            return tuple(kinds[kind].read_undo(namespace, name, operations) for kind, name, operations in patches)
-        except (UnreadableError, KeyError):
-            continue
+        with suppress(UnreadableError):
+            return tuple(_read(namespace, patch) for patch in read_patches(namespace, text))
     return ()
+
+
+def _read(namespace: str, patch: Patch) -> RouteWeights:
+    """The weights that a patch restores, as the first kind of its resource that can read it. Raises UnreadableError."""
+    for kind in ROUTE_KINDS.values():
+        if patch.resource in (kind.resource.word, kind.kind.lower()):
+            with suppress(UnreadableError):
+                return kind.read_undo(namespace, patch.name, patch.operations)
+    raise UnreadableError(f"no kind of route reads it: {patch.resource} {patch.name}")

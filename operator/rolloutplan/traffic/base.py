@@ -28,6 +28,11 @@ class Resource(NamedTuple):
     older: tuple[str, ...] = ()
     """The versions that are used where `version` is not served, the first one that is."""
 
+    @property
+    def word(self) -> str:
+        """The resource as kubectl takes it: `httproutes.gateway.networking.k8s.io`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
 
 class RouteKind(Protocol):
     """A kind of route; `DescribedKind` is each that a description describes."""

@@ -66,7 +66,8 @@ class DescribedKind(RouteKind):
             controllers=controllers,
             can=self._stages.can(self._overrides(controllers)),
             unable=self._stages.unable(rules),
-            faults=tuple(fault for rule in rules for fault in rule.faults),
+            place=self._form.place,
+            faults={rule.index: rule.faults[0] for rule in rules if rule.faults},
         )
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
@@ -92,7 +93,7 @@ class DescribedKind(RouteKind):
         self, namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
     ) -> str:
         operations = [*self._removal(view, target), *self._form.undo(snapshot.rules)]
-        return kubectl_patch(namespace, snapshot.id, operations)
+        return kubectl_patch(namespace, self.resource, snapshot.name, operations)
 
     def _removal(self, view: RouteView | None, target: RouteWeights | None) -> list[Operation]:
         """What takes away what runs have added to a route, as it is or as it will be."""

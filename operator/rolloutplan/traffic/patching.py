@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_fence
 from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
-from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.base import Operation, Resource
 from rolloutplan.traffic.forms.base import expected
 from rolloutplan.traffic.overlay import ADDED
 
@@ -58,9 +57,12 @@ def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, 
     return now, wanted
 
 
-def kubectl_patch(namespace: str, route: RouteId, patch: Sequence[Operation]) -> str:
-    """The command that applies a JSON Patch to a route with kubectl alone, as a line for a POSIX shell."""
-    words = ["kubectl", "-n", namespace, "patch", route.kind.lower(), route.name, "--type=json", "-p"]
+def kubectl_patch(namespace: str, resource: Resource, name: str, patch: Sequence[Operation]) -> str:
+    """The command that applies a JSON Patch to a route with kubectl alone, as a line for a POSIX shell.
+
+    The resource has its group: several groups have HTTPRoutes, and kubectl would choose one.
+    """
+    words = ["kubectl", "-n", namespace, "patch", resource.word, name, "--type=json", "-p"]
     return f"{shlex.join(words)} {shlex.quote(json.dumps(patch, separators=(',', ':')))}"
 
 

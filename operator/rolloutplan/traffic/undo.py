@@ -29,9 +29,12 @@ class UnreadableError(ValueError):
 
 
 class Patch(NamedTuple):
-    """A `kubectl patch` of a route: its kind in small letters, its name, and the operations."""
+    """A `kubectl patch` of a route: its resource as kubectl takes it, its name, and the operations.
 
-    kind: str
+    Earlier versions wrote the kind in small letters as the resource.
+    """
+
+    resource: str
     name: str
     operations: Sequence[Any]
 

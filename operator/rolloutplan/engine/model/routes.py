@@ -60,15 +60,25 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
     candidates = [_rule_named(view, name, where) for name in ref.rules] or _shiftable(view, old, new)
     rules = [rule for rule in candidates if holds_both(rule, old, new)]
     if not rules or (ref.rules and len(rules) < len(candidates)):
+        _check_readable(view, candidates, where)
         held = sorted({backend.service for rule in candidates for backend in rule.backends})
+        found = ", ".join(held) or f"no Service ({view.place})"
+        to = view.place.rpartition(".")[2].strip("[]") if view.place.endswith("[]") else view.place
         raise UnusableError(
             StatusReason.ROUTE_WITHOUT_BOTH_SERVICES,
             f"{where} must hold both Services {old} and {new}, each once, in one rule; its rules hold "
-            f"{', '.join(held) or 'no Service'}: add the missing one to backendRefs (weight 0 for the new side)",
+            f"{found}: add the missing one to {to} (weight 0 for the new side)",
         )
+    _check_readable(view, rules, where)
     for rule in rules:
         _check_weights(rule, old, new, view.weights, f"{where} rule {rule.index}")
     return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules)).with_added(())
+
+
+def _check_readable(view: RouteView, rules: Iterable[RuleWeights], where: str) -> None:
+    """Raise UnusableError where what one of these rules says could not be read."""
+    for fault in (view.faults[rule.index] for rule in rules if rule.index in view.faults):
+        raise UnusableError(StatusReason.ROUTE_UNREADABLE, f"{where}: {fault}")
 
 
 def _check_weights(rule: RuleWeights, old: str, new: str, kind: WeightRules, where: str) -> None:

@@ -102,8 +102,10 @@ class RouteView:
     """How long a weight takes to be in force, where no gateway reports that it is; None where one does."""
     empty_breaks: Literal["", "Any", "Old"] = ""
     """Which side takes the whole route down while it has no endpoints."""
-    faults: tuple[str, ...] = ()
-    """What is wrong in it, each with its place and the fix: no run may begin on it."""
+    place: str = "spec.rules[].backendRefs[]"
+    """Where its kind has the weighted items, for messages."""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    """What is wrong in a rule, by its index, with the place and the fix: no run may begin on it."""
     ready_pods: Mapping[str, int] | None = None
     """The ready pods of each side, where weights are the numbers of pods that the sides should have; else None."""
     can: frozenset[str] = frozenset()

@@ -47,24 +47,28 @@ class ShareForm(Form):
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
         home, found = Home.of(raw), places(raw, self._of)
-        unmet = [f"{pointer(at)} is not {shown(need)}" for at, need in self._needs.items() if _at(raw, at) != need]
+        unmet = [f"{pointer(at)} is not {shown(n)}: write it" for at, n in self._needs.items() if _at(raw, at) != n]
         if unmet or not found:
             return [Rule(0, "", self._at, raw=raw, faults=tuple(unmet))]
         value = _at(raw, self._at)
         number = int(value) if isinstance(value, str) and value.isdecimal() and self._share.annotation else value
         weight, fault = read_weight(number, 1)
         old, new = self._old(raw, found, siblings), {self._service(place, home) for place in found}
-        faults = (
-            f"{pointer(self._at)} {fault}" if fault else "",
-            "" if len(new) == 1 else f"it sends to {len(new)} Services ({', '.join(sorted(new))}): leave one",
-            "" if len(old) == 1 else f"{len(old)} objects for the old side have the same "
-            f"{' and '.join(self._share.same)}: there must be one",
-        )  # fmt: skip
+        faults = [f"{pointer(self._at)} {fault}"] if fault else []
+        if len(new) > 1:
+            faults.append(f"{self._share.of} names {', '.join(sorted(new))}: leave one")
+        if len(old) != 1:
+            others = f"others have the same {self._in_common} and name {', '.join(sorted(old))}: leave one"
+            faults.append(others if old else f"no other object has the same {self._in_common}: create the old side's")
         items = (
             Item(self._at, None, old.pop() if len(old) == 1 else "", {}, self.total(raw) - (weight or 0), self._at),
             Item(self._at, value, min(new), self._names(raw, found), weight, self._at),
         )
-        return [Rule(0, "", self._at, items, raw, faults=tuple(filter(None, faults)))]
+        return [Rule(0, "", self._at, items, raw, faults=tuple(faults))]
+
+    @property
+    def _in_common(self) -> str:
+        return " and ".join(self._share.same) or "namespace"
 
     def _names(self, raw: Raw, found: Sequence[Place]) -> dict[str, str]:
         """The fields by which the object is the one of the new side, by pointers from the object."""

@@ -54,8 +54,6 @@ def _route(
     ref = plan.spec.traffic.routes[i]
     old, new = plan.spec.names
     about = objects.routes_of(ref.kind).ref(plan.namespace, ref.name)
-    for fault in view.faults:
-        yield warning(about, "", "route", fault)
     rules: tuple[RuleWeights, ...] = ()
     try:
         rules = select_in(seen, ref, old, new).rules

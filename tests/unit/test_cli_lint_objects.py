@@ -199,6 +199,9 @@ spec:
         ({"route": ROUTE.replace("weight: 0", "weight: 50")}, [
             ("route:9:41", "checkout-v2 has 33.3% of the traffic before the run, more than the first stage gives it (5%): write weight: 0, or begin the stages above it"),
         ]),
+        ({"route": ROUTE.replace("weight: 100", "weight: 1").replace("weight: 0}", "weight: 0}\n        - {name: checkout-v1, port: 81, namespace: x, weight: 999999}")}, [
+            ("plan:7:22", "HTTPRoute checkout rule 0 (all): its weights cannot give checkout-v2 the 5% of stage w5: they are whole numbers up to 1000000, so the finest step is 100%, and another backend has 999999: lower that one, or write 100%"),
+        ]),
         ({"route": ROUTE.replace("weight: 100", "weight: 0")}, [
             ("plan:7:22", "HTTPRoute shop/checkout rule 0: checkout-v1 and checkout-v2 both have weight 0; give checkout-v1 the traffic first"),
         ]),

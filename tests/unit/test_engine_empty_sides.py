@@ -10,7 +10,7 @@ from rolloutplan.api.route_kind import GATEWAY_API
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.snapshot import EndpointsView
 from tests.situations import ALL, OLD_WEIGHTS, Case, edit, fresh, m, put, run, s, settle, then, wait
-from tests.world import http_route
+from tests.world import Deployment, http_route
 
 P = Phase
 ANY: Final[dict[str, Any]] = {"another": {"empty_breaks": "Any"}}
@@ -41,7 +41,10 @@ CASES = [
          then(wait(m(5)), edit(NONE), wait(m(20)), edit({"contract": {"scaleOld": 1}}), wait(m(1))), P.SUCCEEDED),
     Case("that the new side has none, and what follows, is said with the rollback", fresh(**ANY),
          then(wait(m(1)), put(served={"v2": EndpointsView()}), wait(m(1))), P.ROLLED_BACK, "", None,
-         "it answers no request, and takes HTTPRoute shop down as a whole, whatever its weight", OLD_WEIGHTS),
+         "it answers no request, and v2 takes HTTPRoute shop down as a whole, whatever its weight", OLD_WEIGHTS),
+    Case("while its pods are waited for, too",
+         fresh(**ANY, new=Deployment("v2", 4, 0), served={"v2": EndpointsView()}), wait(m(1)), P.EXPANDING, "", None,
+         "0 of 4 pods of v2 are available, and v2 takes HTTPRoute shop down as a whole", OLD_WEIGHTS),
     Case("where only an empty old side breaks it, it does not", fresh(**OLD),
          then(wait(m(1)), put(served={"v2": EndpointsView()}), wait(m(1))), P.ROLLED_BACK, "", None,
          "it answers no request; weights go back", OLD_WEIGHTS),

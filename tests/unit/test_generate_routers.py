@@ -77,7 +77,7 @@ def test_every_kind_has_a_row_and_a_section() -> None:
         ({"weights": {"max": 1000000}}, 2, "0.1%"),
         ({"weights": {"sum": 100}}, 2, "1%"),
         ({"weights": {"sum": 100, "units": 100}}, 2, "0.1%"),
-        ({"weights": {"max": 255}}, 2, "0.39%"),
+        ({"weights": {"max": 255}}, 2, "0.4%"),
         ({"weights": {"perEndpoint": True}}, 2, "by the number of pods"),
         ({"accepted": {"settle": "2s"}}, 3, "nothing reports it: 2s later"),
         (

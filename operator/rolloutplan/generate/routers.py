@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Final
 
-from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.route_kind import GATEWAY_API, Accepted, ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.route_kinds import BUILT_IN
+from rolloutplan.engine.model.division import finest_of
 
 _HEAD: Final = """\
 # Routers
@@ -37,9 +37,6 @@ _NOTES: Final = """
 What is the same everywhere is not repeated: the weights of a rule are relative to each other, other backends keep their
 share, and a weight of 0 is no traffic.
 """
-_FINEST: Final = Fraction(1, 1000)
-"""What plans can say at the finest: 0.1%."""
-_HUNDRED: Final = 100
 
 
 def routers() -> str:
@@ -96,12 +93,7 @@ def _prefixed(spec: RouteKindSpec, annotation: str) -> str:
 def _finest(rules: WeightRules) -> str:
     if rules.per_endpoint:
         return "by the number of pods"
-    total = rules.sum * rules.units if rules.sum else rules.max + 1
-    return _percent(max(Fraction(1, total), _FINEST))
-
-
-def _percent(share: Fraction) -> str:
-    return f"{round(float(share) * _HUNDRED, 2):g}%"
+    return format_weight(finest_of(rules))
 
 
 def _taken(accepted: Accepted) -> str:

@@ -158,6 +158,16 @@ def finest(both: int, others: tuple[int, ...], limit: Limits) -> int:
     return max(smallest, divide(both, others, smallest, limit).received)
 
 
+def finest_of(kind: WeightRules) -> int:
+    """The smallest share that a rule of a kind can give the new side, without other backends, in permille."""
+    return finest(total_of(kind), (), limits(kind))
+
+
+def total_of(kind: WeightRules) -> int:
+    """A total of both sides from which every one that a kind allows follows: its sum, or 1."""
+    return (kind.sum or 1) * kind.units
+
+
 def nearest(numerator: int, denominator: int) -> int:
     """The quotient as the nearest whole number, a half upwards."""
     return (2 * numerator + denominator) // (2 * denominator)

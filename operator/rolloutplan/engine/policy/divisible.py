@@ -14,7 +14,7 @@ from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import RouteWeights, RuleWeights
-from rolloutplan.engine.model.division import Limits, divide, finest, is_held, limits, neighbours
+from rolloutplan.engine.model.division import Limits, divide, finest, is_held, limits, neighbours, total_of
 from rolloutplan.engine.model.routes import UnusableError, live_weights, pod_counts, rule_words
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.weights import others, pair
@@ -39,7 +39,7 @@ def check_shares(snapshot: Snapshot, spec: PlanSpec, route: RouteWeights, rule: 
 
 def unheld_by_kind(kind: WeightRules, stage: Stage, old: str, new: str) -> str:
     """Why no route of a kind can hold the share of a stage, as text; empty where one can, with no other backends."""
-    both, limit = (kind.sum or 1) * kind.units, limits(kind)
+    both, limit = total_of(kind), limits(kind)
     if _first_unheld((stage,), both, (), limit) is None:
         return ""
     return f"{_unheld_words(stage, old, new)}: {_why(kind, both, (), limit)}; write {_choices(stage, both, (), limit)}"

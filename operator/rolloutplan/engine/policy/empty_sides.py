@@ -48,4 +48,5 @@ def breaking_contract(snapshot: Snapshot, spec: PlanSpec) -> str:
 def breaks_too(snapshot: Snapshot, service: str, *, old: bool) -> str:
     """What a side without endpoints does to its routes, as text to append to a message; empty where they bear it."""
     routes = ", ".join(fragile_routes(snapshot, service, old=old))
-    return routes and f", and takes {routes} down as a whole, whatever its weight: start pods, or take it out of there"
+    words = f", and {service} takes {routes} down as a whole, whatever its weight: start pods, or take it out of there"
+    return words if routes else ""

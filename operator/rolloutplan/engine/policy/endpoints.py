@@ -159,7 +159,13 @@ def new_side_unserved(snapshot: Snapshot) -> str:
     new = receiver(snapshot, "new")
     if not verifies(snapshot) or not new.is_down:
         return ""
-    return f"{no_endpoints(new)}: it answers no request{breaks_too(snapshot, new.service, old=False)}"
+    return f"{no_endpoints(new)}: it answers no request{new_side_breaks(snapshot)}"
+
+
+def new_side_breaks(snapshot: Snapshot) -> str:
+    """What the new Service does to its routes while nobody answers there, as text to append; empty where nothing."""
+    new = receiver(snapshot, "new")
+    return breaks_too(snapshot, new.service, old=False) if new.is_down else ""
 
 
 def no_endpoints(side: Receiver) -> str:

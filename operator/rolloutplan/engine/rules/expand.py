@@ -22,7 +22,7 @@ from rolloutplan.engine.model.routes import (
 from rolloutplan.engine.model.snapshot import Pods, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
-from rolloutplan.engine.policy.endpoints import old_pods, unserved
+from rolloutplan.engine.policy.endpoints import new_side_breaks, old_pods, unserved
 from rolloutplan.engine.policy.preconditions import PROBE_EVERY
 from rolloutplan.engine.rules.match import Rule, first_match, spec_of
 from rolloutplan.engine.rules.tasks import (
@@ -227,7 +227,7 @@ def _missing(snapshot: Snapshot) -> str:
         return f"{new.outdated or 'some'} pods of {new.name} are not of its newest template{seen.why}"
     if new.wanted == 0 and spec_of(snapshot).replicas is None:
         return scaled_to_zero(new, probe.autoscaler if probe is not None else "")
-    words = f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}"
+    words = f"{new.available} of {new.wanted} pods of {new.name} are available{seen.why}{new_side_breaks(snapshot)}"
     if new.available >= new.wanted and (served := unserved(snapshot)):
         return f"{words}, but {served}"
     return words

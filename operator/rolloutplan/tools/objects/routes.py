@@ -10,12 +10,12 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import REPLICAS, RouteId
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.stage import FULL
-from rolloutplan.api.status import RuleWeights
+from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
-from rolloutplan.engine.policy.divisible import unheld_by_kind
+from rolloutplan.engine.policy.divisible import check_shares, unheld_by_kind
 from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, Ref, RouteFile, RuleFile, hint, warning
 
 SWAPPED: Final = "swapped-sides"
@@ -64,6 +64,7 @@ def _route(
             yield warning(None, f"spec.traffic.routes[{i}]", "route", problem.message + _elsewhere(view, old, new))
     for rule in rules:
         yield from _first_weight(plan, objects, rule, found, about)
+        yield from _shares(plan, seen, i, view, rule)
     for rule in rules or view.rules:
         yield from _backends(plan, objects, found.rules[rule.index], about, needs_ports=found.needs_ports)
     if rules and not ref.rules:
@@ -72,6 +73,17 @@ def _route(
             if rule.index not in moved and _gives(rule, old):
                 words = f"rule {rule_label(rule)} sends to {old} alone: its requests stay there"
                 yield _stays(plan, about, found.rules[rule.index].path, words, f"add {new} with weight: 0 to it")
+
+
+def _shares(plan: PlanFile, seen: Snapshot, i: int, view: RouteView, rule: RuleWeights) -> Iterator[Note]:
+    """Yield a share that this rule cannot hold, because of other backends, though its kind could."""
+    steps, names = plan.spec.steps(), plan.spec.names
+    if any(unheld_by_kind(view.weights, step, *names) for step in steps):
+        return  # the description says so, without any route
+    try:
+        check_shares(seen, plan.spec, RouteWeights(kind=view.id.kind, name=view.id.name), rule)
+    except UnusableError as problem:
+        yield warning(None, f"spec.traffic.routes[{i}]", "too-fine", problem.message)
 
 
 def _elsewhere(view: RouteView, old: str, new: str) -> str:

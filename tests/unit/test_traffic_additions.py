@@ -144,3 +144,11 @@ def test_traefik_does_not_mirror_for_the_gateway_api() -> None:
     raw = sample.object
     raw["status"]["parents"][0]["controllerName"] = "traefik.io/gateway-controller"
     assert sample.view(raw).can == {"header", "cookie"}
+
+
+def test_contour_mirrors_all_requests_of_the_gateway_api_or_none() -> None:
+    """It reads no `percent`: the new side would get a copy of everything."""
+    sample = SAMPLES["HTTPRoute"]
+    raw = sample.object
+    raw["status"]["parents"][0]["controllerName"] = "projectcontour.io/gateway-controller"
+    assert sample.view(raw).can == {"header", "cookie", "mirror", "mirror/1000"}

@@ -6,12 +6,12 @@ A description says it; the gateway that answers for a route may take some of it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from rolloutplan.api.added import Addition, Word, read_addition
 from rolloutplan.api.quantities import format_weight
-from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.stage import Stage
 
@@ -24,15 +24,19 @@ _DONE: Final[Mapping[Word, str]] = {
 }
 
 
-def described(spec: RouteKindSpec) -> frozenset[str]:
-    """What a kind can, by its description alone."""
+def described(spec: RouteKindSpec, overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
+    """What a kind can by its description, where controllers answer that do something in another way."""
+    others, mirror = tuple(overrides), spec.mirror
+    if not all(other.mirror for other in others):
+        mirror = None
     able = {
         "header": spec.ab is not None and spec.ab.header is not None,
         "cookie": spec.ab is not None and spec.ab.cookie is not None,
-        "mirror": spec.mirror is not None,
+        "mirror": mirror is not None,
         "sticky": spec.affinity is not None,
     }
-    finest = [f"{_FINEST}{spec.mirror.finest}"] if spec.mirror else []
+    shares = [mirror.finest, *(other.finest_mirror or 0 for other in others)] if mirror else []
+    finest = [f"{_FINEST}{max(shares)}"] if shares else []
     return frozenset((*(word for word, can in able.items() if can), *finest))
 
 

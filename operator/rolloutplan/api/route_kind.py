@@ -165,6 +165,9 @@ class ControllerRules(SpecModel):
 
     weights: WeightRules | None = Field(None, description="The weights that it can do.")
     mirror: bool = Field(default=True, description="Whether it can mirror.")
+    finest_mirror: Weight | None = Field(
+        None, description="The finest share of the requests that it can mirror; 100% where that is all or none."
+    )
 
 
 class RouteKindSpec(SpecModel):

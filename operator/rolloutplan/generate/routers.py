@@ -170,3 +170,5 @@ def _override(spec: RouteKindSpec, other: ControllerRules) -> Iterator[str]:
             yield "a backend without pods shifts the weights of those after it"
     if spec.mirror is not None and not other.mirror:
         yield "no mirror"
+    elif spec.mirror is not None and other.finest_mirror is not None:
+        yield f"mirrors go in steps of {format_weight(other.finest_mirror)} of the requests"

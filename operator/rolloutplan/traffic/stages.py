@@ -39,8 +39,7 @@ class StageBuilder:
 
     def can(self, overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
         """What a route of this kind can have in addition to weights, with the controllers that answer for it."""
-        mirrors = all(each.mirror for each in overrides)
-        return frozenset(word for word in described(self._spec) if mirrors or not word.startswith("mirror"))
+        return described(self._spec, overrides)
 
     def unable(self, rules: Iterable[Rule]) -> dict[int, frozenset[str]]:
         """Of what the kind can, what some rules cannot have, by their indexes."""

@@ -8,7 +8,7 @@ or has with another type, is not there. `pointer` gives a place as JSON Patch na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -62,14 +62,17 @@ def places(raw: object, path: Path, at: At = (), *, any_case: bool = False) -> l
     """Every place to which a path leads from `raw`, which is itself at `at`; with `any_case`, `Name` is `name` too."""
     found = [Place(at, raw)]
     for step in path:
-        found = [deeper for place in found for deeper in _deeper(place, step, any_case)]
+        found = [deeper for place in found for deeper in _deeper(place.at, place.value, step, any_case)]
     return found
 
 
 def first(raw: object, paths: Sequence[Path], at: At = (), *, any_case: bool = False) -> Place | None:
     """The first place of the first path that leads to anything but null."""
-    found = (place for path in paths for place in places(raw, path, at, any_case=any_case))
-    return next((place for place in found if place.value is not None), None)
+    for path in paths:
+        for place in places(raw, path, at, any_case=any_case):
+            if place.value is not None:
+                return place
+    return None
 
 
 def fixed(path: Path) -> At:
@@ -87,21 +90,15 @@ def steps(text: str) -> tuple[str, ...]:
     return tuple(step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:])
 
 
-def _deeper(place: Place, step: str | int | Each, any_case: bool) -> Iterator[Place]:
-    at, value = place
-    if isinstance(value, Mapping):
+def _deeper(at: At, value: object, step: str | int | Each, any_case: bool) -> list[Place]:
+    if isinstance(value, dict):
         if step is Each.VALUE:
-            yield from (Place((*at, key), each) for key, each in value.items())
-        elif isinstance(step, str) and (key := _key(value, step, any_case)) is not None:
-            yield Place((*at, key), value[key])
-    elif isinstance(value, list):
-        if step is Each.ITEM:
-            yield from (Place((*at, index), each) for index, each in enumerate(value))
-        elif isinstance(step, int) and step < len(value):
-            yield Place((*at, step), value[step])
-
-
-def _key(value: Mapping[str, Any], step: str, any_case: bool) -> str | None:
-    if step in value:
-        return step
-    return next((key for key in value if key.lower() == step.lower()), None) if any_case else None
+            return [Place((*at, key), each) for key, each in value.items()]
+        if any_case and step not in value and isinstance(step, str):
+            step = next((key for key in value if key.lower() == step.lower()), step)
+        return [Place((*at, step), value[step])] if step in value and isinstance(step, str) else []
+    if not isinstance(value, list):
+        return []
+    if step is Each.ITEM:
+        return [Place((*at, index), each) for index, each in enumerate(value)]
+    return [Place((*at, step), value[step])] if isinstance(step, int) and step < len(value) else []

@@ -45,19 +45,19 @@ class DescribedKind(RouteKind):
     def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
         seen = self._stages.bare(raw)
         rules = self._form.rules(seen.raw, siblings)
+        added = {rule.index: seen.texts(rule.place) for rule in rules if rule.place is not None}
         view = metadata.view(
             self.kind,
             seen.raw,
+            rules=tuple(rule.with_added(added.get(rule.index, ())) for rule in self._weights(rules)),
             read_rules=lambda object_: self._weights(self._form.rules(object_, siblings)),
             acceptance=self._acceptance.read(raw),
             fields=self._form.fields(raw),
         )
         controllers = self._acceptance.controllers(raw)
-        added = {rule.index: seen.texts(rule.place) for rule in rules if rule.place is not None}
         return replace(
             view,
             raw=raw,
-            rules=tuple(rule.with_added(added.get(rule.index, ())) for rule in view.rules),
             selective=frozenset(rule.index for rule in rules if self._is_selective(rule)),
             sticky=frozenset(rule.index for rule in rules if self._sticky and _filled(rule.raw, self._sticky)),
             weights=self._form.limits(raw, self._rules_of_weights(controllers)),

@@ -112,7 +112,7 @@ class ItemReader:
         self._skip = {parse(path): value for path, value in spec.skip.items()}
         self._short, self.via = spec.short, spec.via
         keyed = any(isinstance(path[0], str) for paths in self._names for path in paths)
-        self._form: type = Mapping if keyed else list
+        self._form: type = dict if keyed else list
 
     @property
     def plain(self) -> str:
@@ -121,9 +121,10 @@ class ItemReader:
 
     def holds(self, raw: object) -> bool:
         """Whether this is an item with a weight, and no other entry of the list."""
+        if not isinstance(raw, self._form) or not self._skip:
+            return isinstance(raw, self._form)
         skipped = (first(raw, (path,), any_case=self._any_case) for path in self._skip)
-        values = [place.value if place else None for place in skipped]
-        return isinstance(raw, self._form) and not (values and values == [*self._skip.values()])
+        return [place.value if place else None for place in skipped] != [*self._skip.values()]
 
     def read(self, place: Place, home: Home) -> Item:
         """The item at a place."""
@@ -143,9 +144,9 @@ class ItemReader:
     def _service(self, name: str, raw: object, home: Home) -> str:
         """The side that an item names: a plain name for a Service of the route's namespace."""
         name = short(home.service(name), home.namespace) if self._short else home.service(name)
-        values = {path: first(raw, (path,)) for path in self._own}
         wanted = {path: text.replace("$namespace", home.namespace) for path, text in self._own.items()}
-        own = {path: place.value if place and place.value else wanted[path] for path, place in values.items()}
+        found = {path: first(raw, (path,)) for path in self._own}
+        own = {path: place.value if place and place.value else wanted[path] for path, place in found.items()}
         if own == wanted:
             return name
         texts = {path[-1]: own[path] if isinstance(own[path], str) else wanted[path] for path in own}

@@ -39,15 +39,24 @@ ReadRules = Callable[[Mapping[str, Any]], tuple[RuleWeights, ...]]
 
 
 def view(
-    kind: str, raw: Mapping[str, Any], *, read_rules: ReadRules, acceptance: Acceptance, fields: Fields
+    kind: str,
+    raw: Mapping[str, Any],
+    *,
+    rules: tuple[RuleWeights, ...],
+    read_rules: ReadRules,
+    acceptance: Acceptance,
+    fields: Fields,
 ) -> RouteView:
-    """The view of a route: its metadata and what its kind has read; `fields` are those that hold its rules."""
+    """The view of a route: its metadata and what its kind has read.
+
+    `fields` are those that hold its rules; `read_rules` reads those of the object as it was applied.
+    """
     meta = raw["metadata"]
     return RouteView(
         id=RouteId(kind, meta["name"]),
         generation=safe_get.number(meta, "generation"),
         version=str(meta.get("resourceVersion", "")),
-        rules=read_rules(raw),
+        rules=rules,
         accepted=acceptance.accepted,
         accepted_why=acceptance.why,
         accepted_before=acceptance.before,

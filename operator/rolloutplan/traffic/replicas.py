@@ -36,7 +36,7 @@ class Replicas(RouteKind):
         """Read a Service. It has no rules until `with_pods` adds the sizes of both sides."""
         acceptance = Acceptance(accepted=None, why=_UNKNOWN)
         view = metadata.view(
-            self.kind, raw, read_rules=lambda _: (), acceptance=acceptance, fields=[("spec", "selector")]
+            self.kind, raw, rules=(), read_rules=lambda _: (), acceptance=acceptance, fields=[("spec", "selector")]
         )
         return replace(view, moved_by="", appliers=(), ready_pods={})
 

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights, Weights
-from rolloutplan.engine.model.routes import (
-    at_least_desired,
-    live_weights,
-    not_accepted,
-    route_exists,
-    route_mismatch,
-    route_patches,
-)
+from rolloutplan.engine.model.acceptance import not_accepted
+from rolloutplan.engine.model.routes import at_least_desired, live_weights, route_exists, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from tests.situations import judging
 

@@ -13,7 +13,7 @@ from typing import Final
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Weights
-from rolloutplan.engine.model.routes import settling_routes
+from rolloutplan.engine.model.acceptance import settling_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.model.weights import share as asked_of

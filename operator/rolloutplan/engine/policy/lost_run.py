@@ -12,8 +12,9 @@ from rolloutplan.api.changes import change
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Backend, Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.engine.model.acceptance import unconfirmed
 from rolloutplan.engine.model.fence import fence_seq, rule_label
-from rolloutplan.engine.model.routes import live_weights, locate, unconfirmed
+from rolloutplan.engine.model.routes import live_weights, locate
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, rule_share, share
 

@@ -18,17 +18,10 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
 from rolloutplan.engine.analysis.traffic_share import NOT_COUNTED, counts_both_sides
+from rolloutplan.engine.model.acceptance import acceptance_deadline, settling_routes, unconfirmed
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
-from rolloutplan.engine.model.routes import (
-    UnusableError,
-    acceptance_deadline,
-    meets_on,
-    rule_words,
-    select_rules,
-    settling_routes,
-    unconfirmed,
-)
+from rolloutplan.engine.model.routes import UnusableError, meets_on, rule_words, select_rules
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import holds_both, rule_share

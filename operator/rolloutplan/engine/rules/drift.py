@@ -14,15 +14,9 @@ from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Intent, Phase, RouteWeights, Status
 from rolloutplan.engine.analysis.measurements import current_stage
+from rolloutplan.engine.model.acceptance import accepted_within, not_accepted
 from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import (
-    accepted_within,
-    at_least_desired,
-    is_under_way,
-    not_accepted,
-    route_mismatch,
-    route_patches,
-)
+from rolloutplan.engine.model.routes import at_least_desired, is_under_way, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import share

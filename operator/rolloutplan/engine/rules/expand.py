@@ -11,14 +11,9 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Status, Task, Weights
 from rolloutplan.engine.analysis.availability import baseline, scaled_to_zero
+from rolloutplan.engine.model.acceptance import NotAccepted, acceptance_deadline, not_accepted, unconfirmed
 from rolloutplan.engine.model.actions import ReconcileResult, RunPreflight
-from rolloutplan.engine.model.routes import (
-    NotAccepted,
-    acceptance_deadline,
-    not_accepted,
-    select_rules,
-    unconfirmed,
-)
+from rolloutplan.engine.model.routes import select_rules
 from rolloutplan.engine.model.snapshot import Pods, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share

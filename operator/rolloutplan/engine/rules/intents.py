@@ -12,19 +12,15 @@ from rolloutplan.api.status import Held, Intent, Phase, Status
 from rolloutplan.engine.analysis.availability import LISTED_WITHIN, is_suspended, missing_by_no_fault
 from rolloutplan.engine.analysis.measurements import current_stage
 from rolloutplan.engine.analysis.stages import control_group
-from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import (
+from rolloutplan.engine.model.acceptance import (
     NotAccepted,
     accepted_within,
-    is_under_way,
-    live_weights,
     not_accepted,
-    route_exists,
-    route_mismatch,
-    route_patches,
     route_warnings,
     settling_routes,
 )
+from rolloutplan.engine.model.actions import ReconcileResult
+from rolloutplan.engine.model.routes import is_under_way, live_weights, route_exists, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share

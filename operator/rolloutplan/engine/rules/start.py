@@ -9,9 +9,9 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.api.status import STARTING, Phase, Status, Weights
+from rolloutplan.engine.model.acceptance import not_accepted, route_warnings, unconfirmed
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, ReconcileResult, RunPreflight
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import not_accepted, route_warnings, unconfirmed
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.endpoints import not_serving

@@ -15,7 +15,7 @@ from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
-from rolloutplan.engine.model.routes import route_warnings
+from rolloutplan.engine.model.acceptance import route_warnings
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.endpoints import rollback_capacity

@@ -13,7 +13,7 @@ from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.engine.analysis.traffic_share import NOT_COUNTED, counts_both_sides
-from rolloutplan.engine.model.routes import FRAGILE
+from rolloutplan.engine.model.acceptance import FRAGILE
 from rolloutplan.engine.policy.divisible import unheld_by_kind
 from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.promql.traps import Severity

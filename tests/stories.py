@@ -129,6 +129,18 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "stages[1].fail": [alert("ticket", 'severity="ticket"', **{"for": "30s"})],
         "stages[1].warn": [{"name": "slow", "query": "slow[$window]", "is": "> 300"}],
     },
+    "its first stages move no weight": {
+        "stages": [
+            {"name": "dark", "mirror": "10%", "soak": "40s", "deadline": "2m"},
+            {
+                "name": "staff",
+                "match": {"header": {"name": "x-staff", "value": "yes"}},
+                "soak": "40s",
+                "deadline": "2m",
+            },
+            *SPEC["stages"],
+        ],
+    },
     "the first and the last stage want approval": {
         "stages[0].approval": "Required",
         "stages[2].approval": "Required",
@@ -140,17 +152,19 @@ QUICK = replace(SOURCE, scrape=s(5))
 EDITED, SHADOWED = (SHARED.model_copy(update=each) for each in ({"digest": "d2"}, {"shadowed_by": "9"}))
 
 
-def routes() -> dict[str, dict[str, Any]]:
+def routes(share: int = 2) -> dict[str, dict[str, Any]]:
     """Rules with a third Service, and with a new side that has some traffic already."""
     return {
         "shop": http_route("shop", [{"v1": 100, "v2": 0}, {"v1": 3, "v2": 0, "v0": 7}]),
-        "api": http_route("api", [{"v0": 10, "v1": 98, "v2": 2}]),
+        "api": http_route("api", [{"v0": 10, "v1": 100 - share, "v2": share}]),
     }
 
 
 def begun(kind: str) -> World:
     """A plan applied just now."""
-    world = World(spec=changed(SPEC, KINDS[kind]), routes=routes(), source=QUICK, templates={"share": SHARE})
+    spec = changed(SPEC, KINDS[kind])
+    before = routes(0 if "mirror" in spec["stages"][0] else 2)  # users must not get answers of the new side yet
+    world = World(spec=spec, routes=before, source=QUICK, templates={"share": SHARE})
     world.says |= {"warm": 0.95, "slow": 12.0, "worse": 0.1, "worse/old": 0.1}
     counts(bad=0.5)(world)
     return world
@@ -279,7 +293,9 @@ def as_written(world: World) -> None:
 
 
 def another_plan(world: World) -> None:
-    world.edit({"stages[1].weight": "40%" if world.spec["stages"][1]["weight"] == "50%" else "50%"})
+    stages = world.spec["stages"]
+    place = next(i for i, stage in enumerate(stages) if stage.get("weight") in ("40%", "50%"))
+    world.edit({f"stages[{place}].weight": "40%" if stages[place]["weight"] == "50%" else "50%"})
 
 
 def another_end(world: World) -> None:

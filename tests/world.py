@@ -96,6 +96,7 @@ from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.metadata import LAST_APPLIED
+from rolloutplan.traffic.overlay import ADDED
 from tests.queues import queues
 from tests.refusals import changed
 
@@ -1143,7 +1144,8 @@ class World:
     def drift(self, weights: Mapping[str, int], route: str = "shop", rule: int = 0, by: str = "kubectl-edit") -> None:
         """Somebody else writes these weights into a rule of a route."""
         raw = copy.deepcopy(self.routes[route])
-        for backend in raw["spec"]["rules"][rule]["backendRefs"]:
+        rules = [each for each in raw["spec"]["rules"] if {b["name"] for b in each["backendRefs"]} != {"v2"}]
+        for backend in rules[rule]["backendRefs"]:  # not those that a run has added for testers
             backend["weight"] = weights.get(backend["name"], backend["weight"])
         self._put(route, raw, by=by)
 
@@ -1211,7 +1213,12 @@ def _owners(raw: Mapping[str, Any], entry: dict[str, Any]) -> list[dict[str, Any
 
 
 def weights_of(raw: Mapping[str, Any]) -> Rules:
-    return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in raw["spec"]["rules"])
+    """The weights of the rules of a route as its author wrote them."""
+    rules = raw["spec"]["rules"]
+    if ADDED in (raw["metadata"].get("annotations") or {}):
+        view = HTTPROUTES.view(raw)
+        return tuple({backend.service: backend.weight for backend in rule.backends} for rule in view.rules)
+    return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in rules)
 
 
 def workload(found: Deployment | None) -> WorkloadView | None:

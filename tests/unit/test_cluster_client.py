@@ -278,6 +278,27 @@ def kubeconfig(folder: Path, url: str, token: str, **context: str) -> Path:
     return path
 
 
+def test_a_json_patch_is_spelled_as_the_api_server_spells_objects() -> None:
+    """It compares the texts of a `test` as they are spelled."""
+    bodies = []
+
+    async def handler(request: web.Request) -> web.Response:
+        bodies.append((await request.read()).decode())
+        return web.json_response({})
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url))
+            test = {"op": "test", "path": "/a", "value": "Host(`ä`) && <b> \u2028"}
+            await api.patch("/x", [test], kind="json")
+            await api.patch("/x", {"a": "&"})
+            await api.close()
+
+    asyncio.run(run())
+    assert bodies[0] == r'[{"op":"test","path":"/a","value":"Host(`ä`) \u0026\u0026 \u003cb\u003e \u2028"}]'
+    assert json.loads(bodies[1]) == {"a": "&"}
+
+
 def test_a_new_token_is_read_when_the_former_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     valid, refused = "one", 0
 

@@ -32,7 +32,7 @@ MIRROR: Final = {
     "requestMirror": {"backendRef": {"name": "v2", "port": 80}, "percent": 10},
 }
 TESTERS: Final = {
-    "backendRefs": [{"name": "v2", "port": 80, "weight": 1}],
+    "backendRefs": [{"name": "v2", "port": 80}],
     "matches": [
         {
             "path": {"type": "PathPrefix", "value": "/"},

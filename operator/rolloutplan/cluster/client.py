@@ -30,6 +30,7 @@ from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_ku
 from rolloutplan import __version__
 from rolloutplan.cluster.decoding import Raw as Raw  # noqa: PLC0414 - it is what this module gives
 from rolloutplan.cluster.decoding import load, shortened
+from rolloutplan.cluster.spelling import spelled
 
 FIELD_MANAGER: Final = "rolloutplan"
 USER_AGENT: Final = f"rolloutplan/{__version__}"
@@ -134,6 +135,25 @@ class _Transport(RESTClientObject):  # type: ignore[misc]
 
     def _create_connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(limit=self._connections, ssl=self.ssl_context, keepalive_timeout=KEPT_ALIVE)
+
+    def _create_pool_manager(self) -> _Session:
+        return _Session(super()._create_pool_manager())
+
+
+class _Session:
+    """A session of aiohttp. Kubernetes' client gives it bodies as text, and leaves nobody else to spell them."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def request(self, **arguments: Any) -> aiohttp.ClientResponse:
+        """Send a request, a JSON Patch in the spelling of the API server."""
+        if arguments["headers"].get("Content-Type") == _PATCHES["json"]:
+            arguments["data"] = spelled(json.loads(arguments["data"]))
+        return await self._session.request(**arguments)
 
 
 def _client(config: Configuration, connections: int) -> ApiClient:

@@ -129,8 +129,10 @@ def _copied(
         made[named] = _filled(ab.rename, {**variables, "rule": target.raw.get(named, "rule")})
     if (number := made.get(ab.raise_, ab.unraised)) is not None:
         made[ab.raise_] = number + 1
-    item = copy.deepcopy(target.item)
-    _put(item, fixed(parse(spec.weight)), spec.weights.sum or 1)
+    item, weight = copy.deepcopy(target.item), fixed(parse(spec.weight))
+    _remove(item, weight)
+    if not (spec.weights.alone or spec.weights.missing):  # an item without a weight would get nothing
+        _put(item, weight, spec.weights.sum or 1)
     _put(made, target.items, [item])
     condition = _filled(ab.header if addition.word == "header" else ab.cookie, variables)
     for each in _matches(ab, made):
@@ -160,6 +162,13 @@ def _narrow(ab: Selected, match: Any, condition: Any, addition: Addition, variab
         key = _filled(ab.key if addition.word == "header" else ab.cookie_key, variables)
         there = first(match, (parse(ab.set),))
         _put(match, fixed(parse(ab.set)), {**(there.value if there else {}), key: condition})
+
+
+def _remove(holder: Any, at: At) -> None:
+    """Take a field out of a mapping, where it is there."""
+    place = first(holder, (at[:-1],))
+    if place is not None and isinstance(place.value, dict):
+        place.value.pop(at[-1], None)
 
 
 def _put(holder: Any, at: At, value: Any) -> None:

@@ -6,11 +6,12 @@ fields joined by dots: `[]` is each item of a list, `{}` each value of a mapping
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
-from rolloutplan.api.parsing import SpecModel
+from rolloutplan.api import route_kind_rules
+from rolloutplan.api.parsing import SpecModel, Violations
 from rolloutplan.api.quantities import Duration, Weight
 from rolloutplan.api.text_format import DnsName
 
@@ -207,3 +208,9 @@ class RouteKindSpec(SpecModel):
         default_factory=dict, description="What controllers do in another way, by name."
     )
     traps: tuple[str, ...] = Field((), description="What users should know, a sentence each.")
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if wrong := tuple(route_kind_rules.refusals(self)):
+            raise Violations(*wrong)
+        return self

@@ -28,11 +28,15 @@ def _read(kind: str, spec: Mapping[str, Any]) -> RouteKindSpec:
         raise SpecError(f"{kind}: {error}") from None
 
 
-def _whole(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A description with what it takes from another one."""
+def _whole(raw: Mapping[str, Any], kind: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A description with what it takes from another one. Raises SpecError."""
     own = dict(raw[kind])
     base = own.pop("like", None)
-    return own if base is None else _over(_whole(raw, base), own)
+    if base is None:
+        return own
+    if base not in raw or base in (kind, *above):
+        raise SpecError(f"{kind}: spec.like: {base} is no other kind: name one")
+    return _over(_whole(raw, base, (kind, *above)), own)
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""What must hold between the fields of a RouteKind: paths that are paths, and enough to read and to write a weight.
+
+The refusals go to the author of a kind, each with the field below the spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from rolloutplan.api.object_path import alternatives, parse
+from rolloutplan.api.parsing import FieldErrors
+
+if TYPE_CHECKING:
+    from rolloutplan.api.route_kind import Accepted, RouteKindSpec
+
+KEY: Final = "{}"
+"""The label of rules that are named by their key in a mapping."""
+SETTLES: Final = "nothing reports that weights are in force: write settle, such as 2s, the time that they take"
+TOO_MANY: Final = "is above weights.max: no item could have it"
+
+
+def refusals(spec: RouteKindSpec) -> FieldErrors:
+    """Path and message of everything that is wrong between the fields."""
+    for where, text in _paths(spec):
+        try:
+            alternatives(text)
+        except ValueError as error:
+            yield where, str(error)
+            return
+    yield from _accepted(spec.accepted)
+    if spec.weights.missing > spec.weights.max:
+        yield "weights.missing", f"{spec.weights.missing} {TOO_MANY}"
+    if spec.label == KEY and not all(path.endswith(KEY) for path in spec.rules):
+        yield "label", f"{KEY} is the key of a rule in a mapping, and rules has paths that do not end with {KEY}"
+    if spec.weight and isinstance(place := parse(spec.weight)[0], int) and place != len(spec.name):
+        yield "weight", f"[{place}] must follow the names of an item that is a list: write [{len(spec.name)}]"
+
+
+def _paths(spec: RouteKindSpec) -> Iterator[tuple[str, str]]:
+    """Every path of a description, with its field."""
+    for rule, items in spec.rules.items():
+        yield "rules", rule
+        yield from (("rules", part) for part in items.split(" + "))
+    lists = {"name": spec.name, "own": spec.own, "skip": spec.skip, "selective": spec.selective}
+    yield from ((field, text) for field, texts in lists.items() for text in texts)
+    yield from (("label", spec.label), ("weight", spec.weight), ("sticky", spec.sticky))
+    parts = {
+        "accepted": (spec.accepted, ("each", "asked", "conditions", "generation_at", "value", "why", "echo")),
+        "annotations": (spec.annotations, ("list",)),
+        "share": (spec.share, ("field", "of")),
+        "via": (spec.via, ("list", "key", "value")),
+        "ab": (spec.ab, ("raise_", "of", "each", "append", "set", "text")),
+        "mirror": (spec.mirror, ("append", "set", "port", "of", "needs")),
+        "affinity": (spec.affinity, ("append", "set")),
+    }
+    for field, (part, names) in parts.items():
+        if part is not None:
+            yield from ((f"{field}.{type(part).model_fields[name].alias}", getattr(part, name)) for name in names)
+    yield from (("share.same", text) for text in (spec.share.same if spec.share else ()))
+    yield from (("annotations.only", text) for text in (spec.annotations.only if spec.annotations else ()))
+
+
+def _accepted(accepted: Accepted) -> FieldErrors:
+    if accepted.conditions and not accepted.good:
+        yield "accepted.good", 'is missing: write the condition that says yes, such as {Accepted: "True"}'
+    if accepted.value and not accepted.good_words:
+        yield "accepted.goodWords", "is missing: write the words that say yes"
+    if accepted.settle is None and not accepted.generation and not accepted.generation_at:
+        yield "accepted.settle", SETTLES

@@ -1,0 +1,94 @@
+"""Descriptions of kinds of route: a wrong one is refused with its field, and what to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from rolloutplan.api.object_path import Place, alternatives, first, parse, places, pointer, steps
+from rolloutplan.api.parsing import SpecError
+from rolloutplan.api.route_kinds import BUILT_IN, built_in
+
+GOOD: dict[str, Any] = {
+    "group": "example.net", "versions": ["v1"], "resource": "routes", "rules": {"spec.rules[]": "backends[]"},
+    "name": ["service"], "weight": "weight", "accepted": {"settle": "2s"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"rules": {"spec.rules[": "backends[]"}}, "rules", '"spec.rules[" is not a path from "[" on'),
+        ({"rules": {"spec.rules[]": "backends[] + .b"}}, "rules", '".b" is not a path'),
+        ({"name": ["service|na me"]}, "name", 'is not a path from " me" on: write it as spec.routes[].services[]'),
+        ({"weight": "weight..x"}, "weight", "is not a path"),
+        ({"weight": "[2]"}, "weight", "must follow the names of an item that is a list: write [1]"),
+        ({"weights": {"missing": 100, "max": 10}}, "weights.missing", "100 is above weights.max"),
+        ({"weights": {"max": "many"}}, "weights.max", "is not a whole number"),
+        ({"label": "{}"}, "label", "is the key of a rule in a mapping"),
+        ({"accepted": {}}, "accepted.settle", "write settle, such as 2s"),
+        ({"accepted": {"conditions": "status.conditions[]", "generation": "g"}}, "accepted.good", "is missing"),
+        ({"accepted": {"value": "status.state", "settle": "1s"}}, "accepted.goodWords", "is missing"),
+        ({"accepted": {"conditions": "status..x", "settle": "1s"}}, "accepted.conditions", "is not a path"),
+        ({"resource": "Routes"}, "resource", "is not an object's name"),
+        ({"wight": "weight"}, "wight", "unknown field"),
+    ],
+)
+def test_a_wrong_description_is_refused_with_its_field(changes: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        built_in({"Own": yaml.safe_dump(GOOD | changes)})
+    assert str(refused.value).startswith(f"Own: spec.{field}")
+    assert words in str(refused.value)
+
+
+def test_a_kind_begins_with_another_and_writes_over_it() -> None:
+    own = {"like": "Own", "resource": "others", "weights": {"max": 9}, "label": None}
+    texts = {"Own": GOOD | {"weights": {"missing": 1}, "label": "name"}, "Other": own}
+    kinds = built_in({name: yaml.safe_dump(text) for name, text in texts.items()})
+    assert kinds["Other"].rules == kinds["Own"].rules
+    assert (kinds["Other"].resource, kinds["Other"].label) == ("others", "")
+    assert (kinds["Other"].weights.missing, kinds["Other"].weights.max) == (1, 9)
+
+
+def test_a_kind_that_is_like_itself_or_nothing_is_refused() -> None:
+    for base in ("Own", "Gone"):
+        with pytest.raises(SpecError, match=rf"^Own: spec\.like: .*{base}"):
+            built_in({"Own": yaml.safe_dump({"like": base})})
+
+
+def test_each_built_in_kind_reads_a_resource_of_a_group() -> None:
+    assert all(spec.group and spec.versions for spec in BUILT_IN.values())
+
+
+RAW = {"a": [{"b": 1}, {"b": None, "c.d": [5, 6]}], "m": {"x": {"b": 2}, "Y": "text"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a[].b", [(("a", 0, "b"), 1), (("a", 1, "b"), None)]),
+        ('a[]["c.d"][1]', [(("a", 1, "c.d", 1), 6)]),
+        ("m{}.b", [(("m", "x", "b"), 2)]),
+        ("a.b", []),
+        ("m[]", []),
+        ("m.Y.z", []),
+        ("a[7]", []),
+        ("", [((), RAW)]),
+    ],
+)
+def test_what_a_path_leads_to(path: str, found: list[tuple[tuple[str | int, ...], Any]]) -> None:
+    assert places(RAW, parse(path)) == [Place(at, value) for at, value in found]
+
+
+def test_the_first_of_several_paths_that_is_there() -> None:
+    assert first(RAW["a"], alternatives("[1].b|[0].b")) == Place((0, "b"), 1)
+    assert first(RAW["m"], alternatives("y"), any_case=True) == Place(("Y",), "text")
+    assert first(RAW["m"], alternatives("y")) is None
+
+
+def test_a_pointer_is_read_as_it_was_written() -> None:
+    at = ("metadata", "annotations", "a/b~c", 0)
+    assert pointer(at) == "/metadata/annotations/a~1b~0c/0"
+    assert steps(pointer(at)) == tuple(map(str, at))

@@ -130,13 +130,13 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by its name, its index, or as the only match.
+    """Find a rule again in a route that may have been edited: by its name, its place, or as the only match.
 
     A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
     """
     matching = [candidate for candidate in view.rules if _matches(candidate, rule, sides)]
     named = [candidate for candidate in matching if rule.name and candidate.name == rule.name]
-    placed = [candidate for candidate in matching if candidate.index == rule.index]
+    placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
     return next(iter(named or placed or (matching if len(matching) == 1 else ())), None)
 
 

@@ -19,10 +19,7 @@ _HEAD: Final = """\
 """
 _MOVES: Final = ("get", "list", "watch", "patch")
 """Watched, patched, and read again when a patch is refused."""
-_SIZES: Final = (
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
-    {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get", "patch"]},
-)
+_SIZES: Final = ({"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get", "patch"]},)
 """The kind without a router moves traffic by the numbers of pods."""
 
 

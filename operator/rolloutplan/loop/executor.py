@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.status import Status
 from rolloutplan.api.status_patch import look_patch
 from rolloutplan.clock import now
@@ -197,8 +198,10 @@ class Executor:
             return Failure(HTTPStatus.FORBIDDEN, "Autoscaled", words)
         await scale.resize(client, namespace, size, timeout=limit)
         log.info("number of pods written", deployment=size.deployment, pods=size.replicas, reverting=effect.urgent)
-        path = paths.path(paths.DEPLOYMENTS, namespace, size.deployment)
-        self._apply(DEPLOYMENTS, "MODIFIED", await client.get(path, timeout=limit))
+        chosen = f"metadata.name={size.deployment}"  # a list of one: the operator may list Deployments, and not get one
+        listed = await client.list(paths.path(paths.DEPLOYMENTS, namespace), timeout=limit, fieldSelector=chosen)
+        for raw in safe_get.items(listed, "items"):
+            self._apply(DEPLOYMENTS, "MODIFIED", raw)
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:

@@ -98,8 +98,10 @@ def account_of(template: JobTemplate) -> str:
 
 
 def _sizes(spec: PlanSpec, replicas: int) -> dict[str, int]:
-    """The replicas that a plan sets, by field."""
+    """The replicas that a plan sets, by field: with Replicas, up to as many as the old side has."""
     new = spec.expand.scale.new
+    if spec.replicas is not None:
+        return {"spec.traffic.routes": replicas}
     size = {} if new == "None" else {"spec.expand.scale.new": new if isinstance(new, int) else replicas}
     return {**size, **_old_size(spec)}
 

@@ -83,6 +83,8 @@ def alert(name: str, matchers: str = 'severity="page"', /, **more: Any) -> dict[
 
 
 ROUTE: Final = {"kind": "HTTPRoute", "name": "checkout"}
+FLAG: Final = {"kind": "FeatureFlag", "name": "checkout", "flag": "new-cart"}
+VARIANTS: Final = {"old.variant": "off", "new.variant": "on"}
 BY_PODS: Final = {"kind": "Replicas", "name": "checkout"}
 DARK: Final[dict[str, Any]] = {"name": "dark", "mirror": "10%", "soak": "1h"}
 STAFF: Final[dict[str, Any]] = {"name": "staff", "match": {"header": {"name": "x-staff", "value": "yes"}}}
@@ -145,6 +147,9 @@ MORE_THAN_COUNTERS: Final = {
     "a brace that opens again": 'http_requests_total{code=~"5.."}{',
 }
 TAKEN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "a flag of two Deployments": {"traffic.routes": [FLAG], **VARIANTS},
+    "a flag of one Deployment": {"traffic.routes": [FLAG], **VARIANTS, "new.deployment": "checkout-v1"},
+    "a flag and a route": {"traffic.routes": [FLAG, ROUTE], **VARIANTS},
     "numbers of pods": {"traffic.routes": [BY_PODS]},
     "numbers of pods behind the Service that both sides name": {
         "traffic.routes": [BY_PODS],
@@ -281,6 +286,40 @@ PLANS: Final = (
     ),
     Refusal(
         "a variant without a flag", {"new.variant": "on"}, ("spec.new.variant", "no route of the plan is a FeatureFlag")
+    ),
+    Refusal(
+        "a flag without its name",
+        {"traffic.routes": [{"kind": "FeatureFlag", "name": "checkout"}], **VARIANTS},
+        ("spec.traffic.routes[0].flag", "name the flag"),
+    ),
+    Refusal(
+        "a flag of a route", {"traffic.routes[0].flag": "cart"}, ("spec.traffic.routes[0].flag", "only a FeatureFlag")
+    ),
+    Refusal(
+        "rules of a flag",
+        {"traffic.routes": [{**FLAG, "rules": ["all"]}], **VARIANTS},
+        ("spec.traffic.routes[0].rules", "its rule is the flag"),
+    ),
+    Refusal("a side of a flag", {"traffic.routes": [FLAG], "old.variant": "off"}, ("spec.new.variant", "is missing")),
+    Refusal(
+        "one variant on both sides",
+        {"traffic.routes": [FLAG], "old.variant": "on", "new.variant": "on"},
+        ("spec.new.variant", "name the variant that the new side gets"),
+    ),
+    Refusal(
+        "a variant as YAML reads it",
+        {"traffic.routes": [FLAG], **VARIANTS, "new.variant": True},
+        ("spec.new.variant",),
+    ),
+    Refusal(
+        "two Services of one Deployment",
+        {"traffic.routes": [FLAG], **VARIANTS, "new.deployment": "checkout-v1", "new.service": "checkout"},
+        ("spec.new.service", "both sides are one Deployment"),
+    ),
+    Refusal(
+        "one Deployment that is scaled",
+        {"traffic.routes": [FLAG], **VARIANTS, "new.deployment": "checkout-v1", "contract.scaleOld": 0},
+        ("spec.contract.scaleOld", "both sides are one Deployment"),
     ),
     Refusal(
         "pods and weights", {"traffic.routes": [BY_PODS, ROUTE]}, ("spec.traffic.routes", "it must be the only route")

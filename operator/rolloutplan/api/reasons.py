@@ -151,6 +151,7 @@ class StatusReason(StrEnum):
     ROUTE_NOT_FOUND = "RouteNotFound"
     ROUTE_WITHOUT_BOTH_SERVICES = "RouteWithoutBothServices"
     ROUTE_UNREADABLE = "RouteUnreadable"
+    FLAG_NOT_USABLE = "FlagNotUsable"
     RULE_NOT_FOUND = "RuleNotFound"
     WEIGHTS_TOO_LARGE = "WeightsTooLarge"
     WEIGHTS_WRONG_SUM = "WeightsWrongSum"

@@ -13,7 +13,7 @@ from rolloutplan.api.parsing import DropNulls, SpecModel
 from rolloutplan.api.predicate import Predicate, Predicates
 from rolloutplan.api.quantities import Duration, Weight, at_least
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
-from rolloutplan.api.route import REPLICAS
+from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.stage import MAX_STAGES, StageSpec
 from rolloutplan.api.tasks import MAX_TASKS, Assumption, Contract, Expand
 from rolloutplan.api.text_format import DnsLabel, DnsName, Variant
@@ -169,6 +169,13 @@ class PlanFields(SpecModel):
         if self.is_one_deployment:
             return Names(*(f"{side.deployment}/{side.variant}" for side in sides))
         return Names(*(side.deployment for side in sides)) if self.replicas is not None else self.services
+
+    def called(self, ref: RouteRef) -> Names:
+        """What a route of the plan calls the sides."""
+        if ref.kind == FEATURE_FLAG:
+            return Names(self.old.variant or "", self.new.variant or "")
+        old, new = self.names
+        return Names(ref.old or old, ref.new or new)
 
     def predicates(self) -> Iterator[tuple[str, Predicate]]:
         """Path below the spec, and predicate, of every predicate."""

@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from rolloutplan.api.added import Sticky
-from rolloutplan.api.parsing import SpecModel
+from rolloutplan.api.parsing import SpecModel, Violations
 from rolloutplan.api.quantities import Duration, at_least, at_most
-from rolloutplan.api.route import REPLICAS, RouteId
+from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import DNS_NAME, DnsName, TextFormat, cel
@@ -87,6 +87,18 @@ SIDE: Final = TextFormat(
 SideName: TypeAlias = Annotated[str, BeforeValidator(SIDE.read), WithJsonSchema(SIDE.schema())]
 
 
+FLAG_KEY: Final = TextFormat(
+    called="name of a flag",
+    pattern="^[A-Za-z0-9]([-A-Za-z0-9_.:/]*[A-Za-z0-9])?$",
+    longest=128,
+    fix="is not the name of a flag: write letters, digits, '-', '_', '.', ':' and '/', as in spec.flagSpec.flags",
+)
+FlagKey: TypeAlias = Annotated[str, BeforeValidator(FLAG_KEY.read), WithJsonSchema(FLAG_KEY.schema())]
+WHICH_FLAG: Final = "is missing: name the flag in spec.flagSpec.flags of the FeatureFlag whose weights the plan moves"
+NO_FLAG_HERE: Final = "is a flag, and only a FeatureFlag has flags: leave it out"
+BY_VARIANTS: Final = "is not for a FeatureFlag: its rule is the flag, and its sides are old.variant and new.variant"
+
+
 class RouteRef(SpecModel):
     """A route with both sides as weighted backends."""
 
@@ -107,10 +119,31 @@ class RouteRef(SpecModel):
         " web/stable, a revision, an upstream.",
     )
     new: SideName | None = Field(default=None, description="What the route calls the new side, in the same way.")
+    flag: FlagKey | None = Field(
+        default=None,
+        description="Of a FeatureFlag: the flag whose targeting.fractional has the weights. Its variants are those of"
+        " the sides.",
+    )
 
     @property
     def id(self) -> RouteId:
         return RouteId(self.kind, self.name)
+
+    @property
+    def rule_names(self) -> tuple[int | str, ...]:
+        """The rules that the plan names; none where it means all with both sides."""
+        return (self.flag,) if self.flag is not None else self.rules
+
+    @model_validator(mode="after")
+    def _flag(self) -> Self:
+        if self.kind == FEATURE_FLAG and self.flag is None:
+            raise Violations(("flag", WHICH_FLAG))
+        if self.kind != FEATURE_FLAG and self.flag is not None:
+            raise Violations(("flag", f'"{self.flag}" {NO_FLAG_HERE}'))
+        for field in ("rules", "old", "new"):
+            if self.kind == FEATURE_FLAG and getattr(self, field):
+                raise Violations((field, BY_VARIANTS))
+        return self
 
 
 ACCEPTED_WITHIN: Final = timedelta(minutes=2)

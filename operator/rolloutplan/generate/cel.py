@@ -65,6 +65,7 @@ from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, NAME_OF_WEIGHT, NAMELES
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
+from rolloutplan.api.traffic import BY_VARIANTS, NO_FLAG_HERE, WHICH_FLAG
 
 GIVEN: Final = "x-given"
 """The key of a rule with what must hold before it is looked at. Rules on one field that have the same pay for it once:
@@ -561,6 +562,18 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
         ),
         _floor("acceptedWithin", "1s"),
         _ceiling("acceptedWithin", "1h"),
+    ),
+    "RouteRef": (
+        _rule(f"self.kind != '{FEATURE_FLAG}' || has(self.flag)", says=WHICH_FLAG, at=".flag"),
+        _rule(
+            f"self.kind == '{FEATURE_FLAG}' || !has(self.flag)",
+            expression=f"'\"' + self.flag + {cel(f'{QUOTE} {NO_FLAG_HERE}')}",
+            at=".flag",
+        ),
+        *(
+            _rule(f"self.kind != '{FEATURE_FLAG}' || !has(self.{field})", says=BY_VARIANTS, at=f".{field}")
+            for field in ("rules", "old", "new")
+        ),
     ),
     "Assumption": _ASSUMPTION,
     "Contract": (

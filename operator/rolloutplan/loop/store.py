@@ -56,7 +56,9 @@ from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import ALL, RouteKinds
 from rolloutplan.loop.stored_plan import (
     Plan,
+    called_in,
     dependencies,
+    flag_of,
     keeps,
     queue_entry,
     route_conflict,
@@ -71,6 +73,7 @@ from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, k
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 from rolloutplan.traffic.replicas import with_pods
+from rolloutplan.traffic.sides import as_plan_sees, weights_as_plan_sees
 
 PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
 SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource
@@ -670,13 +673,16 @@ class Store:
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist, as the plan sees them."""
         found = ((route, self.routes.get((plan.view.namespace, route))) for route in named_routes(plan))
-        return {route: self._with_pods(plan, view) for route, view in found if view is not None}
+        return {route: self._as_plan_sees(plan, view) for route, view in found if view is not None}
 
-    def _with_pods(self, plan: Plan, view: RouteView) -> RouteView:
-        """Return a route; where the numbers of pods are its weights, with those of the plan's Deployments."""
+    def _as_plan_sees(self, plan: Plan, view: RouteView) -> RouteView:
+        """Return a route with the plan's names of its sides; with Replicas also with the numbers of their pods."""
         sides, namespace = sides_of(plan), plan.view.namespace
-        if view.ready_pods is None or sides is None:
+        if sides is None:
             return view
+        if view.ready_pods is None:
+            called, kind = called_in(plan, view.id, sides), self.kinds.get(view.id.kind)
+            return as_plan_sees(view, called, sides, kind.plain if kind is not None else "", flag_of(plan, view.id))
         old, new = (self.workloads.get((namespace, name)) for name in sides)
         return with_pods(view, sides, (old, new), self.endpoints.view((namespace, view.id.name)))
 
@@ -698,7 +704,10 @@ class Store:
         if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
             return ()
         texts = (view.undo_annotation for view in self.routes_of(plan).values())
-        return read_undo(plan.view.namespace, (plan.view.undo_annotation, *texts))
+        found, sides = read_undo(plan.view.namespace, (plan.view.undo_annotation, *texts)), sides_of(plan)
+        if sides is None:
+            return found
+        return tuple(weights_as_plan_sees(route, called_in(plan, route.id, sides), sides) for route in found)
 
     def source(self, plan: PlanView, status: Status) -> SourceObject:
         """Return the metric source of a plan, in a run the one with which it began. Its problem contains the fix."""

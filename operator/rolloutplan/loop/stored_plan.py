@@ -11,6 +11,7 @@ from typing import Any
 
 from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, size_of
 from rolloutplan.api.reasons import HoldReason, StatusReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RUNNING, STARTING, Phase, Status
 from rolloutplan.api.traffic import RouteRef
@@ -79,6 +80,22 @@ def sides_of(plan: Plan) -> Names | None:
     if weights.old and weights.new:
         return Names(weights.old, weights.new)
     return spec.names if spec is not None else None
+
+
+def called_in(plan: Plan, route: RouteId, sides: Names) -> Names:
+    """Return what a route calls the sides of a plan: as its run found it, else as the plan says."""
+    kept = next((each for each in plan.status.weights.snapshot if each.id == route), None)
+    if kept is not None:
+        return Names(kept.old or sides.old, kept.new or sides.new)
+    spec = plan.view.written
+    ref = next((ref for ref in spec.traffic.routes if ref.id == route), None) if spec is not None else None
+    return spec.called(ref) if spec is not None and ref is not None else sides
+
+
+def flag_of(plan: Plan, route: RouteId) -> str:
+    """Return the flag that a plan moves in a FeatureFlag; empty where it moves none there."""
+    refs = plan.view.written.traffic.routes if plan.view.written is not None else ()
+    return next((ref.flag for ref in refs if ref.id == route and ref.flag is not None), "")
 
 
 def services_of(plan: Plan) -> frozenset[str]:

@@ -40,6 +40,8 @@ class RouteKind(Protocol):
     kind: str
     """Its name in plans and messages: `HTTPRoute`."""
     resource: Resource
+    plain: str = ""
+    """The JSON pointer of the field by which an item of it names its side, from the item."""
     needs_siblings: bool = False
     """Whether a view needs the other objects of the resource in the namespace."""
 

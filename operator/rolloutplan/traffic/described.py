@@ -37,6 +37,7 @@ class DescribedKind(RouteKind):
         self.resource = Resource(spec.group, spec.versions[0], spec.resource, spec.versions[1:])
         self.needs_siblings = spec.share is not None
         self._form, self._acceptance = form_of(spec), AcceptanceReader(spec)
+        self.plain = self._form.plain
         self._stages = StageBuilder(spec, self._form)
         self._matches = parse(spec.ab.each) if spec.ab else ()
         self._selective, self._sticky = [parse(path) for path in spec.selective], parse(spec.sticky)

@@ -45,9 +45,11 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
         raise UnusableError(
             StatusReason.ROUTE_NOT_FOUND, f"{where} does not exist: create it, or correct spec.traffic.routes"
         )
-    candidates = [_rule_named(view, name, where) for name in ref.rules] or _shiftable(view, old, new)
+    if view.refused:
+        raise UnusableError(StatusReason.FLAG_NOT_USABLE, f"{where}: {view.refused}")
+    candidates = [_rule_named(view, name, where) for name in ref.rule_names] or _shiftable(view, old, new)
     rules = [rule for rule in candidates if holds_both(rule, old, new)]
-    if not rules or (ref.rules and len(rules) < len(candidates)):
+    if not rules or (ref.rule_names and len(rules) < len(candidates)):
         _check_readable(view, candidates, where)
         held = sorted({backend.service for rule in candidates for backend in rule.backends})
         found = ", ".join(held) or f"no Service ({view.place})"
@@ -60,7 +62,10 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
     _check_readable(view, rules, where)
     for rule in rules:
         _check_weights(rule, old, new, view.weights, f"{where} rule {rule.index}")
-    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules)).with_added(())
+    spec = snapshot.plan.written
+    called = zip(spec.called(ref), (old, new), strict=True) if spec is not None else ()
+    theirs = dict(zip(("old", "new"), (his if his != ours else "" for his, ours in called), strict=False))
+    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules), **theirs).with_added(())
 
 
 def _check_readable(view: RouteView, rules: Iterable[RuleWeights], where: str) -> None:
@@ -115,8 +120,9 @@ def rules_of(view: RouteView, spec: PlanSpec | None, weights: Weights) -> frozen
         rules = [locate(view, rule, (weights.old, weights.new)) for rule in kept.rules]
     elif ref is not None and spec is not None:
         old, new = spec.names
-        named = [rule for rule in view.rules if rule.index in ref.rules or (rule.name and rule.name in ref.rules)]
-        candidates = named if ref.rules else _shiftable(view, old, new)
+        names = ref.rule_names
+        named = [rule for rule in view.rules if rule.index in names or (rule.name and rule.name in names)]
+        candidates = named if names else _shiftable(view, old, new)
         rules = [rule for rule in candidates if holds_both(rule, old, new)]
     return frozenset(rule.index for rule in rules if rule is not None) or None
 
@@ -130,13 +136,13 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by its name, its place, or as the only match.
+    """Find a rule again in a route that may have been edited: by its name, its index, or as the only match.
 
     A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
     """
     matching = [candidate for candidate in view.rules if _matches(candidate, rule, sides)]
     named = [candidate for candidate in matching if rule.name and candidate.name == rule.name]
-    placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
+    placed = [candidate for candidate in matching if candidate.index == rule.index]
     return next(iter(named or placed or (matching if len(matching) == 1 else ())), None)
 
 
@@ -168,7 +174,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
             if found is None:
                 return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
             if not same_split(found, rule, weights.old, weights.new):
-                actual, desired = (_words(each, weights, view.weights.units) for each in (found, rule))
+                actual, desired = _words(found, weights), _words(rule, weights)
                 return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
             if set(found.added) != set(rule.added):
                 actual, desired = added_words(found), added_words(rule)
@@ -221,14 +227,8 @@ def rule_words(route: RouteId, rule: RuleWeights) -> str:
     return f"{route} rule {rule.index}{f' ({rule.name})' if rule.name else ''}"
 
 
-def _words(rule: RuleWeights, weights: Weights, units: int) -> str:
-    """The weights of both sides, in the numbers that the route has."""
-    return "/".join(weight_text(b.weight, units) for b in rule.backends if b.service in (weights.old, weights.new))
-
-
-def weight_text(weight: int, units: int) -> str:
-    """A weight as it stands in a route: `95`, or `99.5` where it counts in hundredths."""
-    return str(weight) if units == 1 else f"{weight / units:.10g}"
+def _words(rule: RuleWeights, weights: Weights) -> str:
+    return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
 
 
 def holds(view: RouteView, route: RouteWeights, weights: Weights) -> bool:

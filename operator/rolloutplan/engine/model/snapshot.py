@@ -106,6 +106,8 @@ class RouteView:
     """Where its kind has the weighted items, for messages."""
     faults: Mapping[int, str] = field(default_factory=dict)
     """What is wrong in a rule, by its index, with the place and the fix: no run may begin on it."""
+    refused: str = ""
+    """Why the plan that names it cannot move it as the plan says, with the fix; empty where it can."""
     ready_pods: Mapping[str, int] | None = None
     """The ready pods of each side, where weights are the numbers of pods that the sides should have; else None."""
     can: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from rolloutplan.api.changes import change
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.api.status import Backend, Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.model.acceptance import unconfirmed
 from rolloutplan.engine.model.fence import fence_seq, rule_label
 from rolloutplan.engine.model.routes import live_weights, locate
@@ -104,13 +104,18 @@ def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
     )
 
 
+def _same_backends(now: RuleWeights, rule: RuleWeights) -> bool:
+    """Whether these are the same backends; the undo command has no kind and namespace of those that are no Services."""
+    names = [{each.service, each.service.rpartition("/")[2]} for each in now.backends]
+    return len(names) == len(rule.backends) and all(
+        each.service in known for each, known in zip(rule.backends, names, strict=True)
+    )
+
+
 def _as_now(view: RouteView, rule: RuleWeights, route: RouteWeights) -> RuleWeights:
     """The rule with its backends named as in the route, where they are still the same in the same order."""
     now = locate(view, rule.with_backends(()))
-    names = [backend.service.rpartition("/")[2] for backend in now.backends] if now is not None else []
-    if now is None or names != [backend.service for backend in rule.backends]:
+    if now is None or not _same_backends(now, rule):
         raise LostRunError(f"{route.id} rule {rule_label(rule)} has other backends than the undo command names")
     backends = zip(now.backends, rule.backends, strict=True)
-    return rule.with_backends(
-        tuple(a.model_copy(update={"weight": b.weight, "missing": b.missing}) for a, b in backends)
-    )
+    return rule.with_backends(tuple(Backend(service=a.service, weight=b.weight) for a, b in backends))

@@ -30,6 +30,17 @@ def told(capsys: pytest.CaptureFixture[str], files: list[str], *options: str) ->
     return json.loads(out)
 
 
+def test_stages_without_weights_have_what_they_judge_in_the_place_of_a_weight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many requests testers send is not known, so counts at their stage cannot be forecast."""
+    stages = "  stages:\n    - {name: dark, mirror: 10%}\n    - {name: staff, match: {cookie: {name: a, value: b}}}\n"
+    _, out, _ = shown(capsys, written(tmp_path, BAKED.replace("  stages:\n", stages), SOURCE), "--traffic", "100/s")
+    rows = {line.split()[0]: line for line in out.splitlines()[2:8]}
+    assert "mirror 10%" in rows["dark"]
+    assert "cookie a=b" in rows["staff"]
+
+
 def test_a_table_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = shown(capsys, written(tmp_path, SHARES, SOURCE))
     assert (code, err) == (0, "")

@@ -14,7 +14,7 @@ from rolloutplan.engine.model.queries import CountQuestion
 from rolloutplan.stats.verdict import Answer, Outcome, Why
 from rolloutplan.tools.replay import AnyQuestion, MetricAnswer, Replayed, ReplayError, ReplayInput, of_run, replay
 from rolloutplan.tools.replay_record import RecordError, answer_line, header, read_record
-from tests.refusals import changed
+from tests.refusals import DARK, STAFF, changed
 from tests.world import HEALTHY, PLAN, SOURCE, START, World
 
 EVENTS = {"bad": 'bad{deployment="$deployment"}', "total": 'all{deployment="$deployment"}'}
@@ -93,6 +93,14 @@ def test_what_is_proved_goes_back_at_the_look_that_proves_it() -> None:
     assert last.verdict.outcome is Outcome.PROVED
     assert last.at == replayed.decisions[2].at
     assert replayed.ended == "the replay ends in phase RolledBack"
+
+
+def test_stages_without_weights_are_replayed_like_those_with() -> None:
+    raw = changed(COUNTED, {"stages": [{**DARK, "soak": "2m"}, {**STAFF, "soak": "2m"}, *COUNTED["stages"]]})
+    replayed, record = through(counted(raw=raw), counters(new=3, old=3))
+    begun = [decision.stage for decision in replayed.decisions if decision.reason == "WeightShifted"]
+    assert begun == ["dark", "staff", "canary", "half", "all"]
+    assert again(record)[0].decisions == replayed.decisions
 
 
 def test_each_stage_begins_when_the_one_before_is_proved() -> None:

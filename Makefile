@@ -8,7 +8,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bed format generate krew lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers bed format generate krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of
 
 bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses
 	@$(RUN)python -m tests.bench.model
+
+bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
+	@$(RUN)python -m tests.bench.routers
 
 bed: $(VENV)/ready
 	@$(RUN)python -m tests.bed.binaries

@@ -26,7 +26,7 @@ def together(nodeid: str) -> str:
     """The name of the group that a test is in: one worker runs all of a group, in their order."""
     module = nodeid.partition("::")[0]
     if module.startswith(ROUTERS):
-        return f"{module}[{nodeid.partition('[')[2].partition('-')[0]}]"
+        return f"{ROUTERS}[{nodeid.partition('[')[2].partition('-')[0]}]"
     return nodeid if module.startswith(ONE_BY_ONE) and module not in WHOLE else module
 
 

@@ -201,10 +201,14 @@ class Shop:
 
     def _has_endpoints(self, service: str) -> bool:
         """Whether a Service has an endpoint for each pod: on a busy machine they come seconds after the pods."""
+        return self.endpoints(service) >= self.replicas
+
+    def endpoints(self, service: str) -> int:
+        """How many ready endpoints a Service has."""
         path = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
         slices = self.bed.get(f"{path}?labelSelector=kubernetes.io/service-name%3D{service}")["items"]
         endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or ()]
-        return sum(bool(each.get("conditions", {}).get("ready")) for each in endpoints) >= self.replicas
+        return sum(bool(each.get("conditions", {}).get("ready")) for each in endpoints)
 
     @property
     def host(self) -> str:

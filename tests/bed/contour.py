@@ -48,6 +48,7 @@ class Contour:
 
     extras: ClassVar[Sequence[str]] = (NAME,)
     url = f"http://{netns.ADDRESS}:{PORT}"
+    grpc_url = f"grpc://{netns.ADDRESS}:{PORT}"
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
@@ -118,6 +119,7 @@ def _envoy(bed: Bed) -> Process:
 
 def envoy(workdir: Path, name: str, bootstrap: Path, ready: str) -> Process:
     """An Envoy with this bootstrap, which can be used once `ready` is answered."""
-    command = [str(tools.script("envoy")), f"--config-path={bootstrap}", "--concurrency=1", "--log-level=warning"]
+    options = f"--config-path {bootstrap} --service-cluster {name} --service-node {name} --concurrency 1"
+    command = [str(tools.script("envoy")), *options.split(), "--log-level", "warning"]
     # Two Envoys that could restart while they serve would need shared memory of different numbers.
     return Process(name, [*command, "--disable-hot-restart"], workdir, lambda: answers(ready))

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kinds import BUILT_IN
 from tests.bed import Bed
 from tests.bed.api import Manifest
 
@@ -53,6 +55,11 @@ class Plane(ABC):
 
     def meet(self, gateway: Any, namespace: str) -> None:  # noqa: B027 - most gateways need nothing of the kind
         """Prepare a gateway, one of `gateway`, for the shop in a namespace."""
+
+    @property
+    def spec(self) -> RouteKindSpec:
+        """The description by which the operator moves routes of this kind."""
+        return BUILT_IN[self.kind]
 
     def refs(self) -> list[dict[str, Any]]:
         """What a plan has in `spec.traffic.routes`."""

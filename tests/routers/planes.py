@@ -2,7 +2,23 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from tests.routers import on_contour, on_skipper, on_traefik
 from tests.routers.plane import Plane
 
 PLANES: Sequence[Plane] = (*on_contour.PLANES, *on_skipper.PLANES, *on_traefik.PLANES)
+
+
+def on(*planes: Plane) -> pytest.MarkDecorator:
+    """A test that is run on each of these planes, with the fixtures `gateway`, `plane` and `shop`."""
+    parameters = [
+        pytest.param(
+            plane.gateway,
+            plane,
+            id=f"{plane.gateway.__name__}-{plane.kind}",
+            marks=pytest.mark.extras(*plane.gateway.extras),
+        )
+        for plane in planes
+    ]
+    return pytest.mark.parametrize(("gateway", "plane"), parameters, indirect=["gateway"])

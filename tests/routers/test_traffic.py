@@ -1,54 +1,16 @@
-"""Whether each kind of route, on a gateway that really runs, does what its description says."""
-
-from collections.abc import Iterator
-from uuid import uuid4
+"""Whether the gateway of each kind of route does what the kind's description says."""
 
 import pytest
 
-from tests.bed import Bed
-from tests.routers.plane import Gateway, Plane
-from tests.routers.planes import PLANES
+from tests.bed import objects, until
+from tests.routers.planes import PLANES, on
 from tests.routers.routed import Routed
 
-EVERY_PLANE = pytest.mark.parametrize(
-    ("gateway", "plane"),
-    [
-        pytest.param(
-            plane.gateway,
-            plane,
-            id=f"{plane.gateway.__name__}-{plane.kind}",
-            marks=pytest.mark.extras(*plane.gateway.extras),
-        )
-        for plane in PLANES
-    ],
-    indirect=["gateway"],
-)
 SAMPLE = 1000
-"""So many requests tell 5 % from 2 % and from 10 %: half a percent more or less is one standard deviation."""
+"""So many requests tell 5 % from 2 % and from 10 %: at 5 %, one standard deviation is 0.7 %."""
 
 
-@pytest.fixture(scope="module")
-def gateway(request: pytest.FixtureRequest, bed: Bed) -> Iterator[Gateway]:
-    """A gateway that runs, for all tests on it."""
-    started: Gateway = request.param(bed)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.kill()
-
-
-@pytest.fixture
-def shop(bed: Bed, gateway: Gateway, plane: Plane) -> Iterator[Routed]:
-    """A shop with two versions whose route leads all requests to the old one."""
-    shop = Routed(bed, f"routed-{uuid4().hex[:6]}", plane=plane, gateway=gateway)
-    shop.open()
-    shop.follows("v1")
-    yield shop
-    shop.close()
-
-
-@EVERY_PLANE
+@on(*PLANES)
 def test_traffic_follows_the_weights(shop: Routed) -> None:
     shop.weigh(0, 100)
     shop.follows("v2")
@@ -59,3 +21,22 @@ def test_traffic_follows_the_weights(shop: Routed) -> None:
     assert seen["v2"] / SAMPLE == pytest.approx(0.05, abs=0.03)
     shop.weigh(100, 0)
     shop.follows("v1")
+
+
+@on(*PLANES)
+def test_a_side_at_weight_0_needs_pods_where_the_description_says_so(shop: Routed) -> None:
+    breaks = shop.plane.spec.empty_breaks
+    shop.resize("checkout-v2", 0)
+    shop.serves_by("v1", broken=breaks == "Any")
+    shop.resize("checkout-v2", 2)
+    shop.weigh(0, 100)
+    shop.follows("v2")
+    shop.resize("checkout-v1", 0)
+    shop.serves_by("v2", broken=breaks in ("Any", "Old"))
+
+
+@on(*PLANES)
+def test_a_missing_service_at_weight_0(shop: Routed) -> None:
+    shop.bed.delete(objects.service("checkout-v2", shop.namespace))
+    until(lambda: not shop.endpoints("checkout-v2"), 30, "the end of its endpoints")
+    shop.serves_by("v1", broken=shop.plane.spec.empty_breaks == "Any")

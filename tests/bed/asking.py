@@ -1,7 +1,7 @@
 """Ways to ask a gateway: one request at a time, and who answered it."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -15,27 +15,29 @@ Ask = Callable[[], Awaitable[Key]]
 """Send one request, and say what came of it."""
 
 
-def asking(url: str, host: str, timeout: float, ca: Path, *, fresh: bool = False) -> AbstractAsyncContextManager[Ask]:
+def asking(
+    url: str, host: str, timeout: float, ca: Path, *, fresh: bool = False, headers: Mapping[str, str] | None = None
+) -> AbstractAsyncContextManager[Ask]:
     """What asks at a URL for a host; an answer that takes longer than `timeout` seconds is lost.
 
     The scheme of `url` is http, or https with the host as its SNI and an authority in the file `ca`, or grpc. `fresh`
-    makes a connection for each request, where the scheme leaves the choice.
+    makes a connection for each request, where the scheme leaves the choice. `headers` are sent with each, in addition.
     """
     scheme, _, address = url.partition("://")
     if scheme == "grpc":
-        return _by_grpc(address, host, timeout)
+        return _by_grpc(address, host, timeout, headers or {})
     tls = ssl.create_default_context(cafile=ca) if scheme == "https" else None
-    return _by_http(url, host, timeout, tls, fresh=fresh)
+    return _by_http(url, {"Host": host, **(headers or {})}, timeout, tls, fresh=fresh)
 
 
 @asynccontextmanager
 async def _by_http(
-    url: str, host: str, timeout: float, tls: ssl.SSLContext | None, *, fresh: bool
+    url: str, headers: Mapping[str, str], timeout: float, tls: ssl.SSLContext | None, *, fresh: bool
 ) -> AsyncIterator[Ask]:
     connector = aiohttp.TCPConnector(limit=0, force_close=fresh)
     limit = aiohttp.ClientTimeout(total=timeout)
-    name = host if tls else None
-    async with aiohttp.ClientSession(connector=connector, timeout=limit, headers={"Host": host}) as session:
+    name = headers["Host"] if tls else None
+    async with aiohttp.ClientSession(connector=connector, timeout=limit, headers=headers) as session:
 
         async def ask() -> Key:
             try:
@@ -53,13 +55,14 @@ async def _by_http(
 
 
 @asynccontextmanager
-async def _by_grpc(address: str, host: str, timeout: float) -> AsyncIterator[Ask]:
+async def _by_grpc(address: str, host: str, timeout: float, headers: Mapping[str, str]) -> AsyncIterator[Ask]:
     """Over one connection; the code is HTTP's that says the same."""
     async with grpc.aio.insecure_channel(address, [("grpc.default_authority", host)]) as channel:
         method = channel.unary_unary(rpc.METHOD)
+        metadata = [(name.lower(), value) for name, value in headers.items()]
 
         async def ask() -> Key:
-            call = method(b"", timeout=timeout)
+            call = method(b"", timeout=timeout, metadata=metadata)
             code = await call.code()
             version = dict(await call.initial_metadata()).get("x-version", "-")
             if code is grpc.StatusCode.OK:

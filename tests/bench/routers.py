@@ -12,7 +12,7 @@ from tests.bench.table import Row, percentile, text
 from tests.routers.plane import Gateway, Plane
 from tests.routers.planes import PLANES
 from tests.routers.routed import Routed
-from tests.routers.runs import forth_and_back
+from tests.routers.runs import dark, forth_and_back
 from tests.shop import Operator, install
 
 CHANGES = 20
@@ -47,6 +47,9 @@ def _on(bed: Bed, kind: type[Gateway], planes: list[Plane]) -> Iterator[Row]:
                 yield _effect(where, shop)
             with _shop(bed, gateway, plane) as shop:
                 yield _lost(where, shop)
+            if "mirror" in plane.can:
+                with _shop(bed, gateway, plane) as shop:
+                    yield _mirrored(where, shop)
     finally:
         gateway.kill()
 
@@ -83,6 +86,15 @@ def _lost(where: str, shop: Routed) -> Row:
     load = forth_and_back(shop)
     sent, lost = load.total(), load.lost()
     return Row(f"{where}: answers lost over a rollout and a rollback", "0", f"{lost} of {sent}", lost == 0)
+
+
+def _mirrored(where: str, shop: Routed) -> Row:
+    share, answers, copies, seen = dark(shop)
+    deviation = 3 * (share * (1 - share) / answers) ** 0.5
+    shown = seen["v2"]
+    words = f"{copies} copies of {answers} requests ({copies / answers:.1%}), {shown} answers of the new side seen"
+    reached = abs(copies / answers - share) <= deviation and not shown
+    return Row(f"{where}: a mirror of {share:.0%}", f"{share:.0%} +- {deviation:.1%}, and none seen", words, reached)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class HTTPProxy(OnContour):
 class GatewayRoute(OnContour):
     """A route of the Gateway API."""
 
+    controller = "projectcontour.io/gateway-controller"
+
     def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
         parent = {"name": CONTOUR, "namespace": "bed"}
         rules = [{"backendRefs": self.weighted(weights)}]

@@ -31,6 +31,11 @@ class RouteGroup(Plane):
     kind = "RouteGroup"
     gateway = Skipper
 
+    @property
+    def can(self) -> frozenset[str]:
+        """No mirror: it asks a name server for where the copies go, and the bed has none."""
+        return frozenset(word for word in super().can if not word.startswith("mirror"))
+
     def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
         services = [{"name": name, "type": "service", "serviceName": name, "servicePort": POD_PORT} for name in weights]
         shares = [{"backendName": name, "weight": weight} for name, weight in weights.items()]

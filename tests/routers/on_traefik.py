@@ -24,6 +24,7 @@ class OnTraefik(Plane):
 class GatewayRoute(OnTraefik):
     """A route of the Gateway API, on one of the gateway's listeners."""
 
+    controller = "traefik.io/gateway-controller"
     version = "v1"
     listener: str
     by_host = True
@@ -109,6 +110,8 @@ class NginxCanary(OnTraefik):
     """The pair of Ingresses of ingress-nginx, which Traefik understands: the route is the second one."""
 
     kind = "NginxCanary"
+    breaks = ""
+    """Traefik serves on without a pod of the old side; ingress-nginx itself does not."""
 
     def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
         (old, _), (new, weight) = weights.items()

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from rolloutplan.api.abilities import described
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kinds import BUILT_IN
 from tests.bed import Bed
@@ -48,6 +49,8 @@ class Plane(ABC):
     """By which of netns.PORTS the pods are asked."""
     at: ClassVar[str] = ""
     """Where its requests are taken, if not at the gateway's `url`."""
+    controller: ClassVar[str] = ""
+    """The name by which the gateway answers in the status of a route, if it has one."""
 
     @abstractmethod
     def objects(self, namespace: str, host: str, weights: Mapping[str, int]) -> list[Manifest]:
@@ -60,6 +63,17 @@ class Plane(ABC):
     def spec(self) -> RouteKindSpec:
         """The description by which the operator moves routes of this kind."""
         return BUILT_IN[self.kind]
+
+    @property
+    def can(self) -> frozenset[str]:
+        """What a stage without weights can do here: words of abilities.py."""
+        own = self.spec.controllers.get(self.controller)
+        return described(self.spec, [own] if own else [])
+
+    @property
+    def breaks(self) -> str:
+        """Which side without pods takes the whole route down here: none of them, "Any" or "Old"."""
+        return self.spec.empty_breaks
 
     def refs(self) -> list[dict[str, Any]]:
         """What a plan has in `spec.traffic.routes`."""

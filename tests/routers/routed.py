@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,13 @@ from tests.bed import Stopwatch, until
 from tests.bed.api import MERGE_PATCH, Manifest
 from tests.bed.asking import Ask, asking
 from tests.bed.load import Load
+from tests.bed.netns import POD_PORT
+from tests.bed.processes import page
 from tests.routers.plane import Gateway, Plane
 from tests.shop import Shop
 
+LEFT = {"rolloutplan.dev/seq", "rolloutplan.dev/revert"}
+"""Annotations of a route by which the next writer knows the last one."""
 SURE = 50
 """So many answers in a row by one version say that the other one gets none: a share of 10 % is missed in 0.5 %."""
 SOME = 300
@@ -42,6 +47,19 @@ class Routed(Shop):
         self.weights = {"checkout-v1": old, "checkout-v2": new}
         self.bed.apply(*self.routes())
 
+    def written(self) -> list[tuple[Any, dict[str, str]]]:
+        """What its objects say now, each with its annotations: all but those that a run leaves on them."""
+        stored = (self.bed.get(self.bed.api.path(manifest)) for manifest in self.routes())
+        annotations = ((each["spec"], each["metadata"].get("annotations", {})) for each in stored)
+        return [(spec, {key: has[key] for key in has.keys() - LEFT}) for spec, has in annotations]
+
+    def handled(self, deployment: str) -> int:
+        """How many requests its pods have answered, or have had copies of."""
+        pods = self.bed.get(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app%3D{deployment}")["items"]
+        pages = (page(f"http://{pod['status']['podIP']}:{POD_PORT}/metrics") for pod in pods)
+        lines = (line for text in pages for line in text.splitlines() if line.startswith("http_requests_total{"))
+        return sum(int(line.split()[-1]) for line in lines)
+
     def resize(self, deployment: str, pods: int) -> None:
         """Give a Deployment so many pods, and wait until its Service has them."""
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{deployment}/scale"
@@ -51,30 +69,35 @@ class Routed(Shop):
     def load(self, rate: float = 100.0, seconds: float = 600.0) -> Load:
         return self.bed.load(self.host, rate, seconds, url=self._url, fresh=self.plane.fresh)
 
-    def answers(self, requests: int) -> "Counter[str]":
-        """Who answers so many requests, one after another: a version, or the status code of an answer of no pod."""
-        return asyncio.run(self._ask(requests))
+    def answers(self, requests: int, **headers: str) -> "Counter[str]":
+        """Who answers so many requests, one after another: a version, or the status code of an answer of no pod.
 
-    async def _ask(self, requests: int) -> "Counter[str]":
-        async with self._asking() as ask:
+        They have these headers, with `_` for `-` in their names.
+        """
+        return asyncio.run(self._ask(requests, headers))
+
+    async def _ask(self, requests: int, headers: Mapping[str, str]) -> "Counter[str]":
+        async with self._asking(headers) as ask:
             found = [await ask() for _ in range(requests)]
         return Counter(str(outcome) if version == "-" else version for version, outcome in found)
 
-    def _asking(self) -> AbstractAsyncContextManager[Ask]:
-        return asking(self._url, self.host, 5.0, self.bed.workdir / "ca.pem", fresh=self.plane.fresh)
+    def _asking(self, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Ask]:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        ca = self.bed.workdir / "ca.pem"
+        return asking(self._url, self.host, 5.0, ca, fresh=self.plane.fresh, headers=sent)
 
     @property
     def _url(self) -> str:
         return self.plane.at or self.gateway.url
 
-    def follows(self, version: str, timeout: float = 30.0) -> float:
+    def follows(self, version: str, timeout: float = 30.0, **headers: str) -> float:
         """Wait until only this version answers; returns the seconds until the last other answer."""
-        return asyncio.run(self._follow(version, timeout))
+        return asyncio.run(self._follow(version, timeout, headers))
 
-    async def _follow(self, version: str, timeout: float) -> float:
+    async def _follow(self, version: str, timeout: float, headers: Mapping[str, str]) -> float:
         watch, began = Stopwatch(), time.monotonic()
         last, alone = began, 0
-        async with self._asking() as ask:
+        async with self._asking(headers) as ask:
             while alone < SURE:
                 answered, outcome = await ask()
                 alone = alone + 1 if answered == version else 0

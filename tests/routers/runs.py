@@ -1,8 +1,10 @@
 """Runs of the operator on a plane, as the suite and the benchmark have them."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 from tests.bed.load import Load
+from tests.bed.processes import until
 from tests.routers.routed import Routed
 from tests.shop import TOO_MANY_ERRORS
 
@@ -41,3 +43,47 @@ def forth_and_back(shop: Routed) -> Load:
 def scaled_away(shop: Routed) -> dict[str, Any]:
     """The part of a plan that scales the old side to 0, where a route stands it."""
     return {} if shop.plane.spec.empty_breaks else {"contract": {"scaleOld": 0}}
+
+
+def starts(shop: Routed, name: str, **what: Any) -> None:
+    """Start a plan whose first stage is this one, and wait until it is judged."""
+    first = {"name": name, "soak": "60s", "deadline": "90s", **what}
+    shop.start(name, stages=[first, {"weights": ["100%"], "soak": "60s", "deadline": "90s"}])
+    shop.until(f"Judging/{name}", name=name, timeout=60)
+
+
+def takes_back(shop: Routed, name: str) -> None:
+    """Abort the plan, and wait until the route is as before."""
+    shop.say("abort now", name)
+    shop.until("RolledBack", name=name, timeout=60)
+
+
+class Mirrored(NamedTuple):
+    """What came of a mirror."""
+
+    share: float
+    """Of the requests that the stage names."""
+    answers: int
+    """By the old side."""
+    copies: int
+    """That the new side got meanwhile."""
+    seen: Counter[str]
+    """Whose answers the users got."""
+
+
+def dark(shop: Routed) -> Mirrored:
+    """A stage with a mirror, of 10 % where the gateway can divide, under a load of 1,000 requests; then its way back.
+
+    At 10 %, one standard deviation of the copies is 1 %.
+    """
+    share = 1.0 if "mirror/1000" in shop.plane.can else 0.1
+    starts(shop, "dark", mirror=f"{share:.0%}")
+    until(lambda: shop.answers(20) and shop.handled("checkout-v2"), 30, "the first copy")
+    answers, copies = shop.handled("checkout-v1"), shop.handled("checkout-v2")
+    counts = shop.load(100, 10).wait()
+    answers, copies = shop.handled("checkout-v1") - answers, shop.handled("checkout-v2") - copies
+    takes_back(shop, "dark")
+    seen: Counter[str] = Counter()
+    for (version, _), number in counts.items():
+        seen[version] += number
+    return Mirrored(share, answers, copies, seen)

@@ -1218,7 +1218,7 @@ def weights_of(raw: Mapping[str, Any]) -> Rules:
     if ADDED in (raw["metadata"].get("annotations") or {}):
         view = HTTPROUTES.view(raw)
         return tuple({backend.service: backend.weight for backend in rule.backends} for rule in view.rules)
-    return tuple({b["name"]: b["weight"] for b in rule["backendRefs"]} for rule in rules)
+    return tuple({b["name"]: b.get("weight", 1) for b in rule["backendRefs"]} for rule in rules)
 
 
 def workload(found: Deployment | None) -> WorkloadView | None:

@@ -41,6 +41,29 @@ def test_of_ingresses(raw: dict[str, Any], found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"v1": 0, "v2": 100}', []),
+        ('{"v2": 100}', []),
+        ('{"v1": 1, "v2": 99}', INGRESS),
+        ('{"v1": 0, "v2": 0}', INGRESS),
+        ('{"v1": "0"}', INGRESS),
+        ("[", INGRESS),
+        ("[1]", INGRESS),
+        ("", INGRESS),
+    ],
+    ids=["0", "none", "a weight", "all 0, which is even", "a text", "no JSON", "a list", "no annotation"],
+)
+def test_of_ingresses_with_weights(text: str, found: list[str]) -> None:
+    """Skipper divides a path among its Services; one that is alone at a path gets all, whatever its weight."""
+    weighed = ingress(rules=[path_to("v1"), path_to("v2")])
+    weighed["metadata"]["annotations"] = {"zalando.org/backend-weights": text}
+    assert [*users("Ingress", {"items": [weighed]}, "v1")] == found
+    weighed["spec"]["rules"].append({"host": "old.example.com", **path_to("v1")})
+    assert [*users("Ingress", {"items": [weighed]}, "v1")] == INGRESS
+
+
+@pytest.mark.parametrize(
     ("raw", "found"),
     [
         (route({"name": "v1"}), GRPC),

@@ -228,3 +228,15 @@ def test_restarts_of_before_do_not_count_against_a_run_that_is_taken_up() -> Non
     RESUMED(world)
     world.advance(m(1))
     assert world.phase is P.JUDGING
+
+
+def test_a_weight_that_was_not_written_before_the_lost_run_is_not_there_again() -> None:
+    raw = http_route("shop", [{"v1": 99, "v2": 1}])
+    del raw["spec"]["rules"][0]["backendRefs"][1]["weight"]
+    world = World(routes={"shop": copy.deepcopy(raw)}).until(P.JUDGING)
+    assert world.weights()[0] == UP
+    loses_its_status(world)
+    world.settle()
+    world.say("abort a1")
+    world.until(P.ROLLED_BACK)
+    assert world.routes["shop"]["spec"] == raw["spec"]

@@ -88,6 +88,14 @@ def test_a_kind_that_divides_in_its_own_way(case: Case) -> None:
     run(case)
 
 
+def test_weights_are_said_in_the_numbers_of_the_route() -> None:
+    """Where a kind counts in hundredths, 95 is 9,500 for us, and nobody else."""
+    world = World(**kind(WeightRules(sum=100, units=100), 10_000, 0)).until(P.JUDGING)
+    world.drift({"v1": 10_000, "v2": 0})
+    world.settle()
+    assert "HTTPRoute shop rule 0 has weights 100/0, not 95/5" in world.status.message
+
+
 def test_the_way_back_is_to_the_numbers_of_before_the_run() -> None:
     world = World(**kind(ALB, 90, 0, 10)).until(P.JUDGING, stage="half")
     world.say("abort a1")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic.base import Operation
@@ -198,3 +199,15 @@ def test_a_description_is_short(request: pytest.FixtureRequest) -> None:
     lengths = [len(path.read_text().splitlines()) for path in folder.glob("*.yaml")]
     assert len(lengths) == len(BUILT_IN)
     assert median(lengths) <= 14
+
+
+@EVERY
+def test_a_rule_that_an_undo_command_names_is_found_again(sample: Sample) -> None:
+    """The place of a rule among the rules of several lists is not in the command."""
+    view = sample.view(sample.object)
+    for rule in moved_rules(sample, view):
+        command = sample.kind.undo_command("shop", target(view, rule))
+        (read,) = sample.kind.read_undo("shop", view.id.name, json.loads(shlex.split(command)[-1])).rules
+        found = locate(view, read.model_copy(update={"name": "", "backends": ()}))
+        assert found is not None
+        assert found.at == rule.at

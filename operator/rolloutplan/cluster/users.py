@@ -6,11 +6,14 @@ Lists come from the API server and go to loop/executor.py. Routes of the kinds t
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.cluster.paths import Kind
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
@@ -27,6 +30,12 @@ KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
 
 A cluster need not serve all of them; an object is the same in every version that is served.
 """
+_WEIGHING: Final = tuple(
+    f"{spec.prefix}/{spec.annotations.map}"
+    for spec in BUILT_IN.values()
+    if spec.resource == "ingresses" and spec.annotations is not None and spec.annotations.map
+)
+"""Annotations that divide an Ingress's path among its Services."""
 
 
 def users(kind: str, listed: Mapping[str, Any], service: str) -> Iterator[str]:
@@ -42,10 +51,30 @@ def services_of(kind: str, raw: object) -> set[str]:
 
 
 def _ingress_services(raw: object) -> set[str]:
-    rules = safe_get.items(raw, "spec", "rules")
-    backends = chain.from_iterable(safe_get.items(rule, "http", "paths") for rule in rules)
-    named = {safe_get.text(each, "backend", "service", "name") for each in backends}
-    return named | {safe_get.text(raw, "spec", "defaultBackend", "service", "name")}
+    """The Services of its paths. Where several are at one path, those alone to which an annotation gives a weight."""
+    named: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in safe_get.items(raw, "spec", "rules"):
+        for each in safe_get.items(rule, "http", "paths"):
+            place = safe_get.text(rule, "host"), safe_get.text(each, "path")
+            named[place].add(safe_get.text(each, "backend", "service", "name"))
+    weights = _weights(raw)
+    used = (services & weights or services if len(services) > 1 else services for services in named.values())
+    return {safe_get.text(raw, "spec", "defaultBackend", "service", "name")}.union(*used)
+
+
+def _weights(raw: object) -> set[str]:
+    """The Services to which an annotation gives a weight. Without any, all at a path get the same."""
+    texts = (safe_get.text(raw, "metadata", "annotations", name) for name in _WEIGHING)
+    found = (_read(text) for text in texts if text)
+    return {service for weights in found for service, weight in weights.items() if weight != 0}
+
+
+def _read(text: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _route_services(raw: object) -> set[str]:

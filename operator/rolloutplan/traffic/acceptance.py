@@ -99,8 +99,10 @@ class AcceptanceReader:
         def about(condition: object) -> int:
             if self._spec.generation:
                 return safe_get.number(condition, self._spec.generation)
-            place = first(raw, (self._generation_at,)) if self._generation_at else None
-            return generation if place is None else safe_get.number({"": place.value}, "")
+            if not self._generation_at:
+                return generation
+            place = first(raw, (self._generation_at,))
+            return safe_get.number({"": place.value if place else None}, "")
 
         kind = next(iter(self._spec.good), "")
         said = [about(condition) for condition in conditions if safe_get.text(condition, "type") == kind]

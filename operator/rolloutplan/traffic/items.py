@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.object_path import At, Place, alternatives, first, fixed, parse, places, pointer
+from rolloutplan.api.object_path import At, Path, Place, alternatives, first, fixed, parse, places, pointer
 from rolloutplan.api.route_kind import RouteKindSpec, Via
 from rolloutplan.api.shown import shown
 from rolloutplan.api.status import Backend, RuleWeights
 
+_OWN_NAME: Final[Path] = ("$name",)
+"""In place of a path: an item without a name is about the Service of the object's own name."""
 _ADDRESS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?([^/:]+)(?::[0-9]+)?/?")
 """A Service as some kinds write it: `https://web.shop:8080`."""
 
@@ -116,8 +118,8 @@ class ItemReader:
 
     @property
     def plain(self) -> str:
-        """The pointer of the first field that names an item."""
-        return pointer(fixed(self._names[0][0])) if self._names else ""
+        """The pointer of the field that names an item by its Service alone; empty where an item may have no name."""
+        return pointer(fixed(self._names[0][0])) if self._names and _OWN_NAME not in self._names[0] else ""
 
     def holds(self, raw: object) -> bool:
         """Whether this is an item with a weight, and no other entry of the list."""
@@ -132,7 +134,7 @@ class ItemReader:
         names = {pointer(each.at): each.value for each in found if each and isinstance(each.value, str)}
         head, *rest = [safe_get.text({"": each.value if each else None}, "") for each in found] or [""]
         if not head:
-            head = home.name if ("$name",) in self._names[0] else f"nameless/{place.at[-1]}"
+            head = home.name if _OWN_NAME in self._names[0] else f"nameless/{place.at[-1]}"
         service = "/".join(filter(None, (self._service(head, place.value, home), *rest)))
         written = places(place.value, self._weight, any_case=self._any_case)
         weight_at = (*place.at, *(written[0].at if written else self._weight))

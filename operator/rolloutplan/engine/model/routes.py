@@ -136,13 +136,13 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by its name, its index, or as the only match.
+    """Find a rule again in a route that may have been edited: by its name, its place, or as the only match.
 
     A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
     """
     matching = [candidate for candidate in view.rules if _matches(candidate, rule, sides)]
     named = [candidate for candidate in matching if rule.name and candidate.name == rule.name]
-    placed = [candidate for candidate in matching if candidate.index == rule.index]
+    placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
     return next(iter(named or placed or (matching if len(matching) == 1 else ())), None)
 
 
@@ -174,7 +174,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
             if found is None:
                 return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
             if not same_split(found, rule, weights.old, weights.new):
-                actual, desired = _words(found, weights), _words(rule, weights)
+                actual, desired = (_words(each, weights, view.weights.units) for each in (found, rule))
                 return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
             if set(found.added) != set(rule.added):
                 actual, desired = added_words(found), added_words(rule)
@@ -227,8 +227,14 @@ def rule_words(route: RouteId, rule: RuleWeights) -> str:
     return f"{route} rule {rule.index}{f' ({rule.name})' if rule.name else ''}"
 
 
-def _words(rule: RuleWeights, weights: Weights) -> str:
-    return "/".join(str(b.weight) for b in rule.backends if b.service in (weights.old, weights.new))
+def _words(rule: RuleWeights, weights: Weights, units: int) -> str:
+    """The weights of both sides, in the numbers that the route has."""
+    return "/".join(weight_text(b.weight, units) for b in rule.backends if b.service in (weights.old, weights.new))
+
+
+def weight_text(weight: int, units: int) -> str:
+    """A weight as it stands in a route: `95`, or `99.5` where it counts in hundredths."""
+    return str(weight) if units == 1 else f"{weight / units:.10g}"
 
 
 def holds(view: RouteView, route: RouteWeights, weights: Weights) -> bool:

@@ -13,6 +13,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.fence import rule_label
+from rolloutplan.engine.model.routes import weight_text
 from rolloutplan.engine.model.snapshot import Applier, Snapshot
 from rolloutplan.engine.policy.blocked import Blocked
 
@@ -50,7 +51,8 @@ def end_weights(snapshot: Snapshot) -> str:
     """The weights of the end in numbers: `HTTPRoute shop rule 0: v1 0, v2 100`."""
     weights = snapshot.status.weights
     found = [
-        f"{route.id} rule {rule_label(rule)}: {', '.join(f'{b.service} {b.weight}' for b in rule.backends)}"
+        f"{route.id} rule {rule_label(rule)}: "
+        f"{', '.join(f'{b.service} {weight_text(b.weight, _units(snapshot, route.id))}' for b in rule.backends)}"
         for route in weights.written
         for rule in route.rules
     ]
@@ -64,6 +66,11 @@ def _uncommitted(snapshot: Snapshot) -> Iterator[tuple[RouteId, Applier]]:
         for applier in view.appliers:
             if applier.rules is None or any(_gives(rule, weights.old) for rule in applier.rules):
                 yield view.id, applier
+
+
+def _units(snapshot: Snapshot, route: RouteId) -> int:
+    view = snapshot.routes.get(route)
+    return view.weights.units if view is not None else 1
 
 
 def _gives(rule: RuleWeights, service: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from rolloutplan.api.changes import change
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import Backend, Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.model.acceptance import unconfirmed
 from rolloutplan.engine.model.fence import fence_seq, rule_label
 from rolloutplan.engine.model.routes import live_weights, locate
@@ -118,4 +118,6 @@ def _as_now(view: RouteView, rule: RuleWeights, route: RouteWeights) -> RuleWeig
     if now is None or not _same_backends(now, rule):
         raise LostRunError(f"{route.id} rule {rule_label(rule)} has other backends than the undo command names")
     backends = zip(now.backends, rule.backends, strict=True)
-    return rule.with_backends(tuple(Backend(service=a.service, weight=b.weight) for a, b in backends))
+    return rule.with_backends(
+        tuple(a.model_copy(update={"weight": b.weight, "missing": b.missing}) for a, b in backends)
+    )

@@ -90,7 +90,7 @@ class AnnotationForm(Form):
                 holder.pop(key, None)
             else:
                 holder[key] = written(backend.weight, self._units)
-        return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(content, separators=(",", ":"))
 
     def _weights_in(self, rule: Rule, text: str) -> list[int]:
         key, home = str(rule.at[-1]), Home("", "")

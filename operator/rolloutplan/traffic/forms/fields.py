@@ -71,7 +71,7 @@ class FieldForm(Form):
         )
 
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:  # noqa: ARG002 - they are the same in every object
-        whole = ((*lists.rule, *lists.items[0]) for lists in self._lists)
+        whole = ((*lists.rule, *items) for lists in self._lists for items in lists.items)
         return [tuple(step for step in path[:2] if isinstance(step, str)) for path in whole]
 
     def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
@@ -122,7 +122,8 @@ class FieldForm(Form):
 
     def _named(self, backend: Backend) -> dict[str, str]:
         """The fields that name a backend, by their pointers from its item."""
-        return backend.names or {self._items.plain: backend.service.rpartition("/")[2]}
+        plain = {self.plain: backend.service.rpartition("/")[2]} if self.plain else {}
+        return backend.names or plain
 
 
 def list_of(rule: RuleWeights) -> str:

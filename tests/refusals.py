@@ -1154,6 +1154,39 @@ def _policy(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
     return Refusal(name, changes, words, POLICY)
 
 
+ROUTE_KIND: Final[dict[str, Any]] = {
+    "group": "mesh.example.com",
+    "versions": ["v1", "v1beta1"],
+    "resource": "meshsplits",
+    "rules": {"spec.routes[]": "targets[]"},
+    "name": ["service"],
+    "weight": "share",
+    "weights": {"missing": 0, "max": 1000},
+    "accepted": {"settle": "5s"},
+}
+
+
+def _route_kind(name: str, changes: Mapping[str, Any], *words: str) -> Refusal:
+    return Refusal(name, changes, words, ROUTE_KIND)
+
+
+ROUTE_KINDS: Final = (
+    _route_kind("no place of weights", {"rules": GONE}, "spec", "needs one place of weights: write rules"),
+    _route_kind("two places of weights", {"share": {"of": "spec.service"}}, "spec", "needs one place of weights"),
+    _route_kind("no weight", {"weight": GONE}, "spec", "write weight"),
+    _route_kind("no name of a side", {"name": GONE}, "spec", "write name"),
+    _route_kind("no version", {"versions": []}, "spec.versions", "at least 1"),
+    _route_kind("no resource", {"resource": GONE}, "spec.resource"),
+    _route_kind("a resource in capitals", {"resource": "MeshSplits"}, "spec.resource", "MeshSplits"),
+    _route_kind("a weight as text", {"weights.max": "many"}, "spec.weights.max"),
+    _route_kind("a settle time that is none", {"accepted.settle": "soon"}, "spec.accepted.settle", "soon"),
+    _route_kind(
+        "nothing that says when weights are in force", {"accepted": {}}, "accepted", "write settle, such as 2s"
+    ),
+    _route_kind("a field that there is not", {"weihgt": "share"}, "weihgt"),
+)
+"""RouteKinds that are refused."""
+
 POLICIES: Final = (
     # whom it is for
     _policy("no namespace", {"selector.namespaces": []}, "spec.selector.namespaces", "at least 1"),

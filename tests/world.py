@@ -395,6 +395,8 @@ class World:
     unread: frozenset[str] = frozenset()
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of route that cannot be used."""
+    own_kinds: Mapping[str, str] = field(default_factory=dict)
+    """The specs of the RouteKinds that its routes name."""
     """What the operator cannot read, such as `deployments/v2`."""
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
@@ -600,6 +602,7 @@ class World:
             new=None if "deployments/v2" in self.unread else workload(self.new),
             unread=self.unread,
             routers=self.routers,
+            own_kinds=self.own_kinds,
             endpoints=self.endpoints(),
             routes_to_old=self.routes_to_old(),
             undo=self.undo(),

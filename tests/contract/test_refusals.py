@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rolloutplan.api.metric_source import read_metric_source
+from rolloutplan.api.route_kinds import BUILT_IN
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
 from tests.refusals import (
@@ -22,6 +23,7 @@ from tests.refusals import (
     PLANS,
     POLICIES,
     POLICY,
+    ROUTE_KINDS,
     SOURCE,
     SOURCES,
     TAKEN,
@@ -41,6 +43,7 @@ PATHS = {
     "PredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/predicatetemplates",
     "ClusterPredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates",
     "RolloutPolicy": "/apis/rolloutplan.dev/v1alpha1/rolloutpolicies",
+    "RouteKind": "/apis/rolloutplan.dev/v1alpha1/routekinds",
 }
 
 
@@ -106,6 +109,17 @@ def test_references_are_stored_as_they_are_written(bed: Bed) -> None:
     stored = try_out(bed, "RolloutPlan", spec)["spec"]
     assert stored["guards"] == [guard]
     assert stored["stages"][2]["pass"] == [{"use": "hits"}]
+
+
+@pytest.mark.parametrize("refusal", ROUTE_KINDS, ids=lambda refusal: refusal.name)
+def test_kinds_of_route_that_are_refused(bed: Bed, refusal: Refusal) -> None:
+    check(bed, "RouteKind", refusal)
+
+
+def test_every_built_in_description_would_be_taken(bed: Bed) -> None:
+    for name, spec in BUILT_IN.items():
+        written = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert try_out(bed, "RouteKind", written)["spec"]["resource"] == spec.resource, name
 
 
 @pytest.mark.parametrize("refusal", POLICIES, ids=lambda refusal: refusal.name)

@@ -71,6 +71,21 @@ BEHAVIOUR = f"--set=jobs.metadata={{{PREFIX}*}}"
 
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
+OWN_KIND: dict[str, Any] = {
+    "apiVersion": f"{GROUP}/v1alpha1",
+    "kind": "RouteKind",
+    "metadata": {"name": "ours"},
+    "spec": {
+        "group": "gateway.networking.k8s.io",
+        "versions": ["v1"],
+        "resource": "httproutes",
+        "rules": {"spec.rules[]": "backendRefs[]"},
+        "name": ["name"],
+        "weight": "weight",
+        "accepted": {"settle": "2s"},
+    },
+}
+"""A kind of route of the cluster's own, on objects that the operator may move as another kind."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
 
 
@@ -466,6 +481,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     plain.start(**FAST)
     installed.delete(lease(NAME))
     trail = Trail(installed)
+    installed.apply(OWN_KIND)
     plan, route = (path.format(plain.namespace, "checkout") for path in (PLANS, ROUTES))
     with (
         trail.without_refusal(),
@@ -519,6 +535,9 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
         print(f"{'+'.join(lent) or 'nothing':12} {len(given):7} {len(used):4} {len(given - used):6}")
         assert used == given, f"not used: {shown(given - used)}; not granted: {shown(used - given)}"
     assert trail.used() == granted
+    conditions = installed.get(installed.api.path(OWN_KIND))["status"]["conditions"]
+    assert [(each["type"], each["status"], each["reason"]) for each in conditions] == [("Ready", "True", "Served")]
+    installed.delete(OWN_KIND)
     upgrade(installed, CHART)
     for shop in (plain, bad, works, stuck, sized):
         shop.close()
@@ -678,8 +697,9 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
         shop.start(**FAST)
     everywhere = rights(installed, "ClusterRole", "Role")
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
-    kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies")
+    kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies", "routekinds")
     of_no_namespace = {"namespaces", *(f"{kind}.rolloutplan.dev" for kind in kinds)}
+    of_no_namespace |= {"routekinds.rolloutplan.dev/status", "selfsubjectaccessreviews.authorization.k8s.io"}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere
 

@@ -10,6 +10,8 @@ import yaml
 from rolloutplan.api.object_path import Place, alternatives, first, parse, places, pointer, steps
 from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.route_kinds import BUILT_IN, built_in
+from rolloutplan.traffic.own import read_route_kind
+from tests.refusals import ROUTE_KINDS, Refusal
 
 GOOD: dict[str, Any] = {
     "group": "example.net", "versions": ["v1"], "resource": "routes", "rules": {"spec.rules[]": "backends[]"},
@@ -56,6 +58,19 @@ def test_a_kind_that_is_like_itself_or_nothing_is_refused() -> None:
     for base in ("Own", "Gone"):
         with pytest.raises(SpecError, match=rf"^Own: spec\.like: .*{base}"):
             built_in({"Own": yaml.safe_dump({"like": base})})
+
+
+@pytest.mark.parametrize("refusal", ROUTE_KINDS, ids=lambda refusal: refusal.name)
+def test_what_the_api_server_refuses_is_refused_here_too(refusal: Refusal) -> None:
+    with pytest.raises(SpecError) as refused:
+        read_route_kind(refusal.spec())
+    assert all(word in str(refused.value) for word in refusal.words), refused.value
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_built_in_kinds_could_be_written_as_objects(name: str) -> None:
+    written = BUILT_IN[name].model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert read_route_kind(written) == BUILT_IN[name]
 
 
 def test_each_built_in_kind_reads_a_resource_of_a_group() -> None:

@@ -56,6 +56,14 @@ def test_a_router_that_is_not_installed_is_told_and_the_plan_goes_on_by_itself_w
     world.until(P.JUDGING)
 
 
+def test_a_run_keeps_the_kinds_of_its_routes_as_they_were_when_it_began() -> None:
+    world = World(own_kinds={"ourroute": "1"})
+    world.until(P.JUDGING)
+    put(own_kinds={"ourroute": "2"})(world)
+    world.until(P.BAKING)
+    assert world.status.weights.kinds == {"ourroute": "1"}
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_only_since_the_weight_takes_it_back(wrong: str) -> None:
     world = judging()()

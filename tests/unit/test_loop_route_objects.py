@@ -107,4 +107,4 @@ def test_all_versions_of_a_kind_can_be_read() -> None:
     assert kinds.at(resource).versions == ("v1", "v1beta1", "v1alpha3")
     kinds.serve(resource, "v1beta1")
     path = "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices/a"
-    assert kinds.path("shop", RouteId("VirtualService", "a")) == path
+    assert kinds.path((resource, "shop", "a")) == path

@@ -7,12 +7,10 @@ import pytest
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import STARTING, Phase, SourceStatus, Status
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.loop import versions
-from rolloutplan.loop.route_objects import RouteObjects
-from rolloutplan.loop.routes import RouteKinds, place_of
+from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
     CLUSTER_TEMPLATES,
@@ -27,7 +25,6 @@ from rolloutplan.loop.store import (
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.described import DescribedKind
 from tests.refusals import PLAN, TEMPLATE, changed
 from tests.world import START
 
@@ -303,13 +300,7 @@ def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str
     assert touched == {"shop/first"} | ({KEY} if waits else set())
 
 
-GRPC = DescribedKind("GRPCRoute", BUILT_IN["HTTPRoute"].model_copy(update={"resource": "grpcroutes"}))
-GRPCROUTES = place_of(GRPC).resource
-
-
-def with_grpc() -> Store:
-    """A store that knows a second kind of route."""
-    return Store(_objects=RouteObjects(RouteKinds([ROUTE_KINDS["HTTPRoute"], GRPC])))
+GRPCROUTES = place_of(ROUTE_KINDS["GRPCRoute"]).resource
 
 
 def on_grpc(store: Store, name: str) -> None:
@@ -324,7 +315,7 @@ def on_grpc(store: Store, name: str) -> None:
 
 
 def test_routes_of_two_kinds_with_one_name_are_two_routes() -> None:
-    store, http, grpc = with_grpc(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
+    store, http, grpc = Store(), RouteId("HTTPRoute", "checkout"), RouteId("GRPCRoute", "checkout")
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name))
     on_grpc(store, "other")
@@ -337,7 +328,7 @@ def test_routes_of_two_kinds_with_one_name_are_two_routes() -> None:
 
 
 def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals() -> None:
-    store = with_grpc()
+    store = Store()
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name))
     assert [rival.key for rival in store.route_conflicts(store.plans[KEY])] == ["shop/other"]

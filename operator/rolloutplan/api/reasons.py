@@ -147,6 +147,7 @@ class StatusReason(StrEnum):
     ENDPOINTS_UNKNOWN = "EndpointsUnknown"
     METRIC_SOURCE_NOT_FOUND = "MetricSourceNotFound"
     QUERY_REJECTED = "QueryRejected"
+    ROUTE_KIND_NOT_FOUND = "RouteKindNotFound"
     ROUTER_NOT_INSTALLED = "RouterNotInstalled"
     ROUTE_NOT_FOUND = "RouteNotFound"
     ROUTE_WITHOUT_BOTH_SERVICES = "RouteWithoutBothServices"

@@ -17,6 +17,11 @@ from rolloutplan.api.text_format import DnsName
 
 Json: TypeAlias = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
 """A part of an object, as the kind itself writes it."""
+Text: TypeAlias = Annotated[str, Field(max_length=512)]
+"""A path, a name or a word of a description; 512 characters are four times what the longest built-in one has."""
+Texts: TypeAlias = Annotated[tuple[Text, ...], Field(max_length=16)]
+Fields: TypeAlias = Annotated[dict[str, Text], Field(max_length=16)]
+"""Texts by the name of a field, a condition or a path."""
 
 
 class WeightRules(SpecModel):
@@ -56,20 +61,20 @@ GATEWAY_API: Final = WeightRules(missing=1, max=1_000_000)
 class Accepted(SpecModel):
     """What tells that a gateway has taken the weights."""
 
-    each: str = Field("", description="Path of the entries, one a gateway, where there are several.")
-    asked: str = Field("", description="Path of the gateways that must answer, where the object names them.")
-    answered: str = Field("", description="The field of an entry that names the gateway for which it answers.")
-    controller: str = Field("", description="The field of an entry that names the controller that answers.")
-    conditions: str = Field("", description="Path of the conditions, in an entry or in the object.")
-    good: dict[str, str] = Field(default_factory=dict, description="Conditions that say yes: type and status.")
-    bad: dict[str, str] = Field(default_factory=dict, description="Conditions that say no.")
-    generation: str = Field("", description="Where a condition names the generation that it is about.")
-    generation_at: str = Field("", description="Where the object's status names the generation that it is about.")
-    value: str = Field("", description="Path of one word that says it, instead of conditions.")
-    good_words: tuple[str, ...] = Field((), description="The words that say yes.")
-    bad_words: tuple[str, ...] = Field((), description="The words that say no.")
-    why: str = Field("", description="Path of the reason for a no.")
-    echo: str = Field("", description="Path of the weights in force, as the gateway reports them.")
+    each: Text = Field("", description="Path of the entries, one a gateway, where there are several.")
+    asked: Text = Field("", description="Path of the gateways that must answer, where the object names them.")
+    answered: Text = Field("", description="The field of an entry that names the gateway for which it answers.")
+    controller: Text = Field("", description="The field of an entry that names the controller that answers.")
+    conditions: Text = Field("", description="Path of the conditions, in an entry or in the object.")
+    good: Fields = Field(default_factory=dict, description="Conditions that say yes: type and status.")
+    bad: Fields = Field(default_factory=dict, description="Conditions that say no.")
+    generation: Text = Field("", description="Where a condition names the generation that it is about.")
+    generation_at: Text = Field("", description="Where the object's status names the generation that it is about.")
+    value: Text = Field("", description="Path of one word that says it, instead of conditions.")
+    good_words: Texts = Field((), description="The words that say yes.")
+    bad_words: Texts = Field((), description="The words that say no.")
+    why: Text = Field("", description="Path of the reason for a no.")
+    echo: Text = Field("", description="Path of the weights in force, as the gateway reports them.")
     settle: Duration | None = Field(
         None, description="How long a weight takes to be in force where nothing, or no generation, is reported."
     )
@@ -78,26 +83,22 @@ class Accepted(SpecModel):
 class AnnotationWeights(SpecModel):
     """Weights in an annotation, as JSON."""
 
-    rules: str = Field("", description="How the names of annotations begin that hold a rule each.")
-    map: str = Field("", description="The annotation that is one mapping of names to weights.")
-    list: str = Field("", description="Path of the weighted items in a rule's text.")
-    only: dict[str, str] = Field(
-        default_factory=dict, description="Fields that a rule's text must have; others are no rules."
-    )
+    rules: Text = Field("", description="How the names of annotations begin that hold a rule each.")
+    map: Text = Field("", description="The annotation that is one mapping of names to weights.")
+    list: Text = Field("", description="Path of the weighted items in a rule's text.")
+    only: Fields = Field(default_factory=dict, description="Fields that a rule's text must have; others are no rules.")
     any_case: bool = Field(default=False, description="Whether fields are found in capital and small letters alike.")
 
 
 class ShareWeight(SpecModel):
     """One number for the new side on an object of its own; the old side has the rest."""
 
-    annotation: str = Field("", description="The annotation with the number.")
-    field: str = Field("", description="Path of the number, where it is a field.")
-    total: str = Field("", description="The annotation with what it is a part of; 100 without it.")
-    of: str = Field(description="Path of the new side's name in the object.")
-    same: tuple[str, ...] = Field((), description="Paths that the object of the old side has in common with it.")
-    needs: dict[str, str] = Field(
-        default_factory=dict, description="Annotations without which the number means nothing."
-    )
+    annotation: Text = Field("", description="The annotation with the number.")
+    field: Text = Field("", description="Path of the number, where it is a field.")
+    total: Text = Field("", description="The annotation with what it is a part of; 100 without it.")
+    of: Text = Field(description="Path of the new side's name in the object.")
+    same: Texts = Field((), description="Paths that the object of the old side has in common with it.")
+    needs: Fields = Field(default_factory=dict, description="Annotations without which the number means nothing.")
     host: bool = Field(
         default=False, description="Whether the name is an address: scheme, namespace and port are no part of it."
     )
@@ -106,30 +107,33 @@ class ShareWeight(SpecModel):
 class Via(SpecModel):
     """A list of the object in which a name stands for a Service."""
 
-    list: str = Field(description="Path of the list.")
-    key: str = Field(description="The field with the name.")
-    value: str = Field(description="The field with the Service.")
+    list: Text = Field(description="Path of the list.")
+    key: Text = Field(description="The field with the name.")
+    value: Text = Field(description="The field with the Service.")
 
 
 class Selected(SpecModel):
     """How a rule for testers is made from a rule of the user."""
 
-    drop: tuple[str, ...] = Field((), description="Fields that the copy leaves out.")
-    rename: str = Field("", description="The name of the copy: $rule, and $n, the number of the copy.")
-    raise_: str = Field("", alias="raise", description="A number that is one more in the copy.")
+    drop: Texts = Field((), description="Fields that the copy leaves out.")
+    rename: Text = Field("", description="The name of the copy: $rule, and $n, the number of the copy.")
+    raise_: Text = Field("", alias="raise", description="A number that is one more in the copy.")
     unraised: int | None = Field(
-        None, description="What a rule without that number counts as; left out, its copy has none either."
+        None,
+        ge=0,
+        le=1000000,
+        description="What a rule without that number counts as; left out, its copy has none either.",
     )
-    of: str = Field("", description="The path of the rules that can be copied, where not all can.")
-    each: str = Field("", description="Path of the matches of a rule, each of which gets the condition.")
+    of: Text = Field("", description="The path of the rules that can be copied, where not all can.")
+    each: Text = Field("", description="Path of the matches of a rule, each of which gets the condition.")
     none: Json = Field(None, description="The match of a rule that has none.")
-    append: str = Field("", description="Path of a list to which the condition is added.")
-    set: str = Field("", description="Path of a mapping in which the condition is set.")
-    text: str = Field("", description="Path of a text to which the condition is joined.")
-    join: str = Field("", description="What stands between the text and the condition.")
+    append: Text = Field("", description="Path of a list to which the condition is added.")
+    set: Text = Field("", description="Path of a mapping in which the condition is set.")
+    text: Text = Field("", description="Path of a text to which the condition is joined.")
+    join: Text = Field("", description="What stands between the text and the condition.")
     first: bool = Field(default=False, description="Whether the copy must come before the rule.")
-    key: str = Field("", description="Under which key a header is set.")
-    cookie_key: str = Field("", description="Under which key a cookie is set.")
+    key: Text = Field("", description="Under which key a header is set.")
+    cookie_key: Text = Field("", description="Under which key a cookie is set.")
     header: Json = Field(None, description="The condition for a header: $header and $value.")
     cookie: Json = Field(
         None, description="The condition for a cookie: $header and $value; $pattern is the value for a pattern."
@@ -139,25 +143,25 @@ class Selected(SpecModel):
 class Mirrored(SpecModel):
     """What is added to a rule so that the new side gets copies of its requests."""
 
-    append: str = Field("", description="Path of a list to which it is added.")
-    set: str = Field("", description="Path that it becomes.")
+    append: Text = Field("", description="Path of a list to which it is added.")
+    set: Text = Field("", description="Path that it becomes.")
     value: Json = Field(
         description="What is added: $item and $item.FIELD of the new side, $new, $namespace, $port; $percent or $ratio."
     )
-    port: str = Field("", description="Where the new side's item, or what its name stands for, has the port.")
+    port: Text = Field("", description="Where the new side's item, or what its name stands for, has the port.")
     finest: Weight = Field(
         10, description="The finest share of the requests that can be mirrored; 100% where that is all or none."
     )
-    of: str = Field("", description="The path of the rules that can be mirrored, where not all can.")
+    of: Text = Field("", description="The path of the rules that can be mirrored, where not all can.")
     alone: bool = Field(default=False, description="Whether a rule can have one mirror only.")
-    needs: str = Field("", description="A field without which an item cannot be mirrored to.")
+    needs: Text = Field("", description="A field without which an item cannot be mirrored to.")
 
 
 class Affinity(SpecModel):
     """What is added to a rule so that a cookie keeps a user on the side that answered first."""
 
-    append: str = Field("", description="Path of a list to which it is added.")
-    set: str = Field("", description="Path that it becomes.")
+    append: Text = Field("", description="Path of a list to which it is added.")
+    set: Text = Field("", description="Path that it becomes.")
     value: Json = Field(description="What is added: $cookie and $seconds.")
 
 
@@ -174,40 +178,40 @@ class ControllerRules(SpecModel):
 class RouteKindSpec(SpecModel):
     """A kind of route: where its weights are, what they may be, and what reports that they are in force."""
 
-    group: str = Field("", max_length=253, description="The API group; empty for the core group.")
-    versions: tuple[str, ...] = Field(
+    group: Text = Field("", description="The API group; empty for the core group.")
+    versions: tuple[Text, ...] = Field(
         min_length=1, max_length=8, description="Its versions; the first that is served is used."
     )
     resource: DnsName = Field(description="The plural name of the resource.")
-    rules: dict[str, str] = Field(
-        default_factory=dict, description="Paths of rules, each with the path of its weighted items."
-    )
-    label: str = Field("", description="The field that names a rule; `{}` for its key in a mapping.")
-    name: tuple[str, ...] = Field((), description="Paths in an item that name its side, joined by /.")
-    own: dict[str, str] = Field(
+    rules: Fields = Field(default_factory=dict, description="Paths of rules, each with the path of its weighted items.")
+    label: Text = Field("", description="The field that names a rule; `{}` for its key in a mapping.")
+    name: Texts = Field((), description="Paths in an item that name its side, joined by /.")
+    own: Fields = Field(
         default_factory=dict, description="Fields that make an item a Service of the route's namespace."
     )
     short: bool = Field(default=False, description="Whether a name may be a host such as web.shop.svc.cluster.local.")
     via: Via | None = Field(None, description="Where the names of items stand for Services.")
-    skip: dict[str, Json] = Field(default_factory=dict, description="Fields of items that are no weights.")
-    weight: str = Field("", description="Path of the weight in an item.")
+    skip: dict[str, Json] = Field(
+        default_factory=dict, max_length=16, description="Fields of items that are no weights."
+    )
+    weight: Text = Field("", description="Path of the weight in an item.")
     weights: WeightRules = Field(default_factory=WeightRules, description="What weights may be.")
     accepted: Accepted = Field(default_factory=Accepted, description="What tells that weights are in force.")
     annotations: AnnotationWeights | None = Field(None, description="Weights in annotations.")
     share: ShareWeight | None = Field(None, description="One number on an object of the new side.")
-    prefix: str = Field("", description="What stands before / in the names of annotations.")
+    prefix: Text = Field("", description="What stands before / in the names of annotations.")
     empty_breaks: Literal["", "Any", "Old"] = Field(
         "", description="Which side without pods takes the whole route down."
     )
-    selective: tuple[str, ...] = Field((), description="Fields of matches by which a rule is for some users only.")
-    sticky: str = Field("", description="Path in a rule that keeps a user on one side.")
+    selective: Texts = Field((), description="Fields of matches by which a rule is for some users only.")
+    sticky: Text = Field("", description="Path in a rule that keeps a user on one side.")
     ab: Selected | None = Field(None, description="How a rule for testers is made.")
     mirror: Mirrored | None = Field(None, description="How requests are mirrored.")
     affinity: Affinity | None = Field(None, description="How a cookie keeps users on a side.")
     controllers: dict[str, ControllerRules] = Field(
-        default_factory=dict, description="What controllers do in another way, by name."
+        default_factory=dict, max_length=16, description="What controllers do in another way, by name."
     )
-    traps: tuple[str, ...] = Field((), description="What users should know, a sentence each.")
+    traps: Texts = Field((), description="What users should know, a sentence each.")
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:

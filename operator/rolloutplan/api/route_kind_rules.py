@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 KEY: Final = "{}"
 """The label of rules that are named by their key in a mapping."""
 SETTLES: Final = "nothing reports that weights are in force: write settle, such as 2s, the time that they take"
+ONE_FORM: Final = (
+    "needs one place of weights: write rules (fields of the object), annotations, or share (one number on an object of "
+    "the new side)"
+)
+WEIGHT_OF_RULES: Final = "rules need the path of the number in an item: write weight"
+NAME_OF_RULES: Final = "rules need the path of the side's name in an item: write name"
 TOO_MANY: Final = "is above weights.max: no item could have it"
 
 
@@ -28,6 +34,7 @@ def refusals(spec: RouteKindSpec) -> FieldErrors:
         except ValueError as error:
             yield where, str(error)
             return
+    yield from _form(spec)
     yield from _accepted(spec.accepted)
     if spec.weights.missing > spec.weights.max:
         yield "weights.missing", f"{spec.weights.missing} {TOO_MANY}"
@@ -35,6 +42,16 @@ def refusals(spec: RouteKindSpec) -> FieldErrors:
         yield "label", f"{KEY} is the key of a rule in a mapping, and rules has paths that do not end with {KEY}"
     if spec.weight and isinstance(place := parse(spec.weight)[0], int) and place != len(spec.name):
         yield "weight", f"[{place}] must follow the names of an item that is a list: write [{len(spec.name)}]"
+
+
+def _form(spec: RouteKindSpec) -> FieldErrors:
+    """Where the weights are."""
+    if [bool(spec.rules), spec.annotations is not None, spec.share is not None].count(True) != 1:
+        yield "", ONE_FORM
+    if spec.rules and not spec.weight:
+        yield "weight", WEIGHT_OF_RULES
+    if spec.rules and not spec.name:
+        yield "name", NAME_OF_RULES
 
 
 def _paths(spec: RouteKindSpec) -> Iterator[tuple[str, str]]:

@@ -159,6 +159,9 @@ class Weights(Part):
         " accepted once it is written.",
     )
     snapshot: tuple[RouteWeights, ...] = Field((), description="The weights before the run; a rollback restores these.")
+    kinds: dict[str, str] = Field(
+        {}, description="The specs of RouteKinds by which the run began, as JSON: they lead back if these are edited."
+    )
 
 
 class Intent(Part):

@@ -30,6 +30,7 @@ from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.cluster.paths import PLAN_VERSION as VERSION
 from rolloutplan.tools.objects.manifests import nearest
 from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.traffic.own import read_route_kind
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
 """Exit codes: for files without errors, with errors, and for files that cannot be read."""
@@ -42,6 +43,7 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
     "PredicateTemplate": read_template,
     "ClusterPredicateTemplate": read_template,
     "RolloutPolicy": read_policy,
+    "RouteKind": read_route_kind,
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME: Final = 63

@@ -24,7 +24,7 @@ from rolloutplan.engine.model.snapshot import REVERT, RouteView
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.jobs import SCALE_OLD
 from rolloutplan.engine.run.undo import read_scale_up
-from rolloutplan.traffic import ROUTE_KINDS, undo_command
+from rolloutplan.traffic import kind_of, undo_command
 from rolloutplan.traffic.overlay import ADDED
 
 PRINTED, FAILED, NOTHING = 0, 1, 3
@@ -67,8 +67,10 @@ async def _read(namespace: str, plan: str) -> _Read:
     api = await Api.connect()
     try:
         found = _Read(await api.get(paths.plan(namespace, plan)), {}, [])
-        for route in _changed_routes(namespace, read_status(safe_get.value(found.plan, "status"))):
-            kind = ROUTE_KINDS[route.kind]
+        status = read_status(safe_get.value(found.plan, "status"))
+        for route in _changed_routes(namespace, status):
+            kind = kind_of(route.kind, status.weights.kinds)
+            assert kind is not None, "only routes of known kinds are sound"
             try:
                 raw = await api.get(paths.path(paths.Kind(*kind.resource[:3]), namespace, route.name))
                 found.views[route] = kind.view(raw)
@@ -83,7 +85,7 @@ def _changed_routes(namespace: str, status: Status) -> list[RouteId]:
     """The routes to which the run has added something, or was about to."""
     routes = [*status.weights.written, *(status.intent.routes if status.intent else ())]
     changed = dict.fromkeys(route.id for route in routes if any(rule.added for rule in route.rules))
-    return list(changed) if _is_sound(namespace, routes) else []
+    return list(changed) if _is_sound(namespace, routes, status.weights.kinds) else []
 
 
 def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, RouteView] = MappingProxyType({})) -> str:
@@ -101,11 +103,15 @@ def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, Rou
         )
     if not weights.snapshot:
         raise NothingToUndoError("there is nothing to undo: its status knows of no weight that a run has moved")
-    if not is_valid_snapshot(weights.snapshot, weights.old, weights.new) or not _is_sound(namespace, weights.snapshot):
+    if not is_valid_snapshot(weights.snapshot, weights.old, weights.new) or not _is_sound(
+        namespace, weights.snapshot, weights.kinds
+    ):
         raise NothingToUndoError(
             "the weights in its status contradict themselves: restore those of its route as Git has them"
         )
-    patches = " && ".join(undo_command(namespace, route, views.get(route.id)) for route in weights.snapshot)
+    patches = " && ".join(
+        undo_command(namespace, route, views.get(route.id), kept=weights.kinds) for route in weights.snapshot
+    )
     scale = read_scale_up(status.revert)
     if scale is not None and scale.namespace == namespace:
         return f"{scale}{patches}"
@@ -118,7 +124,7 @@ def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, Rou
     return patches
 
 
-def _is_sound(namespace: str, routes: Sequence[RouteWeights]) -> bool:
+def _is_sound(namespace: str, routes: Sequence[RouteWeights], kept: Mapping[str, str]) -> bool:
     """Whether all names are names that the API server takes, so that no text of another kind is printed."""
-    named = all(route.kind in ROUTE_KINDS and DNS_NAME.matches(route.name) for route in routes)
+    named = all(kind_of(route.kind, kept) is not None and DNS_NAME.matches(route.name) for route in routes)
     return named and DNS_LABEL.matches(namespace)

@@ -40,10 +40,12 @@ CLUSTER_SOURCES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clustermetricsources", 
 TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "predicatetemplates")
 CLUSTER_TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clusterpredicatetemplates", namespaced=False)
 POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
+ROUTE_KINDS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "routekinds", namespaced=False)
 NAMESPACES: Final = Kind("", "v1", "namespaces", namespaced=False)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
 SELF_REVIEWS: Final = Kind("authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False)
+ACCESS_REVIEWS: Final = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases")
 JOBS: Final = Kind("batch", "v1", "jobs")
 AUTOSCALERS: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers")
@@ -99,6 +101,10 @@ def autoscalers(namespace: str) -> str:
 
 def self_review() -> str:
     return path(SELF_REVIEWS)
+
+
+def access_review() -> str:
+    return path(ACCESS_REVIEWS)
 
 
 def scale(namespace: str, deployment: str) -> str:

@@ -424,6 +424,7 @@ class PlanRun:
             grants=facts.grants,
             unread=facts.unread,
             routers=facts.routers,
+            own_kinds=facts.own_kinds,
             metadata_writes=self._metadata_writes,
             answered_at=self._answered_at,
             foreign_undo=self._foreign_undo,

@@ -46,6 +46,7 @@ from rolloutplan.api.quantities import (
 )
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
+from rolloutplan.api.route_kind_rules import NAME_OF_RULES, ONE_FORM, SETTLES, WEIGHT_OF_RULES
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
 from rolloutplan.api.spec_fields import VARIABLE
 from rolloutplan.api.spec_rules import (
@@ -545,6 +546,21 @@ _TEMPLATE: Final = (
     ),
 )
 
+_ROUTE_KIND: Final = (
+    _rule(
+        "[has(self.rules) && self.rules.size() > 0, has(self.annotations), has(self.share)].exists_one(form, form)",
+        says=ONE_FORM,
+    ),
+    _rule("!has(self.rules) || self.rules.size() == 0 || has(self.weight)", says=WEIGHT_OF_RULES, at=".weight"),
+    _rule("!has(self.rules) || self.rules.size() == 0 || has(self.name)", says=NAME_OF_RULES, at=".name"),
+    _rule(
+        "has(self.accepted) && [has(self.accepted.settle), has(self.accepted.generation),"
+        " has(self.accepted.generationAt)].exists(told, told)",
+        says=SETTLES,
+        at=".accepted",
+    ),
+)
+
 RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "RolloutPlan": (
         _rule(
@@ -587,6 +603,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "Observation": (_floor("window", "1s"),),
     "Match": (_rule("has(self.header) != has(self.cookie)", says=ONE_MATCH),),
     "StageSpec": _STAGE,
+    "RouteKindSpec": _ROUTE_KIND,
     "Sticky": (_floor("for", "1s"), _ceiling("for", "168h")),
     "Events": (
         _rule(

@@ -7,6 +7,7 @@ structural and preserves nothing unknown. A status has types alone, so that one 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
@@ -16,6 +17,8 @@ from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kind_status import RouteKindStatus
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Status
 from rolloutplan.api.template import PredicateTemplateSpec
@@ -64,6 +67,14 @@ _TEMPLATE_COLUMNS: Final = (
     {"name": "Description", "type": "string", "jsonPath": ".spec.description"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
+_ROUTE_KIND_COLUMNS: Final = (
+    {"name": "Resource", "type": "string", "jsonPath": ".spec.resource"},
+    {"name": "Group", "type": "string", "jsonPath": ".spec.group"},
+    {"name": "Served", "type": "string", "jsonPath": ".status.served"},
+    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
+    {"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
 _POLICY_COLUMNS: Final = (
     {"name": "Focus", "type": "string", "jsonPath": ".spec.focus"},
     {"name": "Max", "type": "integer", "jsonPath": ".spec.maxConcurrent"},
@@ -89,15 +100,22 @@ class ObjectKind(NamedTuple):
     spec: type[BaseModel]
     columns: Sequence[Schema]
     status: type[BaseModel] | None = None
+    unset: Mapping[str, Any] = MappingProxyType({})
+    """The status of an object that nobody has looked at yet, where it has one."""
+    selectable: Sequence[str] = ()
+    """The fields by which objects can be selected."""
 
 
 KINDS: Final = (
-    ObjectKind("RolloutPlan", "rp", "Namespaced", PlanSpec, _COLUMNS, Status),
+    ObjectKind(
+        "RolloutPlan", "rp", "Namespaced", PlanSpec, _COLUMNS, Status, {"observedGeneration": -1}, (".status.phase",)
+    ),
     ObjectKind("MetricSource", "ms", "Namespaced", MetricSourceSpec, _SOURCE_COLUMNS),
     ObjectKind("ClusterMetricSource", "cms", "Cluster", ClusterMetricSourceSpec, _SOURCE_COLUMNS),
     ObjectKind("PredicateTemplate", "pt", "Namespaced", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
+    ObjectKind("RouteKind", "rk", "Cluster", RouteKindSpec, _ROUTE_KIND_COLUMNS, RouteKindStatus),
 )
 
 
@@ -113,7 +131,7 @@ def render(crd: Schema) -> str:
 
 
 def _crd(of: ObjectKind) -> Schema:
-    kind, short, scope, spec, columns, status = of
+    kind, short, scope, spec, columns, status, unset, selectable = of
     plural = re.sub("y$", "ie", kind.lower()) + "s"
     properties: Schema = {
         "apiVersion": {"type": "string"},
@@ -123,9 +141,10 @@ def _crd(of: ObjectKind) -> Schema:
     }
     version: Schema = {"name": VERSION, "served": True, "storage": True}
     if status:
-        properties["status"] = _schema_of(status, _LENIENT) | {"default": {"observedGeneration": -1}}
+        properties["status"] = _schema_of(status, _LENIENT) | ({"default": dict(unset)} if unset else {})
         version["subresources"] = {"status": {}}
-        version["selectableFields"] = [{"jsonPath": ".status.phase"}]
+        if selectable:
+            version["selectableFields"] = [{"jsonPath": path} for path in selectable]
     version["additionalPrinterColumns"] = [dict(column) for column in columns]
     version["schema"] = {
         "openAPIV3Schema": {

@@ -107,6 +107,8 @@ class _Kind:
     def _type(self, node: Schema) -> str:
         if "items" in node:
             return f"list of {self._type(node['items'])}"
+        if node.get("x-kubernetes-preserve-unknown-fields") and "type" not in node:
+            return "any value"
         if "additionalProperties" in node:
             return f"map of {self._type(node['additionalProperties'])}"
         if OR_TEXT in node:
@@ -162,8 +164,10 @@ def _chosen(node: Schema, choices: Mapping[str, Schema]) -> Schema:
 
 
 def _refers(node: Schema) -> str:
-    """The model that a field, or each item of it, is made of; empty where it is a plain value."""
-    return str(node.get("items", node).get("$ref", "")).rpartition("/")[2]
+    """The model that a field, or each item or value of it, is made of; empty where it is a plain value."""
+    values = node.get("additionalProperties")
+    each = node.get("items", values if isinstance(values, dict) else node)
+    return str(each.get("$ref", "")).rpartition("/")[2]
 
 
 def _first(schema: Schema) -> str:

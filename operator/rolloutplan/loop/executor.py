@@ -163,7 +163,8 @@ class Executor:
         seen = snapshot.routes[route]
         known = self._store.plans.get(snapshot.plan.key) if effect.urgent else None
         view = self._store.routes_of(known).get(route, seen) if known is not None else seen
-        kind, ident = self._store.kinds.get(route.kind), self._store.kinds.ident(namespace, route)
+        kinds, kept = self._store.kinds, snapshot.status.weights.kinds
+        kind, ident = kinds.get(route.kind, kept), kinds.ident(namespace, route, kept)
         if kind is None or ident is None:
             return Failure(HTTPStatus.NOT_FOUND, "UnknownKind", f"there is no kind of route {route.kind}")
         try:
@@ -172,7 +173,7 @@ class Executor:
             return Failure(HTTPStatus.CONFLICT, "RouteChanged", str(error))
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
-        raw = await client.patch(self._store.kinds.path(namespace, route), patch, kind="json", timeout=limit)
+        raw = await client.patch(kinds.path(ident), patch, kind="json", timeout=limit)
         if work.target.rules:
             log.info("weights written", route=route.name, weights=_weights(work), reverting=effect.urgent)
         else:
@@ -229,8 +230,8 @@ class Executor:
 
     async def _read_route(self, effect: Effect, work: ReadRoute) -> None:
         namespace, kinds = effect.snapshot.plan.namespace, self._store.kinds
-        if ident := kinds.ident(namespace, work.route):
-            await self._read(effect, ident[0], kinds.path(namespace, work.route), work.route.name)
+        if ident := kinds.ident(namespace, work.route, effect.snapshot.status.weights.kinds):
+            await self._read(effect, ident[0], kinds.path(ident), work.route.name)
 
     async def _read(self, effect: Effect, kind: str, path: str, name: str) -> None:
         """Read an object again. The weights of a rollback wait for an urgent read, so it takes their places."""

@@ -22,6 +22,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, read_config
 from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
+from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.route_watch import RouteWatch
@@ -36,7 +37,7 @@ from rolloutplan.telemetry.port import Port, raise_file_limit
 
 WATCHED = (
     paths.PLANS, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES,
-    paths.POLICIES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.NAMESPACES,
+    paths.POLICIES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.ROUTE_KINDS, paths.NAMESPACES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
 UNAUTHENTICATED = (
@@ -108,6 +109,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     def gained(epoch: int) -> None:
         metrics.set_leader(epoch)
         reconciler.lead(epoch)
+        store.kinds_changed()
 
     def lost(_: str) -> None:
         metrics.set_leader(None)
@@ -144,7 +146,10 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.push_async_callback(watch.stop)
     closing.push_async_callback(elector.release)
     closing.push_async_callback(reconciler.close)
-    running = (reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run())
+    kind_status = _kind_status(api, store, elector, options.namespaces)
+    running = (
+        reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), kind_status.run(),
+    )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
     return turning
@@ -156,8 +161,16 @@ def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> 
     endpoint_watch = EndpointWatch(streams, reconciler, namespaces=namespaces)
     route_watch = RouteWatch(streams, reconciler, namespaces=namespaces)
     store.services_changed, store.routers_changed = endpoint_watch.changed, route_watch.changed
+    store.list_again = route_watch.restart
     store.fetch = reconciler.fetch
     return endpoint_watch, route_watch
+
+
+def _kind_status(api: Api, store: Store, elector: Elector, namespaces: Sequence[str]) -> KindStatus:
+    """What writes the status of RouteKinds while this replica leads."""
+    made = KindStatus(api, store.kinds, leading=lambda: elector.leading, namespaces=namespaces)
+    store.kinds_changed = made.changed
+    return made
 
 
 async def _serve(closing: AsyncExitStack, port: Port, number: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -35,7 +36,6 @@ from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.events import EventSink
 from rolloutplan.telemetry.metrics import Metrics
-from rolloutplan.traffic import undo_command
 
 CLAIMED_A_SECOND: Final = 100
 """Running plans that a new leader claims per second, where none of their writes is half done."""
@@ -315,7 +315,7 @@ class Reconciler:
     def _run_of(self, key: str, facts: Facts) -> PlanRun:
         run = self._runs.get(key)
         if run is None or run.uid != facts.plan.uid:
-            run = PlanRun(facts, now(), undo_command=undo_command, sinks=tuple(self._sinks))
+            run = PlanRun(facts, now(), undo_command=partial(self.store.undo_command, key), sinks=tuple(self._sinks))
             self._runs[key] = run
         return run
 

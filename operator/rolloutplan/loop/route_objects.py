@@ -18,6 +18,7 @@ from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.index import RoutesByService, Unheld, receivers
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.versions import Id
+from rolloutplan.traffic.base import RouteKind
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,21 @@ class RouteObjects:
     def holds(self, ident: Id) -> bool:
         """Whether an object is kept as a whole."""
         return ident in self._raw
+
+    def view(self, kind: RouteKind, ident: Id) -> RouteView | None:
+        """Return an object as a kind sees it that is none of the present ones; None where it is not kept."""
+        raw = self._raw.get(ident)
+        return self._seen(kind, ident, raw) if raw is not None else None
+
+    def read_again(self, resources: Iterable[str]) -> None:
+        """Read all objects of these resources again: the kinds on them have changed."""
+        for ident in [each for each in self._raw if each[0] in resources]:
+            self._show(ident, self._read(ident, self._raw[ident]))
+
+    def forget_kind(self, name: str) -> None:
+        """Forget the views of a kind."""
+        for namespace, route in [key for key in self.views if key[1].kind == name]:
+            self._by_service.put(namespace, route, self.views.pop((namespace, route)), None)
 
     def held(self) -> tuple[Id, ...]:
         """Return the objects that are kept as a whole."""
@@ -108,14 +124,17 @@ class RouteObjects:
         """Read an object as each kind on its resource; what one of them cannot read is no route of that kind."""
         views: dict[RouteId, RouteView] = {}
         for kind in self.kinds.on(ident[0]):
-            siblings = [self._raw[each] for each in sorted(self._beside(ident))] if kind.needs_siblings else []
-            try:
-                view = kind.view(raw, siblings)
-            except Exception:
-                log.exception("an object could not be read as a route", kind=kind.kind, object=ident)
-                continue
-            views[view.id] = view
+            if (view := self._seen(kind, ident, raw)) is not None:
+                views[view.id] = view
         return views
+
+    def _seen(self, kind: RouteKind, ident: Id, raw: Mapping[str, Any]) -> RouteView | None:
+        siblings = [self._raw[each] for each in sorted(self._beside(ident))] if kind.needs_siblings else []
+        try:
+            return kind.view(raw, siblings)
+        except Exception:
+            log.exception("an object could not be read as a route", kind=kind.kind, object=ident)
+            return None
 
     def _show(self, ident: Id, views: Mapping[RouteId, RouteView]) -> Touched:
         """Replace the views of an object."""

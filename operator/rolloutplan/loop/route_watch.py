@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.cluster import paths
+from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.loop.endpoint_watch import StreamClient
 from rolloutplan.loop.routers import Trouble, forbidden, not_installed, silent
@@ -50,10 +50,8 @@ _LASTING: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 log = structlog.get_logger(__name__)
 
 
-class Client(StreamClient, Protocol):
+class Client(StreamClient, discovery.Reader, Protocol):
     """What is needed of the API server (cluster/client.py)."""
-
-    async def get(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw: ...
 
 
 class Sink(Protocol):
@@ -105,6 +103,7 @@ class RouteWatch:
         self._namespaces: tuple[str | None, ...] = tuple(dict.fromkeys(namespaces)) or (None,)
         self._again = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._followed: set[str] = set()
         self._newest: dict[_Scope, str] = {}
         self._listed: set[_Scope] = set()
 
@@ -133,11 +132,14 @@ class RouteWatch:
 
     def _start_and_stop(self) -> None:
         wanted = self._sink.routes_wanted()
-        for resource in set(self._tasks) - set(wanted):
-            self._tasks.pop(resource).cancel()
+        for resource in self._followed - set(wanted):
+            self._followed.discard(resource)
+            if (task := self._tasks.pop(resource, None)) is not None:
+                task.cancel()
             self._listed = {scope for scope in self._listed if scope.place.resource != resource}
             self._sink.routes_unwanted(resource)
         for resource, place in wanted.items():
+            self._followed.add(resource)
             if resource not in self._tasks:
                 self._tasks[resource] = asyncio.get_running_loop().create_task(self._run(place))
 
@@ -179,37 +181,13 @@ class RouteWatch:
     def _is_listed(self, place: paths.Kind) -> bool:
         return any(scope.place.resource == place.resource for scope in self._listed)
 
-    # ---- discovery -------------------------------------------------------------------------------------------------
-
     async def _find(self, place: paths.Kind) -> paths.Kind:
         """Return a resource in the first of its versions that is served. Raises _MissingError, ApiError."""
-        offered = await self._versions(place.group)
-        for version in place.versions:
-            if version in offered and await self._serves(at := place._replace(version=version, older=())):
-                self._sink.routes_served(at)
-                return at
-        rest = [version for version in offered if version not in place.versions]
-        raise _MissingError([each for each in rest if await self._serves(place._replace(version=each))])
-
-    async def _versions(self, group: str) -> list[str]:
-        try:
-            found = await self._api.get(f"/apis/{group}" if group else "/api")
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return []
-        listed = found.get("versions") or ()
-        return [each if isinstance(each, str) else safe_get.text(each, "version") for each in listed]
-
-    async def _serves(self, place: paths.Kind) -> bool:
-        root = f"/apis/{place.api_version}" if place.group else f"/api/{place.version}"
-        try:
-            found = await self._api.get(root)
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return False
-        return any(safe_get.text(each, "name") == place.plural for each in safe_get.items(found, "resources"))
+        found = await discovery.find(self._api, place)
+        if found.place is None:
+            raise _MissingError(found.others)
+        self._sink.routes_served(found.place)
+        return found.place
 
     # ---- lists and streams -----------------------------------------------------------------------------------------
 

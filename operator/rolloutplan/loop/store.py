@@ -50,10 +50,10 @@ from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kep
 from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_budget
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
-from rolloutplan.loop.plan_routes import by_object, named_routes, other_kinds, route_idents, router_problems
+from rolloutplan.loop.plan_routes import by_object, kept_kinds, named_routes, other_kinds, route_idents, router_problems
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
-from rolloutplan.loop.routes import ALL, RouteKinds
+from rolloutplan.loop.routes import ALL, NONE_KEPT, RouteKinds
 from rolloutplan.loop.stored_plan import (
     Plan,
     called_in,
@@ -78,6 +78,7 @@ from rolloutplan.traffic.sides import as_plan_sees, weights_as_plan_sees
 PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
 SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource
 POLICIES, NAMESPACES = paths.POLICIES.resource, paths.NAMESPACES.resource
+OWN_KINDS = paths.ROUTE_KINDS.resource
 TEMPLATES, CLUSTER_TEMPLATES = paths.TEMPLATES.resource, paths.CLUSTER_TEMPLATES.resource
 INGRESSES = "ingresses.networking.k8s.io"
 ENDPOINTS = paths.ENDPOINT_SLICES.resource
@@ -116,6 +117,10 @@ class Store:
     """Called when plans name routes of other resources than before; without it, all that exist are known."""
     routers: Routers = field(default_factory=Routers)
     """What is known of the resources of routes that plans name."""
+    list_again: Callable[[str], None] = lambda _: None
+    """Lists the objects of a resource again."""
+    kinds_changed: Callable[[], None] = lambda: None
+    """Called when a RouteKind has changed."""
     grants: Grants = field(default_factory=Grants)
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
@@ -203,13 +208,15 @@ class Store:
             placed = self.budget.put(key, namespace, None)
             return self._forget(key) | self._replace(placed)
         affected |= self.give_up(ident)
-        if self.kinds.on(kind):
+        if self.kinds.reads(kind):
             affected |= self._put_route(ident, None)
         elif kind == DEPLOYMENTS:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
             self.policies.pop(name, None)
             return self._rematch_policies()
+        elif kind == OWN_KINDS:
+            return affected | self._put_kind(name, None)
         elif kind == NAMESPACES:
             self.namespaces.pop(name, None)
             return self._rematch_policies(name)
@@ -257,7 +264,7 @@ class Store:
         kind, _, name = ident
         self._versions.record_version(ident, version_of(raw))
         self._disputed.pop(ident, None)
-        is_route = bool(self.kinds.on(kind))
+        is_route = self.kinds.reads(kind)
         if is_unread(raw, "status") if kind == PLANS else UNREAD in raw and (is_route or kind == DEPLOYMENTS):
             return self._leave_unread(ident, raw)
         self._too_large.discard(ident)
@@ -275,6 +282,8 @@ class Store:
             return self._rematch_policies()
         if kind == NAMESPACES:
             return self._store_namespace(raw)
+        if kind == OWN_KINDS:
+            return self._put_kind(name, raw)
         return affected | self._store_shared(ident, raw)
 
     def _leave_unread(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
@@ -299,6 +308,28 @@ class Store:
         users = self.users_of(touched.services)
         removing = frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
         return removing | self._uses.users(*touched.objects)
+
+    def _put_kind(self, name: str, raw: Mapping[str, Any] | None) -> frozenset[str]:
+        """Take a RouteKind as it is now, or forget it; None. Returns the plans that name it, and those they affect."""
+        known = self.kinds.objects.get(name)
+        if raw is not None and known is not None and raw.get("spec") == known.get("spec"):
+            self.kinds.objects[name] = raw  # its status was written
+            return frozenset()
+        before = self.kinds.place(name)
+        self.kinds_changed()
+        self._objects.forget_kind(name)
+        if raw is None:
+            self.kinds.drop(name)
+        else:
+            self.kinds.put(raw)
+        resources = {place.resource for place in (before, self.kinds.place(name)) if place is not None}
+        self._objects.read_again(resources)
+        for resource in resources:
+            self.list_again(resource)  # of what was not needed, only that is known which the former kinds read
+        users = self._uses.users((OWN_KINDS, "", name))
+        for key in users:
+            self._put_uses(key, frozenset(dependencies(self.plans[key], self.kinds)))
+        return users.union(*(self._update_entries(key) for key in users))
 
     def version(self, ident: Id) -> str:
         """Return the resourceVersion of a stored object; empty where it is not stored."""
@@ -378,7 +409,7 @@ class Store:
     def _put_uses(self, key: str, idents: frozenset[Id]) -> None:
         before, resources = self._uses.of(key), self._uses.kinds()
         self._uses.put(key, idents)
-        if self.routers_changed is not None and any(self.kinds.on(kind) for kind in resources ^ self._uses.kinds()):
+        if self.routers_changed is not None and any(self.kinds.reads(kind) for kind in resources ^ self._uses.kinds()):
             self.routers_changed()
         if self.fetch is not None and before != idents:
             self._drop_unneeded(before - idents)
@@ -415,7 +446,7 @@ class Store:
 
     def _holds(self, ident: Id) -> bool:
         kind, namespace, name = ident
-        if self.kinds.on(kind):
+        if self.kinds.reads(kind):
             return self._objects.holds(ident)
         return kind != DEPLOYMENTS or (namespace, name) in self.workloads
 
@@ -437,7 +468,7 @@ class Store:
 
     def routes_wanted(self) -> dict[str, paths.Kind]:
         """Return the resources of the kinds that plans name, each in all versions that can be read."""
-        return {resource: self.kinds.at(resource) for resource in self._uses.kinds() if self.kinds.on(resource)}
+        return {resource: self.kinds.at(resource) for resource in self._uses.kinds() if self.kinds.reads(resource)}
 
     def routes_followed(self) -> frozenset[str]:
         """Return the resources of which every route is known by the Services that it gives traffic.
@@ -477,7 +508,8 @@ class Store:
         plan = self.plans[key]
         if plan.status.phase not in RUNNING:
             return True
-        moved = (self.kinds.ident(plan.view.namespace, route.id) for route in plan.status.weights.snapshot)
+        weights = plan.status.weights
+        moved = (self.kinds.ident(plan.view.namespace, route.id, weights.kinds) for route in weights.snapshot)
         return any(ident in missing for ident in moved)
 
     def is_urgent(self, ident: Id) -> bool:
@@ -503,7 +535,7 @@ class Store:
         """Those of these objects whose resource has not been listed yet."""
         if self.routers_changed is None:
             return frozenset()
-        return frozenset(each for each in idents if self.kinds.on(each[0]) and self.routers.is_pending(each[0]))
+        return frozenset(each for each in idents if self.kinds.reads(each[0]) and self.routers.is_pending(each[0]))
 
     def _not_known(self, idents: frozenset[Id]) -> frozenset[Id]:
         """Those of these objects whose resource cannot be watched now."""
@@ -651,6 +683,7 @@ class Store:
             grants=self.grants,
             unread=self._unread(plan),
             routers=router_problems(plan, self.kinds, self.routers),
+            own_kinds=self.kinds.own(route.kind for route in named_routes(plan)),
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
@@ -672,8 +705,29 @@ class Store:
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist, as the plan sees them."""
-        found = ((route, self.routes.get((plan.view.namespace, route))) for route in named_routes(plan))
+        found = ((route, self._route(plan, route)) for route in named_routes(plan))
         return {route: self._as_plan_sees(plan, view) for route, view in found if view is not None}
+
+    def _route(self, plan: Plan, route: RouteId) -> RouteView | None:
+        """Return a route as a plan sees it: in a run as the kind with which that began."""
+        began, namespace = kept_kinds(plan), plan.view.namespace
+        if self.kinds.is_current(route.kind, began):
+            return self.routes.get((namespace, route))
+        kind, ident = self.kinds.get(route.kind, began), self.kinds.ident(namespace, route, began)
+        return self._objects.view(kind, ident) if kind is not None and ident is not None else None
+
+    def undo_command(
+        self,
+        key: str,
+        namespace: str,
+        snapshot: RouteWeights,
+        view: RouteView | None = None,
+        target: RouteWeights | None = None,
+    ) -> str:
+        """Return the command that restores the weights of a route of a plan with kubectl alone."""
+        plan = self.plans.get(key)
+        kind = self.kinds.get(snapshot.kind, kept_kinds(plan) if plan is not None else NONE_KEPT)
+        return kind.undo_command(namespace, snapshot, view, target) if kind is not None else ""
 
     def _as_plan_sees(self, plan: Plan, view: RouteView) -> RouteView:
         """Return a route with the plan's names of its sides; with Replicas also with the numbers of their pods."""
@@ -681,7 +735,7 @@ class Store:
         if sides is None:
             return view
         if view.ready_pods is None:
-            called, kind = called_in(plan, view.id, sides), self.kinds.get(view.id.kind)
+            called, kind = called_in(plan, view.id, sides), self.kinds.get(view.id.kind, kept_kinds(plan))
             return as_plan_sees(view, called, sides, kind.plain if kind is not None else "", flag_of(plan, view.id))
         old, new = (self.workloads.get((namespace, name)) for name in sides)
         return with_pods(view, sides, (old, new), self.endpoints.view((namespace, view.id.name)))

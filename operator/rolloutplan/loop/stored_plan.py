@@ -21,7 +21,7 @@ from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyVi
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.conditions import is_stalled
-from rolloutplan.loop.plan_routes import named_routes, route_idents, siblings
+from rolloutplan.loop.plan_routes import named_routes, own_kinds, route_idents, siblings
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.versions import Id
 
@@ -61,6 +61,7 @@ def dependencies(plan: Plan, kinds: RouteKinds) -> Iterator[Id]:
     namespace, spec = plan.view.namespace, plan.view.written
     yield from route_idents(plan, kinds)
     yield from siblings(plan, kinds)
+    yield from own_kinds(plan)
     if spec is None:
         return
     yield paths.DEPLOYMENTS.resource, namespace, spec.old.deployment

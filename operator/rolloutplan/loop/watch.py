@@ -39,7 +39,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
 from rolloutplan.cluster.decoding import Stream, decode_list
-from rolloutplan.cluster.paths import NAMESPACES, Kind, path
+from rolloutplan.cluster.paths import NAMESPACES, ROUTE_KINDS, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
 ApplyObject = Callable[[str, str | None, Raw], None]
@@ -116,7 +116,7 @@ class Watch:
     in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
     kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
     empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed;
-    Namespaces are, for every operator.
+    Namespaces and RouteKinds are, for every operator.
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class Watch:
 
     def _is_optional(self, target: WatchTarget) -> bool:
         """Whether the operator works without this kind. Without Namespaces, policies by their labels block."""
-        return target.kind == NAMESPACES or (bool(self._namespaces) and not target.kind.namespaced)
+        return target.kind in (NAMESPACES, ROUTE_KINDS) or (bool(self._namespaces) and not target.kind.namespaced)
 
     # ---- kopf ------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ def event(
             "name": plan.name,
             "uid": plan.uid,
         },
-        **({"related": _reference(plan.namespace, route)} if route else {}),
+        **({"related": _reference(plan.namespace, route)} if route and route.kind in ROUTE_KINDS else {}),
     }
 
 

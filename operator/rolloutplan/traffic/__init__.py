@@ -5,6 +5,7 @@ Route objects come from the watches and become `RouteView`s; target weights come
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Final
 
 from rolloutplan.api.route_kinds import BUILT_IN
@@ -12,6 +13,7 @@ from rolloutplan.api.status import RouteWeights
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
+from rolloutplan.traffic.own import kept_kind
 from rolloutplan.traffic.replicas import Replicas
 from rolloutplan.traffic.undo import Patch, UnreadableError, read_patches
 
@@ -22,14 +24,27 @@ ROUTE_KINDS: Final[Mapping[str, RouteKind]] = {
 """Every supported kind of route, by its name in plans."""
 
 
+def kind_of(name: str, kept: Mapping[str, str]) -> RouteKind | None:
+    """The kind of this name: a built-in one, or one of those that a run keeps as JSON; None where it is neither."""
+    return ROUTE_KINDS.get(name) or (kept_kind(name, kept[name]) if name in kept else None)
+
+
 def undo_command(
-    namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+    namespace: str,
+    snapshot: RouteWeights,
+    view: RouteView | None = None,
+    target: RouteWeights | None = None,
+    *,
+    kept: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The command that restores the weights of a snapshot with kubectl alone, for any kind of route.
 
-    It takes away too what runs have added to the route as it is seen, or as it will be with a target.
+    It takes away too what runs have added to the route as it is seen, or as it will be with a target. `kept` are the
+    kinds that the run keeps. Raises LookupError for a kind that is not known.
     """
-    return ROUTE_KINDS[snapshot.kind].undo_command(namespace, snapshot, view, target)
+    if (kind := kind_of(snapshot.kind, kept)) is None:
+        raise LookupError(f"{snapshot.kind} is no kind of route that is known")
+    return kind.undo_command(namespace, snapshot, view, target)
 
 
 def read_undo(namespace: str, texts: Iterable[str]) -> tuple[RouteWeights, ...]:

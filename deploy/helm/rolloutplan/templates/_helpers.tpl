@@ -178,8 +178,15 @@ podAntiAffinity:
 {{- /* Cluster-scoped kinds. */ -}}
 {{- define "rolloutplan.clusterRules" -}}
 - apiGroups: [rolloutplan.dev]
-  resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies]
+  resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies, routekinds]
   verbs: [list, watch]
+# Whether a kind of route of your own is served, and may be moved.
+- apiGroups: [rolloutplan.dev]
+  resources: [routekinds/status]
+  verbs: [patch]
+- apiGroups: [authorization.k8s.io]
+  resources: [selfsubjectaccessreviews]
+  verbs: [create]
 # Their labels, by which policies select.
 - apiGroups: [""]
   resources: [namespaces]

@@ -543,6 +543,8 @@ class Facts:
     """What a run needs and could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
+    own_kinds: Mapping[str, str] = field(default_factory=dict)
+    """The specs of the RouteKinds that the plan's routes name, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -598,6 +600,8 @@ class Snapshot:
     """What could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
+    own_kinds: Mapping[str, str] = field(default_factory=dict)
+    """The specs of the RouteKinds that the plan's routes name, as JSON."""
     metadata_writes: tuple[datetime, ...] = ()
     """When this leader wrote the finalizer and the undo command to the plan of this run; the last two times."""
     answered_at: tuple[datetime, ...] = ()

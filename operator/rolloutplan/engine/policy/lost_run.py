@@ -99,6 +99,7 @@ def _weights(snapshot: Snapshot, spec: PlanSpec) -> Weights:
         old=old,
         new=new,
         service=spec.shared_service,
+        kinds=dict(snapshot.own_kinds),
         snapshot=tuple(before),
         unconfirmed=unconfirmed(snapshot, (route.id for route in before)),
     )

@@ -193,6 +193,7 @@ def _ready(snapshot: Snapshot, spec: PlanSpec, pods: Pods) -> Status:
         old=old,
         new=new_name,
         service=spec.shared_service,
+        kinds=dict(snapshot.own_kinds),
         written=before,
         snapshot=before,
         unconfirmed=unconfirmed(snapshot, (route.id for route in before)),

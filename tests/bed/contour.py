@@ -117,9 +117,9 @@ def _envoy(bed: Bed) -> Process:
     return envoy(bed.workdir, "envoy-of-contour", bootstrap, f"http://127.0.0.1:{STATS_PORT}/ready")
 
 
-def envoy(workdir: Path, name: str, bootstrap: Path, ready: str) -> Process:
-    """An Envoy with this bootstrap, which can be used once `ready` is answered."""
-    options = f"--config-path {bootstrap} --service-cluster {name} --service-node {name} --concurrency 1"
+def envoy(workdir: Path, name: str, bootstrap: Path, ready: str, node: str = "") -> Process:
+    """An Envoy with this bootstrap, which can be used once `ready` is answered; `node` is what it calls itself."""
+    options = f"--config-path {bootstrap} --service-cluster {name} --service-node {node or name} --concurrency 1"
     command = [str(tools.script("envoy")), *options.split(), "--log-level", "warning"]
     # Two Envoys that could restart while they serve would need shared memory of different numbers.
     return Process(name, [*command, "--disable-hot-restart"], workdir, lambda: answers(ready))

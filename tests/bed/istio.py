@@ -16,6 +16,8 @@ ENVOY_PORT = 8403
 STATS_PORT = 8404
 
 NAME = "istiod"
+NODE = f"sidecar~{netns.ADDRESS}~client.bed~bed.svc.cluster.local"
+"""By which istiod knows the client: a sidecar, its address, its pod and where its short names lead."""
 ROUTES = "80"
 """The route configuration of a sidecar that has every VirtualService whose hosts are no Services of the cluster."""
 
@@ -53,7 +55,7 @@ class Istio:
         ]
         alone = {"PILOT_CERT_PROVIDER": "none", "ENABLE_CA_SERVER": "false", "PILOT_ENABLE_GATEWAY_API": "false"}
         ready = f"http://127.0.0.1:{HTTP_PORT}/ready"
-        env = {"POD_NAMESPACE": "istio-system", **alone}
+        env = {"POD_NAMESPACE": "bed", **alone}
         return Process(NAME, command, self._bed.workdir, lambda: answers(ready), env=env)
 
     def start(self) -> None:
@@ -67,7 +69,8 @@ class Istio:
             self.envoy.kill()
         path = self._bed.workdir / "envoy-of-istio.json"
         path.write_text(json.dumps(_bootstrap(clusters)))
-        self.envoy = envoy(self._bed.workdir, "envoy-of-istio", path, f"http://127.0.0.1:{STATS_PORT}/ready")
+        ready = f"http://127.0.0.1:{STATS_PORT}/ready"
+        self.envoy = envoy(self._bed.workdir, "envoy-of-istio", path, ready, NODE)
         self.envoy.start()
 
     def kill(self) -> None:
@@ -110,11 +113,7 @@ def _bootstrap(clusters: Iterable[str]) -> dict[str, Any]:
         for name in clusters
     ]
     return {
-        "node": {
-            "id": f"sidecar~{netns.ADDRESS}~client.bed~bed.svc.cluster.local",
-            "cluster": "client.bed",
-            "metadata": {"NAMESPACE": "bed", "CLUSTER_ID": "Kubernetes"},
-        },
+        "node": {"metadata": {"NAMESPACE": "bed", "CLUSTER_ID": "Kubernetes"}},
         "admin": {"address": _address("127.0.0.1", STATS_PORT)},
         "dynamic_resources": {
             "ads_config": {

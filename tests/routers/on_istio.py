@@ -37,10 +37,9 @@ class VirtualService(Plane):
         }
 
 
-class Subsets(VirtualService):
+class VirtualServiceOfSubsets(VirtualService):
     """Whose destinations are subsets of one Service, as a DestinationRule makes them."""
 
-    label = "subset"
     service = "checkout"
 
     def meet(self, gateway: Istio, namespace: str) -> None:
@@ -70,4 +69,4 @@ class Subsets(VirtualService):
         return [{**super().refs()[0], "old": f"{self.service}/v1", "new": f"{self.service}/v2"}]
 
 
-PLANES = (VirtualService(), Subsets())
+PLANES = (VirtualService(), VirtualServiceOfSubsets())

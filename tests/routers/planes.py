@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.routers import on_contour, on_skipper, on_traefik
+from tests.routers import on_contour, on_istio, on_skipper, on_traefik
 from tests.routers.plane import Plane
 
-PLANES: Sequence[Plane] = (*on_contour.PLANES, *on_skipper.PLANES, *on_traefik.PLANES)
+PLANES: Sequence[Plane] = (*on_contour.PLANES, *on_skipper.PLANES, *on_traefik.PLANES, *on_istio.PLANES)
 
 
 def on(*planes: Plane) -> pytest.MarkDecorator:
@@ -16,7 +16,7 @@ def on(*planes: Plane) -> pytest.MarkDecorator:
         pytest.param(
             plane.gateway,
             plane,
-            id=f"{plane.gateway.__name__}-{plane.kind}",
+            id=f"{plane.gateway.__name__}-{type(plane).__name__}",
             marks=pytest.mark.extras(*plane.gateway.extras),
         )
         for plane in planes

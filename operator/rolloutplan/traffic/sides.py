@@ -8,11 +8,15 @@ for the patch and the undo command.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic.flags import flag_fault
+
+UNKNOWN: Final = ""
+"""What a share calls the old side while the object that names it is not there: the way back must not need it."""
 
 
 def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag: str = "") -> RouteView:
@@ -21,7 +25,7 @@ def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag:
     `plain` is the pointer of the field by which an item of the kind names its side. `flag` is the flag that the plan
     moves, if it moves one: the view says what is wrong with it.
     """
-    if called == names:
+    if called == names and not any(each.service == UNKNOWN for rule in view.rules for each in rule.backends):
         return view
 
     def renamed(rules: tuple[RuleWeights, ...]) -> tuple[RuleWeights, ...]:
@@ -34,7 +38,7 @@ def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag:
 
 def weights_as_plan_sees(route: RouteWeights, called: Names, names: Names) -> RouteWeights:
     """The same for weights that were read from an undo command, which names the sides as the route does."""
-    if called == names:
+    if called == names and not any(each.service == UNKNOWN for rule in route.rules for each in rule.backends):
         return route
     pairs = zip(("old", "new"), called, names, strict=True)
     theirs = {side: his if his != ours else "" for side, his, ours in pairs}
@@ -49,10 +53,11 @@ def _renamed(rule: RuleWeights, called: Names, names: Names, plain: str) -> Rule
 def _named(backend: Backend, called: Names, names: Names, plain: str) -> Backend:
     """A side under the plan's name; another backend that happens to have that name gets one that no Service has."""
     name = backend.service
-    found = next((ours for theirs, ours in zip(called, names, strict=True) if theirs == name), None)
+    known = {UNKNOWN: names.old, called.old: names.old, called.new: names.new}
+    found = known.get(name)
     if found is None and name in names:
         found = f"other/{name}"
     if found is None or found == name:
         return backend
-    written = backend.names or ({plain: name} if plain else {})
+    written = backend.names or ({plain: name} if plain and name else {})
     return backend.model_copy(update={"service": found, "names": written})

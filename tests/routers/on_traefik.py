@@ -15,6 +15,7 @@ NGINX = "nginx.ingress.kubernetes.io"
 
 class OnTraefik(Plane):
     gateway = Traefik
+    exact = True
 
     def weighted(self, weights: Mapping[str, int]) -> list[dict[str, Any]]:
         """The list of Services that all kinds but the Ingress have."""

@@ -49,6 +49,8 @@ class Plane(ABC):
     """By which of netns.PORTS the pods are asked."""
     at: ClassVar[str] = ""
     """Where its requests are taken, if not at the gateway's `url`."""
+    exact: ClassVar[bool] = False
+    """Whether the gateway counts: nothing is left to chance, and few answers tell a share."""
     controller: ClassVar[str] = ""
     """The name by which the gateway answers in the status of a route, if it has one."""
 
@@ -63,6 +65,11 @@ class Plane(ABC):
     def spec(self) -> RouteKindSpec:
         """The description by which the operator moves routes of this kind."""
         return BUILT_IN[self.kind]
+
+    @property
+    def told(self) -> bool:
+        """Whether the gateway tells in the route which weights it follows."""
+        return self.spec.accepted.settle is None
 
     @property
     def can(self) -> frozenset[str]:

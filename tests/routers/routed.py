@@ -111,7 +111,8 @@ class Routed(Shop):
         """Only this version answers; or, where it is `broken`, soon none does."""
         if broken:
             until(lambda: version not in self.answers(20), 30, f"the break of {self.plane.kind}", every=0)
-        assert self.answers(SOME).keys() & {"v1", "v2"} == (set() if broken else {version})
+        enough = SURE if self.plane.exact else SOME
+        assert self.answers(enough).keys() & {"v1", "v2"} == (set() if broken else {version})
 
     def mixes(self, timeout: float = 30.0) -> None:
         """Wait until both versions answer."""

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from tests.bed.load import Load
 from tests.bed.processes import until
 from tests.routers.routed import Routed
-from tests.shop import TOO_MANY_ERRORS
 
 TOTAL = 'http_requests_total{namespace="$namespace",deployment="$deployment"}'
 COUNTED: dict[str, Any] = {
@@ -31,7 +30,7 @@ def forth_and_back(shop: Routed) -> Load:
 
     slow = {"weights": ["50%", "100%"], "soak": "60s", "deadline": "90s"}
     expand = {"scale": {"new": 2}}
-    shop.start("back", old=V2, new=V1, guards=[TOO_MANY_ERRORS], stages=[slow], expand=expand)
+    shop.start("back", old=V2, new=V1, guards=[COUNTED], stages=[slow], expand=expand)
     shop.until("Judging/w50", name="back", timeout=60)
     shop.mixes()
     shop.say("abort now", "back")
@@ -48,7 +47,8 @@ def scaled_away(shop: Routed) -> dict[str, Any]:
 def starts(shop: Routed, name: str, **what: Any) -> None:
     """Start a plan whose first stage is this one, and wait until it is judged."""
     first = {"name": name, "soak": "60s", "deadline": "90s", **what}
-    shop.start(name, stages=[first, {"weights": ["100%"], "soak": "60s", "deadline": "90s"}])
+    last = {"weights": ["100%"], "soak": "60s", "deadline": "90s"}
+    shop.start(name, guards=[COUNTED], stages=[first, last])
     shop.until(f"Judging/{name}", name=name, timeout=60)
 
 

@@ -12,13 +12,23 @@ from rolloutplan.generate.routers import page, routers
 
 PAGE = Path(__file__).parents[2] / "docs" / "routers.md"
 TEXT = routers()
-SPEC = {"group": "edge.example.com", "versions": ["v1"], "resource": "edges", "name": ["service"], "weight": "share"}
+SPEC = {
+    "group": "edge.example.com",
+    "versions": ["v1"],
+    "resource": "edges",
+    "name": ["service"],
+    "weight": "share",
+    "accepted": {"settle": "2s"},
+}
 RULES = {"rules": {"spec.routes[]": "to[]"}}
+PLACES = {"rules", "annotations", "share"}
+"""Where the weights of a kind can be: it has to say one."""
 
 
 def of(**fields: object) -> str:
     """The page of one kind, Edge, with these fields."""
-    return page({"Edge": RouteKindSpec.model_validate({**SPEC, **fields})})
+    place = {} if PLACES & fields.keys() else RULES
+    return page({"Edge": RouteKindSpec.model_validate({**SPEC, **place, **fields})})
 
 
 def cells(text: str) -> list[str]:

@@ -17,11 +17,11 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.analysis.variables import is_side_specific, variables_for
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.effects import Effect
+from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import REVERT, EndpointsView, Facts, RouteView, ServiceView
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.tools.lint.plans import lint_plan
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.sides import as_plan_sees
 from tests.refusals import GONE, changed
 from tests.unit.test_traffic_flags import feature_flag
 from tests.world import PLAN, Deployment, Rules, StaleError, World, labels, workload

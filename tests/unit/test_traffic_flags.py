@@ -13,11 +13,11 @@ from openfeature.evaluation_context import EvaluationContext
 
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RouteWeights, RuleWeights
+from rolloutplan.engine.model.flags import flag_fault
+from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import restore, shift
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.flags import flag_fault
-from rolloutplan.traffic.sides import as_plan_sees
 
 KIND = ROUTE_KINDS["FeatureFlag"]
 VARIANTS, NAMES = Names("off", "on"), Names("checkout/off", "checkout/on")

@@ -13,10 +13,10 @@ import pytest
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.sides import as_plan_sees, weights_as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic import read_undo
-from rolloutplan.traffic.sides import as_plan_sees, weights_as_plan_sees
 from tests.routers.samples import SAMPLES, Raw, Sample
 from tests.unit.test_route_shapes import patched, without_ours
 

@@ -170,6 +170,11 @@ class PlanFields(SpecModel):
             return Names(*(f"{side.deployment}/{side.variant}" for side in sides))
         return Names(*(side.deployment for side in sides)) if self.replicas is not None else self.services
 
+    @property
+    def titles(self) -> Names:
+        """What people call the sides: their Deployments, or the variants of the one."""
+        return self.names if self.is_one_deployment else Names(self.old.deployment, self.new.deployment)
+
     def called(self, ref: RouteRef) -> Names:
         """What a route of the plan calls the sides."""
         if ref.kind == FEATURE_FLAG:

@@ -77,7 +77,7 @@ def rendered(spec: PlanFields) -> FieldErrors:
     sizes = {name: len(value.encode()) for name, value in spec.variables.items()}
     sizes |= dict.fromkeys(BUILTIN_VARIABLES, LONGEST_BUILTIN)
     sizes |= dict.fromkeys(("deployment", "old", "new"), max(len(side.deployment) for side in sides))
-    sizes["service"] = max(len(side.service_name) for side in sides)
+    sizes["service"] = max(map(len, spec.services))
     sizes["variant"] = max(len(side.variant or "") for side in sides)
     return rendered_refusals(_texts(spec), sizes)
 

@@ -136,7 +136,7 @@ def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated])
 def _as_text(plan: _Simulated) -> Iterator[str]:
     spec, line = plan.spec, plan.timeline
     yield (
-        f"{plan.found.subject}: {spec.old.deployment} -> {spec.new.deployment}, "
+        f"{plan.found.subject}: {spec.titles.old} -> {spec.titles.new}, "
         f"{_range_words(line.ends, open_=bool(line.approvals))} from its start"
     )
     yield ""

@@ -35,6 +35,7 @@ from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.engine.model.policy_view import Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
+from rolloutplan.engine.model.sides import as_plan_sees, weights_as_plan_sees
 from rolloutplan.engine.model.snapshot import (
     EndpointsView,
     Facts,
@@ -73,7 +74,6 @@ from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, k
 from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import read_undo
 from rolloutplan.traffic.replicas import with_pods
-from rolloutplan.traffic.sides import as_plan_sees, weights_as_plan_sees
 
 PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
 SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resource

@@ -27,7 +27,6 @@ from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import resolve, snapshot_lookup
 from rolloutplan.api.spec import PlanSpec, read_plan_spec
-from rolloutplan.api.spec_fields import Side
 from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage
@@ -238,7 +237,7 @@ class _Host:
             routes=self.routes,
             old=_side(self.spec.old.deployment),
             new=_side(self.spec.new.deployment),
-            endpoints={side.service_name: _endpoints(side) for side in (self.spec.old, self.spec.new)},
+            endpoints=_endpoints(self.spec),
             source=self.replay_input.source,
             grants=EVERYTHING,
         )
@@ -337,16 +336,21 @@ def _spec_of(replay_input: ReplayInput) -> PlanSpec:
 
 def _weights_on_old(spec: PlanSpec) -> Weights:
     """Return weights with all traffic on the old side, on every route that the plan names."""
-    old, new = spec.old.service_name, spec.new.service_name
+    old, new = spec.names
     backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))
     rule = RuleWeights(index=0, backends=backends)
     routes = tuple(RouteWeights(kind=ref.kind, name=ref.name, rules=(rule,)) for ref in spec.traffic.routes)
-    return Weights(old=old, new=new, written=routes, snapshot=routes)
+    return Weights(old=old, new=new, service=spec.shared_service, written=routes, snapshot=routes)
 
 
 def _side(name: str) -> WorkloadView:
     return WorkloadView(name, wanted=1, ready=1, available=1, revision="", settled=True)
 
 
-def _endpoints(side: Side) -> EndpointsView:
-    return EndpointsView(((side.deployment, 1),))
+def _endpoints(spec: PlanSpec) -> dict[str, EndpointsView]:
+    """Return one ready pod of each side, behind its Service."""
+    owners = {spec.old.deployment: spec.services.old, spec.new.deployment: spec.services.new}
+    return {
+        name: EndpointsView(tuple((owner, 1) for owner, service in owners.items() if service == name))
+        for name in spec.services
+    }

@@ -164,7 +164,7 @@ def _started(snapshot: Snapshot, spec: PlanSpec, revision: str) -> Status:
     same = began and status.plan_hash == plan_hash and is_same_version(status.revision, revision)
     run = status.run if same else status.run + 1
     hypothesis = f": {spec.hypothesis}" if spec.hypothesis else ""
-    old, new = spec.names if spec.is_one_deployment else (spec.old.deployment, spec.new.deployment)
+    old, new = spec.titles
     words = f"run {run}: {old} -> {new} in {len(spec.steps())} stages{hypothesis}"
     warnings = route_warnings(snapshot, (route.id for route in spec.traffic.routes)).values()
     words = "; ".join((words, *warnings))[:1024]

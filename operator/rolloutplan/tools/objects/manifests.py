@@ -22,6 +22,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Status
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.policy_view import PolicyView
+from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView, ServiceView, Snapshot, WorkloadView
 from rolloutplan.tools.promql.queries import Finding
 
@@ -252,7 +253,7 @@ class Objects:
         spec, home = plan.spec, plan.namespace
         sides = (self.deployments.get(home, each.deployment) for each in (spec.old, spec.new))
         old, new = (found.view if found is not None else None for found in sides)
-        routes = ((ref.id, self.routes_of(ref.kind).get(home, ref.name)) for ref in spec.traffic.routes)
+        routes = ((ref, self.routes_of(ref.kind).get(home, ref.name)) for ref in spec.traffic.routes)
         templates = tuple(template.to_status() for template in plan.resolved.used if template.spec is not None)
         return Snapshot(
             plan=PlanView(
@@ -266,7 +267,11 @@ class Objects:
             ),
             status=Status(),
             now=EPOCH,
-            routes={id_: found.view for id_, found in routes if found is not None and found.view is not None},
+            routes={
+                ref.id: as_plan_sees(found.view, spec.called(ref), spec.names, "", ref.flag or "")
+                for ref, found in routes
+                if found is not None and found.view is not None
+            },
             old=old,
             new=new,
         )

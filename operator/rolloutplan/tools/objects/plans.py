@@ -38,7 +38,7 @@ def compare_plans(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator[
 def _named_for_another(plan: PlanFile) -> Iterator[Note]:
     """Yield that a plan has the name of one version and brings another, as a copy does that was not edited in whole."""
     name, new = plan.ref.name, plan.spec.new.deployment
-    if versions(name, new) and _VERSION.search(name) and _VERSION.search(new):
+    if not plan.spec.is_one_deployment and versions(name, new) and _VERSION.search(name) and _VERSION.search(new):
         words = f"the plan is called {name}, and its new side is {new}: is this a copy? Correct one of them"
         yield warning(None, "spec.new.deployment", "copied-plan", words)
 

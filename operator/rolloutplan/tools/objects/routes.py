@@ -7,7 +7,7 @@ from typing import Final
 
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.route import REPLICAS, RouteId
+from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RouteWeights, RuleWeights
@@ -65,7 +65,7 @@ def _route(
     for rule in rules:
         yield from _first_weight(plan, objects, rule, found, about)
         yield from _shares(plan, seen, i, view, rule)
-    for rule in rules or view.rules:
+    for rule in () if ref.kind == FEATURE_FLAG else rules or view.rules:  # variants are no Services
         yield from _backends(plan, objects, found.rules[rule.index], about, needs_ports=found.needs_ports)
     if rules and not ref.rules:
         moved = {rule.index for rule in rules}

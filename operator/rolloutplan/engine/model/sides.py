@@ -12,8 +12,8 @@ from typing import Final
 
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
+from rolloutplan.engine.model.flags import flag_fault
 from rolloutplan.engine.model.snapshot import RouteView
-from rolloutplan.traffic.flags import flag_fault
 
 UNKNOWN: Final = ""
 """What a share calls the old side while the object that names it is not there: the way back must not need it."""

@@ -185,7 +185,7 @@ class StageStatus(Part):
     name: str = Field(description="Its name. Each of several weights in one stage has its own name.")
     index: int = Field(description="Its position in the plan, from 0.")
     display: str = Field("", description="Its position and name, such as 2/5 ramp.")
-    weight: str = Field("", description="The new side's share at this stage.")
+    weight: str = Field("", description="The new side's share at this stage, or what it has instead: `mirror 10%`.")
     predicates_hash: str = Field("", description="Hash of the predicates, fixed before the weight moved.")
     entered_at: Instant | None = Field(None, description="When its weight was requested.")
     judged_since: Instant | None = Field(None, description="Since when the weight that the guards check is in force.")

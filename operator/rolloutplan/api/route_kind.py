@@ -47,7 +47,9 @@ class WeightRules(SpecModel):
     )
     alone: bool = Field(default=False, description="Whether the only item of a rule takes all, whatever its weight.")
     per_endpoint: bool = Field(
-        default=False, description="Whether a weight is divided among the pods of an item, in whole numbers."
+        default=False,
+        description="Whether a weight is divided among the pods of an item, in whole numbers: of what is written, or,"
+        " with a scale of 1, in the largest numbers that there are.",
     )
     first_must_have_endpoints: bool = Field(
         default=False, description="Whether an item without pods shifts the weights of those after it."

@@ -167,7 +167,8 @@ class Traffic(SpecModel):
     )
     share: Literal["Verify", "Ignore"] = Field(
         default="Verify",
-        description="Verify holds the run while the counted requests provably do not follow its weight.",
+        description="Verify holds the run while the counted requests provably do not follow its weight. Where no"
+        " gateway reports which weights it follows, they also have to prove the last one.",
     )
     endpoints: Literal["Verify", "Ignore"] = Field(
         default="Verify",

@@ -30,8 +30,7 @@ def check_shares(snapshot: Snapshot, spec: PlanSpec, route: RouteWeights, rule: 
     if stage is None:
         return
     words = f"{rule_words(route.id, rule)}: {_unheld_words(stage, old, new)}: {_why(kind, both, rest, limit)}"
-    heavy = rest and (kind.sum is not None or _first_unheld((stage,), 1, (), limit) is None)
-    if heavy and kind.sum is None:
+    if rest and kind.sum is None and _first_unheld((stage,), total_of(kind), (), limit) is None:
         fix = f"another backend has {max(rest)}: lower that one, or write {_choices(stage, both, rest, limit)}"
         raise UnusableError(StatusReason.WEIGHTS_TOO_LARGE, f"{words}, and {fix}")
     raise UnusableError(StatusReason.WEIGHT_TOO_FINE, f"{words}; write {_choices(stage, both, rest, limit)}")

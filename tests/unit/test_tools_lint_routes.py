@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from rolloutplan.api.parsing import read
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import read_plan_spec
@@ -19,8 +20,15 @@ SILENT: Final = {"accepted": {"settle": "2s"}}
 PERCENT: Final = {"weights": {"sum": 100}}
 
 
+PLACE: Final = {"rules": {"": "spec.backends[]"}, "name": ["name"], "weight": "weight"}
+REPORTED: Final = {"conditions": "status.conditions[]", "good": {"Ready": "True"}, "generation": "observedGeneration"}
+
+
 def kind(fields: dict[str, Any]) -> RouteKindSpec:
-    return RouteKindSpec.model_validate({"versions": ["v1"], "resource": "things", **fields})
+    """A kind whose gateways report what they follow, and which has nothing special, but for these fields."""
+    place = {} if "share" in fields else PLACE
+    plain = {"group": "example.com", "versions": ["v1"], "resource": "things", "accepted": REPORTED, **place}
+    return read(RouteKindSpec, {**plain, **fields})
 
 
 def found(changes: dict[str, Any], fields: dict[str, Any]) -> list[tuple[str, str, str]]:

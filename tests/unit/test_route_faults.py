@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.route import FEATURE_FLAG
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.api.traffic import RouteRef
 from rolloutplan.engine.model.routes import UnusableError, select_in
@@ -34,7 +35,8 @@ def changed(raw: Raw, where: tuple[Any, ...], value: Any) -> Raw:
 def selected(sample: Sample, view: RouteView) -> RouteWeights:
     """The rules of a route that a plan moves."""
     snapshot = replace(World().snapshot(), routes={view.id: view})
-    return select_in(snapshot, RouteRef(kind=sample.name, name=view.id.name), sample.old, sample.new)
+    flag = {"flag": "checkout"} if sample.name == FEATURE_FLAG else {}
+    return select_in(snapshot, RouteRef(kind=sample.name, name=view.id.name, **flag), sample.old, sample.new)
 
 
 # fmt: off

@@ -19,6 +19,7 @@ from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic.base import Operation
+from rolloutplan.traffic.items import bare, short
 from rolloutplan.traffic.undo import UnreadableError
 from tests.routers.samples import SAMPLES, Raw, Sample
 
@@ -211,3 +212,36 @@ def test_a_rule_that_an_undo_command_names_is_found_again(sample: Sample) -> Non
         found = locate(view, read.model_copy(update={"name": "", "backends": ()}))
         assert found is not None
         assert found.at == rule.at
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("web", "web"),
+        ("web.shop", "web"),
+        ("web.shop.svc", "web"),
+        ("web.shop.svc.cluster.local", "web"),
+        ("web.other.svc.cluster.local", "Service/other/web"),
+        ("web.other", "web.other"),
+        ("web.shop.example.com", "web.shop.example.com"),
+        ("example.com", "example.com"),
+        ("*.shop.svc", "*"),
+        ("", ""),
+    ],
+)
+def test_what_a_host_means_in_the_namespace_shop(host: str, service: str) -> None:
+    assert short(host, "shop") == service
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        ("web", "web"),
+        ("https://web.shop:8080", "web"),
+        ("web:80/", "web"),
+        ("grpc://web.other.svc", "Service/other/web"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_what_an_address_means_in_the_namespace_shop(address: str, service: str) -> None:
+    assert bare(address, "shop") == service

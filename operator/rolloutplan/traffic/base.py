@@ -49,8 +49,8 @@ class RouteKind(Protocol):
         """Read an object of the API server leniently: a field of a wrong type counts as missing.
 
         The view has the weights of every rule with its backends in their order. A core Service of the route's own
-        namespace has its plain name, any other backend a name that no Service can have. `largest_weight` is how finely
-        the kind can divide its traffic, where that is coarser than the Gateway API.
+        namespace has its plain name, any other backend a name that no Service can have. `weights` is what they may be,
+        with what the controllers that answer do in another way; `faults` is what could not be read.
 
         `accepted` applies to the generation that is read, never to an earlier one. It is None while unknown;
         `accepted_why` names the controller that has not answered, or the one that refused it and why. A kind without
@@ -62,9 +62,9 @@ class RouteKind(Protocol):
 
         It puts `token` into the annotation `rolloutplan.dev/seq` (engine/model/fence.py), sets `rolloutplan.dev/revert`
         to `undo` (an empty one removes the annotation), and changes nothing beyond weights and these. It tests all that
-        it relies on: the tokens on the route (where there is none, the resourceVersion), the names in each rule that it
-        changes and the weights last seen there. So it fails as a whole if the route has changed, and applying it twice
-        has the effect of applying it once.
+        it relies on: the tokens on the route (where there is none, the resourceVersion), and each item of a rule that
+        it changes, as it was last seen. So it fails as a whole if the route has changed, and applying it twice has the
+        effect of applying it once.
 
         Raises LookupError, which names the route, where a rule or a backend of the target is missing.
         """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rolloutplan.api.object_path import At, parse, places
+from rolloutplan.api.object_path import At, Path, parse, places
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.snapshot import RouteView
@@ -137,5 +137,5 @@ class DescribedKind(RouteKind):
         return bool(matches) and all(any(_filled(match, path) for path in self._selective) for match in matches)
 
 
-def _filled(raw: object, path: Any) -> bool:
+def _filled(raw: object, path: Path) -> bool:
     return any(place.value for place in places(raw, path))

@@ -114,7 +114,7 @@ class ItemReader:
         self._skip = {parse(path): value for path, value in spec.skip.items()}
         self._short, self.via = spec.short, spec.via
         keyed = any(isinstance(path[0], str) for paths in self._names for path in paths)
-        self._form: type = dict if keyed else list
+        self._type: type = dict if keyed else list
 
     @property
     def plain(self) -> str:
@@ -123,8 +123,8 @@ class ItemReader:
 
     def holds(self, raw: object) -> bool:
         """Whether this is an item with a weight, and no other entry of the list."""
-        if not isinstance(raw, self._form) or not self._skip:
-            return isinstance(raw, self._form)
+        if not isinstance(raw, self._type) or not self._skip:
+            return isinstance(raw, self._type)
         skipped = (first(raw, (path,), any_case=self._any_case) for path in self._skip)
         return [place.value if place else None for place in skipped] != [*self._skip.values()]
 
@@ -175,9 +175,9 @@ def written(weight: int, units: int) -> int | float:
 def short(host: str, namespace: str) -> str:
     """A host of the cluster as the name of a Service: `web.shop.svc.cluster.local` is `web` in the namespace shop."""
     name, *rest = host.split(".")
-    if not rest or (rest[0] != namespace and rest[1:2] != ["svc"]):
+    if rest != [namespace] and rest[1:2] != ["svc"]:
         return host
-    return name if rest[0] == namespace and rest[1:2] in ([], ["svc"]) else f"Service/{rest[0]}/{name}"
+    return name if rest[0] == namespace else f"Service/{rest[0]}/{name}"
 
 
 def bare(address: str, namespace: str) -> str:

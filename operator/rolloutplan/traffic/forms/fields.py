@@ -8,13 +8,11 @@ from typing import NamedTuple
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import Each, Path, Place, first, fixed, parse, places, pointer, steps
 from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kind_rules import KEY
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import Form, Raw, expected, is_left_out, put, removed, restored
 from rolloutplan.traffic.items import Home, ItemReader, Rule, written
-
-KEY = "{}"
-"""The label of rules that are named by their key in a mapping."""
 
 
 class _Lists(NamedTuple):

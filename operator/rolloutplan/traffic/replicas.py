@@ -7,6 +7,7 @@ are the sizes of both Deployments, which `with_pods` adds to its view. They are 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -63,11 +64,15 @@ class Replicas(RouteKind):
         view: RouteView | None = None,  # noqa: ARG002 - nothing can be added to a Service
         target: RouteWeights | None = None,  # noqa: ARG002
     ) -> str:
-        """The `kubectl scale` of both Deployments, the old side first: it is the one that grows."""
+        """The `kubectl scale` of both Deployments, the old side first: it is the one that grows.
+
+        Names are quoted, since a status may be edited.
+        """
+        sizes = [backend for rule in snapshot.rules for backend in rule.backends]
+        scale = ("kubectl", "scale")
         return " && ".join(
-            f"kubectl scale deployment/{backend.service} -n {namespace} --replicas={backend.weight}"
-            for rule in snapshot.rules
-            for backend in rule.backends
+            shlex.join((*scale, f"deployment/{each.service}", "-n", namespace, f"--replicas={each.weight}"))
+            for each in sizes
         )
 
     def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:  # noqa: ARG002

@@ -20,14 +20,13 @@ from typing import Any
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.limits import UNREAD, TooLargeError, is_unread, kib, size_of, spec_of
+from rolloutplan.api.limits import UNREAD, is_unread, kib
 from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.resolve import CLUSTER_TEMPLATE, Template
+from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
-from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.api.traffic import RouteRef
 from rolloutplan.cluster import paths, plans, workloads
@@ -48,13 +47,14 @@ from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
-from rolloutplan.loop.budget import OVER, SHARED_OVER, Budget, Entry, shared_budget
+from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.plan_routes import by_object, kept_kinds, named_routes, other_kinds, route_idents, router_problems
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import ALL, NONE_KEPT, RouteKinds
+from rolloutplan.loop.shared import ALL_TEMPLATES, Change, SharedObjects
 from rolloutplan.loop.stored_plan import (
     Plan,
     called_in,
@@ -70,8 +70,7 @@ from rolloutplan.loop.stored_plan import (
 )
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
-from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
-from rolloutplan.metrics.pool import Key
+from rolloutplan.metrics.objects import SourceObject
 from rolloutplan.traffic import read_undo
 from rolloutplan.traffic.replicas import with_pods
 
@@ -84,8 +83,6 @@ INGRESSES = "ingresses.networking.k8s.io"
 ENDPOINTS = paths.ENDPOINT_SLICES.resource
 """Of all slices of a Service together; the name is that of the Service."""
 
-SHARED = frozenset({TEMPLATES, SOURCES})
-"""What a namespace may create beside its plans: kept in a budget of its own."""
 TAKING_AWAY = frozenset({Phase.BAKING, Phase.CONTRACTING})
 """The phases after which, or in which, the old side is removed: then all routes that still use it matter."""
 BEFORE_WEIGHTS = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
@@ -100,11 +97,9 @@ class Store:
     """Where namespaced metric sources may point."""
     plans: dict[str, Plan] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
-    sources: dict[Id, SourceObject] = field(default_factory=dict)
     policies: dict[str, PolicyView] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """The labels of each namespace, as far as the operator may read them."""
-    templates: dict[Id, Template] = field(default_factory=dict)
     endpoints: Endpoints = field(default_factory=Endpoints)
     authenticated_commands: bool = False
     """Whether an admission policy makes sure that commands name the user who wrote them."""
@@ -125,8 +120,8 @@ class Store:
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
     budget: Budget = field(default_factory=Budget)
-    shared: Budget = field(default_factory=shared_budget)
-    """The namespaces' PredicateTemplates and MetricSources; their keys are kind, namespace and name."""
+    _shared: SharedObjects = field(default_factory=SharedObjects)
+    """The templates and the metric sources."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     fetch: Callable[[Id], None] | None = None
@@ -147,6 +142,19 @@ class Store:
     """The routes of each of these plans, with the rules that it names."""
     _held_routes: Uses = field(default_factory=Uses)
     """The routes of the plans in `_conflicts`."""
+
+    def __post_init__(self) -> None:
+        self._shared.hosts = self.source_hosts
+
+    @property
+    def sources(self) -> Mapping[Id, SourceObject]:
+        """The metric sources."""
+        return self._shared.sources
+
+    @property
+    def templates(self) -> Mapping[Id, Template]:
+        """The templates."""
+        return self._shared.templates
 
     @property
     def kinds(self) -> RouteKinds:
@@ -220,45 +228,17 @@ class Store:
         elif kind == NAMESPACES:
             self.namespaces.pop(name, None)
             return self._rematch_policies(name)
-        elif kind in (TEMPLATES, CLUSTER_TEMPLATES):
-            self.templates.pop(ident, None)
-            affected = self._resolve_again(affected)
         else:
-            self.sources.pop(ident, None)
-        if kind in SHARED:
-            affected |= self._move_shared(self.shared.put("/".join(ident), namespace, None))
+            affected |= self._read_shared(self._shared.remove(ident))
         return affected
 
-    def _store_shared(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
-        """Store a template or a metric source; one without a place has no spec, and says why."""
-        key, moved = "/".join(ident), frozenset[str]()
-        if ident[0] in SHARED:
-            meta, size = raw["metadata"], 0 if UNREAD in raw else size_of(raw.get("spec"))
-            created = safe_get.instant(meta, "creationTimestamp") or datetime.fromtimestamp(0, UTC)
-            moved = self.shared.put(key, ident[1], Entry(ident[1], False, created, safe_get.text(meta, "uid"), size))
-        if self.shared.is_over(key, ident[1]) or self.shared.is_beyond(key, ident[1]):
-            raw = {**raw, UNREAD: SHARED_OVER}
-        return self._read_shared(ident, raw) | self._move_shared(moved)
-
-    def _read_shared(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
-        kind, affected = ident[0], self._uses.users(ident)
-        if kind in (TEMPLATES, CLUSTER_TEMPLATES):
-            self.templates[ident] = _template(kind, raw)
-            return self._resolve_again(affected)
-        self.sources[ident] = read_source(kind, raw, hosts=self.source_hosts)
-        return affected
-
-    def _move_shared(self, keys: frozenset[str]) -> frozenset[str]:
-        """Keep no spec of those that lost their place, and read those again that won one."""
-        affected = frozenset[str]()
-        for key in keys:
-            kind, namespace, name = key.split("/")
-            if self.shared.is_over(key, namespace) or self.shared.is_beyond(key, namespace):
-                raw = {"metadata": {"namespace": namespace, "name": name}, UNREAD: SHARED_OVER}
-                affected |= self._read_shared((kind, namespace, name), raw)
-            elif self.fetch is not None:
-                self.fetch((kind, namespace, name))
-        return affected
+    def _read_shared(self, change: Change) -> frozenset[str]:
+        """Read templates and metric sources again that won a place; return the plans that name what has changed."""
+        if self.fetch is not None:
+            for ident in change.wanted:
+                self.fetch(ident)
+        resolved = self._resolve_again(self._uses.users(*(each for each in change.read if each[0] in ALL_TEMPLATES)))
+        return resolved | self._uses.users(*change.read)
 
     def _store(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
         kind, _, name = ident
@@ -284,7 +264,7 @@ class Store:
             return self._store_namespace(raw)
         if kind == OWN_KINDS:
             return self._put_kind(name, raw)
-        return affected | self._store_shared(ident, raw)
+        return affected | self._read_shared(self._shared.put(ident, raw))
 
     def _leave_unread(self, ident: Id, raw: Mapping[str, Any]) -> frozenset[str]:
         """Keep what is known of an object that is too large to read: it is neither gone nor empty.
@@ -583,20 +563,13 @@ class Store:
 
     def _resolve_templates(self, plan: Plan) -> None:
         """Replace a plan's references to templates with the templates that are known now."""
-        plan.view = judged_by(plan.view, plan.status, partial(self.template, plan.view))
+        plan.view = judged_by(plan.view, plan.status, partial(self._shared.template, plan.view))
 
     def _resolve_again(self, keys: frozenset[str]) -> frozenset[str]:
         """Resolve these plans again after a change of a template; return them and the other plans this affects."""
         for key in keys:
             self._resolve_templates(self.plans[key])
         return keys.union(*(self._update_entries(key) for key in keys))
-
-    def template(self, plan: PlanView, name: str) -> Template:
-        """Return the template that a plan names: its namespace's, else the cluster's. Its problem contains the fix."""
-        own = self.templates.get((TEMPLATES, plan.namespace, name))
-        words = f"neither PredicateTemplate {plan.namespace}/{name} nor ClusterPredicateTemplate {name} exists"
-        missing = Template("", name, None, f"{words}: create one, or correct the name", StatusReason.TEMPLATE_NOT_FOUND)
-        return own or self.templates.get((CLUSTER_TEMPLATES, "", name), missing)
 
     def _store_namespace(self, raw: Mapping[str, Any]) -> frozenset[str]:
         name = raw["metadata"]["name"]
@@ -651,7 +624,7 @@ class Store:
         if core is None:
             return None
         plan = self.plans[key]
-        found, own = self.source(plan.view, plan.status), self._own_source(plan.view)
+        found, own = self.source(plan.view, plan.status), self._shared.own_source(plan.view)
         return replace(
             core,
             routes_to_old=self.routes_to_old(plan),
@@ -765,19 +738,11 @@ class Store:
 
     def source(self, plan: PlanView, status: Status) -> SourceObject:
         """Return the metric source of a plan, in a run the one with which it began. Its problem contains the fix."""
-        shared = self.sources.get((CLUSTER_SOURCES, "", source_name(plan)))
-        return choose_source(plan, self._own_source(plan), shared, kept_kind(plan, status))
-
-    def _own_source(self, plan: PlanView) -> SourceObject | None:
-        return self.sources.get((SOURCES, plan.namespace, source_name(plan)))
+        return self._shared.source(plan, status)
 
     def cluster_source(self, name: str, namespace: str) -> SourceObject:
         """Return a ClusterMetricSource as plans of a namespace may use it. Its problem contains the fix."""
-        found = self.sources.get((CLUSTER_SOURCES, "", name))
-        if found is None:
-            words = f"ClusterMetricSource {name} does not exist: create it, or name another one"
-            return SourceObject(Key(CLUSTER_SOURCES, "", name), None, words)
-        return admitted(found, namespace)
+        return self._shared.cluster_source(name, namespace)
 
 
 def _policy(raw: Mapping[str, Any]) -> PolicyView:
@@ -792,14 +757,3 @@ def _policy(raw: Mapping[str, Any]) -> PolicyView:
             selector = Selector()
         return PolicyView(name, None, str(error), selector)
     return PolicyView(name, read)
-
-
-def _template(kind: str, raw: Mapping[str, Any]) -> Template:
-    named = "PredicateTemplate" if kind == TEMPLATES else CLUSTER_TEMPLATE
-    name = raw["metadata"]["name"]
-    try:
-        return Template(named, name, read_template(spec_of(raw)))
-    except TooLargeError as error:
-        return Template(named, name, None, f"{named} {name}: {error}", StatusReason.TOO_LARGE)
-    except SpecError as error:
-        return Template(named, name, None, f"{named} {name}: {error}")

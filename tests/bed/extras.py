@@ -78,6 +78,12 @@ EXTRAS = {
         files=["examples/contour/01-crds.yaml"],
         kinds=["HTTPProxy"],
     ),
+    "istio-kinds": Extra(
+        "istiod",
+        source="istio.io/api",
+        files=["kubernetes/customresourcedefinitions.gen.yaml"],
+        kinds=["VirtualService"],
+    ),
     "skipper-kinds": Extra(
         "skipper",
         source="github.com/zalando/skipper",

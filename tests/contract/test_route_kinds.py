@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,15 +15,33 @@ from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both
+from rolloutplan.traffic.base import RouteKind
+from rolloutplan.traffic.described import DescribedKind
+from rolloutplan.traffic.own import read_route_kind
 from tests.bed import Bed, extras, objects
 from tests.bed.api import JSON_PATCH, ApiError, Manifest
 from tests.routers import definitions
 from tests.routers.samples import SAMPLES, Sample
 from tests.shop import ROOT
 
+OWN, ROLE, OWN_ROUTE, _ = yaml.safe_load_all((ROOT / "examples/routers/own-kind.yaml").read_text())
+"""The example of a kind that a cluster describes itself: the RouteKind, the rights that it needs, and a route."""
+KINDS = {**BUILT_IN, OWN["metadata"]["name"]: read_route_kind(OWN["spec"])}
+
+
+@dataclass(frozen=True)
+class OwnSample(Sample):
+    """An object of that kind."""
+
+    @property
+    def kind(self) -> RouteKind:
+        return DescribedKind(self.name, KINDS[self.name])
+
+
+OBJECTS = {**SAMPLES, "edge-route": OwnSample("edge-route", OWN_ROUTE, "checkout-v1", "checkout-v2", (), None)}
 pytestmark = [
     pytest.mark.extras(*definitions.PROJECTS),
-    pytest.mark.parametrize("route", SAMPLES, indirect=True),
+    pytest.mark.parametrize("route", OBJECTS, indirect=True),
 ]
 HOME = "shop"
 """Where the objects of all samples are: some name it themselves, so they are made one after the other."""
@@ -37,11 +56,11 @@ def served(bed: Bed) -> None:
     """All kinds are served, by their own definitions where these can be had."""
     for name in definitions.PROJECTS:
         extras.serve(bed.api, name)
-    missing = [kind for kind, spec in BUILT_IN.items() if not definitions.served_version(bed.api, spec)]
+    missing = [kind for kind, spec in KINDS.items() if not definitions.served_version(bed.api, spec)]
     for kind in missing:
-        bed.apply(definitions.minimal(kind, BUILT_IN[kind], SAMPLES[kind].raw))
+        bed.apply(definitions.minimal(kind, KINDS[kind], OBJECTS[kind].raw))
     for kind in missing:
-        definitions.await_served(bed.api, BUILT_IN[kind])
+        definitions.await_served(bed.api, KINDS[kind])
     bed.apply(objects.namespace(HOME))
 
 
@@ -52,6 +71,10 @@ def rights(bed: Bed, served: None) -> Iterator[None]:
     options = [word for value in values for word in ("--set", value)]
     text = bed.helm("template", "routers", str(CHART), "-n", "rolloutplan-system", *IMAGE, *options)
     made = [each for each in yaml.safe_load_all(text) if each and each["kind"] in ("ClusterRole", "ClusterRoleBinding")]
+    (binding,) = (each for each in made if each["kind"] == "ClusterRoleBinding")
+    reference = {**binding["roleRef"], "name": ROLE["metadata"]["name"]}
+    own = {**binding, "metadata": {"name": "routers-own"}, "roleRef": reference}  # what aggregation would do
+    made += [ROLE, own]
     bed.apply(*made)
     yield
     bed.delete(*made)
@@ -61,7 +84,7 @@ class Route:
     """The route of a sample on the API server, with its companions."""
 
     def __init__(self, bed: Bed, sample: Sample) -> None:
-        spec = BUILT_IN[sample.name]
+        spec = KINDS[sample.name]
         self.bed, self.sample = bed, sample
         self.version = f"{spec.group}/{definitions.served_version(bed.api, spec)}"
         self.manifest = self._manifest(sample.raw)
@@ -129,11 +152,15 @@ class Route:
     def shares(self, raw: Manifest) -> list[list[tuple[str, int]]]:
         return [[(each.service, each.weight) for each in rule.backends] for rule in self._both(self.view(raw)).rules]
 
+    def of_new(self, raw: Manifest) -> list[int]:
+        """The new side's weight in each rule."""
+        return [dict(rule)[self.sample.new] for rule in self.shares(raw)]
+
 
 @pytest.fixture
 def route(request: pytest.FixtureRequest, bed: Bed, rights: None) -> Iterator[Route]:
     """The route as its user has created it."""
-    found = Route(bed, SAMPLES[request.param])
+    found = Route(bed, OBJECTS[request.param])
     found.create()
     yield found
     found.delete()
@@ -194,13 +221,16 @@ def test_the_undo_line_restores_in_a_shell(bed: Bed, route: Route) -> None:
 
 
 def test_git_sets_weights_back_and_we_move_them_again(bed: Bed, route: Route) -> None:
-    """By a server-side apply, which must be forced, and by kubectl apply, which asks nobody."""
+    """By a server-side apply, which must be forced, and by kubectl apply, which asks nobody.
+
+    The new side's weight is compared, which Git has in every sample: OpenShift's old side has one of its own field.
+    """
     before = route.read()
     route.shift(5)
     with pytest.raises(ApiError, match="conflict"):
         bed.apply(route.manifest, manager="git", force=False)
     bed.apply(route.manifest, manager="git")
-    assert route.shares(route.read()) == route.shares(before)
+    assert route.of_new(route.read()) == route.of_new(before)
     assert route.view().moved_by.startswith("git")
 
     route.shift(5)
@@ -213,7 +243,7 @@ def test_git_sets_weights_back_and_we_move_them_again(bed: Bed, route: Route) ->
 
 
 def test_the_chart_lets_weights_be_moved_and_nothing_else(bed: Bed, route: Route) -> None:
-    spec, user = BUILT_IN[route.sample.name], bed.client("chart")
+    spec, user = KINDS[route.sample.name], bed.client("chart")
 
     def may(verb: str) -> bool:
         what = {"namespace": HOME, "group": spec.group, "resource": spec.resource, "verb": verb}

@@ -8,7 +8,7 @@ from rolloutplan.api.route_kind import RouteKindSpec
 from tests.bed import until
 from tests.bed.api import Api, ApiError, Manifest
 
-PROJECTS = ("contour-kinds", "gloo", "knative", "skipper-kinds", "tcproutes", "traefik", "udproutes")
+PROJECTS = ("contour-kinds", "gloo", "istio-kinds", "knative", "skipper-kinds", "tcproutes", "traefik", "udproutes")
 """Those of tests/bed/extras.py that have definitions. The bed itself has those of the Gateway API, and Ingress."""
 WRITTEN = {"LinkerdHTTPRoute": 1, "MeshHTTPRoute": 1, "MeshTCPRoute": 1, "OpenShiftRoute": 100}
 """What the API server writes for a weight that is missing, where the definition of a kind has a default."""

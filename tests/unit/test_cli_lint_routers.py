@@ -30,6 +30,8 @@ def found(tmp_path: Path, capsys: pytest.CaptureFixture[str], example: str, old:
         ("traefik", "- {name: checkout-v2, port: 80, weight: 0}", "- {name: cart, port: 80, weight: 0}", "TraefikService shop/checkout must hold both Services checkout-v1 and checkout-v2, each once, in one rule; its rules hold cart, checkout-v1"),
         ("skipper", "serviceName: checkout-v2", "serviceName: cart", "RouteGroup shop/checkout must hold both Services checkout-v1 and checkout-v2, each once, in one rule; its rules hold cart, checkout-v1"),
         ("aws", '"serviceName": "checkout-v2"', '"serviceName": "cart"', "AlbIngress shop/checkout must hold both Services checkout-v1 and checkout-v2, each once, in one rule; its rules hold cart, checkout-v1"),
+        ("istio", "{host: checkout, subset: v2}", "{host: checkout, subset: v3}", "VirtualService shop/checkout must hold both Services checkout-v1 and checkout-v2, each once, in one rule; its rules hold checkout-v1, checkout/v3"),
+        ("feature-flag", '"on": true,', '"new": true,', "FeatureFlag shop/checkout"),
         # What cannot be read.
         ("aws", '"weight": 0}]}}', '"weight": 0}]}', "/metadata/annotations/alb.ingress.kubernetes.io~1actions.checkout is not JSON: correct its text"),
         ("nginx-canary", 'canary-weight: "0"', 'canary-weight: "none"', '/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight is "none": write a number'),

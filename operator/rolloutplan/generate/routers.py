@@ -15,7 +15,7 @@ _HEAD: Final = """\
 
 Every kind of route that a plan can name in `traffic.routes[].kind`. `make generate` writes this page from the
 descriptions of the kinds, which are all that the operator knows of them. [Your router](your-router.md) says how to
-begin with one of them, and how a plan names its sides.
+begin with one of them, how a plan names its sides, and how to describe a kind that is not here.
 
 - **weights**: the rules of the object, the weighted items of each, and the fields of an item that name a side.
 - **finest step**: the smallest share that a side can have. A stage below it is refused by `lint` and before the run.

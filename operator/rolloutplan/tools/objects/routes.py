@@ -11,6 +11,7 @@ from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RouteWeights, RuleWeights
+from rolloutplan.api.traffic import RouteRef
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
@@ -66,7 +67,7 @@ def _route(
         yield from _first_weight(plan, objects, rule, found, about)
         yield from _shares(plan, seen, i, view, rule)
     for rule in () if ref.kind == FEATURE_FLAG else rules or view.rules:  # variants are no Services
-        yield from _backends(plan, objects, found.rules[rule.index], about, needs_ports=found.needs_ports)
+        yield from _backends(plan, objects, ref, found, found.rules[rule.index])
     if rules and not ref.rules:
         moved = {rule.index for rule in rules}
         for rule in view.rules:
@@ -134,8 +135,9 @@ def _ended(plan: PlanFile, objects: Objects, about: Ref, path: str, permille: in
     return hint(about, path, SWAPPED, f"{said}: if this release has not run yet, {swapped}")
 
 
-def _backends(plan: PlanFile, objects: Objects, rule: RuleFile, about: Ref, *, needs_ports: bool) -> Iterator[Note]:
-    home, sides = plan.namespace, plan.spec.services
+def _backends(plan: PlanFile, objects: Objects, ref: RouteRef, found: RouteFile, rule: RuleFile) -> Iterator[Note]:
+    home, about = plan.namespace, objects.routes_of(ref.kind).ref(plan.namespace, ref.name)
+    sides = {*plan.spec.services, *plan.spec.called(ref)}
     for backend in rule.backends:
         if "/" in backend.service:  # not a Service of this namespace
             continue
@@ -143,7 +145,7 @@ def _backends(plan: PlanFile, objects: Objects, rule: RuleFile, about: Ref, *, n
             yield warning(about, backend.name_path, "not-in-files", words)
         service = objects.services.get(home, backend.service)
         if not backend.port:
-            if needs_ports:
+            if found.needs_ports:
                 words = f"{backend.service} has no port here: write that of the Service"
                 yield warning(about, backend.path, "port", words)
         elif service is not None and service.ports and backend.port not in (ports := [p.port for p in service.ports]):

@@ -13,7 +13,7 @@ from tests.bench.asking import asking
 from tests.bench.hostile_sources import hostile_sources
 from tests.bench.limits import limits
 from tests.bench.linting import linting
-from tests.bench.table import Row, text
+from tests.bench.table import Row, measured, text
 from tests.shop import Operator, install
 
 
@@ -30,18 +30,10 @@ def main() -> int:
             for name, measure in _figures(bed, operator, chosen.runs).items():
                 if not chosen.only or name in chosen.only:
                     print(f"measuring: {name}", flush=True)
-                    rows += _measured(name, measure)
+                    rows += measured(name, measure)
     print(f"\n{cpu_count()} cores, Python {platform.python_version()}, all parts on this machine\n")
     print(text(rows))
     return 0
-
-
-def _measured(name: str, measure: Callable[[], list[Row]]) -> list[Row]:
-    """One that cannot be measured takes no other with it."""
-    try:
-        return measure()
-    except (AssertionError, TimeoutError) as error:
-        return [Row(name, "a figure", f"none: {error}", reached=False)]
 
 
 def _figures(bed: Bed, operator: Operator, runs: int) -> dict[str, Callable[[], list[Row]]]:

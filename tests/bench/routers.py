@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from uuid import uuid4
 
 from tests.bed import Bed, extras
-from tests.bench.table import Row, percentile, text
+from tests.bench.table import Row, measured, percentile, text
 from tests.routers.plane import Gateway, Plane
 from tests.routers.planes import PLANES
 from tests.routers.routed import Routed
@@ -42,25 +42,23 @@ def _on(bed: Bed, kind: type[Gateway], planes: list[Plane]) -> Iterator[Row]:
         gateway.start()
         for plane in planes:
             where = f"{plane.kind} on {kind.__name__}"
-            print(f"measuring: {where}", flush=True)
-            with _shop(bed, gateway, plane) as shop:
-                yield _effect(where, shop)
-            with _shop(bed, gateway, plane) as shop:
-                yield _lost(where, shop)
-            if "mirror" in plane.can:
-                with _shop(bed, gateway, plane) as shop:
-                    yield _mirrored(where, shop)
+            for figure in (_effect, _lost, *([_mirrored] if "mirror" in plane.can else [])):
+                print(f"measuring: {where}", flush=True)
+                yield from measured(where, partial(_of_a_shop, figure, where, bed, gateway, plane))
     finally:
         gateway.kill()
 
 
-@contextmanager
-def _shop(bed: Bed, gateway: Gateway, plane: Plane) -> Iterator[Routed]:
+Figure = Callable[[str, Routed], Row]
+"""What is measured of a kind on a gateway, which are named, by a shop of its own."""
+
+
+def _of_a_shop(figure: Figure, where: str, bed: Bed, gateway: Gateway, plane: Plane) -> list[Row]:
     shop = Routed(bed, f"routed-{uuid4().hex[:6]}", plane=plane, gateway=gateway)
     try:
         shop.open()
         shop.follows("v1")
-        yield shop
+        return [figure(where, shop)]
     finally:
         shop.close()
 

@@ -1,6 +1,6 @@
 """Rows of figures, and the table they are printed as."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -13,6 +13,14 @@ class Row:
     bar: str
     measured: str
     reached: bool
+
+
+def measured(name: str, measure: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of a measurement; one that cannot be made takes no other with it."""
+    try:
+        return list(measure())
+    except (AssertionError, TimeoutError) as error:
+        return [Row(name, "a figure", f"none: {error}", reached=False)]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -573,3 +573,38 @@ def test_the_last_line_says_that_invalid_yaml_hides_what_follows(
     main(["lint", str(tmp_path / "nowhere.yaml")])
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "nothing checked; 1 error"
+
+
+OWN_KIND = """
+apiVersion: rolloutplan.dev/v1alpha1
+kind: RouteKind
+metadata: {name: edges}
+spec:
+  group: example.com
+  versions: [v1]
+  resource: edges
+  rules: {"": "spec.backends[]"}
+  name: [name]
+  weight: weight
+  weights: {sum: 100, max: 100}
+  accepted: {settle: 2s}
+---
+apiVersion: rolloutplan.dev/v1alpha1
+kind: RolloutPlan
+metadata: {name: checkout-v2, namespace: shop}
+spec:
+  old: {deployment: checkout-v1}
+  new: {deployment: checkout-v2}
+  traffic: {routes: [{kind: edges, name: checkout}]}
+  guards: [{name: slow, query: 'p99{deployment="$deployment"}', is: "> 1"}]
+  stages: [{weights: [2.5%, 100%]}]
+"""
+
+
+def test_a_kind_that_the_files_describe_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = lint(tmp_path, capsys, OWN_KIND)
+    assert code == 1
+    assert [row[3:] for row in found if row[2] == "error"] == [
+        ("unproved", "spec.traffic.routes"),
+        ("too-fine", "spec.stages[0].weights[0]"),
+    ]

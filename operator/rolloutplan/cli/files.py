@@ -21,6 +21,7 @@ from rolloutplan.api.parsing import SpecError, SpecModel
 from rolloutplan.api.policy import read_policy
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Resolved, Template, resolve
+from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.spec import PlanSpec, read_plan_spec
 from rolloutplan.api.template import PredicateTemplateSpec, read_template
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
@@ -225,6 +226,12 @@ def source_of(plan: ParsedObject, spec: PlanSpec, sources: Sources) -> MetricSou
     """Return the metric source of a plan: its namespace's, else the cluster's; None where neither exists."""
     name = spec.metrics.source
     return sources.get((plan.name[0] or "", name)) or sources.get((None, name))
+
+
+def own_kinds(objects: Iterable[ParsedObject]) -> dict[str, RouteKindSpec]:
+    """The kinds of route that the files describe, by the names by which plans name them."""
+    found = ((each.name[1], each.checked[0]) for each in objects if each.kind == "RouteKind")
+    return {name: spec for name, spec in found if isinstance(spec, RouteKindSpec)}
 
 
 def templates_in(objects: Iterable[ParsedObject]) -> Templates:

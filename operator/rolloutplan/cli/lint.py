@@ -17,6 +17,8 @@ from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.printable import masked, printable
 from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.route_kind import RouteKindSpec
+from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec
 from rolloutplan.cli.files import (
@@ -30,6 +32,7 @@ from rolloutplan.cli.files import (
     cannot_all_be_read,
     format_diagnostic,
     message_of,
+    own_kinds,
     read_files,
     read_object,
     resolve_templates,
@@ -65,9 +68,10 @@ def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, 
 def _lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None) -> int:
     objects, unreadable = read_files(files)
     rows, sources, templates = list(unreadable), sources_in(objects), templates_in(objects)
+    kinds = {**BUILT_IN, **own_kinds(objects)}
     for found in objects:
         spec, refusals = read_object(found)
-        traps = _traps(found, spec, sources, templates, scrape, traffic)
+        traps = _traps(found, spec, sources, templates, kinds, scrape, traffic)
         rows += [*refusals, *(found.row(finding) for finding in traps)]
     rows += compare(objects, templates)
     if not rows and not any(found.is_ours for found in objects):
@@ -87,6 +91,7 @@ def _traps(
     spec: SpecModel | None,
     sources: Sources,
     templates: Templates,
+    kinds: Mapping[str, RouteKindSpec],
     scrape: timedelta,
     traffic: Traffic | None,
 ) -> Iterator[Finding]:
@@ -98,7 +103,7 @@ def _traps(
             severity: Severity = "hint" if problem.why == StatusReason.TEMPLATE_NOT_FOUND else "error"
             yield Finding(problem.path, "template", severity, problem.words)
         yield from lint_plan(whole.spec, every, source.prometheus.flavor if source else "Prometheus")
-        yield from lint_routes(whole.spec)
+        yield from lint_routes(whole.spec, kinds)
         yield from lint_time(whole.spec, every, traffic) if traffic else ()
     elif isinstance(spec, PredicateTemplateSpec):
         yield from lint_template(spec)

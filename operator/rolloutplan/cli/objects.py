@@ -18,7 +18,7 @@ from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Backend, RuleWeights
-from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, resolve_templates
+from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, own_kinds, resolve_templates
 from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
 from rolloutplan.cluster.users import GATEWAY_GROUP, KINDS, services_of
@@ -249,8 +249,7 @@ def _service(raw: Mapping[str, Any]) -> ServiceFile:
 
 def _kinds(objects: Sequence[ParsedObject]) -> Mapping[str, DescribedKind]:
     """The kinds of route that a plan can name, by their names there: the built-in ones, and those among the files."""
-    own = ((each.name[1], each.checked[0]) for each in objects if each.kind == "RouteKind")
-    return {**_BUILT_IN, **{name: DescribedKind(name, spec) for name, spec in own if isinstance(spec, RouteKindSpec)}}
+    return {**_BUILT_IN, **{name: DescribedKind(name, spec) for name, spec in own_kinds(objects).items()}}
 
 
 def _routes_in(objects: Sequence[ParsedObject], kind: DescribedKind) -> dict[Ref, ParsedObject]:

@@ -75,7 +75,7 @@ class Accepted(SpecModel):
     value: Text = Field("", description="Path of one word that says it, instead of conditions.")
     good_words: Texts = Field((), description="The words that say yes.")
     bad_words: Texts = Field((), description="The words that say no.")
-    why: Text = Field("", description="Path of the reason for a no.")
+    why: Text = Field("", description="Path of the reason for a no; in a condition, where its message does not say it.")
     echo: Text = Field("", description="Path of the weights in force, as the gateway reports them.")
     settle: Duration | None = Field(
         None, description="How long a weight takes to be in force where nothing, or no generation, is reported."

@@ -111,7 +111,7 @@ class AcceptanceReader:
         now = {safe_get.text(c, "type"): c for c in conditions if undated or about(c) == generation}
         for refusal, bad in self._spec.bad.items():
             if safe_get.text(now, refusal, "status") == bad:
-                return _Answer(parent, accepted=False, why=_reason(now[refusal]), undated=undated)
+                return _Answer(parent, accepted=False, why=self._refusal(now[refusal]), undated=undated)
         if kind in now and safe_get.text(now, kind, "status") == self._spec.good[kind]:
             return _Answer(parent, accepted=True, undated=undated, seen=generation)
         if kind in now:
@@ -120,6 +120,11 @@ class AcceptanceReader:
         good = last.get(kind) == self._spec.good.get(kind) and not self._spec.bad.items() & last.items()
         why = f"it answered for generation {seen}" if seen else ""
         return _Answer(parent, accepted=None, why=why, seen=seen if good else 0)
+
+    def _refusal(self, condition: Mapping[str, Any]) -> str:
+        """Why a condition refuses: by the place that the kind has for it, where that is written, else its message."""
+        found = first(condition, (self._why,)) if self._why else None
+        return _reason(condition if found is None else {**condition, "message": found.value})
 
 
 def _verdict(found: Sequence[tuple[Parent, Sequence[_Answer]]], generation: int, *, named: bool) -> Acceptance:

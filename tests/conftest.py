@@ -61,7 +61,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         with capture.global_and_fixture_disabled():
             say = _say_aside if _is_worker(session.config) else print
             tools.ensure(say)
-            extras.ensure((name for item in session.items for name in _extras(item)), say)
+            extras.ensure_those_that_can((name for item in session.items for name in _extras(item)), say)
         netns.enter()
     except (UnusableError, OSError) as error:
         if not _is_worker(session.config):

@@ -14,7 +14,7 @@ import yaml
 from tests.bed import tools
 from tests.bed.api import Api, ApiError, Manifest
 from tests.bed.processes import until
-from tests.bed.tools import Build, Progress, Recipe
+from tests.bed.tools import Build, Progress, Recipe, UnusableError
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,30 @@ def ensure(names: Iterable[str], progress: Progress = lambda line: None) -> None
         tools.make({part: (extra.folder / part, recipe) for part, recipe in recipes.items()}, progress)
 
 
+def ensure_those_that_can(names: Iterable[str], progress: Progress) -> None:
+    """Make what is missing of these; one that cannot be made fails the tests that need it, and no others."""
+    for name in sorted(set(names)):
+        try:
+            ensure([name], progress)
+        except UnusableError as error:
+            progress(str(error))
+
+
 def program(name: str) -> Path:
-    """A program that `ensure` has made."""
-    return EXTRAS[name].folder / name
+    """A program that `ensure` has made. Raises UnusableError where it has not."""
+    return _made(name, name)
+
+
+def _made(name: str, part: str) -> Path:
+    path = EXTRAS[name].folder / part
+    if not path.exists():
+        raise UnusableError(f"{name} is not made; this says why: python -m tests.bed.binaries {name}")
+    return path
 
 
 def serve(api: Api, name: str) -> None:
     """Have the API server serve the kinds that `ensure` has fetched, and wait until it does."""
-    definitions = _definitions(EXTRAS[name])
+    definitions = _definitions(name)
     for definition in definitions:
         api.apply(definition)
     for definition in definitions:
@@ -138,14 +154,14 @@ def _copy_crds(extra: Extra, path: Path, progress: Progress) -> None:
         shutil.copyfile(folder / file, path / file.replace("/", "-"))
 
 
-def _definitions(extra: Extra) -> list[Manifest]:
-    files = sorted((extra.folder / "crds").iterdir())
+def _definitions(name: str) -> list[Manifest]:
+    kinds, files = EXTRAS[name].kinds, sorted(_made(name, "crds").iterdir())
     documents = (document for path in files for document in yaml.safe_load_all(path.read_text()))
     return [
         document
         for document in documents
         if document and document["kind"] == "CustomResourceDefinition"
-        if not extra.kinds or document["spec"]["names"]["kind"] in extra.kinds
+        if not kinds or document["spec"]["names"]["kind"] in kinds
     ]
 
 

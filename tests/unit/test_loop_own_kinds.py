@@ -14,6 +14,7 @@ from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.loop import kind_status
 from rolloutplan.loop.kind_status import KindStatus
+from rolloutplan.loop.routers import forbidden
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.store import OWN_KINDS, PLANS, Store
 from tests.unit.test_loop_store import KEY, made, plan
@@ -107,6 +108,16 @@ def test_a_kind_that_cannot_be_read_says_why_and_stops_no_other_plan(change: Raw
     other = store.facts("shop/other", epoch=1, claim_at=lambda _: START)
     assert other is not None
     assert not other.routers
+
+
+def test_how_the_rights_on_an_own_kind_are_given_is_said() -> None:
+    store = Store()
+    store.apply(OWN_KINDS, "ADDED", kind())
+    store.apply(PLANS, "ADDED", named())
+    store.routes_failed(OURS, forbidden(store.routes_wanted()[OURS]))
+    words = facts(store).routers["ourroute"].words
+    assert "the operator may not list and watch ourroutes.example.dev: give it get, list, watch and patch" in words
+    assert 'the label rolloutplan.dev/routers: "true"' in words
 
 
 def test_a_run_goes_on_with_the_kind_with_which_it_began() -> None:

@@ -17,7 +17,7 @@ import structlog
 from rolloutplan.api import safe_get
 from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.loop.routers import not_installed
+from rolloutplan.loop.routers import OWN_RIGHTS, not_installed
 from rolloutplan.loop.routes import RouteKinds, place_of
 
 RECHECK: Final = 60.0
@@ -94,10 +94,8 @@ class KindStatus:
         for namespace in self._namespaces:
             if verbs := await discovery.denied(self._api, found.place, VERBS, namespace):
                 where = f" in namespace {namespace}" if namespace else ""
-                words = (
-                    f"the operator may not {', '.join(verbs)} {place.resource}{where}: give it these rights, by a "
-                    f'ClusterRole with the label rolloutplan.dev/routers: "true" and `ownRouters` of the chart'
-                )
+                denied = f"the operator may not {', '.join(verbs)} {place.resource}{where}"
+                words = f"{denied}: give it these rights, {OWN_RIGHTS}"
                 return Readiness(False, "NotGranted", words, served)
         return Readiness(True, "Served", f"plans may name it: {place.resource} is served in {served}", served)
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.cluster import paths
 from rolloutplan.engine.model.snapshot import RouterProblem
+from rolloutplan.traffic import ROUTE_KINDS
+
+OWN_RIGHTS: Final = 'by a ClusterRole with the label rolloutplan.dev/routers: "true" and `ownRouters` of the chart'
+"""How the operator gets the rights on a cluster's own kind."""
 
 
 class Trouble(NamedTuple):
@@ -95,4 +99,6 @@ class Routers:
 
 def _granting(kind: str) -> str:
     """How the operator gets the rights on a kind."""
-    return f"add {kind} to `routers` of the chart, or give its account get, list, watch and patch"
+    if kind in ROUTE_KINDS:
+        return f"add {kind} to `routers` of the chart, or give its account get, list, watch and patch"
+    return f"give it get, list, watch and patch, {OWN_RIGHTS}"

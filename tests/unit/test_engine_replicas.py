@@ -16,7 +16,7 @@ from tests.world import World, crash
 S = timedelta(seconds=1)
 
 
-def slowly(world: Behind, *, every: timedelta = 5 * S, limit: timedelta = timedelta(minutes=30)) -> Iterator[Behind]:
+def slowly(world: Behind, *, every: timedelta = 10 * S, limit: timedelta = timedelta(minutes=30)) -> Iterator[Behind]:
     """Let one pod of each side become ready every so often, and look at what is there before and after that."""
     world.pods_start, end = False, world.now + limit
     while world.now < end:

@@ -25,10 +25,5 @@ def test_every_family_has_one() -> None:
         each for file in EXAMPLES for each in yaml.safe_load_all(file.read_text()) if each["kind"] == "RolloutPlan"
     ]
     named = {route["kind"] for plan in plans for route in plan["spec"]["traffic"]["routes"]}
-    of_flags = {"core.openfeature.dev"}
-    missing = (
-        {spec.group for spec in BUILT_IN.values()}
-        - {BUILT_IN[kind].group for kind in named & BUILT_IN.keys()}
-        - of_flags
-    )
+    missing = {spec.group for spec in BUILT_IN.values()} - {BUILT_IN[kind].group for kind in named & BUILT_IN.keys()}
     assert missing <= {"policy.linkerd.io", "gloo.solo.io"}, "a copy of the Gateway API, and of Gloo's other group"

@@ -50,10 +50,11 @@ def block_by_division(snapshot: Snapshot, stage: Stage) -> Blocked | None:
     A step half way to a weight is not in the plan: the nearest share that there is will do.
     """
     weights = snapshot.status.weights
+    pods = pod_counts(snapshot, weights.old, weights.new)
     for route in live_weights(snapshot, weights.written, weights):
-        kind = snapshot.routes[route.id].weights
-        limit = limits(kind, pod_counts(snapshot, weights.old, weights.new))
         for rule in route.rules:
+            kind = snapshot.routes[route.id].weights
+            limit = limits(kind, pods)
             both, rest = sum(pair(rule, weights.old, weights.new)), others(rule, weights.old, weights.new)
             unheld = both > 0 and _first_unheld((stage,), both, rest, limit) is not None
             if unheld and not (stage.half and divide(both, rest, stage.permille, limit).largest <= limit.largest):

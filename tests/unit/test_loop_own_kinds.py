@@ -16,7 +16,7 @@ from rolloutplan.loop import kind_status
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.routers import forbidden
 from rolloutplan.loop.routes import RouteKinds
-from rolloutplan.loop.store import OWN_KINDS, PLANS, Store
+from rolloutplan.loop.store import DEPLOYMENTS, OWN_KINDS, PLANS, Store
 from tests.unit.test_loop_store import KEY, made, plan
 from tests.world import START
 
@@ -95,6 +95,8 @@ def test_a_plan_waits_for_a_kind_that_does_not_exist_and_moves_it_when_it_does()
         ({"weight": ""}, "write weight"),
         ({"weihgt": "share"}, "weihgt"),
         ({"rules": {"spec[": "targets[]"}}, "spec"),
+        ({"group": "apps", "resource": "deployments"}, "deployments.apps is read by the operator for another purpose"),
+        ({"group": "rolloutplan.dev", "resource": "rolloutplans"}, "rolloutplans.rolloutplan.dev is read"),
     ],
 )
 def test_a_kind_that_cannot_be_read_says_why_and_stops_no_other_plan(change: Raw, says: str) -> None:
@@ -144,6 +146,14 @@ def test_a_leader_that_starts_after_the_kind_was_deleted_still_has_the_way_back(
     assert set(store.routes_wanted()) == {OURS}
     store.apply(OURS, "ADDED", route())
     assert weights(store) == [100, 0]
+
+
+def test_no_status_makes_a_route_of_what_is_none() -> None:
+    store = Store()
+    store.apply(PLANS, "ADDED", named(**running({**SPEC, "group": "apps", "resource": "deployments"})))
+    assert store.routes_wanted() == {}
+    store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v1", 5))
+    assert set(store.workloads) == {("shop", "checkout-v1")}
 
 
 def test_a_kind_in_a_status_that_cannot_be_read_counts_as_the_present_one() -> None:

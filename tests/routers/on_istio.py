@@ -65,8 +65,9 @@ class VirtualServiceOfSubsets(VirtualService):
             self.virtual_service(namespace, host, destinations),
         ]
 
-    def refs(self) -> list[dict[str, Any]]:
-        return [{**super().refs()[0], "old": f"{self.service}/v1", "new": f"{self.service}/v2"}]
+    def refs(self, old: str = "checkout-v1", new: str = "checkout-v2") -> list[dict[str, Any]]:
+        names = {side: f"{self.service}/{name.rpartition('-')[2]}" for side, name in (("old", old), ("new", new))}
+        return [{**super().refs()[0], **names}]
 
 
 PLANES = (VirtualService(), VirtualServiceOfSubsets())

@@ -82,6 +82,6 @@ class Plane(ABC):
         """Which side without pods takes the whole route down here: none of them, "Any" or "Old"."""
         return self.spec.empty_breaks
 
-    def refs(self) -> list[dict[str, Any]]:
-        """What a plan has in `spec.traffic.routes`."""
+    def refs(self, old: str = "checkout-v1", new: str = "checkout-v2") -> list[dict[str, Any]]:
+        """What a plan from one Service to another one has in `spec.traffic.routes`."""
         return [{"kind": self.kind, "name": NAME}]

@@ -40,7 +40,8 @@ class Routed(Shop):
         return self.plane.objects(self.namespace, self.host, self.weights)
 
     def plan(self, name: str = "checkout", **spec: Any) -> dict[str, Any]:
-        return super().plan(name, **{"traffic": {"routes": self.plane.refs(), "drain": "0s"}, **spec})
+        sides = {side: spec[side]["deployment"] for side in ("old", "new") if side in spec}
+        return super().plan(name, **{"traffic": {"routes": self.plane.refs(**sides), "drain": "0s"}, **spec})
 
     def weigh(self, old: int, new: int) -> None:
         """Write these weights into the route, as Git would."""

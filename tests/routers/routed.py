@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.bed import Stopwatch, until
 from tests.bed.api import MERGE_PATCH, Manifest
 from tests.bed.asking import Ask, asking
@@ -17,8 +18,6 @@ from tests.bed.processes import page
 from tests.routers.plane import Gateway, Plane
 from tests.shop import Shop
 
-LEFT = {"rolloutplan.dev/seq", "rolloutplan.dev/revert"}
-"""Annotations of a route by which the next writer knows the last one."""
 SURE = 50
 """So many answers in a row by one version say that the other one gets none: a share of 10 % is missed in 0.5 %."""
 SOME = 300
@@ -48,11 +47,10 @@ class Routed(Shop):
         self.weights = {"checkout-v1": old, "checkout-v2": new}
         self.bed.apply(*self.routes())
 
-    def written(self) -> list[tuple[Any, dict[str, str]]]:
-        """What its objects say now, each with its annotations: all but those that a run leaves on them."""
-        stored = (self.bed.get(self.bed.api.path(manifest)) for manifest in self.routes())
-        annotations = ((each["spec"], each["metadata"].get("annotations", {})) for each in stored)
-        return [(spec, {key: has[key] for key in has.keys() - LEFT}) for spec, has in annotations]
+    def refusal(self) -> str:
+        """Why the gateway refuses the route as it is, as the operator reads it; empty where it does not."""
+        view = ROUTE_KINDS[self.plane.kind].view(self.bed.get(self.bed.api.path(self.routes()[0])))
+        return view.accepted_why if view.accepted is False else ""
 
     def handled(self, deployment: str) -> int:
         """How many requests its pods have answered, or have had copies of."""

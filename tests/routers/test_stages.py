@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+import pytest
 import requests
 
 from rolloutplan.api.status import RouteWeights
@@ -12,10 +13,15 @@ from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 from tests.bed import until
-from tests.routers import on_istio
+from tests.routers import on_contour, on_istio
 from tests.routers.plane import NAME
 from tests.routers.planes import PLANES, on
 from tests.routers.routed import Routed
+from tests.routers.runs import COUNTED
+
+SIGMAS = 3
+COPIED = 500
+"""So many requests tell a tenth from a fifth: three standard deviations are 20."""
 
 
 def kind_of(shop: Routed) -> RouteKind:
@@ -92,4 +98,41 @@ def test_a_cookie_keeps_a_user_on_a_side_and_is_worth_nothing_after_the_way_back
     shop.weigh(100, 0)
     shop.follows("v1")
     assert visit(shop, users["v2"]) == ("v1", "")
+    assert spec(shop) == before
+
+
+@on(on_contour.HTTPProxy(), on_istio.VirtualService())
+@pytest.mark.usefixtures("running")
+def test_a_run_mirrors_lets_testers_in_and_loses_no_answer(shop: Routed) -> None:
+    """Nobody gets an answer of the new side in the dark, and testers stay with it until the last weight."""
+    before, load = spec(shop), shop.load()
+    stages = [
+        {"name": "dark", "mirror": "10%", "soak": "9s"},
+        {"name": "staff", "match": {"header": {"name": "x-staff", "value": "yes"}}, "soak": "4s"},
+        {"weights": ["50%", "100%"], "soak": "5s"},
+    ]
+    shop.start(guards=[COUNTED], stages=stages)
+    shop.until("Judging/dark", timeout=60)
+    until(lambda: shop.handled("checkout-v2"), 10, "the first copy")
+    answered, copied = shop.handled("checkout-v1"), shop.handled("checkout-v2")
+    until(lambda: shop.handled("checkout-v1") >= answered + COPIED, 15, "the answers")
+    answered, copied = shop.handled("checkout-v1") - answered, shop.handled("checkout-v2") - copied
+    assert {version for version, _ in load.counts()} == {"v1"}
+    print(f"{shop.plane.kind}: {copied} copies of {answered} requests, no answer of the new side")
+    assert copied == pytest.approx(answered / 10, abs=SIGMAS * (answered * 0.09) ** 0.5 + 2)
+
+    shop.until("Judging/staff", timeout=60)
+    shop.follows("v2", x_staff="yes")
+
+    def goes_on() -> bool:
+        """Without a request of testers nothing is proved of them."""
+        assert shop.answers(10, x_staff="yes").keys() == {"v2"}
+        return bool(shop.status()["stage"]["name"] == "w50")
+
+    until(goes_on, 60, "the first weight")
+    assert shop.answers(20, x_staff="yes").keys() == {"v2"}
+    shop.until("Succeeded", timeout=120)
+    assert load.lost() == 0, load.counts()
+    assert not any(rule.added for rule in seen(shop).rules)
+    shop.weigh(100, 0)
     assert spec(shop) == before

@@ -370,7 +370,8 @@ PAIR = (("old", 1), ("new", 2))
     [
         ([rule(0, *PAIR)], rule(0, *PAIR), 0),
         ([rule(0, *PAIR, name="b"), rule(1, *PAIR, name="a")], rule(0, *PAIR, name="a"), 1),  # by name
-        ([rule(0, ("x", 1), name="a"), rule(1, *PAIR)], rule(0, *PAIR, name="a"), 1),  # the name now means another
+        ([rule(0, ("x", 1), name="a"), rule(1, *PAIR)], rule(0, *PAIR, name="a"), None),  # its rule has lost the sides
+        ([rule(0, ("x", 1), name="b"), rule(1, *PAIR)], rule(0, *PAIR, name="a"), 1),  # the name is gone
         ([rule(0, *PAIR), rule(1, *PAIR)], rule(1, *PAIR), 1),  # by place
         ([rule(0, ("x", 1)), rule(1, *PAIR)], rule(0, *PAIR), 1),  # the only one that fits
         ([rule(0, ("x", 1)), rule(1, *PAIR), rule(2, *PAIR)], rule(0, *PAIR), None),  # two fit, neither in its place

@@ -68,6 +68,7 @@ class DescribedKind(RouteKind):
             can=self._stages.can(self._overrides(controllers)),
             unable=self._stages.unable(rules),
             place=self._form.place,
+            keyed=self._form.keyed,
             faults={rule.index: rule.faults[0] for rule in rules if rule.faults},
         )
 

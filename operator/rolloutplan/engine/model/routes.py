@@ -138,12 +138,16 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
     """Find a rule again in a route that may have been edited: by its name, its place, or as the only match.
 
-    A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`.
+    A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`. While the rule of
+    its name does not match, none is found: another one that matches is somebody else's.
     """
-    matching = [candidate for candidate in view.rules if _matches(candidate, rule, sides)]
-    named = [candidate for candidate in matching if rule.name and candidate.name == rule.name]
+    named = [candidate for candidate in view.rules if rule.name and candidate.name == rule.name]
+    if view.keyed:
+        named = [candidate for candidate in view.rules if candidate.at == rule.at]
+    among = named if named or view.keyed else view.rules
+    matching = [candidate for candidate in among if _matches(candidate, rule, sides)]
     placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
-    return next(iter(named or placed or (matching if len(matching) == 1 else ())), None)
+    return next(iter(placed or (matching if len(matching) == 1 else ())), None)
 
 
 def _matches(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
@@ -172,7 +176,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
             if found is None:
-                return f"{route.id} no longer holds both {weights.old} and {weights.new} in one rule"
+                return f"{route.id} no longer holds both {weights.old} and {weights.new} in {_own(rule)}"
             if not same_split(found, rule, weights.old, weights.new):
                 actual, desired = (_words(each, weights, view.weights.units) for each in (found, rule))
                 return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
@@ -182,6 +186,10 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
                     f"{route.id} rule {found.index} has {actual} in addition to its weights, not {desired}{_by(view)}"
                 )
     return ""
+
+
+def _own(rule: RuleWeights) -> str:
+    return f"its rule {rule.name}" if rule.name else "one rule"
 
 
 def _by(view: RouteView) -> str:

@@ -104,6 +104,8 @@ class RouteView:
     """Which side takes the whole route down while it has no endpoints."""
     place: str = "spec.rules[].backendRefs[]"
     """Where its kind has the weighted items, for messages."""
+    keyed: bool = False
+    """Whether its rules are the entries of a mapping: each is known by its key, and never found under another one."""
     faults: Mapping[int, str] = field(default_factory=dict)
     """What is wrong in a rule, by its index, with the place and the fix: no run may begin on it."""
     refused: str = ""

@@ -25,6 +25,8 @@ _ANNOTATIONS = ("metadata", "annotations")
 class AnnotationForm(Form):
     """Weights in annotations of an object."""
 
+    keyed = True
+
     def __init__(self, spec: RouteKindSpec, where: AnnotationWeights) -> None:
         self._items = ItemReader(spec)
         self._list = parse(where.list) if where.list else (Each.VALUE,)

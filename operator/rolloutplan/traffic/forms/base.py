@@ -19,6 +19,8 @@ class Form(Protocol):
 
     place: str
     """Where its weighted items are, for messages."""
+    keyed: bool = False
+    """Whether rules are the entries of a mapping, and have their keys in their places."""
     plain: str
     """The pointer of the field that names an item, where nothing else does."""
 

@@ -41,7 +41,7 @@ class FieldForm(Form):
             _Lists(parse(rule), tuple(parse(part) for part in items.split(" + "))) for rule, items in spec.rules.items()
         ]
         self._label = parse(spec.label) if spec.label not in ("", KEY) else ()
-        self._keyed = spec.label == KEY
+        self.keyed = spec.label == KEY
         self._weight, self._units = parse(spec.weight), spec.weights.units
         self._missing = spec.weights.missing * self._units
         self.plain = self._items.plain
@@ -56,7 +56,7 @@ class FieldForm(Form):
         found = [each for path in lists.items for each in places(place.value, path, place.at)]
         items = tuple(self._items.read(each, home) for each in found if self._items.holds(each.value))
         named = first(place.value, (self._label,), place.at) if self._label else None
-        key = str(place.at[-1]) if self._keyed and place.at else ""
+        key = str(place.at[-1]) if self.keyed and place.at else ""
         return Rule(
             index=index,
             label=key or safe_get.text({"": named.value if named else None}, ""),

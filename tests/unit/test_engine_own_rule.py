@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import jsonpatch
 import pytest
 
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Backend, Phase, RuleWeights
+from rolloutplan.engine.model.actions import PatchRoute
+from rolloutplan.engine.model.effects import Effect
 from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.traffic import ROUTE_KINDS
+from tests.refusals import changed
 from tests.situations import m
 from tests.unit.test_engine_flags import Flagged
+from tests.unit.test_engine_mixed_routes import Mixed, Raw
+from tests.world import PLAN
 
 Flag = dict[str, Any]
 OTHERS = {"fractional": [["off", 1], ["on", 1]]}
@@ -48,7 +58,8 @@ WITHOUT_WEIGHTS = pytest.mark.parametrize(
 
 @WITHOUT_WEIGHTS
 def test_a_flag_without_its_weights_holds_the_run_and_no_other_flag_is_moved(change: Callable[[Flag], object]) -> None:
-    world = Flagged().until(Phase.JUDGING, stage="half")
+    world = Flagged()
+    world.until(Phase.JUDGING, stage="half")
     edit(world, change)
     world.until(Phase.HELD, limit=m(2)).advance(m(30))
     assert world.status.held_for == "Conflict"
@@ -58,7 +69,8 @@ def test_a_flag_without_its_weights_holds_the_run_and_no_other_flag_is_moved(cha
 
 @WITHOUT_WEIGHTS
 def test_a_rollback_waits_for_its_own_flag_and_moves_no_other(change: Callable[[Flag], object]) -> None:
-    world = Flagged().until(Phase.JUDGING, stage="half")
+    world = Flagged()
+    world.until(Phase.JUDGING, stage="half")
     before = copy.deepcopy(flag_of(world)["targeting"])
     edit(world, change)
     world.says["errors"] = 0.5
@@ -93,3 +105,110 @@ def test_a_named_rule_that_lost_a_side_is_found_under_no_other_name() -> None:
     ours, others = rule(0, "main", "v1", "v2"), rule(1, "other", "v1", "v2")
     assert locate(view(rule(0, "main", "v1"), others, keyed=False), ours, ("v1", "v2")) is None
     assert locate(view(rule(0, "", "v1", "v2"), others, keyed=False), ours, ("v1", "v2")) is not None
+
+
+FAULTS = pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda flag: flag.update(state="DISABLED"), "flag new-cart is DISABLED"),
+        (lambda flag: flag["variants"].pop("on"), 'flag new-cart has no variant "on"'),
+    ],
+    ids=["disabled", "variant lost"],
+)
+
+
+@FAULTS
+def test_a_flag_that_nobody_can_follow_holds_the_run_until_it_is_mended(
+    change: Callable[[Flag], object], words: str
+) -> None:
+    world = Flagged()
+    world.until(Phase.JUDGING, stage="half")
+    before = copy.deepcopy(flag_of(world))
+    edit(world, change)
+    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
+    assert words in world.status.message
+    fractional = flag_of(world)["targeting"]
+    edit(world, lambda flag: flag.update({**before, "targeting": fractional}))
+    world.until(Phase.SUCCEEDED)
+
+
+@FAULTS
+def test_guards_stay_on_while_a_flag_cannot_be_followed(change: Callable[[Flag], object], words: str) -> None:
+    world = Flagged()
+    world.until(Phase.JUDGING, stage="half")
+    edit(world, change)
+    world.until(Phase.HELD, limit=m(2))
+    assert words in world.status.message
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK, limit=m(2))
+    assert world.weights() == ({"off": 100, "on": 0},)
+
+
+def test_a_fault_in_the_bake_holds_the_run() -> None:
+    world = Flagged()
+    world.until(Phase.BAKING)
+    edit(world, lambda flag: flag.update(state="DISABLED"))
+    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
+
+
+def ingress(name: str, service: str, **annotations: str) -> Raw:
+    backend = {"service": {"name": service, "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    written = {f"nginx.ingress.kubernetes.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    meta = {"namespace": "ns", "name": name, "generation": 1, "resourceVersion": "7", "annotations": written}
+    return {"metadata": meta, "spec": {"rules": [{"host": "shop.example", "http": {"paths": [path]}}]}}
+
+
+NGINX = ROUTE_KINDS["NginxCanary"]
+
+
+@dataclass
+class Canary(Mixed):
+    """A canary Ingress of ingress-nginx, and the main one."""
+
+    siblings: list[Raw] = field(default_factory=lambda: [ingress("shop", "v1")])
+    spec: Raw = field(
+        default_factory=lambda: changed(
+            PLAN, {"traffic.routes": [{"kind": "NginxCanary", "name": "canary"}], "traffic.share": "Ignore"}
+        )
+    )
+    routes: dict[str, Raw] = field(
+        default_factory=lambda: {"canary": ingress("canary", "v2", canary="true", canary_weight="0")}
+    )
+
+    def route_view(self, name: str) -> RouteView:
+        names = Names("v1", "v2")
+        return as_plan_sees(NGINX.view(self.routes[name], self.siblings), names, names, NGINX.plain)
+
+    def write_weights(self, effect: Effect) -> None:
+        work = effect.work
+        assert isinstance(work, PatchRoute)
+        view = effect.snapshot.routes[work.target.id]
+        patch = NGINX.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
+        raw = jsonpatch.apply_patch(self.routes["canary"], patch)
+        raw["metadata"]["generation"] += 1
+        self.routes = {"canary": raw}
+
+
+def test_a_canary_whose_main_ingress_is_gone_holds_the_run_until_it_is_back() -> None:
+    world = Canary()
+    world.until(Phase.JUDGING, stage="half")
+    main = world.siblings.pop()
+    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
+    assert "NginxCanary canary: no other object has the same" in world.status.message
+    assert world.weights("canary") == ({"v1": 50, "v2": 50},)
+    world.siblings.append(main)
+    world.until(Phase.SUCCEEDED)
+
+
+def test_a_canary_without_its_main_ingress_goes_back_when_a_guard_trips() -> None:
+    world = Canary()
+    world.until(Phase.JUDGING, stage="half")
+    world.siblings.clear()
+    world.until(Phase.HELD, limit=m(2))
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK, limit=m(2))
+    assert world.weights("canary") == ({"v1": 100, "v2": 0},)

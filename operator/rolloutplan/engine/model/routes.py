@@ -201,6 +201,25 @@ def added_words(rule: RuleWeights) -> str:
     return " and ".join(rule.added) or "nothing"
 
 
+def route_fault(snapshot: Snapshot) -> str:
+    """What is wrong with a route of a run or a rule that it moves, beyond other weights; empty where nothing is.
+
+    No run would begin on it, so none goes on; the way back does not need what is missing there.
+    """
+    weights = snapshot.status.weights
+    for route in weights.snapshot:
+        view = _existing_route(snapshot, route.id)
+        if view is None:
+            continue
+        if view.refused:
+            return f"{route.id}: {view.refused}"
+        rules = (locate(view, rule, (weights.old, weights.new)) for rule in route.rules)
+        faults = (view.faults[rule.index] for rule in rules if rule is not None and rule.index in view.faults)
+        if fault := next(faults, ""):
+            return f"{route.id}: {fault}"
+    return ""
+
+
 def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
     """Whether all rules exist and divide the traffic as desired, in whatever numbers: Git may hold smaller ones."""
     for route in routes:

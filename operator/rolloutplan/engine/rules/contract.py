@@ -14,7 +14,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, Task
 from rolloutplan.engine.model.actions import FindUsers, PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.plan_view import Unreadable
-from rolloutplan.engine.model.routes import divides_as_desired, live_weights, route_mismatch, route_patches
+from rolloutplan.engine.model.routes import divides_as_desired, live_weights, route_fault, route_mismatch, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.policy.blocked import Blocked
@@ -196,6 +196,8 @@ def _find_other_block(snapshot: Snapshot, spec: PlanSpec | None) -> Blocked | No
     if differs and not divides_as_desired(snapshot, weights.written, weights):
         fix = f"put the weights back as they were, and commit them first ({end_weights(snapshot)}), to go on"
         return Blocked(HoldReason.CONFLICT, f"{differs}: the old side is not removed; {fix}")
+    if fault := route_fault(snapshot):
+        return Blocked(HoldReason.CONFLICT, f"{fault}, to go on; the old side is not removed")
     if status.paused is not None:
         return Blocked(HoldReason.PAUSED, paused_words(status.paused))
     if _next_task(snapshot, spec) is None:

@@ -18,6 +18,7 @@ from rolloutplan.engine.analysis.measurements import (
 from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.analysis.traffic_share import moved_words, traffic_not_shifted
 from rolloutplan.engine.model.actions import CheckGate, ReconcileResult
+from rolloutplan.engine.model.routes import route_fault
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
@@ -196,14 +197,8 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
     if not snapshot.plan.readable:
         words = f"the plan is now invalid; its last valid version is used until it is fixed: {snapshot.plan.problem}"
         return Blocked(HoldReason.INVALID, words)
-    if differs:
-        fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"
-        return Blocked(HoldReason.CONFLICT, f"{differs}: {fix}")
-    if snapshot.old is None:
-        return Blocked(
-            HoldReason.CONFLICT,
-            f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on",
-        )
+    if words := _conflict(snapshot, spec, differs):
+        return Blocked(HoldReason.CONFLICT, words)
     if words := _metrics_unavailable(snapshot, spec):
         return Blocked(HoldReason.METRICS_UNAVAILABLE, words)
     words, evidence = shared_outage(snapshot)
@@ -214,6 +209,19 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
     if words := traffic_not_shifted(snapshot):
         return Blocked(HoldReason.NOT_EFFECTIVE, words)
     return block_on_stage(snapshot, next_stage(spec, status)) if _at_the_gate(status) else None
+
+
+def _conflict(snapshot: Snapshot, spec: PlanSpec, differs: str) -> str:
+    """What somebody has done to the routes, or to the old side, with the fix; empty where nothing is wrong."""
+    fault = route_fault(snapshot)
+    if differs:
+        fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"
+        return f"{differs}{fault and f' ({fault})'}: {fix}"
+    if fault:
+        return f"{fault}, to go on; `abort` rolls back"
+    if snapshot.old is None:
+        return f"Deployment {spec.old.deployment}, which a rollback needs, is gone: create it again to go on"
+    return ""
 
 
 def _awaited_pods(snapshot: Snapshot, spec: PlanSpec) -> str:

@@ -6,7 +6,6 @@ counts as missing, and `Item.fault` says so.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ _OWN_NAME: Final[Path] = ("$name",)
 """In place of a path: an item without a name is about the Service of the object's own name."""
 _ADDRESS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?([^/:]+)(?::[0-9]+)?/?")
 """A Service as some kinds write it: `https://web.shop:8080`."""
+LARGEST_WEIGHT: Final = 2**53
+"""No kind takes a weight above its 32 bits; above this, JSON readers no longer agree on what a number is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,10 @@ def read_weight(value: object, units: int) -> tuple[int | None, str]:
     """A weight in 1/units, and what is wrong with it; None for one that is missing or wrong."""
     if value is None:
         return None, ""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - no number
         return None, f"is {shown(value)}: write a number"
+    if abs(value) > LARGEST_WEIGHT:
+        return None, f"is {shown(value)}: write a smaller number"
     weight = round(value * units)
     if value < 0 or (units == 1 and weight != value):
         return None, f"is {shown(value)}: write a whole number from 0 on"

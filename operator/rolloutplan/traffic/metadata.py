@@ -5,7 +5,6 @@ Each kind of route passes the object and its rules; the result is the `RouteView
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +22,7 @@ from rolloutplan.api.managed_fields import (
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, Acceptance, Applier, RouteView
+from rolloutplan.traffic.annotation_json import read_json
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 """Where a client-side apply keeps what it applied: kubectl, and Argo CD without server-side apply."""
@@ -88,16 +88,18 @@ def _appliers(meta: Mapping[str, Any], fields: Fields, read_rules: ReadRules) ->
     applied = _last_applied(meta)
     if applied is not None:
         entry = annotation_writer(meta, LAST_APPLIED) or {"manager": "kubectl-client-side-apply"}
-        yield applier(entry, read_rules({**applied, "metadata": {**meta, **safe_get.mapping(applied, "metadata")}}))
+        whole = {**applied, "metadata": {**meta, **safe_get.mapping(applied, "metadata")}}
+        try:
+            rules = read_rules(whole)
+        except Exception:  # noqa: BLE001 - whatever the annotation says, the route itself is read
+            return
+        yield applier(entry, rules)
 
 
 def _last_applied(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The object in the annotation of a client-side apply; None where there is none that can be read."""
-    text = safe_get.text(meta, "annotations", LAST_APPLIED)
-    try:
-        return safe_get.mapping({"": json.loads(text)}, "") if text else None
-    except (ValueError, RecursionError):
-        return None
+    found = read_json(safe_get.value(meta, "annotations", LAST_APPLIED))
+    return found if isinstance(found, dict) else None
 
 
 def _changed_at(meta: Mapping[str, Any], fields: Fields) -> datetime | None:

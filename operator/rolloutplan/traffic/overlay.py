@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, cast
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import At, pointer
 from rolloutplan.traffic.additions import Piece
+from rolloutplan.traffic.annotation_json import read_json
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import added, expected, removed
 
@@ -312,10 +313,7 @@ def write(entries: Iterable[tuple[Piece, At]]) -> str:
 
 def read(text: str) -> tuple[tuple[Piece, At], ...]:
     """The pieces in the annotation, each with the field that was made for it. What is none of ours is left out."""
-    try:
-        kept = json.loads(text) if 0 < len(text) <= _LONGEST else []
-    except (ValueError, RecursionError):
-        return ()
+    kept = read_json(text) if len(text) <= _LONGEST else None
     return tuple(filter(None, map(_piece, kept if isinstance(kept, list) else ())))
 
 

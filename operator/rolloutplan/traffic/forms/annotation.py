@@ -15,6 +15,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import Each, Place, first, parse, places, pointer
 from rolloutplan.api.route_kind import AnnotationWeights, RouteKindSpec
 from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.traffic.annotation_json import read_json
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import Form, Raw, added, expected, is_left_out
 from rolloutplan.traffic.items import Home, Item, ItemReader, Rule, read_weight, written
@@ -40,7 +41,7 @@ class AnnotationForm(Form):
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:  # noqa: ARG002 - only a share needs them
         home, texts = Home.of(raw), safe_get.mapping(raw, *_ANNOTATIONS)
-        read = ((key, _json(texts[key])) for key in self._keys(raw))
+        read = ((key, read_json(texts[key])) for key in self._keys(raw))
         rules = [(key, content) for key, content in read if content is None or self._is_rule(content)]
         return [self._rule(index, key, str(texts[key]), content, home) for index, (key, content) in enumerate(rules)]
 
@@ -96,16 +97,8 @@ class AnnotationForm(Form):
 
     def _weights_in(self, rule: Rule, text: str) -> list[int]:
         key, home = str(rule.at[-1]), Home("", "")
-        found = self._rule(rule.index, key, text, _json(text), home)
+        found = self._rule(rule.index, key, text, read_json(text), home)
         return [self._missing if item.weight is None else item.weight for item in found.items]
 
     def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
         return [added(rule.at, rule.text) for rule in rules]
-
-
-def _json(text: object) -> object:
-    """What a text holds as JSON; None where it holds none."""
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return None

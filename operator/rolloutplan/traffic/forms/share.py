@@ -17,6 +17,8 @@ from rolloutplan.traffic.items import Home, Item, Rule, bare, read_weight
 _ANNOTATIONS = ("metadata", "annotations")
 _WHOLE = 100
 """What the number is a part of, unless the object says another: the kinds of this form count in percent."""
+_MOST_DIGITS = 16
+"""Of a number in an annotation: those of the largest weight that is read; Python refuses to read thousands."""
 _NEW = 1
 """The place of the new side in the rule: after the old one."""
 
@@ -51,7 +53,8 @@ class ShareForm(Form):
         if unmet or not found:
             return [Rule(0, "", self._at, raw=raw, faults=tuple(unmet))]
         value = _at(raw, self._at)
-        number = int(value) if isinstance(value, str) and value.isdecimal() and self._share.annotation else value
+        is_number = isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS
+        number = int(value) if is_number and self._share.annotation else value
         weight, fault = read_weight(number, 1)
         old, new = self._old(raw, found, siblings), {self._service(place, home) for place in found}
         faults = [f"{pointer(self._at)} {fault}"] if fault else []

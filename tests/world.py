@@ -393,11 +393,13 @@ class World:
     users_unknown: str = ""
     source: SourceView | None = SOURCE
     unread: frozenset[str] = frozenset()
+    """What the operator cannot read, such as `deployments/v2`."""
+    unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
+    """The routes of which it does not know what they are now, and why."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of route that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)
     """The specs of the RouteKinds that its routes name."""
-    """What the operator cannot read, such as `deployments/v2`."""
     says: dict[str, float | Why] = field(default_factory=lambda: dict(HEALTHY))
     """The answers, by predicate, or by `predicate/part` for the parts `old` and `samples`."""
     rates: dict[str, tuple[Rate, ...]] = field(default_factory=dict)
@@ -600,7 +602,8 @@ class World:
             routes={(view := self.route_view(name)).id: view for name in self.routes},
             old=None if "deployments/v1" in self.unread else workload(self.old),
             new=None if "deployments/v2" in self.unread else workload(self.new),
-            unread=self.unread,
+            unread=self.unread | {str(route) for route in self.unread_routes},
+            unread_routes=self.unread_routes,
             routers=self.routers,
             own_kinds=self.own_kinds,
             endpoints=self.endpoints(),

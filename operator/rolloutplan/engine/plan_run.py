@@ -364,6 +364,7 @@ class PlanRun:
                 claim_at=facts.claim_at,
                 grants=facts.grants,
                 unread=facts.unread,
+                unread_routes=facts.unread_routes,
             )
 
     def _fault_notices(self, snapshot: Snapshot, words: str) -> Iterator[Effect]:
@@ -423,6 +424,7 @@ class PlanRun:
             claim_at=facts.claim_at,
             grants=facts.grants,
             unread=facts.unread,
+            unread_routes=facts.unread_routes,
             routers=facts.routers,
             own_kinds=facts.own_kinds,
             metadata_writes=self._metadata_writes,

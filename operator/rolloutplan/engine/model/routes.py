@@ -162,6 +162,12 @@ def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
     return _existing_route(snapshot, route) is not None
 
 
+def unread_words(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
+    """Which of these routes are not known as they are now, and why; empty where all are known, or known to be gone."""
+    unread = ((route.id, snapshot.unread_routes.get(route.id)) for route in routes)
+    return "; ".join(f"{route} is not known: {why}" for route, why in unread if why)
+
+
 def _existing_route(snapshot: Snapshot, route: RouteId) -> RouteView | None:
     view = snapshot.routes.get(route)
     return None if view is None or view.deleting else view
@@ -172,7 +178,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
-            return f"{route.id} is gone"
+            return unread_words(snapshot, (route,)) or f"{route.id} is gone"
         for rule in route.rules:
             found = locate(view, rule, (weights.old, weights.new))
             if found is None:

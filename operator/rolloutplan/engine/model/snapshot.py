@@ -543,6 +543,9 @@ class Facts:
     """What the installation lends to plans."""
     unread: frozenset[str] = frozenset()
     """What a run needs and could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
+    unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
+    """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
+    """
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)
@@ -600,6 +603,9 @@ class Snapshot:
     """What the installation lends to plans."""
     unread: frozenset[str] = frozenset()
     """What could not be read yet, as `RESOURCE/NAME`: it is missing here, and is not gone."""
+    unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
+    """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
+    """
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)

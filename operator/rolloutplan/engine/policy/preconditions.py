@@ -154,11 +154,13 @@ def _workloads(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
 
 
 def _routers(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
-    """A kind of route that the cluster does not have, or does not let the operator see: no route of it is known."""
+    """A route that is not known, as of a kind that the cluster does not have, or does not let the operator see."""
     for ref in spec.traffic.routes:
+        where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
         if (problem := snapshot.routers.get(ref.kind)) is not None:
-            where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
             return UnmetPrecondition(problem.reason, f"{where}: {problem.words}")
+        if (why := snapshot.unread_routes.get(ref.id)) is not None:
+            return UnmetPrecondition(StatusReason.ROUTE_UNREADABLE, f"{where}: {why}")
     return None
 
 

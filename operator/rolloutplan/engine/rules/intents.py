@@ -20,7 +20,14 @@ from rolloutplan.engine.model.acceptance import (
     settling_routes,
 )
 from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import is_under_way, live_weights, route_exists, route_mismatch, route_patches
+from rolloutplan.engine.model.routes import (
+    is_under_way,
+    live_weights,
+    route_exists,
+    route_mismatch,
+    route_patches,
+    unread_words,
+)
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
@@ -66,12 +73,13 @@ def _restore(snapshot: Snapshot) -> ReconcileResult | None:
     differs = route_mismatch(snapshot, (r for r in weights.snapshot if route_exists(snapshot, r.id)), weights)
     patches = rollback_patches(snapshot, status)
     if differs or patches:
-        at = release_at(snapshot)
-        if at is not None and snapshot.now >= at:
+        if _is_over(snapshot):
             return None
         if not patches and status.message != differs:
             return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + accepted_within(snapshot))
         return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + accepted_within(snapshot))
+    if unread_words(snapshot, weights.snapshot):
+        return None if _is_over(snapshot) else ReconcileResult(wake_at=snapshot.now + accepted_within(snapshot))
     problem = not_accepted(snapshot, weights.snapshot)
     accept_deadline = since + accepted_within(snapshot, problem)
     settling = problem is not None and problem.until is not None
@@ -85,6 +93,12 @@ def _restore(snapshot: Snapshot) -> ReconcileResult | None:
         if no_fault:
             return ReconcileResult(_withdrawn(snapshot, refused))
     return ReconcileResult(_restored(snapshot, refused))
+
+
+def _is_over(snapshot: Snapshot) -> bool:
+    """Whether a deletion no longer tries to restore the weights."""
+    at = release_at(snapshot)
+    return at is not None and snapshot.now >= at
 
 
 def _no_fault(snapshot: Snapshot, began: datetime) -> bool | None:

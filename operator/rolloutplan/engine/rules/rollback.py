@@ -12,7 +12,7 @@ from rolloutplan.engine.analysis.availability import LISTED_WITHIN, missing_by_n
 from rolloutplan.engine.analysis.measurements import enforced_predicates, left_predicates, verdict_of
 from rolloutplan.engine.model.actions import PatchPlanMetadata, ReconcileResult
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import route_exists
+from rolloutplan.engine.model.routes import route_exists, unread_words
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot, share
@@ -49,7 +49,8 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     at = release_at(snapshot)
     over = at is not None and snapshot.now >= at
     known = is_valid_snapshot(weights.snapshot, weights.old, weights.new)
-    gone = not known or not any(route_exists(snapshot, route.id) for route in weights.snapshot)
+    there = any(route_exists(snapshot, route.id) for route in weights.snapshot)
+    gone = not known or not (there or unread_words(snapshot, weights.snapshot))
     if keep or ended or over or gone:
         return release
     if status.phase is Phase.ROLLING_BACK:

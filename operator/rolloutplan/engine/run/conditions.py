@@ -16,6 +16,7 @@ from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, S
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.acceptance import route_warnings
+from rolloutplan.engine.model.routes import unread_words
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.endpoints import rollback_capacity
@@ -52,6 +53,9 @@ _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SU
 LONGEST_FAULT = 512
 """Characters of an exception that are shown: it may quote what it could not read."""
 _MISSING = "; pods are missing: "
+_UNREAD = "; nothing goes forward, and no rollback ends, while "
+_LONGEST_UNREAD = 400
+"""Characters: two routes with their reasons, in addition to the message."""
 
 UNJUDGED_CHANGE = "UnjudgedChange"
 """True while the side that serves has another pod template than the run that ended."""
@@ -80,18 +84,20 @@ def is_stalled(status: Status) -> bool:
 
 
 def without_shortage(message: str) -> str:
-    """The message of a status without the pods that are missing."""
-    return message.partition(_MISSING)[0]
+    """The message of a status without the pods that are missing, and without the routes that are not known."""
+    return message.partition(_UNREAD)[0].partition(_MISSING)[0]
 
 
 def with_shortage(snapshot: Snapshot, status: Status) -> Status:
     """The status whose message says during a stage and in the bake which pods of the new side are missing, and why.
 
-    The run may not feel that before its next increase.
+    The run may not feel that before its next increase. In a run it also says which of its routes are not known.
     """
     judged, message = status.phase in (Phase.JUDGING, Phase.BAKING), without_shortage(status.message)
     if judged and snapshot.new is not None and (words := missing_pods(snapshot.new, snapshot.now)):
         message = f"{message}{_MISSING}{words}"
+    if status.phase in RUNNING and (words := unread_words(snapshot, status.weights.snapshot)):
+        message = f"{message}{_UNREAD}{words[:_LONGEST_UNREAD]}"
     return change(status, message=message) if message != status.message else status
 
 

@@ -73,6 +73,9 @@ from rolloutplan.telemetry.metrics import Metrics
 ROLLBACK_WITHIN: Final = 2.0
 """Seconds until a rollback's write without an answer is tried again. Its weights are absolute, so repeating is safe."""
 
+_OBJECT_NOT_FOUND: Final = "NotFound"
+"""The reason of a 404 about an object. That of a resource that is not served, as while its CRD changes, has none."""
+
 Clients = Callable[[Priority], ResourceClient]
 ApplyObject = Callable[[str, str | None, dict[str, Any]], None]
 RemoveObject = Callable[[str, str, str], None]
@@ -171,6 +174,10 @@ class Executor:
             patch = kind.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
         except LookupError as error:
             return Failure(HTTPStatus.CONFLICT, "RouteChanged", str(error))
+        except Exception as error:
+            log.exception("a route could not be patched as it is", route=str(route))
+            words = f"{route} cannot be patched as it is ({type(error).__name__}: {error}): put it back as it was"
+            return Failure(HTTPStatus.UNPROCESSABLE_ENTITY, "RouteUnreadable", words[:512])
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
         raw = await client.patch(kinds.path(ident), patch, kind="json", timeout=limit)
@@ -239,7 +246,7 @@ class Executor:
         try:
             raw = await client.get(path, timeout=ROLLBACK_WITHIN)
         except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND or error.reason != _OBJECT_NOT_FOUND:
                 raise
             self._remove(kind, effect.snapshot.plan.namespace, name)
         else:

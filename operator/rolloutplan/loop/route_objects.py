@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -39,6 +39,17 @@ class Touched(NamedTuple):
         return Touched(self.services | other.services, self.objects | other.objects)
 
 
+class _Reading(NamedTuple):
+    """What each kind on its resource reads in an object."""
+
+    views: Mapping[RouteId, RouteView] = {}
+    faults: Mapping[RouteId, str] = {}
+    """Why it cannot be read as a route that it may be all the same."""
+
+
+_GONE: Final = _Reading()
+
+
 @dataclass(slots=True)
 class RouteObjects:
     """Objects by resource, namespace and name, and their views."""
@@ -46,6 +57,8 @@ class RouteObjects:
     kinds: RouteKinds = field(default_factory=RouteKinds)
     views: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     """The routes of which a plan needs something, by namespace and by kind and name."""
+    unreadable: dict[tuple[str, RouteId], str] = field(default_factory=dict)
+    """Why the object of a route cannot be read as it is now. The view is what was last read of it, if anything."""
     _raw: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """The objects of these."""
     _by_service: RoutesByService = field(default_factory=RoutesByService)
@@ -58,7 +71,8 @@ class RouteObjects:
     def view(self, kind: RouteKind, ident: Id) -> RouteView | None:
         """Return an object as a kind sees it that is none of the present ones; None where it is not kept."""
         raw = self._raw.get(ident)
-        return self._seen(kind, ident, raw) if raw is not None else None
+        seen = self._seen(kind, ident, raw) if raw is not None else None
+        return seen if isinstance(seen, RouteView) else None
 
     def read_again(self, resources: Iterable[str]) -> None:
         """Read all objects of these resources again: the kinds on them have changed."""
@@ -69,6 +83,8 @@ class RouteObjects:
         """Forget the views of a kind."""
         for namespace, route in [key for key in self.views if key[1].kind == name]:
             self._by_service.put(namespace, route, self.views.pop((namespace, route)), None)
+        for key in [key for key in self.unreadable if key[1].kind == name]:
+            del self.unreadable[key]
 
     def held(self) -> tuple[Id, ...]:
         """Return the objects that are kept as a whole."""
@@ -80,16 +96,16 @@ class RouteObjects:
         self._unheld.forget(ident)
         self._raw.pop(ident, None)
         if raw is None:
-            touched = self._show(ident, {})
+            touched = self._show(ident, _GONE)
         else:
-            views = self._read(ident, raw)
-            services = set[Service]().union(*(receivers(namespace, view) for view in views.values()))
+            reading = self._read(ident, raw)
+            services = set[Service]().union(*(receivers(namespace, view) for view in reading.views.values()))
             if is_needed(services):
                 self._raw[ident] = raw
             else:
                 self._unheld.put(ident, services)
-                views = {}
-            touched = self._show(ident, views)
+                reading = _GONE
+            touched = self._show(ident, reading)
         if any(kind.needs_siblings for kind in self.kinds.on(resource)):
             for other in self._beside(ident):
                 touched = touched.and_of(self._show(other, self._read(other, self._raw[other])))
@@ -120,31 +136,42 @@ class RouteObjects:
     def _beside(self, ident: Id) -> frozenset[Id]:
         return self.held_in(*ident[:2]) - {ident}
 
-    def _read(self, ident: Id, raw: Mapping[str, Any]) -> dict[RouteId, RouteView]:
-        """Read an object as each kind on its resource; what one of them cannot read is no route of that kind."""
-        views: dict[RouteId, RouteView] = {}
+    def _read(self, ident: Id, raw: Mapping[str, Any]) -> _Reading:
+        """Read an object as each kind on its resource. What one of them cannot read is not gone: its view stays."""
+        views, faults = dict[RouteId, RouteView](), dict[RouteId, str]()
         for kind in self.kinds.on(ident[0]):
-            if (view := self._seen(kind, ident, raw)) is not None:
-                views[view.id] = view
-        return views
+            route, seen = RouteId(kind.kind, ident[2]), self._seen(kind, ident, raw)
+            if isinstance(seen, RouteView):
+                views[route] = seen
+                continue
+            faults[route] = seen
+            if (before := self.views.get((ident[1], route))) is not None:
+                views[route] = before
+        return _Reading(views, faults)
 
-    def _seen(self, kind: RouteKind, ident: Id, raw: Mapping[str, Any]) -> RouteView | None:
+    def _seen(self, kind: RouteKind, ident: Id, raw: Mapping[str, Any]) -> RouteView | str:
+        """An object as a kind sees it; why it cannot be read, where it cannot."""
         siblings = [self._raw[each] for each in sorted(self._beside(ident))] if kind.needs_siblings else []
         try:
             return kind.view(raw, siblings)
-        except Exception:
+        except Exception as error:
             log.exception("an object could not be read as a route", kind=kind.kind, object=ident)
-            return None
+            return (
+                f"it cannot be read ({type(error).__name__}): put it back as it was, or correct what was changed last"
+            )
 
-    def _show(self, ident: Id, views: Mapping[RouteId, RouteView]) -> Touched:
+    def _show(self, ident: Id, reading: _Reading) -> Touched:
         """Replace the views of an object."""
         resource, namespace, name = ident
         services, changed = set[Service](), False
         for kind in self.kinds.on(resource):
             route = RouteId(kind.kind, name)
-            before, view = self.views.pop((namespace, route), None), views.get(route)
+            before, view = self.views.pop((namespace, route), None), reading.views.get(route)
+            fault_before, fault = self.unreadable.pop((namespace, route), ""), reading.faults.get(route, "")
+            if fault:
+                self.unreadable[namespace, route] = fault
             if view is not None:
                 self.views[namespace, route] = view
             services |= self._by_service.put(namespace, route, before, view)
-            changed = changed or before != view
+            changed = changed or before != view or fault_before != fault
         return Touched(frozenset(services), frozenset({ident} if changed else ()))

@@ -30,8 +30,8 @@ from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 RECHECK: Final = 15.0
 """Seconds between attempts on a resource that is not served or not granted: one small request."""
 CONFIRMED_AFTER: Final = 2.0
-"""Seconds until a resource that was listed before is asked for again before it counts as gone: an API server that
-has just started may not serve it yet, and a run whose route is gone cannot be rolled back."""
+"""Seconds until a resource that was listed before is asked for again before that is reported: an API server that has
+just started may not serve it yet. What was known of its objects stays: only a list or an event shows what is gone."""
 SILENT_AFTER: Final = 5.0
 """Seconds without a list after which plans no longer wait for it in silence."""
 STREAM_ENDS_AFTER: Final = 30
@@ -170,8 +170,6 @@ class RouteWatch:
                 await self._find(place)
                 return
         self._listed = {scope for scope in self._listed if scope.place.resource != place.resource}
-        for namespace in self._namespaces:
-            self._sink.listed(Listing(place.resource, namespace, frozenset()))
         self._fails(place, not_installed(place, _first(group).others))
         await asyncio.sleep(RECHECK)
 

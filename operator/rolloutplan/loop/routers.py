@@ -25,29 +25,30 @@ class Trouble(NamedTuple):
     reason: StatusReason
     words: str
     """A sentence, which begins in the middle of another: `the cluster does not serve ...`."""
-    gone: bool
-    """Whether there are no such objects; otherwise they are only not known, or not any more."""
 
 
 def not_installed(place: paths.Kind, others: tuple[str, ...] = ()) -> Trouble:
-    """No version of a resource is served that can be read; `others` are those that are."""
+    """No version of a resource is served that can be read; `others` are those that are.
+
+    Its objects may exist all the same: during an upgrade of the CRD, or while an API server starts.
+    """
     fix = "install its CRD; then the plan goes on by itself"
     words = f"the cluster does not serve {place.resource}: {fix}"
     if others:
         served, read = " and ".join(others), " or ".join(place.versions)
         words = f"the cluster serves {place.resource} in {served} only, and it can be read in {read}: {fix}"
-    return Trouble(StatusReason.ROUTER_NOT_INSTALLED, words, gone=True)
+    return Trouble(StatusReason.ROUTER_NOT_INSTALLED, words)
 
 
 def forbidden(place: paths.Kind) -> Trouble:
     """The operator may not list or watch a resource."""
-    return Trouble(StatusReason.NOT_GRANTED, f"the operator may not list and watch {place.resource}", gone=False)
+    return Trouble(StatusReason.NOT_GRANTED, f"the operator may not list and watch {place.resource}")
 
 
 def silent(place: paths.Kind, why: str) -> Trouble:
     """The API server gives no answer for a resource."""
     words = f"the API server does not list {place.resource}, and is asked again: {why}"
-    return Trouble(StatusReason.ROUTE_NOT_FOUND, words, gone=False)
+    return Trouble(StatusReason.ROUTE_NOT_FOUND, words)
 
 
 @dataclass(slots=True)
@@ -67,8 +68,6 @@ class Routers:
     def fails(self, resource: str, trouble: Trouble) -> bool:
         """Record why a resource cannot be watched; return whether that is new."""
         before, self._troubles[resource] = self._troubles.get(resource), trouble
-        if trouble.gone:
-            self._listed.discard(resource)
         return trouble != before
 
     def forget(self, resource: str) -> None:
@@ -81,13 +80,13 @@ class Routers:
         return resource not in self._listed and resource not in self._troubles
 
     def in_trouble(self, resource: str) -> bool:
-        """Whether the objects of a resource cannot be watched."""
+        """Whether the objects of a resource cannot be watched: they are not known, or not any more."""
         return resource in self._troubles
 
-    def is_unread(self, resource: str) -> bool:
-        """Whether the objects of a resource are not known, or not any more."""
+    def trouble(self, resource: str) -> str:
+        """Return why they cannot; empty where they can."""
         trouble = self._troubles.get(resource)
-        return trouble is not None and not trouble.gone
+        return trouble.words if trouble is not None else ""
 
     def problems(self, places: Mapping[str, paths.Kind]) -> Iterator[tuple[str, RouterProblem]]:
         """Yield the kinds of route that cannot be used, with the reason; `places` are the resources of all kinds."""

@@ -501,7 +501,33 @@ class Store:
         if plan.status.phase not in RUNNING:
             return frozenset()
         missing = self._missing(plan.view.key) | self._not_known(self._uses.of(plan.view.key))
+        for route in self.unread_routes(plan):
+            ident = self.kinds.ident(plan.view.namespace, route, kept_kinds(plan))
+            missing |= {ident or (route.kind, plan.view.namespace, route.name)}
         return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing if name != ALL)
+
+    def unread_routes(self, plan: Plan) -> dict[RouteId, str]:
+        """Return the routes of a plan of which nobody knows what they are now, and why: none of them counts as gone.
+
+        One that was seen before its resource came into trouble is known: what is written to it is answered.
+        """
+        found = ((route, self._why_unread(plan, route)) for route in sorted(named_routes(plan)))
+        return {route: why for route, why in found if why}
+
+    def _why_unread(self, plan: Plan, route: RouteId) -> str:
+        """Return why nobody knows what a route is now; empty where it is known, or known to be gone."""
+        namespace, began = plan.view.namespace, kept_kinds(plan)
+        ident = self.kinds.ident(namespace, route, began)
+        if ident is None:
+            return self.kinds.problem(route.kind)
+        why = self._objects.unreadable.get((namespace, route), "") if self.kinds.is_current(route.kind, began) else ""
+        if why or self._route(plan, route) is not None:
+            return why
+        if self._objects.holds(ident):
+            return "it cannot be read: put it back as it was, or correct what was changed last"
+        if ident in self._too_large:
+            return "it is too large to read: make it smaller"
+        return "" if self._versions.is_deleted(ident) else self.routers.trouble(ident[0])
 
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""
@@ -519,7 +545,7 @@ class Store:
 
     def _not_known(self, idents: frozenset[Id]) -> frozenset[Id]:
         """Those of these objects whose resource cannot be watched now."""
-        return frozenset(each for each in idents if self.routers.is_unread(each[0]))
+        return frozenset(each for each in idents if self.routers.in_trouble(each[0]))
 
     def give_up(self, ident: Id, *, unread: bool = False) -> frozenset[str]:
         """Let the plans go on that wait for an object; return them. Where it is `unread`, runs go on waiting.
@@ -655,6 +681,7 @@ class Store:
             claim_at=claim_at(view.uid),
             grants=self.grants,
             unread=self._unread(plan),
+            unread_routes=self.unread_routes(plan),
             routers=router_problems(plan, self.kinds, self.routers),
             own_kinds=self.kinds.own(route.kind for route in named_routes(plan)),
         )

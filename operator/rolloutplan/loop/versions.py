@@ -94,6 +94,10 @@ class Versions:
         """Return the version of a stored object; empty where it is not stored."""
         return self._versions.get(ident, "")
 
+    def is_deleted(self, ident: Id) -> bool:
+        """Whether an object was deleted, of the most recent ones."""
+        return ident in self._deleted
+
     def covered(self, listing: Listing) -> list[Id]:
         """Return the stored objects that the list covers."""
         return [ident for ident in self._versions if listing.covers(ident)]

@@ -20,10 +20,10 @@ from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import changed
-from tests.situations import m
+from tests.situations import judging, m
 from tests.unit.test_engine_flags import Flagged
 from tests.unit.test_engine_mixed_routes import Mixed, Raw
-from tests.world import PLAN
+from tests.world import PLAN, World
 
 Flag = dict[str, Any]
 OTHERS = {"fractional": [["off", 1], ["on", 1]]}
@@ -212,3 +212,35 @@ def test_a_canary_without_its_main_ingress_goes_back_when_a_guard_trips() -> Non
     world.says["errors"] = 0.5
     world.until(Phase.ROLLED_BACK, limit=m(2))
     assert world.weights("canary") == ({"v1": 100, "v2": 0},)
+
+
+def inserted(world: World, *, weight: int) -> None:
+    """Somebody puts a rule of his own, with both sides, before ours."""
+    raw = copy.deepcopy(world.routes["shop"])
+    items = [{"name": side, "port": 80, "weight": weight} for side in ("v1", "v2")]
+    raw["spec"]["rules"].insert(0, {"matches": [{"path": {"type": "PathPrefix", "value": "/n"}}], "backendRefs": items})
+    world._put("shop", raw, by="kubectl-edit")
+
+
+@pytest.mark.parametrize("weight", [1, 50])
+@pytest.mark.parametrize(
+    ("errors", "end", "ours"), [(0.5, Phase.ROLLED_BACK, (100, 0)), (0, Phase.SUCCEEDED, (0, 100))]
+)
+def test_a_rule_that_somebody_puts_before_ours_is_not_moved(
+    weight: int, errors: float, end: Phase, ours: tuple[int, int]
+) -> None:
+    world = judging(stage="half")()
+    inserted(world, weight=weight)
+    world.says["errors"] = errors
+    world.until(end)
+    assert world.weights() == ({"v1": weight, "v2": weight}, dict(zip(("v1", "v2"), ours, strict=True)))
+
+
+def test_a_rule_that_somebody_edits_in_its_place_is_still_ours() -> None:
+    world = judging(stage="half")()
+    raw = copy.deepcopy(world.routes["shop"])
+    raw["spec"]["rules"][0]["timeouts"] = {"request": "1s"}
+    world._put("shop", raw, by="kubectl-edit")
+    world.says["errors"] = 0.5
+    world.until(Phase.ROLLED_BACK)
+    assert world.weights() == ({"v1": 100, "v2": 0},)

@@ -103,6 +103,9 @@ class RuleWeights(Part):
     index: int = Field(description="Its place in the route, from 0.")
     name: str = Field("", description="Its name, if it has one.")
     at: str = Field("", description="Where its weights are in the route; empty in a route of the Gateway API.")
+    digest: str = Field(
+        "", description="A digest of what else the rule has, by which it is found again where its place has changed."
+    )
     text: str = Field("", description="The annotation that holds its weights, as it was.")
     backends: tuple[Backend, ...] = Field((), description="Its backends, in the order of the route.")
     added: tuple[str, ...] = Field(

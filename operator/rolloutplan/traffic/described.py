@@ -69,6 +69,7 @@ class DescribedKind(RouteKind):
             unable=self._stages.unable(rules),
             place=self._form.place,
             keyed=self._form.keyed,
+            digests={rule.index: digest for rule in rules if (digest := rule.digest())},
             faults={rule.index: rule.faults[0] for rule in rules if rule.faults},
         )
 

@@ -6,8 +6,10 @@ counts as missing, and `Item.fault` says so.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +21,8 @@ from rolloutplan.api.status import Backend, RuleWeights
 
 _OWN_NAME: Final[Path] = ("$name",)
 """In place of a path: an item without a name is about the Service of the object's own name."""
+_DIGITS: Final = 16
+"""Hex digits: no two of the rules of a route get the same, and the status stays small."""
 _ADDRESS: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?([^/:]+)(?::[0-9]+)?/?")
 """A Service as some kinds write it: `https://web.shop:8080`."""
 LARGEST_WEIGHT: Final = 2**53
@@ -80,6 +84,28 @@ class Rule:
             for place, item in enumerate(self.items)
         )
         return RuleWeights(index=self.index, name=self.label, at=pointer(at), text=self.text, backends=tuple(found))
+
+    def digest(self) -> str:
+        """A short digest of all that it has beside its items; empty where it is not one of a list."""
+        if not self.place or not isinstance(self.place[-1], int):
+            return ""
+        lists = {item.at[len(self.place) : -1] for item in self.items}
+        try:
+            text = json.dumps(_without(self.raw, lists), sort_keys=True, default=str)
+        except (RecursionError, TypeError, ValueError):
+            return ""
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _without(value: Any, left_out: Collection[At], at: At = ()) -> Any:
+    """A value without the parts at these places."""
+    if at in left_out:
+        return None
+    if isinstance(value, dict):
+        return {key: _without(each, left_out, (*at, key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without(each, left_out, (*at, place)) for place, each in enumerate(value)]
+    return value
 
 
 class Home(NamedTuple):

@@ -65,7 +65,8 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
     spec = snapshot.plan.written
     called = zip(spec.called(ref), (old, new), strict=True) if spec is not None else ()
     theirs = dict(zip(("old", "new"), (his if his != ours else "" for his, ours in called), strict=False))
-    return RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(rules), **theirs).with_added(())
+    known = tuple(_known(view, rule) for rule in rules)
+    return RouteWeights(kind=ref.kind, name=ref.name, rules=known, **theirs).with_added(())
 
 
 def _check_readable(view: RouteView, rules: Iterable[RuleWeights], where: str) -> None:
@@ -136,7 +137,7 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
 
 
 def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by its name, its place, or as the only match.
+    """Find a rule again in a route that may have been edited: by name, by what else it has, by place, or as only match.
 
     A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`. While the rule of
     its name does not match, none is found: another one that matches is somebody else's.
@@ -147,7 +148,16 @@ def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> R
     among = named if named or view.keyed else view.rules
     matching = [candidate for candidate in among if _matches(candidate, rule, sides)]
     placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
+    same = [c for c in matching if rule.digest and view.digests.get(c.index) == rule.digest]
+    if len(same) == 1:  # somebody may have put a rule before it, or taken one away
+        return same[0]
     return next(iter(placed or (matching if len(matching) == 1 else ())), None)
+
+
+def _known(view: RouteView, rule: RuleWeights) -> RuleWeights:
+    """A rule of a view, as the status keeps it: with that by which it is found again."""
+    digest = view.digests.get(rule.index, "")
+    return rule.model_copy(update={"digest": digest}) if digest else rule
 
 
 def _matches(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
@@ -328,7 +338,7 @@ def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: We
     for route in routes:
         view = snapshot.routes.get(route.id)
         rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
-        found.append(route.with_rules(tuple(rule for rule in rules if rule is not None)))
+        found.append(route.with_rules(tuple(_known(view, rule) for rule in rules if view and rule is not None)))
     return tuple(found)
 
 

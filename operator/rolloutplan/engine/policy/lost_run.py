@@ -119,6 +119,7 @@ def _as_now(view: RouteView, rule: RuleWeights, route: RouteWeights) -> RuleWeig
     if now is None or not _same_backends(now, rule):
         raise LostRunError(f"{route.id} rule {rule_label(rule)} has other backends than the undo command names")
     backends = zip(now.backends, rule.backends, strict=True)
-    return rule.with_backends(
+    digest = view.digests.get(now.index, "")
+    return rule.model_copy(update={"digest": digest}).with_backends(
         tuple(a.model_copy(update={"weight": b.weight, "missing": b.missing}) for a, b in backends)
     )

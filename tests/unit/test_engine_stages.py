@@ -246,3 +246,74 @@ def test_as_many_pods_as_the_copies_need_must_be_available() -> None:
     world.advance(m(1))
     assert (world.phase, world.status.reason) == (P.HELD, "Capacity")
     assert "mirror 80% needs 4 available pods of v2, only 3 are available" in world.status.message
+
+
+OTHER: Final = {
+    "matches": [{"path": {"type": "PathPrefix", "value": "/other"}}],
+    "backendRefs": [{"name": "else", "port": 80, "weight": 1}],
+}
+MOVES: Final[dict[str, Any]] = {
+    "to the end": lambda copied, base: [base, copied],
+    "before another rule": lambda copied, base: [copied, OTHER, base],
+}
+
+
+def moved(name: str) -> World:
+    """A run that is held, because somebody moved its copy for testers away from its rule."""
+    world = judging(WEIGHTLESS, "staff")()
+    raw = copy.deepcopy(world.routes["shop"])
+    raw["spec"]["rules"] = MOVES[name](*raw["spec"]["rules"])
+    world._put("shop", raw, by="kubectl-edit")
+    return world.until(P.HELD)
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("end", ["a guard", "abort", "resume"])
+def test_a_copy_that_was_moved_is_gone_at_every_end(name: str, end: str) -> None:
+    world = moved(name)
+    others = [rule for rule in rules(world) if rule == OTHER]
+    if end == "a guard":
+        world.says["errors"] = 0.2
+    else:
+        world.say(f"{end} a1")
+    if end == "resume":
+        world.until(P.JUDGING)
+        assert rules(world)[:-1] == [*others, TESTERS], "directly before its rule, and once"
+        world.until(P.SUCCEEDED)
+    else:
+        world.until(P.ROLLED_BACK)
+    split = ALL if end == "resume" else OLD_WEIGHTS
+    assert rules(world) == [*others, *http_route("shop", [split])["spec"]["rules"]]
+    assert ADDED not in world.routes["shop"]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("end", ["guard", "Succeeded"])
+def test_a_wider_rule_of_the_author_for_the_same_testers_stays_and_holds_nothing(end: str) -> None:
+    own = {**copy.deepcopy(TESTERS), "timeouts": {"request": "9s"}}
+    raw = http_route("shop", [OLD_WEIGHTS])
+    raw["spec"]["rules"].insert(0, own)
+    world = World(routes={"shop": raw})
+    world.edit(WEIGHTLESS)
+    world.until(P.JUDGING, stage="staff")
+    if end == "guard":
+        world.says["errors"] = 0.2
+    world.until(P.ROLLED_BACK if end == "guard" else P.SUCCEEDED)
+    assert rules(world)[0] == own
+    assert len(rules(world)) == 2
+
+
+def test_an_edited_copy_is_left_to_its_editor_and_the_run_says_so() -> None:
+    world = judging(WEIGHTLESS, "staff")()
+    raw = copy.deepcopy(world.routes["shop"])
+    raw["spec"]["rules"][0]["matches"][0]["path"]["value"] = "/x"
+    world._put("shop", raw, by="kubectl-edit")
+    left = "on HTTPRoute shop header x-staff=yes to v2 at rule 0 was edited: that is left to its editor"
+    world.until(P.HELD)
+    assert left in world.status.message
+    world.say("abort a1")
+    world.until(P.ROLLED_BACK)
+    assert left in world.status.message
+    began = next(each.note for each in world.status.decisions if each.reason == "RollbackStarted")
+    assert left in began
+    assert "is removed" not in began
+    assert rules(world) == raw["spec"]["rules"]

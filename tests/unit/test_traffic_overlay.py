@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.api.status import RouteWeights
+from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.overlay import ADDED
+from rolloutplan.traffic.overlay import ADDED, bare
 
 Raw = dict[str, Any]
 MIRROR: Final = "mirror 10% to web-v2"
@@ -46,14 +47,16 @@ REST: Final[Raw] = {"backendRefs": backends()}
 HEALTH: Final[Raw] = {"backendRefs": [{"name": "health", "port": 80, "weight": 1}]}
 
 
-def changed(raw: Raw, added: Sequence[str], kind: str = "HTTPRoute", rules: Sequence[int] = ()) -> Raw:
+def changed(
+    raw: Raw, added: Sequence[str], kind: str = "HTTPRoute", rules: Sequence[int] = (), by: str = "01234567"
+) -> Raw:
     """The object after a patch by which these rules (all that hold both sides) have this in addition."""
     moved = ROUTE_KINDS[kind]
     view = moved.view(raw)
     both = [rule for rule in view.rules if {"web", "web-v2"} <= {backend.service for backend in rule.backends}]
     chosen = [rule for rule in both if not rules or rule.index in rules]
     target = RouteWeights(kind=kind, name="web", rules=tuple(rule.with_added(tuple(added)) for rule in chosen))
-    patch = moved.patch(view, target, token="0/01234567.1.1", undo="undo")
+    patch = moved.patch(view, target, token=f"{'+'.join(map(rule_label, chosen))}/{by}.1.1", undo="undo")
     made: Raw = jsonpatch.apply_patch(raw, json.loads(json.dumps(patch)))
     return made
 
@@ -150,9 +153,9 @@ def test_it_is_found_among_the_edits_of_others(edit: Any) -> None:
 
 def test_what_another_run_added_to_other_rules_stays() -> None:
     theirs = changed(route(API, REST), [STAFF, MIRROR], rules=[0])
-    both = changed(theirs, [BETA], rules=[1])
+    both = changed(theirs, [BETA], rules=[1], by="76543210")
     assert additions(both) == [(STAFF, MIRROR), (BETA,)]
-    ours_gone = changed(both, [], rules=[1])
+    ours_gone = changed(both, [], rules=[1], by="76543210")
     assert additions(ours_gone) == [(STAFF, MIRROR), ()]
     assert rules_of(ours_gone) == rules_of(theirs)
 
@@ -178,6 +181,103 @@ def test_the_undo_command_takes_it_away_and_is_read_back(added: list[str]) -> No
     assert rules_of(undone) == rules_of(with_defaults(raw))
     assert ADDED not in undone["metadata"]["annotations"]
     assert [r.backends for r in kind.read_undo("shop", "web", operations).rules] == [r.backends for r in before.rules]
+
+
+def own_rule(**more: Any) -> Raw:
+    """A rule of the route's author for the same testers, with a field that a copy of ours would not have."""
+    staff = {"name": "x-staff", "type": "Exact", "value": "yes"}
+    return {"matches": [{"headers": [staff]}], "backendRefs": [{**backends()[1], "weight": 1}], **more}
+
+
+@pytest.mark.parametrize("others", [[], [HEALTH]], ids=["alone", "with another"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
+def test_a_wider_rule_of_the_author_for_the_same_testers_is_never_taken_for_ours(
+    first: bool, others: list[Raw]
+) -> None:
+    own, base = own_rule(timeouts={"request": "9s"}), {"matches": [{"path": {"value": "/"}}], **REST}
+    raw = route(*([own, *others, base] if first else [base, *others, own]))
+    raw["spec"]["rules"] = [{**rule, "matches": rule.get("matches", [{}])} for rule in rules_of(raw)]
+    made = changed(raw, [STAFF], rules=[raw["spec"]["rules"].index(base)])
+    gone = changed(made, [], rules=[raw["spec"]["rules"].index(base)])
+    assert gone["spec"] == raw["spec"]
+    applied = {**made, "spec": raw["spec"]}
+    assert additions(applied) == [()] * len(rules_of(raw)), "where ours is gone, the author's is not ours either"
+
+
+MOVED: Final = {
+    "to the end": lambda copied, *rest: [*rest, copied],
+    "before another rule": lambda copied, *rest: [copied, HEALTH, *rest],
+    "behind another rule": lambda copied, *rest: [HEALTH, copied, OTHER, *rest],
+}
+OTHER: Final[Raw] = {"matches": [{"path": {"type": "PathPrefix", "value": "/other"}}], **HEALTH}
+
+
+@pytest.mark.parametrize("move", MOVED.values(), ids=MOVED)
+@pytest.mark.parametrize("owned", [True, False], ids=["with its plan", "as earlier versions wrote it"])
+def test_a_copy_that_was_moved_is_put_back_once_and_taken_away_anywhere(move: Any, owned: bool) -> None:
+    made = changed(route(REST), [STAFF])
+    made["metadata"]["annotations"] = dict(made["metadata"]["annotations"])
+    if not owned:
+        entries = json.loads(made["metadata"]["annotations"][ADDED])
+        assert [each.pop("by") for each in entries] == ["01234567"]
+        made["metadata"]["annotations"][ADDED] = json.dumps(entries)
+    moved = {**made, "spec": {"rules": move(*rules_of(made))}}
+    others = [rule for rule in rules_of(moved) if rule in (HEALTH, OTHER)]
+    assert [(piece.owner, piece.text) for piece in ROUTE_KINDS["HTTPRoute"].view(moved).pieces] == [("01234567", STAFF)]
+    bare_rules = [rule for rule in rules_of(moved) if rule in (HEALTH, OTHER, REST)]
+    assert additions(moved)[bare_rules.index(REST)] == ()
+    assert rules_of(changed(moved, [STAFF])) == [*others, *rules_of(made)]
+    assert rules_of(changed(moved, [])) == [*others, REST]
+
+
+def test_an_edited_copy_is_left_to_its_editor_and_named() -> None:
+    made = changed(route(API), [STAFF, MIRROR])
+    edited = copy.deepcopy(made)
+    rules_of(edited)[0]["matches"][0]["path"]["value"] = "/x"
+    rules_of(edited)[1]["filters"][-1]["requestMirror"]["percent"] = 20
+    view = ROUTE_KINDS["HTTPRoute"].view(edited)
+    assert {(each.text, each.rule) for each in view.left} == {(STAFF, 0), (MIRROR, 1)}
+    assert not view.pieces
+    assert rules_of(changed(edited, [])) == rules_of(edited)
+    assert not ROUTE_KINDS["HTTPRoute"].view(made).left
+
+
+def forged(pieces: int) -> Raw:
+    piece = {"added": MIRROR, "in": "/spec/rules/0/filters", "value": {"type": "RequestMirror", "requestMirror": {}}}
+    copied = {"added": STAFF, "before": "/spec/rules/0", "value": own_rule(a="b")}
+    annotation = json.dumps([piece, copied] * (pieces // 2))
+    return route(*[REST] * 1000, annotations={ADDED: annotation})
+
+
+@pytest.mark.parametrize("pieces", [2, 64, 256, 400])
+def test_the_rules_are_looked_up_at_most_twice_for_any_number_of_pieces(pieces: int) -> None:
+    calls: list[int] = []
+
+    def places(raw: Any) -> list[tuple[Any, ...]]:
+        calls.append(1)
+        return [("spec", "rules", i) for i in range(len(raw["spec"]["rules"]))]
+
+    assert bare(forged(pieces), places, lambda _: True).found == ()
+    assert len(calls) <= 2
+
+
+def test_what_no_run_can_have_written_is_not_read() -> None:
+    deep = "[" * 5000 + "]" * 5000
+    for text in (
+        deep,
+        json.dumps([{"added": STAFF, "before": "/spec/rules/0", "value": json.loads("[" * 70 + "]" * 70)}]),
+    ):
+        assert additions(route(REST, annotations={ADDED: text})) == [()]
+    made = changed(route(REST), [STAFF])
+    (entry,) = json.loads(made["metadata"]["annotations"][ADDED])
+    made["metadata"]["annotations"][ADDED] = json.dumps([entry] * 257)
+    assert additions(made) == [(), ()]
+
+
+def test_more_than_can_be_read_back_is_refused_by_name() -> None:
+    many = route(*({**REST, "name": f"r{i}"} for i in range(129)))
+    with pytest.raises(LookupError, match="HTTPRoute web: a run would add 258 things to it"):
+        changed(many, [STAFF, BETA])
 
 
 FORGED: Final = {

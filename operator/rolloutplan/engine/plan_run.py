@@ -444,7 +444,7 @@ class PlanRun:
         known, self._in_force = self._in_force, {}
         for route in status.intent.routes if status.intent else ():
             view = facts.routes.get(route.id)
-            if view is not None and holds(view, route, status.weights):
+            if view is not None and holds(view, route, status.weights, facts.plan.uid[:8]):
                 before = known.get(route.id)
                 same = before is not None and before[0] == route
                 self._in_force[route.id] = before if before and same else (route, InForce(view.generation, now))

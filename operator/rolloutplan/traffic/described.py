@@ -13,7 +13,8 @@ from typing import Any
 from rolloutplan.api.object_path import At, Path, parse, places
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
-from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.engine.model.fence import read_fences, rule_label
+from rolloutplan.engine.model.snapshot import Added, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
 from rolloutplan.traffic.additions import Piece
@@ -46,7 +47,8 @@ class DescribedKind(RouteKind):
     def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
         seen = self._stages.bare(raw)
         rules = self._form.rules(seen.raw, siblings)
-        added = {rule.index: seen.texts(rule.place) for rule in rules if rule.place is not None}
+        places = {rule.place: rule.index for rule in rules if rule.place is not None}
+        added = {index: seen.texts(place) for place, index in places.items()}
         view = metadata.view(
             self.kind,
             seen.raw,
@@ -59,6 +61,8 @@ class DescribedKind(RouteKind):
         return replace(
             view,
             raw=raw,
+            pieces=tuple(Added(each.owner, each.piece.text, places.get(each.rule)) for each in seen.found),
+            left=tuple(Added(each.owner, each.text, places.get(each.rule)) for each in seen.left),
             selective=frozenset(rule.index for rule in rules if self._is_selective(rule)),
             sticky=frozenset(rule.index for rule in rules if self._sticky and _filled(rule.raw, self._sticky)),
             weights=self._form.limits(raw, self._rules_of_weights(controllers)),
@@ -74,11 +78,14 @@ class DescribedKind(RouteKind):
         )
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
-        changes, added = self._changes(view, target)
+        changes, added = self._changes(view, target, token)
         return whole_patch(view, changes, token=token, undo=undo, added=added)
 
-    def _changes(self, view: RouteView, target: RouteWeights) -> tuple[list[Operation], str | None]:
-        """The operations on rules, and the annotation with what is added to them; None where it stays as it is."""
+    def _changes(self, view: RouteView, target: RouteWeights, token: str = "") -> tuple[list[Operation], str | None]:
+        """The operations on rules, and the annotation with what is added to them; None where it stays as it is.
+
+        Without a token, as the run writes them whose token these rules have.
+        """
         seen = self._stages.bare(view.raw)
         rules = {rule.index: rule for rule in self._form.rules(seen.raw)}
         weights: list[Operation] = []
@@ -87,7 +94,13 @@ class DescribedKind(RouteKind):
             now, wanted = located(view, rule)
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
             pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)
-        overlay = change(seen, pieces)
+        labels = [rule_label(rule) for rule in target.rules]
+        fences = read_fences(token or view.seq) if labels else ()
+        owner = next((fence.owner for fence in reversed(fences) if fence.meets(labels)), "")
+        try:
+            overlay = change(seen, pieces, owner)
+        except LookupError as error:
+            raise LookupError(f"{view.id}: {error}") from None
         if not weights and not overlay.differs:
             return [], None
         return [*overlay.before, *weights, *overlay.after], overlay.annotation

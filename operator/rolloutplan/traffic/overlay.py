@@ -1,33 +1,40 @@
 """What a run adds to a route in addition to weights, and takes away again: mirrors, rules for testers, sticky cookies.
 
-What is added stands in the annotation `rolloutplan.dev/added` of the route, each piece with its place and its value. So
-the operator finds it again after a crash and among the edits of others, and a person with kubectl sees what it is. A
-route is read without it: the rules are numbered as their author wrote them, and nothing of ours counts as a rule.
+What is added stands in the annotation `rolloutplan.dev/added` of the route, each piece with its plan, its place and its
+value. So the operator finds it again after a crash and among the edits of others, and a person with kubectl sees what
+it is. A route is read without it: the rules are numbered as their author wrote them, and nothing of ours counts as a
+rule.
 
-A patch takes all pieces away, changes weights, and puts the pieces back that are to stay, at once. A piece that
-somebody has changed is no longer found, and is left to them.
+A patch takes all pieces away, changes weights, and puts the pieces back that are to stay, at once: those of other plans
+where they are, those of its own plan only before or in the rules that are to have them. A piece that somebody has
+changed is no longer found, and is left to them.
 """
 
 from __future__ import annotations
 
 import copy
-import json
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, cast
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import At, pointer
+from rolloutplan.engine.model.fence import read_fences
+from rolloutplan.engine.model.snapshot import SEQ
+from rolloutplan.traffic.added_text import MOST, Entry, read, write
+from rolloutplan.traffic.added_text import place as place_of
 from rolloutplan.traffic.additions import Piece
-from rolloutplan.traffic.annotation_json import read_json
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import added, expected, removed
 
 ADDED: Final = "rolloutplan.dev/added"
 """The annotation of a route with the pieces."""
 ANNOTATION: Final = pointer(("metadata", "annotations", ADDED))
-_LONGEST: Final = 128 * 1024
-"""Characters. All annotations of an object may have 256 KiB together; more than this is none of ours."""
+_LOOKS: Final = 4096
+"""Rules that are looked at for all pieces of a route together: 16 pieces are found anywhere among 256 rules."""
+_NAMED: Final = 8
+"""Lost pieces that are looked for in an edited form: it is for a message, which has no room for more."""
 
 Raw = Mapping[str, Any]
 Places = Callable[[Raw], Sequence[At]]
@@ -45,6 +52,17 @@ class Found(NamedTuple):
     """As it is on the route, with what the API server has filled in."""
     made: At = ()
     """The outermost field that was made for it and holds nothing else; empty where there is none."""
+    owner: str = ""
+    """The part of its plan's uid that fencing tokens have; empty where that is not known."""
+
+
+class Left(NamedTuple):
+    """What has the place and the purpose of a piece, but is not as it was written: somebody has edited it."""
+
+    owner: str
+    text: str
+    rule: At
+    """In the route without all pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,7 @@ class Bare:
     """The operations that take the pieces from the route as it was read: each with tests that it is ours."""
     annotation: str = ""
     """The annotation as it was read."""
+    left: tuple[Left, ...] = ()
 
     def texts(self, rule: At) -> tuple[str, ...]:
         """What a rule has, as the status has it."""
@@ -71,56 +90,95 @@ def bare(raw: Raw, places: Places, is_ours: Callable[[Piece], bool]) -> Bare:
     route may be taken for a piece.
     """
     text = safe_get.text(raw, "metadata", "annotations", ADDED)
-    lists = {place[:-1] for place in places(raw)} if text else set()
-    pieces = [each for each in read(text) if is_ours(each[0]) and (each[0].how != "before" or each[0].at[:-1] in lists)]
-    if not pieces:
+    entries = [each for each in read(text) if is_ours(each.piece)]
+    lists = {place[:-1] for place in places(raw)} if entries else set()
+    owners = {fence.owner for fence in read_fences(safe_get.text(raw, "metadata", "annotations", SEQ))}
+    sole = next(iter(owners)) if len(owners) == 1 else ""
+    entries = [each._replace(owner=each.owner or sole) for each in entries if _is_in(lists, each.piece)]
+    if not entries:
         return Bare(raw, annotation=text)
-    rest = cast("dict[str, Any]", copy.deepcopy(raw))
+    rest, reach = cast("dict[str, Any]", copy.deepcopy(raw)), max(1, _LOOKS // len(entries))
+    numbered = dict(enumerate(entries))
     removal: list[Operation] = []
-    copies = _take_copies(rest, [piece for piece, _ in pieces if piece.how == "before"], removal)
-    others = [_take(rest, piece, made, places(rest), removal) for piece, made in pieces if piece.how != "before"]
+    found = _take_copies(rest, {i: each for i, each in numbered.items() if each.piece.how == "before"}, reach, removal)
+    rules = {place: number for number, place in enumerate(places(rest))}
+    for number, each in numbered.items():
+        if each.piece.how != "before" and (taken := _take(rest, each, rules, reach, removal)):
+            found[number] = taken
     del rest["metadata"]["annotations"][ADDED]
-    return Bare(rest, (*copies, *filter(None, others)), tuple(removal), text)
+    lost = [each for number, each in numbered.items() if number not in found]
+    left = tuple(filter(None, (_left(rest, each, rules, reach, is_ours) for each in lost[:_NAMED])))
+    return Bare(rest, tuple(found.values()), tuple(removal), text, left)
 
 
-def _take_copies(rest: dict[str, Any], pieces: Sequence[Piece], removal: list[Operation]) -> tuple[Found, ...]:
+def _is_in(lists: Collection[At], piece: Piece) -> bool:
+    """Whether a piece can be where the annotation says: a copy stands in a list of rules."""
+    return piece.how != "before" or (piece.at[:-1] in lists and isinstance(piece.at[-1], int))
+
+
+def _take_copies(
+    rest: dict[str, Any], entries: Mapping[int, Entry], reach: int, removal: list[Operation]
+) -> dict[int, Found]:
     """Take the rules for testers out of their lists, and say to which rules they belong.
 
     That is the next rule behind one that is no copy. The last copy goes first, so that no index changes too early.
     """
-    found: list[Found] = []
-    for at in dict.fromkeys(piece.at[:-1] for piece in pieces):
+    found: dict[int, Found] = {}
+    for at in dict.fromkeys(each.piece.at[:-1] for each in entries.values()):
         rules = _at(rest, at)
         if isinstance(rules, list):
-            taken = _copies(rules, [piece for piece in pieces if piece.at[:-1] == at])
+            here = {number: each for number, each in entries.items() if each.piece.at[:-1] == at}
+            taken = _copies(rules, here, reach)
             users = [index for index in range(len(rules)) if index not in taken]
-            for index, piece in sorted(taken.items(), reverse=True):
-                behind = next((place for place, user in enumerate(users) if user > index), None)
-                base = {} if behind is None else rules[users[behind]]
+            for index, number in sorted(taken.items(), reverse=True):
+                piece, behind = entries[number].piece, bisect(users, index)
+                base = rules[users[behind]] if behind < len(users) else {}
                 removal += [*_tests((*at, index), piece.value, base), removed(pointer((*at, index)))]
-                rule = (*at, len(users) if behind is None else behind)
-                found.append(Found(replace(piece, at=rule), rule, rules[index]))
+                rule = (*at, behind)
+                found[number] = Found(replace(piece, at=rule), rule, rules[index], owner=entries[number].owner)
             rules[:] = [rules[index] for index in users]
-    return tuple(reversed(found))
+    return dict(reversed(found.items()))
 
 
-def _copies(rules: Sequence[Any], pieces: Iterable[Piece]) -> dict[int, Piece]:
-    """The copies among rules, by their indexes."""
-    taken: dict[int, Piece] = {}
-    for piece in pieces:
-        index = next((i for i, rule in enumerate(rules) if i not in taken and covers(rule, piece.value)), None)
-        if index is not None:
-            taken[index] = piece
+def _copies(rules: Sequence[Any], entries: Mapping[int, Entry], reach: int) -> dict[int, int]:
+    """The copies among rules, by their indexes: each the rule most like it, and of such the nearest to its place.
+
+    A rule with a field that was not written is its author's own. Those within are what the API server fills in.
+    """
+    taken: dict[int, int] = {}
+    for before, number in enumerate(sorted(entries, key=lambda each: entries[each].piece.at[-1])):
+        value, place = entries[number].piece.value, cast("int", entries[number].piece.at[-1]) + before
+        like = [
+            (sum(1 for _ in _leaves((), rules[i])), abs(i - place), i)
+            for i in _near(place, len(rules), reach)
+            if i not in taken and _is_copy(rules[i], value)
+        ]
+        if like:
+            taken[min(like)[-1]] = number
     return taken
 
 
-def _take(rest: dict[str, Any], piece: Piece, made: At, rules: Sequence[At], removal: list[Operation]) -> Found | None:
-    """Take a piece out of its rule, or out of the first other rule that has it."""
-    own = max((rule for rule in rules if piece.at[: len(rule)] == rule), key=len, default=None)
+def _is_copy(rule: Any, value: Any) -> bool:
+    same = isinstance(rule, Mapping) and isinstance(value, Mapping) and rule.keys() == value.keys()
+    return same and covers(rule, value)
+
+
+def _near(place: int, length: int, reach: int) -> range:
+    """The indexes of a list that are looked at for a piece: so many, around its place."""
+    start = max(0, min(place - reach // 2, length - reach))
+    return range(start, min(length, start + reach))
+
+
+def _take(
+    rest: dict[str, Any], entry: Entry, rules: Mapping[At, int], reach: int, removal: list[Operation]
+) -> Found | None:
+    """Take a piece out of its rule, or out of the nearest other rule that has it."""
+    piece, made = entry.piece, entry.made
+    own = _rule_of(piece, rules)
     if own is None:
         return None
     below = piece.at[len(own) :]
-    for rule in (own, *(other for other in rules if other != own and len(other) == len(own))):
+    for rule in _nearest(own, rules, reach):
         at = (*rule, *below)
         index = _index(_at(rest, at), piece)
         if index is None:
@@ -135,16 +193,50 @@ def _take(rest: dict[str, Any], piece: Piece, made: At, rules: Sequence[At], rem
             _remove(rest, top)
         else:
             top = ()
-        return Found(replace(piece, at=at), rule, value, top)
+        return Found(replace(piece, at=at), rule, value, top, entry.owner)
     return None
+
+
+def _rule_of(piece: Piece, rules: Mapping[At, int]) -> At | None:
+    """The rule in which a piece was put."""
+    return next((piece.at[:end] for end in range(len(piece.at), -1, -1) if piece.at[:end] in rules), None)
+
+
+def _nearest(own: At, rules: Mapping[At, int], reach: int) -> list[At]:
+    """The rules that are looked at for a piece of this one, the nearest first."""
+    places, middle = [*rules], rules[own]
+    near = sorted(_near(middle, len(places), reach), key=lambda i: abs(i - middle))
+    return [places[i] for i in near if len(places[i]) == len(own)]
+
+
+def _left(
+    rest: dict[str, Any], entry: Entry, rules: Mapping[At, int], reach: int, is_ours: Callable[[Piece], bool]
+) -> Left | None:
+    """What is there of a piece that is no longer as it was written; None where nothing is."""
+    piece = entry.piece
+    if piece.how == "before":
+        held = _at(rest, piece.at[:-1])
+        places = [(*piece.at[:-1], i) for i in _near(cast("int", piece.at[-1]), len(held), reach)]
+        found = [(place, _at(rest, place)) for place in places]
+    else:
+        own = _rule_of(piece, rules)
+        near = _nearest(own, rules, reach) if own is not None else []
+        below = piece.at[len(own or ()) :]
+        found = [(rule, value) for rule in near for value in _items(_at(rest, (*rule, *below)), piece)]
+    rule = next((rule for rule, value in found if is_ours(replace(piece, value=value))), None)
+    return None if rule is None else Left(entry.owner, piece.text, rule)
+
+
+def _items(holder: Any, piece: Piece) -> list[Any]:
+    """What may be a piece at its place: the last items of a list, or the field."""
+    return [holder] if piece.how == "as" else [*holder[-MOST:]] if isinstance(holder, list) else []
 
 
 def _index(holder: Any, piece: Piece) -> int | None:
     """Where a piece is in its list; 0 for a field that it is. None where it is not there."""
-    if piece.how == "as":
-        return 0 if covers(holder, piece.value) else None
-    items = holder if isinstance(holder, list) else []
-    return next((i for i in reversed(range(len(items))) if covers(items[i], piece.value)), None)
+    items = _items(holder, piece)
+    first = len(holder) - len(items) if piece.how == "in" and items else 0
+    return next((first + i for i in reversed(range(len(items))) if covers(items[i], piece.value)), None)
 
 
 def covers(found: object, written: object) -> bool:
@@ -197,27 +289,31 @@ class Change:
     """Whether others are to be there than are there."""
 
 
-def change(seen: Bare, wanted: Mapping[At, Sequence[Piece]]) -> Change:
-    """The operations after which each rule has the pieces that are wanted there; other rules keep theirs.
+def change(seen: Bare, wanted: Mapping[At, Sequence[Piece]], owner: str = "") -> Change:
+    """The operations after which each rule has the pieces that are wanted there, as pieces of this owner.
 
-    Indexes in them are those of the route without pieces, so operations on weights stand between the two parts.
+    Its pieces in other rules go, those of others stay. Indexes in the operations are those of the route without pieces,
+    so operations on weights stand between the two parts. Raises LookupError where it would be more than can be read
+    back.
     """
-    kept = [each for each in seen.found if each.rule not in wanted]
-    same = [each for each in seen.found if each.rule in wanted and each.piece.text in _texts(wanted[each.rule])]
-    new = [
-        piece
-        for rule, pieces in wanted.items()
-        for piece in pieces
-        if piece.text not in [each.piece.text for each in same if each.rule == rule]
-    ]
-    put = [*((each.piece, each.value) for each in (*kept, *same)), *((piece, piece.value) for piece in new)]
+    put, same = [], set()
+    for each in seen.found:
+        is_wanted = each.rule in wanted and each.piece.text in _texts(wanted[each.rule])
+        if is_wanted and (each.rule, each.piece.text) not in same:
+            same.add((each.rule, each.piece.text))
+            put.append(_Put(each.piece, each.value, owner or each.owner))
+        elif each.rule not in wanted and (not owner or each.owner != owner):
+            put.append(_Put(each.piece, each.value, each.owner))
+    differs = len(put) < len(seen.found)
+    new = [piece for rule, pieces in wanted.items() for piece in pieces if (rule, piece.text) not in same]
+    put += [_Put(piece, piece.value, owner) for piece in new]
     rest = cast("dict[str, Any]", copy.deepcopy(seen.raw))
     built = dict.fromkeys(rule for rule, pieces in wanted.items() if any(piece in pieces for piece in new))
     tests = [expected(pointer(rule), _at(seen.raw, rule)) for rule in built if rule]
     after: list[Operation] = []
-    entries = [*_put_in(rest, [each for each in put if each[0].how != "before"], after)]
-    entries += _put_before([each for each in put if each[0].how == "before"], after)
-    differs = bool(new) or len(kept) + len(same) < len(seen.found) or (bool(seen.annotation) and not entries)
+    entries = [*_put_in(rest, [each for each in put if each.piece.how != "before"], after)]
+    entries += _put_before([each for each in put if each.piece.how == "before"], after)
+    differs = differs or bool(new) or (bool(seen.annotation) and not entries)
     return Change((*seen.removal, *tests), tuple(after), write(entries), differs)
 
 
@@ -225,7 +321,7 @@ def with_changes(raw: Raw, operations: Iterable[Operation], annotation: str | No
     """A route as it is after these operations, which fit, with this annotation; None leaves that as it is."""
     made = cast("dict[str, Any]", copy.deepcopy(raw))
     for operation in operations:
-        at = _place(operation["path"])
+        at = place_of(operation["path"])
         match operation["op"]:
             case "add":
                 _insert(made, at, copy.deepcopy(operation["value"]))
@@ -243,11 +339,17 @@ def _texts(pieces: Iterable[Piece]) -> Collection[str]:
     return {piece.text for piece in pieces}
 
 
-def _put_in(
-    rest: dict[str, Any], put: Sequence[tuple[Piece, Any]], after: list[Operation]
-) -> Iterator[tuple[Piece, At]]:
+class _Put(NamedTuple):
+    """A piece that is put on a route, with the value that it has there."""
+
+    piece: Piece
+    value: Any
+    owner: str
+
+
+def _put_in(rest: dict[str, Any], put: Sequence[_Put], after: list[Operation]) -> Iterator[Entry]:
     """Append to lists, and set fields; what is missing on the way is made, and noted."""
-    for piece, value in put:
+    for piece, value, owner in put:
         made = _missing(rest, piece.at)
         if piece.how == "in" and not made:
             top, whole = (*piece.at, len(_at(rest, piece.at))), value
@@ -257,15 +359,15 @@ def _put_in(
                 whole = {step: whole}
         after.append(added(pointer(top), whole))
         _insert(rest, top, copy.deepcopy(whole))
-        yield piece, () if piece.how == "as" and made == piece.at else made
+        yield Entry(piece, () if piece.how == "as" and made == piece.at else made, owner)
 
 
-def _put_before(put: Sequence[tuple[Piece, Any]], after: list[Operation]) -> Iterator[tuple[Piece, At]]:
+def _put_before(put: Sequence[_Put], after: list[Operation]) -> Iterator[Entry]:
     """Insert rules for testers before their rules: the last one of all first, so that no index changes too early."""
-    for place in sorted({piece.at for piece, _ in put}, reverse=True):
-        here = [value for piece, value in put if piece.at == place]
+    for place in sorted({each.piece.at for each in put}, reverse=True):
+        here = [each.value for each in put if each.piece.at == place]
         after += [added(pointer(place), value) for value in reversed(here)]
-    yield from ((piece, ()) for piece, _ in put)
+    yield from (Entry(each.piece, (), each.owner) for each in put)
 
 
 def _missing(raw: Raw, at: At) -> At:
@@ -295,38 +397,3 @@ def _insert(raw: dict[str, Any], at: At, value: Any) -> None:
         holder.insert(last, value)
     else:
         holder[last] = value
-
-
-def write(entries: Iterable[tuple[Piece, At]]) -> str:
-    """The annotation with these pieces, each with the outermost field that was made for it."""
-    kept = [
-        {
-            "added": piece.text,
-            piece.how: pointer(piece.at),
-            **({"made": pointer(made)} if made else {}),
-            "value": piece.value,
-        }
-        for piece, made in entries
-    ]
-    return json.dumps(kept, separators=(",", ":")) if kept else ""
-
-
-def read(text: str) -> tuple[tuple[Piece, At], ...]:
-    """The pieces in the annotation, each with the field that was made for it. What is none of ours is left out."""
-    kept = read_json(text) if len(text) <= _LONGEST else None
-    return tuple(filter(None, map(_piece, kept if isinstance(kept, list) else ())))
-
-
-def _piece(raw: object) -> tuple[Piece, At] | None:
-    how = next((each for each in ("before", "in", "as") if safe_get.text(raw, each)), "")
-    text, value = safe_get.text(raw, "added"), safe_get.value(raw, "value")
-    if not how or not text or value is None:
-        return None
-    made = _place(safe_get.text(raw, "made"))
-    return Piece(text, cast("Any", how), _place(safe_get.text(raw, how)), value), made
-
-
-def _place(text: str) -> At:
-    """The place of a JSON pointer; a step of digits alone is an index."""
-    steps = (step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:])
-    return tuple(int(step) if step.isdecimal() and len(step) < 6 else step for step in steps)

@@ -185,6 +185,7 @@ def _existing_route(snapshot: Snapshot, route: RouteId) -> RouteView | None:
 
 def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> str:
     """The first difference between the routes and the desired weights, as text; empty where there is none."""
+    owner = owner_of(snapshot)
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
@@ -200,12 +201,56 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
                 actual, desired = added_words(found), added_words(rule)
                 return (
                     f"{route.id} rule {found.index} has {actual} in addition to its weights, not {desired}{_by(view)}"
+                    f"{_left_words(view, owner)}"
                 )
+        if strays := _strays(view, route, weights, owner):
+            return f"{route.id} has {' and '.join(strays)} in another place than this run put it{_by(view)}"
     return ""
 
 
 def _own(rule: RuleWeights) -> str:
     return f"its rule {rule.name}" if rule.name else "one rule"
+
+
+def _strays(view: RouteView, route: RouteWeights, weights: Weights, owner: str) -> list[str]:
+    """What this run has added to a route, and is not or no longer to be where it is: moved, or there twice."""
+    found = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules]
+    rules, there = {rule.index for rule in found if rule is not None}, set()
+    strays = []
+    for piece in view.pieces:
+        if (piece.owner == owner and piece.rule not in rules) or (piece.rule in rules and piece in there):
+            strays.append(piece.text)
+        there.add(piece)
+    return strays
+
+
+def left_to_editors(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
+    """What somebody edited that this run had added, as text; empty where nothing was."""
+    views = (view for route in routes if (view := _existing_route(snapshot, route.id)) is not None)
+    found = (_left_words(view, owner_of(snapshot)).removeprefix("; ") for view in views)
+    return "; ".join(filter(None, found))
+
+
+def edited(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> frozenset[str]:
+    """What this run added and nothing is left of on these routes, but in the form that somebody gave it."""
+    views = [view for route in routes if (view := _existing_route(snapshot, route.id)) is not None]
+    there = {piece.text for view in views for piece in view.pieces}
+    return frozenset(each.text for view in views for each in view.left if each.text not in there)
+
+
+def _left_words(view: RouteView, owner: str) -> str:
+    """What is left to its editor, as text to append to a message; empty where nothing is."""
+    found = [each for each in view.left if each.owner in (owner, "")]
+    words = (
+        f"{each.text}{'' if each.rule is None else f' at rule {each.rule}'} was edited: that is left to its editor"
+        for each in found
+    )
+    return "".join(f"; on {view.id} {each}" for each in dict.fromkeys(words))
+
+
+def owner_of(snapshot: Snapshot) -> str:
+    """The part of the plan's uid that its fencing tokens have, and what it adds to routes."""
+    return snapshot.plan.uid[:8]
 
 
 def _by(view: RouteView) -> str:
@@ -280,10 +325,13 @@ def weight_text(weight: int, units: int) -> str:
     return str(weight) if units == 1 else f"{weight / units:.10g}"
 
 
-def holds(view: RouteView, route: RouteWeights, weights: Weights) -> bool:
-    """Whether a route has exactly these weights on both sides in all of their rules, and what a run added there."""
+def holds(view: RouteView, route: RouteWeights, weights: Weights, owner: str) -> bool:
+    """Whether a route has exactly these weights on both sides in all of their rules, and what its owner added there.
+
+    Nothing else of this owner may be anywhere in it.
+    """
     found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
-    return all(
+    return not _strays(view, route, weights, owner) and all(
         now is not None and same_split(now, rule, weights.old, weights.new) and set(now.added) == set(rule.added)
         for now, rule in found
     )
@@ -376,7 +424,7 @@ def route_patches(
         )
         if view.ready_pods is not None:
             rules = tuple(next_sizes(snapshot, view, rule, weights, back=back) for rule in rules)
-            if marked and holds(view, route.with_rules(rules), weights):
+            if marked and holds(view, route.with_rules(rules), weights, owner_of(snapshot)):
                 continue
         if rules:
             patches.append(PatchRoute(route.with_rules(rules), write_fence(fence, rules), undo_command))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.reasons import StatusReason
@@ -60,6 +60,16 @@ class Applier:
     """The rules that it applied; None where only that they differ is known."""
     syncs: bool = False
     """Whether it is known to apply the same again by itself."""
+
+
+class Added(NamedTuple):
+    """What a run added to a route."""
+
+    owner: str
+    """The part of its plan's uid that fencing tokens have; empty where that is not known."""
+    text: str
+    rule: int | None
+    """The index of the rule in which it is, or before which; None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,10 @@ class RouteView:
     """The indexes of the rules that match requests only by headers or query parameters, such as a rule for testers."""
     appliers: tuple[Applier, ...] = ()
     """Those who apply it as a whole, and may have applied other weights."""
+    pieces: tuple[Added, ...] = ()
+    """What runs have added to it in addition to weights, wherever it stands now."""
+    left: tuple[Added, ...] = ()
+    """What somebody has edited of that: it is left to its editor."""
     namespace: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The object as it was read; only traffic/ looks into it, for its patches."""

@@ -17,7 +17,7 @@ from rolloutplan.engine.analysis.measurements import ActivePredicate, current_st
 from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import PatchRoute, ReconcileResult
 from rolloutplan.engine.model.fence import fence_seq
-from rolloutplan.engine.model.routes import route_patches
+from rolloutplan.engine.model.routes import edited, left_to_editors, route_patches
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
@@ -111,7 +111,7 @@ def start_rollback(
     Every route gets the new fencing token, even if its weights are right: late writes of former decisions must fail.
     """
     weights = snapshot.status.weights
-    note = "; ".join(filter(None, (note, left_as_it_is(snapshot))))
+    note = "; ".join(filter(None, (note, left_as_it_is(snapshot), left_to_editors(snapshot, weights.snapshot))))
     safe = format_weight(share(weights.snapshot, weights.old, weights.new))
     fields: RunChange = {
         **changes,
@@ -124,7 +124,7 @@ def start_rollback(
     status = transition(
         snapshot,
         TransitionName.REVERTED if snapshot.status.phase is Phase.SUCCEEDED else TransitionName.FAILED,
-        f"{note}; weights go back from {weights.desired} to {safe}{_removed_words(weights)}",
+        f"{note}; weights go back from {weights.desired} to {safe}{_removed_words(snapshot)}",
         reason=reason,
         evidence=evidence,
         shares=(weights.desired, safe),
@@ -135,9 +135,12 @@ def start_rollback(
     return ReconcileResult(status, actions, urgent=True)
 
 
-def _removed_words(weights: Weights) -> str:
+def _removed_words(snapshot: Snapshot) -> str:
     """What goes from the routes with the weights, as text to append; empty where nothing was added to them."""
-    added = dict.fromkeys(each for route in weights.written for rule in route.rules for each in rule.added)
+    written = snapshot.status.weights.written
+    kept = edited(snapshot, written)
+    every = (each for route in written for rule in route.rules for each in rule.added)
+    added = dict.fromkeys(each for each in every if each not in kept)
     return f", and {' and '.join(added)} is removed" if added else ""
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.effects import Effect, Evaluate
 from tests.world import World, crash
 
 
@@ -77,3 +78,37 @@ def test_weights_that_could_be_written_only_late_leave_the_gateway_its_time() ->
     world.broken = set()
     world.until(Phase.JUDGING)
     assert "RollbackStarted" not in world.told()
+
+
+@pytest.mark.parametrize("away", [timedelta(seconds=20), timedelta(minutes=30)])
+@pytest.mark.parametrize("phase", [Phase.JUDGING, Phase.BAKING])
+def test_an_answer_that_a_new_leader_waits_for_is_not_missing(phase: Phase, away: timedelta) -> None:
+    """What was to be decided while nobody led is decided by what the new leader hears, not before it hears it."""
+    world = World().until(phase)
+    stage = world.status.stage
+    assert stage is not None
+    end = stage.deadline_at if phase is Phase.JUDGING else stage.soak_until
+    assert end is not None
+    world.crash()
+    world.now = end + away
+    asked = turn_without_answers(world)
+    assert asked, "it asks at once"
+    assert world.phase is phase, world.status.message
+    for effect in asked:
+        world.operator.on_result(effect, world.carry_out(effect), world.now)
+    world.until(Phase.SUCCEEDED)
+    assert "Held" not in world.told()
+
+
+def turn_without_answers(world: World) -> list[Effect]:
+    """Carry out all that follows at this instant but the queries, whose answers take a while; returns these."""
+    asked: list[Effect] = []
+    for _ in range(40):
+        effects = world.operator.advance(world.facts(), world.now).todo
+        asked += [effect for effect in effects if isinstance(effect.work, Evaluate)]
+        others = [effect for effect in effects if not isinstance(effect.work, Evaluate)]
+        for effect in others:
+            world.operator.on_result(effect, world.carry_out(effect), world.now)
+        if not others:
+            break
+    return asked

@@ -390,6 +390,7 @@ class PlanRun:
             status=status,
             now=now,
             routes=facts.routes,
+            taken_up_at=self._created_at,
             undo_after=partial(self._undo_after, facts, status),
             old=facts.old,
             new=self._new_side(facts, now),

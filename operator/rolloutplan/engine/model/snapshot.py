@@ -613,6 +613,8 @@ class Snapshot:
     """Requests that were refused and have not succeeded since."""
     epoch: int = 0
     """The number of the leader's term."""
+    taken_up_at: datetime | None = None
+    """When this leader first looked at the plan: what nobody has asked since is not missing yet."""
     claim_at: datetime | None = None
     """When this leader claims a run without an unfinished write; claims are spread over time. None: now."""
     grants: Grants = field(default_factory=Grants)

@@ -62,7 +62,8 @@ def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     items = enforced_predicates(spec, status, snapshot.source)
     due = [item for item in items if not item.is_failure_signal and item.first_at <= at.deadline_at]
-    late = at.deadline_at + (missing_answer_timeout(spec, snapshot.source) if snapshot.source else timedelta(0))
+    within = missing_answer_timeout(spec, snapshot.source) if snapshot.source else timedelta(0)
+    late = max(at.deadline_at, snapshot.taken_up_at or at.deadline_at) + within
     if snapshot.now < late and any(measurement_of(snapshot, item).verdict is None for item in due):
         return None
     refuted = [i for i in items if not i.is_failure_signal and verdict_of(snapshot, i).outcome is Outcome.REFUTED]
@@ -92,6 +93,8 @@ def end_at_bake_deadline(snapshot: Snapshot) -> ReconcileResult | None:
     # A warmup of new pods may end later than the bake.
     items = [doubt.item for doubt in doubts]
     decidable = max((at.soak_until, *(max(item.first_at, item.warm_at or item.first_at) for item in items)))
+    if snapshot.taken_up_at and any(measurement_of(snapshot, item).verdict is None for item in items):
+        decidable = max(decidable, snapshot.taken_up_at)
     late = max(at.deadline_at or at.soak_until, decidable + answer_timeout(spec, snapshot.source))
     if not doubts or snapshot.now < late:
         return None

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from rolloutplan.api import safe_get
 from rolloutplan.api.added import Addition, read_addition
-from rolloutplan.api.object_path import At, first, fixed, parse, places
+from rolloutplan.api.object_path import At, Place, first, fixed, parse, places, pointer
 from rolloutplan.api.route_kind import RouteKindSpec, Selected
+from rolloutplan.api.shown import shown
 
 _WORD: Final = re.compile(r"\$(item(?:\.[A-Za-z]+)*|[A-Za-z]+)")
 _GONE: Final = object()
 """What a template asks for and the item of the new side does not have: the field is left out."""
+_MAPPING: Final = "a mapping"
+_LIST: Final = "a list"
 _SPECIAL: Final = re.compile("[.+]")
 """The characters of a header's or cookie's value that mean something in a pattern."""
 
@@ -49,8 +53,29 @@ class Piece:
 def build(spec: RouteKindSpec, target: Target, addition: Addition, number: int) -> Piece:
     """What is added to a rule for this; `number` counts the rules for testers of one rule, from 1.
 
-    Raises LookupError where the kind has no template for it, or the rule no place.
+    Raises LookupError where the kind has no template for it, or the rule no place: also where the object has something
+    of another form there.
     """
+    try:
+        return _built(spec, target, addition, number)
+    except _UnfitError as error:
+        raise LookupError(f"{pointer((*target.at, *error.below))} {error.words}") from None
+
+
+class _UnfitError(Exception):
+    """A rule has no place for what is to be added to it."""
+
+    def __init__(self, below: At, words: str) -> None:
+        super().__init__(words)
+        self.below, self.words = below, words
+        """Where that is, from the rule on; and what is wrong there, with the fix."""
+
+
+def _unfit(below: At, value: object, form: str) -> _UnfitError:
+    return _UnfitError(below, f"is {shown(value)}: write {form}")
+
+
+def _built(spec: RouteKindSpec, target: Target, addition: Addition, number: int) -> Piece:
     variables = _variables(addition, target)
     if addition.word in ("header", "cookie"):
         if spec.ab is None or not target.at or not isinstance(target.at[-1], int):
@@ -60,8 +85,12 @@ def build(spec: RouteKindSpec, target: Target, addition: Addition, number: int) 
     template = spec.mirror if addition.word == "mirror" else spec.affinity
     if template is None:
         raise LookupError(f"nothing says how to add {addition.title}")
-    place = (*target.at, *fixed(parse(template.append or template.set)))
-    return Piece(str(addition), "in" if template.append else "as", place, _filled(template.value, variables))
+    below = fixed(parse(template.append or template.set))
+    there = _there(target.raw, below)
+    if template.append and not isinstance(there, list | None):
+        raise _unfit(below, there, _LIST)
+    value = _filled(template.value, variables)
+    return Piece(str(addition), "in" if template.append else "as", (*target.at, *below), value)
 
 
 def is_built(spec: RouteKindSpec, piece: Piece) -> bool:
@@ -71,7 +100,10 @@ def is_built(spec: RouteKindSpec, piece: Piece) -> bool:
         return False
     if addition.word in ("header", "cookie"):
         template = spec.ab and (spec.ab.header if addition.word == "header" else spec.ab.cookie)
-        condition = _filled(template, _variables(addition, Target((), None, (), None, "")))
+        try:
+            condition = _filled(template, _variables(addition, Target((), None, (), None, "")))
+        except _UnfitError:  # it has a part of the rule in a text, and could not be told from others
+            return False
         return piece.how == "before" and template is not None and _holds(piece.value, condition)
     made = spec.mirror if addition.word == "mirror" else spec.affinity
     how = "in" if made and made.append else "as"
@@ -126,9 +158,9 @@ def _copied(
     for name in ab.drop:
         made.pop(name, None)
     if ab.rename and (named := spec.label):
-        made[named] = _filled(ab.rename, {**variables, "rule": target.raw.get(named, "rule")})
-    if (number := made.get(ab.raise_, ab.unraised)) is not None:
-        made[ab.raise_] = number + 1
+        made[named] = _filled(ab.rename, {**variables, "rule": safe_get.text(target.raw, named) or "rule"})
+    if (priority := _priority(ab, made)) is not None:
+        made[ab.raise_] = priority + 1
     item, weight = copy.deepcopy(target.item), fixed(parse(spec.weight))
     _remove(item, weight)
     if not (spec.weights.alone or spec.weights.missing):  # an item without a weight would get nothing
@@ -140,28 +172,65 @@ def _copied(
     return made
 
 
-def _matches(ab: Selected, rule: dict[str, Any]) -> list[Any]:
+def _priority(ab: Selected, rule: Mapping[str, Any]) -> int | float | None:
+    """The number that is one more in the copy of a rule; None where the rule has none, and counts as none."""
+    number = rule.get(ab.raise_)
+    if number is None:
+        return ab.unraised
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise _unfit((ab.raise_,), number, "a number")
+    return number
+
+
+def _matches(ab: Selected, rule: dict[str, Any]) -> list[Place]:
     """The matches of a copy, each of which gets the condition: itself, or the entries of a list."""
     if not ab.each:
-        return [rule]
-    if not [place for place in places(rule, parse(ab.each)) if isinstance(place.value, dict)]:
-        _put(rule, fixed(parse(ab.each)), [copy.deepcopy(ab.none) if ab.none is not None else {}])
-    return [place.value for place in places(rule, parse(ab.each))]
+        return [Place((), rule)]
+    path = parse(ab.each)
+    if found := places(rule, path):
+        return found
+    at = fixed(path)
+    there = _there(rule, at)
+    if not isinstance(there, list | None):
+        raise _unfit(at, there, _LIST)
+    _put(rule, at, [copy.deepcopy(ab.none) if ab.none is not None else {}])
+    return places(rule, path)
 
 
-def _narrow(ab: Selected, match: Any, condition: Any, addition: Addition, variables: Mapping[str, Any]) -> None:
+def _narrow(ab: Selected, match: Place, condition: Any, addition: Addition, variables: Mapping[str, Any]) -> None:
     """Add the condition to a match."""
+    at = fixed(parse(ab.text or ab.append or ab.set))
+    there = _there(match.value, at, match.at)
     if ab.text:
-        before = first(match, (parse(ab.text),))
-        joined = f"({before.value}){ab.join}{condition}" if before and before.value else condition
-        _put(match, fixed(parse(ab.text)), joined)
+        if not isinstance(there, str | None):
+            raise _unfit((*match.at, *at), there, "a text")
+        whole: Any = f"({there}){ab.join}{condition}" if there else condition
     elif ab.append:
-        there = first(match, (parse(ab.append),))
-        _put(match, fixed(parse(ab.append)), [*(there.value if there else ()), condition])
+        if not isinstance(there, list | None):
+            raise _unfit((*match.at, *at), there, _LIST)
+        whole = [*(there or ()), condition]
     else:
-        key = _filled(ab.key if addition.word == "header" else ab.cookie_key, variables)
-        there = first(match, (parse(ab.set),))
-        _put(match, fixed(parse(ab.set)), {**(there.value if there else {}), key: condition})
+        if not isinstance(there, dict | None):
+            raise _unfit((*match.at, *at), there, _MAPPING)
+        whole = {**(there or {}), _filled(ab.key if addition.word == "header" else ab.cookie_key, variables): condition}
+    _put(match.value, at, whole)
+
+
+def _there(holder: Any, at: At, base: At = ()) -> Any:
+    """What is at a place below a mapping, which is itself at `base`; None where nothing is, and it can be made."""
+    for depth, step in enumerate(at):
+        if holder is None and depth:
+            return None
+        holder = _below(holder, step, (*base, *at[:depth]))
+    return holder
+
+
+def _below(holder: Any, step: str | int, at: At) -> Any:
+    if isinstance(holder, list) and isinstance(step, int) and step < len(holder):
+        return holder[step]
+    if not isinstance(holder, dict) or isinstance(step, int):
+        raise _unfit(at, holder, _LIST if isinstance(step, int) else _MAPPING)
+    return holder.get(step)
 
 
 def _remove(holder: Any, at: At) -> None:
@@ -174,8 +243,12 @@ def _remove(holder: Any, at: At) -> None:
 def _put(holder: Any, at: At, value: Any) -> None:
     """Set a field below a mapping; what is missing on the way is made."""
     *above, last = at
-    for step in above:
-        holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
+    for depth, step in enumerate(above):
+        below = _below(holder, step, at[:depth])
+        if below is None:
+            below = holder[step] = {}
+        holder = below
+    _below(holder, last, at[:-1])
     holder[last] = value
 
 
@@ -190,7 +263,17 @@ def _filled(template: Any, variables: Mapping[str, Any]) -> Any:
         return template
     if whole := _WORD.fullmatch(template):
         return _value(whole, variables)
-    return _WORD.sub(lambda found: str(_value(found, variables)), template)
+    return _WORD.sub(lambda found: _text(found, variables), template)
+
+
+def _text(found: re.Match[str], variables: Mapping[str, Any]) -> str:
+    """A variable within a text."""
+    value = _value(found, variables)
+    if value is _GONE:
+        raise _UnfitError((), f"has no {found[1]} for {variables['new']}: write it")
+    if not isinstance(value, str | int | float):
+        raise _UnfitError((), f"has {shown(value)} as {found[1]} of {variables['new']}: write a text or a number")
+    return str(value)
 
 
 def _value(found: re.Match[str], variables: Mapping[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.object_path import At, pointer
+from rolloutplan.api.shown import shown
 from rolloutplan.engine.model.fence import read_fences
 from rolloutplan.engine.model.snapshot import SEQ
 from rolloutplan.traffic.added_text import MOST, Entry, read, write
@@ -395,5 +396,7 @@ def _insert(raw: dict[str, Any], at: At, value: Any) -> None:
     holder, last = _at(raw, at[:-1]), at[-1]
     if isinstance(holder, list) and isinstance(last, int):
         holder.insert(last, value)
-    else:
+    elif isinstance(holder, dict):
         holder[last] = value
+    else:
+        raise LookupError(f"{pointer(at[:-1])} is {shown(holder)}: write a mapping")  # noqa: TRY004 - an object of another form
